@@ -12,24 +12,24 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.cli.render import changes as changed
-from reconciler.cli.render import clean, group, markdown, text
 from reconciler.cli.render import json as json_form
-from reconciler.cli.render.view import View
+from reconciler.cli.render import markdown, step_groups, text, values
+from reconciler.cli.render.plan_view import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
-from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.secret import MASK, Secret
 from reconciler.desired.known_secrets import KnownSecrets
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.errors import NodeError, NodeRefused
-from reconciler.feedback.message import message
-from reconciler.planning import masking as masking_module
-from reconciler.planning.masking import masking
-from reconciler.ports.transport import Answer, Commands, Http, Mailbox, Transports
-from reconciler.secrets import redact
-from reconciler.secrets.redact import Redactor
-from reconciler.server.logs import Redaction
+from reconciler.feedback.message import make_message
+from reconciler.planning import masked_transports as masking_module
+from reconciler.planning.masked_transports import mask_transports
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, Transports
+from reconciler.secrets import redaction
+from reconciler.secrets.redaction import Redactor
+from reconciler.server.logs import LogRedactor
 
 STEP = Step(
     id="edge/a/set",
@@ -85,7 +85,7 @@ def quoted_texts() -> None:
     key = Redactor([f"-----BEGIN PRIVATE KEY-----\n{CLEAR}\n-----END PRIVATE KEY-----"])
     assert key.text("-----BEGIN CERTIFICATE") == "-----BEGIN CERTIFICATE"
     assert Redactor([f"Bearer {CLEAR}"]).text("bearer of news") == "bearer of news"
-    written = parse("s.json", b'{"password": "Clear-in-the-file", "note": "nothing"}')
+    written = parse_document("s.json", b'{"password": "Clear-in-the-file", "note": "nothing"}')
     told = KnownSecrets([written]).text("it has lear-in-the-fil, and nothing")
     assert told == f"it has {MASK}, and nothing"
     asyncio.run(_transported(redactor))
@@ -97,9 +97,9 @@ class Saying(Http, Commands, Mailbox):
     def __init__(self, *, fails: bool) -> None:
         self.fails = fails
 
-    async def send(self, *_: Any, **__: Any) -> Answer:
+    async def send(self, *_: Any, **__: Any) -> HttpAnswer:
         await self.run()
-        return Answer(400, {}, f"no: {CLEAR}".encode())
+        return HttpAnswer(400, {}, f"no: {CLEAR}".encode())
 
     async def run(self, *_: Any, **__: Any) -> str:
         if self.fails:
@@ -119,7 +119,9 @@ class Saying(Http, Commands, Mailbox):
 async def _transported(redactor: Redactor) -> None:
     for fails in (False, True):
         way = Saying(fails=fails)
-        ways = masking(masking(Transports(way, way, way), redactor), Redactor(["another one"]))
+        ways = mask_transports(
+            mask_transports(Transports(way, way, way), redactor), Redactor(["another one"])
+        )
         calls = (
             ways.http.send("GET", "http://h/", node="a", timeout=1),
             ways.commands.run("c", {}, node="a"),
@@ -159,29 +161,33 @@ def shown_changes() -> None:
         inverse=Inverse("back", "set", {"word": [secret]}),
         changes=changes,
     )
-    told = "\n".join(line.mark + line.text for line in changed.bounded(changes, 9))
+    told = "\n".join(line.mark + line.text for line in changed.format_changes(changes, 9))
     assert told == _SHOWN, told
     plan = Plan(REVISION, "1", (ClusterPlan("edge", "m2", 1, 0, steps=(step,)),))
     hidden = tuple(replace(one, old=_another(one.old), new=_another(one.new)) for one in changes)
     other = replace(step, id="edge/b/set", node="b", changes=hidden)
     twice = Plan(REVISION, "1", (ClusterPlan("edge", "m2", 2, 0, steps=(step, other)),))
-    view = View(twice)
-    report = Report("run", plan, (Outcome(step, State.DONE, "done"),))
+    view = PlanView(twice)
+    report = RunReport("run", plan, (Outcome(step, State.DONE, "done"),))
     shown = [
         repr(step.plain()),
         plan.encoded().decode(),
-        text.render_plan(view),
-        markdown.render_plan(view),
-        json_form.render_plan(view),
-        text.render_report(report),
-        markdown.render_report(report),
-        json_form.render_run(view, report, None, status=0),
-        repr(message(report.outcomes[0], run="run", revision=REVISION, now=datetime(2026, 1, 1, tzinfo=UTC))),
-        repr(Redaction([])(None, "info", {"event": "x", "list": [secret, {"y": named}], "own": secret})),
-        repr(Redaction([CLEAR])(None, "info", {CLEAR: 1, "event": f"say {CLEAR}", "list": [CLEAR]})),
+        text.render_plan_text(view),
+        markdown.render_plan_markdown(view),
+        json_form.render_plan_json(view),
+        text.render_report_text(report),
+        markdown.render_report_markdown(report),
+        json_form.render_run_json(view, report, None, status=0),
+        repr(
+            make_message(
+                report.outcomes[0], run="run", revision=REVISION, now=datetime(2026, 1, 1, tzinfo=UTC)
+            )
+        ),
+        repr(LogRedactor([])(None, "info", {"event": "x", "list": [secret, {"y": named}], "own": secret})),
+        repr(LogRedactor([CLEAR])(None, "info", {CLEAR: 1, "event": f"say {CLEAR}", "list": [CLEAR]})),
     ]
     assert "a, b (2 nodes)" in shown[2], "secrets that differ behind their masks are alike"
-    assert Redaction([])(None, "info", {"own": secret, "in": [named]}) == {"own": MASK, "in": ["${env:A}"]}
+    assert LogRedactor([])(None, "info", {"own": secret, "in": [named]}) == {"own": MASK, "in": ["${env:A}"]}
     for one in shown:
         assert not [part for part in (CLEAR, CLEAR[::-1], "Third") if part in one], one
     plain = step.plain()
@@ -217,14 +223,36 @@ _SHOWN: Final = f"""\
 +  becomes  [1, "{MASK}"]"""
 
 QUOTING = (
-    *(Redactor.text, Redactor.values, Redactor._without_parts, redact._parts, redact._cores, redact._encoded),
-    *(redact._without, redact._forms, Answer.quote, Answer.redact, NodeError.reword, masking),
+    *(
+        Redactor.text,
+        Redactor.values,
+        Redactor._without_parts,
+        redaction._parts,
+        redaction._cores,
+        redaction._encoded,
+    ),
+    *(
+        redaction._without,
+        redaction._forms,
+        HttpAnswer.quote,
+        HttpAnswer.redact,
+        NodeError.reword,
+        mask_transports,
+    ),
     *(masking_module._MaskingHttp.send, masking_module._MaskingCommands.run),
     *(masking_module._MaskingCommands.read, masking_module._MaskingMailbox.offer),
     *(masking_module._MaskingMailbox.report, KnownSecrets.text, KnownSecrets._clear),
 )
 
 SHOWING = (
-    *(Step.plain, clean.shown, changed.lines, changed._items, changed._without, changed._some, group._change),
-    *(Redaction.__call__, Redaction._clean),
+    *(
+        Step.plain,
+        values.format_value,
+        changed.format_change,
+        changed._items,
+        changed._without,
+        changed._some,
+        step_groups._change,
+    ),
+    *(LogRedactor.__call__, LogRedactor._clean),
 )

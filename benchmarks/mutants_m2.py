@@ -8,11 +8,11 @@ import scenes
 from mutation import Mutant, edit
 from scenes import m2, regular, sora
 
+from reconciler.drivers.m2 import discovery_guard, management_access
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2 import judge as m2_judge
-from reconciler.drivers.m2 import management_access, uniform
-from reconciler.modelcheck.executor_model import Rehearsal
-from reconciler.modelcheck.state_table import Ground
+from reconciler.modelcheck.executor_model import ExecutorModel
+from reconciler.modelcheck.state_table import StateTable
 
 IN_CHAIN = sora(regular(6), range(5), at_once=2)
 """Two steps may be under way, and one comes after the other."""
@@ -26,7 +26,9 @@ AT_ONCE = m2(scenes.PARTED, scenes.RINGED, nodes=2, at_once=2)
 
 
 M2 = (
-    Mutant("guard lock-out", "gone", edit(m2_guards.locking_out_this_host, "if why:", "if False:"), SHUT),
+    Mutant(
+        "guard lock-out", "gone", edit(m2_guards.refuse_lockout_of_this_host, "if why:", "if False:"), SHUT
+    ),
     Mutant(
         "guard lock-out",
         "turned round",
@@ -37,7 +39,7 @@ M2 = (
         "guard lock-out",
         "knows one way of reading an allowList",
         edit(
-            management_access.callers,
+            management_access.find_callers,
             "for rule in _RULES if",
             'for rule in _RULES if rule.match == "union" and',
         ),
@@ -46,33 +48,37 @@ M2 = (
     Mutant(
         "guard lock-out",
         "blind to an API that moves",
-        edit(m2_guards.moving_out_of_sight, "if there and there not in target.bases:", "if False:"),
+        edit(m2_guards.refuse_unreachable_port, "if there and there not in target.bases:", "if False:"),
         m2(scenes.MOVED, scenes.setting(scenes.HERE), base=":10040"),
     ),
     Mutant(
         "guard lock-out-all",
         "gone",
         edit(
-            m2_guards.locking_out_everybody, "if not (anybody(after) if new else able(after)):", "if False:"
+            m2_guards.refuse_lockout_of_everybody,
+            "if not (has_certain_access(after) if new else find_allowed_addresses(after)):",
+            "if False:",
         ),
         m2(scenes.NOBODY, None),
     ),
     Mutant(
         "guard uniformity",
         "gone",
-        edit(uniform.splitting_cluster, "if left or (len(moving)", "if False and (len(moving)"),
+        edit(discovery_guard.refuse_cluster_split, "if left or (len(moving)", "if False and (len(moving)"),
         ROLLING,
     ),
     Mutant(
         "guard uniformity",
         "off by one",
-        edit(uniform.splitting_cluster, "<= case.plan.concurrency", "<= case.plan.concurrency + 1"),
+        edit(
+            discovery_guard.refuse_cluster_split, "<= case.plan.concurrency", "<= case.plan.concurrency + 1"
+        ),
         PAIR,
     ),
     Mutant(
         "guard uniformity",
         "blind to nodes that cannot be read",
-        edit(uniform.splitting_cluster, "if left or (len(moving)", "if (len(moving)"),
+        edit(discovery_guard.refuse_cluster_split, "if left or (len(moving)", "if (len(moving)"),
         AT_ONCE,
     ),
     Mutant(
@@ -84,7 +90,7 @@ M2 = (
     Mutant(
         "judgement of a delivery",
         "calls done whatever the node shows",
-        edit(m2_judge.judge, "if loaded.shows(Expected(after)) and not waits:", "if True:"),
+        edit(m2_judge.judge, "if loaded.shows(ExpectedSetting(after)) and not waits:", "if True:"),
         PLAIN,
     ),
 )
@@ -94,14 +100,14 @@ EXECUTOR = (
     Mutant(
         "executor: every pass is judged",
         "gone",
-        edit(Ground.planned, "passed = not plan.steps or self.weigh", "passed = True or self.weigh"),
+        edit(StateTable.planned, "passed = not plan.steps or self.weigh", "passed = True or self.weigh"),
         SHUT,
     ),
     Mutant(
         "executor: intent before call",
         "the call is made first",
         edit(
-            Rehearsal._executed,
+            ExecutorModel._executed,
             "yield self._looked(moment, place, step)",
             "yield from self._sent(moment, place, step)",
         ),
@@ -111,25 +117,25 @@ EXECUTOR = (
         "executor: what is done is not done again",
         "gone",
         edit(
-            Rehearsal._looked,
-            "if standing is Standing.READY and",
-            "if standing in {Standing.READY, Standing.DONE} and",
+            ExecutorModel._looked,
+            "if status is StepStatus.READY and",
+            "if status in {StepStatus.READY, StepStatus.DONE} and",
         ),
         PLAIN,
     ),
     Mutant(
         "executor: done is what a reading shows",
         "the call's answer is believed",
-        edit(Rehearsal._recorded, "self._standing(moment, place) is Standing.DONE", "True"),
+        edit(ExecutorModel._recorded, "self._standing(moment, place) is StepStatus.DONE", "True"),
         PLAIN,
     ),
     Mutant(
         "executor: settling by reading",
         "what was open is done again",
         edit(
-            Rehearsal._resumed,
+            ExecutorModel._resumed,
             "plan=-1, phases=(), struck=False, held=())",
-            "phases=tuple(Phase.INTENT if one in OPEN else one for one in moment.phases),"
+            "phases=tuple(StepPhase.INTENT if one in OPEN else one for one in moment.phases),"
             " struck=False, held=())",
         ),
         PLAIN,
@@ -137,27 +143,29 @@ EXECUTOR = (
     Mutant(
         "executor: settling waits for calls on their way",
         "gone",
-        edit(Rehearsal.moves, "elif moment.late:", "elif False:"),
+        edit(ExecutorModel.moves, "elif moment.late:", "elif False:"),
         PLAIN,
     ),
     Mutant(
         "executor: a pass leaves out the node of a call on its way",
         "gone",
         edit(
-            Ground._without, "if step.node in nodes or gone & set(step.after):", "if gone & set(step.after):"
+            StateTable._without,
+            "if step.node in nodes or gone & set(step.after):",
+            "if gone & set(step.after):",
         ),
         TWO,
     ),
     Mutant(
         "executor: concurrency",
         "off by one",
-        edit(Rehearsal._free, "under_way < ", "under_way <= "),
+        edit(ExecutorModel._free, "under_way < ", "under_way <= "),
         TWO,
     ),
     Mutant(
         "executor: order of steps",
         "a call is enough, no outcome is waited for",
-        edit(Rehearsal._may_follow, "phase is Phase.SUCCEEDED", "phase >= Phase.SENT"),
+        edit(ExecutorModel._may_follow, "phase is StepPhase.SUCCEEDED", "phase >= StepPhase.SENT"),
         IN_CHAIN,
     ),
 )

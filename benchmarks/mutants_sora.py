@@ -8,35 +8,35 @@ import scenes
 from mutation import Mutant, edit
 from scenes import regular, sora
 
-from reconciler.drivers.sora import guards, init_cluster, judge, node_actions, preconditions, stopped
-from reconciler.drivers.sora.cluster_view import lists_of, places_of
-from reconciler.drivers.sora.history import knowledge_of
-from reconciler.drivers.sora.membership_plan import Chain
+from reconciler.drivers.sora import guards, init_cluster, judge, node_actions, preconditions, stop_proof
+from reconciler.drivers.sora.cluster_view import find_node_addresses, select_lists
+from reconciler.drivers.sora.history import assess_knowledge
+from reconciler.drivers.sora.membership_plan import MembershipPlan
 
 RISKY = "planner and judgement"
-ANY_REGISTER = edit(preconditions.against_register, "if majority(half):", "if True:")
-ANY_STOP = edit(preconditions.against_stop, "if not majority(state):", 'return ""\n    if False:')
-NO_ORDER = edit(Chain._frame, 'self.steps[-1].id if self.steps else ""', '""')
-ANY_PURGE = edit(guards.purging_alive, 'step.action != "purge" or', "True or")
-NONE_TO_SPARE = edit(guards.sparing_nobody, "left >= preconditions.SPARE", "True")
+ANY_REGISTER = edit(preconditions.find_register_obstacle, "if has_majority(half):", "if True:")
+ANY_STOP = edit(preconditions.find_stop_obstacle, "if not has_majority(state):", 'return ""\n    if False:')
+NO_ORDER = edit(MembershipPlan._frame, 'self.steps[-1].id if self.steps else ""', '""')
+ANY_PURGE = edit(guards.refuse_purge_of_live_node, 'step.action != "purge" or', "True or")
+NONE_TO_SPARE = edit(guards.refuse_missing_reserve, "left >= preconditions.SPARE", "True")
 ANY_MEMBERSHIP = edit(
-    judge._removable, "membership != own.before or not picture.agreed", "target not in membership.names"
+    judge._removable, "membership != own.before or not cluster_view.agreed", "target not in membership.names"
 )
 CUT_OFF_IS_DEAD = edit(
     node_actions._unwanted,
-    "if proof.proof in {Proof.SEEN, Proof.ANSWERS}:",
-    """if enough(picture, membership):
+    "if proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:",
+    """if has_enough_views(cluster_view, membership):
         piles.put("dead", name)
-    elif proof.proof in {Proof.SEEN, Proof.ANSWERS}:""",
+    elif proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:""",
 )
 PURGE_UNSEEN = edit(judge._purge, "if not proof.enough(word=bool(word.until)):", "if False:")
 RASH_FOUNDING = edit(
-    init_cluster.founding,
-    "if outcome is Outcome.INITIALISE:",
-    "if outcome is not Outcome.UNREACHABLE:",
+    init_cluster.judge_init,
+    "if outcome is InitDecision.INITIALISE:",
+    "if outcome is not InitDecision.UNREACHABLE:",
 )
 INIT_UNSEEN = edit(judge._founded_on, "if outcome.allowed and not", "if True or not")
-BLIND_TO_EARLIER = edit(places_of, "*told, *history.nodes}", "*told}")
+BLIND_TO_EARLIER = edit(find_node_addresses, "*told, *history.nodes}", "*told}")
 NONE_REQUIRED = edit(init_cluster._unanswered, "if one.required and", "if False and")
 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
@@ -64,7 +64,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "gone",
-        edit(guards.losing_quorum, "or majority(outcome):", "or True:"),
+        edit(guards.refuse_quorum_loss, "or has_majority(outcome):", "or True:"),
         ONE_AWAY,
         (ANY_REGISTER,),
         RISKY,
@@ -72,7 +72,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "off by one",
-        edit(guards.losing_quorum, "or majority(outcome):", "or margin(outcome) >= -1:"),
+        edit(guards.refuse_quorum_loss, "or has_majority(outcome):", "or compute_margin(outcome) >= -1:"),
         ONE_AWAY,
         (ANY_REGISTER,),
         RISKY,
@@ -80,7 +80,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "turned round",
-        edit(guards.losing_quorum, "or majority(outcome):", "or not majority(outcome):"),
+        edit(guards.refuse_quorum_loss, "or has_majority(outcome):", "or not has_majority(outcome):"),
         THREE_OF_FOUR,
         (ANY_STOP,),
         RISKY,
@@ -88,7 +88,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "blind to a call that fails halfway",
-        edit(guards.losing_quorum, "in (turn.result, turn.half):", "in (turn.result,):"),
+        edit(guards.refuse_quorum_loss, "in (turn.result, turn.half):", "in (turn.result,):"),
         ONE_AWAY,
         (ANY_REGISTER,),
         RISKY,
@@ -102,13 +102,17 @@ SORA = (
     Mutant(
         "guard quorum-margin",
         "off by one",
-        edit(guards.sparing_nobody, "left >= preconditions.SPARE", "left >= preconditions.SPARE - 1"),
+        edit(guards.refuse_missing_reserve, "left >= preconditions.SPARE", "left >= preconditions.SPARE - 1"),
         FIVE_ONE_DOWN,
     ),
     Mutant(
         "guard quorum-margin",
         "turned round",
-        edit(guards.sparing_nobody, "left >= margin(turn.state)", "left <= margin(turn.state)"),
+        edit(
+            guards.refuse_missing_reserve,
+            "left >= compute_margin(turn.state)",
+            "left <= compute_margin(turn.state)",
+        ),
         FIVE_ONE_DOWN,
     ),
     Mutant(
@@ -125,7 +129,7 @@ SORA = (
         "guard membership",
         "blind to steps at the same time",
         edit(
-            guards.changing_membership,
+            guards.refuse_unordered_membership_change,
             "if previous is not None and previous.id not in",
             "if False and previous.id not in",
         ),
@@ -136,13 +140,13 @@ SORA = (
     Mutant(
         "guard cluster-size",
         "gone",
-        edit(guards.shrinking_cluster, "if not wanted < min(now, SMALLEST):", "if True:"),
+        edit(guards.refuse_cluster_shrink, "if not wanted < min(now, SMALLEST):", "if True:"),
         THREE_TO_TWO,
     ),
     Mutant(
         "guard cluster-size",
         "off by one",
-        edit(guards.shrinking_cluster, "wanted < min(now, SMALLEST)", "wanted < min(now, SMALLEST - 1)"),
+        edit(guards.refuse_cluster_shrink, "wanted < min(now, SMALLEST)", "wanted < min(now, SMALLEST - 1)"),
         THREE_TO_TWO,
     ),
     Mutant(
@@ -156,7 +160,7 @@ SORA = (
     Mutant(
         "guard purge-alive",
         "believes members, not the node",
-        edit(guards._proven, "return proof.enough(word=counts)", "return picture.away(name)"),
+        edit(guards._proven, "return proof.enough(word=counts)", "return cluster_view.away(name)"),
         CUT_OFF,
         (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
         RISKY,
@@ -181,44 +185,48 @@ SORA = (
     Mutant(
         "nodes of earlier",
         "known as members, taken for merely named",
-        edit(knowledge_of, "if history.existed:", "if False:"),
+        edit(assess_knowledge, "if history.existed:", "if False:"),
         REMEMBERED,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `initialise`",
-        edit(init_cluster.doubt, "_mute(untold) if untold", '""  if untold'),
+        edit(init_cluster.find_init_doubt, "_mute(untold) if untold", '""  if untold'),
         APART,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `collapsed`",
-        edit(init_cluster.doubt, "return _mute(may_hold)", 'return ""'),
+        edit(init_cluster.find_init_doubt, "return _mute(may_hold)", 'return ""'),
         SAID_TO_BE_GONE,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `collapsed` of nodes that this host does not reach",
-        edit(init_cluster.doubt, "if members or not strangers", "if True"),
+        edit(init_cluster.find_init_doubt, "if members or not strangers", "if True"),
         EXCHANGED,
     ),
     Mutant(
         "nodes that survivors list",
         "not asked",
-        edit(lists_of, "return present or", "return present and"),
+        edit(select_lists, "return present or", "return present and"),
         REBUILT,
     ),
     Mutant(
         "proof of a stop",
         "asks no address",
-        edit(stopped.stopped, "_reply(picture, name, answers.get(place, own))", "Reply.SILENT"),
+        edit(
+            stop_proof.prove_stopped,
+            "_reply(cluster_view, name, answers.get(place, own))",
+            "AddressReply.SILENT",
+        ),
         CUT_OFF,
     ),
     Mutant(
         "proof of a stop",
         "takes what could not be asked for silent",
         edit(
-            stopped.stopped,
+            stop_proof.prove_stopped,
             "for reply, proof, words in _ORDER:",
             "for reply, proof, words in _ORDER[:2]:",
         ),
@@ -229,7 +237,7 @@ SORA = (
         "rule of registering",
         "blind to a call that fails halfway",
         edit(
-            preconditions.against_register,
+            preconditions.find_register_obstacle,
             "half = machine.register(state, node, contact, half=True)",
             "half = machine.register(state, node, contact)",
         ),
@@ -239,7 +247,11 @@ SORA = (
     Mutant(
         "rule of stopping",
         "off by one",
-        edit(preconditions.against_stop, "min(spare, margin(state))", "min(spare, margin(state)) - 1"),
+        edit(
+            preconditions.find_stop_obstacle,
+            "min(spare, compute_margin(state))",
+            "min(spare, compute_margin(state)) - 1",
+        ),
         ONE_LESS,
     ),
     Mutant(
@@ -257,7 +269,11 @@ SORA = (
     Mutant(
         "judgement of registering",
         "believes the members alone",
-        edit(judge._register, "if picture.connected(target) and target in picture.speakers:", "if True:"),
+        edit(
+            judge._register,
+            "if cluster_view.connected(target) and target in cluster_view.answering_nodes:",
+            "if True:",
+        ),
         ONE_MORE,
     ),
     Mutant("judgement of purging", "does not look whether the node runs again", PURGE_UNSEEN, DEAD),

@@ -15,7 +15,7 @@ from typing import Any
 from scenes import Scene
 
 from reconciler.core.guard import Guard
-from reconciler.modelcheck.explore import Explored
+from reconciler.modelcheck.explore import Exploration
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,9 @@ class Result:
     """
 
     mutant: Mutant
-    held: Explored
-    found: Explored
-    backed: Explored
+    held: Exploration
+    found: Exploration
+    backed: Exploration
 
     @property
     def caught(self) -> bool:
@@ -129,7 +129,7 @@ def tried(mutant: Mutant) -> Result:
     return Result(mutant, held, found, walked(mutant, (mutant.edit,)) if mutant.off else found)
 
 
-def walked(mutant: Mutant, edits: Sequence[Edit]) -> Explored:
+def walked(mutant: Mutant, edits: Sequence[Edit]) -> Exploration:
     """The scene under some edits."""
     with ExitStack() as stack:
         for edit in edits:

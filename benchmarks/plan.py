@@ -32,25 +32,26 @@ def measure(count: int) -> dict[str, float]:
     """Seconds and megabytes for one size."""
     from reconciler.core.observation import Observed, Present  # noqa: PLC0415
     from reconciler.core.plan import Revision  # noqa: PLC0415
-    from reconciler.documents.document import parse  # noqa: PLC0415
-    from reconciler.drivers.m2.content import Contents  # noqa: PLC0415
+    from reconciler.documents.document import parse_document  # noqa: PLC0415
+    from reconciler.drivers.m2.content import ContentCache  # noqa: PLC0415
     from reconciler.drivers.m2.product import DRIVER  # noqa: PLC0415
-    from reconciler.drivers.m2.schema import Loaded, M2Cluster  # noqa: PLC0415
-    from reconciler.ports.desk import Desk  # noqa: PLC0415
+    from reconciler.drivers.m2.schema import LoadedSetting, M2Cluster  # noqa: PLC0415
+    from reconciler.ports.cluster_input import ClusterInput  # noqa: PLC0415
 
     nodes = [
         {"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)
     ]
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s.json", "nodes": nodes})
-    document = parse("setting.json", EXAMPLE.read_bytes())
+    document = parse_document("setting.json", EXAMPLE.read_bytes())
     revision = Revision("benchmark", "0" * 40, "0000000")
-    desk = Desk(entry, document, "", revision, {node["name"]: document for node in nodes})
+    cluster_input = ClusterInput(entry, document, "", revision, {node["name"]: document for node in nodes})
     answers = recorded(count)
     began = time.perf_counter()
-    desired = DRIVER.desire(desk)
-    contents = Contents()
+    desired = DRIVER.desire(cluster_input)
+    contents = ContentCache()
     seen = {
-        node["name"]: Present(Loaded(contents.read(body))) for node, body in zip(nodes, answers, strict=True)
+        node["name"]: Present(LoadedSetting(contents.read(body)))
+        for node, body in zip(nodes, answers, strict=True)
     }
     read = time.perf_counter()
     plan = DRIVER.plan(desired, Observed(seen))

@@ -13,7 +13,7 @@ import sys
 import time
 
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import load
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.ports.source import Snapshot
 
@@ -77,9 +77,9 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     snapshot = Snapshot(Revision("benchmark", "0" * 40, "0000000"), Memory(files(count)))
     began = time.perf_counter()
-    fleet = load(snapshot, DRIVERS)
+    fleet = load_fleet(snapshot, DRIVERS)
     loaded = time.perf_counter()
-    documents = fleet.desks[0].documents
+    documents = fleet.cluster_inputs[0].documents
     assert len({id(document) for document in documents.values()}) == count
     size = sum(len(json.dumps(document.value)) for document in documents.values())
     written = time.perf_counter()

@@ -6,7 +6,7 @@ The model checker explores `modelcheck.executor_model`, which is not the executo
 from the call of a pass to the last write of its journal in SQLite, is driven along each trace of the model:
 the product's own state machine stands for the nodes, a clock that leaps stands for waiting, and whatever the
 executor asks of a node is answered at the moment at which the trace has it. After each move, what has been
-written, called and announced must be what `modelcheck.journal` says, and in that order; at the end the
+written, called and announced must be what `modelcheck.journal_model` says, and in that order; at the end the
 journal is read back and compared once more. EXTRA (3) moves are added to the lengths that the tests replay.
 
 The order of steps that are free to begin is the planner's to choose, and the model allows every order: the
@@ -34,26 +34,26 @@ from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import ClusterPlan, Revision, Step
 from reconciler.core.policy import Policy
-from reconciler.core.step import Verdict
+from reconciler.core.step import StepVerdict
 from reconciler.desired.fleet import Fleet
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2.product import DRIVER as M2
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.product import DRIVER as SORA
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
-from reconciler.fault_trials.clock import Stamps, leaping
-from reconciler.fault_trials.trial import scratch
+from reconciler.fault_trials.clock import StampClock, run_skipping_waits
+from reconciler.fault_trials.trial import make_scratch_folder
 from reconciler.host.config import HostCommand, HostConfig
 from reconciler.host.host import Host
-from reconciler.modelcheck.executor_model import Moment, Phase, Rehearsal
-from reconciler.modelcheck.explore import traces
-from reconciler.modelcheck.journal import EMPTY, EventKind, JournalEvent, ModelJournal, follow
-from reconciler.modelcheck.state_table import Ground
-from reconciler.ports.driver import Desk, Done
-from reconciler.ports.listener import Silent
+from reconciler.modelcheck.executor_model import ExecutorModel, ModelState, StepPhase
+from reconciler.modelcheck.explore import list_traces
+from reconciler.modelcheck.journal_model import EMPTY, EventKind, JournalEvent, ModelJournal, follow_move
+from reconciler.modelcheck.state_table import StateTable
+from reconciler.ports.driver import ClusterInput, StepAnswer
+from reconciler.ports.listener import SilentListener
 from reconciler.ports.source import Snapshot, Source
-from reconciler.ports.store import Ending, Opening, Store
-from reconciler.ports.transport import Answer, Commands, Http, Transports
+from reconciler.ports.store import RunStart, StepEnd, Store
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Transports
 from reconciler.store.factory import open_store
 
 OVER = 90_000.0
@@ -79,13 +79,13 @@ class Scene:
 
     name: str
     product: Any
-    ground: Ground[Any]
-    start: Moment
+    state_table: StateTable[Any]
+    start: ModelState
     length: int
 
-    def traces(self) -> Iterator[tuple[Moment, ...]]:
+    def traces(self) -> Iterator[tuple[ModelState, ...]]:
         """All of them."""
-        return traces(self.start, Rehearsal(self.ground).moves, length=self.length)
+        return list_traces(self.start, ExecutorModel(self.state_table).moves, length=self.length)
 
 
 class Difference(AssertionError):
@@ -95,8 +95,8 @@ class Difference(AssertionError):
 class Nodes:
     """The world of the model as the executor meets it; what is asked waits until the trace comes to it."""
 
-    def __init__(self, ground: Ground[Any]) -> None:
-        self.ground = ground
+    def __init__(self, state_table: StateTable[Any]) -> None:
+        self.state_table = state_table
         self.world = 0
         self.first: Sequence[str] = ()
         self.answer: Callable[[Step], NodeError | None] = lambda _: None
@@ -125,7 +125,7 @@ class Nodes:
         if step.id in self.gated:
             await self.passing(f"look {step.id}")
 
-    async def call(self, step: Step) -> Done:
+    async def call(self, step: Step) -> StepAnswer:
         """A node is called.
 
         Raises:
@@ -136,11 +136,11 @@ class Nodes:
         self.called(step)
         if error := self.answer(step):
             raise error
-        return Done("accepted")
+        return StepAnswer("accepted")
 
-    def verdict(self, step: Step) -> Verdict:
+    def verdict(self, step: Step) -> StepVerdict:
         """How a step stands in the world as it is."""
-        return Verdict(self.ground.play.standing(self.ground.worlds[self.world], step))
+        return StepVerdict(self.state_table.model.status(self.state_table.worlds[self.world], step))
 
 
 def driven(product: Any, nodes: Nodes) -> Any:
@@ -151,13 +151,13 @@ def driven(product: Any, nodes: Nodes) -> Any:
             return self
 
         def desire(self, *_: Any) -> Any:
-            return nodes.ground.play.desired  # type: ignore[attr-defined]
+            return nodes.state_table.model.desired  # type: ignore[attr-defined]
 
         def recall(self, desired: Any, *_: Any) -> Any:
             return desired
 
         async def observe(self, *_: Any) -> Observed[Any]:
-            return nodes.ground.play.observed(nodes.ground.worlds[nodes.world])
+            return nodes.state_table.model.observed(nodes.state_table.worlds[nodes.world])
 
         def plan(self, desired: Any, observed: Observed[Any]) -> ClusterPlan:
             plan: ClusterPlan = super().plan(desired, observed)
@@ -170,16 +170,16 @@ def driven(product: Any, nodes: Nodes) -> Any:
             await nodes.look(step)
             return Observed({})
 
-        def judge(self, step: Step, _: Observed[Any]) -> Verdict:
+        def judge(self, step: Step, _: Observed[Any]) -> StepVerdict:
             return nodes.verdict(step)
 
-        async def act(self, step: Step, *_: Any) -> Done:
+        async def act(self, step: Step, *_: Any) -> StepAnswer:
             return await nodes.call(step)
 
     return Driven()
 
 
-class Recorder(Silent):
+class Recorder(SilentListener):
     """A journal, and a listener, of one process: tells what is written and announced, and may die."""
 
     def __init__(self, store: Store, nodes: Nodes, runs: list[str]) -> None:
@@ -208,10 +208,10 @@ class Recorder(Silent):
         self._note(EventKind.CALL, self._runs[-1], step.id)
 
     def ended(self, outcome: Outcome) -> None:
-        """See `Listener`."""
+        """See `PassListener`."""
         self._note(EventKind.ANNOUNCE, self._runs[-1], outcome.step.id, outcome.state)
 
-    async def begin(self, opening: Opening) -> str:
+    async def begin(self, opening: RunStart) -> str:
         """See `Journal`."""
         self._live()
         run = await self._store.begin(opening)
@@ -227,7 +227,7 @@ class Recorder(Silent):
         await self._store.intend(run, step, *rest)
         self._note(EventKind.INTEND, run, step.id)
 
-    async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
+    async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
         """See `Journal`."""
         self._live()
         await self._store.conclude(run, endings)
@@ -264,7 +264,7 @@ class NoSource(Source):
 class NoHttp(Http):
     """A way to nowhere: the world of the model is asked directly."""
 
-    async def send(self, method: str, url: str, *, node: str, **_: Any) -> Answer:
+    async def send(self, method: str, url: str, *, node: str, **_: Any) -> HttpAnswer:
         """Never called."""
         raise NodeUnreachable(node, f"{method} {url} was not expected")
 
@@ -293,18 +293,20 @@ class Replay:
     """
 
     scene: Scene
-    trace: Sequence[Moment]
+    trace: Sequence[ModelState]
     variant: int
     store: Store
-    clock: Stamps
+    clock: StampClock
     runs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.nodes = Nodes(self.scene.ground)
+        self.nodes = Nodes(self.scene.state_table)
         self.drivers = {self.scene.product.kind: driven(self.scene.product, self.nodes)}
-        entry = self.scene.ground.play.desired.entry  # type: ignore[attr-defined]
-        revision, paper = Revision("/fleet", "c0ffee", "c0ffee"), parse("f", b"{}")
-        self.fleet = Fleet(revision, paper, (Desk(entry, paper, "", revision),), policies={entry.name: FREE})
+        entry = self.scene.state_table.model.desired.entry  # type: ignore[attr-defined]
+        revision, paper = Revision("/fleet", "c0ffee", "c0ffee"), parse_document("f", b"{}")
+        self.fleet = Fleet(
+            revision, paper, (ClusterInput(entry, paper, "", revision),), policies={entry.name: FREE}
+        )
         self.task: asyncio.Task[Any] | None = None
         self.process()
 
@@ -317,7 +319,7 @@ class Replay:
         reader = Reader(NoSource(), host=host, drivers=self.drivers, connect=lambda _: nullcontext(NOWHERE))
         self.reconciler = Reconciler(reader, self.journal, self.clock)
 
-    async def play(self) -> None:
+    async def model(self) -> None:
         """All moves.
 
         Raises:
@@ -329,7 +331,7 @@ class Replay:
             for number, (before, after) in enumerate(pairwise(self.trace), 1):
                 self.journal.events.clear()
                 await self.move(number, before, after)
-                expected, events = follow(self.scene.ground, expected, before, after)
+                expected, events = follow_move(self.scene.state_table, expected, before, after)
                 self.compare(number, "the events", batched(events), batched(self.journal.events))
                 if self.task is not None and self.task.done():
                     self.compare(number, "the failure", None, self.task.exception())
@@ -340,7 +342,10 @@ class Replay:
             len(self.trace) - 1,
             "the journal read back",
             [
-                {self.scene.ground.steps[line.number].id: (line.intended, line.state) for line in run.lines}
+                {
+                    self.scene.state_table.steps[line.number].id: (line.intended, line.state)
+                    for line in run.lines
+                }
                 for run in expected
             ],
             [
@@ -362,7 +367,7 @@ class Replay:
             lines = [f"{self.scene.name}, variant {self.variant}: {what}", *told]
             raise Difference("\n".join([*lines, f"the model:    {expected}", f"the executor: {found}"]))
 
-    async def move(self, number: int, before: Moment, after: Moment) -> None:
+    async def move(self, number: int, before: ModelState, after: ModelState) -> None:
         """Let one thing happen, and the executor do all that it does then."""
         self.nodes.world = after.world
         wait, what = WAITS["other"], ""
@@ -384,8 +389,8 @@ class Replay:
                 for place, (old, new) in enumerate(zip(before.phases, after.phases, strict=True))
                 if old is not new
             )
-            step = self.scene.ground.plans[after.plan].steps[place]
-            if after.phases[place] is Phase.SENT:
+            step = self.scene.state_table.plans[after.plan].steps[place]
+            if after.phases[place] is StepPhase.SENT:
                 self.nodes.answer = self.answered(before, after)
                 what = f"call {step.id}"
             else:
@@ -394,10 +399,10 @@ class Replay:
         await asyncio.sleep(wait)
         self.nodes.let("")
         if after.plan >= 0 and before.plan != after.plan:
-            plan = {step.id: step for step in self.scene.ground.plans[after.plan].steps}
+            plan = {step.id: step for step in self.scene.state_table.plans[after.plan].steps}
             self.compare(number, "the plan", plan, self.journal.opened)
 
-    async def begin(self, number: int, after: Moment) -> None:
+    async def begin(self, number: int, after: ModelState) -> None:
         """A pass, of this process or of a new one."""
         if not self.trace[number - 1].running:
             self.process()
@@ -409,15 +414,15 @@ class Replay:
     def taken_up(self, number: int) -> list[str]:
         """The steps of a pass in the order in which the trace looks at them."""
         plan, found = self.trace[number].plan, []
-        steps = self.scene.ground.plans[plan].steps
+        steps = self.scene.state_table.plans[plan].steps
         for before, after in pairwise(self.trace[number:]):
             if after.plan != plan:
                 break
             pairs = zip(steps, before.phases, after.phases, strict=True)
-            found += [step.id for step, old, new in pairs if old is Phase.PENDING and new is not old][:1]
+            found += [step.id for step, old, new in pairs if old is StepPhase.PENDING and new is not old][:1]
         return found
 
-    def answered(self, before: Moment, after: Moment) -> Callable[[Step], NodeError | None]:
+    def answered(self, before: ModelState, after: ModelState) -> Callable[[Step], NodeError | None]:
         """How the call of a step is answered; what the executor believes must not depend on it."""
 
         def answer(step: Step) -> NodeError | None:
@@ -446,29 +451,29 @@ def batched(events: Iterable[JournalEvent]) -> list[list[JournalEvent]]:
     return [sorted(group) for _, group in groupby(events, key=lambda one: (one.kind, one.run))]
 
 
-def told_by(scene: Scene, trace: Sequence[Moment]) -> list[str]:
+def told_by(scene: Scene, trace: Sequence[ModelState]) -> list[str]:
     """A trace in words."""
-    moves = Rehearsal(scene.ground).moves
+    moves = ExecutorModel(scene.state_table).moves
     return [
         f"  {number}. {next(move.story for move in moves(before) if move.state == after)}"
         for number, (before, after) in enumerate(pairwise(trace), 1)
     ]
 
 
-def replay(scene: Scene, trace: Sequence[Moment], variant: int = 0) -> None:
+def replay(scene: Scene, trace: Sequence[ModelState], variant: int = 0) -> None:
     """One trace through the executor.
 
     Raises:
         Difference: the executor does something else than its model.
     """
 
-    async def play() -> None:
-        clock = Stamps()
+    async def model() -> None:
+        clock = StampClock()
         names = (f"run-{number}" for number in count())
-        with scratch() as folder, open_store(folder, clock=clock, name=names.__next__) as store:
-            await Replay(scene, trace, variant, store, clock).play()
+        with make_scratch_folder() as folder, open_store(folder, clock=clock, name=names.__next__) as store:
+            await Replay(scene, trace, variant, store, clock).model()
 
-    leaping(play())
+    run_skipping_waits(model())
 
 
 def replay_all(scene: Scene) -> int:
@@ -482,36 +487,36 @@ def replay_all(scene: Scene) -> int:
 class Calm:
     """A play in which no node fails by itself: what is left are the faults of calls and of the reconciler."""
 
-    def __init__(self, play: Any) -> None:
-        self._play = play
+    def __init__(self, model: Any) -> None:
+        self._play = model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._play, name)
 
-    def faults(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `Play`)
+    def faults(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `ProductModel`)
         """None."""
         return ()
 
-    def returns(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `Play`)
+    def returns(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `ProductModel`)
         """None."""
         return ()
 
 
 def scene(
-    name: str, product: Any, ground: Ground[Any], world: Any, *, length: int, is_calm: bool = False
+    name: str, product: Any, state_table: StateTable[Any], world: Any, *, length: int, is_calm: bool = False
 ) -> Scene:
     """A scene with one fault, one kill and two passes."""
     if is_calm:
-        ground.play = Calm(ground.play)
-    return Scene(name, product, ground, Rehearsal(ground).begin(world), length)
+        state_table.model = Calm(state_table.model)
+    return Scene(name, product, state_table, ExecutorModel(state_table).begin(world), length)
 
 
 def m2(name: str, *, length: int, is_calm: bool = False, nodes: int = 1, at_once: int = 1) -> Scene:
     """M2 nodes of which a commit changes the version."""
-    stage, ground = scenes.m2_stage(
+    stage, state_table = scenes.m2_stage(
         scenes.AFTER, scenes.BEFORE, nodes=nodes, at_once=at_once, timeouts=TIMEOUTS
     )
-    return scene(name, M2, ground, stage.worlds[0], length=length, is_calm=is_calm)
+    return scene(name, M2, state_table, stage.worlds[0], length=length, is_calm=is_calm)
 
 
 def sora(
@@ -519,7 +524,9 @@ def sora(
 ) -> Scene:
     """A Sora cluster of which a commit names these nodes."""
     commit = states.Commit(name, world, tuple(wanted), timeouts=TIMEOUTS, **more)
-    return scene(name, SORA, states.ground(commit, states.LITERAL), world, length=length, is_calm=is_calm)
+    return scene(
+        name, SORA, states.state_table(commit, states.LITERAL), world, length=length, is_calm=is_calm
+    )
 
 
 def all_scenes(extra: int = 0) -> list[Scene]:

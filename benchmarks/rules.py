@@ -20,29 +20,29 @@ from mutation import running
 from planting import UNMASKED, Fault, faults
 from replay import NOWHERE
 
-from reconciler.cli.commands.converge import applied_status
-from reconciler.cli.commands.plan import has_errors, planned_status
+from reconciler.cli.commands.converge import get_apply_exit_status
+from reconciler.cli.commands.plan import get_plan_exit_status, has_errors
 from reconciler.core import secret
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments
+from reconciler.core.node_reports import NodeReport as Told
+from reconciler.core.node_reports import ReportKind
 from reconciler.core.observation import Observed
-from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
-from reconciler.core.reports import Kind
-from reconciler.core.reports import Report as Told
 from reconciler.core.rollout import MetricGate, ReportGate
-from reconciler.core.secret import MASK, Secret, mask, reveal, secrets
-from reconciler.core.step import Standing, Verdict
+from reconciler.core.secret import MASK, Secret, find_secrets, mask, reveal
+from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeRefused
-from reconciler.ports.driver import Done
-from reconciler.ports.listener import Silent
-from reconciler.ports.store import Opening
-from reconciler.rollout import health, report_gate, step_executor
-from reconciler.rollout.health import Soaked, Weight
-from reconciler.rollout.report_gate import Heard
+from reconciler.ports.driver import StepAnswer
+from reconciler.ports.listener import SilentListener
+from reconciler.ports.store import RunStart
+from reconciler.rollout import metric_comparison, report_gate, step_executor
+from reconciler.rollout.metric_comparison import GateStatus, SoakReadings
+from reconciler.rollout.report_gate import ReceivedReports
 from reconciler.rollout.run_log import RunLog
-from reconciler.secrets.redact import Redactor
+from reconciler.secrets.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Rule:
         return False
 
 
-GOOD, BAD, UNCLEAR = Weight.GOOD, Weight.BAD, Weight.UNCLEAR
+GOOD, BAD, UNCLEAR = GateStatus.GOOD, GateStatus.BAD, GateStatus.UNCLEAR
 
 
 def metric_gates() -> None:
@@ -91,10 +91,10 @@ def metric_gates() -> None:
         before: Mapping[str, float] | None = None,
         seconds: float = 10.0,
         **gate: Any,
-    ) -> tuple[Weight, str]:
+    ) -> tuple[GateStatus, str]:
         after = {node: {"m": value} for node, value in {**changed, **unchanged}.items() if value is not None}
-        soaked = Soaked({node: {"m": value} for node, value in (before or {}).items()}, after, seconds)
-        found = health.weighed(
+        soaked = SoakReadings({node: {"m": value} for node, value in (before or {}).items()}, after, seconds)
+        found = metric_comparison.compare_metric(
             MetricGate.model_validate({"name": "m", "factor": 2, **gate}),
             tuple(changed),
             tuple(unchanged),
@@ -102,7 +102,7 @@ def metric_gates() -> None:
         )
         return found.weight, found.reason
 
-    def value(changed: Any, unchanged: Any, **gate: Any) -> Weight:
+    def value(changed: Any, unchanged: Any, **gate: Any) -> GateStatus:
         return judged(changed, unchanged, compare="value", **gate)[0]
 
     assert value({"a": 4}, {"x": 1, "y": 2, "z": 90}) is GOOD
@@ -166,18 +166,18 @@ def report_gates() -> None:
 
     def judged(
         gate: ReportGate, given: Mapping[str, Any], *told: Told, silent: str = ""
-    ) -> tuple[Weight, str]:
-        heard = Heard()
+    ) -> tuple[GateStatus, str]:
+        heard = ReceivedReports()
         for report in told:
             heard.take(report)
-        found = report_gate.weighed(gate, given, heard, frozenset(silent))
+        found = report_gate.evaluate_reports(gate, given, heard, frozenset(silent))
         return found.weight, found.reason
 
     def beat(node: str, version: Any = "7") -> Told:
-        return Told(node, Kind.HEARTBEAT, version)
+        return Told(node, ReportKind.HEARTBEAT, version)
 
     def says(node: str, status: str = "ok", version: Any = None) -> Told:
-        return Told(node, Kind.FEEDBACK, version, status)
+        return Told(node, ReportKind.FEEDBACK, version, status)
 
     assert judged(beats, {"a": "7"}, beat("a"))[0] is GOOD
     assert judged(beats, {"a": 7}, beat("a"))[0] is GOOD
@@ -209,11 +209,11 @@ def report_gates() -> None:
         [*(f"{node} has sent no heartbeat since it was changed" for node in "abc"), "and 1 more"]
     )
     assert judged(beats, dict.fromkeys("abc", "7"))[1].count("; ") == len("ab")
-    heard = Heard()
+    heard = ReceivedReports()
     heard.take(beat("a"))
     heard.take(says("a"))
-    heard.forget(Kind.HEARTBEAT)
-    assert set(heard.newest) == {("a", Kind.FEEDBACK)}
+    heard.forget(ReportKind.HEARTBEAT)
+    assert set(heard.newest) == {("a", ReportKind.FEEDBACK)}
 
 
 STEP = Step(
@@ -244,8 +244,8 @@ def plan_of(steps: int = 1, *findings: Diagnostic) -> Plan:
 def exit_statuses() -> None:
     """0 done; 5 in part; 4 nothing done because the world changed; 1 nothing done; 2 pending; 3 refused."""
 
-    def ended(*states: State, findings: tuple[Diagnostic, ...] = ()) -> Report:
-        return Report("run", plan_of(), tuple(Outcome(STEP, state) for state in states), findings)
+    def ended(*states: State, findings: tuple[Diagnostic, ...] = ()) -> RunReport:
+        return RunReport("run", plan_of(), tuple(Outcome(STEP, state) for state in states), findings)
 
     nothing = {State.FAILED, State.SKIPPED, State.UNDONE, State.CHANGED}
     for states in (one for most in (1, 2, 3) for one in combinations(State, most)):
@@ -258,10 +258,10 @@ def exit_statuses() -> None:
             wanted = 4 if State.CHANGED in found and State.UNDONE not in found else 1
         report = ended(*states)
         assert (report.exit_status, report.succeeded) == (wanted, wanted == 0), states
-        assert applied_status(report, plan_of(0)) == wanted, states
-        assert applied_status(report, plan_of()) == (wanted or 5), states
-        assert applied_status(report, plan_of(0, ERROR)) == (wanted or 5), states
-    assert applied_status(ended(State.DONE), plan_of(0, NOTE)) == 0
+        assert get_apply_exit_status(report, plan_of(0)) == wanted, states
+        assert get_apply_exit_status(report, plan_of()) == (wanted or 5), states
+        assert get_apply_exit_status(report, plan_of(0, ERROR)) == (wanted or 5), states
+    assert get_apply_exit_status(ended(State.DONE), plan_of(0, NOTE)) == 0
     spoilt = ended(State.DONE, findings=(NOTE, ERROR))
     assert (spoilt.exit_status, spoilt.succeeded) == (5, False)
     noted = ended(State.DONE, findings=(NOTE,))
@@ -271,7 +271,7 @@ def exit_statuses() -> None:
         plan: Plan, *, refused: bool = False, detailed: bool = False, gone: tuple[str, ...] = ()
     ) -> int:
         seen = SimpleNamespace(plan=plan, refused=refused, vanished=gone)
-        return planned_status(cast("Any", seen), detailed=detailed)
+        return get_plan_exit_status(cast("Any", seen), detailed=detailed)
 
     assert [planned(plan_of(), detailed=one) for one in (False, True)] == [0, 2]
     assert [planned(plan_of(0), detailed=one) for one in (False, True)] == [0, 0]
@@ -297,17 +297,17 @@ def masks() -> None:
     }
     assert held["a"] == [1, clear, {"b": named}], "what was given is not changed"
     assert reveal(held)["a"] == [1, "clear-1", {"b": "clear-2"}]
-    assert [path for path, _ in secrets(held)] == [("a", 1), ("a", 2, "b"), ("c", 1), ("d", "e"), ("f",)]
-    assert list(secrets(clear, ("here",))) == [(("here",), clear)]
-    assert list(secrets("text")) == []
-    assert secret.hidden(clear) is clear
-    assert secret.hidden("x") == Secret("x")
+    assert [path for path, _ in find_secrets(held)] == [("a", 1), ("a", 2, "b"), ("c", 1), ("d", "e"), ("f",)]
+    assert list(find_secrets(clear, ("here",))) == [(("here",), clear)]
+    assert list(find_secrets("text")) == []
+    assert secret.make_secret(clear) is clear
+    assert secret.make_secret("x") == Secret("x")
     for text in (str(clear), repr(clear), str(named), repr(named), f"{clear}{named}", f"{held}"):
         assert "clear-" not in text
     assert (repr(clear), repr(named)) == (f"Secret({MASK})", "Secret(${env:A})")
     for other in (b"ab", Word("ab"), 1j):
         assert mask(other) is other
-        assert list(secrets(other)) == []
+        assert list(find_secrets(other)) == []
     told = Redactor(["password-1"]).text("say password-1 at http://user:pw@host/x")
     assert told == f"say {MASK} at http://host/x"
     assert Redactor(["abcd"]).text("say abcd") == f"say {MASK}"
@@ -341,7 +341,7 @@ class AtOnce(RawArguments):
     follows_at_once = True
 
 
-class Events(Silent):
+class Events(SilentListener):
     """A store, a courier, a driver and a listener that write down who was spoken to, in order."""
 
     def __init__(self, *, refuses: bool = False) -> None:
@@ -349,7 +349,7 @@ class Events(Silent):
         self.refuses = refuses
         self.capabilities = SimpleNamespace()
 
-    async def begin(self, opening: Opening) -> str:
+    async def begin(self, opening: RunStart) -> str:
         assert opening.actor == WHO, "the history says who asked"
         self.seen.append("journal: run")
         return "run-1"
@@ -363,16 +363,18 @@ class Events(Silent):
     async def intend(self, *_: Any) -> None:
         self.seen.append("journal: intent")
 
-    async def act(self, *_: Any) -> Done:
+    async def act(self, *_: Any) -> StepAnswer:
         self.seen.append("call")
         if self.refuses:
             raise NodeRefused("a", "no", status=400, code="E1")
-        return Done("accepted")
+        return StepAnswer("accepted")
 
     async def conclude(self, run: str, endings: Any) -> None:
         states = ", ".join(ending.outcome.state for ending in endings)
-        letters = sum(ending.letter is not None for ending in endings)
-        assert not any(ending.letter and ending.letter.wanted for ending in endings), "there is no sink"
+        letters = sum(ending.outbox_message is not None for ending in endings)
+        assert not any(ending.outbox_message and ending.outbox_message.wanted for ending in endings), (
+            "there is no sink"
+        )
         self.seen.append(f"journal: {run} {states}, {letters} letters")
 
     def nudge(self) -> None:
@@ -406,8 +408,10 @@ def order_of_a_run() -> None:
             async def look(self, *_: Any) -> Observed[Any]:
                 return Observed({})
 
-            def judge(self, *_: Any) -> Verdict:
-                return Verdict(Standing.DONE if "call" in events.seen and not refuses else Standing.READY)
+            def judge(self, *_: Any) -> StepVerdict:
+                return StepVerdict(
+                    StepStatus.DONE if "call" in events.seen and not refuses else StepStatus.READY
+                )
 
         log = await RunLog.open(
             cast("Any", events),
@@ -415,20 +419,24 @@ def order_of_a_run() -> None:
             plan_of(),
             actor=WHO,
             listener=events,
-            courier=cast("Any", events) if heard else None,
+            message_sender=cast("Any", events) if heard else None,
         )
         step = replace(STEP, waits_for_person=person, arguments=AtOnce({}) if at_once else STEP.arguments)
         stop = asyncio.Event()
         if stopped:
             stop.set()
         why = {step.id: "it has changed"} if stale else {}
-        bench = step_executor.Bench(cast("Any", Driver()), NOWHERE, {}, log, stop, stale=why)
-        state = await step_executor.execute(step, bench)
+        bench = step_executor.ExecutionContext(cast("Any", Driver()), NOWHERE, {}, log, stop, stale=why)
+        state = await step_executor.execute_step(step, bench)
         events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
         await log.skip([(step, "the run was stopped")])
         await log.finish(5, "!")
         another = await log.open_another("undo", plan_of())
-        assert (another.actor, another.listener, another.courier) == (log.actor, events, log.courier)
+        assert (another.actor, another.listener, another.message_sender) == (
+            log.actor,
+            events,
+            log.message_sender,
+        )
         return events.seen
 
     begin = ["journal: run", "announce: run-1", "announce: started"]
@@ -456,23 +464,30 @@ def plain(function: Any) -> FunctionType:
     return found
 
 
-GATES = (Soaked.of, health.weighed, health._bad)
+GATES = (SoakReadings.of, metric_comparison.compare_metric, metric_comparison._bad)
 REPORTS = (
-    report_gate.weighed,
+    report_gate.evaluate_reports,
     report_gate._asked,
     report_gate._fits,
     report_gate._missing,
-    Heard.take,
-    Heard.forget,
+    ReceivedReports.take,
+    ReceivedReports.forget,
 )
-STATUSES = (Report.exit_status, Report.succeeded, Report._spoilt, applied_status, planned_status, has_errors)
+STATUSES = (
+    RunReport.exit_status,
+    RunReport.succeeded,
+    RunReport._spoilt,
+    get_apply_exit_status,
+    get_plan_exit_status,
+    has_errors,
+)
 MASKS = (
-    *(secret._replaced, secret._replaced_within, secret._items, secret.secrets, secret.mask),
-    *(Secret.__repr__, Secret.__str__, secret.reveal, secret.hidden, Redactor.text),
+    *(secret._replaced, secret._replaced_within, secret._items, secret.find_secrets, secret.mask),
+    *(Secret.__repr__, Secret.__str__, secret.reveal, secret.make_secret, Redactor.text),
 )
 ORDER = (
     *(RunLog.open, RunLog.open_another, RunLog.take_up, RunLog.intend, RunLog.skip, RunLog.conclude),
-    *(RunLog.finish, step_executor.execute),
+    *(RunLog.finish, step_executor.execute_step),
 )
 
 RULES = (

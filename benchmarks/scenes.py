@@ -9,40 +9,40 @@ from typing import Any, TypeAlias
 
 import states
 
-from reconciler.core.guard import Case, verdicts
+from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Revision
-from reconciler.core.product_model import Stage
-from reconciler.documents.document import parse
+from reconciler.core.product_model import ModelSetup
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import guards as m2_guards
-from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.modelcheck.seats import World
+from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.modelcheck.world import ModelWorld
 from reconciler.drivers.m2.product import DRIVER as M2
-from reconciler.drivers.m2.schema import Loaded, M2Cluster
+from reconciler.drivers.m2.schema import LoadedSetting, M2Cluster
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit
-from reconciler.drivers.sora.cluster import State, formed, fresh
-from reconciler.modelcheck.executor_model import Rehearsal
-from reconciler.modelcheck.explore import Explored, explore
-from reconciler.modelcheck.state_table import Ground
-from reconciler.ports.desk import Desk
+from reconciler.drivers.sora.choices import Choices, MinorityListing, UndocumentedCall, UninitialisedListing
+from reconciler.drivers.sora.cluster_state import State, make_formed_state, make_fresh_state
+from reconciler.modelcheck.executor_model import ExecutorModel
+from reconciler.modelcheck.explore import Exploration, explore_states
+from reconciler.modelcheck.state_table import StateTable
+from reconciler.ports.cluster_input import ClusterInput
 
 MOST = 300_000
 """States after which a scene is given up; none needs them."""
 
-PERMISSIVE = Choices(purge_cut_off=Permit.ACCEPT, init_with_away=Permit.ACCEPT)
+PERMISSIVE = Choices(purge_cut_off=UndocumentedCall.ACCEPT, init_with_away=UndocumentedCall.ACCEPT)
 """A cluster that purges a running node that is cut off, and is initialised though a node is away."""
 
 MUTE = Choices(
-    init_with_away=Permit.ACCEPT,
-    purge_cut_off=Permit.REFUSE,
-    list_uninitialised=Listing.OTHER_ERROR,
-    list_without_majority=Minority.OTHER_ERROR,
-    statistics=Permit.REFUSE,
+    init_with_away=UndocumentedCall.ACCEPT,
+    purge_cut_off=UndocumentedCall.REFUSE,
+    list_uninitialised=UninitialisedListing.OTHER_ERROR,
+    list_without_majority=MinorityListing.OTHER_ERROR,
+    statistics=UndocumentedCall.REFUSE,
 )
 """A cluster whose nodes do not tell whether they lost their majority or were never in one."""
 
-Scene: TypeAlias = Callable[[], Explored]
+Scene: TypeAlias = Callable[[], Exploration]
 
 
 def sora(
@@ -57,11 +57,11 @@ def sora(
 ) -> Scene:
     """A Sora cluster in which a commit names these nodes; `known` is what `states.Commit` has of the past."""
 
-    def walked() -> Explored:
+    def walked() -> Exploration:
         commit = states.Commit("", world, tuple(wanted), at_once, collapsed=collapsed, **known)
-        ground = states.ground(commit, choices)
-        rehearsal = Rehearsal(ground)
-        return explore([rehearsal.begin(world, faults=faults)], rehearsal.moves, most=MOST)
+        state_table = states.state_table(commit, choices)
+        rehearsal = ExecutorModel(state_table)
+        return explore_states([rehearsal.begin(world, faults=faults)], rehearsal.moves, most=MOST)
 
     return walked
 
@@ -78,11 +78,11 @@ def m2(
 ) -> Scene:
     """Like M2 nodes that show one setting, none where `shown` is None, and are to have another."""
 
-    def walked() -> Explored:
-        stage, ground = m2_stage(wanted, shown, nodes=nodes, at_once=at_once, base=base)
-        rehearsal = Rehearsal(ground)
+    def walked() -> Exploration:
+        stage, state_table = m2_stage(wanted, shown, nodes=nodes, at_once=at_once, base=base)
+        rehearsal = ExecutorModel(state_table)
         starts = [rehearsal.begin(world, faults=faults) for world in stage.worlds]
-        return explore(starts, rehearsal.moves, most=most)
+        return explore_states(starts, rehearsal.moves, most=most)
 
     return walked
 
@@ -95,27 +95,32 @@ def m2_stage(
     at_once: int = 1,
     base: str = "",
     timeouts: Mapping[str, float] = MappingProxyType({}),
-) -> tuple[Stage[World], Ground[World]]:
+) -> tuple[ModelSetup[ModelWorld], StateTable[ModelWorld]]:
     """What `m2` walks: the product's stage, and the ground to play it on."""
     names = [f"edge-{number}" for number in range(1, nodes + 1)]
     listed = [{"name": name, "address": f"{name}.example.com{base}"} for name in names]
     raw = {"name": "edge", "kind": "m2", "setting": "s", "concurrency": at_once, "nodes": listed}
-    file, fleet = parse("s", json.dumps(wanted).encode()), parse("f", json.dumps({}).encode())
+    file, fleet = (
+        parse_document("s", json.dumps(wanted).encode()),
+        parse_document("f", json.dumps({}).encode()),
+    )
     entry = M2Cluster.model_validate({**raw, "timeouts": dict(timeouts)})
-    desired = M2.desire(Desk(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
+    desired = M2.desire(ClusterInput(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
     observed = Observed({name: _shown(name, shown) for name in names})
     (stage,) = M2.stages(desired, observed, M2.plan(desired, observed))
 
     def weigh(plan: ClusterPlan, seen: Observed[Any]) -> bool:
-        return not verdicts(Case(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)
+        return not run_guards(GuardContext(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)
 
-    return stage, Ground(stage.play, weigh, single_node=True)
+    return stage, StateTable(stage.model, weigh, single_node=True)
 
 
-def _shown(name: str, document: Mapping[str, Any] | None) -> Observation[Loaded]:
+def _shown(name: str, document: Mapping[str, Any] | None) -> Observation[LoadedSetting]:
     if document is None:
         return Absent("404")
-    return Present(Loaded(Contents().of(document), f"http://{name}.example.com:10040", (), caller="10.0.0.9"))
+    return Present(
+        LoadedSetting(ContentCache().of(document), f"http://{name}.example.com:10040", (), caller="10.0.0.9")
+    )
 
 
 def setting(
@@ -151,7 +156,7 @@ RINGED, PARTED = setting(HERE, members=["a", "b"]), setting(HERE, members=["a", 
 
 def regular(count: int, *, outside: Sequence[int] = (), down: Sequence[int] = ()) -> State:
     """A cluster of regular nodes, some of them not in it, some of them stopped."""
-    world = formed([False] * count, outside=sum(1 << one for one in outside))
+    world = make_formed_state([False] * count, outside=sum(1 << one for one in outside))
     for one in down:
         world = machine.stop(world, one)
     return world
@@ -169,4 +174,4 @@ def apart(world: State) -> State:
 
 def new(count: int) -> State:
     """Nodes that were never in a cluster."""
-    return fresh([False] * count)
+    return make_fresh_state([False] * count)

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import Fleet, load, with_desired
+from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.fault_trials.scenario import Invariant, Random, Scenario, Script
-from reconciler.fault_trials.schedule import drawn
-from reconciler.fault_trials.trial import Stage, Verdict, tried
+from reconciler.fault_trials.fault_schedule import draw_schedule
+from reconciler.fault_trials.scenario import Invariant, RandomFaults, Scenario, ScenarioFile
+from reconciler.fault_trials.trial import TrialSetup, TrialVerdict, run_trial
 from reconciler.ports.source import Snapshot
-from reconciler.simulation.options import chosen
+from reconciler.simulation.choices import parse_choices
 
-RANDOM = Scenario(name="random", random=Random(faults=5, kills=2))
+RANDOM = Scenario(name="random", random=RandomFaults(faults=5, kills=2))
 CHUNK = 50
 NODES = 5
 
@@ -129,16 +129,18 @@ def sora_name(number: int) -> str:
 def fleet(version: str, *clusters: dict[str, Any]) -> Fleet:
     """A fleet that is described so."""
     files = Files({"fleet.json": {"clusters": clusters}, "s.json": setting(version)})
-    return with_desired(load(Snapshot(Revision("memory", version * 40, version), files), DRIVERS), DRIVERS)
+    return add_desired_state(
+        load_fleet(Snapshot(Revision("memory", version * 40, version), files), DRIVERS), DRIVERS
+    )
 
 
-def stage(wanted: Fleet, machines: Fleet | None = None, **more: Any) -> Stage:
+def stage(wanted: Fleet, machines: Fleet | None = None, **more: Any) -> TrialSetup:
     """A stage; with machines, the nodes are as they say."""
-    return Stage(wanted, machines or wanted, converged=machines is not None, runs=3, **more)
+    return TrialSetup(wanted, machines or wanted, converged=machines is not None, runs=3, **more)
 
 
 @cache
-def stages() -> tuple[tuple[str, Stage], ...]:
+def stages() -> tuple[tuple[str, TrialSetup], ...]:
     """The fleets, and what a commit wants of them."""
     waves = {"rollout": {"canary": 1, "waves": 1, "soak": 5}}
     back = {"rollout": {**waves["rollout"], "on_failure": "return"}}
@@ -185,15 +187,15 @@ def stages() -> tuple[tuple[str, Stage], ...]:
     )
 
 
-def trial(seed: int) -> tuple[str, Verdict]:
+def trial(seed: int) -> tuple[str, TrialVerdict]:
     """The trial of a seed: which fleet it was, and what came of it."""
-    name, ground = stages()[seed % len(stages())]
+    name, state_table = stages()[seed % len(stages())]
     choices = CHOICES[seed // len(stages()) % len(CHOICES)]
-    ground = replace(ground, choices=chosen([*DOCUMENTED, *choices], DRIVERS))
+    state_table = replace(state_table, choices=parse_choices([*DOCUMENTED, *choices], DRIVERS))
     if choices in (REFUSING, RECKLESS):
-        ground = replace(ground, invariants=UNLESS_A_PERSON)
-    script = Script(RANDOM, Path(), ground.fleet.document)
-    return name, tried(ground, drawn(script, ground.cast(), seed), DRIVERS)
+        state_table = replace(state_table, invariants=UNLESS_A_PERSON)
+    script = ScenarioFile(RANDOM, Path(), state_table.fleet.document)
+    return name, run_trial(state_table, draw_schedule(script, state_table.cast(), seed), DRIVERS)
 
 
 def chunk(seeds: range) -> Result:
@@ -214,7 +216,7 @@ def chunk(seeds: range) -> Result:
     return total
 
 
-def story(seed: int, name: str, verdict: Verdict) -> Iterator[str]:
+def story(seed: int, name: str, verdict: TrialVerdict) -> Iterator[str]:
     """A trial that went wrong."""
     yield f"seed {seed}, {name}:"
     yield from (f"  {breach}" for breach in verdict.breaches)

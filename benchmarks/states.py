@@ -17,45 +17,59 @@ from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
 
-from reconciler.core.guard import Case, Guard, verdicts
+from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
 from reconciler.drivers.sora import machine, modelcheck
-from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat
-from reconciler.drivers.sora.cluster import State, formed, fresh, quorum, registered
+from reconciler.drivers.sora.choices import (
+    Choices,
+    MinorityListing,
+    RepeatedInit,
+    UndocumentedCall,
+    UninitialisedListing,
+)
+from reconciler.drivers.sora.cluster_state import (
+    State,
+    compute_quorum,
+    get_registered,
+    make_formed_state,
+    make_fresh_state,
+)
 from reconciler.drivers.sora.guards import GUARDS
-from reconciler.drivers.sora.history import Earlier, History
-from reconciler.drivers.sora.membership import Roster
-from reconciler.drivers.sora.modelcheck import SoraPlay
+from reconciler.drivers.sora.history import ClusterPast, EarlierNode
+from reconciler.drivers.sora.membership import NodeNumbers
+from reconciler.drivers.sora.modelcheck import SoraModel
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
-from reconciler.modelcheck.executor_model import Rehearsal
-from reconciler.modelcheck.explore import Explored, explore
-from reconciler.modelcheck.state_table import Ground
+from reconciler.modelcheck.executor_model import ExecutorModel
+from reconciler.modelcheck.explore import Exploration, explore_states
+from reconciler.modelcheck.state_table import StateTable
 
-LITERAL = Choices(purge_cut_off=Permit.REFUSE)
+LITERAL = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 BEHAVIOURS = {
     "as documented": LITERAL,
     "permissive": Choices(
-        repeated_init=Repeat.RESET, init_with_away=Permit.ACCEPT, purge_cut_off=Permit.REFUSE
+        repeated_init=RepeatedInit.RESET,
+        init_with_away=UndocumentedCall.ACCEPT,
+        purge_cut_off=UndocumentedCall.REFUSE,
     ),
     "refusing": Choices(
-        repeated_register=Permit.REFUSE,
-        returned_register=Permit.REFUSE,
-        purge_cut_off=Permit.REFUSE,
-        list_uninitialised=Listing.ERROR,
-        list_without_majority=Minority.ERROR,
+        repeated_register=UndocumentedCall.REFUSE,
+        returned_register=UndocumentedCall.REFUSE,
+        purge_cut_off=UndocumentedCall.REFUSE,
+        list_uninitialised=UninitialisedListing.ERROR,
+        list_without_majority=MinorityListing.ERROR,
     ),
     "refusing without a reason": Choices(
-        init_with_away=Permit.ACCEPT,
-        purge_cut_off=Permit.REFUSE,
-        list_uninitialised=Listing.OTHER_ERROR,
-        list_without_majority=Minority.OTHER_ERROR,
+        init_with_away=UndocumentedCall.ACCEPT,
+        purge_cut_off=UndocumentedCall.REFUSE,
+        list_uninitialised=UninitialisedListing.OTHER_ERROR,
+        list_without_majority=MinorityListing.OTHER_ERROR,
     ),
     "refusing without a reason or statistics": Choices(
-        purge_cut_off=Permit.REFUSE,
-        list_uninitialised=Listing.OTHER_ERROR,
-        list_without_majority=Minority.ERROR,
-        statistics=Permit.REFUSE,
+        purge_cut_off=UndocumentedCall.REFUSE,
+        list_uninitialised=UninitialisedListing.OTHER_ERROR,
+        list_without_majority=MinorityListing.ERROR,
+        statistics=UndocumentedCall.REFUSE,
     ),
 }
 
@@ -96,10 +110,10 @@ def commits(regular: int, temporary: int) -> Iterator[Commit]:
     kinds = [False] * (regular + 1) + [True] * temporary
     members, spare = range(regular), regular
     extra = tuple(range(regular + 1, regular + 1 + temporary))
-    healthy = formed(kinds, outside=1 << spare)
-    bare = formed(kinds, outside=sum(1 << one for one in (spare, *extra)))
+    healthy = make_formed_state(kinds, outside=1 << spare)
+    bare = make_formed_state(kinds, outside=sum(1 << one for one in (spare, *extra)))
     yield Commit("nothing changes", healthy, (*members, *extra))
-    yield Commit("a new cluster", fresh(kinds), (*members, *extra), confirmed=True)
+    yield Commit("a new cluster", make_fresh_state(kinds), (*members, *extra), confirmed=True)
     yield Commit("one more regular node", healthy, (*members, spare, *extra))
     yield Commit("a dead node is replaced", machine.stop(healthy, 0), (*members[1:], spare, *extra))
     yield Commit("a dead node is removed", machine.stop(healthy, 0), (*members[1:], *extra))
@@ -117,7 +131,7 @@ def losses(healthy: State, members: Sequence[int], spare: int, extra: tuple[int,
     for collapsed in (False, True):
         words = "`collapsed` stands" if collapsed else "`initialise: true` was left"
         yield Commit(f"no node reaches another, {words}", apart, (*members, *extra), collapsed=collapsed)
-    lost = len(members) - quorum(len(members)) + 1
+    lost = len(members) - compute_quorum(len(members)) + 1
     world = healthy
     for number in members[:lost]:
         world = machine.stop(world, number)
@@ -150,7 +164,7 @@ def desired(commit: Commit) -> SoraDesired:
     gone = {"reason": "gone", "until": "2026-12-31"}
     entry |= {"collapsed": gone} if commit.collapsed else {"initialise": True}
     earlier = {
-        named[number]: Earlier(
+        named[number]: EarlierNode(
             (_api(named[number]),), number in commit.members, regular=True, required=number in commit.named
         )
         for number in sorted({*commit.named, *commit.members})
@@ -159,42 +173,42 @@ def desired(commit: Commit) -> SoraDesired:
     cluster = SoraCluster.model_validate(
         {**entry, "concurrency": commit.at_once, "timeouts": dict(commit.timeouts)}
     )
-    return SoraDesired(cluster, history=History(earlier, bool(commit.members), revision="0" * 12))
+    return SoraDesired(cluster, history=ClusterPast(earlier, bool(commit.members), revision="0" * 12))
 
 
 def _api(name: str) -> str:
     return f"http://{name.partition('@')[2]}:3000/"
 
 
-def ground(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -> Ground[State]:
+def state_table(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUARDS) -> StateTable[State]:
     """A commit to be played, judged by these guards."""
     wanted = desired(commit)
 
     def weigh(plan: ClusterPlan, observed: Observed[NodeView]) -> bool:
         # A further pass has no approval: each is for one run.
         is_proven = not any(step.doubt for step in plan.steps)
-        return is_proven and not verdicts(Case(plan, wanted.entry, wanted, observed), guards)
+        return is_proven and not run_guards(GuardContext(plan, wanted.entry, wanted, observed), guards)
 
-    members = registered(commit.world).bit_count()
+    members = get_registered(commit.world).bit_count()
     named = names(commit.world)
     hidden = frozenset(named[number] for number in commit.hidden)
     gone = frozenset(named[number] for number in commit.gone)
-    play = SoraPlay(wanted, Roster(tuple(named)), choices, members, hidden, gone)
-    return Ground(play, weigh, single_node=False)
+    model = SoraModel(wanted, NodeNumbers(tuple(named)), choices, members, hidden, gone)
+    return StateTable(model, weigh, single_node=False)
 
 
-def explored(commit: Commit, choices: Choices, *, faults: int, passes: int) -> Explored:
+def explored(commit: Commit, choices: Choices, *, faults: int, passes: int) -> Exploration:
     """All that can come of a commit.
 
     What the fleet file says counts in every pass, as if each had a state of its own that knows nothing.
     """
-    stage = ground(commit, choices)
-    rehearsal = Rehearsal(stage)
+    stage = state_table(commit, choices)
+    rehearsal = ExecutorModel(stage)
     start = rehearsal.begin(commit.world, faults=faults, passes=passes)
-    first = stage.play.plan(commit.world)
+    first = stage.model.plan(commit.world)
     if commit.confirmed and any(step.doubt for step in first.steps):
         start = rehearsal.under(first, start)
-    return explore([start], rehearsal.moves)
+    return explore_states([start], rehearsal.moves)
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.core.plan import Revision
-from reconciler.desired.validate import validate
-from reconciler.documents.document import parse
-from reconciler.documents.json_parser import places
+from reconciler.desired.validation import validate_files
+from reconciler.documents.document import parse_document
+from reconciler.documents.json_parser import locate_values
 from reconciler.drivers.registry import DRIVERS
 from reconciler.ports.source import Snapshot
 
@@ -144,16 +144,16 @@ def main() -> None:
     settings = [(name, data) for name, data in files.items() if name != "fleet.json"]
     assert {len(data) for _, data in settings} == {SIZE}
     snapshot = Snapshot(Revision("benchmark", "0" * 40, "0000000"), Memory(files))
-    found = validate(snapshot, DRIVERS)
+    found = validate_files(snapshot, DRIVERS)
     assert (found.problems, found.nodes) == ((), count)
 
     def parsed() -> None:
         for name, data in settings:
-            places(name, parse(name, data).text)
+            locate_values(name, parse_document(name, data).text)
 
     positions = best(parsed)
-    values = best(lambda: [parse(name, data) for name, data in settings])
-    seconds = best(lambda: validate(snapshot, DRIVERS))
+    values = best(lambda: [parse_document(name, data) for name, data in settings])
+    seconds = best(lambda: validate_files(snapshot, DRIVERS))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{count:,} settings of {SIZE:,} bytes: parsed with positions in {positions:.2f} s", end=" ")
     print(f"(values alone {values:.2f} s), validated in {seconds:.2f} s:", end=" ")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from reconciler.text.one_line import sentence
+from reconciler.text.one_line import bound_sentence
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,7 +63,7 @@ class Diagnostic:
     def __post_init__(self) -> None:
         # What speaks of a node may quote it: bounded here, before the journal or a message sees it.
         if self.target:
-            object.__setattr__(self, "message", sentence(self.message))
+            object.__setattr__(self, "message", bound_sentence(self.message))
 
     @property
     def cluster(self) -> str:

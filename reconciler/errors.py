@@ -79,7 +79,7 @@ class SourceUnreachable(SourceError):
     """The source did not answer; what was applied stays, and the next try may succeed."""
 
 
-class Untrusted(SourceError):
+class UntrustedRevision(SourceError):
     """The revision is not signed by anybody whose signature counts on this host."""
 
     exit_status = 3
@@ -120,7 +120,7 @@ class NodeUnreachable(NodeError):
 
     Args:
         sign: what the attempt tells of the address all the same: `silent`, `alive` or `unasked`, as
-            `core.observation.Sign` has them. Only the transport knows that nothing took the connection.
+            `core.observation.Liveness` has them. Only the transport knows that nothing took the connection.
         sent: whether the request may have reached the node; False where no connection came about.
         status: HTTP status of an answer that is not the product's; 0 where none came.
         closed: whether the connection was closed before any part of an answer came.
@@ -163,7 +163,7 @@ class MissingTransport(NodeUnreachable):
 
     Args:
         subject: the node or the cluster that cannot be reached.
-        way: one of `ports.transport.Way`.
+        way: one of `ports.transport.TransportKind`.
     """
 
     def __init__(self, subject: str, way: str) -> None:
@@ -175,7 +175,7 @@ class MissingTransport(NodeUnreachable):
         )
 
 
-class NotReading(ReconcilerError):
+class WriteRefused(ReconcilerError):
     """A call that may change a node was tried where only reading is possible; nothing was sent."""
 
 
@@ -262,5 +262,5 @@ class ClusterBusy(StateError):
     """Another run holds the cluster's lock; its end releases it, however it ends."""
 
 
-class Fenced(ClusterBusy):
+class RunFenced(ClusterBusy):
     """A later run has taken the cluster over while this one stood still; this one writes no more."""

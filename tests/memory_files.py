@@ -3,7 +3,7 @@
 import json
 
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import load, read
+from reconciler.desired.fleet import load_fleet, read_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.ports.source import Snapshot
 
@@ -34,9 +34,9 @@ def snapshot_of(files):
     return Snapshot(Revision("memory", "0" * 40, "0000000"), MemoryFiles(files))
 
 
-def fleet_of(files, vault=None):
-    return load(snapshot_of(files), DRIVERS, vault)
+def fleet_of(files, resolver=None):
+    return load_fleet(snapshot_of(files), DRIVERS, resolver)
 
 
-def problems_of(files, vault=None):
-    return read(snapshot_of(files), DRIVERS, vault).problems
+def problems_of(files, resolver=None):
+    return read_fleet(snapshot_of(files), DRIVERS, resolver).problems

@@ -23,20 +23,20 @@ from typing import Any
 
 from pydantic import Field
 
-from reconciler.core.arguments import Feedback, TypedArguments, typed
+from reconciler.core.arguments import StepFeedback, TypedArguments, read_arguments
 from reconciler.core.canonical import fingerprint
-from reconciler.core.change_rules import Conduct
-from reconciler.core.guard import Case, guard
+from reconciler.core.change_rules import ChangeRules
+from reconciler.core.entries import ClusterEntry, FeedbackEntry, NodeEntry
+from reconciler.core.guard import GuardContext, guard
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Revision, Risk, Step
 from reconciler.core.policy import Override, Policy
-from reconciler.core.spec import ClusterEntry, FeedbackEntry, NodeEntry
-from reconciler.core.step import Standing, Verdict
+from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable
-from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Done, Driver
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import Capabilities, Driver, StepAnswer
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.transport import Transports
 
@@ -126,8 +126,8 @@ class Set(TypedArguments):
         return self.payload
 
     @property
-    def feedback(self) -> Feedback:
-        return Feedback(self.feedback_api, (self.setting_version,))
+    def feedback(self) -> StepFeedback:
+        return StepFeedback(self.feedback_api, (self.setting_version,))
 
 
 class FakeDriver(Driver[Wish, str]):
@@ -143,22 +143,22 @@ class FakeDriver(Driver[Wish, str]):
         self.world = world
         self.guards = (_forbidden,)
 
-    def desire(self, desk: Desk) -> Wish:
-        assert isinstance(desk.entry, FakeCluster)
+    def desire(self, cluster_input: ClusterInput) -> Wish:
+        assert isinstance(cluster_input.entry, FakeCluster)
         problems = [
             Diagnostic(
                 Severity.ERROR,
                 "bad-value",
                 f"{node.name} cannot hold 'bad'",
-                position=desk.fleet.position(f"{desk.pointer}/nodes/{index}"),
-                pointer=f"{desk.pointer}/nodes/{index}",
+                position=cluster_input.fleet.position(f"{cluster_input.pointer}/nodes/{index}"),
+                pointer=f"{cluster_input.pointer}/nodes/{index}",
             )
-            for index, node in enumerate(desk.entry.nodes)
+            for index, node in enumerate(cluster_input.entry.nodes)
             if node.value == "bad"
         ]
         if problems:
             raise InputError(problems)
-        return Wish(desk.entry)
+        return Wish(cluster_input.entry)
 
     def without(self, desired: Wish, nodes: frozenset[str]) -> Wish:
         return replace(desired, but=desired.but | nodes)
@@ -219,18 +219,18 @@ class FakeDriver(Driver[Wish, str]):
         self.world.looks.append(step.node)
         return Observed({step.node: self.world.answer(step.node)})
 
-    def judge(self, step: Step, seen: Observed[str]) -> Verdict:
+    def judge(self, step: Step, seen: Observed[str]) -> StepVerdict:
         answer = seen.nodes[step.node]
         if isinstance(answer, Unreachable | Stale):
-            return Verdict(Standing.UNKNOWN, answer.reason)
+            return StepVerdict(StepStatus.UNKNOWN, answer.reason)
         value = answer.value if isinstance(answer, Present) else ""
         if value == set_of(step).want:
-            return Verdict(Standing.DONE, f"{step.node} holds {value}")
+            return StepVerdict(StepStatus.DONE, f"{step.node} holds {value}")
         if value == set_of(step).before:
-            return Verdict(Standing.READY, f"{step.node} still holds {value or 'nothing'}")
-        return Verdict(Standing.CHANGED, f"{step.node} holds {value}")
+            return StepVerdict(StepStatus.READY, f"{step.node} still holds {value or 'nothing'}")
+        return StepVerdict(StepStatus.CHANGED, f"{step.node} holds {value}")
 
-    async def act(self, step: Step, transports: Any, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Any, payloads: Mapping[str, Payload]) -> StepAnswer:
         world, node = self.world, step.node
         world.under_way += 1
         world.peak = max(world.peak, world.under_way)
@@ -242,7 +242,7 @@ class FakeDriver(Driver[Wish, str]):
         finally:
             world.under_way -= 1
 
-    def _act(self, step: Step, value: str, fault: str) -> Done:
+    def _act(self, step: Step, value: str, fault: str) -> StepAnswer:
         world, node = self.world, step.node
         match fault:
             case "nothing":
@@ -250,13 +250,13 @@ class FakeDriver(Driver[Wish, str]):
             case "refused":
                 raise NodeRefused(node, "it said no", status=400)
             case "ignored":
-                return Done("accepted")
+                return StepAnswer("accepted")
             case "killed before":
                 raise Killed
             case "late":
                 world.acts.append(node)
                 world.late[node] = (3, value)
-                return Done("accepted")
+                return StepAnswer("accepted")
         world.write(node, "halfway" if fault == "half" else value)
         match fault:
             case "lost" | "half":
@@ -266,7 +266,7 @@ class FakeDriver(Driver[Wish, str]):
                 raise NodeUnreachable(node, "the answer did not come")
             case "killed after":
                 raise Killed
-        return Done("accepted", waiting_for_restart=("port",), facts={"set_by_us": value})
+        return StepAnswer("accepted", waiting_for_restart=("port",), facts={"set_by_us": value})
 
 
 def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
@@ -290,11 +290,11 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
 
 
 def set_of(step: Step) -> Set:
-    return typed(step.arguments, Set)
+    return read_arguments(step.arguments, Set)
 
 
 @guard("forbidden")
-def _forbidden(case: Case):
+def _forbidden(case: GuardContext):
     for step in case.plan.steps:
         if set_of(step).want == "forbidden":
             yield Diagnostic(
@@ -331,13 +331,23 @@ def fleet(
     revision: Revision = REVISION,
     overrides: tuple[Override, ...] = (),
     policies: Mapping[str, Policy] = MappingProxyType({}),
-    conduct: Conduct | None = None,
+    change_rules: ChangeRules | None = None,
 ) -> Fleet:
     """The fleet that a fleet file with these clusters stands for."""
     paper = Paper()
-    conducts = {entry.name: (conduct or Conduct()).of(entry) for entry in clusters}
-    desks = tuple(Desk(entry, paper, f"/clusters/{index}", revision) for index, entry in enumerate(clusters))
-    return Fleet(revision, paper, desks, feedback, overrides=overrides, policies=policies, conducts=conducts)
+    change_rules_by_cluster = {entry.name: (change_rules or ChangeRules()).of(entry) for entry in clusters}
+    cluster_inputs = tuple(
+        ClusterInput(entry, paper, f"/clusters/{index}", revision) for index, entry in enumerate(clusters)
+    )
+    return Fleet(
+        revision,
+        paper,
+        cluster_inputs,
+        feedback,
+        overrides=overrides,
+        policies=policies,
+        change_rules_by_cluster=change_rules_by_cluster,
+    )
 
 
 NOWHERE = Transports()

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 
-from reconciler.core.spec import ClusterEntry, NodeEntry
+from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.drivers.m2.simulator import Choices, M2World
 
 SETTING = {

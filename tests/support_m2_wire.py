@@ -8,15 +8,15 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from reconciler.core.plan import Revision
-from reconciler.core.prior import Prior
-from reconciler.documents.document import parse
-from reconciler.drivers.m2.content import Contents
+from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.documents.document import parse_document
+from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.product import DRIVER
-from reconciler.drivers.m2.schema import Loaded, M2Cluster
+from reconciler.drivers.m2.schema import LoadedSetting, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, M2World
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.desk import Desk
-from reconciler.ports.transport import Answer, Http
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.transport import Http, HttpAnswer
 
 BASE = {
     "meta": {"version": "A"},
@@ -58,32 +58,32 @@ def setting(**changes):
 
 
 def content(document=None):
-    return Contents().of(BASE if document is None else document)
+    return ContentCache().of(BASE if document is None else document)
 
 
 def loaded(document=None, **seen):
-    return Loaded(content(document), **({"base": "http://n:10040", "waiting": ()} | seen))
+    return LoadedSetting(content(document), **({"base": "http://n:10040", "waiting": ()} | seen))
 
 
-def desk(document=None, *, nodes=("edge-01",), resources=None, name="setting.json", **entry):
+def cluster_input(document=None, *, nodes=("edge-01",), resources=None, name="setting.json", **entry):
     """A cluster whose nodes are `NAME.example.com`, all with one setting."""
     listed = [{"name": node, "address": f"{node}.example.com"} for node in nodes]
     raw = {"name": "edge", "kind": "m2", "setting": name, "nodes": listed, **entry}
-    file = parse(name, json.dumps(BASE if document is None else document, indent=1).encode())
-    fleet = parse("fleet.json", json.dumps({"clusters": [raw]}, indent=1).encode())
+    file = parse_document(name, json.dumps(BASE if document is None else document, indent=1).encode())
+    fleet = parse_document("fleet.json", json.dumps({"clusters": [raw]}, indent=1).encode())
     cluster = M2Cluster.model_validate(raw)
     documents = {node.name: file for node in cluster.nodes}
-    return Desk(cluster, fleet, "/clusters/0", REVISION, documents, resources or {})
+    return ClusterInput(cluster, fleet, "/clusters/0", REVISION, documents, resources or {})
 
 
 def desired(where, recalled=None):
     """The desired state of a cluster, of whose nodes the store remembers something."""
-    return DRIVER.recall(DRIVER.desire(where), recalled or {}, Prior())
+    return DRIVER.recall(DRIVER.desire(where), recalled or {}, PriorRevisions())
 
 
 def world(document=None, *, nodes=("edge-01",), choices=None, resources=None, deliver="upload", **more):
     """Simulated nodes that have loaded a setting."""
-    entry = desk(nodes=nodes, deliver=deliver).entry
+    entry = cluster_input(nodes=nodes, deliver=deliver).entry
     chosen = choices or Choices()
     documents = dict.fromkeys(nodes, BASE if document is None else document)
     return M2World.from_entry(
@@ -121,7 +121,7 @@ class WorldWire(Http):
         self.after(method, place.path)
         if not status:
             raise NodeUnreachable(node, "closed the connection without an answer", closed=True)
-        return Answer(status, {key.lower(): text for key, text in said.items()}, body)
+        return HttpAnswer(status, {key.lower(): text for key, text in said.items()}, body)
 
     def writes(self):
         """The requests that may change something."""

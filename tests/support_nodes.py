@@ -11,14 +11,14 @@ from typing import Any
 from aiohttp import web
 from memory_files import json_files
 
-from reconciler.core.fleet_identity import FleetIdentity, spell
+from reconciler.core.fleet_identity import FleetIdentity, normalise_source
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import Fleet, load
+from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import GuardRefusal
-from reconciler.planning.plan_pass import Survey, survey
+from reconciler.planning.plan_pass import PlanResult, run_plan_pass
 from reconciler.ports.source import Snapshot
-from reconciler.rollout.apply_pass import apply
+from reconciler.rollout.apply_pass import run_apply_pass
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -70,14 +70,14 @@ class Host:
         revision = Revision(source, f"{self._number:040x}", f"r{self._number}")
         named = {name.replace("_", "."): value for name, value in files.items()}
         whole = {"fleet.json": {"clusters": list(clusters)}, "s.json": setting(), **named}
-        return load(Snapshot(revision, json_files(whole)), DRIVERS)
+        return load_fleet(Snapshot(revision, json_files(whole)), DRIVERS)
 
-    async def look(self, fleet: Fleet, **more: Any) -> Survey:
+    async def look(self, fleet: Fleet, **more: Any) -> PlanResult:
         """What a pass finds out."""
         with open_store(self.folder) as store:
             async with self.ways() as transports:
-                own = await store.enter(FleetIdentity(spell(fleet.revision.source)))
-                return await survey(
+                own = await store.enter(FleetIdentity(normalise_source(fleet.revision.source)))
+                return await run_plan_pass(
                     fleet, drivers=DRIVERS, transports=transports, recalled=await own.recall(), **more
                 )
 
@@ -87,8 +87,8 @@ class Host:
         with open_store(self.folder) as store:
             async with self.ways() as transports:
                 try:
-                    own = await store.enter(FleetIdentity(spell(fleet.revision.source)))
-                    report = await apply(seen, drivers=DRIVERS, transports=transports, journal=own)
+                    own = await store.enter(FleetIdentity(normalise_source(fleet.revision.source)))
+                    report = await run_apply_pass(seen, drivers=DRIVERS, transports=transports, journal=own)
                 except GuardRefusal:
                     return {}
         return {outcome.step.node: outcome.state.value for outcome in report.outcomes}

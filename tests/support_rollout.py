@@ -7,9 +7,9 @@ from support_driver import NOWHERE, FakeDriver, World, fleet, set_of
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Present
 from reconciler.core.plan import Payload
-from reconciler.planning.plan_pass import survey
+from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities
-from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 
 
 class Returning(FakeDriver):
@@ -59,20 +59,22 @@ class Bench:
         self.driver = driver(self.world)
         self.soak = Soak()
 
-    async def survey(self, *clusters, **more):
+    async def plan_result(self, *clusters, **more):
         found = fleet(*clusters, **more)
         recalled = await self.store.recall()
-        return await survey(found, drivers={"fake": self.driver}, transports=NOWHERE, recalled=recalled)
+        return await run_plan_pass(
+            found, drivers={"fake": self.driver}, transports=NOWHERE, recalled=recalled
+        )
 
     async def apply(self, seen, **more):
-        occasion = Occasion(rest=self.soak)
+        run_context = RunContext(rest=self.soak)
         drivers = {"fake": self.driver}
-        return await apply(
-            seen, drivers=drivers, transports=NOWHERE, journal=self.store, occasion=occasion, **more
+        return await run_apply_pass(
+            seen, drivers=drivers, transports=NOWHERE, journal=self.store, run_context=run_context, **more
         )
 
     async def run(self, *clusters, **more):
-        return await self.apply(await self.survey(*clusters, **more))
+        return await self.apply(await self.plan_result(*clusters, **more))
 
 
 def states(report):

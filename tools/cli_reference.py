@@ -15,7 +15,7 @@ import typer
 
 from reconciler.cli.command_table import COMMANDS, DEFAULT
 from reconciler.cli.options import ENVIRONMENT, STATUSES
-from reconciler.cli.render.escape import code
+from reconciler.cli.render.markdown_escape import format_code
 
 _INTRODUCTION = """# Command line
 
@@ -67,7 +67,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 def _table(heads: tuple[str, str], rows: Mapping[str, str]) -> str:
     lines = [f"| {heads[0]} | {heads[1]} |", "|---|---|"]
     lines += [
-        f"| {code(name)} | {' '.join(text.split()).replace('|', chr(92) + '|')} |"
+        f"| {format_code(name)} | {' '.join(text.split()).replace('|', chr(92) + '|')} |"
         for name, text in rows.items()
     ]
     return "\n".join(lines)

@@ -9,8 +9,8 @@ import sys
 
 from pydantic import BaseModel
 
-from reconciler.cli.render.model_table import section
-from reconciler.desired.policies import every_policy, fleet_file_with
+from reconciler.cli.render.model_table import render_model_table
+from reconciler.desired.policies import make_fleet_file_model, make_joint_policy_model
 from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Fleet file
@@ -23,9 +23,10 @@ is relative to it. Unknown keys are errors, at their line and column. Without a 
 def fleet_reference() -> str:
     """Every field of the fleet file, of each product's clusters and nodes, with defaults and meaning."""
     seen: set[type[BaseModel]] = set()
-    parts = [_INTRODUCTION, *section("Top level", fleet_file_with(every_policy(DRIVERS.values())), seen)]
+    model = make_fleet_file_model(make_joint_policy_model(DRIVERS.values()))
+    parts = [_INTRODUCTION, *render_model_table("Top level", model, seen)]
     for kind in sorted(DRIVERS):
-        parts += section(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
+        parts += render_model_table(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from reconciler.cli.render.host_reference import host_reference
+from reconciler.cli.render.host_reference import render_host_reference
 
 if __name__ == "__main__":
-    sys.stdout.write(host_reference())
+    sys.stdout.write(render_host_reference())

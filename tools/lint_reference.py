@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
-from reconciler.cli.explanations import title
-from reconciler.desired.lint import CODES
+from reconciler.cli.explanations import read_title
+from reconciler.desired.lints import CODES
 from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Lints
@@ -40,7 +40,7 @@ def lint_reference() -> str:
 
 def _section(heading: str, codes: Iterable[str]) -> Iterator[str]:
     yield f"## {heading}"
-    rows = [f"| `{code}` | {title(code)} |" for code in sorted(codes)]
+    rows = [f"| `{code}` | {read_title(code)} |" for code in sorted(codes)]
     yield "\n".join(["| code | meaning |", "|---|---|", *rows])
 
 

@@ -9,7 +9,7 @@ import sys
 
 from pydantic import BaseModel
 
-from reconciler.cli.render.model_table import section
+from reconciler.cli.render.model_table import render_model_table
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import AllowEntry, Connection, Group, Hosting, Role, SettingFile
 
@@ -23,7 +23,7 @@ place; what is secret in it is a reference (see [overlays and secrets](overlays-
 def setting_reference() -> str:
     """Every known field of a `setting.json`, of its connections and of what feeds and feedbacks need."""
     seen: set[type[BaseModel]] = set()
-    parts = [_INTRODUCTION, *section("Top level", SettingFile, seen)]
+    parts = [_INTRODUCTION, *render_model_table("Top level", SettingFile, seen)]
     lists: tuple[tuple[str, type[BaseModel]], ...] = (
         ("An entry of `allowList`", AllowEntry),
         ("A role", Role),
@@ -33,13 +33,13 @@ def setting_reference() -> str:
     )
     for title, model in lists:
         if model not in seen:
-            parts += section(title, model, seen)
+            parts += render_model_table(title, model, seen)
     shapes = {f"`info` of a connection of type `{kind}`": model for kind, model in CONNECTIONS.items()}
     for (feature, side), types in FEEDS.items():
         shapes |= {f"`info` of `{feature}.{side}` of type `{kind}`": model for kind, model in types.items()}
     for title, shape in shapes.items():
         if shape.model_fields:
-            parts += section(title, shape, seen)
+            parts += render_model_table(title, shape, seen)
     return "\n\n".join(parts) + "\n"
 
 

@@ -11,12 +11,12 @@ from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.core.outcome import Outcome
 from reconciler.errors import ReconcilerError
-from reconciler.ports.listener import Silent
-from reconciler.sources.locate import locate
+from reconciler.ports.listener import SilentListener
+from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 
 
-class Told(Silent):
+class Told(SilentListener):
     """Hears of the pass as it goes on; here of the end of each step."""
 
     def ended(self, outcome: Outcome) -> None:
@@ -24,7 +24,7 @@ class Told(Silent):
 
 
 async def main(place: str, state: Path) -> int:
-    reader = Reader(locate(place, cache=state / "sources"))
+    reader = Reader(locate_source(place, cache=state / "sources"))
 
     seen = await reader.plan()  # reads, and cannot write
     for step in seen.plan.steps():

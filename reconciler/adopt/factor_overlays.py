@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.core.canonical import encode
-from reconciler.text.json_pointer import pointer
+from reconciler.core.canonical import encode_canonical
+from reconciler.text.json_pointer import make_pointer
 
 _ABSENT: Final = object()
 _SEVERAL: Final = 2
 
 
-def common(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def find_common_base(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The base from which the documents differ least, with keys in the order in which they come up.
 
     A member is in it where more than half of the documents that have its parent have it; a value that is
@@ -31,21 +31,21 @@ def common(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _usual(values: Sequence[Any]) -> Any:
     objects = [value for value in values if isinstance(value, Mapping)]
     if len(objects) * 2 > len(values):
-        return common(objects)
+        return find_common_base(objects)
     others = [value for value in values if not isinstance(value, Mapping)]
-    counted = Counter(encode(value) for value in others)
+    counted = Counter(encode_canonical(value) for value in others)
     most = max(counted.values())
-    return next(value for value in others if counted[encode(value)] == most)
+    return next(value for value in others if counted[encode_canonical(value)] == most)
 
 
-def difference(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | list[Any]:
+def make_patch(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | list[Any]:
     """What makes `document` of `base`: a JSON Merge Patch, or a JSON Patch where a merge cannot say it.
 
     A merge patch takes `null` for a removal, so that a value in which an object's member is null has to
     be a JSON Patch. An empty object: they are the same.
     """
     merge = _merge(base, document)
-    return list(operations(base, document)) if merge is None else merge
+    return list(list_patch_operations(base, document)) if merge is None else merge
 
 
 def _merge(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -59,27 +59,27 @@ def _merge(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, An
                 return None
             if inner or not isinstance(old, Mapping):
                 patch[key] = inner
-        elif old is _ABSENT or not same(old, value):
+        elif old is _ABSENT or not is_same_json(old, value):
             if value is None:
                 return None
             patch[key] = value
     return patch
 
 
-def operations(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+def list_patch_operations(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
     """The JSON Patch that makes `document` of `base`; lists are replaced as a whole."""
-    for op, place, value in changes(base, document, path):
-        yield {"op": op, "path": pointer(place)} | ({} if op == "remove" else {"value": value})
+    for op, place, value in find_fewest_changes(base, document, path):
+        yield {"op": op, "path": make_pointer(place)} | ({} if op == "remove" else {"value": value})
 
 
 Change = tuple[str, tuple[str, ...], Any]
 """`add`, `replace` or `remove`, a path, and the new value."""
 
 
-def changes(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[Change]:
+def find_fewest_changes(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[Change]:
     """The fewest members to add, replace and remove; values that are equal as JSON are left alone."""
     if not (isinstance(base, Mapping) and isinstance(document, Mapping)):
-        if not same(base, document):
+        if not is_same_json(base, document):
             yield "replace", path, document
         return
     for key in base:
@@ -87,21 +87,21 @@ def changes(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[Ch
             yield "remove", (*path, key), None
     for key, value in document.items():
         if key in base:
-            yield from changes(base[key], value, (*path, key))
+            yield from find_fewest_changes(base[key], value, (*path, key))
         else:
             yield "add", (*path, key), value
 
 
-def same(one: Any, other: Any) -> bool:
+def is_same_json(one: Any, other: Any) -> bool:
     """Whether two plain values are the same JSON, true and 1 being different, and 1 and 1.0 too."""
-    return one is other or encode(one) == encode(other)
+    return one is other or encode_canonical(one) == encode_canonical(other)
 
 
-def alike(patches: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...]]]:
+def group_patches(patches: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...]]]:
     """(patch, names) of the patches that are not empty, those that several have first."""
     found: dict[bytes, list[str]] = {}
     for name, patch in patches.items():
         if patch:
-            found.setdefault(encode(patch), []).append(name)
+            found.setdefault(encode_canonical(patch), []).append(name)
     groups = [(patches[names[0]], tuple(names)) for names in found.values()]
     return sorted(groups, key=lambda group: len(group[1]) < _SEVERAL)

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from reconciler.core.canonical import encode
+from reconciler.core.canonical import encode_canonical
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.desired.fleet import Fleet
-from reconciler.desired.merge_patch import Rendered, has, item_of
-from reconciler.documents.document import ParsedDocument, parse
+from reconciler.desired.merge_patch import RenderedDocument, get_member, has_member
+from reconciler.documents.document import ParsedDocument, parse_document
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.errors import UsageError
-from reconciler.ports.desk import Desk
-from reconciler.ports.source import Files
-from reconciler.secrets.extract import Concealer
-from reconciler.text.json_pointer import parts, pointer
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.source import SourceFiles
+from reconciler.secrets.extraction import SecretExtractor
+from reconciler.text.json_pointer import make_pointer, split_pointer
 
 Path = tuple[str | int, ...]
 Member = tuple[str, str]
@@ -27,20 +27,20 @@ Member = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Rewriting:
+class FileEdits:
     """Gathers what is to be done to the files of a fleet.
 
     Args:
         fleet: as the files describe it now.
         files: all of them.
-        concealer: names the secrets among what is written.
+        extractor: names the secrets among what is written.
         edits: file -> what is to be changed in it.
         made: file -> the plain value of one that is to be made.
     """
 
     fleet: Fleet
-    files: Files
-    concealer: Concealer
+    files: SourceFiles
+    extractor: SecretExtractor
     edits: dict[str, list[Edit]] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Rewriting:
                     own.setdefault(member, []).append(edit)
                     continue
                 name, path = place
-                key = (name, path, b"" if edit.value is REMOVED else encode(edit.value))
+                key = (name, path, b"" if edit.value is REMOVED else encode_canonical(edit.value))
                 common.setdefault(key, (edit, set()))[1].add(member)
         for (name, path, _), (edit, members) in common.items():
             if self._users(name, path, edit.path) <= members:
@@ -76,25 +76,29 @@ class Rewriting:
     def _document(self, member: Member) -> Any:
         return self._desk(member[0]).documents[member[1]]
 
-    def _desk(self, cluster: str) -> Desk:
-        return next(desk for desk in self.fleet.desks if desk.entry.name == cluster)
+    def _desk(self, cluster: str) -> ClusterInput:
+        return next(
+            cluster_input
+            for cluster_input in self.fleet.cluster_inputs
+            if cluster_input.entry.name == cluster
+        )
 
     def _users(self, name: str, place: Path, path: Path) -> set[Member]:
         """The nodes whose value at a path comes from one place of one file."""
         found: dict[int, bool] = {}
         users = set()
-        for desk in self.fleet.desks:
-            for node, document in desk.documents.items():
+        for cluster_input in self.fleet.cluster_inputs:
+            for node, document in cluster_input.documents.items():
                 if id(document) not in found:
                     found[id(document)] = _origin(document, path) == (name, place)
                 if found[id(document)]:
-                    users.add((desk.entry.name, node))
+                    users.add((cluster_input.entry.name, node))
         return users
 
     def _concealed(self, member: Member, edit: Edit) -> Any:
         if edit.value is REMOVED:
             return REMOVED
-        return self.concealer.value(edit.value, edit.path, _owner(self._document(member).value, edit.path))
+        return self.extractor.value(edit.value, edit.path, _owner(self._document(member).value, edit.path))
 
     def _edit(self, name: str, path: Path, value: Any) -> None:
         self.edits.setdefault(name, []).append(Edit(path, value))
@@ -118,19 +122,21 @@ class Rewriting:
 
     def _lay(self, member: Member, patch: Any) -> None:
         """Write a new overlay file, and name it in the node's entry."""
-        desk = self._desk(member[0])
-        if not desk.pointer:
+        cluster_input = self._desk(member[0])
+        if not cluster_input.pointer:
             raise UsageError(
-                f"the nodes of {desk.fleet.name} differ, which one file cannot say",
+                f"the nodes of {cluster_input.fleet.name} differ, which one file cannot say",
                 remedy="write a fleet.yaml that names them, or import them into a folder of their own",
             )
         index, node = next(
-            (index, node) for index, node in enumerate(desk.entry.members()) if node.name == member[1]
+            (index, node)
+            for index, node in enumerate(cluster_input.entry.members())
+            if node.name == member[1]
         )
-        folder = PurePosixPath(desk.entry.setting_of(node)).parent
+        folder = PurePosixPath(cluster_input.entry.setting_of(node)).parent
         name = self._free(str(folder / f"{node.name}.json"))
         self.made[name] = patch
-        entry: Path = (*path_of(desk.pointer), "nodes", index, "overlays")
+        entry: Path = (*pointer_to_path(cluster_input.pointer), "nodes", index, "overlays")
         overlays = node.overlays if isinstance(node, OverlaidNode) else ()
         if overlays:
             self._edit(self.fleet.document.name, (*entry, len(overlays)), name)
@@ -147,8 +153,8 @@ class Rewriting:
 
     def _last(self, member: Member, *, merges: bool) -> str:
         """The last overlay of a node, where it is a file of the right form that nobody else has."""
-        desk = self._desk(member[0])
-        node = next(node for node in desk.entry.members() if node.name == member[1])
+        cluster_input = self._desk(member[0])
+        node = next(node for node in cluster_input.entry.members() if node.name == member[1])
         overlays = node.overlays if isinstance(node, OverlaidNode) else ()
         name = overlays[-1] if overlays else None
         if not isinstance(name, str) or Counter(_named(self.fleet))[name] != 1:
@@ -156,13 +162,13 @@ class Rewriting:
         return name if isinstance(self._written(name), dict if merges else list) else ""
 
     def _written(self, name: str) -> Any:
-        return parse(name, self.files.read(name)).value
+        return parse_document(name, self.files.read(name)).value
 
 
 def _named(fleet: Fleet) -> Iterator[str]:
     """Every overlay file, as often as it is named."""
-    for desk in fleet.desks:
-        entry = desk.entry
+    for cluster_input in fleet.cluster_inputs:
+        entry = cluster_input.entry
         if isinstance(entry, OverlaidCluster):
             yield from (one for one in entry.overlays if isinstance(one, str))
             yield from (one for group in entry.groups for one in group.overlays if isinstance(one, str))
@@ -175,30 +181,30 @@ def _origin(document: Any, path: Path) -> tuple[str, Path] | None:
     """(file, path) of a value of a rendered document, or of the place at which it would be added."""
     if isinstance(document, ParsedDocument):
         return document.name, path
-    if not isinstance(document, Rendered):
+    if not isinstance(document, RenderedDocument):
         return None
     value, origin = document.value, document.origin
     for index, part in enumerate(path):
         if origin.items is not None and index == len(path) - 1:
             return None  # the list was put together from several places
-        if not has(value, str(part)):
-            return origin.document.name, (*path_of(origin.pointer), *path[index:])
-        value, origin = item_of(value, str(part)), origin.child(str(part))
-    return origin.document.name, path_of(origin.pointer)
+        if not has_member(value, str(part)):
+            return origin.document.name, (*pointer_to_path(origin.pointer), *path[index:])
+        value, origin = get_member(value, str(part)), origin.child(str(part))
+    return origin.document.name, pointer_to_path(origin.pointer)
 
 
-def path_of(place: str) -> Path:
+def pointer_to_path(place: str) -> Path:
     """The path of a JSON pointer, what looks like an index being one."""
-    return tuple(int(part) if part.isdecimal() else part for part in parts(place))
+    return tuple(int(part) if part.isdecimal() else part for part in split_pointer(place))
 
 
 def _owner(value: Any, path: Path) -> str:
     """The `name` of the nearest object around a path that has one."""
     owner = ""
     for part in path[:-1]:
-        if not has(value, str(part)):
+        if not has_member(value, str(part)):
             break
-        value = item_of(value, str(part))
+        value = get_member(value, str(part))
         if isinstance(value, Mapping) and isinstance(value.get("name"), str):
             owner = value["name"]
     return owner
@@ -229,13 +235,13 @@ def _operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
     value = deepcopy(value)
     for edit in edits:
         *way, last = edit.path
-        part, place = value, pointer(edit.path)
+        part, place = value, make_pointer(edit.path)
         for key in way:
             part = part[key]
         if edit.value is REMOVED:
             del part[last]
             yield {"op": "remove", "path": place}
-        elif has(part, str(last)):
+        elif has_member(part, str(last)):
             part[last] = edit.value
             yield {"op": "replace", "path": place, "value": edit.value}
         else:

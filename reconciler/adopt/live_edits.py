@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from reconciler.adopt.factor_overlays import same
-from reconciler.core.secret import Secret, secrets
+from reconciler.adopt.factor_overlays import is_same_json
+from reconciler.core.secret import Secret, find_secrets
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.errors import UsageError
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 Path = tuple[str | int, ...]
 
@@ -18,13 +18,13 @@ Key: TypeAlias = Callable[[Path, Any], str | None]
 """What tells an item of the list at a path from the others; None where nothing does."""
 
 
-def name_of(_: Path, item: Any) -> str | None:
+def get_name(_: Path, item: Any) -> str | None:
     """The `name` of an object."""
     name = item.get("name") if isinstance(item, Mapping) else None
     return name if isinstance(name, str) else None
 
 
-def drift(rendered: Any, shown: Any, path: Path = (), *, key: Key = name_of) -> Iterator[Edit]:
+def find_drift_edits(rendered: Any, shown: Any, path: Path = (), *, key: Key = get_name) -> Iterator[Edit]:
     """The edits that make `shown` of `rendered`; a secret that is the same, or not known here, stays.
 
     Items of a list that grew or shrank are told apart by their key where all have one, else by their
@@ -37,7 +37,7 @@ def drift(rendered: Any, shown: Any, path: Path = (), *, key: Key = name_of) -> 
     if isinstance(rendered, Secret):
         if not rendered.missing and rendered.value != shown:
             raise UsageError(
-                f"the value at {pointer(path)} is not that of {rendered.reference}",
+                f"the value at {make_pointer(path)} is not that of {rendered.reference}",
                 remedy="change the secret where it is kept, then import again; nothing was written",
             )
     elif isinstance(rendered, Mapping) and isinstance(shown, Mapping):
@@ -54,7 +54,7 @@ def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path, 
             yield Edit((*path, name), REMOVED)
     for name, value in shown.items():
         if name in rendered:
-            yield from drift(rendered[name], value, (*path, name), key=key)
+            yield from find_drift_edits(rendered[name], value, (*path, name), key=key)
         else:
             yield from _added(value, (*path, name))
 
@@ -70,7 +70,7 @@ def _added(value: Any, path: Path) -> Iterator[Edit]:
 def _items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> Iterator[Edit]:
     pairs = _pairs(rendered, shown, path, key)
     for old, new in pairs:
-        yield from drift(rendered[old], shown[new], (*path, old), key=key)
+        yield from find_drift_edits(rendered[old], shown[new], (*path, old), key=key)
     kept, taken = {old for old, _ in pairs}, {new for _, new in pairs}
     added = [index for index in range(len(shown)) if index not in taken]
     for index in reversed(range(len(rendered))):
@@ -83,10 +83,10 @@ def _items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) 
 
 def _told_apart(gone: Any, path: Path, *, replaced: bool) -> None:
     """Refuse where a secret that nobody knows here goes away and may come back elsewhere in the list."""
-    unknown = next((secret for _, secret in secrets(gone) if secret.missing), None)
+    unknown = next((secret for _, secret in find_secrets(gone) if secret.missing), None)
     if unknown is not None and replaced:
         raise UsageError(
-            f"{unknown.reference} at {pointer(path)} is not known here, and cannot be told from others",
+            f"{unknown.reference} at {make_pointer(path)} is not known here, and cannot be told from others",
             remedy=f"{unknown.missing}; nothing was written",
         )
 
@@ -112,4 +112,4 @@ def _same(rendered: Any, shown: Any) -> bool:
     if isinstance(rendered, Mapping | list) or isinstance(shown, Mapping | list):
         return False
     numbers = {type(rendered), type(shown)} <= {int, float}
-    return bool(rendered == shown) if numbers else same(rendered, shown)
+    return bool(rendered == shown) if numbers else is_same_json(rendered, shown)

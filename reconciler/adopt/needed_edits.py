@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.adopt.live_edits import Path, drift
+from reconciler.adopt.live_edits import Path, find_drift_edits
 from reconciler.documents.edit import REMOVED, Edit
 
 MOST_ITEMS: Final = 2_000
@@ -24,7 +24,7 @@ Unit = tuple[Edit, ...]
 
 
 @dataclass(slots=True)
-class Differing:
+class NodeDifference:
     """Where one node's settings differ from the rendered ones in meaning.
 
     Args:
@@ -45,7 +45,9 @@ class Differing:
             UsageError: a secret differs, or cannot be told from others because it is not known here.
         """
         aligned = self._aligned(self.rendered, shown, shown, ())
-        found = [edit for edit in drift(self.rendered, aligned, key=self._key) if not self.unsaid(edit)]
+        found = [
+            edit for edit in find_drift_edits(self.rendered, aligned, key=self._key) if not self.unsaid(edit)
+        ]
         return tuple(_joined(self.rendered, self._needed(found)))
 
     def _aligned(self, old: Any, new: Any, whole: Any, path: Path) -> Any:
@@ -86,7 +88,7 @@ class Differing:
     def _needed(self, edits: Sequence[Edit]) -> list[Edit]:
         """The edits without those that change nothing that the product knows, tried half by half."""
         units = _units(self.rendered, edits)
-        target = self.meaning(applied(self.rendered, edits))
+        target = self.meaning(apply_edits(self.rendered, edits))
         kept = dict.fromkeys(range(len(units)))
         todo, trials = [list(kept)], 0
         while todo and trials < MOST_TRIALS:
@@ -98,7 +100,7 @@ class Differing:
                 for edit in unit
             ]
             trials += 1
-            if group and self.meaning(applied(self.rendered, trial)) == target:
+            if group and self.meaning(apply_edits(self.rendered, trial)) == target:
                 kept = {index: None for index in kept if index not in group}
             elif len(group) > 1:
                 half = len(group) // 2
@@ -129,7 +131,7 @@ def _is_there(rendered: Any, edit: Edit) -> bool:
     return edit.value is not REMOVED and int(edit.path[-1]) < len(rendered)
 
 
-def applied(value: Any, edits: Sequence[Edit]) -> Any:
+def apply_edits(value: Any, edits: Sequence[Edit]) -> Any:
     """A plain value after edits; objects that are missing on the way are made."""
     value = _copied(value)
     for edit in edits:
@@ -164,7 +166,7 @@ def _joined(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
             found[edit.path] = edit
             continue
         value = found[place].value if place in found else {}
-        found[place] = Edit(place, applied(value, [Edit(edit.path[len(place) :], edit.value)]))
+        found[place] = Edit(place, apply_edits(value, [Edit(edit.path[len(place) :], edit.value)]))
     return list(found.values())
 
 

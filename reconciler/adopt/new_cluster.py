@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from reconciler.adopt.factor_overlays import alike, common, difference
-from reconciler.adopt.file_edits import path_of
-from reconciler.core.spec import ClusterEntry
+from reconciler.adopt.factor_overlays import find_common_base, group_patches, make_patch
+from reconciler.adopt.file_edits import pointer_to_path
+from reconciler.core.entries import ClusterEntry
 from reconciler.documents.edit import Edit
-from reconciler.secrets.extract import Concealer
+from reconciler.secrets.extraction import SecretExtractor
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
 _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 @dataclass(frozen=True, slots=True)
-class Founded:
+class NewCluster:
     """What is written for a new cluster.
 
     Args:
@@ -32,24 +32,26 @@ class Founded:
     edits: tuple[Edit, ...]
 
 
-def founded(entry: ClusterEntry, pointer: str, documents: Mapping[str, Any], concealer: Concealer) -> Founded:
+def make_new_cluster(
+    entry: ClusterEntry, pointer: str, documents: Mapping[str, Any], extractor: SecretExtractor
+) -> NewCluster:
     """One base of all nodes' settings, groups of nodes that differ alike, and the rest node by node.
 
     Args:
         entry: the cluster; its nodes share one settings file.
         pointer: of the entry in the fleet file.
         documents: node -> its settings.
-        concealer: names the secrets in them.
+        extractor: names the secrets in them.
     """
-    said = {node: concealer.value(document) for node, document in documents.items()}
-    base = common(list(said.values()))
-    place = path_of(pointer)
+    said = {node: extractor.value(document) for node, document in documents.items()}
+    base = find_common_base(list(said.values()))
+    place = pointer_to_path(pointer)
     setting = entry.setting_of(entry.members()[0])
     made: dict[str, Any] = {setting: base}
     edits: list[Edit] = []
     index = {node.name: number for number, node in enumerate(entry.members())}
     groups: list[dict[str, Any]] = []
-    for patch, nodes in alike({node: difference(base, document) for node, document in said.items()}):
+    for patch, nodes in group_patches({node: make_patch(base, document) for node, document in said.items()}):
         several = len(nodes) > 1
         label = f"alike-{len(groups) + 1}" if several else nodes[0]
         name = str(PurePosixPath(setting).parent / f"{label}.json")
@@ -60,10 +62,10 @@ def founded(entry: ClusterEntry, pointer: str, documents: Mapping[str, Any], con
             edits.append(Edit((*place, "nodes", index[nodes[0]], "overlays"), [name]))
     if groups:
         edits.append(Edit((*place, "groups"), groups))
-    return Founded(made, tuple(edits))
+    return NewCluster(made, tuple(edits))
 
 
-def fleet_text(clusters: Sequence[Mapping[str, Any]]) -> str:
+def render_fleet_file(clusters: Sequence[Mapping[str, Any]]) -> str:
     """A new fleet file with some clusters, each node on a line of its own."""
     return "\n".join(["clusters:", *(line for cluster in clusters for line in _cluster(cluster))]) + "\n"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.adopt.file_edits import path_of
+from reconciler.adopt.file_edits import pointer_to_path
 from reconciler.documents.edit import REMOVED, Edit
 
 
-def entries(
+def find_node_list_edits(
     written: Sequence[Mapping[str, Any]],
     shown: Sequence[Mapping[str, Any]],
     pointer: str,
@@ -23,7 +23,7 @@ def entries(
         pointer: of the cluster.
         followed: the keys in which the file follows what is shown.
     """
-    place = (*path_of(pointer), "nodes")
+    place = (*pointer_to_path(pointer), "nodes")
     now = {entry["name"]: entry for entry in shown}
     left = [index for index, entry in enumerate(written) if entry["name"] not in now]
     known = {entry["name"] for entry in written}

@@ -7,29 +7,29 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from reconciler.core.cluster_renames import find_renames, with_renames
-from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve
-from reconciler.core.history import Memory
-from reconciler.desired.fleet import Fleet, load
-from reconciler.drivers.registry import DRIVERS, drivers_for
+from reconciler.core.cluster_renames import apply_renames, find_renames
+from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve_fleet
+from reconciler.core.memory import FleetMemory
+from reconciler.desired.fleet import Fleet, load_fleet
+from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
-from reconciler.planning.ancestry import traced
-from reconciler.planning.earlier_content import Lineage
-from reconciler.planning.fleet_origin import identify
-from reconciler.planning.plan_file import Notes, PlanFile, fit_files, fit_revision, prepared
-from reconciler.planning.plan_pass import Drivers, Survey, survey
-from reconciler.planning.prior import NO_BASE, Base, read_prior
-from reconciler.ports.listener import SILENT, Listener
+from reconciler.planning.ancestry import add_ancestry
+from reconciler.planning.content_ancestry import ContentAncestry
+from reconciler.planning.fleet_identity import identify_fleet
+from reconciler.planning.plan_file import FileDigests, PlanFile, check_files, check_revision, prepare_plan
+from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
+from reconciler.planning.prior_revisions import NO_BASE, MergeTarget, read_prior_revisions
+from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.source import Source
-from reconciler.ports.store import Orders, StoreReader
+from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.ports.transport import Transports
-from reconciler.secrets.local_resolver import LocalVault
+from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.transports.bundle import open_transports
 
 if TYPE_CHECKING:
-    from reconciler.planning.model_check import Checked
+    from reconciler.planning.model_check import CheckResult
     from reconciler.planning.status import FleetStatus
 
 Connect: TypeAlias = Callable[[Host], AbstractAsyncContextManager[Transports]]
@@ -58,7 +58,7 @@ class Reader:
     store: StoreReader | None = None
     host: Host = field(default_factory=Host)
     is_applying: bool = False
-    base: Base = NO_BASE
+    base: MergeTarget = NO_BASE
     is_named: bool = False
     drivers: Drivers = field(default_factory=lambda: DRIVERS)
     connect: Connect = open_transports
@@ -72,9 +72,9 @@ class Reader:
     @property
     def products(self) -> Drivers:
         """Kind -> product, with what the host allows of each."""
-        return drivers_for(self.host.config, self.drivers)
+        return select_drivers(self.host.config, self.drivers)
 
-    async def read_fleet(self, *, notes: Notes | None = None) -> Fleet:
+    async def read_fleet(self, *, notes: FileDigests | None = None) -> Fleet:
         """The fleet that the source describes now; secrets are looked up anew.
 
         Args:
@@ -85,7 +85,9 @@ class Reader:
             InputError: its files are wrong; with every problem.
         """
         snapshot = await self.source.snapshot()
-        return load(notes.over(snapshot) if notes else snapshot, self.products, LocalVault(self.host))
+        return load_fleet(
+            notes.over(snapshot) if notes else snapshot, self.products, LocalResolver(self.host)
+        )
 
     async def read_planned_fleet(self, file: PlanFile) -> Fleet:
         """The fleet that a plan file was made from; the source has to be one that gives its revision.
@@ -94,10 +96,10 @@ class Reader:
             SourceError: the source cannot be used, or does not answer.
             WorldChanged: it gives another revision, signer or content of files.
         """
-        snapshot, notes = await self.source.snapshot(), Notes()
-        planned = replace(snapshot, revision=fit_revision(file, snapshot.revision))
-        fleet = load(notes.over(planned), self.products, LocalVault(self.host))
-        fit_files(file, notes.digests)
+        snapshot, notes = await self.source.snapshot(), FileDigests()
+        planned = replace(snapshot, revision=check_revision(file, snapshot.revision))
+        fleet = load_fleet(notes.over(planned), self.products, LocalResolver(self.host))
+        check_files(file, notes.digests)
         return fleet
 
     async def plan(
@@ -107,8 +109,8 @@ class Reader:
         cluster: str = "",
         only: str = "",
         file: PlanFile | None = None,
-        listener: Listener = SILENT,
-    ) -> Survey:
+        listener: PassListener = SILENT,
+    ) -> PlanResult:
         """Ask the nodes, plan, and judge the plan by all guards.
 
         Args:
@@ -128,26 +130,35 @@ class Reader:
             StateError: the store cannot be read.
         """
         fleet = fleet or await self.read_fleet()
-        names = [desk.entry.name for desk in fleet.desks]
+        names = [cluster_input.entry.name for cluster_input in fleet.cluster_inputs]
         if cluster and cluster not in names:
             remedy = f"its clusters: {', '.join(names)}"
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers = self.products
         identity, store = await self.bind(fleet)
-        memory = await store.recall() if store else Memory(at=utc_now())
-        memory = with_renames(memory, find_renames(memory, [desk.entry for desk in fleet.desks]))
+        memory = await store.recall() if store else FleetMemory(at=utc_now())
+        memory = apply_renames(
+            memory, find_renames(memory, [cluster_input.entry for cluster_input in fleet.cluster_inputs])
+        )
         renames = {**fleet.renames, **memory.renames}
         if self.is_named:  # somebody asks for this very revision: he may also take a rollback back
-            past = {name: replace(one, rolled_back=()) for name, one in memory.past.items()}
-            memory = replace(memory, past=past)
-        memory = await traced(
-            memory, fleet, self.source, drivers=drivers, vault=LocalVault(self.host), named=self.is_named
+            cluster_memory = {
+                name: replace(one, rolled_back=()) for name, one in memory.cluster_memory.items()
+            }
+            memory = replace(memory, cluster_memory=cluster_memory)
+        memory = await add_ancestry(
+            memory,
+            fleet,
+            self.source,
+            drivers=drivers,
+            resolver=LocalResolver(self.host),
+            named=self.is_named,
         )
-        memory = await read_prior(
-            memory, fleet, self.source, drivers=drivers, base=self.base, vault=LocalVault(self.host)
+        memory = await read_prior_revisions(
+            memory, fleet, self.source, drivers=drivers, base=self.base, resolver=LocalResolver(self.host)
         )
         async with self.connect(self.host) as transports:
-            seen = await survey(
+            seen = await run_plan_pass(
                 fleet,
                 drivers=drivers,
                 transports=transports,
@@ -156,11 +167,11 @@ class Reader:
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
-                lineage=Lineage(fleet, self.source, drivers, LocalVault(self.host), renames),
+                lineage=ContentAncestry(fleet, self.source, drivers, LocalResolver(self.host), renames),
                 is_applying=self.is_applying,
             )
         seen = replace(seen, identity=identity)
-        return prepared(file, seen, drivers) if file else seen
+        return prepare_plan(file, seen, drivers) if file else seen
 
     async def identify(self, fleet: Fleet, known: Sequence[KnownFleet]) -> FleetIdentity:
         """By what a fleet is told from the others of a host.
@@ -172,7 +183,7 @@ class Reader:
         Raises:
             SourceError: the source does not give its history.
         """
-        return await identify(fleet, self.source, known, drivers=self.products)
+        return await identify_fleet(fleet, self.source, known, drivers=self.products)
 
     async def bind(self, fleet: Fleet) -> tuple[FleetIdentity | None, StoreReader | None]:
         """By what a fleet is told from others, and the store for its memory alone.
@@ -188,10 +199,10 @@ class Reader:
         if not known and not self.is_applying:  # nothing is remembered of anybody
             return None, self.store.of(NEW)
         identity = await self.identify(fleet, known)
-        return identity, self.store.of(resolve(identity, known).number)
+        return identity, self.store.of(resolve_fleet(identity, known).number)
 
     async def status(
-        self, fleet: Fleet | None = None, *, only: str = "", listener: Listener = SILENT
+        self, fleet: Fleet | None = None, *, only: str = "", listener: PassListener = SILENT
     ) -> FleetStatus:
         """How each node stands by its own answer, what it runs since when, and what holds up changes.
 
@@ -203,18 +214,18 @@ class Reader:
         Raises:
             ReconcilerError: as `plan` does.
         """
-        from reconciler.planning.status import status  # noqa: PLC0415  (a dry run does not need it)
+        from reconciler.planning.status import compute_status  # noqa: PLC0415  (a dry run does not need it)
 
         seen = await self.plan(fleet, only=only, listener=listener)
         _, store = await self.bind(seen.fleet)
         if store is None:
-            return status(seen, Orders(), None)
+            return compute_status(seen, OpenOrders(), None)
         newest = await store.runs(1)
-        return status(seen, await store.orders(), next(iter(newest), None))
+        return compute_status(seen, await store.orders(), next(iter(newest), None))
 
     def check(
-        self, seen: Survey, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False
-    ) -> tuple[Checked, ...]:
+        self, seen: PlanResult, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False
+    ) -> tuple[CheckResult, ...]:
         """Explore every possible execution of a plan, cluster by cluster; pure.
 
         Args:
@@ -223,6 +234,6 @@ class Reader:
             most: bound on the states of one cluster.
             weighs: whether a state of a large cluster counts for several.
         """
-        from reconciler.planning.model_check import check  # noqa: PLC0415  (a dry run does not need it)
+        from reconciler.planning.model_check import check_plans  # noqa: PLC0415  (a dry run does not need it)
 
-        return check(seen, self.products, faults=faults, most=most, weighs=weighs)
+        return check_plans(seen, self.products, faults=faults, most=most, weighs=weighs)

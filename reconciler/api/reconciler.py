@@ -11,28 +11,28 @@ from typing import Self
 
 from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
-from reconciler.core.outcome import Outcome, Report
+from reconciler.core.outcome import Outcome, RunReport
 from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
 from reconciler.host.clock import utc_now
-from reconciler.host.interruption import unless
-from reconciler.planning.masking import masking
-from reconciler.planning.plan_file import within
-from reconciler.planning.plan_pass import Survey
-from reconciler.ports.listener import SILENT, Listener
+from reconciler.host.interruption import run_unless_stopped
+from reconciler.planning.masked_transports import mask_transports
+from reconciler.planning.plan_file import restrict_plan
+from reconciler.planning.plan_pass import PlanResult
+from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.gates import Rest, resting
-from reconciler.rollout.recovery import Settling, has_open_steps, resume
-from reconciler.rollout.refusals import Refusals
-from reconciler.rollout.report_listener import Ears
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.gates import Rest, sleep_real_time
+from reconciler.rollout.recovery import StepRecovery, has_open_steps, recover_runs
+from reconciler.rollout.refusals import RefusalMemory
+from reconciler.rollout.report_listener import ReportListener
 
 
-def through_suspensions(fleet: Fleet, reason: str) -> Fleet:
+def override_suspensions(fleet: Fleet, reason: str) -> Fleet:
     """The same fleet, in which suspensions are set aside; the plan and the history of its run say so.
 
     Args:
@@ -44,16 +44,16 @@ def through_suspensions(fleet: Fleet, reason: str) -> Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class PassReport:
     """What one whole pass came to.
 
     Args:
-        survey: what was there and what was planned; None where the pass was stopped before.
+        plan_result: what was there and what was planned; None where the pass was stopped before.
         report: what became of the plan; None where guards refused it, or the pass was stopped before.
     """
 
-    survey: Survey | None = None
-    report: Report | None = None
+    plan_result: PlanResult | None = None
+    report: RunReport | None = None
 
 
 @dataclass(slots=True)
@@ -61,15 +61,15 @@ class _Process:
     """What the passes of one process share.
 
     Args:
-        ears: hears what nodes report by themselves.
+        report_listener: hears what nodes report by themselves.
         refusals: those that are in the history already.
         settled: clusters whose open steps were looked at.
         is_swept: whether those of clusters that nobody names any more were.
         posting: held while left-over messages are delivered.
     """
 
-    ears: Ears = field(default_factory=Ears)
-    refusals: Refusals = field(default_factory=Refusals)
+    report_listener: ReportListener = field(default_factory=ReportListener)
+    refusals: RefusalMemory = field(default_factory=RefusalMemory)
     settled: set[str] = field(default_factory=set)
     is_swept: bool = False
     posting: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -93,7 +93,7 @@ class Reconciler:
     reader: Reader
     store: Store
     clock: Clock = utc_now
-    rest: Rest = resting
+    rest: Rest = sleep_real_time
     actor: Actor = field(default_factory=Actor)
     _process: _Process = field(default_factory=_Process, repr=False)
 
@@ -113,9 +113,9 @@ class Reconciler:
         cluster: str = "",
         only: str = "",
         trigger: str = "program",
-        listener: Listener = SILENT,
+        listener: PassListener = SILENT,
         stop: asyncio.Event | None = None,
-    ) -> Pass:
+    ) -> PassReport:
         """One whole pass, over one bundle of ways to the nodes: settle, plan, judge, apply.
 
         Args:
@@ -133,18 +133,20 @@ class Reconciler:
         stop = stop or asyncio.Event()
         async with self.connected() as own:
             fleet = fleet or await own.reader.read_fleet()
-            await unless(stop, own.settle(fleet, cluster=cluster, listener=listener))
-            found = await unless(stop, own.reader.plan(fleet, cluster=cluster, only=only, listener=listener))
+            await run_unless_stopped(stop, own.settle(fleet, cluster=cluster, listener=listener))
+            found = await run_unless_stopped(
+                stop, own.reader.plan(fleet, cluster=cluster, only=only, listener=listener)
+            )
             if found is None or stop.is_set():
-                return Pass()
+                return PassReport()
             try:
                 report = await own.apply(found, trigger=trigger, listener=listener, stop=stop)
             except GuardRefusal:
-                return Pass(found)
-            return Pass(found, report)
+                return PassReport(found)
+            return PassReport(found, report)
 
     async def settle(
-        self, fleet: Fleet, *, cluster: str = "", listener: Listener = SILENT
+        self, fleet: Fleet, *, cluster: str = "", listener: PassListener = SILENT
     ) -> tuple[Outcome, ...]:
         """Find out by reading what became of steps that earlier runs left open; gives what was settled.
 
@@ -161,7 +163,7 @@ class Reconciler:
         identity, _ = await self.reader.bind(fleet)
         store = await self.store.enter(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
-            masked = masking(transports, fleet.secrets)
+            masked = mask_transports(transports, fleet.secrets)
             outcomes = await self._settle(fleet, cluster, masked, store)
         for outcome in outcomes:
             listener.settled(outcome)
@@ -172,32 +174,34 @@ class Reconciler:
     ) -> list[Outcome]:
         drivers, feedback, process = self.reader.products, fleet.feedback, self._process
         if not cluster:
-            return list(await resume(store, drivers, transports, feedback=feedback, clock=self.clock))
+            return list(await recover_runs(store, drivers, transports, feedback=feedback, clock=self.clock))
         # Not at the start of a process alone: what a stop, a full disk or a lost answer left open in this
         # very process is settled here, too.
         if cluster in process.settled and not await has_open_steps(store, cluster):
             return []
         async with store.lock(cluster):
-            settling = Settling(store, drivers, transports, feedback, self.clock)
+            settling = StepRecovery(store, drivers, transports, feedback, self.clock)
             outcomes = await settling.settle({cluster})
         process.settled.add(cluster)
-        if not process.is_swept and process.settled >= {desk.entry.name for desk in fleet.desks}:
+        if not process.is_swept and process.settled >= {
+            cluster_input.entry.name for cluster_input in fleet.cluster_inputs
+        }:
             process.is_swept = True
-            outcomes += await resume(store, drivers, transports, feedback=feedback, clock=self.clock)
+            outcomes += await recover_runs(store, drivers, transports, feedback=feedback, clock=self.clock)
         return outcomes
 
     async def apply(
         self,
-        survey: Survey,
+        plan_result: PlanResult,
         *,
         trigger: str = "program",
-        listener: Listener = SILENT,
+        listener: PassListener = SILENT,
         stop: asyncio.Event | None = None,
-    ) -> Report:
-        """Apply the plan of a survey; see `rollout.apply_pass.apply`.
+    ) -> RunReport:
+        """Apply the plan of a survey; see `rollout.apply_pass.run_apply_pass`.
 
         Args:
-            survey: what `Reader.plan` gave.
+            plan_result: what `Reader.plan` gave.
             trigger: what asked for it, for the history.
             listener: hears of each step.
             stop: once set, nothing more is begun; steps under way are completed and written down.
@@ -208,47 +212,49 @@ class Reconciler:
             StateError: the journal cannot be written; no call was made that it does not know of.
         """
         posting = self._process.posting
-        if not survey.plan.empty:
-            return await self._apply(survey, trigger, listener, stop)
+        if not plan_result.plan.empty:
+            return await self._apply(plan_result, trigger, listener, stop)
         if posting.locked():  # somebody delivers left-over messages already: do not wait for it
-            silent = replace(survey, fleet=replace(survey.fleet, feedback=None))
+            silent = replace(plan_result, fleet=replace(plan_result.fleet, feedback=None))
             return await self._apply(silent, trigger, listener, stop)
         async with posting:
-            return await self._apply(survey, trigger, listener, stop)
+            return await self._apply(plan_result, trigger, listener, stop)
 
     async def _apply(
-        self, survey: Survey, trigger: str, listener: Listener, stop: asyncio.Event | None
-    ) -> Report:
+        self, plan_result: PlanResult, trigger: str, listener: PassListener, stop: asyncio.Event | None
+    ) -> RunReport:
         process = self._process
         async with self.reader.connect(self.reader.host) as transports:
-            return await apply(
-                survey,
+            return await run_apply_pass(
+                plan_result,
                 drivers=self.reader.products,
                 transports=transports,
                 journal=self.store,
                 listener=listener,
                 stop=stop,
-                occasion=Occasion(
+                run_context=RunContext(
                     trigger,
                     self.actor,
                     self.clock,
                     self.rest,
-                    ears=process.ears,
+                    report_listener=process.report_listener,
                     refusals=process.refusals,
-                    goes_back=self.reader.is_named,
+                    is_rollback=self.reader.is_named,
                 ),
             )
 
-    async def look_again(self, survey: Survey, *, only: str = "", listener: Listener = SILENT) -> Plan:
+    async def observe_again(
+        self, plan_result: PlanResult, *, only: str = "", listener: PassListener = SILENT
+    ) -> Plan:
         """What a plan towards the same desired state would still do; of a plan file, to the nodes it names.
 
         Args:
-            survey: what was applied.
+            plan_result: what was applied.
             only: what it was narrowed to.
             listener: hears of each stage.
 
         Raises:
             ReconcilerError: as `Reader.plan` does.
         """
-        again = await self.reader.plan(survey.fleet, only=only, listener=listener)
-        return again.plan if survey.anew is None else within(again.plan, survey.plan)
+        again = await self.reader.plan(plan_result.fleet, only=only, listener=listener)
+        return again.plan if plan_result.anew is None else restrict_plan(again.plan, plan_result.plan)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from reconciler.text.one_line import size
+from reconciler.text.one_line import format_size
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -26,7 +26,7 @@ STREAMS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ArchiveLimits:
     """How much may come out of one compressed file.
 
     Args:
@@ -41,7 +41,7 @@ class Bounds:
     ratio_floor: int = 16 * 1024 * 1024
 
 
-class Unpackable(ValueError):
+class ArchiveError(ValueError):
     """Compressed bytes that are damaged, unpack to too much, or are of a kind that is not read.
 
     Args:
@@ -60,7 +60,7 @@ def is_archive(start: bytes) -> bool:
     return start.startswith((GZIP, ZSTD, *STRANGE)) or start[257:262] == b"ustar"
 
 
-def inflate(data: bytes, bounds: Bounds) -> bytes:
+def inflate(data: bytes, bounds: ArchiveLimits) -> bytes:
     """The tar archive inside: unpacked if it is compressed, else the bytes as they are.
 
     Args:
@@ -72,7 +72,7 @@ def inflate(data: bytes, bounds: Bounds) -> bytes:
     """
     for magic, words in STRANGE.items():
         if data.startswith(magic):
-            raise Unpackable(words, "Pack it as .tar or .tar.gz.")
+            raise ArchiveError(words, "Pack it as .tar or .tar.gz.")
     if data.startswith(GZIP):
         return _unpacked(data, "gzip", bounds)
     if data.startswith(ZSTD):
@@ -80,7 +80,7 @@ def inflate(data: bytes, bounds: Bounds) -> bytes:
     return data
 
 
-def _unpacked(data: bytes, form: str, bounds: Bounds) -> bytes:
+def _unpacked(data: bytes, form: str, bounds: ArchiveLimits) -> bytes:
     new, error_type = _decoder(form)
     pieces: list[bytes] = []
     total = 0
@@ -90,11 +90,11 @@ def _unpacked(data: bytes, form: str, bounds: Bounds) -> bytes:
             _check_size(total, len(data), bounds)
             pieces.append(piece)
     except error_type as error:
-        raise Unpackable(
+        raise ArchiveError(
             f"is damaged: its {form} compression cannot be unpacked", "Fetch it or pack it again."
         ) from error
     except EOFError:
-        raise Unpackable(
+        raise ArchiveError(
             f"is cut off: its {form} compression does not end", "Fetch it or pack it again."
         ) from None
     return b"".join(pieces)
@@ -126,15 +126,15 @@ def _pieces(data: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
             raise EOFError
 
 
-def _check_size(total: int, packed: int, bounds: Bounds) -> None:
+def _check_size(total: int, packed: int, bounds: ArchiveLimits) -> None:
     if total > bounds.total_bytes:
-        raise Unpackable(
-            f"unpacks to more than {size(bounds.total_bytes)}",
+        raise ArchiveError(
+            f"unpacks to more than {format_size(bounds.total_bytes)}",
             "Pack the desired state alone, or split it.",
         )
     if total > bounds.ratio_floor and total > packed * bounds.ratio:
-        raise Unpackable(
-            f"unpacks to more than {bounds.ratio} times its own {size(packed)}, as archive bombs do",
+        raise ArchiveError(
+            f"unpacks to more than {bounds.ratio} times its own {format_size(packed)}, as archive bombs do",
             "If it is your own, pack it as a plain .tar.",
         )
 
@@ -146,7 +146,7 @@ def _decoder(form: str) -> tuple[Callable[[], Any], type[Exception]]:
     try:
         zstd = importlib.import_module("compression.zstd")
     except ImportError:
-        raise Unpackable(
+        raise ArchiveError(
             "is compressed with zstd, which this Python cannot unpack",
             "Use Python 3.14 or newer, or pack it as .tar.gz.",
         ) from None

@@ -32,12 +32,12 @@ EMPTY = "123456"
 """Kinds that have no contents, whatever size their header gives."""
 
 
-class Malformed(ValueError):
+class MalformedTar(ValueError):
     """The bytes are no tar archive, or a damaged one; the message says what and at which byte."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """One entry of an archive, as it is written.
 
     Args:
@@ -56,7 +56,7 @@ class Member:
     size: int
 
 
-def members(data: bytes | memoryview) -> Iterator[Member]:
+def read_members(data: bytes | memoryview) -> Iterator[TarMember]:
     """All members of an unpacked archive, in its order.
 
     Raises:
@@ -69,14 +69,14 @@ def members(data: bytes | memoryview) -> Iterator[Member]:
     while True:
         header = bytes(view[offset : offset + BLOCK])
         if len(header) < BLOCK:
-            raise Malformed(f"it is cut off at byte {offset + len(header)}")
+            raise MalformedTar(f"it is cut off at byte {offset + len(header)}")
         if not any(header):
             _nothing_but_zeros(view, offset)
             return
         member = _member(header, offset, {**standing, **overrides})
         end = offset + BLOCK + (0 if member.kind in EMPTY else member.size)
         if end > len(view):
-            raise Malformed(f"it is cut off inside the member at byte {offset}")
+            raise MalformedTar(f"it is cut off inside the member at byte {offset}")
         if member.kind in EXTENSIONS:
             given = _extension(member, bytes(view[member.offset : end]))
             (standing if member.kind == "g" else overrides).update(given)
@@ -88,17 +88,17 @@ def members(data: bytes | memoryview) -> Iterator[Member]:
 
 def _nothing_but_zeros(view: memoryview, offset: int) -> None:
     if bytes(view[offset:]).strip(b"\0"):
-        raise Malformed(f"data follows its end at byte {offset}")
+        raise MalformedTar(f"data follows its end at byte {offset}")
 
 
-def _member(header: bytes, offset: int, given: Mapping[str, str]) -> Member:
+def _member(header: bytes, offset: int, given: Mapping[str, str]) -> TarMember:
     _check_sum(header, offset)
     kind = header[156:157].decode("latin-1")
     size = _number(header[124:136], offset)
     if kind in EXTENSIONS:
         if size > LONGEST_EXTENSION:
-            raise Malformed(f"the extended header at byte {offset} is too long")
-        return Member("", kind, "", offset + BLOCK, size)
+            raise MalformedTar(f"the extended header at byte {offset} is too long")
+        return TarMember("", kind, "", offset + BLOCK, size)
     name = given["path"] if "path" in given else _name(header, offset)
     link = given["linkpath"] if "linkpath" in given else _text(header[157:257], offset)
     size = _decimal(given["size"], offset) if "size" in given else size
@@ -106,7 +106,7 @@ def _member(header: bytes, offset: int, given: Mapping[str, str]) -> Member:
         kind = "5" if name.endswith("/") else "0"
     if SPARSE in given:
         kind = "S"
-    return Member(name, kind, link, offset + BLOCK, size)
+    return TarMember(name, kind, link, offset + BLOCK, size)
 
 
 def _name(header: bytes, offset: int) -> str:
@@ -120,7 +120,7 @@ def _check_sum(header: bytes, offset: int) -> None:
     rest = header[:148] + b" " * 8 + header[156:]
     signed = sum(rest) - 256 * sum(byte >> 7 for byte in rest)  # how some old tars added bytes up
     if expected not in (sum(rest), signed):
-        raise Malformed(f"the header at byte {offset} has a wrong checksum")
+        raise MalformedTar(f"the header at byte {offset} has a wrong checksum")
 
 
 def _number(raw: bytes, offset: int) -> int:
@@ -129,14 +129,14 @@ def _number(raw: bytes, offset: int) -> int:
     digits = raw.split(b"\0", 1)[0].strip(b" ")
     if not digits.isdigit() or set(digits) & set(b"89"):
         if digits:
-            raise Malformed(f"the header at byte {offset} has a number that is none")
+            raise MalformedTar(f"the header at byte {offset} has a number that is none")
         return 0
     return int(digits, 8)
 
 
 def _decimal(text: str, offset: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):  # noqa: PLR2004  (digits of 2**64)
-        raise Malformed(f"the member at byte {offset} has a size that is no number")
+        raise MalformedTar(f"the member at byte {offset} has a size that is no number")
     return int(text)
 
 
@@ -144,10 +144,10 @@ def _text(raw: bytes, offset: int) -> str:
     try:
         return raw.split(b"\0", 1)[0].decode()
     except UnicodeDecodeError:
-        raise Malformed(f"the member at byte {offset} has a name that is not UTF-8") from None
+        raise MalformedTar(f"the member at byte {offset} has a name that is not UTF-8") from None
 
 
-def _extension(member: Member, contents: bytes) -> dict[str, str]:
+def _extension(member: TarMember, contents: bytes) -> dict[str, str]:
     """What an extended header says of the members behind it; keys that change nothing are left out.
 
     A global header counts for each member that follows: what it leaves behind must stay small, or
@@ -175,7 +175,7 @@ def _records(contents: bytes, offset: int) -> Iterator[tuple[str, str]]:
         record = contents[space + 1 : end]
         key, equals, value = record[:-1].partition(b"=")
         if end > len(contents) or not equals or not key or not record.endswith(b"\n"):
-            raise Malformed(f"the extended header at byte {offset} has a wrong record")
+            raise MalformedTar(f"the extended header at byte {offset} has a wrong record")
         yield _text(key, offset), _value(key, value, offset)
         at = end
 
@@ -184,5 +184,5 @@ def _value(key: bytes, value: bytes, offset: int) -> str:
     if key not in (b"path", b"linkpath"):
         return value.decode("utf-8", "backslashreplace")
     if b"\0" in value:
-        raise Malformed(f"the member at byte {offset} has a NUL in its name")
+        raise MalformedTar(f"the member at byte {offset} has a NUL in its name")
     return _text(value, offset)

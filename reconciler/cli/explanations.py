@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from reconciler import explanations
-from reconciler.drivers.registry import DRIVERS, installed
+from reconciler.drivers.registry import DRIVERS, load_installed
 
 _END = ".md"
 
@@ -19,7 +19,7 @@ def _folders() -> Iterator[Traversable]:
     table = [*DRIVERS]
     for kind in table:
         yield from _of(kind)
-    for kind in installed():  # packages are looked through where nothing else has the page
+    for kind in load_installed():  # packages are looked through where nothing else has the page
         if kind not in table:
             yield from _of(kind)
 
@@ -30,14 +30,14 @@ def _of(kind: str) -> Iterator[Traversable]:
 
 
 @cache
-def codes() -> tuple[str, ...]:
+def list_codes() -> tuple[str, ...]:
     """All codes that have a page, sorted."""
     names = (entry.name for folder in _folders() for entry in folder.iterdir())
     return tuple(sorted(name.removesuffix(_END) for name in names if name.endswith(_END)))
 
 
 @cache
-def page(code: str) -> str:
+def read_page(code: str) -> str:
     """The page of a code, Markdown.
 
     Raises:
@@ -49,6 +49,6 @@ def page(code: str) -> str:
     raise FileNotFoundError(code)
 
 
-def title(code: str) -> str:
+def read_title(code: str) -> str:
     """The first line of a page, without its marks."""
-    return page(code).partition("\n")[0].lstrip("# ").strip()
+    return read_page(code).partition("\n")[0].lstrip("# ").strip()

@@ -35,7 +35,7 @@ class HostSource:
     path: str = ""
 
 
-def source_of_host(
+def find_host_source(
     given: HostSource, environment: Environment, state: Path | None, *, planned: str
 ) -> HostSource:
     """The source by the command line, else by the environment, else the one fleet that the state remembers.
@@ -68,7 +68,7 @@ def source_of_host(
 
 def _with_source(state: Path) -> list[KnownFleet]:
     with open_reader(state) as store:
-        return [fleet for fleet in aio.run(store.fleets()) if fleet.sources]
+        return [fleet for fleet in aio.run_until_signal(store.fleets()) if fleet.sources]
 
 
 def _remembered(fleet: KnownFleet, given: HostSource) -> HostSource:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import __version__
-from reconciler.cli.stdout import let_go, stand_in_for_closed
+from reconciler.cli.standard_streams import release_streams, replace_closed_streams
 from reconciler.core.defect import REPORT, name_error
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
             entry point: its environment is read, and what is not to be seen by others is wiped.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    stand_in_for_closed()
+    replace_closed_streams()
     if given[:1] == ["--version"]:
         sys.stdout.write(f"reconcile {__version__}\n")
         return 0
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         _complain("Stopped on request. What was done so far is in `reconcile history`.\n")
         status = SIGNALLED + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:
-        let_go()
+        release_streams()
         status = PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  (the last resort: words instead of a traceback)
         _apologise(error, environment)
@@ -85,9 +85,9 @@ def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
     word = given[0] if given else ""
     if not word.isalpha() or os.path.lexists(word):
         return
-    from reconciler.text.suggest import nearest  # noqa: PLC0415
+    from reconciler.text.suggestions import find_nearest  # noqa: PLC0415
 
-    if near := nearest(word, commands, cutoff=0.7):
+    if near := find_nearest(word, commands, cutoff=0.7):
         raise UsageError(
             f"there is no command and no folder {word!r}", remedy=f"did you mean `reconcile {near}`?"
         )
@@ -152,10 +152,10 @@ def _show_traceback(environment: Mapping[str, str]) -> None:
 
 def _masked(text: str, environment: Mapping[str, str]) -> str:
     """A trace without secrets: the words of libraries quote what they were given."""
-    from reconciler.host.credentials import known_credentials  # noqa: PLC0415
-    from reconciler.secrets.redact import Redactor  # noqa: PLC0415
+    from reconciler.host.credentials import list_known_credentials  # noqa: PLC0415
+    from reconciler.secrets.redaction import Redactor  # noqa: PLC0415
 
-    return Redactor(known_credentials(environment)).text(text)
+    return Redactor(list_known_credentials(environment)).text(text)
 
 
 def _complain(text: str) -> None:
@@ -164,7 +164,7 @@ def _complain(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except BrokenPipeError:
-        let_go()
+        release_streams()
     except OSError:  # a full disk behind standard error: there is nobody left to tell
         return
 

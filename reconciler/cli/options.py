@@ -13,7 +13,7 @@ from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.host.host import Host
-    from reconciler.planning.prior import Base
+    from reconciler.planning.prior_revisions import MergeTarget
     from reconciler.sources.signatures.trust import Trust
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -58,7 +58,7 @@ Of the branch, GitLab may not fetch more than the commit where the merge request
 """
 
 
-class Format(StrEnum):
+class PlanFormat(StrEnum):
     """How a plan is written."""
 
     TEXT = "text"
@@ -66,7 +66,7 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
-class Shape(StrEnum):
+class OutputFormat(StrEnum):
     """How what is known is written."""
 
     TEXT = "text"
@@ -129,7 +129,7 @@ Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
 
 
-class Signing(StrEnum):
+class SignatureKind(StrEnum):
     """How revisions are signed."""
 
     GPG = "gpg"
@@ -137,7 +137,7 @@ class Signing(StrEnum):
 
 
 RequireSigned = Annotated[
-    Signing | None,
+    SignatureKind | None,
     typer.Option(
         "--require-signed",
         help="Take only what is signed so: a commit, its tag, or a tarball beside its signature.",
@@ -162,8 +162,8 @@ RevokedSigners = Annotated[
 ]
 
 
-def trust_of(
-    host: Host, required: Signing | None, allowed: Path | None, revoked: Path | None
+def read_trust(
+    host: Host, required: SignatureKind | None, allowed: Path | None, revoked: Path | None
 ) -> Trust | None:
     """Whose signature every revision has to have; none where nothing asks for one.
 
@@ -184,7 +184,7 @@ def trust_of(
     allowed = allowed or _file(host.environment.get("RECONCILE_ALLOWED_SIGNERS", ""))
     revoked = revoked or _file(host.environment.get("RECONCILE_REVOKED_SIGNERS", ""))
     if rules is not None:
-        required = required or Signing(rules.required)
+        required = required or SignatureKind(rules.required)
         if required == rules.required:
             allowed, revoked = allowed or rules.allowed, revoked or rules.revoked
     if required is None:
@@ -197,7 +197,7 @@ def trust_of(
         raise UsageError(
             "--require-signed needs to know whose signatures count", remedy="name a file: --allowed-signers"
         )
-    if revoked and required is Signing.GPG:
+    if revoked and required is SignatureKind.GPG:
         raise UsageError(
             "--revoked-signers is for ssh", remedy="import the revocation and export the gpg key again"
         )
@@ -209,27 +209,27 @@ def trust_of(
     return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
 
 
-def base_of(host: Host, given: str) -> Base:
+def read_merge_target(host: Host, given: str) -> MergeTarget:
     """What the revision is to be merged into: as the option says, else the environment or the CI system.
 
     Args:
         host: its environment.
         given: as `--base` says; empty where it is not given.
     """
-    from reconciler.planning.prior import NO_BASE, Base  # noqa: PLC0415  (--help stays quick)
+    from reconciler.planning.prior_revisions import NO_BASE, MergeTarget  # noqa: PLC0415  (--help stays quick)
 
     if own := given or host.environment.get("RECONCILE_BASE", ""):
-        return Base(own)
+        return MergeTarget(own)
     found = NO_BASE
     for name in reversed(CI_BASES):
         if ref := host.environment.get(name, ""):
-            found = Base(ref, name, found)
+            found = MergeTarget(ref, name, found)
     return found
 
 
-def _signing(text: str) -> Signing | None:
+def _signing(text: str) -> SignatureKind | None:
     try:
-        return Signing(text) if text else None
+        return SignatureKind(text) if text else None
     except ValueError:
         raise UsageError("RECONCILE_REQUIRE_SIGNED is neither gpg nor ssh", remedy="set gpg or ssh") from None
 
@@ -238,17 +238,17 @@ def _file(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def new_app() -> typer.Typer:
+def make_app() -> typer.Typer:
     """A command's app: no shell completion, plain help."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
 
 
-def kept_runs(host: Host, given: int | None) -> int:
+def read_kept_runs(host: Host, given: int | None) -> int:
     """How many runs the history keeps: as `--keep` says, else as the host configuration does."""
     return host.config.history.keep if given is None else given
 
 
-def columns(rows: dict[str, str]) -> str:
+def format_columns(rows: dict[str, str]) -> str:
     """Names and their explanations, aligned and indented, for a help text."""
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows.items())

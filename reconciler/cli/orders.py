@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.core.fleet_identity import HOST
-from reconciler.core.history import Suspension
+from reconciler.core.memory import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio
-from reconciler.ports.store import Approval, Orders, Request, StoreReader
+from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, StoreReader
 
 LEAST = 8
 """Characters of a plan's id that are enough, where a run has asked for its approval."""
@@ -16,42 +16,42 @@ LEAST = 8
 _WHOLE = 64
 
 
-def names(store: StoreReader) -> tuple[str, ...]:
+def list_known_clusters(store: StoreReader) -> tuple[str, ...]:
     """The clusters of all fleets that the store has heard of, sorted."""
 
     async def read() -> tuple[str, ...]:
         found: set[str] = set()
         for number in (HOST, *(fleet.number for fleet in await store.fleets())):
             memory = await store.of(number).recall()
-            found |= {*memory.past, *memory.facts} - {""}
+            found |= {*memory.cluster_memory, *memory.facts} - {""}
         return tuple(sorted(found))
 
-    return aio.run(read())
+    return aio.run_until_signal(read())
 
 
-def standing(store: StoreReader) -> Orders:
+def read_open_orders(store: StoreReader) -> OpenOrders:
     """All orders that stand."""
-    return aio.run(store.orders())
+    return aio.run_until_signal(store.orders())
 
 
-def doubt(cluster: str, known: Iterable[str]) -> str:
+def warn_of_unknown_cluster(cluster: str, known: Iterable[str]) -> str:
     """What to say of a cluster that no run here has dealt with; empty where one has."""
-    from reconciler.text.suggest import nearest  # noqa: PLC0415
+    from reconciler.text.suggestions import find_nearest  # noqa: PLC0415
 
     listed = sorted(known)
     if not cluster or cluster in listed:
         return ""
-    near = nearest(cluster, listed)
+    near = find_nearest(cluster, listed)
     hint = f"; did you mean {near}?" if near else ""
     return f"No run here has dealt with a cluster {cluster!r} yet{hint}\n"
 
 
-def whose(suspension: Suspension) -> str:
+def describe_scope(suspension: Suspension) -> str:
     """`all clusters` or `cluster NAME`."""
     return f"cluster {suspension.cluster}" if suspension.cluster else "all clusters"
 
 
-def chosen(text: str, found: Orders) -> str:
+def resolve_digest(text: str, found: OpenOrders) -> str:
     """The full digest that an id stands for.
 
     Raises:
@@ -75,7 +75,7 @@ def chosen(text: str, found: Orders) -> str:
     )
 
 
-def request_plain(request: Request) -> dict[str, str]:
+def to_plain_request(request: ApprovalRequest) -> dict[str, str]:
     """A plan that waits, as plain JSON."""
     return {
         "cluster": request.cluster,
@@ -86,7 +86,7 @@ def request_plain(request: Request) -> dict[str, str]:
     }
 
 
-def approval_plain(approval: Approval) -> dict[str, str]:
+def to_plain_approval(approval: Approval) -> dict[str, str]:
     """An approval, as plain JSON."""
     return {
         "id": approval.digest,

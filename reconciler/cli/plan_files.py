@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import StateError, UsageError
-from reconciler.host.atomic import put
-from reconciler.planning.plan_file import Notes, Origin, PlanFile, fit_program, parsed, plan_file
-from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.sources.linked import with_links
-from reconciler.text.urls import without_secrets
+from reconciler.host.atomic_write import write_atomically
+from reconciler.planning.plan_file import (
+    FileDigests,
+    Origin,
+    PlanFile,
+    check_program,
+    make_plan_file,
+    parse_plan_file,
+)
+from reconciler.planning.plan_pass import Drivers, PlanResult
+from reconciler.sources.linked_source import make_absolute
+from reconciler.text.urls import strip_secrets
 
 if TYPE_CHECKING:
-    from reconciler.cli.order import Order
+    from reconciler.cli.run_options import RunOptions
 
 LARGEST = 256 * 1024 * 1024
 """Bytes that a plan file may have."""
@@ -23,15 +30,17 @@ _HEAD = 256
 """Bytes within which a plan file says what it is."""
 
 
-def keep(path: Path, seen: Survey, order: Order, notes: Notes, drivers: Drivers) -> None:
+def write_plan_file(
+    path: Path, seen: PlanResult, order: RunOptions, notes: FileDigests, drivers: Drivers
+) -> None:
     """Write a survey's plan into a file that only this user can read; what was there is replaced.
 
     Raises:
         StateError: it cannot be written.
     """
-    data = plan_file(seen, _origin(order), notes.digests, datetime.now(UTC), drivers).written()
+    data = make_plan_file(seen, _origin(order), notes.digests, datetime.now(UTC), drivers).written()
     try:
-        put(path, data)
+        write_atomically(path, data)
     except OSError as error:
         raise StateError(
             f"the plan file {path} cannot be written: {error.strerror}",
@@ -39,7 +48,7 @@ def keep(path: Path, seen: Survey, order: Order, notes: Notes, drivers: Drivers)
         ) from error
 
 
-def read(path: Path) -> PlanFile:
+def read_plan_file(path: Path) -> PlanFile:
     """The plan file at a path.
 
     Raises:
@@ -55,12 +64,12 @@ def read(path: Path) -> PlanFile:
         ) from error
     if len(data) > LARGEST:
         raise UsageError(f"the plan file {path} is larger than any plan", remedy="look at the path")
-    found = parsed(data, str(path))
-    fit_program(found)
+    found = parse_plan_file(data, str(path))
+    check_program(found)
     return found
 
 
-def is_plan(place: str) -> bool:
+def is_plan_file(place: str) -> bool:
     """Whether a place is a file that says it is a plan, rather than a source of desired state."""
     try:
         with Path(place).open("rb") as file:
@@ -69,8 +78,8 @@ def is_plan(place: str) -> bool:
         return False
 
 
-def _origin(order: Order) -> Origin:
+def _origin(order: RunOptions) -> Origin:
     place = Path(order.source).expanduser()
-    source = str(with_links(place)) if place.exists() else order.source
-    bare = without_secrets(source)
+    source = str(make_absolute(place)) if place.exists() else order.source
+    bare = strip_secrets(source)
     return Origin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.cli.order import Order
+from reconciler.cli.run_options import RunOptions
 from reconciler.core.plan import Revision
-from reconciler.core.revision import COMMIT, base
-from reconciler.errors import SourceError, SourceUnreachable, Untrusted, WorldChanged
+from reconciler.core.revision import COMMIT, get_base_commit
+from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision, WorldChanged
 from reconciler.planning.plan_file import OUTDATED, PlanFile
-from reconciler.ports.source import Origin, Snapshot, Source
-from reconciler.sources.locate import locate, pinned
+from reconciler.ports.source import Snapshot, Source, SourceOrigin
+from reconciler.sources.locate import locate_pinned_source, locate_source
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedSource(Source):
     """A source at the revision of a plan file; that it gives it no more means that the world has changed."""
 
-    order: Order
+    order: RunOptions
     file: PlanFile
 
     async def snapshot(self) -> Snapshot:
@@ -33,21 +33,21 @@ class PlannedSource(Source):
         try:
             source = self._pinned(planned)
             snapshot = await source.snapshot()
-        except (SourceUnreachable, Untrusted):
+        except (SourceUnreachable, UntrustedRevision):
             raise
         except SourceError as error:
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
         await self._not_withdrawn(planned, source)
         return snapshot
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
         found = await self._pinned(self.file.loaded().revision).origin(revision, names, folders)
         return replace(found, ref=self.order.ref)
 
     def _pinned(self, planned: Revision) -> Source:
         order = self.order
-        return pinned(
+        return locate_pinned_source(
             order.source,
             planned.id,
             ref=order.ref,
@@ -68,7 +68,7 @@ class PlannedSource(Source):
         if not (source.has_history and COMMIT.fullmatch(planned.id)):
             return
         try:
-            branch = locate(
+            branch = locate_source(
                 order.source,
                 ref=order.ref,
                 path=order.path,
@@ -80,9 +80,9 @@ class PlannedSource(Source):
             raise
         except SourceError as error:
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
-        if base(tip) == planned.id:
+        if get_base_commit(tip) == planned.id:
             return
-        before, name = await branch.ancestors(base(tip)), order.ref or "its default branch"
+        before, name = await branch.ancestors(get_base_commit(tip)), order.ref or "its default branch"
         if before is None:
             raise WorldChanged(
                 f"whether {name} of {order.source} has revision {planned.short}, from which the plan was "

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.render.clean import plural
-from reconciler.cli.render.text import outcome_line
+from reconciler.cli.render.text import format_outcome
+from reconciler.cli.render.values import format_count
 from reconciler.cli.terminal import Terminal
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Plan, Step
-from reconciler.text.one_line import clean
+from reconciler.text.one_line import clean_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,7 +21,7 @@ _EACH = 50
 """Steps up to which each one gets a line on a terminal; beyond, only those that did not succeed."""
 
 
-class Lines:
+class ProgressLines:
     """A listener that writes one line for each step that ended."""
 
     def __init__(self, terminal: Terminal) -> None:
@@ -47,20 +47,22 @@ class Lines:
 
     def ended(self, outcome: Outcome) -> None:
         """A step has ended."""
-        self._terminal.remark(outcome_line(outcome, layout=self._terminal.layout) + "\n")
+        self._terminal.remark(format_outcome(outcome, layout=self._terminal.layout) + "\n")
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
         """A wave is waited for; said where it takes a while."""
         if seconds >= 1:
-            self._terminal.remark(f"{clean(cluster)}: wave {wave} soaks for {seconds:g} s before its gates\n")
+            self._terminal.remark(
+                f"{clean_line(cluster)}: wave {wave} soaks for {seconds:g} s before its gates\n"
+            )
 
 
-class Moving(Lines):
+class LiveProgress(ProgressLines):
     """A listener that keeps one line up to date, and leaves behind what is worth keeping.
 
     Args:
         terminal: where it is.
-        progress: rich's display of that line, started by `watching`.
+        progress: rich's display of that line, started by `show_progress`.
         steps: how many steps are to be done; 0 while nodes are only read.
     """
 
@@ -72,7 +74,7 @@ class Moving(Lines):
 
     def observing(self, cluster: str, nodes: int) -> None:
         """Name the cluster that is being read."""
-        self._describe(f"reading {cluster}, {plural(nodes, 'node')}")
+        self._describe(f"reading {cluster}, {format_count(nodes, 'node')}")
 
     def started(self, step: Step) -> None:
         """Name the step that is being done."""
@@ -84,7 +86,7 @@ class Moving(Lines):
         if self._steps <= _EACH or outcome.state not in SUCCESSES:
             from rich.text import Text  # noqa: PLC0415
 
-            line = outcome_line(outcome, layout=self._terminal.layout)
+            line = format_outcome(outcome, layout=self._terminal.layout)
             self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
@@ -92,11 +94,11 @@ class Moving(Lines):
         self._describe(f"{cluster}: wave {wave} soaks for {seconds:g} s")
 
     def _describe(self, words: str) -> None:
-        self._progress.update(self._task, description=clean(words))
+        self._progress.update(self._task, description=clean_line(words))
 
 
 @contextmanager
-def watching(terminal: Terminal, steps: int = 0) -> Iterator[Lines]:
+def show_progress(terminal: Terminal, steps: int = 0) -> Iterator[ProgressLines]:
     """A listener for as long as something goes on.
 
     Args:
@@ -104,7 +106,7 @@ def watching(terminal: Terminal, steps: int = 0) -> Iterator[Lines]:
         steps: how many steps are to be done; 0 while nodes are only read.
     """
     if not terminal.live:
-        yield Lines(terminal)
+        yield ProgressLines(terminal)
         return
     from rich.console import Console  # noqa: PLC0415  (only where something moves)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
@@ -113,4 +115,4 @@ def watching(terminal: Terminal, steps: int = 0) -> Iterator[Lines]:
     counted = [BarColumn(bar_width=20), MofNCompleteColumn()] if steps else []
     console = Console(file=terminal.aside, no_color=not terminal.layout.colour, highlight=False)
     with Progress(*columns, *counted, console=console, transient=True) as progress:
-        yield Moving(terminal, progress, steps)
+        yield LiveProgress(terminal, progress, steps)

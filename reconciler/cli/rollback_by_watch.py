@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.cli.options import Format
-from reconciler.cli.render.history import render_run, run_plain
-from reconciler.cli.render.text import render_plan
-from reconciler.cli.render.view import View
+from reconciler.cli.options import PlanFormat
+from reconciler.cli.render.history import render_run_record, render_run_record_json
+from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.text import render_plan_text
 from reconciler.errors import StateError, UsageError
 from reconciler.host import aio
-from reconciler.host.actor import this_actor
-from reconciler.planning.plan_file import parsed
-from reconciler.text.one_line import clean
+from reconciler.host.actor import get_current_actor
+from reconciler.planning.plan_file import parse_plan_file
+from reconciler.text.one_line import clean_line
 
 if TYPE_CHECKING:
-    from reconciler.cli.order import Order
-    from reconciler.cli.order_desk import OrderDesk
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.state_access import StateAccess
     from reconciler.cli.terminal import Terminal
 
 _FAILED = 5
 
 
-def roll_back_by_watch(order: Order, desk: OrderDesk, terminal: Terminal) -> int:
+def roll_back_by_watch(order: RunOptions, cluster_input: StateAccess, terminal: Terminal) -> int:
     """Let the watch show its plan, ask, and let it apply exactly that; gives the exit status.
 
     Raises:
         UsageError: the order asks for what the watch decides, or nobody can be asked.
         StateError: the watch refuses, or does not answer.
     """
-    _refuse_what_the_watch_decides(order, desk)
+    _refuse_what_the_watch_decides(order, cluster_input)
     asked = {
         "revision": order.ref,
         "only": order.only,
         "while_suspended": "yes" if order.while_suspended else "",
-        "by": this_actor(claim=order.by, why=order.why).plain(),
+        "by": get_current_actor(claim=order.by, why=order.why).plain(),
     }
-    shown, data = desk.ask_watch({"do": "rollback", **asked})
-    plan = parsed(data, "the watch's answer").loaded()
-    terminal.remark(render_plan(View(plan), layout=terminal.layout) + "\n")
+    shown, data = cluster_input.ask_watch({"do": "rollback", **asked})
+    plan = parse_plan_file(data, "the watch's answer").loaded()
+    terminal.remark(render_plan_text(PlanView(plan), layout=terminal.layout) + "\n")
     if shown.get("refused"):
         _tell_refused(shown, terminal)
     if shown.get("status") or shown.get("empty"):
@@ -51,21 +51,24 @@ def roll_back_by_watch(order: Order, desk: OrderDesk, terminal: Terminal) -> int
     if not order.yes and not terminal.confirm("Apply this?"):
         terminal.remark("Nothing was done.\n")
         return 1
-    done, _ = desk.ask_watch({"do": "rollback", **asked, "plan": str(shown["plan"])})
+    done, _ = cluster_input.ask_watch({"do": "rollback", **asked, "plan": str(shown["plan"])})
     _tell_refused(done, terminal)
     if run := str(done.get("run", "")):
-        record = aio.run(desk.read().run(run))
-        is_json = order.format is Format.JSON
-        terminal.say(run_plain(record) if is_json else render_run(record, layout=terminal.layout))
+        record = aio.run_until_signal(cluster_input.read().run(run))
+        is_json = order.format is PlanFormat.JSON
+        terminal.say(
+            render_run_record_json(record) if is_json else render_run_record(record, layout=terminal.layout)
+        )
     return int(done.get("status", _FAILED))
 
 
-def _refuse_what_the_watch_decides(order: Order, desk: OrderDesk) -> None:
-    if desk.watch is None:  # refused where the desk was opened
-        raise StateError(f"no watch answers for the state {desk.folder}")
-    if order.source not in {".", desk.watch.source} or order.path or order.trust is not None:
+def _refuse_what_the_watch_decides(order: RunOptions, cluster_input: StateAccess) -> None:
+    if cluster_input.watch is None:  # refused where the desk was opened
+        raise StateError(f"no watch answers for the state {cluster_input.folder}")
+    if order.source not in {".", cluster_input.watch.source} or order.path or order.trust is not None:
         raise UsageError(
-            f"the state {desk.folder} is closed to this user, so that the watch ({desk.watch}) rolls back, "
+            f"the state {cluster_input.folder} is closed to this user, so that the watch "
+            f"({cluster_input.watch}) rolls back, "
             "from its own source and with its own options",
             remedy="leave out SOURCE, --path and what is said of signers; or run the command as root",
         )
@@ -79,4 +82,4 @@ def _refuse_what_the_watch_decides(order: Order, desk: OrderDesk) -> None:
 def _tell_refused(answer: dict[str, object], terminal: Terminal) -> None:
     refused = answer.get("refused")
     for line in refused if isinstance(refused, list) else []:
-        terminal.remark(f"refused: {clean(str(line))}\n")
+        terminal.remark(f"refused: {clean_line(str(line))}\n")

@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from reconciler.cli.host import config_model
-from reconciler.cli.render.json import plan_schema
-from reconciler.core.json_schema import Schema, Title, schema_of
-from reconciler.desired.fleet_schema import fleet_schema
-from reconciler.drivers.registry import DRIVERS, installed
-from reconciler.feedback.schema import KINDS, message_schema
+from reconciler.cli.host_loader import make_config_model
+from reconciler.cli.render.json import make_plan_schema
+from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
+from reconciler.desired.fleet_schema import make_fleet_schema
+from reconciler.drivers.registry import DRIVERS, load_installed
+from reconciler.feedback.schema import KINDS, make_message_schema
 from reconciler.planning.plan_file import PlanFile
 
 SUFFIX = ".schema.json"
 
-PLAN_FILE = Title(
+PLAN_FILE = SchemaTitle(
     "plan-file",
     "Plan file",
     "What `reconcile --dry-run --out FILE` writes and `reconcile apply FILE` reads; only as it was written.",
 )
 
-HOST = Title(
+HOST = SchemaTitle(
     "host",
     "Host configuration",
     "What a management host decides, whatever a tree of desired state says.",
@@ -38,22 +38,22 @@ HOST = Title(
 
 SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
     {
-        "fleet": partial(fleet_schema, DRIVERS),
-        "host": lambda: schema_of(config_model(), HOST),
-        **{name: make for driver in installed().values() for name, make in driver.schemas().items()},
-        "plan": plan_schema,
-        "plan-file": partial(schema_of, PlanFile, PLAN_FILE),
-        **{kind: partial(message_schema, kind) for kind in KINDS},
+        "fleet": partial(make_fleet_schema, DRIVERS),
+        "host": lambda: make_schema(make_config_model(), HOST),
+        **{name: make for driver in load_installed().values() for name, make in driver.schemas().items()},
+        "plan": make_plan_schema,
+        "plan-file": partial(make_schema, PlanFile, PLAN_FILE),
+        **{kind: partial(make_message_schema, kind) for kind in KINDS},
     }
 )
 """Name -> what makes the schema; the name is that of its file before `.schema.json`."""
 
 
-def text_of(name: str) -> str:
+def format_schema(name: str) -> str:
     """A schema as the text of its file."""
     return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
 
 
-def title_of(name: str) -> str:
+def get_schema_title(name: str) -> str:
     """What a schema is of."""
     return str(SCHEMAS[name]()["title"])

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from reconciler.host.aio import taking_softly
+from reconciler.host.aio import defer_first_signal
 
 
 @contextmanager
-def stopping(told: Callable[[], None]) -> Iterator[asyncio.Event]:
+def catch_stop_signal(told: Callable[[], None]) -> Iterator[asyncio.Event]:
     """An event that the first signal sets; `told` is called then, to tell the person.
 
-    Afterwards, and at the end, signals do again what they did before: within `host.aio.run` only.
+    Afterwards, and at the end, signals do again what they did before: within `host.aio.run_until_signal`
+    only.
     """
     stop = asyncio.Event()
 
@@ -21,5 +22,5 @@ def stopping(told: Callable[[], None]) -> Iterator[asyncio.Event]:
         stop.set()
         told()
 
-    with taking_softly(first):
+    with defer_first_signal(first):
         yield stop

@@ -106,7 +106,7 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
     return StateFolder(SYSTEM, "system folder")
 
 
-def usable_state(host: Host, given: Path | None) -> StateFolder:
+def require_state(host: Host, given: Path | None) -> StateFolder:
     """The folder that `find_state` finds, which this user may use.
 
     Raises:
@@ -118,7 +118,7 @@ def usable_state(host: Host, given: Path | None) -> StateFolder:
     return found
 
 
-def state_to_read(host: Host, given: Path | None, *, without: bool) -> StateFolder | None:
+def find_readable_state(host: Host, given: Path | None, *, without: bool) -> StateFolder | None:
     """The folder for a command that only reads; None where it is to plan without what is remembered.
 
     Args:
@@ -128,7 +128,7 @@ def state_to_read(host: Host, given: Path | None, *, without: bool) -> StateFold
 
     Raises:
         UsageError: both options are given.
-        StateError: as for `usable_state`.
+        StateError: as for `require_state`.
     """
     if not without:
         return find_state(host, given)  # who may not open it may ask a watch: found out where it is read
@@ -137,16 +137,19 @@ def state_to_read(host: Host, given: Path | None, *, without: bool) -> StateFold
     return None
 
 
-def watches_of(state: Path) -> tuple[RunningWatch, ...]:
+def find_watches(state: Path) -> tuple[RunningWatch, ...]:
     """The watches of this host that answer and use a state folder."""
     from reconciler.host import control_socket  # noqa: PLC0415  (--help stays quick)
 
-    found = (*control_socket.running_watches(control_socket.RUNTIME), *control_socket.running_watches(state))
+    found = (
+        *control_socket.find_running_watches(control_socket.RUNTIME),
+        *control_socket.find_running_watches(state),
+    )
     by_process = {one.process: one for one in found if one.uses(state)}
     return tuple(sorted(by_process.values(), key=lambda one: (one.dry_run, one.process)))
 
 
-def copies_of_sources(state: Path | None) -> Path:
+def find_source_cache(state: Path | None) -> Path:
     """Where copies of git repositories and tarballs are kept; made when needed.
 
     They are below the state folder where it is this user's; else below his own cache folder, so that

@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Self, TextIO
 
-from reconciler.cli.render.text import PLAIN, Layout
-from reconciler.cli.stdout import let_go
+from reconciler.cli.render.text import PLAIN, TerminalLayout
+from reconciler.cli.standard_streams import release_streams
 from reconciler.errors import StateError
 
 _NARROW, _WIDE = 60, 120
@@ -30,7 +30,7 @@ class Terminal:
 
     out: TextIO
     aside: TextIO
-    layout: Layout = PLAIN
+    layout: TerminalLayout = PLAIN
     live: bool = False
     answers: bool = False
 
@@ -47,7 +47,7 @@ class Terminal:
         return cls(
             out=sys.stdout,
             aside=aside,
-            layout=Layout(width=_width(), colour=colour),
+            layout=TerminalLayout(width=_width(), colour=colour),
             live=_moves(aside) and not no_color,
             answers=sys.stdin is not None and sys.stdin.isatty(),
         )
@@ -65,7 +65,7 @@ class Terminal:
         except BrokenPipeError:
             raise
         except OSError as error:
-            let_go()
+            release_streams()
             raise StateError(
                 f"standard output cannot be written: {error.strerror or error}",
                 remedy="what was done, if anything, is in `reconcile history`",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from reconciler.text.one_line import one_line
+from reconciler.text.one_line import make_one_line
 
 LONGEST = 200
 """Characters of each part that are kept."""
@@ -31,7 +31,7 @@ class Actor:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            object.__setattr__(self, name, one_line(getattr(self, name), LONGEST))
+            object.__setattr__(self, name, make_one_line(getattr(self, name), LONGEST))
 
     @property
     def words(self) -> str:
@@ -47,7 +47,7 @@ class Actor:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def load(text: str) -> Actor:
+def load_actor(text: str) -> Actor:
     """What `plain` wrote; nobody where nothing was written, or another version wrote it."""
     try:
         return Actor(**json.loads(text))

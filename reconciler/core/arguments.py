@@ -37,7 +37,7 @@ DOUBT: Final = "doubt"
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class StepFeedback:
     """What a product has to say of a step in messages about its outcome.
 
     Args:
@@ -128,9 +128,9 @@ class Arguments(ABC):
         return False
 
     @property
-    def feedback(self) -> Feedback:
+    def feedback(self) -> StepFeedback:
         """What messages say of the step."""
-        return Feedback()
+        return StepFeedback()
 
     def __eq__(self, other: object) -> bool:
         """Equal by what is written down: typed or raw makes no difference."""
@@ -224,7 +224,7 @@ class TypedArguments(Arguments):
 T = TypeVar("T", bound=TypedArguments)
 
 
-def typed(arguments: Arguments, kind: type[T]) -> T:
+def read_arguments(arguments: Arguments, kind: type[T]) -> T:
     """Arguments as one type of a product; raw ones are read.
 
     Raises:

@@ -19,11 +19,11 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.diff import Change
 from reconciler.core.outcome import Outcome
 from reconciler.core.secret import mask
-from reconciler.core.timestamps import moment, stamp
-from reconciler.text.one_line import one_line
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.text.one_line import make_one_line
 
 FACT: Final = "attempt/"
-"""What the keys of facts of tries begin with; see `key`."""
+"""What the keys of facts of tries begin with; see `make_attempt_key`."""
 
 DISTANCES: Final = (60.0, 600.0)
 """Seconds that the second and the third try keep from the one before."""
@@ -45,14 +45,14 @@ Prints = Mapping[str, str]
 """Place -> a short fingerprint of what the node shows there."""
 
 
-def key(action: str) -> str:
+def make_attempt_key(action: str) -> str:
     """The fact of a node that says what was tried for it by steps of an action, as JSON."""
     # The content is in the value (`aim`), not in the key: other content takes the place of the old count, so
     # that a node has one fact for each action, however many revisions it is sent.
     return f"{FACT}{action}"
 
 
-class Turn(StrEnum):
+class AttemptDecision(StrEnum):
     """What may be done about a step now."""
 
     DUE = "due"
@@ -88,7 +88,9 @@ class Attempt:
 
     def plain(self) -> str:
         """The fact's text."""
-        return json.dumps({**asdict(self), "last": stamp(self.last) if self.last else None}, sort_keys=True)
+        return json.dumps(
+            {**asdict(self), "last": format_timestamp(self.last) if self.last else None}, sort_keys=True
+        )
 
     @property
     def ended(self) -> bool:
@@ -106,7 +108,7 @@ class Attempt:
         return self.last + timedelta(seconds=DISTANCES[self.count - 1])
 
 
-def load(text: str, aim: str) -> Attempt:
+def load_attempt(text: str, aim: str) -> Attempt:
     """The attempt that a fact tells of; a new one where there is none, or where it was for other content."""
     found = _read(text)
     return found if found is not None and found.aim == aim else Attempt(aim)
@@ -116,7 +118,7 @@ def _read(text: str) -> Attempt | None:
     """The attempt of a fact; None where there is none, or another version of this program wrote it."""
     try:
         value = json.loads(text)
-        return Attempt(**{**value, "last": moment(value["last"]) if value["last"] else None})
+        return Attempt(**{**value, "last": parse_timestamp(value["last"]) if value["last"] else None})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -137,7 +139,7 @@ def fingerprint_places(changes: Iterable[Change], *, but: str = "") -> dict[str,
     return {**dict(found[:PLACES]), **({"*": fingerprint(rest)[:_SHORT]} if rest else {})}
 
 
-def judge(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Turn, Attempt]:
+def decide_attempt(attempt: Attempt, shown: Prints, now: datetime) -> tuple[AttemptDecision, Attempt]:
     """Whether a step may be sent now, and the attempt as it is to be remembered after this reading.
 
     Args:
@@ -148,9 +150,11 @@ def judge(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Turn, Attempt
     if not attempt.ended:
         due = attempt.due
         is_early = due is not None and attempt.last is not None and attempt.last <= now < due
-        return (Turn.LATER if is_early else Turn.DUE), attempt  # a clock that was put back holds up nothing
+        return (
+            AttemptDecision.LATER if is_early else AttemptDecision.DUE
+        ), attempt  # a clock that was put back holds up nothing
     if attempt.shown is None:
-        return Turn.STALLED, replace(attempt, shown=dict(shown))
+        return AttemptDecision.STALLED, replace(attempt, shown=dict(shown))
     moved = {
         place: shown.get(place, "")
         for place in sorted({*shown, *attempt.shown})
@@ -158,9 +162,11 @@ def judge(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Turn, Attempt
     }
     confirmed = [place for place, seen in moved.items() if attempt.change.get(place) == seen]
     if not confirmed:  # a value that moves at every reading is never seen twice
-        return Turn.STALLED, replace(attempt, change=moved)
+        return AttemptDecision.STALLED, replace(attempt, change=moved)
     wakes = {**attempt.wakes, **{place: attempt.wakes.get(place, 0) + 1 for place in confirmed}}
-    return Turn.DUE, replace(attempt, wakes=wakes, shown=None, change={}, count=TRIES - 1, refused=False)
+    return AttemptDecision.DUE, replace(
+        attempt, wakes=wakes, shown=None, change={}, count=TRIES - 1, refused=False
+    )
 
 
 def count_try(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
@@ -180,4 +186,4 @@ def note_failure(text: str, outcome: Outcome) -> str:
         return fewer.plain() if fewer.count > 0 else ""
     if outcome.killed:
         return text
-    return replace(attempt, reason=one_line(outcome.reason, _REASON), refused=outcome.refused).plain()
+    return replace(attempt, reason=make_one_line(outcome.reason, _REASON), refused=outcome.refused).plain()

@@ -14,7 +14,7 @@ Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Pl
 """What JSON can say. Treated as frozen: nobody changes a value that was handed over."""
 
 
-def encode(value: object) -> bytes:
+def encode_canonical(value: object) -> bytes:
     """The canonical bytes of a plain value: UTF-8, keys sorted, no white space."""
     # Digests in plan files, approvals and the store are of these bytes: another writer of JSON, or another
     # form of a number, would make every one of them stale.
@@ -37,7 +37,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def keyed(key: bytes, text: str) -> str:
+def fingerprint_with_key(key: bytes, text: str) -> str:
     """A fingerprint that nobody can try guesses against without the key; the text itself without a key.
 
     Args:
@@ -49,4 +49,4 @@ def keyed(key: bytes, text: str) -> str:
 
 def fingerprint(value: object) -> str:
     """SHA-256 of a plain value's canonical bytes, in hexadecimal."""
-    return hashlib.sha256(encode(value)).hexdigest()
+    return hashlib.sha256(encode_canonical(value)).hexdigest()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.rollout import Rollout
-from reconciler.core.spec import ClusterEntry
 
 
 @dataclass(frozen=True, slots=True)
-class Conduct:
+class ChangeRules:
     """What the fleet file says of the way in which a cluster is changed.
 
     Args:
@@ -27,13 +27,13 @@ class Conduct:
     suspend: Suspend | None = None
     require_signed: str = ""
 
-    def of(self, entry: ClusterEntry) -> Conduct:
+    def of(self, entry: ClusterEntry) -> ChangeRules:
         """The conduct of one cluster, where this is the fleet's own.
 
         A cluster's rollout is filled up, key by key, from the fleet's; its windows take the place of
         the fleet's; freezes and suspensions of both hold.
         """
-        return Conduct(
+        return ChangeRules(
             rollout=_filled(entry.rollout, self.rollout),
             windows=self.windows if entry.windows is None else entry.windows,
             freezes=(*self.freezes, *entry.freeze),

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from reconciler.core.cron import FIVE_OR_SIX_FIELDS, fault_of
-from reconciler.core.fields import SomeTime, Strict
+from reconciler.core.cron import FIVE_OR_SIX_FIELDS, find_cron_error
+from reconciler.core.fields import SomeTime, StrictModel
 
 _ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 _DAY_OR_MOMENT = (
@@ -27,7 +27,7 @@ _MARGIN = timedelta(hours=26)
 
 
 def _cron(text: str) -> str:
-    if wrong := fault_of(text):
+    if wrong := find_cron_error(text):
         raise ValueError(f"this is no cron expression of five fields, or of six with seconds first: {wrong}")
     return text
 
@@ -73,7 +73,7 @@ DayOrMoment = Annotated[
 ]
 
 
-class Window(Strict):
+class Window(StrictModel):
     """A time in which changes may be made, again and again."""
 
     cron: Cron = Field(
@@ -83,7 +83,7 @@ class Window(Strict):
     timezone: Zone = Field(default="UTC", description="Whose clock the cron speaks of.")
 
 
-class Freeze(Strict):
+class Freeze(StrictModel):
     """A time in which nothing is changed."""
 
     from_: DayOrMoment = Field(alias="from", description="First day, or moment.", examples=["2026-12-20"])
@@ -108,13 +108,13 @@ class Freeze(Strict):
         return _moment(self.until, self.timezone, days=1)
 
 
-class Suspend(Strict):
+class Suspend(StrictModel):
     """Nothing is changed until this is taken out of the fleet file again."""
 
     reason: str = Field(min_length=3, description="Why, for whoever is held up by it.")
 
 
-def closes(windows: Iterable[Window], now: datetime) -> datetime | None:
+def find_closing_time(windows: Iterable[Window], now: datetime) -> datetime | None:
     """When the last of the windows that are open at `now` closes, in UTC; none where all are closed.
 
     Each local wall time opens a window once: the first time where the clock is put back, and the first
@@ -124,13 +124,13 @@ def closes(windows: Iterable[Window], now: datetime) -> datetime | None:
     return max(ends, default=None)
 
 
-def opens(windows: Iterable[Window], now: datetime) -> datetime | None:
+def find_opening_time(windows: Iterable[Window], now: datetime) -> datetime | None:
     """When the next window opens after `now`, in UTC; none where no window ever does."""
     found = [begin for window in windows if (begin := _next(window, now)) is not None]
     return min(found, default=None)
 
 
-def frozen(freezes: Iterable[Freeze], now: datetime) -> Freeze | None:
+def find_active_freeze(freezes: Iterable[Freeze], now: datetime) -> Freeze | None:
     """The freeze that holds at `now`, the one that ends last."""
     holding = [freeze for freeze in freezes if freeze.begin <= now < freeze.end]
     return max(holding, key=lambda freeze: freeze.end, default=None)

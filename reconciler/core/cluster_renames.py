@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from reconciler.core.history import Memory, Past
-from reconciler.core.progress import renamed
-from reconciler.core.spec import ClusterEntry
+from reconciler.core.entries import ClusterEntry
+from reconciler.core.memory import ClusterMemory, FleetMemory
+from reconciler.core.rollout_progress import rename_progress
 from reconciler.diagnostic import Diagnostic, Severity
 
 CODE: Final = "rename-unclear"
@@ -22,12 +22,12 @@ CODE: Final = "rename-unclear"
 T = TypeVar("T")
 
 
-def declared(entries: Sequence[ClusterEntry]) -> dict[str, str]:
+def read_declared_renames(entries: Sequence[ClusterEntry]) -> dict[str, str]:
     """Cluster -> the name that it had before, as the fleet file says."""
     return {entry.name: entry.renamed_from for entry in entries if entry.renamed_from}
 
 
-def find_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str, str]:
+def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[str, str]:
     """Cluster -> the name under which its past is remembered, of those that had another one.
 
     Args:
@@ -35,12 +35,17 @@ def find_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str, s
         entries: all clusters of the fleet file.
     """
     names = {entry.name for entry in entries}
-    new = [entry for entry in entries if not has_past(memory.past.get(entry.name))]
+    new = [entry for entry in entries if not has_past(memory.cluster_memory.get(entry.name))]
     found: dict[str, str] = {}
     for entry in new:
         former = entry.renamed_from or ""
-        past = memory.past.get(former)
-        if past and former not in names and has_past(past) and past.kind in {"", entry.kind}:
+        cluster_memory = memory.cluster_memory.get(former)
+        if (
+            cluster_memory
+            and former not in names
+            and has_past(cluster_memory)
+            and cluster_memory.kind in {"", entry.kind}
+        ):
             found[entry.name] = former
     for entry in new:
         if entry.renamed_from:
@@ -48,21 +53,25 @@ def find_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str, s
         nodes = {node.name for node in entry.members()}
         before = [
             name
-            for name, past in memory.past.items()
-            if name not in names and entry.name in past.former and past.kind in {"", entry.kind}
-            if past.names & nodes and name not in found.values()
+            for name, cluster_memory in memory.cluster_memory.items()
+            if name not in names
+            and entry.name in cluster_memory.former
+            and cluster_memory.kind in {"", entry.kind}
+            if cluster_memory.names & nodes and name not in found.values()
         ]
         if len(before) == 1:
             found[entry.name] = before[0]
     return found
 
 
-def has_past(past: Past | None) -> bool:
+def has_past(cluster_memory: ClusterMemory | None) -> bool:
     """Whether something was applied in a cluster; what a refused run saw is no past."""
-    return past is not None and bool(past.nodes or past.applied or past.changed or past.runs)
+    return cluster_memory is not None and bool(
+        cluster_memory.nodes or cluster_memory.applied or cluster_memory.changed or cluster_memory.runs
+    )
 
 
-def with_renames(memory: Memory, renames: Mapping[str, str]) -> Memory:
+def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemory:
     """The same memory, in which the past of renamed clusters is that of the new names.
 
     Args:
@@ -71,19 +80,24 @@ def with_renames(memory: Memory, renames: Mapping[str, str]) -> Memory:
     """
     if not renames:
         return memory
-    facts, past = dict(memory.facts), dict(memory.past)
+    facts, cluster_memory = dict(memory.facts), dict(memory.cluster_memory)
     for name, former in renames.items():
         merged: dict[str, dict[str, str]] = defaultdict(dict)
         for some in (facts.pop(former, {}), facts.pop(name, {})):
             for node, own in some.items():
                 merged[node] |= own
         facts[name] = dict(merged)
-        past[name] = _with_former(past.pop(former, Past()), past.get(name, Past()), former, name)
+        cluster_memory[name] = _with_former(
+            cluster_memory.pop(former, ClusterMemory()),
+            cluster_memory.get(name, ClusterMemory()),
+            former,
+            name,
+        )
     now = {former: name for name, former in renames.items()}
     return replace(
         memory,
         facts=facts,
-        past=past,
+        cluster_memory=cluster_memory,
         claims={
             place: replace(one, cluster=now.get(one.cluster, one.cluster))
             if one.fleet == memory.fleet
@@ -95,18 +109,18 @@ def with_renames(memory: Memory, renames: Mapping[str, str]) -> Memory:
     )
 
 
-def _with_former(before: Past, own: Past, former: str, name: str) -> Past:
+def _with_former(before: ClusterMemory, own: ClusterMemory, former: str, name: str) -> ClusterMemory:
     return replace(
         before,
         former=tuple(dict.fromkeys((*before.former, former))),
         suspended=(*before.suspended, *own.suspended),
         rejected={**before.rejected, **own.rejected},
         rolled_back=(*before.rolled_back, *own.rolled_back),
-        progress=renamed(before.progress, former, name) if before.progress else None,
+        progress=rename_progress(before.progress, former, name) if before.progress else None,
     )
 
 
-def as_now(clusters: Mapping[str, T], renames: Mapping[str, str]) -> dict[str, T]:
+def translate_prior_names(clusters: Mapping[str, T], renames: Mapping[str, str]) -> dict[str, T]:
     """What an earlier fleet file says of each cluster, by the names of today.
 
     Args:
@@ -117,17 +131,17 @@ def as_now(clusters: Mapping[str, T], renames: Mapping[str, str]) -> dict[str, T
     return {now.get(name, name): value for name, value in clusters.items()}
 
 
-def refused_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str, Diagnostic]:
+def find_refused_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[str, Diagnostic]:
     """Cluster -> a verdict, where it says `renamed_from` and cannot have that past.
 
     Args:
-        memory: of the fleet, from `with_renames`.
+        memory: of the fleet, from `apply_renames`.
         entries: all clusters of the fleet file.
     """
     found: dict[str, Diagnostic] = {}
     for entry in entries:
         former = entry.renamed_from or ""
-        before = memory.past.get(former)
+        before = memory.cluster_memory.get(former)
         if before is None or not has_past(before):
             continue
         if before.kind not in {"", entry.kind}:
@@ -142,23 +156,25 @@ def refused_renames(memory: Memory, entries: Sequence[ClusterEntry]) -> dict[str
     return found
 
 
-def left_behind(memory: Memory, places: Mapping[str, Mapping[str, Collection[str]]]) -> dict[str, Diagnostic]:
+def find_left_behind(
+    memory: FleetMemory, places: Mapping[str, Mapping[str, Collection[str]]]
+) -> dict[str, Diagnostic]:
     """Cluster -> a verdict, where it is new and has nodes of a cluster that the fleet file no longer names.
 
     Otherwise a change of the name would shed what was rejected, counted and remembered.
 
     Args:
-        memory: of the fleet, from `with_renames`.
+        memory: of the fleet, from `apply_renames`.
         places: cluster -> node -> its place by every address, of all clusters of the fleet file.
     """
     found: dict[str, Diagnostic] = {}
     for cluster, nodes in places.items():
-        if has_past(memory.past.get(cluster)):
+        if has_past(memory.cluster_memory.get(cluster)):
             continue
         for node, keys in nodes.items():
             claims = [memory.claims[key] for key in keys if key in memory.claims]
             gone = [one for one in claims if one.fleet == memory.fleet and one.cluster not in places]
-            if gone and has_past(memory.past.get(gone[0].cluster)):
+            if gone and has_past(memory.cluster_memory.get(gone[0].cluster)):
                 former = gone[0].cluster
                 found[cluster] = _verdict(
                     cluster,

@@ -15,7 +15,9 @@ _STRANGE = re.compile(r"[^!-~ \t]")
 
 
 def _any_case(names: list[str]) -> str:
-    return "|".join("".join(f"[{letter}{letter.lower()}]" for letter in name) for name in names)
+    return "|".join(
+        "".join(f"[{outbox_message}{outbox_message.lower()}]" for outbox_message in name) for name in names
+    )
 
 
 def _field(number: str, *special: str) -> str:
@@ -46,7 +48,7 @@ BEYOND: Final = "a cron's ranges run forwards and its day comes in its months"
 """What these patterns cannot say."""
 
 
-def fault_of(text: str) -> str:
+def find_cron_error(text: str) -> str:
     """What is wrong with a cron expression of five or six fields; empty where nothing is."""
     if _STRANGE.search(text):
         return "it has characters that no cron expression has"

@@ -22,7 +22,7 @@ _CAUSES: Final = 4
 _OURS: Final = "/reconciler/"
 
 
-def place_of(error: BaseException) -> str:
+def locate_error(error: BaseException) -> str:
     """File and line of the innermost function that is not a library's, else of whatever raised the error."""
     places, trace = [("?", 0)], error.__traceback__
     while trace is not None:
@@ -45,15 +45,15 @@ def name_error(error: BaseException) -> str:
     """
     if isinstance(error, BaseExceptionGroup) and error.exceptions:
         return f"{type(error).__name__} of {len(error.exceptions)}: {name_error(error.exceptions[0])}"
-    return f"{type(error).__name__} at {place_of(error)}"
+    return f"{type(error).__name__} at {locate_error(error)}"
 
 
-def defect_words(error: BaseException) -> str:
+def describe_defect(error: BaseException) -> str:
     """What is said of a node whose answer the program cannot read."""
     return f"a defect of the program: {name_error(error)}"
 
 
-def trace_error(error: BaseException) -> list[str]:
+def list_error_frames(error: BaseException) -> list[str]:
     """The frames of an error and of what caused it, outermost first, as `file:line function`.
 
     Messages are left out: one of the depths may quote a value of the desired state.

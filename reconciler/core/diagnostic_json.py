@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from reconciler.core.fields import Whole
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.text.one_line import sentence
+from reconciler.text.one_line import bound_sentence
 
 EXTENSIBLE: Final = ConfigDict(extra="allow", strict=True)
 """Of the plain forms: keys may be added in a later version, and none changes its meaning."""
@@ -68,18 +68,18 @@ class ProblemShape(TypedDict):
     ]
 
 
-def plain_finding(finding: Diagnostic) -> FindingShape:
+def to_plain_finding(finding: Diagnostic) -> FindingShape:
     """A finding as plans have always held it: the digest is over these keys, so a position is in the text."""
     return {
         "severity": finding.severity,
         "code": finding.code,
         "target": finding.target,
-        "message": sentence(finding.located),
+        "message": bound_sentence(finding.located),
         "remedy": finding.remedy,
     }
 
 
-def plain_violation(item: Diagnostic) -> ViolationShape:
+def to_plain_violation(item: Diagnostic) -> ViolationShape:
     """What a guard found, as programs read it."""
     return {
         "code": item.code,
@@ -90,7 +90,7 @@ def plain_violation(item: Diagnostic) -> ViolationShape:
     }
 
 
-def plain_problem(problem: Diagnostic) -> ProblemShape:
+def to_plain_problem(problem: Diagnostic) -> ProblemShape:
     """A problem of a file, flat; lines and columns count from 1, 0 means the file as a whole."""
     found: ProblemShape = {
         "file": problem.position.file,
@@ -102,9 +102,9 @@ def plain_problem(problem: Diagnostic) -> ProblemShape:
         "message": problem.message,
         "remedy": problem.remedy,
     }
-    return {**found, "related": plain_related(problem)} if problem.related else found
+    return {**found, "related": to_plain_related(problem)} if problem.related else found
 
 
-def plain_related(problem: Diagnostic) -> list[PositionShape]:
+def to_plain_related(problem: Diagnostic) -> list[PositionShape]:
     """The further places that a problem speaks of."""
     return [{"file": one.file, "line": one.line, "column": one.column} for one in problem.related]

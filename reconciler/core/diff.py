@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from reconciler.core.secret import Secret, hidden, reveal, secrets
-from reconciler.text.json_pointer import pointer
-from reconciler.text.numbers import whole
+from reconciler.core.secret import Secret, find_secrets, make_secret, reveal
+from reconciler.text.json_pointer import make_pointer
+from reconciler.text.numbers import normalise_whole
 
 MOST_CHANGES: Final = 1_000
 """Changes of one step that are kept one by one."""
@@ -42,7 +42,7 @@ class Change:
     new: Any = None
 
 
-def diff(observed: Any, desired: Any) -> tuple[Change, ...]:
+def diff_values(observed: Any, desired: Any) -> tuple[Change, ...]:
     """Changes that turn `observed` into `desired`, in the order of their pointers.
 
     Objects are compared key by key and arrays of equal length item by item; an array of another
@@ -52,7 +52,7 @@ def diff(observed: Any, desired: Any) -> tuple[Change, ...]:
     return tuple(_walk(observed, desired, ()))
 
 
-def bounded_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
+def limit_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Changes as they are kept and shown: few enough, and small enough, whatever a node showed.
 
     Where there are more than `MOST_CHANGES`, those below one place become one change of that place. Values
@@ -121,27 +121,27 @@ def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted(old.keys() | new.keys()):
             if key not in new:
-                yield Change(pointer((*path, key)), Op.REMOVE, old=old[key])
+                yield Change(make_pointer((*path, key)), Op.REMOVE, old=old[key])
             elif key not in old:
-                yield Change(pointer((*path, key)), Op.ADD, new=new[key])
+                yield Change(make_pointer((*path, key)), Op.ADD, new=new[key])
             else:
                 yield from _walk(old[key], new[key], (*path, key))
     elif _is_list(old) and _is_list(new) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _walk(before, after, (*path, index))
     elif not _equal(reveal(old), reveal(new)):
-        yield Change(pointer(path), Op.REPLACE, old=_like(old, new), new=_like(new, old))
+        yield Change(make_pointer(path), Op.REPLACE, old=_like(old, new), new=_like(new, old))
 
 
 def _like(value: Any, other: Any) -> Any:
     """A value in which all is secret that stands where the other has secrets, whatever their index."""
-    places = {_named(path) for path, _ in secrets(other)}
+    places = {_named(path) for path, _ in find_secrets(other)}
     return _shielded(value, (), places) if places else value
 
 
 def _shielded(value: Any, path: tuple[str | int, ...], places: set[tuple[str | int, ...]]) -> Any:
     if path in places:
-        return value if value is None else hidden(value)
+        return value if value is None else make_secret(value)
     if isinstance(value, Mapping):
         return {key: _shielded(item, (*path, key), places) for key, item in value.items()}
     return [_shielded(item, path, places) for item in value] if _is_list(value) else value
@@ -165,4 +165,4 @@ def _equal(old: Any, new: Any) -> bool:
 
 
 def _whole(value: Any) -> Any:
-    return whole(value) if isinstance(value, float) else value
+    return normalise_whole(value) if isinstance(value, float) else value

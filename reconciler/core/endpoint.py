@@ -25,12 +25,12 @@ _BEHIND_BRACKET = re.compile(r"\][^:]")
 _FORMS = "write host, host:port or [IPv6]:port"
 
 
-def url_host(host: str) -> str:
+def format_url_host(host: str) -> str:
     """A host name or an address as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
-def without_mapping(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def unmap_address(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """The IPv4 address that an IPv6 address holds (`::ffff:192.0.2.7`); any other address as it is."""
     held = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return held or address
@@ -45,7 +45,7 @@ def is_ip_address(text: str) -> bool:
     return True
 
 
-class BadAddress(ValueError):
+class InvalidAddress(ValueError):
     """A text is none of the forms that can stand where it stands.
 
     Args:
@@ -77,7 +77,7 @@ class Endpoint:
 
     def base(self, port: int) -> str:
         """The URL before the path; `port` counts where the address has none of its own."""
-        return f"{self.scheme}://{url_host(self.host)}:{self.port or port}"
+        return f"{self.scheme}://{format_url_host(self.host)}:{self.port or port}"
 
     def at(self, port: int) -> Endpoint:
         """The same with a port; `port` counts where the address has none of its own."""
@@ -90,7 +90,7 @@ class Endpoint:
 
     def __str__(self) -> str:
         port = f":{self.port}" if self.port else ""
-        return f"{self.scheme}://{url_host(self.host)}{port}{self.path}"
+        return f"{self.scheme}://{format_url_host(self.host)}{port}{self.path}"
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -101,16 +101,16 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     scheme, _, rest = text.rpartition("://")
     if scheme not in {"", *DEFAULT_PORTS}:
-        raise BadAddress(f"has the scheme {scheme}", "write http or https")
+        raise InvalidAddress(f"has the scheme {scheme}", "write http or https")
     rest = rest.removesuffix("/") if scheme else rest
     if "@" in rest:
-        raise BadAddress(
+        raise InvalidAddress(
             "has a user name in it", "leave it out: the node's API identifies callers by their address alone"
         )
     if not rest.isascii():
-        raise BadAddress("has characters that are not ASCII", _ascii_form(rest))
+        raise InvalidAddress("has characters that are not ASCII", _ascii_form(rest))
     if re.search(r"[\s/?#\\]", rest):
-        raise BadAddress("has more than a host and a port", _FORMS)
+        raise InvalidAddress("has more than a host and a port", _FORMS)
     scheme = scheme or "http"
     if rest.count(":") > 1 and not rest.startswith("["):
         return Endpoint(scheme, _v6(rest), None)
@@ -118,9 +118,9 @@ def parse_endpoint(text: str) -> Endpoint:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise BadAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
+        raise InvalidAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
     if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
-        raise BadAddress("has no usable port", f"write a port from 1 to {LAST_PORT}")
+        raise InvalidAddress("has no usable port", f"write a port from 1 to {LAST_PORT}")
     return Endpoint(scheme, _v6(host) if rest.startswith("[") else _host(host), port)
 
 
@@ -132,13 +132,13 @@ def parse_api(url: str) -> Endpoint:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise BadAddress("has no scheme", "write http:// or https:// before it")
+        raise InvalidAddress("has no scheme", "write http:// or https:// before it")
     if re.search(r"[?#\\\s]", rest):
-        raise BadAddress("has more than a path behind the host", "leave out the query and the fragment")
+        raise InvalidAddress("has more than a path behind the host", "leave out the query and the fragment")
     authority, _, path = rest.partition("/")
     found = parse_endpoint(f"{scheme}://{authority}")
     if re.search(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", path, re.IGNORECASE):
-        raise BadAddress("has a path with . or .. in it", "write the path without . and ..")
+        raise InvalidAddress("has a path with . or .. in it", "write the path without . and ..")
     clean = path.strip("/")
     return replace(found.at(DEFAULT_PORTS[found.scheme]), path=f"/{clean}" if clean else "")
 
@@ -156,8 +156,8 @@ def _v6(text: str) -> str:
     try:
         address = IPv6Address(text)
     except ValueError as error:
-        raise BadAddress("is not an IPv6 address", _FORMS) from error
-    return str(without_mapping(address))
+        raise InvalidAddress("is not an IPv6 address", _FORMS) from error
+    return str(unmap_address(address))
 
 
 def _host(text: str) -> str:
@@ -166,11 +166,11 @@ def _host(text: str) -> str:
         try:
             return str(IPv4Address(text))
         except ValueError as error:
-            raise BadAddress(
+            raise InvalidAddress(
                 "is not an IPv4 address", "write four numbers up to 255, without leading zeros"
             ) from error
     if not _HOST.fullmatch(text):
-        raise BadAddress("is not a host name", "use letters, digits, dots and hyphens only")
+        raise InvalidAddress("is not a host name", "use letters, digits, dots and hyphens only")
     return text.lower().rstrip(".")
 
 
@@ -186,4 +186,4 @@ def check_single_machine(endpoint: Endpoint) -> None:
     except ValueError:
         return
     if address.is_unspecified or address.is_multicast:
-        raise BadAddress("is not the address of one machine", "write the node's own address")
+        raise InvalidAddress("is not the address of one machine", "write the node's own address")

@@ -27,25 +27,25 @@ _AMOUNT = r"^([0-9]{1,6}|[0-9]{1,3}%)$"
 _DAY = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """A part of the fleet file: unknown keys are errors, because the file is ours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def whole(value: Any) -> Any:
+def drop_zero_fraction(value: Any) -> Any:
     """A number without a fraction as an integer: JSON has one kind of number, so that 1.0 is 1."""
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-def one(value: Any) -> Any:
+def require_whole_number(value: Any) -> Any:
     """A whole number, for fields that take one number alone, of which `true` is none."""
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers")  # noqa: TRY004  (becomes a ValidationError)
-    return whole(value)
+    return drop_zero_fraction(value)
 
 
-Whole = Annotated[int, Field(strict=True), BeforeValidator(whole)]
+Whole = Annotated[int, Field(strict=True), BeforeValidator(drop_zero_fraction)]
 """A whole number, never true, false or text."""
 
 Number = Annotated[float, Field(strict=True)]
@@ -70,7 +70,7 @@ Day = Annotated[
 
 
 def _as_text(value: Any) -> Any:
-    number = whole(value)
+    number = drop_zero_fraction(value)
     return str(number) if type(number) is int else value
 
 
@@ -91,14 +91,14 @@ Amount = Annotated[
 """A number of nodes such as `3`, or a share of a cluster's nodes such as `25%`."""
 
 
-def amount_of(amount: str, total: int) -> int:
+def resolve_amount(amount: str, total: int) -> int:
     """How many of `total` nodes an amount is; a share is rounded down but is at least one."""
     if amount.endswith("%"):
         return max(1, total * int(amount[:-1]) // 100)
     return int(amount)
 
 
-def seconds_of(text: str) -> float:
+def parse_duration(text: str) -> float:
     """How long a span such as `90s`, `30m` or `1h30m` is, in seconds.
 
     Raises:
@@ -115,7 +115,7 @@ def seconds_of(text: str) -> float:
 
 def _as_seconds(value: Any) -> Any:
     if isinstance(value, str):
-        return seconds_of(value)
+        return parse_duration(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= _LONGEST:
         raise ValueError("a span is at least 0 seconds and at most a year")
     return value

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from reconciler.core.revision import short
+from reconciler.core.revision import shorten_commit
 from reconciler.errors import FleetRefused
 
 HOST: Final = 0
@@ -87,7 +87,7 @@ class KnownFleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedFleet:
     """Whose memory it is.
 
     Args:
@@ -99,7 +99,7 @@ class Resolved:
     absorbed: tuple[int, ...] = ()
 
 
-def spell(source: str) -> str:
+def normalise_source(source: str) -> str:
     """A source in the one spelling by which it is compared: a folder, its URL and its `.git` are one."""
     if source.startswith(FILE_SCHEME):
         source = "/" + source.removeprefix(FILE_SCHEME).lstrip("/")
@@ -108,7 +108,7 @@ def spell(source: str) -> str:
     return re.sub(r"/\.git(?=/|$)", "", source)
 
 
-def resolve(me: FleetIdentity, known: Sequence[KnownFleet]) -> Resolved:
+def resolve_fleet(me: FleetIdentity, known: Sequence[KnownFleet]) -> ResolvedFleet:
     """Whose memory a revision goes on with.
 
     Args:
@@ -123,16 +123,16 @@ def resolve(me: FleetIdentity, known: Sequence[KnownFleet]) -> Resolved:
     if mine is not None:
         _refuse_another_history(me, mine)
         _refuse_same_name_twice(me, mine)
-        return Resolved(mine.number)
+        return ResolvedFleet(mine.number)
     related = [one for one in known if _is_related(me, one)]
     same = [one for one in related if _is_same_file(me, one)]
     _refuse_lost_name(me, same)
     _refuse_second_file(me, [one for one in related if one not in same])
     _refuse_replaced_history(me, known)
     if not same:
-        return Resolved(NEW)
+        return ResolvedFleet(NEW)
     first = next((one for one in same if me.source in one.sources), same[0])
-    return Resolved(first.number, tuple(one.number for one in same if one is not first))
+    return ResolvedFleet(first.number, tuple(one.number for one in same if one is not first))
 
 
 def _is_related(me: FleetIdentity, other: KnownFleet) -> bool:
@@ -157,7 +157,10 @@ def _refuse_another_history(me: FleetIdentity, mine: KnownFleet) -> None:
     if _is_related(me, mine):
         return
     if me.roots and mine.roots:
-        what = f"its history begins with commit {short(me.roots[0])}, and theirs with {short(mine.roots[0])}"
+        what = (
+            f"its history begins with commit {shorten_commit(me.roots[0])}, and theirs with "
+            f"{shorten_commit(mine.roots[0])}"
+        )
     else:
         lacking = me.source if mine.roots else next(reversed(mine.sources), "the one known")
         what = f"{lacking} has no history by which to tell that they are the same"
@@ -231,7 +234,7 @@ def _refuse_replaced_history(me: FleetIdentity, known: Sequence[KnownFleet]) -> 
         if not one.name and one.roots and me.source in one.sources and not _is_related(me, one):
             raise FleetRefused(
                 f"the history of {me.source} is another one than before: it began with commit "
-                f"{short(one.roots[0])} and now begins with {short(me.roots[0])}",
+                f"{shorten_commit(one.roots[0])} and now begins with {shorten_commit(me.roots[0])}",
                 remedy="add a `name:` to the fleet file if it is another fleet; if it is the same, run "
                 f"`reconcile state rebind {one.label} --source {me.source}` once on this host",
             )

@@ -8,24 +8,24 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from reconciler.core.change_rules import Conduct
-from reconciler.core.history import Past
+from reconciler.core.change_rules import ChangeRules
+from reconciler.core.entries import ClusterEntry
+from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import Override, Policy
-from reconciler.core.progress import Progress
-from reconciler.core.spec import ClusterEntry
+from reconciler.core.rollout_progress import RolloutProgress
 from reconciler.diagnostic import Diagnostic
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class GuardContext:
     """What a guard looks at: one cluster's plan with all it was made from.
 
     `desired` and the values in `observed` are the product's own types.
 
     Args:
-        conduct: when and how the fleet file lets the cluster be changed.
+        change_rules: when and how the fleet file lets the cluster be changed.
         revision: which desired state; none where a guard is asked about a plan by itself.
         at: the present moment; without one, guards of time say nothing.
         digest: what an approval is bound to; empty where the policy asks for none.
@@ -52,8 +52,8 @@ class Case:
     desired: Any
     observed: Observed[Any]
     policy: Policy = field(default_factory=Policy)
-    past: Past = field(default_factory=Past)
-    conduct: Conduct = field(default_factory=Conduct)
+    cluster_memory: ClusterMemory = field(default_factory=ClusterMemory)
+    change_rules: ChangeRules = field(default_factory=ChangeRules)
     revision: Revision | None = None
     at: datetime | None = None
     digest: str = ""
@@ -66,7 +66,7 @@ class Case:
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stalled: Mapping[str, str] = field(default_factory=dict)
-    progress: Progress | None = None
+    progress: RolloutProgress | None = None
     waits: bool = False
     kept_back: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
@@ -96,35 +96,37 @@ class Guard:
     """
 
     codes: tuple[str, ...]
-    rule: Callable[[Case], Iterable[Diagnostic]]
+    rule: Callable[[GuardContext], Iterable[Diagnostic]]
 
-    def __call__(self, case: Case) -> Iterable[Diagnostic]:
+    def __call__(self, case: GuardContext) -> Iterable[Diagnostic]:
         """The violations of one cluster's plan."""
         return self.rule(case)
 
 
-def guard(*codes: str) -> Callable[[Callable[[Case], Iterable[Diagnostic]]], Guard]:
+def guard(*codes: str) -> Callable[[Callable[[GuardContext], Iterable[Diagnostic]]], Guard]:
     """Make a function a guard that finds violations of these codes and of no others."""
     return partial(Guard, codes)
 
 
-def verdicts(case: Case, guards: Iterable[Guard]) -> tuple[Diagnostic, ...]:
+def run_guards(case: GuardContext, guards: Iterable[Guard]) -> tuple[Diagnostic, ...]:
     """The violations of all guards, sorted by code and target; none means the plan may be applied."""
     found = [violation for guard in guards for violation in guard(case)]
     return tuple(sorted(found, key=lambda violation: (violation.code, violation.target, violation.message)))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GuardResult:
     """Violations that stand, and those an override sets aside, each with the override that does."""
 
-    standing: tuple[Diagnostic, ...]
+    in_force: tuple[Diagnostic, ...]
     overridden: tuple[tuple[Diagnostic, Override], ...] = ()
 
 
-def judged(violations: Iterable[Diagnostic], overrides: Sequence[Override], today: date) -> Judged:
+def apply_overrides(
+    violations: Iterable[Diagnostic], overrides: Sequence[Override], today: date
+) -> GuardResult:
     """Violations sorted out by the overrides that hold today; an expired override changes nothing."""
-    standing: list[Diagnostic] = []
+    in_force: list[Diagnostic] = []
     overridden: list[tuple[Diagnostic, Override]] = []
     for violation in violations:
         holding = [
@@ -135,5 +137,5 @@ def judged(violations: Iterable[Diagnostic], overrides: Sequence[Override], toda
         if holding:
             overridden.append((violation, holding[0]))
         else:
-            standing.append(violation)
-    return Judged(tuple(standing), tuple(overridden))
+            in_force.append(violation)
+    return GuardResult(tuple(in_force), tuple(overridden))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from reconciler.text.numbers import BadNumber, read_any_number, read_whole_number
+from reconciler.text.numbers import InvalidNumber, read_any_number, read_whole_number
 
 DEEPEST: Final = 200
 """Levels of arrays and objects; every later walk over a value takes a few Python frames a level."""
@@ -122,7 +122,7 @@ def _read_exactly(body: bytes, limits: JsonLimits) -> Any:
         json.dumps(value, ensure_ascii=False).encode()
     except JsonError:
         raise
-    except BadNumber as error:
+    except InvalidNumber as error:
         raise JsonError(f"it has a number that cannot be used: {error}") from error
     except UnicodeEncodeError as error:
         raise JsonError("it has text that is not Unicode: one half of a character") from error

@@ -22,7 +22,7 @@ _END = r"$(?!\n)"
 
 
 @dataclass(frozen=True, slots=True)
-class Title:
+class SchemaTitle:
     """What a schema says of itself.
 
     Args:
@@ -63,13 +63,13 @@ class _Generator(GenerateJsonSchema):
         return _WORDS.sub(" ", name).strip().capitalize()
 
 
-def schema_of(kind: Any, title: Title) -> Schema:
+def make_schema(kind: Any, title: SchemaTitle) -> Schema:
     """The schema of a model, or of a union of models."""
     made = TypeAdapter(kind).json_schema(schema_generator=_Generator)
-    return finished(made, title)
+    return finish_schema(made, title)
 
 
-def parts_of(models: Iterable[type[BaseModel]]) -> Schema:
+def make_definitions(models: Iterable[type[BaseModel]]) -> Schema:
     """Name -> schema of models and of all that they hold, as they stand under `$defs`."""
     pairs: list[Any] = [(model, "validation") for model in models]
     _, made = models_json_schema(pairs, schema_generator=_Generator)
@@ -77,12 +77,12 @@ def parts_of(models: Iterable[type[BaseModel]]) -> Schema:
     return found
 
 
-def reference(model: type[BaseModel]) -> Schema:
+def make_reference(model: type[BaseModel]) -> Schema:
     """A reference to a model's schema under `$defs`."""
     return {"$ref": f"#/$defs/{model.__name__}"}
 
 
-def either(key: str, choices: Mapping[str, Schema]) -> list[Schema]:
+def make_conditions(key: str, choices: Mapping[str, Schema]) -> list[Schema]:
     """Conditions for `allOf`: where the value at `key` is a choice, its schema holds."""
     return [
         {"if": {"properties": {key: {"const": choice}}, "required": [key]}, "then": rules}
@@ -90,7 +90,7 @@ def either(key: str, choices: Mapping[str, Schema]) -> list[Schema]:
     ]
 
 
-def finished(schema: Mapping[str, Any], title: Title) -> Schema:
+def finish_schema(schema: Mapping[str, Any], title: SchemaTitle) -> Schema:
     """A whole schema under its title."""
     apart = ("$schema", "title", "description", "$defs")
     own = {key: value for key, value in schema.items() if key not in apart}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from reconciler.core.fields import Strict
+from reconciler.core.fields import StrictModel
 
 
-class Ignore(Strict):
+class Ignore(StrictModel):
     """A lint silenced on purpose: in git, with a reviewer."""
 
     code: str = Field(description="Code of the lint.", examples=["unused-role"])
@@ -20,7 +20,7 @@ class Ignore(Strict):
     reason: str = Field(min_length=8, description="Why, for whoever reads it later.")
 
 
-class Lint(Strict):
+class Lint(StrictModel):
     """What is said of lints, the warnings that know the field; `reconcile explain` tells of each."""
 
     ignore: tuple[Ignore, ...] = Field(default=(), description="Lints that are silenced.")

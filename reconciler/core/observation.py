@@ -37,7 +37,7 @@ class Absent:
     base: str = ""
 
 
-class Sign(StrEnum):
+class Liveness(StrEnum):
     """What an attempt without a whole answer still tells of its address."""
 
     SILENT = "silent"
@@ -61,7 +61,7 @@ class Unreachable:
     """
 
     reason: str
-    sign: Sign = Sign.SILENT
+    sign: Liveness = Liveness.SILENT
     defect: bool = False
 
 
@@ -100,7 +100,7 @@ class Stale(Generic[T]):
     age: float = field(default=0.0, compare=False)
 
 
-def aged(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
+def classify_by_age(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
     """A reading that was not given just now: fresh up to a limit, then stale: nothing is planned on it.
 
     Args:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from reconciler.core.plan import Plan, Step
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.text.one_line import first_names, sentence
+from reconciler.text.one_line import bound_sentence, list_first_names
 
 
 class State(StrEnum):
@@ -72,12 +72,12 @@ class Outcome:
     killed: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", sentence(self.reason))
-        object.__setattr__(self, "waiting_for_restart", first_names(self.waiting_for_restart))
+        object.__setattr__(self, "reason", bound_sentence(self.reason))
+        object.__setattr__(self, "waiting_for_restart", list_first_names(self.waiting_for_restart))
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunReport:
     """All outcomes of one run, in the plan's order.
 
     Args:

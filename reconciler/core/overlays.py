@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from reconciler.core.fields import Strict
-from reconciler.core.spec import ClusterEntry, Name, NodeEntry
+from reconciler.core.entries import ClusterEntry, Name, NodeEntry
+from reconciler.core.fields import StrictModel
 
 _ONE_OF_BOTH: dict[str, Any] = {
     "oneOf": [
@@ -17,7 +17,7 @@ _ONE_OF_BOTH: dict[str, Any] = {
 }
 
 
-class Inline(Strict):
+class Inline(StrictModel):
     """An overlay that stands in the fleet file itself."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_OF_BOTH)
@@ -55,7 +55,7 @@ Overlays = Annotated[
 ]
 
 
-class Group(Strict):
+class Group(StrictModel):
     """Nodes of a cluster that differ from the others in the same way."""
 
     name: Name = Field(description="The group's name, for people.", examples=["canary"])

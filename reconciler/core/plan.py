@@ -11,15 +11,15 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from reconciler.core.arguments import Arguments, Feedback, RawArguments
-from reconciler.core.canonical import encode, fingerprint
-from reconciler.core.diagnostic_json import EXTENSIBLE, FindingShape, plain_finding
-from reconciler.core.diff import Change, Op, bounded_changes
+from reconciler.core.arguments import Arguments, RawArguments, StepFeedback
+from reconciler.core.canonical import encode_canonical, fingerprint
+from reconciler.core.diagnostic_json import EXTENSIBLE, FindingShape, to_plain_finding
+from reconciler.core.diff import Change, Op, limit_changes
 from reconciler.core.fields import Number, Whole
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.errors import SecretError
-from reconciler.text.one_line import sentence
+from reconciler.text.one_line import bound_sentence
 
 IN_FLIGHT = 300.0
 """Seconds for which a call without an answer may still take effect, where the fleet file says nothing.
@@ -162,7 +162,7 @@ class Inverse:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "words", sentence(self.words))
+        object.__setattr__(self, "words", bound_sentence(self.words))
 
     @property
     def final(self) -> bool:
@@ -181,7 +181,7 @@ class Step:
         reason: why it is planned, one sentence.
         needs: what must be true when it starts: a sentence for people. The machine-readable form
             is the driver's own, in `arguments`.
-        changes: what differs, for people: bounded in number and size, see `diff.bounded_changes`.
+        changes: what differs, for people: bounded in number and size, see `diff.limit_changes`.
         after: ids of steps that must have succeeded before.
         waits_for_person: the step is no call; it succeeds when a read shows that someone acted.
         settle: seconds within which the effect must show in the nodes' own answers.
@@ -209,8 +209,8 @@ class Step:
 
     def __post_init__(self) -> None:
         for name in ("reason", "risk_reason", "needs"):
-            object.__setattr__(self, name, sentence(getattr(self, name)))
-        object.__setattr__(self, "changes", bounded_changes(self.changes))
+            object.__setattr__(self, name, bound_sentence(getattr(self, name)))
+        object.__setattr__(self, "changes", limit_changes(self.changes))
 
     @property
     def payload(self) -> str:
@@ -253,7 +253,7 @@ class Step:
         return self.arguments.exact()
 
     @property
-    def feedback(self) -> Feedback:
+    def feedback(self) -> StepFeedback:
         """See `Arguments.feedback`."""
         return self.arguments.feedback
 
@@ -306,7 +306,7 @@ class Payload:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def refuse_unknown(payload: Payload) -> None:
+def refuse_missing_secrets(payload: Payload) -> None:
     """Nothing, for a payload that may be sent.
 
     Raises:
@@ -347,7 +347,7 @@ class ClusterPlan:
             "unchanged": self.unchanged,
             "concurrency": self.concurrency,
             "steps": [step.plain() for step in self.steps],
-            "findings": [plain_finding(finding) for finding in self.findings],
+            "findings": [to_plain_finding(finding) for finding in self.findings],
         }
         return {**found, "made_as": self.made_as} if self.made_as else found
 
@@ -410,7 +410,7 @@ class Plan:
         return not any(cluster.steps for cluster in self.clusters)
 
     def plain(self) -> PlanShape:
-        """The plan as plain JSON with secrets masked and payloads left out; `load` is its inverse."""
+        """The plan as plain JSON with secrets masked and payloads left out; `load_plan` is its inverse."""
         return {
             "revision": self.revision.plain(),
             "program": self.program,
@@ -419,7 +419,7 @@ class Plan:
 
     def encoded(self) -> bytes:
         """The plan's canonical bytes: the same inputs give the same bytes."""
-        return encode(self.plain())
+        return encode_canonical(self.plain())
 
     @property
     def digest(self) -> str:
@@ -429,10 +429,13 @@ class Plan:
     @property
     def ids(self) -> dict[str, str]:
         """Cluster -> the id of its plan, by which people name it; a plan of several has no id of its own."""
-        return {own.cluster: own.made_as or id_of(own, self.revision, self.program) for own in self.clusters}
+        return {
+            own.cluster: own.made_as or compute_plan_id(own, self.revision, self.program)
+            for own in self.clusters
+        }
 
 
-def id_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
+def compute_plan_id(plan: ClusterPlan, revision: Revision, program: str) -> str:
     """The id of one cluster's plan: what an approval is bound to.
 
     It is a digest of the plan with this cluster alone, so that it is the same in a run over all clusters,
@@ -443,11 +446,11 @@ def id_of(plan: ClusterPlan, revision: Revision, program: str) -> str:
     return Plan(bare, program, (plan,)).digest
 
 
-def with_exact(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:
+def restore_exact_arguments(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:
     """A plan that was read back, with what the plain form of its steps leaves out.
 
     Args:
-        plan: from `load`.
+        plan: from `load_plan`.
         exact: step -> what its arguments' `exact` gave.
     """
     return replace(
@@ -467,7 +470,7 @@ def with_exact(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:
     )
 
 
-def load(value: Mapping[str, Any]) -> Plan:
+def load_plan(value: Mapping[str, Any]) -> Plan:
     """The plan written by `Plan.plain`, without payloads: from the journal, or from a plan file.
 
     Raises:

@@ -6,22 +6,22 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from reconciler.core.fields import Amount, Day, Number, Strict, amount_of
+from reconciler.core.fields import Amount, Day, Number, StrictModel, resolve_amount
 
-__all__ = ["Amount", "Budget", "Override", "Policy", "amount_of"]
+__all__ = ["Amount", "Budget", "Override", "Policy", "resolve_amount"]
 
 Mark = Literal["high", "restart", "membership", "point-of-no-return"]
 """What about a step makes a plan wait for somebody's approval."""
 
 
-class Budget(Strict):
+class Budget(StrictModel):
     """How much may be changed within a rolling window, over all runs."""
 
     nodes: Amount = Field(description="Nodes that may be changed within the window, a number or a share.")
     hours: Annotated[Number, Field(gt=0, le=24 * 31)] = Field(description="Length of the window in hours.")
 
 
-class Policy(Strict):
+class Policy(StrictModel):
     """Limits of one cluster; the fleet file's own `policy` is the default for all of them."""
 
     shares: ClassVar[tuple[str, ...]] = ("max_risky", "max_shrink")
@@ -59,7 +59,7 @@ class Policy(Strict):
         return cls(**dict.fromkeys(cls.shares, "100%"))
 
 
-class Override(Strict):
+class Override(StrictModel):
     """A guard set aside on purpose: in git, with a reviewer, and never for ever."""
 
     guard: str = Field(description="Code of the guard.", examples=["blast-radius"])

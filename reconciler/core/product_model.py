@@ -8,12 +8,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.step import Standing
+from reconciler.core.step import StepStatus
 
 W = TypeVar("W", bound=Hashable)
 
 
-class Play(Protocol[W]):
+class ProductModel(Protocol[W]):
     """What a product supplies; W is its world: all nodes at one moment, frozen. All of it is pure."""
 
     def faults(self, world: W) -> Iterable[tuple[str, W]]:
@@ -28,7 +28,7 @@ class Play(Protocol[W]):
     def plan(self, world: W) -> ClusterPlan:
         """What that pass would plan, before any guard has judged it."""
 
-    def standing(self, world: W, step: Step) -> Standing:
+    def status(self, world: W, step: Step) -> StepStatus:
         """How the step stands, judged from what the nodes answer in this world."""
 
     def performed(self, world: W, step: Step) -> W:
@@ -51,7 +51,7 @@ class Play(Protocol[W]):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage(Generic[W]):
+class ModelSetup(Generic[W]):
     """What a product sets up for one plan.
 
     Args:
@@ -61,7 +61,7 @@ class Stage(Generic[W]):
         words: what of the cluster was left out, for people; empty where it is all of it.
     """
 
-    play: Play[W]
+    model: ProductModel[W]
     worlds: tuple[W, ...]
     desired: Any
     plan: ClusterPlan

@@ -15,7 +15,7 @@ STAMP = re.compile(r"[0-9a-f]{12}(\+[0-9a-f]{8})?")
 """A revision as people, and the nodes that carry its stamp, know it."""
 
 
-class Descent(StrEnum):
+class Ancestry(StrEnum):
     """How a revision stands to the one that was applied last."""
 
     UNKNOWN = "unknown"
@@ -32,23 +32,23 @@ class Descent(StrEnum):
     """Neither descends from the other: the branch was rewritten."""
 
 
-BACK = frozenset({Descent.OLDER, Descent.DIVERGED})
+BACK = frozenset({Ancestry.OLDER, Ancestry.DIVERGED})
 """These would take back what was applied."""
 
 
-def base(revision: str) -> str:
+def get_base_commit(revision: str) -> str:
     """The commit of a revision that may have uncommitted changes on top of it."""
     return revision.partition("+")[0]
 
 
-def short(revision: str) -> str:
+def shorten_commit(revision: str) -> str:
     """A commit's id as a stamp has it."""
-    return base(revision)[:SHORT_ID]
+    return get_base_commit(revision)[:SHORT_ID]
 
 
-def descent(
+def compare_revisions(
     revision: str, applied: str, before: AbstractSet[str] | None, before_applied: AbstractSet[str] | None
-) -> Descent:
+) -> Ancestry:
     """How a revision stands to the one that was applied; uncommitted changes on top of a commit count as it.
 
     Args:
@@ -58,10 +58,14 @@ def descent(
         before_applied: the same of the applied one; None where the source does not know it.
     """
     if revision == applied:
-        return Descent.SAME
-    if before is None or base(revision) == base(applied) or not COMMIT.fullmatch(base(applied)):
-        return Descent.UNKNOWN
-    if base(applied) in before:
-        return Descent.NEWER
-    older = before_applied is not None and base(revision) in before_applied
-    return Descent.OLDER if older else Descent.DIVERGED
+        return Ancestry.SAME
+    if (
+        before is None
+        or get_base_commit(revision) == get_base_commit(applied)
+        or not COMMIT.fullmatch(get_base_commit(applied))
+    ):
+        return Ancestry.UNKNOWN
+    if get_base_commit(applied) in before:
+        return Ancestry.NEWER
+    older = before_applied is not None and get_base_commit(revision) in before_applied
+    return Ancestry.OLDER if older else Ancestry.DIVERGED

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from reconciler.core.fields import AMOUNT_FORM, Amount, Flag, Number, Span, Strict
+from reconciler.core.fields import AMOUNT_FORM, Amount, Flag, Number, Span, StrictModel
 
 
-class MetricGate(Strict):
+class MetricGate(StrictModel):
     """One metric of changed nodes that may not be worse than that of unchanged ones."""
 
     name: str = Field(
@@ -29,7 +29,7 @@ class MetricGate(Strict):
     )
 
 
-class ReportGate(Strict):
+class ReportGate(StrictModel):
     """What changed nodes have to report by themselves, to this host, before the next wave."""
 
     listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$")] = Field(
@@ -49,7 +49,7 @@ class ReportGate(Strict):
     )
 
 
-class Gates(Strict):
+class Gates(StrictModel):
     """What has to hold after each wave, before the next one begins."""
 
     read_back: Flag = Field(
@@ -73,7 +73,7 @@ Sizes = Annotated[
 ]
 
 
-class Rollout(Strict):
+class Rollout(StrictModel):
     """The waves of a cluster; without this key a plan is applied in one go, as `concurrency` allows."""
 
     canary: Amount | None = Field(

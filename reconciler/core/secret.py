@@ -42,19 +42,21 @@ def mask(value: Any) -> Any:
     return _replaced(value, str)
 
 
-def hidden(value: Any) -> Secret:
+def make_secret(value: Any) -> Secret:
     """A value as a secret, whatever it was: for what stands, or stood, at the place of one."""
     return value if isinstance(value, Secret) else Secret(value)
 
 
-def secrets(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Secret]]:
+def find_secrets(
+    value: Any, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Secret]]:
     """(path, secret) of every secret in a plain value."""
     if isinstance(value, Secret):
         yield path, value
         return
     for place, item in _items(value):
         if type(item) not in _PLAIN:  # most of a value are leaves: for them no generator is begun
-            yield from secrets(item, (*path, place))
+            yield from find_secrets(item, (*path, place))
 
 
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:

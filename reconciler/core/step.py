@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Standing(StrEnum):
+class StepStatus(StrEnum):
     """How a step stands against the world."""
 
     READY = "ready"
@@ -23,8 +23,8 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StepVerdict:
     """A standing with its reason, a sentence that can be read aloud."""
 
-    standing: Standing
+    status: StepStatus
     reason: str = ""

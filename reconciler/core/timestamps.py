@@ -10,21 +10,21 @@ Clock: TypeAlias = Callable[[], datetime]
 """Gives the present moment, with its time zone; passed in, so that the core needs none."""
 
 
-def stamp(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A moment as text: `2026-11-21T03:44:55.120Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def minute(moment: datetime) -> str:
+def format_minute(moment: datetime) -> str:
     """A moment for people, to the minute in UTC: `2026-11-21 03:44`."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
-def second(moment: datetime) -> str:
+def format_second(moment: datetime) -> str:
     """A moment for people, to the second in UTC: `2026-11-21 03:44:55`."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def moment(text: str) -> datetime:
-    """The moment that `stamp` wrote."""
+def parse_timestamp(text: str) -> datetime:
+    """The moment that `format_timestamp` wrote."""
     return datetime.fromisoformat(text)

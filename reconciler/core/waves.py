@@ -7,16 +7,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import chain, islice, repeat
 
-from reconciler.core.fields import amount_of
-from reconciler.core.order import Cycle, ordered
+from reconciler.core.dependency_order import DependencyCycle, sort_by_dependency
+from reconciler.core.entries import ClusterEntry
+from reconciler.core.fields import resolve_amount
 from reconciler.core.plan import ClusterPlan, Effect, Step
-from reconciler.core.progress import Progress
 from reconciler.core.rollout import Rollout
-from reconciler.core.spec import ClusterEntry
+from reconciler.core.rollout_progress import RolloutProgress
 
 
-def waves(
-    plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout, progress: Progress | None = None
+def split_into_waves(
+    plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout, progress: RolloutProgress | None = None
 ) -> tuple[tuple[str, ...], ...]:
     """Ids of the plan's steps, wave by wave.
 
@@ -48,8 +48,8 @@ def waves(
     return tuple(tuple(step.id for step in plan.steps if step.id in ids) for ids in names)
 
 
-def staged(
-    plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None, progress: Progress | None = None
+def assign_waves(
+    plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None, progress: RolloutProgress | None = None
 ) -> ClusterPlan:
     """The plan with its steps wave by wave, each with its wave's number; unchanged where there is but one.
 
@@ -60,7 +60,7 @@ def staged(
         progress: of the same rollout, where an earlier run has begun it: its open wave comes first, and
             the numbers go on from there.
     """
-    found = waves(plan, entry, rollout, progress) if rollout else ()
+    found = split_into_waves(plan, entry, rollout, progress) if rollout else ()
     if len(found) <= 1 and progress is None:
         return plan
     first = 1 if progress is None else progress.number + (not progress.wave)
@@ -69,7 +69,7 @@ def staged(
     return replace(plan, steps=tuple(steps))
 
 
-def parted(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
+def group_by_wave(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
     """Steps that were staged, wave by wave; one wave where they were not."""
     numbers = sorted({step.wave for step in steps})
     return tuple(tuple(step for step in steps if step.wave == number) for number in numbers)
@@ -95,7 +95,7 @@ def _left(
 def _sizes(rollout: Rollout, total: int) -> Iterator[int]:
     first = () if rollout.canary is None else (rollout.canary,)
     amounts = chain(first, rollout.waves, repeat(rollout.waves[-1]))
-    return (max(1, amount_of(amount, total)) for amount in amounts)
+    return (max(1, resolve_amount(amount, total)) for amount in amounts)
 
 
 def _units(steps: Sequence[Step]) -> tuple[dict[str, list[Step]], dict[str, list[str]]]:
@@ -106,8 +106,8 @@ def _units(steps: Sequence[Step]) -> tuple[dict[str, list[Step]], dict[str, list
     by_node = {step.id: step.id if _alone(step) else f"node {step.node}" for step in steps}
     names, before = by_node, _before(steps, by_node)
     try:
-        ordered(before)
-    except Cycle:
+        sort_by_dependency(before)
+    except DependencyCycle:
         names = {step.id: step.id for step in steps}
         before = _before(steps, names)
     groups: dict[str, list[Step]] = {}

@@ -8,21 +8,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.policy import Policy
-from reconciler.core.spec import ClusterEntry, NodeEntry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.documents.model_errors import Mismatch, Path, mismatches, problems
+from reconciler.documents.model_errors import ModelError, Path, find_model_errors, translate_model_errors
 from reconciler.ports.driver import Driver
-from reconciler.text.one_line import quoted
-from reconciler.text.suggest import nearest
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 UNNAMED = "unnamed"
 """Stands for a cluster's name that is missing or wrong, so that the rest can be checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
+class ClusterDefaults:
     """What the fleet file's top level says for clusters that do not say it themselves.
 
     Args:
@@ -36,7 +36,7 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ParsedCluster:
     """One cluster as read.
 
     Args:
@@ -59,16 +59,18 @@ class Cluster:
         return list(zip(self.entry.members(), self.places, strict=False))
 
 
-class Clusters:
+class ClusterParser:
     """Reads clusters one by one and gathers what is wrong with them."""
 
-    def __init__(self, fleet: Document, drivers: Mapping[str, Driver[Any, Any]], defaults: Defaults) -> None:
+    def __init__(
+        self, fleet: Document, drivers: Mapping[str, Driver[Any, Any]], defaults: ClusterDefaults
+    ) -> None:
         self.fleet = fleet
         self.drivers = drivers
         self.defaults = defaults
         self.problems: list[Diagnostic] = []
 
-    def read(self, raw: Any, pointer: str) -> Cluster | None:
+    def read(self, raw: Any, pointer: str) -> ParsedCluster | None:
         """One cluster, as far as its file can be understood; nothing where it cannot."""
         if not isinstance(raw, Mapping):
             self._tell(pointer, "wrong-type", "a cluster is a mapping with `name`, `kind` and `nodes`", "")
@@ -84,14 +86,14 @@ class Clusters:
         try:
             entry = model.model_validate(rest)
         except ValidationError as error:
-            found = mismatches(error, model, rest)
-            self.problems += problems(found, self.fleet, pointer)
+            found = find_model_errors(error, model, rest)
+            self.problems += translate_model_errors(found, self.fleet, pointer)
             kept = _salvaged(model, rest, found)
             if kept is None:
                 return None
             entry, gone = kept
-            return Cluster(entry, raw, pointer, _places(pointer, rest, gone), policy, whole=False)
-        return Cluster(entry, raw, pointer, _places(pointer, rest, frozenset()), policy)
+            return ParsedCluster(entry, raw, pointer, _places(pointer, rest, gone), policy, whole=False)
+        return ParsedCluster(entry, raw, pointer, _places(pointer, rest, frozenset()), policy)
 
     def _policy(
         self, raw: Mapping[str, Any], pointer: str, model: type[ClusterEntry]
@@ -104,8 +106,8 @@ class Clusters:
         try:
             given = self.defaults.limits.model_validate(own).model_dump(exclude_unset=True)
         except ValidationError as error:
-            found = mismatches(error, self.defaults.limits, own)
-            self.problems += problems(found, self.fleet, f"{pointer}/policy")
+            found = find_model_errors(error, self.defaults.limits, own)
+            self.problems += translate_model_errors(found, self.fleet, f"{pointer}/policy")
             return rest, self.defaults.policy
         return rest, self.defaults.limits.model_validate(
             {**self.defaults.policy.model_dump(exclude_unset=True), **given}
@@ -118,9 +120,9 @@ class Clusters:
             self._tell(pointer, "missing-key", "`kind` is missing here", remedy)
             return
         kind = str(raw["kind"])
-        meant = nearest(kind, self.drivers)
+        meant = find_nearest(kind, self.drivers)
         remedy = f"did you mean `{meant}`? The kinds are {known}" if meant else f"the kinds are {known}"
-        message = f"{quoted(kind)} is no kind of cluster that is known"
+        message = f"{quote_text(kind)} is no kind of cluster that is known"
         self._tell(f"{pointer}/kind", "unknown-kind", message, remedy)
 
     def _tell(self, pointer: str, code: str, message: str, remedy: str) -> None:
@@ -131,7 +133,7 @@ class Clusters:
 
 
 def _salvaged(
-    model: type[ClusterEntry], raw: dict[str, Any], found: list[Mismatch]
+    model: type[ClusterEntry], raw: dict[str, Any], found: list[ModelError]
 ) -> tuple[ClusterEntry, frozenset[Path]] | None:
     """The entry without what is wrong in it, so that its files and nodes are checked all the same.
 
@@ -146,7 +148,7 @@ def _salvaged(
         return None
 
 
-def _removed(mismatch: Mismatch) -> Path:
+def _removed(mismatch: ModelError) -> Path:
     """The path of what has to go so that the rest fits the model: the value, or all that needs it."""
     path = mismatch.path
     needed = bool(mismatch.missing) or (mismatch.field is not None and mismatch.field.is_required())

@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from reconciler.desired.clusters import Cluster
-from reconciler.desired.glob import fitting, is_pattern
-from reconciler.desired.layers import Layers
+from reconciler.desired.clusters import ParsedCluster
+from reconciler.desired.glob import is_pattern, match_names
+from reconciler.desired.overlay_renderer import OverlayRenderer
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document, parse
+from reconciler.documents.document import Document, parse_document
 from reconciler.documents.model_errors import Path
 from reconciler.errors import InputError
-from reconciler.ports.source import Files
-from reconciler.secrets.references import ENCRYPTED, Marker
-from reconciler.secrets.resolver import Vault
-from reconciler.text.json_pointer import pointer as pointer_of
-from reconciler.text.one_line import quoted
-from reconciler.text.suggest import nearest
+from reconciler.ports.source import SourceFiles
+from reconciler.secrets.references import ENCRYPTED, ReferenceMarker
+from reconciler.secrets.resolver import SecretResolver
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_SHOWN = 3
@@ -28,22 +28,26 @@ _MOST_GUESSES = 20
 _NOT_WHOLE = "encrypt the values in it that are secret, each as `${age:…}`: see `reconcile secrets encrypt`"
 
 
-class Attached:
+class FileLoader:
     """Reads the files that clusters name, each once, and gathers what is wrong with them.
 
     Args:
         fleet: the fleet file, for the places where files are named.
         files: all files of the revision.
         names: their names, sorted.
-        vault: gives the values of secrets; without one they stay unknown.
+        resolver: gives the values of secrets; without one they stay unknown.
     """
 
     def __init__(
-        self, fleet: Document, files: Files, names: Sequence[str], vault: Vault | None = None
+        self,
+        fleet: Document,
+        files: SourceFiles,
+        names: Sequence[str],
+        resolver: SecretResolver | None = None,
     ) -> None:
         self.fleet = fleet
-        self.marker = Marker(vault)
-        self.layers = Layers(fleet, self._overlay, self.marker)
+        self.marker = ReferenceMarker(resolver)
+        self.layers = OverlayRenderer(fleet, self._overlay, self.marker)
         self.files = files
         self.names = names
         self.known = frozenset(names)
@@ -52,7 +56,7 @@ class Attached:
         self._contents: dict[str, bytes | None] = {}
         self._told: set[tuple[str, str]] = set()
 
-    def documents(self, cluster: Cluster) -> dict[str, Document]:
+    def documents(self, cluster: ParsedCluster) -> dict[str, Document]:
         """What each node of a cluster gets, by node name; nodes that get the same share one object."""
         found: dict[str, Document] = {}
         for node, place in cluster.members():
@@ -87,7 +91,7 @@ class Attached:
             self._tell(pointer, path, *self._why_not(path))
         return document
 
-    def resources(self, cluster: Cluster) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
+    def resources(self, cluster: ParsedCluster) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
         """The bytes of the files that go with a cluster's settings, by path.
 
         Beside them, path -> why, those that are encrypted and cannot be opened here, and path -> SHA-256 of
@@ -98,7 +102,7 @@ class Attached:
             if outside := _outside(pattern):
                 self._tell(_named(cluster, pattern, cluster.pointer), pattern, *outside)
                 continue
-            fits = fitting(pattern, self.names) if is_pattern(pattern) else self._alone(pattern)
+            fits = match_names(pattern, self.names) if is_pattern(pattern) else self._alone(pattern)
             if not fits:
                 self._tell(_named(cluster, pattern, cluster.pointer), pattern, *self._missing(pattern))
             found.update(fits)
@@ -122,7 +126,7 @@ class Attached:
             return None
         document: Document | None
         try:
-            document = self.marker.document(parse(name, data))
+            document = self.marker.document(parse_document(name, data))
         except InputError as error:
             self.problems += error.problems
             document = None
@@ -139,29 +143,29 @@ class Attached:
                 self._contents[path] = self.files.read(path)
             except FileNotFoundError:
                 self._contents[path] = None
-                self.problems.append(vanished(path))
+                self.problems.append(make_missing_file_problem(path))
         return self._contents[path]
 
     def _why_not(self, path: str) -> tuple[str, str, str] | tuple[()]:
         """Code, message and remedy of a path that names no file; nothing where it names one."""
         if path.endswith(ENCRYPTED):
-            return "encrypted-settings", f"{quoted(path)} is encrypted as a whole", _NOT_WHOLE
+            return "encrypted-settings", f"{quote_text(path)} is encrypted as a whole", _NOT_WHOLE
         return _outside(path) or (() if _normal(path) in self.known else self._missing(path))
 
     def _missing(self, path: str) -> tuple[str, str, str]:
         pattern = is_pattern(path)
         inside = [name for name in self.names if name.startswith(f"{_normal(path)}/")]
         if inside:
-            message = f"{quoted(path)} is a folder"
+            message = f"{quote_text(path)} is a folder"
             remedy = f"name the file in it, such as `{inside[0]}`" if not pattern else ""
             return "no-such-file", message, remedy
-        message = f"no file fits {quoted(path)}" if pattern else f"there is no file {quoted(path)}"
+        message = f"no file fits {quote_text(path)}" if pattern else f"there is no file {quote_text(path)}"
         return "no-such-file", message, self._hint(path)
 
     def _hint(self, path: str) -> str:
         if len(self.problems) >= _MOST_GUESSES:
             return ""
-        if not is_pattern(path) and (meant := nearest(_normal(path), self.names)):
+        if not is_pattern(path) and (meant := find_nearest(_normal(path), self.names)):
             return f"did you mean `{meant}`?"
         folder = _normal(path).rpartition("/")[0]
         if is_pattern(folder):
@@ -172,7 +176,7 @@ class Attached:
             where = f"the folder `{folder}` holds" if folder else "beside the fleet file there are"
             return f"{where} {', '.join(beside[:_MOST_SHOWN])}{more}"
         folders = {name.rpartition("/")[0] for name in self.names if "/" in name}
-        meant = nearest(folder, folders)
+        meant = find_nearest(folder, folders)
         return f"no file lies in a folder `{folder}`" + (f", did you mean `{meant}`?" if meant else "")
 
     def _tell(self, pointer: str, path: str, code: str, message: str, remedy: str) -> None:
@@ -185,7 +189,7 @@ class Attached:
         )
 
 
-def vanished(path: str) -> Diagnostic:
+def make_missing_file_problem(path: str) -> Diagnostic:
     """A file that went away between listing and reading."""
     message = "the file went away while it was being read"
     return Diagnostic(Severity.ERROR, "file-vanished", message, "try again", position=Position(path))
@@ -195,11 +199,11 @@ def _outside(path: str) -> tuple[str, str, str] | tuple[()]:
     """What is wrong with a path that leaves the fleet file's folder; nothing where it stays inside."""
     inside = "name a file beside the fleet file or below it, with `/` between folders"
     if "\\" in path:
-        return "path-outside", f"{quoted(path)} has a backslash", inside
+        return "path-outside", f"{quote_text(path)} has a backslash", inside
     if path.startswith(("/", "~")) or _DRIVE.match(path):
-        return "path-outside", f"{quoted(path)} starts at the root of a disk or at a home folder", inside
+        return "path-outside", f"{quote_text(path)} starts at the root of a disk or at a home folder", inside
     if ".." in path.split("/"):
-        return "path-outside", f"{quoted(path)} leaves the fleet file's folder", inside
+        return "path-outside", f"{quote_text(path)} leaves the fleet file's folder", inside
     return ()
 
 
@@ -207,7 +211,7 @@ def _normal(path: str) -> str:
     return str(PurePosixPath(path))
 
 
-def _named(cluster: Cluster, words: str, place: str) -> str:
+def _named(cluster: ParsedCluster, words: str, place: str) -> str:
     """The pointer of the text that names a file: in the node's own entry, or else in the cluster's."""
     index = place.removeprefix(f"{cluster.pointer}/nodes/")
     nodes = cluster.raw.get("nodes")

@@ -8,31 +8,31 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler.core.change_rules import Conduct
-from reconciler.core.cluster_renames import declared
+from reconciler.core.change_rules import ChangeRules
+from reconciler.core.cluster_renames import read_declared_renames
 from reconciler.core.endpoint import Endpoint
+from reconciler.core.entries import FeedbackEntry
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override, Policy
-from reconciler.core.spec import FeedbackEntry
-from reconciler.desired.clusters import Cluster, Clusters, Defaults
-from reconciler.desired.file_loader import Attached, vanished
-from reconciler.desired.fleet_file import FleetFile, find
+from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCluster
+from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
+from reconciler.desired.fleet_file import FleetFile, find_fleet_file
 from reconciler.desired.known_secrets import KnownSecrets
-from reconciler.desired.lint import Files as Written
-from reconciler.desired.lint import Remark, heard, idle, remarks
-from reconciler.desired.overrides import idle as idle_overrides
-from reconciler.desired.policies import fleet_file_with, policy_for
-from reconciler.desired.uniqueness import repeated_clusters, repeated_nodes, wrong_renames
+from reconciler.desired.lints import LintedFiles as Written
+from reconciler.desired.lints import LintWarning, find_unused_ignores, run_lints, select_unsilenced
+from reconciler.desired.overrides import find_idle_overrides as idle_overrides
+from reconciler.desired.policies import make_fleet_file_model, make_policy_model
+from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document, parse
-from reconciler.documents.model_errors import Mismatch, mismatches, problems
+from reconciler.documents.document import Document, parse_document
+from reconciler.documents.model_errors import ModelError, find_model_errors, translate_model_errors
 from reconciler.errors import InputError
 from reconciler.guards import registry
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Files, Snapshot
-from reconciler.secrets.references import misplaced
-from reconciler.secrets.resolver import Vault
+from reconciler.ports.source import Snapshot, SourceFiles
+from reconciler.secrets.references import find_misplaced_references
+from reconciler.secrets.resolver import SecretResolver
 
 Drivers = Mapping[str, Driver[Any, Any]]
 
@@ -42,12 +42,12 @@ class DesiredCluster:
     """The desired state of one cluster, in its product's own form.
 
     Args:
-        desk: what it was made from.
+        cluster_input: what it was made from.
         state: what the product's `desire` made of it.
         endpoints: node -> where the files say that it is reached.
     """
 
-    desk: Desk
+    cluster_input: ClusterInput
     state: Any
     endpoints: Mapping[str, Endpoint]
 
@@ -58,12 +58,12 @@ class Fleet:
 
     Args:
         document: the fleet file, or the lone settings file that stands for one.
-        desks: one for each cluster, in the file's order.
+        cluster_inputs: one for each cluster, in the file's order.
         warnings: what is worth mending, though it stops nothing.
         overrides: guards set aside for a while, expired or not.
         policies: cluster name -> its limits, the fleet's own where the cluster says nothing else.
-        conducts: cluster name -> when and how it may be changed.
-        desired: the desired state of the clusters, sorted by name, once `with_desired` has made it.
+        change_rules_by_cluster: cluster name -> when and how it may be changed.
+        desired: the desired state of the clusters, sorted by name, once `add_desired_state` has made it.
         name: by which it is told from other fleets; empty where the file says none.
         renamed_from: the name that it had before.
         secrets: masks the fleet's secrets in what nodes are quoted with.
@@ -71,12 +71,12 @@ class Fleet:
 
     revision: Revision
     document: Document
-    desks: tuple[Desk, ...]
+    cluster_inputs: tuple[ClusterInput, ...]
     feedback: FeedbackEntry | None = None
     warnings: tuple[Diagnostic, ...] = ()
     overrides: tuple[Override, ...] = ()
     policies: Mapping[str, Policy] = field(default_factory=dict)
-    conducts: Mapping[str, Conduct] = field(default_factory=dict)
+    change_rules_by_cluster: Mapping[str, ChangeRules] = field(default_factory=dict)
     desired: tuple[DesiredCluster, ...] = field(default=(), repr=False, compare=False)
     name: str = ""
     renamed_from: str = ""
@@ -90,61 +90,70 @@ class Fleet:
     @property
     def renames(self) -> dict[str, str]:
         """Cluster -> the name that it had before, as the fleet file says."""
-        return declared([desk.entry for desk in self.desks])
+        return read_declared_renames([cluster_input.entry for cluster_input in self.cluster_inputs])
 
     @property
     def clusters(self) -> frozenset[str]:
         """Names of all clusters of the file, of those too whose desks were taken out to look at a part."""
-        return frozenset((*(desk.entry.name for desk in self.desks), *self.policies, *self.conducts))
+        return frozenset(
+            (
+                *(cluster_input.entry.name for cluster_input in self.cluster_inputs),
+                *self.policies,
+                *self.change_rules_by_cluster,
+            )
+        )
 
     def part(self, cluster: str) -> Fleet:
         """The fleet with one cluster alone to be looked at; `clusters` still names all of them."""
-        desks = tuple(desk for desk in self.desks if desk.entry.name == cluster)
-        desired = tuple(one for one in self.desired if one.desk.entry.name == cluster)
-        return replace(self, desks=desks, desired=desired)
+        cluster_inputs = tuple(
+            cluster_input for cluster_input in self.cluster_inputs if cluster_input.entry.name == cluster
+        )
+        desired = tuple(one for one in self.desired if one.cluster_input.entry.name == cluster)
+        return replace(self, cluster_inputs=cluster_inputs, desired=desired)
 
     def policy(self, cluster: str) -> Policy:
         """The limits of one cluster."""
         return self.policies.get(cluster) or Policy()
 
-    def conduct(self, cluster: str) -> Conduct:
+    def change_rules(self, cluster: str) -> ChangeRules:
         """When and how one cluster may be changed."""
-        return self.conducts.get(cluster) or Conduct()
+        return self.change_rules_by_cluster.get(cluster) or ChangeRules()
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FleetReadResult:
     """What came of reading a revision: a fleet where nothing is wrong, and every problem found.
 
     Args:
-        desks: one for each cluster that could be read, nodes whose settings cannot be had without them.
+        cluster_inputs: one for each cluster that could be read, nodes whose settings cannot be had without
+            them.
         partial: places of the clusters among them in which something wrong was left out.
     """
 
     fleet: Fleet | None
     problems: tuple[Diagnostic, ...]
-    desks: tuple[Desk, ...] = ()
+    cluster_inputs: tuple[ClusterInput, ...] = ()
     partial: frozenset[str] = frozenset()
 
 
-def load(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Fleet:
+def load_fleet(snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | None = None) -> Fleet:
     """The fleet that a revision's files describe.
 
     Args:
         snapshot: the files.
         drivers: kind -> product; of each, the model of its entries and its lone file are used.
-        vault: gives the values of secrets; without one they stay references, of unknown value.
+        resolver: gives the values of secrets; without one they stay references, of unknown value.
 
     Raises:
         InputError: with every error of every file.
     """
-    reading = read(snapshot, drivers, vault)
+    reading = read_fleet(snapshot, drivers, resolver)
     if reading.fleet is None:
         raise InputError([each for each in reading.problems if each.severity is Severity.ERROR])
     return reading.fleet
 
 
-def with_desired(fleet: Fleet, drivers: Drivers) -> Fleet:
+def add_desired_state(fleet: Fleet, drivers: Drivers) -> Fleet:
     """The fleet with the desired state of each of its clusters; what was made from the same desk is kept.
 
     It depends on the files alone, so that one revision's is made once, however many passes work towards it.
@@ -152,12 +161,14 @@ def with_desired(fleet: Fleet, drivers: Drivers) -> Fleet:
     Raises:
         InputError: with the problems of all clusters.
     """
-    known = {id(one.desk): one for one in fleet.desired}
+    known = {id(one.cluster_input): one for one in fleet.desired}
     found: list[DesiredCluster] = []
     problems: list[Diagnostic] = []
-    for desk in sorted(fleet.desks, key=lambda desk: desk.entry.name):
+    for cluster_input in sorted(fleet.cluster_inputs, key=lambda cluster_input: cluster_input.entry.name):
         try:
-            found.append(known.get(id(desk)) or _made(desk, drivers[desk.entry.kind]))
+            found.append(
+                known.get(id(cluster_input)) or _made(cluster_input, drivers[cluster_input.entry.kind])
+            )
         except InputError as error:
             problems += error.problems
     if problems:
@@ -165,99 +176,116 @@ def with_desired(fleet: Fleet, drivers: Drivers) -> Fleet:
     return replace(fleet, desired=tuple(found))
 
 
-def _made(desk: Desk, driver: Driver[Any, Any]) -> DesiredCluster:
-    return DesiredCluster(desk, driver.desire(desk), driver.endpoints(desk))
+def _made(cluster_input: ClusterInput, driver: Driver[Any, Any]) -> DesiredCluster:
+    return DesiredCluster(cluster_input, driver.desire(cluster_input), driver.endpoints(cluster_input))
 
 
-def read(snapshot: Snapshot, drivers: Drivers, vault: Vault | None = None) -> Reading:
-    """Like `load`, but problems are data: errors and warnings of all files, in the files' order."""
+def read_fleet(
+    snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | None = None
+) -> FleetReadResult:
+    """Like `load_fleet`, but problems are data: errors and warnings of all files, in the files' order."""
     names = tuple(snapshot.files.names())
     try:
-        name, kind = find(names, drivers)
-        document = parse(name, _contents(snapshot.files, name))
+        name, kind = find_fleet_file(names, drivers)
+        document = parse_document(name, _contents(snapshot.files, name))
         raw = drivers[kind].alone(document) if kind else None
     except InputError as error:
-        return Reading(None, error.problems)
-    attached = Attached(document, snapshot.files, names, vault)
+        return FleetReadResult(None, error.problems)
+    attached = FileLoader(document, snapshot.files, names, resolver)
     if raw is not None:
         return _lone(snapshot.revision, attached, drivers, {"kind": kind, **raw})
     return _fleet(snapshot.revision, attached, drivers)
 
 
-def _contents(files: Files, name: str) -> bytes:
+def _contents(files: SourceFiles, name: str) -> bytes:
     try:
         return files.read(name)
     except FileNotFoundError:
-        raise InputError([vanished(name)]) from None
+        raise InputError([make_missing_file_problem(name)]) from None
 
 
-def _lone(revision: Revision, attached: Attached, drivers: Drivers, raw: Mapping[str, Any]) -> Reading:
+def _lone(
+    revision: Revision, attached: FileLoader, drivers: Drivers, raw: Mapping[str, Any]
+) -> FleetReadResult:
     """One cluster made from its settings file, in which places within the entry are nowhere."""
-    clusters = Clusters(attached.fleet, drivers, Defaults())
+    clusters = ClusterParser(attached.fleet, drivers, ClusterDefaults())
     cluster = clusters.read(raw, "")
     found = [cluster] if cluster else []
-    desks = [_desk(each, revision, attached) for each in found]
-    wrong = [*clusters.problems, *repeated_nodes(attached.fleet, found), *attached.wrong()]
-    if wrong or not desks:
+    cluster_inputs = [_desk(each, revision, attached) for each in found]
+    wrong = [*clusters.problems, *find_repeated_nodes(attached.fleet, found), *attached.wrong()]
+    if wrong or not cluster_inputs:
         own = attached.fleet.name
         told = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
-        return Reading(None, ordered(told, own), tuple(desks), _partial(found))
+        return FleetReadResult(None, sort_problems(told, own), tuple(cluster_inputs), _partial(found))
     policies = {each.entry.name: each.policy for each in found}
-    warnings = ordered(heard(_remarks(found, desks, drivers, attached), ()), attached.fleet.name)
-    known = KnownSecrets(attached.written(), attached.marker, desks)
-    fleet = Fleet(revision, attached.fleet, tuple(desks), warnings=warnings, policies=policies, secrets=known)
-    return Reading(fleet, warnings, fleet.desks)
+    warnings = sort_problems(
+        select_unsilenced(_remarks(found, cluster_inputs, drivers, attached), ()), attached.fleet.name
+    )
+    known = KnownSecrets(attached.written(), attached.marker, cluster_inputs)
+    fleet = Fleet(
+        revision, attached.fleet, tuple(cluster_inputs), warnings=warnings, policies=policies, secrets=known
+    )
+    return FleetReadResult(fleet, warnings, fleet.cluster_inputs)
 
 
 def _remarks(
-    clusters: Sequence[Cluster], desks: Sequence[Desk], drivers: Drivers, attached: Attached
-) -> list[Remark]:
+    clusters: Sequence[ParsedCluster],
+    cluster_inputs: Sequence[ClusterInput],
+    drivers: Drivers,
+    attached: FileLoader,
+) -> list[LintWarning]:
     """What lints say of the clusters that are right as far as the fleet file goes."""
-    whole = [desk for cluster, desk in zip(clusters, desks, strict=True) if cluster.whole]
-    return remarks(whole, drivers, Written(attached.written(), attached.known))
+    whole = [
+        cluster_input
+        for cluster, cluster_input in zip(clusters, cluster_inputs, strict=True)
+        if cluster.whole
+    ]
+    return run_lints(whole, drivers, Written(attached.written(), attached.known))
 
 
-def _fleet(revision: Revision, attached: Attached, drivers: Drivers) -> Reading:
+def _fleet(revision: Revision, attached: FileLoader, drivers: Drivers) -> FleetReadResult:
     document = attached.fleet
-    limits = policy_for(document.value, drivers)
-    top, wrong = _top(document, fleet_file_with(limits))
+    limits = make_policy_model(document.value, drivers)
+    top, wrong = _top(document, make_fleet_file_model(limits))
     raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
     entries: Sequence[Any] = raw if isinstance(raw, list) else ()
-    reader = Clusters(document, drivers, Defaults(top.defaults(), top.policy or limits(), limits))
+    reader = ClusterParser(document, drivers, ClusterDefaults(top.defaults(), top.policy or limits(), limits))
     read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
     clusters = [cluster for cluster in read_ones if cluster is not None]
-    desks = tuple(_desk(cluster, revision, attached) for cluster in clusters)
+    cluster_inputs = tuple(_desk(cluster, revision, attached) for cluster in clusters)
     wrong += reader.problems
-    wrong += repeated_clusters(document, entries)
-    wrong += wrong_renames(document, entries)
-    wrong += repeated_nodes(document, clusters)
+    wrong += find_repeated_clusters(document, entries)
+    wrong += find_wrong_renames(document, entries)
+    wrong += find_repeated_nodes(document, clusters)
     wrong += attached.wrong()
-    wrong += misplaced(document)
-    doubts, ignores = _remarks(clusters, desks, drivers, attached), top.lint.ignore
-    warnings = [*_targets(document, top.overrides, clusters, drivers), *heard(doubts, ignores)]
-    warnings += idle(doubts, ignores, document, drivers) if not wrong else ()
-    told = ordered([*wrong, *warnings], document.name)
+    wrong += find_misplaced_references(document)
+    doubts, ignores = _remarks(clusters, cluster_inputs, drivers, attached), top.lint.ignore
+    warnings = [*_targets(document, top.overrides, clusters, drivers), *select_unsilenced(doubts, ignores)]
+    warnings += find_unused_ignores(doubts, ignores, document, drivers) if not wrong else ()
+    told = sort_problems([*wrong, *warnings], document.name)
     if wrong:
-        return Reading(None, told, desks, _partial(clusters))
+        return FleetReadResult(None, told, cluster_inputs, _partial(clusters))
     policies = {cluster.entry.name: cluster.policy for cluster in clusters}
-    conducts = {cluster.entry.name: top.conduct().of(cluster.entry) for cluster in clusters}
+    change_rules_by_cluster = {
+        cluster.entry.name: top.change_rules().of(cluster.entry) for cluster in clusters
+    }
     fleet = Fleet(
         revision,
         document,
-        desks,
+        cluster_inputs,
         top.feedback,
         told,
         top.overrides,
         policies,
-        conducts,
+        change_rules_by_cluster,
         name=top.name or "",
         renamed_from=top.renamed_from or "",
-        secrets=KnownSecrets(attached.written(), attached.marker, desks),
+        secrets=KnownSecrets(attached.written(), attached.marker, cluster_inputs),
     )
-    return Reading(fleet, told, desks)
+    return FleetReadResult(fleet, told, cluster_inputs)
 
 
-def _partial(clusters: Sequence[Cluster]) -> frozenset[str]:
+def _partial(clusters: Sequence[ParsedCluster]) -> frozenset[str]:
     return frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
 
 
@@ -266,12 +294,12 @@ def _top(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Di
     try:
         top = model.model_validate(document.value)
     except ValidationError as error:
-        found = mismatches(error, model, document.value)
-        return _salvaged(document, found, model), problems(found, document, "")
+        found = find_model_errors(error, model, document.value)
+        return _salvaged(document, found, model), translate_model_errors(found, document, "")
     return top, [] if top.clusters else [_no_clusters(document)]
 
 
-def _salvaged(document: Document, found: Sequence[Mismatch], model: type[FleetFile]) -> FleetFile:
+def _salvaged(document: Document, found: Sequence[ModelError], model: type[FleetFile]) -> FleetFile:
     """What the top level says apart from the keys in which something is wrong."""
     wrong = {mismatch.path[0] for mismatch in found if mismatch.path}
     value = document.value if isinstance(document.value, Mapping) else {}
@@ -290,10 +318,10 @@ def _no_clusters(document: Document) -> Diagnostic:
     return Diagnostic(Severity.ERROR, "no-clusters", message, remedy, position=where, pointer="/clusters")
 
 
-def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
+def _desk(cluster: ParsedCluster, revision: Revision, attached: FileLoader) -> ClusterInput:
     documents = attached.documents(cluster)
     resources, missing, encrypted = attached.resources(cluster)
-    return Desk(
+    return ClusterInput(
         cluster.entry,
         attached.fleet,
         cluster.pointer,
@@ -306,7 +334,7 @@ def _desk(cluster: Cluster, revision: Revision, attached: Attached) -> Desk:
 
 
 def _targets(
-    document: Document, overrides: Sequence[Override], clusters: Sequence[Cluster], drivers: Drivers
+    document: Document, overrides: Sequence[Override], clusters: Sequence[ParsedCluster], drivers: Drivers
 ) -> list[Diagnostic]:
     """Warnings of overrides that do nothing."""
     if not overrides:
@@ -320,10 +348,10 @@ def _targets(
 
 
 def _guards(kinds: Iterable[str], drivers: Drivers) -> tuple[str, ...]:
-    return registry.codes(guard for kind in kinds for guard in drivers[kind].guards)
+    return registry.list_guard_codes(guard for kind in kinds for guard in drivers[kind].guards)
 
 
-def ordered(found: Sequence[Diagnostic], first: str) -> tuple[Diagnostic, ...]:
+def sort_problems(found: Sequence[Diagnostic], first: str) -> tuple[Diagnostic, ...]:
     """Problems in the order of the files, the fleet file first, and of the places in them."""
 
     def rank(each: Diagnostic) -> tuple[bool, Position, str, str]:

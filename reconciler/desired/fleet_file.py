@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from reconciler.core.change_rules import Conduct
+from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.entries import Address, FeedbackEntry, Name, StrictModel
 from reconciler.core.lint import Lint
 from reconciler.core.policy import Override, Policy
 from reconciler.core.rollout import Rollout
-from reconciler.core.spec import Address, FeedbackEntry, Name, Strict
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
@@ -20,7 +20,7 @@ from reconciler.ports.driver import Driver
 NAMES = ("fleet.yaml", "fleet.yml", "fleet.json")
 
 
-class FleetFile(Strict):
+class FleetFile(StrictModel):
     """The fleet file's top level; each cluster is read by the model of its kind."""
 
     schema_: Any = Field(default=None, alias="$schema", description="For editors; not looked at.")
@@ -64,12 +64,12 @@ class FleetFile(Strict):
         said = {"version": self.version, "management": list(self.management)}
         return {key: value for key, value in said.items() if value}
 
-    def conduct(self) -> Conduct:
+    def change_rules(self) -> ChangeRules:
         """When and how clusters may be changed that say nothing else."""
-        return Conduct(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
+        return ChangeRules(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
 
 
-def find(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:
+def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:
     """The name of the fleet file and an empty text; or of a lone settings file and its kind.
 
     Raises:

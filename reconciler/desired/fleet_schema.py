@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.core.cron import BEYOND as CRON_BEYOND
-from reconciler.core.json_schema import Schema, Title, either, finished, parts_of, reference
+from reconciler.core.json_schema import (
+    Schema,
+    SchemaTitle,
+    finish_schema,
+    make_conditions,
+    make_definitions,
+    make_reference,
+)
 from reconciler.desired.fleet_file import FleetFile
-from reconciler.desired.policies import every_policy, fleet_file_with
+from reconciler.desired.policies import make_fleet_file_model, make_joint_policy_model
 from reconciler.ports.driver import Driver
 
-FLEET: Final = Title(
+FLEET: Final = SchemaTitle(
     "fleet",
     "Fleet file",
     "The clusters of a fleet, and how they may be changed.",
@@ -26,23 +33,25 @@ FLEET: Final = Title(
 )
 
 
-def fleet_schema(drivers: Mapping[str, Driver[Any, Any]]) -> Schema:
+def make_fleet_schema(drivers: Mapping[str, Driver[Any, Any]]) -> Schema:
     """The schema of a fleet file whose clusters are of these products."""
     entries = {kind: drivers[kind].entry for kind in sorted(drivers)}
-    limits = every_policy(drivers.values())
-    found = parts_of([fleet_file_with(limits), limits, *entries.values()])
+    limits = make_joint_policy_model(drivers.values())
+    found = make_definitions([make_fleet_file_model(limits), limits, *entries.values()])
     whole = found.pop(FleetFile.__name__)
     for kind, entry in entries.items():
         own = found[entry.__name__]["properties"]
         own["kind"] = {**own["kind"], "const": kind}
-        own.setdefault("policy", {**reference(limits), "description": "Limits of this cluster."})
+        own.setdefault("policy", {**make_reference(limits), "description": "Limits of this cluster."})
     whole["properties"]["clusters"] |= {
         "minItems": 1,
         "items": {
             "type": "object",
             "properties": {"kind": {"enum": list(entries), "description": "The product that its nodes run."}},
             "required": ["kind"],
-            "allOf": either("kind", {kind: reference(entry) for kind, entry in entries.items()}),
+            "allOf": make_conditions(
+                "kind", {kind: make_reference(entry) for kind, entry in entries.items()}
+            ),
         },
     }
-    return finished({**whole, "$defs": found}, FLEET)
+    return finish_schema({**whole, "$defs": found}, FLEET)

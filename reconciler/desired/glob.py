@@ -13,7 +13,7 @@ def is_pattern(text: str) -> bool:
     return not _WILD.isdisjoint(text)
 
 
-def fitting(pattern: str, names: Iterable[str]) -> list[str]:
+def match_names(pattern: str, names: Iterable[str]) -> list[str]:
     """The names that fit a pattern, in their order."""
     wanted = [part for part in pattern.split("/") if part not in {"", "."}]
     return [name for name in names if _fits(name.split("/"), wanted)]

@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.diff import diff
-from reconciler.core.secret import Secret, mask, secrets
-from reconciler.desired.merge_patch import Grown, Origin, has, index_of, item_of
+from reconciler.core.diff import diff_values
+from reconciler.core.secret import Secret, find_secrets, mask
+from reconciler.desired.merge_patch import TracedValue, ValueOrigin, get_member, has_member, parse_index
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.yaml_parser import MOST_VALUES
-from reconciler.secrets.redact import hidden_by_key
-from reconciler.text.json_pointer import parts
-from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.secrets.redaction import hide_by_key
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.json_pointer import split_pointer
 
 _LONGEST_SHOWN = 60
 _MARKED = "\0secret"
 
 
-class BadPatch(ValueError):
+class InvalidPatch(ValueError):
     """A JSON Patch that does not fit; the diagnostic's pointer leads, within the patch, to what is wrong."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
@@ -29,7 +29,7 @@ class BadPatch(ValueError):
         self.diagnostic = diagnostic
 
 
-def patched(target: Grown, patch: Grown) -> Grown:
+def apply_json_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
     """A value after a JSON Patch (RFC 6902).
 
     Raises:
@@ -39,10 +39,10 @@ def patched(target: Grown, patch: Grown) -> Grown:
     for index, operation in enumerate(patch.value):
         try:
             given = _given(operation)
-            _OPERATIONS[operation["op"]](draft, Grown(given, patch.origin.child(str(index))))
-        except BadPatch as bad:
+            _OPERATIONS[operation["op"]](draft, TracedValue(given, patch.origin.child(str(index))))
+        except InvalidPatch as bad:
             within = f"/{index}{bad.diagnostic.pointer}"
-            raise BadPatch(replace(bad.diagnostic, pointer=within)) from None
+            raise InvalidPatch(replace(bad.diagnostic, pointer=within)) from None
     return draft.whole
 
 
@@ -55,13 +55,13 @@ class _Draft:
         whole: the value as it is now; the one that was given is never changed.
     """
 
-    def __init__(self, whole: Grown) -> None:
+    def __init__(self, whole: TracedValue) -> None:
         self.whole = whole
         self._own: dict[int, Any] = {}  # by id, with the object itself, so that no id is given anew
         self._count = 0
         self._sunk = 0
 
-    def holder(self, path: tuple[str, ...]) -> Grown:
+    def holder(self, path: tuple[str, ...]) -> TracedValue:
         """The object or array that holds the last part of a path, ours to change.
 
         Raises:
@@ -69,7 +69,7 @@ class _Draft:
         """
         held = self.whole = self._owned(self.whole)
         for depth, part in enumerate(path[:-1]):
-            if not has(held.value, part):
+            if not has_member(held.value, part):
                 raise _missing(pointer_of(path[: depth + 1]), "path")
             child = self._owned(_child(held, part))
             _set(held, part, child)
@@ -88,7 +88,7 @@ class _Draft:
         self._count += count
         if self._count > MOST_VALUES or levels + deep > DEEPEST:
             message = f"after this copy the document has {self._count:,} values on {levels + deep} levels"
-            raise BadPatch(Diagnostic(Severity.ERROR, "too-large", message, "copy less"))
+            raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, "copy less"))
         todo, seen = [value], set()
         while todo:
             item = todo.pop()
@@ -111,43 +111,43 @@ class _Draft:
         if levels + deep > DEEPEST:
             message = f"after this the document has {levels + deep} levels; at most {DEEPEST} are allowed"
             remedy = "put the value at a place that is less deep"
-            raise BadPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
+            raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
         if self._sunk > MOST_VALUES:
             message = f"up to this operation the patch has put {self._sunk:,} values elsewhere"
             remedy = f"at most {MOST_VALUES:,} are allowed: move less"
-            raise BadPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
+            raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
 
-    def _owned(self, held: Grown) -> Grown:
+    def _owned(self, held: TracedValue) -> TracedValue:
         value, origin = held.value, held.origin
         if id(value) in self._own:
             return held
         if isinstance(value, Mapping):
-            new = Grown(dict(value), Origin(origin.document, origin.pointer, dict(origin.members)))
+            new = TracedValue(dict(value), ValueOrigin(origin.document, origin.pointer, dict(origin.members)))
         elif isinstance(value, list):
             items = [origin.child(str(index)) for index in range(len(value))]
-            new = Grown(list(value), Origin(origin.document, origin.pointer, items=items))
+            new = TracedValue(list(value), ValueOrigin(origin.document, origin.pointer, items=items))
         else:
             return held
         self._own[id(new.value)] = new.value
         return new
 
 
-def _set(held: Grown, part: str, new: Grown) -> None:
+def _set(held: TracedValue, part: str, new: TracedValue) -> None:
     """Put a value in the place of one, or of none in an object, in place."""
     if isinstance(held.value, dict):
         held.value[part] = new.value
         _members(held)[part] = new.origin
     else:
-        held.value[index_of(part)] = new.value
-        _items(held)[index_of(part)] = new.origin
+        held.value[parse_index(part)] = new.value
+        _items(held)[parse_index(part)] = new.origin
 
 
-def _members(held: Grown) -> dict[str, Origin]:
+def _members(held: TracedValue) -> dict[str, ValueOrigin]:
     assert isinstance(held.origin.members, dict)
     return held.origin.members
 
 
-def _items(held: Grown) -> list[Origin]:
+def _items(held: TracedValue) -> list[ValueOrigin]:
     assert isinstance(held.origin.items, list)
     return held.origin.items
 
@@ -156,12 +156,14 @@ def _given(operation: Any) -> Mapping[str, Any]:
     """An operation that has the form of one."""
     form = 'an operation is such as {"op": "replace", "path": "/a/b", "value": 1}'
     if not isinstance(operation, Mapping):
-        raise BadPatch(Diagnostic(Severity.ERROR, "bad-patch", "an item of the patch is no operation", form))
+        raise InvalidPatch(
+            Diagnostic(Severity.ERROR, "bad-patch", "an item of the patch is no operation", form)
+        )
     name = operation.get("op")
     if not isinstance(name, str) or name not in _OPERATIONS:
         known = ", ".join(_OPERATIONS)
         place = "/op" if "op" in operation else ""
-        raise BadPatch(
+        raise InvalidPatch(
             Diagnostic(
                 Severity.ERROR,
                 "bad-patch",
@@ -174,7 +176,7 @@ def _given(operation: Any) -> Mapping[str, Any]:
         path = operation.get(key)
         if not isinstance(path, str) or (path and not path.startswith("/")) or path.count("/") > DEEPEST:
             place = f"/{key}" if key in operation else ""
-            raise BadPatch(
+            raise InvalidPatch(
                 Diagnostic(
                     Severity.ERROR,
                     "bad-patch",
@@ -184,21 +186,21 @@ def _given(operation: Any) -> Mapping[str, Any]:
                 )
             )
     if name in {"add", "replace", "test"} and "value" not in operation:
-        raise BadPatch(Diagnostic(Severity.ERROR, "bad-patch", f"`{name}` has no `value`", form))
+        raise InvalidPatch(Diagnostic(Severity.ERROR, "bad-patch", f"`{name}` has no `value`", form))
     return operation
 
 
-def _value(operation: Grown) -> Grown:
-    return Grown(operation.value["value"], operation.origin.child("value"))
+def _value(operation: TracedValue) -> TracedValue:
+    return TracedValue(operation.value["value"], operation.origin.child("value"))
 
 
-def _add(draft: _Draft, operation: Grown) -> None:
-    draft.sink(operation.value["value"], len(parts(operation.value["path"])))
+def _add(draft: _Draft, operation: TracedValue) -> None:
+    draft.sink(operation.value["value"], len(split_pointer(operation.value["path"])))
     _put(draft, operation.value["path"], _value(operation))
 
 
-def _replace(draft: _Draft, operation: Grown) -> None:
-    path = parts(operation.value["path"])
+def _replace(draft: _Draft, operation: TracedValue) -> None:
+    path = split_pointer(operation.value["path"])
     _at(draft.whole, path, "path")
     draft.sink(operation.value["value"], len(path))
     if path:
@@ -207,17 +209,17 @@ def _replace(draft: _Draft, operation: Grown) -> None:
         draft.whole = _value(operation)
 
 
-def _remove(draft: _Draft, operation: Grown) -> None:
+def _remove(draft: _Draft, operation: TracedValue) -> None:
     _cut(draft, operation.value["path"], "path")
 
 
-def _move(draft: _Draft, operation: Grown) -> None:
+def _move(draft: _Draft, operation: TracedValue) -> None:
     source, goal = operation.value["from"], operation.value["path"]
-    found = _at(draft.whole, parts(source), "from")
+    found = _at(draft.whole, split_pointer(source), "from")
     if goal == source:
         return
     if goal.startswith(f"{source}/"):
-        raise BadPatch(
+        raise InvalidPatch(
             Diagnostic(
                 Severity.ERROR,
                 "bad-patch",
@@ -226,35 +228,35 @@ def _move(draft: _Draft, operation: Grown) -> None:
                 pointer="/path",
             )
         )
-    levels = len(parts(goal))
-    if levels > len(parts(source)):
+    levels = len(split_pointer(goal))
+    if levels > len(split_pointer(source)):
         draft.sink(found.value, levels)
     _cut(draft, source, "from")
     _put(draft, goal, found)
 
 
-def _copy(draft: _Draft, operation: Grown) -> None:
-    found = _at(draft.whole, parts(operation.value["from"]), "from")
-    draft.share(found.value, len(parts(operation.value["path"])))
+def _copy(draft: _Draft, operation: TracedValue) -> None:
+    found = _at(draft.whole, split_pointer(operation.value["from"]), "from")
+    draft.share(found.value, len(split_pointer(operation.value["path"])))
     _put(draft, operation.value["path"], found)
 
 
-def _test(draft: _Draft, operation: Grown) -> None:
-    found = _at(draft.whole, parts(operation.value["path"]), "path")
+def _test(draft: _Draft, operation: TracedValue) -> None:
+    found = _at(draft.whole, split_pointer(operation.value["path"]), "path")
     wanted = operation.value["value"]
     # A secret is known by its reference alone: were its value compared, whoever may write a test could try
     # guesses against it, because a plan that fails is seen.
-    if diff(_by_reference(found.value), _by_reference(wanted)):
+    if diff_values(_by_reference(found.value), _by_reference(wanted)):
         where = operation.value["path"] or "the whole document"
         message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
         remedy = "correct the test, or what comes before it"
         if _has_secret(found.value) != _has_secret(wanted):
             remedy = "a test compares the reference of a secret, never its value: write the same reference"
-        raise BadPatch(Diagnostic(Severity.ERROR, "patch-test-failed", message, remedy))
+        raise InvalidPatch(Diagnostic(Severity.ERROR, "patch-test-failed", message, remedy))
 
 
 def _has_secret(value: Any) -> bool:
-    return any(True for _ in secrets(value))
+    return any(True for _ in find_secrets(value))
 
 
 def _by_reference(value: Any) -> Any:
@@ -266,7 +268,7 @@ def _by_reference(value: Any) -> Any:
     return [_by_reference(item) for item in value] if isinstance(value, list) else value
 
 
-_OPERATIONS: Mapping[str, Callable[[_Draft, Grown], None]] = {
+_OPERATIONS: Mapping[str, Callable[[_Draft, TracedValue], None]] = {
     "add": _add,
     "remove": _remove,
     "replace": _replace,
@@ -276,17 +278,17 @@ _OPERATIONS: Mapping[str, Callable[[_Draft, Grown], None]] = {
 }
 
 
-def _put(draft: _Draft, path: str, new: Grown) -> None:
+def _put(draft: _Draft, path: str, new: TracedValue) -> None:
     """Add a value at a path."""
-    inner = parts(path)
+    inner = split_pointer(path)
     if not inner:
         draft.whole = new
         return
     held, part = draft.holder(inner), inner[-1]
     if isinstance(held.value, dict):
         _set(held, part, new)
-    elif isinstance(held.value, list) and (part == "-" or index_of(part) <= len(held.value)):
-        index = len(held.value) if part == "-" else index_of(part)
+    elif isinstance(held.value, list) and (part == "-" or parse_index(part) <= len(held.value)):
+        index = len(held.value) if part == "-" else parse_index(part)
         held.value.insert(index, new.value)
         _items(held).insert(index, new.origin)
     else:
@@ -295,10 +297,10 @@ def _put(draft: _Draft, path: str, new: Grown) -> None:
 
 def _cut(draft: _Draft, path: str, key: str) -> None:
     """Take away what stands at a path."""
-    inner = parts(path)
+    inner = split_pointer(path)
     _at(draft.whole, inner, key)
     if not inner:
-        raise BadPatch(
+        raise InvalidPatch(
             Diagnostic(
                 Severity.ERROR,
                 "bad-patch",
@@ -312,21 +314,21 @@ def _cut(draft: _Draft, path: str, key: str) -> None:
         del held.value[part]
         _members(held).pop(part, None)
     else:
-        del held.value[index_of(part)]
-        del _items(held)[index_of(part)]
+        del held.value[parse_index(part)]
+        del _items(held)[parse_index(part)]
 
 
-def _at(target: Grown, path: tuple[str, ...], key: str) -> Grown:
+def _at(target: TracedValue, path: tuple[str, ...], key: str) -> TracedValue:
     for depth, part in enumerate(path):
-        if not has(target.value, part):
+        if not has_member(target.value, part):
             raise _missing(pointer_of(path[: depth + 1]), key)
         target = _child(target, part)
     return target
 
 
-def _missing(path: str, key: str) -> BadPatch:
+def _missing(path: str, key: str) -> InvalidPatch:
     message = f"there is nothing at {path}"
-    return BadPatch(
+    return InvalidPatch(
         Diagnostic(
             Severity.ERROR,
             "patch-path",
@@ -337,8 +339,8 @@ def _missing(path: str, key: str) -> BadPatch:
     )
 
 
-def _child(held: Grown, part: str) -> Grown:
-    return Grown(item_of(held.value, part), held.origin.child(part))
+def _child(held: TracedValue, part: str) -> TracedValue:
+    return TracedValue(get_member(held.value, part), held.origin.child(part))
 
 
 def _size(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
@@ -356,5 +358,5 @@ def _size(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(mask(hidden_by_key("", value)), ensure_ascii=False)
+    text = json.dumps(mask(hide_by_key("", value)), ensure_ascii=False)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

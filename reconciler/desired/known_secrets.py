@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from reconciler.core.secret import secrets
+from reconciler.core.secret import find_secrets
 from reconciler.documents.document import Document
-from reconciler.ports.desk import Desk
-from reconciler.secrets.patterns import has_private_key
-from reconciler.secrets.redact import Redactor, hidden_by_key
-from reconciler.secrets.references import Marker
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.secrets.patterns import find_private_key
+from reconciler.secrets.redaction import Redactor, hide_by_key
+from reconciler.secrets.references import ReferenceMarker
 
 
 class KnownSecrets:
@@ -20,15 +20,18 @@ class KnownSecrets:
     Args:
         documents: the files of settings and overlays, each once, secrets in the place of references.
         marker: knows the values that were looked up.
-        desks: have the files that are delivered with settings.
+        cluster_inputs: have the files that are delivered with settings.
     """
 
     def __init__(
-        self, documents: Sequence[Document] = (), marker: Marker | None = None, desks: Sequence[Desk] = ()
+        self,
+        documents: Sequence[Document] = (),
+        marker: ReferenceMarker | None = None,
+        cluster_inputs: Sequence[ClusterInput] = (),
     ) -> None:
         self.documents = tuple(documents)
         self._marker = marker
-        self._desks = desks
+        self._desks = cluster_inputs
         self._redactor: Redactor | None = None
 
     def text(self, text: str) -> str:
@@ -41,15 +44,19 @@ class KnownSecrets:
         if self._marker is not None:
             yield from self._marker.clear_texts()
         for document in self.documents:
-            for _, secret in secrets(hidden_by_key("", document.value)):
+            for _, secret in find_secrets(hide_by_key("", document.value)):
                 if not secret.reference:  # what is referred to was looked up, and is no part of its text
                     yield str(secret.value)
         yield from _files(self._desks)
 
 
-def _files(desks: Iterable[Desk]) -> Iterator[str]:
+def _files(cluster_inputs: Iterable[ClusterInput]) -> Iterator[str]:
     """The files that were decrypted, and those that hold a private key."""
-    for path, data in {(path, data) for desk in desks for path, data in desk.resources.items()}:
+    for path, data in {
+        (path, data) for cluster_input in cluster_inputs for path, data in cluster_input.resources.items()
+    }:
         text = data.decode("utf-8", "replace")
-        if any(path in desk.encrypted for desk in desks) or ("PRIVATE KEY" in text and has_private_key(text)):
+        if any(path in cluster_input.encrypted for cluster_input in cluster_inputs) or (
+            "PRIVATE KEY" in text and find_private_key(text)
+        ):
             yield text

@@ -9,15 +9,15 @@ from typing import Any
 
 from reconciler.diagnostic import Position
 from reconciler.documents.document import Document
-from reconciler.text.json_pointer import parts
-from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.json_pointer import split_pointer
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _BEYOND = 10**12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Origin:
+class ValueOrigin:
     """Where a value came from; what is not said of the values in it came from the same place.
 
     Args:
@@ -28,30 +28,30 @@ class Origin:
 
     document: Document
     pointer: str = ""
-    members: Mapping[str, Origin] = field(default_factory=dict)
-    items: Sequence[Origin] | None = None
+    members: Mapping[str, ValueOrigin] = field(default_factory=dict)
+    items: Sequence[ValueOrigin] | None = None
 
-    def child(self, part: str) -> Origin:
+    def child(self, part: str) -> ValueOrigin:
         """Where a member or an item came from."""
         if self.items is not None:
             return self.items[int(part)] if _INDEX.fullmatch(part) and int(part) < len(self.items) else self
-        return self.members.get(part) or Origin(self.document, self.pointer + pointer_of((part,)))
+        return self.members.get(part) or ValueOrigin(self.document, self.pointer + pointer_of((part,)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grown:
+class TracedValue:
     """A plain value and where everything in it came from; neither is ever changed."""
 
     value: Any
-    origin: Origin
+    origin: ValueOrigin
 
-    def named(self, name: str) -> Rendered:
+    def named(self, name: str) -> RenderedDocument:
         """The same as a document, under the name of its base."""
-        return Rendered(self.value, self.origin, name)
+        return RenderedDocument(self.value, self.origin, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rendered(Grown):
+class RenderedDocument(TracedValue):
     """A document that came from several files; implements `documents.document.Document`.
 
     Args:
@@ -63,15 +63,15 @@ class Rendered(Grown):
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """Where the value (or its key) at a JSON pointer came from, or else its nearest parent."""
         value, origin = self.value, self.origin
-        for part in parts(pointer):
-            if not has(value, part):
+        for part in split_pointer(pointer):
+            if not has_member(value, part):
                 key = False
                 break
-            value, origin = item_of(value, part), origin.child(part)
+            value, origin = get_member(value, part), origin.child(part)
         return origin.document.position(origin.pointer, key=key)
 
 
-def merged(target: Grown, patch: Grown) -> Grown:
+def apply_merge_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
     """A value after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch.value, Mapping):
         return patch
@@ -85,24 +85,24 @@ def merged(target: Grown, patch: Grown) -> Grown:
             value.pop(key, None)
             members.pop(key, None)
             continue
-        old = Grown(value.get(key), origin.child(key))
-        new = merged(old, Grown(item, patch.origin.child(key)))
+        old = TracedValue(value.get(key), origin.child(key))
+        new = apply_merge_patch(old, TracedValue(item, patch.origin.child(key)))
         value[key], members[key] = new.value, new.origin
-    return Grown(value, Origin(origin.document, origin.pointer, members))
+    return TracedValue(value, ValueOrigin(origin.document, origin.pointer, members))
 
 
-def has(value: Any, part: str) -> bool:
+def has_member(value: Any, part: str) -> bool:
     """Whether a value has a member, or an item, of this name."""
     if isinstance(value, Mapping):
         return part in value
-    return isinstance(value, list) and 0 <= index_of(part) < len(value)
+    return isinstance(value, list) and 0 <= parse_index(part) < len(value)
 
 
-def item_of(value: Any, part: str) -> Any:
+def get_member(value: Any, part: str) -> Any:
     """The member or item of this name, which is there."""
     return value[part] if isinstance(value, Mapping) else value[int(part)]
 
 
-def index_of(part: str) -> int:
+def parse_index(part: str) -> int:
     """An array's index; one beyond every array where the part is none."""
     return int(part) if _INDEX.fullmatch(part) else _BEYOND

@@ -9,11 +9,11 @@ from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.guards.removed_clusters import CODE as VANISHED
-from reconciler.text.one_line import quoted
-from reconciler.text.suggest import nearest
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 
-def idle(
+def find_idle_overrides(
     document: Document, overrides: Sequence[Override], clusters: Sequence[str], guards: Sequence[str]
 ) -> list[Diagnostic]:
     """Warnings of overrides that name no known guard, or no cluster of the file.
@@ -27,12 +27,16 @@ def idle(
     return [*_unknown(document, overrides, guards), *_elsewhere(document, overrides, clusters)]
 
 
-def expired(document: Document, overrides: Sequence[Override], today: date) -> list[Diagnostic]:
+def find_expired_overrides(
+    document: Document, overrides: Sequence[Override], today: date
+) -> list[Diagnostic]:
     """Warnings of overrides that hold no more."""
     found = []
     for index, override in enumerate(overrides):
         if override.until < today:
-            message = f"the override of {quoted(override.guard)} ended with {override.until}: it does nothing"
+            message = (
+                f"the override of {quote_text(override.guard)} ended with {override.until}: it does nothing"
+            )
             remedy = "remove it; where it is still needed, write a later day, and why"
             found.append(_warning(document, f"/overrides/{index}/until", "expired-override", message, remedy))
     return found
@@ -41,8 +45,8 @@ def expired(document: Document, overrides: Sequence[Override], today: date) -> l
 def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[str]) -> Iterator[Diagnostic]:
     for index, override in enumerate(overrides):
         if override.guard not in known:
-            meant = nearest(override.guard, known)
-            message = f"{quoted(override.guard)} is the code of no guard, so the override does nothing"
+            meant = find_nearest(override.guard, known)
+            message = f"{quote_text(override.guard)} is the code of no guard, so the override does nothing"
             remedy = f"did you mean `{meant}`?" if meant else f"the guards are {', '.join(known)}"
             yield _warning(document, f"/overrides/{index}/guard", "unknown-guard", message, remedy)
 
@@ -54,8 +58,8 @@ def _elsewhere(
         name = override.target.partition("/")[0]
         if not name or name in clusters or override.guard == VANISHED:
             continue
-        meant = nearest(name, clusters)
-        message = f"the override is for {quoted(name)}, which is no cluster of this file"
+        meant = find_nearest(name, clusters)
+        message = f"the override is for {quote_text(name)}, which is no cluster of this file"
         remedy = f"did you mean `{meant}`?" if meant else f"the clusters are {', '.join(clusters)}"
         yield _warning(document, f"/overrides/{index}/target", "unknown-target", message, remedy)
 

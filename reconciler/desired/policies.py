@@ -13,7 +13,7 @@ from reconciler.desired.fleet_file import FleetFile
 from reconciler.ports.driver import Driver
 
 
-def policy_for(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Policy]:
+def make_policy_model(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Policy]:
     """The model of the limits in a fleet file.
 
     The fleet's own policy counts for clusters of every kind, so that it may name the limits of all products.
@@ -29,7 +29,7 @@ def policy_for(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Poli
     if named <= Policy.model_fields.keys():
         return Policy
     kinds = {one["kind"] for one in clusters if isinstance(one.get("kind"), str)}
-    return every_policy(
+    return make_joint_policy_model(
         drivers[kind] for kind in sorted({*drivers, *(kind for kind in kinds if kind in drivers)})
     )
 
@@ -39,7 +39,7 @@ def _keys(part: Any) -> Iterator[str]:
     yield from policy if isinstance(policy, Mapping) else ()
 
 
-def every_policy(drivers: Iterable[Driver[Any, Any]]) -> type[Policy]:
+def make_joint_policy_model(drivers: Iterable[Driver[Any, Any]]) -> type[Policy]:
     """One model with the limits of all these products."""
     own = dict.fromkeys(driver.policy for driver in drivers if driver.policy is not Policy)
     return _together(tuple(own))
@@ -53,7 +53,7 @@ def _together(policies: tuple[type[Policy], ...]) -> type[Policy]:
 
 
 @lru_cache(maxsize=16)
-def fleet_file_with(policy: type[Policy]) -> type[FleetFile]:
+def make_fleet_file_model(policy: type[Policy]) -> type[FleetFile]:
     """The model of the fleet file's top level whose limits are these."""
     if policy is Policy:
         return FleetFile

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reconciler.core.endpoint import BadAddress, parse_api, parse_endpoint
-from reconciler.desired.clusters import Cluster
+from reconciler.core.endpoint import InvalidAddress, parse_api, parse_endpoint
+from reconciler.desired.clusters import ParsedCluster
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.text.one_line import quoted
+from reconciler.text.one_line import quote_text
 
 
-def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
+def find_repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
     """Clusters that have the name of an earlier one, whatever else is right or wrong with them."""
     first: dict[str, str] = {}
     for index, cluster in enumerate(raw):
@@ -25,7 +25,7 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnosti
             yield Diagnostic(
                 Severity.ERROR,
                 "duplicate-cluster",
-                f"two clusters have the name {quoted(name)}, first at {there.line}:{there.column}",
+                f"two clusters have the name {quote_text(name)}, first at {there.line}:{there.column}",
                 "give each its own name",
                 position=fleet.position(place),
                 pointer=place,
@@ -33,7 +33,7 @@ def repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnosti
             )
 
 
-def wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
+def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
     """Clusters whose former name is that of a cluster of the file, or the former name of an earlier one."""
     names = (one.get("name") if isinstance(one, Mapping) else None for one in raw)
     named = {name: index for index, name in enumerate(names) if isinstance(name, str)}
@@ -44,13 +44,15 @@ def wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
             continue
         if former in named:
             there = fleet.position(f"/clusters/{named[former]}/name")
-            what = f"a cluster has the name {quoted(former)}, at {there.line}:{there.column}"
+            what = f"a cluster has the name {quote_text(former)}, at {there.line}:{there.column}"
             remedy = (
                 "take `renamed_from` out; once every host has applied the rename, it is of no use any more"
             )
         elif first.setdefault(former, index) != index:
             there = fleet.position(f"/clusters/{first[former]}/renamed_from")
-            what = f"two clusters say that they were {quoted(former)}, first at {there.line}:{there.column}"
+            what = (
+                f"two clusters say that they were {quote_text(former)}, first at {there.line}:{there.column}"
+            )
             remedy = "keep it in the one that is the same cluster; the other one begins anew"
         else:
             continue
@@ -66,28 +68,33 @@ def wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
         )
 
 
-def repeated_nodes(fleet: Document, clusters: Iterable[Cluster]) -> Iterator[Diagnostic]:
+def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> Iterator[Diagnostic]:
     """Nodes that have the name or the address of an earlier one, in the same cluster or another."""
-    names: dict[str, tuple[str, Cluster]] = {}
-    addresses: dict[tuple[Any, ...], tuple[str, Cluster]] = {}
+    names: dict[str, tuple[str, ParsedCluster]] = {}
+    addresses: dict[tuple[Any, ...], tuple[str, ParsedCluster]] = {}
     for cluster in clusters:
         for node, place in cluster.members():
             earlier = names.setdefault(node.name, (place, cluster))
             if earlier[0] != place:
-                what = f"the node {quoted(node.name)} stands twice in the fleet"
+                what = f"the node {quote_text(node.name)} stands twice in the fleet"
                 yield _twice(fleet, f"{place}/name", what, earlier, "keep one of the two")
                 continue
             address = _canonical(node.endpoint())
             earlier = addresses.setdefault(address, (place, cluster)) if address else earlier
             if earlier[0] != place:
-                what = f"the node {quoted(node.name)} has the address {quoted(node.endpoint())} of another"
+                what = (
+                    f"the node {quote_text(node.name)} has the address {quote_text(node.endpoint())} "
+                    f"of another"
+                )
                 yield _twice(fleet, place, what, earlier, "give each its own address, or keep one of them")
 
 
-def _twice(fleet: Document, place: str, what: str, earlier: tuple[str, Cluster], remedy: str) -> Diagnostic:
+def _twice(
+    fleet: Document, place: str, what: str, earlier: tuple[str, ParsedCluster], remedy: str
+) -> Diagnostic:
     first, cluster = earlier
     there = fleet.position(first)
-    where = f"{quoted(cluster.entry.name)} at {there.line}:{there.column}"
+    where = f"{quote_text(cluster.entry.name)} at {there.line}:{there.column}"
     return Diagnostic(
         Severity.ERROR,
         "duplicate-node",
@@ -104,5 +111,5 @@ def _canonical(address: str) -> tuple[Any, ...]:
     address = address.rstrip("/")
     try:
         return (parse_api(address) if address.count("/") > 2 else parse_endpoint(address)).place  # noqa: PLR2004
-    except BadAddress:
+    except InvalidAddress:
         return (address,) if address else ()

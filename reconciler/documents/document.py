@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from reconciler.diagnostic import Position
 from reconciler.documents import json_parser
-from reconciler.documents.lines import BYTE_ORDER_MARK, Lines, decoded
-from reconciler.documents.places import Place
+from reconciler.documents.text_lines import BYTE_ORDER_MARK, LineIndex, decode_text
+from reconciler.documents.value_offsets import ValueOffsets
 from reconciler.errors import InputError
-from reconciler.text.json_pointer import parts
+from reconciler.text.json_pointer import split_pointer
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -53,37 +53,37 @@ class ParsedDocument:
     name: str
     value: Any
     text: str = field(repr=False)
-    place: Place | None = field(default=None, repr=False)
+    place: ValueOffsets | None = field(default=None, repr=False)
     asked: int = field(default=0, repr=False)
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
-        place, found = self._nearest(parts(pointer))
+        place, found = self._nearest(split_pointer(pointer))
         return self._lines.at(place.key if key and found else place.start)
 
-    def _nearest(self, path: tuple[str, ...]) -> tuple[Place, bool]:
+    def _nearest(self, path: tuple[str, ...]) -> tuple[ValueOffsets, bool]:
         """The place of a value, or of its nearest parent; all places are found out once many are wanted."""
         self.asked += 1
         if self.place is None and self.asked <= _FEW:
-            return json_parser.place(self.text, path)
+            return json_parser.locate_value(self.text, path)
         if self.place is None:
-            self.place = json_parser.places(self.name, self.text)
+            self.place = json_parser.locate_values(self.name, self.text)
         return self.place.nearest(path)
 
     @cached_property
-    def _lines(self) -> Lines:
-        return Lines(self.name, self.text)
+    def _lines(self) -> LineIndex:
+        return LineIndex(self.name, self.text)
 
 
-def parse(name: str, data: bytes) -> ParsedDocument:
+def parse_document(name: str, data: bytes) -> ParsedDocument:
     """The document in a file: YAML if its name ends so, else JSON.
 
     Raises:
         InputError: with every problem that can be found in the file.
     """
-    text = decoded(name, data)
+    text = decode_text(name, data)
     problems = list(text.problems)
-    if not text.hopeless:
+    if not text.is_unreadable:
         try:
             document = _read(name, text.content)
         except InputError as error:
@@ -95,9 +95,9 @@ def parse(name: str, data: bytes) -> ParsedDocument:
 
 def _read(name: str, text: str) -> ParsedDocument:
     if PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES:
-        return ParsedDocument(name, json_parser.read(name, text), text)
+        return ParsedDocument(name, json_parser.parse_json(name, text), text)
     from reconciler.documents import yaml_parser  # noqa: PLC0415  (loads libyaml, which JSON does not need)
 
     text = text.removeprefix(BYTE_ORDER_MARK)
-    value, place = yaml_parser.read(name, text)
+    value, place = yaml_parser.parse_yaml(name, text)
     return ParsedDocument(name, value, text, place)

@@ -14,25 +14,31 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from reconciler.documents.document import YAML_SUFFIXES, parse
+from reconciler.documents.document import YAML_SUFFIXES, parse_document
 from reconciler.documents.edit import REMOVED, Edit
-from reconciler.documents.lines import BYTE_ORDER_MARK
-from reconciler.documents.nodes import Entry, Node, json_nodes, walk, yaml_nodes
-from reconciler.documents.value_text import Form
+from reconciler.documents.text_lines import BYTE_ORDER_MARK
+from reconciler.documents.value_nodes import (
+    MemberNode,
+    ValueNode,
+    read_json_nodes,
+    read_yaml_nodes,
+    walk_nodes,
+)
+from reconciler.documents.value_text import TextStyle
 from reconciler.errors import InputError, UsageError
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 _LINE_END: Final = re.compile(r"\r\n|\n|\r")
 _INDENT: Final = re.compile(r"[\r\n]([ \t]+)[^\s]")
 _STEP: Final = 2
 
 
-def edited(name: str, text: str, edits: Sequence[Edit]) -> str:
+def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
     """The text of a file after the edits, one after the other.
 
     Args:
         name: of the file; its ending tells the form.
-        text: what `document.parse` takes; a byte order mark stays.
+        text: what `document.parse_document` takes; a byte order mark stays.
         edits: what to change.
 
     Raises:
@@ -41,8 +47,10 @@ def edited(name: str, text: str, edits: Sequence[Edit]) -> str:
     is_json = PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     body = text.removeprefix(mark)
-    root = json_nodes(body) if is_json else yaml_nodes(body, parse(name, text.encode()).value)
-    item = Item.of(root)
+    root = (
+        read_json_nodes(body) if is_json else read_yaml_nodes(body, parse_document(name, text.encode()).value)
+    )
+    item = EditedValue.of(root)
     for edit in edits:
         item = _applied(item, edit)
     after = mark + _Rewriting(body, _form(body, root, is_json=is_json), root, item).text()
@@ -50,14 +58,14 @@ def edited(name: str, text: str, edits: Sequence[Edit]) -> str:
     return after
 
 
-def _prove(name: str, after: str, wanted: Item, edits: Sequence[Edit]) -> None:
+def _prove(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) -> None:
     """Nothing, where a text says what is wanted and nothing else."""
     try:
-        if _same(parse(name, after.encode()).value, wanted.plain()):
+        if _same(parse_document(name, after.encode()).value, wanted.plain()):
             return
     except InputError:
         pass
-    places = ", ".join(dict.fromkeys(pointer(edit.path) or "the whole" for edit in edits[:3]))
+    places = ", ".join(dict.fromkeys(make_pointer(edit.path) or "the whole" for edit in edits[:3]))
     raise UsageError(
         f"{name} cannot be changed at {places} without changing more of its text than these values",
         remedy="change the file by hand, or write these values in a simpler form; nothing was written",
@@ -70,7 +78,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class Item:
+class EditedValue:
     """A value while it is being edited.
 
     Args:
@@ -79,12 +87,12 @@ class Item:
         slot: the node in whose place it stands; None where nothing stood there.
     """
 
-    content: dict[str, Item] | list[Item] | Any
-    node: Node | None = None
-    slot: Node | None = None
+    content: dict[str, EditedValue] | list[EditedValue] | Any
+    node: ValueNode | None = None
+    slot: ValueNode | None = None
 
     @classmethod
-    def of(cls, node: Node) -> Item:
+    def of(cls, node: ValueNode) -> EditedValue:
         """The item of a node of the text; what an alias stands for is looked at once it is edited."""
         if node.target is not None or node.entries is None:
             return cls(node.plain() if node.target is not None else node.value, node, node)
@@ -93,7 +101,7 @@ class Item:
         return cls({entry.name: cls.of(entry.node) for entry in node.entries}, node, node)
 
     @classmethod
-    def new(cls, value: Any, slot: Node | None = None) -> Item:
+    def new(cls, value: Any, slot: ValueNode | None = None) -> EditedValue:
         """A value that the text does not have yet."""
         content: Any = value
         if isinstance(value, Mapping):
@@ -113,13 +121,13 @@ class Item:
     def open(self) -> None:
         """Let what an alias stands for be edited here alone."""
         if self.node is not None and self.node.target is not None:
-            self.content, self.node = Item.new(self.content).content, None
+            self.content, self.node = EditedValue.new(self.content).content, None
 
 
-def _applied(root: Item, edit: Edit) -> Item:
+def _applied(root: EditedValue, edit: Edit) -> EditedValue:
     """The root after an edit."""
     if not edit.path:
-        return Item.new(edit.value, root.slot)
+        return EditedValue.new(edit.value, root.slot)
     *way, last = edit.path
     part = root
     for key in way:
@@ -130,7 +138,7 @@ def _applied(root: Item, edit: Edit) -> Item:
         if str(key) not in part.content:
             if edit.value is REMOVED:
                 return root
-            part.content[str(key)] = Item.new({})
+            part.content[str(key)] = EditedValue.new({})
         part = part.content[str(key)]
     part.open()
     if isinstance(part.content, list):
@@ -138,25 +146,25 @@ def _applied(root: Item, edit: Edit) -> Item:
         if edit.value is REMOVED:
             part.content.pop(index)
         elif index == len(part.content):
-            part.content.append(Item.new(edit.value))
+            part.content.append(EditedValue.new(edit.value))
         else:
-            part.content[index] = Item.new(edit.value, part.content[index].slot)
+            part.content[index] = EditedValue.new(edit.value, part.content[index].slot)
         return root
     key = str(last)
     if edit.value is REMOVED:
         part.content.pop(key, None)
     else:
         old = part.content.get(key)
-        part.content[key] = Item.new(edit.value, old.slot if old else None)
+        part.content[key] = EditedValue.new(edit.value, old.slot if old else None)
     return root
 
 
-def _form(text: str, root: Node, *, is_json: bool) -> Form:
+def _form(text: str, root: ValueNode, *, is_json: bool) -> TextStyle:
     """How a file is written: what its lines end with, and how far in it writes objects and lists."""
     ends = _LINE_END.search(text)
     indent = _INDENT.search(text)
     steps, dashes = [_STEP], [_STEP]
-    blocks = () if is_json else (node for node in walk(root) if node.entries and not node.is_flow)
+    blocks = () if is_json else (node for node in walk_nodes(root) if node.entries and not node.is_flow)
     for node in blocks:
         for entry in () if node.is_list else node.entries or ():
             inner = entry.node
@@ -164,7 +172,7 @@ def _form(text: str, root: Node, *, is_json: bool) -> Form:
                 further = _column(text, inner.entries[0].start) - _column(text, entry.start)
                 (dashes if inner.is_list else steps).append(further)
     unit = indent[1] if indent and is_json else " " * max(steps[min(1, len(steps) - 1)], 1)
-    return Form(is_json, unit, dashes[min(1, len(dashes) - 1)], ends[0] if ends else "\n")
+    return TextStyle(is_json, unit, dashes[min(1, len(dashes) - 1)], ends[0] if ends else "\n")
 
 
 def _line(text: str, offset: int) -> int:
@@ -187,23 +195,23 @@ class _Rewriting:
     """Gathers the replacements in a text, and makes them from its end on."""
 
     body: str
-    form: Form
-    root: Node
-    item: Item
+    form: TextStyle
+    root: ValueNode
+    item: EditedValue
     cuts: list[tuple[int, int, str]] = field(default_factory=list)
-    kept: dict[int, Item] = field(default_factory=dict)
+    kept: dict[int, EditedValue] = field(default_factory=dict)
 
     def text(self) -> str:
         """The text with all replacements."""
         self._keep(self.item)
-        self._place(Entry("", self.root.start, self.root.start, self.root), self.item)
+        self._place(MemberNode("", self.root.start, self.root.start, self.root), self.item)
         parts, at = list[str](), 0
         for start, end, words in sorted(self.cuts, key=lambda cut: cut[:2]):
             parts += (self.body[at : max(at, start)], words)
             at = max(at, end)
         return "".join((*parts, self.body[at:]))
 
-    def _keep(self, item: Item) -> None:
+    def _keep(self, item: EditedValue) -> None:
         """Note which anchors' places are still there, and what stands at them."""
         if item.slot is not None:
             self.kept[id(item.slot)] = item
@@ -211,10 +219,10 @@ class _Rewriting:
         for one in (
             content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
         ):
-            if isinstance(one, Item):
+            if isinstance(one, EditedValue):
                 self._keep(one)
 
-    def _place(self, entry: Entry, item: Item) -> None:
+    def _place(self, entry: MemberNode, item: EditedValue) -> None:
         """Write what stands in the place of a node, where that is another value now."""
         node = entry.node
         if node.target is not None:  # it stays where what it stands for says the same
@@ -226,7 +234,7 @@ class _Rewriting:
         elif node.entries is not None:
             self._within(entry, item)
 
-    def _within(self, entry: Entry, item: Item) -> None:
+    def _within(self, entry: MemberNode, item: EditedValue) -> None:
         """Write the changes of an object or a list whose place is kept."""
         node, entries = entry.node, entry.node.entries or []
         members = list(item.content.items() if isinstance(item.content, dict) else enumerate(item.content))
@@ -244,7 +252,7 @@ class _Rewriting:
         if new:
             self._add(node, kept, new)
 
-    def _replace(self, entry: Entry, item: Item) -> None:
+    def _replace(self, entry: MemberNode, item: EditedValue) -> None:
         """Another value in the place of a node."""
         node, value = entry.node, item.plain()
         text, form = self.body, self.form
@@ -265,7 +273,7 @@ class _Rewriting:
         gap = " " if node.start == node.end and not text[node.start - 1 : node.start].isspace() else ""
         self.cuts.append((node.start, node.end, gap + words))
 
-    def _remove(self, node: Node, index: int, *, first: bool) -> None:
+    def _remove(self, node: ValueNode, index: int, *, first: bool) -> None:
         """Take an entry out; in a block with the comments that stand right above it."""
         entries, text = node.entries or [], self.body
         entry = entries[index]
@@ -291,7 +299,7 @@ class _Rewriting:
         else:
             self.cuts.append((_before(text, start), end, ""))
 
-    def _add(self, node: Node, kept: Sequence[Entry], new: Sequence[tuple[str, Any]]) -> None:
+    def _add(self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]) -> None:
         """Write new entries behind those that stay."""
         if not node.is_flow:
             end = _last(self.body, kept[-1].start, self._kept_end(kept[-1].node))
@@ -303,7 +311,7 @@ class _Rewriting:
         else:
             self._fill(node, new)
 
-    def _kept_end(self, node: Node) -> int:
+    def _kept_end(self, node: ValueNode) -> int:
         """Where the last part of a node ends that stays: what goes away at its end takes its lines away."""
         item = self.kept.get(id(node))
         if node.entries and not node.is_flow and item is not None and item.node is node:
@@ -311,7 +319,7 @@ class _Rewriting:
             return node.end if left is None else self._kept_end(left)
         return node.end
 
-    def _rows(self, node: Node, beside: Node, new: Sequence[tuple[str, Any]]) -> Iterator[str]:
+    def _rows(self, node: ValueNode, beside: ValueNode, new: Sequence[tuple[str, Any]]) -> Iterator[str]:
         """The lines of new entries of a block, written as the one beside them."""
         quoted = _quotes_names(self.body, beside)
         for name, value in new:
@@ -322,7 +330,7 @@ class _Rewriting:
             else:
                 yield f"- {self.form.one_line(value, quotes_names=quoted)}"
 
-    def _fill(self, node: Node, new: Sequence[tuple[str, Any]]) -> None:
+    def _fill(self, node: ValueNode, new: Sequence[tuple[str, Any]]) -> None:
         """Write the first entries of an object or a list between brackets."""
         margin = self._margin(node.start)
         inner = margin + self.form.unit
@@ -334,7 +342,7 @@ class _Rewriting:
         self.cuts.append((node.start + 1, node.end - 1, text))
 
     def _add_between_brackets(
-        self, node: Node, kept: Sequence[Entry], new: Sequence[tuple[str, Any]]
+        self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]
     ) -> None:
         text, at = self.body, kept[-1].node.end
         if not _LINE_END.search(text, node.start, kept[0].start):
@@ -350,7 +358,7 @@ class _Rewriting:
         self.cuts.append((at, at, "" if rest.startswith(",") else ","))
         self.cuts.append((line, line, ",".join(f"{self.form.end}{margin}{one}" for one in words)))
 
-    def _words(self, node: Node, new: Sequence[tuple[str, Any]], *, margin: str | None) -> list[str]:
+    def _words(self, node: ValueNode, new: Sequence[tuple[str, Any]], *, margin: str | None) -> list[str]:
         """New entries as they stand between brackets; with a margin each may have several lines."""
         form, quoted = self.form, _quotes_names(self.body, node)
         words = []
@@ -380,11 +388,11 @@ def _before(text: str, line: int) -> int:
     return max(line - 1, 0)
 
 
-def _is_one_line(text: str, node: Node) -> bool:
+def _is_one_line(text: str, node: ValueNode) -> bool:
     return bool(node.entries) and not _LINE_END.search(text, node.start, node.end)
 
 
-def _quotes_names(text: str, node: Node) -> bool:
+def _quotes_names(text: str, node: ValueNode) -> bool:
     """Whether the names of an object between brackets stand in quotes."""
     entries = node.entries if node.is_flow and not node.is_list else None
     return bool(entries) and text[entries[0].start] == '"' if entries else False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.text.one_line import quoted
-from reconciler.text.suggest import nearest
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 _RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")
 _MORE = re.compile(r"""(?:[ \t]+(?![^\s,:={}\[\]"';]+[ \t]*[:=])[^\s,:={}\[\]"';/#]+)*""")
@@ -21,28 +21,28 @@ _MEANT = {
 _NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
 
 
-def bare_value(text: str, start: int) -> tuple[int, Diagnostic]:
+def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
     """Where the word ends that stands at an offset in place of a value, and what to say of it."""
     found = _RUN.match(text, start)
     end = found.end() if found else start + 1
     words = text[start:end]
     lower = words.lower()
-    if meant := nearest(lower, _MEANT, cutoff=0.85):
+    if meant := find_nearest(lower, _MEANT, cutoff=0.85):
         right = _MEANT[meant]
         return (
             end,
             Diagnostic(
-                Severity.ERROR, "bare-word", f"{quoted(words)} is no word of JSON", f"write `{right}`"
+                Severity.ERROR, "bare-word", f"{quote_text(words)} is no word of JSON", f"write `{right}`"
             ),
         )
     if lower.lstrip("+-") in _NO_NUMBERS:
         remedy = "leave it out, or write `null` or a number"
-        return (end, Diagnostic(Severity.ERROR, "not-a-number", f"JSON has no {quoted(words)}", remedy))
+        return (end, Diagnostic(Severity.ERROR, "not-a-number", f"JSON has no {quote_text(words)}", remedy))
     if right := _number(words):
         return (
             end,
             Diagnostic(
-                Severity.ERROR, "bad-number", f"{quoted(words)} is no number of JSON", f"write `{right}`"
+                Severity.ERROR, "bad-number", f"{quote_text(words)} is no number of JSON", f"write `{right}`"
             ),
         )
     if more := _MORE.match(text, end):
@@ -53,7 +53,7 @@ def bare_value(text: str, start: int) -> tuple[int, Diagnostic]:
         Diagnostic(
             Severity.ERROR,
             "bare-word",
-            f"{quoted(words)} stands here without quotes",
+            f"{quote_text(words)} stands here without quotes",
             f"write {_in_quotes(words)}",
         ),
     )
@@ -74,4 +74,4 @@ def _number(words: str) -> str:
 
 def _in_quotes(words: str) -> str:
     escaped = words.replace("\\", "\\\\")
-    return quoted(f'"{escaped}"')
+    return quote_text(f'"{escaped}"')

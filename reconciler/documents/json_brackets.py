@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from reconciler.documents.json_stack import Stack, State
+from reconciler.documents.json_stack import ParserStack, ParserState
 from reconciler.documents.json_tokens import Token
-from reconciler.text.one_line import quoted
+from reconciler.text.one_line import quote_text
 
 
-def at_end(stack: Stack, token: Token) -> None:
+def check_end(stack: ParserStack, token: Token) -> None:
     """The text ends: nothing may be open."""
     stack.finished = True
     if not stack.frames:
-        if stack.state is State.VALUE and not stack.lexer.lost:
+        if stack.state is ParserState.VALUE and not stack.lexer.lost:
             message = "the file holds no value"
             stack.complaints.add(token.start, "empty-file", message, "write a JSON document")
         return
     frame = stack.frames[-1]
     missing = "".join(open_frame.closer for open_frame in reversed(stack.frames))
-    start, opener, remedy = frame.place.start, frame.opener, f"the file ends without {quoted(missing)}"
+    start, opener, remedy = frame.place.start, frame.opener, f"the file ends without {quote_text(missing)}"
     place = None
     if likely := _misplaced(stack):
         start, closer = likely
@@ -27,7 +27,7 @@ def at_end(stack: Stack, token: Token) -> None:
     stack.doubt(start, "unclosed", f"the `{opener}` here is never closed", remedy, related=place)
 
 
-def _misplaced(stack: Stack) -> tuple[int, int] | None:
+def _misplaced(stack: ParserStack) -> tuple[int, int] | None:
     """The first pair of brackets of which the closing one begins a line that is indented less."""
     lines = stack.complaints.lines
     for opener, closer in stack.pairs:
@@ -38,7 +38,7 @@ def _misplaced(stack: Stack) -> tuple[int, int] | None:
     return None
 
 
-def wrong_bracket(stack: Stack, token: Token) -> None:
+def report_wrong_bracket(stack: ParserStack, token: Token) -> None:
     """A closing bracket of the other kind: some frame is closed by it."""
     frame = stack.frames[-1]
     place = stack.complaints.lines.at(frame.place.start)
@@ -52,11 +52,11 @@ def wrong_bracket(stack: Stack, token: Token) -> None:
     stack.close(token)
 
 
-def left_open(stack: Stack, offset: int) -> None:
+def report_unclosed(stack: ParserStack, offset: int) -> None:
     """The innermost frame should have ended before an offset, as what stands there shows."""
     frame = stack.frames.pop()
     place = stack.complaints.lines.at(offset)
     remedy = f"put `{frame.closer}` before {place.line}:{place.column}"
     message = f"the `{frame.opener}` here is never closed"
     stack.doubt(frame.place.start, "unclosed", message, remedy, related=place)
-    stack.state = State.AFTER
+    stack.state = ParserState.AFTER

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from reconciler.documents.json_scanner import scan
+from reconciler.documents.json_scanner import scan_json
 from reconciler.documents.json_stack import DEEPEST
-from reconciler.documents.places import INDEX, Place
+from reconciler.documents.value_offsets import INDEX, ValueOffsets
 from reconciler.errors import InputError
-from reconciler.text.numbers import BadNumber, read_number, read_whole_number
+from reconciler.text.numbers import InvalidNumber, read_number, read_whole_number
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -23,7 +23,7 @@ class _Doubtful(ValueError):
     """The fast reader met something that the scanner has to look at."""
 
 
-def read(name: str, text: str) -> Any:
+def parse_json(name: str, text: str) -> Any:
     """The value of a text.
 
     Raises:
@@ -34,25 +34,25 @@ def read(name: str, text: str) -> Any:
             return _DECODER.decode(text)
         except (ValueError, RecursionError):
             pass  # the scanner takes the same texts, and tells what is wrong with the others
-    scanned = scan(name, text)
+    scanned = scan_json(name, text)
     if scanned.problems:
         raise InputError(scanned.problems)
     return scanned.value
 
 
-def places(name: str, text: str) -> Place:
-    """Where the values of a text stand that `read` takes."""
-    return scan(name, text).place
+def locate_values(name: str, text: str) -> ValueOffsets:
+    """Where the values of a text stand that `parse_json` takes."""
+    return scan_json(name, text).place
 
 
-def place(text: str, path: Iterable[str]) -> tuple[Place, bool]:
-    """Where one value of a text stands that `read` takes, like `Place.nearest` but without all the others.
+def locate_value(text: str, path: Iterable[str]) -> tuple[ValueOffsets, bool]:
+    """Where one value of a text stands that `parse_json` takes, like `ValueOffsets.nearest` for one value.
 
     What stands before it is skipped at the speed of C, so that a few places are had at a small part of
-    what `places` costs.
+    what `locate_values` costs.
     """
     start = _behind_blank(text, 0)
-    found = Place(start, start)
+    found = ValueOffsets(start, start)
     for part in path:
         child = _child(text, found.start, part)
         if child is None:
@@ -61,7 +61,7 @@ def place(text: str, path: Iterable[str]) -> tuple[Place, bool]:
     return found, True
 
 
-def _child(text: str, start: int, part: str) -> Place | None:
+def _child(text: str, start: int, part: str) -> ValueOffsets | None:
     """The place of a member or item of the object or array that starts at an offset."""
     if text[start] not in "{[" or (text[start] == "[" and not INDEX.fullmatch(part)):
         return None
@@ -73,7 +73,7 @@ def _child(text: str, start: int, part: str) -> Place | None:
             name, at = _SKIPPER.raw_decode(text, at)
             at = _behind_blank(text, _behind_blank(text, at) + 1)
         if name == part:
-            return Place(at, key)
+            return ValueOffsets(at, key)
         _, at = _SKIPPER.raw_decode(text, at)
         at = _behind_blank(text, at)
         at, index = _behind_blank(text, at + 1) if text[at] == "," else at, index + 1
@@ -95,14 +95,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _number(words: str) -> int | float:
     try:
         return read_number(words)
-    except BadNumber:
+    except InvalidNumber:
         raise _Doubtful from None
 
 
 def _integer(words: str) -> int:
     try:
         return read_whole_number(words)
-    except BadNumber:
+    except InvalidNumber:
         raise _Doubtful from None
 
 

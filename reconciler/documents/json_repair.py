@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reconciler.documents.json_brackets import at_end, left_open, wrong_bracket
-from reconciler.documents.json_stack import Stack, State
+from reconciler.documents.json_brackets import check_end, report_unclosed, report_wrong_bracket
+from reconciler.documents.json_stack import ParserStack, ParserState
 from reconciler.documents.json_tokens import Token
-from reconciler.documents.places import Place
-from reconciler.text.one_line import quoted
+from reconciler.documents.value_offsets import ValueOffsets
+from reconciler.text.one_line import quote_text
 
 
-def mend(stack: Stack, token: Token) -> bool:
+def repair_token(stack: ParserStack, token: Token) -> bool:
     """Tell what is wrong with a word; True where it is to be looked at again."""
     if token.kind == "end":
-        at_end(stack, token)
+        check_end(stack, token)
         return False
     if stack.frames and token.kind in {"}", "]"} and token.kind != stack.frames[-1].closer:
-        wrong_bracket(stack, token)
+        report_wrong_bracket(stack, token)
         return False
     return _MENDERS[stack.state](stack, token)
 
 
-def _value(stack: Stack, token: Token) -> bool:
+def _value(stack: ParserStack, token: Token) -> bool:
     in_object = bool(stack.frames) and stack.frames[-1].opener == "{"
     if in_object and token.kind in {",", ";", "}"}:
         _no_value(stack, token)
@@ -42,7 +42,7 @@ def _value(stack: Stack, token: Token) -> bool:
     return False
 
 
-def _name(stack: Stack, token: Token) -> bool:
+def _name(stack: ParserStack, token: Token) -> bool:
     if token.kind == "}":
         _trailing_comma(stack, token)
         return True
@@ -50,34 +50,34 @@ def _name(stack: Stack, token: Token) -> bool:
         stack.named(token)
         _without_value(stack)
     elif token.kind == "word" and stack.lexer.colon_follows(token):
-        message = f"the name {quoted(token.value)} stands without quotes"
+        message = f"the name {quote_text(token.value)} stands without quotes"
         stack.complaints.add(token.start, "unquoted-name", message, f"write {_in_quotes(token.value)}")
         stack.named(token)
     elif token.kind in {",", ";"}:
         _extra(stack, token)
     elif token.kind == "word":
         _unexpected(stack, token, "a name in quotes and a colon belong here")
-        stack.state, stack.loose = State.AFTER, True
-    elif token.kind == "{" and stack.state is State.NAME and _in_array(stack):
-        left_open(stack, stack.comma)
-        stack.state = State.VALUE
+        stack.state, stack.loose = ParserState.AFTER, True
+    elif token.kind == "{" and stack.state is ParserState.NAME and _in_array(stack):
+        report_unclosed(stack, stack.comma)
+        stack.state = ParserState.VALUE
         return True
     else:
         before = "the colon" if token.kind in {":", "="} else "this value"
         message = f"no name stands before {before}"
         stack.doubt(token.start, "missing-name", message, 'write `"name":`')
         stack.frames[-1].name = None
-        stack.state = State.VALUE
+        stack.state = ParserState.VALUE
         return token.kind not in {":", "="}
     return False
 
 
-def _colon(stack: Stack, token: Token) -> bool:
-    name = quoted(str(stack.frames[-1].name))
+def _colon(stack: ParserStack, token: Token) -> bool:
+    name = quote_text(str(stack.frames[-1].name))
     if token.kind in {"=", ";"}:
-        message = f"{quoted(_words(stack, token))} stands where `:` belongs"
+        message = f"{quote_text(_words(stack, token))} stands where `:` belongs"
         stack.complaints.add(token.start, "wrong-colon", message, "write `:`")
-        stack.state = State.VALUE
+        stack.state = ParserState.VALUE
     elif token.kind in {",", "}"}:
         message = f"the name {name} has no value"
         stack.doubt(stack.end, "missing-value", message, "write `:` and a value here")
@@ -90,7 +90,7 @@ def _colon(stack: Stack, token: Token) -> bool:
     return False
 
 
-def _after(stack: Stack, token: Token) -> bool:
+def _after(stack: ParserStack, token: Token) -> bool:
     frame = stack.frames[-1]
     if token.kind == ";":
         remedy = "remove it" if stack.lexer.closer_follows(token) else "write `,`"
@@ -102,27 +102,27 @@ def _after(stack: Stack, token: Token) -> bool:
         pass
     elif frame.opener == "[" or (token.kind in {"string", "word"} and stack.lexer.colon_follows(token)):
         if not stack.loose:
-            what = quoted(_words(stack, token))
+            what = quote_text(_words(stack, token))
             stack.complaints.add(stack.end, "missing-comma", f"no comma stands before {what}", "put `,` here")
         stack.loose = False
         if frame.opener == "[":
             _look_again(stack, token)
         else:
-            stack.state = State.NAME
+            stack.state = ParserState.NAME
             return True
     else:
         _unexpected(stack, token, "a comma or `}` belongs here")
         stack.loose = True
         if token.kind in {"{", "["}:
             frame.name = None
-            stack.state = State.VALUE
+            stack.state = ParserState.VALUE
             return True
     return False
 
 
-def _done(stack: Stack, token: Token) -> bool:
+def _done(stack: ParserStack, token: Token) -> bool:
     place = stack.complaints.lines.at(stack.end)
-    what = quoted(_words(stack, token))
+    what = quote_text(_words(stack, token))
     message = f"{what} stands behind the end of the document, which is at {place.line}:{place.column}"
     remedy = "remove it, or look for a bracket that closes too early"
     stack.doubt(token.start, "after-the-end", message, remedy, related=place)
@@ -130,42 +130,42 @@ def _done(stack: Stack, token: Token) -> bool:
     return False
 
 
-_MENDERS: Mapping[State, Callable[[Stack, Token], bool]] = {
-    State.VALUE: _value,
-    State.FIRST_ITEM: _value,
-    State.FIRST_NAME: _name,
-    State.NAME: _name,
-    State.COLON: _colon,
-    State.AFTER: _after,
-    State.DONE: _done,
+_MENDERS: Mapping[ParserState, Callable[[ParserStack, Token], bool]] = {
+    ParserState.VALUE: _value,
+    ParserState.FIRST_ITEM: _value,
+    ParserState.FIRST_NAME: _name,
+    ParserState.NAME: _name,
+    ParserState.COLON: _colon,
+    ParserState.AFTER: _after,
+    ParserState.DONE: _done,
 }
 
 
-def _no_value(stack: Stack, token: Token) -> None:
+def _no_value(stack: ParserStack, token: Token) -> None:
     """A colon with nothing behind it; before a bracket, the opening one may be what is missing."""
     if not stack.told:
-        message = f"the name {quoted(str(stack.frames[-1].name))} has no value"
+        message = f"the name {quote_text(str(stack.frames[-1].name))} has no value"
         tell = stack.doubt if token.kind == "}" else stack.complaints.add
         tell(token.start, "missing-value", message, "write the value here, or `null`")
     _without_value(stack)
 
 
-def _without_value(stack: Stack) -> None:
+def _without_value(stack: ParserStack) -> None:
     place = stack.frames[-1].name_start
-    stack.attach(None, Place(place, place))
-    stack.state, stack.loose, stack.text_end = State.AFTER, True, -1
+    stack.attach(None, ValueOffsets(place, place))
+    stack.state, stack.loose, stack.text_end = ParserState.AFTER, True, -1
 
 
-def _as_comma(stack: Stack, token: Token) -> bool:
+def _as_comma(stack: ParserStack, token: Token) -> bool:
     """Take a word for the comma that it stands for."""
     stack.comma, stack.loose = token.start, False
-    stack.state = State.NAME if stack.frames[-1].opener == "{" else State.VALUE
+    stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
     return False
 
 
-def _extra(stack: Stack, token: Token) -> None:
+def _extra(stack: ParserStack, token: Token) -> None:
     message = f"`{token.kind}` stands here with nothing before it"
-    if stack.state in {State.FIRST_ITEM, State.FIRST_NAME}:
+    if stack.state in {ParserState.FIRST_ITEM, ParserState.FIRST_NAME}:
         closer = stack.frames[-1].closer
         stack.doubt(token.start, "extra-comma", message, f"remove it, or put `{closer}` before it")
     elif not stack.told:
@@ -173,20 +173,20 @@ def _extra(stack: Stack, token: Token) -> None:
     stack.told, stack.comma = True, token.start
 
 
-def _trailing_comma(stack: Stack, token: Token) -> None:
-    stack.state = State.AFTER
+def _trailing_comma(stack: ParserStack, token: Token) -> None:
+    stack.state = ParserState.AFTER
     if not stack.told:
         message = f"a comma stands before the closing `{token.kind}`"
         stack.complaints.add(stack.comma, "trailing-comma", message, "remove it")
 
 
-def _stray_colon(stack: Stack, token: Token) -> None:
+def _stray_colon(stack: ParserStack, token: Token) -> None:
     frame = stack.frames[-1]
     if name := _name_of_outer(stack):
         place = frame.place.items.pop() if frame.place.items else frame.place
-        left_open(stack, place.start)
+        report_unclosed(stack, place.start)
         stack.named(name)
-        stack.state = State.VALUE
+        stack.state = ParserState.VALUE
         return
     if frame.opener == "[":
         message, remedy = "an array has no names", "put the member into `{` and `}`"
@@ -195,10 +195,10 @@ def _stray_colon(stack: Stack, token: Token) -> None:
         remedy = "put `,` between members, and names into quotes"
     stack.doubt(token.start, "stray-colon", message, remedy)
     frame.name = None
-    stack.state, stack.told = State.VALUE, True
+    stack.state, stack.told = ParserState.VALUE, True
 
 
-def _name_of_outer(stack: Stack) -> Token | None:
+def _name_of_outer(stack: ParserStack) -> Token | None:
     """The text before a colon in an array, if it begins a line: then the array should have ended."""
     items = stack.frames[-1].place.items
     if not items or stack.text_end < 0 or len(stack.frames) == 1:
@@ -209,7 +209,7 @@ def _name_of_outer(stack: Stack) -> Token | None:
     return Token("string", start, stack.text_end, stack.frames[-1].value[-1])
 
 
-def _stray_quote(stack: Stack, token: Token) -> bool:
+def _stray_quote(stack: ParserStack, token: Token) -> bool:
     """Whether a word stands right behind a closing quote, which then ended the text too early."""
     if token.start != stack.text_end or token.kind not in {"string", "word"}:
         return False
@@ -217,36 +217,36 @@ def _stray_quote(stack: Stack, token: Token) -> bool:
         return True
     if token.kind == "string" and (stack.frames[-1].opener == "[" or stack.lexer.colon_follows(token)):
         return False
-    message = f"{quoted(_words(stack, token))} stands right behind the end of a text"
+    message = f"{quote_text(_words(stack, token))} stands right behind the end of a text"
     remedy = 'write `\\"` for a quote within text, or look for one that is missing before'
     stack.complaints.add(token.start - 1, "stray-quote", message, remedy)
     stack.lexer.offset = token.start
     stack.lexer.skip_line()
     stack.lexer.lost = True
-    if stack.state is State.COLON:
+    if stack.state is ParserState.COLON:
         _without_value(stack)
     stack.loose, stack.text_end = True, -1
     return True
 
 
-def _unexpected(stack: Stack, token: Token, wanted: str) -> None:
-    what = quoted(_words(stack, token))
+def _unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
+    what = quote_text(_words(stack, token))
     stack.doubt(token.start, "unexpected", f"{what} stands here, but {wanted}", "correct it")
     stack.told = True
 
 
-def _in_array(stack: Stack) -> bool:
+def _in_array(stack: ParserStack) -> bool:
     """Whether the innermost object stands in an array."""
     return len(stack.frames) > 1 and stack.frames[-2].opener == "["
 
 
-def _look_again(stack: Stack, token: Token) -> None:
+def _look_again(stack: ParserStack, token: Token) -> None:
     """Read a word once more, as the value that it stands for."""
     stack.lexer.offset = token.start
-    stack.state = State.VALUE
+    stack.state = ParserState.VALUE
 
 
-def _words(stack: Stack, token: Token) -> str:
+def _words(stack: ParserStack, token: Token) -> str:
     return stack.text[token.start : token.end]
 
 

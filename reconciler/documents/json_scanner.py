@@ -6,63 +6,63 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.diagnostic import Diagnostic
-from reconciler.documents.json_repair import mend
-from reconciler.documents.json_stack import Stack, State
+from reconciler.documents.json_repair import repair_token
+from reconciler.documents.json_stack import ParserStack, ParserState
 from reconciler.documents.json_tokens import Token
-from reconciler.documents.lines import BYTE_ORDER_MARK
-from reconciler.documents.places import Place
+from reconciler.documents.text_lines import BYTE_ORDER_MARK
+from reconciler.documents.value_offsets import ValueOffsets
 
 _VALUES = frozenset({"{", "[", "string", "scalar"})
-_VALUE_STATES = frozenset({State.VALUE, State.FIRST_ITEM})
-_NAME_STATES = frozenset({State.NAME, State.FIRST_NAME})
+_VALUE_STATES = frozenset({ParserState.VALUE, ParserState.FIRST_ITEM})
+_NAME_STATES = frozenset({ParserState.NAME, ParserState.FIRST_NAME})
 
 
 @dataclass(frozen=True, slots=True)
-class Scanned:
+class ScanResult:
     """What a text says, and where; without problems `value` is exactly what it says."""
 
     value: Any
-    place: Place
+    place: ValueOffsets
     problems: tuple[Diagnostic, ...]
 
 
-def scan(name: str, text: str) -> Scanned:
+def scan_json(name: str, text: str) -> ScanResult:
     """Read a text, whatever it holds; one broken place is one problem."""
-    stack = Stack(name, text)
+    stack = ParserStack(name, text)
     if text.startswith(BYTE_ORDER_MARK):
         message = "the file starts with a byte order mark"
         stack.complaints.add(0, "byte-order-mark", message, "save it as UTF-8 without one")
         stack.lexer.offset = 1
     while not stack.finished and not stack.complaints.full:
         token = stack.lexer.next(name=stack.state not in _VALUE_STATES)
-        while not _fits(stack, token) and mend(stack, token):
+        while not _fits(stack, token) and repair_token(stack, token):
             pass
-    return Scanned(stack.value, stack.place, tuple(stack.complaints.problems))
+    return ScanResult(stack.value, stack.place, tuple(stack.complaints.problems))
 
 
-def _fits(stack: Stack, token: Token) -> bool:
+def _fits(stack: ParserStack, token: Token) -> bool:
     """Take a word that belongs where it stands; False where it does not."""
     kind, state = token.kind, stack.state
     if state in _VALUE_STATES and kind in _VALUES:
         stack.put(token)
-    elif state is State.AFTER and kind == ",":
+    elif state is ParserState.AFTER and kind == ",":
         stack.comma, stack.loose = token.start, False
-        stack.state = State.NAME if stack.frames[-1].opener == "{" else State.VALUE
-    elif state is State.COLON and kind == ":":
-        stack.state = State.VALUE
+        stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
+    elif state is ParserState.COLON and kind == ":":
+        stack.state = ParserState.VALUE
     elif state in _NAME_STATES and kind == "string" and not token.broken:
         stack.named(token)
     elif (
-        state in {State.AFTER, State.FIRST_ITEM, State.FIRST_NAME}
+        state in {ParserState.AFTER, ParserState.FIRST_ITEM, ParserState.FIRST_NAME}
         and kind in {"}", "]"}
         and kind == stack.frames[-1].closer
     ):
         stack.close(token)
     else:
-        return state is State.DONE and kind == "end" and _finish(stack)
+        return state is ParserState.DONE and kind == "end" and _finish(stack)
     return True
 
 
-def _finish(stack: Stack) -> bool:
+def _finish(stack: ParserStack) -> bool:
     stack.finished = True
     return True

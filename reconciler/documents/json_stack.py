@@ -8,10 +8,10 @@ from typing import Any
 
 from reconciler.diagnostic import Position
 from reconciler.documents.json_tokens import Lexer, Token
-from reconciler.documents.places import Place
-from reconciler.documents.problem_list import Complaints
-from reconciler.text.json_pointer import pointer
-from reconciler.text.one_line import quoted
+from reconciler.documents.problem_list import ProblemList
+from reconciler.documents.value_offsets import ValueOffsets
+from reconciler.text.json_pointer import make_pointer
+from reconciler.text.one_line import quote_text
 
 DEEPEST = 200
 """How many arrays and objects may stand within each other."""
@@ -19,7 +19,7 @@ DEEPEST = 200
 CLOSERS = {"{": "}", "[": "]"}
 
 
-class State(Enum):
+class ParserState(Enum):
     """What belongs at the place that is being read."""
 
     VALUE = "value"
@@ -32,11 +32,11 @@ class State(Enum):
 
 
 @dataclass(slots=True)
-class Frame:
+class OpenContainer:
     """An array or object that is open; `name` is of the member being read, nothing where it has none."""
 
     opener: str
-    place: Place
+    place: ValueOffsets
     value: Any
     name: str | None = None
     name_start: int = 0
@@ -47,17 +47,17 @@ class Frame:
         return CLOSERS[self.opener]
 
 
-class Stack:
+class ParserStack:
     """All that is known while reading: open frames, state, and where the last words stood."""
 
     def __init__(self, name: str, text: str) -> None:
         self.text = text
-        self.complaints = Complaints(name, text, self.pointer)
+        self.complaints = ProblemList(name, text, self.pointer)
         self.lexer = Lexer(text, self.complaints)
-        self.frames: list[Frame] = []
-        self.state = State.VALUE
+        self.frames: list[OpenContainer] = []
+        self.state = ParserState.VALUE
         self.value: Any = None
-        self.place = Place(0, 0)
+        self.place = ValueOffsets(0, 0)
         self.pairs: list[tuple[int, int]] = []
         """Offsets of the brackets that were closed, in the order of closing."""
         self.end = 0
@@ -76,14 +76,18 @@ class Stack:
         parts: list[str | int | None] = []
         last = len(self.frames) - 1
         for depth, frame in enumerate(self.frames):
-            reading = depth < last or self.state in {State.VALUE, State.COLON, State.FIRST_ITEM}
+            reading = depth < last or self.state in {
+                ParserState.VALUE,
+                ParserState.COLON,
+                ParserState.FIRST_ITEM,
+            }
             if not reading:
                 break
             if frame.opener == "[":
                 parts.append(len(frame.value) - (depth < last))
             else:
                 parts.append(frame.name)
-        return pointer(part for part in parts if part is not None)
+        return make_pointer(part for part in parts if part is not None)
 
     def doubt(
         self, offset: int, code: str, message: str, remedy: str, *, related: Position | None = None
@@ -98,13 +102,13 @@ class Stack:
         if token.kind in CLOSERS:
             self._open(token)
             return
-        self.attach(token.value, Place(token.start, token.start))
+        self.attach(token.value, ValueOffsets(token.start, token.start))
         self.end = token.end
         self.text_end = token.end if token.kind == "string" else -1
         self.told, self.loose = False, token.broken
-        self.state = State.AFTER if self.frames else State.DONE
+        self.state = ParserState.AFTER if self.frames else ParserState.DONE
 
-    def attach(self, value: Any, place: Place) -> None:
+    def attach(self, value: Any, place: ValueOffsets) -> None:
         """A value becomes part of the innermost frame, or is the whole text's."""
         if not self.frames:
             self.value, self.place = value, place
@@ -122,13 +126,13 @@ class Stack:
         """A member's name stands here; a colon belongs behind it."""
         frame = self.frames[-1]
         name = str(token.value)
-        self.state, self.end, self.told = State.COLON, token.end, False
+        self.state, self.end, self.told = ParserState.COLON, token.end, False
         self.text_end = token.end if token.kind == "string" else -1
         frame.name, frame.name_start = name, token.start
         members = frame.place.members
         if members is not None and name in members and not self.lexer.lost:
             first = self.complaints.lines.at(members[name].key)
-            message = f"{quoted(name)} stands twice in this object, first at {first.line}:{first.column}"
+            message = f"{quote_text(name)} stands twice in this object, first at {first.line}:{first.column}"
             self.complaints.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
 
     def close(self, token: Token) -> None:
@@ -136,7 +140,7 @@ class Stack:
         frame = self.frames.pop()
         self.pairs.append((frame.place.start, token.start))
         self.end, self.text_end, self.told = token.end, -1, False
-        self.state = State.AFTER if self.frames else State.DONE
+        self.state = ParserState.AFTER if self.frames else ParserState.DONE
 
     def _open(self, token: Token) -> None:
         if len(self.frames) == DEEPEST:
@@ -145,11 +149,11 @@ class Stack:
             self.finished = True
             return
         if token.kind == "{":
-            frame = Frame("{", Place(token.start, token.start, members={}), {})
-            self.state = State.FIRST_NAME
+            frame = OpenContainer("{", ValueOffsets(token.start, token.start, members={}), {})
+            self.state = ParserState.FIRST_NAME
         else:
-            frame = Frame("[", Place(token.start, token.start, items=[]), [])
-            self.state = State.FIRST_ITEM
+            frame = OpenContainer("[", ValueOffsets(token.start, token.start, items=[]), [])
+            self.state = ParserState.FIRST_ITEM
         self.attach(frame.value, frame.place)
         self.frames.append(frame)
         self.told = False

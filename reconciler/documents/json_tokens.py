@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.documents.json_barewords import bare_value
-from reconciler.documents.problem_list import Complaints
-from reconciler.text.numbers import BadNumber, read_number
-from reconciler.text.one_line import quoted
+from reconciler.documents.json_barewords import describe_bareword
+from reconciler.documents.problem_list import ProblemList
+from reconciler.text.numbers import InvalidNumber, read_number
+from reconciler.text.one_line import quote_text
 
 _ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _TOKEN = re.compile(
@@ -63,7 +63,7 @@ class Token:
 class Lexer:
     """Words of a text one after the other; what is wrong within one goes to `complaints`."""
 
-    def __init__(self, text: str, complaints: Complaints) -> None:
+    def __init__(self, text: str, complaints: ProblemList) -> None:
         self.text = text
         self.complaints = complaints
         self.offset = 0
@@ -121,7 +121,7 @@ class Lexer:
 
     def _word(self, start: int, *, name: bool) -> Token:
         """A word without quotes, or with one of the two."""
-        bare = None if name else bare_value(self.text, start)
+        bare = None if name else describe_bareword(self.text, start)
         self.offset = bare[0] if bare else _end(_WORD, self.text, start)
         within = self.text[start - 1 : start] in {'"', "'"}
         if not within and _LATE_QUOTE.match(self.text, self.offset):
@@ -135,7 +135,7 @@ class Lexer:
     def _unopened(self, start: int) -> Token:
         """A word that ends with a quote but does not begin with one."""
         word, self.offset = self.text[start : self.offset], self.offset + 1
-        message = f"no quote stands before {quoted(word)}, though one stands behind it"
+        message = f"no quote stands before {quote_text(word)}, though one stands behind it"
         self.complaints.add(start, "unopened-text", message, 'put `"` here')
         return Token("string", start, self.offset, word)
 
@@ -164,8 +164,8 @@ class Lexer:
     def _number(self, words: str, start: int) -> int | float | None:
         try:
             return read_number(words)
-        except BadNumber as error:
-            message = f"the number {quoted(words)} cannot be kept exactly: {error.message}"
+        except InvalidNumber as error:
+            message = f"the number {quote_text(words)} cannot be kept exactly: {error.message}"
             self.complaints.add(start, "bad-number", message, error.remedy)
             return None
 
@@ -174,7 +174,7 @@ class Lexer:
             return words[1:-1]
         for found in _SURROGATE.finditer(words):
             if found["lone"]:
-                message = f"{quoted(found[0])} is one half of a character"
+                message = f"{quote_text(found[0])} is one half of a character"
                 remedy = "write the character itself, or both halves"
                 self.complaints.add(start + found.start(), "bad-escape", message, remedy)
         value: str = json.loads(words)
@@ -211,7 +211,7 @@ class Lexer:
             return len(found[0])
         following = self.text[at + 1 : at + 2]
         if following not in closing:
-            message = f"{quoted(self.text[at : at + 2])} means nothing in JSON text"
+            message = f"{quote_text(self.text[at : at + 2])} means nothing in JSON text"
             self.complaints.add(at, "bad-escape", message, "write `\\\\` for a backslash")
         return 2 if following not in ("", "\r", "\n") else 1
 

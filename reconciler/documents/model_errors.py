@@ -15,10 +15,10 @@ from pydantic_core import ErrorDetails
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.text.json_pointer import pointer as pointer_of
-from reconciler.text.one_line import quoted
-from reconciler.text.suggest import nearest
-from reconciler.text.urls import without_userinfo
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
+from reconciler.text.urls import strip_userinfo
 
 _LONGEST_PLACE = 100
 _LITERAL = re.compile(r"'((?:[^'\\]|\\.)*)'")
@@ -27,7 +27,7 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
+class ModelError:
     """One error of a model.
 
     Args:
@@ -51,9 +51,9 @@ class Mismatch:
         return self.error["type"] == "extra_forbidden"
 
 
-def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> list[Mismatch]:
+def find_model_errors(error: ValidationError, model: type[BaseModel], value: Any) -> list[ModelError]:
     """What is wrong with a value of a model, each place once."""
-    found: dict[tuple[Path, str], Mismatch] = {}
+    found: dict[tuple[Path, str], ModelError] = {}
     for details in error.errors(include_url=False):
         if _is_echo(details):
             continue
@@ -61,15 +61,15 @@ def mismatches(error: ValidationError, model: type[BaseModel], value: Any) -> li
         missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
         names = tuple(part for part in path if isinstance(part, str))
         field, known = _field_at(model, (*names, missing) if missing else names)
-        new = Mismatch(details, path, missing, field, known, (details["type"],))
+        new = ModelError(details, path, missing, field, known, (details["type"],))
         first = found.get((path, missing), new)
         kinds = tuple(dict.fromkeys((*first.kinds, *new.kinds)))
         found[path, missing] = replace(first, kinds=kinds)
     return list(found.values())
 
 
-def problems(
-    found: Sequence[Mismatch],
+def translate_model_errors(
+    found: Sequence[ModelError],
     document: Document | None,
     pointer: str,
     *,
@@ -91,7 +91,7 @@ def problems(
     ]
 
 
-def brief(error: ValidationError) -> str:
+def describe_first_error(error: ValidationError) -> str:
     """The first thing that is wrong, without the value: for what a program or a node wrote, not a person."""
     details = error.errors(include_url=False, include_input=False)[0]
     place = "/".join(str(part) for part in details["loc"])[:_LONGEST_PLACE]
@@ -105,7 +105,7 @@ def brief(error: ValidationError) -> str:
 
 
 def _problem(
-    mismatch: Mismatch, document: Document | None, pointer: str, is_secret: Callable[[str], bool]
+    mismatch: ModelError, document: Document | None, pointer: str, is_secret: Callable[[str], bool]
 ) -> Diagnostic:
     at = pointer + pointer_of((*mismatch.path, mismatch.missing) if mismatch.missing else mismatch.path)
     hidden = any(isinstance(part, str) and is_secret(part) for part in mismatch.path)
@@ -160,7 +160,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(inner)
 
 
-def _said(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
+def _said(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     """Code, message and remedy."""
     if mismatch.missing:
         return "missing-key", f"`{mismatch.missing}` is missing here", _advice(mismatch.field)
@@ -172,17 +172,17 @@ def _said(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
     if mismatch.error["type"] == "string_too_short" and not given:
         return "empty-text", f"{subject} is empty", remedy or _advice(mismatch.field)
     text = "the text " if code == "wrong-type" and isinstance(given, str) and given and not hidden else ""
-    given = text + (_kind_of(given) if hidden else described(given))
+    given = text + (_kind_of(given) if hidden else describe_value(given))
     return code, why.format(subject=subject, given=given), remedy or _advice(mismatch.field)
 
 
-def _wrong(mismatch: Mismatch, *, hidden: bool) -> tuple[str, str, str]:
+def _wrong(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     """Code, a sentence with places for `subject` and `given`, and a remedy better than the model's words."""
     kind, given = mismatch.error["type"], mismatch.error["input"]
     context = mismatch.error.get("ctx", {})
     if kind in {"literal_error", "enum"}:
         expected = str(context.get("expected", ""))
-        meant = nearest(str(given), _LITERAL.findall(expected))
+        meant = find_nearest(str(given), _LITERAL.findall(expected))
         hint = f"did you mean `{meant}`?" if meant else ""
         return "unknown-value", _must("be " + expected.replace("'", "`")), hint
     if kind in _LIMITS:
@@ -256,16 +256,20 @@ def _subject(path: Path) -> str:
         return "this"
     if isinstance(path[-1], int):
         return f"item {path[-1] + 1} of `{names[-1]}`" if names else f"item {path[-1] + 1}"
-    return quoted(path[-1])
+    return quote_text(path[-1])
 
 
 def _kind_of(given: Any) -> str:
     if isinstance(given, str):
         return "text"
-    return "a number" if isinstance(given, int | float) and not isinstance(given, bool) else described(given)
+    return (
+        "a number"
+        if isinstance(given, int | float) and not isinstance(given, bool)
+        else describe_value(given)
+    )
 
 
-def described(given: Any) -> str:
+def describe_value(given: Any) -> str:
     """A value, to follow `got` or `is`: `no value`, `a list`, or the value itself in backquotes."""
     if given is None:
         return "no value"
@@ -274,15 +278,15 @@ def described(given: Any) -> str:
     if isinstance(given, list | tuple):
         return "a list" if given else "an empty list"
     if isinstance(given, str):
-        return quoted(without_userinfo(given, "…@")) if given else "empty text"
-    return quoted(json.dumps(given, default=str))
+        return quote_text(strip_userinfo(given, "…@")) if given else "empty text"
+    return quote_text(json.dumps(given, default=str))
 
 
-def _meant(mismatch: Mismatch) -> str:
-    return nearest(str(mismatch.path[-1]), mismatch.known)
+def _meant(mismatch: ModelError) -> str:
+    return find_nearest(str(mismatch.path[-1]), mismatch.known)
 
 
-def _known_keys(mismatch: Mismatch) -> str:
+def _known_keys(mismatch: ModelError) -> str:
     if meant := _meant(mismatch):
         return f"did you mean `{meant}`?"
     return f"the keys here are {', '.join(sorted(mismatch.known))}" if mismatch.known else "remove it"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.lines import Lines
+from reconciler.documents.text_lines import LineIndex
 
 MOST = 100
 """How many problems of one file are listed."""
@@ -15,7 +15,7 @@ MOST = 100
 _DEEP = 40
 
 
-class Complaints:
+class ProblemList:
     """The problems of one text, in the order they are found.
 
     Args:
@@ -31,9 +31,9 @@ class Complaints:
         self.problems: list[Diagnostic] = []
 
     @cached_property
-    def lines(self) -> Lines:
+    def lines(self) -> LineIndex:
         """The text's line numbers."""
-        return Lines(self.name, self.text)
+        return LineIndex(self.name, self.text)
 
     @property
     def full(self) -> bool:

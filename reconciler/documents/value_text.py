@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.documents.yaml_scalars import BadScalar, plain
+from reconciler.documents.yaml_scalars import InvalidScalar, read_plain_scalar
 from reconciler.text.one_line import UNSEEN
 
 _SURE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
@@ -19,7 +19,7 @@ _UNREAD: Final = re.compile(f"{UNSEEN.pattern}|[\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class TextStyle:
     """How a file is written.
 
     Args:
@@ -111,8 +111,12 @@ def _text(text: str, style: str) -> str:
 def _stays(text: str) -> bool:
     """Whether words without quotes are text for every reader of YAML, those of version 1.1 included."""
     try:
-        return text.lower() not in _OLD_WORDS and plain(text) == text and not re.fullmatch(r"[\d:]+", text)
-    except BadScalar:
+        return (
+            text.lower() not in _OLD_WORDS
+            and read_plain_scalar(text) == text
+            and not re.fullmatch(r"[\d:]+", text)
+        )
+    except InvalidScalar:
         return False
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeAlias
 import yaml
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.lines import Lines
-from reconciler.text.one_line import quoted
+from reconciler.documents.text_lines import LineIndex
+from reconciler.text.one_line import quote_text
 
 Explained: TypeAlias = tuple[int, Diagnostic]
 """The offset at which YAML breaks, and what is to be said of it."""
@@ -21,10 +21,10 @@ class _Break(NamedTuple):
     offset: int
     began: int
     text: str
-    lines: Lines
+    lines: LineIndex
 
 
-def explain(error: Exception, lines: Lines, text: str) -> Explained:
+def explain_yaml_error(error: Exception, lines: LineIndex, text: str) -> Explained:
     """The place and the repair of the one error at which the parser gives up."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return (0, Diagnostic(Severity.ERROR, "yaml", f"the YAML cannot be read: {error}", "correct it"))
@@ -51,7 +51,7 @@ def _odd_start(at: _Break) -> Explained:
     remedy = "put the text that starts with it in quotes"
     return (
         at.offset,
-        Diagnostic(Severity.ERROR, "unexpected", f"nothing in YAML starts with {quoted(char)}", remedy),
+        Diagnostic(Severity.ERROR, "unexpected", f"nothing in YAML starts with {quote_text(char)}", remedy),
     )
 
 
@@ -93,7 +93,7 @@ def _open_bracket(at: _Break) -> Explained:
         if text[offset] == ":":  # libyaml takes the name for the end of the value before it
             offset = began + len(text[began:offset].rstrip().rpartition(" ")[0]) + 1
         word = (text[offset : offset + 40].split() or [""])[0]
-        message = f"neither `,` nor `{closer}` stands before {quoted(word)}"
+        message = f"neither `,` nor `{closer}` stands before {quote_text(word)}"
         return (offset, Diagnostic(Severity.ERROR, "missing-comma", message, "put `,` before it"))
     remedy = f"put `{closer}` before {place.line}:{place.column}, or `,` between its members"
     return (

@@ -15,14 +15,19 @@ import yaml
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
-from reconciler.documents.places import Place
-from reconciler.documents.problem_list import Complaints
-from reconciler.documents.yaml_errors import explain
-from reconciler.documents.yaml_scalars import BadScalar, plain, tagged, unknown_tag
+from reconciler.documents.problem_list import ProblemList
+from reconciler.documents.value_offsets import ValueOffsets
+from reconciler.documents.yaml_errors import explain_yaml_error
+from reconciler.documents.yaml_scalars import (
+    InvalidScalar,
+    make_unknown_tag_error,
+    read_plain_scalar,
+    read_tagged_scalar,
+)
 from reconciler.errors import InputError
-from reconciler.text.json_pointer import pointer
-from reconciler.text.one_line import quoted
-from reconciler.text.suggest import nearest
+from reconciler.text.json_pointer import make_pointer
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 MOST_VALUES = 1_000_000
 """How many values a file may have when each alias counts as all that it stands for."""
@@ -41,7 +46,7 @@ class _Open:
     """A mapping or sequence being read, or the document around them."""
 
     value: Any
-    place: Place
+    place: ValueOffsets
     anchor: str | None = None
     size_before: int = 0
     is_name: bool = False
@@ -57,7 +62,7 @@ class _Anchor:
     """What an alias stands for; `size` counts the values in it."""
 
     value: Any
-    place: Place
+    place: ValueOffsets
     size: int
 
 
@@ -65,7 +70,7 @@ _MOST_GUESSES = 5
 """Problems of a file up to which a misspelt anchor gets a suggestion."""
 
 
-def read(name: str, text: str) -> tuple[Any, Place]:
+def parse_yaml(name: str, text: str) -> tuple[Any, ValueOffsets]:
     """The value of a text and where everything in it stands.
 
     Raises:
@@ -83,10 +88,10 @@ class _Composer:
 
     def __init__(self, name: str, text: str) -> None:
         self.text = text
-        self.complaints = Complaints(name, text, self._pointer)
+        self.complaints = ProblemList(name, text, self._pointer)
         self.values: list[Any] = []
-        self.places: list[Place] = []
-        self.open = [_Open(self.values, Place(0, 0, items=self.places))]
+        self.places: list[ValueOffsets] = []
+        self.open = [_Open(self.values, ValueOffsets(0, 0, items=self.places))]
         self.anchors: dict[str, _Anchor] = {}
         self.size = 0
         self.stopped = False
@@ -112,7 +117,7 @@ class _Composer:
                 if take is not None:
                     take(self, event)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            self.complaints.place(*explain(error, self.complaints.lines, self.text))
+            self.complaints.place(*explain_yaml_error(error, self.complaints.lines, self.text))
         finally:
             loader.dispose()
         if not self.values and not self.complaints.problems:
@@ -133,10 +138,10 @@ class _Composer:
             if wants_name:
                 self._check_name(event, start)
             value = self._scalar_value(event)
-        except BadScalar as bad:
+        except InvalidScalar as bad:
             words = None
             self.complaints.place(start, bad.diagnostic)
-        place = Place(start, start)
+        place = ValueOffsets(start, start)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(value, place, 1)
         if wants_name:
@@ -147,10 +152,10 @@ class _Composer:
     def _check_name(self, event: Any, start: int) -> None:
         if event.value == "<<" and event.implicit[0]:
             message = "merge keys are not read: `<<` is no part of YAML 1.2"
-            raise BadScalar(Diagnostic(Severity.ERROR, "merge-key", message, _NO_MERGE))
+            raise InvalidScalar(Diagnostic(Severity.ERROR, "merge-key", message, _NO_MERGE))
         if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
             message = "a question mark without a blank stands before the name"
-            raise BadScalar(
+            raise InvalidScalar(
                 Diagnostic(
                     Severity.ERROR, "question-mark", message, "put it and the text behind it in quotes"
                 )
@@ -169,8 +174,8 @@ class _Composer:
             return
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in _COLLECTION_TAGS:
-            self.complaints.place(start, unknown_tag(event.tag).diagnostic)
-        place = Place(start, start, members={}) if mapping else Place(start, start, items=[])
+            self.complaints.place(start, make_unknown_tag_error(event.tag).diagnostic)
+        place = ValueOffsets(start, start, members={}) if mapping else ValueOffsets(start, start, items=[])
         value: Any = {} if mapping else []
         before = self.size
         if not is_name:
@@ -197,17 +202,17 @@ class _Composer:
             message = f"no anchor `&{event.anchor}` stands before this alias"
             # a guess takes as long as there are anchors
             guesses = len(self.complaints.problems) < _MOST_GUESSES
-            known = nearest(event.anchor, self.anchors) if guesses else ""
+            known = find_nearest(event.anchor, self.anchors) if guesses else ""
             remedy = f"did you mean `*{known}`?" if known else "define it before, or put text in quotes"
             self.complaints.add(start, "unknown-alias", message, remedy)
-        anchor = anchor or _Anchor(None, Place(start, start), 1)
+        anchor = anchor or _Anchor(None, ValueOffsets(start, start), 1)
         if self.open[-1].wants_name:
             self._name(start, anchor.value, f"*{event.anchor}" if event.anchor in self.anchors else None)
             return
         self.size += anchor.size - 1
-        self._attach(anchor.value, Place(start, start, anchor.place.members, anchor.place.items))
+        self._attach(anchor.value, ValueOffsets(start, start, anchor.place.members, anchor.place.items))
 
-    def _attach(self, value: Any, place: Place) -> None:
+    def _attach(self, value: Any, place: ValueOffsets) -> None:
         self.size += 1
         if self.size > MOST_VALUES:
             message = f"with its aliases the file has more than {MOST_VALUES} values"
@@ -234,20 +239,22 @@ class _Composer:
             if members is not None and value in members:
                 first = self.complaints.lines.at(members[value].key)
                 where = f"{first.line}:{first.column}"
-                message = f"{quoted(value)} stands twice in this mapping, first at {where}"
+                message = f"{quote_text(value)} stands twice in this mapping, first at {where}"
                 self.complaints.add(start, "duplicate-key", message, "keep one of the two", related=first)
         elif words is not None:
-            message = f"the name {quoted(words)} is no text" if words else "the name is empty"
+            message = f"the name {quote_text(words)} is no text" if words else "the name is empty"
             self.complaints.add(start, "name-not-text", message, f'write `"{words}"`')
 
     def _scalar_value(self, event: Any) -> Any:
         words = event.value
         if event.tag is not None:
-            return tagged(event.tag, words)
+            return read_tagged_scalar(event.tag, words)
         if not words.isascii() and _HALF.search(words):
             message = "the text holds one half of a character"
-            raise BadScalar(Diagnostic(Severity.ERROR, "bad-escape", message, "write the character itself"))
-        return plain(words) if event.implicit[0] else words
+            raise InvalidScalar(
+                Diagnostic(Severity.ERROR, "bad-escape", message, "write the character itself")
+            )
+        return read_plain_scalar(words) if event.implicit[0] else words
 
     def _stop(self, offset: int, code: str, message: str, remedy: str) -> None:
         self.complaints.add(offset, code, message, remedy)
@@ -261,7 +268,7 @@ class _Composer:
                 parts.append(len(frame.place.items) - (not last))
             elif frame.name is not None and not (last and frame.wants_name):
                 parts.append(frame.name)
-        return pointer(parts)
+        return make_pointer(parts)
 
 
 _TAKERS: Mapping[type, Callable[[_Composer, Any], None]] = {

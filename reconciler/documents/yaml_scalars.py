@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.text.numbers import BadNumber, read_number
+from reconciler.text.numbers import InvalidNumber, read_number
 
 _TAG = "tag:yaml.org,2002:"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -21,7 +21,7 @@ _BASES = {"0o": 8, "0x": 16}
 Scalar = str | int | float | bool | None
 
 
-class BadScalar(ValueError):
+class InvalidScalar(ValueError):
     """A scalar that JSON cannot say or that its tag does not allow; the message says why."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
@@ -29,7 +29,7 @@ class BadScalar(ValueError):
         self.diagnostic = diagnostic
 
 
-def plain(words: str) -> Scalar:
+def read_plain_scalar(words: str) -> Scalar:
     """The value of a scalar without quotes and tag.
 
     Raises:
@@ -47,7 +47,7 @@ def plain(words: str) -> Scalar:
         return _number(words)
     if _NO_NUMBER.fullmatch(words):
         remedy = "leave it out, or write `null`, a number, or text in quotes"
-        raise BadScalar(
+        raise InvalidScalar(
             Diagnostic(
                 Severity.ERROR, "not-a-number", f"`{words}` is a number that JSON does not have", remedy
             )
@@ -55,7 +55,7 @@ def plain(words: str) -> Scalar:
     return words
 
 
-def tagged(tag: str, words: str) -> Scalar:
+def read_tagged_scalar(tag: str, words: str) -> Scalar:
     """The value of a scalar with a tag, such as `!!str 1`.
 
     Raises:
@@ -68,20 +68,20 @@ def tagged(tag: str, words: str) -> Scalar:
         "int": (int,), "float": (float, int), "bool": (bool,), "null": (type(None),),
     }  # fmt: skip
     if kind == tag or kind not in kinds:
-        raise unknown_tag(tag)
-    value = plain(words)
+        raise make_unknown_tag_error(tag)
+    value = read_plain_scalar(words)
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise BadScalar(
+        raise InvalidScalar(
             Diagnostic(Severity.ERROR, "yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
         )
     # the tag asks for a double, so what a double would round is refused
     return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
 
 
-def unknown_tag(tag: str) -> BadScalar:
+def make_unknown_tag_error(tag: str) -> InvalidScalar:
     """The problem of a tag that is none of YAML's core."""
     shown = tag.replace(_TAG, "!!", 1)
-    return BadScalar(
+    return InvalidScalar(
         Diagnostic(Severity.ERROR, "yaml-tag", f"the tag `{shown}` is none that is read here", "remove it")
     )
 
@@ -91,19 +91,19 @@ def _integer(words: str) -> int:
     if base is None:
         return int(_number(words))
     if len(words) > _LONGEST:
-        raise _bad_number(BadNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
+        raise _bad_number(InvalidNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
     return int(words[2:], base)
 
 
 def _number(words: str) -> int | float:
     try:
         return read_number(words)
-    except BadNumber as error:
+    except InvalidNumber as error:
         raise _bad_number(error) from None
 
 
-def _bad_number(error: BadNumber) -> BadScalar:
-    return BadScalar(
+def _bad_number(error: InvalidNumber) -> InvalidScalar:
+    return InvalidScalar(
         Diagnostic(
             Severity.ERROR, "bad-number", f"the number cannot be kept exactly: {error.message}", error.remedy
         )

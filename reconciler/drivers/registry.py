@@ -83,7 +83,7 @@ DRIVERS: Mapping[str, Driver[Any, Any]] = _Drivers()
 """Every product there is."""
 
 
-def installed() -> Mapping[str, Driver[Any, Any]]:
+def load_installed() -> Mapping[str, Driver[Any, Any]]:
     """Every product there is, so that iterating gives those of packages, too.
 
     Raises:
@@ -93,7 +93,7 @@ def installed() -> Mapping[str, Driver[Any, Any]]:
     return DRIVERS
 
 
-def drivers_for(
+def select_drivers(
     config: HostConfig, drivers: Mapping[str, Driver[Any, Any]] = DRIVERS
 ) -> Mapping[str, Driver[Any, Any]]:
     """The products with what a host's configuration allows of each."""

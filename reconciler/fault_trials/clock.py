@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from reconciler.host.clock import utc_now
-from reconciler.ports.transport import Answer, Commands, Http, Mailbox, MailReport, Transports
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, MailReport, Transports
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class _Leaping(selectors.DefaultSelector):
         return events
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
+class SkippingLoop(asyncio.SelectorEventLoop):
     """An event loop whose time stands still while something is done, and leaps where all only wait.
 
     Calls of the reconciler in flight are told by `calling`. What is given to a thread is waited for, so
@@ -106,7 +106,7 @@ class LeapingLoop(asyncio.SelectorEventLoop):
         return future
 
 
-class Stamps:
+class StampClock:
     """The present moment of a trial, each one later than the last, so that everything has an order."""
 
     def __init__(self, begin: datetime | None = None) -> None:
@@ -120,7 +120,7 @@ class Stamps:
         return self._last
 
 
-class Ahead:
+class OffsetClock:
     """The present moment, so many seconds ahead of the system's: for trials of processes in real time."""
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -135,7 +135,7 @@ class Ahead:
         self.seconds += seconds
 
 
-def counted(transports: Transports, loop: LeapingLoop) -> Transports:
+def count_calls(transports: Transports, loop: SkippingLoop) -> Transports:
     """The same ways, all of whose calls a leaping loop is told of: it leaps only where none is in flight."""
     return transports.wrapped(
         http=lambda http: _CountedHttp(http, loop),
@@ -145,7 +145,7 @@ def counted(transports: Transports, loop: LeapingLoop) -> Transports:
 
 
 class _CountedHttp(Http):
-    def __init__(self, http: Http, loop: LeapingLoop) -> None:
+    def __init__(self, http: Http, loop: SkippingLoop) -> None:
         self._http = http
         self._loop = loop
 
@@ -159,7 +159,7 @@ class _CountedHttp(Http):
         connect: float = 0.0,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
-    ) -> Answer:
+    ) -> HttpAnswer:
         """One call; see `ports.transport.Http.send`."""
         with self._loop.in_flight():
             return await self._http.send(
@@ -177,7 +177,7 @@ class _CountedHttp(Http):
 
 
 class _CountedCommands(Commands):
-    def __init__(self, commands: Commands, loop: LeapingLoop) -> None:
+    def __init__(self, commands: Commands, loop: SkippingLoop) -> None:
         self._commands = commands
         self._loop = loop
 
@@ -193,7 +193,7 @@ class _CountedCommands(Commands):
 
 
 class _CountedMailbox(Mailbox):
-    def __init__(self, mailbox: Mailbox, loop: LeapingLoop) -> None:
+    def __init__(self, mailbox: Mailbox, loop: SkippingLoop) -> None:
         self._mailbox = mailbox
         self._loop = loop
 
@@ -208,7 +208,7 @@ class _CountedMailbox(Mailbox):
             return await self._mailbox.report(node)
 
 
-def leaping(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:
+def run_skipping_waits(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:
     """The result of a coroutine, run under a clock that leaps."""
-    with asyncio.Runner(loop_factory=lambda: LeapingLoop(patience)) as runner:
+    with asyncio.Runner(loop_factory=lambda: SkippingLoop(patience)) as runner:
         return runner.run(work)

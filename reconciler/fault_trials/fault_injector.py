@@ -6,13 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from reconciler.fault_trials.schedule import Blow, Schedule
-from reconciler.fault_trials.trace import Recorder
-from reconciler.simulation.faults import Fault, Kind
-from reconciler.simulation.host import Simulation
+from reconciler.fault_trials.fault_schedule import FaultSchedule, ScheduledFault
+from reconciler.fault_trials.recorder import TrialRecorder
+from reconciler.simulation.faults import Fault, FaultKind
+from reconciler.simulation.node_host import Simulation
 
 
-class Strikes:
+class FaultInjector:
     """The faults of one trial that are still to come.
 
     Args:
@@ -20,7 +20,7 @@ class Strikes:
     """
 
     def __init__(
-        self, schedule: Schedule, simulation: Simulation, recorder: Recorder, down: Collection[str]
+        self, schedule: FaultSchedule, simulation: Simulation, recorder: TrialRecorder, down: Collection[str]
     ) -> None:
         self._waiting = list(schedule.blows)
         self._simulation = simulation
@@ -34,7 +34,7 @@ class Strikes:
     async def begin(self) -> None:
         """Take the nodes down that are down for good, and wind up what comes after a while."""
         for name in sorted(self._down):
-            await self._simulation.add(name, Fault(Kind.KILLED))
+            await self._simulation.add(name, Fault(FaultKind.KILLED))
         for blow in [blow for blow in self._waiting if blow.when.kind == "after"]:
             self._waiting.remove(blow)
             self._later(self._after(blow))
@@ -42,7 +42,7 @@ class Strikes:
     async def stop(self, node: str) -> None:
         """A person stops a node, for good."""
         self._down.add(node)
-        await self._simulation.add(node, Fault(Kind.KILLED))
+        await self._simulation.add(node, Fault(FaultKind.KILLED))
         self.recorder.look()
 
     async def run(self, number: int) -> None:
@@ -84,13 +84,13 @@ class Strikes:
         for one in self._simulation.describe():
             name = one["node"]
             if not one["up"] and name not in self._down:
-                await self._simulation.add(name, Fault(Kind.STARTED))
+                await self._simulation.add(name, Fault(FaultKind.STARTED))
             if self._simulation.joined(name):
-                self._simulation.lay(name, Fault(Kind.REJOINED))
+                self._simulation.lay(name, Fault(FaultKind.REJOINED))
         self.recorder.note("the faults are over")
         self.recorder.look()
 
-    def _due(self, kind: str, number: float, name: str = "") -> list[Blow]:
+    def _due(self, kind: str, number: float, name: str = "") -> list[ScheduledFault]:
         found = [
             one
             for one in self._waiting
@@ -100,7 +100,7 @@ class Strikes:
             self._waiting.remove(one)
         return found
 
-    def _now(self, blow: Blow) -> None:
+    def _now(self, blow: ScheduledFault) -> None:
         """Strike from within a request or a write; what takes its time happens right after it."""
         if self._simulation.lay(blow.name, blow.fault):
             self._noted(blow)
@@ -112,22 +112,22 @@ class Strikes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _after(self, blow: Blow) -> None:
+    async def _after(self, blow: ScheduledFault) -> None:
         await asyncio.sleep(blow.when.number)
         await self._strike(blow)
 
-    async def _strike(self, blow: Blow) -> None:
+    async def _strike(self, blow: ScheduledFault) -> None:
         """Strike, and wait until it is over."""
         fault = blow.fault
         self._noted(blow)
-        if fault.kind is Kind.RESTARTED and fault.argument:
-            await self._simulation.add(blow.name, Fault(Kind.KILLED))
+        if fault.kind is FaultKind.RESTARTED and fault.argument:
+            await self._simulation.add(blow.name, Fault(FaultKind.KILLED))
             self.recorder.look()
             await asyncio.sleep(fault.argument)
-            fault = Fault(Kind.STARTED)
+            fault = Fault(FaultKind.STARTED)
         await self._simulation.add(blow.name, fault)
         self.recorder.look()
 
-    def _noted(self, blow: Blow) -> None:
+    def _noted(self, blow: ScheduledFault) -> None:
         self.recorder.note(f"fault: {blow.name}: {blow.fault}")
         self.recorder.look()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.core.outcome import State
+from reconciler.fault_trials.recorder import RecordedRequest, TrialRecorder
 from reconciler.fault_trials.scenario import (
     CONVERGED,
     HISTORY_TRUE,
@@ -17,9 +18,8 @@ from reconciler.fault_trials.scenario import (
     ONCE,
     Invariant,
 )
-from reconciler.fault_trials.trace import Asked, Recorder
-from reconciler.ports.store import Entry, RunRecord
-from reconciler.simulation.faults import Kind
+from reconciler.ports.store import JournalEntry, RunRecord
+from reconciler.simulation.faults import FaultKind
 
 _SLACK: Final = timedelta(milliseconds=1)
 """Stamps are cut to milliseconds, so that an end may be said to be before what it followed."""
@@ -28,7 +28,7 @@ _UNSENT: Final = frozenset({State.CHANGED, State.WAITING, State.SKIPPED})
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
+class InvariantBreach:
     """An invariant that did not hold, and how."""
 
     invariant: Invariant
@@ -39,7 +39,7 @@ class Breach:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class TrialEvidence:
     """All that a trial is judged by.
 
     Args:
@@ -48,23 +48,24 @@ class Evidence:
         crashes: failures of the reconciler itself.
     """
 
-    recorder: Recorder
+    recorder: TrialRecorder
     history: Sequence[RunRecord]
     end: datetime
     crashes: Sequence[str] = ()
 
 
-def judged(evidence: Evidence) -> list[Breach]:
+def judge_trial(evidence: TrialEvidence) -> list[InvariantBreach]:
     """Every breach, in the invariants' order."""
     found = [*_calls(evidence), *_steps(evidence), *_end(evidence)]
     found += [
-        Breach(Invariant(NOTHING_LOST), f"the reconciler itself failed: {one}") for one in evidence.crashes
+        InvariantBreach(Invariant(NOTHING_LOST), f"the reconciler itself failed: {one}")
+        for one in evidence.crashes
     ]
     order = list(Invariant)
     return sorted(found, key=lambda breach: order.index(breach.invariant))
 
 
-def _calls(evidence: Evidence) -> Iterator[Breach]:
+def _calls(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """What the nodes were asked, against the intents of the history."""
     recorder = evidence.recorder
     windows = list(_windows(evidence))
@@ -73,58 +74,58 @@ def _calls(evidence: Evidence) -> Iterator[Breach]:
         if not asked.call.change:
             continue
         if asked.broke[0]:
-            yield Breach(Invariant(asked.broke[0]), asked.broke[1])
+            yield InvariantBreach(Invariant(asked.broke[0]), asked.broke[1])
         if asked.repeated and not _misled(recorder, number):
-            yield Breach(
+            yield InvariantBreach(
                 Invariant(ONCE), f"{asked.about} was asked for what was so already: {asked.call.asked}"
             )
         inside = [place for place, window in enumerate(windows) if window.holds(asked)]
         if not inside:
             words = f"{asked.call.asked} came to {asked.node}, and no intent in the history is behind it"
-            yield Breach(Invariant(NOTHING_LOST), words)
+            yield InvariantBreach(Invariant(NOTHING_LOST), words)
         if inside:  # a step that is taken back has the intent of that after its own
             sent[max(inside, key=lambda place: windows[place].since)] += 1
     for place, count in sorted(sent.items()):
         if count > 1:
             step = windows[place].entry.step
-            yield Breach(Invariant(ONCE), f"{step.id} was sent {count} times for one intent")
+            yield InvariantBreach(Invariant(ONCE), f"{step.id} was sent {count} times for one intent")
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
     """The time in which a step was under way."""
 
-    entry: Entry
+    entry: JournalEntry
     since: datetime
     until: datetime
 
-    def holds(self, asked: Asked) -> bool:
+    def holds(self, asked: RecordedRequest) -> bool:
         """Whether a request falls into it."""
         step = self.entry.step
         same = (asked.cluster, asked.about) == (step.cluster, step.node)
         return same and self.since <= asked.at <= self.until + _SLACK
 
 
-def _windows(evidence: Evidence) -> Iterator[_Window]:
+def _windows(evidence: TrialEvidence) -> Iterator[_Window]:
     for record in evidence.history:
         for entry in record.entries:
             if entry.intended is not None:
                 yield _Window(entry, entry.intended, entry.ended or evidence.end)
 
 
-def _misled(recorder: Recorder, number: int) -> bool:
+def _misled(recorder: TrialRecorder, number: int) -> bool:
     """Whether the cluster's nodes showed old answers since the change took effect, up to the repetition."""
     repeated = recorder.asked[number]
     for asked in reversed(recorder.asked[:number]):
         if asked.cluster == repeated.cluster:
-            if asked.call.fault == Kind.STALE:
+            if asked.call.fault == FaultKind.STALE:
                 return True
             if asked.took and asked.about == repeated.about:
                 return False
     return False
 
 
-def _steps(evidence: Evidence) -> Iterator[Breach]:
+def _steps(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """What the history says of each step, against the nodes' own states.
 
     Where the nodes did not become as desired, a step may rightly stay unknown: what shows is neither what
@@ -133,15 +134,19 @@ def _steps(evidence: Evidence) -> Iterator[Breach]:
     calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
     for record in evidence.history:
         if record.line.finished is None:
-            yield Breach(Invariant(NOTHING_LOST), f"run {record.line.id} has no end in the history")
+            yield InvariantBreach(Invariant(NOTHING_LOST), f"run {record.line.id} has no end in the history")
         for entry in record.entries:
             if words := _open(entry, record, evidence.history, calm=calm):
-                yield Breach(Invariant(NOTHING_LOST), f"{entry.step.id} of run {record.line.id} {words}")
+                yield InvariantBreach(
+                    Invariant(NOTHING_LOST), f"{entry.step.id} of run {record.line.id} {words}"
+                )
             elif said := _untrue(evidence, entry, record.line.started):
-                yield Breach(Invariant(HISTORY_TRUE), f"{entry.step.id} of run {record.line.id}: {said}")
+                yield InvariantBreach(
+                    Invariant(HISTORY_TRUE), f"{entry.step.id} of run {record.line.id}: {said}"
+                )
 
 
-def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool) -> str:
+def _open(entry: JournalEntry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool) -> str:
     """What the history does not tell of a step; a step that a later run took up may stay unknown."""
     if entry.state is None:
         return "has no outcome in the history"
@@ -158,12 +163,12 @@ def _open(entry: Entry, record: RunRecord, history: Sequence[RunRecord], *, calm
     return "" if taken_up else "is still unknown, though all nodes are as desired"
 
 
-def _untrue(evidence: Evidence, entry: Entry, started: datetime) -> str:
+def _untrue(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> str:
     """What the history says that was not so; empty where all of it was."""
     recorder, step = evidence.recorder, entry.step
     since, until = entry.intended or started, entry.ended or evidence.end
-    witness = recorder.witnesses[step.cluster]
-    shown = [witness.effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)]
+    oracle = recorder.witnesses[step.cluster]
+    shown = [oracle.effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)]
     if entry.state in {State.DONE, State.FOUND} and not any(shown):
         return f"the history says {entry.state}, and the nodes never had its effect"
     if entry.state is State.FAILED and entry.intended and _hidden(recorder, entry, shown, until):
@@ -173,7 +178,7 @@ def _untrue(evidence: Evidence, entry: Entry, started: datetime) -> str:
     return ""
 
 
-def _hidden(recorder: Recorder, entry: Entry, shown: Sequence[bool], until: datetime) -> bool:
+def _hidden(recorder: TrialRecorder, entry: JournalEntry, shown: Sequence[bool], until: datetime) -> bool:
     """Whether a step that is said to have failed had its effect at the end, with nothing to hide it."""
     assert entry.intended is not None
     if not shown[-1]:
@@ -190,12 +195,12 @@ def _hidden(recorder: Recorder, entry: Entry, shown: Sequence[bool], until: date
     return lasting and bool(reads) and not any(asked.call.fault for asked in reads)
 
 
-def _end(evidence: Evidence) -> Iterator[Breach]:
+def _end(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """How the nodes are when the faults are over."""
     peers: Iterable[str] = sorted({asked.peer for asked in evidence.recorder.asked}) or ["127.0.0.1"]
-    for _, witness in sorted(evidence.recorder.witnesses.items()):
+    for _, oracle in sorted(evidence.recorder.witnesses.items()):
         for peer in peers:
-            for node in witness.unmanageable(peer):
-                yield Breach(Invariant(MANAGEABLE), f"{node} no longer lets {peer} manage it")
-        for words in witness.unlike():
-            yield Breach(Invariant(CONVERGED), words)
+            for node in oracle.unmanageable(peer):
+                yield InvariantBreach(Invariant(MANAGEABLE), f"{node} no longer lets {peer} manage it")
+        for words in oracle.unlike():
+            yield InvariantBreach(Invariant(CONVERGED), words)

@@ -10,19 +10,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from reconciler.core.fields import Flag, Number, Span, Strict, Whole
+from reconciler.core.fields import Flag, Number, Span, StrictModel, Whole
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document, parse
-from reconciler.documents.model_errors import mismatches, problems
-from reconciler.drivers.registry import DRIVERS, installed
+from reconciler.documents.document import Document, parse_document
+from reconciler.documents.model_errors import find_model_errors, translate_model_errors
+from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import InputError
-from reconciler.simulation.faults import Kind, On
-from reconciler.simulation.products import simulated_kinds
+from reconciler.simulation.faults import FaultKind, FaultScope
+from reconciler.simulation.products import list_simulated_kinds
 
 SIGKILL: Final = "sigkill"
 """The fault that is not a node's: the reconciler's own process is killed."""
 
-_KINDS: Final = {kind.name: kind.value for kind in Kind}
+_KINDS: Final = {kind.name: kind.value for kind in FaultKind}
 What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
 """What can go wrong in a scenario: everything a simulated node can have, and the reconciler's death."""
 
@@ -36,7 +36,7 @@ CONVERGED: Final = "converged"
 
 def _of_products() -> dict[str, str]:
     """What a single change can break, by the products that can be put on trial."""
-    simulators = [DRIVERS[kind].simulator() for kind in simulated_kinds(installed())]
+    simulators = [DRIVERS[kind].simulator() for kind in list_simulated_kinds(load_installed())]
     return {name: claim for one in simulators if one for name, claim in one.invariants.items()}
 
 
@@ -59,7 +59,7 @@ CLAIMS: Final = {Invariant(name): claim for name, claim in _CLAIMS.items()}
 """Every invariant in one line, for the help and the report."""
 
 
-class At(Strict):
+class FaultTime(StrictModel):
     """When a fault begins; one of these."""
 
     request: Annotated[Whole, Field(ge=1)] | None = Field(
@@ -95,7 +95,7 @@ class At(Strict):
         return name, value
 
     @model_validator(mode="after")
-    def _one(self) -> At:
+    def _one(self) -> FaultTime:
         said = self.model_dump(exclude_none=True, exclude={"to"})
         if len(said) != 1 or (self.to and not {"request", "change"} & said.keys()):
             names = [name for name in type(self).model_fields if name != "to"]
@@ -103,19 +103,19 @@ class At(Strict):
         return self
 
 
-class FaultEntry(Strict):
+class FaultEntry(StrictModel):
     """One thing that goes wrong."""
 
     fault: What = Field(description="What goes wrong.", examples=["lost", "stale", SIGKILL])
     node: str = Field(
         default="", description="A node, or a cluster for all of its nodes; left out, the seed draws a node."
     )
-    at: At | None = Field(default=None, description="When it begins; left out, before the first run.")
+    at: FaultTime | None = Field(default=None, description="When it begins; left out, before the first run.")
     argument: Number | None = Field(default=None, description="Seconds or a status, as the fault needs it.")
     count: Annotated[Whole, Field(ge=1)] | None = Field(
         default=1, description="For how many requests; `null` for all until the faults are over."
     )
-    only: On | None = Field(default=None, description="Only for `reads`, or only for `changes`.")
+    only: FaultScope | None = Field(default=None, description="Only for `reads`, or only for `changes`.")
 
     @property
     def kills(self) -> bool:
@@ -124,7 +124,7 @@ class FaultEntry(Strict):
 
     @model_validator(mode="after")
     def _sound(self) -> FaultEntry:
-        at = self.at or At(run=1)
+        at = self.at or FaultTime(run=1)
         if self.kills and (self.node or at.to or not (at.journal or at.change)):
             raise ValueError("sigkill takes `at: {journal: …}` or `at: {change: …}`, and no node")
         if not self.kills and at.journal == "every":
@@ -132,15 +132,17 @@ class FaultEntry(Strict):
         return self
 
 
-DRAWN: Final = tuple(kind for kind in Kind if kind not in {Kind.STARTED, Kind.REJOINED, Kind.WORKS})
+DRAWN: Final = tuple(
+    kind for kind in FaultKind if kind not in {FaultKind.STARTED, FaultKind.REJOINED, FaultKind.WORKS}
+)
 """What the seed draws from unless the scenario says otherwise; the others are ends of faults."""
 
 
-class Random(Strict):
+class RandomFaults(StrictModel):
     """Faults that the seed draws."""
 
     faults: Annotated[Whole, Field(ge=0, le=20)] = Field(default=3, description="How many at most.")
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = Field(
+    kinds: Annotated[tuple[FaultKind, ...], Field(min_length=1)] = Field(
         default=DRAWN, description="Which ones; left out, all that fit the nodes."
     )
     kills: Annotated[Whole, Field(ge=0, le=5)] = Field(
@@ -148,7 +150,7 @@ class Random(Strict):
     )
 
 
-class Before(Strict):
+class InitialState(StrictModel):
     """What the nodes are when it begins."""
 
     fleet: str = Field(
@@ -161,18 +163,20 @@ class Before(Strict):
     down: tuple[str, ...] = Field(default=(), description="Nodes that are down, and stay so.")
 
 
-class Scenario(Strict):
+class Scenario(StrictModel):
     """A scenario file's top level."""
 
     name: str = Field(min_length=1, description="What it is about, for the report.")
     seed: Annotated[Whole, Field(ge=0)] = Field(default=1, description="What is drawn is drawn from this.")
     fleet: str = Field(default=".", description="Folder with the fleet file, relative to this file.")
-    before: Before = Field(default=Before(), description="What the nodes are when it begins.")
+    before: InitialState = Field(default=InitialState(), description="What the nodes are when it begins.")
     choices: tuple[str, ...] = Field(
         default=(), description="How nodes behave where their documents are silent.", examples=["m2.late=3"]
     )
     faults: tuple[FaultEntry, ...] = Field(default=(), description="What goes wrong.")
-    random: Random | None = Field(default=None, description="What goes wrong besides, drawn from the seed.")
+    random: RandomFaults | None = Field(
+        default=None, description="What goes wrong besides, drawn from the seed."
+    )
     reruns: Annotated[Whole, Field(ge=0, le=20)] = Field(
         default=1, description="How often the reconciler is run again before the faults are over."
     )
@@ -192,7 +196,7 @@ class Scenario(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ScenarioFile:
     """A scenario and the file it stands in."""
 
     scenario: Scenario
@@ -211,7 +215,7 @@ class Script:
         )
 
 
-def read(path: Path) -> Script:
+def read_scenario(path: Path) -> ScenarioFile:
     """The scenario in a file.
 
     Raises:
@@ -223,15 +227,17 @@ def read(path: Path) -> Script:
         message = f"the scenario cannot be read: {error.strerror or error}"
         where = Position(str(path))
         raise InputError([Diagnostic(Severity.ERROR, "no-scenario", message, position=where)]) from error
-    document = parse(str(path), data)
-    return Script(_scenario(document, document.value), path, document)
+    document = parse_document(str(path), data)
+    return ScenarioFile(_scenario(document, document.value), path, document)
 
 
 def _scenario(document: Document, value: Any) -> Scenario:
     try:
         scenario = Scenario.model_validate(value)
     except ValidationError as error:
-        raise InputError(problems(mismatches(error, Scenario, value), document, "")) from error
+        raise InputError(
+            translate_model_errors(find_model_errors(error, Scenario, value), document, "")
+        ) from error
     if not scenario.kills:
         return scenario
     if scenario.random is not None:

@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.desired.fleet import Fleet, load
+from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
-from reconciler.fault_trials.scenario import Script
-from reconciler.fault_trials.trial import Stage
-from reconciler.simulation.options import chosen
+from reconciler.fault_trials.scenario import ScenarioFile
+from reconciler.fault_trials.trial import TrialSetup
+from reconciler.simulation.choices import parse_choices
 from reconciler.sources.folder import FolderSource
 
 
-class MadeUpVault:
-    """Values for the references of a fleet under trial; implements `secrets.resolver.Vault`.
+class FakeResolver:
+    """Values for the references of a fleet under trial; implements `secrets.resolver.SecretResolver`.
 
     No real secret belongs into a trial: its nodes are simulated, and its runs are processes of their own.
     """
@@ -32,7 +32,7 @@ class MadeUpVault:
         return f"made up for {name}".encode()
 
 
-def staged(script: Script, folder: Path | None = None) -> Stage:
+def prepare_trial(script: ScenarioFile, folder: Path | None = None) -> TrialSetup:
     """The stage of a scenario.
 
     Args:
@@ -45,9 +45,9 @@ def staged(script: Script, folder: Path | None = None) -> Stage:
     """
     scenario, before = script.scenario, script.scenario.before
     place = folder or script.folder(scenario.fleet)
-    fleet = fleet_in(place)
-    machines = fleet_in(script.folder(before.fleet)) if before.fleet else fleet
-    stage = Stage(
+    fleet = load_trial_fleet(place)
+    machines = load_trial_fleet(script.folder(before.fleet)) if before.fleet else fleet
+    stage = TrialSetup(
         fleet,
         machines,
         converged=before.converged,
@@ -62,37 +62,38 @@ def staged(script: Script, folder: Path | None = None) -> Stage:
     return stage
 
 
-def _choices(script: Script) -> dict[str, Any]:
+def _choices(script: ScenarioFile) -> dict[str, Any]:
     try:
-        return chosen(script.scenario.choices, DRIVERS)
+        return parse_choices(script.scenario.choices, DRIVERS)
     except UsageError as error:
         raise script.wrong("/choices", error.message, error.remedy) from error
 
 
-def fleet_in(folder: Path) -> Fleet:
+def load_trial_fleet(folder: Path) -> Fleet:
     """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
     snapshot = asyncio.run(FolderSource(folder).snapshot())
-    fleet = load(snapshot, DRIVERS, MadeUpVault())
+    fleet = load_fleet(snapshot, DRIVERS, FakeResolver())
     return replace(fleet, feedback=None)
 
 
-def _check(script: Script, stage: Stage) -> None:
+def _check(script: ScenarioFile, stage: TrialSetup) -> None:
     """The nodes that the scenario and the fleet name are among the machines."""
     served = stage.clusters
     for pointer, names in (("/before/fresh", stage.fresh), ("/before/down", stage.down)):
         for index, name in enumerate(names):
             _known(script, f"{pointer}/{index}", name, served)
-    for desk in stage.fleet.desks:
-        for node in desk.entry.members():
-            if served.get(node.name) != desk.entry.name:
+    for cluster_input in stage.fleet.cluster_inputs:
+        for node in cluster_input.entry.members():
+            if served.get(node.name) != cluster_input.entry.name:
                 raise script.wrong(
                     "/before/fleet",
-                    f"{node.name} of {desk.entry.name} is in the fleet file, and is none of the nodes before",
+                    f"{node.name} of {cluster_input.entry.name} is in the fleet file, and is none of "
+                    f"the nodes before",
                     "name it in the fleet file of `before` too, and in `fresh` if it knows nothing yet",
                 )
 
 
-def _known(script: Script, pointer: str, name: str, served: Iterable[str]) -> None:
+def _known(script: ScenarioFile, pointer: str, name: str, served: Iterable[str]) -> None:
     if name not in set(served):
         known = ", ".join(sorted(served))
         raise script.wrong(pointer, f"there is no node {name!r}", f"the nodes are {known}")

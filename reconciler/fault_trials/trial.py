@@ -14,18 +14,18 @@ from typing import Any, Final
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.fault_trials.clock import Stamps, leaping
-from reconciler.fault_trials.fault_injector import Strikes
-from reconciler.fault_trials.judge import Breach, Evidence, judged
-from reconciler.fault_trials.runs import InProcess, Pen, Ran, Reconciler, plain_prior
+from reconciler.fault_trials.clock import StampClock, run_skipping_waits
+from reconciler.fault_trials.fault_injector import FaultInjector
+from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
+from reconciler.fault_trials.judge import InvariantBreach, TrialEvidence, judge_trial
+from reconciler.fault_trials.recorder import TrialRecorder
+from reconciler.fault_trials.runner import RunResult, TaskRunner, TrialRunner, WriteCounter, make_prior
 from reconciler.fault_trials.scenario import Invariant
-from reconciler.fault_trials.schedule import Cast, Schedule
-from reconciler.fault_trials.trace import Recorder
 from reconciler.planning.plan_pass import Drivers
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import Simulator
-from reconciler.simulation.host import Simulation
-from reconciler.simulation.products import simulator_of
+from reconciler.simulation.node_host import Simulation
+from reconciler.simulation.products import find_simulator
 from reconciler.store.factory import open_store
 
 LEFT: Final = 8
@@ -38,7 +38,7 @@ _MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class TrialSetup:
     """What a trial is played on.
 
     Args:
@@ -65,16 +65,27 @@ class Stage:
     @property
     def clusters(self) -> dict[str, str]:
         """Node -> its cluster."""
-        return {node.name: desk.entry.name for desk in self.machines.desks for node in desk.entry.members()}
+        return {
+            node.name: cluster_input.entry.name
+            for cluster_input in self.machines.cluster_inputs
+            for node in cluster_input.entry.members()
+        }
 
-    def cast(self) -> Cast:
+    def cast(self) -> FaultTargets:
         """Who can be struck."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
-        return Cast(nodes, {desk.entry.name for desk in self.machines.desks if _simulator(desk).joined})
+        return FaultTargets(
+            nodes,
+            {
+                cluster_input.entry.name
+                for cluster_input in self.machines.cluster_inputs
+                if _simulator(cluster_input).joined
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TrialVerdict:
     """What came of one trial.
 
     Args:
@@ -84,8 +95,8 @@ class Verdict:
         died: how often the reconciler died.
     """
 
-    schedule: Schedule
-    breaches: tuple[Breach, ...]
+    schedule: FaultSchedule
+    breaches: tuple[InvariantBreach, ...]
     story: tuple[str, ...]
     runs: int
     requests: int
@@ -93,29 +104,31 @@ class Verdict:
     died: int
 
 
-def tried(stage: Stage, schedule: Schedule, drivers: Drivers) -> Verdict:
+def run_trial(stage: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
     """Play one schedule, under a clock that leaps; the same arguments give the same verdict.
 
     Raises:
         UsageError: the nodes cannot be served.
     """
-    return leaping(_in_process(stage, schedule, drivers))
+    return run_skipping_waits(_in_process(stage, schedule, drivers))
 
 
-async def _in_process(stage: Stage, schedule: Schedule, drivers: Drivers) -> Verdict:
-    clock, pen = Stamps(), Pen({death.write: death.after for death in schedule.deaths})
+async def _in_process(stage: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
+    clock, write_counter = StampClock(), WriteCounter({death.write: death.after for death in schedule.deaths})
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(scratch()))
+        folder = Path(stack.enter_context(make_scratch_folder()))
         names = (f"trial-{number:03}" for number in count(1))
-        runner = InProcess(stage.fleet, drivers, folder, clock, pen, names, plain_prior(stage.machines))
-        return await Trial(stage, schedule, clock, folder).play(runner, pen)
+        runner = TaskRunner(
+            stage.fleet, drivers, folder, clock, write_counter, names, make_prior(stage.machines)
+        )
+        return await Trial(stage, schedule, clock, folder).play(runner, write_counter)
 
 
-def _simulator(desk: Desk) -> Simulator:
-    return simulator_of(desk.entry.kind, desk.entry.name, DRIVERS)
+def _simulator(cluster_input: ClusterInput) -> Simulator:
+    return find_simulator(cluster_input.entry.kind, cluster_input.entry.name, DRIVERS)
 
 
-def scratch() -> tempfile.TemporaryDirectory[str]:
+def make_scratch_folder() -> tempfile.TemporaryDirectory[str]:
     """A folder for a journal, in memory where the system has such a place."""
     place = str(_MEMORY) if _MEMORY.is_dir() else None
     return tempfile.TemporaryDirectory(prefix="reconcile-trial-", dir=place)
@@ -133,17 +146,17 @@ class Trial:
         wait: lets so many seconds of the clock pass.
     """
 
-    stage: Stage
-    schedule: Schedule
+    stage: TrialSetup
+    schedule: FaultSchedule
     clock: Clock
     folder: Path
     pause: float = 1.0
     changing: Callable[[], None] = lambda: None
     wait: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def play(self, reconciler: Reconciler, pen: Pen) -> Verdict:
+    async def play(self, reconciler: TrialRunner, write_counter: WriteCounter) -> TrialVerdict:
         """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
-        stage, recorder = self.stage, Recorder(self.clock, self.stage.clusters)
+        stage, recorder = self.stage, TrialRecorder(self.clock, self.stage.clusters)
         simulation = Simulation(
             stage.machines,
             DRIVERS,
@@ -153,55 +166,58 @@ class Trial:
             around=recorder.around,
             watcher=recorder,
         )
-        desks = {desk.entry.name: desk for desk in (*stage.machines.desks, *stage.fleet.desks)}
+        cluster_inputs = {
+            cluster_input.entry.name: cluster_input
+            for cluster_input in (*stage.machines.cluster_inputs, *stage.fleet.cluster_inputs)
+        }
         recorder.begin(
             {
-                name: _simulator(desks[name]).witness(desks[name], simulation.world(name))
+                name: _simulator(cluster_inputs[name]).oracle(cluster_inputs[name], simulation.world(name))
                 for name in simulation.clusters
             }
         )
-        strikes = Strikes(self.schedule, simulation, recorder, stage.down)
-        strikes.changing = self.changing
-        pen.written, pen.intended = strikes.written, strikes.intended
+        injector = FaultInjector(self.schedule, simulation, recorder, stage.down)
+        injector.changing = self.changing
+        write_counter.written, write_counter.intended = injector.written, injector.intended
         async with simulation:
-            await strikes.begin()
-            ran = [await self._run(number, reconciler, strikes) for number in range(1, stage.runs + 1)]
-            await strikes.end()
+            await injector.begin()
+            ran = [await self._run(number, reconciler, injector) for number in range(1, stage.runs + 1)]
+            await injector.end()
             await self._resume(recorder)
             for number in range(stage.runs + 1, stage.runs + LEFT + 1):
                 await self.wait(PATIENCE)
-                ran.append(await self._run(number, reconciler, strikes))
+                ran.append(await self._run(number, reconciler, injector))
                 if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
                     break
             return await self._verdict(recorder, ran)
 
-    async def _run(self, number: int, reconciler: Reconciler, strikes: Strikes) -> Ran:
-        await strikes.run(number)
+    async def _run(self, number: int, reconciler: TrialRunner, injector: FaultInjector) -> RunResult:
+        await injector.run(number)
         await self.wait(self.pause)
-        recorder = strikes.recorder
+        recorder = injector.recorder
         recorder.note(f"run {number} of the reconciler begins")
         ran = await reconciler.run()
         recorder.note(f"run {number} ends: {ran.words}")
         for node in ran.stops:
             recorder.note(f"a person stops {node}, as the run asks")
-            await strikes.stop(node)
+            await injector.stop(node)
         recorder.look()
         return ran
 
-    async def _resume(self, recorder: Recorder) -> None:
+    async def _resume(self, recorder: TrialRecorder) -> None:
         """A person has seen to the nodes, and lets what was refused be tried again."""
         with open_store(self.folder, clock=self.clock) as store:
             if await store.forget_attempts():
                 recorder.note("a person lets nodes that refused be tried again")
 
-    async def _verdict(self, recorder: Recorder, ran: Sequence[Ran]) -> Verdict:
+    async def _verdict(self, recorder: TrialRecorder, ran: Sequence[RunResult]) -> TrialVerdict:
         with open_store(self.folder, clock=self.clock) as store:
             lines = await store.runs(1000)
             history = [await store.run(line.id, is_whole=True) for line in reversed(lines)]
         crashes = [one.crash for one in ran if one.crash]
-        breaches = judged(Evidence(recorder, history, self.clock(), crashes))
+        breaches = judge_trial(TrialEvidence(recorder, history, self.clock(), crashes))
         story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
-        return Verdict(
+        return TrialVerdict(
             schedule=self.schedule,
             breaches=tuple(one for one in breaches if one.invariant in self.stage.invariants),
             story=tuple(story),

@@ -5,7 +5,7 @@ What is not known is left out, never guessed: `node.licenseId`, `node.productVer
 reconciler does not send settings around. Of the two keys `version` in the documented example the
 applied `meta.version` is kept (facts: M2, "Central server"). `schema` has the format.
 
-What a product knows of its step comes from the type of its arguments, see `core.arguments.Feedback`.
+What a product knows of its step comes from the type of its arguments, see `core.arguments.StepFeedback`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from reconciler.core.canonical import fingerprint
 from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import stamp
+from reconciler.core.timestamps import format_timestamp
 
 _UNTOLD = frozenset({State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE})
 
 
-def is_told(outcome: Outcome) -> bool:
+def is_reported(outcome: Outcome) -> bool:
     """Whether a message is made of an outcome: not where nothing was tried, a person is awaited, or the node.
 
     The steps that take something back have messages of their own.
@@ -29,12 +29,12 @@ def is_told(outcome: Outcome) -> bool:
     return outcome.state not in _UNTOLD
 
 
-def identity(run: str, outcome: Outcome) -> str:
+def make_message_id(run: str, outcome: Outcome) -> str:
     """The message's id: the same for the same outcome of the same step of the same run."""
     return fingerprint([run, outcome.step.id, outcome.state.value])[:32]
 
 
-def message(outcome: Outcome, *, run: str, revision: Revision, now: datetime) -> dict[str, Any]:
+def make_message(outcome: Outcome, *, run: str, revision: Revision, now: datetime) -> dict[str, Any]:
     """A `setting.feedback` message v1 as plain JSON.
 
     `userdata` is ours: `{"source", "revision", "run"}`. The result's `status` is `ok`, or the reason.
@@ -43,7 +43,7 @@ def message(outcome: Outcome, *, run: str, revision: Revision, now: datetime) ->
     api = step.feedback.api or f"/{step.action}"
     return {
         "messageVer": "1",
-        "timestamp": stamp(now),
+        "timestamp": format_timestamp(now),
         "node": _node(outcome),
         "userdata": {"source": revision.source, "revision": revision.id, "run": run},
         "action": {"api": api, "event": f"/_api_{api}"},

@@ -21,7 +21,7 @@ Take: TypeAlias = Callable[[Mapping[str, Any]], None]
 _GRACE = 0.1
 
 
-class Receiver:
+class ReportReceiver:
     """Listens while entered; an asynchronous context manager.
 
     A message is taken with 204, whatever its path; what is no JSON object is refused with 400, another

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from reconciler.core.fields import Number, Whole
-from reconciler.core.json_schema import Schema, Title, schema_of
+from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _EVENT = r"^/(env/management/server/[A-Za-z]+/[^/]|_api_/[^ ]|_sys_/(bootup|cli/[^ ]))"
@@ -31,19 +31,19 @@ Version = str | Whole | Number | None
 Count = Annotated[Whole, Field(ge=0)]
 
 
-class Part(BaseModel):
+class MessagePart(BaseModel):
     """A part of a message: unknown keys are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
 
 
-class Message(Part):
+class MessageV1(MessagePart):
     """What every message has."""
 
     message_ver: Literal["1"] = Field(description="Version of the format.")
 
 
-class Node(Part):
+class Node(MessagePart):
     """Which node a message is of."""
 
     hostname: str = Field(description="The node's own name.", examples=["edge-01"])
@@ -55,14 +55,14 @@ class Node(Part):
     license_id: str | None = Field(default=None, description="Its licence.", examples=["KR200099999"])
 
 
-class Feed(Message):
+class FeedMessage(MessageV1):
     """What a central server answers."""
 
     timestamp: Timestamp
     userdata: Any = Field(default=None, description="Comes back unchanged in the feedback.")
 
 
-class Feedback(Message):
+class FeedbackMessage(MessageV1):
     """What a node reports of an action."""
 
     timestamp: Timestamp | None = Field(
@@ -72,7 +72,7 @@ class Feedback(Message):
     userdata: Any = Field(default=None, description="What the feed said.")
 
 
-class Done(Part):
+class Done(MessagePart):
     """What a node did, and why."""
 
     api: str = Field(description="The call that was made.", examples=["/setting/upload"])
@@ -83,7 +83,7 @@ class Done(Part):
     )
 
 
-class Source(Part):
+class Source(MessagePart):
     """One thing to act on."""
 
     url: str = Field(
@@ -91,33 +91,33 @@ class Source(Part):
     )
 
 
-class Upload(Part):
+class Upload(MessagePart):
     """The action of a feed that brings a package."""
 
     api: Literal["/setting/upload"] = Field(description="The node loads the package.")
 
 
-class Checkout(Part):
+class Checkout(MessagePart):
     """The action of a feed that only notifies."""
 
     api: Literal["/setting/deploy/checkout"] = Field(description="The node pulls from its repository.")
 
 
-class UploadFeed(Feed):
+class UploadFeed(FeedMessage):
     """`setting.feed`: a package to download and load."""
 
     action: Upload = Field(description="What to do.")
     parameters: list[Source] = Field(min_length=1, description="The packages.")
 
 
-class CheckoutFeed(Feed):
+class CheckoutFeed(FeedMessage):
     """`setting.feed` of nodes with a git repository: only a notification."""
 
     action: Checkout = Field(description="What to do.")
     parameters: list[Any] | None = Field(default=None, max_length=0, description="Nothing.")
 
 
-class NotUpdated(Part):
+class NotUpdated(MessagePart):
     """A field that waits for a restart."""
 
     field: str = Field(description="Its dotted name.", examples=["env.network.http2"])
@@ -125,7 +125,7 @@ class NotUpdated(Part):
     new: Any = Field(default=None, description="What is asked for.")
 
 
-class SettingResult(Part):
+class SettingResult(MessagePart):
     """How loading a setting went.
 
     The documents show two keys `version`, of the product and of the setting; the last one counts.
@@ -142,14 +142,14 @@ class SettingResult(Part):
     notupdated: list[NotUpdated] | None = Field(default=None, description="What waits for a restart.")
 
 
-class SettingParameter(Part):
+class SettingParameter(MessagePart):
     """One package with what became of it."""
 
     url: str | None = Field(default=None, description="Where it was.")
     result: SettingResult = Field(description="What became of it.")
 
 
-class SettingFeedback(Feedback):
+class SettingFeedbackMessage(FeedbackMessage):
     """`setting.feedback`: what became of a setting."""
 
     action: Done = Field(description="What was done, and why.")
@@ -159,13 +159,13 @@ class SettingFeedback(Feedback):
     )
 
 
-class Purge(Part):
+class Purge(MessagePart):
     """The action of a feed that purges."""
 
     api: Literal["/command/purge"] = Field(description="The node forgets content.")
 
 
-class Target(Part):
+class Target(MessagePart):
     """Content to forget."""
 
     url: str = Field(
@@ -175,14 +175,14 @@ class Target(Part):
     )
 
 
-class PurgeFeed(Feed):
+class PurgeFeedMessage(FeedMessage):
     """`purge.feed`: content to forget."""
 
     action: Purge = Field(description="What to do.")
     parameters: list[Target] = Field(min_length=1, description="The content.")
 
 
-class Purged(Part):
+class Purged(MessagePart):
     """How much was forgotten."""
 
     count: Count = Field(description="Objects.", examples=[3])
@@ -190,7 +190,7 @@ class Purged(Part):
     time: Annotated[Number, Field(ge=0)] = Field(description="How long it took.", examples=[12])
 
 
-class PurgeResult(Part):
+class PurgeResult(MessagePart):
     """How a purge went."""
 
     version: Version = Field(default=None, description="What the node runs.", examples=["22.02.0"])
@@ -205,35 +205,35 @@ class PurgeParameter(Target):
     result: PurgeResult = Field(description="What became of it.")
 
 
-class PurgeFeedback(Feedback):
+class PurgeFeedbackMessage(FeedbackMessage):
     """`purge.feedback`: what became of a purge."""
 
     action: Done = Field(description="What was done, and why.")
     parameters: list[PurgeParameter] = Field(description="One for each target.")
 
 
-class Heartbeat(Message):
+class HeartbeatMessage(MessageV1):
     """`heartbeat.feedback`: a node is alive."""
 
     timestamp: Timestamp | None = Field(default=None, description="When it was sent, in ISO 8601.")
     node: Node = Field(description="Which node is alive.")
 
 
-class Updated(Part):
+class Updated(MessagePart):
     """A field of a running virtual host that was changed."""
 
     field: Literal["origin.address"] = Field(description="The field.")
     values: list[str] = Field(description="What it is now.", examples=[["10.10.10.10", "10.10.10.11"]])
 
 
-class UpdatedHosting(Part):
+class UpdatedHosting(MessagePart):
     """A running virtual host that was changed."""
 
     name: str = Field(description="Its name.", examples=["www.example.com"])
     updated: Updated = Field(description="What was changed.")
 
 
-class NodelistFeedback(Message):
+class NodelistFeedbackMessage(MessageV1):
     """`nodelist.feedback`: the instances that a cloud told, and what was changed for them."""
 
     timestamp: Timestamp | None = Field(default=None, description="When it was sent, in ISO 8601.")
@@ -245,17 +245,17 @@ class NodelistFeedback(Message):
 KINDS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "setting.feed": UploadFeed | CheckoutFeed,
-        "setting.feedback": SettingFeedback,
-        "purge.feed": PurgeFeed,
-        "purge.feedback": PurgeFeedback,
-        "heartbeat.feedback": Heartbeat,
-        "nodelist.feedback": NodelistFeedback,
+        "setting.feedback": SettingFeedbackMessage,
+        "purge.feed": PurgeFeedMessage,
+        "purge.feedback": PurgeFeedbackMessage,
+        "heartbeat.feedback": HeartbeatMessage,
+        "nodelist.feedback": NodelistFeedbackMessage,
     }
 )
 """Kind of a message v1 -> its model."""
 
 
-def checked(kind: str, message: Any) -> Any:
+def validate_message(kind: str, message: Any) -> Any:
     """A message as its model.
 
     Args:
@@ -268,7 +268,9 @@ def checked(kind: str, message: Any) -> Any:
     return TypeAdapter(KINDS[kind]).validate_python(message)
 
 
-def message_schema(kind: str) -> Schema:
+def make_message_schema(kind: str) -> Schema:
     """The schema of one kind of message."""
     side = "A central server's answer to a poll" if kind.endswith("feed") else "A node's report"
-    return schema_of(KINDS[kind], Title(kind, f"Message v1: {kind}", f"{side}, in M2's message format v1."))
+    return make_schema(
+        KINDS[kind], SchemaTitle(kind, f"Message v1: {kind}", f"{side}, in M2's message format v1.")
+    )

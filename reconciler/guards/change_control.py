@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.change_windows import closes, frozen, opens
-from reconciler.core.guard import Case, Guard, guard
+from reconciler.core.change_windows import find_active_freeze, find_closing_time, find_opening_time
+from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import ClusterPlan, Effect, Risk, Step
 from reconciler.core.policy import Mark, Policy
-from reconciler.core.timestamps import minute
+from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
 
@@ -23,13 +23,17 @@ APPROVED = frozenset({APPROVAL_NEEDED, PROOF_MISSING})
 
 
 @guard("outside-window")
-def outside_window(case: Case) -> Iterator[Diagnostic]:
+def refuse_outside_window(case: GuardContext) -> Iterator[Diagnostic]:
     """Where there are windows, one of them has to be open."""
-    windows = case.conduct.windows
-    if not windows or case.at is None or closes(windows, case.at):
+    windows = case.change_rules.windows
+    if not windows or case.at is None or find_closing_time(windows, case.at):
         return
-    following = opens(windows, case.at)
-    then = f"the next one opens at {minute(following)} UTC" if following else "none of them ever opens again"
+    following = find_opening_time(windows, case.at)
+    then = (
+        f"the next one opens at {format_minute(following)} UTC"
+        if following
+        else "none of them ever opens again"
+    )
     yield Diagnostic(
         Severity.ERROR,
         "outside-window",
@@ -41,14 +45,14 @@ def outside_window(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("frozen")
-def in_freeze(case: Case) -> Iterator[Diagnostic]:
+def refuse_in_freeze(case: GuardContext) -> Iterator[Diagnostic]:
     """During a freeze nothing is changed."""
-    freeze = frozen(case.conduct.freezes, case.at) if case.at else None
+    freeze = find_active_freeze(case.change_rules.freezes, case.at) if case.at else None
     if freeze is not None:
         yield Diagnostic(
             Severity.ERROR,
             "frozen",
-            f"{case.plan.cluster}: changes are frozen until {minute(freeze.end)} UTC: {freeze.reason}",
+            f"{case.plan.cluster}: changes are frozen until {format_minute(freeze.end)} UTC: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
             target=case.plan.cluster,
             hold=True,
@@ -56,25 +60,25 @@ def in_freeze(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("suspended")
-def suspended(case: Case) -> Iterator[Diagnostic]:
+def refuse_suspended(case: GuardContext) -> Iterator[Diagnostic]:
     """What is suspended, by the fleet file or by `reconcile suspend`, is not changed."""
-    if case.conduct.suspend is not None:
+    if case.change_rules.suspend is not None:
         yield Diagnostic(
             Severity.ERROR,
             "suspended",
-            f"{case.plan.cluster}: the fleet file suspends changes: {case.conduct.suspend.reason}",
+            f"{case.plan.cluster}: the fleet file suspends changes: {case.change_rules.suspend.reason}",
             "take `suspend` out of the fleet file when it is over",
             target=case.plan.cluster,
             hold=True,
         )
-    for suspension in case.past.suspended:
+    for suspension in case.cluster_memory.suspended:
         whose = f" {suspension.cluster}" if suspension.cluster else ""
         yield Diagnostic(
             Severity.ERROR,
             "suspended",
             f"{case.plan.cluster}: {suspension.by or 'somebody'} suspended changes "
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
-            f"at {minute(suspension.since)} UTC: {suspension.reason}",
+            f"at {format_minute(suspension.since)} UTC: {suspension.reason}",
             f"`reconcile resume{whose}` when it is over",
             target=case.plan.cluster,
             hold=True,
@@ -82,9 +86,9 @@ def suspended(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("revision-rejected")
-def rejected(case: Case) -> Iterator[Diagnostic]:
+def refuse_rejected_revision(case: GuardContext) -> Iterator[Diagnostic]:
     """A revision that failed its gates in this cluster is not tried again."""
-    why = case.past.rejected.get(case.revision.id) if case.revision else None
+    why = case.cluster_memory.rejected.get(case.revision.id) if case.revision else None
     if why and case.revision:
         yield Diagnostic(
             Severity.ERROR,
@@ -97,11 +101,11 @@ def rejected(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("rolled-back")
-def rolled_back(case: Case) -> Iterator[Diagnostic]:
+def refuse_rolled_back(case: GuardContext) -> Iterator[Diagnostic]:
     """What somebody rolled back from is not applied again, by this commit or by one with the same content."""
     if case.revision is None:
         return
-    for one in case.past.rolled_back:
+    for one in case.cluster_memory.rolled_back:
         if one.revision == case.revision.id or (one.content and one.content == case.content):
             name = case.revision.short or case.revision.id
             yield Diagnostic(
@@ -116,10 +120,10 @@ def rolled_back(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard(APPROVAL_NEEDED)
-def unapproved(case: Case) -> Iterator[Diagnostic]:
+def refuse_unapproved(case: GuardContext) -> Iterator[Diagnostic]:
     """Steps that the policy marks wait for an approval of exactly this plan."""
-    marked = marked_steps(case)
-    if not marked or case.digest in case.past.approved:
+    marked = find_steps_to_approve(case)
+    if not marked or case.digest in case.cluster_memory.approved:
         return
     marks = ", ".join(dict.fromkeys(mark for _, own in marked for mark in own))
     number = f"{len(marked)} steps need" if len(marked) > 1 else f"{marked[0][0].id} needs"
@@ -134,13 +138,13 @@ def unapproved(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard(PROOF_MISSING)
-def unproven(case: Case) -> Iterator[Diagnostic]:
+def refuse_unproven_steps(case: GuardContext) -> Iterator[Diagnostic]:
     """Steps of which nothing proves that they were never done wait for an approval, without any policy.
 
     An approval is kept in the state of this host and is for one run, so that it cannot count twice.
     """
     doubtful = [step for step in case.plan.steps if step.doubt]
-    if not doubtful or case.digest in case.past.approved:
+    if not doubtful or case.digest in case.cluster_memory.approved:
         return
     for step in doubtful:
         yield Diagnostic(
@@ -154,40 +158,40 @@ def unproven(case: Case) -> Iterator[Diagnostic]:
         )
 
 
-def needs_id(plan: ClusterPlan, policy: Policy) -> bool:
+def may_need_approval(plan: ClusterPlan, policy: Policy) -> bool:
     """Whether somebody may have to approve the plan, by the policy or by a step that asks for it."""
     return bool(policy.approve) or any(step.doubt for step in plan.steps)
 
 
-def marked_steps(case: Case) -> list[tuple[Step, list[Mark]]]:
+def find_steps_to_approve(case: GuardContext) -> list[tuple[Step, list[Mark]]]:
     """The steps that the policy marks, each with what about it does."""
     found = [(step, [mark for mark in case.policy.approve if _has(step, mark)]) for step in case.plan.steps]
     return [(step, marks) for step, marks in found if marks]
 
 
-@guard(*outside_window.codes, *in_freeze.codes, *suspended.codes)
-def held(case: Case) -> Iterator[Diagnostic]:
+@guard(*refuse_outside_window.codes, *refuse_in_freeze.codes, *refuse_suspended.codes)
+def find_temporary_holds(case: GuardContext) -> Iterator[Diagnostic]:
     """What holds up any change now and may end by itself; asked again before each further wave."""
-    for hold in (outside_window, in_freeze, suspended):
+    for hold in (refuse_outside_window, refuse_in_freeze, refuse_suspended):
         yield from hold(case)
 
 
-@guard(*held.codes, *rejected.codes, *rolled_back.codes)
-def standing(case: Case) -> Iterator[Diagnostic]:
+@guard(*find_temporary_holds.codes, *refuse_rejected_revision.codes, *refuse_rolled_back.codes)
+def find_all_holds(case: GuardContext) -> Iterator[Diagnostic]:
     """What would hold up a change of this cluster, whether or not there is one to make."""
-    yield from held(case)
-    yield from rejected(case)
-    yield from rolled_back(case)
+    yield from find_temporary_holds(case)
+    yield from refuse_rejected_revision(case)
+    yield from refuse_rolled_back(case)
 
 
-@guard(*standing.codes)
-def holding(case: Case) -> Iterator[Diagnostic]:
+@guard(*find_all_holds.codes)
+def find_holds(case: GuardContext) -> Iterator[Diagnostic]:
     """What stands in the way of the plan's steps, where it has any."""
     if not case.is_idle or case.stalled or case.waits:
-        yield from standing(case)
+        yield from find_all_holds(case)
 
 
-GUARDS: tuple[Guard, ...] = (holding, unapproved, unproven)
+GUARDS: tuple[Guard, ...] = (find_holds, refuse_unapproved, refuse_unproven_steps)
 
 
 def _has(step: Step, mark: Mark) -> bool:

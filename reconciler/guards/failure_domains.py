@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from reconciler.core.guard import Case, Guard, guard
+from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
-from reconciler.core.policy import amount_of
+from reconciler.core.policy import resolve_amount
 from reconciler.diagnostic import Diagnostic, Severity
 
 _NAMED = 4
 
 
 @guard("failure-domain")
-def crossing_domains(case: Case) -> Iterator[Diagnostic]:
+def refuse_crossing_domains(case: GuardContext) -> Iterator[Diagnostic]:
     """What is changed at once is in as few failure domains as the policy says.
 
     At once are the steps of one wave, but for those of which one comes after another. Without a word in
@@ -23,7 +23,7 @@ def crossing_domains(case: Case) -> Iterator[Diagnostic]:
     domains = _domains(case)
     said = case.policy.max_domains
     steps = [step for step in case.plan.steps if said is not None or step.risk is Risk.HIGH]
-    limit = 1 if said is None else amount_of(said, len(set(domains.values())))
+    limit = 1 if said is None else resolve_amount(said, len(set(domains.values())))
     told: set[tuple[str, ...]] = set()
     for together in _at_once(case.plan.steps, {step.id for step in steps}):
         touched = tuple(sorted({domains[step.node] for step in together if step.node in domains}))
@@ -42,13 +42,13 @@ def crossing_domains(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("failure-domain-share")
-def emptying_domains(case: Case) -> Iterator[Diagnostic]:
+def refuse_emptying_domains(case: GuardContext) -> Iterator[Diagnostic]:
     """Of no failure domain more is changed by steps of high risk, in one run, than the policy says."""
     domains = _domains(case)
     risky = {step.node for step in case.plan.steps if step.risk is Risk.HIGH}
     for domain in sorted(set(domains.values())):
         nodes = [node for node, own in domains.items() if own == domain]
-        touched, limit = sorted(risky & set(nodes)), amount_of(case.policy.max_of_domain, len(nodes))
+        touched, limit = sorted(risky & set(nodes)), resolve_amount(case.policy.max_of_domain, len(nodes))
         if len(touched) > limit:
             yield Diagnostic(
                 Severity.ERROR,
@@ -60,11 +60,11 @@ def emptying_domains(case: Case) -> Iterator[Diagnostic]:
             )
 
 
-GUARDS: tuple[Guard, ...] = (crossing_domains, emptying_domains)
+GUARDS: tuple[Guard, ...] = (refuse_crossing_domains, refuse_emptying_domains)
 """Applied to every cluster."""
 
 
-def _domains(case: Case) -> Mapping[str, str]:
+def _domains(case: GuardContext) -> Mapping[str, str]:
     return {node.name: node.domain for node in case.entry.members() if node.domain}
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.core.history import Memory
+from reconciler.core.memory import FleetMemory
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
-from reconciler.core.prior import MergeBase
-from reconciler.core.revision import STAMP, base, short
+from reconciler.core.prior_revisions import MergeBase
+from reconciler.core.revision import STAMP, get_base_commit, shorten_commit
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.merge_base import BEHIND
 
@@ -28,7 +28,7 @@ _MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
+class RevisionTraces:
     """What the source tells of revisions that neither came before the one at hand nor were applied here.
 
     Args:
@@ -41,10 +41,10 @@ class Traces:
     unknown: frozenset[str] = frozenset()
 
 
-def strangers(
+def find_foreign_stamps(
     cluster: str,
     stamps: Mapping[str, str],
-    memory: Memory,
+    memory: FleetMemory,
     *,
     revision: Revision,
     overrides: Sequence[Override],
@@ -66,26 +66,30 @@ def strangers(
     found: dict[str, str] = {}
     for node, stamp in sorted(stamps.items()):
         own = runs.get(node)
-        if stamp in ours or base(stamp) in memory.lineage or (own and base(stamp) == short(own.revision)):
+        if (
+            stamp in ours
+            or get_base_commit(stamp) in memory.lineage
+            or (own and get_base_commit(stamp) == shorten_commit(own.revision))
+        ):
             continue
         if STAMP.fullmatch(stamp) and not _set_aside(overrides, f"{cluster}/{node}", memory):
             found[node] = stamp
     return found
 
 
-def foreign(
+def find_foreign_changes(
     cluster: str,
     given: Mapping[str, str],
-    memory: Memory,
+    memory: FleetMemory,
     *,
     revision: Revision,
-    traces: Traces = Traces(),
+    traces: RevisionTraces = RevisionTraces(),
 ) -> Iterator[Diagnostic]:
     """A finding for each node to be left alone.
 
     Args:
         cluster: whose nodes.
-        given: what `strangers` gave.
+        given: what `find_foreign_stamps` gave.
         memory: what the revision is to be merged into.
         revision: the one at hand.
         traces: what the source tells of the stamps.
@@ -93,7 +97,11 @@ def foreign(
     merge = memory.base
     for node, stamp in given.items():
         target, is_continued = f"{cluster}/{node}", stamp in traces.continued
-        if merge and base(stamp) in merge.lacking and (cluster in merge.changed or not is_continued):
+        if (
+            merge
+            and get_base_commit(stamp) in merge.lacking
+            and (cluster in merge.changed or not is_continued)
+        ):
             yield _lacking(node, stamp, merge, target)
         elif not is_continued and stamp not in traces.unknown:
             yield Diagnostic(
@@ -107,7 +115,9 @@ def foreign(
             )
 
 
-def unknown_here(cluster: str, given: Mapping[str, str], traces: Traces) -> Iterator[Diagnostic]:
+def report_unknown_stamps(
+    cluster: str, given: Mapping[str, str], traces: RevisionTraces
+) -> Iterator[Diagnostic]:
     """A warning for each stamp of which only the host that applies knows whether it wrote it."""
     for stamp, nodes in _by_stamp(given):
         if stamp in traces.unknown:
@@ -122,7 +132,7 @@ def unknown_here(cluster: str, given: Mapping[str, str], traces: Traces) -> Iter
             )
 
 
-def assumed(cluster: str, given: Mapping[str, str]) -> Iterator[Diagnostic]:
+def report_assumed_stamps(cluster: str, given: Mapping[str, str]) -> Iterator[Diagnostic]:
     """A note for each stamp whose files are not known, while the nodes do not show theirs."""
     for stamp, nodes in _by_stamp(given):
         yield Diagnostic(
@@ -157,6 +167,6 @@ def _lacking(node: str, stamp: str, merge: MergeBase, target: str) -> Diagnostic
     )
 
 
-def _set_aside(overrides: Sequence[Override], target: str, memory: Memory) -> bool:
+def _set_aside(overrides: Sequence[Override], target: str, memory: FleetMemory) -> bool:
     today = memory.at.date()
     return any(one.until >= today and one.covers(FOREIGN, target) for one in overrides)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.guard import Case, Guard, guard
+from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
-from reconciler.core.policy import amount_of
+from reconciler.core.policy import resolve_amount
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards import failure_domains
 
 
 @guard("blast-radius", "blast-radius-risky")
-def blast_radius(case: Case) -> Iterator[Diagnostic]:
+def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
     """One run may touch so many nodes, and fewer by steps that are risky or take a node away."""
     cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
     touched = _nodes(case.plan.steps)
-    limit = amount_of(case.policy.max_changed, total)
+    limit = resolve_amount(case.policy.max_changed, total)
     if len(touched) > limit:
         yield Diagnostic(
             Severity.ERROR,
@@ -26,7 +26,7 @@ def blast_radius(case: Case) -> Iterator[Diagnostic]:
             target=cluster,
         )
     risky = _nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
-    limit = amount_of(case.policy.max_risky, total)
+    limit = resolve_amount(case.policy.max_risky, total)
     if len(risky) > limit:
         yield Diagnostic(
             Severity.ERROR,
@@ -39,7 +39,7 @@ def blast_radius(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("desired-shrank")
-def shrinking(case: Case) -> Iterator[Diagnostic]:
+def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
     """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
 
     What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
@@ -47,11 +47,11 @@ def shrinking(case: Case) -> Iterator[Diagnostic]:
     """
     if any(step.is_anew for step in case.plan.steps):
         return
-    before, now = case.past.nodes, case.plan.nodes
+    before, now = case.cluster_memory.nodes, case.plan.nodes
     names = {node.name for node in case.entry.members()}
-    gone = sorted(case.past.names - names - case.uncounted) if case.past.names else []
-    count = len(gone) if case.past.names else before - now - len(case.uncounted - names)
-    limit = amount_of(case.policy.max_shrink, before) if before else 0
+    gone = sorted(case.cluster_memory.names - names - case.uncounted) if case.cluster_memory.names else []
+    count = len(gone) if case.cluster_memory.names else before - now - len(case.uncounted - names)
+    limit = resolve_amount(case.policy.max_shrink, before) if before else 0
     whole = count >= before
     if before and count and (whole or count > limit):
         listed = f" ({', '.join(gone[:5])}{' …' if len(gone) > 5 else ''})" if gone else ""  # noqa: PLR2004
@@ -66,13 +66,13 @@ def shrinking(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("budget")
-def budget(case: Case) -> Iterator[Diagnostic]:
+def refuse_over_budget(case: GuardContext) -> Iterator[Diagnostic]:
     """Changes of all runs within the window, together with this plan, stay within the budget."""
     allowed = case.policy.budget
     if allowed is None:
         return
-    limit = amount_of(allowed.nodes, case.plan.nodes)
-    recent = {node for node, hours in case.past.changed if hours <= allowed.hours}
+    limit = resolve_amount(allowed.nodes, case.plan.nodes)
+    recent = {node for node, hours in case.cluster_memory.changed if hours <= allowed.hours}
     planned = set(_nodes(case.plan.steps))
     if planned and len(recent | planned) > limit:
         yield Diagnostic(
@@ -85,7 +85,7 @@ def budget(case: Case) -> Iterator[Diagnostic]:
         )
 
 
-GUARDS: tuple[Guard, ...] = (blast_radius, shrinking, budget, *failure_domains.GUARDS)
+GUARDS: tuple[Guard, ...] = (refuse_blast_radius, refuse_shrink, refuse_over_budget, *failure_domains.GUARDS)
 """Applied to every cluster, before the guards of its product."""
 
 

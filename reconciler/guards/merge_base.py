@@ -10,8 +10,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
-from reconciler.core.history import Memory, Past
-from reconciler.core.prior import MergeBase
+from reconciler.core.memory import ClusterMemory, FleetMemory
+from reconciler.core.prior_revisions import MergeBase
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 
@@ -27,8 +27,8 @@ UNKNOWN: Final = "base-unknown"
 _MOST_NAMED: Final = 10
 
 
-def leaving(
-    memory: Memory, members: Mapping[str, AbstractSet[str]], clusters: AbstractSet[str]
+def report_leaving_nodes(
+    memory: FleetMemory, members: Mapping[str, AbstractSet[str]], clusters: AbstractSet[str]
 ) -> Iterator[Diagnostic]:
     """A warning for each cluster of which nodes, or all, are named no more.
 
@@ -38,8 +38,10 @@ def leaving(
         clusters: all that the fleet file has.
     """
     base = memory.base.clusters if memory.base else {}
-    for name in sorted(name for name in {*base, *memory.past} if name in members or name not in clusters):
-        before = base.get(name, frozenset()) | memory.past.get(name, Past()).names
+    for name in sorted(
+        name for name in {*base, *memory.cluster_memory} if name in members or name not in clusters
+    ):
+        before = base.get(name, frozenset()) | memory.cluster_memory.get(name, ClusterMemory()).names
         if gone := sorted(before - members.get(name, frozenset())):
             shown = ", ".join(gone[:_MOST_NAMED])
             more = f" and {len(gone) - _MOST_NAMED} more" if len(gone) > _MOST_NAMED else ""
@@ -56,11 +58,11 @@ def leaving(
             )
 
 
-def vanishing(memory: Memory, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
+def report_vanishing_clusters(memory: FleetMemory, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
     """A verdict for each cluster that the base names and the fleet file does not."""
     base = memory.base
     for name, nodes in sorted(base.clusters.items()) if base else ():
-        if name not in clusters and not memory.past.get(name, Past()).nodes:
+        if name not in clusters and not memory.cluster_memory.get(name, ClusterMemory()).nodes:
             assert base is not None
             yield Diagnostic(
                 Severity.ERROR,
@@ -73,7 +75,7 @@ def vanishing(memory: Memory, clusters: AbstractSet[str]) -> Iterator[Diagnostic
             )
 
 
-def behind(base: MergeBase | None, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
+def report_stale_branch(base: MergeBase | None, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
     """A warning for each cluster that the base has changed since the revision left it."""
     for name in sorted(base.changed & clusters) if base else ():
         assert base is not None
@@ -87,7 +89,7 @@ def behind(base: MergeBase | None, clusters: AbstractSet[str]) -> Iterator[Diagn
         )
 
 
-def uncompared(base: MergeBase | None, fleet_file: str) -> Iterator[Diagnostic]:
+def report_missing_comparison(base: MergeBase | None, fleet_file: str) -> Iterator[Diagnostic]:
     """A warning where nobody knows what the revision takes out, or what it lacks."""
     if base is not None and base.unread:
         how = "wholly compared" if base.left else "compared"
@@ -101,16 +103,16 @@ def uncompared(base: MergeBase | None, fleet_file: str) -> Iterator[Diagnostic]:
         )
 
 
-def with_base(past: Past, base: MergeBase | None, cluster: str) -> Past:
+def add_merge_base(cluster_memory: ClusterMemory, base: MergeBase | None, cluster: str) -> ClusterMemory:
     """A cluster's past, in which the base's nodes count as those that stood before.
 
     Args:
-        past: what the store remembers of it.
+        cluster_memory: what the store remembers of it.
         base: what the revision is to be merged into.
         cluster: its name.
     """
     names = base.clusters.get(cluster, frozenset()) if base else frozenset[str]()
-    if not names or (past.nodes and not past.names):
-        return past
-    both = past.names | names
-    return replace(past, names=both, nodes=len(both))
+    if not names or (cluster_memory.nodes and not cluster_memory.names):
+        return cluster_memory
+    both = cluster_memory.names | names
+    return replace(cluster_memory, names=both, nodes=len(both))

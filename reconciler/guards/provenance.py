@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.guard import Case, Guard, guard
-from reconciler.core.revision import Descent
+from reconciler.core.guard import Guard, GuardContext, guard
+from reconciler.core.revision import Ancestry
 from reconciler.diagnostic import Diagnostic, Severity
 
 
 @guard("signature-required")
-def signature_required(case: Case) -> Iterator[Diagnostic]:
+def refuse_unsigned(case: GuardContext) -> Iterator[Diagnostic]:
     """Where the fleet file asks for signatures, this host has to have checked one of that kind.
 
     The file can only ask for more: what the host itself asks for is checked before the file is read.
     """
-    wanted = case.conduct.require_signed
+    wanted = case.change_rules.require_signed
     if not wanted or not case.plan.steps or (case.revision is not None and case.revision.signed == wanted):
         return
     found = case.revision.signed if case.revision is not None else ""
@@ -30,18 +30,18 @@ def signature_required(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("older-revision")
-def older_revision(case: Case) -> Iterator[Diagnostic]:
+def refuse_older_revision(case: GuardContext) -> Iterator[Diagnostic]:
     """What was applied last is not taken back, unless a rollback names the revision."""
-    applied, revision = case.past.applied, case.revision
+    applied, revision = case.cluster_memory.applied, case.revision
     if not case.plan.steps or applied is None or revision is None:
         return
     names = (
         f"revision {revision.short or revision.id}",
         f"{applied.short or applied.id}, which was applied last",
     )
-    if case.past.descent is Descent.OLDER:
+    if case.cluster_memory.ancestry is Ancestry.OLDER:
         words = f"{names[0]} is older than {names[1]}"
-    elif case.past.descent is Descent.DIVERGED:
+    elif case.cluster_memory.ancestry is Ancestry.DIVERGED:
         words = (
             f"{names[0]} does not descend from {names[1]}, and none of the commits that it comes from has "
             "the content that was applied: the history was rewritten, or it is another branch"
@@ -58,5 +58,5 @@ def older_revision(case: Case) -> Iterator[Diagnostic]:
     )
 
 
-GUARDS: tuple[Guard, ...] = (signature_required, older_revision)
+GUARDS: tuple[Guard, ...] = (refuse_unsigned, refuse_older_revision)
 """Applied to every cluster."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from reconciler.core import contradictions
+from reconciler.core import place_conflicts
 from reconciler.core.guard import Guard
 from reconciler.guards import change_control, foreign_changes, limits, provenance, removed_clusters
 
@@ -13,7 +13,7 @@ EVERYWHERE: Final[tuple[Guard, ...]] = (
     *limits.GUARDS,
     *change_control.GUARDS,
     *provenance.GUARDS,
-    *contradictions.GUARDS,
+    *place_conflicts.GUARDS,
 )
 """The guards of every cluster, before those of its product."""
 
@@ -21,7 +21,7 @@ FLEETWIDE: Final = (foreign_changes.FOREIGN, removed_clusters.CODE)
 """Codes of what is judged beside any one cluster's plan: nodes to be left alone, clusters that are gone."""
 
 
-def codes(products: Iterable[Guard]) -> tuple[str, ...]:
+def list_guard_codes(products: Iterable[Guard]) -> tuple[str, ...]:
     """The codes that an override may name, sorted.
 
     Args:

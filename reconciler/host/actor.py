@@ -9,17 +9,17 @@ import pwd
 from reconciler.core.actor import Actor
 
 
-def this_actor(*, claim: str = "", why: str = "") -> Actor:
+def get_current_actor(*, claim: str = "", why: str = "") -> Actor:
     """The user of this process, this machine and the terminal; variables such as `USER` count for nothing.
 
     Args:
         claim: whose word it is, as the caller says.
         why: as the caller says.
     """
-    return Actor(user_name(os.getuid()), platform.node(), _terminal(), claim, why)
+    return Actor(get_user_name(os.getuid()), platform.node(), _terminal(), claim, why)
 
 
-def user_name(number: int) -> str:
+def get_user_name(number: int) -> str:
     """The name of a user of this machine, with the number where it has none."""
     try:
         return pwd.getpwuid(number).pw_name

@@ -63,7 +63,7 @@ class _Signals:
 _SIGNALS: ContextVar[_Signals] = ContextVar("signals")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives; a signal cancels it, so that its child processes have ended when this returns.
 
     Raises:
@@ -109,10 +109,10 @@ def _handled(signals: _Signals) -> Iterator[None]:
 
 
 @contextmanager
-def taking_softly(soft: Callable[[], None]) -> Iterator[None]:
+def defer_first_signal(soft: Callable[[], None]) -> Iterator[None]:
     """Call `soft` at the first signal instead of cancelling; the next one cancels all the same.
 
-    Only within `run`; elsewhere signals do what they always do.
+    Only within `run_until_signal`; elsewhere signals do what they always do.
     """
     signals = _SIGNALS.get(None)
     if signals is None:

@@ -1,6 +1,6 @@
 """The host configuration: all that this machine decides and a tree of desired state must not.
 
-The models alone; `reconciler.cli.host` finds and reads the file.
+The models alone; `reconciler.cli.host_loader` finds and reads the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model, field_validator
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.fields import SomeTime, Strict
+from reconciler.core.fields import SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
@@ -26,7 +26,7 @@ PREFIX: Final = "RECONCILE_SECRET_"
 NEVER: Final = ("/proc", "/dev", "/sys")
 """Folders of the kernel; no secret is read from them, whatever the host says."""
 
-S = TypeVar("S", bound=Strict)
+S = TypeVar("S", bound=StrictModel)
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -107,7 +107,7 @@ Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
-class SecretSources(Strict):
+class SecretSources(StrictModel):
     """Where references to secrets in a tree may be looked up."""
 
     folders: tuple[SecretFolder, ...] | None = Field(
@@ -124,7 +124,7 @@ class SecretSources(Strict):
     )
 
 
-class SigningRules(Strict):
+class SigningRules(StrictModel):
     """Whose signature every revision must have; the command line's options take precedence."""
 
     required: Literal["gpg", "ssh"] = Field(description="How revisions must be signed.")
@@ -137,7 +137,7 @@ class SigningRules(Strict):
     )
 
 
-class HostCommand(Strict):
+class HostCommand(StrictModel):
     """A program that a fleet file may ask for by its name."""
 
     run: tuple[Argument, ...] = Field(
@@ -164,7 +164,7 @@ class HostCommand(Strict):
         return run
 
 
-class HistoryRules(Strict):
+class HistoryRules(StrictModel):
     """How much this host remembers of what was done."""
 
     keep: int = Field(
@@ -177,7 +177,7 @@ class HistoryRules(Strict):
     )
 
 
-class HostConfig(Strict):
+class HostConfig(StrictModel):
     """What this machine decides, whatever a tree of desired state says."""
 
     state: AbsolutePath | None = Field(
@@ -224,14 +224,14 @@ class HostConfig(Strict):
         """What the file says for one product; all at its default where it says nothing.
 
         Args:
-            kind: the section's key, see `with_sections`.
+            kind: the section's key, see `add_sections`.
             model: of the section.
         """
         found = dict(self).get(kind)
         return found if isinstance(found, model) else model()
 
 
-def with_sections(sections: Mapping[str, tuple[str, type[Strict]]]) -> type[HostConfig]:
+def add_sections(sections: Mapping[str, tuple[str, type[StrictModel]]]) -> type[HostConfig]:
     """The configuration with a section for each of some products.
 
     Args:

@@ -84,7 +84,7 @@ class RunningWatch:
         return os.path.realpath(self.state) == os.path.realpath(folder)
 
 
-def peer_of(connection: socket.socket) -> Peer:
+def get_peer(connection: socket.socket) -> Peer:
     """Who is at the other end of a connected unix socket."""
     process, user, group = _CREDENTIALS.unpack(
         connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -97,7 +97,7 @@ def peer_of(connection: socket.socket) -> Peer:
     return Peer(process, user, frozenset({group, *further}))
 
 
-def shared_folder(environment: Mapping[str, str]) -> Path | None:
+def find_shared_folder(environment: Mapping[str, str]) -> Path | None:
     """Where a watch is found by users who may not open its state; None where this user has no such folder.
 
     It is what systemd made for the unit, else `RUNTIME`: root makes it, and for another user an
@@ -117,7 +117,7 @@ def shared_folder(environment: Mapping[str, str]) -> Path | None:
 
 
 @contextmanager
-def listening(folder: Path, *, is_shared: bool) -> Iterator[socket.socket]:
+def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket]:
     """A listening socket in a folder; its file is removed at the end, and those of watches that died now.
 
     Args:
@@ -148,7 +148,7 @@ def listening(folder: Path, *, is_shared: bool) -> Iterator[socket.socket]:
             (folder / name).unlink(missing_ok=True)
 
 
-def running_watches(folder: Path) -> tuple[RunningWatch, ...]:
+def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
     """The watches that answer in a folder, by process; only those that its owner or root runs."""
     found = []
     try:
@@ -157,7 +157,7 @@ def running_watches(folder: Path) -> tuple[RunningWatch, ...]:
         return ()
     for path in paths:
         try:
-            said, _ = ask(path, {"do": "hello"})
+            said, _ = send_request(path, {"do": "hello"})
         except (OSError, ReconcilerError):
             continue
         try:
@@ -173,7 +173,7 @@ def _watch_of(path: Path, said: Mapping[str, Any]) -> RunningWatch:
     )
 
 
-def refusal(folder: Path) -> StateError | None:
+def find_access_refusal(folder: Path) -> StateError | None:
     """Why a watch in a folder does not answer this user, though one is there; None where that is not so."""
     try:
         paths = sorted(folder.glob(_PATTERN))[:MOST]
@@ -181,7 +181,7 @@ def refusal(folder: Path) -> StateError | None:
         return None
     for path in paths:
         try:
-            ask(path, {"do": "hello"})
+            send_request(path, {"do": "hello"})
         except PermissionError:
             return StateError(
                 f"the watch at {path} takes orders of root and its own user alone",
@@ -195,7 +195,9 @@ def refusal(folder: Path) -> StateError | None:
     return None
 
 
-def ask(path: Path, request: Mapping[str, Any], into: Path | None = None) -> tuple[dict[str, Any], int]:
+def send_request(
+    path: Path, request: Mapping[str, Any], into: Path | None = None
+) -> tuple[dict[str, Any], int]:
     """What a watch answers to one request, and how many bytes of a file came after it.
 
     Args:
@@ -209,7 +211,7 @@ def ask(path: Path, request: Mapping[str, Any], into: Path | None = None) -> tup
     """
     with _connected(path) as connection:
         owner = path.parent.stat()
-        if peer_of(connection).user not in {0, owner.st_uid} or owner.st_mode & stat.S_IWOTH:
+        if get_peer(connection).user not in {0, owner.st_uid} or owner.st_mode & stat.S_IWOTH:
             raise StateError(
                 f"what listens at {path} is not run by the owner of its folder", remedy="look at who runs it"
             )

@@ -23,7 +23,7 @@ LARGEST: Final = 64 * 1024
 """Bytes that a file with a credential may have."""
 
 
-def file_variable(variable: str) -> str:
+def name_file_variable(variable: str) -> str:
     """The variable that names a file, in the place of the one that holds the credential."""
     return f"{variable}_FILE"
 
@@ -40,7 +40,7 @@ def read_credential(environment: Mapping[str, str], variable: str) -> str:
     Raises:
         UsageError: both are set, or the file cannot be read or is empty.
     """
-    other = file_variable(variable)
+    other = name_file_variable(variable)
     value, file = environment.get(variable, ""), environment.get(other, "")
     if value and file:
         raise UsageError(f"both {variable} and {other} are set", remedy="set one of them")
@@ -57,7 +57,7 @@ def read_credential(environment: Mapping[str, str], variable: str) -> str:
     return text
 
 
-def known_credentials(environment: Mapping[str, str], prefix: str = PREFIX) -> list[str]:
+def list_known_credentials(environment: Mapping[str, str], prefix: str = PREFIX) -> list[str]:
     """Every credential that is set, for masking; files that cannot be read now are left out.
 
     Args:

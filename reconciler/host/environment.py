@@ -54,7 +54,7 @@ class Environment(Mapping[str, str]):
         return f"Environment(of {len(self)} variables)"
 
 
-def child_environment(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+def make_child_environment(environment: Mapping[str, str], *names: str) -> dict[str, str]:
     """What a child process starts with: an exact list, never a copy of ours.
 
     Secrets, `LD_*`, `PYTHON*`, `GIT_*` and whatever else is set do not pass unless they are named here.
@@ -71,7 +71,7 @@ def child_environment(environment: Mapping[str, str], *names: str) -> dict[str, 
     return kept
 
 
-def irregular_authorities(environment: Mapping[str, str]) -> str:
+def find_irregular_authorities(environment: Mapping[str, str]) -> str:
     """What SSL_CERT_FILE names where that is there and no regular file; empty otherwise.
 
     OpenSSL opens the file as soon as a library for HTTP is loaded, and waits for a pipe for ever.

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Final
 
-from reconciler.host.environment import NETWORK, TERMINAL, Environment, child_environment
+from reconciler.host.environment import NETWORK, TERMINAL, Environment, make_child_environment
 
 _SET_DUMPABLE: Final = 4
 """PR_SET_DUMPABLE of prctl(2)."""
@@ -28,7 +28,7 @@ def seal_environment() -> Environment:
     To be called once, at the entry point, while there is one thread.
     """
     found = Environment(os.environ)
-    kept = child_environment(found, *NETWORK, *TERMINAL, _SUDO)
+    kept = make_child_environment(found, *NETWORK, *TERMINAL, _SUDO)
     dropped = [name for name in found if name not in kept]
     _overwrite({os.fsencode(name) for name in dropped})
     for name in dropped:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """What `work` gives; None where `stop` is set before it has ended, or was set already.
 
     Only for work that may be broken off anywhere: it reads, or it waits. It is cancelled and has ended

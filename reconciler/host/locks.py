@@ -20,7 +20,7 @@ PAUSE = 0.05
 
 
 @contextmanager
-def lock_file(path: Path) -> Iterator[int]:
+def open_lock_file(path: Path) -> Iterator[int]:
     """Open the file of a lock; with the block's end it is closed, and the lock is free.
 
     Args:
@@ -61,7 +61,7 @@ def wait_lock(descriptor: int) -> None:
 
 
 @asynccontextmanager
-async def locked(file: Path, *, seconds: float) -> AsyncIterator[None]:
+async def hold_folder_lock(file: Path, *, seconds: float) -> AsyncIterator[None]:
     """Hold the lock of a folder of the cache while the block runs.
 
     Args:
@@ -74,7 +74,7 @@ async def locked(file: Path, *, seconds: float) -> AsyncIterator[None]:
     """
     with ExitStack() as stack:
         try:
-            descriptor = stack.enter_context(lock_file(file))
+            descriptor = stack.enter_context(open_lock_file(file))
         except OSError as error:
             raise StateError(
                 f"the cache folder {file.parent} cannot be written: {error.strerror}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from reconciler.core.endpoint import without_mapping
+from reconciler.core.endpoint import unmap_address
 from reconciler.host.config import Network
 
 
@@ -19,7 +19,7 @@ class OutsideNetworks(OSError):
         )
 
 
-def is_within(address: str, networks: Iterable[Network]) -> bool:
+def is_within_networks(address: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in one of the networks; an IPv4 address written as IPv6 is the IPv4 address.
 
     Args:
@@ -30,5 +30,5 @@ def is_within(address: str, networks: Iterable[Network]) -> bool:
         found = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    found = without_mapping(found)
+    found = unmap_address(found)
     return any(found.version == network.version and found in network for network in networks)

@@ -3,7 +3,8 @@
 Why not the library stamina: it tries again for exceptions, and here nearly every try has an answer (a
 status, a verdict, a list of channels) that says whether to go on; it has no deadline that a request to stop
 may shorten; and it logs each try, in every command, unless its global hooks are switched off. What is tried
-again over runs and restarts is a state, not a loop: `core.attempts` in the store, `server.pace` in the watch.
+again over runs and restarts is a state, not a loop: `core.attempts` in the store, `server.timing` in the
+watch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def poll(
+async def poll_until(
     ask: Callable[[], Awaitable[T]],
     is_enough: Callable[[T], bool],
     pauses: Iterable[float],
@@ -46,7 +47,7 @@ async def poll(
     return answer
 
 
-def growing(first: float, longest: float) -> Iterator[float]:
+def make_growing_pauses(first: float, longest: float) -> Iterator[float]:
     """Pauses that double from `first` seconds up to `longest`, without end."""
     pause = first
     while True:
@@ -54,7 +55,7 @@ def growing(first: float, longest: float) -> Iterator[float]:
         pause = min(longest, pause * 2)
 
 
-def steady(pause: float, seconds: float) -> Iterator[float]:
+def make_steady_pauses(pause: float, seconds: float) -> Iterator[float]:
     """Pauses of one length until so many seconds are over, by the clock of the event loop."""
     now = asyncio.get_running_loop().time
     end = now() + seconds  # counted from here, not from the first answer, as a generator would

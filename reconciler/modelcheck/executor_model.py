@@ -20,14 +20,14 @@ from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.step import Standing
-from reconciler.modelcheck.explore import Move
-from reconciler.modelcheck.state_table import Ground
+from reconciler.core.step import StepStatus
+from reconciler.modelcheck.explore import Transition
+from reconciler.modelcheck.state_table import StateTable
 
 W = TypeVar("W", bound=Hashable)
 
 
-class Phase(IntEnum):
+class StepPhase(IntEnum):
     """How far the executor is with a step."""
 
     PENDING = 0
@@ -37,10 +37,10 @@ class Phase(IntEnum):
     ENDED = 4
 
 
-OPEN = frozenset({Phase.INTENT, Phase.SENT})
+OPEN = frozenset({StepPhase.INTENT, StepPhase.SENT})
 
 
-class Moment(NamedTuple):
+class ModelState(NamedTuple):
     """Everything at one moment; worlds, plans and steps by the numbers that the ground gave them.
 
     Args:
@@ -59,7 +59,7 @@ class Moment(NamedTuple):
 
     world: int
     plan: int = -1
-    phases: tuple[Phase, ...] = ()
+    phases: tuple[StepPhase, ...] = ()
     running: bool = True
     faults: int = 1
     struck: bool = False
@@ -70,20 +70,22 @@ class Moment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal(Generic[W]):
+class ExecutorModel(Generic[W]):
     """The moves of one play."""
 
-    ground: Ground[W]
+    state_table: StateTable[W]
 
-    def begin(self, world: W, *, faults: int = 1, crashes: int = 1, passes: int = 2) -> Moment:
+    def begin(self, world: W, *, faults: int = 1, crashes: int = 1, passes: int = 2) -> ModelState:
         """The moment before a pass."""
-        return Moment(self.ground.number(world), faults=faults, crashes=crashes, passes=passes)
+        return ModelState(self.state_table.number(world), faults=faults, crashes=crashes, passes=passes)
 
-    def under(self, plan: ClusterPlan, moment: Moment) -> Moment:
+    def under(self, plan: ClusterPlan, moment: ModelState) -> ModelState:
         """The moment in which the executor takes up a given plan."""
-        return moment._replace(plan=self.ground.kept(plan), phases=(Phase.PENDING,) * len(plan.steps))
+        return moment._replace(
+            plan=self.state_table.kept(plan), phases=(StepPhase.PENDING,) * len(plan.steps)
+        )
 
-    def moves(self, moment: Moment) -> Iterator[Move[Moment]]:
+    def moves(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
         """Whatever can happen next, each with the invariant that it breaks, if any."""
         yield from self._surroundings(moment)
         if moment.late:
@@ -99,29 +101,33 @@ class Rehearsal(Generic[W]):
             yield from self._planned(moment)
             yield from self._beside(moment)
 
-    def _stuck(self, moment: Moment) -> Iterator[Move[Moment]]:
+    def _stuck(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
         """A call that was given up takes effect after all, or never; nobody tells the executor which."""
         number = moment.late - 1
-        held = tuple(sorted({*moment.held, number})) if self.ground.single_node else ()
+        held = tuple(sorted({*moment.held, number})) if self.state_table.single_node else ()
         freed = moment._replace(late=0, held=held)
-        call, name = self.ground.called(moment.world, number), self.ground.steps[number].id
-        yield Move(f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken)
-        yield Move(f"the stuck call of {name} is lost", freed)
+        call, name = self.state_table.called(moment.world, number), self.state_table.steps[number].id
+        yield Transition(
+            f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken
+        )
+        yield Transition(f"the stuck call of {name} is lost", freed)
 
-    def _surroundings(self, moment: Moment) -> Iterator[Move[Moment]]:
+    def _surroundings(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
         """Faults, and what comes back by itself."""
         resting = not OPEN.isdisjoint(moment.phases)
         if resting and moment.struck:
             return
         _, plan, phases, running, left, _, crashes, passes, late, held = moment  # twice as fast as `_replace`
-        for fault in self.ground.faults(moment.world) if left else ():
-            fewer = Moment(fault.world, plan, phases, running, left - 1, resting, crashes, passes, late, held)
-            yield Move(fault.story, fewer)
-        for back in self.ground.returns(moment.world):
-            same = Moment(back.world, plan, phases, running, left, resting, crashes, passes, late, held)
-            yield Move(back.story, same)
+        for fault in self.state_table.faults(moment.world) if left else ():
+            fewer = ModelState(
+                fault.world, plan, phases, running, left - 1, resting, crashes, passes, late, held
+            )
+            yield Transition(fault.story, fewer)
+        for back in self.state_table.returns(moment.world):
+            same = ModelState(back.world, plan, phases, running, left, resting, crashes, passes, late, held)
+            yield Transition(back.story, same)
 
-    def _beside(self, moment: Moment) -> Iterator[Move[Moment]]:
+    def _beside(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
         """A pass, of this process or another one, while a call may be under way, for all that is known.
 
         It takes every call that was left open for one that may be: only the model knows which one is stuck,
@@ -130,159 +136,163 @@ class Rehearsal(Generic[W]):
         left = {*moment.held, *self._open(moment)} - {moment.late - 1}
         held, broken = self._settled(moment.world, left)
         calls = (moment.late - 1, *held) if moment.late else held
-        index = self.ground.beside(moment.world, calls) if calls and moment.passes else -1
+        index = self.state_table.beside(moment.world, calls) if calls and moment.passes else -1
         if index >= 0:
             begun = moment._replace(
                 plan=index,
-                phases=(Phase.PENDING,) * len(self.ground.plans[index].steps),
+                phases=(StepPhase.PENDING,) * len(self.state_table.plans[index].steps),
                 running=True,
                 passes=moment.passes - 1,
                 struck=False,
                 held=held,
             )
-            names = " and ".join(sorted({self.ground.steps[number].node for number in calls}))
-            yield Move(f"the reconciler reads all nodes and plans for all but {names}", begun, broken)
+            names = " and ".join(sorted({self.state_table.steps[number].node for number in calls}))
+            yield Transition(f"the reconciler reads all nodes and plans for all but {names}", begun, broken)
 
     def _settled(self, world: int, left: Iterable[int]) -> tuple[tuple[int, ...], str]:
         """The steps that a reading does not show done, and what is wrong about the others being called so."""
         held = tuple(
-            number for number in sorted(left) if self.ground.standing(world, number) is not Standing.DONE
+            number for number in sorted(left) if self.state_table.status(world, number) is not StepStatus.DONE
         )
         lies = (self._lie(world, number) for number in sorted(left) if number not in held)
         return held, next(filter(None, lies), "")
 
-    def _planned(self, moment: Moment) -> Iterator[Move[Moment]]:
+    def _planned(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
         if not moment.passes:
             return
-        index = self.ground.planned(moment.world)
-        steps = self.ground.plans[index].steps
+        index = self.state_table.planned(moment.world)
+        steps = self.state_table.plans[index].steps
         if steps:
             begun = moment._replace(
                 plan=index,
-                phases=(Phase.PENDING,) * len(steps),
+                phases=(StepPhase.PENDING,) * len(steps),
                 passes=moment.passes - 1,
                 struck=False,
                 held=(),
             )
-            yield Move("the reconciler reads all nodes and plans", begun)
+            yield Transition("the reconciler reads all nodes and plans", begun)
 
-    def _executed(self, moment: Moment) -> Iterator[Move[Moment]]:
-        plan, phases = self.ground.plans[moment.plan], moment.phases
-        if all(phase >= Phase.SUCCEEDED for phase in phases):
-            whole = Phase.ENDED not in phases
-            broken = self.ground.play.left(self.ground.worlds[moment.world], plan) if whole else ""
-            yield Move("the run ends", moment._replace(plan=-1, phases=()), broken)
+    def _executed(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
+        plan, phases = self.state_table.plans[moment.plan], moment.phases
+        if all(phase >= StepPhase.SUCCEEDED for phase in phases):
+            whole = StepPhase.ENDED not in phases
+            broken = self.state_table.model.left(self.state_table.worlds[moment.world], plan) if whole else ""
+            yield Transition("the run ends", moment._replace(plan=-1, phases=()), broken)
             return
         if moment.crashes:
             killed = moment._replace(running=False, crashes=moment.crashes - 1)
-            yield Move("the reconciler is killed", killed)
+            yield Transition("the reconciler is killed", killed)
         free = self._free(moment)
-        for place, after in enumerate(self.ground.before[moment.plan]):
+        for place, after in enumerate(self.state_table.before[moment.plan]):
             step = plan.steps[place]
             match phases[place]:
-                case Phase.PENDING if free and self._may_follow(phases[one] for one in after):
+                case StepPhase.PENDING if free and self._may_follow(phases[one] for one in after):
                     yield self._looked(moment, place, step)
-                case Phase.INTENT:
+                case StepPhase.INTENT:
                     yield from self._sent(moment, place, step)
-                case Phase.SENT:
+                case StepPhase.SENT:
                     yield self._concluded(moment, place, step)
 
-    def _free(self, moment: Moment) -> bool:
+    def _free(self, moment: ModelState) -> bool:
         """Whether one more step may be under way."""
         under_way = sum(phase in OPEN for phase in moment.phases)
-        return under_way < self.ground.plans[moment.plan].concurrency
+        return under_way < self.state_table.plans[moment.plan].concurrency
 
-    def _may_follow(self, before: Iterable[Phase]) -> bool:
+    def _may_follow(self, before: Iterable[StepPhase]) -> bool:
         """Whether a step may begin, given how far those are that it comes after."""
-        return all(phase is Phase.SUCCEEDED for phase in before)
+        return all(phase is StepPhase.SUCCEEDED for phase in before)
 
-    def _looked(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
-        standing = self._standing(moment, place)
+    def _looked(self, moment: ModelState, place: int, step: Step) -> Transition[ModelState]:
+        status = self._standing(moment, place)
         looked = moment._replace(struck=False)
-        if standing is Standing.READY and not step.waits_for_person:
-            begun = _at(looked, place, Phase.INTENT)
+        if status is StepStatus.READY and not step.waits_for_person:
+            begun = _at(looked, place, StepPhase.INTENT)
             story = f"{step.id}: the nodes show that it may start; the intent is written"
-            return Move(story, begun, self._against(begun, place, step))
-        if standing is Standing.DONE:
-            found = _at(looked, place, Phase.SUCCEEDED)
-            return Move(f"{step.id} is found done", found, self._lie_at(moment, place))
-        return Move(f"{step.id} is not performed ({standing})", self._ended(looked, place))
+            return Transition(story, begun, self._against(begun, place, step))
+        if status is StepStatus.DONE:
+            found = _at(looked, place, StepPhase.SUCCEEDED)
+            return Transition(f"{step.id} is found done", found, self._lie_at(moment, place))
+        return Transition(f"{step.id} is not performed ({status})", self._ended(looked, place))
 
-    def _ended(self, moment: Moment, place: int) -> Moment:
+    def _ended(self, moment: ModelState, place: int) -> ModelState:
         """A step has ended without success, and whatever comes after it with it.
 
         The scheduler skips what follows before it takes anything up, and a run that is killed in between
         leaves steps that were never begun, which the next one calls skipped as well.
         """
         phases = list(moment.phases)
-        phases[place] = Phase.ENDED
-        for one, after in enumerate(self.ground.before[moment.plan]):  # none before what it comes after
-            if phases[one] is Phase.PENDING and any(phases[earlier] is Phase.ENDED for earlier in after):
-                phases[one] = Phase.ENDED
+        phases[place] = StepPhase.ENDED
+        for one, after in enumerate(self.state_table.before[moment.plan]):  # none before what it comes after
+            if phases[one] is StepPhase.PENDING and any(
+                phases[earlier] is StepPhase.ENDED for earlier in after
+            ):
+                phases[one] = StepPhase.ENDED
         return moment._replace(phases=tuple(phases))
 
-    def _against(self, moment: Moment, place: int, step: Step) -> str:
+    def _against(self, moment: ModelState, place: int, step: Step) -> str:
         """Why a step that has just begun must not have: by the plan's own word, or by the world itself."""
-        plan, phases = self.ground.plans[moment.plan], moment.phases
+        plan, phases = self.state_table.plans[moment.plan], moment.phases
         if sum(phase in OPEN for phase in phases) > plan.concurrency:
             return f"{step.id} begins while as many others as may, {plan.concurrency}, are under way"
-        for one in self.ground.before[moment.plan][place]:
-            if phases[one] is not Phase.SUCCEEDED:
+        for one in self.state_table.before[moment.plan][place]:
+            if phases[one] is not StepPhase.SUCCEEDED:
                 return f"{step.id} begins before {plan.steps[one].id}, which it comes after, is done"
-        return self.ground.play.against(self.ground.worlds[moment.world], step)
+        return self.state_table.model.against(self.state_table.worlds[moment.world], step)
 
-    def _sent(self, moment: Moment, place: int, step: Step) -> Iterator[Move[Moment]]:
-        number, sent = self.ground.first[moment.plan] + place, _at(moment, place, Phase.SENT)
-        known = moment.phases[place] is Phase.INTENT
+    def _sent(self, moment: ModelState, place: int, step: Step) -> Iterator[Transition[ModelState]]:
+        number, sent = self.state_table.first[moment.plan] + place, _at(moment, place, StepPhase.SENT)
+        known = moment.phases[place] is StepPhase.INTENT
         blind = "" if known else f"{step.id} is called, and the journal does not know of it"
-        call = self.ground.called(moment.world, number)
-        yield Move(call.story, sent._replace(world=call.world), blind or call.broken)
+        call = self.state_table.called(moment.world, number)
+        yield Transition(call.story, sent._replace(world=call.world), blind or call.broken)
         if not moment.faults or moment.struck:
             return
         hit = sent._replace(faults=moment.faults - 1, struck=True)
         if not moment.late:
-            yield Move(f"{step.id} is called and gets stuck on its way", hit._replace(late=1 + number))
-        for half in self.ground.halves(moment.world, number):
-            yield Move(half.story, hit._replace(world=half.world), half.broken)
+            yield Transition(f"{step.id} is called and gets stuck on its way", hit._replace(late=1 + number))
+        for half in self.state_table.halves(moment.world, number):
+            yield Transition(half.story, hit._replace(world=half.world), half.broken)
 
-    def _concluded(self, moment: Moment, place: int, step: Step) -> Move[Moment]:
+    def _concluded(self, moment: ModelState, place: int, step: Step) -> Transition[ModelState]:
         done = self._recorded(moment, place)
         read = moment._replace(struck=False)
         if done:
-            number = self.ground.first[moment.plan] + place
+            number = self.state_table.first[moment.plan] + place
             read = read._replace(held=tuple(one for one in moment.held if one != number))
-        ended = _at(read, place, Phase.SUCCEEDED) if done else self._ended(read, place)
+        ended = _at(read, place, StepPhase.SUCCEEDED) if done else self._ended(read, place)
         broken = self._lie_at(moment, place) if done else ""
-        return Move(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
+        return Transition(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
 
-    def _resumed(self, moment: Moment) -> Move[Moment]:
+    def _resumed(self, moment: ModelState) -> Transition[ModelState]:
         """A new process settles what was open by reading; the next pass plans anew."""
         fresh = moment._replace(running=True, plan=-1, phases=(), struck=False, held=())
         _, broken = self._settled(moment.world, {*moment.held, *self._open(moment)})
-        return Move("the reconciler is started again and settles what was open by reading", fresh, broken)
+        return Transition(
+            "the reconciler is started again and settles what was open by reading", fresh, broken
+        )
 
-    def _open(self, moment: Moment) -> set[int]:
+    def _open(self, moment: ModelState) -> set[int]:
         """The numbers of the steps of the plan under way that were begun and have no outcome."""
-        first = self.ground.first[moment.plan]
+        first = self.state_table.first[moment.plan]
         return {first + place for place, phase in enumerate(moment.phases) if phase in OPEN}
 
-    def _recorded(self, moment: Moment, place: int) -> bool:
+    def _recorded(self, moment: ModelState, place: int) -> bool:
         """Whether the journal calls a step done that was called: where a reading shows it, and only then."""
-        return self._standing(moment, place) is Standing.DONE
+        return self._standing(moment, place) is StepStatus.DONE
 
-    def _lie_at(self, moment: Moment, place: int) -> str:
-        return self._lie(moment.world, self.ground.first[moment.plan] + place)
+    def _lie_at(self, moment: ModelState, place: int) -> str:
+        return self._lie(moment.world, self.state_table.first[moment.plan] + place)
 
     def _lie(self, world: int, number: int) -> str:
         """What is wrong about a journal that says that a step is done."""
-        step = self.ground.steps[number]
-        if self.ground.play.effective(self.ground.worlds[world], step):
+        step = self.state_table.steps[number]
+        if self.state_table.model.effective(self.state_table.worlds[world], step):
             return ""
         return f"the journal says that {step.id} is done, and it is not"
 
-    def _standing(self, moment: Moment, place: int) -> Standing:
-        return self.ground.standing(moment.world, self.ground.first[moment.plan] + place)
+    def _standing(self, moment: ModelState, place: int) -> StepStatus:
+        return self.state_table.status(moment.world, self.state_table.first[moment.plan] + place)
 
 
-def _at(moment: Moment, place: int, phase: Phase) -> Moment:
+def _at(moment: ModelState, place: int, phase: StepPhase) -> ModelState:
     return moment._replace(phases=(*moment.phases[:place], phase, *moment.phases[place + 1 :]))

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 S = TypeVar("S", bound=Hashable)
 
 
-class Move(NamedTuple, Generic[S]):
+class Transition(NamedTuple, Generic[S]):
     """One thing that can happen in a state.
 
     Args:
@@ -24,7 +24,7 @@ class Move(NamedTuple, Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class Explored:
+class Exploration:
     """What an exploration saw.
 
     Args:
@@ -44,9 +44,9 @@ class Explored:
     story: tuple[str, ...] = ()
 
 
-def explore(
-    starts: Iterable[S], moves: Callable[[S], Iterable[Move[S]]], *, most: int = 50_000_000
-) -> Explored:
+def explore_states(
+    starts: Iterable[S], moves: Callable[[S], Iterable[Transition[S]]], *, most: int = 50_000_000
+) -> Exploration:
     """Walk every state that can be reached from `starts`, and stop at the first broken invariant.
 
     Args:
@@ -64,15 +64,17 @@ def explore(
                 taken += 1
                 if move.broken:
                     story = (*_story(came, state), move.story)
-                    return Explored(len(came), taken, depth, complete=False, broken=move.broken, story=story)
+                    return Exploration(
+                        len(came), taken, depth, complete=False, broken=move.broken, story=story
+                    )
                 if move.state not in came:
                     came[move.state] = (state, move.story)
                     following.append(move.state)
             if len(came) > most:
-                return Explored(len(came), taken, depth, complete=False)
+                return Exploration(len(came), taken, depth, complete=False)
         depth += bool(following)
         layer = following
-    return Explored(len(came), taken, depth, complete=True)
+    return Exploration(len(came), taken, depth, complete=True)
 
 
 def _story(came: dict[S, tuple[S, str] | None], state: S) -> tuple[str, ...]:
@@ -85,11 +87,13 @@ def _story(came: dict[S, tuple[S, str] | None], state: S) -> tuple[str, ...]:
     return tuple(reversed(told))
 
 
-def traces(start: S, moves: Callable[[S], Iterable[Move[S]]], *, length: int) -> Iterator[tuple[S, ...]]:
+def list_traces(
+    start: S, moves: Callable[[S], Iterable[Transition[S]]], *, length: int
+) -> Iterator[tuple[S, ...]]:
     """Every way from a state of so many moves, or of fewer where nothing more can happen, as its states.
 
-    States are not told apart by the way that leads to them, as in `explore`: what stands outside of the model
-    may remember it. Moves that change nothing are left out.
+    States are not told apart by the way that leads to them, as in `explore_states`: what stands outside of
+    the model may remember it. Moves that change nothing are left out.
     """
     way = [start]
     left = [_onward(start, moves) if length else iter(())]
@@ -108,5 +112,5 @@ def traces(start: S, moves: Callable[[S], Iterable[Move[S]]], *, length: int) ->
         deepest = True
 
 
-def _onward(state: S, moves: Callable[[S], Iterable[Move[S]]]) -> Iterator[S]:
+def _onward(state: S, moves: Callable[[S], Iterable[Transition[S]]]) -> Iterator[S]:
     return (move.state for move in moves(state) if move.state != state)

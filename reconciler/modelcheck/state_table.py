@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.product_model import Play, Weigh
-from reconciler.core.step import Standing
+from reconciler.core.product_model import ProductModel, Weigh
+from reconciler.core.step import StepStatus
 
 W = TypeVar("W", bound=Hashable)
 
 
-class Way(NamedTuple):
+class WorldTransition(NamedTuple):
     """One way on from a world: what happens, the number of the world after it, and what it breaks."""
 
     story: str
@@ -22,11 +22,11 @@ class Way(NamedTuple):
 
 
 @dataclass(slots=True)
-class Ground(Generic[W]):
+class StateTable(Generic[W]):
     """What one play is made of.
 
     Args:
-        play: the product's.
+        model: the product's.
         weigh: what judges the plans of further passes.
         single_node: whether the product's nodes are changed one by one, so that some can be left out.
         worlds: by number.
@@ -36,7 +36,7 @@ class Ground(Generic[W]):
         before: plan -> of each of its steps, the places of those that it comes after.
     """
 
-    play: Play[W]
+    model: ProductModel[W]
     weigh: Weigh
     single_node: bool
     worlds: list[W] = field(init=False, default_factory=list)
@@ -47,11 +47,11 @@ class Ground(Generic[W]):
     _numbers: dict[W, int] = field(init=False, default_factory=dict)
     _planned: dict[int, int] = field(init=False, default_factory=dict)
     _beside: dict[tuple[int, tuple[int, ...]], int] = field(init=False, default_factory=dict)
-    _standings: dict[tuple[int, int], Standing] = field(init=False, default_factory=dict)
-    _calls: dict[tuple[int, int], Way] = field(init=False, default_factory=dict)
-    _halves: dict[tuple[int, int], tuple[Way, ...]] = field(init=False, default_factory=dict)
-    _faults: dict[int, tuple[Way, ...]] = field(init=False, default_factory=dict)
-    _returns: dict[int, tuple[Way, ...]] = field(init=False, default_factory=dict)
+    _standings: dict[tuple[int, int], StepStatus] = field(init=False, default_factory=dict)
+    _calls: dict[tuple[int, int], WorldTransition] = field(init=False, default_factory=dict)
+    _halves: dict[tuple[int, int], tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
+    _faults: dict[int, tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
+    _returns: dict[int, tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
 
     def number(self, world: W) -> int:
         """The number of a world."""
@@ -77,8 +77,8 @@ class Ground(Generic[W]):
     def planned(self, world: int) -> int:
         """What a pass that begins now would apply: a plan without steps where a guard refuses."""
         if world not in self._planned:
-            plan = self.play.plan(self.worlds[world])
-            passed = not plan.steps or self.weigh(plan, self.play.observed(self.worlds[world]))
+            plan = self.model.plan(self.worlds[world])
+            passed = not plan.steps or self.weigh(plan, self.model.observed(self.worlds[world]))
             self._planned[world] = self.kept(plan if passed else replace(plan, steps=()))
         return self._planned[world]
 
@@ -94,7 +94,7 @@ class Ground(Generic[W]):
             nodes = {self.steps[number].node for number in calls}
             kept = self._without(plan, nodes) if self.single_node else ()
             reduced = replace(plan, steps=kept)
-            passed = bool(kept) and self.weigh(reduced, self.play.observed(self.worlds[world]))
+            passed = bool(kept) and self.weigh(reduced, self.model.observed(self.worlds[world]))
             self._beside[key] = self.kept(reduced) if passed else -1
         return self._beside[key]
 
@@ -108,44 +108,44 @@ class Ground(Generic[W]):
                 kept.append(step)
         return tuple(kept)
 
-    def faults(self, world: int) -> tuple[Way, ...]:
+    def faults(self, world: int) -> tuple[WorldTransition, ...]:
         """What may go wrong in a world."""
         if world not in self._faults:
-            found = self.play.faults(self.worlds[world])
-            self._faults[world] = tuple(Way(story, self.number(after)) for story, after in found)
+            found = self.model.faults(self.worlds[world])
+            self._faults[world] = tuple(WorldTransition(story, self.number(after)) for story, after in found)
         return self._faults[world]
 
-    def returns(self, world: int) -> tuple[Way, ...]:
+    def returns(self, world: int) -> tuple[WorldTransition, ...]:
         """What may come back in a world."""
         if world not in self._returns:
-            found = self.play.returns(self.worlds[world])
-            self._returns[world] = tuple(Way(story, self.number(after)) for story, after in found)
+            found = self.model.returns(self.worlds[world])
+            self._returns[world] = tuple(WorldTransition(story, self.number(after)) for story, after in found)
         return self._returns[world]
 
-    def standing(self, world: int, step: int) -> Standing:
+    def status(self, world: int, step: int) -> StepStatus:
         """How a step stands, by what the nodes answer."""
         key = (world, step)
         if key not in self._standings:
-            self._standings[key] = self.play.standing(self.worlds[world], self.steps[step])
+            self._standings[key] = self.model.status(self.worlds[world], self.steps[step])
         return self._standings[key]
 
-    def called(self, world: int, step: int) -> Way:
+    def called(self, world: int, step: int) -> WorldTransition:
         """What a step's call makes of a world."""
         key = (world, step)
         if key not in self._calls:
             before, own = self.worlds[world], self.steps[step]
-            after = self.play.performed(before, own)
-            broken = self.play.broken(before, own, after)
-            self._calls[key] = Way(f"{own.id} is called", self.number(after), broken)
+            after = self.model.performed(before, own)
+            broken = self.model.broken(before, own, after)
+            self._calls[key] = WorldTransition(f"{own.id} is called", self.number(after), broken)
         return self._calls[key]
 
-    def halves(self, world: int, step: int) -> tuple[Way, ...]:
+    def halves(self, world: int, step: int) -> tuple[WorldTransition, ...]:
         """Ways in which a step's call may fail halfway."""
         key = (world, step)
         if key not in self._halves:
             before, own = self.worlds[world], self.steps[step]
             self._halves[key] = tuple(
-                Way(story, self.number(half), self.play.broken(before, own, half))
-                for story, half in self.play.halves(before, own)
+                WorldTransition(story, self.number(half), self.model.broken(before, own, half))
+                for story, half in self.model.halves(before, own)
             )
         return self._halves[key]

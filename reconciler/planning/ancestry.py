@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.history import Memory, Past
-from reconciler.core.revision import COMMIT, Descent, base, descent, short
-from reconciler.planning.earlier_content import Lineage
+from reconciler.core.memory import ClusterMemory, FleetMemory
+from reconciler.core.revision import COMMIT, Ancestry, compare_revisions, get_base_commit, shorten_commit
+from reconciler.planning.content_ancestry import ContentAncestry
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
-from reconciler.secrets.resolver import Vault
+from reconciler.secrets.resolver import SecretResolver
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
 
 
-async def traced(
-    memory: Memory,
+async def add_ancestry(
+    memory: FleetMemory,
     fleet: Fleet,
     source: Source,
     *,
     drivers: Mapping[str, Driver[Any, Any]],
-    vault: Vault | None = None,
+    resolver: SecretResolver | None = None,
     named: bool = False,
-) -> Memory:
+) -> FleetMemory:
     """The same memory, in which each cluster's past says how the fleet's revision stands to it.
 
     The source is asked for its history only where another revision was applied, or where nodes tell which
@@ -37,15 +37,22 @@ async def traced(
         fleet: the desired state at the revision.
         source: where it was read.
         drivers: kind -> product.
-        vault: gives the values of secrets, which are part of what is compared.
+        resolver: gives the values of secrets, which are part of what is compared.
         named: somebody asked for this very revision, so that it may be any.
 
     Raises:
         SourceError: the source does not give its history.
     """
     revision = fleet.revision.id
-    applied = {past.applied.id for past in memory.past.values() if past.applied} - {revision}
-    stamped = any(drivers[desk.entry.kind].stamped(desk.entry) for desk in fleet.desks)
+    applied = {
+        cluster_memory.applied.id
+        for cluster_memory in memory.cluster_memory.values()
+        if cluster_memory.applied
+    } - {revision}
+    stamped = any(
+        drivers[cluster_input.entry.kind].stamped(cluster_input.entry)
+        for cluster_input in fleet.cluster_inputs
+    )
     if not applied and not stamped:
         return memory
     before = await _before(source, revision)
@@ -55,49 +62,55 @@ async def traced(
         else {}
     )
 
-    def stands(past: str) -> Descent:
-        found = descent(revision, past, before, known.get(base(past)))
-        if found is Descent.UNKNOWN and source.dated_by_use:
-            return _by_use(revision, past, [id_ for id_, _ in memory.acted])
+    def stands(cluster_memory: str) -> Ancestry:
+        found = compare_revisions(
+            revision, cluster_memory, before, known.get(get_base_commit(cluster_memory))
+        )
+        if found is Ancestry.UNKNOWN and source.dated_by_use:
+            return _by_use(revision, cluster_memory, [id_ for id_, _ in memory.acted])
         return found
 
-    past = {
-        cluster: past if named or past.applied is None else replace(past, descent=stands(past.applied.id))
-        for cluster, past in memory.past.items()
+    cluster_memory = {
+        cluster: cluster_memory
+        if named or cluster_memory.applied is None
+        else replace(cluster_memory, ancestry=stands(cluster_memory.applied.id))
+        for cluster, cluster_memory in memory.cluster_memory.items()
     }
-    lineage = Lineage(fleet, source, drivers, vault, {**fleet.renames, **memory.renames})
+    lineage = ContentAncestry(fleet, source, drivers, resolver, {**fleet.renames, **memory.renames})
     return replace(
         memory,
-        past={**past, **await _by_content(past, lineage, known)},
-        lineage=None if before is None else frozenset(map(short, before)),
+        cluster_memory={**cluster_memory, **await _by_content(cluster_memory, lineage, known)},
+        lineage=None if before is None else frozenset(map(shorten_commit, before)),
     )
 
 
 async def _before(source: Source, revision: str) -> frozenset[str] | None:
     """Ids of a revision and of all that it descends from; None where that is not known."""
-    if not COMMIT.fullmatch(base(revision)) or not source.has_history:
+    if not COMMIT.fullmatch(get_base_commit(revision)) or not source.has_history:
         return None
-    return await source.ancestors(base(revision))
+    return await source.ancestors(get_base_commit(revision))
 
 
 async def _by_content(
-    past: Mapping[str, Past], lineage: Lineage, known: Mapping[str, frozenset[str] | None]
-) -> dict[str, Past]:
+    cluster_memory: Mapping[str, ClusterMemory],
+    lineage: ContentAncestry,
+    known: Mapping[str, frozenset[str] | None],
+) -> dict[str, ClusterMemory]:
     """Clusters that go on by their content, though the revision does not descend from the applied one."""
     diverged: dict[str, set[str]] = defaultdict(set)
-    for cluster, one in past.items():
-        if one.descent is Descent.DIVERGED and one.applied is not None:
-            diverged[base(one.applied.id)].add(cluster)
-    found: dict[str, Past] = {}
+    for cluster, one in cluster_memory.items():
+        if one.ancestry is Ancestry.DIVERGED and one.applied is not None:
+            diverged[get_base_commit(one.applied.id)].add(cluster)
+    found: dict[str, ClusterMemory] = {}
     for applied, clusters in sorted(diverged.items()):
         if before := known.get(applied):
             same = await lineage.continues(applied, before, clusters)
-            found |= {cluster: replace(past[cluster], descent=Descent.NEWER) for cluster in same}
+            found |= {cluster: replace(cluster_memory[cluster], ancestry=Ancestry.NEWER) for cluster in same}
     return found
 
 
-def _by_use(revision: str, applied: str, acted: list[str]) -> Descent:
+def _by_use(revision: str, applied: str, acted: list[str]) -> Ancestry:
     """Where nothing but this host's history dates a revision: what was applied before is older."""
     if revision in acted and applied in acted and acted.index(revision) < acted.index(applied):
-        return Descent.OLDER
-    return Descent.UNKNOWN
+        return Ancestry.OLDER
+    return Ancestry.UNKNOWN

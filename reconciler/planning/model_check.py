@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from reconciler.core.guard import Case, judged, verdicts
+from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.policy import Override
-from reconciler.core.product_model import Stage, Weigh
-from reconciler.core.waves import staged
+from reconciler.core.product_model import ModelSetup, Weigh
+from reconciler.core.waves import assign_waves
 from reconciler.guards.change_control import PROOF_MISSING
-from reconciler.modelcheck.executor_model import Rehearsal
-from reconciler.modelcheck.explore import Explored, explore
-from reconciler.modelcheck.state_table import Ground
-from reconciler.planning.plan_pass import Drivers, Survey, weighed
+from reconciler.modelcheck.executor_model import ExecutorModel
+from reconciler.modelcheck.explore import Exploration, explore_states
+from reconciler.modelcheck.state_table import StateTable
+from reconciler.planning.plan_pass import Drivers, PlanResult, judge_plans
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """What became of one cluster.
 
     Args:
@@ -30,7 +30,7 @@ class Checked:
     """
 
     cluster: str
-    explored: Explored | None = None
+    explored: Exploration | None = None
     reason: str = ""
     words: str = ""
 
@@ -39,9 +39,9 @@ USUAL: Final = 5
 """Nodes of a cluster whose states count as one each, where they are weighed."""
 
 
-def check(
-    seen: Survey, drivers: Drivers, *, faults: int, most: int, weighs: bool = False
-) -> tuple[Checked, ...]:
+def check_plans(
+    seen: PlanResult, drivers: Drivers, *, faults: int, most: int, weighs: bool = False
+) -> tuple[CheckResult, ...]:
     """Explore every cluster's plan, in the plan's order; pure.
 
     Args:
@@ -54,47 +54,49 @@ def check(
     """
     if seen.refused:
         words = "a guard refused the plan, so that it is never applied"
-        return tuple(Checked(case.plan.cluster, reason=words) for case in seen.cases)
+        return tuple(CheckResult(case.plan.cluster, reason=words) for case in seen.cases)
     return tuple(
         _checked(seen, case, drivers, faults, most // _weight(case) if weighs else most)
         for case in seen.cases
     )
 
 
-def _weight(case: Case) -> int:
+def _weight(case: GuardContext) -> int:
     return max(1, (len(case.entry.members()) // USUAL) ** 2)
 
 
-def _checked(seen: Survey, case: Case, drivers: Drivers, faults: int, most: int) -> Checked:
+def _checked(seen: PlanResult, case: GuardContext, drivers: Drivers, faults: int, most: int) -> CheckResult:
     cluster, driver = case.plan.cluster, drivers[case.plan.kind]
     case = replace(case, plan=_fresh(case.plan, seen))
     if not case.plan.steps:
-        return Checked(cluster, reason="nothing is planned")
+        return CheckResult(cluster, reason="nothing is planned")
     stages = driver.stages(case.desired, case.observed, case.plan)
     if isinstance(stages, str):
-        return Checked(cluster, reason=stages)
-    found: list[Explored] = []
+        return CheckResult(cluster, reason=stages)
+    found: list[Exploration] = []
     for stage in stages:
         rest = most - sum(one.states for one in found)
         weigh = _few(seen, case, stage, drivers) if stage.words else _whole(seen, case, drivers)
         found.append(_explored(stage, weigh, faults, rest, single_node=driver.capabilities.single_node))
         if found[-1].broken or not found[-1].complete:
             break
-    return Checked(cluster, _together(found), words=stages[0].words)
+    return CheckResult(cluster, _together(found), words=stages[0].words)
 
 
-def _fresh(plan: ClusterPlan, seen: Survey) -> ClusterPlan:
+def _fresh(plan: ClusterPlan, seen: PlanResult) -> ClusterPlan:
     """The plan without the steps of a plan file that must not be performed any more."""
     return replace(plan, steps=tuple(step for step in plan.steps if step.id not in seen.stale))
 
 
-def _explored(stage: Stage[Any], weigh: Weigh, faults: int, most: int, *, single_node: bool) -> Explored:
-    rehearsal = Rehearsal(Ground(stage.play, weigh, single_node=single_node))
+def _explored(
+    stage: ModelSetup[Any], weigh: Weigh, faults: int, most: int, *, single_node: bool
+) -> Exploration:
+    rehearsal = ExecutorModel(StateTable(stage.model, weigh, single_node=single_node))
     starts = [rehearsal.under(stage.plan, rehearsal.begin(world, faults=faults)) for world in stage.worlds]
-    return explore(starts, rehearsal.moves, most=most)
+    return explore_states(starts, rehearsal.moves, most=most)
 
 
-def _together(found: Sequence[Explored]) -> Explored:
+def _together(found: Sequence[Exploration]) -> Exploration:
     """Several explorations as one; the last is the one that ended them."""
     return replace(
         found[-1],
@@ -104,7 +106,7 @@ def _together(found: Sequence[Explored]) -> Explored:
     )
 
 
-def _whole(seen: Survey, case: Case, drivers: Drivers) -> Weigh:
+def _whole(seen: PlanResult, case: GuardContext, drivers: Drivers) -> Weigh:
     """All guards, with the fleet file's policy and overrides, on the plan of a further pass.
 
     What only holds a plan up does not count: it ends by itself or by somebody's word. Where nothing proves
@@ -112,23 +114,25 @@ def _whole(seen: Survey, case: Case, drivers: Drivers) -> Weigh:
     """
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
-        own = staged(plan, case.entry, case.conduct.rollout)
+        own = assign_waves(plan, case.entry, case.change_rules.rollout)
         # The plan's own approval is for one run, so that it says nothing of a further one.
-        judged_anew = weighed(seen.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers)
-        return all(violation.hold and violation.code != PROOF_MISSING for violation in judged_anew.standing)
+        judged_anew = judge_plans(
+            seen.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers
+        )
+        return all(violation.hold and violation.code != PROOF_MISSING for violation in judged_anew.in_force)
 
     return weigh
 
 
-def _few(seen: Survey, case: Case, stage: Stage[Any], drivers: Drivers) -> Weigh:
+def _few(seen: PlanResult, case: GuardContext, stage: ModelSetup[Any], drivers: Drivers) -> Weigh:
     """The product's guards alone: what is counted over all nodes cannot be counted over a few."""
     overrides: Sequence[Override] = seen.fleet.overrides
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
-        again = Case(
+        again = GuardContext(
             plan, stage.desired.entry, stage.desired, observed, policy=drivers[plan.kind].policy.unlimited()
         )
-        found = verdicts(again, drivers[plan.kind].guards)
-        return not (judged(found, overrides, case.at.date()).standing if case.at else found)
+        found = run_guards(again, drivers[plan.kind].guards)
+        return not (apply_overrides(found, overrides, case.at.date()).in_force if case.at else found)
 
     return weigh

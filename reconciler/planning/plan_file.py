@@ -16,19 +16,28 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from reconciler import __version__
 from reconciler.core.canonical import fingerprint
-from reconciler.core.fields import Flag, Strict, one
-from reconciler.core.guard import Case
-from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Step, StepShape, id_of, load
-from reconciler.core.waves import staged
+from reconciler.core.fields import Flag, StrictModel, require_whole_number
+from reconciler.core.guard import GuardContext
+from reconciler.core.plan import (
+    ClusterPlan,
+    Effect,
+    Plan,
+    Revision,
+    Step,
+    StepShape,
+    compute_plan_id,
+    load_plan,
+)
+from reconciler.core.waves import assign_waves
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.model_errors import brief
+from reconciler.documents.model_errors import describe_first_error
 from reconciler.errors import UnreadableArguments, UsageError, WorldChanged
 from reconciler.guards import change_control
-from reconciler.planning.plan_pass import Drivers, Survey, weighed
+from reconciler.planning.plan_pass import Drivers, PlanResult, judge_plans
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Files, Snapshot
-from reconciler.secrets.redact import masked_content
-from reconciler.text.one_line import one_line
+from reconciler.ports.source import Snapshot, SourceFiles
+from reconciler.secrets.redaction import mask_content
+from reconciler.text.one_line import make_one_line
 
 EDITED = "plan-edited"
 """Code of a file that is not as it was written."""
@@ -45,13 +54,13 @@ _SHOWN = 3
 _PRINT = r"^(present [0-9a-f]{64}|stale [0-9a-f]{64}|absent|unauthorized|unidentified|unreachable)$"
 
 Print = Annotated[str, StringConstraints(pattern=_PRINT)]
-"""What a node answered, as `core.prints` writes it."""
+"""What a node answered, as `core.observation_digests` writes it."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A digest in hexadecimal."""
 
 
-class Origin(Strict):
+class Origin(StrictModel):
     """Where the desired state was read, as the command line said it; nothing secret is in it."""
 
     source: str = Field(
@@ -64,13 +73,13 @@ class Origin(Strict):
     whole: Flag = Field(default=True, description="Whether `source` is all of the address that was given.")
 
 
-class PlanFile(Strict):
+class PlanFile(StrictModel):
     """A plan file of version 1."""
 
     format: Literal["reconcile-plan"] = Field(
         default="reconcile-plan", description="Tells what this file is."
     )
-    version: Annotated[Literal[1], BeforeValidator(one)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(require_whole_number)] = Field(
         default=1, description="Version of this form."
     )
     made: str = Field(
@@ -116,9 +125,9 @@ class PlanFile(Strict):
             UsageError: it is none, though its digest fits.
         """
         try:
-            plan = load(self.plan)
+            plan = load_plan(self.plan)
         except ValidationError as error:
-            raise UsageError(f"the plan in the file is not whole: {brief(error)}") from None
+            raise UsageError(f"the plan in the file is not whole: {describe_first_error(error)}") from None
         steps, clusters = list(plan.steps()), [own.cluster for own in plan.clusters]
         strange = any(step.cluster != own.cluster for own in plan.clusters for step in own.steps)
         strange |= any(own.made_as for own in plan.clusters)  # an id is told by the plan, not by its file
@@ -132,7 +141,7 @@ class _Twice(ValueError):
     """A key stands twice."""
 
 
-def parsed(data: bytes, name: str) -> PlanFile:
+def parse_plan_file(data: bytes, name: str) -> PlanFile:
     """The plan file in some bytes, as it was written.
 
     Args:
@@ -153,7 +162,7 @@ def parsed(data: bytes, name: str) -> PlanFile:
         found = PlanFile.model_validate(value)
         whole = found.digest == found.own_digest()
     except ValidationError as error:
-        raise UsageError(f"{name} is not a plan file: {brief(error)}", remedy=remedy) from None
+        raise UsageError(f"{name} is not a plan file: {describe_first_error(error)}", remedy=remedy) from None
     except _Twice as error:
         raise UsageError(f"{name} is not as it was written: {error} [{EDITED}]", remedy=remedy) from None
     except (ValueError, RecursionError):
@@ -175,7 +184,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class FileDigests:
     """Which files were read from a source, and what they held; filled while a fleet is loaded.
 
     A plan file may travel further than the repository. So that nobody can try guesses against it, a file with
@@ -191,7 +200,7 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class _Noted:
-    files: Files
+    files: SourceFiles
     digests: dict[str, str]
 
     def names(self) -> Iterable[str]:
@@ -199,12 +208,12 @@ class _Noted:
 
     def read(self, path: str) -> bytes:
         data = self.files.read(path)
-        self.digests[path] = hashlib.sha256(masked_content(path, data)).hexdigest()
+        self.digests[path] = hashlib.sha256(mask_content(path, data)).hexdigest()
         return data
 
 
-def plan_file(
-    seen: Survey, origin: Origin, files: Mapping[str, str], made: datetime, drivers: Drivers
+def make_plan_file(
+    seen: PlanResult, origin: Origin, files: Mapping[str, str], made: datetime, drivers: Drivers
 ) -> PlanFile:
     """The file of a survey's plan, refused or not: guards judge again when it is applied."""
     return PlanFile(
@@ -219,7 +228,7 @@ def plan_file(
     ).sealed()
 
 
-def fit_program(file: PlanFile) -> None:
+def check_program(file: PlanFile) -> None:
     """Nothing, where this version of the program made the file.
 
     Raises:
@@ -233,7 +242,7 @@ def fit_program(file: PlanFile) -> None:
         )
 
 
-def fit_revision(file: PlanFile, now: Revision) -> Revision:
+def check_revision(file: PlanFile, now: Revision) -> Revision:
     """The plan's revision as the host's source gives it, where it still does and with the same signature.
 
     What the file says of it counts for nothing else: its short id is stamped into what is delivered, its
@@ -246,7 +255,7 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
     planned = file.loaded().revision
     if now.id != planned.id:
         raise WorldChanged(
-            f"the plan was made from revision {one_line(planned.id, 80)}, {now.source} gives {now.id} "
+            f"the plan was made from revision {make_one_line(planned.id, 80)}, {now.source} gives {now.id} "
             f"[{OUTDATED}]",
             remedy=f"{_AGAIN}, or name the host's source that still has it: `reconcile apply FILE SOURCE`",
         )
@@ -266,7 +275,7 @@ def fit_revision(file: PlanFile, now: Revision) -> Revision:
     return now
 
 
-def fit_files(file: PlanFile, now: Mapping[str, str]) -> None:
+def check_files(file: PlanFile, now: Mapping[str, str]) -> None:
     """Nothing, where the desired state is made of the same files with the same content.
 
     Raises:
@@ -280,7 +289,7 @@ def fit_files(file: PlanFile, now: Mapping[str, str]) -> None:
         )
 
 
-def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
+def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanResult:
     """The file's plan over fresh observations, its guards judged on the steps that are left.
 
     A step is left out where its node shows something else than it did, or where it would not be planned
@@ -288,7 +297,7 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
     leaves all of its steps out.
 
     Args:
-        file: read by `parsed`.
+        file: read by `parse_plan_file`.
         fresh: a survey of the same revision, narrowed as the file says.
         drivers: kind -> product, for the guards.
 
@@ -312,24 +321,24 @@ def prepared(file: PlanFile, fresh: Survey, drivers: Drivers) -> Survey:
     ]
     cases = [one.case(found, plan.program) for one in held]
     left = [replace(case, plan=one.left()) for one, case in zip(held, cases, strict=True)]
-    judged = weighed(fresh.fleet, left, drivers)
+    judged = judge_plans(fresh.fleet, left, drivers)
     return replace(
         fresh,
         plan=plan,
         cases=tuple(cases),
-        violations=(*judged.standing, *(one for one in fresh.violations if one.cluster not in now)),
+        violations=(*judged.in_force, *(one for one in fresh.violations if one.cluster not in now)),
         overridden=(*judged.overridden, *(one for one in fresh.overridden if one[0].cluster not in now)),
         stale={step: why for one in held for step, why in one.stale.items()},
         anew=replace(fresh.plan, clusters=tuple(one.anew() for one in held)),
     )
 
 
-def _fit_cluster(own: ClusterPlan, now: Case | None) -> None:
+def _fit_cluster(own: ClusterPlan, now: GuardContext | None) -> None:
     """Nothing, where the file's cluster is one of the revision, and goes on in that one's waves."""
     if now is None or own.kind != now.plan.kind:
         raise WorldChanged(f"the plan is for {own.cluster}, which its revision does not have [{OUTDATED}]")
     bare = replace(own, steps=tuple(replace(step, wave=0) for step in own.steps))
-    again = staged(bare, now.entry, now.conduct.rollout)
+    again = assign_waves(bare, now.entry, now.change_rules.rollout)
     if again.steps != own.steps:
         raise WorldChanged(f"the waves of {own.cluster} are not those of its revision [{OUTDATED}]")
 
@@ -346,7 +355,7 @@ def _typed(own: ClusterPlan, driver: Driver[Any, Any], desired: Any) -> ClusterP
         raise UsageError(f"the plan in the file is not whole: {own.cluster}: {error.message}") from None
 
 
-def within(remaining: Plan, file: Plan) -> Plan:
+def restrict_plan(remaining: Plan, file: Plan) -> Plan:
     """Of what a later look plans, that which concerns the nodes that the file's plan changes."""
     touched = {(step.cluster, step.node) for step in file.steps()}
     return replace(
@@ -366,7 +375,7 @@ class _Held:
     """One cluster of the file beside the same cluster now."""
 
     def __init__(
-        self, own: ClusterPlan, now: Case, then: Mapping[str, str], driver: Driver[Any, Any]
+        self, own: ClusterPlan, now: GuardContext, then: Mapping[str, str], driver: Driver[Any, Any]
     ) -> None:
         self.own = own
         self.now = now
@@ -410,13 +419,13 @@ class _Held:
         fresh = self.steps.get(step.id)
         return "" if fresh and _same(fresh, step) else f"{step.node} would no longer be changed just so"
 
-    def case(self, revision: Revision, program: str) -> Case:
+    def case(self, revision: Revision, program: str) -> GuardContext:
         """The fresh case with the file's plan, and what its steps deliver."""
         steps = tuple(self._live(step) for step in self.own.steps)
-        is_asked = change_control.needs_id(self.own, self.now.policy)
-        id_ = id_of(self.own, revision, program)
+        is_asked = change_control.may_need_approval(self.own, self.now.policy)
+        id_ = compute_plan_id(self.own, revision, program)
         plan = replace(self.now.plan, steps=steps, findings=(*self.now.plan.findings, *self._said()))
-        if id_of(plan, revision, program) != id_:
+        if compute_plan_id(plan, revision, program) != id_:
             plan = replace(plan, made_as=id_)
         return replace(self.now, plan=plan, digest=id_ if is_asked else "")
 

@@ -7,13 +7,19 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.history import Memory
+from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.prior import Prior
+from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.diagnostic import Diagnostic
-from reconciler.guards.foreign_changes import Traces, assumed, foreign, strangers, unknown_here
-from reconciler.planning.earlier_content import Lineage
+from reconciler.guards.foreign_changes import (
+    RevisionTraces,
+    find_foreign_changes,
+    find_foreign_stamps,
+    report_assumed_stamps,
+    report_unknown_stamps,
+)
+from reconciler.planning.content_ancestry import ContentAncestry
 from reconciler.ports.driver import Driver, Facts
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ MOST: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ClusterReading:
     """One cluster as its nodes answered.
 
     Args:
@@ -42,14 +48,14 @@ class Reading:
     desired: Any
     observed: Observed[Any]
     facts: Facts
-    prior: Prior
+    prior: PriorRevisions
     stamps: Mapping[str, str]
     fleet: Fleet
     is_elsewhere: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Stamped:
+class StampedCluster:
     """The cluster, in which each node stands by its stamp.
 
     Args:
@@ -65,7 +71,9 @@ class Stamped:
     remarks: tuple[Diagnostic, ...] = ()
 
 
-async def by_stamps(reading: Reading, memory: Memory, lineage: Lineage | None) -> Stamped:
+async def compare_stamps(
+    reading: ClusterReading, memory: FleetMemory, lineage: ContentAncestry | None
+) -> StampedCluster:
     """The plan of a cluster, with what the source tells of the revisions whose stamps its nodes show.
 
     Only nodes that would be changed are in question: one that has the content already may carry any stamp.
@@ -84,33 +92,35 @@ async def by_stamps(reading: Reading, memory: Memory, lineage: Lineage | None) -
     if lineage is not None and suspects:
         reading, planned, remarks = await _with_files(reading, planned, memory, lineage)
         suspects = _suspects(reading, planned)
-    given = strangers(cluster, suspects, memory, revision=fleet.revision, overrides=fleet.overrides)
-    traces = await _traces(reading, frozenset(given.values()), lineage) if lineage else Traces()
-    found = tuple(foreign(cluster, given, memory, revision=fleet.revision, traces=traces))
-    remarks = (*remarks, *unknown_here(cluster, given, traces))
+    given = find_foreign_stamps(cluster, suspects, memory, revision=fleet.revision, overrides=fleet.overrides)
+    traces = await _traces(reading, frozenset(given.values()), lineage) if lineage else RevisionTraces()
+    found = tuple(find_foreign_changes(cluster, given, memory, revision=fleet.revision, traces=traces))
+    remarks = (*remarks, *report_unknown_stamps(cluster, given, traces))
     if not found:
-        return Stamped(reading.desired, planned, remarks=remarks)
+        return StampedCluster(reading.desired, planned, remarks=remarks)
     left = driver.without(reading.desired, frozenset(one.target.partition("/")[2] for one in found))
-    return Stamped(left, driver.plan(left, reading.observed), found, remarks)
+    return StampedCluster(left, driver.plan(left, reading.observed), found, remarks)
 
 
-def _suspects(reading: Reading, planned: ClusterPlan) -> dict[str, str]:
+def _suspects(reading: ClusterReading, planned: ClusterPlan) -> dict[str, str]:
     differing = {step.node for step in planned.steps}
     return {node: stamp for node, stamp in sorted(reading.stamps.items()) if node in differing}
 
 
-async def _traces(reading: Reading, stamps: AbstractSet[str], lineage: Lineage) -> Traces:
+async def _traces(
+    reading: ClusterReading, stamps: AbstractSet[str], lineage: ContentAncestry
+) -> RevisionTraces:
     """What the source tells of revisions that neither came before nor were applied here."""
     looked_up = sorted(stamps)[:MOST]
     known = {stamp: await lineage.full(stamp) for stamp in looked_up}
     continued = {stamp for stamp, id_ in known.items() if id_ and await lineage.goes_on(id_, reading.cluster)}
     missing = stamps - {stamp for stamp, id_ in known.items() if id_}
-    return Traces(frozenset(continued), frozenset(missing) if reading.is_elsewhere else frozenset())
+    return RevisionTraces(frozenset(continued), frozenset(missing) if reading.is_elsewhere else frozenset())
 
 
 async def _with_files(
-    reading: Reading, planned: ClusterPlan, memory: Memory, lineage: Lineage
-) -> tuple[Reading, ClusterPlan, tuple[Diagnostic, ...]]:
+    reading: ClusterReading, planned: ClusterPlan, memory: FleetMemory, lineage: ContentAncestry
+) -> tuple[ClusterReading, ClusterPlan, tuple[Diagnostic, ...]]:
     """The same, where nodes that do not show what came with their settings have it from their revision.
 
     Of a revision that is not here, what the commit before gave counts, where another host applies: it knows.
@@ -141,5 +151,5 @@ async def _with_files(
     desired = driver.recall(reading.desired, merged, reading.prior)
     again = driver.plan(desired, reading.observed)
     settled = unsure - {step.node for step in again.steps}
-    remarks = tuple(assumed(reading.cluster, {node: asked[node] for node in sorted(settled)}))
+    remarks = tuple(report_assumed_stamps(reading.cluster, {node: asked[node] for node in sorted(settled)}))
     return replace(reading, desired=desired), again, remarks

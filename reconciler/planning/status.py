@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from reconciler.core.guard import Case, judged, verdicts
+from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import (
     Absent,
     Observation,
@@ -20,19 +20,19 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.plan import Revision, Step
-from reconciler.core.revision import base, short
+from reconciler.core.revision import get_base_commit, shorten_commit
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.guards.change_control import standing
+from reconciler.guards.change_control import find_all_holds
 from reconciler.guards.removed_clusters import CODE as GONE
-from reconciler.planning.plan_pass import Survey
-from reconciler.planning.withheld import IN_FLIGHT, LATER, STALLED
-from reconciler.ports.store import Orders, Request, RunLine
+from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, STALLED
+from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
 
 RESTART = "waits-for-restart"
 """Code of a product's finding that a node has a change which only a restart puts into effect."""
 
 
-class NodeState(StrEnum):
+class NodeCondition(StrEnum):
     """One word for how a node stands."""
 
     AS_DESIRED = "as desired"
@@ -51,7 +51,7 @@ class NodeState(StrEnum):
     UNAUTHORIZED = "unauthorised"
 
 
-_WITH_CONTENT = frozenset({NodeState.AS_DESIRED, NodeState.RESTART})
+_WITH_CONTENT = frozenset({NodeCondition.AS_DESIRED, NodeCondition.RESTART})
 """States of a node that has what the revision at hand gives it."""
 
 
@@ -68,7 +68,7 @@ class NodeStatus:
     """
 
     node: str
-    state: NodeState
+    state: NodeCondition
     reason: str = ""
     revision: str = ""
     since: datetime | None = None
@@ -98,14 +98,14 @@ class ClusterStatus:
     findings: tuple[Diagnostic, ...] = ()
     held: tuple[Diagnostic, ...] = ()
     refused: tuple[Diagnostic, ...] = ()
-    waiting: Request | None = None
+    waiting: ApprovalRequest | None = None
     former: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:
         """Whether every node shows what is desired, and nothing is said against it."""
         calm = all(finding.severity is not Severity.ERROR for finding in self.findings)
-        return calm and all(node.state is NodeState.AS_DESIRED for node in self.nodes)
+        return calm and all(node.state is NodeCondition.AS_DESIRED for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class FleetStatus:
 
     revision: Revision
     clusters: tuple[ClusterStatus, ...]
-    last: RunLine | None = None
+    last: RunSummary | None = None
     gone: tuple[Diagnostic, ...] = ()
 
     @property
@@ -128,7 +128,7 @@ class FleetStatus:
         return not self.gone and all(cluster.converged for cluster in self.clusters)
 
 
-def status(seen: Survey, orders: Orders, last: RunLine | None) -> FleetStatus:
+def compute_status(seen: PlanResult, orders: OpenOrders, last: RunSummary | None) -> FleetStatus:
     """How the surveyed clusters stand.
 
     Args:
@@ -144,11 +144,11 @@ def status(seen: Survey, orders: Orders, last: RunLine | None) -> FleetStatus:
     )
 
 
-def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
+def _cluster(seen: PlanResult, case: GuardContext, orders: OpenOrders) -> ClusterStatus:
     name = case.plan.cluster
     overrides, today = seen.fleet.overrides, (case.at.date() if case.at else None)
-    held = verdicts(case, (standing,))
-    held = judged(held, overrides, today).standing if today else held
+    held = run_guards(case, (find_all_holds,))
+    held = apply_overrides(held, overrides, today).in_force if today else held
     names = [node.name for node in case.entry.members() if seen.node in {"", node.name}]
     own = {f"{name}/{node}" for node in names} | set(names)
     waiting = [one for one in orders.requests if one.cluster == name and one.digest == case.digest]
@@ -161,12 +161,12 @@ def _cluster(seen: Survey, case: Case, orders: Orders) -> ClusterStatus:
         refused=tuple(
             one for one in seen.violations if one.target.partition("/")[0] == name and one not in held
         ),
-        waiting=waiting[0] if waiting and case.digest not in case.past.approved else None,
-        former=case.past.former,
+        waiting=waiting[0] if waiting and case.digest not in case.cluster_memory.approved else None,
+        former=case.cluster_memory.former,
     )
 
 
-def _nodes(case: Case, names: Sequence[str]) -> Iterator[NodeStatus]:
+def _nodes(case: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
     """How each of some nodes stands; steps and findings are grouped once, however many nodes there are."""
     steps: dict[str, list[Step]] = defaultdict(list)
     for step in case.plan.steps:
@@ -182,46 +182,48 @@ def _nodes(case: Case, names: Sequence[str]) -> Iterator[NodeStatus]:
         yield NodeStatus(node, state, reason, revision, since, case.stamps.get(node, ""))
 
 
-def _content(case: Case, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
+def _content(case: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
     """The revision whose content a node has or was last seen to have, and since when that was seen."""
-    seen, stamp = case.past.runs.get(node), case.stamps.get(node, "")
+    seen, stamp = case.cluster_memory.runs.get(node), case.stamps.get(node, "")
     if has_content and case.revision is not None:
         current = case.revision.id
-        known = seen is not None and (seen.revision == current or short(seen.revision) == base(stamp))
+        known = seen is not None and (
+            seen.revision == current or shorten_commit(seen.revision) == get_base_commit(stamp)
+        )
         return current, seen.since if seen is not None and known else None
     return (seen.revision, seen.since) if seen else ("", None)
 
 
 def _state(
     answer: Observation[Any] | None, steps: list[Step], said: list[Diagnostic], kept_back: str = ""
-) -> tuple[NodeState, str]:
+) -> tuple[NodeCondition, str]:
     match answer:
         case None:
-            return NodeState.UNREACHABLE, "it was not asked"
+            return NodeCondition.UNREACHABLE, "it was not asked"
         case Unreachable(reason):
-            return NodeState.UNREACHABLE, reason
+            return NodeCondition.UNREACHABLE, reason
         case Unidentified(reason=reason):
-            return NodeState.UNIDENTIFIED, reason
+            return NodeCondition.UNIDENTIFIED, reason
         case Unauthorized(reason):
-            return NodeState.UNAUTHORIZED, reason
+            return NodeCondition.UNAUTHORIZED, reason
         case Stale(reason=reason):
-            return NodeState.STALE, reason
+            return NodeCondition.STALE, reason
         case Present() | Absent():
             return _answered(steps, said, kept_back)
 
 
-def _answered(steps: list[Step], said: list[Diagnostic], differs: str) -> tuple[NodeState, str]:
+def _answered(steps: list[Step], said: list[Diagnostic], differs: str) -> tuple[NodeCondition, str]:
     if steps:
         person = all(step.waits_for_person for step in steps)
-        return NodeState.PERSON if person else NodeState.DIFFERS, steps[0].reason
-    own = {STALLED: NodeState.STALLED, LATER: NodeState.WAITS, IN_FLIGHT: NodeState.WAITS}
+        return NodeCondition.PERSON if person else NodeCondition.DIFFERS, steps[0].reason
+    own = {STALLED: NodeCondition.STALLED, LATER: NodeCondition.WAITS, IN_FLIGHT: NodeCondition.WAITS}
     for finding in said:
         if finding.code in own:
             return own[finding.code], finding.located
     if differs:
-        return NodeState.DIFFERS, f"{differs}; nothing is sent to it while another node is waited for"
+        return NodeCondition.DIFFERS, f"{differs}; nothing is sent to it while another node is waited for"
     restart = [finding for finding in said if finding.code == RESTART]
     doubts = [finding for finding in said if finding.severity is not Severity.NOTE]
     if doubts:
-        return NodeState.DOUBTFUL, doubts[0].message
-    return (NodeState.RESTART, restart[0].message) if restart else (NodeState.AS_DESIRED, "")
+        return NodeCondition.DOUBTFUL, doubts[0].message
+    return (NodeCondition.RESTART, restart[0].message) if restart else (NodeCondition.AS_DESIRED, "")

@@ -10,34 +10,34 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
-from reconciler.core.arguments import TypedArguments, typed
+from reconciler.core.arguments import TypedArguments, read_arguments
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
-from reconciler.core.fields import Strict
+from reconciler.core.entries import ClusterEntry
+from reconciler.core.fields import StrictModel
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
+from reconciler.core.node_reports import NodeReport
 from reconciler.core.observation import Observed
+from reconciler.core.observation_digests import digest_observations
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.policy import Policy
-from reconciler.core.prints import prints
-from reconciler.core.prior import Prior
-from reconciler.core.product_model import Stage
-from reconciler.core.reports import Report
+from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.product_model import ModelSetup
 from reconciler.core.secret import reveal
-from reconciler.core.spec import ClusterEntry
-from reconciler.core.step import Verdict
+from reconciler.core.step import StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import ReadingCall, ReadingCommand, Transports, Way
-from reconciler.text.one_line import LONGEST_SENTENCE, first_names, one_line
+from reconciler.ports.transport import ReadingCall, ReadingCommand, TransportKind, Transports
+from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_one_line
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StepAnswer:
     """What a node answered to a step: the words go into the journal, nobody believes them.
 
     Whatever a node wrote is bounded here, before the store, the log or a message sees it.
@@ -56,12 +56,12 @@ class Done:
     offered: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "words", one_line(self.words, LONGEST_SENTENCE))
-        object.__setattr__(self, "waiting_for_restart", first_names(self.waiting_for_restart))
+        object.__setattr__(self, "words", make_one_line(self.words, LONGEST_SENTENCE))
+        object.__setattr__(self, "waiting_for_restart", list_first_names(self.waiting_for_restart))
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class MemberClaim:
     """A member that a cluster's settings name.
 
     Args:
@@ -77,7 +77,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class LiveState:
     """What a cluster's nodes show.
 
     Args:
@@ -136,7 +136,7 @@ class Capabilities:
     model_check: bool = False
     history: bool = False
     simulation: bool = False
-    transports: frozenset[Way] = frozenset()
+    transports: frozenset[TransportKind] = frozenset()
 
 
 Facts: TypeAlias = Mapping[str, Mapping[str, str]]
@@ -169,7 +169,7 @@ class Driver(ABC, Generic[D, S]):
     policy: type[Policy] = Policy
     """The limits of its clusters; a product extends it with limits of its own."""
 
-    host_section: type[Strict] | None = None
+    host_section: type[StrictModel] | None = None
     """The model of the product's own section of the host configuration, which has the kind as its key."""
 
     guards: tuple[Guard, ...] = ()
@@ -186,7 +186,7 @@ class Driver(ABC, Generic[D, S]):
     """The codes that `lint` uses; each has a page, as all codes of the product have (`explanations`)."""
 
     @abstractmethod
-    def desire(self, desk: Desk) -> D:
+    def desire(self, cluster_input: ClusterInput) -> D:
         """The desired state of one cluster, which depends on the files alone: it is made once a revision.
 
         Raises:
@@ -206,11 +206,11 @@ class Driver(ABC, Generic[D, S]):
         """Ask the nodes that tell how this step stands, using nothing but its arguments."""
 
     @abstractmethod
-    def judge(self, step: Step, seen: Observed[S]) -> Verdict:
+    def judge(self, step: Step, seen: Observed[S]) -> StepVerdict:
         """How the step stands, given what `look` saw."""
 
     @abstractmethod
-    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         """Perform the step, once.
 
         Raises:
@@ -238,7 +238,7 @@ class Driver(ABC, Generic[D, S]):
         kind = self.actions.get(step.action)
         if kind is None:
             raise UnreadableArguments(f"{self.title} has no step {step.action!r}")
-        return replace(step, arguments=typed(step.arguments, kind))
+        return replace(step, arguments=read_arguments(step.arguments, kind))
 
     # What the files say.
 
@@ -251,32 +251,33 @@ class Driver(ABC, Generic[D, S]):
         words = f"a {self.title} cluster is described in a fleet file only"
         raise InputError([Diagnostic(Severity.ERROR, "no-fleet", words, position=document.position(""))])
 
-    def examine(self, desk: Desk) -> Iterator[Diagnostic]:
+    def examine(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         """Every error and warning that `desire` would meet; total, whatever the files hold.
 
         Args:
-            desk: nodes whose settings cannot be read are without a document, and nothing is said of that.
+            cluster_input: nodes whose settings cannot be read are without a document, and nothing is said of
+                that.
         """
         try:
-            self.desire(desk)
+            self.desire(cluster_input)
         except InputError as error:
             yield from error.problems
 
-    def lint(self, desk: Desk) -> Iterable[Diagnostic]:
+    def lint(self, cluster_input: ClusterInput) -> Iterable[Diagnostic]:
         """Warnings about one cluster, each place once; total, whatever the settings hold."""
         return ()
 
-    def claims(self, desk: Desk) -> Iterable[Claim]:
+    def claims(self, cluster_input: ClusterInput) -> Iterable[MemberClaim]:
         """The members that the cluster's settings name, so that one in two clusters is noticed."""
         return ()
 
-    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+    def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """Node -> where the files say that it is reached, with a port; what is no address is left out."""
         return {}
 
     # What is planned, and whether it may be sent again.
 
-    def recall(self, desired: D, facts: Facts, prior: Prior) -> D:
+    def recall(self, desired: D, facts: Facts, prior: PriorRevisions) -> D:
         """The same desired state with what is known of the cluster's past; asked before each pass.
 
         Args:
@@ -317,7 +318,7 @@ class Driver(ABC, Generic[D, S]):
             desired: tells what is secret.
             observed: what the nodes answered.
         """
-        return prints(observed)
+        return digest_observations(observed)
 
     def completed(self, step: Step, desired: D) -> Step:
         """A step that was read from its plain form, with what that leaves out, where it still delivers this.
@@ -358,7 +359,9 @@ class Driver(ABC, Generic[D, S]):
         """
         return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
 
-    def stages(self, desired: D, observed: Observed[S], plan: ClusterPlan) -> tuple[Stage[Any], ...] | str:
+    def stages(
+        self, desired: D, observed: Observed[S], plan: ClusterPlan
+    ) -> tuple[ModelSetup[Any], ...] | str:
         """What the model checker walks for a plan, or why it cannot, without a final stop.
 
         Args:
@@ -409,7 +412,7 @@ class Driver(ABC, Generic[D, S]):
         """
         return {}
 
-    def reported(self, desired: D, message: Mapping[str, Any]) -> Report | None:
+    def reported(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
         """What a message says of which node; none where it is of no node of this cluster.
 
         Args:
@@ -452,6 +455,6 @@ class Driver(ABC, Generic[D, S]):
         """
         raise NotImplementedError
 
-    def shown(self, desired: D, observed: Observed[S]) -> Shown:
+    def shown(self, desired: D, observed: Observed[S]) -> LiveState:
         """What the nodes show, for the fleet file and its settings files; see `Capabilities.imports`."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ from reconciler.core.outcome import Outcome
 from reconciler.core.plan import Plan, Step
 
 
-class Listener(Protocol):
+class PassListener(Protocol):
     """Told of each stage of a pass as it happens; must not block and must not raise."""
 
     def settled(self, outcome: Outcome) -> None:
@@ -37,7 +37,7 @@ class Listener(Protocol):
         """A wave of a rollout is performed; so long is waited before its gates are judged."""
 
 
-class Silent:
+class SilentListener:
     """A listener that does nothing."""
 
     def settled(self, outcome: Outcome) -> None:
@@ -65,5 +65,5 @@ class Silent:
         """Nothing."""
 
 
-SILENT: Listener = Silent()
+SILENT: PassListener = SilentListener()
 """For whoever does not listen."""

@@ -9,30 +9,30 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
-from reconciler.core.endpoint import url_host
+from reconciler.core.endpoint import format_url_host
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.core.plan import Step
-    from reconciler.ports.desk import Desk
+    from reconciler.ports.cluster_input import ClusterInput
     from reconciler.ports.transport import Http
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body of an answer; status 0: the connection is closed without one."""
 
 
-class Address(NamedTuple):
+class SocketAddress(NamedTuple):
     """A host and a port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        return f"{url_host(self.host)}:{self.port}"
+        return f"{format_url_host(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class NodeRequest:
     """One request, as every product's simulator may want it.
 
     Args:
@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class NodeMessage:
     """What a node sends by itself.
 
     Args:
@@ -64,7 +64,7 @@ class Message:
     timeout: float
 
 
-class World(ABC):
+class SimulatedWorld(ABC):
     """The nodes of one simulated cluster, of any product."""
 
     @abstractmethod
@@ -88,30 +88,30 @@ class World(ABC):
         raise NotImplementedError
 
 
-class Served(ABC):
+class SimulatedCluster(ABC):
     """How the host asks a product's world.
 
     Args:
         addresses: node name -> where it listens.
     """
 
-    addresses: Mapping[str, Address]
+    addresses: Mapping[str, SocketAddress]
 
     @property
     @abstractmethod
-    def world(self) -> World:
+    def world(self) -> SimulatedWorld:
         """The product's own world."""
 
     @abstractmethod
-    def answer(self, node: str, request: Request) -> Reply:
+    def answer(self, node: str, request: NodeRequest) -> Reply:
         """What the node answers, and the change it makes."""
 
     @abstractmethod
-    def asked(self, request: Request) -> str:
+    def asked(self, request: NodeRequest) -> str:
         """What the request asks for, in a word or two."""
 
     @abstractmethod
-    def changes(self, request: Request) -> bool:
+    def changes(self, request: NodeRequest) -> bool:
         """Whether the request may change something."""
 
     @abstractmethod
@@ -122,24 +122,24 @@ class Served(ABC):
         """The port the node listens on from its last restart on, where it is another one."""
         return None
 
-    def due(self, now: datetime) -> Sequence[Message]:
+    def due(self, now: datetime) -> Sequence[NodeMessage]:
         """What the nodes send by themselves since they were asked last; the first time, nothing is."""
         return ()
 
 
-class Witness(Protocol):
+class Oracle(Protocol):
     """Judges one simulated cluster by its own state; what it is given as `seen` is a former `state`."""
 
     def state(self) -> Any:
         """All nodes at this moment, frozen; two that are equal are the same."""
 
-    def about(self, node: str, request: Request) -> str:
+    def about(self, node: str, request: NodeRequest) -> str:
         """The node that a change is about; mostly the one that was asked."""
 
-    def repeated(self, node: str, request: Request, before: Any, after: Any) -> bool:
+    def repeated(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
         """Whether a change asked for what was so already."""
 
-    def broken(self, node: str, request: Request, before: Any, after: Any) -> tuple[str, str]:
+    def broken(self, node: str, request: NodeRequest, before: Any, after: Any) -> tuple[str, str]:
         """Which of `Simulator.invariants` a change broke, and how; two empty texts where all hold."""
 
     def effective(self, step: Step, seen: Any) -> bool:
@@ -165,27 +165,29 @@ class Simulator(ABC):
     """What a single change can break: name -> what has to hold, in a line."""
 
     @abstractmethod
-    def serve(self, desk: Desk, *, converged: bool, options: Any, fresh: Collection[str]) -> Served:
+    def serve(
+        self, cluster_input: ClusterInput, *, converged: bool, options: Any, fresh: Collection[str]
+    ) -> SimulatedCluster:
         """A simulated cluster.
 
         Args:
-            desk: the cluster.
+            cluster_input: the cluster.
             converged: whether its nodes are as the fleet says already.
             options: like `options`.
             fresh: nodes that are not, all the same.
         """
 
     @abstractmethod
-    def witness(self, desk: Desk, world: Any) -> Witness:
+    def oracle(self, cluster_input: ClusterInput, world: Any) -> Oracle:
         """Who judges a simulated cluster.
 
         Args:
-            desk: what the cluster is to become.
+            cluster_input: what the cluster is to become.
             world: its nodes, as `serve` made them.
         """
 
     @abstractmethod
-    def sample_fleet(self, addresses: Sequence[Address], *, same_port: bool) -> Mapping[str, str]:
+    def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:
         """A fleet of nodes at these addresses, for trying things out: path -> text of its files.
 
         Args:
@@ -208,7 +210,7 @@ class Simulator(ABC):
         return None
 
 
-def without_tls(node: str, scheme: str, address: Address) -> Address:
+def keep_address(node: str, scheme: str, address: SocketAddress) -> SocketAddress:
     """The same address.
 
     Raises:

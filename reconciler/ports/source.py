@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from reconciler.core.plan import Revision
-from reconciler.core.prior import EarlierFile, EarlierFiles
+from reconciler.core.prior_revisions import PriorFile, PriorFiles
 
 
-class Files(Protocol):
+class SourceFiles(Protocol):
     """The files of one revision."""
 
     def names(self) -> Iterable[str]:
@@ -31,11 +31,11 @@ class Snapshot:
     """The desired state's files at one revision."""
 
     revision: Revision
-    files: Files
+    files: SourceFiles
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceOrigin:
     """Where a revision's files come from, for telling whose they are.
 
     Args:
@@ -49,7 +49,7 @@ class Origin:
     roots: tuple[str, ...] = ()
     path: str = ""
     ref: str = ""
-    others: Mapping[str, EarlierFile] = field(default_factory=dict)
+    others: Mapping[str, PriorFile] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -98,7 +98,7 @@ class Source(ABC):
         """
         yield iter(())
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from.
 
         Args:
@@ -109,11 +109,11 @@ class Source(ABC):
         Raises:
             SourceError: the source is not usable, or not reachable.
         """
-        return Origin()
+        return SourceOrigin()
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
-    ) -> EarlierFiles:
+    ) -> PriorFiles:
         """The fleet file before a revision.
 
         Args:
@@ -127,4 +127,4 @@ class Source(ABC):
             SourceError: `base` names nothing here, or the source is not usable.
             SourceUnreachable: the source does not answer.
         """
-        return EarlierFiles()
+        return PriorFiles()

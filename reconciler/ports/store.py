@@ -17,16 +17,16 @@ from typing import Final, Protocol, Self
 
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
-from reconciler.core.history import Memory, Suspension
+from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
-from reconciler.core.progress import Progress
-from reconciler.ports.sink import Letter, Outbox
-from reconciler.text.one_line import sentence
+from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.ports.outbox import Outbox, OutboxMessage
+from reconciler.text.one_line import bound_sentence
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class RunStart:
     """The beginning of a run.
 
     Args:
@@ -41,7 +41,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class StepEnd:
     """An outcome with all that is to be recorded in the same moment.
 
     Args:
@@ -56,14 +56,14 @@ class Ending:
     facts: Mapping[str, str] = field(default_factory=dict)
     spent: Mapping[str, str] = field(default_factory=dict)
     until: datetime | None = None
-    letter: Letter | None = None
+    outbox_message: OutboxMessage | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "answer", sentence(self.answer))
+        object.__setattr__(self, "answer", bound_sentence(self.answer))
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One step in the journal.
 
     Args:
@@ -86,7 +86,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageRecord:
     """A message in the history; `attempts` counts the tries to deliver it."""
 
     id: str
@@ -100,7 +100,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class RunLine:
+class RunSummary:
     """One run, as a line of the history.
 
     Args:
@@ -130,14 +130,14 @@ class RunLine:
 class RunRecord:
     """One run with everything that is known of it, steps in the plan's order."""
 
-    line: RunLine
+    line: RunSummary
     plan: Plan
-    entries: tuple[Entry, ...]
-    messages: tuple[Message, ...] = ()
+    entries: tuple[JournalEntry, ...]
+    messages: tuple[MessageRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class OrderRecord:
     """Something that a person ordered beside the desired state, or its use; it stays in the history.
 
     Args:
@@ -172,7 +172,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApprovalRequest:
     """A plan of a cluster that waits for an approval.
 
     Args:
@@ -198,17 +198,17 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class OpenOrders:
     """All of them, each sorted by cluster and time."""
 
     suspensions: tuple[Suspension, ...] = ()
     rejections: tuple[Rejection, ...] = ()
-    requests: tuple[Request, ...] = ()
+    requests: tuple[ApprovalRequest, ...] = ()
     approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class AppliedMembers:
     """Who the last applied desired state of a cluster named.
 
     Args:
@@ -242,7 +242,7 @@ class ClusterFacts:
         content: keyed fingerprint of what the cluster gets at `applied`.
     """
 
-    members: Members | None = None
+    members: AppliedMembers | None = None
     applied: Revision | None = None
     runs: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -269,7 +269,7 @@ class StoreSummary:
     newest: datetime | None
 
 
-class Around(Protocol):
+class WriteHook(Protocol):
     """What is put around each write that belongs to a run: fault trials let the program die there."""
 
     def __call__(self, step: str) -> AbstractAsyncContextManager[None]:
@@ -281,7 +281,7 @@ class Around(Protocol):
 
 
 @asynccontextmanager
-async def unobserved(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the form of `Around`)
+async def skip_hook(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the form of `WriteHook`)
     """Nothing around a write."""
     yield
 
@@ -311,16 +311,16 @@ class StoreReader(Protocol):
             fleet: a number of `fleets`, or `NEW` for one that nothing is remembered of.
         """
 
-    async def recall(self) -> Memory:
+    async def recall(self) -> FleetMemory:
         """What earlier runs of the fleet and people's orders left, as it is at one moment."""
 
-    async def orders(self) -> Orders:
+    async def orders(self) -> OpenOrders:
         """Suspensions, rejections, requests for approval and approvals that stand."""
 
-    async def runs(self, limit: int = 20) -> Sequence[RunLine]:
+    async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         """The newest runs, newest first."""
 
-    async def acts(self, limit: int = 20) -> Sequence[Act]:
+    async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:
         """The newest things that people ordered on this host, newest first."""
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
@@ -352,7 +352,8 @@ class Store(StoreReader, Outbox, Protocol):
         """The same store, for the memory of the fleet that this is; it is written down as what it is now.
 
         Raises:
-            FleetRefused: the host has to say first whose memory it is; see `core.fleet_identity.resolve`.
+            FleetRefused: the host has to say first whose memory it is; see
+                `core.fleet_identity.resolve_fleet`.
         """
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
@@ -375,10 +376,10 @@ class Store(StoreReader, Outbox, Protocol):
             ClusterBusy: another run holds it.
         """
 
-    async def begin(self, opening: Opening) -> str:
+    async def begin(self, opening: RunStart) -> str:
         """Write down a run with all its steps open; gives its id."""
 
-    async def refuse(self, opening: Opening, note: str) -> str:
+    async def refuse(self, opening: RunStart, note: str) -> str:
         """Write down a run that guards refused, with their verdicts; gives its id."""
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
@@ -388,7 +389,7 @@ class Store(StoreReader, Outbox, Protocol):
             Fenced: a later run has taken the cluster over.
         """
 
-    async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
+    async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
         """Write down outcomes, with their facts and messages, all or none."""
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
@@ -427,7 +428,7 @@ class Store(StoreReader, Outbox, Protocol):
             by: who asked for the run that does it, for the history.
         """
 
-    async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
+    async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
         """Write down how far a rollout has come; None where it is over."""
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:

@@ -15,10 +15,10 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from reconciler.errors import MissingTransport
-from reconciler.text.one_line import one_line
+from reconciler.text.one_line import make_one_line
 
 
-class Way(StrEnum):
+class TransportKind(StrEnum):
     """A way to a node."""
 
     HTTP = "http"
@@ -43,7 +43,7 @@ class TextRedactor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A whole HTTP answer, header names in lower case.
 
     Its body is data for parsers. Words of it reach people by `quote` and `redact` alone, which mask before
@@ -72,7 +72,7 @@ class Answer:
         text = text[: _ROOM * longest]
         for redactor in self.redactors:
             text = redactor.text(text)
-        return one_line(text, longest)
+        return make_one_line(text, longest)
 
 
 class Http(ABC):
@@ -92,7 +92,7 @@ class Http(ABC):
         connect: float = 0.0,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
-    ) -> Answer:
+    ) -> HttpAnswer:
         """One request and its whole answer, whatever its status.
 
         Args:
@@ -199,9 +199,9 @@ class Mailbox(ABC):
 class _NoHttp(Http):
     is_there = False
 
-    async def send(self, method: str, url: str, *, node: str, **_: object) -> Answer:
+    async def send(self, method: str, url: str, *, node: str, **_: object) -> HttpAnswer:
         """Never possible."""
-        raise MissingTransport(node, Way.HTTP)
+        raise MissingTransport(node, TransportKind.HTTP)
 
 
 class _NoCommands(Commands):
@@ -209,11 +209,11 @@ class _NoCommands(Commands):
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """Never possible."""
-        raise MissingTransport(node, Way.COMMAND)
+        raise MissingTransport(node, TransportKind.COMMAND)
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """Never possible."""
-        raise MissingTransport(node, Way.COMMAND)
+        raise MissingTransport(node, TransportKind.COMMAND)
 
 
 class _NoMailbox(Mailbox):
@@ -221,11 +221,11 @@ class _NoMailbox(Mailbox):
 
     async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
         """Never possible."""
-        raise MissingTransport(node, Way.MAILBOX)
+        raise MissingTransport(node, TransportKind.MAILBOX)
 
     async def report(self, node: str) -> MailReport | None:
         """Never possible."""
-        raise MissingTransport(node, Way.MAILBOX)
+        raise MissingTransport(node, TransportKind.MAILBOX)
 
 
 _NO_HTTP: Final = _NoHttp()
@@ -241,7 +241,7 @@ class Transports:
     commands: Commands = _NO_COMMANDS
     mailbox: Mailbox = _NO_MAILBOX
 
-    def refuse_missing(self, needed: Iterable[Way], subject: str) -> None:
+    def refuse_missing(self, needed: Iterable[TransportKind], subject: str) -> None:
         """Nothing, where every way that is needed is there.
 
         Args:
@@ -252,9 +252,9 @@ class Transports:
             MissingTransport: this host lacks one.
         """
         there = {
-            Way.HTTP: self.http.is_there,
-            Way.COMMAND: self.commands.is_there,
-            Way.MAILBOX: self.mailbox.is_there,
+            TransportKind.HTTP: self.http.is_there,
+            TransportKind.COMMAND: self.commands.is_there,
+            TransportKind.MAILBOX: self.mailbox.is_there,
         }
         for way in sorted(needed):
             if not there[way]:

@@ -6,23 +6,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from reconciler.core.guard import Case
+from reconciler.core.guard import GuardContext
 from reconciler.core.plan import Step
 from reconciler.core.rollout import Rollout
-from reconciler.core.step import Standing
-from reconciler.host.interruption import unless
-from reconciler.host.together import together
-from reconciler.planning.reading import only_reading
-from reconciler.rollout.health import GOOD, Samples, Soaked, Weighed, Weight, weighed
-from reconciler.rollout.polling import until_done
-from reconciler.rollout.report_listener import Hearing
-from reconciler.rollout.step_executor import Bench
+from reconciler.core.step import StepStatus
+from reconciler.host.concurrency import gather_all
+from reconciler.host.interruption import run_unless_stopped
+from reconciler.planning.read_only import restrict_to_reading
+from reconciler.rollout.metric_comparison import (
+    GOOD,
+    GateResult,
+    GateStatus,
+    Samples,
+    SoakReadings,
+    compare_metric,
+)
+from reconciler.rollout.polling import wait_until_done
+from reconciler.rollout.report_listener import ReportSubscription
+from reconciler.rollout.step_executor import ExecutionContext
 
 Rest = Callable[[float, asyncio.Event], Awaitable[None]]
 """Waits so many seconds, or until the event is set."""
 
 
-async def resting(seconds: float, stop: asyncio.Event) -> None:
+async def sleep_real_time(seconds: float, stop: asyncio.Event) -> None:
     """Wait by the real clock."""
     if seconds > 0:
         waiting = asyncio.ensure_future(stop.wait())
@@ -31,7 +38,7 @@ async def resting(seconds: float, stop: asyncio.Event) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
+class FinishedWave:
     """What of a wave has its effect.
 
     Args:
@@ -48,21 +55,21 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True)
-class Gatekeeper:
+class GateKeeper:
     """Judges the waves of one cluster.
 
     Args:
         rest: waits for the soak.
-        hearing: what the nodes report by themselves; none where no gate asks.
+        subscription: what the nodes report by themselves; none where no gate asks.
     """
 
-    case: Case
+    case: GuardContext
     rollout: Rollout
-    bench: Bench
+    bench: ExecutionContext
     rest: Rest
-    hearing: Hearing | None = None
+    subscription: ReportSubscription | None = None
 
-    async def judge(self, wave: Wave, touched: frozenset[str]) -> Weighed:
+    async def judge(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
         """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
 
         Gates only wait and read: a stop gives them up at once, wherever they are.
@@ -71,46 +78,48 @@ class Gatekeeper:
             wave: what has its effect.
             touched: nodes that this rollout has changed, or tried to, so far.
         """
-        found = await unless(self.bench.stop, self._judge(wave, touched))
+        found = await run_unless_stopped(self.bench.stop, self._judge(wave, touched))
         if found is None or self.bench.stop.is_set():
-            return Weighed(Weight.UNCLEAR, "the run was stopped before they were judged")
+            return GateResult(GateStatus.UNCLEAR, "the run was stopped before they were judged")
         return found
 
-    async def _judge(self, wave: Wave, touched: frozenset[str]) -> Weighed:
+    async def _judge(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
         unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
         asked = (*wave.nodes, *unchanged) if self.rollout.gates.metrics else ()
-        if self.hearing is not None:
-            self.hearing.performed()
+        if self.subscription is not None:
+            self.subscription.performed()
         before = await self._sampled(asked)
         await self.rest(wave.soak, self.bench.stop)
         if self.rollout.gates.read_back and (strayed := await self._strayed((*wave.earlier, *wave.done))):
-            return Weighed(Weight.BAD, strayed)
-        if self.hearing is not None:
+            return GateResult(GateStatus.BAD, strayed)
+        if self.subscription is not None:
             # a feedback about what an earlier run did was sent to that run, and does not come again
-            found = await self.hearing.judge(
+            found = await self.subscription.judge(
                 _last((*wave.earlier, *wave.done)),
                 self.bench.stop,
                 silent=frozenset(step.node for step in wave.earlier),
             )
-            if found.weight is not Weight.GOOD:
+            if found.weight is not GateStatus.GOOD:
                 return found
-        soaked = Soaked(before, await self._sampled(asked), wave.soak)
-        compared = [weighed(gate, wave.nodes, unchanged, soaked) for gate in self.rollout.gates.metrics]
-        bad = [one for one in compared if one.weight is Weight.BAD]
-        unclear = [one for one in compared if one.weight is Weight.UNCLEAR]
+        soaked = SoakReadings(before, await self._sampled(asked), wave.soak)
+        compared = [
+            compare_metric(gate, wave.nodes, unchanged, soaked) for gate in self.rollout.gates.metrics
+        ]
+        bad = [one for one in compared if one.weight is GateStatus.BAD]
+        unclear = [one for one in compared if one.weight is GateStatus.UNCLEAR]
         return next(iter([*bad, *unclear]), GOOD)
 
     async def _strayed(self, done: Sequence[Step]) -> str:
         """Which nodes no longer show what they were given, in words; empty where all do."""
         last, bench = _last(done), self.bench
-        verdicts = await together(
-            until_done(step, bench.driver, bench.transports, seconds=step.settle, stop=bench.stop)
+        verdicts = await gather_all(
+            wait_until_done(step, bench.driver, bench.transports, seconds=step.settle, stop=bench.stop)
             for step in last
         )
         wrong = [
             f"{step.node}: {verdict.reason or 'it does not show what it was given'}"
             for step, verdict in zip(last, verdicts, strict=True)
-            if verdict.standing is not Standing.DONE
+            if verdict.status is not StepStatus.DONE
         ]
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  (enough to begin with)
         return "; ".join(wrong[:3]) + more
@@ -120,7 +129,7 @@ class Gatekeeper:
         if not nodes or not driver.capabilities.metrics:
             return {}
         return await driver.health(
-            self.case.desired, nodes, only_reading(self.bench.transports, driver.reads)
+            self.case.desired, nodes, restrict_to_reading(self.bench.transports, driver.reads)
         )
 
 

@@ -7,18 +7,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 from reconciler import __version__
-from reconciler.core.outcome import OPEN, Outcome, Report, State
+from reconciler.core.entries import FeedbackEntry
+from reconciler.core.outcome import OPEN, Outcome, RunReport, State
 from reconciler.core.plan import Step
-from reconciler.core.spec import FeedbackEntry
-from reconciler.core.step import Standing, Verdict
+from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, UnreadableArguments
 from reconciler.host.clock import utc_now
-from reconciler.host.together import together
+from reconciler.host.concurrency import gather_all
 from reconciler.planning.plan_pass import Drivers
-from reconciler.ports.store import Ending, Entry, RunRecord, Store
+from reconciler.ports.store import JournalEntry, RunRecord, StepEnd, Store
 from reconciler.ports.transport import Transports
-from reconciler.rollout.polling import until_done
+from reconciler.rollout.polling import wait_until_done
 from reconciler.rollout.run_log import RunLog
 
 PATIENCE = 30.0
@@ -28,7 +28,7 @@ NOTE = "the run was killed; the next one settled its steps by reading"
 """Note of a run that could not finish itself."""
 
 
-async def resume(
+async def recover_runs(
     journal: Store,
     drivers: Drivers,
     transports: Transports,
@@ -54,7 +54,7 @@ async def resume(
     ):
         with suppress(ClusterBusy):
             async with journal.lock(cluster):
-                settling = Settling(journal, drivers, transports, feedback, clock)
+                settling = StepRecovery(journal, drivers, transports, feedback, clock)
                 settled += await settling.settle({cluster})
     await _close(journal)
     return tuple(settled)
@@ -68,7 +68,7 @@ async def has_open_steps(journal: Store, cluster: str) -> bool:
     return any(entry.step.cluster == cluster and _open(entry) for record in left for entry in record.entries)
 
 
-class Settling:
+class StepRecovery:
     """Settles steps of clusters whose locks the caller holds."""
 
     def __init__(
@@ -94,9 +94,9 @@ class Settling:
                 for entry in record.entries
                 if entry.step.cluster in clusters and _open(entry)
             ]
-            found = await together([self._found(entry, record) for entry in entries])
+            found = await gather_all([self._found(entry, record) for entry in entries])
             news = [
-                Ending(
+                StepEnd(
                     Outcome(
                         entry.step,
                         state,
@@ -117,7 +117,7 @@ class Settling:
             settled += [ending.outcome for ending in news]
         return settled
 
-    def _typed(self, entry: Entry, record: RunRecord) -> Entry:
+    def _typed(self, entry: JournalEntry, record: RunRecord) -> JournalEntry:
         """The entry with its step as the product reads it; as it was written where nobody can read it."""
         driver = self._drivers.get(_kind(record, entry.step))
         if driver is not None:
@@ -125,7 +125,7 @@ class Settling:
                 return replace(entry, step=driver.typed(entry.step))
         return entry
 
-    async def _found(self, entry: Entry, record: RunRecord) -> tuple[State, str]:
+    async def _found(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str]:
         """How a step stands now. What was sent just before the kill still gets its time to show."""
         step = entry.step
         if entry.intended is None:
@@ -143,30 +143,30 @@ class Settling:
         age = max(0.0, (self._clock() - entry.intended).total_seconds())
         # An offer is taken when the node next asks: there is nothing to wait for.
         left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
-        return self._settled(entry, await until_done(step, driver, self._transports, seconds=left))
+        return self._settled(entry, await wait_until_done(step, driver, self._transports, seconds=left))
 
-    def _settled(self, entry: Entry, verdict: Verdict) -> tuple[State, str]:
+    def _settled(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
         """What a reading says of a step that was sent.
 
         An effect that shows is this call's, whoever heard the answer. One that does not show proves nothing
         while the call may be under way; after that the step has failed, and a run may send it again.
         """
         why, under_way = f": {verdict.reason}" if verdict.reason else "", self._under_way(entry)
-        match verdict.standing:
-            case Standing.DONE:
+        match verdict.status:
+            case StepStatus.DONE:
                 return State.DONE, f"settled by reading, its effect shows{why}"
-            case Standing.READY if not under_way:
+            case StepStatus.READY if not under_way:
                 return State.FAILED, f"settled by reading, it was not done{why}"
         if entry.state is State.OFFERED and under_way:
             return State.OFFERED, f"the node has not taken it yet{why}"
         return State.UNKNOWN, f"whether it took effect is not known{why}"
 
-    def _under_way(self, entry: Entry) -> bool:
+    def _under_way(self, entry: JournalEntry) -> bool:
         """Whether the call may still take effect: then an old setting shows nothing."""
         return entry.until is not None and self._clock() < entry.until
 
 
-def _open(entry: Entry) -> bool:
+def _open(entry: JournalEntry) -> bool:
     return entry.state is None or (entry.state in OPEN and entry.intended is not None)
 
 
@@ -181,5 +181,5 @@ async def _close(journal: Store) -> None:
     for record in await journal.unsettled():
         if record.line.finished is None and all(entry.state for entry in record.entries):
             outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]
-            report = Report(record.line.id, record.plan, tuple(outcomes))
+            report = RunReport(record.line.id, record.plan, tuple(outcomes))
             await RunLog(journal, record.line.id, record.plan.revision).finish(report.exit_status, NOTE)

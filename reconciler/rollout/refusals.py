@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from reconciler.planning.plan_pass import Survey
+from reconciler.planning.plan_pass import PlanResult
 
 
 @dataclass(slots=True)
-class Refusals:
+class RefusalMemory:
     """The refusals that one process has written down: one that repeats at every interval is written once."""
 
     _known: dict[frozenset[str], str] = field(default_factory=dict)
 
-    def is_new(self, survey: Survey) -> bool:
+    def is_new(self, plan_result: PlanResult) -> bool:
         """Whether the same clusters were refused for something else, or not at all, the last time."""
-        return self._known.get(_clusters(survey)) != _words_of(survey)
+        return self._known.get(_clusters(plan_result)) != _words_of(plan_result)
 
-    def note(self, survey: Survey) -> None:
+    def note(self, plan_result: PlanResult) -> None:
         """The refusal is written down."""
-        self._known[_clusters(survey)] = _words_of(survey)
+        self._known[_clusters(plan_result)] = _words_of(plan_result)
 
-    def forget(self, survey: Survey) -> None:
+    def forget(self, plan_result: PlanResult) -> None:
         """The clusters were not refused this time."""
-        self._known.pop(_clusters(survey), None)
+        self._known.pop(_clusters(plan_result), None)
 
 
-def _words_of(survey: Survey) -> str:
-    return "\n".join([survey.plan.revision.id, *(violation.message for violation in survey.violations)])
+def _words_of(plan_result: PlanResult) -> str:
+    return "\n".join(
+        [plan_result.plan.revision.id, *(violation.message for violation in plan_result.violations)]
+    )
 
 
-def _clusters(survey: Survey) -> frozenset[str]:
-    return frozenset(case.plan.cluster for case in survey.cases)
+def _clusters(plan_result: PlanResult) -> frozenset[str]:
+    return frozenset(case.plan.cluster for case in plan_result.cases)

@@ -6,32 +6,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.core.reports import Kind, Report
+from reconciler.core.node_reports import NodeReport, ReportKind
 from reconciler.core.rollout import ReportGate
-from reconciler.rollout.health import GOOD, Weighed, Weight
+from reconciler.rollout.metric_comparison import GOOD, GateResult, GateStatus
 
 OK = "ok"
 """The status of a feedback that reports success (facts: M2, `setting.feedback`)."""
 
 
 @dataclass(slots=True)
-class Heard:
+class ReceivedReports:
     """The reports of one cluster's nodes since `forget`, the newest of each kind by node."""
 
-    newest: dict[tuple[str, Kind], Report] = field(default_factory=dict)
+    newest: dict[tuple[str, ReportKind], NodeReport] = field(default_factory=dict)
 
-    def take(self, report: Report) -> None:
+    def take(self, report: NodeReport) -> None:
         """Keep a report in place of the node's earlier one of its kind."""
         self.newest[report.node, report.kind] = report
 
-    def forget(self, *kinds: Kind) -> None:
+    def forget(self, *kinds: ReportKind) -> None:
         """Reports of these kinds that came so far count no more."""
         self.newest = {key: report for key, report in self.newest.items() if key[1] not in kinds}
 
 
-def weighed(
-    gate: ReportGate, given: Mapping[str, Any], heard: Heard, silent: frozenset[str] = frozenset()
-) -> Weighed:
+def evaluate_reports(
+    gate: ReportGate, given: Mapping[str, Any], heard: ReceivedReports, silent: frozenset[str] = frozenset()
+) -> GateResult:
     """What the reports so far amount to: good, bad for good, or unclear as long as some are missing.
 
     Args:
@@ -45,37 +45,37 @@ def weighed(
         for kind in _asked(gate):
             report = heard.newest.get((node, kind))
             if report is None or not _fits(report, version):
-                if kind is Kind.FEEDBACK and node in silent:
+                if kind is ReportKind.FEEDBACK and node in silent:
                     continue
                 missing.append(_missing(node, kind, version, report))
-            elif kind is Kind.FEEDBACK and report.status.casefold() != OK:
-                return Weighed(
-                    Weight.BAD, f"{node} reports of its new setting: {report.status or 'no status'}"
+            elif kind is ReportKind.FEEDBACK and report.status.casefold() != OK:
+                return GateResult(
+                    GateStatus.BAD, f"{node} reports of its new setting: {report.status or 'no status'}"
                 )
     if not missing:
         return GOOD
     more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  (enough to begin with)
-    return Weighed(Weight.UNCLEAR, "; ".join(missing[:3]) + more)
+    return GateResult(GateStatus.UNCLEAR, "; ".join(missing[:3]) + more)
 
 
-def _asked(gate: ReportGate) -> Iterable[Kind]:
+def _asked(gate: ReportGate) -> Iterable[ReportKind]:
     if gate.feedback:
-        yield Kind.FEEDBACK
+        yield ReportKind.FEEDBACK
     if gate.heartbeat:
-        yield Kind.HEARTBEAT
+        yield ReportKind.HEARTBEAT
 
 
-def _fits(report: Report, given: Any) -> bool:
+def _fits(report: NodeReport, given: Any) -> bool:
     """Whether a report is of the version that was given; one of the two may be a number.
 
     A feedback may leave it out, a heartbeat may not: it would say nothing of the change.
     """
-    if given is None or (report.version is None and report.kind is Kind.FEEDBACK):
+    if given is None or (report.version is None and report.kind is ReportKind.FEEDBACK):
         return True
     return report.version is not None and str(report.version) == str(given)
 
 
-def _missing(node: str, kind: Kind, version: Any, report: Report | None) -> str:
+def _missing(node: str, kind: ReportKind, version: Any, report: NodeReport | None) -> str:
     if report is None:
         return f"{node} has sent no {kind} since it was changed"
     if report.version is None:

@@ -8,24 +8,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.core.guard import Case
+from reconciler.core.guard import GuardContext
+from reconciler.core.node_reports import ReportKind
 from reconciler.core.plan import Step
-from reconciler.core.reports import Kind
 from reconciler.core.rollout import ReportGate
-from reconciler.feedback.receiver import Receiver
-from reconciler.host.defects import EXPECTED, defect_of
-from reconciler.host.retry import poll, steady
+from reconciler.feedback.receiver import ReportReceiver
+from reconciler.host.defect_capture import EXPECTED, make_defect_observation
+from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.driver import Driver
 from reconciler.ports.transport import TextRedactor
-from reconciler.rollout.health import Weighed, Weight
-from reconciler.rollout.report_gate import Heard, weighed
-from reconciler.secrets.redact import SHAPES
+from reconciler.rollout.metric_comparison import GateResult, GateStatus
+from reconciler.rollout.report_gate import ReceivedReports, evaluate_reports
+from reconciler.secrets.redaction import SHAPES
 
 _PAUSE = 0.1
 
 
 @dataclass(slots=True)
-class Hearing:
+class ReportSubscription:
     """What one cluster's nodes report, for the gate that asks for it.
 
     Args:
@@ -37,19 +37,19 @@ class Hearing:
     gate: ReportGate
     product: bool = True
     redactor: TextRedactor = SHAPES
-    heard: Heard = field(default_factory=Heard)
+    heard: ReceivedReports = field(default_factory=ReceivedReports)
 
     def begin(self) -> None:
         """A wave is about to be performed."""
-        self.heard.forget(*Kind)
+        self.heard.forget(*ReportKind)
 
     def performed(self) -> None:
         """The wave was performed: heartbeats count from now on; a feedback may have come already."""
-        self.heard.forget(Kind.HEARTBEAT)
+        self.heard.forget(ReportKind.HEARTBEAT)
 
     async def judge(
         self, done: tuple[Step, ...], stop: asyncio.Event, silent: frozenset[str] = frozenset()
-    ) -> Weighed:
+    ) -> GateResult:
         """What the changed nodes report; those that are silent are waited for, as long as the gate says.
 
         Args:
@@ -58,18 +58,18 @@ class Hearing:
             silent: nodes that sent their feedback to an earlier run.
         """
         if not self.product:
-            return Weighed(Weight.UNCLEAR, "nodes of this product send no reports")
+            return GateResult(GateStatus.UNCLEAR, "nodes of this product send no reports")
         given = {step.node: next(iter(step.feedback.setting), None) for step in done}
 
-        async def look() -> Weighed:
-            found = weighed(self.gate, given, self.heard, silent)
+        async def look() -> GateResult:
+            found = evaluate_reports(self.gate, given, self.heard, silent)
             return replace(found, reason=self.redactor.text(found.reason))
 
-        def is_over(found: Weighed) -> bool:
-            return found.weight is not Weight.UNCLEAR or stop.is_set()
+        def is_over(found: GateResult) -> bool:
+            return found.weight is not GateStatus.UNCLEAR or stop.is_set()
 
-        found = await poll(look, is_over, steady(_PAUSE, self.gate.within))
-        return found if is_over(found) else Weighed(Weight.BAD, found.reason)
+        found = await poll_until(look, is_over, make_steady_pauses(_PAUSE, self.gate.within))
+        return found if is_over(found) else GateResult(GateStatus.BAD, found.reason)
 
 
 @dataclass(slots=True)
@@ -77,19 +77,19 @@ class _Door:
     takers: list[Callable[[Mapping[str, Any]], None]]
     users: int = 0
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    receiver: Receiver | None = None
+    receiver: ReportReceiver | None = None
 
 
 @dataclass(slots=True)
-class Ears:
+class ReportListener:
     """The addresses at which reports are taken now; several clusters may share one."""
 
     _doors: dict[str, _Door] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def hearing(
-        self, case: Case, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
-    ) -> AsyncIterator[Hearing | None]:
+    async def subscription(
+        self, case: GuardContext, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
+    ) -> AsyncIterator[ReportSubscription | None]:
         """What the case's nodes report while this is entered; none where its rollout does not ask.
 
         Args:
@@ -100,11 +100,11 @@ class Ears:
         Raises:
             StateError: its address cannot be listened on.
         """
-        gate = case.conduct.rollout.gates.reports if case.conduct.rollout else None
+        gate = case.change_rules.rollout.gates.reports if case.change_rules.rollout else None
         if gate is None or not driver.capabilities.reports:
-            yield None if gate is None else Hearing(gate, product=False)
+            yield None if gate is None else ReportSubscription(gate, product=False)
             return
-        hearing = Hearing(gate, redactor=redactor)
+        subscription = ReportSubscription(gate, redactor=redactor)
 
         def take(message: Mapping[str, Any]) -> None:
             try:
@@ -112,13 +112,13 @@ class Ears:
             except EXPECTED:
                 raise
             except Exception as error:  # noqa: BLE001  (one node's odd message)
-                defect_of(case.plan.cluster, error)
+                make_defect_observation(case.plan.cluster, error)
                 return
             if report is not None:
-                hearing.heard.take(report)
+                subscription.heard.take(report)
 
         async with self._open(gate.listen, take):
-            yield hearing
+            yield subscription
 
     @asynccontextmanager
     async def _open(self, address: str, take: Callable[[Mapping[str, Any]], None]) -> AsyncIterator[None]:
@@ -127,7 +127,9 @@ class Ears:
         try:
             async with door.opening:
                 if door.receiver is None:
-                    door.receiver = await Receiver(address, lambda message: _told(door, message)).__aenter__()
+                    door.receiver = await ReportReceiver(
+                        address, lambda message: _told(door, message)
+                    ).__aenter__()
             door.takers.append(take)
             try:
                 yield

@@ -9,19 +9,19 @@ from functools import partial
 from typing import Any
 
 from reconciler import __version__
-from reconciler.core.guard import Case
+from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
-from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, Report, State
+from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import Payload, Plan, Revision, Step
-from reconciler.core.step import Standing
+from reconciler.core.step import StepStatus
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.planning.reading import only_reading
+from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.driver import Driver, Undo
-from reconciler.ports.store import Ending
-from reconciler.rollout.polling import judged
+from reconciler.ports.store import StepEnd
+from reconciler.rollout.polling import judge_step
 from reconciler.rollout.run_log import RunLog
-from reconciler.rollout.step_executor import Bench, execute
-from reconciler.rollout.step_scheduler import Course
+from reconciler.rollout.step_executor import ExecutionContext, execute_step
+from reconciler.rollout.step_scheduler import StepScheduler
 
 UNCERTAIN = "effect-uncertain"
 """Code of the finding that a step that failed may still take effect."""
@@ -34,7 +34,7 @@ TRIGGER = "undo"
 class _Back:
     """The way back from a wave, in the making: the steps of it in reverse, and what has no way back."""
 
-    case: Case
+    case: GuardContext
     driver: Driver[Any, Any]
     steps: list[Step] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class _Back:
         return self.driver.undo_part(step, observed, payloads, shown)
 
 
-async def undo(
-    wave: Sequence[Outcome], earlier: Sequence[Step], case: Case, bench: Bench, log: RunLog
+async def undo_wave(
+    wave: Sequence[Outcome], earlier: Sequence[Step], case: GuardContext, bench: ExecutionContext, log: RunLog
 ) -> tuple[Diagnostic, ...]:
     """Undo what a wave did, last step first, whatever else is asked to stop meanwhile.
 
@@ -97,16 +97,16 @@ async def undo(
     whole = Plan(_revision(log.revision), __version__, (plan,))
     own = await log.open_another(TRIGGER, whole)
     way = replace(bench, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
-    perform = partial(execute, bench=way)
-    await Course(plan.steps, max(1, plan.concurrency), perform, own.skip, asyncio.Event()).run()
+    perform = partial(execute_step, bench=way)
+    await StepScheduler(plan.steps, max(1, plan.concurrency), perform, own.skip, asyncio.Event()).run()
     outcomes = tuple(own.outcomes[step.id] for step in plan.steps)
-    await own.finish(Report(own.run, whole, outcomes).exit_status, f"takes back steps of run {log.run}")
+    await own.finish(RunReport(own.run, whole, outcomes).exit_status, f"takes back steps of run {log.run}")
     await log.conclude([_taken_back(step, own, log) for step in steps if _succeeded(own, step)])
     back.findings += [_kept(step, own.outcomes[_id(step)].reason) for step in _failed(steps, own)]
     return tuple(back.findings)
 
 
-async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench: Bench) -> None:
+async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench: ExecutionContext) -> None:
     """Add the way back from one step to the plan, or a finding; a failed step by what its node shows now."""
     step = outcome.step
     none = step.inverse.words or "the product has no way back"
@@ -114,20 +114,20 @@ async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench
         if not back.take(step, steps):
             back.findings.append(_kept(step, none))
         return
-    seen = await bench.driver.look(step, only_reading(bench.transports, bench.driver.reads))
-    verdict = judged(step, bench.driver, seen)
-    match verdict.standing:
-        case Standing.DONE:
+    seen = await bench.driver.look(step, restrict_to_reading(bench.transports, bench.driver.reads))
+    verdict = judge_step(step, bench.driver, seen)
+    match verdict.status:
+        case StepStatus.DONE:
             if not back.take(step, steps):
                 back.findings.append(_kept(step, none))
-        case Standing.READY if outcome.refused:
+        case StepStatus.READY if outcome.refused:
             return
-        case _ if outcome.state in OPEN or verdict.standing is Standing.READY:
+        case _ if outcome.state in OPEN or verdict.status is StepStatus.READY:
             back.findings.append(_uncertain(step))  # while its call may be under way, nothing is sent
-        case Standing.CHANGED:
+        case StepStatus.CHANGED:
             if not back.take(step, steps, seen):
                 back.findings.append(_kept(step, f"{verdict.reason}; {none}"))
-        case Standing.UNKNOWN:
+        case StepStatus.UNKNOWN:
             back.findings.append(_kept(step, f"its node does not tell: {verdict.reason}"))
 
 
@@ -149,10 +149,10 @@ def _failed(steps: Iterable[Step], own: RunLog) -> list[Step]:
     return [step for step in steps if _id(step) in own.outcomes and not _succeeded(own, step)]
 
 
-def _taken_back(step: Step, own: RunLog, log: RunLog) -> Ending:
+def _taken_back(step: Step, own: RunLog, log: RunLog) -> StepEnd:
     before = log.outcomes[step.id]
     reason = f"its wave failed its gates; run {own.run} took it back"
-    return Ending(Outcome(before.step, State.UNDONE, reason, before.seconds))
+    return StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds))
 
 
 def _uncertain(step: Step) -> Diagnostic:

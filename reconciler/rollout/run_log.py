@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from reconciler.core.actor import Actor
-from reconciler.core.canonical import encode
-from reconciler.core.guard import Case
+from reconciler.core.canonical import encode_canonical
+from reconciler.core.guard import GuardContext
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.timestamps import Clock
-from reconciler.feedback.message import identity, is_told, message
-from reconciler.feedback.sink import Courier
-from reconciler.guards.change_control import APPROVED, marked_steps
+from reconciler.feedback.message import is_reported, make_message, make_message_id
+from reconciler.feedback.sender import MessageSender
+from reconciler.guards.change_control import APPROVED, find_steps_to_approve
 from reconciler.host.clock import utc_now
-from reconciler.planning.applied import shown
-from reconciler.planning.plan_pass import Drivers, Survey
-from reconciler.ports.listener import SILENT, Listener
-from reconciler.ports.sink import Letter
-from reconciler.ports.store import Ending, Opening, Store
+from reconciler.planning.applied_facts import collect_observed_facts
+from reconciler.planning.plan_pass import Drivers, PlanResult
+from reconciler.ports.listener import SILENT, PassListener
+from reconciler.ports.outbox import OutboxMessage
+from reconciler.ports.store import RunStart, StepEnd, Store
 
 _NAMED_STEPS = 3
 """Steps that a request for approval names; more of them fit on no line."""
@@ -37,7 +37,7 @@ class RunLog:
         wanted: whether there is a sink for messages; the history keeps them either way.
         clock: stamps the messages.
         listener: hears of each step once the journal has it.
-        courier: is told that there are new messages; none where nobody delivers them now.
+        message_sender: is told that there are new messages; none where nobody delivers them now.
         attempts: step -> facts of its node to be written with its intent.
         actor: who asked for it.
         outcomes: step -> how it ended, filled in as the run goes on.
@@ -48,8 +48,8 @@ class RunLog:
     revision: Revision
     wanted: bool = False
     clock: Clock = utc_now
-    listener: Listener = SILENT
-    courier: Courier | None = None
+    listener: PassListener = SILENT
+    message_sender: MessageSender | None = None
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     actor: Actor = field(default_factory=Actor)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -64,8 +64,8 @@ class RunLog:
         actor: Actor | None = None,
         wanted: bool = False,
         clock: Clock = utc_now,
-        listener: Listener = SILENT,
-        courier: Courier | None = None,
+        listener: PassListener = SILENT,
+        message_sender: MessageSender | None = None,
         attempts: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Self:
         """Write down a new run with all its steps open.
@@ -78,13 +78,13 @@ class RunLog:
             wanted: whether there is a sink for its messages.
             clock: stamps them.
             listener: hears of it and of each step.
-            courier: is told that there are new messages.
+            message_sender: is told that there are new messages.
             attempts: step -> facts of its node to be written with its intent.
         """
         actor = actor or Actor()
-        run = await store.begin(Opening(trigger, plan, actor))
+        run = await store.begin(RunStart(trigger, plan, actor))
         listener.begun(run)
-        return cls(store, run, plan.revision, wanted, clock, listener, courier, attempts or {}, actor)
+        return cls(store, run, plan.revision, wanted, clock, listener, message_sender, attempts or {}, actor)
 
     async def open_another(self, trigger: str, plan: Plan) -> Self:
         """Write down a further run beside this one, of which the same people hear."""
@@ -96,7 +96,7 @@ class RunLog:
             wanted=self.wanted,
             clock=self.clock,
             listener=self.listener,
-            courier=self.courier,
+            message_sender=self.message_sender,
         )
 
     def take_up(self, step: Step) -> None:
@@ -114,17 +114,17 @@ class RunLog:
 
     async def skip(self, skipped: Sequence[tuple[Step, str]]) -> None:
         """Write down that steps were not taken up, and why."""
-        await self.conclude([Ending(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
+        await self.conclude([StepEnd(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
 
-    async def conclude(self, endings: Sequence[Ending]) -> None:
+    async def conclude(self, endings: Sequence[StepEnd]) -> None:
         """Write outcomes down with their facts and messages, all or none, then let everybody know.
 
         A message goes into the outbox in the transaction of its outcome: were it sent first, a run killed in
         between would have told what its journal does not know; were it sent last, nobody would ever hear.
         """
         await self.store.conclude(self.run, [self._with_letter(ending) for ending in endings])
-        if self.courier is not None:
-            self.courier.nudge()
+        if self.message_sender is not None:
+            self.message_sender.nudge()
         for ending in endings:
             self.outcomes[ending.outcome.step.id] = ending.outcome
             self.listener.ended(ending.outcome)
@@ -133,38 +133,42 @@ class RunLog:
         """Write down that the run has ended."""
         await self.store.finish(self.run, exit_status, note)
 
-    def _with_letter(self, ending: Ending) -> Ending:
+    def _with_letter(self, ending: StepEnd) -> StepEnd:
         """The same ending, with its message where one is to be told."""
         outcome = ending.outcome
-        if not is_told(outcome):
+        if not is_reported(outcome):
             return ending
-        body = encode(message(outcome, run=self.run, revision=self.revision, now=self.clock()))
-        return replace(ending, letter=Letter(identity(self.run, outcome), body, wanted=self.wanted))
+        body = encode_canonical(make_message(outcome, run=self.run, revision=self.revision, now=self.clock()))
+        return replace(
+            ending, outbox_message=OutboxMessage(make_message_id(self.run, outcome), body, wanted=self.wanted)
+        )
 
 
-async def remember_members(survey: Survey, drivers: Drivers, store: Store) -> None:
+async def record_members(plan_result: PlanResult, drivers: Drivers, store: Store) -> None:
     """Write down what drivers want to remember of what the nodes showed, whatever becomes of the plan.
 
     It comes before the first step: a run that is killed must not leave the store without who was there.
     """
-    for cluster, facts in shown(survey, drivers).items():
+    for cluster, facts in collect_observed_facts(plan_result, drivers).items():
         await store.remember(cluster, facts)
 
 
-async def refuse(survey: Survey, store: Store, trigger: str, actor: Actor) -> None:
+async def record_refusal(plan_result: PlanResult, store: Store, trigger: str, actor: Actor) -> None:
     """Write down a refused run with its verdicts, and each plan of a cluster that waits for an approval."""
-    verdicts = "\n".join(violation.message for violation in survey.violations)
-    await store.refuse(Opening(trigger, survey.plan, actor), verdicts)
-    waiting = {violation.target for violation in survey.violations if violation.code in APPROVED}
-    short = survey.plan.revision.short or survey.plan.revision.id
-    for case in survey.cases:
+    verdicts = "\n".join(violation.message for violation in plan_result.violations)
+    await store.refuse(RunStart(trigger, plan_result.plan, actor), verdicts)
+    waiting = {violation.target for violation in plan_result.violations if violation.code in APPROVED}
+    short = plan_result.plan.revision.short or plan_result.plan.revision.id
+    for case in plan_result.cases:
         if case.plan.cluster in waiting:
             await store.request_approval(case.plan.cluster, case.digest, short, _words(case))
 
 
-def _words(case: Case) -> str:
+def _words(case: GuardContext) -> str:
     marked = [f"{step.id} ({step.doubt})" for step in case.plan.steps if step.doubt]
-    marked += [f"{step.id} ({', '.join(marks)})" for step, marks in marked_steps(case) if not step.doubt]
+    marked += [
+        f"{step.id} ({', '.join(marks)})" for step, marks in find_steps_to_approve(case) if not step.doubt
+    ]
     more = f" and {len(marked) - _NAMED_STEPS} more" if len(marked) > _NAMED_STEPS else ""
     named = ", ".join(marked[:_NAMED_STEPS])
     return f"{len(case.plan.steps)} steps, of which {named}{more} wait for an approval"

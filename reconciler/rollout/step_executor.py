@@ -9,20 +9,20 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler.core.outcome import OPEN, Outcome, State
-from reconciler.core.plan import Payload, Step, refuse_unknown
-from reconciler.core.secret import secrets
-from reconciler.core.step import Standing, Verdict
+from reconciler.core.plan import Payload, Step, refuse_missing_secrets
+from reconciler.core.secret import find_secrets
+from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.host.clock import utc_now
-from reconciler.host.interruption import unless
-from reconciler.planning.masking import masking
-from reconciler.ports.driver import Done, Driver
-from reconciler.ports.store import Ending
+from reconciler.host.interruption import run_unless_stopped
+from reconciler.planning.masked_transports import mask_transports
+from reconciler.ports.driver import Driver, StepAnswer
+from reconciler.ports.store import StepEnd
 from reconciler.ports.transport import Transports
-from reconciler.rollout.polling import standing, until_clear, until_done
+from reconciler.rollout.polling import assess_step, wait_until_clear, wait_until_done
 from reconciler.rollout.run_log import RunLog
-from reconciler.secrets.redact import Redactor, hidden_by_key
+from reconciler.secrets.redaction import Redactor, hide_by_key
 
 STOPPED = "the run was asked to stop before this step"
 """Reason of steps that a stop kept from starting."""
@@ -31,7 +31,7 @@ _NOTHING = Payload(None)
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ExecutionContext:
     """What the steps of one cluster are performed with.
 
     Args:
@@ -49,12 +49,12 @@ class Bench:
     clock: Clock = utc_now
     stale: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, step: Step) -> Bench:
+    def of(self, step: Step) -> ExecutionContext:
         """The same for one step; a stop does not reach one that has to follow those before it at once."""
         return replace(self, stop=asyncio.Event()) if step.follows_at_once else self
 
 
-async def execute(step: Step, bench: Bench) -> State:
+async def execute_step(step: Step, bench: ExecutionContext) -> State:
     """Take up one step, and write down how it ended.
 
     Raises:
@@ -63,19 +63,19 @@ async def execute(step: Step, bench: Bench) -> State:
     bench = bench.of(step)
     bench.log.take_up(step)
     why = bench.stale.get(step.id, "")
-    ending = await passed_over(step, bench, why) if why else await perform(step, bench)
+    ending = await skip_step(step, bench, why) if why else await perform_step(step, bench)
     await bench.log.conclude([ending])
     return ending.outcome.state
 
 
-async def perform(step: Step, bench: Bench) -> Ending:
+async def perform_step(step: Step, bench: ExecutionContext) -> StepEnd:
     """The end of one step, told without what the node had or was sent as a secret; see `_performed`.
 
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
     """
     redactor = Redactor(_clear_texts(step, bench.payloads.get(step.payload, _NOTHING)))
-    own = replace(bench, transports=masking(bench.transports, redactor))
+    own = replace(bench, transports=mask_transports(bench.transports, redactor))
     ending = await _performed(step, own)
     # The verdict may quote what the node shows, which is data on the way and is not masked there.
     outcome = replace(
@@ -86,7 +86,7 @@ async def perform(step: Step, bench: Bench) -> Ending:
     return replace(ending, outcome=outcome, answer=redactor.text(ending.answer))
 
 
-async def _performed(step: Step, bench: Bench) -> Ending:
+async def _performed(step: Step, bench: ExecutionContext) -> StepEnd:
     """The end of one step.
 
     Not performed: where the effect is there already (found), where the world is not as planned
@@ -99,18 +99,18 @@ async def _performed(step: Step, bench: Bench) -> Ending:
     Raises:
         StateError: the intent could not be written down, so nothing was sent.
     """
-    verdict = await unless(bench.stop, until_clear(step, bench.driver, bench.transports))
+    verdict = await run_unless_stopped(bench.stop, wait_until_clear(step, bench.driver, bench.transports))
     if verdict is None:
-        return Ending(Outcome(step, State.SKIPPED, STOPPED))
-    if verdict.standing is not Standing.READY or step.waits_for_person:
-        return Ending(_unperformed(step, verdict))
+        return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
+    if verdict.status is not StepStatus.READY or step.waits_for_person:
+        return StepEnd(_unperformed(step, verdict))
     if bench.stop.is_set():
-        return Ending(Outcome(step, State.SKIPPED, STOPPED))
+        return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
     payload = bench.payloads.get(step.payload, _NOTHING)
     try:
-        refuse_unknown(payload)
+        refuse_missing_secrets(payload)
     except SecretError as lacking:
-        return Ending(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
+        return StepEnd(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
     now = asyncio.get_running_loop().time
     began, intended = now(), bench.clock()
     # The intent, with the try that it counts, is on disk before the call: a run that is killed in between has
@@ -122,7 +122,7 @@ async def _performed(step: Step, bench: Bench) -> Ending:
     seconds = 0.0 if offered or _is_over(error) else step.settle
     asked = now()
     # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
-    verdict = await until_done(step, bench.driver, bench.transports, seconds=seconds, stop=bench.stop)
+    verdict = await wait_until_done(step, bench.driver, bench.transports, seconds=seconds, stop=bench.stop)
     interrupted = bench.stop.is_set() and now() - asked < seconds
     lasts = step.in_flight if offered else _lasts(step, error, asked - began, interrupted=interrupted)
     # Counted from before the intent: a later run knows that moment from the journal, and no other one.
@@ -137,7 +137,7 @@ async def _performed(step: Step, bench: Bench) -> Ending:
         sent=not _is_unsent(error),
         refused=isinstance(error, NodeError) and error.is_final,
     )
-    return Ending(
+    return StepEnd(
         outcome,
         answer=done.words if done else str(error),
         facts=done.facts if done else {},
@@ -146,23 +146,23 @@ async def _performed(step: Step, bench: Bench) -> Ending:
     )
 
 
-async def passed_over(step: Step, bench: Bench, why: str) -> Ending:
+async def skip_step(step: Step, bench: ExecutionContext, why: str) -> StepEnd:
     """The end of a step that must not be performed: found where its effect is there already, else changed."""
     redactor = Redactor(_clear_texts(step, bench.payloads.get(step.payload, _NOTHING)))
-    verdict = await standing(step, bench.driver, bench.transports)
-    if verdict.standing is Standing.DONE:
-        return Ending(Outcome(step, State.FOUND, redactor.text(verdict.reason)))
-    return Ending(Outcome(step, State.CHANGED, why))
+    verdict = await assess_step(step, bench.driver, bench.transports)
+    if verdict.status is StepStatus.DONE:
+        return StepEnd(Outcome(step, State.FOUND, redactor.text(verdict.reason)))
+    return StepEnd(Outcome(step, State.CHANGED, why))
 
 
 def _clear_texts(step: Step, payload: Payload) -> set[str]:
     """What a node may quote from what it was sent or has, and nobody may read."""
-    sent = [secret for _, secret in secrets(hidden_by_key("", payload.document))]
-    had = [secret for change in step.changes for _, secret in secrets(change.old)]
+    sent = [secret for _, secret in find_secrets(hide_by_key("", payload.document))]
+    had = [secret for change in step.changes for _, secret in find_secrets(change.old)]
     return {str(secret.value) for secret in (*sent, *had)}
 
 
-async def _act(step: Step, bench: Bench) -> tuple[Done | None, ReconcilerError | None]:
+async def _act(step: Step, bench: ExecutionContext) -> tuple[StepAnswer | None, ReconcilerError | None]:
     try:
         return await bench.driver.act(step, bench.transports, bench.payloads), None
     except ReconcilerError as error:
@@ -192,28 +192,30 @@ def _lasts(step: Step, error: ReconcilerError | None, took: float, *, interrupte
     return took + step.settle if interrupted and not _is_over(error) else 0.0
 
 
-def _unperformed(step: Step, verdict: Verdict) -> Outcome:
+def _unperformed(step: Step, verdict: StepVerdict) -> Outcome:
     reason = verdict.reason
-    match verdict.standing:
-        case Standing.DONE:
+    match verdict.status:
+        case StepStatus.DONE:
             return Outcome(step, State.FOUND, reason)
-        case Standing.CHANGED:
+        case StepStatus.CHANGED:
             return Outcome(step, State.CHANGED, reason or "the nodes are no longer as they were when planned")
-        case Standing.UNKNOWN:
+        case StepStatus.UNKNOWN:
             return Outcome(step, State.SKIPPED, f"nothing was sent: {reason or 'the nodes do not tell'}")
-        case Standing.READY:
+        case StepStatus.READY:
             return Outcome(step, State.WAITING, reason or step.needs)
 
 
-def _state(verdict: Verdict, *, is_open: bool, is_offered: bool) -> State:
-    if verdict.standing is Standing.DONE:
+def _state(verdict: StepVerdict, *, is_open: bool, is_offered: bool) -> State:
+    if verdict.status is StepStatus.DONE:
         return State.DONE
     if is_offered:
         return State.OFFERED
-    return State.UNKNOWN if is_open or verdict.standing is Standing.UNKNOWN else State.FAILED
+    return State.UNKNOWN if is_open or verdict.status is StepStatus.UNKNOWN else State.FAILED
 
 
-def _reason(state: State, verdict: Verdict, error: ReconcilerError | None, done: Done | None) -> str:
+def _reason(
+    state: State, verdict: StepVerdict, error: ReconcilerError | None, done: StepAnswer | None
+) -> str:
     """What happened, as one sentence: the read first where it succeeded, the call first where not."""
     if state is State.DONE:
         lost = f"the call itself failed ({_why(error)}), its effect shows" if error else ""

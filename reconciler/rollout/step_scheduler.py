@@ -27,7 +27,7 @@ Skipped = tuple[Step, str]
 
 
 @dataclass(slots=True)
-class Course:
+class StepScheduler:
     """Runs steps through two functions that perform, record and skip them.
 
     Args:

@@ -8,29 +8,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reconciler import __version__
-from reconciler.core.guard import judged, verdicts
+from reconciler.core.guard import apply_overrides, run_guards
 from reconciler.core.outcome import OPEN, SUCCESSES, State
 from reconciler.core.plan import Step
 from reconciler.core.policy import Override
-from reconciler.core.progress import Progress
-from reconciler.core.timestamps import moment, stamp
-from reconciler.core.waves import parted
+from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.core.waves import group_by_wave
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UnreadableArguments, UsageError
-from reconciler.guards.change_control import held
-from reconciler.rollout.gates import Gatekeeper, Wave
-from reconciler.rollout.health import Weighed, Weight
-from reconciler.rollout.rollback import undo
+from reconciler.guards.change_control import find_temporary_holds
+from reconciler.rollout.gates import FinishedWave, GateKeeper
+from reconciler.rollout.metric_comparison import GateResult, GateStatus
+from reconciler.rollout.rollback import undo_wave
 from reconciler.rollout.run_log import RunLog
-from reconciler.rollout.step_executor import STOPPED, execute
-from reconciler.rollout.step_scheduler import Course
+from reconciler.rollout.step_executor import STOPPED, execute_step
+from reconciler.rollout.step_scheduler import StepScheduler
 
 _RUNS = 10
 """Runs of an open wave that are remembered."""
 
 
 @dataclass(slots=True)
-class Rolling:
+class WaveRunner:
     """The rollout of one cluster's plan, under the cluster's lock.
 
     How far it has come is written down before a wave begins and once it has passed, so that a run that was
@@ -42,22 +42,22 @@ class Rolling:
             is open, and leaves it as it is.
     """
 
-    keeper: Gatekeeper
+    gate_keeper: GateKeeper
     log: RunLog
     overrides: Sequence[Override]
     is_whole: bool = True
-    _progress: Progress = field(init=False)
+    _progress: RolloutProgress = field(init=False)
     _findings: list[Diagnostic] = field(init=False, default_factory=list)
 
     async def run(self) -> tuple[Diagnostic, ...]:
         """Perform the plan's waves; gives what stopped them, if anything did."""
-        case = self.keeper.case
-        self._progress = case.progress or Progress(
+        case = self.gate_keeper.case
+        self._progress = case.progress or RolloutProgress(
             case.content, number=0, total=len({step.node for step in case.plan.steps})
         )
         failed = sorted(self._progress.nodes & case.stalled.keys())
         if failed:
-            bad = Weighed(Weight.BAD, f"{failed[0]}: {case.stalled[failed[0]]}")
+            bad = GateResult(GateStatus.BAD, f"{failed[0]}: {case.stalled[failed[0]]}")
             await self._reject(self._progress.number, [], await self._earlier(), bad)
             return tuple(self._findings)
         waves = self._waves()
@@ -78,9 +78,9 @@ class Rolling:
 
     def _waves(self) -> list[tuple[int, tuple[Step, ...]]]:
         """The waves by number; the open one is the first, with whatever steps of it are left."""
-        steps = self.keeper.case.plan.steps
+        steps = self.gate_keeper.case.plan.steps
         first = self._progress.number + (not self._progress.wave)
-        waves = [(max(wave[0].wave, first), wave) for wave in parted(steps)]
+        waves = [(max(wave[0].wave, first), wave) for wave in group_by_wave(steps)]
         if self._progress.wave and (not waves or waves[0][0] != first):
             waves.insert(0, (first, ()))
         return waves
@@ -104,16 +104,18 @@ class Rolling:
         )
         await self._keep(self._progress)
 
-    async def _keep(self, progress: Progress | None) -> None:
-        journal, cluster = self.log.store, self.keeper.case.plan.cluster
-        if self.is_whole and (progress or self.keeper.case.past.progress or self._progress.number):
+    async def _keep(self, progress: RolloutProgress | None) -> None:
+        journal, cluster = self.log.store, self.gate_keeper.case.plan.cluster
+        if self.is_whole and (
+            progress or self.gate_keeper.case.cluster_memory.progress or self._progress.number
+        ):
             await journal.keep_progress(cluster, progress)
 
     async def _earlier(self) -> list[Step]:
         """The steps of the open wave that an earlier run did, and that are not to be done again."""
         if not self._progress.wave:
             return []
-        again = {step.id for step in self.keeper.case.plan.steps}
+        again = {step.id for step in self.gate_keeper.case.plan.steps}
         found: dict[str, Step] = {}
         for run in self._progress.runs:
             try:
@@ -126,26 +128,30 @@ class Rolling:
                 step = entry.step
                 if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
                     with suppress(UnreadableArguments):  # as if the history had let it go
-                        found[step.id] = self.keeper.bench.driver.typed(step)
+                        found[step.id] = self.gate_keeper.bench.driver.typed(step)
         return list(found.values())
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
-        bench = self.keeper.bench
-        if self.keeper.hearing is not None:
-            self.keeper.hearing.begin()
-        at_once = max(1, self.keeper.case.plan.concurrency)
-        await Course(steps, at_once, partial(execute, bench=bench), self.log.skip, bench.stop, behind).run()
+        bench = self.gate_keeper.bench
+        if self.gate_keeper.subscription is not None:
+            self.gate_keeper.subscription.begin()
+        at_once = max(1, self.gate_keeper.case.plan.concurrency)
+        await StepScheduler(
+            steps, at_once, partial(execute_step, bench=bench), self.log.skip, bench.stop, behind
+        ).run()
 
     async def _held(self, number: int) -> str:
         """Why no further wave may begin now, though the first one might; empty where it may."""
-        case = self.keeper.case
+        case = self.gate_keeper.case
         memory = await self.log.store.recall()
-        now = replace(case, at=memory.at, past=memory.of(case.plan.cluster))
-        standing = judged(verdicts(now, (held,)), self.overrides, memory.at.date()).standing
-        if not standing:
+        now = replace(case, at=memory.at, cluster_memory=memory.of(case.plan.cluster))
+        in_force = apply_overrides(
+            run_guards(now, (find_temporary_holds,)), self.overrides, memory.at.date()
+        ).in_force
+        if not in_force:
             return ""
-        self._findings.append(_held(standing[0], number))
-        return f"wave {number} was not begun: {standing[0].message}"
+        self._findings.append(_held(in_force[0], number))
+        return f"wave {number} was not begun: {in_force[0].message}"
 
     async def _stopped(self, number: int, steps: Sequence[Step], earlier: Sequence[Step]) -> str:
         """Why nothing may follow this wave, all consequences drawn; empty where it passed.
@@ -157,14 +163,14 @@ class Rolling:
         done = [step for step in steps if outcomes[step.id].state in SUCCESSES]
         unknown = [step for step in steps if outcomes[step.id].state in OPEN]
         if failed:
-            weighed = Weighed(Weight.BAD, f"{failed[0].step.id}: {failed[0].reason}")
-        elif unknown and not self.keeper.bench.stop.is_set():
+            weighed = GateResult(GateStatus.BAD, f"{failed[0].step.id}: {failed[0].reason}")
+        elif unknown and not self.gate_keeper.bench.stop.is_set():
             return self._incomplete(number, f": it is not known yet whether {unknown[0].id} took effect")
         else:
             weighed = await self._weighed(number, done, earlier)
-        if self.keeper.bench.stop.is_set() and weighed.weight is not Weight.BAD:
+        if self.gate_keeper.bench.stop.is_set() and weighed.weight is not GateStatus.BAD:
             return STOPPED
-        if weighed.weight is not Weight.GOOD:
+        if weighed.weight is not GateStatus.GOOD:
             return await self._reject(number, steps, earlier, weighed)
         if len(done) < len(steps):
             return self._incomplete(number)
@@ -174,34 +180,34 @@ class Rolling:
         await self._keep(self._progress)
         return ""
 
-    async def _weighed(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> Weighed:
+    async def _weighed(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> GateResult:
         """What the gates come to for the nodes that have their effect; good where there is none.
 
         A soak that another run began is not begun anew, unless a gate compares how metrics grow in it.
         """
-        case, rollout, clock = self.keeper.case, self.keeper.rollout, self.keeper.bench.clock
+        case, rollout, clock = self.gate_keeper.case, self.gate_keeper.rollout, self.gate_keeper.bench.clock
         again = {step.node for step in case.plan.steps}
         changed = tuple(
             dict.fromkeys([*sorted(self._progress.nodes - again), *(step.node for step in (*earlier, *done))])
         )
         if not changed:
-            return Weighed(Weight.GOOD)
+            return GateResult(GateStatus.GOOD)
         soak = rollout.soak
         if not self._progress.performed:
-            self._progress = replace(self._progress, performed=stamp(clock()))
+            self._progress = replace(self._progress, performed=format_timestamp(clock()))
             await self._keep(self._progress)
         elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
-            soak = max(0.0, soak - (clock() - moment(self._progress.performed)).total_seconds())
+            soak = max(0.0, soak - (clock() - parse_timestamp(self._progress.performed)).total_seconds())
         self.log.listener.soaking(case.plan.cluster, number, soak)
-        wave = Wave(changed, tuple(done), tuple(earlier), soak)
-        return await self.keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
+        wave = FinishedWave(changed, tuple(done), tuple(earlier), soak)
+        return await self.gate_keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
 
     async def _reject(
-        self, number: int, steps: Sequence[Step], earlier: Sequence[Step], weighed: Weighed
+        self, number: int, steps: Sequence[Step], earlier: Sequence[Step], weighed: GateResult
     ) -> str:
         """Remember the revision before anything is undone: a run that is killed here must not go on anew."""
-        plan, revision = self.keeper.case.plan, self.log.revision
-        bad = weighed.weight is Weight.BAD
+        plan, revision = self.gate_keeper.case.plan, self.log.revision
+        bad = weighed.weight is GateStatus.BAD
         why = f"wave {number} {'failed its gates' if bad else 'could not be judged'}: {weighed.reason}"
         self._progress = replace(self._progress, wave=(), runs=())
         await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
@@ -214,13 +220,15 @@ class Rolling:
                 target=plan.cluster,
             )
         )
-        if bad and self.keeper.rollout.on_failure == "return":
+        if bad and self.gate_keeper.rollout.on_failure == "return":
             wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]
-            self._findings += await undo(wave, earlier, self.keeper.case, self.keeper.bench, self.log)
+            self._findings += await undo_wave(
+                wave, earlier, self.gate_keeper.case, self.gate_keeper.bench, self.log
+            )
         return f"nothing follows: {why}"
 
     def _incomplete(self, number: int, because: str = "") -> str:
-        cluster = self.keeper.case.plan.cluster
+        cluster = self.gate_keeper.case.plan.cluster
         why = f"wave {number} did not come to its end{because}"
         self._findings.append(
             Diagnostic(

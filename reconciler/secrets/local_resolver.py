@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import SecretError
-from reconciler.host.credentials import AGE_IDENTITY, file_variable
+from reconciler.host.credentials import AGE_IDENTITY, name_file_variable
 from reconciler.host.files import FileRefused, read_regular
 from reconciler.host.host import Host
-from reconciler.host.secrets import LARGEST, read_secret_file, read_secret_variable
+from reconciler.host.secret_files import LARGEST, read_secret_file, read_secret_variable
 
-_SUPPLY = f"set {file_variable(AGE_IDENTITY)} to a file with an identity that it is encrypted for"
+_SUPPLY = f"set {name_file_variable(AGE_IDENTITY)} to a file with an identity that it is encrypted for"
 
 
-class LocalVault:
-    """Secrets of this machine; implements `secrets.resolver.Vault`. Each is looked up once.
+class LocalResolver:
+    """Secrets of this machine; implements `secrets.resolver.SecretResolver`. Each is looked up once.
 
     It remembers what each file held, or why it could not be read, so that a file that is written later is
     noticed.
@@ -37,7 +37,7 @@ class LocalVault:
         self._files: dict[str, tuple[Callable[[], bytes], bytes]] = {}
 
     def clear(self, scheme: str, name: str) -> str:
-        """The text that a reference stands for; see `secrets.resolver.Vault`.
+        """The text that a reference stands for; see `secrets.resolver.SecretResolver`.
 
         A file's last line ends where its text ends: one line break at its end does not count.
 
@@ -79,11 +79,11 @@ class LocalVault:
         """
         if self._identities is None:
             environment = self._host.environment if self._identity is None else {}
-            path = self._identity or Path(environment.get(file_variable(AGE_IDENTITY), ""))
-            self._identities = identities(AGE_IDENTITY, environment.get(AGE_IDENTITY, ""))
+            path = self._identity or Path(environment.get(name_file_variable(AGE_IDENTITY), ""))
+            self._identities = parse_identities(AGE_IDENTITY, environment.get(AGE_IDENTITY, ""))
             if path != Path():
                 data = self._noted(str(path), partial(_read, path))
-                self._identities += identities(str(path), _text(str(path), data))
+                self._identities += parse_identities(str(path), _text(str(path), data))
         return self._identities
 
     def has_changed(self) -> bool:
@@ -115,7 +115,7 @@ def _content(read: Callable[[], bytes]) -> bytes | SecretError:
         return error
 
 
-def identities(name: str, text: str) -> list[Any]:
+def parse_identities(name: str, text: str) -> list[Any]:
     """The age identities in a text: X25519 ones a line, or an SSH private key.
 
     Raises:
@@ -133,7 +133,7 @@ def identities(name: str, text: str) -> list[Any]:
         raise SecretError(f"{name} holds something that is no age identity", remedy=remedy) from None
 
 
-def recipients(name: str, text: str) -> list[Any]:
+def parse_recipients(name: str, text: str) -> list[Any]:
     """The age recipients in a text: `age1…` or SSH public keys, one a line.
 
     Raises:
@@ -155,8 +155,8 @@ def recipients(name: str, text: str) -> list[Any]:
     return found
 
 
-def encrypted(data: bytes, to: list[Any]) -> bytes:
-    """Data encrypted with age, for recipients of `recipients`, of which there is at least one."""
+def encrypt_data(data: bytes, to: list[Any]) -> bytes:
+    """Data encrypted with age, for recipients of `parse_recipients`, of which there is at least one."""
     import pyrage  # noqa: PLC0415
 
     return bytes(pyrage.encrypt(data, to))

@@ -14,8 +14,8 @@ from typing import Any, Final
 from unicodedata import normalize
 
 from reconciler.core.secret import MASK
-from reconciler.text.json_pointer import parts
-from reconciler.text.urls import userinfo_of
+from reconciler.text.json_pointer import split_pointer
+from reconciler.text.urls import get_userinfo
 
 _KEYS: Final = tuple(
     f"{use}key"
@@ -121,7 +121,7 @@ _VARIED: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class SecretProspect:
     """What a text can hold that is secret, told quickly from the whole of it.
 
     Args:
@@ -133,11 +133,11 @@ class Prospect:
     shapes: bool = True
 
 
-def prospect(text: str) -> Prospect:
+def assess_prospect(text: str) -> SecretProspect:
     """What is worth looking for in a file, by its characters alone."""
     lower = text.lower()
     shapes = ("@" in text and "://" in text) or any(mark in text for mark in _MARKS)
-    return Prospect(any(stem in lower for stem in _STEMS), shapes)
+    return SecretProspect(any(stem in lower for stem in _STEMS), shapes)
 
 
 @lru_cache(maxsize=4096)
@@ -175,10 +175,10 @@ def may_hold_secret(key: str, text: str) -> bool:
         return True
     if len(text) < _SHORTEST_KNOWN:
         return False
-    return (key.lower().endswith("key") and _is_random(text, _SHORT_RANDOM)) or masked_shapes(text) != text
+    return (key.lower().endswith("key") and _is_random(text, _SHORT_RANDOM)) or mask_shapes(text) != text
 
 
-def masked_shapes(text: str, mask: str = "\0") -> str:
+def mask_shapes(text: str, mask: str = "\0") -> str:
     """A text in which tokens, private keys, passwords in addresses and after their names are masked.
 
     Args:
@@ -196,10 +196,12 @@ def masked_shapes(text: str, mask: str = "\0") -> str:
     return found
 
 
-def pair_name(members: Mapping[str, Any]) -> str:
+def get_pair_name(members: Mapping[str, Any]) -> str:
     """What names an object's `value`, where that is perhaps secret, as in `{name: password, value: …}`."""
     if isinstance(place := members.get("path"), str) and "op" in members:  # an operation of a JSON Patch
-        name = next((part for part in reversed(parts(place)) if part != "-" and not part.isdigit()), "")
+        name = next(
+            (part for part in reversed(split_pointer(place)) if part != "-" and not part.isdigit()), ""
+        )
         return name if may_be_secret(name) else ""
     for key, name in members.items():
         if isinstance(name, str) and str(key).casefold() in _PAIR_NAMES and may_be_secret(name):
@@ -208,19 +210,19 @@ def pair_name(members: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def tells(key: str) -> bool:
+def may_tell_secret(key: str) -> bool:
     """Whether a text may be secret for its key's sake, be it only where it looks random."""
     return sounds_secret(key) or key.lower().endswith("key")
 
 
-def secret_in(key: str, text: str) -> str:
+def find_secret(key: str, text: str) -> str:
     """What of a text under a key is secret; empty where nothing of it seems to be, or it is a reference."""
     named = sounds_secret(key) and not _PLACEHOLDER.fullmatch(text) and not _FILE.fullmatch(text)
     if not named and len(text) < _SHORTEST:
         return ""
     shapes = (
-        (named or (tells(key) and _is_random(text)), f"the value of `{key}`"),
-        (has_private_key(text), "a private key"),
+        (named or (may_tell_secret(key) and _is_random(text)), f"the value of `{key}`"),
+        (find_private_key(text), "a private key"),
         (_TOKEN.search(text), "what looks like an access token"),
         (_has_password(text), "a password in an address"),
     )
@@ -228,7 +230,7 @@ def secret_in(key: str, text: str) -> str:
     return "" if what and _REFERENCE.search(text) else what
 
 
-def has_private_key(text: str) -> re.Match[str] | None:
+def find_private_key(text: str) -> re.Match[str] | None:
     """Where a private key begins in a text, in any of the forms of PEM."""
     return _PRIVATE.search(text)
 
@@ -263,5 +265,5 @@ def _is_random(text: str, varied: int = 0) -> bool:
 
 
 def _has_password(text: str) -> bool:
-    found = userinfo_of(text) or ""
+    found = get_userinfo(text) or ""
     return not re.search(r"\s", found) and bool(found.partition(":")[2])

@@ -12,11 +12,11 @@ from typing import Any
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document, ParsedDocument, parse
+from reconciler.documents.document import Document, ParsedDocument, parse_document
 from reconciler.errors import InputError, SecretError
-from reconciler.secrets.resolver import Vault
-from reconciler.text.json_pointer import parts
-from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.secrets.resolver import SecretResolver
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.json_pointer import split_pointer
 
 MARK = "${"
 """What every reference begins with; a text of a file without it holds none."""
@@ -43,15 +43,15 @@ class _BadReference(ValueError):
     """A reference that has not the form of one."""
 
 
-class Marker:
+class ReferenceMarker:
     """Replaces references by secrets and gathers what is wrong with them.
 
     Args:
-        vault: gives their values; without one they stay unknown.
+        resolver: gives their values; without one they stay unknown.
     """
 
-    def __init__(self, vault: Vault | None) -> None:
-        self.vault = vault
+    def __init__(self, resolver: SecretResolver | None) -> None:
+        self.resolver = resolver
         self.problems: list[Diagnostic] = []
         self._known: dict[str, Secret] = {}
 
@@ -94,11 +94,11 @@ class Marker:
             name = path.removesuffix(ENCRYPTED)
             if name == path:
                 found[path] = data
-            elif self.vault is None:
+            elif self.resolver is None:
                 missing[name] = _CLOSED
             else:
                 try:
-                    found[name] = self.vault.opened(path, data)
+                    found[name] = self.resolver.opened(path, data)
                 except SecretError as error:
                     missing[name] = _said(error)
         return {path: found[path] for path in sorted(found) if path not in missing}, missing
@@ -146,15 +146,15 @@ class Marker:
         return self._known[reference]
 
     def _looked_up(self, reference: str, scheme: str, name: str) -> Secret:
-        if self.vault is None:
+        if self.resolver is None:
             return Secret(reference, reference, _CLOSED)
         try:
-            return Secret(self.vault.clear(scheme, name), reference)
+            return Secret(self.resolver.clear(scheme, name), reference)
         except SecretError as error:
             return Secret(reference, reference, _said(error))
 
 
-def reference_places(
+def list_reference_places(
     files: Iterable[tuple[str, bytes]], kept: Iterable[Document] = ()
 ) -> frozenset[tuple[str, ...]]:
     """Where settings, overlays and fleet files refer to secrets: places in the settings, without indices.
@@ -172,7 +172,7 @@ def reference_places(
         if MARK.encode() not in data and b"from" not in data:
             continue
         try:
-            _gather(parse(name, data).value, (), found, moves)
+            _gather(parse_document(name, data).value, (), found, moves)
         except InputError:
             continue
     if not found:
@@ -204,9 +204,9 @@ def _gather(
     elif isinstance(value, Mapping):
         goal = value.get("path")
         is_operation = "op" in value and isinstance(goal, str)
-        own = _named(parts(str(goal))) if is_operation else path
+        own = _named(split_pointer(str(goal))) if is_operation else path
         if is_operation and isinstance(source := value.get("from"), str):
-            moves.add((_named(parts(source)), own))
+            moves.add((_named(split_pointer(source)), own))
         for key, item in value.items():
             inlined = key == "merge" and "overlays" in path
             inner = () if inlined else own if is_operation else (*path, *_named([str(key)]))
@@ -220,7 +220,7 @@ def _named(path: Iterable[str]) -> tuple[str, ...]:
     return tuple(part for part in path if part != "-" and not part.isdigit())
 
 
-def misplaced(fleet: Document) -> list[Diagnostic]:
+def find_misplaced_references(fleet: Document) -> list[Diagnostic]:
     """References in a fleet file outside its overlays, where nothing puts a value in their place."""
     if not isinstance(fleet, ParsedDocument) or MARK not in fleet.text:
         return []

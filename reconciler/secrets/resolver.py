@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Vault(Protocol):
+class SecretResolver(Protocol):
     """Where the values of secrets come from; what it cannot give is not known here."""
 
     def clear(self, scheme: str, name: str) -> str:

@@ -7,9 +7,15 @@ from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, ParsedDocument
-from reconciler.secrets.patterns import Prospect, has_private_key, prospect, secret_in, tells
-from reconciler.text.json_pointer import parts
-from reconciler.text.json_pointer import pointer as pointer_of
+from reconciler.secrets.patterns import (
+    SecretProspect,
+    assess_prospect,
+    find_private_key,
+    find_secret,
+    may_tell_secret,
+)
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.json_pointer import split_pointer
 
 CODE: Final = "clear-secret"
 
@@ -20,10 +26,10 @@ REMEDY: Final = (
 """What helps: it stays in the history of git, so it is to be changed, too."""
 
 
-def in_document(document: Document) -> Iterator[Diagnostic]:
+def scan_document(document: Document) -> Iterator[Diagnostic]:
     """Warnings about the values of one file as it was written; what is a reference is none of them."""
     text = document.text if isinstance(document, ParsedDocument) else ""
-    worth = prospect(text) if text else Prospect()
+    worth = assess_prospect(text) if text else SecretProspect()
     if not worth.shapes and not worth.keys:
         return
     for path, what in _walk(document.value, shaped=worth.shapes):
@@ -34,12 +40,12 @@ def in_document(document: Document) -> Iterator[Diagnostic]:
         )
 
 
-def in_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
+def scan_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
     """Warnings about a file that is delivered with the settings: a private key that is not encrypted."""
     if b"PRIVATE KEY" not in data:
         return
     text = data.decode("ascii", errors="replace")
-    found = has_private_key(text)
+    found = find_private_key(text)
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1
         column = found.start() - text.rfind("\n", 0, found.start())
@@ -48,14 +54,14 @@ def in_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
         yield Diagnostic(Severity.WARNING, CODE, said, remedy, position=Position(path, line, column))
 
 
-def in_value(value: Any) -> Iterator[str]:
+def scan_value(value: Any) -> Iterator[str]:
     """The JSON pointers of the texts in a plain value that look like secrets in clear."""
     return (pointer_of(path) for path, _ in _walk(value, shaped=True))
 
 
 def looks_secret(key: str, text: str) -> bool:
     """Whether a text under a key looks like a secret in clear."""
-    return bool(secret_in(key, text))
+    return bool(find_secret(key, text))
 
 
 def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -74,7 +80,7 @@ def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], 
             own = key if type(part) is list else _patched(part) if name == "value" else name
             if kind is not str:
                 rest.append((item, (*path, name), own))
-            elif (shaped or tells(own)) and (what := secret_in(own, item)):
+            elif (shaped or may_tell_secret(own)) and (what := find_secret(own, item)):
                 yield (*path, name), what
 
 
@@ -83,4 +89,4 @@ def _patched(value: Mapping[str, Any]) -> str:
     place = value.get("path")
     if not isinstance(place, str) or "op" not in value:
         return "value"
-    return next((part for part in reversed(parts(place)) if part != "-" and not part.isdigit()), "")
+    return next((part for part in reversed(split_pointer(place)) if part != "-" and not part.isdigit()), "")

@@ -10,30 +10,30 @@ from prometheus_client import disable_created_metrics
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
-from reconciler.desired.fleet import Fleet, load, with_desired
-from reconciler.drivers.registry import DRIVERS, drivers_for
+from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
+from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.host import aio
-from reconciler.host.actor import this_actor
-from reconciler.host.credentials import known_credentials
+from reconciler.host.actor import get_current_actor
+from reconciler.host.credentials import list_known_credentials
 from reconciler.host.host import Host
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.source import Snapshot
-from reconciler.secrets.local_resolver import LocalVault
-from reconciler.server.cluster_loops import chosen
-from reconciler.server.log_writer import LogState, LogWriter, file_of, is_stand_in
+from reconciler.secrets.local_resolver import LocalResolver
+from reconciler.server.cluster_loops import select_clusters
+from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
 from reconciler.server.logs import open_log
-from reconciler.server.options import Options
-from reconciler.server.pass_runner import Keeping, Looking
-from reconciler.server.watch import Equipment, Watch
-from reconciler.sources.locate import locate
-from reconciler.sources.state_inside import Written
+from reconciler.server.pass_runner import ApplyPass, DryRunPass
+from reconciler.server.watch import Watch, WatchDependencies
+from reconciler.server.watch_options import WatchOptions
+from reconciler.sources.locate import locate_source
+from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
 
 CACHE = "sources"
 """Folder below the state directory where copies of sources are kept."""
 
 
-def watch(options: Options, stream: TextIO) -> int:
+def start_watch(options: WatchOptions, stream: TextIO) -> int:
     """Watch until told to stop; gives the exit status.
 
     Args:
@@ -47,11 +47,11 @@ def watch(options: Options, stream: TextIO) -> int:
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
     state = LogState()
-    writer = LogWriter(stream.fileno(), state, closed=is_stand_in(stream))
+    writer = LogWriter(stream.fileno(), state, closed=is_null_device(stream))
     host = options.host
-    known = known_credentials(host.environment, host.config.secrets.variables)
+    known = list_known_credentials(host.environment, host.config.secrets.variables)
     log = open_log(writer, form=options.log_format, secrets=known)
-    source = locate(
+    source = locate_source(
         options.source,
         ref=options.ref,
         path=options.path,
@@ -61,9 +61,9 @@ def watch(options: Options, stream: TextIO) -> int:
         environment=options.host.environment,
         saved=options.uncommitted,
         state=options.state,
-        writes=[Written("the log", log_file)] if (log_file := file_of(stream.fileno())) else [],
+        writes=[WrittenFile("the log", log_file)] if (log_file := find_open_file(stream.fileno())) else [],
     )
-    drivers = drivers_for(options.host.config, DRIVERS)
+    drivers = select_drivers(options.host.config, DRIVERS)
     with ExitStack() as stack:
         # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
@@ -71,14 +71,16 @@ def watch(options: Options, stream: TextIO) -> int:
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
         reader = Reader(source, host=options.host)
-        looking = Looking(reader, options.state, options.only)
+        looking = DryRunPass(reader, options.state, options.only)
         perform = (
-            looking if store is None else Keeping(Reconciler(reader, store, actor=this_actor()), options.only)
+            looking
+            if store is None
+            else ApplyPass(Reconciler(reader, store, actor=get_current_actor()), options.only)
         )
 
         fleets = FleetReader(drivers, options.host, options.only)
-        equipment = Equipment(source, fleets.load, perform, store, fleets.is_stale)
-        return aio.run(Watch(options, equipment, log, state).run())
+        equipment = WatchDependencies(source, fleets.load, perform, store, fleets.is_stale)
+        return aio.run_until_signal(Watch(options, equipment, log, state).run())
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ class FleetReader:
     drivers: Drivers
     host: Host
     only: str = ""
-    _vault: LocalVault | None = field(default=None, repr=False)
+    _vault: LocalResolver | None = field(default=None, repr=False)
 
     def load(self, snapshot: Snapshot) -> Fleet:
         """The fleet with every cluster's desired state, which all passes towards it work from.
@@ -103,11 +105,11 @@ class FleetReader:
             InputError: with the problems of all clusters; then none of them is touched.
             UsageError: the fleet has nothing that `only` names.
         """
-        vault = LocalVault(self.host)
-        fleet = load(snapshot, self.drivers, vault)
-        chosen(fleet, self.only)
-        fleet = with_desired(fleet, self.drivers)
-        self._vault = vault
+        resolver = LocalResolver(self.host)
+        fleet = load_fleet(snapshot, self.drivers, resolver)
+        select_clusters(fleet, self.only)
+        fleet = add_desired_state(fleet, self.drivers)
+        self._vault = resolver
         return fleet
 
     def is_stale(self) -> bool:

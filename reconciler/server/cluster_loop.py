@@ -11,19 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.core.defect import REPORT_LINE, name_error, trace_error
+from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
-from reconciler.ports.listener import Listener
+from reconciler.ports.listener import PassListener
 from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics
-from reconciler.server.pace import Pace, after, begin, renewed
-from reconciler.server.pass_result import Result, Turn
-from reconciler.server.progress_listener import Narrator
-from reconciler.server.state import Board, ClusterStatus
-from reconciler.server.supervision import contained
-from reconciler.server.triggers import Bell
+from reconciler.server.pass_result import PassResult, PassSummary
+from reconciler.server.progress_listener import WatchListener
+from reconciler.server.supervision import contain_errors
+from reconciler.server.timing import LoopTiming, reset_backoff, schedule_next, start_timing
+from reconciler.server.triggers import Trigger
+from reconciler.server.watch_state import WatchedCluster, WatchState
 
 PATIENCE = 60.0
 """Seconds beyond what it announced that a loop may be silent before it counts as dead."""
@@ -33,7 +33,7 @@ PRECEDENCE = ("webhook", "files", "poll", "start", "again", "interval")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PassJob:
     """One pass to be run.
 
     Args:
@@ -47,14 +47,14 @@ class Job:
     fleet: Fleet
     cluster: str
     trigger: str
-    listener: Listener
+    listener: PassListener
     stop: asyncio.Event
 
 
-class Pass(Protocol):
+class PassRunner(Protocol):
     """Runs one pass over one cluster; a dry run is another implementation, without a way to write."""
 
-    async def __call__(self, job: Job) -> Turn:
+    async def __call__(self, job: PassJob) -> PassSummary:
         """Observe, plan, guard and, where this is no dry run, apply.
 
         Raises:
@@ -63,7 +63,7 @@ class Pass(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LoopContext:
     """What all loops share.
 
     Args:
@@ -73,7 +73,7 @@ class Surroundings:
         interval: seconds between passes that find nothing to do.
     """
 
-    board: Board
+    watch_state: WatchState
     metrics: Metrics
     log: Log
     clock: Callable[[], float]
@@ -85,11 +85,11 @@ class Surroundings:
 class ClusterLoop:
     """Keeps one cluster as the latest fleet says; `run` is its task."""
 
-    def __init__(self, name: str, perform: Pass, around: Surroundings) -> None:
+    def __init__(self, name: str, perform: PassRunner, around: LoopContext) -> None:
         self.name = name
         self._perform = perform
         self._around = around
-        self._bell = Bell()
+        self._bell = Trigger()
         self._fleet: Fleet | None = None
         self._halt = asyncio.Event()
         self._stopping = False
@@ -106,10 +106,10 @@ class ClusterLoop:
         """
         newer = anew or self._fleet is None or self._fleet.revision.id != fleet.revision.id
         self._fleet = fleet
-        board = self._around.board
-        if self.name not in board.clusters:
-            board.clusters[self.name] = ClusterStatus(self.name, fleet.revision)
-        board.note(self.name, target=fleet.revision)
+        watch_state = self._around.watch_state
+        if self.name not in watch_state.clusters:
+            watch_state.clusters[self.name] = WatchedCluster(self.name, fleet.revision)
+        watch_state.note(self.name, target=fleet.revision)
         if newer:
             self._halt.set()
             self._bell.ring(trigger)
@@ -118,7 +118,7 @@ class ClusterLoop:
         """The fleet no longer names this cluster: begin no further step, and rest."""
         self._fleet = None
         self._halt.set()
-        self._around.board.clusters.pop(self.name, None)
+        self._around.watch_state.clusters.pop(self.name, None)
 
     def stop(self) -> None:
         """Begin no further step, and end."""
@@ -129,7 +129,7 @@ class ClusterLoop:
     async def run(self) -> None:
         """The loop; it ends only once it is told to stop."""
         around = self._around
-        pace = begin(around.clock())
+        pace = start_timing(around.clock())
         while not self._stopping:
             wait = max(pace.due - around.clock(), 0.0) if self._fleet else around.interval
             self._pulse(wait)
@@ -138,44 +138,46 @@ class ClusterLoop:
             if self._stopping or fleet is None:
                 continue
             if reasons:
-                pace = renewed(pace, now=around.clock())
+                pace = reset_backoff(pace, now=around.clock())
             pace = await self._turn(fleet, pace, _foremost(reasons or {pace.cause}))
 
-    async def _turn(self, fleet: Fleet, pace: Pace, trigger: str) -> Pace:
+    async def _turn(self, fleet: Fleet, pace: LoopTiming, trigger: str) -> LoopTiming:
         """One pass with its bookkeeping; gives the pace from here on."""
         around, began = self._around, self._around.clock()
         self._halt = asyncio.Event()
         if trigger in {"interval", "again"}:
             around.metrics.triggers.labels(trigger).inc()
         log = around.log.bind(cluster=self.name, revision=fleet.revision.short)
-        listener = Narrator(self.name, around.board, around.metrics, log, self._pulse)
-        around.board.note(self.name, doing="observing")
-        turn = await self._performed(Job(fleet, self.name, trigger, listener, self._halt))
+        listener = WatchListener(self.name, around.watch_state, around.metrics, log, self._pulse)
+        around.watch_state.note(self.name, doing="observing")
+        pass_summary = await self._performed(PassJob(fleet, self.name, trigger, listener, self._halt))
         now = around.clock()
-        pace = after(pace, settled=turn.settled, now=now, interval=around.interval, draw=around.draw())
+        pace = schedule_next(
+            pace, settled=pass_summary.settled, now=now, interval=around.interval, draw=around.draw()
+        )
         around.metrics.seconds.labels(self.name).observe(now - began)
-        around.metrics.passes.labels(self.name, turn.result.value).inc()
-        self._write_down(turn, fleet.revision, pace, now)
-        self._tell(log, turn, fleet.revision, trigger)
+        around.metrics.passes.labels(self.name, pass_summary.result.value).inc()
+        self._write_down(pass_summary, fleet.revision, pace, now)
+        self._tell(log, pass_summary, fleet.revision, trigger)
         return pace
 
-    async def _performed(self, job: Job) -> Turn:
+    async def _performed(self, job: PassJob) -> PassSummary:
         """The pass; an unexpected error is this cluster's failed pass, and logged once."""
         try:
-            turn: Turn = await contained(self._perform(job))
+            pass_summary: PassSummary = await contain_errors(self._perform(job))
         except ClusterBusy as error:
-            return Turn(Result.BUSY, words=error.message)
+            return PassSummary(PassResult.BUSY, words=error.message)
         except StateError as error:
-            self._around.board.store = error.message
-            return Turn(Result.FAILED, words=_words(error))
+            self._around.watch_state.store = error.message
+            return PassSummary(PassResult.FAILED, words=_words(error))
         except ReconcilerError as error:
-            return Turn(Result.INVALID, words=_words(error))
+            return PassSummary(PassResult.INVALID, words=_words(error))
         except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters go on, and this one again)
             return self._defect(error)
         self._defective = ""
-        return turn
+        return pass_summary
 
-    def _defect(self, error: Exception) -> Turn:
+    def _defect(self, error: Exception) -> PassSummary:
         around, words = self._around, name_error(error)
         around.metrics.unexpected.labels(f"cluster {self.name}").inc()
         if words != self._defective:
@@ -186,50 +188,64 @@ class ClusterLoop:
                 cluster=self.name,
                 words=words,
                 remedy=remedy,
-                trace=trace_error(error),
+                trace=list_error_frames(error),
             )
-        return Turn(Result.DEFECT, words=f"an unexpected error: {words}; {REPORT_LINE}")
+        return PassSummary(PassResult.DEFECT, words=f"an unexpected error: {words}; {REPORT_LINE}")
 
-    def _write_down(self, turn: Turn, revision: Revision, pace: Pace, now: float) -> None:
-        board, wall = self._around.board, self._around.wall()
-        status = board.clusters.get(self.name)
+    def _write_down(
+        self, pass_summary: PassSummary, revision: Revision, pace: LoopTiming, now: float
+    ) -> None:
+        watch_state, wall = self._around.watch_state, self._around.wall()
+        status = watch_state.clusters.get(self.name)
         if status is None:
             return
-        board.note(
+        watch_state.note(
             self.name,
             revision=revision,
             doing="idle",
-            turn=turn,
+            pass_summary=pass_summary,
             ended=wall,
-            success=wall if turn.good else status.success,
+            success=wall if pass_summary.good else status.success,
             tries=pace.failures,
             due=wall + pace.due - now,
         )
 
-    def _tell(self, log: Log, turn: Turn, revision: Revision, trigger: str) -> None:
+    def _tell(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
         """A line where something is other than at the end of the last pass; repetition is for metrics."""
-        same = repr((revision.id, turn.result, turn.words, turn.pending, turn.unheard))
-        if same == self._told and not turn.run:
+        same = repr(
+            (
+                revision.id,
+                pass_summary.result,
+                pass_summary.words,
+                pass_summary.pending,
+                pass_summary.unheard_nodes,
+            )
+        )
+        if same == self._told and not pass_summary.run:
             return
         self._told = same
-        quiet = turn.good or turn.result in {Result.STOPPED, Result.WAITING, Result.DRIFT}
-        for violation in turn.violations:
+        quiet = pass_summary.good or pass_summary.result in {
+            PassResult.STOPPED,
+            PassResult.WAITING,
+            PassResult.DRIFT,
+        }
+        for violation in pass_summary.violations:
             log.warning("plan refused", code=violation.code, words=violation.message, remedy=violation.remedy)
         fields = {
-            "result": turn.result.value,
+            "result": pass_summary.result.value,
             "trigger": trigger,
-            "run": turn.run,
-            "steps": turn.steps,
-            "pending": turn.pending,
-            "unheard": list(turn.unheard),
-            "words": "" if turn.violations else turn.words,
+            "run": pass_summary.run,
+            "steps": pass_summary.steps,
+            "pending": pass_summary.pending,
+            "unheard": list(pass_summary.unheard_nodes),
+            "words": "" if pass_summary.violations else pass_summary.words,
         }
         (log.info if quiet else log.warning)(
             "pass ended", **{key: item for key, item in fields.items() if item}
         )
 
     def _pulse(self, within: float) -> None:
-        self._around.board.pulses[f"cluster {self.name}"] = self._around.clock() + within + PATIENCE
+        self._around.watch_state.heartbeats[f"cluster {self.name}"] = self._around.clock() + within + PATIENCE
 
 
 def _foremost(reasons: frozenset[str] | set[str]) -> str:

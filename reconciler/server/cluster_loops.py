@@ -6,22 +6,22 @@ from collections.abc import Callable
 
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import UsageError
-from reconciler.ports.desk import Desk
-from reconciler.server.cluster_loop import ClusterLoop, Pass, Surroundings
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.server.cluster_loop import ClusterLoop, LoopContext, PassRunner
 from reconciler.server.supervision import Loop
 
 Spawn = Callable[[Loop, str], None]
 """Starts a loop as a task under supervision, given the name it has there."""
 
 
-class Roster:
+class ClusterLoops:
     """Hands each new fleet to the loops of its clusters; starts those that are missing, rests the others.
 
     A loop is never ended while the watch runs: one whose cluster left finishes the steps under way and
     rests, and goes on should the cluster come back. So no cluster ever has two.
     """
 
-    def __init__(self, perform: Pass, around: Surroundings, spawn: Spawn, *, only: str = "") -> None:
+    def __init__(self, perform: PassRunner, around: LoopContext, spawn: Spawn, *, only: str = "") -> None:
         self._perform = perform
         self._around = around
         self._spawn = spawn
@@ -37,7 +37,7 @@ class Roster:
         # The same revision is published again only because its secrets are others now.
         anew = self.fleet is not None and self.fleet.revision.id == fleet.revision.id
         self.fleet = fleet
-        names = [desk.entry.name for desk in chosen(fleet, self._only)]
+        names = [cluster_input.entry.name for cluster_input in select_clusters(fleet, self._only)]
         for name in sorted(self._loops.keys() - set(names)):
             self._loops[name].leave()
         for name in names:
@@ -53,23 +53,26 @@ class Roster:
             loop.stop()
 
 
-def chosen(fleet: Fleet, only: str) -> tuple[Desk, ...]:
+def select_clusters(fleet: Fleet, only: str) -> tuple[ClusterInput, ...]:
     """The desks that are watched: all, or the one that `only` names or that has the node it names.
 
     Raises:
         UsageError: the fleet has neither.
     """
     if not only:
-        return fleet.desks
-    desks = tuple(
-        desk
-        for desk in fleet.desks
-        if only == desk.entry.name
-        or any(only in {node.name, f"{desk.entry.name}/{node.name}"} for node in desk.entry.members())
+        return fleet.cluster_inputs
+    cluster_inputs = tuple(
+        cluster_input
+        for cluster_input in fleet.cluster_inputs
+        if only == cluster_input.entry.name
+        or any(
+            only in {node.name, f"{cluster_input.entry.name}/{node.name}"}
+            for node in cluster_input.entry.members()
+        )
     )
-    if not desks:
-        names = ", ".join(desk.entry.name for desk in fleet.desks)
+    if not cluster_inputs:
+        names = ", ".join(cluster_input.entry.name for cluster_input in fleet.cluster_inputs)
         raise UsageError(
             f"--only {only}: the fleet has no such cluster or node", remedy=f"its clusters: {names}"
         )
-    return desks
+    return cluster_inputs

@@ -6,34 +6,36 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.core.diagnostic_json import plain_problem
+from reconciler.core.diagnostic_json import to_plain_problem
 from reconciler.core.plan import Revision
-from reconciler.server.pass_result import Turn
-from reconciler.server.state import Board, ClusterStatus, SourceState
+from reconciler.server.pass_result import PassSummary
+from reconciler.server.watch_state import SourceState, WatchedCluster, WatchState
 
 FINDINGS = 20
 """As many findings as one cluster shows; the count of all stands beside them."""
 
 
-def live(board: Board, *, now: float) -> tuple[bool, dict[str, Any]]:
+def check_liveness(watch_state: WatchState, *, now: float) -> tuple[bool, dict[str, Any]]:
     """Whether every loop has shown life within the time it said it would need.
 
     Args:
-        board: as it is now.
+        watch_state: as it is now.
         now: the monotonic clock the pulses are given in.
     """
-    late = {name: round(now - until, 1) for name, until in sorted(board.pulses.items()) if now > until}
-    detail: dict[str, Any] = {"live": not late, "loops": sorted(board.pulses)}
+    late = {
+        name: round(now - until, 1) for name, until in sorted(watch_state.heartbeats.items()) if now > until
+    }
+    detail: dict[str, Any] = {"live": not late, "loops": sorted(watch_state.heartbeats)}
     if late:
         detail["late"] = late
         detail["because"] = [f"the {name} loop is {seconds:g} s late" for name, seconds in late.items()]
     return not late, detail
 
 
-def ready(board: Board, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
+def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
     """Whether the first pass over every cluster is done, the source answers and the store can be written."""
-    because = list(_unready(board))
-    source = board.source
+    because = list(_unready(watch_state))
+    source = watch_state.source
     return not because, {
         "ready": not because,
         "because": because,
@@ -43,65 +45,65 @@ def ready(board: Board, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
             "revision": _revision(source.revision),
             "rejected": source.rejected or None,
             "problem": source.words or None,
-            **({"problems": [plain_problem(one) for one in source.problems]} if source.problems else {}),
+            **({"problems": [to_plain_problem(one) for one in source.problems]} if source.problems else {}),
             "looked": _instant(source.looked),
             "since": _instant(source.since),
         },
-        "store": {"writable": not board.store, "problem": board.store or None},
+        "store": {"writable": not watch_state.store, "problem": watch_state.store or None},
         "log": {
-            "writable": not board.log.problem,
-            "lines_lost": board.log.lost,
-            "problem": board.log.problem or None,
+            "writable": not watch_state.log.problem,
+            "lines_lost": watch_state.log.lost,
+            "problem": watch_state.log.problem or None,
         },
-        "feedback": {"outbox": board.outbox},
-        "clusters": [_cluster(board.clusters[name]) for name in sorted(board.clusters)],
+        "feedback": {"outbox": watch_state.outbox},
+        "clusters": [_cluster(watch_state.clusters[name]) for name in sorted(watch_state.clusters)],
     }
 
 
-def _unready(board: Board) -> Iterator[str]:
-    if board.stopping:
+def _unready(watch_state: WatchState) -> Iterator[str]:
+    if watch_state.stopping:
         yield "the watch is stopping"
-    if board.source.state is SourceState.UNREAD:
+    if watch_state.source.state is SourceState.UNREAD:
         yield "the source was not read yet"
-    if board.source.state is SourceState.UNREACHABLE:
-        yield f"the source does not answer: {board.source.words}"
-    elif board.source.revision is None and board.source.state is SourceState.INVALID:
-        yield f"the source has no usable revision: {board.source.words}"
-    if board.store:
-        yield f"the store cannot be written: {board.store}"
-    waiting = [name for name, status in sorted(board.clusters.items()) if status.turn is None]
+    if watch_state.source.state is SourceState.UNREACHABLE:
+        yield f"the source does not answer: {watch_state.source.words}"
+    elif watch_state.source.revision is None and watch_state.source.state is SourceState.INVALID:
+        yield f"the source has no usable revision: {watch_state.source.words}"
+    if watch_state.store:
+        yield f"the store cannot be written: {watch_state.store}"
+    waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
     if waiting:
         yield f"the first pass is not done: {', '.join(waiting)}"
 
 
-def _cluster(status: ClusterStatus) -> dict[str, Any]:
-    turn = status.turn
+def _cluster(status: WatchedCluster) -> dict[str, Any]:
+    pass_summary = status.pass_summary
     return {
         "cluster": status.name,
         "revision": _revision(status.revision),
         "target": _revision(status.target),
-        "state": turn.result.value if turn else "new",
+        "state": pass_summary.result.value if pass_summary else "new",
         "doing": status.doing,
         "last_pass": _instant(status.ended),
         "last_success": _instant(status.success),
         "next_pass": _instant(status.due),
         "tries": status.tries,
-        **_detail(turn),
+        **_detail(pass_summary),
     }
 
 
-def _detail(turn: Turn | None) -> dict[str, Any]:
-    if turn is None:
+def _detail(pass_summary: PassSummary | None) -> dict[str, Any]:
+    if pass_summary is None:
         return {"pending": None}
     return {
-        "pending": turn.pending,
-        "problem": turn.words or None,
-        "run": turn.run or None,
-        "unheard": list(turn.unheard),
-        "waiting_for_restart": list(turn.waiting_for_restart),
+        "pending": pass_summary.pending,
+        "problem": pass_summary.words or None,
+        "run": pass_summary.run or None,
+        "unheard": list(pass_summary.unheard_nodes),
+        "waiting_for_restart": list(pass_summary.waiting_for_restart),
         "violations": [
             {"code": item.code, "target": item.target, "message": item.message, "remedy": item.remedy}
-            for item in turn.violations
+            for item in pass_summary.violations
         ],
         "findings": [
             {
@@ -110,9 +112,9 @@ def _detail(turn: Turn | None) -> dict[str, Any]:
                 "target": item.target,
                 "message": item.located,
             }
-            for item in turn.findings[:FINDINGS]
+            for item in pass_summary.findings[:FINDINGS]
         ],
-        "findings_in_all": len(turn.findings),
+        "findings_in_all": len(pass_summary.findings),
     }
 
 

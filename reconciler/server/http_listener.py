@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from reconciler.server.logs import Log
-from reconciler.server.supervision import Report, keep
+from reconciler.server.supervision import Report, supervise_loop
 from reconciler.server.throttle import Throttle
 
 CONNECTIONS = 200
@@ -64,7 +64,7 @@ Dropped = Callable[[str], None]
 """Is told why a connection was ended before its time: `deadline`, `room` or `files`."""
 
 
-class Connection(H11Protocol):
+class HttpConnection(H11Protocol):
     """One connection: uvicorn's, with a deadline for every phase."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, dropped: Dropped) -> None:
@@ -142,14 +142,14 @@ class HttpListener:
         trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._opened, self._log, self._dropped, self._report = opened, log, dropped, report
-        self._most = connections or suitable_connections()
+        self._most = connections or compute_connection_limit()
         self._throttle = Throttle()
         self._state = ServerState()
-        self._accepted: dict[Connection, None] = {}
+        self._accepted: dict[HttpConnection, None] = {}
         # Explicit where uvicorn would else ask the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
         self._config = uvicorn.Config(
             application,
-            http=Connection,
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             workers=1,
@@ -167,7 +167,9 @@ class HttpListener:
         """Accept connections for as long as the context lasts; answers under way are finished."""
         self._opened.setblocking(False)
         closing = asyncio.Event()
-        accepting = asyncio.ensure_future(keep(self._accept, "http", stop=closing, report=self._report))
+        accepting = asyncio.ensure_future(
+            supervise_loop(self._accept, "http", stop=closing, report=self._report)
+        )
         try:
             yield
         finally:
@@ -194,8 +196,8 @@ class HttpListener:
             except OSError:
                 connected.close()
 
-    def _connection(self) -> Connection:
-        return Connection(self._config, self._state, self._dropped)
+    def _connection(self) -> HttpConnection:
+        return HttpConnection(self._config, self._state, self._dropped)
 
     def _make_room(self) -> None:
         """End the oldest waiting connection of the address that has the most, where all are taken."""
@@ -218,7 +220,7 @@ class HttpListener:
         else:
             await asyncio.sleep(PAUSE)
 
-    def _oldest(self) -> Connection | None:
+    def _oldest(self) -> HttpConnection | None:
         waiting = [one for one in self._accepted if one.transport is not None and one.is_waiting]
         if not waiting:
             return None
@@ -246,7 +248,7 @@ class HttpListener:
         await asyncio.sleep(0)
 
 
-def suitable_connections() -> int:
+def compute_connection_limit() -> int:
     """How many connections this process can afford, after it has asked for enough open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)

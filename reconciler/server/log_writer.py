@@ -43,7 +43,7 @@ class LogState:
     problem: str = ""
 
 
-def is_stand_in(stream: TextIO) -> bool:
+def is_null_device(stream: TextIO) -> bool:
     """Whether a stream is the null device put in place of a standard error that was closed at the start.
 
     Standard error that a person sends to the null device keeps its own name, and loses nothing.
@@ -140,7 +140,7 @@ class LogWriter:
         self._state.problem = problem
 
 
-def file_of(number: int) -> Path | None:
+def find_open_file(number: int) -> Path | None:
     """The regular file behind a descriptor; None where it is none, or its name is not known."""
     try:
         is_file = stat.S_ISREG(os.fstat(number).st_mode)

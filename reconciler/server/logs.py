@@ -13,9 +13,9 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from reconciler.core.secret import mask
-from reconciler.secrets.redact import Redactor
+from reconciler.secrets.redaction import Redactor
 from reconciler.server.throttle import Throttle
-from reconciler.text.one_line import UNSEEN, escaped
+from reconciler.text.one_line import UNSEEN, escape_unseen
 
 Log = FilteringBoundLogger
 Event: TypeAlias = MutableMapping[str, Any]
@@ -36,7 +36,7 @@ DEEPEST = 10
 """Levels of lists and mappings in a line."""
 
 
-class Stream(Protocol):
+class LogStream(Protocol):
     """Where log lines go."""
 
     def write(self, text: str, /) -> object:
@@ -49,7 +49,7 @@ class Stream(Protocol):
         """Whether a person reads at a terminal."""
 
 
-def open_log(stream: Stream, *, form: str = "", secrets: Iterable[str] = ()) -> Log:
+def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) -> Log:
     """A logger of its own that writes to `stream`; nothing global is touched.
 
     Args:
@@ -69,14 +69,18 @@ def open_log(stream: Stream, *, form: str = "", secrets: Iterable[str] = ()) -> 
     stamp = structlog.processors.TimeStamper(fmt="iso" if plain else "%Y-%m-%d %H:%M:%S", utc=plain)
     logger = structlog.wrap_logger(
         structlog.WriteLogger(cast("Any", stream)),
-        processors=[structlog.processors.add_log_level, stamp, Always([Redaction(secrets), *shape])],
+        processors=[
+            structlog.processors.add_log_level,
+            stamp,
+            SafeProcessors([LogRedactor(secrets), *shape]),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         context_class=dict,
     )
     return cast("Log", logger)
 
 
-class Always:
+class SafeProcessors:
     """Runs processors, and gives a short line where one of them fails: no text may end what is logged.
 
     Args:
@@ -99,7 +103,7 @@ class Always:
             return _json({**kept, "event": words, "remedy": "report it, with the lines around it"})
 
 
-class Redaction:
+class LogRedactor:
     """A processor that masks secrets by type, known texts by value, and user names in URLs by form.
 
     What is longer than a line can hold is cut, and the cut is told.
@@ -150,7 +154,7 @@ class _Room:
         return kept
 
 
-class Bridge(logging.Handler):
+class LibraryLogBridge(logging.Handler):
     """Brings what libraries log the standard way into the same stream and form, a few lines a minute."""
 
     def __init__(self, log: Log, *, level: int = logging.WARNING) -> None:
@@ -186,7 +190,7 @@ def _without_controls(_logger: Any, _method: str, event: Event) -> Event:
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
-        return escaped(value)
+        return escape_unseen(value)
     if isinstance(value, Mapping):
         return {_escaped(key): _escaped(item) for key, item in value.items()}
     return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value

@@ -11,8 +11,8 @@ from prometheus_client.exposition import choose_encoder
 
 from reconciler import __version__
 from reconciler.core.observation import KINDS, Observed
-from reconciler.planning.withheld import STALLED
-from reconciler.server.state import Board, ClusterStatus, SourceState
+from reconciler.planning.withheld_steps import STALLED
+from reconciler.server.watch_state import SourceState, WatchedCluster, WatchState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")
@@ -24,7 +24,7 @@ ANSWERS = tuple(kind.__name__.lower() for kind in KINDS)
 class Metrics:
     """Every metric that the watch serves; the table in `docs/watch.md` names the same ones."""
 
-    def __init__(self, board: Board, *, dry_run: bool) -> None:
+    def __init__(self, watch_state: WatchState, *, dry_run: bool) -> None:
         self.registry = CollectorRegistry()
         self.triggers = self._counter("triggers", "What asked for a look or a pass.", "trigger")
         self.looks = self._counter("source_looks", "Looks at the source.", "result")
@@ -50,7 +50,7 @@ class Metrics:
             self.dropped.labels(reason)
         for look in LOOKS:
             self.looks.labels(look)
-        self.registry.register(Picture(board, dry_run=dry_run))
+        self.registry.register(StateCollector(watch_state, dry_run=dry_run))
         ProcessCollector(registry=self.registry)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
@@ -62,11 +62,11 @@ class Metrics:
         return Counter(f"reconciler_{name}", words, labels, registry=self.registry)
 
 
-class Picture:
+class StateCollector:
     """A collector that reads the board at the moment it is asked, so that nothing outlives its cluster."""
 
-    def __init__(self, board: Board, *, dry_run: bool) -> None:
-        self._board, self._dry_run = board, dry_run
+    def __init__(self, watch_state: WatchState, *, dry_run: bool) -> None:
+        self._board, self._dry_run = watch_state, dry_run
 
     def collect(self) -> Iterator[Metric]:
         """All gauges."""
@@ -102,13 +102,13 @@ class Picture:
         yield revision
 
     def _clusters(self) -> Iterator[Metric]:
-        board = self._board
+        watch_state = self._board
         yield self._per_cluster(
             "cluster_revision_info", "What the last pass worked towards.", "revision", _revisions
         )
         yield self._per_cluster("nodes", "Nodes by their last answer.", "observation", _answers)
         yield self._per_cluster("violations", "Guard verdicts against the last plan.", "code", _violations)
-        figures: tuple[tuple[str, str, Callable[[ClusterStatus], float]], ...] = (
+        figures: tuple[tuple[str, str, Callable[[WatchedCluster], float]], ...] = (
             ("stalled_nodes", "Nodes that nothing is sent to any more.", _stalled),
             ("pending_steps", "Steps planned that do not have their effect: the drift.", _pending),
             (
@@ -125,12 +125,12 @@ class Picture:
         )
         for name, words, figure in figures:
             family = GaugeMetricFamily(f"reconciler_{name}", words, labels=["cluster"])
-            for cluster in sorted(board.clusters):
-                family.add_metric([cluster], float(figure(board.clusters[cluster])))
+            for cluster in sorted(watch_state.clusters):
+                family.add_metric([cluster], float(figure(watch_state.clusters[cluster])))
             yield family
 
     def _per_cluster(
-        self, name: str, words: str, label: str, figures: Callable[[ClusterStatus], dict[str, int]]
+        self, name: str, words: str, label: str, figures: Callable[[WatchedCluster], dict[str, int]]
     ) -> Metric:
         family = GaugeMetricFamily(f"reconciler_{name}", words, labels=["cluster", label])
         for cluster, status in sorted(self._board.clusters.items()):
@@ -139,7 +139,7 @@ class Picture:
         return family
 
 
-def answers(observed: Observed[Any]) -> dict[str, int]:
+def count_answers(observed: Observed[Any]) -> dict[str, int]:
     """How many nodes gave each of the kinds of answers."""
     counts = dict.fromkeys(ANSWERS, 0)
     for seen in observed.nodes.values():
@@ -153,23 +153,23 @@ def _single(name: str, words: str, value: float) -> Metric:
     return family
 
 
-def _revisions(status: ClusterStatus) -> dict[str, int]:
+def _revisions(status: WatchedCluster) -> dict[str, int]:
     return {status.revision.id: 1} if status.revision else {}
 
 
-def _answers(status: ClusterStatus) -> dict[str, int]:
+def _answers(status: WatchedCluster) -> dict[str, int]:
     return dict(status.answers)
 
 
-def _violations(status: ClusterStatus) -> dict[str, int]:
-    codes = [violation.code for violation in status.turn.violations] if status.turn else []
+def _violations(status: WatchedCluster) -> dict[str, int]:
+    codes = [violation.code for violation in status.pass_summary.violations] if status.pass_summary else []
     return {code: codes.count(code) for code in codes}
 
 
-def _stalled(status: ClusterStatus) -> float:
-    findings = status.turn.findings if status.turn else ()
+def _stalled(status: WatchedCluster) -> float:
+    findings = status.pass_summary.findings if status.pass_summary else ()
     return float(sum(finding.code == STALLED for finding in findings))
 
 
-def _pending(status: ClusterStatus) -> float:
-    return float(status.turn.pending) if status.turn else 0.0
+def _pending(status: WatchedCluster) -> float:
+    return float(status.pass_summary.pending) if status.pass_summary else 0.0

@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.core.outcome import OPEN, SUCCESSES, Report, State
+from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.planning.withheld import STALLED
+from reconciler.planning.withheld_steps import STALLED
 
 
-class Result(StrEnum):
+class PassResult(StrEnum):
     """How a pass ended."""
 
     CONVERGED = "converged"
@@ -60,15 +60,15 @@ class Result(StrEnum):
     """The program broke down in this pass; the others go on."""
 
 
-SETTLED = frozenset({Result.CONVERGED, Result.DRIFT, Result.REFUSED, Result.STALLED})
+SETTLED = frozenset({PassResult.CONVERGED, PassResult.DRIFT, PassResult.REFUSED, PassResult.STALLED})
 """After these the interval is soon enough; after the others the next pass comes sooner, with backoff."""
 
-GOOD = frozenset({Result.CONVERGED, Result.APPLIED})
+GOOD = frozenset({PassResult.CONVERGED, PassResult.APPLIED})
 """These count as success where every node was heard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PassSummary:
     """The end of one pass over one cluster.
 
     Args:
@@ -76,16 +76,16 @@ class Turn:
         run: id of the run in the history; empty where nothing was applied.
         steps: how many were planned.
         pending: how many of them do not have their effect.
-        unheard: nodes without a fresh answer, sorted.
+        unheard_nodes: nodes without a fresh answer, sorted.
         waiting_for_restart: nodes that asked to be restarted for a change to count, sorted.
     """
 
-    result: Result
+    result: PassResult
     words: str = ""
     run: str = ""
     steps: int = 0
     pending: int = 0
-    unheard: tuple[str, ...] = ()
+    unheard_nodes: tuple[str, ...] = ()
     waiting_for_restart: tuple[str, ...] = ()
     violations: tuple[Diagnostic, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
@@ -93,68 +93,70 @@ class Turn:
     @property
     def settled(self) -> bool:
         """Whether nothing is gained by trying again before the interval is over."""
-        return self.result in SETTLED and not self.unheard
+        return self.result in SETTLED and not self.unheard_nodes
 
     @property
     def good(self) -> bool:
         """Whether the cluster is known to be as desired."""
-        return self.result in GOOD and not self.unheard
+        return self.result in GOOD and not self.unheard_nodes
 
 
-def unheard(observed: Observed[Any]) -> tuple[str, ...]:
+def list_unheard_nodes(observed: Observed[Any]) -> tuple[str, ...]:
     """Names of the nodes without a fresh answer, sorted."""
     return tuple(
         sorted(name for name, seen in observed.nodes.items() if not isinstance(seen, Present | Absent))
     )
 
 
-def looked(plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Diagnostic] = ()) -> Turn:
+def summarise_plan_pass(
+    plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Diagnostic] = ()
+) -> PassSummary:
     """The turn of a pass that stops before the first step."""
-    refused, away, steps = tuple(violations), unheard(observed), len(plan.steps)
+    refused, away, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
     wrong = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
     errors = [finding.located for finding in wrong]
     if refused:
-        result = Result.REFUSED
+        result = PassResult.REFUSED
     elif steps:
-        result = Result.DRIFT
+        result = PassResult.DRIFT
     elif wrong and all(finding.code == STALLED for finding in wrong):
-        result = Result.STALLED
+        result = PassResult.STALLED
     else:
-        result = Result.INCOMPLETE if away or errors else Result.CONVERGED
-    return Turn(
+        result = PassResult.INCOMPLETE if away or errors else PassResult.CONVERGED
+    return PassSummary(
         result,
         words="; ".join(violation.message for violation in refused) or "; ".join(errors),
         steps=steps,
         pending=steps,
-        unheard=away,
+        unheard_nodes=away,
         violations=refused,
         findings=plan.findings,
     )
 
 
-def acted(plan: ClusterPlan, observed: Observed[Any], report: Report) -> Turn:
+def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: RunReport) -> PassSummary:
     """The turn of a pass that performed its plan."""
     states = {outcome.state for outcome in report.outcomes}
     open_ends = [outcome for outcome in report.outcomes if outcome.state not in SUCCESSES]
     restarts = {outcome.step.node for outcome in report.outcomes if outcome.waiting_for_restart}
     reasons = sorted({f"{outcome.step.id}: {outcome.reason}" for outcome in open_ends if outcome.reason})
-    return Turn(
+    return PassSummary(
         _ended(states, report),
         words="; ".join(reasons),
         run=report.run,
         steps=len(plan.steps),
         pending=len(open_ends),
-        unheard=unheard(observed),
+        unheard_nodes=list_unheard_nodes(observed),
         waiting_for_restart=tuple(sorted(restarts)),
         findings=plan.findings,
     )
 
 
-def _ended(states: set[State], report: Report) -> Result:
+def _ended(states: set[State], report: RunReport) -> PassResult:
     if states <= SUCCESSES:
-        return Result.APPLIED if report.succeeded else Result.PARTIAL
+        return PassResult.APPLIED if report.succeeded else PassResult.PARTIAL
     if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:
-        return Result.PARTIAL if states & (SUCCESSES | OPEN) else Result.FAILED
+        return PassResult.PARTIAL if states & (SUCCESSES | OPEN) else PassResult.FAILED
     if State.CHANGED in states:
-        return Result.CHANGED
-    return Result.WAITING if states & {State.WAITING, State.OFFERED} else Result.STOPPED
+        return PassResult.CHANGED
+    return PassResult.WAITING if states & {State.WAITING, State.OFFERED} else PassResult.STOPPED

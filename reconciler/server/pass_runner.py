@@ -8,17 +8,17 @@ from pathlib import Path
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.host.interruption import unless
-from reconciler.planning.plan_pass import Survey
-from reconciler.server.cluster_loop import Job
-from reconciler.server.pass_result import Result, Turn, acted, looked
+from reconciler.host.interruption import run_unless_stopped
+from reconciler.planning.plan_pass import PlanResult
+from reconciler.server.cluster_loop import PassJob
+from reconciler.server.pass_result import PassResult, PassSummary, summarise_apply_pass, summarise_plan_pass
 from reconciler.store.factory import open_reader
 
-HALTED = Turn(Result.STOPPED, words="stopped before the plan was made")
+HALTED = PassSummary(PassResult.STOPPED, words="stopped before the plan was made")
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class DryRunPass:
     """A dry run: it observes, plans and guards, and holds no journal, hence cannot apply.
 
     The ways to the nodes are opened anew for each pass, so that no cluster waits for another's calls.
@@ -32,11 +32,11 @@ class Looking:
     state: Path
     only: str = ""
 
-    async def __call__(self, job: Job) -> Turn:
+    async def __call__(self, job: PassJob) -> PassSummary:
         """The drift of one cluster."""
         with open_reader(self.state) as store:
             reader = replace(self.reader, store=store)
-            found = await unless(
+            found = await run_unless_stopped(
                 job.stop,
                 reader.plan(job.fleet, cluster=job.cluster, only=self.only, listener=job.listener),
             )
@@ -44,13 +44,13 @@ class Looking:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class ApplyPass:
     """A pass that applies its plan; what a killed run left open is settled first, by reading."""
 
     reconciler: Reconciler
     only: str = ""
 
-    async def __call__(self, job: Job) -> Turn:
+    async def __call__(self, job: PassJob) -> PassSummary:
         """Make one cluster so."""
         done = await self.reconciler.run(
             job.fleet,
@@ -60,19 +60,23 @@ class Keeping:
             listener=job.listener,
             stop=job.stop,
         )
-        if done.survey is None:
+        if done.plan_result is None:
             return HALTED
         if done.report is None:
-            return _looked(done.survey)
-        (case,) = done.survey.cases
+            return _looked(done.plan_result)
+        (case,) = done.plan_result.cases
         report = done.report
-        turn = acted(case.plan, case.observed, report) if report.run else _looked(done.survey)
-        return replace(turn, findings=(*turn.findings, *report.findings))
+        pass_summary = (
+            summarise_apply_pass(case.plan, case.observed, report)
+            if report.run
+            else _looked(done.plan_result)
+        )
+        return replace(pass_summary, findings=(*pass_summary.findings, *report.findings))
 
 
-def _looked(found: Survey) -> Turn:
+def _looked(found: PlanResult) -> PassSummary:
     (case,) = found.cases
-    turn = looked(case.plan, case.observed, found.violations)
+    pass_summary = summarise_plan_pass(case.plan, case.observed, found.violations)
     aside = [
         Diagnostic(
             Severity.NOTE,
@@ -82,4 +86,4 @@ def _looked(found: Survey) -> Turn:
         )
         for violation, override in found.overridden
     ]
-    return replace(turn, findings=(*turn.findings, *aside))
+    return replace(pass_summary, findings=(*pass_summary.findings, *aside))

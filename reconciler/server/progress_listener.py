@@ -9,8 +9,8 @@ from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.server.logs import Log
-from reconciler.server.metrics import Metrics, answers
-from reconciler.server.state import Board
+from reconciler.server.metrics import Metrics, count_answers
+from reconciler.server.watch_state import WatchState
 
 LOOKING = 600.0
 """Seconds that a look at a whole cluster may take; each node has its own, smaller bound."""
@@ -19,7 +19,7 @@ STEP_EXTRA = 120.0
 """Seconds that a step may take beyond the time it has to show its effect."""
 
 
-class Narrator:
+class WatchListener:
     """A listener of the engine for one cluster's pass.
 
     Args:
@@ -27,10 +27,15 @@ class Narrator:
     """
 
     def __init__(
-        self, cluster: str, board: Board, metrics: Metrics, log: Log, alive: Callable[[float], None]
+        self,
+        cluster: str,
+        watch_state: WatchState,
+        metrics: Metrics,
+        log: Log,
+        alive: Callable[[float], None],
     ) -> None:
         self._cluster = cluster
-        self._board = board
+        self._board = watch_state
         self._metrics = metrics
         self._log = log
         self._alive = alive
@@ -54,7 +59,7 @@ class Narrator:
     def observed(self, cluster: str, observed: Observed[Any]) -> None:
         """The nodes have answered, or not."""
         self._alive(LOOKING)
-        self._board.note(cluster, doing="planning", answers=answers(observed))
+        self._board.note(cluster, doing="planning", answers=count_answers(observed))
 
     def planned(self, plan: Plan) -> None:
         """The steps are known."""

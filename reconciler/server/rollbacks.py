@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from reconciler.api.reader import Reader
-from reconciler.api.reconciler import Reconciler, through_suspensions
+from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.core.actor import Actor
-from reconciler.core.revision import COMMIT, base
+from reconciler.core.revision import COMMIT, get_base_commit
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
-from reconciler.host.interruption import unless
-from reconciler.planning.plan_file import Origin, plan_file
-from reconciler.planning.plan_pass import Survey
+from reconciler.host.interruption import run_unless_stopped
+from reconciler.planning.plan_file import Origin, make_plan_file
+from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source
 from reconciler.ports.store import Store
-from reconciler.server.options import Options
-from reconciler.sources.locate import locate
-from reconciler.text.one_line import one_line
-from reconciler.text.urls import without_secrets
+from reconciler.server.watch_options import WatchOptions
+from reconciler.sources.locate import locate_source
+from reconciler.text.one_line import make_one_line
+from reconciler.text.urls import strip_secrets
 
 Answer: TypeAlias = tuple[dict[str, Any], bytes]
 """What is answered, and the bytes of a plan that follow it."""
@@ -31,7 +31,7 @@ _LONGEST: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RollbackRequest:
     """What a person asks for.
 
     Args:
@@ -48,7 +48,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollbacks:
+class RollbackRunner:
     """Plans and applies rollbacks from the watch's own source, one at a time.
 
     The watch's own passes keep out of the way by the locks of the clusters, as they do for any other run.
@@ -59,12 +59,12 @@ class Rollbacks:
         stop: once set, nothing more is begun.
     """
 
-    options: Options
+    options: WatchOptions
     store: Store
     stop: asyncio.Event
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, wanted: Wanted, by: Actor) -> Answer:
+    async def run(self, wanted: RollbackRequest, by: Actor) -> Answer:
         """Show the plan, or apply exactly the one that was shown.
 
         Raises:
@@ -78,9 +78,9 @@ class Rollbacks:
             fleet = await own.reader.read_fleet()
             await self._refuse_foreign(fleet, own)
             if wanted.while_suspended:
-                fleet = through_suspensions(fleet, "rollback --while-suspended")
+                fleet = override_suspensions(fleet, "rollback --while-suspended")
             only = wanted.only or self.options.only
-            seen = await unless(self.stop, own.reader.plan(fleet, only=only))
+            seen = await run_unless_stopped(self.stop, own.reader.plan(fleet, only=only))
             if seen is None:
                 raise StateError("the watch is stopping; nothing was done", remedy="start it and try again")
             if not wanted.plan:
@@ -97,12 +97,12 @@ class Rollbacks:
             return {"status": report.exit_status, "refused": [], "run": report.run}, b""
 
     def _reconciler(self, revision: str, by: Actor) -> Reconciler:
-        source = self._source(revision, goes_back=True)
+        source = self._source(revision, is_rollback=True)
         return Reconciler(Reader(source, host=self.options.host, is_named=True), self.store, actor=by)
 
-    def _source(self, ref: str, *, goes_back: bool) -> Source:
+    def _source(self, ref: str, *, is_rollback: bool) -> Source:
         options = self.options
-        return locate(
+        return locate_source(
             options.source,
             ref=ref,
             path=options.path,
@@ -110,7 +110,7 @@ class Rollbacks:
             trust=options.trust,
             environment=options.host.environment,
             state=options.state,
-            goes_back=goes_back,
+            is_rollback=is_rollback,
         )
 
     async def _refuse_foreign(self, fleet: Fleet, own: Reconciler) -> None:
@@ -125,27 +125,27 @@ class Rollbacks:
         revision = fleet.revision.id
         if store is not None and revision in {id_ for id_, _ in (await store.recall()).acted}:
             return
-        watched = self._source(self.options.ref, goes_back=False)
-        tip = base((await watched.snapshot()).revision.id)
+        watched = self._source(self.options.ref, is_rollback=False)
+        tip = get_base_commit((await watched.snapshot()).revision.id)
         before = await watched.ancestors(tip) if watched.has_history and COMMIT.fullmatch(tip) else None
-        if base(revision) not in (before or ()):
+        if get_base_commit(revision) not in (before or ()):
             name = fleet.revision.short or revision
             raise UsageError(
                 f"revision {name} is none that the watched branch comes from, nor one that was applied here",
                 remedy="name a commit of `reconcile history` or of the branch; another one needs root",
             )
 
-    def _shown(self, seen: Survey, own: Reconciler) -> Answer:
-        origin = Origin(source=without_secrets(self.options.source), path=self.options.path)
-        data = plan_file(seen, origin, {}, datetime.now(UTC), own.reader.products).written()
+    def _shown(self, seen: PlanResult, own: Reconciler) -> Answer:
+        origin = Origin(source=strip_secrets(self.options.source), path=self.options.path)
+        data = make_plan_file(seen, origin, {}, datetime.now(UTC), own.reader.products).written()
         is_refused = seen.refused or seen.released().plan.empty
         answer = {"refused": _verdicts(seen), "plan": seen.plan.digest, "empty": seen.plan.empty}
         return {**answer, "status": GuardRefusal.exit_status if seen.violations and is_refused else 0}, data
 
 
-def _verdicts(seen: Survey) -> list[str]:
+def _verdicts(seen: PlanResult) -> list[str]:
     """The verdicts against a plan, in lines, as many as an answer has room for."""
     return [
-        one_line(f"{one.message} [{one.code}]" + (f"; {one.remedy}" if one.remedy else ""), _LONGEST)
+        make_one_line(f"{one.message} [{one.code}]" + (f"; {one.remedy}" if one.remedy else ""), _LONGEST)
         for one in seen.violations[:_MOST_VERDICTS]
     ]

@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from reconciler.core.defect import REPORT_LINE, name_error, trace_error
+from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
-from reconciler.host.interruption import unless
+from reconciler.host.interruption import run_unless_stopped
 from reconciler.ports.source import Snapshot, Source
-from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, Surroundings
-from reconciler.server.pace import after, begin
-from reconciler.server.state import SourceState, SourceStatus
-from reconciler.server.supervision import contained
-from reconciler.server.triggers import Bell
+from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext
+from reconciler.server.supervision import contain_errors
+from reconciler.server.timing import schedule_next, start_timing
+from reconciler.server.triggers import Trigger
+from reconciler.server.watch_state import SourceState, WatchedSource
 from reconciler.text.one_line import SHORT_ID
 
 WINDOW, LIMIT = 0.3, 3.0
@@ -33,7 +33,7 @@ PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SourceLoopContext:
     """How the source is read and who gets what comes of it.
 
     Args:
@@ -50,13 +50,13 @@ class Reading:
     is_stale: Callable[[], bool] = lambda: False
 
 
-class Intake:
+class SourceLoop:
     """Looks at the source when asked and at every poll; `run` is its task."""
 
-    def __init__(self, reading: Reading, around: Surroundings) -> None:
+    def __init__(self, reading: SourceLoopContext, around: LoopContext) -> None:
         self._reading = reading
         self._around = around
-        self._bell = Bell(window=WINDOW, limit=LIMIT)
+        self._bell = Trigger(window=WINDOW, limit=LIMIT)
         self._stop = asyncio.Event()
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
 
@@ -73,7 +73,7 @@ class Intake:
     async def run(self) -> None:
         """The loop; it ends only once it is told to stop."""
         around = self._around
-        pace = begin(around.clock() + self._reading.poll)
+        pace = start_timing(around.clock() + self._reading.poll)
         self.ask("start")
         while True:
             wait = max(pace.due - around.clock(), 0.0)
@@ -85,10 +85,10 @@ class Intake:
                 around.metrics.triggers.labels("poll").inc()
             self._pulse(FETCH)
             trigger = next((name for name in PRECEDENCE if name in reasons), "poll")
-            reached = await unless(self._stop, self.look(trigger))
+            reached = await run_unless_stopped(self._stop, self.look(trigger))
             if reached is None:
                 return
-            pace = after(
+            pace = schedule_next(
                 pace, settled=reached, now=around.clock(), interval=self._reading.poll, draw=around.draw()
             )
 
@@ -100,7 +100,7 @@ class Intake:
         seen: list[Revision] = []
         try:
             async with asyncio.timeout(FETCH):
-                await contained(self._look(trigger, seen))
+                await contain_errors(self._look(trigger, seen))
         except ReconcilerError as error:
             away = isinstance(error, SourceUnreachable)
             state = SourceState.UNREACHABLE if away else SourceState.INVALID
@@ -124,12 +124,12 @@ class Intake:
         return True
 
     async def _look(self, trigger: str, seen: list[Revision]) -> None:
-        status = self._around.board.source
+        status = self._around.watch_state.source
         snapshot = await self._reading.source.snapshot()
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
         # Secrets are no part of a revision: one that appears or changes later is read for the same one.
-        if same and not await contained(asyncio.to_thread(self._reading.is_stale)):
+        if same and not await contain_errors(asyncio.to_thread(self._reading.is_stale)):
             self._settled(status, result="same")
             return
         fleet = await self._loaded(snapshot)
@@ -148,7 +148,7 @@ class Intake:
                 f"the files of revision {next(iter(self._loads))[:SHORT_ID]} are still being read",
                 remedy="revert the commit that made them so large, and start the watch again",
             )
-        load = asyncio.ensure_future(contained(asyncio.to_thread(self._reading.load, snapshot)))
+        load = asyncio.ensure_future(contain_errors(asyncio.to_thread(self._reading.load, snapshot)))
         self._loads[name] = load
 
         def ended(load: asyncio.Future[Fleet]) -> None:
@@ -175,24 +175,24 @@ class Intake:
             words = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
             self._around.log.warning("desired state", revision=revision.short, words=words)
 
-    def _settled(self, status: SourceStatus, *, result: str) -> None:
-        before, now = self._around.board.source, self._around.wall()
+    def _settled(self, status: WatchedSource, *, result: str) -> None:
+        before, now = self._around.watch_state.source, self._around.wall()
         if before.words:
             self._around.log.info("source is well again", was=before.state.value)
         since = before.since if before.state is SourceState.GOOD else now
-        self._around.board.source = replace(
+        self._around.watch_state.source = replace(
             status, state=SourceState.GOOD, words="", problems=(), rejected="", looked=now, since=since
         )
         self._around.metrics.looks.labels(result).inc()
 
     def _failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
         """Keep the last good fleet; say what is wrong once, not at every poll."""
-        before, now = self._around.board.source, self._around.wall()
+        before, now = self._around.watch_state.source, self._around.wall()
         words = f"{error.message}; {error.remedy}" if error.remedy else error.message
         if (before.state, before.words, before.rejected) != (state, words, rejected):
             self._complain(error, rejected)
         since = before.since if before.state is state else now
-        self._around.board.source = replace(
+        self._around.watch_state.source = replace(
             before,
             state=state,
             words=words,
@@ -207,22 +207,22 @@ class Intake:
         """An unexpected error is an invalid revision; its trace is logged once."""
         around, words = self._around, f"an unexpected error: {name_error(error)}"
         around.metrics.unexpected.labels("source").inc()
-        if around.board.source.words.partition(";")[0] != words:
-            kept = around.board.source.revision
+        if around.watch_state.source.words.partition(";")[0] != words:
+            kept = around.watch_state.source.revision
             remedy = f"the last good revision stays in force; {REPORT_LINE}"
             fields = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
             around.log.error(
                 "unexpected error in reading the source",
                 words=words,
                 remedy=remedy,
-                trace=trace_error(error),
+                trace=list_error_frames(error),
                 **{key: text for key, text in fields.items() if text},
             )
         self._failed(SourceState.INVALID, SourceError(words, remedy=REPORT_LINE), rejected)
 
     def _complain(self, error: ReconcilerError, rejected: str) -> None:
         log = self._around.log
-        kept = self._around.board.source.revision
+        kept = self._around.watch_state.source.revision
         said = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID], "remedy": error.remedy}
         fields = {key: text for key, text in said.items() if text}
         if isinstance(error, InputError):
@@ -236,4 +236,4 @@ class Intake:
         log.error("source failed", words=error.message, **fields)
 
     def _pulse(self, within: float) -> None:
-        self._around.board.pulses["source"] = self._around.clock() + within + PATIENCE
+        self._around.watch_state.heartbeats["source"] = self._around.clock() + within + PATIENCE

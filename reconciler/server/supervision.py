@@ -52,7 +52,7 @@ class Supervision:
         This is the one place that no error passes: a commit, a node or a request that brings an error
         which nobody foresaw ends neither the watch nor, for good, its own loop.
         """
-        task = asyncio.ensure_future(keep(loop, name, stop=self.stop, report=self._report))
+        task = asyncio.ensure_future(supervise_loop(loop, name, stop=self.stop, report=self._report))
         self._tasks[task] = name
         task.add_done_callback(self._ended)
 
@@ -110,14 +110,14 @@ class Supervision:
             task.exception()  # looked at, so that the event loop does not complain of it
 
 
-async def keep(loop: Loop, name: str, *, stop: asyncio.Event, report: Report) -> None:
+async def supervise_loop(loop: Loop, name: str, *, stop: asyncio.Event, report: Report) -> None:
     """Run a loop until it ends by itself; begin it again, after a growing pause, where it breaks down."""
     now = asyncio.get_running_loop().time
     wait = FIRST
     while not stop.is_set():
         began = now()
         try:
-            await contained(loop())
+            await contain_errors(loop())
         except Exception as error:  # noqa: BLE001  (whatever it is, the others go on, and this one again)
             if now() - began >= STEADY:
                 wait = FIRST
@@ -131,11 +131,11 @@ async def keep(loop: Loop, name: str, *, stop: asyncio.Event, report: Report) ->
             wait = min(LONGEST, wait * 2)
 
 
-class Escaped(Exception):
+class EscapedError(Exception):
     """What would have ended more than the code it came from: an exit, or a cancellation by nobody of ours."""
 
 
-async def contained(work: Coroutine[Any, Any, Any]) -> Any:
+async def contain_errors(work: Coroutine[Any, Any, Any]) -> Any:
     """What `work` gives or raises, but never more than an `Exception`.
 
     `SystemExit` in a task ends the event loop, and a stray `CancelledError` looks like an end in good
@@ -150,8 +150,8 @@ async def contained(work: Coroutine[Any, Any, Any]) -> Any:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise Escaped("a call was cancelled that nobody cancelled here") from error
+        raise EscapedError("a call was cancelled that nobody cancelled here") from error
     except (SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         if isinstance(error, ExceptionGroup):
             raise
-        raise Escaped(f"{type(error).__name__} in a loop") from error
+        raise EscapedError(f"{type(error).__name__} in a loop") from error

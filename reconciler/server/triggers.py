@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from reconciler.server.pace import ripe
+from reconciler.server.timing import compute_debounce
 
 
-class Bell:
+class Trigger:
     """Level, not edge: ringing twice asks once, and ringing while nobody waits is not lost.
 
     Args:
@@ -53,7 +53,7 @@ class Bell:
         return self._taken()
 
     def _left(self) -> float:
-        return ripe(self._first, self._last, window=self._window, limit=self._limit) - self._now()
+        return compute_debounce(self._first, self._last, window=self._window, limit=self._limit) - self._now()
 
     def _taken(self) -> frozenset[str]:
         reasons = frozenset(self._reasons)

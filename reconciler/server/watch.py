@@ -12,29 +12,29 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler import __version__
-from reconciler.core.defect import REPORT_LINE, name_error, trace_error
+from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
-from reconciler.server.cluster_loop import PATIENCE, Pass, Surroundings
-from reconciler.server.cluster_loops import Roster
-from reconciler.server.control import Control
-from reconciler.server.files import file_events, follow_source
+from reconciler.server.cluster_loop import PATIENCE, LoopContext, PassRunner
+from reconciler.server.cluster_loops import ClusterLoops
+from reconciler.server.control_server import ControlServer
+from reconciler.server.file_events import choose_file_events, follow_source_files
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
-from reconciler.server.logs import Bridge, Log
+from reconciler.server.logs import LibraryLogBridge, Log
 from reconciler.server.metrics import Metrics
-from reconciler.server.options import Address, Options
-from reconciler.server.rollbacks import Rollbacks
-from reconciler.server.source_loop import Intake, Reading
-from reconciler.server.state import Board
+from reconciler.server.rollbacks import RollbackRunner
+from reconciler.server.source_loop import SourceLoop, SourceLoopContext
 from reconciler.server.supervision import Supervision
-from reconciler.server.web import Endpoints, bound
+from reconciler.server.watch_options import ListenAddress, WatchOptions
+from reconciler.server.watch_state import WatchState
+from reconciler.server.web import Endpoints, bind_socket
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
-from reconciler.sources.linked import LinkedSource
+from reconciler.sources.linked_source import LinkedSource
 
 CLEAN, CUT = 0, 5
 """Exit statuses: ended in good order; steps are left to be resumed."""
@@ -50,7 +50,7 @@ LAST_LOOK = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class WatchDependencies:
     """What the watch works with.
 
     Args:
@@ -63,7 +63,7 @@ class Equipment:
 
     source: Source
     load: Callable[[Snapshot], Fleet]
-    perform: Pass
+    perform: PassRunner
     store: Store | None = None
     is_stale: Callable[[], bool] = lambda: False
 
@@ -72,16 +72,16 @@ class Watch:
     """One watch, from start to end."""
 
     def __init__(
-        self, options: Options, equipment: Equipment, log: Log, log_state: LogState | None = None
+        self, options: WatchOptions, equipment: WatchDependencies, log: Log, log_state: LogState | None = None
     ) -> None:
         self._options = options
         self._equipment = equipment
         self._log = log
-        self._board = Board(log=log_state or LogState())
+        self._board = WatchState(log=log_state or LogState())
         self._metrics = Metrics(self._board, dry_run=options.dry_run)
         self._tasks = Supervision(self._halt, self._broke_down)
-        around = Surroundings(
-            board=self._board,
+        around = LoopContext(
+            watch_state=self._board,
             metrics=self._metrics,
             log=log,
             clock=time.monotonic,
@@ -89,11 +89,11 @@ class Watch:
             draw=random.SystemRandom().random,
             interval=options.interval,
         )
-        self._roster = Roster(equipment.perform, around, self._tasks.spawn, only=options.only)
-        reading = Reading(
+        self._roster = ClusterLoops(equipment.perform, around, self._tasks.spawn, only=options.only)
+        reading = SourceLoopContext(
             equipment.source, equipment.load, self._roster.publish, options.poll, equipment.is_stale
         )
-        self._intake = Intake(reading, around)
+        self._intake = SourceLoop(reading, around)
 
     async def run(self) -> int:
         """Watch until told to stop; gives the exit status.
@@ -126,13 +126,13 @@ class Watch:
         stop, rollbacks = self._tasks.stop, None
         if (store := self._equipment.store) is not None:
             spawn(partial(self._tend, store), "store")
-            rollbacks = Rollbacks(options, store, stop)
-        control = Control(options, store, self._log, rollbacks)
+            rollbacks = RollbackRunner(options, store, stop)
+        control = ControlServer(options, store, self._log, rollbacks)
         spawn(lambda: control.serve(stop), "control")
         source = self._equipment.source
-        if isinstance(source, LinkedSource) or file_events(source) is not None:
+        if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
             ring = partial(self._intake.ask, "files")
-            spawn(lambda: follow_source(source, ring, self._log, stop=stop), "files")
+            spawn(lambda: follow_source_files(source, ring, self._log, stop=stop), "files")
 
     def _halt(self) -> None:
         """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
@@ -164,7 +164,7 @@ class Watch:
             loop=loop,
             words=name_error(error),
             remedy=f"the loop is begun again in {wait:g} s, the others go on; {REPORT_LINE}",
-            trace=trace_error(error),
+            trace=list_error_frames(error),
         )
 
     async def _left(self) -> list[str]:
@@ -195,7 +195,7 @@ class Watch:
             if lost > told and not self._board.log.problem:
                 self._log.warning("log lines were lost", lines=lost - told)
                 told = lost
-            self._board.pulses["store"] = time.monotonic() + TENDING + PATIENCE
+            self._board.heartbeats["store"] = time.monotonic() + TENDING + PATIENCE
             before = self._board.store
             try:
                 await store.probe()
@@ -218,7 +218,7 @@ class Watch:
             yield "off"
             return
         endpoints = Endpoints(
-            board=self._board,
+            watch_state=self._board,
             metrics=self._metrics,
             log=self._log,
             ring=self._intake.ask,
@@ -228,7 +228,7 @@ class Watch:
             secret=self._options.secret,
             dry_run=self._options.dry_run,
         )
-        with closing(bound(self._options.listen)) as opened:
+        with closing(bind_socket(self._options.listen)) as opened:
             listener = HttpListener(
                 endpoints.application(),
                 opened,
@@ -238,7 +238,7 @@ class Watch:
                 trusted_proxies=[str(network) for network in self._options.host.config.trusted_proxies],
             )
             async with listener.serving():
-                yield str(Address(*opened.getsockname()[:2]))
+                yield str(ListenAddress(*opened.getsockname()[:2]))
 
 
 def _followed(source: Source) -> dict[str, str]:
@@ -260,7 +260,7 @@ def _followed(source: Source) -> dict[str, str]:
 @contextmanager
 def _libraries_log_to(log: Log) -> Iterator[None]:
     """What libraries log the standard way comes as lines of ours."""
-    bridge = Bridge(log)
+    bridge = LibraryLogBridge(log)
     logging.getLogger().addHandler(bridge)
     logging.captureWarnings(capture=True)
     try:

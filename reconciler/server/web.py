@@ -14,16 +14,25 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.canonical import write_json
-from reconciler.core.defect import REPORT_LINE, name_error, trace_error
+from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.errors import UsageError
-from reconciler.server.health import live, ready
+from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics
-from reconciler.server.options import Address
-from reconciler.server.state import Board
 from reconciler.server.throttle import Throttle
-from reconciler.server.webhook.answer import BUSY, CAP, REPEATED, TOO_LARGE, TOO_SLOW, UNWANTED, Reply, answer
+from reconciler.server.watch_options import ListenAddress
+from reconciler.server.watch_state import WatchState
+from reconciler.server.webhook.answer import (
+    BUSY,
+    CAP,
+    REPEATED,
+    TOO_LARGE,
+    TOO_SLOW,
+    UNWANTED,
+    WebhookReply,
+    answer_call,
+)
 
 BODY_SECONDS = 10
 """Seconds that the body of a webhook call may take."""
@@ -47,7 +56,7 @@ class Endpoints:
         wall: seconds since 1970.
     """
 
-    board: Board
+    watch_state: WatchState
     metrics: Metrics
     log: Log
     ring: Callable[[str], None]
@@ -95,19 +104,19 @@ class Endpoints:
         self.metrics.unexpected.labels("http").inc()
         words = name_error(error)
         if (more := self._throttle.admit(f"unexpected {words}")) is not None:
-            trace = trace_error(error)
+            trace = list_error_frames(error)
             self.log.error(
                 "unexpected error in a request", words=words, remedy=REPORT_LINE, trace=trace, **more
             )
 
     async def healthz(self, _request: Request) -> Response:
         """200 while every loop shows life, else 503."""
-        good, detail = live(self.board, now=self.monotonic())
+        good, detail = check_liveness(self.watch_state, now=self.monotonic())
         return _json(detail, 200 if good else 503)
 
     async def readyz(self, _request: Request) -> Response:
         """200 once the first passes are done and source and store answer, else 503; details either way."""
-        good, detail = ready(self.board, dry_run=self.dry_run)
+        good, detail = check_readiness(self.watch_state, dry_run=self.dry_run)
         return _json(detail, 200 if good else 503)
 
     async def figures(self, request: Request) -> Response:
@@ -133,7 +142,7 @@ class Endpoints:
         close = {"connection": "close"} if reply in {BUSY, TOO_LARGE, TOO_SLOW, UNWANTED} else None
         return _json({"status": reply.code, "message": reply.words}, reply.status, close)
 
-    async def _reply(self, request: Request) -> Reply:
+    async def _reply(self, request: Request) -> WebhookReply:
         if not self.secret:
             return UNWANTED
         names = [name for name in request.headers.keys() if name.startswith(_ONCE)]  # noqa: SIM118
@@ -148,7 +157,7 @@ class Endpoints:
             return TOO_SLOW
         if body is None:
             return TOO_LARGE
-        return answer(dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.wall())
+        return answer_call(dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.wall())
 
 
 def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:
@@ -170,7 +179,7 @@ async def _body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def bound(address: Address) -> socket.socket:
+def bind_socket(address: ListenAddress) -> socket.socket:
     """A socket that listens at the address, whoever will accept on it.
 
     Raises:

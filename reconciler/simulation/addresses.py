@@ -11,13 +11,13 @@ from ipaddress import ip_address
 from typing import Final
 
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Address
+from reconciler.ports.simulator import SocketAddress
 
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
 """Ports that no operating system here gives to outgoing connections."""
 
 
-def on_loopback(node: str, address: Address) -> Address:
+def keep_loopback_address(node: str, address: SocketAddress) -> SocketAddress:
     """The same address.
 
     Raises:
@@ -35,7 +35,7 @@ def on_loopback(node: str, address: Address) -> Address:
     return address
 
 
-def not_free(node: str, address: Address, error: OSError) -> UsageError:
+def make_address_error(node: str, address: SocketAddress, error: OSError) -> UsageError:
     """The error for an address that cannot be listened on."""
     if error.errno == errno.EADDRINUSE:
         return UsageError(
@@ -50,7 +50,7 @@ def not_free(node: str, address: Address, error: OSError) -> UsageError:
     return UsageError(f"{node}: cannot listen on {address}: {error.strerror or error}")
 
 
-def free_addresses(count: int) -> list[Address]:
+def find_free_addresses(count: int) -> list[SocketAddress]:
     """Addresses on 127.0.0.1 that nothing listens on, and no outgoing connection will take.
 
     Args:
@@ -61,7 +61,7 @@ def free_addresses(count: int) -> list[Address]:
     """
     ports = list(BELOW_EPHEMERAL)
     start = random.SystemRandom().randrange(len(ports))
-    found: list[Address] = []
+    found: list[SocketAddress] = []
     with ExitStack() as held:
         for port in (*ports[start:], *ports[:start]):
             if len(found) == count:
@@ -71,7 +71,7 @@ def free_addresses(count: int) -> list[Address]:
                 probe.bind(("127.0.0.1", port))
             except OSError:  # taken: the next one
                 continue
-            found.append(Address("127.0.0.1", port))
+            found.append(SocketAddress("127.0.0.1", port))
     raise UsageError(f"there are no {count} free ports on 127.0.0.1")
 
 

@@ -7,21 +7,21 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Address
-from reconciler.simulation.addresses import on_loopback
-from reconciler.simulation.products import simulated_kinds
+from reconciler.ports.simulator import SocketAddress
+from reconciler.simulation.addresses import keep_loopback_address
+from reconciler.simulation.products import list_simulated_kinds
 
 if TYPE_CHECKING:
     from reconciler.ports.driver import Driver
 
-FIRST: Final = Address("127.0.0.1", 20_001)
+FIRST: Final = SocketAddress("127.0.0.1", 20_001)
 """Where the first node listens unless it is said."""
 
 _LAST_PORT: Final = 65_535
 
 
-def made_up(
-    kind: str, nodes: int, drivers: Mapping[str, Driver[Any, Any]], first: Address = FIRST
+def generate_fleet(
+    kind: str, nodes: int, drivers: Mapping[str, Driver[Any, Any]], first: SocketAddress = FIRST
 ) -> Mapping[str, str]:
     """The files of a fleet: path -> text; the same arguments give the same files.
 
@@ -37,21 +37,23 @@ def made_up(
     """
     simulator = drivers[kind].simulator() if kind in drivers else None
     if simulator is None:
-        raise UsageError(f"there is no kind {kind!r}", remedy=f"one of {', '.join(simulated_kinds(drivers))}")
+        raise UsageError(
+            f"there is no kind {kind!r}", remedy=f"one of {', '.join(list_simulated_kinds(drivers))}"
+        )
     return simulator.sample_fleet(list(_addresses(nodes, first)), same_port=first.host != FIRST.host)
 
 
-def _addresses(count: int, first: Address) -> Iterator[Address]:
-    on_loopback("the first node", first)
+def _addresses(count: int, first: SocketAddress) -> Iterator[SocketAddress]:
+    keep_loopback_address("the first node", first)
     if first.host == "localhost":
         raise UsageError("localhost is not a number to count from", remedy=f"for example {FIRST}")
-    last = Address(first.host, first.port + count - 1)
+    last = SocketAddress(first.host, first.port + count - 1)
     if first.host != FIRST.host:
-        last = Address(str(ip_address(first.host) + count - 1), first.port)
+        last = SocketAddress(str(ip_address(first.host) + count - 1), first.port)
     if last.port > _LAST_PORT or not ip_address(last.host).is_loopback:
         raise UsageError(f"there are no {count} addresses from {first} on", remedy="begin with a lower one")
     for index in range(count):
         if first.host == FIRST.host:
-            yield Address(first.host, first.port + index)
+            yield SocketAddress(first.host, first.port + index)
         else:
-            yield Address(str(ip_address(first.host) + index), first.port)
+            yield SocketAddress(str(ip_address(first.host) + index), first.port)

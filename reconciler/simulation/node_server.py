@@ -10,13 +10,13 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from reconciler.ports.simulator import Address, Reply, Request
-from reconciler.simulation.faults import Fault, Kind
+from reconciler.ports.simulator import NodeRequest, Reply, SocketAddress
+from reconciler.simulation.faults import Fault, FaultKind
 
-Ask: TypeAlias = Callable[[Request], tuple[Fault | None, Reply]]
+Ask: TypeAlias = Callable[[NodeRequest], tuple[Fault | None, Reply]]
 """Given a request, the fault it meets and what the node would answer; what is done is done."""
 
-Perform: TypeAlias = Callable[[Request], Reply]
+Perform: TypeAlias = Callable[[NodeRequest], Reply]
 """Does what a request asks for, past all faults, and gives the answer."""
 
 AT_ONCE: Final = 0.001
@@ -26,7 +26,7 @@ CLOSED: Final = 0
 """The status that stands for no answer at all."""
 
 
-class Listener:
+class NodeListener:
     """One node's open door; closing it also drops the connections that came through.
 
     Args:
@@ -41,7 +41,7 @@ class Listener:
         self._web: web.Server | None = None
         self._server: asyncio.Server | None = None
 
-    async def open(self, address: Address) -> None:
+    async def open(self, address: SocketAddress) -> None:
         """Listen.
 
         Raises:
@@ -67,7 +67,7 @@ class Listener:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.content.read()
-        asked = Request(
+        asked = NodeRequest(
             method=request.method,
             target=request.raw_path,
             headers={name.lower(): value for name, value in request.headers.items()},
@@ -76,23 +76,23 @@ class Listener:
         )
         fault, reply = self._ask(asked)
         kind = fault.kind if fault else None
-        if kind in {Kind.CUT, Kind.RESET, Kind.LOST}:
-            return _dropped(request, reset=kind is Kind.RESET)
-        if kind is Kind.SILENT:
+        if kind in {FaultKind.CUT, FaultKind.RESET, FaultKind.LOST}:
+            return _dropped(request, reset=kind is FaultKind.RESET)
+        if kind is FaultKind.SILENT:
             await asyncio.Event().wait()  # the end of the connection cancels it
-        if kind is Kind.HALF:
+        if kind is FaultKind.HALF:
             return await _half(request, reply)
-        if fault is not None and kind is Kind.WORKS:
+        if fault is not None and kind is FaultKind.WORKS:
             # in a task of its own: a caller that gives up ends this handler, and not the work
             work = asyncio.ensure_future(self._work(asked, fault.argument))
             self._working.add(work)
             work.add_done_callback(self._working.discard)
             reply = await asyncio.shield(work)
-        if fault is not None and kind is Kind.SLOW:
+        if fault is not None and kind is FaultKind.SLOW:
             await asyncio.sleep(fault.argument)
         return _response(request, reply)
 
-    async def _work(self, asked: Request, seconds: float) -> Reply:
+    async def _work(self, asked: NodeRequest, seconds: float) -> Reply:
         await asyncio.sleep(seconds)
         return self._perform(asked)
 

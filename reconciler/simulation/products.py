@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reconciler.ports.simulator import Simulator
 
 
-def simulator_of(kind: str, cluster: str, drivers: Mapping[str, Driver[Any, Any]]) -> Simulator:
+def find_simulator(kind: str, cluster: str, drivers: Mapping[str, Driver[Any, Any]]) -> Simulator:
     """The simulator of a cluster's product.
 
     Raises:
@@ -24,6 +24,6 @@ def simulator_of(kind: str, cluster: str, drivers: Mapping[str, Driver[Any, Any]
     return found
 
 
-def simulated_kinds(drivers: Mapping[str, Driver[Any, Any]]) -> list[str]:
+def list_simulated_kinds(drivers: Mapping[str, Driver[Any, Any]]) -> list[str]:
     """The kinds whose nodes can be simulated, sorted."""
     return sorted(kind for kind, driver in drivers.items() if driver.capabilities.simulation)

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from reconciler.ports.simulator import Message
-from reconciler.simulation.host import Simulation
+from reconciler.ports.simulator import NodeMessage
+from reconciler.simulation.node_host import Simulation
 
 TICK: Final = 0.1
 """Seconds between two looks at what is due."""
 
 
-class Reporting:
+class ReportSender:
     """Lets the nodes of a simulation report while it is entered; an asynchronous context manager.
 
     Only addresses of this machine are called. A report that is not taken is lost: the products' pages
@@ -59,14 +59,14 @@ class Reporting:
                 self._send(message)
             await asyncio.sleep(TICK)
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: NodeMessage) -> None:
         if message.node in self.mute or not _here(message.url):
             return
         task = asyncio.create_task(self._post(message))
         self._posts.add(task)
         task.add_done_callback(self._posts.discard)
 
-    async def _post(self, message: Message) -> None:
+    async def _post(self, message: NodeMessage) -> None:
         assert self._session is not None
         timeout = aiohttp.ClientTimeout(total=message.timeout)
         with suppress(aiohttp.ClientError, TimeoutError):

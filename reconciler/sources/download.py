@@ -13,10 +13,10 @@ from urllib.parse import urljoin
 
 from reconciler.archive.inflate import is_archive
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
-from reconciler.sources.address import Address, address
-from reconciler.sources.http_routes import routes
-from reconciler.sources.limits import Limits
-from reconciler.text.one_line import first_line, size
+from reconciler.sources.http_routes import make_http_transport
+from reconciler.sources.limits import SourceLimits
+from reconciler.sources.source_address import SourceAddress, parse_source_address
+from reconciler.text.one_line import format_size, take_first_line
 
 if TYPE_CHECKING:
     import httpx
@@ -33,7 +33,7 @@ LONGEST_VALIDATOR = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedArchive:
     """A server's answer.
 
     Args:
@@ -47,16 +47,16 @@ class Fetched:
     modified: str = ""
 
 
-async def download(
-    place: Address,
+async def download_archive(
+    place: SourceAddress,
     *,
     token: str,
-    limits: Limits,
+    limits: SourceLimits,
     etag: str = "",
     modified: str = "",
     seconds: float = WHOLE,
     environment: Mapping[str, str] = os.environ,
-) -> Fetched:
+) -> FetchedArchive:
     """The archive at a URL, or the word that it is still the one with this ETag or date.
 
     Args:
@@ -74,24 +74,26 @@ async def download(
     """
     known = {"If-None-Match": etag, "If-Modified-Since": modified}
     conditions = {key: value for key, value in known.items() if _is_sendable(value)}
-    async with answer(
+    async with open_answer(
         place, token=token, headers=conditions, seconds=seconds, environment=environment
     ) as response:
         if response.status_code == 304 and conditions:  # noqa: PLR2004  (Not Modified)
-            return Fetched(None, etag, modified)
-        refuse(response.status_code, place, token=token)
+            return FetchedArchive(None, etag, modified)
+        check_answer(response.status_code, place, token=token)
         body = await _body(response, place, limits)
         if _web_page(response.headers.get("content-type", ""), body):
             raise SourceError(
                 f"{place.shown} answered with a web page, not with an archive",
                 remedy=f"It is probably a login page: set {TOKEN}, or use the link of the raw archive.",
             )
-        return Fetched(body, response.headers.get("etag", ""), response.headers.get("last-modified", ""))
+        return FetchedArchive(
+            body, response.headers.get("etag", ""), response.headers.get("last-modified", "")
+        )
 
 
 @asynccontextmanager
-async def answer(
-    place: Address,
+async def open_answer(
+    place: SourceAddress,
     *,
     token: str,
     headers: Mapping[str, str],
@@ -109,7 +111,9 @@ async def answer(
     limits = httpx.Timeout(SILENCE, connect=CONNECT)
     try:
         # trust_env would have httpx read the variables, and fail on them with errors of any kind.
-        client = httpx.AsyncClient(transport=routes(environment), timeout=limits, trust_env=False)
+        client = httpx.AsyncClient(
+            transport=make_http_transport(environment), timeout=limits, trust_env=False
+        )
         async with asyncio.timeout(seconds), client:
             response = await _follow(client, place, token, headers)
             try:
@@ -118,7 +122,7 @@ async def answer(
                 await response.aclose()
     except httpx.ConnectError as error:
         raise SourceUnreachable(
-            f"{place.shown} cannot be reached: {first_line(str(error)) or 'no connection'}",
+            f"{place.shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
             remedy="Look at the host's name and the network; a certificate of your own authority needs "
             "SSL_CERT_FILE.",
         ) from error
@@ -130,13 +134,13 @@ async def answer(
         raise SourceError(f"{place.shown} is no URL that can be asked", remedy="Look at the URL.") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{place.shown} gave no whole answer: {first_line(str(error)) or type(error).__name__}",
+            f"{place.shown} gave no whole answer: {take_first_line(str(error)) or type(error).__name__}",
             remedy="Try again; look at the server and at proxies on the way.",
         ) from error
 
 
 async def _follow(
-    client: httpx.AsyncClient, place: Address, token: str, headers: Mapping[str, str]
+    client: httpx.AsyncClient, place: SourceAddress, token: str, headers: Mapping[str, str]
 ) -> httpx.Response:
     at = place
     for _ in range(REDIRECTS + 1):
@@ -155,7 +159,7 @@ async def _follow(
     raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="Look at the URL.")
 
 
-def _identity(place: Address, token: str) -> dict[str, str]:
+def _identity(place: SourceAddress, token: str) -> dict[str, str]:
     if token and place.confidential:
         return {"Authorization": f"Bearer {token}"}
     if place.user or place.password:
@@ -164,9 +168,9 @@ def _identity(place: Address, token: str) -> dict[str, str]:
     return {}
 
 
-def _next(at: Address, location: str, place: Address) -> Address:
+def _next(at: SourceAddress, location: str, place: SourceAddress) -> SourceAddress:
     try:
-        target = address(urljoin(at.url, location))
+        target = parse_source_address(urljoin(at.url, location))
     except (UsageError, ValueError):
         raise SourceError(
             f"{place.shown} redirects to what is no URL", remedy="Look at the server."
@@ -181,7 +185,7 @@ def _next(at: Address, location: str, place: Address) -> Address:
     return target
 
 
-def refuse(status: int, place: Address, *, token: str) -> None:
+def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
     """Nothing for a 200; otherwise what the status means and what to do.
 
     Raises:
@@ -214,13 +218,13 @@ def refuse(status: int, place: Address, *, token: str) -> None:
     raise SourceError(f"{place.shown} answered {status}, which is no archive", remedy="Look at the URL.")
 
 
-def _token_remedy(place: Address) -> str:
+def _token_remedy(place: SourceAddress) -> str:
     if not place.confidential:
         return f"{TOKEN} is sent over https only: use the https URL."
     return f"Put a valid token into {TOKEN}."
 
 
-async def _body(response: httpx.Response, place: Address, limits: Limits) -> bytes:
+async def _body(response: httpx.Response, place: SourceAddress, limits: SourceLimits) -> bytes:
     """The raw body: a server that names .tar.gz a content encoding is not obeyed."""
     pieces: list[bytes] = []
     total = 0
@@ -228,7 +232,7 @@ async def _body(response: httpx.Response, place: Address, limits: Limits) -> byt
         total += len(piece)
         if total > limits.download_bytes:
             raise SourceError(
-                f"{place.shown} is larger than {size(limits.download_bytes)}",
+                f"{place.shown} is larger than {format_size(limits.download_bytes)}",
                 remedy="Pack the desired state alone.",
             )
         pieces.append(piece)

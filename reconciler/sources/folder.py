@@ -9,20 +9,25 @@ from functools import partial
 from pathlib import Path
 
 from reconciler.core.plan import Revision
-from reconciler.core.prior import EarlierFiles
+from reconciler.core.prior_revisions import PriorFiles
 from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.host.process import blocking
-from reconciler.ports.source import Origin, Snapshot, Source
-from reconciler.sources.content import Budget
-from reconciler.sources.folder_scan import Digests, FolderFiles, scan
-from reconciler.sources.git.blob_ids import BlobIds
+from reconciler.host.subprocesses import run_blocking
+from reconciler.ports.source import Snapshot, Source, SourceOrigin
+from reconciler.sources.content_limits import ByteBudget
+from reconciler.sources.folder_scan import DigestCache, FolderFiles, scan_folder
+from reconciler.sources.git.blob_ids import BlobIdCache
 from reconciler.sources.git.discovery import WorkTree, find_work_tree
-from reconciler.sources.git.lineage import earlier_files, fleet_files, no_history, unknown_base
-from reconciler.sources.git.tree import Committed
+from reconciler.sources.git.prior_files import (
+    make_empty_history,
+    make_unknown_base_error,
+    read_fleet_files,
+    read_prior_files,
+)
+from reconciler.sources.git.tree import CommittedFolder
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import LIMITS, Limits
-from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, refusal, signed
+from reconciler.sources.limits import LIMITS, SourceLimits
+from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
 from reconciler.text.one_line import SHORT_ID
 
 SHORT_CHANGE = 8
@@ -50,15 +55,15 @@ class FolderSource(Source):
 
     has_history = True
 
-    def __init__(self, folder: Path, *, limits: Limits = LIMITS, trust: Trust | None = None) -> None:
+    def __init__(self, folder: Path, *, limits: SourceLimits = LIMITS, trust: Trust | None = None) -> None:
         self.folder = folder.resolve()
         self.limits = limits
         self._trust = trust
-        self._digests = Digests(limits)
-        self._blobs = BlobIds(limits)
-        self._head: Committed | None = None
+        self._digests = DigestCache(limits)
+        self._blobs = BlobIdCache(limits)
+        self._head: CommittedFolder | None = None
         self._last: Snapshot | None = None
-        self._origins: dict[tuple[str, tuple[str, ...]], Origin] = {}
+        self._origins: dict[tuple[str, tuple[str, ...]], SourceOrigin] = {}
 
     async def snapshot(self) -> Snapshot:
         """The files as they are now.
@@ -70,7 +75,7 @@ class FolderSource(Source):
         """
         if not self.folder.is_dir():
             raise SourceError(f"there is no folder {self.folder}", remedy="Look at the path.")
-        self._last = await blocking(self._taken)
+        self._last = await run_blocking(self._taken)
         return self._last
 
     def _taken(self) -> Snapshot:
@@ -84,8 +89,8 @@ class FolderSource(Source):
             if self._last and self._same(self._last, revision, layout):
                 return self._last
             signer = self._signer(self._trust, work, head, changed) if self._trust else None
-            files = FolderFiles(layout, self.limits, Budget(str(self.folder), self.limits))
-            return signed(Snapshot(revision, files), signer)
+            files = FolderFiles(layout, self.limits, ByteBudget(str(self.folder), self.limits))
+            return add_signer(Snapshot(revision, files), signer)
         raise SourceUnreachable(f"{self.folder} is being changed all the while", remedy="Try again.")
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
@@ -94,7 +99,7 @@ class FolderSource(Source):
         Raises:
             SourceError: its git repository is not used.
         """
-        return await blocking(partial(self._ancestors, revision))
+        return await run_blocking(partial(self._ancestors, revision))
 
     def _ancestors(self, revision: str) -> frozenset[str] | None:
         work = find_work_tree(self.folder)
@@ -102,7 +107,7 @@ class FolderSource(Source):
             return None
         from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
 
-        return worktree.history(work, revision, os.environ)
+        return worktree.list_ancestors(work, revision, os.environ)
 
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
@@ -111,36 +116,38 @@ class FolderSource(Source):
         if work is None:
             yield iter(())
             return
-        from reconciler.sources.git.lineage import line  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.objects import Objects  # noqa: PLC0415
-        from reconciler.sources.git.tree import Place  # noqa: PLC0415
-        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+        from reconciler.sources.git.objects import ObjectReader  # noqa: PLC0415
+        from reconciler.sources.git.prior_files import walk_first_parents  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.tree import TreeLocation  # noqa: PLC0415
+        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
 
-        place = Place(str(work.top), self._below(work), self.limits)
-        with own_view(work) as repository:
-            yield line(Objects(repository, os.environ, where=str(work.top)), revision, place, most)
+        place = TreeLocation(str(work.top), self._below(work), self.limits)
+        with open_own_view(work) as repository:
+            yield walk_first_parents(
+                ObjectReader(repository, os.environ, where=str(work.top)), revision, place, most
+            )
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
-        return await blocking(partial(self._whence, revision.partition("+")[0], names, folders))
+        return await run_blocking(partial(self._whence, revision.partition("+")[0], names, folders))
 
-    def _whence(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+    def _whence(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         work = find_work_tree(self.folder)
         if work is None or not COMMIT.fullmatch(commit):
-            return Origin()
+            return SourceOrigin()
         key = (commit, tuple(folders))
         if key in self._origins:
             return self._origins[key]
-        from reconciler.sources.git.objects import Objects  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+        from reconciler.sources.git.objects import ObjectReader  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
 
         path = self._below(work)
-        with own_view(work) as repository:
-            objects = Objects(repository, os.environ, where=str(work.top))
+        with open_own_view(work) as repository:
+            objects = ObjectReader(repository, os.environ, where=str(work.top))
             roots = () if work.is_shallow else objects.roots(commit)
-            others = fleet_files(objects, commit, names, [one for one in folders if one != path])
+            others = read_fleet_files(objects, commit, names, [one for one in folders if one != path])
         kept = {known: found for known, found in self._origins.items() if known[0] == commit}
-        self._origins = {**kept, key: Origin(roots, path, "", others)}
+        self._origins = {**kept, key: SourceOrigin(roots, path, "", others)}
         return self._origins[key]
 
     def _below(self, work: WorkTree) -> str:
@@ -150,40 +157,38 @@ class FolderSource(Source):
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
-    ) -> EarlierFiles:
+    ) -> PriorFiles:
         """The fleet file before a revision; see `ports.source.Source`."""
-        return await blocking(partial(self._earlier, revision, names, base, applied))
+        return await run_blocking(partial(self._earlier, revision, names, base, applied))
 
-    def _earlier(
-        self, revision: str, names: Sequence[str], base: str, applied: Sequence[str]
-    ) -> EarlierFiles:
+    def _earlier(self, revision: str, names: Sequence[str], base: str, applied: Sequence[str]) -> PriorFiles:
         work = find_work_tree(self.folder)
         if work is None or not COMMIT.fullmatch(revision.partition("+")[0]):
-            return no_history(str(self.folder), base)
+            return make_empty_history(str(self.folder), base)
         target = work.find(base) if base else ""
         if target is None:
-            raise unknown_base(base, str(work.top))
-        from reconciler.sources.git.objects import Objects  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+            raise make_unknown_base_error(base, str(work.top))
+        from reconciler.sources.git.objects import ObjectReader  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
 
         path = self._below(work)
-        with own_view(work) as repository:
-            objects = Objects(repository, os.environ, where=str(work.top))
-            return earlier_files(objects, revision, names, path=path, base=target, applied=applied)
+        with open_own_view(work) as repository:
+            objects = ObjectReader(repository, os.environ, where=str(work.top))
+            return read_prior_files(objects, revision, names, path=path, base=target, applied=applied)
 
-    def _look(self, work: WorkTree | None) -> tuple[Committed | None, Layout]:
+    def _look(self, work: WorkTree | None) -> tuple[CommittedFolder | None, Layout]:
         """What the commit has, if it has the folder, and what lies there."""
         head, ignored = None, frozenset[str]()
         if work:
             from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
 
-            head = worktree.head_of(work, self.folder, self.limits, self._head, os.environ)
-            ignored = worktree.ignored(work, self.folder, os.environ) if head else ignored
+            head = worktree.read_head_folder(work, self.folder, self.limits, self._head, os.environ)
+            ignored = worktree.list_ignored(work, self.folder, os.environ) if head else ignored
         self._head = head
         kept = {*head.files, *head.links} if head else set()
-        return head, scan(self.folder, ignored=ignored, kept=kept, limits=self.limits)
+        return head, scan_folder(self.folder, ignored=ignored, kept=kept, limits=self.limits)
 
-    def _revision(self, head: Committed | None, changed: list[str], layout: Layout) -> Revision:
+    def _revision(self, head: CommittedFolder | None, changed: list[str], layout: Layout) -> Revision:
         if head and not changed:
             return Revision(str(self.folder), head.commit, head.commit[:SHORT_ID], head.title)
         digest = self._digests.of(layout)
@@ -197,22 +202,24 @@ class FolderSource(Source):
         )
 
     def _signer(
-        self, trust: Trust, work: WorkTree | None, head: Committed | None, changed: list[str]
+        self, trust: Trust, work: WorkTree | None, head: CommittedFolder | None, changed: list[str]
     ) -> Signer:
         """Who signed the commit that has exactly these files."""
         what = str(self.folder)
         if not (work and head):
-            raise refusal(UNSIGNED, what, "is a folder that no commit has, so that nobody signed it")
+            raise make_untrusted_error(
+                UNSIGNED, what, "is a folder that no commit has, so that nobody signed it"
+            )
         if changed:
             names = ", ".join(changed[:NAMED])
-            raise refusal(
+            raise make_untrusted_error(
                 UNSIGNED, what, f"has changes that are not committed, and nobody signed them: {names}"
             )
-        from reconciler.sources.git.signer import git_signer  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.worktree import own_view  # noqa: PLC0415
+        from reconciler.sources.git.signer import find_git_signer  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
 
-        with own_view(work) as repository:
-            return git_signer(repository, head.commit, head.commit, trust, where=what)
+        with open_own_view(work) as repository:
+            return find_git_signer(repository, head.commit, head.commit, trust, where=what)
 
     @staticmethod
     def _same(last: Snapshot, revision: Revision, layout: Layout) -> bool:

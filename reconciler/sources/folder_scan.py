@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources import content
-from reconciler.sources.content import SMALLER, Counts
+from reconciler.sources import content_limits
+from reconciler.sources.content_limits import SMALLER, ScanCounts
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits
-from reconciler.text.one_line import decoded_name, size
+from reconciler.sources.limits import SourceLimits
+from reconciler.text.one_line import decode_name, format_size
 
 PASSED_OVER = (
     ".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", ".idea", ".vscode", ".DS_Store", "._*",
@@ -34,7 +34,7 @@ Mark: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """One file.
 
     Args:
@@ -50,7 +50,9 @@ class Found:
     settled: bool = field(compare=False)
 
 
-def scan(folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), limits: Limits) -> Layout:
+def scan_folder(
+    folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), limits: SourceLimits
+) -> Layout:
     """All files and links of a folder, links not followed, without `PASSED_OVER` and `ignored`.
 
     Args:
@@ -63,7 +65,7 @@ def scan(folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), 
         SourceError: it cannot be read, holds too many files, or is nested too deep.
     """
     walk = _Walk(
-        frozenset(path.rstrip("/") for path in ignored), _with_folders(kept), Counts(str(folder), limits)
+        frozenset(path.rstrip("/") for path in ignored), _with_folders(kept), ScanCounts(str(folder), limits)
     )
     todo = [(str(folder), "", "./" in ignored)]
     while todo:
@@ -83,8 +85,8 @@ def scan(folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), 
 class _Walk:
     ignored: Collection[str]
     kept: Collection[str]
-    counts: Counts
-    files: dict[str, Found] = field(default_factory=dict)
+    counts: ScanCounts
+    files: dict[str, FoundFile] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
     now: int = field(default_factory=time.time_ns)
@@ -94,14 +96,14 @@ class _Walk:
     ) -> Iterator[tuple[str, str, bool]]:
         """Sort a folder's entries; gives the folders in it, with prefix and whether they are ignored."""
         for entry in entries:
-            path = prefix + decoded_name(os.fsencode(entry.name))
+            path = prefix + decode_name(os.fsencode(entry.name))
             if SKIPPED.fullmatch(entry.name):
                 continue
             is_ignored = hidden or path in self.ignored
             if is_ignored and path not in self.kept:
                 self.closed[path] = "git is told to ignore it (.gitignore)"
             elif entry.is_symlink():
-                target = decoded_name(os.fsencode(Path(entry.path).readlink()))
+                target = decode_name(os.fsencode(Path(entry.path).readlink()))
                 self.counts.link(path, target)
                 self.links[path] = target
             elif entry.is_dir(follow_symlinks=False):
@@ -117,7 +119,7 @@ class _Walk:
             self.closed[path] = "it is not a regular file"
             return
         settled = max(status.st_mtime_ns, status.st_ctime_ns) < self.now - SETTLED
-        self.files[path] = Found(entry.path, mark_of(status), status.st_size, settled)
+        self.files[path] = FoundFile(entry.path, make_mark(status), status.st_size, settled)
 
 
 def _with_folders(paths: Collection[str]) -> frozenset[str]:
@@ -129,17 +131,17 @@ def _with_folders(paths: Collection[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def passed_over(path: str) -> bool:
+def is_passed_over(path: str) -> bool:
     """Whether a part of a path has a name that never is desired state."""
     return any(SKIPPED.fullmatch(part) for part in path.split("/"))
 
 
-def mark_of(status: os.stat_result) -> Mark:
+def make_mark(status: os.stat_result) -> Mark:
     """The mark of a file in a certain state."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def read(found: Found) -> bytes:
+def read_found_file(found: FoundFile) -> bytes:
     """The bytes of a file, if they are still those that were found.
 
     Raises:
@@ -150,9 +152,9 @@ def read(found: Found) -> bytes:
         # Without O_NONBLOCK a pipe that took the file's place since would be waited for, for ever.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with os.fdopen(os.open(found.path, flags), "rb") as file:
-            same = mark_of(os.fstat(file.fileno())) == found.mark
+            same = make_mark(os.fstat(file.fileno())) == found.mark
             data = file.read(found.bytes + 1) if same else b""
-            same = same and mark_of(os.fstat(file.fileno())) == found.mark and len(data) == found.bytes
+            same = same and make_mark(os.fstat(file.fileno())) == found.mark and len(data) == found.bytes
     except FileNotFoundError:
         same = False
     except OSError as error:
@@ -167,10 +169,10 @@ def read(found: Found) -> bytes:
 
 
 @dataclass
-class Digests:
+class DigestCache:
     """Content digests of a folder, remembered from one look to the next for files that lie still."""
 
-    limits: Limits
+    limits: SourceLimits
     known: dict[str, tuple[Mark, bytes]] = field(default_factory=dict)
 
     def of(self, layout: Layout) -> str:
@@ -182,11 +184,12 @@ class Digests:
             SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
             SourceUnreachable: one was changed meanwhile.
         """
-        files: Mapping[str, Found] = layout.files
+        files: Mapping[str, FoundFile] = layout.files
         readable = sum(found.bytes for found in files.values() if found.bytes <= self.limits.file_bytes)
         if readable > self.limits.total_bytes:
             raise SourceError(
-                f"{layout.where} holds {size(readable)} in files, more than {size(self.limits.total_bytes)}",
+                f"{layout.where} holds {format_size(readable)} in files, more than "
+                f"{format_size(self.limits.total_bytes)}",
                 remedy=SMALLER,
             )
         self.known = {path: (found.mark, self._of(path, found)) for path, found in sorted(files.items())}
@@ -197,22 +200,22 @@ class Digests:
             whole.update(b"link\0%s\0%s\0" % (path.encode(), target.encode()))
         return whole.hexdigest()
 
-    def _of(self, path: str, found: Found) -> bytes:
+    def _of(self, path: str, found: FoundFile) -> bytes:
         mark, digest = self.known.get(path, ((), b""))
         if found.settled and mark == found.mark:
             return digest
         if found.bytes > self.limits.file_bytes:
             return hashlib.sha256(b"%d bytes" % found.bytes).digest()
-        return hashlib.sha256(read(found)).digest()
+        return hashlib.sha256(read_found_file(found)).digest()
 
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files of a folder as a scan found them; implements `ports.source.Files`."""
+    """The files of a folder as a scan found them; implements `ports.source.SourceFiles`."""
 
     layout: Layout
-    limits: Limits
-    budget: content.Budget
+    limits: SourceLimits
+    budget: content_limits.ByteBudget
 
     def names(self) -> tuple[str, ...]:
         """Paths of all files, sorted."""
@@ -228,6 +231,6 @@ class FolderFiles:
         """
         full = self.layout.find(path)
         found = self.layout.files[full]
-        content.within(self.limits, where=self.layout.where, path=path, count=found.bytes)
+        content_limits.check_file_size(self.limits, where=self.layout.where, path=path, count=found.bytes)
         self.budget.spend(full, found.bytes)
-        return content.whole(read(found), where=self.layout.where, path=path)
+        return content_limits.refuse_lfs_pointer(read_found_file(found), where=self.layout.where, path=path)

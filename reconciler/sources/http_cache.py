@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import StateError
-from reconciler.host.atomic import put
+from reconciler.host.atomic_write import write_atomically
 
 KEYS = ("etag", "modified", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class CachedAnswer:
     """An archive as it was downloaded, and how the server named that state of it."""
 
     body: bytes
@@ -27,12 +27,12 @@ class Remembered:
         return hashlib.sha256(self.body).hexdigest()
 
 
-def place_of(cache: Path, url: str) -> Path:
+def find_cache_file(cache: Path, url: str) -> Path:
     """The file in which the answers of one URL are kept; its name does not tell the URL."""
     return cache / "tarball" / hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
-def recall(place: Path) -> Remembered | None:
+def read_cached_answer(place: Path) -> CachedAnswer | None:
     """What was kept; None where there is nothing, or not a whole file.
 
     Raises:
@@ -50,11 +50,11 @@ def recall(place: Path) -> Remembered | None:
         etag, modified, digest = (str(json.loads(head)[key]) for key in KEYS)
     except (ValueError, KeyError, TypeError):
         return None
-    found = Remembered(body, etag, modified)
+    found = CachedAnswer(body, etag, modified)
     return found if found.sha256 == digest else None
 
 
-def remember(place: Path, answer: Remembered) -> None:
+def write_cached_answer(place: Path, answer: CachedAnswer) -> None:
     """Keep an answer; a reader sees the old one or the new one, never a part.
 
     Raises:
@@ -63,7 +63,7 @@ def remember(place: Path, answer: Remembered) -> None:
     head = json.dumps({"etag": answer.etag, "modified": answer.modified, "sha256": answer.sha256})
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        put(place, head.encode() + b"\n" + answer.body)
+        write_atomically(place, head.encode() + b"\n" + answer.body)
     except OSError as error:
         raise StateError(
             f"the cache folder {place.parent} cannot be written: {error.strerror}",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.host.environment import AUTHORITIES, irregular_authorities
-from reconciler.sources.proxy import Proxy, proxy_for
-from reconciler.text.one_line import first_line
+from reconciler.host.environment import AUTHORITIES, find_irregular_authorities
+from reconciler.sources.proxy import Proxy, find_proxy
+from reconciler.text.one_line import take_first_line
 
 if TYPE_CHECKING:
     import httpx
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CA_FILE, CA_FOLDER = AUTHORITIES, "SSL_CERT_DIR"
 
 
-def routes(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
+def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
     """A transport that decides for every request anew: a redirect may lead to where no proxy is wanted.
 
     Its requests raise SourceError where a variable cannot be used, and SourceUnreachable where a proxy fails.
@@ -33,7 +33,7 @@ def routes(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
             self._ways: dict[tuple[str, bool], httpx.AsyncHTTPTransport] = {}
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            proxy = proxy_for(str(request.url), environment)
+            proxy = find_proxy(str(request.url), environment)
             way = self._way(proxy, request.url.scheme == "https")
             try:
                 return await way.handle_async_request(request)
@@ -42,7 +42,7 @@ def routes(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
                     raise
                 raise SourceUnreachable(
                     f"{request.url.host} cannot be reached through the proxy {proxy.shown}, which "
-                    f"{proxy.variable} names: {first_line(str(error)) or type(error).__name__}",
+                    f"{proxy.variable} names: {take_first_line(str(error)) or type(error).__name__}",
                     remedy=f"Look at the proxy and at {proxy.variable}, "
                     f"or list {request.url.host} in NO_PROXY.",
                 ) from error
@@ -94,9 +94,9 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
     remedy = "Correct the variable, or leave it unset for the usual authorities."
     if file:
-        if irregular_authorities(environment):
+        if find_irregular_authorities(environment):
             raise SourceError(
-                f"the variable {CA_FILE} names {first_line(file)}, which cannot be used: "
+                f"the variable {CA_FILE} names {take_first_line(file)}, which cannot be used: "
                 "it is not a regular file",
                 remedy=remedy,
             )
@@ -106,12 +106,14 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
             bad = isinstance(error, ssl.SSLError)
             why = "it holds no certificates" if bad else getattr(error, "strerror", "") or "it is no path"
             raise SourceError(
-                f"the variable {CA_FILE} names {first_line(file)}, which cannot be used: {why}", remedy=remedy
+                f"the variable {CA_FILE} names {take_first_line(file)}, which cannot be used: {why}",
+                remedy=remedy,
             ) from error
     if folder:
         if not Path(folder).is_dir():
             raise SourceError(
-                f"the variable {CA_FOLDER} names {first_line(folder)}, which is not a folder", remedy=remedy
+                f"the variable {CA_FOLDER} names {take_first_line(folder)}, which is not a folder",
+                remedy=remedy,
             )
         return ssl.create_default_context(capath=folder)
     return httpx.create_ssl_context(trust_env=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from reconciler.errors import SourceError
 from reconciler.sources.limits import LIMITS
-from reconciler.text.one_line import quoted_path
+from reconciler.text.one_line import quote_path
 
 HOPS = 40
 """Links followed for one path; Linux stops at the same number."""
@@ -18,7 +18,7 @@ STEPS = 1000
 """Parts of paths gone through for one path, with those of the links on its way."""
 
 
-def clean(path: str) -> str | None:
+def clean_path(path: str) -> str | None:
     """A relative path without `.` and doubled slashes; None where it is absolute or climbs with `..`."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return None if path.startswith("/") or ".." in parts else "/".join(parts)
@@ -69,7 +69,7 @@ class Layout:
                 if max(looked_at, len(found)) > self.most:
                     raise SourceError(
                         f"{self.where}: the links in it lead to more than {self.most:,} files",
-                        remedy=f"Look at the link {quoted_path(link)}.",
+                        remedy=f"Look at the link {quote_path(link)}.",
                     )
         return tuple(sorted(found))
 
@@ -132,7 +132,7 @@ class Layout:
             FileNotFoundError: there is none.
             SourceError: a link on the way leads out or nowhere, or the place is closed.
         """
-        wanted = clean(path)
+        wanted = clean_path(path)
         if not wanted:
             raise FileNotFoundError(path)
         full = f"{self.base}/{wanted}" if self.base else wanted
@@ -143,7 +143,7 @@ class Layout:
             return end
         if full in self.links and end not in self._folders:
             raise SourceError(
-                f"{self.where}: {quoted_path(full)} is a link to {quoted_path(self.links[full])}, "
+                f"{self.where}: {quote_path(full)} is a link to {quote_path(self.links[full])}, "
                 "which does not exist",
                 remedy="Mend the link, or put the file in its place.",
             )
@@ -158,7 +158,7 @@ class Layout:
             steps += 1
             if steps > STEPS:
                 raise SourceError(
-                    f"{self.where}: the links at {quoted_path(path)} lead through too many folders"
+                    f"{self.where}: the links at {quote_path(path)} lead through too many folders"
                 )
             if part in ("", "."):
                 continue
@@ -170,20 +170,20 @@ class Layout:
             done.append(part)
             here = "/".join(done)
             if here in self.closed:
-                raise SourceError(f"{self.where}: {quoted_path(path)} cannot be read: {self.closed[here]}")
+                raise SourceError(f"{self.where}: {quote_path(path)} cannot be read: {self.closed[here]}")
             if here in self.links:
                 hops += 1
                 target = self.links[here]
                 if target.startswith("/"):
                     raise self._leads_out(path)
                 if hops > HOPS:
-                    raise SourceError(f"{self.where}: the links at {quoted_path(path)} lead in a circle")
+                    raise SourceError(f"{self.where}: the links at {quote_path(path)} lead in a circle")
                 done.pop()
                 todo.extend(target.split("/")[::-1])
         return "/".join(done)
 
     def _leads_out(self, path: str) -> SourceError:
         return SourceError(
-            f"{self.where}: the link at {quoted_path(path)} leads out of the source",
+            f"{self.where}: the link at {quote_path(path)} leads out of the source",
             remedy="Put the file itself into the source; links are followed inside it only.",
         )

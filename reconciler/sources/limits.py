@@ -8,7 +8,7 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SourceLimits:
     """Bounds on one snapshot; counts and bytes.
 
     Args:
@@ -40,4 +40,4 @@ class Limits:
     ratio_floor: int = 16 * MIB
 
 
-LIMITS = Limits()
+LIMITS = SourceLimits()

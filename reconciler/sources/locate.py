@@ -11,18 +11,18 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.errors import SourceError, UsageError
 from reconciler.ports.source import Source
-from reconciler.sources.address import ALIKE_SCP, Address, address
+from reconciler.sources.detected_source import DetectedSource
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import NAME, WorkTree, find_work_tree, is_bare
 from reconciler.sources.git.source import GitSource
-from reconciler.sources.layout import clean
-from reconciler.sources.linked import LinkedSource, with_links
+from reconciler.sources.layout import clean_path
+from reconciler.sources.linked_source import LinkedSource, make_absolute
+from reconciler.sources.output_check import WrittenFile, refuse_state_inside, refuse_written_inside
 from reconciler.sources.signatures.trust import Trust
-from reconciler.sources.state_inside import Written, refuse_state_inside, refuse_written_inside
-from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
-from reconciler.sources.undecided import UndecidedSource
-from reconciler.text.one_line import one_line
-from reconciler.text.urls import without_secrets
+from reconciler.sources.source_address import ALIKE_SCP, SourceAddress, parse_source_address
+from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
+from reconciler.text.one_line import make_one_line
+from reconciler.text.urls import strip_secrets
 
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
@@ -41,11 +41,11 @@ class _Wish:
     trust: Trust | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     saved: bool | None = None
-    goes_back: bool = False
+    is_rollback: bool = False
     state: Path | None = None
-    writes: Sequence[Written] = ()
+    writes: Sequence[WrittenFile] = ()
 
-    def git(self, place: Address, *, below: str = "", work: WorkTree | None = None) -> Source:
+    def git(self, place: SourceAddress, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.without(kind="git repository", sha256=self.sha256)
         if self.state is not None and place.url.startswith("file://"):
             refuse_state_inside(Path(unquote(place.url.removeprefix("file://"))), self.state)
@@ -61,14 +61,14 @@ class _Wish:
             work=work,
         )
 
-    def tarball(self, file: Path | Address) -> Source:
-        named = self.ref.lower() if self.goes_back else ""
+    def tarball(self, file: Path | SourceAddress) -> Source:
+        named = self.ref.lower() if self.is_rollback else ""
         self.without(kind="tarball", ref="" if named else self.ref)
         self.without_saved()
-        packing = Packing(self.path, self.sha256, trust=self.trust, named=named)
+        packing = TarballOptions(self.path, self.sha256, trust=self.trust, named=named)
         if isinstance(file, Path):
-            return TarballFile(file, packing)
-        return TarballUrl(file, packing, cache=self.cache, environment=self.environment)
+            return TarballFileSource(file, packing)
+        return TarballUrlSource(file, packing, cache=self.cache, environment=self.environment)
 
     def folder(self, folder: Path) -> Source:
         self.without(kind="folder", sha256=self.sha256)
@@ -95,7 +95,7 @@ class _Wish:
                 )
 
 
-def locate(
+def locate_source(
     text: str,
     *,
     ref: str = "",
@@ -106,8 +106,8 @@ def locate(
     environment: Mapping[str, str] = os.environ,
     saved: bool | None = None,
     state: Path | None = None,
-    goes_back: bool = False,
-    writes: Sequence[Written] = (),
+    is_rollback: bool = False,
+    writes: Sequence[WrittenFile] = (),
 ) -> Source:
     """The source that a text names; nothing is read or asked yet, but for looking at local paths.
 
@@ -125,7 +125,7 @@ def locate(
         saved: whether a folder in a work tree stands for its files as they are saved, or, where False, for
             the commit that is checked out; None for as they are saved, unless `ref` says otherwise.
         state: the state folder, which must not lie in a folder that is read; None where none is used.
-        goes_back: whether `ref` names a revision to go back to, which a tarball in its place has to be.
+        is_rollback: whether `ref` names a revision to go back to, which a tarball in its place has to be.
         writes: files that this process writes, which must not lie in a folder whose files are read.
 
     Raises:
@@ -133,7 +133,7 @@ def locate(
         SourceError: there is no such folder or file.
     """
     folder, digest = _folder_name(path), _digest(sha256)
-    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, goes_back, state, writes)
+    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, is_rollback, state, writes)
     if "://" in text:
         return _remote(text, wish)
     try:
@@ -141,13 +141,13 @@ def locate(
         found = place.exists()
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody has this home folder
         why = getattr(error, "strerror", None) or "there is no such home folder"
-        raise UsageError(f"the source '{one_line(text, 200)}' cannot be looked for: {why}") from error
+        raise UsageError(f"the source '{make_one_line(text, 200)}' cannot be looked for: {why}") from error
     if not found and ALIKE_SCP.fullmatch(text):
-        return wish.git(address(text))
+        return wish.git(parse_source_address(text))
     return _local(place, wish)
 
 
-def pinned(
+def locate_pinned_source(
     text: str,
     revision: str,
     *,
@@ -163,21 +163,21 @@ def pinned(
     tarball, stay what they are, so that whoever asks compares the revision that they give.
 
     Args:
-        text: as for `locate`.
+        text: as for `locate_source`.
         revision: the full id.
         ref: as it was when the source gave the revision.
         path: as it was then.
-        cache: as for `locate`.
-        trust: as for `locate`.
-        environment: as for `locate`.
+        cache: as for `locate_source`.
+        trust: as for `locate_source`.
+        environment: as for `locate_source`.
 
     Raises:
-        UsageError: as for `locate`.
+        UsageError: as for `locate_source`.
         SourceError: there is no such folder or file.
     """
-    source = locate(text, ref=ref, path=path, cache=cache, trust=trust, environment=environment)
+    source = locate_source(text, ref=ref, path=path, cache=cache, trust=trust, environment=environment)
     if COMMIT.fullmatch(revision):
-        return locate(text, ref=revision, path=path, cache=cache, trust=trust, environment=environment)
+        return locate_source(text, ref=revision, path=path, cache=cache, trust=trust, environment=environment)
     return source
 
 
@@ -186,10 +186,10 @@ def _remote(text: str, wish: _Wish) -> Source:
     if scheme not in SCHEMES:
         hint = " git:// is neither encrypted nor authenticated." if scheme == "git" else ""
         raise UsageError(
-            f"'{without_secrets(text)}' is no address that is read here",
+            f"'{strip_secrets(text)}' is no address that is read here",
             remedy=f"Use https, http, ssh or file, or a path.{hint}",
         )
-    place = address(text)
+    place = parse_source_address(text)
     if scheme not in ("http", "https"):
         return _git_address(place, text, wish)
     route = urlsplit(text).path
@@ -200,14 +200,14 @@ def _remote(text: str, wish: _Wish) -> Source:
     if place.query:
         return wish.tarball(place)
     tarball, git = _later(wish.tarball, place), _later(wish.git, place)
-    return UndecidedSource(place, tarball=tarball, git=git, environment=wish.environment)
+    return DetectedSource(place, tarball=tarball, git=git, environment=wish.environment)
 
 
-def _later(make: Callable[[Address], Source], place: Address) -> Callable[[], Source]:
+def _later(make: Callable[[SourceAddress], Source], place: SourceAddress) -> Callable[[], Source]:
     return lambda: make(place)
 
 
-def _git_address(place: Address, text: str, wish: _Wish) -> Source:
+def _git_address(place: SourceAddress, text: str, wish: _Wish) -> Source:
     if place.query or "#" in text:
         raise UsageError(
             f"the address {place.shown} of a git repository has a query or a fragment",
@@ -218,7 +218,7 @@ def _git_address(place: Address, text: str, wish: _Wish) -> Source:
 
 def _local(place: Path, wish: _Wish) -> Source:
     if place.is_dir():
-        named, real = with_links(place), place.resolve()
+        named, real = make_absolute(place), place.resolve()
         source = _folder(real, wish)
         if named == real:
             return source
@@ -284,12 +284,12 @@ def _explicit(folder: Path) -> Path:
     return folder
 
 
-def _on_disk(folder: Path) -> Address:
-    return Address(str(folder), str(folder), "file")
+def _on_disk(folder: Path) -> SourceAddress:
+    return SourceAddress(str(folder), str(folder), "file")
 
 
 def _folder_name(path: str) -> str:
-    found = clean(path.strip())
+    found = clean_path(path.strip())
     if found is None:
         raise UsageError(
             f"--path '{path}' leads out of the source", remedy="Give a folder within it, without '..'."

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reconciler.errors import SourceError
-from reconciler.text.one_line import first_line
-from reconciler.text.urls import without_secrets
+from reconciler.text.one_line import take_first_line
+from reconciler.text.urls import strip_secrets
 
 SUPPORTED = ("http", "https")
 PORTS = {"http": 80, "https": 443}
@@ -39,10 +39,10 @@ class Proxy:
     @property
     def shown(self) -> str:
         """Its URL without user and password."""
-        return without_secrets(self.url)
+        return strip_secrets(self.url)
 
 
-def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
+def find_proxy(url: str, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy through which a URL is to be reached; None for directly.
 
     Args:
@@ -52,7 +52,7 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
     Raises:
         SourceError: the variable that counts names no http or https proxy; the message names the variable.
     """
-    variable, value = variable_for(url, environment)
+    variable, value = find_proxy_variable(url, environment)
     if not value:
         return None
     found = Proxy(value if "://" in value else f"http://{value}", variable)
@@ -60,7 +60,7 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
     return found
 
 
-def variable_for(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
+def find_proxy_variable(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """The variable that names a proxy for a URL, and its text; both empty where it is reached directly."""
     parts = urlsplit(url)
     variable, value = _first(environment, f"{parts.scheme}_proxy")
@@ -134,7 +134,7 @@ def _check(proxy: Proxy, host: str) -> None:
         raise SourceError(f"the variable {variable} holds no URL of a proxy", remedy=remedy)
     if parts.scheme.lower() not in SUPPORTED:
         raise SourceError(
-            f"the variable {variable} names the proxy {first_line(without_secrets(url))}: "
-            f"proxies of the kind {first_line(parts.scheme)} are not supported for downloads",
+            f"the variable {variable} names the proxy {take_first_line(strip_secrets(url))}: "
+            f"proxies of the kind {take_first_line(parts.scheme)} are not supported for downloads",
             remedy=remedy,
         )

@@ -19,17 +19,17 @@ from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.host.process import blocking
+from reconciler.host.subprocesses import run_blocking
 from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
-from reconciler.sources.address import Address
-from reconciler.sources.credential import token
-from reconciler.sources.download import TOKEN, WHOLE, download
-from reconciler.sources.limits import LIMITS, Limits
-from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, refusal, signed
-from reconciler.sources.signatures.verify import file_signer
-from reconciler.sources.unpack import unpack
-from reconciler.text.one_line import SHORT_ID, first_line, size
+from reconciler.sources.credentials import read_token
+from reconciler.sources.download import TOKEN, WHOLE, download_archive
+from reconciler.sources.limits import LIMITS, SourceLimits
+from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
+from reconciler.sources.signatures.verification import find_file_signer
+from reconciler.sources.source_address import SourceAddress
+from reconciler.sources.unpack import unpack_archive
+from reconciler.text.one_line import SHORT_ID, format_size, take_first_line
 
 SHORTEST = 4
 """Digits from which the beginning of a digest names it, as with git's commits."""
@@ -39,7 +39,7 @@ LARGEST_SIGNATURE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
+class TarballOptions:
     """What is expected of a tarball.
 
     Args:
@@ -52,7 +52,7 @@ class Packing:
 
     path: str = ""
     sha256: str = ""
-    limits: Limits = LIMITS
+    limits: SourceLimits = LIMITS
     trust: Trust | None = None
     named: str = ""
 
@@ -78,14 +78,14 @@ class Packing:
             return None
         if signature is None:
             beside = " and no ".join(self.beside)
-            raise refusal(UNSIGNED, where, f"is not signed: there is no {beside} beside it")
-        return await blocking(partial(file_signer, data, signature, self.trust, what=where))
+            raise make_untrusted_error(UNSIGNED, where, f"is not signed: there is no {beside} beside it")
+        return await run_blocking(partial(find_file_signer, data, signature, self.trust, what=where))
 
     def snapshot(self, data: bytes, *, where: str, title: str) -> Snapshot:
         """The files in an archive's bytes, once they have the expected digest.
 
         Raises:
-            SourceError: they have another digest or revision, or are refused by `unpack`.
+            SourceError: they have another digest or revision, or are refused by `unpack_archive`.
         """
         digest = hashlib.sha256(data).hexdigest()
         if self.sha256 and digest != self.sha256:
@@ -93,7 +93,7 @@ class Packing:
                 f"{where} has the digest sha256:{digest}, not sha256:{self.sha256}; it was not unpacked",
                 remedy="Find out who changed it; only then give --sha256 the new digest.",
             )
-        files = unpack(data, where=where, path=self.path, limits=self.limits)
+        files = unpack_archive(data, where=where, path=self.path, limits=self.limits)
         id_ = files.digest()
         if self.named and not any(self._names(one) for one in (id_, digest)):
             raise SourceError(
@@ -101,18 +101,18 @@ class Packing:
                 remedy="Put the archive of that revision in its place; only a repository keeps earlier ones.",
             )
         source = f"{where}//{self.path}" if self.path else where
-        return Snapshot(Revision(source, id_, id_[:SHORT_ID], first_line(title)), files)
+        return Snapshot(Revision(source, id_, id_[:SHORT_ID], take_first_line(title)), files)
 
     def _names(self, digest: str) -> bool:
         return len(self.named) >= SHORTEST and digest.startswith(self.named)
 
 
-class TarballFile(Source):
+class TarballFileSource(Source):
     """A tarball on disk."""
 
     dated_by_use = True
 
-    def __init__(self, file: Path, packing: Packing) -> None:
+    def __init__(self, file: Path, packing: TarballOptions) -> None:
         self.file = file
         self.packing = packing
         self._last: tuple[tuple[int, ...], bytes, Snapshot] | None = None
@@ -137,7 +137,7 @@ class TarballFile(Source):
             found = await asyncio.to_thread(
                 self.packing.snapshot, data, where=str(self.file), title=self.file.name
             )
-        self._last = (mark, digest, signed(found, signer))
+        self._last = (mark, digest, add_signer(found, signer))
         return self._last[2]
 
     def _signature(self) -> bytes | None:
@@ -165,7 +165,9 @@ class TarballFile(Source):
                 remedy="Look at the path and at its permissions.",
             ) from error
         if len(data) > most:
-            raise SourceError(f"the tarball {self.file} is larger than {size(most)}", remedy="Pack less.")
+            raise SourceError(
+                f"the tarball {self.file} is larger than {format_size(most)}", remedy="Pack less."
+            )
         return mark, data
 
 
@@ -182,7 +184,7 @@ def _opened(file: Path) -> BinaryIO:
     return opened
 
 
-class TarballUrl(Source):
+class TarballUrlSource(Source):
     """A tarball behind an http(s) URL.
 
     The last answer is kept in `cache` and asked for again only if it has changed. With a pinned
@@ -193,8 +195,8 @@ class TarballUrl(Source):
 
     def __init__(
         self,
-        place: Address,
-        packing: Packing,
+        place: SourceAddress,
+        packing: TarballOptions,
         *,
         cache: Path,
         seconds: float = WHOLE,
@@ -204,8 +206,8 @@ class TarballUrl(Source):
         self._environment = environment
         self.packing = packing
         self.seconds = seconds
-        self._kept = http_cache.place_of(cache, place.url)
-        self._last: tuple[http_cache.Remembered, Snapshot] | None = None
+        self._kept = http_cache.find_cache_file(cache, place.url)
+        self._last: tuple[http_cache.CachedAnswer, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files in it as the server has it now.
@@ -216,12 +218,16 @@ class TarballUrl(Source):
             StateError: the cache cannot be used.
             Untrusted: a signature is asked for, and there is none that counts.
         """
-        known = self._last[0] if self._last else await asyncio.to_thread(http_cache.recall, self._kept)
+        known = (
+            self._last[0]
+            if self._last
+            else await asyncio.to_thread(http_cache.read_cached_answer, self._kept)
+        )
         if known and self.packing.sha256 and known.sha256 == self.packing.sha256:
             return await self._snapshot(known)
-        fetched = await download(
+        fetched = await download_archive(
             self.place,
-            token=token(self._environment, TOKEN),
+            token=read_token(self._environment, TOKEN),
             environment=self._environment,
             limits=self.packing.limits,
             etag=known.etag if known else "",
@@ -231,13 +237,13 @@ class TarballUrl(Source):
         if fetched.body is None:
             assert known is not None  # only what is known is asked for by its ETag or date
             return await self._snapshot(known)
-        fresh = http_cache.Remembered(fetched.body, fetched.etag, fetched.modified)
+        fresh = http_cache.CachedAnswer(fetched.body, fetched.etag, fetched.modified)
         found = await self._snapshot(fresh)
         if fresh != known:
-            await asyncio.to_thread(http_cache.remember, self._kept, fresh)
+            await asyncio.to_thread(http_cache.write_cached_answer, self._kept, fresh)
         return found
 
-    async def _snapshot(self, answer: http_cache.Remembered) -> Snapshot:
+    async def _snapshot(self, answer: http_cache.CachedAnswer) -> Snapshot:
         if self._last and self._last[0].body == answer.body:
             found = self._last[1]
         else:
@@ -246,7 +252,7 @@ class TarballUrl(Source):
             signer = await self.packing.signer(answer.body, signature, where=where)
             title = where.rstrip("/").rpartition("/")[2]
             made = await asyncio.to_thread(self.packing.snapshot, answer.body, where=where, title=title)
-            found = signed(made, signer)
+            found = add_signer(made, signer)
         self._last = (answer, found)
         return found
 
@@ -259,9 +265,9 @@ class TarballUrl(Source):
         limits = replace(self.packing.limits, download_bytes=LARGEST_SIGNATURE)
         for end in self.packing.beside:
             try:
-                found = await download(
-                    beside(self.place, end),
-                    token=token(self._environment, TOKEN),
+                found = await download_archive(
+                    make_sibling_address(self.place, end),
+                    token=read_token(self._environment, TOKEN),
                     environment=self._environment,
                     limits=limits,
                     seconds=self.seconds,
@@ -274,7 +280,7 @@ class TarballUrl(Source):
         return None
 
 
-def beside(place: Address, end: str) -> Address:
+def make_sibling_address(place: SourceAddress, end: str) -> SourceAddress:
     """Where the file lies whose name is that of an archive with an ending more."""
 
     def longer(url: str) -> str:

@@ -16,18 +16,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from reconciler.archive import tar
-from reconciler.archive.inflate import Bounds, Unpackable, inflate, is_archive
+from reconciler.archive.inflate import ArchiveError, ArchiveLimits, inflate, is_archive
 from reconciler.archive.tar import BLOCK, SPECIAL
 from reconciler.errors import SourceError
-from reconciler.sources import content
+from reconciler.sources import content_limits
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import LIMITS, Limits
-from reconciler.text.one_line import quoted_path
+from reconciler.sources.limits import LIMITS, SourceLimits
+from reconciler.text.one_line import quote_path
 
 
 @dataclass(frozen=True)
-class Unpacked:
-    """The files of one archive; implements `ports.source.Files`."""
+class UnpackedFiles:
+    """The files of one archive; implements `ports.source.SourceFiles`."""
 
     where: str
     data: bytes
@@ -44,7 +44,9 @@ class Unpacked:
             FileNotFoundError: there is no such file.
             SourceError: it is a Git LFS pointer.
         """
-        return content.whole(self._bytes(self.layout.find(path)), where=self.where, path=path)
+        return content_limits.refuse_lfs_pointer(
+            self._bytes(self.layout.find(path)), where=self.where, path=path
+        )
 
     def digest(self) -> str:
         """SHA-256 over the paths and contents of all files, as they can be read, in hexadecimal.
@@ -65,11 +67,13 @@ class Unpacked:
         return whole.hexdigest()
 
     def _bytes(self, full: str) -> bytes:
-        member: tar.Member = self.layout.files[full]
+        member: tar.TarMember = self.layout.files[full]
         return self.data[member.offset : member.offset + member.size]
 
 
-def unpack(data: bytes, *, where: str, path: str = "", limits: Limits = LIMITS) -> Unpacked:
+def unpack_archive(
+    data: bytes, *, where: str, path: str = "", limits: SourceLimits = LIMITS
+) -> UnpackedFiles:
     """The files in a tar archive, compressed or not.
 
     Args:
@@ -83,19 +87,19 @@ def unpack(data: bytes, *, where: str, path: str = "", limits: Limits = LIMITS) 
             member and its number.
     """
     try:
-        plain = inflate(data, Bounds(limits.total_bytes, limits.ratio, limits.ratio_floor))
-    except Unpackable as error:
+        plain = inflate(data, ArchiveLimits(limits.total_bytes, limits.ratio, limits.ratio_floor))
+    except ArchiveError as error:
         raise SourceError(f"{where} {error.message}", remedy=error.remedy) from error
     sorter = _Sorter(where, limits)
     try:
-        for number, member in enumerate(tar.members(plain), start=1):
+        for number, member in enumerate(tar.read_members(plain), start=1):
             sorter.add(number, member)
-    except tar.Malformed as error:
+    except tar.MalformedTar as error:
         what = f"no whole tar archive: {error}" if is_archive(plain[:BLOCK]) else "no tar archive"
         raise SourceError(
             f"{where} is {what}", remedy="Look at what it is, and fetch or pack it again."
         ) from error
-    return Unpacked(where, plain, _looked_at(sorter.layout(), path, where))
+    return UnpackedFiles(where, plain, _looked_at(sorter.layout(), path, where))
 
 
 def _looked_at(layout: Layout, path: str, where: str) -> Layout:
@@ -106,7 +110,7 @@ def _looked_at(layout: Layout, path: str, where: str) -> Layout:
         return stripped
     found = layout.below(f"{top}/{path}") or layout.below(path)
     if found is None:
-        raise SourceError(f"{where}: there is no folder {quoted_path(path)} in it", remedy="Look at --path.")
+        raise SourceError(f"{where}: there is no folder {quote_path(path)} in it", remedy="Look at --path.")
     return found
 
 
@@ -115,13 +119,13 @@ class _Sorter:
     """Takes the members one by one and refuses what must not be there."""
 
     where: str
-    limits: Limits
-    files: dict[str, tar.Member] = field(default_factory=dict)
+    limits: SourceLimits
+    files: dict[str, tar.TarMember] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
 
-    def add(self, number: int, member: tar.Member) -> None:
+    def add(self, number: int, member: tar.TarMember) -> None:
         if number > self.limits.files:
             raise SourceError(
                 f"{self.where} has more than {self.limits.files:,} members",
@@ -135,7 +139,7 @@ class _Sorter:
             return
         self._claim(number, path)
         if member.kind == "0":
-            content.within(self.limits, where=self.where, path=path, count=member.size)
+            content_limits.check_file_size(self.limits, where=self.where, path=path, count=member.size)
             self.files[path] = member
         elif member.kind == "1":
             self.files[path] = self._hard_link(number, path, member)
@@ -145,7 +149,7 @@ class _Sorter:
             what = SPECIAL.get(member.kind, f"of the unknown kind {member.kind!r}")
             raise self._refused(number, path, f"is {what}")
 
-    def _checked_name(self, number: int, member: tar.Member) -> str:
+    def _checked_name(self, number: int, member: tar.TarMember) -> str:
         name = member.name
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if not all(char.isprintable() for char in name):
@@ -174,14 +178,14 @@ class _Sorter:
                 raise self._refused(number, path, f"is a folder as well as member {self.numbers[path]}")
             self.folders.add(path)
 
-    def _hard_link(self, number: int, path: str, member: tar.Member) -> tar.Member:
+    def _hard_link(self, number: int, path: str, member: tar.TarMember) -> tar.TarMember:
         target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
         if member.size or target not in self.files:
-            reason = f"is a hard link to {quoted_path(member.link)}, which is no file before it"
+            reason = f"is a hard link to {quote_path(member.link)}, which is no file before it"
             raise self._refused(number, path, reason)
         return self.files[target]
 
-    def _symbolic_link(self, number: int, path: str, member: tar.Member) -> None:
+    def _symbolic_link(self, number: int, path: str, member: tar.TarMember) -> None:
         target = member.link
         limits = self.limits
         too_long = len(target) > limits.path_chars or target.count("/") > limits.depth
@@ -201,12 +205,12 @@ class _Sorter:
                 layout.below(path)
             except SourceError as error:
                 number = self.numbers[path]
-                reason = f"is a link to {quoted_path(self.links[path])}, which leads out of the archive"
+                reason = f"is a link to {quote_path(self.links[path])}, which leads out of the archive"
                 raise self._refused(number, path, f"{reason} or in a circle") from error
         return layout
 
     def _refused(self, number: int, path: str, reason: str) -> SourceError:
         return SourceError(
-            f"{self.where}: member {number}, {quoted_path(path)}, {reason}",
+            f"{self.where}: member {number}, {quote_path(path)}, {reason}",
             remedy="Nothing of this archive is used. Ask whoever made it; pack plain files and folders only.",
         )

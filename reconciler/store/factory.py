@@ -11,21 +11,21 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_identity import KnownFleet
-from reconciler.core.history import Memory
+from reconciler.core.memory import FleetMemory
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.host.clock import utc_now
 from reconciler.ports.store import (
-    Act,
-    Around,
-    Orders,
-    RunLine,
+    OpenOrders,
+    OrderRecord,
     RunRecord,
+    RunSummary,
     Store,
     StoreReader,
     StoreSummary,
-    unobserved,
+    WriteHook,
+    skip_hook,
 )
 from reconciler.store.sqlite import FILE
 
@@ -33,7 +33,7 @@ _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter is taken for another one when read aloud."""
 
 
-def run_id(clock: Clock = utc_now) -> str:
+def make_run_id(clock: Clock = utc_now) -> str:
     """A run's name: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
     return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
 
@@ -44,7 +44,7 @@ def open_store(
     clock: Clock = utc_now,
     name: Callable[[], str] | None = None,
     keep: int = KEPT_RUNS,
-    around: Around = unobserved,
+    around: WriteHook = skip_hook,
 ) -> Store:
     """A store, made where it is missing. Close it after use (`with`).
 
@@ -62,7 +62,9 @@ def open_store(
     folder = _folder(url)
     from reconciler.store.sqlite.store import SqliteStore  # noqa: PLC0415  (most dry runs have no store)
 
-    return SqliteStore(folder, clock=clock, name=name or partial(run_id, clock), keep=keep, around=around)
+    return SqliteStore(
+        folder, clock=clock, name=name or partial(make_run_id, clock), keep=keep, around=around
+    )
 
 
 def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
@@ -76,12 +78,12 @@ def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
         UsageError: the URL is of no kind of store that is known.
         StateError: the store cannot be used; says what to do.
     """
-    if not is_there(url):
-        return NoStore(_folder(url), clock)
+    if not has_store(url):
+        return EmptyStore(_folder(url), clock)
     return open_store(url, clock=clock)
 
 
-def is_there(url: str | Path) -> bool:
+def has_store(url: str | Path) -> bool:
     """Whether there is a store already, which `open_store` would not have to make.
 
     Raises:
@@ -101,7 +103,7 @@ def is_there(url: str | Path) -> bool:
     return True
 
 
-def back_up(url: str | Path, target: Path) -> StoreSummary:
+def back_up_store(url: str | Path, target: Path) -> StoreSummary:
     """Copy a store, as it is at one moment, into a new file that only this user can read; runs may go on.
 
     Args:
@@ -112,20 +114,20 @@ def back_up(url: str | Path, target: Path) -> StoreSummary:
         UsageError: there is something under that name.
         StateError: there is no store, it is damaged, or the copy cannot be written.
     """
-    from reconciler.store.sqlite import copies  # noqa: PLC0415
+    from reconciler.store.sqlite import backups  # noqa: PLC0415
 
-    return copies.back_up(_folder(url) / FILE, target)
+    return backups.copy_database(_folder(url) / FILE, target)
 
 
-def examine(url: str | Path) -> StoreSummary:
+def examine_store(url: str | Path) -> StoreSummary:
     """Read all of a store, and say what it holds.
 
     Raises:
         StateError: there is none, or it is damaged.
     """
-    from reconciler.store.sqlite import copies  # noqa: PLC0415
+    from reconciler.store.sqlite import backups  # noqa: PLC0415
 
-    return copies.examine(_folder(url) / FILE)
+    return backups.examine_database(_folder(url) / FILE)
 
 
 def examine_backup(file: Path) -> StoreSummary:
@@ -134,35 +136,35 @@ def examine_backup(file: Path) -> StoreSummary:
     Raises:
         StateError: there is none, or it is damaged.
     """
-    from reconciler.store.sqlite import copies  # noqa: PLC0415
+    from reconciler.store.sqlite import backups  # noqa: PLC0415
 
-    return copies.examine(file, is_backup=True)
+    return backups.examine_database(file, is_backup=True)
 
 
-def restore(
+def restore_store(
     url: str | Path, backup: Path, *, prepare: Callable[[Store], None], clock: Clock = utc_now
 ) -> tuple[StoreSummary, Path | None]:
     """Put a backup in the place of a store; gives what it holds, and the file of the store before.
 
     Args:
         url: as for `open_store`.
-        backup: what `back_up` wrote.
+        backup: what `back_up_store` wrote.
         prepare: called with the restored store, of this version's tables, before it takes its place.
         clock: names the file of the store before.
 
     Raises:
         StateError: the backup is damaged, or another process has the store open.
     """
-    from reconciler.store.sqlite import copies  # noqa: PLC0415
+    from reconciler.store.sqlite import backups  # noqa: PLC0415
 
     def prepared(folder: Path) -> None:
         with open_store(folder, clock=clock) as store:
             prepare(store)
 
-    return copies.restore(_folder(url), backup, clock(), prepare=prepared)
+    return backups.restore_database(_folder(url), backup, clock(), prepare=prepared)
 
 
-class NoStore:
+class EmptyStore:
     """The reader of a store that is not there."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
@@ -188,19 +190,19 @@ class NoStore:
         """The same: nothing is remembered of any fleet."""
         return self
 
-    async def recall(self) -> Memory:
+    async def recall(self) -> FleetMemory:
         """Nothing is remembered."""
-        return Memory(at=self._clock())
+        return FleetMemory(at=self._clock())
 
-    async def orders(self) -> Orders:
+    async def orders(self) -> OpenOrders:
         """None."""
-        return Orders()
+        return OpenOrders()
 
-    async def runs(self, limit: int = 20) -> Sequence[RunLine]:  # noqa: ARG002  (the form of a reader)
+    async def runs(self, limit: int = 20) -> Sequence[RunSummary]:  # noqa: ARG002  (the form of a reader)
         """None."""
         return ()
 
-    async def acts(self, limit: int = 20) -> Sequence[Act]:  # noqa: ARG002  (the form of a reader)
+    async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:  # noqa: ARG002  (the form of a reader)
         """None."""
         return ()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def pointer(parts: Iterable[str | int]) -> str:
+def make_pointer(parts: Iterable[str | int]) -> str:
     """The JSON pointer (RFC 6901) of a path: `("a", 0, "b/c")` gives `/a/0/b~1c`."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def parts(json_pointer: str) -> tuple[str, ...]:
+def split_pointer(json_pointer: str) -> tuple[str, ...]:
     """The unescaped parts of a JSON pointer; array indices stay text."""
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in json_pointer.split("/")[1:])

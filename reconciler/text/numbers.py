@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[
 _WHOLE: Final = re.compile(r"[-+]?[0-9]+")
 
 
-class BadNumber(ValueError):
+class InvalidNumber(ValueError):
     """A text is no number that this program holds.
 
     Args:
@@ -52,7 +52,7 @@ def read_number(text: str) -> int | float:
     value = _read(text)
     sure = isinstance(value, int) or (len(text) <= _SURE and "e" not in text and "E" not in text)
     if not sure and _decimal(text) != Decimal(repr(value)):
-        raise BadNumber(
+        raise InvalidNumber(
             f"it has more digits than a number can hold; the nearest is {value!r}",
             f"write {value!r}, or text in quotes",
         )
@@ -66,7 +66,7 @@ def read_whole_number(text: str) -> int:
         BadNumber: it is longer than `LONGEST`.
     """
     if len(text) > LONGEST:
-        raise BadNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
+        raise InvalidNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
     return int(text)
 
 
@@ -83,7 +83,7 @@ def read_any_number(text: str) -> int | float:
     return value
 
 
-def whole(value: float) -> int | float:
+def normalise_whole(value: float) -> int | float:
     """A number as an integer where it is one, as JSON knows one kind of number and nodes write either.
 
     A large double stands for the decimal number that it is written as: `1e23` for 10 to the 23rd.
@@ -95,14 +95,14 @@ def whole(value: float) -> int | float:
 
 def _read(text: str) -> int | float:
     if len(text) > LONGEST:
-        raise BadNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
+        raise InvalidNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
     if _WHOLE.fullmatch(text):
         return int(text)
     if not _NUMBER.fullmatch(text):
-        raise BadNumber("it is not a decimal number")
+        raise InvalidNumber("it is not a decimal number")
     value = float(text)
     if not math.isfinite(value):
-        raise BadNumber("it is too large")
+        raise InvalidNumber("it is too large")
     return value
 
 
@@ -110,4 +110,4 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise BadNumber("it is not a decimal number") from None
+        raise InvalidNumber("it is not a decimal number") from None

@@ -35,7 +35,7 @@ _BLANKS = re.compile(r"[ \t\r\n\v\f\x85\u2028\u2029]+")
 _HALF = re.compile(r"[\ud800-\udfff]")
 
 
-def one_line(text: str, longest: int) -> str:
+def make_one_line(text: str, longest: int) -> str:
     """Text from outside on one line of at most `longest` characters, without characters that are not seen.
 
     Args:
@@ -46,27 +46,27 @@ def one_line(text: str, longest: int) -> str:
     return line if len(line) <= longest and len(text) <= 8 * longest else f"{line[: longest - 1]}…"
 
 
-def first_line(text: str, *, longest: int = LONGEST_NAME) -> str:
+def take_first_line(text: str, *, longest: int = LONGEST_NAME) -> str:
     """The first line of a text that says something, cut to `longest`; what is not seen becomes a mark."""
     first = next((part for part in text.splitlines() if part.strip()), "").strip()
     visible = UNSEEN.sub("\N{REPLACEMENT CHARACTER}", first)
     return visible if len(visible) <= longest else visible[: longest - 1] + "…"
 
 
-def clean(text: str) -> str:
+def clean_line(text: str) -> str:
     r"""One line of text, of any length, in which nothing is hidden.
 
     White space becomes single blanks; what is not seen becomes its escape, such as `\x1b`.
     """
-    return escaped(_BLANKS.sub(" ", text).strip())
+    return escape_unseen(_BLANKS.sub(" ", text).strip())
 
 
-def escaped(text: str) -> str:
+def escape_unseen(text: str) -> str:
     r"""Text in which each character that is not seen is its escape, such as `\x1b`."""
     return text if text.isascii() and text.isprintable() else UNSEEN.sub(_escape, text)
 
 
-def quoted(text: str, *, most: int = MOST_QUOTED) -> str:
+def quote_text(text: str, *, most: int = MOST_QUOTED) -> str:
     """A piece of a file for a message: in backquotes, on one line, cut where it is long."""
     flat = UNSEEN.sub(" ", text[: most + 1])
     if len(flat) > most:
@@ -74,12 +74,12 @@ def quoted(text: str, *, most: int = MOST_QUOTED) -> str:
     return f"`{flat}`" if "`" not in flat else f'"{flat}"'
 
 
-def quoted_path(path: str) -> str:
+def quote_path(path: str) -> str:
     """A file name for a message: in quotes, bounded, and what is not seen as its escape."""
-    return f"'{escaped(path[:LONGEST_NAME])}'"
+    return f"'{escape_unseen(path[:LONGEST_NAME])}'"
 
 
-def decoded_name(raw: bytes) -> str:
+def decode_name(raw: bytes) -> str:
     r"""A file name as text; bytes that are not UTF-8 become `\xNN`, so that no two names fall together."""
     return raw.decode("utf-8", "backslashreplace")
 
@@ -88,29 +88,29 @@ def _escape(found: re.Match[str]) -> str:
     return ascii(found.group())[1:-1]
 
 
-def sentence(text: str) -> str:
+def bound_sentence(text: str) -> str:
     """A sentence that may quote a node, bounded, and fit for a database and a message.
 
     Control characters stay where it is short: each rendering makes them visible in its own way.
     """
     if len(text) <= LONGEST_SENTENCE:
         return text if text.isascii() else _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
-    return one_line(text, LONGEST_SENTENCE)
+    return make_one_line(text, LONGEST_SENTENCE)
 
 
-def first_names(names: Sequence[str]) -> tuple[str, ...]:
+def list_first_names(names: Sequence[str]) -> tuple[str, ...]:
     """The first names of a list from outside, each on one line, and behind them how many more there are.
 
     What it gave it takes again without a change.
     """
     if len(names) == MOST_NAMES + 1:
-        return tuple(one_line(name, LONGEST_NAME) for name in names)
-    kept = tuple(one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES])
+        return tuple(make_one_line(name, LONGEST_NAME) for name in names)
+    kept = tuple(make_one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES])
     more = len(names) - len(kept)
     return (*kept, f"and {more:,} more") if more else kept
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """A number of bytes for people: `26 KB`, `1.5 GB`."""
     value = float(count)
     for unit in ("bytes", "KB", "MB"):

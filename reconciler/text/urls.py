@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from reconciler.text.one_line import one_line
+from reconciler.text.one_line import make_one_line
 
 MOST_OF_URL: Final = 300
 """Characters of a URL in a message."""
@@ -18,13 +18,13 @@ _ODD_PORT: Final = re.compile(r"^[^@\[\]]*:(?!\d*$)[^@]*$")
 """Where a port should be stands something else: a password that was cut by a `/`, `?` or `#` in it."""
 
 
-def userinfo_of(url: str) -> str | None:
+def get_userinfo(url: str) -> str | None:
     """What stands before the host in a URL, as in `user:password@`; None where nothing does."""
     found = _USERINFO_OF_ONE.match(url)
     return found["userinfo"] if found else None
 
 
-def without_userinfo(text: str, mark: str = "") -> str:
+def strip_userinfo(text: str, mark: str = "") -> str:
     """A text in which every URL has lost its user and password, and is whole otherwise.
 
     Args:
@@ -34,15 +34,15 @@ def without_userinfo(text: str, mark: str = "") -> str:
     return _USERINFO.sub(mark, text)
 
 
-def without_secrets(text: str) -> str:
+def strip_secrets(text: str) -> str:
     """A text in which every URL has lost its user, password, query and fragment."""
     return _URL.sub(_without_secrets, text)
 
 
-def bare_url(url: str) -> str:
+def strip_url(url: str) -> str:
     """A URL that a node tells, absolute or not, without its secret parts, bounded and on one line."""
     try:
-        parts = urlsplit(one_line(url, MOST_OF_URL))
+        parts = urlsplit(make_one_line(url, MOST_OF_URL))
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return "another address"

@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.host.environment import child_environment
+from reconciler.host.environment import make_child_environment
 from reconciler.host.host import Host
-from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run_process
+from reconciler.host.subprocesses import (
+    OutputTooLarge,
+    ProgramMissing,
+    ProgramResult,
+    ProgramTimeout,
+    run_program_async,
+)
 from reconciler.ports.transport import Commands
-from reconciler.secrets.redact import SHAPES
+from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import UNSEEN
 
 KEPT: Final = 300
@@ -113,7 +119,7 @@ class CommandTransport(Commands):
 
     async def _ended(
         self, command: str, values: Mapping[str, str], node: str, *, limit: int, tail: bool
-    ) -> Ended:
+    ) -> ProgramResult:
         host, known = self._host, self._host.config.commands.get(command)
         if known is None:
             raise _refused(
@@ -121,14 +127,14 @@ class CommandTransport(Commands):
             )
         try:
             arguments = fill_arguments(known.run, values)
-            environment = child_environment(host.environment, *known.variables)
-            return await run_process(
+            environment = make_child_environment(host.environment, *known.variables)
+            return await run_program_async(
                 arguments, environment=environment, seconds=known.timeout, limit=limit, tail=tail
             )
         except (BadCommand, ProgramMissing) as error:
             why = f"the command {command} cannot be run: {error}"
             raise _refused(node, why, remedy=f"correct it in {_file(host)}, or in the fleet file") from error
-        except ProcessTimeout as error:
+        except ProgramTimeout as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
 
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from reconciler import __version__
-from reconciler.core.endpoint import without_mapping
-from reconciler.core.observation import Sign
+from reconciler.core.endpoint import unmap_address
+from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
-from reconciler.host.networks import OutsideNetworks, is_within
-from reconciler.ports.transport import Answer, Http
-from reconciler.secrets.redact import SHAPES
-from reconciler.text.one_line import size
-from reconciler.transports.http_errors import DROPPED, reason, sign, speaks_otherwise
+from reconciler.host.networks import OutsideNetworks, is_within_networks
+from reconciler.ports.transport import Http, HttpAnswer
+from reconciler.secrets.redaction import SHAPES
+from reconciler.text.one_line import format_size
+from reconciler.transports.http_errors import DROPPED, classify_liveness, describe_failure, is_other_protocol
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from reconciler.transports.resolver import Names
+    from reconciler.transports.name_cache import NameCache
 
 MIB: Final = 1024 * 1024
 SMALL: Final = 2 * MIB
@@ -82,7 +82,7 @@ class HttpTransport(Http):
         self._reads: _Pool | None = None
         self._writes: aiohttp.ClientSession | None = None
         self._old: set[_Pool] = set()
-        self._resolver: Names | None = None
+        self._resolver: NameCache | None = None
         self._facing: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
@@ -100,7 +100,7 @@ class HttpTransport(Http):
         except (OSError, TimeoutError, UnicodeError):
             return ()
         addresses = (ip_address(one["host"].partition("%")[0]) for one in found)
-        return tuple(sorted({str(without_mapping(one)) for one in addresses}))
+        return tuple(sorted({str(unmap_address(one)) for one in addresses}))
 
     def local_address(self, url: str) -> str:
         """The address of this host that faces a URL; empty where the system does not tell."""
@@ -109,11 +109,11 @@ class HttpTransport(Http):
             self._facing[host] = _address_facing(host)
         return self._facing[host]
 
-    def _names(self) -> Names:
-        from reconciler.transports.resolver import Names  # noqa: PLC0415  (heavy: loaded with the first call)
+    def _names(self) -> NameCache:
+        from reconciler.transports.name_cache import NameCache  # noqa: PLC0415  (heavy: loaded with the first call)
 
         if self._resolver is None:
-            self._resolver = Names()
+            self._resolver = NameCache()
         return self._resolver
 
     async def aclose(self) -> None:
@@ -136,7 +136,7 @@ class HttpTransport(Http):
         connect: float = 0.0,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
-    ) -> Answer:
+    ) -> HttpAnswer:
         """One request and its whole answer, whatever its status; see `ports.transport.Http.send`.
 
         Raises:
@@ -171,13 +171,15 @@ class HttpTransport(Http):
                     ) as response,
                 ):
                     body = await self._body(response, node)
-                    return Answer(response.status, _lower(response.headers), body, (SHAPES,))
+                    return HttpAnswer(response.status, _lower(response.headers), body, (SHAPES,))
             except (ClientError, OSError, ValueError) as error:
                 # a connection that never came about carried no request; whatever else fails may have
                 sent = not isinstance(error, unconnected)
-                words = reason(error, timeout=timeout, connect=connect)
-                failure = NodeUnidentified if speaks_otherwise(error) else NodeUnreachable
-                raise failure(node, words, sign=sign(error), sent=sent, closed=words == DROPPED) from error
+                words = describe_failure(error, timeout=timeout, connect=connect)
+                failure = NodeUnidentified if is_other_protocol(error) else NodeUnreachable
+                raise failure(
+                    node, words, sign=classify_liveness(error), sent=sent, closed=words == DROPPED
+                ) from error
             finally:
                 if pool:
                     await self._leave(pool)
@@ -192,7 +194,7 @@ class HttpTransport(Http):
         """
         family, kind, protocol, _, place = info
         networks = self._host.config.networks
-        if networks and not is_within(str(place[0]), networks):
+        if networks and not is_within_networks(str(place[0]), networks):
             raise OutsideNetworks(str(place[0]))
         return socket.socket(family=family, type=kind, proto=protocol)
 
@@ -206,8 +208,8 @@ class HttpTransport(Http):
                 body += chunk
                 if len(body) > self._body_limit:
                     response.close()
-                    words = f"its answer is larger than {size(self._body_limit)}"
-                    raise NodeUnreachable(node, words, sign=Sign.ALIVE)
+                    words = f"its answer is larger than {format_size(self._body_limit)}"
+                    raise NodeUnreachable(node, words, sign=Liveness.ALIVE)
             return bytes(body)
 
     def _pool(self) -> _Pool:
@@ -294,7 +296,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise aiohttp.ClientError(reason(error)) from error
+        raise aiohttp.ClientError(describe_failure(error)) from error
 
 
 def _wants_own(headers: Mapping[str, str]) -> bool:

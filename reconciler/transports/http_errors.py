@@ -9,9 +9,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.observation import Sign
-from reconciler.secrets.redact import SHAPES
-from reconciler.text.one_line import one_line
+from reconciler.core.observation import Liveness
+from reconciler.secrets.redaction import SHAPES
+from reconciler.text.one_line import make_one_line
 
 DROPPED: Final = "closed the connection without an answer"
 CUT: Final = "closed the connection in the middle of its answer"
@@ -38,7 +38,7 @@ Words: TypeAlias = "Callable[[Any, float, float], str]"
 """(error, seconds of the whole call, seconds of the connection) -> the reason."""
 
 
-def reason(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> str:
+def describe_failure(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> str:
     """Why a call failed, in words that fit behind a node's name.
 
     Args:
@@ -46,28 +46,30 @@ def reason(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> s
         timeout: the seconds that the whole call had.
         connect: the seconds that the connection had; 0 where it had no bound of its own.
     """
-    return next((words(error, timeout, connect) for kind, words in table() if isinstance(error, kind)))
+    return next(
+        (words(error, timeout, connect) for kind, words in make_error_table() if isinstance(error, kind))
+    )
 
 
-def sign(error: Exception) -> Sign:
+def classify_liveness(error: Exception) -> Liveness:
     """What a failed call tells of the address: whether nothing, or something, seems to run there."""
     import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Sign.SILENT
+        return Liveness.SILENT
     local = (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError, aiohttp.InvalidURL)
     if isinstance(error, (*local, aiohttp.ClientHttpProxyError)):
-        return Sign.UNASKED
+        return Liveness.UNASKED
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        return Sign.SILENT if error.os_error.errno in _NOBODY else Sign.UNASKED
-    return Sign.ALIVE
+        return Liveness.SILENT if error.os_error.errno in _NOBODY else Liveness.UNASKED
+    return Liveness.ALIVE
 
 
 _NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 """A connection attempt ends so where nothing runs at the address."""
 
 
-def speaks_otherwise(error: Exception) -> bool:
+def is_other_protocol(error: Exception) -> bool:
     """Whether something listens there that is not what was asked for: other TLS, no TLS, or no HTTP."""
     import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
 
@@ -83,7 +85,7 @@ def speaks_otherwise(error: Exception) -> bool:
 
 
 @lru_cache(maxsize=1)
-def table() -> tuple[tuple[type[Exception], Words], ...]:
+def make_error_table() -> tuple[tuple[type[Exception], Words], ...]:
     """Error class -> its words; a class stands before those it derives from."""
     import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
 
@@ -156,4 +158,4 @@ def _system(error: OSError) -> str:
 
 def _short(error: object) -> str:
     """An error's own words on one line, no longer than a line."""
-    return one_line(SHAPES.text(str(error)), 200) or type(error).__name__
+    return make_one_line(SHAPES.text(str(error)), 200) or type(error).__name__

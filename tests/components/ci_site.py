@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support_git import Repository
 
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +50,7 @@ def fleet_in(folder, **more):
         for path in (ROOT / "examples/demo").rglob("*")
         if path.is_file()
     }
-    places = iter(free_addresses(8))
+    places = iter(find_free_addresses(8))
     text = files["fleet.yaml"].decode()
     files["fleet.yaml"] = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), text).encode()
     return Repository.make(folder, {**files, **more})

@@ -19,20 +19,19 @@ from products.life import Life
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
-from reconciler.core.plan import Plan, Revision, with_exact
-from reconciler.core.plan import load as load_plan
-from reconciler.core.step import Standing
-from reconciler.desired.fleet import load
-from reconciler.drivers.registry import DRIVERS, installed
+from reconciler.core.plan import Plan, Revision, load_plan, restore_exact_arguments
+from reconciler.core.step import StepStatus
+from reconciler.desired.fleet import load_fleet
+from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import NodeError
-from reconciler.fault_trials.runs import TrialCommands
-from reconciler.planning.plan_pass import survey
+from reconciler.fault_trials.runner import TrialCommands
+from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, Driver
 from reconciler.ports.source import Snapshot
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.recovery import resume
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.recovery import recover_runs
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -61,7 +60,7 @@ def setting(version: str, mode: str) -> dict[str, Any]:
 def m2() -> Life:
     nodes = [
         {"name": f"edge-{place.port}", "address": str(place)}
-        for place in sorted(free_addresses(3), key=lambda place: place.port)
+        for place in sorted(find_free_addresses(3), key=lambda place: place.port)
     ]
     fleet = {
         "clusters": [
@@ -86,7 +85,7 @@ def m2() -> Life:
 def sora() -> Life:
     nodes = [
         {"name": f"n{number}@10.0.0.{number}", "api": f"http://{place}/"}
-        for number, place in enumerate(free_addresses(5), 1)
+        for number, place in enumerate(find_free_addresses(5), 1)
     ]
 
     def fleet(count: int) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def packages(tmp_path_factory):
 
 
 def test_every_driver_has_a_life():
-    assert set(LIVES) == set(installed())
+    assert set(LIVES) == set(load_installed())
 
 
 HOOKS = {
@@ -161,7 +160,7 @@ class Stage:
 
     def fleet(self, files: dict[str, Any]):
         revision = Revision("memory", f"{len(json.dumps(files)):040}", "r")
-        return load(Snapshot(revision, json_files(files)), DRIVERS)
+        return load_fleet(Snapshot(revision, json_files(files)), DRIVERS)
 
     def clock(self):
         return datetime.now(UTC) + self.ahead
@@ -174,21 +173,25 @@ class Stage:
 
     async def look(self, files: dict[str, Any]):
         async with self.transports() as transports:
-            return await survey(
+            return await run_plan_pass(
                 self.fleet(files), drivers=DRIVERS, transports=transports, recalled=await self.store.recall()
             )
 
     async def run(self, files: dict[str, Any]):
         async with self.transports() as transports:
-            await resume(self.store, DRIVERS, transports, clock=self.clock)
+            await recover_runs(self.store, DRIVERS, transports, clock=self.clock)
             seen = await self.look(files)
-            occasion = Occasion(clock=self.clock)
-            return await apply(
-                seen, drivers=DRIVERS, transports=transports, journal=self.store, occasion=occasion
+            run_context = RunContext(clock=self.clock)
+            return await run_apply_pass(
+                seen, drivers=DRIVERS, transports=transports, journal=self.store, run_context=run_context
             )
 
     def nodes(self, files: dict[str, Any]) -> list[str]:
-        return [node.name for desk in self.fleet(files).desks for node in desk.entry.members()]
+        return [
+            node.name
+            for cluster_input in self.fleet(files).cluster_inputs
+            for node in cluster_input.entry.members()
+        ]
 
     def shown(self, files: dict[str, Any]) -> list[Any]:
         world = self.simulation.world("it")
@@ -260,19 +263,19 @@ async def test_the_same_world_gives_the_same_plan_byte_for_byte(stage):
 
 
 async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
-    driver = DRIVERS[stage.fleet(stage.life.first).desks[0].entry.kind]
+    driver = DRIVERS[stage.fleet(stage.life.first).cluster_inputs[0].entry.kind]
     plan = (await stage.look(stage.life.first)).plan
     exact = json.loads(json.dumps({step.id: step.exact for step in plan.steps()}))
-    stored = with_exact(load_plan(json.loads(plan.encoded())), exact)
+    stored = restore_exact_arguments(load_plan(json.loads(plan.encoded())), exact)
     for step, read in zip(plan.steps(), stored.steps(), strict=True):
         assert type(step.arguments) is driver.actions[step.action], "each action has its own type"
         again = driver.typed(read)
         assert again.plain() == {**step.plain(), "arguments": {**step.plain()["arguments"], **step.exact}}
     first = next(stored.steps())
     async with stage.transports() as transports:
-        assert driver.judge(first, await driver.look(first, transports)).standing is Standing.READY
+        assert driver.judge(first, await driver.look(first, transports)).status is StepStatus.READY
         await stage.run(stage.life.first)
-        assert driver.judge(first, await driver.look(first, transports)).standing is Standing.DONE
+        assert driver.judge(first, await driver.look(first, transports)).status is StepStatus.DONE
 
 
 @pytest.mark.parametrize("fault", ["killed", "silent", "cut", "half", "error", "garbage"])

@@ -10,15 +10,15 @@ from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import INTENT_FACTS, RawArguments
 from reconciler.core.fleet_identity import NEW, FleetIdentity
-from reconciler.core.history import Claim, RolledBack
+from reconciler.core.memory import PlaceClaim, RollbackHold
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision
-from reconciler.core.progress import Progress
-from reconciler.errors import ClusterBusy, Fenced, FleetRefused, StateError, UsageError
-from reconciler.ports.sink import Letter
-from reconciler.ports.store import ClusterFacts, Ending, Members, Opening
-from reconciler.store.factory import open_store, run_id
+from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.errors import ClusterBusy, FleetRefused, RunFenced, StateError, UsageError
+from reconciler.ports.outbox import OutboxMessage
+from reconciler.ports.store import AppliedMembers, ClusterFacts, RunStart, StepEnd
+from reconciler.store.factory import make_run_id, open_store
 
 OURS, THEIRS = FleetIdentity("/srv/ours", name="ours"), FleetIdentity("/srv/theirs", name="theirs")
 
@@ -52,13 +52,17 @@ def store(url):
 async def test_a_run_is_read_back_as_it_was_written(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(Opening("webhook", plan))
+    run = await store.begin(RunStart("webhook", plan))
     await store.intend(run, first)
     await store.conclude(
         run,
-        [Ending(Outcome(first, State.DONE, "it shows", 1.5, ("port",)), answer="accepted", facts={"k": "v"})],
+        [
+            StepEnd(
+                Outcome(first, State.DONE, "it shows", 1.5, ("port",)), answer="accepted", facts={"k": "v"}
+            )
+        ],
     )
-    await store.conclude(run, [Ending(Outcome(second, State.SKIPPED, "stopped"))])
+    await store.conclude(run, [StepEnd(Outcome(second, State.SKIPPED, "stopped"))])
     await store.finish(run, 5)
     record = await store.run(run)
     assert record.plan.encoded() == plan.encoded()
@@ -76,14 +80,14 @@ async def test_a_run_is_read_back_as_it_was_written(store):
 
 
 async def test_another_process_sees_what_was_written(store, url):
-    run = await store.begin(Opening("command", plan_of(a="1")))
+    run = await store.begin(RunStart("command", plan_of(a="1")))
     with open_store(url) as other:
         assert [line.id for line in await other.runs()] == [run]
         assert (await other.run(run)).line.counts == {"open": 1}
 
 
 async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id(store):
-    ids = [await store.begin(Opening("command", plan_of(a=str(number)))) for number in range(12)]
+    ids = [await store.begin(RunStart("command", plan_of(a=str(number)))) for number in range(12)]
     assert [line.id for line in await store.runs(3)] == ids[:-4:-1]
     assert (await store.run("run-0011")).line.id == ids[11]
     with pytest.raises(UsageError, match=r"10 runs begin with 'run-000': run-0009, .* …"):
@@ -102,12 +106,12 @@ async def test_an_empty_history_says_so(store):
 async def test_an_id_that_is_taken_is_not_used_again(url):
     names = iter(["same", "same", "other"])
     with open_store(url, name=lambda: next(names)) as store:
-        assert await store.begin(Opening("command", plan_of(a="1"))) == "same"
-        assert await store.begin(Opening("command", plan_of(a="1"))) == "other"
+        assert await store.begin(RunStart("command", plan_of(a="1"))) == "same"
+        assert await store.begin(RunStart("command", plan_of(a="1"))) == "other"
 
 
 def test_ids_are_short_and_sort_by_time():
-    early, late = run_id(lambda: NOON), run_id(lambda: NOON + timedelta(seconds=1))
+    early, late = make_run_id(lambda: NOON), make_run_id(lambda: NOON + timedelta(seconds=1))
     assert early.startswith("20261121-120000-")
     assert early < late
     assert len(early) == 20
@@ -122,18 +126,18 @@ async def test_no_intent_is_taken_for_a_run_that_is_not_there(store):
 async def test_unsettled_are_open_runs_and_unknown_ends_that_nobody_took_up(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
     await store.intend(run, first)
     (left,) = await store.unsettled()
     assert [(entry.step, bool(entry.intended), entry.state) for entry in left.entries] == [
         (first, True, None),
         (second, False, None),
     ]
-    await store.conclude(run, [Ending(Outcome(first, State.UNKNOWN)), Ending(Outcome(second, State.FOUND))])
+    await store.conclude(run, [StepEnd(Outcome(first, State.UNKNOWN)), StepEnd(Outcome(second, State.FOUND))])
     await store.finish(run, 5)
     assert [record.line.id for record in await store.unsettled()] == [run]
-    again = await store.begin(Opening("command", plan))
-    await store.conclude(again, [Ending(Outcome(step, State.FOUND)) for step in plan.steps()])
+    again = await store.begin(RunStart("command", plan))
+    await store.conclude(again, [StepEnd(Outcome(step, State.FOUND)) for step in plan.steps()])
     await store.finish(again, 0)
     assert await store.unsettled() == ()
 
@@ -141,14 +145,16 @@ async def test_unsettled_are_open_runs_and_unknown_ends_that_nobody_took_up(stor
 async def test_a_step_stays_unknown_while_later_runs_only_do_other_nodes(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
     for step in plan.steps():
         await store.intend(run, step)
-    await store.conclude(run, [Ending(Outcome(step, State.UNKNOWN)) for step in plan.steps()])
+    await store.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN)) for step in plan.steps()])
     await store.finish(run, 5)
-    again = await store.begin(Opening("command", plan))
+    again = await store.begin(RunStart("command", plan))
     await store.intend(again, second)
-    await store.conclude(again, [Ending(Outcome(first, State.SKIPPED)), Ending(Outcome(second, State.DONE))])
+    await store.conclude(
+        again, [StepEnd(Outcome(first, State.SKIPPED)), StepEnd(Outcome(second, State.DONE))]
+    )
     await store.finish(again, 5)
     (left,) = await store.unsettled()
     assert (left.line.id, [entry.step for entry in left.entries]) == (run, [first])
@@ -157,17 +163,17 @@ async def test_a_step_stays_unknown_while_later_runs_only_do_other_nodes(store):
 async def test_an_unknown_step_that_was_never_sent_is_settled(store):
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    run = await store.begin(Opening("command", plan))
-    await store.conclude(run, [Ending(Outcome(step, State.UNKNOWN))])
+    run = await store.begin(RunStart("command", plan))
+    await store.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN))])
     await store.finish(run, 5)
     assert await store.unsettled() == ()
 
 
 async def test_a_refusal_is_kept_with_its_verdicts_and_not_repeated(store):
     plan = plan_of(a="1")
-    run = await store.refuse(Opening("interval", plan), "too many nodes")
-    assert await store.refuse(Opening("interval", plan), "too many nodes") == run
-    other = await store.refuse(Opening("interval", plan), "no quorum")
+    run = await store.refuse(RunStart("interval", plan), "too many nodes")
+    assert await store.refuse(RunStart("interval", plan), "too many nodes") == run
+    other = await store.refuse(RunStart("interval", plan), "no quorum")
     lines = await store.runs()
     assert [(line.id, line.exit_status, line.note) for line in lines] == [
         (other, 3, "no quorum"),
@@ -194,31 +200,31 @@ async def test_facts_keep_their_since_until_they_change(store):
 
 async def test_only_a_step_that_is_done_teaches_facts(store):
     plan = plan_of(a="1", b="2")
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
     for step, state in zip(plan.steps(), (State.DONE, State.FAILED), strict=True):
-        await store.conclude(run, [Ending(Outcome(step, state), facts={"mode": "block"})])
+        await store.conclude(run, [StepEnd(Outcome(step, state), facts={"mode": "block"})])
     memory = await store.recall()
     assert memory.recalled("edge") == {"a": {"mode": "block"}}
 
 
 async def test_a_spent_word_stays_spent(store):
     plan = plan_of(a="1")
-    run = await store.begin(Opening("command", plan))
-    await store.conclude(run, [Ending(Outcome(next(plan.steps()), State.DONE), spent={"collapsed": "why"})])
+    run = await store.begin(RunStart("command", plan))
+    await store.conclude(run, [StepEnd(Outcome(next(plan.steps()), State.DONE), spent={"collapsed": "why"})])
     assert (await store.recall()).recalled("edge") == {"a": {"collapsed": "why"}}
 
 
 async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
     await store.intend(run, first)
-    await store.conclude(run, [Ending(Outcome(step, State.FAILED)) for step in (first, second)])
-    await store.record_pass("edge", ClusterFacts(members=Members(2, ("a", "b"), "/repo")))
+    await store.conclude(run, [StepEnd(Outcome(step, State.FAILED)) for step in (first, second)])
+    await store.record_pass("edge", ClusterFacts(members=AppliedMembers(2, ("a", "b"), "/repo")))
     memory = await store.recall()
-    past = memory.past["edge"]
-    assert (past.nodes, past.names, past.source) == (2, {"a", "b"}, "/repo")
-    ((node, hours),) = past.changed
+    cluster_memory = memory.cluster_memory["edge"]
+    assert (cluster_memory.nodes, cluster_memory.names, cluster_memory.source) == (2, {"a", "b"}, "/repo")
+    ((node, hours),) = cluster_memory.changed
     assert node == "a"
     assert 0 < hours < 0.01
     assert memory.facts == {}
@@ -227,14 +233,23 @@ async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
 async def test_a_pass_over_all_of_a_cluster_answers_its_request_and_one_over_a_part_does_not(store):
     await store.request_approval("edge", "d1", "c0ffee0", "2 steps")
     await store.record_pass("edge", ClusterFacts(applied=REVISION, runs={"a": REVISION.id}))
-    past, standing = (await store.recall()).of("edge"), await store.orders()
-    assert (past.applied, past.runs["a"].revision, past.nodes) == (REVISION, REVISION.id, 0)
+    cluster_memory, standing = (await store.recall()).of("edge"), await store.orders()
+    assert (cluster_memory.applied, cluster_memory.runs["a"].revision, cluster_memory.nodes) == (
+        REVISION,
+        REVISION.id,
+        0,
+    )
     assert [(one.cluster, one.digest, one.words) for one in standing.requests] == [("edge", "d1", "2 steps")]
-    await store.record_pass("edge", ClusterFacts(members=Members(1, ("a",), "/repo")))
+    await store.record_pass("edge", ClusterFacts(members=AppliedMembers(1, ("a",), "/repo")))
     assert (await store.orders()).requests == ()
     await store.forget_members("edge")
-    past = (await store.recall()).of("edge")
-    assert (past.nodes, past.names, past.source, past.applied) == (0, frozenset(), "", REVISION)
+    cluster_memory = (await store.recall()).of("edge")
+    assert (cluster_memory.nodes, cluster_memory.names, cluster_memory.source, cluster_memory.applied) == (
+        0,
+        frozenset(),
+        "",
+        REVISION,
+    )
 
 
 async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected(store):
@@ -243,7 +258,7 @@ async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected
         lambda: store.reject("edge", REVISION, "wave 1 failed", ends_rollout=True),
         lambda: store.record_pass("edge", ClusterFacts(ends_rollout=True)),
     ):
-        await store.keep_progress("edge", Progress("content", number=1, total=3, wave=("edge/a/set",)))
+        await store.keep_progress("edge", RolloutProgress("content", number=1, total=3, wave=("edge/a/set",)))
         await store.reject("edge", REVISION, "wave 1 failed", ends_rollout=False)
         assert (await store.recall()).of("edge").progress.nodes == {"a"}
         await ends()
@@ -257,12 +272,12 @@ async def test_a_rollback_is_remembered_until_another_one_names_its_revision_or_
     assert (await store.recall()).of("edge").content == "k3"
     await store.roll_back("edge", (new, "k3"), (old, "k2"), "kim went back")
     await store.reject("edge", other, "wave 1 failed", ends_rollout=False)
-    past = (await store.recall()).of("edge")
-    assert past.rolled_back == (RolledBack(new.id, "k3", "kim went back"),)
-    assert past.rejected == {other.id: "wave 1 failed"}
+    cluster_memory = (await store.recall()).of("edge")
+    assert cluster_memory.rolled_back == (RollbackHold(new.id, "k3", "kim went back"),)
+    assert cluster_memory.rejected == {other.id: "wave 1 failed"}
     await store.roll_back("edge", None, (other, "k3"), "kim goes forward")
-    past = (await store.recall()).of("edge")
-    assert (past.rolled_back, past.rejected) == ((), {other.id: "wave 1 failed"})
+    cluster_memory = (await store.recall()).of("edge")
+    assert (cluster_memory.rolled_back, cluster_memory.rejected) == ((), {other.id: "wave 1 failed"})
 
 
 async def test_a_suspension_holds_for_its_cluster_or_for_all_until_it_is_resumed(store):
@@ -290,7 +305,7 @@ async def test_the_place_of_a_node_is_claimed_by_the_last_fleet_that_wrote_there
     await theirs.claim({"192.0.2.1:80": ("edge", "a")}, ())
     await ours.claim({}, ["192.0.2.1:80", "192.0.2.2:80"])
     memory = await theirs.recall()
-    assert memory.claims == {"192.0.2.1:80": Claim(memory.fleet, "edge", "a", "theirs")}
+    assert memory.claims == {"192.0.2.1:80": PlaceClaim(memory.fleet, "edge", "a", "theirs")}
 
 
 async def test_one_run_at_a_time_holds_a_cluster(store, url):
@@ -316,18 +331,20 @@ async def test_a_cluster_name_of_any_length_can_be_locked(store):
 
 async def test_a_message_is_enqueued_once_and_leaves_the_outbox_when_sent(store):
     plan = plan_of(a="1", b="2")
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
     first, second = plan.steps()
     for _ in range(2):
-        await store.conclude(run, [Ending(Outcome(first, State.DONE), letter=Letter("one", b'{"a":1}'))])
+        await store.conclude(
+            run, [StepEnd(Outcome(first, State.DONE), outbox_message=OutboxMessage("one", b'{"a":1}'))]
+        )
     await store.conclude(
-        run, [Ending(Outcome(second, State.DONE), letter=Letter("two", b"{}", wanted=False))]
+        run, [StepEnd(Outcome(second, State.DONE), outbox_message=OutboxMessage("two", b"{}", wanted=False))]
     )
-    (letter,) = await store.due()
-    assert (letter.id, letter.body) == ("one", b'{"a":1}')
+    (outbox_message,) = await store.due()
+    assert (outbox_message.id, outbox_message.body) == ("one", b'{"a":1}')
     await store.unsent("one", "it answered 503", refused=False)
     assert await store.left() == 1
-    assert await store.due(beyond=letter.number) == ()
+    assert await store.due(beyond=outbox_message.number) == ()
     await store.sent("one")
     assert (await store.due(), await store.left()) == ((), 0)
     one, two = (await store.run(run)).messages
@@ -338,8 +355,10 @@ async def test_a_message_is_enqueued_once_and_leaves_the_outbox_when_sent(store)
 async def test_a_message_that_is_refused_again_and_again_stays_in_the_history_alone(store):
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    run = await store.begin(Opening("command", plan))
-    await store.conclude(run, [Ending(Outcome(step, State.DONE), letter=Letter("one", b"{}"))])
+    run = await store.begin(RunStart("command", plan))
+    await store.conclude(
+        run, [StepEnd(Outcome(step, State.DONE), outbox_message=OutboxMessage("one", b"{}"))]
+    )
     for _ in range(100):
         await store.unsent("one", "no answer", refused=False)
     assert await store.left() == 1
@@ -351,11 +370,11 @@ async def test_a_message_that_is_refused_again_and_again_stays_in_the_history_al
 
 async def test_many_tasks_write_through_one_connection(store):
     plan = plan_of(**{f"n{number}": "new" for number in range(60)})
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
 
     async def one(step):
         await store.intend(run, step)
-        await store.conclude(run, [Ending(Outcome(step, State.DONE))])
+        await store.conclude(run, [StepEnd(Outcome(step, State.DONE))])
 
     await asyncio.gather(*(one(step) for step in plan.steps()))
     assert (await store.run(run)).line.counts == {"done": 60}
@@ -363,14 +382,14 @@ async def test_many_tasks_write_through_one_connection(store):
 
 async def test_a_failed_write_leaves_nothing_half_written(store):
     plan = plan_of(a="1", b="2")
-    run = await store.begin(Opening("command", plan))
+    run = await store.begin(RunStart("command", plan))
     first, second = plan.steps()
     with pytest.raises(StateError):
         await store.conclude(
             run,
             [
-                Ending(Outcome(first, State.DONE), letter=Letter("one", b"{}")),
-                Ending(Outcome(second, State.DONE), letter=Letter("two", object())),
+                StepEnd(Outcome(first, State.DONE), outbox_message=OutboxMessage("one", b"{}")),
+                StepEnd(Outcome(second, State.DONE), outbox_message=OutboxMessage("two", object())),
             ],
         )
     assert await store.left() == 0
@@ -381,15 +400,15 @@ async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(kind, u
     plan = plan_of(a="1")
     (step,) = plan.steps()
     with open_store(url) as old, open_store(url) as new:
-        run = await old.begin(Opening("command", plan))
+        run = await old.begin(RunStart("command", plan))
         async with old.lock(step.cluster):
             await old.intend(run, step)
             kind.lose_locks(tmp_path)
             async with new.lock(step.cluster):
-                with pytest.raises(Fenced, match=r"was taken over by a later one .* \[fenced\]"):
+                with pytest.raises(RunFenced, match=r"was taken over by a later one .* \[fenced\]"):
                     await old.intend(run, step)
                 await new.intend(run, step)
-            with pytest.raises(Fenced):
+            with pytest.raises(RunFenced):
                 await old.intend(run, step)
 
 
@@ -411,7 +430,7 @@ class TestIntentFacts:
 
     async def test_they_are_on_disk_before_the_call_and_stay_where_the_run_is_killed(self, store, plan):
         (step,) = plan.steps()
-        run = await store.begin(Opening("command", plan))
+        run = await store.begin(RunStart("command", plan))
         assert await self.known(store) == set()
         await store.intend(run, step)
         assert await self.known(store) == {"a", "b"}
@@ -419,9 +438,9 @@ class TestIntentFacts:
     @pytest.mark.parametrize("state", State)
     async def test_only_a_step_that_is_shown_to_have_had_no_effect_takes_them_back(self, store, plan, state):
         (step,) = plan.steps()
-        run = await store.begin(Opening("command", plan))
+        run = await store.begin(RunStart("command", plan))
         await store.intend(run, step)
-        await store.conclude(run, [Ending(Outcome(step, state))])
+        await store.conclude(run, [StepEnd(Outcome(step, state))])
         assert await self.known(store) == (set() if state is State.FAILED else {"a", "b"})
 
 
@@ -430,12 +449,14 @@ async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(sto
     plan = plan_of(a="1")
     (step,) = plan.steps()
     async with ours.lock("edge"), theirs.lock("edge"):
-        run = await ours.begin(Opening("command", plan))
+        run = await ours.begin(RunStart("command", plan))
         await ours.intend(run, step, {"attempt/set": "1"})
-        await ours.conclude(run, [Ending(Outcome(step, State.UNKNOWN), until=NOON + timedelta(hours=1))])
+        await ours.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN), until=NOON + timedelta(hours=1))])
         await ours.finish(run, 5)
-    await ours.record_pass("edge", ClusterFacts(members=Members(1, ("a",), "/srv/ours"), applied=REVISION))
-    await ours.keep_progress("edge", Progress("content", 1, 3))
+    await ours.record_pass(
+        "edge", ClusterFacts(members=AppliedMembers(1, ("a",), "/srv/ours"), applied=REVISION)
+    )
+    await ours.keep_progress("edge", RolloutProgress("content", 1, 3))
     await ours.reject("edge", REVISION, "too slow", ends_rollout=False)
     await ours.request_approval("edge", "d1", "c0ffee0", "1 step")
     await store.approve("d1", Actor("kim"), "looked at it")
@@ -443,7 +464,7 @@ async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(sto
     assert memory.of("edge").approved == {"d1"}
     assert memory.under_way
     assert memory.acted
-    assert (other.past, other.facts, other.acted, other.under_way) == ({}, {}, (), ())
+    assert (other.cluster_memory, other.facts, other.acted, other.under_way) == ({}, {}, (), ())
     assert other.of("edge").approved == frozenset()
     assert await ours.is_open("edge")
     assert not await theirs.is_open("edge")
@@ -463,12 +484,12 @@ async def test_what_is_known_of_another_fleet_says_nothing_of_an_open_step(store
     ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    run = await ours.begin(Opening("command", plan))
+    run = await ours.begin(RunStart("command", plan))
     await ours.intend(run, step)
-    await ours.conclude(run, [Ending(Outcome(step, State.UNKNOWN))])
+    await ours.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN))])
     await ours.finish(run, 5)
-    other = await theirs.begin(Opening("command", plan))
-    await theirs.conclude(other, [Ending(Outcome(step, State.FOUND))])
+    other = await theirs.begin(RunStart("command", plan))
+    await theirs.conclude(other, [StepEnd(Outcome(step, State.FOUND))])
     await theirs.finish(other, 0)
     assert [record.line.id for record in await ours.unsettled()] == [run]
 
@@ -491,13 +512,13 @@ async def test_a_suspension_by_command_stops_every_fleet_of_the_host(store):
 async def test_the_hosts_word_for_another_history_is_not_asked_a_second_time(store):
     before = FleetIdentity("/srv/ours", name="ours", roots=("a" * 40,))
     ours = await store.enter(before)
-    found = ClusterFacts(members=Members(1, ("a",), "/srv/ours", "fake"), applied=REVISION)
+    found = ClusterFacts(members=AppliedMembers(1, ("a",), "/srv/ours", "fake"), applied=REVISION)
     await ours.record_pass("edge", found)
     (fleet,) = await store.fleets()
     for roots, applied in ((before.roots, REVISION), (("b" * 40,), None)):
         await store.rebind(fleet.number, replace(before, source="/srv/anew", roots=roots))
-        past = (await ours.recall()).past["edge"]
-        assert (past.nodes, past.kind, past.applied) == (1, "fake", applied)
+        cluster_memory = (await ours.recall()).cluster_memory["edge"]
+        assert (cluster_memory.nodes, cluster_memory.kind, cluster_memory.applied) == (1, "fake", applied)
 
 
 async def test_a_fleet_keeps_its_memory_whatever_it_is_called_from_now_on(store):
@@ -537,7 +558,7 @@ async def test_two_memories_of_one_fleet_become_one(store):
     first, second = await store.enter(FleetIdentity("/srv/f")), await store.enter(FleetIdentity("/mnt/f"))
     await first.remember("edge", {"a": {"mode": "block"}})
     await second.remember("edge", {"a": {"mode": "open", "more": "1"}})
-    run = await second.begin(Opening("command", plan_of(a="1")))
+    run = await second.begin(RunStart("command", plan_of(a="1")))
     await store.enter(FleetIdentity("/mnt/f", roots=("a" * 40,)))
     one = await store.enter(FleetIdentity("/srv/f", roots=("a" * 40,)))
     assert (await one.recall()).recalled("edge") == {"a": {"mode": "block", "more": "1"}}
@@ -574,7 +595,7 @@ async def test_a_suspension_shows_the_user_beside_the_claim(store):
 
 async def test_a_run_keeps_who_asked_for_it(store):
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
-    run = await store.begin(Opening("command", plan_of(a="1"), kim))
+    run = await store.begin(RunStart("command", plan_of(a="1"), kim))
     assert (await store.run(run)).line.actor == kim
-    await store.refuse(Opening("command", plan_of(a="2"), kim), "too many")
+    await store.refuse(RunStart("command", plan_of(a="2"), kim), "too many")
     assert [line.actor for line in await store.runs()] == [kim, kim]

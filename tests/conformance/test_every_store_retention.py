@@ -10,8 +10,8 @@ from reconciler.core import retention
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.ports.sink import Letter
-from reconciler.ports.store import Ending, Opening
+from reconciler.ports.outbox import OutboxMessage
+from reconciler.ports.store import RunStart, StepEnd
 from reconciler.store.factory import open_store
 
 WINDOW = timedelta(days=31)
@@ -28,14 +28,16 @@ class Host:
         self.plan = Plan(REVISION, "0.1.0", (FakeDriver(world).plan(Wish(entry), seen),))
         (self.step,) = self.plan.steps()
 
-    async def run(self, state=State.DONE, *, acts=True, letter=False, until=None, ends=True) -> str:
-        name = await self.store.begin(Opening("command", self.plan))
+    async def run(self, state=State.DONE, *, acts=True, outbox_message=False, until=None, ends=True) -> str:
+        name = await self.store.begin(RunStart("command", self.plan))
         step = replace(self.step, id=self.step.id)
         if acts:
             await self.store.intend(name, step)
         if ends:
-            words = Letter(name, b"{}") if letter else None
-            await self.store.conclude(name, [Ending(Outcome(step, state), letter=words, until=until)])
+            words = OutboxMessage(name, b"{}") if outbox_message else None
+            await self.store.conclude(
+                name, [StepEnd(Outcome(step, state), outbox_message=words, until=until)]
+            )
             await self.store.finish(name, 0)
         self.now += timedelta(seconds=1)
         return name
@@ -65,7 +67,7 @@ async def test_runs_that_sent_nothing_go_first(host):
 
 async def test_refusals_count_too(host):
     for number in range(9):
-        await host.store.refuse(Opening("interval", host.plan), f"verdict {number}")
+        await host.store.refuse(RunStart("interval", host.plan), f"verdict {number}")
     assert len(await host.kept()) <= 2
 
 
@@ -97,21 +99,21 @@ async def test_a_run_that_has_not_ended_stays_whatever_it_has_sent(host, acts):
     killed = await host.run(acts=acts, ends=False)
     for _ in range(2):
         await host.run(acts=False)
-        await host.store.refuse(Opening("interval", host.plan), f"verdict {host.now}")
+        await host.store.refuse(RunStart("interval", host.plan), f"verdict {host.now}")
     for _ in range(4):
         await host.run()
     assert killed in await host.kept()
     (left,) = await host.store.unsettled()
     assert left.line.id == killed
     assert [entry.intended is not None for entry in left.entries] == [acts]
-    await host.store.conclude(killed, [Ending(Outcome(host.step, State.SKIPPED, "the run was killed"))])
+    await host.store.conclude(killed, [StepEnd(Outcome(host.step, State.SKIPPED, "the run was killed"))])
     await host.store.finish(killed, 1)
     runs = [await host.run() for _ in range(4)]
     assert await host.kept() == set(runs[-3:])
 
 
 async def test_a_message_that_has_not_arrived_keeps_its_run(host):
-    waiting = await host.run(letter=True)
+    waiting = await host.run(outbox_message=True)
     runs = [await host.run() for _ in range(5)]
     assert await host.kept() == {waiting, *runs[-3:]}
     await host.store.sent(waiting)
@@ -121,7 +123,7 @@ async def test_a_message_that_has_not_arrived_keeps_its_run(host):
 
 
 async def test_a_message_that_was_refused_for_good_keeps_nothing(host):
-    refused = await host.run(letter=True)
+    refused = await host.run(outbox_message=True)
     for _ in range(5):
         await host.store.unsent(refused, "400", refused=True)
     runs = [await host.run() for _ in range(4)]
@@ -152,7 +154,7 @@ async def test_changes_that_budgets_count_are_not_forgotten_early(url, monkeypat
     host = Host(url, keep=1)
     for _ in range(9):
         await host.run()
-    assert len((await host.store.recall()).past["edge"].changed) == 5
+    assert len((await host.store.recall()).cluster_memory["edge"].changed) == 5
     host.now += WINDOW + timedelta(minutes=1)
     last = await host.run(acts=False)
     assert await host.kept() == {last}

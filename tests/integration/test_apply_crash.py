@@ -11,10 +11,10 @@ from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, Set, World, cl
 from support_journal import Breaking
 
 from reconciler.core.outcome import State
-from reconciler.planning.plan_pass import survey
+from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout import recovery as resuming
-from reconciler.rollout.apply_pass import apply
-from reconciler.rollout.recovery import NOTE, resume
+from reconciler.rollout.apply_pass import run_apply_pass
+from reconciler.rollout.recovery import NOTE, recover_runs
 from reconciler.store.factory import open_store
 
 NODES = {
@@ -33,14 +33,16 @@ def die():
 
 async def one_pass(world, store, journal=None):
     drivers = {"fake": FakeDriver(world)}
-    seen = await survey(fleet(EDGE), drivers=drivers, transports=NOWHERE, recalled=await store.recall())
-    return await apply(seen, drivers=drivers, transports=NOWHERE, journal=journal or store)
+    seen = await run_plan_pass(
+        fleet(EDGE), drivers=drivers, transports=NOWHERE, recalled=await store.recall()
+    )
+    return await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=journal or store)
 
 
 async def take_up(world, folder):
     """What the next run does: settle, survey, apply."""
     with open_store(folder) as store:
-        settled = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
+        settled = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         report = await one_pass(world, store)
         assert await store.unsettled() == ()
         records = [await store.run(line.id) for line in await store.runs()]
@@ -104,11 +106,11 @@ async def test_a_step_killed_in_flight_gets_its_time_to_show(tmp_path):
     edge = cluster("edge", {"a": "1"}, settle=20)
     drivers = {"fake": FakeDriver(world)}
     with open_store(tmp_path) as store:
-        seen = await survey(fleet(edge), drivers=drivers, transports=NOWHERE)
+        seen = await run_plan_pass(fleet(edge), drivers=drivers, transports=NOWHERE)
         with pytest.raises(Killed):
-            await apply(seen, drivers=drivers, transports=NOWHERE, journal=store)
+            await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=store)
         world.late["a"] = (3, "1")
-        (outcome,) = await asyncio.wait_for(resume(store, drivers, NOWHERE), 10)
+        (outcome,) = await asyncio.wait_for(recover_runs(store, drivers, NOWHERE), 10)
     assert outcome.state is State.DONE
 
 
@@ -120,7 +122,7 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
         with pytest.raises(Killed):
             await one_pass(world, store)
         world.silent.add("a")
-        settled = await resume(store, drivers, NOWHERE)
+        settled = await recover_runs(store, drivers, NOWHERE)
         assert {outcome.step.node: outcome.state for outcome in settled} == {
             "a": State.UNKNOWN,
             "b": State.SKIPPED,
@@ -128,11 +130,11 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
         }
         (line,) = await store.runs()
         assert line.exit_status == 5
-        assert await resume(store, drivers, NOWHERE) == ()
+        assert await recover_runs(store, drivers, NOWHERE) == ()
         world.silent.clear()
-        (outcome,) = await resume(store, drivers, NOWHERE)
+        (outcome,) = await recover_runs(store, drivers, NOWHERE)
         assert outcome.state is State.DONE
-        assert await resume(store, drivers, NOWHERE) == ()
+        assert await recover_runs(store, drivers, NOWHERE) == ()
         assert (await store.run(line.id)).entries[0].state is State.DONE
 
 
@@ -148,7 +150,7 @@ async def test_an_end_that_apply_could_not_tell_is_settled_by_the_next_run(tmp_p
         ]
         before = (await store.run(report.run)).entries[0]
         world.silent.clear()
-        (outcome,) = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
+        (outcome,) = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         assert outcome.state is State.DONE
         after = (await store.run(report.run)).entries[0]
         assert (after.seconds, after.answer) == (before.seconds, before.answer)
@@ -174,7 +176,7 @@ async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
     with open_store(tmp_path) as store, open_store(tmp_path) as other:
         running = asyncio.create_task(one_pass(world, store))
         await asyncio.wait_for(world.entered.wait(), 5)
-        assert await resume(other, drivers, NOWHERE) == ()
+        assert await recover_runs(other, drivers, NOWHERE) == ()
         world.gate.set()
         report = await running
         assert report.succeeded
@@ -190,7 +192,7 @@ async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
             await one_pass(world, store)
         monkeypatch.setattr(resuming, "__version__", "99.0")
         looks = len(world.looks)
-        settled = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
+        settled = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
     assert "of this program planned the step" in settled[0].reason
@@ -209,8 +211,8 @@ async def test_a_step_whose_arguments_are_of_a_later_version_stays_open_with_a_s
         with pytest.raises(Killed):
             await one_pass(world, store)
         looks = len(world.looks)
-        settled = await resume(store, {"fake": Upgraded(world)}, NOWHERE)
-        assert await resume(store, {"fake": Upgraded(world)}, NOWHERE) == ()
+        settled = await recover_runs(store, {"fake": Upgraded(world)}, NOWHERE)
+        assert await recover_runs(store, {"fake": Upgraded(world)}, NOWHERE) == ()
         assert await store.is_open("edge")
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
@@ -223,7 +225,7 @@ async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
     with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
-        settled = await resume(store, {}, NOWHERE)
+        settled = await recover_runs(store, {}, NOWHERE)
     assert settled[0].state is State.UNKNOWN
 
 
@@ -232,8 +234,8 @@ import asyncio, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 from support_driver import FakeDriver, FakeNode, NOWHERE, World, cluster, fleet
 from support_journal import Breaking, kill
-from reconciler.rollout.apply_pass import apply
-from reconciler.planning.plan_pass import survey
+from reconciler.rollout.apply_pass import run_apply_pass
+from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.store.factory import open_store
 
 class OnDisk(World):
@@ -254,12 +256,13 @@ async def main():
         "c": FakeNode(name="c", value="1", after=("b",)),
     }
     drivers = {"fake": FakeDriver(OnDisk())}
-    seen = await survey(fleet(cluster("edge", nodes, settle=0.05)), drivers=drivers, transports=NOWHERE)
+    here = fleet(cluster("edge", nodes, settle=0.05))
+    seen = await run_plan_pass(here, drivers=drivers, transports=NOWHERE)
     with open_store(folder / "state") as store:
         where, _, at = point.partition(" ")
         number = int(at) if at.isdigit() else 0
         journal = Breaking(store, number, after=where == "after", die=kill)
-        await apply(seen, drivers=drivers, transports=NOWHERE, journal=journal)
+        await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=journal)
 
 folder, point = pathlib.Path(sys.argv[2]), sys.argv[3]
 asyncio.run(main())

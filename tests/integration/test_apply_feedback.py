@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, Killed, World, cluster, fleet
 
-from reconciler.core.spec import FeedbackEntry
-from reconciler.feedback import sink
-from reconciler.planning.plan_pass import survey
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.recovery import resume
+from reconciler.core.entries import FeedbackEntry
+from reconciler.feedback import sender
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.recovery import recover_runs
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -60,19 +60,23 @@ def store(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    monkeypatch.setattr(sink, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(sender, "PAUSES", (0.01, 0.01))
 
 
 async def run(store, world, entry, *nodes, revision=REVISION):
     drivers = {"fake": FakeDriver(world)}
     async with open_transports() as transports:
-        seen = await survey(
+        seen = await run_plan_pass(
             fleet(cluster("edge", {node.name: node for node in nodes}), feedback=entry, revision=revision),
             drivers=drivers,
             transports=transports,
         )
-        return await apply(
-            seen, drivers=drivers, transports=transports, journal=store, occasion=Occasion(clock=lambda: NOON)
+        return await run_apply_pass(
+            seen,
+            drivers=drivers,
+            transports=transports,
+            journal=store,
+            run_context=RunContext(clock=lambda: NOON),
         )
 
 
@@ -171,9 +175,9 @@ async def test_a_step_settled_after_a_kill_is_told_too(store):
     entry = FeedbackEntry(url="http://127.0.0.1:9/feedback")
     with pytest.raises(Killed):
         await run(store, world, None, node("a"))
-    await resume(store, {"fake": FakeDriver(world)}, NOWHERE, feedback=entry, clock=lambda: NOON)
-    (letter,) = await store.due()
-    assert json.loads(letter.body)["parameters"][0]["result"]["status"] == "ok"
+    await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE, feedback=entry, clock=lambda: NOON)
+    (outbox_message,) = await store.due()
+    assert json.loads(outbox_message.body)["parameters"][0]["result"]["status"] == "ok"
     async with Sink().serving() as sink:
         await run(store, world, sink.entry, node("a"))
-    assert [key for key, _ in sink.got] == [letter.id]
+    assert [key for key, _ in sink.got] == [outbox_message.id]

@@ -11,13 +11,13 @@ from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal, StateError
-from reconciler.planning.plan_pass import survey
-from reconciler.ports.listener import Silent
-from reconciler.rollout.apply_pass import Occasion, apply
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.listener import SilentListener
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.store.factory import open_store
 
 
-class Ears(Silent):
+class Ears(SilentListener):
     def __init__(self):
         self.heard = []
 
@@ -36,17 +36,19 @@ class Bench:
         self.world = world
         self.drivers = {"fake": FakeDriver(world)}
 
-    async def survey(self, *clusters, only="", **more):
+    async def plan_result(self, *clusters, only="", **more):
         recalled = await self.store.recall()
-        return await survey(
+        return await run_plan_pass(
             fleet(*clusters, **more), drivers=self.drivers, transports=NOWHERE, recalled=recalled, only=only
         )
 
     async def apply(self, seen, **more):
-        return await apply(seen, drivers=self.drivers, transports=NOWHERE, journal=self.store, **more)
+        return await run_apply_pass(
+            seen, drivers=self.drivers, transports=NOWHERE, journal=self.store, **more
+        )
 
     async def run(self, *clusters, **more):
-        return await self.apply(await self.survey(*clusters, **more))
+        return await self.apply(await self.plan_result(*clusters, **more))
 
 
 @pytest.fixture
@@ -61,17 +63,19 @@ def states(report):
 
 async def test_everything_is_done_and_the_second_pass_finds_nothing(bench):
     edge, live = cluster("edge", {"a": "1", "b": "2"}), cluster("live", {"c": "3"})
-    ears = Ears()
-    report = await bench.apply(await bench.survey(live, edge), listener=ears, occasion=Occasion("webhook"))
+    report_listener = Ears()
+    report = await bench.apply(
+        await bench.plan_result(live, edge), listener=report_listener, run_context=RunContext("webhook")
+    )
     assert [outcome.step.id for outcome in report.outcomes] == ["edge/a/set", "edge/b/set", "live/c/set"]
     assert report.exit_status == 0
     assert bench.world.values == {"a": "1", "b": "2", "c": "3"}
-    assert sorted(ears.heard) == [(what, node) for what in ("done", "started") for node in "abc"]
+    assert sorted(report_listener.heard) == [(what, node) for what in ("done", "started") for node in "abc"]
     record = await bench.store.run(report.run)
     assert (record.line.trigger, record.line.exit_status) == ("webhook", 0)
     assert record.line.counts == {"done": 3}
     assert all(entry.intended and entry.ended and entry.answer == "accepted" for entry in record.entries)
-    again = await bench.survey(edge, live)
+    again = await bench.plan_result(edge, live)
     assert again.plan.empty
     assert (await bench.apply(again)).outcomes == ()
     assert len(await bench.store.runs()) == 1
@@ -127,7 +131,7 @@ async def test_clusters_do_not_wait_for_each_other(bench):
 
 async def test_a_stop_completes_what_is_under_way_and_skips_the_rest(bench):
     bench.world.gate, stop = asyncio.Event(), asyncio.Event()
-    seen = await bench.survey(cluster("edge", {"a": "1", "b": "1", "c": "1"}, concurrency=1))
+    seen = await bench.plan_result(cluster("edge", {"a": "1", "b": "1", "c": "1"}, concurrency=1))
     running = asyncio.create_task(bench.apply(seen, stop=stop))
     await asyncio.wait_for(bench.world.entered.wait(), 5)
     stop.set()
@@ -142,18 +146,18 @@ async def test_a_stop_completes_what_is_under_way_and_skips_the_rest(bench):
 
 
 async def test_a_refused_plan_writes_nothing_and_is_in_the_history(bench):
-    seen = await bench.survey(cluster("a", {"x": "1"}), cluster("b", {"y": "forbidden"}))
+    seen = await bench.plan_result(cluster("a", {"x": "1"}), cluster("b", {"y": "forbidden"}))
     with pytest.raises(GuardRefusal, match="y may not"):
         await bench.apply(seen)
     assert bench.world.values == {}
     assert bench.world.acts == []
     (line,) = await bench.store.runs()
     assert (line.exit_status, line.note, line.counts) == (3, "y may not", {})
-    assert (await bench.store.recall()).past == {}
+    assert (await bench.store.recall()).cluster_memory == {}
 
 
 async def test_a_cluster_held_by_another_run_is_left_to_it(bench, tmp_path):
-    seen = await bench.survey(cluster("edge", {"a": "1"}), cluster("live", {"b": "1"}))
+    seen = await bench.plan_result(cluster("edge", {"a": "1"}), cluster("live", {"b": "1"}))
     with open_store(tmp_path / "state") as other:
         async with other.lock("edge"):
             report = await bench.apply(seen)
@@ -163,7 +167,7 @@ async def test_a_cluster_held_by_another_run_is_left_to_it(bench, tmp_path):
 
 
 async def test_a_run_whose_every_cluster_is_held_does_nothing_and_says_so(bench, tmp_path):
-    seen = await bench.survey(cluster("edge", {"a": "1"}))
+    seen = await bench.plan_result(cluster("edge", {"a": "1"}))
     with open_store(tmp_path / "state") as other:
         async with other.lock("edge"):
             with pytest.raises(ClusterBusy):
@@ -182,7 +186,7 @@ async def test_locks_end_with_the_run(bench):
 
 async def test_the_lock_of_a_cluster_that_is_done_is_free_while_others_go_on(bench):
     bench.world.gate = asyncio.Event()
-    seen = await bench.survey(
+    seen = await bench.plan_result(
         cluster("edge", {"a": FakeNode(name="a", value="1", person=True)}), cluster("live", {"b": "1"})
     )
     running = asyncio.create_task(bench.apply(seen))
@@ -214,7 +218,7 @@ async def test_a_person_is_waited_for_and_the_run_says_so(bench):
 
 async def test_a_world_that_moved_on_since_the_plan_is_not_touched(bench):
     bench.world.values = {"a": "old", "b": "old"}
-    seen = await bench.survey(cluster("edge", {"a": "new", "b": "new"}))
+    seen = await bench.plan_result(cluster("edge", {"a": "new", "b": "new"}))
     bench.world.values = {"a": "else", "b": "else"}
     report = await bench.apply(seen)
     assert states(report) == {"a": "changed", "b": "changed"}
@@ -278,7 +282,7 @@ class TestApplied:
         bench.world.values = {"a": "1"}
         await bench.run(cluster("edge", {"a": "1", "b": "1"}), only="b")
         assert await self.revisions(bench) == {"b": REVISION.id}
-        assert (await bench.store.recall()).past["edge"].nodes == 0
+        assert (await bench.store.recall()).cluster_memory["edge"].nodes == 0
 
     async def test_a_failed_membership_change_leaves_the_whole_cluster_in_doubt(self, bench):
         bench.world.values = {"a": "1"}
@@ -289,15 +293,15 @@ class TestApplied:
 
     async def test_the_number_of_nodes_is_remembered_for_the_next_guard(self, bench):
         await bench.run(cluster("edge", dict.fromkeys("abcdef", "1")))
-        assert (await bench.store.recall()).past["edge"].nodes == 6
-        seen = await bench.survey(cluster("edge", {"a": "1"}))
+        assert (await bench.store.recall()).cluster_memory["edge"].nodes == 6
+        seen = await bench.plan_result(cluster("edge", {"a": "1"}))
         assert [violation.code for violation in seen.violations] == ["desired-shrank"]
 
     async def test_a_run_that_changed_nothing_does_not_move_that_number(self, bench):
         await bench.run(cluster("edge", dict.fromkeys("abcdef", "1")))
         bench.world.fault("a", "refused")
         await bench.run(cluster("edge", {name: "2" if name == "a" else "1" for name in "abcde"}))
-        assert (await bench.store.recall()).past["edge"].nodes == 6
+        assert (await bench.store.recall()).cluster_memory["edge"].nodes == 6
 
     async def test_a_node_with_a_warning_is_not_called_converged(self, bench):
         class Doubtful(FakeDriver):

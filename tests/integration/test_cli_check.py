@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 NUMBERS = range(1, 5)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    places = free_addresses(len(NUMBERS))
+    places = find_free_addresses(len(NUMBERS))
     lines = [
         f"      - {{name: n{number}@sora-{number}.example.com, api: 'http://{place}/'}}\n"
         for number, place in zip(NUMBERS, places, strict=True)
@@ -22,7 +22,7 @@ def folder(tmp_path):
     fleet.mkdir()
     head = "clusters:\n  - name: live\n    kind: sora\n    initialise: true\n    nodes:\n"
     (fleet / "fleet.yaml").write_text(head + "".join(lines))
-    with Nodes() as served:
+    with DemoNodes() as served:
         served.serve(fleet)
         (fleet / "fleet.yaml").write_text(head + "".join(lines[:3]))
         yield fleet

@@ -7,12 +7,12 @@ import time
 import pytest
 from test_cli_reconcile import Site
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 
 
 @pytest.fixture
 def site(tmp_path):
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         site = Site(tmp_path, nodes)
         yield site
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.drivers.m2.guards import locking_out_this_host
+from reconciler.drivers.m2.guards import refuse_lockout_of_this_host
 from reconciler.drivers.m2.product import M2Driver
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 from reconciler.store.factory import open_store
 
 NOW = datetime.now(UTC)
@@ -43,7 +43,7 @@ class Fleet:
     def __init__(self, folder):
         self.folder, self.state = folder / "fleet", folder / "state"
         self.folder.mkdir()
-        self.places = sorted(free_addresses(3), key=lambda place: place.port)
+        self.places = sorted(find_free_addresses(3), key=lambda place: place.port)
         self.write()
 
     def write(
@@ -72,7 +72,7 @@ class Fleet:
 @pytest.fixture
 def fleet(tmp_path):
     made = Fleet(tmp_path)
-    with Nodes() as served:
+    with DemoNodes() as served:
         served.serve(made.folder)
         yield made
 
@@ -207,7 +207,7 @@ def test_without_the_guard_a_lock_out_is_for_good(fleet, capsys, monkeypatch):
     fleet.write()
     assert fleet.run("status", "--detailed-exitcode") == 0
     fleet.write(shut, policy=free)
-    left = tuple(guard for guard in M2Driver.guards if guard is not locking_out_this_host)
+    left = tuple(guard for guard in M2Driver.guards if guard is not refuse_lockout_of_this_host)
     monkeypatch.setattr(M2Driver, "guards", left)
     assert fleet.run("--yes") == 5
     monkeypatch.undo()

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from reconciler.cli import host as host_module
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli import host_loader as host_module
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 NAMES = [f"node-{number}@sora-{number}.example.com" for number in range(1, 6)]
 
@@ -17,7 +17,7 @@ class Site:
 
     def __init__(self, folder, monkeypatch, capsys, nodes):
         self.folder, self.capsys = folder, capsys
-        self.places = [str(place) for place in free_addresses(5)]
+        self.places = [str(place) for place in find_free_addresses(5)]
         self.fleet = folder / "fleet"
         self.fleet.mkdir()
         self.write(NAMES)
@@ -46,7 +46,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch, capsys):
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         yield Site(tmp_path, monkeypatch, capsys, nodes)
 
 

@@ -7,13 +7,13 @@ import shutil
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
+from reconciler.cli.file_writer import write_files
 from reconciler.cli.main import main
-from reconciler.cli.writing import write_all
-from reconciler.drivers.m2.canonical import canonical
+from reconciler.drivers.m2.canonical import canonicalise
 from reconciler.errors import StateError
-from reconciler.host.atomic import put
-from reconciler.simulation.addresses import free_addresses
+from reconciler.host.atomic_write import write_atomically
+from reconciler.simulation.addresses import find_free_addresses
 
 KEY = "wJalrXUtnFEMI/K7MDENG"
 FLEET = """\
@@ -54,7 +54,7 @@ BASE = {
 class Site:
     def __init__(self, folder):
         self.folder = folder
-        self.places = [str(place) for place in free_addresses(5)]
+        self.places = [str(place) for place in find_free_addresses(5)]
         text = FLEET
         for number, place in enumerate(self.places):
             text = text.replace(f"A{number}", place)
@@ -84,7 +84,7 @@ def site(tmp_path, monkeypatch):
     monkeypatch.setenv("RECONCILE_SECRET_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("RECONCILE_SECRET_KEY", KEY)
     made = Site(tmp_path / "fleet")
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         made.simulation = nodes.serve(made.folder, converged=True)
         made.nodes = nodes
         yield made
@@ -130,10 +130,10 @@ def test_what_one_node_has_for_itself_becomes_its_overlay(site):
     other = json.loads(text.replace("*:80", "off"))
     site.write("edge/base.json", json.dumps(other, indent=4))
     fleet = site.read()
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         odd = site.folder.parent / "odd"
         shutil.copytree(site.folder, odd)
-        (place,) = free_addresses(1)
+        (place,) = find_free_addresses(1)
         (odd / "fleet.yaml").write_text(
             "clusters: [{name: edge, kind: m2, setting: edge/base.json, "
             f"nodes: [{{name: e2, address: '{place}'}}]}}]\n"
@@ -202,11 +202,11 @@ def test_a_cluster_is_added_to_a_fleet(site, capsys):
 def test_files_are_written_all_or_not_at_all(tmp_path):
     (tmp_path / "a").write_text("old")
     with pytest.raises(StateError, match="cannot write"):
-        write_all(tmp_path, {"a": b"old"}, {"a": "new", "b": "new", "b/x": "cannot be"})
+        write_files(tmp_path, {"a": b"old"}, {"a": "new", "b": "new", "b/x": "cannot be"})
     assert (tmp_path / "a").read_text() == "old"
     assert not (tmp_path / "b").exists()
     with pytest.raises(StateError, match="changed meanwhile"):
-        write_all(tmp_path, {"a": b"older"}, {"a": "new"})
+        write_files(tmp_path, {"a": b"older"}, {"a": "new"})
     assert (tmp_path / "a").read_text() == "old"
 
 
@@ -249,16 +249,16 @@ def test_an_interruption_puts_back_what_was_written_and_links_and_masks_are_heed
     def interrupted(path, data, *, mode):
         if path.name == "b":
             raise KeyboardInterrupt
-        put(path, data, mode=mode)
+        write_atomically(path, data, mode=mode)
 
-    monkeypatch.setattr("reconciler.cli.writing.put", interrupted)
+    monkeypatch.setattr("reconciler.cli.file_writer.write_atomically", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_all(tmp_path, before, {"a": "new", "b": "new"})
+        write_files(tmp_path, before, {"a": "new", "b": "new"})
     assert (tmp_path / "real").read_text() == "old"
     monkeypatch.undo()
     mask = os.umask(0o077)
     try:
-        write_all(tmp_path, before, {"a": "new", "b": "new"})
+        write_files(tmp_path, before, {"a": "new", "b": "new"})
     finally:
         os.umask(mask)
     assert (tmp_path / "a").is_symlink()
@@ -266,7 +266,7 @@ def test_an_interruption_puts_back_what_was_written_and_links_and_masks_are_heed
     assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
-        put(tmp_path / "pipe", b"x")
+        write_atomically(tmp_path / "pipe", b"x")
 
 
 def test_one_value_of_a_file_that_people_wrote_changes_alone_and_the_whole_difference_is_shown(site, capsys):
@@ -289,16 +289,16 @@ def test_one_value_of_a_file_that_people_wrote_changes_alone_and_the_whole_diffe
 def test_one_change_on_a_node_that_writes_all_defaults_out_is_one_line_of_its_overlay(site):
     """Else the overlay would pin the node's access, and a narrower list in the base would pass it by."""
     text = site.read("edge/base.json")
-    shown = copy.deepcopy(canonical(json.loads(text)))
+    shown = copy.deepcopy(canonicalise(json.loads(text)))
     shown["env"]["management"]["cluster"]["balance"]["mode"] = "hash"
     shown["env"]["management"]["server"]["connection"][0]["info"] = INFO
     shown["env"]["management"]["api"]["allowList"][0]["addr"] = "127.0.0.1/32"
     site.write("edge/own.json", json.dumps(shown))
     fleet = site.read()
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         odd = site.folder.parent / "odd"
         shutil.copytree(site.folder, odd)
-        (place,) = free_addresses(1)
+        (place,) = find_free_addresses(1)
         (odd / "fleet.yaml").write_text(
             "clusters: [{name: edge, kind: m2, setting: edge/own.json, "
             f"nodes: [{{name: e2, address: '{place}'}}]}}]\n"

@@ -19,7 +19,7 @@ from unittest import mock
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes, Repository, Sink, examples
+from reconciler.cli.demo_fixtures import DemoNodes, DemoRepository, DemoSink, find_examples
 from reconciler.cli.main import main
 
 PROGRAM = [sys.executable, "-m", "reconciler.cli.main"]
@@ -29,9 +29,9 @@ LIVE = "node-{}@sora-{}.example.com"
 class Site:
     """A repository of desired state, its nodes, and a way to run the program as a person would."""
 
-    def __init__(self, folder: Path, nodes: Nodes) -> None:
+    def __init__(self, folder: Path, nodes: DemoNodes) -> None:
         self.folder = folder
-        self.repository = Repository(folder / "fleet", examples() / "demo")
+        self.repository = DemoRepository(folder / "fleet", find_examples() / "demo")
         self.nodes = nodes
         self.environment = {
             **{
@@ -100,7 +100,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path):
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         yield Site(tmp_path, nodes)
 
 
@@ -131,7 +131,7 @@ def test_from_a_commit_to_a_converged_fleet(fleet):
 
 
 def test_messages_reach_the_sink_and_the_history_says_so(site):
-    with Sink() as sink:
+    with DemoSink() as sink:
         feedback = f"feedback: {{url: '{sink.url}'}}\n\nclusters:"
         site.repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
         site.serve()
@@ -369,7 +369,7 @@ def test_a_dry_run_does_not_even_load_what_writes(fleet):
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "reconciler.planning.plan_pass" in loaded
     assert loaded.isdisjoint(
-        {"reconciler.rollout.apply_pass", "reconciler.store.sqlite.store", "reconciler.feedback.sink"}
+        {"reconciler.rollout.apply_pass", "reconciler.store.sqlite.store", "reconciler.feedback.sender"}
     )
 
 

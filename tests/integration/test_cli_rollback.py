@@ -5,9 +5,9 @@ import json
 import pytest
 from support_git import Repository, alone, git
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 MANAGEMENT = {
     "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
@@ -23,14 +23,14 @@ def setting(*hostings):
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     alone(monkeypatch, tmp_path)
-    (place,) = free_addresses(1)
+    (place,) = find_free_addresses(1)
     fleet = "version: commit\nclusters:\n  - name: edge\n    kind: m2\n    setting: s.json\n    nodes:\n"
     files = {
         "fleet.yaml": f"{fleet}      - {{name: n1, address: '{place}'}}\n",
         "s.json": setting("a.example"),
     }
     made = Repository.make(tmp_path / "repo", files)
-    with Nodes() as served:
+    with DemoNodes() as served:
         served.serve(made.folder)
         yield made
 
@@ -79,10 +79,10 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
 
 def test_a_bare_suspension_stops_every_cluster_of_every_fleet_of_the_host(repository, tmp_path, capsys):
     fleets = []
-    with Nodes() as served:
+    with DemoNodes() as served:
         for name in ("one", "two"):
             text = f"name: {name}\nclusters:\n"
-            for cluster, place in zip(("edge", f"own-{name}"), free_addresses(2), strict=True):
+            for cluster, place in zip(("edge", f"own-{name}"), find_free_addresses(2), strict=True):
                 text += f"  - {{name: {cluster}, kind: m2, setting: s.json, "
                 text += f"nodes: [{{name: n-{cluster}, address: '{place}'}}]}}\n"
             made = Repository.make(tmp_path / name, {"fleet.yaml": text, "s.json": setting("a.example")})

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 FLEET = """\
 rollout: {canary: 1, waves: 50%}
@@ -34,7 +34,7 @@ def setting(version, *hostings):
 
 @pytest.fixture
 def folder(tmp_path):
-    places = sorted(free_addresses(3), key=lambda place: place.port)
+    places = sorted(find_free_addresses(3), key=lambda place: place.port)
     nodes = "".join(
         f"      - {{name: n{number}, address: '{place}', domain: rack-{number}}}\n"
         for number, place in enumerate(places)
@@ -43,7 +43,7 @@ def folder(tmp_path):
     fleet.mkdir()
     (fleet / "fleet.yaml").write_text(FLEET + nodes)
     (fleet / "s.json").write_text(setting("1", "a.example"))
-    with Nodes() as served:
+    with DemoNodes() as served:
         served.serve(fleet)
         yield fleet
 
@@ -121,11 +121,11 @@ def test_what_holds_up_one_cluster_leaves_the_others_to_be_done(tmp_path, capsys
             "nodes": [{"name": f"{name}-1", "address": str(place)}],
             **({"suspend": {"reason": "the racks are moving"}} if name == "held" else {}),
         }
-        for name, place in zip(("held", "open"), free_addresses(2), strict=True)
+        for name, place in zip(("held", "open"), find_free_addresses(2), strict=True)
     ]
     (fleet / "fleet.json").write_text(json.dumps({"clusters": clusters}))
     (fleet / "s.json").write_text(setting("1"))
-    with Nodes() as served:
+    with DemoNodes() as served:
         simulation = served.serve(fleet)
         assert run(fleet, "--dry-run", "--detailed-exitcode") == 2
         shown = capsys.readouterr().out
@@ -146,12 +146,12 @@ def test_no_member_of_a_cluster_that_does_not_exist_yet_is_as_desired(tmp_path, 
     fleet.mkdir()
     nodes = [
         {"name": f"n{number}@sora-{number}.example.com", "api": f"http://{place}/"}
-        for number, place in enumerate(free_addresses(3))
+        for number, place in enumerate(find_free_addresses(3))
     ]
     (fleet / "fleet.json").write_text(
         json.dumps({"clusters": [{"name": "live", "kind": "sora", "initialise": True, "nodes": nodes}]})
     )
-    with Nodes() as served:
+    with DemoNodes() as served:
         served.serve(fleet)
         assert run(fleet, "status", "--detailed-exitcode") == 2
     told = capsys.readouterr().out

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 
 from reconciler import __version__
-from reconciler.cli.demo_stage import examples
-from reconciler.cli.explanations import page, title
+from reconciler.cli.demo_fixtures import find_examples
+from reconciler.cli.explanations import read_page, read_title
 from reconciler.cli.main import main
 
 GOOD = {
@@ -265,15 +265,15 @@ def test_sarif_has_the_structure_and_the_explanations_as_rules(run):
     assert driver["version"] == __version__
     assert all(driver["rules"][each["ruleIndex"]]["id"] == each["ruleId"] for each in told["results"])
     for rule in driver["rules"]:
-        assert rule["help"]["markdown"] == page(rule["id"])
-        assert rule["shortDescription"]["text"] == title(rule["id"])
+        assert rule["help"]["markdown"] == read_page(rule["id"])
+        assert rule["shortDescription"]["text"] == read_title(rule["id"])
     place = told["results"][0]["locations"][0]["physicalLocation"]
     assert unquote(place["artifactLocation"]["uri"]) == "a fleet/fleet.yaml"
     assert place["region"] == {"startLine": 1, "startColumn": 10}
 
 
 def test_nothing_wrong_is_an_empty_list_and_no_results(run):
-    folder = examples() / "medium"
+    folder = find_examples() / "medium"
     files = {
         path.relative_to(folder).as_posix(): path.read_text("utf-8")
         for path in folder.rglob("*")

@@ -4,8 +4,8 @@ import pytest
 from support_nodes import Host, m2_cluster, setting, sora_cluster
 
 from reconciler.drivers.registry import DRIVERS
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def told(seen):
 
 
 async def test_one_node_by_its_name_and_by_its_address_is_refused(host):
-    port = free_addresses(1)[0].port
+    port = find_free_addresses(1)[0].port
     nodes = {"edge-01": f"127.0.0.1:{port}", "edge-02": f"localhost:{port}"}
     first = host.fleet("/srv/f", m2_cluster("edge", {"edge-01": nodes["edge-01"]}))
     async with Simulation(first, DRIVERS) as nodes_up:
@@ -34,7 +34,7 @@ async def test_one_node_by_its_name_and_by_its_address_is_refused(host):
 
 
 async def test_one_node_in_two_clusters_is_refused_in_both_also_where_one_is_looked_at_alone(host):
-    port = free_addresses(1)[0].port
+    port = find_free_addresses(1)[0].port
     clusters = (
         m2_cluster("east", {"e1": f"127.0.0.1:{port}"}),
         m2_cluster("west", {"w1": f"localhost:{port}"}),
@@ -48,7 +48,7 @@ async def test_one_node_in_two_clusters_is_refused_in_both_also_where_one_is_loo
 
 
 async def test_nodes_that_are_told_apart_by_port_are_no_contradiction(host):
-    first, second = free_addresses(2)
+    first, second = find_free_addresses(2)
     nodes = {"a": f"127.0.0.1:{first.port}", "b": f"localhost:{second.port}"}
     assert told(await host.look(host.fleet("/srv/f", m2_cluster("edge", nodes)))) == []
 
@@ -56,7 +56,7 @@ async def test_nodes_that_are_told_apart_by_port_are_no_contradiction(host):
 @pytest.fixture
 async def shared(host):
     """A fleet that has written to its node, and the node."""
-    address = str(free_addresses(1)[0])
+    address = str(find_free_addresses(1)[0])
     fleet = host.fleet("/srv/first", m2_cluster("edge", {"edge-01": address}), s_json=setting("first"))
     async with Simulation(fleet, DRIVERS) as simulation:
         assert await host.run(fleet) == {"edge-01": "done"}
@@ -75,7 +75,7 @@ async def test_a_second_fleet_at_the_same_address_leaves_its_cluster_and_does_th
 
 
 async def test_a_fleet_that_found_its_content_in_place_holds_the_address_as_well(host):
-    address = str(free_addresses(1)[0])
+    address = str(find_free_addresses(1)[0])
     first = host.fleet("/srv/first", m2_cluster("edge", {"edge-01": address}), s_json=setting("first"))
     async with Simulation(first, DRIVERS, converged=True):
         assert await host.run(first) == {}
@@ -85,7 +85,7 @@ async def test_a_fleet_that_found_its_content_in_place_holds_the_address_as_well
 
 async def test_a_first_fleet_that_names_a_node_no_more_gives_it_up(host, shared):
     address, _ = shared
-    elsewhere = str(free_addresses(1)[0])
+    elsewhere = str(find_free_addresses(1)[0])
     smaller = host.fleet("/srv/first", m2_cluster("edge", {"edge-01": elsewhere}))
     await host.run(smaller)
     second = host.fleet("/srv/second", m2_cluster("other", {"node": address}), s_json=setting("second"))
@@ -106,7 +106,7 @@ def sora_nodes(places):
 
 
 async def test_two_sora_nodes_with_swapped_addresses_stop_their_cluster(host):
-    places = free_addresses(3)
+    places = find_free_addresses(3)
     right = sora_nodes(places)
     swapped = dict(
         zip(right, [right["n2@10.0.0.2"], right["n1@10.0.0.1"], right["n3@10.0.0.3"]], strict=True)
@@ -129,7 +129,7 @@ async def test_two_sora_nodes_with_swapped_addresses_stop_their_cluster(host):
 
 
 async def test_an_external_url_that_only_differs_is_no_contradiction(host):
-    places = free_addresses(3)
+    places = find_free_addresses(3)
     right = sora_nodes(places)
     async with Simulation(
         host.fleet("/srv/f", sora_cluster("it", right)), DRIVERS, converged=True

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from memory_files import snapshot_of
 
-from reconciler.desired.validate import validate
+from reconciler.desired.validation import validate_files
 from reconciler.diagnostic import Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
-from reconciler.feedback.schema import checked
+from reconciler.feedback.schema import validate_message
 
 CORPUS = Path(__file__).parents[1] / "cases/corpus"
 VALID = sorted((CORPUS / "valid").glob("*.json"))
@@ -29,18 +29,18 @@ def errors_of(path):
 
 def _setting(path):
     files = {"fleet.yaml": FLEET.replace("NAME", path.name), path.name: path.read_bytes()}
-    return validate(snapshot_of(files), DRIVERS).problems
+    return validate_files(snapshot_of(files), DRIVERS).problems
 
 
 def _message(path):
     """Of `message-KIND.json` or `message-KIND--VARIANT.json`; `message.json` is the form of all kinds."""
     try:
-        document = parse(path.name, path.read_bytes())
+        document = parse_document(path.name, path.read_bytes())
     except InputError as error:
         return error.problems
     kind = path.stem.removeprefix("message").removeprefix("-").partition("--")[0]
     if kind:
-        assert checked(kind, document.value)
+        assert validate_message(kind, document.value)
     return ()
 
 
@@ -63,6 +63,6 @@ def _lines(texts):
 def test_the_examples_are_valid_and_nothing_in_them_is_doubtful(name):
     folder = CORPUS.parents[2] / "examples" / name
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    found = validate(snapshot_of(files), DRIVERS)
+    found = validate_files(snapshot_of(files), DRIVERS)
     assert found.problems == ()
     assert found.nodes > 0

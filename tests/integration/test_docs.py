@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,7 +42,7 @@ def script(lines: list[str]) -> str:
 def with_free_ports(folder: Path) -> None:
     """The examples on ports that nobody else has: documents are tried side by side."""
     fleet = folder / "examples/demo/fleet.yaml"
-    places = iter(free_addresses(8))
+    places = iter(find_free_addresses(8))
     moved = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), fleet.read_text(encoding="utf-8"))
     fleet.write_text(moved, encoding="utf-8")
     lone = folder / "examples/lone/setting.json"

@@ -6,11 +6,11 @@ import urllib.request
 import pytest
 from support_git import Repository, git
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.documents.document import parse
-from reconciler.secrets.references import reference_places
-from reconciler.simulation.addresses import free_addresses
+from reconciler.documents.document import parse_document
+from reconciler.secrets.references import list_reference_places
+from reconciler.simulation.addresses import find_free_addresses
 
 CLEAR = "planted-clear-value"
 REFERENCE = "${env:RECONCILE_SECRET_X}"
@@ -34,7 +34,7 @@ AFTER = {
 def applied(tmp_path_factory):
     """A repository whose only commit was applied to a node, with the node."""
     folder = tmp_path_factory.mktemp("earlier")
-    (address,) = free_addresses(1)
+    (address,) = find_free_addresses(1)
     cluster = {"name": "edge", "kind": "m2", "setting": "s.json", "overlays": ["o.yaml"]}
     fleet = {"clusters": [{**cluster, "nodes": [{"name": "e-1", "address": str(address)}]}]}
     files = {
@@ -42,7 +42,7 @@ def applied(tmp_path_factory):
         "s.json": setting({"a": 1}),
         "o.yaml": f'custom: {{note: "{REFERENCE}"}}\n',
     }
-    with pytest.MonkeyPatch.context() as patch, Nodes() as nodes:
+    with pytest.MonkeyPatch.context() as patch, DemoNodes() as nodes:
         patch.setenv("RECONCILE_SECRET_X", CLEAR)
         repository = Repository.make(folder / "fleet", files)
         nodes.serve(repository.folder)
@@ -75,11 +75,13 @@ def test_what_a_node_has_where_a_reference_was_is_never_printed(applied, name, t
 def test_moves_of_files_that_stay_count_for_references_that_go():
     referring = [("s.json", json.dumps({"a": {"b": REFERENCE}}).encode())]
     moves = [{"op": "move", "from": "/c", "path": "/d/-"}, {"op": "copy", "from": "/a", "path": "/c"}]
-    kept = parse("o.json", json.dumps(moves).encode())
-    assert reference_places(referring) == {("a", "b")}
-    assert reference_places(referring, [kept]) == {("a", "b"), ("c", "b"), ("d", "b")}
-    endless = parse("o.json", json.dumps([{"op": "copy", "from": "/a", "path": "/a/a"}] * 50).encode())
-    assert len(reference_places(referring, [endless])) <= 100
+    kept = parse_document("o.json", json.dumps(moves).encode())
+    assert list_reference_places(referring) == {("a", "b")}
+    assert list_reference_places(referring, [kept]) == {("a", "b"), ("c", "b"), ("d", "b")}
+    endless = parse_document(
+        "o.json", json.dumps([{"op": "copy", "from": "/a", "path": "/a/a"}] * 50).encode()
+    )
+    assert len(list_reference_places(referring, [endless])) <= 100
 
 
 @pytest.mark.parametrize(
@@ -102,4 +104,6 @@ def test_moves_of_files_that_stay_count_for_references_that_go():
     ],
 )  # fmt: skip
 def test_places_of_references_are_those_in_the_settings(name, value, places):
-    assert reference_places([(name, json.dumps(value).encode()), ("bad.json", b"{ ${env: from")]) == places
+    assert (
+        list_reference_places([(name, json.dumps(value).encode()), ("bad.json", b"{ ${env: from")]) == places
+    )

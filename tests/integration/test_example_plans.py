@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes, examples
+from reconciler.cli.demo_fixtures import DemoNodes, find_examples
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 REVISION = re.compile(r"\b[0-9a-f]{12}\b")
 LOOPBACK = re.compile(r"127\.0\.0\.1:1[03]\d{3}")
@@ -26,15 +26,15 @@ def changed(request, tmp_path, monkeypatch):
     monkeypatch.setenv("RECONCILE_SECRET_ARCHIVE_KEY_ID", "id")
     monkeypatch.setenv("RECONCILE_SECRET_ARCHIVE_KEY", "an archive's key")
     folder = tmp_path / request.param
-    shutil.copytree(examples() / request.param, folder)
+    shutil.copytree(find_examples() / request.param, folder)
     fleet = folder / "fleet.yaml"
-    places = iter(free_addresses(len(LOOPBACK.findall(fleet.read_text()))))
+    places = iter(find_free_addresses(len(LOOPBACK.findall(fleet.read_text()))))
     fleet.write_text(LOOPBACK.sub(lambda _: str(next(places)), fleet.read_text()))
     name, committed, theirs, left_out = CHANGES[request.param]
     text = (folder / name).read_text()
     assert committed in text
     (folder / name).write_text(text.replace(committed, theirs))
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         nodes.serve(folder, converged=True, fresh=left_out)
         (folder / name).write_text(text)
         yield folder

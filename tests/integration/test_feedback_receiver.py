@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from reconciler.feedback.receiver import Receiver
-from reconciler.simulation.addresses import free_addresses
+from reconciler.feedback.receiver import ReportReceiver
+from reconciler.simulation.addresses import find_free_addresses
 
 
 async def curl(*arguments):
@@ -18,9 +18,9 @@ async def curl(*arguments):
 
 @pytest.fixture
 async def taking():
-    (place,) = free_addresses(1)
+    (place,) = find_free_addresses(1)
     taken = []
-    async with Receiver(str(place), taken.append):
+    async with ReportReceiver(str(place), taken.append):
         yield f"http://{place}", taken
 
 

@@ -12,9 +12,9 @@ import urllib.request
 
 import pytest
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 from reconciler.store.factory import open_store
 
 FLEET = """clusters:
@@ -43,7 +43,7 @@ class Site:
     def __init__(self, folder, nodes):
         self.fleet, self.state, self.nodes = folder / "fleet", folder / "state", nodes
         self.fleet.mkdir()
-        self.places = [str(place) for place in free_addresses(2)]
+        self.places = [str(place) for place in find_free_addresses(2)]
         (self.fleet / "fleet.yaml").write_text(FLEET.format(*self.places))
         (self.fleet / "s.json").write_text(setting("1"))
         self.simulation = nodes.serve(self.fleet, converged=True)
@@ -71,7 +71,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path):
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         yield Site(tmp_path, nodes)
 
 

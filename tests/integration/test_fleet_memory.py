@@ -11,7 +11,7 @@ from reconciler.api.reader import Reader
 from reconciler.cli.main import main
 from reconciler.core.fleet_identity import NEW
 from reconciler.errors import FleetRefused
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ class Site:
 
     async def number(self, source, *, enter=True, **options):
         """The number of the memory that a source goes on with; it is written down where it is entered."""
-        found = locate(str(source), cache=self.folder / "cache", **options)
+        found = locate_source(str(source), cache=self.folder / "cache", **options)
         with open_store(self.state) as store:
             reader = Reader(found, store, is_applying=True)
             identity, bound = await reader.bind(await reader.read_fleet())

@@ -17,13 +17,13 @@ from support_git import Repository, alone, git, http_server
 
 import reconciler
 from reconciler.errors import SourceError
-from reconciler.host.process import blocking
+from reconciler.host.subprocesses import run_blocking
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git import command
-from reconciler.sources.git.command import Git, GitFailed, GitSettings
-from reconciler.sources.git.errors import Damaged
-from reconciler.sources.git.objects import Objects
-from reconciler.sources.locate import locate
+from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
+from reconciler.sources.git.errors import DamagedMirror
+from reconciler.sources.git.objects import ObjectReader
+from reconciler.sources.locate import locate_source
 
 HOSTILE = (
     "core.fsmonitor", "core.sshCommand", "core.gitProxy", "core.askPass", "core.pager", "core.editor",
@@ -57,8 +57,8 @@ def fake(tmp_path):
     return {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(tmp_path)}
 
 
-def objects_of(repository: Repository) -> Objects:
-    return Objects(command.Repository(str(repository.folder / ".git")), os.environ, where="here")
+def objects_of(repository: Repository) -> ObjectReader:
+    return ObjectReader(command.GitDirectory(str(repository.folder / ".git")), os.environ, where="here")
 
 
 def test_a_configuration_with_fourteen_hostile_keys_runs_nothing(work, tmp_path):
@@ -82,8 +82,8 @@ def test_a_configuration_with_fourteen_hostile_keys_runs_nothing(work, tmp_path)
     assert objects.history(second) == {head, second}
     assert objects.merge_bases(head, second) == [head]
     assert objects.matching(head[:9]) == [head]
-    own = Git(settings=GitSettings.local(os.environ, command.Repository(str(work.folder / ".git"))))
-    with pytest.raises(GitFailed):
+    own = Git(settings=GitSettings.local(os.environ, command.GitDirectory(str(work.folder / ".git"))))
+    with pytest.raises(GitCommandFailed):
         own.run("verify-commit", second)
     assert not list(tmp_path.glob("ran-*"))
     (work.folder / "fleet.yaml").touch()
@@ -110,7 +110,7 @@ def test_a_child_gets_exactly_the_environment_that_is_written_down(fake, tmp_pat
         monkeypatch.setenv(name, "/s3cret")
     environment = {**os.environ, **fake}
     settings = GitSettings.local(
-        environment, command.Repository("/r"), config=(("http.extraHeader", "s3cret"),)
+        environment, command.GitDirectory("/r"), config=(("http.extraHeader", "s3cret"),)
     )
     Git(settings=settings).cat(["0" * 40], limit=100)
 
@@ -130,7 +130,7 @@ def test_a_child_gets_exactly_the_environment_that_is_written_down(fake, tmp_pat
 
 
 def test_the_text_of_an_error_has_no_address_in_it():
-    with pytest.raises(GitFailed) as caught:
+    with pytest.raises(GitCommandFailed) as caught:
         Git(settings=GitSettings.remote(os.environ)).run("ls-remote", "https://user:s3cret@127.0.0.1:1/x.git")
     assert "s3cret" not in f"{caught.value} {caught.value!r} {caught.value.command}"
 
@@ -156,8 +156,8 @@ def test_the_library_is_reached_at_one_place():
 
 async def test_a_reading_git_is_killed_with_all_that_it_started(fake, tmp_path):
     (tmp_path / "hang").touch()
-    git_ = Git(settings=GitSettings.local(fake, command.Repository("/r")))
-    reading = asyncio.ensure_future(blocking(partial(git_.cat, ["0" * 40], limit=100)))
+    git_ = Git(settings=GitSettings.local(fake, command.GitDirectory("/r")))
+    reading = asyncio.ensure_future(run_blocking(partial(git_.cat, ["0" * 40], limit=100)))
     while not (tmp_path / "pid").exists():
         await asyncio.sleep(0.01)
     reading.cancel()
@@ -171,13 +171,15 @@ async def test_a_reading_git_is_killed_with_all_that_it_started(fake, tmp_path):
 
 async def test_a_copy_is_not_thrown_away_because_its_reader_was_stopped(work, tmp_path, monkeypatch):
     """A killed git gives no answer, as a damaged repository gives none."""
-    source = locate(str(work.folder), ref="main", cache=tmp_path / "cache")
+    source = locate_source(str(work.folder), ref="main", cache=tmp_path / "cache")
     await source.snapshot()
     cleared = []
-    monkeypatch.setattr("reconciler.sources.git.mirror.Copy.clear", lambda copy: cleared.append(copy.folder))
+    monkeypatch.setattr(
+        "reconciler.sources.git.mirror.Mirror.clear", lambda copy: cleared.append(copy.folder)
+    )
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
-    kind = Objects.kind
+    kind = ObjectReader.kind
 
     def kinds(objects, id_):
         loop.call_soon_threadsafe(begun.set)
@@ -186,19 +188,19 @@ async def test_a_copy_is_not_thrown_away_because_its_reader_was_stopped(work, tm
         return kind(objects, id_)
 
     work.commit({"fleet.yaml": "two"})
-    monkeypatch.setattr(Objects, "kind", kinds)
+    monkeypatch.setattr(ObjectReader, "kind", kinds)
     reading = asyncio.ensure_future(source.snapshot())
     await begun.wait()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert cleared == []
-    monkeypatch.setattr(Objects, "kind", kind)
+    monkeypatch.setattr(ObjectReader, "kind", kind)
     assert (await source.snapshot()).revision.id == work.head
 
 
 async def test_a_copy_that_takes_objects_from_elsewhere_is_refused(work, tmp_path):
-    source = locate(str(work.folder), ref="main", cache=tmp_path / "cache")
+    source = locate_source(str(work.folder), ref="main", cache=tmp_path / "cache")
     await source.snapshot()
     (objects,) = (tmp_path / "cache/git").glob("*/objects")
     other = Repository.make(tmp_path / "other", {"fleet.yaml": "hidden"})
@@ -228,7 +230,7 @@ async def test_an_object_that_is_not_what_its_id_says_is_refused(work):
     )
     assert b"other" in shown.stdout
 
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedMirror):
         list(objects_of(work).tree(wanted))
     with pytest.raises(SourceError, match="lacks objects of its commit"):
         await FolderSource(work.folder).snapshot()
@@ -242,7 +244,7 @@ def test_an_object_is_read_again_after_one_that_cannot_be(work):
     place.write_bytes(zlib.compress(b"blob 5\0x"))
     objects = objects_of(work)
     for _ in range(2):
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedMirror):
             objects.read(id_, "blob")
     assert objects.commit(work.head).parents == ()
     assert objects.resolve("0" * 40) is None
@@ -258,7 +260,7 @@ async def test_a_commit_that_names_no_ids_is_damaged(work, parent):
     place = work.folder / ".git/objects" / id_[:2] / id_[2:]
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(zlib.compress(whole))
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedMirror):
         objects_of(work).commit(id_)
     (work.folder / ".git/refs/heads/main").write_text(f"{id_}\n")
     with pytest.raises(SourceError, match="lacks objects of its commit"):
@@ -290,5 +292,5 @@ async def test_a_repository_with_sha_256_is_refused_in_a_sentence(longer, tmp_pa
         if how == "http":
             text = f"{server.url}/longer.git"
         with pytest.raises(SourceError, match=r"object names \(SHA-256\) that are not supported") as caught:
-            await locate(text, cache=tmp_path / "cache", **options).snapshot()
+            await locate_source(text, cache=tmp_path / "cache", **options).snapshot()
     assert caught.value.remedy == "Use a repository with SHA-1 object names."

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from reconciler.cli import host as host_module
+from reconciler.cli import host_loader as host_module
 from reconciler.cli.main import main
 
 FLEET = """clusters:

@@ -17,7 +17,7 @@ from reconciler.cli.main import main
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import find_work_tree
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
 
 HOOKS = ("reference-transaction", "post-checkout", "post-index-change", "pre-auto-gc", "fsmonitor-watchman")
 
@@ -35,7 +35,7 @@ def work(tmp_path):
 @pytest.fixture
 def at(tmp_path):
     def at(text, **options):
-        return locate(str(text), cache=tmp_path / "cache", **options)
+        return locate_source(str(text), cache=tmp_path / "cache", **options)
 
     return at
 

@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 import pytest
 from support_git import Repository, alone, git
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.core.history import Memory
-from reconciler.desired.fleet import load
+from reconciler.core.memory import FleetMemory
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.simulator import answers
-from reconciler.drivers.m2.simulator.answers import failure
+from reconciler.drivers.m2.simulator.answers import make_failure
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
-from reconciler.guards.merge_base import uncompared
-from reconciler.planning.prior import Base, read_prior
-from reconciler.simulation.addresses import free_addresses
-from reconciler.sources.locate import locate
+from reconciler.guards.merge_base import report_missing_comparison
+from reconciler.planning.prior_revisions import MergeTarget, read_prior_revisions
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.sources.locate import locate_source
 
 VARIABLES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
 
@@ -38,7 +38,7 @@ def setting(hosting):
 class Site:
     def __init__(self, folder, nodes, capsys):
         self.folder, self.capsys = folder, capsys
-        self.places = [str(place) for place in free_addresses(5)]
+        self.places = [str(place) for place in find_free_addresses(5)]
         self.repository = Repository.make(folder / "repo", {**self.fleet(), "s.json": setting("a.example")})
         nodes.serve(self.repository.folder)
 
@@ -75,7 +75,7 @@ def site(tmp_path, monkeypatch, capsys):
     alone(monkeypatch, tmp_path)
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         yield Site(tmp_path, nodes, capsys)
 
 
@@ -173,7 +173,7 @@ def squashed(site):
 
 def test_nodes_that_hide_their_package_are_sent_nothing_for_words_in_a_readme(site, monkeypatch):
     """Without any state, the revision whose stamp a node shows tells which files it has."""
-    hidden = failure(406, "the backup function is disabled", "download")
+    hidden = make_failure(406, "the backup function is disabled", "download")
     monkeypatch.setitem(answers._EXACT, "/setting/download", (("GET",), lambda call: (call.node, hidden)))
     fleet = site.fleet(version=STAMPED)["fleet.yaml"].replace(
         '"setting"', '"resources": ["a.pem"], "setting"'
@@ -211,10 +211,10 @@ def told_of_base(source, base):
     """What a fleet at a source's revision is told of its base, without a look at the nodes."""
 
     async def read():
-        source_ = locate(str(source), cache=source.parent / "none", environment={})
-        fleet = load(await source_.snapshot(), DRIVERS)
-        memory = Memory(at=datetime(2026, 11, 21, tzinfo=UTC))
-        return (await read_prior(memory, fleet, source_, drivers=DRIVERS, base=base)).base
+        source_ = locate_source(str(source), cache=source.parent / "none", environment={})
+        fleet = load_fleet(await source_.snapshot(), DRIVERS)
+        memory = FleetMemory(at=datetime(2026, 11, 21, tzinfo=UTC))
+        return (await read_prior_revisions(memory, fleet, source_, drivers=DRIVERS, base=base)).base
 
     return asyncio.run(read())
 
@@ -227,14 +227,16 @@ def test_a_clone_without_the_base_says_what_is_not_compared(site):
         made = Repository.make(site.folder / place)
         git(made.folder, "fetch", "--quiet", f"--depth={depth}", f"file://{folder}", ref)
         git(made.folder, "checkout", "--quiet", "--detach", "FETCH_HEAD")
-    told = told_of_base(site.folder / "github", Base("main", "GITHUB_BASE_REF"))
-    (warning,) = uncompared(told, "fleet.yaml")
+    told = told_of_base(site.folder / "github", MergeTarget("main", "GITHUB_BASE_REF"))
+    (warning,) = report_missing_comparison(told, "fleet.yaml")
     assert "is not compared with main: GITHUB_BASE_REF names main, and" in warning.message
-    told = told_of_base(site.folder / "gitlab", Base("main", "TARGET", Base(first, "DIFF_BASE")))
-    (warning,) = uncompared(told, "fleet.yaml")
+    told = told_of_base(
+        site.folder / "gitlab", MergeTarget("main", "TARGET", MergeTarget(first, "DIFF_BASE"))
+    )
+    (warning,) = report_missing_comparison(told, "fleet.yaml")
     assert "is not wholly compared with main: TARGET names main, and" in warning.message
     assert len(told.clusters["edge"]) == 4
-    assert told_of_base(folder, Base("main")).unread == ""
+    assert told_of_base(folder, MergeTarget("main")).unread == ""
 
 
 def test_where_branches_were_merged_both_ways_the_nodes_of_every_commit_that_was_left_count(site):
@@ -246,7 +248,7 @@ def test_where_branches_were_merged_both_ways_the_nodes_of_every_commit_that_was
     git(folder, "checkout", "--quiet", "topic")
     git(folder, "merge", "--quiet", "--no-edit", "main~1")
     site.repository.commit(site.fleet(edge=2))
-    told = told_of_base(folder, Base("main"))
+    told = told_of_base(folder, MergeTarget("main"))
     assert {name: len(nodes) for name, nodes in told.clusters.items()} == {"edge": 4, "side": 1}
 
 
@@ -258,6 +260,6 @@ def test_a_base_is_for_git_alone_and_what_a_ci_system_tells_hinders_no_plain_fol
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(plain, ".")
     for place in (plain, packed):
-        assert told_of_base(place, Base("main", "GITHUB_BASE_REF")) is None
+        assert told_of_base(place, MergeTarget("main", "GITHUB_BASE_REF")) is None
         with pytest.raises(UsageError, match="--base main is for a git source"):
-            told_of_base(place, Base("main"))
+            told_of_base(place, MergeTarget("main"))

@@ -5,8 +5,8 @@ from support_nodes import Host, m2_cluster, setting, sora_cluster
 
 from reconciler.core.observation import Unreachable
 from reconciler.drivers.registry import DRIVERS
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def version(simulation, cluster, node):
 
 
 async def test_another_fleet_with_a_cluster_of_the_same_name_does_not_reach_the_first_ones_nodes(host):
-    port = free_addresses(1)[0].port
+    port = find_free_addresses(1)[0].port
     first = host.fleet("/srv/first", m2_cluster("edge", {"edge-01": "127.0.0.1"}), s_json=at_port(port, "A"))
     async with Simulation(first, DRIVERS) as simulation:
         assert await host.run(first) == {"edge-01": "done"}
@@ -30,7 +30,7 @@ async def test_another_fleet_with_a_cluster_of_the_same_name_does_not_reach_the_
 
 
 async def test_a_node_that_moves_to_another_host_is_not_written_at_the_old_one(host):
-    port = free_addresses(1)[0].port
+    port = find_free_addresses(1)[0].port
     before = host.fleet("/srv/fleet", m2_cluster("edge", {"edge-01": "127.0.0.1"}), s_json=at_port(port, "A"))
     async with Simulation(before, DRIVERS) as simulation:
         assert await host.run(before) == {"edge-01": "done"}
@@ -40,7 +40,7 @@ async def test_a_node_that_moves_to_another_host_is_not_written_at_the_old_one(h
 
 
 async def test_a_remembered_port_finds_a_node_of_the_same_fleet_on_the_same_host(host):
-    port, other = (place.port for place in free_addresses(2))
+    port, other = (place.port for place in find_free_addresses(2))
     cluster = m2_cluster("edge", {"edge-01": "127.0.0.1"})
     before = host.fleet("/srv/fleet", cluster, s_json=at_port(port, "A"))
     async with Simulation(
@@ -54,7 +54,7 @@ async def test_a_remembered_port_finds_a_node_of_the_same_fleet_on_the_same_host
 
 
 async def test_another_fleet_does_not_learn_a_port_that_was_remembered(host):
-    port, other = (place.port for place in free_addresses(2))
+    port, other = (place.port for place in find_free_addresses(2))
     cluster = m2_cluster("edge", {"edge-01": "127.0.0.1"})
     first = host.fleet("/srv/first", cluster, s_json=at_port(port, "A"))
     async with Simulation(first, DRIVERS) as simulation:
@@ -64,7 +64,7 @@ async def test_another_fleet_does_not_learn_a_port_that_was_remembered(host):
 
 
 async def test_a_mode_that_one_fleet_set_is_nothing_that_another_fleet_set(host):
-    places = free_addresses(3)
+    places = find_free_addresses(3)
     nodes = {f"n{number}@10.0.0.{number}": f"http://{place}/" for number, place in enumerate(places, 1)}
     blocked = sora_cluster("it", nodes)
     blocked["nodes"][0]["mode"] = "block_new_connection"

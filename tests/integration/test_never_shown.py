@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import load
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2 import choices as m2
-from reconciler.drivers.m2.choices import Takes
+from reconciler.drivers.m2.choices import UploadBehaviour
 from reconciler.drivers.registry import DRIVERS
-from reconciler.planning.plan_pass import survey
+from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.source import Snapshot
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.recovery import resume
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.recovery import recover_runs
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -49,7 +49,7 @@ def setting(version, origin):
 class Site:
     """Simulated nodes that begin with one setting, a store, and passes towards another."""
 
-    def __init__(self, folder, cluster, takes=Takes.WHOLE):
+    def __init__(self, folder, cluster, takes=UploadBehaviour.WHOLE):
         self.now = datetime.now(UTC)
         self.cluster = {"name": "it", "timeouts": {"read": 1, "settle": 0.5}, **cluster}
         self.store = open_store(folder, clock=self.clock)
@@ -62,22 +62,22 @@ class Site:
 
     def fleet(self, origin, revision="1"):
         files = {"fleet.json": {"clusters": [self.cluster]}, "s.json": setting("v1", origin)}
-        return load(Snapshot(Revision("memory", revision * 40, revision * 7), Files(files)), DRIVERS)
+        return load_fleet(Snapshot(Revision("memory", revision * 40, revision * 7), Files(files)), DRIVERS)
 
     async def look(self, origin="198.51.100.2", revision="2"):
         async with open_transports() as transports:
-            await resume(self.store, DRIVERS, transports, clock=self.clock)
+            await recover_runs(self.store, DRIVERS, transports, clock=self.clock)
             recalled = await self.store.recall()
-            return await survey(
+            return await run_plan_pass(
                 self.fleet(origin, revision), drivers=DRIVERS, transports=transports, recalled=recalled
             )
 
     async def run(self, origin="198.51.100.2", revision="2"):
         seen = await self.look(origin, revision)
         async with open_transports() as transports:
-            occasion = Occasion(clock=self.clock)
-            return await apply(
-                seen, drivers=DRIVERS, transports=transports, journal=self.store, occasion=occasion
+            run_context = RunContext(clock=self.clock)
+            return await run_apply_pass(
+                seen, drivers=DRIVERS, transports=transports, journal=self.store, run_context=run_context
             )
 
     async def watch(self, hours=24, **more):
@@ -92,20 +92,20 @@ class Site:
 
 
 def edge(**more):
-    (place,) = free_addresses(1)
+    (place,) = find_free_addresses(1)
     return {"kind": "m2", "setting": "s.json", "nodes": [{"name": "edge-01", "address": str(place)}], **more}
 
 
 @pytest.mark.parametrize(
     ("takes", "number", "words"),
     [
-        (Takes.ADDS, 3, "at /licensed it shows true, which it was not sent"),
-        (Takes.CASE, 3, "WWW.EXAMPLE.COM"),
-        (Takes.KEEPS, 3, 'it shows "198.51.100.1" in place of "198.51.100.2"'),
-        (Takes.REFUSES, 1, "it does not accept the setting's content"),
-        (Takes.REDIRECTS, 1, "it refused /setting/upload with 307"),
+        (UploadBehaviour.ADDS, 3, "at /licensed it shows true, which it was not sent"),
+        (UploadBehaviour.CASE, 3, "WWW.EXAMPLE.COM"),
+        (UploadBehaviour.KEEPS, 3, 'it shows "198.51.100.1" in place of "198.51.100.2"'),
+        (UploadBehaviour.REFUSES, 1, "it does not accept the setting's content"),
+        (UploadBehaviour.REDIRECTS, 1, "it refused /setting/upload with 307"),
     ],
-    ids=lambda one: str(one) if isinstance(one, Takes) else "",
+    ids=lambda one: str(one) if isinstance(one, UploadBehaviour) else "",
 )
 async def test_a_node_that_never_shows_it_is_left_alone_after_a_few_tries(tmp_path, takes, number, words):
     site = Site(tmp_path, edge(version="commit"), takes)
@@ -154,7 +154,7 @@ async def test_an_answer_of_a_proxy_on_the_way_is_a_lost_one(tmp_path, status):
 def live(count=3):
     nodes = [
         {"name": f"n{number}@10.0.0.{number}", "api": f"http://{place}/"}
-        for number, place in enumerate(free_addresses(count), 1)
+        for number, place in enumerate(find_free_addresses(count), 1)
     ]
     return {"kind": "sora", "initialise": True, "nodes": nodes}
 

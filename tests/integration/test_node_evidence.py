@@ -7,18 +7,18 @@ import ssl
 import pytest
 from support_nodes import Host, m2_cluster, sora_cluster, stranger
 
-from reconciler.adopt.importer import adopt
+from reconciler.adopt.importer import import_live_state
 from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.observation import Absent, Unidentified
 from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.simulator import Choices, Vacant
+from reconciler.drivers.m2.simulator import Choices, VacantAnswer
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError, UsageError
 from reconciler.host.host import Host as HostSettings
-from reconciler.ports.store import Opening
-from reconciler.secrets.local_resolver import LocalVault
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.ports.store import RunStart
+from reconciler.secrets.local_resolver import LocalResolver
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -78,15 +78,15 @@ async def test_what_another_server_shows_is_not_imported(kind):
     async with stranger(**STRANGERS[kind]) as other, open_transports() as transports:
         entry = await DRIVERS["m2"].entry_of("edge", [other.address], transports)
         with pytest.raises((UsageError, StateError), match="cannot be imported"):
-            await adopt(
-                None, [entry], drivers=DRIVERS, transports=transports, vault=LocalVault(HostSettings())
+            await import_live_state(
+                None, [entry], drivers=DRIVERS, transports=transports, resolver=LocalResolver(HostSettings())
             )
     assert not other.sent
 
 
-@pytest.mark.parametrize("vacant", Vacant)
+@pytest.mark.parametrize("vacant", VacantAnswer)
 async def test_a_new_node_without_a_setting_is_known_by_its_metrics_and_gets_one(host, vacant):
-    fleet = host.fleet("/srv/f", m2_cluster("edge", {"edge-01": str(free_addresses(1)[0])}))
+    fleet = host.fleet("/srv/f", m2_cluster("edge", {"edge-01": str(find_free_addresses(1)[0])}))
     choices = {"m2": Choices(factory=False, vacant=vacant)}
     async with Simulation(fleet, DRIVERS, choices=choices) as simulation:
         assert isinstance((await host.look(fleet)).cases[0].observed.nodes["edge-01"], Absent)
@@ -143,7 +143,7 @@ async def test_a_word_is_used_from_the_moment_of_the_intent(host):
         assert step.used_words == {"first_delivery": other.url}
         with open_store(host.folder) as store:  # the run is killed before it writes how the step ended
             own = await store.enter(FleetIdentity("/srv/f"))
-            await own.intend(await own.begin(Opening("command", plan)), step)
+            await own.intend(await own.begin(RunStart("command", plan)), step)
         assert (await host.look(fleet)).plan.empty
 
 

@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 from support_driver import NOON, FakeDriver, FakeNode, Killed, World, cluster, fleet
 
-from reconciler.core.observation import Observed, Present, Sign, Stale, Unreachable, aged
+from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable, classify_by_age
 from reconciler.core.outcome import State
 from reconciler.errors import MissingTransport
-from reconciler.planning.plan_pass import survey
-from reconciler.ports.driver import Capabilities, Done
-from reconciler.ports.transport import Mailbox, MailReport, Transports, Way
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.rollout.recovery import resume
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.driver import Capabilities, StepAnswer
+from reconciler.ports.transport import Mailbox, MailReport, TransportKind, Transports
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.recovery import recover_runs
 from reconciler.store.factory import open_store
 
 FRESH = 60
@@ -53,7 +53,7 @@ class FakeMailbox(Mailbox):
 class Polled(FakeDriver):
     """A product whose nodes cannot be called."""
 
-    capabilities = Capabilities(single_node=True, transports=frozenset({Way.MAILBOX}))
+    capabilities = Capabilities(single_node=True, transports=frozenset({TransportKind.MAILBOX}))
 
     async def observe(self, desired, transports):
         return Observed({node.name: await self._read(node.name, transports) for node in desired.entry.nodes})
@@ -64,12 +64,14 @@ class Polled(FakeDriver):
     async def _read(self, node, transports):
         report = await transports.mailbox.report(node)
         if report is None:
-            return Unreachable("it never reported", Sign.SILENT)
-        return aged(report.body.decode(), report.age, FRESH)
+            return Unreachable("it never reported", Liveness.SILENT)
+        return classify_by_age(report.body.decode(), report.age, FRESH)
 
     async def act(self, step, transports, payloads):
         body = str(payloads[step.payload].document).encode()
-        return Done(await transports.mailbox.offer(step.node, body, seconds=step.in_flight), offered=True)
+        return StepAnswer(
+            await transports.mailbox.offer(step.node, body, seconds=step.in_flight), offered=True
+        )
 
 
 class Site:
@@ -90,21 +92,21 @@ class Site:
             self.mailbox.polls(node)
 
     async def settle(self):
-        return await resume(self.store, self.drivers, self.transports, clock=self.clock)
+        return await recover_runs(self.store, self.drivers, self.transports, clock=self.clock)
 
     async def look(self):
         recalled = await self.store.recall()
-        return await survey(
+        return await run_plan_pass(
             fleet(WANTED), drivers=self.drivers, transports=self.transports, recalled=recalled
         )
 
     async def apply(self):
-        return await apply(
+        return await run_apply_pass(
             await self.look(),
             drivers=self.drivers,
             transports=self.transports,
             journal=self.store,
-            occasion=Occasion(clock=self.clock),
+            run_context=RunContext(clock=self.clock),
         )
 
 
@@ -191,9 +193,9 @@ async def test_a_run_that_is_killed_after_its_offer_does_not_offer_again(site):
 
 
 def test_the_age_of_a_reading_is_no_part_of_what_it_says():
-    assert aged("x", 10, 60) == Present("x") == Present("x", 3)
-    assert (aged("x", 60, 60).age, aged("x", 61, 60).age) == (60, 61)
-    assert isinstance(aged("x", 61, 60), Stale)
+    assert classify_by_age("x", 10, 60) == Present("x") == Present("x", 3)
+    assert (classify_by_age("x", 60, 60).age, classify_by_age("x", 61, 60).age) == (60, 61)
+    assert isinstance(classify_by_age("x", 61, 60), Stale)
 
 
 async def test_without_a_mailbox_nothing_is_asked(site):

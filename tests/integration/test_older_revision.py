@@ -9,9 +9,9 @@ import pytest
 from support_git import Repository, alone, git
 from support_signing import SSH_MISSING, SshPerson, signed_commit
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 FLEET = """version: commit
 policy: {{max_risky: 100%, max_cache_lost: 100%}}
@@ -40,7 +40,7 @@ class Site:
     """A repository that is read by its `.git`, and its nodes."""
 
     def __init__(self, folder, nodes, capsys):
-        self.fleet = FLEET.format(*(str(place) for place in free_addresses(2)))
+        self.fleet = FLEET.format(*(str(place) for place in find_free_addresses(2)))
         self.repository = Repository.make(
             folder / "repo", {"fleet.yaml": self.fleet, "s.json": setting("a.example")}
         )
@@ -73,7 +73,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path, monkeypatch, capsys):
     alone(monkeypatch, tmp_path)
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         yield Site(tmp_path, nodes, capsys)
 
 

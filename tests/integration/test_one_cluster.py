@@ -14,21 +14,21 @@ from pathlib import Path
 import pytest
 from support_git import ALONE, Repository, git
 
-from reconciler.desired.fleet import load
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.cluster import groups, members
+from reconciler.drivers.sora.cluster_state import find_groups, list_members
 from reconciler.errors import GuardRefusal, SourceError
-from reconciler.planning.ancestry import traced
-from reconciler.planning.plan_pass import survey
-from reconciler.planning.prior import NO_BASE, Base, read_prior
-from reconciler.ports.store import Opening
-from reconciler.rollout.apply_pass import apply
-from reconciler.rollout.recovery import resume
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.planning.ancestry import add_ancestry
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.planning.prior_revisions import NO_BASE, MergeTarget, read_prior_revisions
+from reconciler.ports.store import RunStart
+from reconciler.rollout.apply_pass import run_apply_pass
+from reconciler.rollout.recovery import recover_runs
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -45,7 +45,7 @@ class Site:
     """A repository, six simulated nodes, and management hosts by the name of their state folder."""
 
     folder: Path
-    places: list = field(default_factory=lambda: [None, *free_addresses(6)])
+    places: list = field(default_factory=lambda: [None, *find_free_addresses(6)])
     later: timedelta = timedelta()
     simulation: Simulation | None = None
     repository: Repository | None = None
@@ -99,23 +99,23 @@ class Site:
     async def look(self, host="here", *, source=None, base=NO_BASE):
         """What a pass on a host finds."""
         source = source or FolderSource(self.repository.folder)
-        fleet = load(await source.snapshot(), DRIVERS)
+        fleet = load_fleet(await source.snapshot(), DRIVERS)
         async with open_transports() as transports:
             with self.store(host) as store:
-                memory = await traced(await store.recall(), fleet, source, drivers=DRIVERS)
-                memory = await read_prior(memory, fleet, source, drivers=DRIVERS, base=base)
-                return await survey(fleet, drivers=DRIVERS, transports=transports, recalled=memory)
+                memory = await add_ancestry(await store.recall(), fleet, source, drivers=DRIVERS)
+                memory = await read_prior_revisions(memory, fleet, source, drivers=DRIVERS, base=base)
+                return await run_plan_pass(fleet, drivers=DRIVERS, transports=transports, recalled=memory)
 
     async def run(self, host="here", **more):
         """A pass on a host that applies; gives the steps, as `verb number: state`, or what refused."""
         async with open_transports() as transports:
             with self.store(host) as store:
-                await resume(store, DRIVERS, transports, clock=self.clock)
+                await recover_runs(store, DRIVERS, transports, clock=self.clock)
         seen = await self.look(host, **more)
         async with open_transports() as transports:
             with self.store(host) as store:
                 try:
-                    report = await apply(seen, drivers=DRIVERS, transports=transports, journal=store)
+                    report = await run_apply_pass(seen, drivers=DRIVERS, transports=transports, journal=store)
                 except GuardRefusal as refusal:
                     return sorted({one.code for one in refusal.violations})
         steps = [(one.step.action, one.step.node[1], one.state) for one in report.outcomes]
@@ -132,7 +132,9 @@ class Site:
         world = self.simulation.world("live")
         names = world.names
         return sorted(
-            [names[n][1] for n in members(group.nodes)] for group in groups(world.state) if group.usable
+            [names[n][1] for n in list_members(group.nodes)]
+            for group in find_groups(world.state)
+            if group.usable
         )
 
     async def stop(self, *numbers):
@@ -144,7 +146,7 @@ class Site:
 async def site(tmp_path):
     made = Site(tmp_path)
     folder, fresh = made.nodes()
-    fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
+    fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS)
     async with Simulation(fleet, DRIVERS, converged=True, fresh=fresh) as made.simulation:
         yield made
 
@@ -166,9 +168,9 @@ LOST = {"collapsed": {"reason": "three hosts burnt down", "until": "2999-12-31"}
 
 async def five_of_which_two_are_left(site):
     """A cluster of five, applied; three of its nodes are lost for good."""
-    world, roster = site.simulation.world("live"), site.simulation.world("live").site.roster
+    world, node_numbers = site.simulation.world("live"), site.simulation.world("live").site.node_numbers
     for number in (4, 5):
-        contact, joining = roster.at(name(1)), roster.at(name(number))
+        contact, joining = node_numbers.at(name(1)), node_numbers.at(name(number))
         world.site.take(machine.register(world.state, joining, contact))
     await applied(site, *FIVE)
     await site.stop(3, 4, 5)
@@ -263,7 +265,7 @@ async def test_a_cluster_that_gets_another_name_and_other_nodes_is_not_founded(s
 async def test_a_cluster_that_comes_after_another_went_is_a_new_one(site):
     await applied(site)
     (kept,) = json.loads(site.text(7, ports={7: 1}, cluster="kept"))["clusters"]
-    kept["nodes"][0]["api"] = f"http://{free_addresses(1)[0]}/"
+    kept["nodes"][0]["api"] = f"http://{find_free_addresses(1)[0]}/"
     both = [kept, *json.loads(site.text(*NEW, cluster="studio"))["clusters"]]
     site.repository.commit({"fleet.json": json.dumps({"clusters": [kept]})})
     site.repository.commit({"fleet.json": json.dumps({"clusters": both})})
@@ -285,7 +287,7 @@ async def test_nodes_of_the_same_names_move_to_blank_machines(site):
 async def test_only_a_temporary_node_stays(tmp_path, host):
     site = Site(tmp_path)
     folder, fresh = site.nodes((1, 2, 3, 4), temporary=(4,))
-    fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
+    fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS)
     async with Simulation(fleet, DRIVERS, converged=True, fresh=fresh) as site.simulation:
         await applied(site, 1, 2, 3, 4, temporary=(4,))
         site.commit(4, 5, 6, temporary=(4,))
@@ -311,7 +313,7 @@ async def test_the_past_of_a_remote_repository_is_fetched(site):
     await applied(site)
     site.commit(*NEW)
     bare = site.repository.bare(site.folder / "bare.git")
-    source = locate(f"file://{bare}", cache=site.folder / "cache")
+    source = locate_source(f"file://{bare}", cache=site.folder / "cache")
     assert "cluster-size" in await site.run("another", source=source)
     never_founded(site)
 
@@ -322,11 +324,11 @@ async def test_a_pull_request_is_held_against_what_it_goes_into(site):
     git(site.repository.folder, "checkout", "--quiet", "-b", "topic")
     site.commit(*NEW)
     site.commit(*NEW, drain=1)
-    seen = await site.look("ci", base=Base("main"))
+    seen = await site.look("ci", base=MergeTarget("main"))
     assert "cluster-size" in {one.code for one in seen.violations}
     with pytest.raises(SourceError, match="has no branch, tag or commit 'nowhere'"):
-        await site.look("ci", base=Base("nowhere"))
-    told = await site.look("ci", base=Base("nowhere", "GITHUB_BASE_REF"))
+        await site.look("ci", base=MergeTarget("nowhere"))
+    told = await site.look("ci", base=MergeTarget("nowhere", "GITHUB_BASE_REF"))
     assert not any(step.action == "init" for step in told.plan.steps())
 
 
@@ -364,7 +366,7 @@ class TestFounding:
     async def blank(self, tmp_path):
         made = Site(tmp_path)
         folder, _ = made.nodes()
-        fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
+        fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS)
         async with Simulation(fleet, DRIVERS) as made.simulation:
             yield made
 
@@ -417,7 +419,7 @@ class TestFounding:
         seen = await blank.look()
         (step,) = seen.plan.steps()
         with blank.store("here") as store:
-            run = await store.begin(Opening("command", seen.plan))
+            run = await store.begin(RunStart("command", seen.plan))
             await store.intend(run, step)
             if sent:
                 async with open_transports() as transports:
@@ -440,7 +442,7 @@ class TestPurge:
     async def five(self, tmp_path):
         made = Site(tmp_path)
         folder, fresh = made.nodes((1, 2, 3, 4, 5))
-        fleet = load(await FolderSource(folder).snapshot(), DRIVERS)
+        fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS)
         async with Simulation(fleet, DRIVERS, converged=True, fresh=fresh) as made.simulation:
             await applied(made, 1, 2, 3, 4, 5)
             yield made

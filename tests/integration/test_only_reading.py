@@ -6,11 +6,11 @@ from support_nodes import Host, m2_cluster, sora_cluster
 from reconciler.drivers.m2.client import Client as M2Client
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.client import Client as SoraClient
-from reconciler.errors import NotReading
+from reconciler.errors import WriteRefused
 from reconciler.host.host import Host as HostSettings
-from reconciler.planning.plan_pass import survey
-from reconciler.planning.reading import only_reading
-from reconciler.ports.transport import Answer, Http, Transports
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.planning.read_only import restrict_to_reading
+from reconciler.ports.transport import Http, HttpAnswer, Transports
 from reconciler.transports.command import CommandTransport
 
 
@@ -22,7 +22,7 @@ class Recording(Http):
 
     async def send(self, method, url, *, headers=None, content=b"", **_):
         self.sent.append((method, url, dict(headers or {}), content))
-        return Answer(404, {}, b"")
+        return HttpAnswer(404, {}, b"")
 
 
 READ = "Sora_20211215.ListClusterNodes"
@@ -50,16 +50,20 @@ READ = "Sora_20211215.ListClusterNodes"
 )
 async def test_a_call_that_is_not_documented_as_reading_is_not_sent(kind, method, url, headers, content):
     below = Recording()
-    transports = only_reading(Transports(below), DRIVERS[kind].reads)
-    with pytest.raises(NotReading, match="nothing was sent"):
+    transports = restrict_to_reading(Transports(below), DRIVERS[kind].reads)
+    with pytest.raises(WriteRefused, match="nothing was sent"):
         await transports.http.send(method, url, node="n", timeout=1, headers=headers, content=content)
     assert not below.sent
 
 
 async def test_every_change_that_the_clients_know_is_kept_back():
     below = Recording()
-    m2 = M2Client(only_reading(Transports(below), DRIVERS["m2"].reads).http, "n", ("http://n:1",), 1, 1)
-    sora = SoraClient(only_reading(Transports(below), DRIVERS["sora"].reads).http, "n", "http://n:1/", 1, 1)
+    m2 = M2Client(
+        restrict_to_reading(Transports(below), DRIVERS["m2"].reads).http, "n", ("http://n:1",), 1, 1
+    )
+    sora = SoraClient(
+        restrict_to_reading(Transports(below), DRIVERS["sora"].reads).http, "n", "http://n:1/", 1, 1
+    )
     for change in (
         m2.deploy_local(),
         m2.checkout("GET"),
@@ -69,7 +73,7 @@ async def test_every_change_that_the_clients_know_is_kept_back():
         sora.purge("m"),
         sora.change_mode("normal"),
     ):
-        with pytest.raises(NotReading):
+        with pytest.raises(WriteRefused):
             await change
     assert not below.sent
 
@@ -81,7 +85,9 @@ async def test_a_look_asks_nothing_but_the_documented_reading_calls(tmp_path):
         m2_cluster("edge", {"edge-01": "10.0.0.1"}),
         sora_cluster("it", {"n1@10.0.0.1": "http://10.0.0.1:3000/"}),
     )
-    await survey(fleet, drivers=DRIVERS, transports=Transports(below, CommandTransport(HostSettings())))
+    await run_plan_pass(
+        fleet, drivers=DRIVERS, transports=Transports(below, CommandTransport(HostSettings()))
+    )
     assert below.sent
     for method, url, headers, content in below.sent:
         calls = [call for driver in DRIVERS.values() for call in driver.reads]

@@ -7,11 +7,11 @@ import urllib.request
 import pytest
 from support_git import Repository, alone, git
 
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
 from reconciler.core.canonical import fingerprint
-from reconciler.core.plan import load
-from reconciler.simulation.addresses import free_addresses
+from reconciler.core.plan import load_plan
+from reconciler.simulation.addresses import find_free_addresses
 
 FLEET = """version: commit
 policy: {{max_risky: 100%}}
@@ -47,7 +47,7 @@ class Site:
     """A repository, its nodes, a plan file, and a way to run the program."""
 
     def __init__(self, folder, nodes, capsys):
-        places = [str(place) for place in free_addresses(5)]
+        places = [str(place) for place in find_free_addresses(5)]
         self.files = {"fleet.yaml": FLEET.format(*places), "s.json": setting("a.example")}
         self.repository = Repository.make(folder / "repo", self.files)
         self.simulation = nodes.serve(self.repository.folder)
@@ -88,7 +88,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path, monkeypatch, capsys):
     alone(monkeypatch, tmp_path)
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         yield Site(tmp_path, nodes, capsys)
 
 
@@ -118,7 +118,7 @@ def test_a_plan_file_is_applied_as_it_stands_though_the_branch_has_moved_on(site
     newest = json.loads(site.run("history", "--format", "json"))[0]
     assert (newest["trigger"], newest["revision"]) == ("plan file", planned)
     shown = json.loads(site.run("history", "show", newest["id"], "--format", "json"))
-    assert shown["ids"] == load(value["plan"]).ids
+    assert shown["ids"] == load_plan(value["plan"]).ids
 
     before = len(site.changed)
     site.apply()
@@ -214,7 +214,7 @@ def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
     whole = json.loads(site.run(*looked, "--format", "json"))["ids"]["live"]
     assert whole.startswith(digest)
     assert f"| `{digest}` |" in site.run(*looked, "--format", "markdown")
-    assert load(json.loads(site.plan.read_text())["plan"]).ids["live"] == whole
+    assert load_plan(json.loads(site.plan.read_text())["plan"]).ids["live"] == whole
     assert digest in site.run("approve", "--list")
     site.run("approve", digest, "--by", "kim")
     site.apply()

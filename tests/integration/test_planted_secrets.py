@@ -18,10 +18,10 @@ import pyrage
 import pytest
 from hostile_nodes import HostileNodes, Search, forms
 
-from reconciler.cli.demo_stage import Nodes, Sink
+from reconciler.cli.demo_fixtures import DemoNodes, DemoSink
 from reconciler.cli.main import main
-from reconciler.secrets.local_resolver import encrypted
-from reconciler.simulation.addresses import free_addresses
+from reconciler.secrets.local_resolver import encrypt_data
+from reconciler.simulation.addresses import find_free_addresses
 
 MARK = "PLANTED"
 """Stands in every clear value, and in nothing else."""
@@ -52,7 +52,7 @@ class Site:
         self.state = folder / "state"
         self.monkeypatch = monkeypatch
         self.identity = pyrage.x25519.Identity.generate()
-        self.addresses = [str(address) for address in free_addresses(2)]
+        self.addresses = [str(address) for address in find_free_addresses(2)]
         self.said: list[str] = []
         monkeypatch.setenv("RECONCILE_AGE_IDENTITY", str(self.identity))
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
@@ -64,8 +64,8 @@ class Site:
             self.monkeypatch.setenv(f"RECONCILE_SECRET_{name}", f"{MARK}-{name.lower()}-{turn}")
         (self.folder.parent / "file").write_text(f"{MARK}-file-{turn}\n")
         to = [self.identity.to_public()]
-        value = b64encode(encrypted(f"{MARK}-age-{turn}".encode(), to)).decode()
-        (self.folder / "keys/tls.pem.age").write_bytes(encrypted(f"{MARK}-pem-{turn}".encode(), to))
+        value = b64encode(encrypt_data(f"{MARK}-age-{turn}".encode(), to)).decode()
+        (self.folder / "keys/tls.pem.age").write_bytes(encrypt_data(f"{MARK}-pem-{turn}".encode(), to))
         first, second = self.addresses
         self.write("fleet.yaml", FLEET.format(sink=sink, first=first, second=second))
         self.write(
@@ -162,7 +162,7 @@ def site(tmp_path, monkeypatch):
 
 
 def test_planted_secrets_reach_the_nodes_and_nothing_else(site, capsys):
-    with Nodes() as nodes, Sink() as sink:
+    with DemoNodes() as nodes, DemoSink() as sink:
         site.plant("one", sink.url)
         nodes.serve(site.folder)
         plans = [("--dry-run", "--format", form) for form in ("text", "json", "markdown")]
@@ -212,7 +212,7 @@ def _watched(site, sink) -> str:
         "--state",
         str(site.state),
         "--listen",
-        f"127.0.0.1:{free_addresses(1)[0].port}",
+        f"127.0.0.1:{find_free_addresses(1)[0].port}",
     ]
     pages = [f"http://{command[-1]}/{page}" for page in ("metrics", "readyz", "healthz", "")]
     with subprocess.Popen(

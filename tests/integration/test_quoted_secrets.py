@@ -12,7 +12,7 @@ import pytest
 from hostile_nodes import HostileNodes, Search, forms
 
 from reconciler.cli.main import main
-from reconciler.secrets.local_resolver import encrypted
+from reconciler.secrets.local_resolver import encrypt_data
 
 DRAW = random.Random(5)
 
@@ -61,14 +61,14 @@ def fleet(tmp_path, monkeypatch):
     (tmp_path / "file").write_text(f"{REFERRED['file']}\n")
     folder = tmp_path / "fleet"
     (folder / "keys").mkdir(parents=True)
-    (folder / "keys/tls.pem.age").write_bytes(encrypted(REFERRED["resource"].encode(), to))
+    (folder / "keys/tls.pem.age").write_bytes(encrypt_data(REFERRED["resource"].encode(), to))
     (folder / "keys/plain.pem").write_text(LITERAL["pem"])
     custom = {
         "env": "${env:RECONCILE_SECRET_ENV}",
         "part": "Bearer ${env:RECONCILE_SECRET_PART}",
         "inline": "x-${env:RECONCILE_SECRET_INLINE}-y",
         "file": f"${{file:{tmp_path}/file}}",
-        "age": f"${{age:{b64encode(encrypted(REFERRED['age'].encode(), to)).decode()}}}",
+        "age": f"${{age:{b64encode(encrypt_data(REFERRED['age'].encode(), to)).decode()}}}",
         "password": LITERAL["password"],
         "headers": [{"name": "authorization", "value": LITERAL["header"]}, ["Cookie", LITERAL["pair"]]],
         "url": f"https://user:{LITERAL['address']}@h.example/x",

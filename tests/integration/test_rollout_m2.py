@@ -8,15 +8,15 @@ import pytest
 
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Rollout
-from reconciler.desired.fleet import load
-from reconciler.drivers.m2.metrics import parsed
+from reconciler.desired.fleet import load_fleet
+from reconciler.drivers.m2.metrics import parse_metrics
 from reconciler.drivers.registry import DRIVERS
-from reconciler.planning.plan_pass import survey
+from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -64,13 +64,13 @@ def snapshot(nodes, document, rollout, number):
 
 class Stage:
     def __init__(self, folder: Path):
-        places = sorted(free_addresses(3), key=lambda place: place.port)
+        places = sorted(find_free_addresses(3), key=lambda place: place.port)
         self.nodes = [{"name": f"n{number}", "address": str(place)} for number, place in enumerate(places)]
         self.folder = folder
         self.meanwhile = None
 
     def fleet(self, document, rollout, number):
-        return load(snapshot(self.nodes, document, rollout, number), DRIVERS)
+        return load_fleet(snapshot(self.nodes, document, rollout, number), DRIVERS)
 
     async def rest(self, seconds, stop):
         if self.meanwhile is not None:
@@ -79,13 +79,13 @@ class Stage:
     async def run(self, fleet):
         with open_store(self.folder) as store:
             async with open_transports() as transports:
-                seen = await survey(
+                seen = await run_plan_pass(
                     fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
                 )
                 assert not seen.violations
-                occasion = Occasion(rest=self.rest)
-                return await apply(
-                    seen, drivers=DRIVERS, transports=transports, journal=store, occasion=occasion
+                run_context = RunContext(rest=self.rest)
+                return await run_apply_pass(
+                    seen, drivers=DRIVERS, transports=transports, journal=store, run_context=run_context
                 )
 
     async def shown(self):
@@ -155,7 +155,7 @@ def test_the_driver_has_what_rollouts_ask_for():
 
 def test_samples_of_one_name_are_summed_in_either_form():
     plain = b'# TYPE a gauge\na{x="1"} 2\na{x="2"} 3\nb_bucket{le="1"} 7\nc NaN\n'
-    assert parsed(plain) == {"a": 5.0}
-    assert parsed(b"# TYPE a counter\na_total 2\na_created 1\n# EOF\n") == {"a_total": 2.0}
+    assert parse_metrics(plain) == {"a": 5.0}
+    assert parse_metrics(b"# TYPE a counter\na_total 2\na_created 1\n# EOF\n") == {"a_total": 2.0}
     with pytest.raises(ValueError):
-        parsed(b"<html>\n# EOF\n")
+        parse_metrics(b"<html>\n# EOF\n")

@@ -10,11 +10,11 @@ from memory_files import fleet_of
 
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError
-from reconciler.planning.plan_pass import survey
-from reconciler.rollout.apply_pass import Occasion, apply
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
-from reconciler.simulation.reporting import Reporting
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
+from reconciler.simulation.reporting import ReportSender
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -25,7 +25,7 @@ class Stage:
     """Two nodes whose settings tell them to report to one address of this host."""
 
     def __init__(self, folder):
-        *self.places, self.ear = map(str, free_addresses(3))
+        *self.places, self.ear = map(str, find_free_addresses(3))
         self.folder = folder
 
     def fleet(self, version, **reports):
@@ -66,11 +66,16 @@ class Stage:
     async def run(self, fleet, **more):
         with open_store(self.folder) as store:
             async with open_transports() as transports:
-                seen = await survey(
+                seen = await run_plan_pass(
                     fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
                 )
-                return await apply(
-                    seen, drivers=DRIVERS, transports=transports, journal=store, occasion=Occasion(), **more
+                return await run_apply_pass(
+                    seen,
+                    drivers=DRIVERS,
+                    transports=transports,
+                    journal=store,
+                    run_context=RunContext(),
+                    **more,
                 )
 
 
@@ -84,14 +89,14 @@ def states(report):
 
 
 async def test_a_wave_passes_when_its_nodes_report_what_they_were_given(stage):
-    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation, Reporting(simulation):
+    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation, ReportSender(simulation):
         report = await stage.run(stage.fleet("2", feedback=True))
     assert (states(report), report.findings) == (["done", "done"], ())
 
 
 async def test_a_node_that_falls_silent_after_a_change_stops_the_rollout_and_is_returned(stage):
     async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation:
-        async with Reporting(simulation, mute={"n0"}):
+        async with ReportSender(simulation, mute={"n0"}):
             report = await stage.run(stage.fleet("2", within=1))
         assert states(report) == ["undone", "skipped"]
         assert [finding.code for finding in report.findings] == ["gate-failed"]
@@ -119,7 +124,7 @@ async def test_a_failure_that_a_node_reports_itself_stops_the_rollout_at_once(st
 
     async with (
         Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation,
-        Reporting(simulation, mute={"n0"}),
+        ReportSender(simulation, mute={"n0"}),
     ):
         complaining = asyncio.create_task(complain())
         report = await asyncio.wait_for(stage.run(stage.fleet("2", feedback=True, within=600)), 30)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import main
-from reconciler.desired.fleet import load
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.fleet_generator import made_up
-from reconciler.simulation.host import Simulation
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.fleet_generator import generate_fleet
+from reconciler.simulation.node_host import Simulation
 from reconciler.sources.folder import FolderSource
 
 RECONCILE = str(Path(sys.executable).parent / "reconcile")
@@ -37,7 +37,7 @@ def fleet(folder: Path, *nodes: str) -> Path:
 def in_a_row(count):
     """Free addresses whose ports follow each other."""
     while True:
-        found = free_addresses(count)
+        found = find_free_addresses(count)
         if found[-1].port - found[0].port == count - 1:
             return found
 
@@ -119,7 +119,7 @@ def test_an_address_in_use_is_named(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_simulated_is_said_before_or_instead_of_ready(tmp_path, capsys, options, words):
-    (address,) = free_addresses(1)
+    (address,) = find_free_addresses(1)
     assert main(["simulate", *options, str(fleet(tmp_path, str(address)))]) == 1
     shown = capsys.readouterr()
     assert words in " ".join(shown.err.split())
@@ -143,10 +143,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize(("kind", "count"), [("m2", 1), ("m2", 120), ("sora", 3), ("sora", 37)])
 async def test_a_made_up_fleet_is_a_fleet_that_can_be_served(tmp_path, kind, count):
-    (first,) = free_addresses(1)
-    for name, text in made_up(kind, count, DRIVERS, first).items():
+    (first,) = find_free_addresses(1)
+    for name, text in generate_fleet(kind, count, DRIVERS, first).items():
         (tmp_path / name).write_text(text)
-    loaded = load(await FolderSource(tmp_path).snapshot(), DRIVERS)
+    loaded = load_fleet(await FolderSource(tmp_path).snapshot(), DRIVERS)
     assert loaded.warnings == ()
     simulation = Simulation(loaded, DRIVERS, converged=True)
     assert len(simulation.nodes) == count

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.drivers.m2.schema import Deliver, M2Cluster
-from reconciler.drivers.m2.simulator import Choices, Port, Unlisted
+from reconciler.drivers.m2.simulator import Choices, PortChange, UnlistedAnswer
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Address
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.control import Control
-from reconciler.simulation.host import Simulation
+from reconciler.ports.simulator import SocketAddress
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.fault_control import FaultControl
+from reconciler.simulation.node_host import Simulation
 
 SETTING = {
     "meta": {"version": "A"},
@@ -35,11 +35,11 @@ SETTING = {
 class Fleet:
     """A fleet of one M2 cluster, `edge-01` … `edge-NN`, on free addresses."""
 
-    addresses: list[Address]
+    addresses: list[SocketAddress]
     document: dict = field(default_factory=lambda: SETTING)
 
     @property
-    def desks(self):
+    def cluster_inputs(self):
         nodes = [{"name": f"edge-{i:02}", "address": str(at)} for i, at in enumerate(self.addresses, 1)]
         document = SimpleNamespace(value=self.document)
         entry = M2Cluster.model_validate(
@@ -51,7 +51,7 @@ class Fleet:
 
 @pytest.fixture
 async def simulation():
-    async with Simulation(Fleet(free_addresses(2)), DRIVERS, converged=True) as running:
+    async with Simulation(Fleet(find_free_addresses(2)), DRIVERS, converged=True) as running:
         yield running
 
 
@@ -120,7 +120,9 @@ async def test_httpie_uploads_a_setting_and_a_package(simulation, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.0/8 is one address elsewhere")
 async def test_a_thousand_nodes_answer_from_one_process():
     network = 20 + os.getpid() % 200
-    addresses = [Address(f"127.{network}.{index >> 8}.{index & 255}", 10040) for index in range(1, 1001)]
+    addresses = [
+        SocketAddress(f"127.{network}.{index >> 8}.{index & 255}", 10040) for index in range(1, 1001)
+    ]
     async with Simulation(Fleet(addresses), DRIVERS, converged=True) as simulation:
         gate = asyncio.Semaphore(100)
 
@@ -247,9 +249,9 @@ async def test_a_fault_of_a_cluster_is_one_of_each_of_its_nodes(simulation):
 
 
 async def test_a_moved_port_is_listened_on_from_the_restart():
-    here, there = free_addresses(2)
+    here, there = find_free_addresses(2)
     document = json.loads(json.dumps(SETTING).replace("10040", str(here.port)))
-    choices = {"m2": Choices(port=Port.RESTART)}
+    choices = {"m2": Choices(port=PortChange.RESTART)}
     async with Simulation(Fleet([here], document), DRIVERS, converged=True, choices=choices) as simulation:
         moved = json.dumps(document).replace(str(here.port), str(there.port))
         assert (await ask(here, "POST", "/setting/upload", moved))[0] == 200
@@ -262,18 +264,22 @@ async def test_a_moved_port_is_listened_on_from_the_restart():
 
 @pytest.mark.parametrize(("deliver", "expected"), [("upload", "c0ffee0"), ("checkout", "A"), ("local", "A")])
 async def test_converged_nodes_tell_the_commit_where_an_upload_would_stamp_it(deliver, expected):
-    (desk,) = Fleet(free_addresses(1)).desks
-    desk.entry = desk.entry.model_copy(update={"version": "commit", "deliver": Deliver(deliver)})
-    desk.revision = SimpleNamespace(short="c0ffee0")
-    async with Simulation(SimpleNamespace(desks=[desk]), DRIVERS, converged=True) as simulation:
+    (cluster_input,) = Fleet(find_free_addresses(1)).cluster_inputs
+    cluster_input.entry = cluster_input.entry.model_copy(
+        update={"version": "commit", "deliver": Deliver(deliver)}
+    )
+    cluster_input.revision = SimpleNamespace(short="c0ffee0")
+    async with Simulation(
+        SimpleNamespace(cluster_inputs=[cluster_input]), DRIVERS, converged=True
+    ) as simulation:
         assert await version(simulation.nodes["edge-01"]) == expected
 
 
 async def test_a_stranger_may_find_the_connection_closed():
     document = json.loads(json.dumps(SETTING).replace("127.0.0.0/8", "192.168.1.1"))
-    choices = {"m2": Choices(unlisted=Unlisted.CLOSED)}
+    choices = {"m2": Choices(unlisted=UnlistedAnswer.CLOSED)}
     async with Simulation(
-        Fleet(free_addresses(1), document), DRIVERS, converged=True, choices=choices
+        Fleet(find_free_addresses(1), document), DRIVERS, converged=True, choices=choices
     ) as simulation:
         with pytest.raises(http.client.RemoteDisconnected):
             await ask(simulation.nodes["edge-01"])
@@ -288,8 +294,8 @@ async def test_what_is_not_http_is_answered_400(simulation):
 
 
 async def test_faults_over_the_control_endpoint(simulation):
-    (address,) = free_addresses(1)
-    async with Control(simulation, address):
+    (address,) = find_free_addresses(1)
+    async with FaultControl(simulation, address):
         fault = {"node": "edge-01", "fault": "error", "argument": 502, "count": 1, "on": "reads"}
         status, body = await ask(address, "POST", "/faults", json.dumps(fault))
         assert status == 200
@@ -325,8 +331,8 @@ async def test_faults_over_the_control_endpoint(simulation):
     ],
 )
 async def test_the_control_endpoint_says_what_it_cannot_do(simulation, body, words):
-    (address,) = free_addresses(1)
-    async with Control(simulation, address):
+    (address,) = find_free_addresses(1)
+    async with FaultControl(simulation, address):
         status, said = await ask(address, "POST", "/faults", body)
     assert status == 400
     assert words in json.loads(said)["error"]
@@ -340,7 +346,7 @@ async def test_only_loopback_is_served(host):
 
 
 async def test_an_address_in_use_is_named_and_everything_is_closed_again():
-    free, taken = free_addresses(2)
+    free, taken = find_free_addresses(2)
     server = await asyncio.start_server(lambda *_: None, *taken)
     async with server:
         with pytest.raises(UsageError, match=f"edge-02: {taken} is already in use"):
@@ -351,7 +357,7 @@ async def test_an_address_in_use_is_named_and_everything_is_closed_again():
 
 
 def test_two_nodes_at_one_address_are_refused():
-    (address,) = free_addresses(1)
+    (address,) = find_free_addresses(1)
     with pytest.raises(UsageError, match="edge-01 and edge-02 have the same address"):
         Simulation(Fleet([address, address]), DRIVERS)
 
@@ -362,19 +368,19 @@ def test_a_node_that_speaks_tls_is_refused():
 
 
 def test_a_product_without_simulator_is_refused():
-    fleet = Fleet(free_addresses(1))
-    desk = fleet.desks[0]
-    desk.entry = desk.entry.model_copy(update={"kind": "redis"})
+    fleet = Fleet(find_free_addresses(1))
+    cluster_input = fleet.cluster_inputs[0]
+    cluster_input.entry = cluster_input.entry.model_copy(update={"kind": "redis"})
     with pytest.raises(UsageError, match="edge: nodes of kind 'redis' cannot be simulated"):
-        Simulation(SimpleNamespace(desks=[desk]), DRIVERS)
+        Simulation(SimpleNamespace(cluster_inputs=[cluster_input]), DRIVERS)
 
 
 async def test_ipv6_loopback_is_served():
     document = json.loads(json.dumps(SETTING).replace("127.0.0.0/8", "::1"))
-    (address,) = free_addresses(1)
+    (address,) = find_free_addresses(1)
     try:
         async with Simulation(
-            Fleet([Address("::1", address.port)], document), DRIVERS, converged=True
+            Fleet([SocketAddress("::1", address.port)], document), DRIVERS, converged=True
         ) as simulation:
             assert await version(simulation.nodes["edge-01"]) == "A"
     except UsageError as error:

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.choices import Choices, Repeat
+from reconciler.drivers.sora.choices import Choices, RepeatedInit
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.errors import UsageError
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 
 INIT = "Sora_20221221.InitCluster"
 REGISTER = "Sora_20211215.RegisterClusterNode"
@@ -28,10 +28,10 @@ ONE, TWO, THREE, FOUR = NAMES = [f"node-0{number}@sora-0{number}.example.com" fo
 def fleet(temporary=(), scheme="http"):
     nodes = [
         {"name": name, "api": f"{scheme}://{address}/", "temporary": name in temporary}
-        for name, address in zip(NAMES, free_addresses(len(NAMES)), strict=True)
+        for name, address in zip(NAMES, find_free_addresses(len(NAMES)), strict=True)
     ]
     entry = SoraCluster.model_validate({"name": "live", "kind": "sora", "nodes": nodes})
-    return SimpleNamespace(desks=[SimpleNamespace(entry=entry)])
+    return SimpleNamespace(cluster_inputs=[SimpleNamespace(entry=entry)])
 
 
 def _ask(address, target, argument):
@@ -154,7 +154,7 @@ async def test_what_the_framework_refuses(cluster):
 
 
 async def test_the_choices_of_the_product_reach_its_nodes():
-    choices = {"sora": Choices(repeated_init=Repeat.ACCEPT_SAME)}
+    choices = {"sora": Choices(repeated_init=RepeatedInit.ACCEPT_SAME)}
     async with Simulation(fleet(), DRIVERS, converged=True, choices=choices) as simulation:
         status, _ = await Cluster(simulation).ask(ONE, INIT, node_name_list=NAMES)
         assert status == 200
@@ -213,7 +213,7 @@ async def test_a_duplicated_change_is_performed_twice_and_seen_once_by_who_looks
     def world():
         return simulation.world("live")
 
-    choices = {"sora": Choices(repeated_init=Repeat.RESET)}
+    choices = {"sora": Choices(repeated_init=RepeatedInit.RESET)}
     async with Simulation(fleet(), DRIVERS, choices=choices, around=around) as simulation:
         await simulation.fault(ONE, "duplicate")
         status, _ = await Cluster(simulation).ask(ONE, INIT, node_name_list=NAMES)

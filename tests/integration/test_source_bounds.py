@@ -19,15 +19,15 @@ import pytest
 from support_git import Repository, alone, git, serving
 
 from reconciler.errors import SourceError
-from reconciler.sources.address import Address
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.git.command import Repository as Repository_
-from reconciler.sources.git.objects import Objects
+from reconciler.sources.git.command import GitDirectory as Repository_
+from reconciler.sources.git.objects import ObjectReader
 from reconciler.sources.git.source import GitSource
-from reconciler.sources.git.tree import Place, snapshot
+from reconciler.sources.git.tree import TreeLocation, make_snapshot
 from reconciler.sources.layout import Layout
 from reconciler.sources.limits import LIMITS
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
+from reconciler.sources.source_address import SourceAddress
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +68,8 @@ class Written:
         return id_
 
     def read(self, commit, **limits):
-        objects = Objects(Repository_(str(self.folder)), os.environ, where="r.git")
-        return snapshot(objects, commit, Place("r.git", "", replace(LIMITS, **limits)))
+        objects = ObjectReader(Repository_(str(self.folder)), os.environ, where="r.git")
+        return make_snapshot(objects, commit, TreeLocation("r.git", "", replace(LIMITS, **limits)))
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_what_is_read_of_a_commit_is_bounded_together(objects):
 
 async def test_the_next_good_commit_is_read_after_a_bad_one(objects, tmp_path):
     good = objects.commit(objects.tree((b"100644", b"fleet.yaml", objects.blob())))
-    source = locate(str(objects.folder), cache=tmp_path / "cache")
+    source = locate_source(str(objects.folder), cache=tmp_path / "cache")
     assert (await source.snapshot()).revision.id == good
 
     tree = objects.tree()
@@ -185,7 +185,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
     with pytest.raises(SourceError, match="was changed"):
         await asyncio.wait_for(asyncio.to_thread(taken.files.read, "a"), 5)
 
-    source = locate(_archive(tmp_path), cache=tmp_path / "cache")
+    source = locate_source(_archive(tmp_path), cache=tmp_path / "cache")
     (tmp_path / "x.tar").unlink()
     os.mkfifo(tmp_path / "x.tar")
     with pytest.raises(SourceError, match="it is not a regular file"):
@@ -199,7 +199,7 @@ def _archive(folder):
 
 async def test_a_fetch_that_brings_too_much_is_ended_and_leaves_nothing(tmp_path):
     work = Repository.make(tmp_path / "work", {"fleet.yaml": "x", "large": os.urandom(3_000_000)})
-    place = Address(str(work.folder), str(work.folder), "file")
+    place = SourceAddress(str(work.folder), str(work.folder), "file")
     limits = replace(LIMITS, pack_bytes=1_000_000)
     with pytest.raises(SourceError, match="what it sends is larger than 977 KB"):
         await GitSource(place, cache=tmp_path / "cache", limits=limits).snapshot()
@@ -211,7 +211,7 @@ async def test_a_read_that_is_given_up_ends_git_and_all_that_it_started_at_once(
     """A server that takes the connection and never answers: also git's own helper has to go."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/fleet.git"
-        looking = asyncio.ensure_future(locate(url, cache=tmp_path / "cache").snapshot())
+        looking = asyncio.ensure_future(locate_source(url, cache=tmp_path / "cache").snapshot())
         silent.setblocking(False)
         taken, _ = await asyncio.get_running_loop().sock_accept(silent)
         assert _processes_with(url), "git asks the server"
@@ -250,5 +250,5 @@ async def test_an_odd_etag_or_date_is_not_sent_back(tmp_path, header):
             """Say nothing on the terminal."""
 
     with serving(Odd) as url:
-        source = locate(f"{url}/x.tar", cache=tmp_path / "cache")
+        source = locate_source(f"{url}/x.tar", cache=tmp_path / "cache")
         assert (await source.snapshot()).revision == (await source.snapshot()).revision

@@ -13,9 +13,9 @@ from support_git import Repository, alone, git
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import folder
 from reconciler.sources.folder import FolderSource
-from reconciler.sources.folder_scan import Digests, scan
+from reconciler.sources.folder_scan import DigestCache, scan_folder
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits
+from reconciler.sources.limits import SourceLimits
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +95,8 @@ async def test_touching_changes_nothing_and_what_was_touched_is_readable(plain):
 
 def test_file_written_a_moment_ago_is_read_again(plain):
     """A second write within one tick of the clock leaves size and time stamps as they are."""
-    digests = Digests(Limits())
-    young = scan(plain, ignored=(), limits=Limits())
+    digests = DigestCache(SourceLimits())
+    young = scan_folder(plain, ignored=(), limits=SourceLimits())
     digests.of(young)
     (plain / "fleet.yaml").write_text("changed")
     with pytest.raises(SourceUnreachable, match="was changed"):
@@ -105,9 +105,9 @@ def test_file_written_a_moment_ago_is_read_again(plain):
 
 def test_file_that_lies_still_is_not_read_again(plain):
     settle(plain)
-    old = scan(plain, ignored=(), limits=Limits())
+    old = scan_folder(plain, ignored=(), limits=SourceLimits())
     old.files["fleet.yaml"] = replace(old.files["fleet.yaml"], settled=True)
-    digests = Digests(Limits())
+    digests = DigestCache(SourceLimits())
     before = digests.of(old)
     (plain / "fleet.yaml").unlink()
     assert digests.of(Layout(old.where, {"fleet.yaml": old.files["fleet.yaml"]})) != before
@@ -176,8 +176,8 @@ async def test_pipes_are_not_waited_for(plain):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(files=1), "holds more than 1 files"),
-        (Limits(total_bytes=3), "holds 4 bytes in files, more than 3 bytes"),
+        (SourceLimits(files=1), "holds more than 1 files"),
+        (SourceLimits(total_bytes=3), "holds 4 bytes in files, more than 3 bytes"),
     ],
 )
 async def test_bounds(plain, limits, words):
@@ -186,7 +186,7 @@ async def test_bounds(plain, limits, words):
 
 
 async def test_large_file_fails_where_it_is_read(plain):
-    files = (await FolderSource(plain, limits=Limits(file_bytes=2)).snapshot()).files
+    files = (await FolderSource(plain, limits=SourceLimits(file_bytes=2)).snapshot()).files
     assert files.read("edge/a.json") == b"a"
     with pytest.raises(SourceError, match=r"'fleet\.yaml' has 3 bytes, more than the 2 bytes"):
         files.read("fleet.yaml")
@@ -211,7 +211,7 @@ def test_folder_that_may_not_be_read():
         os.seteuid(65534)
         try:
             with pytest.raises(SourceError, match="edge cannot be read: Permission denied"):
-                scan(Path(made), ignored=(), limits=Limits())
+                scan_folder(Path(made), ignored=(), limits=SourceLimits())
         finally:
             os.seteuid(0)
 
@@ -318,13 +318,13 @@ async def test_damaged_repository_is_said_to_be(work):
 
 async def test_folder_that_changes_all_the_while(work, monkeypatch):
     """Committed between each two looks: no revision is right, so none is given."""
-    plain_scan = folder.scan
+    plain_scan = folder.scan_folder
 
     def scan(place, **given):
         found = plain_scan(place, **given)
         work.commit({}, "again")
         return found
 
-    monkeypatch.setattr(folder, "scan", scan)
+    monkeypatch.setattr(folder, "scan_folder", scan)
     with pytest.raises(SourceUnreachable, match="is being changed all the while"):
         await FolderSource(work.folder).snapshot()

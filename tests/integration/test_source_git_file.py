@@ -14,14 +14,14 @@ import pytest
 from support_git import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.host.locks import locked
-from reconciler.host.process import blocking
-from reconciler.sources.address import Address
-from reconciler.sources.git.command import Git, GitFailed, GitSettings
-from reconciler.sources.git.command import Repository as Repository_
+from reconciler.host.locks import hold_folder_lock
+from reconciler.host.subprocesses import run_blocking
+from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
+from reconciler.sources.git.command import GitDirectory as Repository_
 from reconciler.sources.git.source import GitSource
-from reconciler.sources.limits import Limits
-from reconciler.sources.locate import locate
+from reconciler.sources.limits import SourceLimits
+from reconciler.sources.locate import locate_source
+from reconciler.sources.source_address import SourceAddress
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def work(tmp_path):
 @pytest.fixture
 def at(tmp_path):
     def at(text, **options):
-        return locate(str(text), cache=tmp_path / "cache", **options)
+        return locate_source(str(text), cache=tmp_path / "cache", **options)
 
     return at
 
@@ -274,11 +274,11 @@ async def test_odd_names_and_titles_do_not_reach_the_terminal(work, at):
 
 
 async def test_too_many_files_and_too_large_a_file(work, tmp_path):
-    place = Address(str(work.folder), str(work.folder), "file")
-    few = GitSource(place, cache=tmp_path / "cache", limits=Limits(files=2))
+    place = SourceAddress(str(work.folder), str(work.folder), "file")
+    few = GitSource(place, cache=tmp_path / "cache", limits=SourceLimits(files=2))
     with pytest.raises(SourceError, match="more than 2 files"):
         await few.snapshot()
-    small = await GitSource(place, cache=tmp_path / "cache", limits=Limits(file_bytes=2)).snapshot()
+    small = await GitSource(place, cache=tmp_path / "cache", limits=SourceLimits(file_bytes=2)).snapshot()
     with pytest.raises(SourceError, match=r"'fleet.yaml' has 13 bytes, more than the 2 bytes"):
         small.files.read("fleet.yaml")
 
@@ -298,7 +298,7 @@ async def test_environment_of_a_hook_leads_nowhere_else(work, at, monkeypatch, t
 
 @pytest.mark.parametrize("harm", ["pack", "head", "lock", "config", "empty"])
 async def test_damaged_copy_is_made_anew(work, at, tmp_path, harm):
-    await locate(str(work.folder), ref="main", cache=tmp_path / "whole").snapshot()
+    await locate_source(str(work.folder), ref="main", cache=tmp_path / "whole").snapshot()
     shutil.copytree(tmp_path / "whole", tmp_path / "cache")  # this process has mapped the other one
     (copy,) = (path.parent for path in (tmp_path / "cache/git").glob("*/HEAD"))
     if harm == "pack":
@@ -320,9 +320,9 @@ async def test_damaged_copy_is_made_anew(work, at, tmp_path, harm):
 
 async def test_two_processes_share_the_cache(work, tmp_path):
     program = (
-        "import asyncio, sys; from pathlib import Path; from reconciler.sources.locate import locate\n"
+        "import asyncio, sys; from pathlib import Path; from reconciler.sources.locate import locate_source\n"
         "async def main():\n"
-        "    source = locate(sys.argv[1], ref=sys.argv[3], cache=Path(sys.argv[2]))\n"
+        "    source = locate_source(sys.argv[1], ref=sys.argv[3], cache=Path(sys.argv[2]))\n"
         "    for _ in range(3): taken = await source.snapshot()\n"
         "    print(taken.revision.id, len(taken.files.read('fleet.yaml')))\n"
         "asyncio.run(main())"
@@ -343,10 +343,10 @@ async def test_two_processes_share_the_cache(work, tmp_path):
 
 
 async def test_waiting_for_another_process_ends(work, tmp_path):
-    place = Address(str(work.folder), str(work.folder), "file")
+    place = SourceAddress(str(work.folder), str(work.folder), "file")
     source = GitSource(place, cache=tmp_path / "cache", seconds=0.2)
     lock = source._folder.with_suffix(".lock")
-    async with locked(lock, seconds=1):
+    async with hold_folder_lock(lock, seconds=1):
         with pytest.raises(SourceUnreachable, match="another process has been fetching"):
             await source.snapshot()
 
@@ -364,7 +364,7 @@ def hanging(tmp_path):
 
 
 def in_thread(settings, *arguments):
-    return blocking(partial(Git(settings=settings).run, *arguments))
+    return run_blocking(partial(Git(settings=settings).run, *arguments))
 
 
 async def test_git_that_hangs_is_ended_with_its_children(hanging, tmp_path):
@@ -415,7 +415,7 @@ def test_settings_join_those_that_the_environment_already_has(tmp_path):
 
     assert runner.run("config", "a.b") == b"1\n"
     assert runner.run("config", "c.d") == b"2\n"
-    with pytest.raises(GitFailed):
+    with pytest.raises(GitCommandFailed):
         runner.run("config", "e.f")
 
 
@@ -435,8 +435,8 @@ def test_what_reads_objects_is_deaf_to_the_environment_and_has_no_network(work, 
     runner = Git(settings=GitSettings.local(environment, Repository_(str(work.folder / ".git"))))
     assert not {"RECONCILE_GIT_TOKEN", "GIT_DIR"} & runner.settings.child_environment().keys()
     for key in ("a.b", "c.d", "e.f"):
-        with pytest.raises(GitFailed):
+        with pytest.raises(GitCommandFailed):
             runner.run("config", key)
     assert runner.run("rev-parse", "HEAD").decode().strip() == work.head
-    with pytest.raises(GitFailed, match="not allowed"):
+    with pytest.raises(GitCommandFailed, match="not allowed"):
         runner.run("ls-remote", str(work.folder))

@@ -10,7 +10,7 @@ import pytest
 from support_git import Repository, alone, git, http_server, serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
 
 SECRET = "planted-token-1f9c"
 
@@ -55,7 +55,7 @@ def arguments_of_git(tmp_path, monkeypatch):
 
 
 async def test_public_repository(served, work, tmp_path):
-    source = locate(f"{served.url}/r.git", cache=tmp_path / "cache")
+    source = locate_source(f"{served.url}/r.git", cache=tmp_path / "cache")
 
     taken = await source.snapshot()
 
@@ -65,7 +65,7 @@ async def test_public_repository(served, work, tmp_path):
 
 
 async def test_looking_again_fetches_nothing(served, tmp_path):
-    source = locate(f"{served.url}/r.git", cache=tmp_path / "cache")
+    source = locate_source(f"{served.url}/r.git", cache=tmp_path / "cache")
     first = await source.snapshot()
     served.asked.clear()
 
@@ -75,7 +75,7 @@ async def test_looking_again_fetches_nothing(served, tmp_path):
 
 
 async def test_push_is_seen(served, work, tmp_path):
-    source = locate(f"{served.url}/r.git", ref="main", cache=tmp_path / "cache")
+    source = locate_source(f"{served.url}/r.git", ref="main", cache=tmp_path / "cache")
     await source.snapshot()
     new = work.commit({"new": "new"})
     git(work.folder, "push", "--quiet", str(tmp_path / "served/r.git"), "main")
@@ -89,7 +89,7 @@ async def test_old_commit_by_full_and_by_abbreviated_id(served, work, tmp_path):
     git(work.folder, "push", "--quiet", str(tmp_path / "served/r.git"), "main")
 
     for ref in (old, old[:7]):
-        taken = await locate(f"{served.url}/r.git", ref=ref, cache=tmp_path / ref).snapshot()
+        taken = await locate_source(f"{served.url}/r.git", ref=ref, cache=tmp_path / ref).snapshot()
         assert taken.revision.id == old
 
 
@@ -102,7 +102,7 @@ async def test_server_that_gives_tips_only_still_gives_an_old_commit(served, wor
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "protocol.version")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "0")
 
-    taken = await locate(f"{served.url}/r.git", ref=old, cache=tmp_path / "cache").snapshot()
+    taken = await locate_source(f"{served.url}/r.git", ref=old, cache=tmp_path / "cache").snapshot()
 
     assert taken.revision.id == old
 
@@ -113,7 +113,7 @@ async def test_token_opens_and_shows_nowhere(guarded, work, tmp_path, monkeypatc
     (tmp_path / "gitconfig").write_text(f"[credential]\n helper = store --file={store}\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
 
-    taken = await locate(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
+    taken = await locate_source(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
 
     assert taken.revision.id == work.head
     assert any(guarded.authorizations)
@@ -144,7 +144,7 @@ async def test_only_the_commands_that_reach_the_repository_get_the_token(
     tokens = {"RECONCILE_GIT_TOKEN_FILE": str(tmp_path / "token"), "RECONCILE_SECRET_OTHER": SECRET}
     environment = {**os.environ, **tokens}
 
-    source = locate(f"{guarded.url}/r.git", cache=tmp_path / "cache", environment=environment)
+    source = locate_source(f"{guarded.url}/r.git", cache=tmp_path / "cache", environment=environment)
     taken = await source.snapshot()
     await source.ancestors(taken.revision.id)
 
@@ -158,7 +158,7 @@ async def test_only_the_commands_that_reach_the_repository_get_the_token(
 
 async def test_user_and_password_in_the_url_show_nowhere(guarded, work, tmp_path, arguments_of_git):
     url = guarded.url.replace("http://", f"http://x-access-token:{SECRET}@")
-    source = locate(f"{url}/r.git", cache=tmp_path / "cache")
+    source = locate_source(f"{url}/r.git", cache=tmp_path / "cache")
 
     taken = await source.snapshot()
 
@@ -174,7 +174,7 @@ async def test_credential_helper_of_the_user_is_asked_without_a_token(guarded, w
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
 
     assert (
-        await locate(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
     ).revision.id == work.head
 
 
@@ -183,7 +183,7 @@ async def test_refused_without_or_with_a_wrong_token(guarded, tmp_path, monkeypa
     monkeypatch.setenv("RECONCILE_GIT_TOKEN", token)
 
     with pytest.raises(SourceError, match="does not accept who asks") as caught:
-        await locate(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
 
     assert "RECONCILE_GIT_TOKEN" in caught.value.remedy
     assert not token or token not in f"{caught.value}{caught.value.remedy}"
@@ -204,7 +204,7 @@ async def test_token_is_not_sent_to_a_host_that_a_redirect_names(guarded, tmp_pa
 
     monkeypatch.setenv("RECONCILE_GIT_TOKEN", SECRET)
     with serving(Redirects) as url, pytest.raises(SourceError, match="does not accept who asks"):
-        await locate(f"{url}/r.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{url}/r.git", cache=tmp_path / "cache").snapshot()
     assert guarded.asked
     assert not any(guarded.authorizations)
 
@@ -213,13 +213,13 @@ async def test_token_with_a_line_end_is_refused_unseen(guarded, tmp_path, monkey
     monkeypatch.setenv("RECONCILE_GIT_TOKEN", f"{SECRET}\nusername=other")
 
     with pytest.raises(UsageError, match="RECONCILE_GIT_TOKEN") as caught:
-        await locate(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
     assert SECRET not in str(caught.value)
 
 
 async def test_repository_that_is_not_there(served, tmp_path):
     with pytest.raises(SourceError, match=r"there is no such repository") as caught:
-        await locate(f"{served.url}/none.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{served.url}/none.git", cache=tmp_path / "cache").snapshot()
     assert str(caught.value).startswith(f"{served.url}/none.git: ")
 
 
@@ -238,7 +238,7 @@ async def test_status_in_words(work, tmp_path, status, kind, words):
         http_server(tmp_path / "served", status=status) as server,
         pytest.raises(SourceError, match=words) as caught,
     ):
-        await locate(f"{server.url}/r.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{server.url}/r.git", cache=tmp_path / "cache").snapshot()
     assert type(caught.value) is kind
 
 
@@ -247,12 +247,12 @@ async def test_nobody_listens(work, tmp_path):
         url = server.url
 
     with pytest.raises(SourceUnreachable, match="cannot be reached"):
-        await locate(f"{url}/r.git", cache=tmp_path / "cache").snapshot()
+        await locate_source(f"{url}/r.git", cache=tmp_path / "cache").snapshot()
 
 
 async def test_after_an_outage_the_same_source_goes_on(work, tmp_path):
     with http_server(tmp_path / "served") as server:
-        source = locate(f"{server.url}/r.git", cache=tmp_path / "cache")
+        source = locate_source(f"{server.url}/r.git", cache=tmp_path / "cache")
         first = await source.snapshot()
     with pytest.raises(SourceUnreachable):
         await source.snapshot()
@@ -263,7 +263,7 @@ async def test_after_an_outage_the_same_source_goes_on(work, tmp_path):
 async def test_url_that_does_not_tell_its_kind_is_asked(served, work, tmp_path):
     (tmp_path / "served/r.git").rename(tmp_path / "served/r")
 
-    taken = await locate(f"{served.url}/r", cache=tmp_path / "cache").snapshot()
+    taken = await locate_source(f"{served.url}/r", cache=tmp_path / "cache").snapshot()
 
     assert taken.revision.id == work.head
     assert served.asked[0] == "GET /r"

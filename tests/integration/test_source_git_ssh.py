@@ -6,7 +6,7 @@ import pytest
 from support_git import Repository, alone, ssh_key, ssh_server
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def server(tmp_path, monkeypatch, work):
 
 def source(server, work, tmp_path, **options):
     url = f"ssh://operator@127.0.0.1:{server.port}{work.folder}/.git"
-    return locate(url, cache=tmp_path / "cache", **options)
+    return locate_source(url, cache=tmp_path / "cache", **options)
 
 
 async def test_known_host_and_right_key(server, work, tmp_path):
@@ -75,7 +75,7 @@ async def test_missing_repository(server, work, tmp_path):
 
     url = f"ssh://operator@127.0.0.1:{server.port}/nowhere.git"
     with pytest.raises(SourceError, match="there is no such repository"):
-        await locate(url, cache=tmp_path / "cache").snapshot()
+        await locate_source(url, cache=tmp_path / "cache").snapshot()
 
 
 async def test_nobody_listens(server, work, tmp_path):
@@ -93,7 +93,7 @@ async def test_short_form_of_the_address(server, work, tmp_path):
     text = config.read_text().replace("Host 127.0.0.1\n", "Host *\n")
     config.write_text(text)
 
-    taken = await locate(f"git@fleet:{work.folder}/.git", cache=tmp_path / "cache").snapshot()
+    taken = await locate_source(f"git@fleet:{work.folder}/.git", cache=tmp_path / "cache").snapshot()
 
     assert taken.revision.id == work.head
     assert taken.revision.source == f"fleet:{work.folder}/.git"

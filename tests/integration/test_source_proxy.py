@@ -12,7 +12,7 @@ from support_git import alone, serving
 from watch_process import Stage
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources.locate import locate
+from reconciler.sources.locate import locate_source
 from reconciler.transports.bundle import open_transports
 
 
@@ -63,7 +63,7 @@ def stack():
 
 
 async def read(url, tmp_path, **environment):
-    source = locate(url, cache=tmp_path / "cache", environment=environment)
+    source = locate_source(url, cache=tmp_path / "cache", environment=environment)
     return (await source.snapshot()).files.read("fleet.yaml").decode()
 
 

@@ -9,8 +9,8 @@ import pytest
 from support_git import Repository, alone, git, serving
 from support_signing import GPG_MISSING, SSH_MISSING, GpgPerson, SshPerson, done, signed_commit, signed_tag
 
-from reconciler.errors import SourceError, Untrusted
-from reconciler.sources.locate import locate
+from reconciler.errors import SourceError, UntrustedRevision
+from reconciler.sources.locate import locate_source
 from reconciler.sources.signatures.trust import Trust
 
 FILES = {"fleet.yaml": "clusters: []\n"}
@@ -45,12 +45,12 @@ def work(tmp_path):
 
 
 async def look(source, tmp_path, trust, **more):
-    found = await locate(str(source), cache=tmp_path / "cache", trust=trust, **more).snapshot()
+    found = await locate_source(str(source), cache=tmp_path / "cache", trust=trust, **more).snapshot()
     return found.revision
 
 
 async def refused(source, tmp_path, trust, **more) -> str:
-    with pytest.raises(Untrusted) as caught:
+    with pytest.raises(UntrustedRevision) as caught:
         await look(source, tmp_path, trust, **more)
     assert caught.value.exit_status == 3
     return caught.value.message.rpartition("[")[2].rstrip("]")
@@ -159,10 +159,10 @@ async def test_a_folder_counts_only_with_the_files_of_its_signed_commit(work, pe
 
 async def test_a_refusal_holds_until_the_signers_change(work, people, trust, tmp_path, monkeypatch):
     signed_commit(work, people["bob"], FILES)
-    source = locate(str(of(work)), cache=tmp_path / "cache", trust=trust)
-    with pytest.raises(Untrusted) as first:
+    source = locate_source(str(of(work)), cache=tmp_path / "cache", trust=trust)
+    with pytest.raises(UntrustedRevision) as first:
         await source.snapshot()
-    with pytest.raises(Untrusted) as second:
+    with pytest.raises(UntrustedRevision) as second:
         await source.snapshot()
     assert first.value is second.value
     trust.signers.write_text(people["bob"].line())

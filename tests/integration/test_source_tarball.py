@@ -18,10 +18,10 @@ import pytest
 from support_git import alone, serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
-from reconciler.sources.address import address
-from reconciler.sources.limits import Limits
-from reconciler.sources.locate import locate
-from reconciler.sources.tarball import Packing, TarballFile, TarballUrl
+from reconciler.sources.limits import SourceLimits
+from reconciler.sources.locate import locate_source
+from reconciler.sources.source_address import parse_source_address
+from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
 
 TOKEN = "planted-source-token-77"
 
@@ -99,7 +99,7 @@ def site(**given):
 @pytest.fixture
 def at(tmp_path):
     def at(text, **options):
-        return locate(str(text), cache=tmp_path / "cache", **options)
+        return locate_source(str(text), cache=tmp_path / "cache", **options)
 
     return at
 
@@ -167,10 +167,10 @@ async def test_whoever_goes_back_to_an_archive_names_its_revision_or_its_own_dig
     file.write_bytes(ONE)
     known = (await at(file).snapshot()).revision.id
     for name in (known, known[:12], hashlib.sha256(ONE).hexdigest()[:12].upper()):
-        assert (await at(file, ref=name, goes_back=True).snapshot()).revision.id == known
+        assert (await at(file, ref=name, is_rollback=True).snapshot()).revision.id == known
     for name in (known[:3], "0" * 12, "main"):
         with pytest.raises(SourceError, match=f"is revision {known[:12]} now, not {name}"):
-            await at(file, ref=name, goes_back=True).snapshot()
+            await at(file, ref=name, is_rollback=True).snapshot()
 
 
 async def test_tarball_by_path_that_goes_away(at, tmp_path):
@@ -197,7 +197,7 @@ async def test_too_large_on_disk(tmp_path):
     file = tmp_path / "fleet.tgz"
     file.write_bytes(ONE)
     with pytest.raises(SourceError, match="is larger than 10 bytes"):
-        await TarballFile(file, Packing(limits=Limits(download_bytes=10))).snapshot()
+        await TarballFileSource(file, TarballOptions(limits=SourceLimits(download_bytes=10))).snapshot()
 
 
 @pytest.mark.parametrize("named", [{"etag": '"one"'}, {"modified": "Wed, 21 Oct 2026 07:28:00 GMT"}])
@@ -317,7 +317,9 @@ async def test_archive_that_is_called_a_web_page_or_encoded_is_still_one(at):
 
 async def test_silent_server_is_not_waited_for(tmp_path):
     with site(silent=threading.Event()) as server:
-        source = TarballUrl(address(f"{server.url}/x.tgz"), Packing(), cache=tmp_path, seconds=0.2)
+        source = TarballUrlSource(
+            parse_source_address(f"{server.url}/x.tgz"), TarballOptions(), cache=tmp_path, seconds=0.2
+        )
         with pytest.raises(SourceUnreachable, match="did not answer in time"):
             await source.snapshot()
         server.silent.set()
@@ -335,9 +337,11 @@ async def test_nobody_listens_and_no_such_host(at):
 
 async def test_bounds_on_the_download(tmp_path):
     with site(body=bytes(100_000)) as server:
-        packing = Packing(limits=Limits(download_bytes=50_000))
+        packing = TarballOptions(limits=SourceLimits(download_bytes=50_000))
         with pytest.raises(SourceError, match=r"is larger than 48.8 KB"):
-            await TarballUrl(address(f"{server.url}/x.tgz"), packing, cache=tmp_path).snapshot()
+            await TarballUrlSource(
+                parse_source_address(f"{server.url}/x.tgz"), packing, cache=tmp_path
+            ).snapshot()
 
 
 async def test_bomb_over_http(at):

@@ -10,7 +10,7 @@ import pytest
 from reconciler.cli.main import main
 from reconciler.core.actor import Actor
 from reconciler.core.plan import Plan, Revision
-from reconciler.ports.store import Opening
+from reconciler.ports.store import RunStart
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite import FILE
 
@@ -91,7 +91,7 @@ def test_runs_that_a_backup_does_not_have_are_named(state):
     state.run("state", "backup", state.backup)
     with open_store(state.folder, name=lambda: "20261121-034455-k7fm") as store:
         asyncio.run(
-            store.refuse(Opening("command", Plan(Revision("/repo", "a", "a"), "0.1.0", ())), "refused")
+            store.refuse(RunStart("command", Plan(Revision("/repo", "a", "a"), "0.1.0", ())), "refused")
         )
     assert "not known any more: run 20261121-034455-k7fm" in state.run("state", "restore", state.backup)
 

@@ -18,20 +18,20 @@ from threading import Event, Thread
 import pytest
 from support_git import Repository, alone, git
 
-from reconciler.cli import host as host_module
+from reconciler.cli import host_loader as host_module
 from reconciler.cli import state_folder
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
 from reconciler.errors import SourceError
 from reconciler.host import control_socket
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
-from reconciler.server.control import Control
-from reconciler.server.options import Options
-from reconciler.server.rollbacks import Rollbacks
-from reconciler.simulation.addresses import free_addresses
-from reconciler.sources.locate import locate
+from reconciler.server.control_server import ControlServer
+from reconciler.server.rollbacks import RollbackRunner
+from reconciler.server.watch_options import WatchOptions
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 
 NOBODY = 65534
@@ -150,15 +150,15 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
     if variable:
         machine.runtime.mkdir(exist_ok=True)
     environment = Environment({variable: str(machine.runtime)})
-    options = Options(str(source), state, host=Host(HostConfig(operators=operators), environment))
+    options = WatchOptions(str(source), state, host=Host(HostConfig(operators=operators), environment))
     log, ready, ends = Log(), Event(), []
 
     async def serve():
         stop = asyncio.Event()
         ends.append((asyncio.get_running_loop(), stop))
         with open_store(state) as store:
-            rollbacks = None if dry_run else Rollbacks(options, store, stop)
-            control = Control(options, None if dry_run else store, log, rollbacks)
+            rollbacks = None if dry_run else RollbackRunner(options, store, stop)
+            control = ControlServer(options, None if dry_run else store, log, rollbacks)
             serving = asyncio.create_task(control.serve(stop))
             while not (serving.done() or any(state.glob("*.socket"))):
                 await asyncio.sleep(0.005)
@@ -169,7 +169,7 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
     thread.start()
     assert ready.wait(10)
     end = time.monotonic() + 10
-    while not control_socket.running_watches(state):  # its file is there a moment before it listens
+    while not control_socket.find_running_watches(state):  # its file is there a moment before it listens
         assert time.monotonic() < end
         time.sleep(0.01)
     try:
@@ -283,10 +283,10 @@ def test_a_plan_without_a_past_is_asked_for_and_says_so(machine):
 
 def test_copies_of_sources_are_never_left_in_another_users_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert state_folder.copies_of_sources(tmp_path / "new") == tmp_path / "new/sources"
-    assert state_folder.copies_of_sources(tmp_path) == tmp_path / "sources"
+    assert state_folder.find_source_cache(tmp_path / "new") == tmp_path / "new/sources"
+    assert state_folder.find_source_cache(tmp_path) == tmp_path / "sources"
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
-    assert state_folder.copies_of_sources(tmp_path) == tmp_path / "cache/reconciler/sources"
+    assert state_folder.find_source_cache(tmp_path) == tmp_path / "cache/reconciler/sources"
 
 
 @pytest.mark.parametrize("command", [("--dry-run",), ("--yes",), ("status",), ("watch", "--listen", "off")])
@@ -358,7 +358,7 @@ def test_a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_not_followe
     current, state = machine.folder / "current", machine.folder / "new/state"
     current.symlink_to(machine.fleet)
     (machine.folder / "new").mkdir()
-    source = locate(str(current), cache=machine.folder / "copies", state=state)
+    source = locate_source(str(current), cache=machine.folder / "copies", state=state)
     assert asyncio.run(source.snapshot()).revision.source == str(current)
     current.unlink()
     current.symlink_to(machine.folder / "new")
@@ -409,12 +409,12 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
 @needs_root
 def test_an_operator_rolls_back_through_the_watch_from_its_own_source(machine):
     alone(machine.monkeypatch, machine.folder)
-    (place,) = free_addresses(1)
+    (place,) = find_free_addresses(1)
     files = {"fleet.yaml": FLEET.replace("127.0.0.1:9", str(place)), "s.json": setting("a.example")}
     made = Repository.make(machine.folder / "repo", files)
     first = made.head
     machine.system.mkdir(mode=0o700)
-    with Nodes() as served:
+    with DemoNodes() as served:
         served.serve(made.folder)
         machine.run("--yes", made.folder)
         made.commit({"s.json": setting("b.example")})
@@ -533,9 +533,9 @@ def test_what_listens_in_the_place_of_a_watch_is_believed_only_where_the_folder_
 ):
     with control_of(machine, machine.own):
         machine.runtime.chmod(0o777)
-        assert control_socket.running_watches(machine.runtime) == ()
+        assert control_socket.find_running_watches(machine.runtime) == ()
         machine.runtime.chmod(0o755)
-        assert len(control_socket.running_watches(machine.runtime)) == 1
+        assert len(control_socket.find_running_watches(machine.runtime)) == 1
 
 
 @pytest.mark.parametrize(
@@ -552,13 +552,13 @@ def test_what_listens_in_the_place_of_a_watch_is_believed_only_where_the_folder_
 )
 def test_what_is_no_request_is_answered_with_an_error_and_the_next_one_is_heard(machine, line):
     with control_of(machine, machine.own):
-        (watch,) = control_socket.running_watches(machine.runtime)
+        (watch,) = control_socket.find_running_watches(machine.runtime)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(watch.path))
             connection.sendall(line)
             with connection.makefile("rb") as answer:
                 assert "error" in json.loads(answer.readline())
-        assert control_socket.running_watches(machine.runtime) == (watch,)
+        assert control_socket.find_running_watches(machine.runtime) == (watch,)
 
 
 @needs_root

@@ -17,11 +17,11 @@ import pytest
 from products.installed import HERE, install, installed
 from support_git import ALONE
 
-from reconciler.cli import host as host_module
-from reconciler.cli.demo_stage import Nodes
+from reconciler.cli import host_loader as host_module
+from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.faults import fault_of
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.faults import make_fault
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30
@@ -32,7 +32,7 @@ class Site:
 
     def __init__(self, folder, monkeypatch, capsys):
         self.folder, self.capsys = folder, capsys
-        self.places = [str(place) for place in free_addresses(2)]
+        self.places = [str(place) for place in find_free_addresses(2)]
         self.fleet = folder / "fleet"
         self.fleet.mkdir()
         self.write("slow")
@@ -76,7 +76,7 @@ def site(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def served(site):
-    with Nodes() as nodes:
+    with DemoNodes() as nodes:
         site.simulation = nodes.serve(site.fleet)
         yield site
 
@@ -99,13 +99,13 @@ def test_it_is_validated_planned_checked_applied_and_remembered(served):
 def test_a_change_by_hand_is_planned_back_and_a_lost_answer_is_settled_by_reading(served):
     served.simulation.world("harbour").patterns["light-2"] = "fast"
     assert "0 of 2 nodes as desired" in served.run("status", served.fleet)
-    served.simulation.lay("light-1", fault_of("lost"))
+    served.simulation.lay("light-1", make_fault("lost"))
     assert "Done: 1 change" in served.run(served.fleet, "--yes")
     assert (served.patterns, served.changes) == ({"slow"}, ["/set/slow"])
 
 
 def test_a_light_that_does_not_answer_holds_the_whole_cluster_up_and_none_can_be_planned_alone(served):
-    served.simulation.lay("light-2", fault_of("cut"))
+    served.simulation.lay("light-2", make_fault("cut"))
     told = served.run(served.fleet, "--dry-run", status=1)
     assert "light-2 cannot be asked" in told
     assert "[node-unreachable]" in told

@@ -8,17 +8,17 @@ import pytest
 from reconciler.core.outcome import State
 from reconciler.drivers.m2.product import M2Driver
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.arguments import Init as InitArguments
+from reconciler.drivers.sora.arguments import InitArguments
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.errors import InputError, NodeUnreachable
-from reconciler.fault_trials.scenario import Invariant, read
-from reconciler.fault_trials.schedule import drawn
-from reconciler.fault_trials.setup import staged
-from reconciler.fault_trials.trial import tried
-from reconciler.ports.simulator import World
-from reconciler.rollout.recovery import Settling
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
+from reconciler.fault_trials.fault_schedule import draw_schedule
+from reconciler.fault_trials.scenario import Invariant, read_scenario
+from reconciler.fault_trials.setup import prepare_trial
+from reconciler.fault_trials.trial import run_trial
+from reconciler.ports.simulator import SimulatedWorld
+from reconciler.rollout.recovery import StepRecovery
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
 from reconciler.store.sqlite.store import SqliteStore
 
 SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
@@ -37,7 +37,7 @@ def setting(version, mode):
 @pytest.fixture
 def scene(tmp_path):
     """Writes a fleet of two M2 nodes and up to five Sora nodes, and scenarios for it."""
-    places = [str(place) for place in free_addresses(7)]
+    places = [str(place) for place in find_free_addresses(7)]
 
     def write(scenario, *, sora=3, folder="fleet", version="2"):
         edge = [{"name": f"edge-0{one + 1}", "address": places[one]} for one in range(2)]
@@ -59,14 +59,14 @@ def scene(tmp_path):
         (tmp_path / folder / "s.json").write_text(json.dumps(setting(version, "rr")))
         path = tmp_path / "scenario.yaml"
         path.write_text(scenario)
-        return read(path)
+        return read_scenario(path)
 
     return write
 
 
-def play(script, seed=1, drivers=DRIVERS):
-    stage = staged(script)
-    return tried(stage, drawn(script, stage.cast(), seed), drivers)
+def model(script, seed=1, drivers=DRIVERS):
+    stage = prepare_trial(script)
+    return run_trial(stage, draw_schedule(script, stage.cast(), seed), drivers)
 
 
 def said(verdict):
@@ -90,7 +90,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_every_invariant_holds_under_one_fault(scene, fault):
-    verdict = play(scene(f"name: x\nfleet: fleet\nfaults: [{fault}]\n"))
+    verdict = model(scene(f"name: x\nfleet: fleet\nfaults: [{fault}]\n"))
     assert said(verdict) == [], "\n".join(verdict.story)
     assert any("fault: " in line for line in verdict.story), verdict.story
     assert verdict.changes >= 3
@@ -98,23 +98,23 @@ def test_every_invariant_holds_under_one_fault(scene, fault):
 
 def test_the_choices_of_a_product_reach_its_nodes(scene):
     script = scene("name: x\nfleet: fleet\nchoices: [m2.late=4]\nfaults: [{fault: lost, node: edge}]\n")
-    late, plain = play(script), play(scene("name: x\nfleet: fleet\nfaults: [{fault: lost, node: edge}]\n"))
+    late, plain = model(script), model(scene("name: x\nfleet: fleet\nfaults: [{fault: lost, node: edge}]\n"))
     assert said(late) == [], "\n".join(late.story)
     assert late.requests > plain.requests
 
 
 def test_the_table_of_joined_products_is_what_their_worlds_are(scene):
-    stage = staged(scene("name: x\nfleet: fleet\n"))
+    stage = prepare_trial(scene("name: x\nfleet: fleet\n"))
     simulation = Simulation(stage.machines, DRIVERS)
-    for desk in stage.machines.desks:
-        own = type(simulation.world(desk.entry.name)).isolate is not World.isolate
-        assert own == DRIVERS[desk.entry.kind].simulator().joined
+    for cluster_input in stage.machines.cluster_inputs:
+        own = type(simulation.world(cluster_input.entry.name)).isolate is not SimulatedWorld.isolate
+        assert own == DRIVERS[cluster_input.entry.kind].simulator().joined
 
 
 def test_waiting_costs_nothing_and_takes_its_time(scene):
     """The node shows old answers for good, so that the whole settle time passes, by the trial's clock."""
     fault = "{fault: stale, node: edge-01, at: {change: 1}, count: null}"
-    verdict = play(scene(f"name: x\nfleet: fleet\nfaults: [{fault}]\n"))
+    verdict = model(scene(f"name: x\nfleet: fleet\nfaults: [{fault}]\n"))
     assert said(verdict) == [], "\n".join(verdict.story)
     assert any("1 failed" in line for line in verdict.story), verdict.story
 
@@ -129,7 +129,7 @@ def test_a_cluster_grows_and_a_dead_node_is_replaced(scene, tmp_path):
         node for node in plain["clusters"][1]["nodes"] if node["name"] != SORA[1]
     ]
     fleet.write_text(json.dumps(plain))
-    verdict = play(script)
+    verdict = model(script)
     assert said(verdict) == [], "\n".join(verdict.story)
     asked = "\n".join(verdict.story)
     assert "RegisterClusterNode: changes it" in asked
@@ -138,7 +138,7 @@ def test_a_cluster_grows_and_a_dead_node_is_replaced(scene, tmp_path):
 
 def test_a_node_that_a_command_is_to_stop_is_stopped_by_the_trial_and_nothing_is_run_here(scene, tmp_path):
     scene("name: before", sora=5, folder="before", version="2")
-    verdict = play(scene("name: x\nfleet: fleet\nbefore: {fleet: before, converged: true}\n", sora=4))
+    verdict = model(scene("name: x\nfleet: fleet\nbefore: {fleet: before, converged: true}\n", sora=4))
     assert said(verdict) == [], "\n".join(verdict.story)
     assert f"a person stops {SORA[4]}, as the run asks" in verdict.story
     assert not (tmp_path / "ran").exists()
@@ -149,15 +149,15 @@ RANDOM = "name: x\nfleet: fleet\nrandom: {faults: 4, kills: 2}\n"
 
 def test_a_seed_gives_the_same_schedule_and_the_same_course(scene):
     script = scene(RANDOM)
-    one, two = play(script, seed=7), play(script, seed=7)
+    one, two = model(script, seed=7), model(script, seed=7)
     assert list(one.schedule.lines()) == list(two.schedule.lines())
     assert one.story == two.story
-    assert list(play(script, seed=8).schedule.lines()) != list(one.schedule.lines())
+    assert list(model(script, seed=8).schedule.lines()) != list(one.schedule.lines())
 
 
 def test_random_schedules_hold(scene):
     script = scene(RANDOM)
-    verdicts = [play(script, seed=seed) for seed in range(20)]
+    verdicts = [model(script, seed=seed) for seed in range(20)]
     assert [said(verdict) for verdict in verdicts if verdict.breaches] == []
     assert sum(verdict.died for verdict in verdicts) > 10
 
@@ -183,7 +183,7 @@ class BelievesTheAnswer(M2Driver):
 
     def judge(self, step, seen):
         verdict = super().judge(step, seen)
-        return replace(verdict, standing="done") if self.sent else verdict
+        return replace(verdict, status="done") if self.sent else verdict
 
 
 class Forgets(SoraDriver):
@@ -191,7 +191,7 @@ class Forgets(SoraDriver):
 
     def judge(self, step, seen):
         verdict = super().judge(step, seen)
-        return replace(verdict, standing="changed") if verdict.standing == "done" else verdict
+        return replace(verdict, status="changed") if verdict.status == "done" else verdict
 
 
 DEFECTS = {
@@ -204,7 +204,7 @@ DEFECTS = {
 @pytest.mark.parametrize(("defect", "kind", "invariant"), DEFECTS.values(), ids=DEFECTS)
 def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 4, kills: 0, kinds: [lost, cut, error]}\n")
-    verdicts = (play(script, seed=seed, drivers={**DRIVERS, kind: defect()}) for seed in range(30))
+    verdicts = (model(script, seed=seed, drivers={**DRIVERS, kind: defect()}) for seed in range(30))
     assert any(breach.invariant is invariant for verdict in verdicts for breach in verdict.breaches)
 
 
@@ -213,7 +213,7 @@ def test_a_call_without_an_intent_is_found(scene, monkeypatch):
         """The intent is not written."""
 
     monkeypatch.setattr(SqliteStore, "intend", nothing)
-    found = {breach.invariant for breach in play(scene("name: x\nfleet: fleet\n")).breaches}
+    found = {breach.invariant for breach in model(scene("name: x\nfleet: fleet\n")).breaches}
     assert Invariant.NOTHING_LOST in found
 
 
@@ -221,9 +221,9 @@ def test_a_run_that_is_settled_without_reading_is_found(scene, monkeypatch):
     async def believed(self, entry, record):
         return State.DONE, "it was on its way"
 
-    monkeypatch.setattr(Settling, "_found", believed)
+    monkeypatch.setattr(StepRecovery, "_found", believed)
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 0, kills: 2}\n")
-    verdicts = (play(script, seed=seed) for seed in range(20))
+    verdicts = (model(script, seed=seed) for seed in range(20))
     assert any(one.invariant is Invariant.HISTORY_TRUE for verdict in verdicts for one in verdict.breaches)
 
 
@@ -242,17 +242,17 @@ def test_a_second_initialisation_is_found(scene):
 
     before = f"{{converged: true, fresh: [{SORA[3]}]}}"
     script = scene(f"name: x\nfleet: fleet\nbefore: {before}\n", sora=4)
-    assert play(script).breaches == ()
-    breaches = play(script, drivers={**DRIVERS, "sora": Init()}).breaches
+    assert model(script).breaches == ()
+    breaches = model(script, drivers={**DRIVERS, "sora": Init()}).breaches
     assert Invariant.INIT_ONCE in {breach.invariant for breach in breaches}
 
 
 def test_an_invariant_that_is_not_asked_for_is_not_judged(scene):
     fault = f"{{fault: killed, node: {SORA[0]}, at: {{run: 2}}}}"
     down = scene(f"name: x\nfleet: fleet\nbefore: {{down: [edge-01]}}\nfaults: [{fault}]\n")
-    assert [breach.invariant for breach in play(down).breaches] == [Invariant.CONVERGED]
+    assert [breach.invariant for breach in model(down).breaches] == [Invariant.CONVERGED]
     asked = scene("name: x\nfleet: fleet\nbefore: {down: [edge-01]}\ninvariants: [once, majority]\n")
-    assert play(asked).breaches == ()
+    assert model(asked).breaches == ()
 
 
 BAD = {
@@ -272,7 +272,7 @@ BAD = {
 @pytest.mark.parametrize(("text", "line", "words"), [(text, *rest) for text, rest in BAD.items()], ids=BAD)
 def test_a_mistake_is_named_with_its_place(scene, text, line, words):
     with pytest.raises(InputError) as raised:
-        play(scene(f"name: x\nfleet: fleet\n{text}\n"))
+        model(scene(f"name: x\nfleet: fleet\n{text}\n"))
     (problem,) = raised.value.problems
     assert (problem.position.line, problem.position.file.rpartition("/")[2]) == (line, "scenario.yaml")
     assert words in f"{problem.message} {problem.remedy}"

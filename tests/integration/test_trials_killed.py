@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from reconciler.cli.main import main
-from reconciler.fault_trials.scenario import read
-from reconciler.fault_trials.setup import staged
-from reconciler.fault_trials.subprocess_run import tried_apart
-from reconciler.simulation.addresses import free_addresses
+from reconciler.fault_trials.scenario import read_scenario
+from reconciler.fault_trials.setup import prepare_trial
+from reconciler.fault_trials.subprocess_runner import run_subprocess_trials
+from reconciler.simulation.addresses import find_free_addresses
 
 EVERY = "faults: [{fault: sigkill, at: {journal: every}}]"
 
@@ -18,7 +18,7 @@ EVERY = "faults: [{fault: sigkill, at: {journal: every}}]"
 @pytest.fixture
 def scenario(tmp_path):
     """Writes a fleet of one M2 node and three Sora nodes, and a scenario for it; gives its path."""
-    places = [str(place) for place in free_addresses(4)]
+    places = [str(place) for place in find_free_addresses(4)]
     edge = [{"name": "edge-01", "address": places[0]}]
     live = [{"name": f"n{one}@s{one}.example.com", "api": f"http://{places[one]}/"} for one in range(1, 4)]
     clusters = [
@@ -42,9 +42,9 @@ def scenario(tmp_path):
 
 
 def played(path):
-    script = read(path)
+    script = read_scenario(path)
     verdicts = []
-    tried_apart(script, staged(script), 1, verdicts.append)
+    run_subprocess_trials(script, prepare_trial(script), 1, verdicts.append)
     return verdicts
 
 
@@ -74,10 +74,10 @@ def test_two_deaths_and_a_fault_of_a_node_in_one_schedule(scenario):
 
 
 def test_a_killed_process_is_really_killed(scenario):
-    """The program that runs the reconciler is asked as `Nursery` asks it, and its copy looked after."""
+    """The program that runs the reconciler is asked as `ForkServer` asks it, and its copy looked after."""
     path = scenario(EVERY)
     with subprocess.Popen(
-        [sys.executable, "-m", "reconciler.fault_trials.child_process"],
+        [sys.executable, "-m", "reconciler.fault_trials.fork_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
+from reconciler.host.credentials import WEBHOOK_SECRET, name_file_variable
 from reconciler.server.metrics import TRIGGERS, Metrics
-from reconciler.server.pass_result import SETTLED, Result, Turn
-from reconciler.server.state import Board, ClusterStatus, SourceState, SourceStatus
+from reconciler.server.pass_result import SETTLED, PassResult, PassSummary
+from reconciler.server.watch_state import SourceState, WatchedCluster, WatchedSource, WatchState
 from reconciler.server.webhook.answer import CAP
 
 TEXT = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
@@ -28,14 +28,14 @@ def names(cell):
 
 def served():
     """Name -> labels of every metric, with one sample in each."""
-    turn = Turn(
-        Result.REFUSED, violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),)
+    turn = PassSummary(
+        PassResult.REFUSED, violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),)
     )
-    board = Board(
-        source=SourceStatus(SourceState.GOOD, REVISION),
-        clusters={"live": ClusterStatus("live", REVISION, REVISION, turn=turn, answers={"present": 3})},
+    watch_state = WatchState(
+        source=WatchedSource(SourceState.GOOD, REVISION),
+        clusters={"live": WatchedCluster("live", REVISION, REVISION, turn=turn, answers={"present": 3})},
     )
-    metrics = Metrics(board, dry_run=True)
+    metrics = Metrics(watch_state, dry_run=True)
     metrics.passes.labels("live", "refused").inc()
     metrics.steps.labels("live", "purge", "done").inc()
     metrics.rejects.labels("bad-signature").inc()
@@ -69,12 +69,12 @@ def test_the_table_of_triggers():
 
 def test_the_table_of_states_and_what_comes_next():
     told = {state: row[2] for row in rows("States of a cluster:") for state in names(row[0])}
-    assert told.keys() == {result.value for result in Result}
-    for result in Result:
+    assert told.keys() == {result.value for result in PassResult}
+    for result in PassResult:
         assert ("interval" in told[result.value]) is (result in SETTLED), result
 
 
 def test_the_secret_and_the_cap():
     assert f"`{WEBHOOK_SECRET}`" in TEXT
-    assert f"`{file_variable(WEBHOOK_SECRET)}`" in TEXT
+    assert f"`{name_file_variable(WEBHOOK_SECRET)}`" in TEXT
     assert f"{CAP // 1024**2} MiB" in TEXT

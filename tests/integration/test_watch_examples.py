@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.cli.host import parse_config
+from reconciler.cli.host_loader import parse_config
 from reconciler.cli.state_folder import SYSTEM
-from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, file_variable
-from reconciler.server.options import address, duration
+from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, name_file_variable
+from reconciler.server.watch_options import parse_duration_option, parse_listen_address
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -314,15 +314,15 @@ def unit_value(key):
 
 def test_systemd_waits_longer_than_the_grace_of_the_watch():
     grace = re.search(r"--grace (\S+)", UNIT.read_text(encoding="utf-8"))[1]
-    assert float(unit_value("TimeoutStopSec")) > duration(grace, name="--grace") + 10
+    assert float(unit_value("TimeoutStopSec")) > parse_duration_option(grace, name="--grace") + 10
 
 
 def test_systemd_environment_file_holds_options_that_the_watch_takes():
     lines = (EXAMPLES / "systemd" / "watch.env").read_text(encoding="utf-8").splitlines()
     values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     words = values["RECONCILE_OPTIONS"].split()
-    assert duration(words[words.index("--interval") + 1], name="--interval") == 300
-    assert address(words[words.index("--listen") + 1]) is not None
+    assert parse_duration_option(words[words.index("--interval") + 1], name="--interval") == 300
+    assert parse_listen_address(words[words.index("--listen") + 1]) is not None
     assert {word for word in words if word.startswith("--")} <= {"--ref", "--interval", "--poll", "--listen"}
     assert not any("TOKEN" in name or "SECRET" in name for name in values)
 
@@ -340,7 +340,7 @@ def test_the_unit_hands_over_secrets_as_files_and_needs_no_shell():
     loaded = re.findall(r"^LoadCredential=([a-z-]+):", text, re.MULTILINE)
     handed = dict(re.findall(r"^Environment=(RECONCILE_\w+_FILE)=%d/([a-z-]+)$", text, re.MULTILINE))
     assert sorted(loaded) == sorted(handed.values())
-    assert set(handed) == {file_variable(GIT_TOKEN), file_variable(WEBHOOK_SECRET)}
+    assert set(handed) == {name_file_variable(GIT_TOKEN), name_file_variable(WEBHOOK_SECRET)}
 
 
 def test_the_unit_keeps_its_state_where_every_command_of_the_host_finds_it():

@@ -7,12 +7,12 @@ import pytest
 from support_git import Repository
 from watch_process import Stage
 
-from reconciler.desired.fleet import load
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.choices import Choices
 from reconciler.drivers.registry import DRIVERS
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
-from reconciler.sources.locate import locate
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
+from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 
 LATE = 8
@@ -35,7 +35,7 @@ class Edges(Stage):
         self.state = folder / "state"
         nodes = [
             {"name": f"edge-0{number}", "address": str(place)}
-            for number, place in enumerate(free_addresses(2), 1)
+            for number, place in enumerate(find_free_addresses(2), 1)
         ]
         cluster = {
             "name": "edge",
@@ -50,8 +50,8 @@ class Edges(Stage):
         self.simulation = None
 
     async def simulated(self):
-        source = locate(str(self.repository.folder), cache=self.folder / "cache")
-        fleet = load(await source.snapshot(), DRIVERS)
+        source = locate_source(str(self.repository.folder), cache=self.folder / "cache")
+        fleet = load_fleet(await source.snapshot(), DRIVERS)
         return Simulation(fleet, DRIVERS, converged=True, choices={"m2": Choices(late=LATE)})
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 from support_git import ALONE, Repository
 
-from reconciler.desired.fleet import load
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.host import Simulation
-from reconciler.sources.locate import locate
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.node_host import Simulation
+from reconciler.sources.locate import locate_source
 
 PATIENCE = 30
 """Seconds for anything to happen; a test that works never waits so long."""
@@ -104,16 +104,16 @@ class Stage:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.addresses = free_addresses(6)
+        self.addresses = find_free_addresses(6)
         self.repository = Repository.make(folder / "fleet", {"fleet.yaml": fleet_file(self.addresses)})
         self.state = folder / "state"
         self.simulation = None
 
     @asynccontextmanager
     async def nodes(self, *, converged=True):
-        source = locate(str(self.repository.folder), cache=self.folder / "cache")
+        source = locate_source(str(self.repository.folder), cache=self.folder / "cache")
         async with Simulation(
-            load(await source.snapshot(), DRIVERS), DRIVERS, converged=converged
+            load_fleet(await source.snapshot(), DRIVERS), DRIVERS, converged=converged
         ) as simulation:
             self.simulation = simulation
             yield self
@@ -181,7 +181,7 @@ class Stage:
 @asynccontextmanager
 async def unread_watch(stage, stderr, wrapper=()):
     """A watch of whose log nothing is read here; gives a client of its endpoints."""
-    (address,) = free_addresses(1)
+    (address,) = find_free_addresses(1)
     command = [
         *(sys.executable, "-m", "reconciler.cli.main", "watch", str(stage.repository.folder)),
         *("--state", str(stage.state), "--listen", str(address), "--interval", "0.3s", "--poll", "0.3s"),

@@ -9,17 +9,24 @@ from datetime import date
 
 from hypothesis import strategies as st
 
-from reconciler.core.guard import Case, verdicts
+from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.plan import Step
-from reconciler.core.step import Standing
+from reconciler.core.step import StepStatus
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.choices import Choices, Listing, Minority, Permit, Repeat, Returned
-from reconciler.drivers.sora.cluster import Mode, groups, majority_runs, members
+from reconciler.drivers.sora.choices import (
+    Choices,
+    MinorityListing,
+    RepeatedInit,
+    ReturnedListing,
+    UndocumentedCall,
+    UninitialisedListing,
+)
+from reconciler.drivers.sora.cluster_state import Mode, find_groups, has_running_majority, list_members
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
-from reconciler.ports.transport import Answer, Commands, Http, Transports
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Transports
 
 TODAY = date(2026, 11, 21)
 REGULAR, TEMPORARY = 5, 1
@@ -28,14 +35,14 @@ CHANGES = ("InitCluster", "RegisterClusterNode", "PurgeClusterNode", "ChangeMode
 
 choices = st.builds(
     Choices,
-    repeated_init=st.sampled_from(Repeat),
-    init_with_away=st.sampled_from(Permit),
-    repeated_register=st.sampled_from(Permit),
-    returned_register=st.sampled_from(Permit),
-    purge_cut_off=st.sampled_from(Permit),
-    list_uninitialised=st.sampled_from(Listing),
-    list_after_purge=st.sampled_from(Returned),
-    list_without_majority=st.sampled_from(Minority),
+    repeated_init=st.sampled_from(RepeatedInit),
+    init_with_away=st.sampled_from(UndocumentedCall),
+    repeated_register=st.sampled_from(UndocumentedCall),
+    returned_register=st.sampled_from(UndocumentedCall),
+    purge_cut_off=st.sampled_from(UndocumentedCall),
+    list_uninitialised=st.sampled_from(UninitialisedListing),
+    list_after_purge=st.sampled_from(ReturnedListing),
+    list_without_majority=st.sampled_from(MinorityListing),
 )
 
 
@@ -132,7 +139,7 @@ def _moved(state, verb, one, other, taken):
             result = machine.heal(state)
         case _:
             result = machine.change_mode(state, one, list(Mode)[other % 3])
-    return state if isinstance(result, machine.Refusal) else result
+    return state if isinstance(result, machine.CallRefusal) else result
 
 
 @dataclass
@@ -197,7 +204,7 @@ class MemoryWire(Http, Commands):
             self.seen(target.rpartition(".")[2], name, content, state, self.world.state)
         if self.trouble.kind == "lost" and self.trouble.struck and not struck:
             raise NodeUnreachable(node, "no answer within 10 s")
-        return Answer(status, told, body)
+        return HttpAnswer(status, told, body)
 
     async def run(self, command, values, *, node):
         assert (command, values["node"]) == ("stop", node)
@@ -229,12 +236,12 @@ class Bench:
     def desired(self):
         return SoraDesired(self.entry, self.recalled)
 
-    async def survey(self):
+    async def plan_result(self):
         observed = await self.driver.observe(self.desired, Transports(self.wire))
         plan = self.driver.plan(self.desired, observed)
         assert plan == self.driver.plan(self.desired, observed), "the same arguments give the same plan"
-        case = Case(plan, self.entry, self.desired, observed)
-        return plan, verdicts(case, self.driver.guards)
+        case = GuardContext(plan, self.entry, self.desired, observed)
+        return plan, run_guards(case, self.driver.guards)
 
     async def carry_out(self, plan):
         """Every step as the engine does it; the names of those that had their effect."""
@@ -250,7 +257,7 @@ class Bench:
         is_held = bool(step.doubt) and _runs(
             before, self._named(step)
         )  # a person looks, and approves nothing
-        if verdict.standing is Standing.READY and not step.waits_for_person and not is_held:
+        if verdict.status is StepStatus.READY and not step.waits_for_person and not is_held:
             try:
                 done = await self.driver.act(step, Transports(self.wire, self.wire), {})
             except NodeRefused as error:
@@ -261,7 +268,7 @@ class Bench:
                 self.recalled.setdefault(step.node, {}).update(done.facts)
             verdict = await self._verdict(step)
         self._still_usable(step, before, faulted=self.trouble.struck and not struck)
-        return verdict.standing is Standing.DONE
+        return verdict.status is StepStatus.DONE
 
     async def _verdict(self, step):
         return self.driver.judge(step, await self.driver.look(step, Transports(self.wire)))
@@ -277,12 +284,14 @@ class Bench:
         if call == "InitCluster":
             named = sum(1 << NAMES.index(one) for one in NAMES if one.encode() in body)
             if not (self.entry.initialise or self.entry.collapsed):
-                shown = [machine.view(before, one, self.world.site.choices) for one in members(named)]
+                shown = [
+                    machine.list_nodes(before, one, self.world.site.choices) for one in list_members(named)
+                ]
                 blank = ((), machine.NOT_INITIALISED, machine.NOT_RUNNING)
                 assert all(view in blank for view in shown), (
                     "initialised what was in a cluster, without a word"
                 )
-            live = [group for group in groups(before) if group.usable and group.nodes & named]
+            live = [group for group in find_groups(before) if group.usable and group.nodes & named]
             if self.entry.initialise or self.entry.collapsed:  # a node that lists itself alone may be new
                 live = [group for group in live if group.nodes.bit_count() > 1]
             assert not live, "a live cluster was initialised again"
@@ -309,7 +318,9 @@ class Bench:
 
 def _usable(state):
     """The clusters that hold a majority; one of a single node may look like none, so that it cannot count."""
-    return {group.log.epoch for group in groups(state) if group.usable and group.log.regular.bit_count() > 1}
+    return {
+        group.log.epoch for group in find_groups(state) if group.usable and group.log.regular.bit_count() > 1
+    }
 
 
 def _runs(state, named):
@@ -318,14 +329,14 @@ def _runs(state, named):
         node if named >> number & 1 else node._replace(up=False) for number, node in enumerate(state)
     )
     logs = [node.log for node in state if node.log is not None]
-    return bool(logs) and max(logs).regular.bit_count() > 1 and majority_runs(seen)
+    return bool(logs) and max(logs).regular.bit_count() > 1 and has_running_majority(seen)
 
 
 def members_of(world, name):
     """The names that a node's usable group lists, and those of them that are connected."""
-    best = next(one for one in groups(world.state) if one.usable and one.nodes >> NAMES.index(name) & 1)
-    listed = {NAMES[number] for number in members(best.log.listed)}
-    return listed, {NAMES[number] for number in members(best.nodes)}
+    best = next(one for one in find_groups(world.state) if one.usable and one.nodes >> NAMES.index(name) & 1)
+    listed = {NAMES[number] for number in list_members(best.log.listed)}
+    return listed, {NAMES[number] for number in list_members(best.nodes)}
 
 
 def collapsed(reason="two hosts burnt down", until=TODAY):

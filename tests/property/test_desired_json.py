@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.documents import json_parser
-from reconciler.documents.document import parse
-from reconciler.documents.json_scanner import scan
-from reconciler.documents.lines import Lines
+from reconciler.documents.document import parse_document
+from reconciler.documents.json_scanner import scan_json
+from reconciler.documents.text_lines import LineIndex
 from reconciler.errors import InputError
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 QUICK = settings(max_examples=150, deadline=timedelta(seconds=5))
 
@@ -62,11 +62,11 @@ def spot(found):
 @given(values, indents, escapes, st.lists(texts | st.integers(-1, 5), max_size=2))
 def test_one_place_alone_is_the_place_among_all(value, indent, escape, astray):
     text = f" {json.dumps(value, indent=indent, ensure_ascii=escape)}\n"
-    tree = json_parser.places("a.json", text)
-    for path, _ in walk(json_parser.read("a.json", text)):
+    tree = json_parser.locate_values("a.json", text)
+    for path, _ in walk(json_parser.parse_json("a.json", text)):
         for wanted in (path, (*path, *astray)):
             names = [str(part) for part in wanted]
-            assert spot(json_parser.place(text, names)) == spot(tree.nearest(names))
+            assert spot(json_parser.locate_value(text, names)) == spot(tree.nearest(names))
 
 
 def same(left, right):
@@ -84,23 +84,23 @@ def offset_of(text, position):
 @given(values, indents, escapes)
 def test_the_scanner_and_the_fast_reader_say_what_the_standard_reader_says(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-    scanned = scan("f", text)
+    scanned = scan_json("f", text)
     assert scanned.problems == ()
     assert same(scanned.value, json.loads(text))
-    assert same(json_parser.read("f", text), json.loads(text))
+    assert same(json_parser.parse_json("f", text), json.loads(text))
 
 
 @QUICK
 @given(values, indents, escapes)
 def test_every_pointer_leads_to_the_text_of_its_value(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-    document = parse("f.json", text.encode())
+    document = parse_document("f.json", text.encode())
     decoder = json.JSONDecoder()
     for path, expected in walk(json.loads(text)):
-        offset = offset_of(text, document.position(pointer(path)))
+        offset = offset_of(text, document.position(make_pointer(path)))
         assert same(decoder.raw_decode(text, offset)[0], expected)
         if path and isinstance(path[-1], str):
-            offset = offset_of(text, document.position(pointer(path), key=True))
+            offset = offset_of(text, document.position(make_pointer(path), key=True))
             assert decoder.raw_decode(text, offset)[0] == path[-1]
 
 
@@ -123,7 +123,7 @@ def test_a_scanner_without_a_complaint_and_the_fast_reader_take_the_same_texts(v
     at = data.draw(st.integers(0, len(text)))
     inserted = data.draw(st.sampled_from(["", '"', ",", "}", "]", "{", "1", "\\", "e", " ", ":"]))
     changed = text[:at] + inserted + text[at + data.draw(st.integers(0, 1)) :]
-    scanned = scan("f", changed)
+    scanned = scan_json("f", changed)
     try:
         expected = json.loads(changed, object_pairs_hook=unique)
         json.dumps(expected, ensure_ascii=False, allow_nan=False).encode()  # half characters, infinities
@@ -137,7 +137,7 @@ def test_a_scanner_without_a_complaint_and_the_fast_reader_take_the_same_texts(v
 def outcome(name, data):
     """The document and no problems, or no document and its problems."""
     try:
-        return parse(name, data), ()
+        return parse_document(name, data), ()
     except InputError as error:
         return None, error.problems
 
@@ -154,7 +154,7 @@ def marks(text, wanted):
 
 
 def told(text):
-    return [(offset_of(text, each.position), each.code) for each in scan("f", text).problems]
+    return [(offset_of(text, each.position), each.code) for each in scan_json("f", text).problems]
 
 
 @QUICK
@@ -213,5 +213,5 @@ def test_lines_and_columns_are_those_of_an_editor(text, data):
     before = text[:offset].replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if text[offset - 1 : offset + 1] == "\r\n":
         return  # between the two characters of one line end
-    position = Lines("f", text).at(offset)
+    position = LineIndex("f", text).at(offset)
     assert (position.line, position.column) == (len(before), len(before[-1]) + 1)

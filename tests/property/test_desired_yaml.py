@@ -11,10 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from reconciler.documents.document import parse
-from reconciler.documents.yaml_scalars import BadScalar, plain
+from reconciler.documents.document import parse_document
+from reconciler.documents.yaml_scalars import InvalidScalar, read_plain_scalar
 from reconciler.errors import InputError
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 QUICK = settings(max_examples=80, deadline=timedelta(seconds=5))
 
@@ -74,7 +74,7 @@ def test_what_ruamel_writes_is_read_back(value, flow):
         not (flow and any(text.startswith(("?", ":")) for text in all_texts(value)))
     )  # libyaml wants quotes
     text = by_ruamel(value, flow=flow)
-    assert same(sorted_keys(parse("f.yaml", text.encode()).value), sorted_keys(value))
+    assert same(sorted_keys(parse_document("f.yaml", text.encode()).value), sorted_keys(value))
 
 
 @QUICK
@@ -82,17 +82,17 @@ def test_what_ruamel_writes_is_read_back(value, flow):
 def test_what_pyyaml_writes_is_read_back(value, flow, ascii_only):
     assume(not any(kind_of(text) is float for text in all_texts(value)))  # PyYAML writes `1e3` without quotes
     text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=not ascii_only, sort_keys=False)
-    assert same(parse("f.yaml", text.encode()).value, value)
+    assert same(parse_document("f.yaml", text.encode()).value, value)
 
 
 @QUICK
 @given(values, st.sampled_from([None, 2]))
 def test_json_is_yaml_with_the_same_value_and_the_same_places(value, indent):
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    by_yaml, by_json = parse("f.yaml", text.encode()), parse("f.json", text.encode())
+    by_yaml, by_json = parse_document("f.yaml", text.encode()), parse_document("f.json", text.encode())
     assert same(by_yaml.value, by_json.value)
     for path, _ in walk(value):
-        at = pointer(path)
+        at = make_pointer(path)
         assert where(by_yaml.position(at)) == where(by_json.position(at))
         assert where(by_yaml.position(at, key=True)) == where(by_json.position(at, key=True))
 
@@ -114,10 +114,10 @@ def test_arbitrary_bytes_are_read_as_what_json_can_say_or_refused(data):
 def test_plain_scalars_follow_the_table_of_the_core_schema(words):
     """The specification's own expressions (YAML 1.2.2, 10.3.2), tried in its order, by a second hand."""
     if re.fullmatch(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN", words) or is_infinite(words):
-        with pytest.raises(BadScalar):
-            plain(words)
+        with pytest.raises(InvalidScalar):
+            read_plain_scalar(words)
     else:
-        assert type(plain(words)) is kind_of(words)
+        assert type(read_plain_scalar(words)) is kind_of(words)
 
 
 def is_infinite(words):
@@ -137,7 +137,7 @@ def kind_of(words):
 def outcome(data):
     """The document and no problems, or no document and its problems."""
     try:
-        return parse("f.yaml", data), ()
+        return parse_document("f.yaml", data), ()
     except InputError as error:
         return None, error.problems
 

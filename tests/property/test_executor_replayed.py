@@ -7,12 +7,12 @@ from mutation import edit, planted
 from replay import Difference, all_scenes, replay, replay_all
 
 from reconciler.core.outcome import State
-from reconciler.modelcheck.explore import Move, traces
-from reconciler.modelcheck.journal import EMPTY, EventKind, follow
-from reconciler.rollout.recovery import Settling
+from reconciler.modelcheck.explore import Transition, list_traces
+from reconciler.modelcheck.journal_model import EMPTY, EventKind, follow_move
+from reconciler.rollout.recovery import StepRecovery
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import _act, _performed, _state
-from reconciler.rollout.step_scheduler import Course
+from reconciler.rollout.step_scheduler import StepScheduler
 
 SCENES = {scene.name: scene for scene in all_scenes()}
 
@@ -28,7 +28,7 @@ def test_the_traces_hold_whatever_the_executor_can_write():
         for trace in scene.traces():
             journal = EMPTY
             for before, after in pairwise(trace):
-                journal, events = follow(scene.ground, journal, before, after)
+                journal, events = follow_move(scene.state_table, journal, before, after)
                 kinds |= {event.kind for event in events}
                 states |= {event.state for event in events if event.state}
     assert kinds == set(EventKind)
@@ -63,15 +63,15 @@ PLANTED = {
         "one M2 node",
     ),
     "the answer to a call counts as its effect": (
-        edit(_state, "verdict.standing is Standing.DONE", "not is_open"),
+        edit(_state, "verdict.standing is StepStatus.DONE", "not is_open"),
         "one M2 node",
     ),
     "a call under way is settled as failed": (
-        edit(Settling._settled, "READY if not under_way", "READY if entry"),
+        edit(StepRecovery._settled, "READY if not under_way", "READY if entry"),
         "two M2 nodes that do not fail, one after the other",
     ),
     "a step begins though the one before it has failed": (
-        edit(Course._ended, "if state not in SUCCESSES:", "if False:"),
+        edit(StepScheduler._ended, "if state not in SUCCESSES:", "if False:"),
         "a dead Sora node replaced, no other fails",
     ),
 }
@@ -89,8 +89,8 @@ def test_traces_are_all_ways_of_so_many_moves_and_shorter_ones_that_end():
     ways = {"a": "bc", "b": "bd", "c": "", "d": "a"}
 
     def moves(state):
-        return [Move(f"to {one}", one) for one in ways[state]]
+        return [Transition(f"to {one}", one) for one in ways[state]]
 
-    assert list(traces("a", moves, length=0)) == [("a",)]
-    assert list(traces("a", moves, length=1)) == [("a", "b"), ("a", "c")]
-    assert ["".join(one) for one in traces("a", moves, length=4)] == ["abdab", "abdac", "ac"]
+    assert list(list_traces("a", moves, length=0)) == [("a",)]
+    assert list(list_traces("a", moves, length=1)) == [("a", "b"), ("a", "c")]
+    assert ["".join(one) for one in list_traces("a", moves, length=4)] == ["abdab", "abdac", "ac"]

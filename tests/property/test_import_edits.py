@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from reconciler.adopt.factor_overlays import common, difference
-from reconciler.adopt.live_edits import drift
+from reconciler.adopt.factor_overlays import find_common_base, make_patch
+from reconciler.adopt.live_edits import find_drift_edits
 from reconciler.core.secret import Secret
-from reconciler.desired.json_patch import patched
-from reconciler.desired.merge_patch import Grown, Origin, merged
-from reconciler.documents.document import parse
+from reconciler.desired.json_patch import apply_json_patch
+from reconciler.desired.merge_patch import TracedValue, ValueOrigin, apply_merge_patch
+from reconciler.documents.document import parse_document
 from reconciler.documents.edit import REMOVED, Edit
-from reconciler.documents.editor import edited
+from reconciler.documents.editor import apply_text_edits
 
 KEYS = st.sampled_from(["a", "b", "c", "name", "", "a/b", "~", "é", "0"])
 LEAVES = (
@@ -32,8 +32,12 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 def laid(base, patch):
     if not isinstance(patch, list):
-        return merged(Grown(base, Origin(None)), Grown(patch, Origin(None))).value
-    return patched(Grown(copy.deepcopy(base), Origin(None)), Grown(patch, Origin(None))).value
+        return apply_merge_patch(
+            TracedValue(base, ValueOrigin(None)), TracedValue(patch, ValueOrigin(None))
+        ).value
+    return apply_json_patch(
+        TracedValue(copy.deepcopy(base), ValueOrigin(None)), TracedValue(patch, ValueOrigin(None))
+    ).value
 
 
 def exact(value):
@@ -44,17 +48,17 @@ def exact(value):
 @settings(deadline=None)
 @given(st.lists(DOCUMENTS, min_size=1, max_size=5))
 def test_a_base_with_a_documents_difference_is_the_document(documents):
-    base = common(documents)
+    base = find_common_base(documents)
     for document in documents:
-        assert exact(laid(base, difference(base, document))) == exact(document)
+        assert exact(laid(base, make_patch(base, document))) == exact(document)
 
 
 @settings(deadline=None)
 @given(DOCUMENTS)
 def test_documents_that_are_alike_differ_in_nothing_from_their_base(document):
-    base = common([document, document, {"other": 1}])
+    base = find_common_base([document, document, {"other": 1}])
     assert exact(base) == exact(document)
-    assert difference(base, document) == {}
+    assert make_patch(base, document) == {}
 
 
 def done(value, edits):
@@ -80,30 +84,30 @@ def done(value, edits):
 @settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_drift_leads_from_what_is_rendered_to_what_is_shown(rendered, shown):
-    assert exact(done(rendered, drift(rendered, shown))) == exact(shown)
+    assert exact(done(rendered, find_drift_edits(rendered, shown))) == exact(shown)
 
 
 @settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS, st.sampled_from([None, 2, "\t"]))
 def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent):
     text = json.dumps(rendered, indent=indent, ensure_ascii=False) + "\n"
-    after = edited("s.json", text, list(drift(rendered, shown)))
-    assert exact(parse("s.json", after.encode()).value) == exact(shown)
+    after = apply_text_edits("s.json", text, list(find_drift_edits(rendered, shown)))
+    assert exact(parse_document("s.json", after.encode()).value) == exact(shown)
 
 
 @settings(deadline=None)
 @given(DOCUMENTS)
 def test_without_a_difference_no_character_changes(document):
     text = json.dumps(document, indent=3) + "\n\n"
-    assert edited("s.json", text, list(drift(document, document))) == text
+    assert apply_text_edits("s.json", text, list(find_drift_edits(document, document))) == text
 
 
 @settings(max_examples=60, deadline=None)
 @given(DOCUMENTS.filter(bool), DOCUMENTS)
 def test_a_yaml_file_after_its_edits_says_what_is_shown(rendered, shown):
     before = json.dumps(rendered, indent=2)  # JSON is YAML
-    after = edited("s.yaml", before, list(drift(rendered, shown)))
-    assert exact(parse("s.yaml", after.encode()).value) == exact(shown)
+    after = apply_text_edits("s.yaml", before, list(find_drift_edits(rendered, shown)))
+    assert exact(parse_document("s.yaml", after.encode()).value) == exact(shown)
 
 
 def in_blocks(value, mapping, sequence, offset):
@@ -134,9 +138,9 @@ def commented(text):
 def test_a_yaml_file_in_blocks_after_its_edits_says_what_is_shown(rendered, shown, wide, crlf):
     before = commented(in_blocks(rendered, *wide))
     before = before.replace("\n", "\r\n") if crlf else before
-    assert exact(parse("s.yaml", before.encode()).value) == exact(rendered)
-    after = edited("s.yaml", before, list(drift(rendered, shown)))
-    assert exact(parse("s.yaml", after.encode()).value) == exact(shown)
+    assert exact(parse_document("s.yaml", before.encode()).value) == exact(rendered)
+    after = apply_text_edits("s.yaml", before, list(find_drift_edits(rendered, shown)))
+    assert exact(parse_document("s.yaml", after.encode()).value) == exact(shown)
     assert not crlf or "\n" not in after.replace("\r\n", "")
 
 
@@ -150,7 +154,7 @@ def test_comments_quotes_and_order_stay_in_yaml():
         Edit((*place, 2), {"name": "c@x.y", "api": "http://127.0.0.1:3/"}),
         Edit((*place, 1, "temporary"), True),
     ]
-    assert edited("s.yaml", text, edits) == text.replace(
+    assert apply_text_edits("s.yaml", text, edits) == text.replace(
         "api: 'http://h/'}", "api: 'http://h/', temporary: true}"
     ) + ('      - {name: c@x.y, api: "http://127.0.0.1:3/"}\n')
 
@@ -158,4 +162,4 @@ def test_comments_quotes_and_order_stay_in_yaml():
 def test_a_secret_that_is_the_same_stays():
     rendered = {"a": [{"name": "x", "key": Secret("s3cret", "${env:K}")}, {"name": "y"}]}
     shown = {"a": [{"name": "x", "key": "s3cret"}]}
-    assert list(drift(rendered, shown)) == [Edit(("a", 1), REMOVED)]
+    assert list(find_drift_edits(rendered, shown)) == [Edit(("a", 1), REMOVED)]

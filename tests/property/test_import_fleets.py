@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from memory_files import snapshot_of
 from support_m2_wire import BASE, WorldWire, world
 
-from reconciler.adopt.importer import adopt
-from reconciler.desired.fleet import load
+from reconciler.adopt.importer import import_live_state
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import SecretError
 from reconciler.ports.transport import Transports
@@ -70,27 +70,33 @@ def addresses(documents):
     return [f"edge-{number:02}.example.com" for number in range(1, len(documents) + 1)]
 
 
-async def planned(files, wire, vault):
-    (desk,) = load(snapshot_of(files), DRIVERS, vault).desks
-    desired = DRIVERS["m2"].desire(desk)
+async def planned(files, wire, resolver):
+    (cluster_input,) = load_fleet(snapshot_of(files), DRIVERS, resolver).cluster_inputs
+    desired = DRIVERS["m2"].desire(cluster_input)
     return DRIVERS["m2"].plan(desired, await DRIVERS["m2"].observe(desired, Transports(wire))).steps
 
 
 async def imported(documents, drifted):
     wire = wire_of(documents)
     entry = await DRIVERS["m2"].entry_of("edge", addresses(documents), Transports(wire))
-    first = await adopt(None, [entry], drivers=DRIVERS, transports=Transports(wire), vault=Known({}))
-    files, vault = dict(first.after), Known(dict(first.secrets))
+    first = await import_live_state(
+        None, [entry], drivers=DRIVERS, transports=Transports(wire), resolver=Known({})
+    )
+    files, resolver = dict(first.after), Known(dict(first.secrets))
     assert not any(secret in text for secret in first.secrets.values() for text in files.values())
-    assert await planned(files, wire, vault) == ()
-    again = await adopt(snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), vault=vault)
+    assert await planned(files, wire, resolver) == ()
+    again = await import_live_state(
+        snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), resolver=resolver
+    )
     assert again.after == {}
 
     wire = wire_of(drifted[: len(documents)] + documents[len(drifted) :])
-    second = await adopt(snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), vault=vault)
+    second = await import_live_state(
+        snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), resolver=resolver
+    )
     files |= second.after
-    vault = Known({**first.secrets, **second.secrets})
-    assert await planned(files, wire, vault) == ()
+    resolver = Known({**first.secrets, **second.secrets})
+    assert await planned(files, wire, resolver) == ()
     assert not wire.writes()
 
 

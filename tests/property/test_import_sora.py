@@ -8,20 +8,22 @@ from hypothesis import strategies as st
 from memory_files import snapshot_of
 from sora_bench import NAMES, REGULAR, MemoryWire, choices, entry_of, scenes, world_after
 
-from reconciler.adopt.importer import adopt
-from reconciler.desired.fleet import load
+from reconciler.adopt.importer import import_live_state
+from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, StateError, UsageError
 from reconciler.host.host import Host
 from reconciler.ports.transport import Transports
-from reconciler.secrets.local_resolver import LocalVault
+from reconciler.secrets.local_resolver import LocalResolver
 
 
 def import_into(files, entries, wire):
     snapshot = snapshot_of(files) if files else None
     found = asyncio.run(
-        adopt(snapshot, entries, drivers=DRIVERS, transports=Transports(wire), vault=LocalVault(Host()))
+        import_live_state(
+            snapshot, entries, drivers=DRIVERS, transports=Transports(wire), resolver=LocalResolver(Host())
+        )
     )
     return files | dict(found.after)
 
@@ -32,8 +34,8 @@ def begun(world, wire, name):
 
 
 def steps(files, wire):
-    (desk,) = load(snapshot_of(files), DRIVERS, LocalVault(Host())).desks
-    desired = DRIVERS["sora"].desire(desk)
+    (cluster_input,) = load_fleet(snapshot_of(files), DRIVERS, LocalResolver(Host())).cluster_inputs
+    desired = DRIVERS["sora"].desire(cluster_input)
     return (
         DRIVERS["sora"].plan(desired, asyncio.run(DRIVERS["sora"].observe(desired, Transports(wire)))).steps
     )

@@ -2,16 +2,16 @@
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support_m2_wire import content, desk, setting
+from support_m2_wire import cluster_input, content, setting
 
-from reconciler.core.guard import Case, verdicts
+from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.product import DRIVER
-from reconciler.drivers.m2.schema import Loaded
-from reconciler.modelcheck.executor_model import Rehearsal
-from reconciler.modelcheck.explore import explore
-from reconciler.modelcheck.state_table import Ground
+from reconciler.drivers.m2.schema import LoadedSetting
+from reconciler.modelcheck.executor_model import ExecutorModel
+from reconciler.modelcheck.explore import explore_states
+from reconciler.modelcheck.state_table import StateTable
 
 ADDRESSES = ["10.0.0.1", "10.0.0.9", "10.0.0.0/24", "10.0.0.5-20", "10.0.0.0/255.255.255.0", "::1"]
 ENTRIES = st.lists(
@@ -46,10 +46,10 @@ SETTINGS = st.builds(
 
 def planned(before, wanted, caller, nodes, at_once):
     names = tuple(f"n{number}" for number in range(nodes))
-    desired = DRIVER.desire(desk(wanted, nodes=names, concurrency=at_once))
+    desired = DRIVER.desire(cluster_input(wanted, nodes=names, concurrency=at_once))
     has = content(before) if before else None
     answers = {
-        name: Present(Loaded(has, f"http://{name}.example.com:10040", (), caller=caller))
+        name: Present(LoadedSetting(has, f"http://{name}.example.com:10040", (), caller=caller))
         if has
         else Absent("404")
         for name in names
@@ -67,14 +67,14 @@ def planned(before, wanted, caller, nodes, at_once):
 )
 def test_what_the_guards_let_pass_breaks_nothing(before, wanted, caller, size):
     desired, observed, plan = planned(before, wanted, caller, *size)
-    if not plan.steps or verdicts(Case(plan, desired.entry, desired, observed), GUARDS):
+    if not plan.steps or run_guards(GuardContext(plan, desired.entry, desired, observed), GUARDS):
         return
     (stage,) = DRIVER.stages(desired, observed, plan)
 
     def weigh(plan, seen):
-        return not verdicts(Case(plan, desired.entry, desired, seen), GUARDS)
+        return not run_guards(GuardContext(plan, desired.entry, desired, seen), GUARDS)
 
-    rehearsal = Rehearsal(Ground(stage.play, weigh, single_node=True))
+    rehearsal = ExecutorModel(StateTable(stage.model, weigh, single_node=True))
     starts = [rehearsal.under(plan, rehearsal.begin(world, faults=size[0] == 1)) for world in stage.worlds]
-    seen = explore(starts, rehearsal.moves, most=20_000)
+    seen = explore_states(starts, rehearsal.moves, most=20_000)
     assert not seen.broken, (seen.broken, seen.story)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Position
 from reconciler.drivers.m2 import lints
-from reconciler.drivers.m2.access import access
-from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.m2.access import find_access
+from reconciler.drivers.m2.choices import AllowListMatch, Choices
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 
 ENTRY = M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": [{"name": "n", "address": "10.0.0.1"}]})
 PERMISSIONS = ("enableMetric", "enableGraph", "enablePurge")
@@ -53,8 +53,8 @@ class Paper:
 def told(management, *codes):
     """Pointers of the warnings with one of these codes."""
     paper = Paper(management)
-    desk = Desk(ENTRY, paper, "", Revision("m", "0", "0"), {"n": paper})
-    return {problem.pointer for problem in lints.lint(desk) if problem.code in codes}
+    cluster_input = ClusterInput(ENTRY, paper, "", Revision("m", "0", "0"), {"n": paper})
+    return {problem.pointer for problem in lints.lint(cluster_input) if problem.code in codes}
 
 
 @given(ALLOWED)
@@ -64,7 +64,8 @@ def test_without_overlaps_all_readings_of_an_allow_list_agree(entries):
     told_of = told(management, "shadowed-entry", "overlapping-entries")
     for last in range(16):
         first, union = (
-            access(document, f"192.168.0.{last}", Choices(match=match)).permissions for match in Match
+            find_access(document, f"192.168.0.{last}", Choices(match=match)).permissions
+            for match in AllowListMatch
         )
         assert first == union or told_of
 
@@ -75,7 +76,7 @@ def test_an_entry_that_is_told_of_shares_an_address_with_an_earlier_one(entries)
 
     def named(entry):
         alone = {"env": {"management": {"api": {"allowList": [entry]}, "roles": ROLES}}}
-        return {last for last in range(16) if access(alone, f"192.168.0.{last}").listed}
+        return {last for last in range(16) if find_access(alone, f"192.168.0.{last}").listed}
 
     for pointer in told(management, "shadowed-entry", "overlapping-entries"):
         index = int(pointer.split("/")[-2])

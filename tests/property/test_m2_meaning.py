@@ -11,15 +11,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.diff import diff
-from reconciler.drivers.m2.access import PERMISSIONS, access
-from reconciler.drivers.m2.address import Span, span
-from reconciler.drivers.m2.allowlist import in_order
-from reconciler.drivers.m2.canonical import canonical, fingerprint
-from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.risk import impact
+from reconciler.core.diff import diff_values
+from reconciler.drivers.m2.access import PERMISSIONS, find_access
+from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
+from reconciler.drivers.m2.allowlist import sort_entries
+from reconciler.drivers.m2.canonical import canonicalise, fingerprint_clear
+from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.choices import AllowListMatch, Choices
+from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.risk import assess_impact
 
 # addresses
 
@@ -32,9 +32,9 @@ def spans(draw, width=32):
     if draw(st.booleans()):
         base = draw(st.integers(0, 2**32 - 1)) & ~0xFF
         low, high = sorted((draw(st.integers(0, 255)), draw(st.integers(0, 255))))
-        return Span(4, base + low, base + high)
+        return AddressRange(4, base + low, base + high)
     network = IPv4Network((draw(st.integers(0, 2**32 - 1)), draw(st.integers(0, width))), strict=False)
-    return Span(4, int(network.network_address), int(network.broadcast_address))
+    return AddressRange(4, int(network.network_address), int(network.broadcast_address))
 
 
 def forms(found):
@@ -54,8 +54,8 @@ def forms(found):
 @settings(deadline=None)
 def test_every_form_of_a_span_reads_back_to_it(found):
     for text in forms(found):
-        assert span(text) == found
-        assert str(span(text)) == str(found)
+        assert parse_address_range(text) == found
+        assert str(parse_address_range(text)) == str(found)
 
 
 # any JSON, at places that the canonical form looks at
@@ -97,22 +97,22 @@ def anything(draw):
 @settings(deadline=None, max_examples=150)
 def test_the_form_is_total_idempotent_and_leaves_its_argument_alone(document):
     before = copy.deepcopy(document)
-    once = canonical(document)
+    once = canonicalise(document)
     assert document == before
-    assert diff(canonical(once), once) == ()
-    assert fingerprint(canonical(once)) == fingerprint(once)
+    assert diff_values(canonicalise(once), once) == ()
+    assert fingerprint_clear(canonicalise(once)) == fingerprint_clear(once)
 
 
 @given(anything(), anything())
 @settings(deadline=None, max_examples=100)
 def test_whatever_a_node_shows_can_be_compared_and_weighed(one, other):
     assume(isinstance(one, dict) and isinstance(other, dict))
-    contents = Contents()
+    contents = ContentCache()
     before, after = contents.of(one), contents.of(other)
-    changes = differences(before, after)
+    changes = find_changes(before, after)
     assert bool(changes) is (before.fingerprint != after.fingerprint)
-    assert impact(before, after, changes).reason
-    assert before.fingerprint == contents.of(canonical(one)).fingerprint
+    assert assess_impact(before, after, changes).reason
+    assert before.fingerprint == contents.of(canonicalise(one)).fingerprint
 
 
 # allowLists
@@ -125,7 +125,7 @@ ENTRIES = st.lists(
     max_size=7,
 )
 ROLES = [{"name": "admin", "permissions": {"enableSetting": True}}, {"name": "user", "permissions": {}}]
-RULES = [Choices(match=match) for match in Match]
+RULES = [Choices(match=match) for match in AllowListMatch]
 
 
 def net(low, size):
@@ -139,10 +139,10 @@ def with_list(entries):
 @given(ENTRIES)
 @settings(deadline=None)
 def test_an_allow_list_in_order_lets_in_whom_it_let_in_before(entries):
-    ordered = canonical(with_list(entries))
+    ordered = canonicalise(with_list(entries))
     for rule in RULES:
         for caller in (str(ip_address(LOW + number)) for number in range(33)):
-            told, kept = (access(each, caller, rule) for each in (with_list(entries), ordered))
+            told, kept = (find_access(each, caller, rule) for each in (with_list(entries), ordered))
             assert told.permissions == kept.permissions
 
 
@@ -155,16 +155,16 @@ def test_moves_that_mean_nothing_do_not_show(entries, rnd):
         place = rnd.randrange(len(moved) - 1)
         one, other = moved[place], moved[place + 1]
         agree = one.get("role", "admin") == other.get("role", "admin")
-        if agree or not span(one["addr"]).overlaps(span(other["addr"])):
+        if agree or not parse_address_range(one["addr"]).overlaps(parse_address_range(other["addr"])):
             moved[place : place + 2] = other, one
-    assert canonical(with_list(moved)) == canonical(with_list(entries))
+    assert canonicalise(with_list(moved)) == canonicalise(with_list(entries))
 
 
 @given(ENTRIES)
 @settings(deadline=None)
 def test_order_is_a_matter_of_order_alone(entries):
     explicit = [{"role": "admin", **entry} for entry in entries]
-    ordered = in_order(explicit)
+    ordered = sort_entries(explicit)
     assert all(entry in explicit for entry in ordered)
     assert all(entry in ordered for entry in explicit)
 
@@ -249,7 +249,7 @@ def varied(document: dict, rnd: random.Random) -> dict:
     management = told["env"]["management"]
     api = management["api"]
     for entry in api["allowList"]:
-        entry["addr"] = rnd.choice(forms(span(entry["addr"])))
+        entry["addr"] = rnd.choice(forms(parse_address_range(entry["addr"])))
         drop(entry, "role", api["defaultRole"], rnd)
     for shuffled in (api["allowList"], management["roles"], management["server"]["connection"]):
         rnd.shuffle(shuffled)
@@ -303,9 +303,9 @@ def unsaid(document: dict, rnd: random.Random) -> dict:
 @given(documents(), st.randoms(use_true_random=False))
 @settings(deadline=None)
 def test_the_same_setting_said_otherwise_is_no_difference(document, rnd):
-    contents = Contents()
+    contents = ContentCache()
     one, other = contents.of(document), contents.of(varied(document, rnd))
-    assert differences(one, other) == ()
+    assert find_changes(one, other) == ()
     assert one.fingerprint == other.fingerprint
 
 
@@ -329,8 +329,8 @@ def test_another_value_anywhere_is_a_difference(document, data):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = "10.9.9.9" if path[-1] == "addr" else "another"
-    one, other = Contents().of(document), Contents().of(changed)
-    assert differences(one, other)
+    one, other = ContentCache().of(document), ContentCache().of(changed)
+    assert find_changes(one, other)
     assert one.fingerprint != other.fingerprint
 
 
@@ -339,11 +339,11 @@ def test_another_value_anywhere_is_a_difference(document, data):
 @settings(deadline=None)
 def test_a_whole_part_that_is_gone_is_a_difference(key, document):
     gone = {name: value for name, value in document.items() if name != key}
-    assert differences(Contents().of(document), Contents().of(gone))
+    assert find_changes(ContentCache().of(document), ContentCache().of(gone))
 
 
 @given(anything(), st.sampled_from(["127.0.0.1", "::1"]))
 @settings(deadline=None, max_examples=100)
 def test_whoever_asks_is_let_in_or_not_whatever_the_node_shows(document, caller):
     assume(isinstance(document, dict))
-    assert access(document, caller).permissions <= frozenset(PERMISSIONS)
+    assert find_access(document, caller).permissions <= frozenset(PERMISSIONS)

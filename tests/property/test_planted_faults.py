@@ -29,17 +29,17 @@ def test_what_another_layer_still_holds_is_said():
 def test_every_guard_of_the_state_machines_has_a_mutant():
     """Left out are guards that hold no state of a machine, but an entry of the fleet file or of git."""
     policy = {
-        guards.lacking_capacity,
-        guards.losing_taken_over,
-        guards.founding_renamed,
-        guards.founding_unread,
-        guards.unknown_command,
-        m2_guards.detaching_from_feed,
-        m2_guards.deleting_hostings,
+        guards.refuse_capacity_loss,
+        guards.refuse_connection_loss,
+        guards.refuse_init_of_renamed_cluster,
+        guards.refuse_init_with_unread_past,
+        guards.refuse_unknown_command,
+        m2_guards.refuse_feed_detachment,
+        m2_guards.refuse_hosting_deletion,
     }
     parts = {
-        guards.initialising_again: guards._against_init,
-        m2_guards.locking_out_this_host: management_access.Callers.losing,
+        guards.refuse_repeated_init: guards._against_init,
+        m2_guards.refuse_lockout_of_this_host: management_access.Callers.losing,
     }
     faulty = {one.edit.function for one in CATALOGUE}
     for guard in {*guards.GUARDS, *m2_guards.GUARDS} - policy:
@@ -47,15 +47,15 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
 
 
 def test_a_fault_is_planted_for_a_while_only():
-    whole = preconditions.against_purge.__code__
-    with planted(Edit(preconditions.against_purge, "majority(after)", "True")):
-        assert preconditions.against_purge.__code__ is not whole
-    assert preconditions.against_purge.__code__ is whole
+    whole = preconditions.find_purge_obstacle.__code__
+    with planted(Edit(preconditions.find_purge_obstacle, "majority(after)", "True")):
+        assert preconditions.find_purge_obstacle.__code__ is not whole
+    assert preconditions.find_purge_obstacle.__code__ is whole
 
 
 def test_a_text_that_does_not_stand_there_is_refused():
     with (
         pytest.raises(ValueError, match="exactly once"),
-        planted(Edit(preconditions.against_purge, "nonsense", "")),
+        planted(Edit(preconditions.find_purge_obstacle, "nonsense", "")),
     ):
         pass

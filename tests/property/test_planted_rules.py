@@ -7,7 +7,7 @@ from mutation import running, source_of
 from planting import faults
 from rules import ORDER, RULES, plain
 
-from reconciler.core.outcome import Report
+from reconciler.core.outcome import RunReport
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
@@ -24,7 +24,7 @@ def test_every_fault_that_a_machine_plants_is_found(rule):
 
 
 def test_a_machine_plants_each_fault_by_itself_and_takes_it_away():
-    whole = Report.exit_status.fget
+    whole = RunReport.exit_status.fget
     code, source = whole.__code__, ast.unparse(ast.parse(source_of(whole)).body[0].body)
     texts = [ast.unparse(fault.module.body[0].body) for fault in faults(whole)]
     assert len(set(texts)) == len(texts)

@@ -19,17 +19,17 @@ from memory_files import snapshot_of
 from pydantic import TypeAdapter, ValidationError
 from support_schemas import Maker, broken
 
-from reconciler.cli.host import config_model
-from reconciler.cli.render.json import Output
+from reconciler.cli.host_loader import make_config_model
+from reconciler.cli.render.json import PlanOutput
 from reconciler.cli.schema_table import SCHEMAS
-from reconciler.desired.fleet import read
+from reconciler.desired.fleet import read_fleet
 from reconciler.diagnostic import Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2.setting import check
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
-from reconciler.feedback.schema import KINDS, checked
+from reconciler.feedback.schema import KINDS, validate_message
 from reconciler.planning.plan_file import PlanFile
 
 ROOT = Path(__file__).parents[2]
@@ -119,18 +119,18 @@ def changed(document, path, value):
 
 
 def setting_faults(document):
-    file = parse("setting.json", json.dumps(document).encode())
-    return [problem.code for problem in check.problems_of(file) if problem.severity is Severity.ERROR]
+    file = parse_document("setting.json", json.dumps(document).encode())
+    return [problem.code for problem in check.check_setting(file) if problem.severity is Severity.ERROR]
 
 
 def fleet_faults(document):
-    reading = read(
+    reading = read_fleet(
         snapshot_of({"fleet.json": json.dumps(document), "setting.json": "{}", "x": "{}"}), DRIVERS
     )
     found = list(reading.problems)
-    for desk in reading.fleet.desks if reading.fleet else ():
+    for cluster_input in reading.fleet.cluster_inputs if reading.fleet else ():
         try:
-            DRIVERS[desk.entry.kind].desire(desk)
+            DRIVERS[cluster_input.entry.kind].desire(cluster_input)
         except InputError as error:
             found += [one for one in error.problems if one.pointer.endswith("/address")]
     return [
@@ -140,7 +140,7 @@ def fleet_faults(document):
     ]
 
 
-OUTPUT = TypeAdapter(Output)
+OUTPUT = TypeAdapter(PlanOutput)
 
 
 def modelled(validate):
@@ -158,10 +158,10 @@ FAULTS = {
     "setting": setting_faults,
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
-    "host": modelled(config_model().model_validate),
+    "host": modelled(make_config_model().model_validate),
     "plan": modelled(lambda document: OUTPUT.validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
-    **{kind: modelled(lambda document, kind=kind: checked(kind, document)) for kind in KINDS},
+    **{kind: modelled(lambda document, kind=kind: validate_message(kind, document)) for kind in KINDS},
 }
 """Name of a schema -> what the program says is wrong with a document, as codes or words."""
 
@@ -200,7 +200,7 @@ def test_right_documents_are_right_for_both(name):
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
 def test_the_corpus_is_judged_alike(path):
     try:
-        document = parse(path.name, path.read_bytes()).value
+        document = parse_document(path.name, path.read_bytes()).value
     except InputError:
         return
     name = MESSAGES.get(path.stem, "setting")

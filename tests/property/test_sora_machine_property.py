@@ -6,8 +6,14 @@ from hypothesis import given, settings
 from sora_bench import REGULAR, choices, walks, world_after
 
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.cluster import groups, majority, margin, members, settled
-from reconciler.drivers.sora.machine import Refusal
+from reconciler.drivers.sora.cluster_state import (
+    compute_margin,
+    find_groups,
+    has_majority,
+    list_members,
+    synchronise,
+)
+from reconciler.drivers.sora.machine import CallRefusal
 
 quick = settings(deadline=None)
 
@@ -19,7 +25,7 @@ def reached(walk, taken):
 @quick
 @given(walk=walks, taken=choices)
 def test_no_two_groups_of_one_cluster_serve_at_once(walk, taken):
-    usable = [group.log.epoch for group in groups(reached(walk, taken)) if group.usable]
+    usable = [group.log.epoch for group in find_groups(reached(walk, taken)) if group.usable]
     assert len(usable) == len(set(usable))
 
 
@@ -27,16 +33,16 @@ def test_no_two_groups_of_one_cluster_serve_at_once(walk, taken):
 @given(walk=walks, taken=choices)
 def test_groups_part_the_running_members_and_those_that_serve_know_the_same(walk, taken):
     state = reached(walk, taken)
-    found = groups(state)
-    assert sorted(node for group in found for node in members(group.nodes)) == [
+    found = find_groups(state)
+    assert sorted(node for group in found for node in list_members(group.nodes)) == [
         number for number, node in enumerate(state) if node.up and node.log is not None
     ]
     for group in found:
         assert group.usable is (group.alive * 2 > group.log.regular.bit_count())
         if group.usable:
-            assert {state[node].log for node in members(group.nodes)} == {group.log}
-            stopped = [node for node in members(group.log.temporary) if not state[node].up]
-            here = state[members(group.nodes)[0]].side
+            assert {state[node].log for node in list_members(group.nodes)} == {group.log}
+            stopped = [node for node in list_members(group.log.temporary) if not state[node].up]
+            here = state[list_members(group.nodes)[0]].side
             assert all(state[node].side != here for node in stopped)
 
 
@@ -44,7 +50,7 @@ def test_groups_part_the_running_members_and_those_that_serve_know_the_same(walk
 @given(walk=walks, taken=choices)
 def test_settling_is_done_once_and_for_all(walk, taken):
     state = reached(walk, taken)
-    assert settled(state) == state
+    assert synchronise(state) == state
 
 
 @quick
@@ -52,8 +58,8 @@ def test_settling_is_done_once_and_for_all(walk, taken):
 def test_a_view_lists_the_node_itself_and_sees_what_its_group_holds(walk, taken):
     state = reached(walk, taken)
     for number, node in enumerate(state):
-        rows = machine.view(state, number, taken)
-        if isinstance(rows, Refusal) or not rows:
+        rows = machine.list_nodes(state, number, taken)
+        if isinstance(rows, CallRefusal) or not rows:
             continue
         seen = {row.node: row.connected for row in rows}
         assert seen[number]
@@ -72,8 +78,8 @@ def test_a_whole_registration_and_a_purge_never_lose_a_majority(walk, taken):
                 machine.register(state, one, other, taken),
                 machine.purge(state, one, other, taken),
             ):
-                if not isinstance(after, Refusal) and majority(state):
-                    assert majority(after)
+                if not isinstance(after, CallRefusal) and has_majority(state):
+                    assert has_majority(after)
 
 
 @quick
@@ -82,7 +88,7 @@ def test_temporary_nodes_never_make_a_difference_to_the_majority(walk, taken):
     state = reached(walk, taken)
     for number in range(REGULAR, len(state)):
         after = machine.stop(state, number)
-        assert (majority(after), margin(after)) == (majority(state), margin(state))
+        assert (has_majority(after), compute_margin(after)) == (has_majority(state), compute_margin(state))
 
 
 @quick

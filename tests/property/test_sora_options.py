@@ -6,11 +6,15 @@ import pytest
 from options import REGULAR, combinations
 from states import commits, explored
 
-from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit, Repeat
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, RepeatedInit, UndocumentedCall
 
 EVERY = list(combinations())
 READS = {"list_uninitialised", "list_without_majority", "statistics"}
-WORST = {"repeated_init": Repeat.RESET, "init_with_away": Permit.ACCEPT, "init_with_temporary": Permit.ACCEPT}
+WORST = {
+    "repeated_init": RepeatedInit.RESET,
+    "init_with_away": UndocumentedCall.ACCEPT,
+    "init_with_temporary": UndocumentedCall.ACCEPT,
+}
 LOST = [one for one in commits(REGULAR, 0) if one.story.startswith("no node reaches another")]
 
 

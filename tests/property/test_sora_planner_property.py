@@ -22,7 +22,7 @@ from sora_bench import (
     world_after,
 )
 
-from reconciler.core.plan import Plan, Revision, load
+from reconciler.core.plan import Plan, Revision, load_plan
 from reconciler.drivers.sora.choices import DEFAULTS
 
 words = st.sampled_from([{}, {}, {"initialise": True}, {"collapsed": collapsed()}])
@@ -52,7 +52,7 @@ def test_one_fault_anywhere_never_makes_our_own_act_fatal(scene, taken, more, tr
 
     async def passes():
         for _ in range(2):
-            plan, violations = await bench.survey()
+            plan, violations = await bench.plan_result()
             note([step.id for step in plan.steps])
             assert not {one.code for one in violations} & OURS, violations
             await bench.carry_out(plan)  # the other guards may be overridden: it must be safe all the same
@@ -67,7 +67,7 @@ def test_without_faults_it_converges_and_then_plans_nothing(scene, taken, more):
 
     async def passes():
         for _ in range(4):
-            plan, violations = await bench.survey()
+            plan, violations = await bench.plan_result()
             note([step.id for step in plan.steps])
             note([(finding.code, finding.message) for finding in plan.findings])
             assert not {one.code for one in violations} & OURS, violations
@@ -91,9 +91,9 @@ def test_without_faults_it_converges_and_then_plans_nothing(scene, taken, more):
 def test_a_plan_survives_its_own_journal(scene):
     """What is read back from the journal is what was planned, to the byte."""
     bench = bench_of(scene, DEFAULTS)
-    cluster, _ = asyncio.run(bench.survey())
+    cluster, _ = asyncio.run(bench.plan_result())
     plan = Plan(Revision("here", "1", "1"), "0", (cluster,))
-    again = load(json.loads(plan.encoded()))
+    again = load_plan(json.loads(plan.encoded()))
     assert again.encoded() == plan.encoded()
 
 
@@ -102,7 +102,7 @@ def test_a_plan_survives_its_own_journal(scene):
 def test_what_is_left_alone_is_said(scene, taken):
     """A plan without steps for a cluster that is not as desired has a finding that says why."""
     bench, names = bench_of(scene, taken), scene[1]
-    plan, violations = asyncio.run(bench.survey())
+    plan, violations = asyncio.run(bench.plan_result())
     if not (plan.steps or violations or plan.findings):
         listed, connected = members_of(bench.world, names[0])
         assert listed == connected == set(names)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_files import snapshot_of
 
-from reconciler.cli.explanations import codes
-from reconciler.cli.render.problems import render_github, render_json, render_text
+from reconciler.cli.explanations import list_codes
+from reconciler.cli.render.problems import render_problems_github, render_problems_json, render_problems_text
 from reconciler.cli.render.sarif import render_sarif
-from reconciler.desired.validate import validate
+from reconciler.desired.validation import validate_files
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS
 
@@ -124,22 +124,22 @@ FILES["certs/a.pem"] = b"-----BEGIN CERTIFICATE-----\n"
 
 def checked(files):
     """What validating gives, with everything that has to hold of it whatever the files are."""
-    found = validate(snapshot_of(files), DRIVERS)
+    found = validate_files(snapshot_of(files), DRIVERS)
     for problem in found.problems:
         position = problem.position
-        assert problem.code in codes()
+        assert problem.code in list_codes()
         assert (position.line > 0) == (position.column > 0)
         if position.line and position.file in files:
             lines = re.split("\r\n|\r|\n", files[position.file].decode(errors="surrogateescape"))
             assert position.line <= len(lines)
             assert position.column <= len(lines[position.line - 1]) + 2
         assert not problem.pointer or problem.pointer[0] == "/"
-    assert found.problems == validate(snapshot_of(files), DRIVERS).problems
-    plain = json.loads(render_json(found.problems))
+    assert found.problems == validate_files(snapshot_of(files), DRIVERS).problems
+    plain = json.loads(render_problems_json(found.problems))
     assert [each["code"] for each in plain] == [problem.code for problem in found.problems]
     assert len(json.loads(render_sarif(found.problems))["runs"][0]["results"]) == len(plain)
-    assert render_text(found).isprintable() or "\n" in render_text(found)
-    assert render_github(found).count("\n") == len(plain) + 1
+    assert render_problems_text(found).isprintable() or "\n" in render_problems_text(found)
+    assert render_problems_github(found).count("\n") == len(plain) + 1
     return found
 
 
@@ -217,7 +217,9 @@ HUGE = 10**400
 )
 def test_a_number_that_no_float_can_hold_anywhere(file, path):
     """Each place once: a draw would need luck to put such a number where somebody counts with it."""
-    validate(snapshot_of({**FILES, file: json.dumps(changed(DOCUMENTS[file], path, HUGE)).encode()}), DRIVERS)
+    validate_files(
+        snapshot_of({**FILES, file: json.dumps(changed(DOCUMENTS[file], path, HUGE)).encode()}), DRIVERS
+    )
 
 
 @QUICK

@@ -11,38 +11,38 @@ from reconciler.cli.options import (
     STATUSES,
     AllowedSigners,
     By,
-    Format,
     HostConfigFile,
     Keep,
     NoColor,
+    PlanFormat,
     RequireSigned,
     RevokedSigners,
     State,
     Why,
     Within,
-    columns,
-    new_app,
+    format_columns,
+    make_app,
 )
-from reconciler.cli.state_folder import usable_state
+from reconciler.cli.state_folder import require_state
 from reconciler.errors import WorldChanged
 from reconciler.host import aio
 
 if TYPE_CHECKING:
-    from reconciler.cli.order import Order
+    from reconciler.cli.run_options import RunOptions
     from reconciler.cli.terminal import Terminal
-    from reconciler.core.outcome import Report
+    from reconciler.core.outcome import RunReport
     from reconciler.planning.plan_file import PlanFile
-    from reconciler.planning.plan_pass import Survey
+    from reconciler.planning.plan_pass import PlanResult
 
-app = new_app()
+app = make_app()
 
 EPILOG = f"""\b
 Exit status:
-{columns({str(number): STATUSES[number] for number in (0, 1, 3, 4, 5)})}"""
+{format_columns({str(number): STATUSES[number] for number in (0, 1, 3, 4, 5)})}"""
 
 
 @app.command(epilog=EPILOG)
-def apply(
+def run_apply(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile --dry-run --out` wrote.")],
     source: Annotated[
@@ -62,8 +62,8 @@ def apply(
     ] = "",
     path: Within = "",
     format: Annotated[  # noqa: A002  (the option's name)
-        Format, typer.Option("--format", help="How to write the plan and the report.")
-    ] = Format.TEXT,
+        PlanFormat, typer.Option("--format", help="How to write the plan and the report.")
+    ] = PlanFormat.TEXT,
     state: State = None,
     keep: Keep = None,
     require_signed: RequireSigned = None,
@@ -80,18 +80,18 @@ def apply(
     changed since is not done, nor what comes after it; what is planned now for such nodes is shown. Guards
     judge anew.
     """
-    from reconciler.cli.host import environment_of, read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host_source import HostSource, source_of_host  # noqa: PLC0415
-    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
-    from reconciler.cli.plan_files import read  # noqa: PLC0415
+    from reconciler.cli.host_loader import get_environment, read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host_source import HostSource, find_host_source  # noqa: PLC0415
+    from reconciler.cli.plan_files import read_plan_file  # noqa: PLC0415
+    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    found = read(file)
-    folder = usable_state(read_host(context, host_config, source), state).path
-    place = source_of_host(
-        HostSource(source, ref, path), environment_of(context), folder, planned=found.origin.source
+    found = read_plan_file(file)
+    folder = require_state(read_host(context, host_config, source), state).path
+    place = find_host_source(
+        HostSource(source, ref, path), get_environment(context), folder, planned=found.origin.source
     )
-    order = build_order(
+    order = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -101,7 +101,7 @@ def apply(
             allowed_signers=allowed_signers,
             revoked_signers=revoked_signers,
         ),
-        Order(
+        RunOptions(
             source=place.source,
             ref=place.ref,
             path=place.path,
@@ -113,45 +113,45 @@ def apply(
         ),
         writes=True,
     )
-    return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is Format.TEXT))
+    return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT))
 
 
-def _applied(file: PlanFile, order: Order, terminal: Terminal) -> int:
+def _applied(file: PlanFile, order: RunOptions, terminal: Terminal) -> int:
     from reconciler.api.reconciler import Reconciler  # noqa: PLC0415
     from reconciler.cli.commands.converge import (  # noqa: PLC0415
-        applied_status,
-        apply_and_look,
-        nothing_to_apply,
-        resumed,
-        show_run,
+        apply_and_plan_again,
+        get_apply_exit_status,
+        print_run,
+        recover_and_plan,
+        report_nothing_to_apply,
     )
-    from reconciler.cli.commands.plan import read_planned, reader_of, view_of  # noqa: PLC0415
-    from reconciler.cli.render.text import render_plan  # noqa: PLC0415
-    from reconciler.cli.render.view import View  # noqa: PLC0415
+    from reconciler.cli.commands.plan import make_plan_view, make_reader, read_planned_fleet  # noqa: PLC0415
+    from reconciler.cli.render.plan_view import PlanView  # noqa: PLC0415
+    from reconciler.cli.render.text import render_plan_text  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
 
-    folder, reader = order.journal, reader_of(order)
+    folder, reader = order.journal, make_reader(order)
     with open_store(folder, keep=order.keep) as store:
         reconciler = Reconciler(reader, store, actor=order.actor)
 
-        async def surveyed() -> Survey:
-            fleet = await read_planned(file, order, reconciler.reader)
-            return await resumed(reconciler, fleet, order, terminal, file=file)
+        async def surveyed() -> PlanResult:
+            fleet = await read_planned_fleet(file, order, reconciler.reader)
+            return await recover_and_plan(reconciler, fleet, order, terminal, file=file)
 
-        seen = aio.run(surveyed())
+        seen = aio.run_until_signal(surveyed())
         if seen.refused or seen.released().plan.empty:
-            return nothing_to_apply(reconciler, order, terminal, seen)
-        if order.format is Format.TEXT:
-            terminal.remark(render_plan(view_of(seen), layout=terminal.layout) + "\n")
-        report, remaining = aio.run(apply_and_look(reconciler, order, terminal, seen))
-        status = report.exit_status or applied_status(report, remaining)
+            return report_nothing_to_apply(reconciler, order, terminal, seen)
+        if order.format is PlanFormat.TEXT:
+            terminal.remark(render_plan_text(make_plan_view(seen), layout=terminal.layout) + "\n")
+        report, remaining = aio.run_until_signal(apply_and_plan_again(reconciler, order, terminal, seen))
+        status = report.exit_status or get_apply_exit_status(report, remaining)
         shown_rest = remaining if _acted(report) else None
-        show_run(seen, report, shown_rest, order.format, terminal, status=status)
+        print_run(seen, report, shown_rest, order.format, terminal, status=status)
         if seen.anew is not None and not seen.anew.empty:
-            shown = render_plan(View(seen.anew), layout=terminal.layout)
+            shown = render_plan_text(PlanView(seen.anew), layout=terminal.layout)
             terminal.remark(f"\nPlanned anew for what had changed; nothing of it was done:\n\n{shown}")
         return status
 
 
-def _acted(report: Report) -> bool:
+def _acted(report: RunReport) -> bool:
     return report.exit_status != WorldChanged.exit_status

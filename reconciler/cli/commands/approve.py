@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import By, HostConfigFile, NoColor, Shape, State, new_app
+from reconciler.cli.options import By, HostConfigFile, NoColor, OutputFormat, State, make_app
 from reconciler.errors import UsageError
 from reconciler.text.one_line import SHORT_ID
 
 if TYPE_CHECKING:
-    from reconciler.ports.store import Orders
+    from reconciler.ports.store import OpenOrders
 
-app = new_app()
+app = make_app()
 
 
 @app.command()
-def approve(
+def run_approve(
     context: typer.Context,
     id: Annotated[  # noqa: A002  (the argument's name)
         str, typer.Argument(metavar="ID", help="The plan's id, as the refusal names it, or its beginning.")
@@ -26,58 +26,62 @@ def approve(
     by: By = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="What was looked at, and why it may be.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Only show what waits and what is approved.")] = False,
-    format: Annotated[Shape, typer.Option("--format", help="How to write the list.")] = Shape.TEXT,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        OutputFormat, typer.Option("--format", help="How to write the list.")
+    ] = OutputFormat.TEXT,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
     from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_access import open_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import this_actor  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     if bool(id) is list_:
         raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
     terminal = Terminal.here(no_color=no_color)
-    with order_desk(read_host(context, host_config), state) as desk:
-        used, found = str(desk), orders.standing(desk.read())
+    with open_state(read_host(context, host_config), state) as cluster_input:
+        used, found = str(cluster_input), orders.read_open_orders(cluster_input.read())
         if list_:
-            terminal.say(_listed(found, format) + (used if format is Shape.TEXT else ""))
+            terminal.say(_listed(found, format) + (used if format is OutputFormat.TEXT else ""))
             return 0
-        digest = orders.chosen(id, found)
-        aio.run(desk.orders().approve(digest, this_actor(claim=by), reason.strip()))
+        digest = orders.resolve_digest(id, found)
+        aio.run_until_signal(
+            cluster_input.orders().approve(digest, get_current_actor(claim=by), reason.strip())
+        )
     for request in found.requests:
         if request.digest == digest:
-            terminal.say(clean(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")
+            terminal.say(clean_line(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")
     terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\n{used}")
     return 0
 
 
-def _listed(found: Orders, shape: Shape) -> str:
+def _listed(found: OpenOrders, shape: OutputFormat) -> str:
     from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.render.json import written  # noqa: PLC0415
-    from reconciler.core.timestamps import minute  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.cli.render.json import format_json  # noqa: PLC0415
+    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
-    if shape is Shape.JSON:
-        waiting = [orders.request_plain(one) for one in found.requests]
-        return written(
-            {"waiting": waiting, "approved": [orders.approval_plain(one) for one in found.approvals]}
+    if shape is OutputFormat.JSON:
+        waiting = [orders.to_plain_request(one) for one in found.requests]
+        return format_json(
+            {"waiting": waiting, "approved": [orders.to_plain_approval(one) for one in found.approvals]}
         )
     approved_ones = {one.digest for one in found.approvals}
     lines = [
-        f"{request.digest[:SHORT_ID]}  waits since {minute(request.since)} UTC  "
-        f"{clean(request.cluster)}, revision {clean(request.short)}: {clean(request.words)}"
+        f"{request.digest[:SHORT_ID]}  waits since {format_minute(request.since)} UTC  "
+        f"{clean_line(request.cluster)}, revision {clean_line(request.short)}: {clean_line(request.words)}"
         for request in found.requests
         if request.digest not in approved_ones
     ]
     lines += [
-        f"{one.digest[:SHORT_ID]}  approved {minute(one.since)} UTC by {clean(one.by) or 'somebody'}"
-        + (f": {clean(one.reason)}" if one.reason else "")
+        f"{one.digest[:SHORT_ID]}  approved {format_minute(one.since)} UTC by "
+        f"{clean_line(one.by) or 'somebody'}" + (f": {clean_line(one.reason)}" if one.reason else "")
         for one in found.approvals
     ]
     return "".join(f"{line}\n" for line in lines) or "No plan waits for an approval.\n"

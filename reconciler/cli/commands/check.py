@@ -13,28 +13,28 @@ from reconciler.cli.options import (
     HostConfigFile,
     NoColor,
     NoState,
+    OutputFormat,
     Ref,
     RequireSigned,
     RevokedSigners,
     Sha256,
-    Shape,
     State,
     Within,
-    new_app,
+    make_app,
 )
-from reconciler.cli.state_folder import state_to_read
+from reconciler.cli.state_folder import find_readable_state
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.planning.plan_file import PlanFile
 
-app = new_app()
+app = make_app()
 
 _BROKEN = 3
 
 
 @app.command()
-def check(
+def run_check(
     context: typer.Context,
     source: Annotated[
         str,
@@ -65,8 +65,8 @@ def check(
         int, typer.Option("--states", min=1, help="At how many states of one cluster to stop.")
     ] = 5_000_000,
     format: Annotated[  # noqa: A002  (the option's name)
-        Shape, typer.Option("--format", help="How to write the result.")
-    ] = Shape.TEXT,
+        OutputFormat, typer.Option("--format", help="How to write the result.")
+    ] = OutputFormat.TEXT,
     state: State = None,
     no_state: NoState = False,
     require_signed: RequireSigned = None,
@@ -83,20 +83,20 @@ def check(
     plan.
     """
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.host_source import HostSource, source_of_host  # noqa: PLC0415
-    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
-    from reconciler.cli.plan_files import is_plan  # noqa: PLC0415
-    from reconciler.cli.render.check import render_json, render_text  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.host_source import HostSource, find_host_source  # noqa: PLC0415
+    from reconciler.cli.plan_files import is_plan_file  # noqa: PLC0415
+    from reconciler.cli.render.check import render_check_json, render_check_text  # noqa: PLC0415
+    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
+    terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
     host = read_host(context, host_config, source)
-    folder = state_to_read(host, state, without=no_state)
+    folder = find_readable_state(host, state, without=no_state)
     file, place = None, HostSource(source, ref, path)
-    if is_plan(source):
+    if is_plan_file(source):
         file = _plan_in(source, sha256, only)
-        place = source_of_host(
+        place = find_host_source(
             HostSource(host_source, ref, path),
             host.environment,
             folder.path if folder else None,
@@ -107,7 +107,7 @@ def check(
             f"{source} is no plan file, and only a plan file has a source apart",
             remedy="name one source: `reconcile check SOURCE`",
         )
-    order = build_order(
+    order = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -118,7 +118,7 @@ def check(
             allowed_signers=allowed_signers,
             revoked_signers=revoked_signers,
         ),
-        Order(
+        RunOptions(
             source=place.source,
             ref=place.ref,
             path=place.path,
@@ -127,13 +127,13 @@ def check(
         ),
         writes=False,
     )
-    reader = plan.reader_of(order)
-    seen = plan.planned(reader, order, terminal, file=file)
+    reader = plan.make_reader(order)
+    seen = plan.read_and_plan(reader, order, terminal, file=file)
     found = reader.check(seen, faults=faults, most=most)
-    terminal.say((render_json if format is Shape.JSON else render_text)(found, faults))
+    terminal.say((render_check_json if format is OutputFormat.JSON else render_check_text)(found, faults))
     if any(one.explored is not None and one.explored.broken for one in found):
         return _BROKEN
-    return plan.planned_status(seen, detailed=False)
+    return plan.get_plan_exit_status(seen, detailed=False)
 
 
 def _plan_in(name: str, sha256: str, only: str) -> PlanFile:
@@ -143,8 +143,8 @@ def _plan_in(name: str, sha256: str, only: str) -> PlanFile:
         UsageError: the file is no whole plan, or the command asks for more than stands in it.
         WorldChanged: the plan does not fit this program.
     """
-    from reconciler.cli.plan_files import read  # noqa: PLC0415
+    from reconciler.cli.plan_files import read_plan_file  # noqa: PLC0415
 
     if sha256 or only:
         raise UsageError("a plan file says itself what it plans", remedy="leave out --sha256 and --only")
-    return read(Path(name))
+    return read_plan_file(Path(name))

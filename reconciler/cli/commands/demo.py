@@ -13,31 +13,35 @@ from typing import Any
 
 import typer
 
-from reconciler.cli.options import NoColor, new_app
+from reconciler.cli.options import NoColor, make_app
 from reconciler.errors import ReconcilerError
 
-app = new_app()
+app = make_app()
 
 NODE = '      - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}}\n'
 SPARE = (4, 5, 6)
 """Numbers of the Sora nodes that run from the start and are registered in the course of the story."""
 
 
-class Surprise(ReconcilerError):
+class DemoFailure(ReconcilerError):
     """A step of the demonstration did not do what it says."""
 
 
 @app.command()
-def demo(*, no_color: NoColor = False) -> int:
+def run_demo(*, no_color: NoColor = False) -> int:
     """Show the main job on simulated nodes: plan, apply, drift, membership, refusal, feedback, history.
 
     Makes a git repository in a temporary folder and serves its nodes on 127.0.0.1; nothing else is
     touched. Every step is checked against the nodes themselves; the exit status is 0 only if all held.
     """
-    from reconciler.cli.demo_stage import Nodes, Sink  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.demo_fixtures import DemoNodes, DemoSink  # noqa: PLC0415  (--help stays quick)
 
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="reconcile-demo-") as folder, Nodes() as nodes, Sink() as sink:
+    with (
+        tempfile.TemporaryDirectory(prefix="reconcile-demo-") as folder,
+        DemoNodes() as nodes,
+        DemoSink() as sink,
+    ):
         story = _Story(Path(folder), nodes, sink, no_color=no_color)
         story.begin()
         story.first_plan()
@@ -61,7 +65,7 @@ class _Story:
     """The scenes, in order; each runs the program as a person would and checks what came of it."""
 
     def __init__(self, folder: Path, nodes: Any, sink: Any, *, no_color: bool) -> None:
-        from reconciler.cli.demo_stage import Repository, examples  # noqa: PLC0415
+        from reconciler.cli.demo_fixtures import DemoRepository, find_examples  # noqa: PLC0415
 
         self.checked = 0
         self._scene = 0
@@ -69,7 +73,7 @@ class _Story:
         self._sink = sink
         self._options = ["--state", str(folder / "state"), *(["--no-color"] if no_color else [])]
         self._folder = folder
-        self._repository = Repository(folder / "fleet", examples() / "demo")
+        self._repository = DemoRepository(folder / "fleet", find_examples() / "demo")
         self._spare = {number: self._repository.spare() for number in SPARE}
 
     def begin(self) -> None:
@@ -184,7 +188,7 @@ class _Story:
 
     def _check(self, held: bool, claim: str, instead: str = "") -> None:  # noqa: FBT001  (read as a sentence)
         if not held:
-            raise Surprise(
+            raise DemoFailure(
                 f"the demonstration went wrong: not so: {claim}{f', {instead}' if instead else ''}"
             )
         self.checked += 1

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, new_app
+from reconciler.cli.options import NoColor, make_app
 from reconciler.errors import UsageError
 
-app = new_app()
+app = make_app()
 
 
 @app.command()
-def explain(
+def run_explain(
     code: Annotated[
         str,
         typer.Argument(metavar="CODE", help="A code such as `frozen`, or `host`; without one, all codes."),
@@ -25,30 +25,30 @@ def explain(
 
     `host` shows every key of the host configuration.
     """
-    from reconciler.cli.explanations import codes, page, title  # noqa: PLC0415
+    from reconciler.cli.explanations import list_codes, read_page, read_title  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
 
     terminal = Terminal.here(no_color=no_color)
     word = code.strip("[]`")
     if not word:
-        width = max(map(len, codes()))
-        terminal.say("".join(f"{known:<{width}}  {title(known)}\n" for known in codes()))
+        width = max(map(len, list_codes()))
+        terminal.say("".join(f"{known:<{width}}  {read_title(known)}\n" for known in list_codes()))
         return 0
     if word == "host":
-        from reconciler.cli.render.host_reference import host_reference  # noqa: PLC0415
+        from reconciler.cli.render.host_reference import render_host_reference  # noqa: PLC0415
 
-        terminal.say(host_reference())
+        terminal.say(render_host_reference())
         return 0
     try:
-        terminal.say(page(word))
+        terminal.say(read_page(word))
     except FileNotFoundError:
-        raise _unknown(word, codes()) from None
+        raise _unknown(word, list_codes()) from None
     return 0
 
 
 def _unknown(word: str, known: tuple[str, ...]) -> UsageError:
-    from reconciler.text.suggest import similar  # noqa: PLC0415
+    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
-    near = similar(word, known)
+    near = find_similar(word, known)
     remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists them all"
     return UsageError(f"there is no code {word!r}", remedy=remedy)

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.cli.render.clean import plural
+from reconciler.cli.render.values import format_count
 from reconciler.cli.terminal import Terminal
 from reconciler.drivers.registry import DRIVERS
-from reconciler.fault_trials.scenario import CLAIMS, Script, read
-from reconciler.fault_trials.schedule import drawn
-from reconciler.fault_trials.setup import staged
-from reconciler.fault_trials.subprocess_run import tried_apart
-from reconciler.fault_trials.trial import Stage, Verdict, tried
-from reconciler.text.one_line import clean
+from reconciler.fault_trials.fault_schedule import draw_schedule
+from reconciler.fault_trials.scenario import CLAIMS, ScenarioFile, read_scenario
+from reconciler.fault_trials.setup import prepare_trial
+from reconciler.fault_trials.subprocess_runner import run_subprocess_trials
+from reconciler.fault_trials.trial import TrialSetup, TrialVerdict, run_trial
+from reconciler.text.one_line import clean_line
 
 _SHOWN = 40
 """Lines of a story that are shown: those before the end."""
@@ -30,9 +30,9 @@ class _Tally:
     changes: int = 0
     died: int = 0
     failed: list[int] = field(default_factory=list)
-    first: Verdict | None = None
+    first: TrialVerdict | None = None
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: TrialVerdict) -> None:
         """One more."""
         self.schedules += 1
         self.runs += verdict.runs
@@ -44,7 +44,9 @@ class _Tally:
             self.first = self.first or verdict
 
 
-def play(path: Path, fleet: Path | None, *, seed: int | None, runs: int, terminal: Terminal) -> int:
+def run_fault_trials(
+    path: Path, fleet: Path | None, *, seed: int | None, runs: int, terminal: Terminal
+) -> int:
     """Play a scenario file; gives 0 where everything held, else 1.
 
     Args:
@@ -57,42 +59,42 @@ def play(path: Path, fleet: Path | None, *, seed: int | None, runs: int, termina
     Raises:
         ReconcilerError: the scenario or its fleet is wrong, or the nodes cannot be served here.
     """
-    script = read(path)
-    stage = staged(script, fleet)
+    script = read_scenario(path)
+    stage = prepare_trial(script, fleet)
     first = script.scenario.seed if seed is None else seed
     number = runs if script.scenario.drawn else 1
     for line in _head(script, stage, first, number):
-        terminal.say(f"{clean(line)}\n")
+        terminal.say(f"{clean_line(line)}\n")
     tally = _Tally()
     for one in range(first, first + number):
-        schedule = drawn(script, stage.cast(), one)
+        schedule = draw_schedule(script, stage.cast(), one)
         if number == 1:
-            terminal.say("".join(f"  {clean(line)}\n" for line in schedule.lines()))
+            terminal.say("".join(f"  {clean_line(line)}\n" for line in schedule.lines()))
         if script.scenario.kills:
-            tried_apart(script, stage, one, tally.add)
+            run_subprocess_trials(script, stage, one, tally.add)
         else:
-            tally.add(tried(stage, schedule, DRIVERS))
+            tally.add(run_trial(stage, schedule, DRIVERS))
     terminal.say("".join(f"{_clean(line)}\n" for line in _report(path, tally)))
     return 1 if tally.failed else 0
 
 
 def _clean(line: str) -> str:
     """The line, which keeps its indent."""
-    return " " * (len(line) - len(line.lstrip(" "))) + clean(line)
+    return " " * (len(line) - len(line.lstrip(" "))) + clean_line(line)
 
 
-def _head(script: Script, stage: Stage, seed: int, number: int) -> Iterator[str]:
-    nodes = plural(len(stage.clusters), "node")
-    clusters = plural(len(stage.machines.desks), "cluster")
+def _head(script: ScenarioFile, stage: TrialSetup, seed: int, number: int) -> Iterator[str]:
+    nodes = format_count(len(stage.clusters), "node")
+    clusters = format_count(len(stage.machines.cluster_inputs), "cluster")
     seeds = f"seed {seed}" if number == 1 else f"seeds {seed} to {seed + number - 1}"
     yield f"{script.scenario.name}: {nodes} of {clusters}, {seeds}"
 
 
 def _report(path: Path, tally: _Tally) -> Iterator[str]:
     played = (
-        f"{plural(tally.schedules, 'schedule')}, {plural(tally.runs, 'run')} of the reconciler, "
-        f"{plural(tally.requests, 'request')} of which {tally.changes} to change something"
-        + (f", {plural(tally.died, 'death')} of the reconciler" if tally.died else "")
+        f"{format_count(tally.schedules, 'schedule')}, {format_count(tally.runs, 'run')} of the reconciler, "
+        f"{format_count(tally.requests, 'request')} of which {tally.changes} to change something"
+        + (f", {format_count(tally.died, 'death')} of the reconciler" if tally.died else "")
     )
     if tally.first is None:
         yield f"passed: {played}; every invariant held"
@@ -106,7 +108,7 @@ def _report(path: Path, tally: _Tally) -> Iterator[str]:
         yield f"the other seeds: {', '.join(map(str, tally.failed[1:_SHOWN]))}"
 
 
-def _story(verdict: Verdict) -> Iterator[str]:
+def _story(verdict: TrialVerdict) -> Iterator[str]:
     yield f"What did not hold, with seed {verdict.schedule.seed}:"
     for breach in verdict.breaches:
         yield f"  {breach}"
@@ -118,6 +120,6 @@ def _story(verdict: Verdict) -> Iterator[str]:
         yield f"  {line}"
     yield ""
     left_out = max(0, len(verdict.story) - _SHOWN)
-    yield "What happened" + (f", but for the first {plural(left_out, 'line')}:" if left_out else ":")
+    yield "What happened" + (f", but for the first {format_count(left_out, 'line')}:" if left_out else ":")
     for line in verdict.story[left_out:]:
         yield f"  {line}"

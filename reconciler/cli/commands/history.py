@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Shape, State, new_app
+from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, OutputFormat, State, make_app
 
 if TYPE_CHECKING:
-    from reconciler.cli.order_desk import OrderDesk
+    from reconciler.cli.state_access import StateAccess
 
-app = new_app()
+app = make_app()
 
-Written = Annotated[Shape, typer.Option("--format", help="How to write it.")]
+Written = Annotated[OutputFormat, typer.Option("--format", help="How to write it.")]
 
 
 _ABOVE = "reconciler.cli.commands.history"
@@ -23,11 +23,11 @@ _ABOVE = "reconciler.cli.commands.history"
 
 
 @app.callback(invoke_without_command=True)
-def runs(
+def list_runs(
     context: typer.Context,
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest runs.")] = 20,
-    format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
+    format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -36,30 +36,32 @@ def runs(
     context.meta[_ABOVE] = state, host_config
     if context.invoked_subcommand:
         return 0
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.render import history  # noqa: PLC0415
+    from reconciler.cli.state_access import open_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with order_desk(read_host(context, host_config), state) as desk:
-        used, store = str(desk), desk.read()
-        found, acts = aio.run(store.runs(limit)), aio.run(store.acts(limit))
+    with open_state(read_host(context, host_config), state) as cluster_input:
+        used, store = str(cluster_input), cluster_input.read()
+        found, acts = aio.run_until_signal(store.runs(limit)), aio.run_until_signal(store.acts(limit))
     terminal = Terminal.here(no_color=no_color)
-    as_json = format is Shape.JSON
-    terminal.say(history.runs_plain(found) if as_json else history.render_runs(found, layout=terminal.layout))
+    as_json = format is OutputFormat.JSON
+    terminal.say(
+        history.render_runs_json(found) if as_json else history.render_runs(found, layout=terminal.layout)
+    )
     if not as_json:
-        terminal.say(history.render_acts(acts, layout=terminal.layout))
+        terminal.say(history.render_orders(acts, layout=terminal.layout))
         terminal.say(used)
     return 0
 
 
-@app.command(context_settings=SETTINGS)
-def orders(
+@app.command("orders", context_settings=SETTINGS)
+def list_orders(
     context: typer.Context,
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest orders.")] = 20,
-    format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
+    format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -69,20 +71,22 @@ def orders(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with _desk(context, host_config, state) as desk:
-        found = aio.run(desk.read().acts(limit))
+    with _desk(context, host_config, state) as cluster_input:
+        found = aio.run_until_signal(cluster_input.read().acts(limit))
     terminal = Terminal.here(no_color=no_color)
-    as_json = format is Shape.JSON
-    terminal.say(history.acts_plain(found) if as_json else history.render_acts(found, layout=terminal.layout))
+    as_json = format is OutputFormat.JSON
+    terminal.say(
+        history.render_orders_json(found) if as_json else history.render_orders(found, layout=terminal.layout)
+    )
     return 0
 
 
-@app.command(context_settings=SETTINGS)
-def show(
+@app.command("show", context_settings=SETTINGS)
+def show_run(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of it.")],
     *,
-    format: Written = Shape.TEXT,  # noqa: A002  (the option's name)
+    format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -92,20 +96,24 @@ def show(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with _desk(context, host_config, state) as desk:
-        record = aio.run(desk.read().run(run))
+    with _desk(context, host_config, state) as cluster_input:
+        record = aio.run_until_signal(cluster_input.read().run(run))
     terminal = Terminal.here(no_color=no_color)
-    as_json = format is Shape.JSON
-    terminal.say(history.run_plain(record) if as_json else history.render_run(record, layout=terminal.layout))
+    as_json = format is OutputFormat.JSON
+    terminal.say(
+        history.render_run_record_json(record)
+        if as_json
+        else history.render_run_record(record, layout=terminal.layout)
+    )
     return 0
 
 
 def _desk(
     context: typer.Context, host_config: Path | None, state: Path | None
-) -> AbstractContextManager[OrderDesk]:
+) -> AbstractContextManager[StateAccess]:
     """Where a subcommand reads: by its own options, or else by those before it."""
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.state_access import open_state  # noqa: PLC0415
 
     state_above, host_config_above = context.meta[_ABOVE]
-    return order_desk(read_host(context, host_config or host_config_above), state or state_above)
+    return open_state(read_host(context, host_config or host_config_above), state or state_above)

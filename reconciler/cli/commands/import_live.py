@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from reconciler.cli.options import HostConfigFile, NoColor, new_app
+from reconciler.cli.options import HostConfigFile, NoColor, make_app
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.host import aio
 
 if TYPE_CHECKING:
-    from reconciler.adopt.importer import Adoption
+    from reconciler.adopt.importer import ImportResult
     from reconciler.cli.terminal import Terminal
     from reconciler.host.host import Host
     from reconciler.ports.source import Snapshot
 
 
-def import_(
+def run_import(
     context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Where the files are, or are to be.")
@@ -44,12 +44,12 @@ def import_(
     overlays for the rest. Secrets are written as references. Nodes are only read, and nothing is written
     unless a plan from the new files would be empty.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     host = read_host(context, host_config, str(folder))
-    found = aio.run(_adopted(folder, new, only, host, there=folder.is_dir()))
+    found = aio.run_until_signal(_adopted(folder, new, only, host, there=folder.is_dir()))
     if not found.after:
         terminal.say("Nothing to write: the files say what the nodes show.\n")
         return 0
@@ -59,30 +59,30 @@ def import_(
     if not yes and not _agreed(terminal, len(found.after)):
         terminal.remark("Nothing was written.\n")
         return 1
-    from reconciler.cli.writing import write_all  # noqa: PLC0415
+    from reconciler.cli.file_writer import write_files  # noqa: PLC0415
 
-    write_all(folder, found.before, found.after)
+    write_files(folder, found.before, found.after)
     terminal.remark(f"Written into {folder}.\n")
     return 0
 
 
 async def _adopted(
     folder: Path, new: Sequence[tuple[str, str]], only: str, host: Host, *, there: bool
-) -> Adoption:
-    from reconciler.adopt.importer import adopt  # noqa: PLC0415
-    from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
-    from reconciler.planning.reading import only_reading  # noqa: PLC0415
-    from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
+) -> ImportResult:
+    from reconciler.adopt.importer import import_live_state  # noqa: PLC0415
+    from reconciler.drivers.registry import select_drivers  # noqa: PLC0415
+    from reconciler.planning.read_only import restrict_to_reading  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
     from reconciler.transports.bundle import open_transports  # noqa: PLC0415
 
     snapshot = await _snapshot(folder) if there else None
     if snapshot is None and not new:
         raise UsageError(
             f"there is no desired state in {folder} yet",
-            remedy=f"name what to read, for example --{next(iter(drivers_for(host.config)))} "
+            remedy=f"name what to read, for example --{next(iter(select_drivers(host.config)))} "
             "edge=192.0.2.11,192.0.2.12",
         )
-    drivers = drivers_for(host.config)
+    drivers = select_drivers(host.config)
     async with open_transports(host) as transports:
         entries: list[Mapping[str, Any]] = []
         for kind, text in new:
@@ -90,14 +90,14 @@ async def _adopted(
             if not name or not _several(addresses):
                 raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
             driver = drivers[kind]
-            reading = only_reading(transports, driver.reads)
+            reading = restrict_to_reading(transports, driver.reads)
             entries.append(await driver.entry_of(name, _several(addresses), reading))
-        return await adopt(
+        return await import_live_state(
             snapshot,
             entries,
             drivers=drivers,
             transports=transports,
-            vault=LocalVault(host),
+            resolver=LocalResolver(host),
             only=only,
             prefix=host.config.secrets.variables,
         )
@@ -110,14 +110,14 @@ def _several(addresses: str) -> list[str]:
 
 async def _snapshot(folder: Path) -> Snapshot | None:
     """The files of a folder; none where there is no desired state among them."""
-    from reconciler.desired.fleet_file import find  # noqa: PLC0415
+    from reconciler.desired.fleet_file import find_fleet_file  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.errors import InputError  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
 
     snapshot = await FolderSource(folder).snapshot()
     try:
-        find(tuple(snapshot.files.names()), DRIVERS)
+        find_fleet_file(tuple(snapshot.files.names()), DRIVERS)
     except InputError as error:
         if any(problem.code != "no-fleet-file" for problem in error.problems):
             raise
@@ -125,32 +125,32 @@ async def _snapshot(folder: Path) -> Snapshot | None:
     return snapshot
 
 
-def _told(found: Adoption) -> Iterator[str]:
+def _told(found: ImportResult) -> Iterator[str]:
     """What is to be written, as a difference; secrets are masked, even those that a file has in clear."""
-    from reconciler.cli.render.clean import plural  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.cli.render.values import format_count  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     for name, text in sorted(found.after.items()):
         lines = list(_changed(name, found.before.get(name), text))
         if name not in found.before:
-            yield f"{clean(name)}: new, {plural(len(lines), 'line')}\n"
+            yield f"{clean_line(name)}: new, {format_count(len(lines), 'line')}\n"
         yield from (f"{_line(line)}\n" for line in lines)
     if found.secrets:
         names = ", ".join(sorted(found.secrets))
         yield f"\nSecrets are written as references. Set these wherever reconcile runs: {names}\n"
-    yield from (f"{clean(note)}.\n" for note in found.notes)
+    yield from (f"{clean_line(note)}.\n" for note in found.notes)
 
 
 def _changed(name: str, before: bytes | None, text: str) -> Iterator[str]:
     """The lines of a difference; of a new file all of its lines."""
     import difflib  # noqa: PLC0415
 
-    from reconciler.secrets.redact import shaded  # noqa: PLC0415
+    from reconciler.secrets.redaction import mask_text  # noqa: PLC0415
 
-    after = _lines(shaded(name, text.removeprefix("\ufeff")))
+    after = _lines(mask_text(name, text.removeprefix("\ufeff")))
     if before is None:
         return (f"+{line}" for line in after)
-    old = _lines(shaded(name, before.decode("utf-8-sig")))
+    old = _lines(mask_text(name, before.decode("utf-8-sig")))
     return difflib.unified_diff(old, after, name, name, lineterm="", n=2)
 
 
@@ -161,20 +161,20 @@ def _lines(text: str) -> list[str]:
 
 def _line(text: str) -> str:
     """A line of a difference with all its blanks; what is not seen becomes its escape."""
-    from reconciler.text.one_line import escaped  # noqa: PLC0415
+    from reconciler.text.one_line import escape_unseen  # noqa: PLC0415
 
-    return "\t".join(escaped(part) for part in text.split("\t"))
+    return "\t".join(escape_unseen(part) for part in text.split("\t"))
 
 
 def _agreed(terminal: Terminal, files: int) -> bool:
-    from reconciler.cli.render.clean import plural  # noqa: PLC0415
+    from reconciler.cli.render.values import format_count  # noqa: PLC0415
 
     if not terminal.answers:
         raise UsageError(
             "cannot ask whether to write this: standard input is not a terminal",
             remedy="add --yes to write without asking, or --dry-run to look only",
         )
-    return terminal.confirm(f"Write {plural(files, 'file')}?")
+    return terminal.confirm(f"Write {format_count(files, 'file')}?")
 
 
 class _Import(TyperCommand):
@@ -202,20 +202,20 @@ def _app(more: Iterable[str] = ()) -> typer.Typer:
 
     def run(**given: Any) -> int:
         new = [(kind, text) for name, kind in names.items() for text in given.pop(name) or ()]
-        return import_(**given, new=new)
+        return run_import(**given, new=new)
 
-    hints = get_type_hints(import_, include_extras=True)
-    own = [one.replace(annotation=hints[one.name]) for one in signature(import_).parameters.values()]
+    hints = get_type_hints(run_import, include_extras=True)
+    own = [one.replace(annotation=hints[one.name]) for one in signature(run_import).parameters.values()]
     context, folder, *rest = (one for one in own if one.name != "new")
     options = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_option(kind))
         for name, kind in names.items()
     ]
     parameters = [context, folder, *options, *rest]
-    run.__doc__ = import_.__doc__
+    run.__doc__ = run_import.__doc__
     vars(run)["__signature__"] = Signature(parameters)  # what typer reads
     run.__annotations__ = {one.name: one.annotation for one in parameters}
-    made = new_app()
+    made = make_app()
     made.command("import", cls=_Import)(run)
     return made
 

@@ -6,20 +6,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.api.reader import Reader
-from reconciler.cli.options import Format
-from reconciler.cli.order import Order
-from reconciler.cli.past import past_of
-from reconciler.cli.progress import watching
-from reconciler.cli.render.view import View
+from reconciler.cli.history_reader import open_history
+from reconciler.cli.options import PlanFormat
+from reconciler.cli.progress import show_progress
+from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.run_options import RunOptions
 from reconciler.cli.terminal import Terminal
 from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Severity
 from reconciler.host import aio
-from reconciler.planning.plan_file import Notes
-from reconciler.planning.plan_pass import Survey
-from reconciler.sources.locate import locate
-from reconciler.sources.state_inside import Written
+from reconciler.planning.plan_file import FileDigests
+from reconciler.planning.plan_pass import PlanResult
+from reconciler.sources.locate import locate_source
+from reconciler.sources.output_check import WrittenFile
 
 if TYPE_CHECKING:
     from reconciler.planning.plan_file import PlanFile
@@ -32,7 +32,7 @@ _STATES = 25_000
 _LEAST = 500
 
 
-def dry_run(order: Order, terminal: Terminal) -> int:
+def run_dry_run(order: RunOptions, terminal: Terminal) -> int:
     """Plan and show it; gives the exit status.
 
     The store is not opened where there is none. With `out` the plan is written there too, refused or not.
@@ -40,26 +40,26 @@ def dry_run(order: Order, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
-    notes, reader = Notes(), reader_of(order)
-    found = planned(reader, order, terminal, notes=notes)
-    view = view_of(found)
-    show_plan(_with_check(view, found, reader) if order.check else view, order.format, terminal)
+    notes, reader = FileDigests(), make_reader(order)
+    found = read_and_plan(reader, order, terminal, notes=notes)
+    view = make_plan_view(found)
+    print_plan(_with_check(view, found, reader) if order.check else view, order.format, terminal)
     if order.out is not None:
-        from reconciler.cli.plan_files import keep  # noqa: PLC0415  (only where it is asked for)
+        from reconciler.cli.plan_files import write_plan_file  # noqa: PLC0415  (only where it is asked for)
 
-        keep(order.out, found, order, notes, reader.products)
+        write_plan_file(order.out, found, order, notes, reader.products)
         terminal.remark(f"The plan is in {order.out}; `reconcile apply {order.out}` applies exactly it.\n")
-    return planned_status(found, detailed=order.detailed_exitcode)
+    return get_plan_exit_status(found, detailed=order.detailed_exitcode)
 
 
-def planned(
+def read_and_plan(
     reader: Reader,
-    order: Order,
+    order: RunOptions,
     terminal: Terminal,
     *,
-    notes: Notes | None = None,
+    notes: FileDigests | None = None,
     file: PlanFile | None = None,
-) -> Survey:
+) -> PlanResult:
     """Read everything and plan, with no way to write; the store is not opened where there is none.
 
     Args:
@@ -73,15 +73,15 @@ def planned(
         ReconcilerError: the source, the files or the state cannot be used.
     """
 
-    async def seen() -> Survey:
-        fleet = await (read_planned(file, order, reader) if file else reader.read_fleet(notes=notes))
-        with past_of(order, terminal) as store:
-            return await look(replace(reader, store=store), fleet, order, terminal, file=file)
+    async def seen() -> PlanResult:
+        fleet = await (read_planned_fleet(file, order, reader) if file else reader.read_fleet(notes=notes))
+        with open_history(order, terminal) as store:
+            return await plan_with_progress(replace(reader, store=store), fleet, order, terminal, file=file)
 
-    return aio.run(seen())
+    return aio.run_until_signal(seen())
 
 
-def planned_status(seen: Survey, *, detailed: bool) -> int:
+def get_plan_exit_status(seen: PlanResult, *, detailed: bool) -> int:
     """What a plan alone ends with: 3 refused, 1 something could not be read, 2 pending where asked for, 0.
 
     What merely waits, for a window or for somebody's word, is no refusal of a plan that nobody applies. A
@@ -94,13 +94,13 @@ def planned_status(seen: Survey, *, detailed: bool) -> int:
     return PENDING if detailed and not seen.plan.empty else 0
 
 
-def reader_of(order: Order) -> Reader:
+def make_reader(order: RunOptions) -> Reader:
     """What reads the source that an order names, and the nodes.
 
     Raises:
         ReconcilerError: the order names no source, or an option does not fit it.
     """
-    source = locate(
+    source = locate_source(
         order.source,
         ref=order.ref,
         path=order.path,
@@ -109,25 +109,25 @@ def reader_of(order: Order) -> Reader:
         trust=order.trust,
         environment=order.host.environment,
         state=order.state.path if order.state else None,
-        goes_back=order.trigger == "rollback",
-        writes=[Written("the plan file", order.out.absolute(), is_final=True)] if order.out else [],
+        is_rollback=order.trigger == "rollback",
+        writes=[WrittenFile("the plan file", order.out.absolute(), is_final=True)] if order.out else [],
     )
     return Reader(source, host=order.host, base=order.base, is_named=order.trigger == "rollback")
 
 
-async def look(
-    reader: Reader, fleet: Fleet, order: Order, terminal: Terminal, *, file: PlanFile | None = None
-) -> Survey:
+async def plan_with_progress(
+    reader: Reader, fleet: Fleet, order: RunOptions, terminal: Terminal, *, file: PlanFile | None = None
+) -> PlanResult:
     """A survey of a fleet, with what is under way shown on the terminal.
 
     Raises:
         ReconcilerError: the files are wrong, or the order names nothing in them.
     """
-    with watching(terminal) as listener:
+    with show_progress(terminal) as listener:
         return await reader.plan(fleet, only=order.only, file=file, listener=listener)
 
 
-async def read_planned(file: PlanFile, order: Order, reader: Reader) -> Fleet:
+async def read_planned_fleet(file: PlanFile, order: RunOptions, reader: Reader) -> Fleet:
     """The fleet that a plan file was made from.
 
     Raises:
@@ -139,12 +139,12 @@ async def read_planned(file: PlanFile, order: Order, reader: Reader) -> Fleet:
     return await replace(reader, source=PlannedSource(order, file)).read_planned_fleet(file)
 
 
-def view_of(seen: Survey) -> View:
+def make_plan_view(seen: PlanResult) -> PlanView:
     """What a rendering is made from."""
-    return View(seen.plan, seen.violations, seen.overridden, seen.fleet.warnings)
+    return PlanView(seen.plan, seen.violations, seen.overridden, seen.fleet.warnings)
 
 
-def _with_check(view: View, seen: Survey, reader: Reader) -> View:
+def _with_check(view: PlanView, seen: PlanResult, reader: Reader) -> PlanView:
     changed = sum(1 for case in seen.cases if case.plan.steps)
     most = max(_LEAST, _STATES // max(1, changed))
     return replace(view, checked=reader.check(seen, faults=view.faults, most=most, weighs=True))
@@ -155,18 +155,18 @@ def has_errors(plan: Plan) -> bool:
     return any(finding.severity is Severity.ERROR for finding in plan.findings())
 
 
-def show_plan(view: View, form: Format, terminal: Terminal) -> None:
+def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal) -> None:
     """Write a plan in the form asked for."""
     match form:
-        case Format.TEXT:
+        case PlanFormat.TEXT:
             from reconciler.cli.render import text  # noqa: PLC0415  (only the rendering that is used)
 
-            terminal.say(text.render_plan(view, layout=terminal.layout))
-        case Format.JSON:
+            terminal.say(text.render_plan_text(view, layout=terminal.layout))
+        case PlanFormat.JSON:
             from reconciler.cli.render import json  # noqa: PLC0415
 
-            terminal.say(json.render_plan(view))
-        case Format.MARKDOWN:
+            terminal.say(json.render_plan_json(view))
+        case PlanFormat.MARKDOWN:
             from reconciler.cli.render import markdown  # noqa: PLC0415
 
-            terminal.say(markdown.render_plan(view))
+            terminal.say(markdown.render_plan_markdown(view))

@@ -14,12 +14,12 @@ from reconciler.cli.options import (
     AllowedSigners,
     BaseRef,
     By,
-    Format,
     HostConfigFile,
     Keep,
     NoColor,
     NoState,
     Only,
+    PlanFormat,
     Ref,
     RequireSigned,
     RevokedSigners,
@@ -28,28 +28,28 @@ from reconciler.cli.options import (
     State,
     Why,
     Within,
-    columns,
-    new_app,
+    format_columns,
+    make_app,
 )
 from reconciler.errors import UsageError
 
-app = new_app()
+app = make_app()
 
 EPILOG = f"""\b
 Commands (`reconcile COMMAND --help` tells more; a folder of that name is ./COMMAND):
-{columns({name: command.summary for name, command in COMMANDS.items()})}
+{format_columns({name: command.summary for name, command in COMMANDS.items()})}
 
 \b
 Exit status:
-{columns({str(number): text for number, text in STATUSES.items()})}
+{format_columns({str(number): text for number, text in STATUSES.items()})}
 
 \b
 Environment:
-{columns(ENVIRONMENT)}"""
+{format_columns(ENVIRONMENT)}"""
 
 
 @app.command(epilog=EPILOG)
-def run(
+def run_reconcile(
     context: typer.Context,
     source: Source = ".",
     *,
@@ -60,8 +60,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; no node is changed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     format: Annotated[  # noqa: A002  (the option's name)
-        Format, typer.Option("--format", help="How to write the plan and the report.")
-    ] = Format.TEXT,
+        PlanFormat, typer.Option("--format", help="How to write the plan and the report.")
+    ] = PlanFormat.TEXT,
     only: Only = "",
     state: State = None,
     no_state: NoState = False,
@@ -108,16 +108,16 @@ def run(
     if out is not None and not dry_run:
         raise UsageError("--out works only with --dry-run", remedy="add --dry-run, or leave it out")
 
-    if check and not (dry_run and format is Format.MARKDOWN):
+    if check and not (dry_run and format is PlanFormat.MARKDOWN):
         raise UsageError(
             "--check works only with --dry-run --format markdown", remedy="use `reconcile check` instead"
         )
 
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
+    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    order = build_order(
+    order = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -129,7 +129,7 @@ def run(
             allowed_signers=allowed_signers,
             revoked_signers=revoked_signers,
         ),
-        Order(
+        RunOptions(
             source=source,
             ref=ref,
             path=path,
@@ -138,16 +138,16 @@ def run(
             yes=yes,
             format=format,
             detailed_exitcode=detailed_exitcode,
-            check=format is Format.MARKDOWN and check is not False,
+            check=format is PlanFormat.MARKDOWN and check is not False,
             out=out,
             by=by,
             why=reason,
         ),
         writes=not dry_run,
     )
-    terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
+    terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
     if dry_run:
-        return plan.dry_run(order, terminal)
+        return plan.run_dry_run(order, terminal)
     from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (a dry run does not even load it)
 
     return converge(order, terminal)

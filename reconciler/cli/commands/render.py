@@ -15,22 +15,22 @@ from reconciler.cli.options import (
     Sha256,
     Source,
     Within,
-    new_app,
+    make_app,
 )
-from reconciler.core.editors import delivered
+from reconciler.core.editor_key import strip_editor_key
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
     from reconciler.documents.document import Document
 
-app = new_app()
+app = make_app()
 
 _NEAREST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class NodeDocument:
     """A node with the document that it gets."""
 
     cluster: str
@@ -39,7 +39,7 @@ class Share:
 
 
 @app.command()
-def render(
+def run_render(
     context: typer.Context,
     source: Source = ".",
     *,
@@ -60,23 +60,27 @@ def render(
     Secrets are shown as their references and are not looked up. Where several nodes get different
     settings and none is named, the nodes are listed, those that get the same together.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import copies_of_sources  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.desired.fleet import load  # noqa: PLC0415
+    from reconciler.desired.fleet import load_fleet  # noqa: PLC0415
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate  # noqa: PLC0415
+    from reconciler.sources.locate import locate_source  # noqa: PLC0415
 
     host = read_host(context, host_config, source)
-    cache = copies_of_sources(None)
-    found = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
+    cache = find_source_cache(None)
+    found = locate_source(
+        source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment
+    )
     terminal = Terminal.here(no_color=no_color)
-    terminal.say(rendering(load(aio.run(found.snapshot()), DRIVERS), node, explain=explain))
+    terminal.say(
+        format_documents(load_fleet(aio.run_until_signal(found.snapshot()), DRIVERS), node, explain=explain)
+    )
     return 0
 
 
-def rendering(fleet: Fleet, node: str, *, explain: bool) -> str:
+def format_documents(fleet: Fleet, node: str, *, explain: bool) -> str:
     """What the command prints.
 
     Args:
@@ -94,43 +98,46 @@ def rendering(fleet: Fleet, node: str, *, explain: bool) -> str:
     if len({id(share.document) for share in chosen}) > 1:
         return _listed(chosen)
     document = chosen[0].document
-    return _explained(document) if explain else _json(delivered(document.value))
+    return _explained(document) if explain else _json(strip_editor_key(document.value))
 
 
-def _shares(fleet: Fleet) -> Iterator[Share]:
-    for desk in fleet.desks:
-        for name, document in desk.documents.items():
-            yield Share(desk.entry.name, name, document)
+def _shares(fleet: Fleet) -> Iterator[NodeDocument]:
+    for cluster_input in fleet.cluster_inputs:
+        for name, document in cluster_input.documents.items():
+            yield NodeDocument(cluster_input.entry.name, name, document)
 
 
-def _nobody(fleet: Fleet, shares: list[Share], node: str) -> UsageError:
-    from reconciler.text.suggest import similar  # noqa: PLC0415
+def _nobody(fleet: Fleet, shares: list[NodeDocument], node: str) -> UsageError:
+    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
-    known = {member.name for desk in fleet.desks for member in desk.entry.members()}
+    known = {
+        member.name for cluster_input in fleet.cluster_inputs for member in cluster_input.entry.members()
+    }
     if not node or node.rpartition("/")[2] in known:
         who = f"the node {node!r}" if node else "no node of this fleet"
         return UsageError(
             f"there is no settings file for {who}" if node else f"{who} gets a settings file",
             remedy="only products with a settings file, such as m2, have something to render",
         )
-    near = similar(node, [share.node for share in shares], most=_NEAREST)
+    near = find_similar(node, [share.node for share in shares], most=_NEAREST)
     remedy = f"the nearest names: {', '.join(near)}" if near else "leave --node out to see all names"
     return UsageError(f"no node is named {node!r}", remedy=remedy)
 
 
-def _listed(shares: list[Share]) -> str:
+def _listed(shares: list[NodeDocument]) -> str:
     """The nodes, those that get the same on one line."""
-    from reconciler.cli.render.clean import plural  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.cli.render.values import format_count  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
-    alike: dict[int, list[Share]] = {}
+    alike: dict[int, list[NodeDocument]] = {}
     for share in shares:
         alike.setdefault(id(share.document), []).append(share)
     head = (
-        f"{plural(len(shares), 'node')} get {plural(len(alike), 'different setting')}; choose with --node:\n"
+        f"{format_count(len(shares), 'node')} get {format_count(len(alike), 'different setting')}; "
+        f"choose with --node:\n"
     )
     lines = (
-        f"  {clean(', '.join(f'{share.cluster}/{share.node}' for share in group))}\n"
+        f"  {clean_line(', '.join(f'{share.cluster}/{share.node}' for share in group))}\n"
         for group in alike.values()
     )
     return head + "".join(lines)
@@ -140,25 +147,25 @@ def _json(value: Any) -> str:
     import json  # noqa: PLC0415
 
     from reconciler.core.secret import mask  # noqa: PLC0415
-    from reconciler.secrets.redact import hidden_by_key  # noqa: PLC0415
+    from reconciler.secrets.redaction import hide_by_key  # noqa: PLC0415
 
-    text = json.dumps(mask(hidden_by_key("", value)), ensure_ascii=False, indent=2)
+    text = json.dumps(mask(hide_by_key("", value)), ensure_ascii=False, indent=2)
     return text.encode(errors="backslashreplace").decode() + "\n"
 
 
 def _explained(document: Document) -> str:
     """Each leaf: pointer, value, and where it came from."""
-    from reconciler.cli.render.clean import shown  # noqa: PLC0415
-    from reconciler.secrets.redact import hidden_by_key  # noqa: PLC0415
-    from reconciler.text.json_pointer import pointer  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.cli.render.values import format_value  # noqa: PLC0415
+    from reconciler.secrets.redaction import hide_by_key  # noqa: PLC0415
+    from reconciler.text.json_pointer import make_pointer  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     lines = []
-    for path, value in _leaves(hidden_by_key("", delivered(document.value)), ()):
-        place = pointer(path)
+    for path, value in _leaves(hide_by_key("", strip_editor_key(document.value)), ()):
+        place = make_pointer(path)
         at = document.position(place)
         where = f"{at.file}:{at.line}" if at.line else at.file
-        lines.append(f"{clean(place) or '(whole)'}: {shown(value)}  <- {clean(where)}\n")
+        lines.append(f"{clean_line(place) or '(whole)'}: {format_value(value)}  <- {clean_line(where)}\n")
     return "".join(lines)
 
 

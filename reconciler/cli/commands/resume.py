@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, HostConfigFile, NoColor, State, Why, new_app
+from reconciler.cli.options import By, HostConfigFile, NoColor, State, Why, make_app
 
-app = new_app()
+app = make_app()
 
 
 @app.command()
-def resume(
+def run_resume(
     context: typer.Context,
     cluster: Annotated[
         str, typer.Argument(metavar="CLUSTER", help="Which cluster; the whole fleet's where left out.")
@@ -29,30 +29,30 @@ def resume(
     Stalled nodes, which never showed what they were sent, get their tries again.
     """
     from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_access import open_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import this_actor  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    with order_desk(read_host(context, host_config), state) as desk:
-        used = str(desk)
-        if not desk.exists():
+    with open_state(read_host(context, host_config), state) as cluster_input:
+        used = str(cluster_input)
+        if not cluster_input.exists():
             terminal.say(f"Nothing was suspended.\n{used}")
             return 0
-        before = orders.standing(desk.read()).suspensions
-        taken = desk.orders()
-        aio.run(taken.resume(cluster, this_actor(claim=by, why=reason)))
-        anew = aio.run(taken.forget_attempts(cluster))
-        left = orders.standing(desk.read()).suspensions
+        before = orders.read_open_orders(cluster_input.read()).suspensions
+        taken = cluster_input.orders()
+        aio.run_until_signal(taken.resume(cluster, get_current_actor(claim=by, why=reason)))
+        anew = aio.run_until_signal(taken.forget_attempts(cluster))
+        left = orders.read_open_orders(cluster_input.read()).suspensions
     own = [one for one in before if one.cluster == cluster]
-    scope = f"cluster {clean(cluster)}" if cluster else "the whole fleet"
+    scope = f"cluster {clean_line(cluster)}" if cluster else "the whole fleet"
     terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
     for node in anew:
-        terminal.say(f"To be tried again: {clean(node)}\n")
+        terminal.say(f"To be tried again: {clean_line(node)}\n")
     for one in left:
-        terminal.say(f"Still suspended: {clean(orders.whose(one))}: {clean(one.reason)}\n")
+        terminal.say(f"Still suspended: {clean_line(orders.describe_scope(one))}: {clean_line(one.reason)}\n")
     terminal.say(used)
     return 0

@@ -12,28 +12,28 @@ import typer
 from reconciler.cli.options import (
     AllowedSigners,
     By,
-    Format,
     HostConfigFile,
     Keep,
     NoColor,
     Only,
+    PlanFormat,
     RequireSigned,
     RevokedSigners,
     State,
     Why,
     Within,
-    new_app,
+    make_app,
 )
-from reconciler.cli.state_folder import copies_of_sources
+from reconciler.cli.state_folder import find_source_cache
 from reconciler.errors import InputError, StateError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.cli.order import Order
-    from reconciler.ports.store import RunLine
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.ports.store import RunSummary
 
-app = new_app()
+app = make_app()
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LOOKED_AT = 1000
@@ -41,7 +41,7 @@ _DONE = frozenset({"done", "found", "undone"})
 
 
 @app.command()
-def rollback(
+def run_rollback(
     context: typer.Context,
     revision: Annotated[
         str,
@@ -60,8 +60,8 @@ def rollback(
     path: Within = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     format: Annotated[  # noqa: A002  (the option's name)
-        Format, typer.Option("--format", help="How to write the plan and the report.")
-    ] = Format.TEXT,
+        PlanFormat, typer.Option("--format", help="How to write the plan and the report.")
+    ] = PlanFormat.TEXT,
     only: Only = "",
     while_suspended: Annotated[
         bool,
@@ -85,8 +85,8 @@ def rollback(
     cluster gets or a rollback names it. Only clusters that the rollback changes are concerned.
     """
     from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
-    from reconciler.cli.order_desk import open_desk  # noqa: PLC0415
+    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
+    from reconciler.cli.state_access import open_writable_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     if revision and source == "." and Path(revision).is_dir():
@@ -94,7 +94,7 @@ def rollback(
             f"{revision!r} is a folder, and what comes first is the revision",
             remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
         )
-    order = build_order(
+    order = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -104,7 +104,7 @@ def rollback(
             allowed_signers=allowed_signers,
             revoked_signers=revoked_signers,
         ),
-        Order(
+        RunOptions(
             source=source,
             path=path,
             only=only,
@@ -117,18 +117,18 @@ def rollback(
         ),
         writes=False,
     )
-    terminal = Terminal.here(no_color=no_color, for_people=format is Format.TEXT)
-    with open_desk(order.used_state) as desk:
-        terminal.remark(str(desk))
-        if not desk.is_open:
+    terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
+    with open_writable_state(order.used_state) as cluster_input:
+        terminal.remark(str(cluster_input))
+        if not cluster_input.is_open:
             from reconciler.cli.rollback_by_watch import roll_back_by_watch  # noqa: PLC0415
 
-            return roll_back_by_watch(replace(order, ref=revision), desk, terminal)
-        order = replace(order, ref=revision or before(_history(order)))
+            return roll_back_by_watch(replace(order, ref=revision), cluster_input, terminal)
+        order = replace(order, ref=revision or find_previous_commit(_history(order)))
         return converge(order, terminal)
 
 
-def before(runs: Sequence[RunLine]) -> str:
+def find_previous_commit(runs: Sequence[RunSummary]) -> str:
     """The commit that was applied in full before the one that was applied last.
 
     Args:
@@ -148,33 +148,33 @@ def before(runs: Sequence[RunLine]) -> str:
     )
 
 
-def _history(order: Order) -> tuple[RunLine, ...]:
+def _history(order: RunOptions) -> tuple[RunSummary, ...]:
     """The runs of the fleet that the source has, from wherever it was read.
 
     Raises:
         FleetRefused: the host has to say first whose history it is.
     """
     from reconciler.api.reader import Reader  # noqa: PLC0415
-    from reconciler.core.fleet_identity import spell  # noqa: PLC0415
+    from reconciler.core.fleet_identity import normalise_source  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate  # noqa: PLC0415
+    from reconciler.sources.locate import locate_source  # noqa: PLC0415
     from reconciler.store.factory import open_reader  # noqa: PLC0415
 
     folder = order.journal
 
-    async def found() -> tuple[RunLine, ...]:
-        source = locate(
-            order.source, path=order.path, cache=copies_of_sources(folder), environment=order.host.environment
+    async def found() -> tuple[RunSummary, ...]:
+        source = locate_source(
+            order.source, path=order.path, cache=find_source_cache(folder), environment=order.host.environment
         )
         with open_reader(folder) as store:
             reader = Reader(source, store, host=order.host)
             try:
                 _, own = await reader.bind(await reader.read_fleet())
             except InputError:  # what a rollback is to get away from may be a commit that is wrong
-                at = spell((await source.snapshot()).revision.source)
+                at = normalise_source((await source.snapshot()).revision.source)
                 own = next((store.of(one.number) for one in await store.fleets() if at in one.sources), None)
             return tuple(await own.runs(_LOOKED_AT)) if own else ()
 
     if not folder.is_dir():
         raise StateError(f"{folder} has no history", remedy="name the commit to go back to")
-    return aio.run(found())
+    return aio.run_until_signal(found())

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, new_app
+from reconciler.cli.options import NoColor, make_app
 from reconciler.errors import UsageError
 
-app = new_app()
+app = make_app()
 
 
 @app.command()
-def schemas(
+def run_schemas(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Which schema to print; without one, all are listed.")
     ] = "",
@@ -29,7 +29,7 @@ def schemas(
     They are made from the models that read the files, so that an editor completes, explains and refuses
     what the program does.
     """
-    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, text_of, title_of  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
     if name and name not in SCHEMAS:
@@ -37,14 +37,14 @@ def schemas(
     terminal = Terminal.here(no_color=no_color, for_people=False)
     if write is not None:
         written = [name] if name else list(SCHEMAS)
-        _write({f"{each}{SUFFIX}": text_of(each) for each in written}, write)
+        _write({f"{each}{SUFFIX}": format_schema(each) for each in written}, write)
         terminal.say("".join(f"{write / each}{SUFFIX}\n" for each in written))
         return 0
     if name:
-        terminal.say(text_of(name))
+        terminal.say(format_schema(name))
         return 0
     width = max(map(len, SCHEMAS))
-    terminal.say("".join(f"{each:<{width}}  {title_of(each)}\n" for each in SCHEMAS))
+    terminal.say("".join(f"{each:<{width}}  {get_schema_title(each)}\n" for each in SCHEMAS))
     return 0
 
 
@@ -60,8 +60,8 @@ def _write(texts: dict[str, str], folder: Path) -> None:
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
-    from reconciler.text.suggest import similar  # noqa: PLC0415
+    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
-    near = similar(name, known)
+    near = find_similar(name, known)
     remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists them all"
     return UsageError(f"there is no schema {name!r}", remedy=remedy)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import SETTINGS, new_app
+from reconciler.cli.options import SETTINGS, make_app
 from reconciler.errors import SecretError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-app = new_app()
+app = make_app()
 
 RECIPIENTS = ".age-recipients"
 """The file, in a folder or above it, that lists whom secrets are encrypted for."""
@@ -26,12 +26,12 @@ Recipient = Annotated[
 
 
 @app.callback()
-def secrets() -> None:
+def secrets_group() -> None:
     """Encrypt secrets with age, so that they can stand in git."""
 
 
-@app.command(context_settings=SETTINGS)
-def encrypt(
+@app.command("encrypt", context_settings=SETTINGS)
+def encrypt_value(
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="What to encrypt; without it, standard input.")
     ] = None,
@@ -47,7 +47,7 @@ def encrypt(
     """
     from base64 import b64encode  # noqa: PLC0415  (--help stays quick)
 
-    from reconciler.secrets.local_resolver import encrypted  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import encrypt_data  # noqa: PLC0415
 
     to = _recipients(recipient, (out or file or Path("stdin")).absolute().parent)
     data = _given(file)
@@ -56,17 +56,17 @@ def encrypt(
             raise UsageError(
                 f"--out {out}: an encrypted file's name ends in .age", remedy=f"name it {out}.age"
             )
-        _write(out, encrypted(data, to))
+        _write(out, encrypt_data(data, to))
         return 0
     value = data.removesuffix(b"\n").removesuffix(b"\r")
     if not value:
         raise UsageError("the value to encrypt is empty", remedy="give it on standard input, or name a file")
-    sys.stdout.write(f"${{age:{b64encode(encrypted(value, to)).decode()}}}\n")
+    sys.stdout.write(f"${{age:{b64encode(encrypt_data(value, to)).decode()}}}\n")
     return 0
 
 
-@app.command(context_settings=SETTINGS)
-def edit(
+@app.command("edit", context_settings=SETTINGS)
+def edit_encrypted_file(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.age", help="The encrypted file; made where missing.")],
     *,
@@ -80,26 +80,26 @@ def edit(
     The text in clear is in a private file meanwhile, in memory where the system has such a place, which is
     removed whatever happens.
     """
-    from reconciler.cli.editing import edited  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.secrets.local_resolver import LocalVault, encrypted  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.text_editor import edit_text  # noqa: PLC0415  (--help stays quick)
+    from reconciler.secrets.local_resolver import LocalResolver, encrypt_data  # noqa: PLC0415
 
     if file.suffix != ".age":
         raise UsageError(f"{file} is no encrypted file", remedy="the name of one ends in .age")
     to = _recipients(recipient, file.absolute().parent)
     data = _attempt(file, file.read_bytes) if file.exists() else None
     host = read_host(context, None)
-    clear = b"" if data is None else LocalVault(host, identity).opened(str(file), data)
-    new = edited(clear, file.stem, host.environment)
+    clear = b"" if data is None else LocalResolver(host, identity).opened(str(file), data)
+    new = edit_text(clear, file.stem, host.environment)
     if new == clear:
         sys.stdout.write(f"{file} is as it was\n")
         return 0
-    _write(file, encrypted(new, to))
+    _write(file, encrypt_data(new, to))
     return 0
 
 
-@app.command(context_settings=SETTINGS)
-def keygen(
+@app.command("keygen", context_settings=SETTINGS)
+def make_identity(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the identity; made anew.")],
 ) -> int:
     """Make an age identity, which only its owner may read, and print its recipient.
@@ -127,14 +127,14 @@ def keygen(
 
 def _recipients(given: list[str] | None, folder: Path) -> list[Any]:
     """Whom to encrypt for: those given, or those of the nearest list in a folder or above it."""
-    from reconciler.secrets.local_resolver import recipients  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import parse_recipients  # noqa: PLC0415
 
     if given:
-        return recipients("--recipient", "\n".join(given))
+        return parse_recipients("--recipient", "\n".join(given))
     for place in (folder, *folder.parents):
         path = place / RECIPIENTS
         if path.is_file():
-            found = recipients(str(path), _attempt(path, path.read_text))
+            found = parse_recipients(str(path), _attempt(path, path.read_text))
             if not found:
                 raise SecretError(f"{path} lists nobody", remedy="write a recipient on each line")
             return found
@@ -156,9 +156,12 @@ def _given(file: Path | None) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     """The whole file, or none of it."""
-    from reconciler.host.atomic import put  # noqa: PLC0415
+    from reconciler.host.atomic_write import write_atomically  # noqa: PLC0415
 
-    _attempt(path, lambda: put(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o644))
+    _attempt(
+        path,
+        lambda: write_atomically(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o644),
+    )
     sys.stdout.write(f"wrote {path}\n")
 
 

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, columns, new_app
-from reconciler.cli.render.clean import plural
+from reconciler.cli.options import HostConfigFile, format_columns, make_app
+from reconciler.cli.render.values import format_count
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Address
+from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
-from reconciler.simulation.fleet_generator import FIRST, made_up
+from reconciler.simulation.fleet_generator import FIRST, generate_fleet
 
 if TYPE_CHECKING:
     from reconciler.host.host import Host
 
-app = new_app()
+app = make_app()
 
 EPILOG = f"""\b
 Faults (NAME is a node or a cluster; @reads or @changes limits a fault to such requests, *COUNT to so many):
-{columns({str(kind): meaning for kind, meaning in MEANING.items()})}
+{format_columns({str(kind): meaning for kind, meaning in MEANING.items()})}
 
 \b
 Faults at run time, with --control 127.0.0.1:8650:
@@ -35,7 +35,7 @@ Faults at run time, with --control 127.0.0.1:8650:
 
 
 @app.command(epilog=EPILOG)
-def simulate(
+def run_simulate(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
     *,
@@ -116,24 +116,26 @@ def simulate(
             raise _with_faults()
         return _tried(faults, folder, seed, runs)
     if write:
-        _write(folder, made_up(kind, nodes, DRIVERS, _address("--first", first)))
-        typer.echo(f"wrote {plural(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}")
+        _write(folder, generate_fleet(kind, nodes, DRIVERS, _address("--first", first)))
+        typer.echo(
+            f"wrote {format_count(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}"
+        )
         return 0
-    from reconciler.cli.host import read_host  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.simulation.options import chosen  # noqa: PLC0415
+    from reconciler.simulation.choices import parse_choices  # noqa: PLC0415
 
     stage = _Stage(
         folder=folder,
         converged=converged,
         fresh=tuple(fresh or ()),
         faults=tuple(parse_fault(text) for text in fault or ()),
-        choices=chosen(choice or (), DRIVERS),
+        choices=parse_choices(choice or (), DRIVERS),
         control=_address("--control", control) if control else None,
         ready_file=ready_file,
         host=read_host(context, host_config, str(folder)),
     )
-    return aio.run(_serve(stage))
+    return aio.run_until_signal(_serve(stage))
 
 
 def _with_faults() -> UsageError:
@@ -145,11 +147,11 @@ def _with_faults() -> UsageError:
 
 def _tried(scenario: Path, folder: Path, seed: int | None, runs: int) -> int:
     """Run the trials of a scenario; gives the exit status."""
-    from reconciler.cli.commands.fault_trials import play  # noqa: PLC0415
+    from reconciler.cli.commands.fault_trials import run_fault_trials  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
 
     fleet = None if folder == Path() else folder
-    return play(scenario, fleet, seed=seed, runs=runs, terminal=Terminal.here())
+    return run_fault_trials(scenario, fleet, seed=seed, runs=runs, terminal=Terminal.here())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,34 +163,37 @@ class _Stage:
     fresh: tuple[str, ...]
     faults: tuple[tuple[str, Fault], ...]
     choices: Mapping[str, Any]
-    control: Address | None
+    control: SocketAddress | None
     ready_file: Path | None
     host: Host
 
 
 async def _serve(stage: _Stage) -> int:
     """Serve until the first SIGINT or SIGTERM."""
-    from reconciler.cli.signals import stopping  # noqa: PLC0415  (--help stays quick)
-    from reconciler.desired.fleet import load  # noqa: PLC0415
-    from reconciler.secrets.local_resolver import LocalVault  # noqa: PLC0415
-    from reconciler.simulation.control import Control  # noqa: PLC0415
-    from reconciler.simulation.host import Simulation  # noqa: PLC0415
-    from reconciler.simulation.reporting import Reporting  # noqa: PLC0415
+    from reconciler.cli.signals import catch_stop_signal  # noqa: PLC0415  (--help stays quick)
+    from reconciler.desired.fleet import load_fleet  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
+    from reconciler.simulation.fault_control import FaultControl  # noqa: PLC0415
+    from reconciler.simulation.node_host import Simulation  # noqa: PLC0415
+    from reconciler.simulation.reporting import ReportSender  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
 
-    fleet = load(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalVault(stage.host))
+    fleet = load_fleet(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalResolver(stage.host))
     simulation = Simulation(
         fleet, DRIVERS, converged=stage.converged, choices=stage.choices, fresh=stage.fresh
     )
     async with AsyncExitStack() as stack:
-        stop = stack.enter_context(stopping(lambda: None))
+        stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
-        await stack.enter_async_context(Reporting(simulation))
+        await stack.enter_async_context(ReportSender(simulation))
         if stage.control:
-            await stack.enter_async_context(Control(simulation, stage.control))
+            await stack.enter_async_context(FaultControl(simulation, stage.control))
         for name, fault in stage.faults:
             await simulation.add(name, fault)
-        count = f"{plural(len(simulation.nodes), 'node')} of {plural(len(fleet.desks), 'cluster')}"
+        count = (
+            f"{format_count(len(simulation.nodes), 'node')} of "
+            f"{format_count(len(fleet.cluster_inputs), 'cluster')}"
+        )
         stack.enter_context(_announced(f"ready: {count}; stop with Ctrl-C", stage.ready_file))
         await stop.wait()
     typer.echo("stopped")
@@ -224,8 +229,8 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
-def _address(option: str, text: str) -> Address:
+def _address(option: str, text: str) -> SocketAddress:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal():
         raise UsageError(f"{option} {text!r} is not HOST:PORT", remedy="for example 127.0.0.1:8650")
-    return Address(host.strip("[]"), int(port))
+    return SocketAddress(host.strip("[]"), int(port))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.commands.state_copies import backup, check, restore
-from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, new_app
+from reconciler.cli.commands.state_copies import back_up_state, check_state, restore_state
+from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, make_app
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from reconciler.host.host import Host
     from reconciler.ports.source import Source
 
-app = new_app()
-app.command()(backup)
-app.command()(restore)
-app.command()(check)
+app = make_app()
+app.command("backup")(back_up_state)
+app.command("restore")(restore_state)
+app.command("check")(check_state)
 
 
 @app.callback()
@@ -28,8 +28,8 @@ def state_group() -> None:
     """Look after what this host remembers of its fleets."""
 
 
-@app.command()
-def fleets(
+@app.command("fleets")
+def list_fleets(
     context: typer.Context,
     *,
     state: State = None,
@@ -37,30 +37,34 @@ def fleets(
     no_color: NoColor = False,
 ) -> int:
     """List the fleets that this host remembers, each with its name, its history and its sources."""
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.core.revision import short  # noqa: PLC0415
+    from reconciler.core.revision import shorten_commit  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.store.factory import open_reader  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    folder = usable_state(read_host(context, host_config), state).path
+    folder = require_state(read_host(context, host_config), state).path
     with open_reader(folder) as store:
-        known = aio.run(store.fleets())
+        known = aio.run_until_signal(store.fleets())
     if not known:
         terminal.say("This host remembers no fleet.\n")
     for one in known:
-        began = f"history began with {', '.join(map(short, one.roots))}" if one.roots else "no history known"
-        terminal.say(f"{clean(one.name) or '(no name)'}: {began}\n")
+        began = (
+            f"history began with {', '.join(map(shorten_commit, one.roots))}"
+            if one.roots
+            else "no history known"
+        )
+        terminal.say(f"{clean_line(one.name) or '(no name)'}: {began}\n")
         for source in reversed(one.sources):
-            terminal.say(f"  {clean(source)}\n")
+            terminal.say(f"  {clean_line(source)}\n")
     return 0
 
 
-@app.command()
-def rebind(
+@app.command("rebind")
+def rebind_fleet(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="FLEET", help="The fleet's name, else one of its sources.")],
     *,
@@ -78,23 +82,23 @@ def rebind(
 
     What this host remembers of the fleet stays. A source that was confirmed needs no further word.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate  # noqa: PLC0415
-    from reconciler.store.factory import is_there, open_store  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.sources.locate import locate_source  # noqa: PLC0415
+    from reconciler.store.factory import has_store, open_store  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     terminal, host = Terminal.here(no_color=no_color), read_host(context, host_config, source)
-    folder = usable_state(host, state).path
-    if not is_there(folder):
+    folder = require_state(host, state).path
+    if not has_store(folder):
         raise UsageError(f"{folder} remembers no fleet", remedy="name the folder of the state with --state")
-    found = locate(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
+    found = locate_source(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
     with open_store(folder) as store:
-        known = aio.run(store.fleets())
+        known = aio.run_until_signal(store.fleets())
         fleet = _named(name, known)
-        identity = aio.run(_identity(found, host, known))
+        identity = aio.run_until_signal(_identity(found, host, known))
         if identity.name != fleet.name:
             said = f"`name: {identity.name}`" if identity.name else "no name"
             raise UsageError(
@@ -103,8 +107,10 @@ def rebind(
                 if fleet.name
                 else "name the fleet by its name; `reconcile state fleets` lists them",
             )
-        aio.run(store.rebind(fleet.number, identity))
-    terminal.say(f"The fleet {clean(fleet.label)} is read from {clean(identity.source)} from now on.\n")
+        aio.run_until_signal(store.rebind(fleet.number, identity))
+    terminal.say(
+        f"The fleet {clean_line(fleet.label)} is read from {clean_line(identity.source)} from now on.\n"
+    )
     return 0
 
 
@@ -114,13 +120,15 @@ def _named(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
     Raises:
         UsageError: there is none.
     """
-    from reconciler.core.fleet_identity import spell  # noqa: PLC0415
-    from reconciler.text.suggest import similar  # noqa: PLC0415
+    from reconciler.core.fleet_identity import normalise_source  # noqa: PLC0415
+    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
-    found = [one for one in known if one.name == text] or [one for one in known if spell(text) in one.sources]
+    found = [one for one in known if one.name == text] or [
+        one for one in known if normalise_source(text) in one.sources
+    ]
     if found:
         return found[0]
-    near = similar(text, [one.label for one in known], most=3)
+    near = find_similar(text, [one.label for one in known], most=3)
     hint = (
         f"the nearest: {', '.join(near)}" if near else "`reconcile state fleets` lists those that are known"
     )

@@ -13,7 +13,7 @@ from reconciler.cli.options import HostConfigFile, NoColor, State
 from reconciler.errors import StateError
 
 if TYPE_CHECKING:
-    from reconciler.ports.store import Orders, RunLine, Store, StoreReader, StoreSummary
+    from reconciler.ports.store import OpenOrders, RunSummary, Store, StoreReader, StoreSummary
 
 _COMPARED = 10_000
 """Newest runs of the state before that are looked for in a backup."""
@@ -25,11 +25,11 @@ _NAMED = 5
 class _Known:
     """What a store knows that a backup of it may not."""
 
-    runs: tuple[RunLine, ...]
-    orders: Orders
+    runs: tuple[RunSummary, ...]
+    orders: OpenOrders
 
 
-def backup(
+def back_up_state(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
     *,
@@ -38,20 +38,20 @@ def backup(
     no_color: NoColor = False,
 ) -> int:
     """Copy the state into FILE, which only this user can read; the watch and other runs go on meanwhile."""
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.store.factory import back_up  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.store.factory import back_up_store  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
-    folder = usable_state(read_host(context, host_config), state)
-    summary = back_up(folder.path, file)
+    folder = require_state(read_host(context, host_config), state)
+    summary = back_up_store(folder.path, file)
     terminal = Terminal.here(no_color=no_color)
-    terminal.say(f"{clean(str(file))}: {_told(summary)}\nState: {clean(str(folder))}\n")
+    terminal.say(f"{clean_line(str(file))}: {_told(summary)}\nState: {clean_line(str(folder))}\n")
     return 0
 
 
-def check(
+def check_state(
     context: typer.Context,
     file: Annotated[
         Path | None,
@@ -63,29 +63,29 @@ def check(
     no_color: NoColor = False,
 ) -> int:
     """Read all of the state, or of a backup, and say what it holds; ends with 1 where it is damaged."""
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.store.factory import examine, examine_backup, open_reader  # noqa: PLC0415
-    from reconciler.store.factory import restore as restore_into  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.store.factory import examine_backup, examine_store, open_reader  # noqa: PLC0415
+    from reconciler.store.factory import restore_store as restore_into  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
     if file is not None:
         summary = examine_backup(file)
         with TemporaryDirectory(prefix="reconcile-") as place:
             restore_into(Path(place) / "state", file, prepare=_read_all)
-        terminal.say(f"{clean(str(file))}: sound; {_told(summary)}\n")
+        terminal.say(f"{clean_line(str(file))}: sound; {_told(summary)}\n")
         return 0
-    folder = usable_state(read_host(context, host_config), state)
-    summary = examine(folder.path)
+    folder = require_state(read_host(context, host_config), state)
+    summary = examine_store(folder.path)
     with open_reader(folder.path) as store:
         _read_all(store)
-    terminal.say(f"State: {clean(str(folder))}: sound; {_told(summary)}\n")
+    terminal.say(f"State: {clean_line(str(folder))}: sound; {_told(summary)}\n")
     return 0
 
 
-def restore(
+def restore_state(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile state backup` wrote.")],
     *,
@@ -98,18 +98,18 @@ def restore(
     The watch has to be stopped. All clusters are suspended until `reconcile resume`, and approvals are left
     out. The state before is kept in a file beside it.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import usable_state  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.core.timestamps import minute  # noqa: PLC0415
+    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import this_actor  # noqa: PLC0415
+    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
     from reconciler.store import factory  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
-    folder = usable_state(read_host(context, host_config), state)
+    folder = require_state(read_host(context, host_config), state)
     summary = factory.examine_backup(file)
-    until = f"{minute(summary.newest)} UTC" if summary.newest else "its beginning"
+    until = f"{format_minute(summary.newest)} UTC" if summary.newest else "its beginning"
     before = _known_before(folder.path)
     lost: list[str] = []
 
@@ -117,9 +117,9 @@ def restore(
         _read_all(store)
         lost.extend(_lost(before, _known(store)) if before else [])
         reason = f"the state was restored from a backup that ends {until}; what was done since is not known"
-        aio.run(store.suspend("", reason, this_actor()))
+        aio.run_until_signal(store.suspend("", reason, get_current_actor()))
 
-    _, aside = factory.restore(folder.path, file, prepare=prepare)
+    _, aside = factory.restore_store(folder.path, file, prepare=prepare)
     terminal = Terminal.here(no_color=no_color)
     lines = [
         f"Restored from {file}: {_told(summary)}",
@@ -131,7 +131,7 @@ def restore(
         "  → look at `reconcile status SOURCE` and at suspensions and approvals, then `reconcile resume`",
         f"State: {folder}",
     ]
-    terminal.say("".join(f"{clean(line)}\n" for line in lines))
+    terminal.say("".join(f"{clean_line(line)}\n" for line in lines))
     return 0
 
 
@@ -152,24 +152,24 @@ def _read_all(store: StoreReader) -> None:
         for line in await store.runs(_COMPARED):
             await store.run(line.id)
 
-    aio.run(read())
+    aio.run_until_signal(read())
 
 
 def _told(summary: StoreSummary) -> str:
-    from reconciler.cli.render.clean import plural  # noqa: PLC0415
-    from reconciler.core.timestamps import minute  # noqa: PLC0415
-    from reconciler.text.one_line import size  # noqa: PLC0415
+    from reconciler.cli.render.values import format_count  # noqa: PLC0415
+    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
+    from reconciler.text.one_line import format_size  # noqa: PLC0415
 
-    newest = f", the newest record of {minute(summary.newest)} UTC" if summary.newest else ""
-    left = f", {plural(summary.open_steps, 'step')} without a known end" if summary.open_steps else ""
-    return f"{plural(summary.runs, 'run')}{newest}{left}, {size(summary.bytes)}"
+    newest = f", the newest record of {format_minute(summary.newest)} UTC" if summary.newest else ""
+    left = f", {format_count(summary.open_steps, 'step')} without a known end" if summary.open_steps else ""
+    return f"{format_count(summary.runs, 'run')}{newest}{left}, {format_size(summary.bytes)}"
 
 
 def _known_before(folder: Path) -> _Known | None:
     """What the state knows that is there; None where there is none, or it cannot be read."""
-    from reconciler.store.factory import is_there, open_reader  # noqa: PLC0415
+    from reconciler.store.factory import has_store, open_reader  # noqa: PLC0415
 
-    if not is_there(folder):
+    if not has_store(folder):
         return None
     try:
         with open_reader(folder) as store:
@@ -181,20 +181,20 @@ def _known_before(folder: Path) -> _Known | None:
 def _known(store: StoreReader) -> _Known:
     from reconciler.host import aio  # noqa: PLC0415
 
-    return _Known(tuple(aio.run(store.runs(_COMPARED))), aio.run(store.orders()))
+    return _Known(tuple(aio.run_until_signal(store.runs(_COMPARED))), aio.run_until_signal(store.orders()))
 
 
 def _lost(before: _Known, after: _Known) -> list[str]:
     """What the state before knew and the restored one does not, in lines."""
-    from reconciler.cli.orders import whose  # noqa: PLC0415
-    from reconciler.core.timestamps import minute  # noqa: PLC0415
+    from reconciler.cli.orders import describe_scope  # noqa: PLC0415
+    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
 
     kept = {run.id for run in after.runs}
     runs = [run for run in before.runs if run.id not in kept]
-    lines = [f"run {run.id}, {minute(run.started)} UTC, revision {run.short}" for run in runs[:_NAMED]]
+    lines = [f"run {run.id}, {format_minute(run.started)} UTC, revision {run.short}" for run in runs[:_NAMED]]
     lines += [f"{len(runs) - _NAMED:,} earlier runs"] if len(runs) > _NAMED else []
     lines += [
-        f"suspension of {whose(one)}: {one.reason}"
+        f"suspension of {describe_scope(one)}: {one.reason}"
         for one in before.orders.suspensions
         if one not in after.orders.suspensions
     ]

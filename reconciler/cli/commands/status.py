@@ -8,34 +8,34 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
-    Format,
     HostConfigFile,
     NoColor,
     NoState,
     Only,
+    OutputFormat,
+    PlanFormat,
     Ref,
     RequireSigned,
     RevokedSigners,
     Sha256,
-    Shape,
     Source,
     State,
     Within,
-    new_app,
+    make_app,
 )
 
 if TYPE_CHECKING:
-    from reconciler.cli.order import Order
+    from reconciler.cli.run_options import RunOptions
     from reconciler.cli.terminal import Terminal
     from reconciler.planning.status import FleetStatus
 
-app = new_app()
+app = make_app()
 
 PENDING = 2
 
 
 @app.command()
-def status(
+def run_status(
     context: typer.Context,
     source: Source = ".",
     *,
@@ -43,7 +43,7 @@ def status(
     path: Within = "",
     sha256: Sha256 = "",
     only: Only = "",
-    format: Annotated[Shape, typer.Option("--format", help="How to write it.")] = Shape.TEXT,  # noqa: A002
+    format: Annotated[OutputFormat, typer.Option("--format", help="How to write it.")] = OutputFormat.TEXT,  # noqa: A002
     state: State = None,
     no_state: NoState = False,
     detailed_exitcode: Annotated[
@@ -60,13 +60,13 @@ def status(
     Beside it: the revision that each node was last seen to run and since when, what holds up changes, and
     the last run.
     """
-    from reconciler.cli.order import HostOptions, Order, build_order  # noqa: PLC0415
-    from reconciler.cli.render.status import render_status, status_plain  # noqa: PLC0415
+    from reconciler.cli.render.status import render_status, render_status_json  # noqa: PLC0415
+    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    terminal = Terminal.here(no_color=no_color, for_people=format is Shape.TEXT)
-    order = build_order(
+    terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
+    order = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -76,24 +76,28 @@ def status(
             allowed_signers=allowed_signers,
             revoked_signers=revoked_signers,
         ),
-        Order(source=source, ref=ref, path=path, sha256=sha256, only=only, format=Format(format.value)),
+        RunOptions(
+            source=source, ref=ref, path=path, sha256=sha256, only=only, format=PlanFormat(format.value)
+        ),
         writes=False,
     )
-    found = aio.run(_status(order, terminal))
+    found = aio.run_until_signal(_status(order, terminal))
     terminal.say(
-        status_plain(found) if format is Shape.JSON else render_status(found, layout=terminal.layout)
+        render_status_json(found)
+        if format is OutputFormat.JSON
+        else render_status(found, layout=terminal.layout)
     )
     return PENDING if detailed_exitcode and not found.converged else 0
 
 
-async def _status(order: Order, terminal: Terminal) -> FleetStatus:
+async def _status(order: RunOptions, terminal: Terminal) -> FleetStatus:
     from dataclasses import replace  # noqa: PLC0415
 
-    from reconciler.cli.commands.plan import reader_of  # noqa: PLC0415
-    from reconciler.cli.past import past_of  # noqa: PLC0415
-    from reconciler.cli.progress import watching  # noqa: PLC0415
+    from reconciler.cli.commands.plan import make_reader  # noqa: PLC0415
+    from reconciler.cli.history_reader import open_history  # noqa: PLC0415
+    from reconciler.cli.progress import show_progress  # noqa: PLC0415
 
-    is_text = order.format is Format.TEXT
-    with past_of(order, terminal, names_it=is_text) as store, watching(terminal) as listener:
-        reader = replace(reader_of(order), store=store)
+    is_text = order.format is PlanFormat.TEXT
+    with open_history(order, terminal, names_it=is_text) as store, show_progress(terminal) as listener:
+        reader = replace(make_reader(order), store=store)
         return await reader.status(only=order.only, listener=listener)

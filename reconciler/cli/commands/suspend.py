@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, HostConfigFile, NoColor, State, new_app
+from reconciler.cli.options import By, HostConfigFile, NoColor, State, make_app
 from reconciler.errors import UsageError
 
-app = new_app()
+app = make_app()
 
 
 @app.command()
-def suspend(
+def run_suspend(
     context: typer.Context,
     cluster: Annotated[
         str, typer.Argument(metavar="CLUSTER", help="Which cluster; all of them where left out.")
@@ -30,24 +30,30 @@ def suspend(
     A run that is under way finishes its wave and begins no further one. Planning and status go on.
     """
     from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.order_desk import order_desk  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_access import open_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import this_actor  # noqa: PLC0415
-    from reconciler.text.one_line import clean  # noqa: PLC0415
+    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     if not reason.strip():
         raise UsageError("a suspension needs its reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
-    with order_desk(read_host(context, host_config), state) as desk:
-        used = str(desk)
+    with open_state(read_host(context, host_config), state) as cluster_input:
+        used = str(cluster_input)
         if cluster:  # to stop everything, nothing is read first
-            terminal.remark(orders.doubt(cluster, orders.names(desk.read())))
-        aio.run(desk.orders().suspend(cluster, reason.strip(), this_actor(claim=by)))
-    what = f"Cluster {clean(cluster)} is" if cluster else "All clusters are"
+            terminal.remark(
+                orders.warn_of_unknown_cluster(cluster, orders.list_known_clusters(cluster_input.read()))
+            )
+        aio.run_until_signal(
+            cluster_input.orders().suspend(cluster, reason.strip(), get_current_actor(claim=by))
+        )
+    what = f"Cluster {clean_line(cluster)} is" if cluster else "All clusters are"
     terminal.say(
-        f"{what} suspended: {clean(reason)}\n  → {f'reconcile resume {cluster}'.strip()} when it is over\n"
+        f"{what} suspended: {clean_line(reason)}\n"
+        f"  → {f'reconcile resume {cluster}'.strip()} when it "
+        f"is over\n"
     )
     terminal.say(used)
     return 0

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, Ref, Sha256, Source, Within, new_app
+from reconciler.cli.options import HostConfigFile, Ref, Sha256, Source, Within, make_app
 
 if TYPE_CHECKING:
-    from reconciler.desired.validate import Validity
+    from reconciler.desired.validation import ValidationResult
 
-app = new_app()
+app = make_app()
 
 
-class Report(StrEnum):
+class ProblemFormat(StrEnum):
     """How problems are written."""
 
     TEXT = "text"
@@ -26,18 +26,18 @@ class Report(StrEnum):
 
 
 @app.command()
-def validate(
+def run_validate(
     context: typer.Context,
     source: Source = ".",
     *,
     format: Annotated[  # noqa: A002  (the option's name)
-        Report,
+        ProblemFormat,
         typer.Option(
             "--format",
             help="How to write what is found: for people, as a list for programs, as GitHub's workflow "
             "commands, or as SARIF 2.1.0.",
         ),
-    ] = Report.TEXT,
+    ] = ProblemFormat.TEXT,
     ref: Ref = "",
     path: Within = "",
     sha256: Sha256 = "",
@@ -47,24 +47,26 @@ def validate(
 
     Ends with 0 where there is no error, be there warnings or not, and with 1 otherwise.
     """
-    from reconciler.cli.host import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import copies_of_sources  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
+    from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.desired.validate import validate as validated  # noqa: PLC0415
-    from reconciler.drivers.registry import drivers_for  # noqa: PLC0415
+    from reconciler.desired.validation import validate_files as validated  # noqa: PLC0415
+    from reconciler.drivers.registry import select_drivers  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate  # noqa: PLC0415
+    from reconciler.sources.locate import locate_source  # noqa: PLC0415
 
     host = read_host(context, host_config, source)
-    cache = copies_of_sources(None)
-    place = locate(source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment)
-    found = validated(aio.run(place.snapshot()), drivers_for(host.config))
-    terminal = Terminal.here(for_people=format is Report.TEXT)
-    terminal.say(_written(found, format, prefix(source, path)))
+    cache = find_source_cache(None)
+    place = locate_source(
+        source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment
+    )
+    found = validated(aio.run_until_signal(place.snapshot()), select_drivers(host.config))
+    terminal = Terminal.here(for_people=format is ProblemFormat.TEXT)
+    terminal.say(_written(found, format, find_path_prefix(source, path)))
     return 0 if found.valid else 1
 
 
-def prefix(source: str, path: str) -> str:
+def find_path_prefix(source: str, path: str) -> str:
     """The folder of the files as seen from the current one, which is a repository's top where CI runs.
 
     Empty where that says nothing: for a source that is not a folder below the current one.
@@ -75,17 +77,17 @@ def prefix(source: str, path: str) -> str:
     return f"{there.relative_to(here).as_posix()}/"
 
 
-def _written(found: Validity, form: Report, folder: str) -> str:
+def _written(found: ValidationResult, form: ProblemFormat, folder: str) -> str:
     from reconciler.cli.render import problems  # noqa: PLC0415  (--help stays quick)
 
     match form:
-        case Report.TEXT:
-            return problems.render_text(found)
-        case Report.JSON:
-            return problems.render_json(found.problems)
-        case Report.GITHUB:
-            return problems.render_github(found, folder)
-        case Report.SARIF:
+        case ProblemFormat.TEXT:
+            return problems.render_problems_text(found)
+        case ProblemFormat.JSON:
+            return problems.render_problems_json(found.problems)
+        case ProblemFormat.GITHUB:
+            return problems.render_problems_github(found, folder)
+        case ProblemFormat.SARIF:
             from reconciler.cli.render import sarif  # noqa: PLC0415
 
             return sarif.render_sarif(found.problems, folder)

@@ -20,14 +20,14 @@ from reconciler.cli.options import (
     Source,
     State,
     Within,
-    columns,
-    kept_runs,
-    new_app,
-    trust_of,
+    format_columns,
+    make_app,
+    read_kept_runs,
+    read_trust,
 )
-from reconciler.cli.state_folder import usable_state
+from reconciler.cli.state_folder import require_state
 
-app = new_app()
+app = make_app()
 
 
 class LogFormat(StrEnum):
@@ -43,7 +43,7 @@ Durations are written like 30s, 5m or 1h30m.
 \b
 Exit status:
 {
-    columns(
+    format_columns(
         {
             "0": "ended in good order, on SIGTERM, SIGINT or SIGHUP",
             "1": STATUSES[1].partition(";")[0],
@@ -55,7 +55,7 @@ Exit status:
 \b
 Environment:
 {
-    columns(
+    format_columns(
         {
             "RECONCILE_WEBHOOK_SECRET": "shared with the forge; without it POST /webhook is refused",
             "RECONCILE_WEBHOOK_SECRET_FILE": "a file that holds it, instead",
@@ -65,7 +65,7 @@ Environment:
 
 
 @app.command(epilog=EPILOG)
-def watch(
+def run_watch(
     context: typer.Context,
     source: Source = ".",
     *,
@@ -114,28 +114,28 @@ def watch(
     """
     import sys  # noqa: PLC0415
 
-    from reconciler.cli.host import read_host  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.host.credentials import WEBHOOK_SECRET, read_credential  # noqa: PLC0415
-    from reconciler.server import bootstrap, options  # noqa: PLC0415
+    from reconciler.server import bootstrap, watch_options  # noqa: PLC0415
 
     host = read_host(context, host_config, source)
-    chosen = options.Options(
+    chosen = watch_options.WatchOptions(
         source=source,
         host=host,
-        state=usable_state(host, state).path,
-        keep=kept_runs(host, keep),
+        state=require_state(host, state).path,
+        keep=read_kept_runs(host, keep),
         ref=ref.strip(),
         path=path,
         sha256=sha256,
         uncommitted=uncommitted,
         only=only,
         dry_run=dry_run,
-        interval=options.duration(interval, name="--interval"),
-        poll=options.duration(poll, name="--poll"),
-        listen=options.address(listen),
+        interval=watch_options.parse_duration_option(interval, name="--interval"),
+        poll=watch_options.parse_duration_option(poll, name="--poll"),
+        listen=watch_options.parse_listen_address(listen),
         log_format=log_format.value if log_format else "",
-        grace=options.duration(grace, name="--grace"),
+        grace=watch_options.parse_duration_option(grace, name="--grace"),
         secret=read_credential(host.environment, WEBHOOK_SECRET),
-        trust=trust_of(host, require_signed, allowed_signers, revoked_signers),
+        trust=read_trust(host, require_signed, allowed_signers, revoked_signers),
     )
-    return bootstrap.watch(chosen, sys.stderr)
+    return bootstrap.start_watch(chosen, sys.stderr)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cli.render.clean import plural, shown
-from reconciler.core.canonical import encode
+from reconciler.cli.render.values import format_count, format_value
+from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask
-from reconciler.text.one_line import clean
+from reconciler.text.one_line import clean_line
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
 _ONE_LINE = 60
@@ -19,58 +19,62 @@ _ITEMS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DiffLine:
     """One line of a difference: `mark` is `+`, `-`, `~` or a blank."""
 
     mark: str
     text: str
 
 
-def lines(change: Change) -> tuple[Line, ...]:
+def format_change(change: Change) -> tuple[DiffLine, ...]:
     """A change as lines; the first names its place, as a JSON pointer."""
-    place = clean(change.pointer) or "the whole document"
+    place = clean_line(change.pointer) or "the whole document"
     if change.op is Op.ADD:
-        return (Line(ADD, f"{place}: {shown(change.new)}"),)
+        return (DiffLine(ADD, f"{place}: {format_value(change.new)}"),)
     if change.op is Op.REMOVE:
-        return (Line(REMOVE, f"{place}: was {shown(change.old)}"),)
+        return (DiffLine(REMOVE, f"{place}: was {format_value(change.old)}"),)
     if _is_list(change.old) and _is_list(change.new):
         return _items(place, change.old, change.new)
-    old, new = shown(change.old), shown(change.new)
+    old, new = format_value(change.old), format_value(change.new)
     if mask(change.old) == mask(change.new):
-        return (Line(REPLACE, f"{place}: a secret in it changes (not shown)"),)
+        return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     if len(old) + len(new) <= _ONE_LINE:
-        return (Line(REPLACE, f"{place}: was {old}, becomes {new}"),)
-    return Line(REPLACE, place), Line(REMOVE, f"  was      {old}"), Line(ADD, f"  becomes  {new}")
+        return (DiffLine(REPLACE, f"{place}: was {old}, becomes {new}"),)
+    return DiffLine(REPLACE, place), DiffLine(REMOVE, f"  was      {old}"), DiffLine(ADD, f"  becomes  {new}")
 
 
-def bounded(changes: Sequence[Change], limit: int) -> tuple[Line, ...]:
+def format_changes(changes: Sequence[Change], limit: int) -> tuple[DiffLine, ...]:
     """The lines of at most `limit` changes, and a line that counts the rest."""
-    result = [line for change in changes[:limit] for line in lines(change)]
+    result = [line for change in changes[:limit] for line in format_change(change)]
     if len(changes) > limit:
-        result.append(Line(" ", f"… and {plural(len(changes) - limit, 'more change')}"))
+        result.append(DiffLine(" ", f"… and {format_count(len(changes) - limit, 'more change')}"))
     return tuple(result)
 
 
-def _items(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[Line, ...]:
+def _items(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[DiffLine, ...]:
     """Arrays have no identity in their items: what left, what came, and whether the order turned."""
     gone, come = _without(old, new), _without(new, old)
     if mask(old) == mask(new):
-        return (Line(REPLACE, f"{place}: a secret in it changes (not shown)"),)
+        return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     if not gone and not come:
-        head = Line(REPLACE, f"{place}: the same {plural(len(new), 'item')} in another order")
-        return head, Line(REMOVE, f"  was      {shown(old)}"), Line(ADD, f"  becomes  {shown(new)}")
+        head = DiffLine(REPLACE, f"{place}: the same {format_count(len(new), 'item')} in another order")
+        return (
+            head,
+            DiffLine(REMOVE, f"  was      {format_value(old)}"),
+            DiffLine(ADD, f"  becomes  {format_value(new)}"),
+        )
     stay = len(old) - len(gone)
     # Items that look the same behind their masks may differ: which of them do is not told.
     kept = f", {stay:,} of them as before" if stay and mask([old, new]) == [old, new] else ""
-    head = Line(REPLACE, f"{place}: was {plural(len(old), 'item')}, becomes {len(new):,}{kept}")
+    head = DiffLine(REPLACE, f"{place}: was {format_count(len(old), 'item')}, becomes {len(new):,}{kept}")
     return head, *_some(REMOVE, gone), *_some(ADD, come)
 
 
 def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    left = Counter(encode(mask(item)) for item in others)
+    left = Counter(encode_canonical(mask(item)) for item in others)
     result = []
     for item in items:
-        key = encode(mask(item))
+        key = encode_canonical(mask(item))
         if left[key]:
             left[key] -= 1
         else:
@@ -78,10 +82,10 @@ def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return result
 
 
-def _some(mark: str, items: Sequence[Any]) -> Iterable[Line]:
-    yield from (Line(mark, f"  {shown(item)}") for item in items[:_ITEMS])
+def _some(mark: str, items: Sequence[Any]) -> Iterable[DiffLine]:
+    yield from (DiffLine(mark, f"  {format_value(item)}") for item in items[:_ITEMS])
     if len(items) > _ITEMS:
-        yield Line(mark, f"  … and {plural(len(items) - _ITEMS, 'more item')}")
+        yield DiffLine(mark, f"  … and {format_count(len(items) - _ITEMS, 'more item')}")
 
 
 def _is_list(value: object) -> bool:

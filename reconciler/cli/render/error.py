@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.cli.render.clean import plural
+from reconciler.cli.render.values import format_count
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import GuardRefusal, InputError, ReconcilerError
-from reconciler.text.one_line import clean
+from reconciler.text.one_line import clean_line
 
 
 def render_error(error: ReconcilerError) -> str:
@@ -36,12 +36,12 @@ def _problems(error: InputError) -> Iterator[str]:
 def _total(problems: tuple[Diagnostic, ...]) -> str:
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     files = len({problem.position.file for problem in problems})
-    return f"{plural(errors, 'error')} in {plural(files, 'file')}; nothing was done."
+    return f"{format_count(errors, 'error')} in {format_count(files, 'file')}; nothing was done."
 
 
 def _said(head: str, message: str, remedy: str) -> Iterator[str]:
     first, *rest = message.splitlines() or [""]
-    yield f"{head}: {clean(first)}"
-    yield from (f"  {clean(line)}" for line in rest if line.strip())
+    yield f"{head}: {clean_line(first)}"
+    yield from (f"  {clean_line(line)}" for line in rest if line.strip())
     if remedy:
-        yield f"  → {clean(remedy)}"
+        yield f"  → {clean_line(remedy)}"

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reconciler.cli.render import words
-from reconciler.cli.render.changes import bounded
-from reconciler.cli.render.clean import plural, shown
+from reconciler.cli.render import phrases
+from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.colour import Tone
-from reconciler.cli.render.group import about, alike, names
-from reconciler.cli.render.json import written
-from reconciler.cli.render.text import MARKS, PLAIN, Layout
+from reconciler.cli.render.json import format_json
+from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
+from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout
+from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
-from reconciler.core.timestamps import second, stamp
-from reconciler.ports.store import Act, Entry, Message, RunLine, RunRecord
-from reconciler.text.one_line import SHORT_ID, clean
+from reconciler.core.timestamps import format_second, format_timestamp
+from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
+from reconciler.text.one_line import SHORT_ID, clean_line
 
 _CHANGES = 20
 """Differences of one step that are shown; JSON has them all."""
@@ -29,12 +29,21 @@ _TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.UNDONE)} 
 _ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "world changed", 5: "in part"}
 
 
-def render_runs(runs: Sequence[RunLine], *, layout: Layout = PLAIN) -> str:
+def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -> str:
     """Runs as a table, newest first."""
     if not runs:
         return "No runs yet.\n"
     rows = [("id", "when (UTC)", "trigger", "revision", "result")]
-    rows += [(run.id, second(run.started), clean(run.trigger), clean(run.short), result(run)) for run in runs]
+    rows += [
+        (
+            run.id,
+            format_second(run.started),
+            clean_line(run.trigger),
+            clean_line(run.short),
+            describe_run_result(run),
+        )
+        for run in runs
+    ]
     widths = [max(len(row[index]) for row in rows) for index in range(4)]
     lines = []
     for number, row in enumerate(rows):
@@ -44,12 +53,12 @@ def render_runs(runs: Sequence[RunLine], *, layout: Layout = PLAIN) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_run(record: RunRecord, *, layout: Layout = PLAIN) -> str:
+def render_run_record(record: RunRecord, *, layout: TerminalLayout = PLAIN) -> str:
     """One run with its steps, how each ended and why, and the messages that were made of them."""
     head = list(_head(record.line, layout))
     if record.plan.revision.signer:
-        head.insert(2, f"  signed by {clean(record.plan.revision.signer)}")
-    clusters: dict[str, list[Entry]] = {}
+        head.insert(2, f"  signed by {clean_line(record.plan.revision.signer)}")
+    clusters: dict[str, list[JournalEntry]] = {}
     for entry in record.entries:
         clusters.setdefault(entry.step.cluster, []).append(entry)
     ids = record.plan.ids
@@ -62,14 +71,14 @@ def render_run(record: RunRecord, *, layout: Layout = PLAIN) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def runs_plain(runs: Sequence[RunLine]) -> str:
+def render_runs_json(runs: Sequence[RunSummary]) -> str:
     """Runs as JSON, newest first."""
-    return written([_line(run) for run in runs])
+    return format_json([_line(run) for run in runs])
 
 
-def run_plain(record: RunRecord) -> str:
+def render_run_record_json(record: RunRecord) -> str:
     """One run as JSON: its line, its plan, its entries and its messages in full."""
-    return written(
+    return format_json(
         {
             **_line(record.line),
             "ids": record.plan.ids,
@@ -80,26 +89,26 @@ def run_plain(record: RunRecord) -> str:
     )
 
 
-def render_acts(acts: Sequence[Act], *, layout: Layout = PLAIN) -> str:
+def render_orders(acts: Sequence[OrderRecord], *, layout: TerminalLayout = PLAIN) -> str:
     """What people ordered beside the desired state, newest first; empty where nothing was."""
     lines = [layout.paint("Orders", Tone.STRONG)] if acts else []
     for act in acts:
-        about_ = f"plan {act.digest[:SHORT_ID]}" if act.digest else clean(act.cluster) or "all clusters"
-        who = f" by {clean(act.actor.words)}" if act.actor.words else ""
-        why = f": {clean(act.actor.why)}" if act.actor.why else ""
-        lines += layout.wrapped(f"{second(act.at)} UTC  {act.kind}  {about_}{who}{why}", 0)
+        about_ = f"plan {act.digest[:SHORT_ID]}" if act.digest else clean_line(act.cluster) or "all clusters"
+        who = f" by {clean_line(act.actor.words)}" if act.actor.words else ""
+        why = f": {clean_line(act.actor.why)}" if act.actor.why else ""
+        lines += layout.wrapped(f"{format_second(act.at)} UTC  {act.kind}  {about_}{who}{why}", 0)
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def acts_plain(acts: Sequence[Act]) -> str:
+def render_orders_json(acts: Sequence[OrderRecord]) -> str:
     """What people ordered as JSON, newest first."""
-    return written(
+    return format_json(
         [
             {
                 "kind": act.kind,
                 "cluster": act.cluster,
                 "plan": act.digest,
-                "at": stamp(act.at),
+                "at": format_timestamp(act.at),
                 "actor": asdict(act.actor),
             }
             for act in acts
@@ -107,17 +116,17 @@ def acts_plain(acts: Sequence[Act]) -> str:
     )
 
 
-def result(run: RunLine) -> str:
+def describe_run_result(run: RunSummary) -> str:
     """What a run came to, in few words."""
     if run.finished is None or run.exit_status is None:
         return f"not finished: {_told(run.counts)}"
     word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
     if not run.counts:
-        return f"{word}: {textwrap.shorten(clean(run.note), 80, placeholder=' …')}" if run.note else word
+        return f"{word}: {textwrap.shorten(clean_line(run.note), 80, placeholder=' …')}" if run.note else word
     if run.counts.keys() <= SUCCESSES:
         if not run.note:  # a later run has settled what this one left unknown
             word = _ENDINGS[0]
-        return f"{word}: {plural(sum(run.counts.values()), 'change')}"
+        return f"{word}: {format_count(sum(run.counts.values()), 'change')}"
     if (
         run.exit_status == 1 and not _TRIED & run.counts.keys()
     ):  # stopped, or held up, before anything was sent
@@ -126,62 +135,64 @@ def result(run: RunLine) -> str:
 
 
 def _told(counts: Mapping[str, int]) -> str:
-    names_of = {**{state.value: word for state, word in words.STATES.items()}, _OPEN: "open"}
+    names_of = {**{state.value: word for state, word in phrases.STATES.items()}, _OPEN: "open"}
     return ", ".join(f"{counts[state]:,} {word}" for state, word in names_of.items() if counts.get(state))
 
 
-def _head(run: RunLine, layout: Layout) -> Iterator[str]:
+def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     tone = Tone.ADD if run.exit_status == 0 else Tone.DANGER
-    yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(result(run), tone)}"
-    title = f" “{clean(run.title)}”" if run.title else ""
-    yield f"  revision  {clean(run.short or run.revision)}{title} from {clean(run.source)}"
-    who = f" by {clean(run.actor.words)}" if run.actor.words else ""
-    yield f"  asked by  {clean(run.trigger)}{who}; reconcile {clean(run.program)}"
+    yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(describe_run_result(run), tone)}"
+    title = f" “{clean_line(run.title)}”" if run.title else ""
+    yield f"  revision  {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
+    who = f" by {clean_line(run.actor.words)}" if run.actor.words else ""
+    yield f"  asked by  {clean_line(run.trigger)}{who}; reconcile {clean_line(run.program)}"
     if run.actor.why:
-        yield from layout.wrapped(f"reason    {clean(run.actor.why)}", 2)
-    yield f"  started   {second(run.started)} UTC{_took(run)}"
+        yield from layout.wrapped(f"reason    {clean_line(run.actor.why)}", 2)
+    yield f"  started   {format_second(run.started)} UTC{_took(run)}"
     for note in run.note.splitlines():
-        yield from layout.wrapped(clean(note), 2, Tone.CHANGE)
+        yield from layout.wrapped(clean_line(note), 2, Tone.CHANGE)
 
 
-def _took(run: RunLine) -> str:
+def _took(run: RunSummary) -> str:
     if run.finished is None:
         return ", still going on or killed"
     return f", took {(run.finished - run.started).total_seconds():.1f} s"
 
 
-def _cluster(name: str, plan: str, entries: Sequence[Entry], layout: Layout) -> Iterator[str]:
-    yield f"{layout.paint(clean(name), Tone.STRONG)}, plan {plan[:SHORT_ID]}"
+def _cluster(name: str, plan: str, entries: Sequence[JournalEntry], layout: TerminalLayout) -> Iterator[str]:
+    yield f"{layout.paint(clean_line(name), Tone.STRONG)}, plan {plan[:SHORT_ID]}"
     width = max(len(_state(entry)) for entry in entries)
-    verbs = max(len(clean(entry.step.action)) for entry in entries)
+    verbs = max(len(clean_line(entry.step.action)) for entry in entries)
 
-    def said(entry: Entry) -> tuple[Any, ...]:
+    def said(entry: JournalEntry) -> tuple[Any, ...]:
         node = entry.step.node
         told = (entry.step.reason, entry.reason, entry.answer)
         return (
             _state(entry),
             entry.step.action,
             entry.waiting_for_restart,
-            bounded(entry.step.changes, _CHANGES),  # values may be lists, which are no part of a key
-            *(about(text, node) for text in told),
+            format_changes(entry.step.changes, _CHANGES),  # values may be lists, which are no part of a key
+            *(generalise_sentence(text, node) for text in told),
         )
 
-    for group in alike(entries, said):
+    for group in group_by_key(entries, said):
         yield from _entries(group, (width, verbs), layout)
 
 
-def _entries(group: tuple[Entry, ...], widths: tuple[int, int], layout: Layout) -> Iterator[str]:
+def _entries(
+    group: tuple[JournalEntry, ...], widths: tuple[int, int], layout: TerminalLayout
+) -> Iterator[str]:
     first, node = group[0], group[0].step.node
     state = layout.paint(f"{_state(first):<{widths[0]}}", _tone(first.state))
-    action = f"{clean(first.step.action):<{widths[1]}}"
-    yield f"  {state}  {action}  {names([entry.step.node for entry in group])}{_seconds(group)}"
+    action = f"{clean_line(first.step.action):<{widths[1]}}"
+    yield f"  {state}  {action}  {format_node_names([entry.step.node for entry in group])}{_seconds(group)}"
 
     def told(text: str) -> str:
-        return about(text, node) if len(group) > 1 else clean(text)
+        return generalise_sentence(text, node) if len(group) > 1 else clean_line(text)
 
     indent = widths[0] + 4
     yield from layout.wrapped(told(first.step.reason), indent)
-    for line in bounded(first.step.changes, _CHANGES):
+    for line in format_changes(first.step.changes, _CHANGES):
         yield from layout.wrapped(
             f"{line.mark} {line.text}", indent, MARKS.get(line.mark, Tone.QUIET), hang=4
         )
@@ -190,45 +201,45 @@ def _entries(group: tuple[Entry, ...], widths: tuple[int, int], layout: Layout) 
     if first.answer:
         yield from layout.wrapped(f"answered: {told(first.answer)}", indent, Tone.QUIET)
     if first.waiting_for_restart:
-        fields = ", ".join(clean(name) for name in first.waiting_for_restart)
+        fields = ", ".join(clean_line(name) for name in first.waiting_for_restart)
         yield from layout.wrapped(f"waits for a restart: {fields}", indent, Tone.CHANGE)
 
 
-def _messages(messages: Sequence[Message], layout: Layout) -> Iterator[str]:
+def _messages(messages: Sequence[MessageRecord], layout: TerminalLayout) -> Iterator[str]:
     if messages:
-        yield layout.paint(plural(len(messages), "feedback message"), Tone.STRONG)
+        yield layout.paint(format_count(len(messages), "feedback message"), Tone.STRONG)
     for message in messages:
         tone = Tone.PLAIN if message.delivered or not message.wanted else Tone.CHANGE
-        yield from layout.wrapped(f"{clean(message.step)}: {_delivery(message)}", 2, tone)
-        yield from layout.wrapped(shown(_parsed(message), limit=_BODY), 4, Tone.QUIET)
+        yield from layout.wrapped(f"{clean_line(message.step)}: {_delivery(message)}", 2, tone)
+        yield from layout.wrapped(format_value(_parsed(message), limit=_BODY), 4, Tone.QUIET)
 
 
-def _delivery(message: Message) -> str:
+def _delivery(message: MessageRecord) -> str:
     if message.delivered:
-        return f"delivered {second(message.delivered)} UTC"
+        return f"delivered {format_second(message.delivered)} UTC"
     if not message.wanted:
         return "kept here, no sink is configured"
-    why = f": {clean(message.error)}" if message.error else ""
-    return f"not delivered yet, {plural(message.attempts, 'attempt')}{why}"
+    why = f": {clean_line(message.error)}" if message.error else ""
+    return f"not delivered yet, {format_count(message.attempts, 'attempt')}{why}"
 
 
-def _parsed(message: Message) -> Any:
+def _parsed(message: MessageRecord) -> Any:
     try:
         return json.loads(message.body)
     except ValueError:
         return message.body
 
 
-def _seconds(group: tuple[Entry, ...]) -> str:
+def _seconds(group: tuple[JournalEntry, ...]) -> str:
     slowest = max(entry.seconds for entry in group)
     if not slowest:
         return ""
     return f"  {slowest:.1f} s" if len(group) == 1 else f"  at most {slowest:.1f} s"
 
 
-def _state(entry: Entry) -> str:
+def _state(entry: JournalEntry) -> str:
     if entry.state is not None:
-        return words.STATES[entry.state]
+        return phrases.STATES[entry.state]
     return "intended" if entry.intended else _OPEN
 
 
@@ -238,20 +249,25 @@ def _tone(state: State | None) -> Tone:
     return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
 
 
-def _line(run: RunLine) -> dict[str, Any]:
+def _line(run: RunSummary) -> dict[str, Any]:
     # The digest of the whole plan is the store's own: people name the plan of a cluster.
     told: dict[str, Any] = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "digest"}
-    finished = stamp(run.finished) if run.finished else None
+    finished = format_timestamp(run.finished) if run.finished else None
     told["actor"] = asdict(run.actor)
-    return {**told, "counts": dict(run.counts), "started": stamp(run.started), "finished": finished}
+    return {
+        **told,
+        "counts": dict(run.counts),
+        "started": format_timestamp(run.started),
+        "finished": finished,
+    }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: JournalEntry) -> dict[str, Any]:
     return {
         "step": entry.step.id,
         "state": entry.state,
-        "intended": stamp(entry.intended) if entry.intended else None,
-        "ended": stamp(entry.ended) if entry.ended else None,
+        "intended": format_timestamp(entry.intended) if entry.intended else None,
+        "ended": format_timestamp(entry.ended) if entry.ended else None,
         "reason": entry.reason,
         "answer": entry.answer,
         "seconds": round(entry.seconds, 3),
@@ -259,13 +275,13 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: MessageRecord) -> dict[str, Any]:
     return {
         "id": message.id,
         "step": message.step,
-        "created": stamp(message.created),
+        "created": format_timestamp(message.created),
         "wanted": message.wanted,
-        "delivered": stamp(message.delivered) if message.delivered else None,
+        "delivered": format_timestamp(message.delivered) if message.delivered else None,
         "attempts": message.attempts,
         "error": message.error,
         "body": _parsed(message),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.cli.host import config_model
-from reconciler.cli.render.model_table import section
+from reconciler.cli.host_loader import make_config_model
+from reconciler.cli.render.model_table import render_model_table
 
 _INTRODUCTION = """# Host configuration
 
@@ -72,6 +72,6 @@ processes of its user cannot look into its memory. What it starts gets a list of
 git token goes to `git fetch` and `git ls-remote` alone."""
 
 
-def host_reference() -> str:
+def render_host_reference() -> str:
     """Every key of the host configuration, with defaults and meaning, as Markdown."""
-    return "\n\n".join([_INTRODUCTION, *section("Keys", config_model(), set())]) + "\n"
+    return "\n\n".join([_INTRODUCTION, *render_model_table("Keys", make_config_model(), set())]) + "\n"

@@ -8,19 +8,19 @@ from typing import Annotated, Final, NotRequired
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from reconciler.cli.render.view import View
+from reconciler.cli.render.plan_view import PlanView
 from reconciler.core.diagnostic_json import (
     EXTENSIBLE,
     FindingShape,
     ProblemShape,
     ViolationShape,
-    plain_finding,
-    plain_problem,
-    plain_violation,
+    to_plain_finding,
+    to_plain_problem,
+    to_plain_violation,
 )
 from reconciler.core.fields import Number, Whole
-from reconciler.core.json_schema import Schema, Title, schema_of
-from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
+from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import Plan, PlanShape
 
 
@@ -59,7 +59,7 @@ class ReportShape(TypedDict):
 
 
 @with_config(EXTENSIBLE)
-class Output(TypedDict):
+class PlanOutput(TypedDict):
     """What `--format json` prints."""
 
     ids: Annotated[
@@ -80,25 +80,25 @@ class Output(TypedDict):
     ]
 
 
-PLAN: Final = Title(
+PLAN: Final = SchemaTitle(
     "plan",
     "Plan as JSON",
     "What `reconcile --dry-run --format json` prints, and with a report what a run does.",
 )
 
 
-def plan_schema() -> Schema:
+def make_plan_schema() -> Schema:
     """The schema of what `--format json` prints."""
-    return schema_of(Output, PLAN)
+    return make_schema(PlanOutput, PLAN)
 
 
-def render_plan(view: View) -> str:
+def render_plan_json(view: PlanView) -> str:
     """`plan`, the `ids` of its clusters, the `violations`, those `overridden`, and the files' `warnings`."""
-    return written(plan_plain(view))
+    return format_json(to_plain_output(view))
 
 
-def render_run(view: View, report: Report, remaining: Plan | None, *, status: int) -> str:
-    """What `render_plan` gives, with the `report` and what a second look would still plan.
+def render_run_json(view: PlanView, report: RunReport, remaining: Plan | None, *, status: int) -> str:
+    """What `render_plan_json` gives, with the `report` and what a second look would still plan.
 
     Args:
         view: the plan and what is said of it.
@@ -107,35 +107,37 @@ def render_run(view: View, report: Report, remaining: Plan | None, *, status: in
         status: what the command ends with, which a second look may make worse than the report's own.
     """
     rest = None if remaining is None else remaining.plain()
-    return written({**plan_plain(view), "report": report_plain(report, status=status), "remaining": rest})
+    return format_json(
+        {**to_plain_output(view), "report": to_plain_report(report, status=status), "remaining": rest}
+    )
 
 
-def plan_plain(view: View) -> Output:
+def to_plain_output(view: PlanView) -> PlanOutput:
     """A plan and what is said of it, as plain JSON."""
     return {
         "ids": view.plan.ids,
         "plan": view.plan.plain(),
-        "violations": [plain_violation(item) for item in view.violations],
+        "violations": [to_plain_violation(item) for item in view.violations],
         "overridden": [
-            {**plain_violation(item), "until": override.until.isoformat(), "reason": override.reason}
+            {**to_plain_violation(item), "until": override.until.isoformat(), "reason": override.reason}
             for item, override in view.overridden
         ],
-        "warnings": [plain_problem(problem) for problem in view.warnings],
+        "warnings": [to_plain_problem(problem) for problem in view.warnings],
     }
 
 
-def report_plain(report: Report, *, status: int) -> ReportShape:
+def to_plain_report(report: RunReport, *, status: int) -> ReportShape:
     """A run's outcomes; steps are named by their id and stand in full in the plan."""
     return {
         "run": report.run,
         "succeeded": report.succeeded,
         "exit_status": status,
         "outcomes": [_outcome(outcome) for outcome in report.outcomes],
-        "findings": [plain_finding(finding) for finding in report.findings],
+        "findings": [to_plain_finding(finding) for finding in report.findings],
     }
 
 
-def written(value: object) -> str:
+def format_json(value: object) -> str:
     """A plain value as indented JSON with sorted keys, ending in a line break."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from reconciler.cli.render import words
-from reconciler.cli.render.changes import bounded
-from reconciler.cli.render.clean import plural, short
-from reconciler.cli.render.escape import code, escaped, fenced
-from reconciler.cli.render.fit import Piece, Rank, fitted
-from reconciler.cli.render.group import SENTENCES, Family, Group, alike, families, gathered
-from reconciler.cli.render.notes import missed, notes, restarts
-from reconciler.cli.render.view import View
+from reconciler.cli.render import phrases
+from reconciler.cli.render.changes import format_changes
+from reconciler.cli.render.finding_groups import group_findings, group_missed_steps, group_restarts
+from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
+from reconciler.cli.render.markdown_escape import escape_markdown, format_code, format_code_block
+from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.step_groups import (
+    SENTENCES,
+    GroupFamily,
+    StepGroup,
+    group_by_key,
+    group_families,
+    group_steps,
+)
+from reconciler.cli.render.values import format_count, shorten_text
 from reconciler.core.diff import Change
-from reconciler.core.outcome import Report
+from reconciler.core.outcome import RunReport
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
@@ -37,23 +44,23 @@ _ROWS = ((5, 120), (2, 80), (1, 50))
 """Changes in a table's row, and characters of one: the next where the rows of the one before are too long."""
 
 
-def render_plan(view: View, *, limit: int = LIMIT) -> str:
+def render_plan_markdown(view: PlanView, *, limit: int = LIMIT) -> str:
     """A plan as Markdown of at most `limit` characters; what is cut is counted in its last line."""
-    pieces: list[Piece] = []
+    pieces: list[DocumentPiece] = []
     for row in _ROWS:
         pieces = _plan(view, row)
-        if sum(len(piece.text) for piece in pieces if piece.rank is not Rank.DIFFERENCE) <= limit:
+        if sum(len(piece.text) for piece in pieces if piece.rank is not PieceRank.DIFFERENCE) <= limit:
             break
-        if all(piece.rank is not Rank.ROW for piece in pieces):
+        if all(piece.rank is not PieceRank.ROW for piece in pieces):
             break
-    return fitted(pieces, limit)
+    return fit_pieces(pieces, limit)
 
 
-def _plan(view: View, row: tuple[int, int]) -> list[Piece]:
+def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
     plan = view.plan
     return [
-        Piece(f"{MARKER}\n### {escaped(words.summary(plan, view.violations))}\n\n"),
-        Piece(f"{_origin(plan)}\n\n"),
+        DocumentPiece(f"{MARKER}\n### {escape_markdown(phrases.summarise_plan(plan, view.violations))}\n\n"),
+        DocumentPiece(f"{_origin(plan)}\n\n"),
         *_violations(view),
         *_warnings(view.warnings),
         *_table(plan),
@@ -61,218 +68,247 @@ def _plan(view: View, row: tuple[int, int]) -> list[Piece]:
         *_steps(plan, row),
         *_notes(view.findings),
         *_checked(view),
-        Piece(f"<sub>made by reconcile {escaped(plan.program)}</sub>\n"),
+        DocumentPiece(f"<sub>made by reconcile {escape_markdown(plan.program)}</sub>\n"),
     ]
 
 
-def render_report(report: Report, remaining: Plan | None = None, *, limit: int = LIMIT) -> str:
+def render_report_markdown(report: RunReport, remaining: Plan | None = None, *, limit: int = LIMIT) -> str:
     """What became of a run, as Markdown; `remaining` is what a second look would still plan."""
-    pieces = [Piece(f"### {escaped(words.result(report, remaining))}\n\n")]
-    for part in missed(report):
-        reason = f": {escaped(part.reason)}" if part.reason else ""
-        text = f"{escaped(part.cluster)}, {escaped(part.action)} {escaped(part.who)}{reason}"
-        pieces.append(Piece(f"- **{words.STATES[part.state]}** {text}\n", Rank.LINE))
-    for wait in restarts(report):
-        text = f"{escaped(wait.cluster)}, {escaped(wait.who)}: {escaped(wait.fields)}"
-        pieces.append(Piece(f"- **waits for a restart** {text}\n", Rank.LINE))
-    pieces += _notes((*report.findings, *words.trouble(remaining)))
+    pieces = [DocumentPiece(f"### {escape_markdown(phrases.summarise_run(report, remaining))}\n\n")]
+    for part in group_missed_steps(report):
+        reason = f": {escape_markdown(part.reason)}" if part.reason else ""
+        text = (
+            f"{escape_markdown(part.cluster)}, {escape_markdown(part.action)} "
+            f"{escape_markdown(part.who)}{reason}"
+        )
+        pieces.append(DocumentPiece(f"- **{phrases.STATES[part.state]}** {text}\n", PieceRank.LINE))
+    for wait in group_restarts(report):
+        text = f"{escape_markdown(wait.cluster)}, {escape_markdown(wait.who)}: {escape_markdown(wait.fields)}"
+        pieces.append(DocumentPiece(f"- **waits for a restart** {text}\n", PieceRank.LINE))
+    pieces += _notes((*report.findings, *phrases.select_findings(remaining)))
     if report.run:
-        pieces.append(Piece(f"\nrun {code(report.run)}\n"))
-    return fitted(pieces, limit)
+        pieces.append(DocumentPiece(f"\nrun {format_code(report.run)}\n"))
+    return fit_pieces(pieces, limit)
 
 
 def _origin(plan: Plan) -> str:
     revision = plan.revision
-    title = f" {escaped(revision.title)}" if revision.title else ""
-    by = f", signed by {escaped(revision.signer)}" if revision.signer else ""
-    return f"{code(revision.short or revision.id)}{title}, from {code(revision.source)}{by}"
+    title = f" {escape_markdown(revision.title)}" if revision.title else ""
+    by = f", signed by {escape_markdown(revision.signer)}" if revision.signer else ""
+    return f"{format_code(revision.short or revision.id)}{title}, from {format_code(revision.source)}{by}"
 
 
-def _violations(view: View) -> Iterator[Piece]:
+def _violations(view: PlanView) -> Iterator[DocumentPiece]:
     if view.violations:
         heading = "Refused; nothing is done:" if view.refused else "What is held up for now:"
-        yield Piece(f"**{heading}**\n\n")
+        yield DocumentPiece(f"**{heading}**\n\n")
     for violation in view.violations:
-        remedy = f"\n  → {escaped(violation.remedy)}" if violation.remedy else ""
-        yield Piece(f"- {escaped(violation.message)} ({code(violation.code)}){remedy}\n", Rank.LINE)
+        remedy = f"\n  → {escape_markdown(violation.remedy)}" if violation.remedy else ""
+        yield DocumentPiece(
+            f"- {escape_markdown(violation.message)} ({format_code(violation.code)}){remedy}\n",
+            PieceRank.LINE,
+        )
     for violation, override in view.overridden:
-        until = f"until {override.until}: {escaped(override.reason)}"
-        text = f"- **overridden** {escaped(violation.message)} ({code(violation.code)})\n  {until}"
-        yield Piece(f"{text}\n", Rank.LINE)
+        until = f"until {override.until}: {escape_markdown(override.reason)}"
+        text = (
+            f"- **overridden** {escape_markdown(violation.message)} "
+            f"({format_code(violation.code)})\n  {until}"
+        )
+        yield DocumentPiece(f"{text}\n", PieceRank.LINE)
     if view.violations or view.overridden:
-        yield Piece("\n")
+        yield DocumentPiece("\n")
 
 
-def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[Piece]:
-    shown, rest = words.few(warnings)
+def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[DocumentPiece]:
+    shown, rest = phrases.select_warnings(warnings)
     for problem in shown:
-        remedy = f" → {escaped(problem.remedy)}" if problem.remedy else ""
-        where, what = code(problem.where), escaped(problem.message)
-        yield Piece(f"- {problem.severity}: {where}: {what}{remedy} ({code(problem.code)})\n", Rank.LINE)
+        remedy = f" → {escape_markdown(problem.remedy)}" if problem.remedy else ""
+        where, what = format_code(problem.where), escape_markdown(problem.message)
+        yield DocumentPiece(
+            f"- {problem.severity}: {where}: {what}{remedy} ({format_code(problem.code)})\n", PieceRank.LINE
+        )
     if rest:
-        yield Piece(f"- {rest}\n")
+        yield DocumentPiece(f"- {rest}\n")
     if warnings:
-        yield Piece("\n")
+        yield DocumentPiece("\n")
 
 
-def _checked(view: View) -> Iterator[Piece]:
+def _checked(view: PlanView) -> Iterator[DocumentPiece]:
     """What the model checker found, as far as it helps to decide; how much it explored, `check` tells."""
-    bounds = f"with up to {plural(view.faults, 'fault')} and one kill of the reconciler"
+    bounds = f"with up to {format_count(view.faults, 'fault')} and one kill of the reconciler"
     held = []
     for one in view.checked:
         found = one.explored
         if found is None:
             continue
         if found.complete and not found.broken:
-            held.append(code(one.cluster))
+            held.append(format_code(one.cluster))
             continue
         if not found.broken:
-            yield Piece(f"- **model checker** {code(one.cluster)}: {TOO_MANY}\n", Rank.LINE)
+            yield DocumentPiece(
+                f"- **model checker** {format_code(one.cluster)}: {TOO_MANY}\n", PieceRank.LINE
+            )
             continue
-        yield Piece(
-            f"- **model checker** {code(one.cluster)}: **an execution {bounds} breaks a rule**: "
-            f"{escaped(found.broken)}\n",
-            Rank.LINE,
+        yield DocumentPiece(
+            f"- **model checker** {format_code(one.cluster)}: **an execution {bounds} breaks a rule**: "
+            f"{escape_markdown(found.broken)}\n",
+            PieceRank.LINE,
         )
         story = enumerate(found.story, 1)
-        yield Piece("".join(f"  {number}. {escaped(move)}\n" for number, move in story), Rank.STEP)
+        yield DocumentPiece(
+            "".join(f"  {number}. {escape_markdown(move)}\n" for number, move in story), PieceRank.STEP
+        )
     if held:
-        yield Piece(
-            f"- **model checker** {', '.join(held)}: no execution {bounds} breaks a rule\n", Rank.LINE
+        yield DocumentPiece(
+            f"- **model checker** {', '.join(held)}: no execution {bounds} breaks a rule\n", PieceRank.LINE
         )
     if any(one.explored for one in view.checked):
-        yield Piece("\n")
+        yield DocumentPiece("\n")
 
 
-def _table(plan: Plan) -> Iterator[Piece]:
-    yield Piece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n")
-    yield Piece("|---|---|--:|--:|--:|---|--:|---|\n")
+def _table(plan: Plan) -> Iterator[DocumentPiece]:
+    yield DocumentPiece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n")
+    yield DocumentPiece("|---|---|--:|--:|--:|---|--:|---|\n")
     ids = plan.ids
     for cluster in plan.clusters:
-        yield Piece(_row(cluster, ids[cluster.cluster]), Rank.LINE)
-    yield Piece("\n")
+        yield DocumentPiece(_row(cluster, ids[cluster.cluster]), PieceRank.LINE)
+    yield DocumentPiece("\n")
 
 
 def _row(cluster: ClusterPlan, id_: str) -> str:
     errors = sum(finding.severity is Severity.ERROR for finding in cluster.findings)
-    top = max(cluster.steps, key=words.weight, default=None)
+    top = max(cluster.steps, key=phrases.rank_step_risk, default=None)
     cells = [
-        code(cluster.cluster),
-        escaped(cluster.kind),
+        format_code(cluster.cluster),
+        escape_markdown(cluster.kind),
         f"{cluster.nodes:,}",
         f"{cluster.unchanged:,}",
         f"{len(cluster.steps):,}",
-        words.risk(top) if top else "",
+        phrases.describe_risk(top) if top else "",
         f"{errors:,}",
-        code(id_[:SHORT_ID]) if cluster.steps else "",
+        format_code(id_[:SHORT_ID]) if cluster.steps else "",
     ]
     return f"| {' | '.join(cells)} |\n"
 
 
-def _findings(plan: Plan) -> Iterator[Piece]:
+def _findings(plan: Plan) -> Iterator[DocumentPiece]:
     for cluster in plan.clusters:
-        yield from _notes(cluster.findings, f"{escaped(cluster.cluster)}: ")
+        yield from _notes(cluster.findings, f"{escape_markdown(cluster.cluster)}: ")
     if any(cluster.findings for cluster in plan.clusters):
-        yield Piece("\n")
+        yield DocumentPiece("\n")
 
 
-def _notes(findings: Sequence[Diagnostic], where: str = "") -> Iterator[Piece]:
-    for note in notes(findings):
-        remedy = f" → {escaped(note.finding.remedy)}" if note.finding.remedy else ""
-        text = f"- **{note.finding.severity}** {where}{escaped(note.text)}"
-        yield Piece(f"{text}{remedy} ({code(note.finding.code)})\n", Rank.LINE)
+def _notes(findings: Sequence[Diagnostic], where: str = "") -> Iterator[DocumentPiece]:
+    for note in group_findings(findings):
+        remedy = f" → {escape_markdown(note.finding.remedy)}" if note.finding.remedy else ""
+        text = f"- **{note.finding.severity}** {where}{escape_markdown(note.text)}"
+        yield DocumentPiece(f"{text}{remedy} ({format_code(note.finding.code)})\n", PieceRank.LINE)
 
 
-def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[Piece]:
+def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[DocumentPiece]:
     plans = {cluster.cluster: cluster for cluster in plan.clusters}
-    for cluster, groups in gathered(plan).items():
+    for cluster, groups in group_steps(plan).items():
         if groups:
-            yield Piece(f"#### {escaped(cluster)}\n\n", Rank.STEP)
+            yield DocumentPiece(f"#### {escape_markdown(cluster)}\n\n", PieceRank.STEP)
         wave = 0
-        for turns in _in_turns(families(groups)):
+        for turns in _in_turns(group_families(groups)):
             step = turns[0].groups[0].step
             if step.wave != wave:
                 wave = step.wave
-                yield Piece(f"- **{escaped(words.wave(plans[cluster], wave))}**\n", Rank.STEP)
+                yield DocumentPiece(
+                    f"- **{escape_markdown(phrases.describe_wave(plans[cluster], wave))}**\n", PieceRank.STEP
+                )
             if len(turns) > _PARAGRAPHS:
                 yield from _turns(turns)
             else:
                 for family in turns:
                     yield from _family(family, row)
         if groups:
-            yield Piece("\n", Rank.STEP)
+            yield DocumentPiece("\n", PieceRank.STEP)
 
 
-def _in_turns(own: Sequence[Family]) -> list[tuple[Family, ...]]:
+def _in_turns(own: Sequence[GroupFamily]) -> list[tuple[GroupFamily, ...]]:
     """Families, each alone; those together that do the same to many nodes, one after the other."""
     number = Counter(family.turn for family in own if family.turn)
     keys = {id(family): family.turn if number[family.turn] > _PARAGRAPHS else id(family) for family in own}
-    return alike(own, lambda family: keys[id(family)])
+    return group_by_key(own, lambda family: keys[id(family)])
 
 
-def _family(family: Family, row: tuple[int, int]) -> Iterator[Piece]:
+def _family(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece]:
     if len(family.groups) > _PARAGRAPHS:
         yield from _rows(family, row)
         return
     for group in family.groups:
-        yield Piece(_step(Family((group,))), Rank.STEP)
+        yield DocumentPiece(_step(GroupFamily((group,))), PieceRank.STEP)
         if group.step.changes:
-            yield Piece(_difference(group.step.changes, len(group.steps)), Rank.DIFFERENCE)
+            yield DocumentPiece(_difference(group.step.changes, len(group.steps)), PieceRank.DIFFERENCE)
 
 
-def _turns(turns: Sequence[Family]) -> Iterator[Piece]:
+def _turns(turns: Sequence[GroupFamily]) -> Iterator[DocumentPiece]:
     """What is done to one node after the other, between other steps: said once, then a row for each turn."""
     groups = [family.groups[0] for family in turns]
-    whole = Family((Group(groups[0].first, tuple(step for group in groups for step in group.steps)),))
-    yield Piece(_step(whole, f"{len(groups)} times"), Rank.STEP)
-    yield Piece("\n  | step | node | after |\n  |--:|---|--:|\n", Rank.STEP)
+    whole = GroupFamily(
+        (StepGroup(groups[0].first, tuple(step for group in groups for step in group.steps)),)
+    )
+    yield DocumentPiece(_step(whole, f"{len(groups)} times"), PieceRank.STEP)
+    yield DocumentPiece("\n  | step | node | after |\n  |--:|---|--:|\n", PieceRank.STEP)
     for group in groups:
-        yield Piece(f"  | {group.numbers} | {escaped(group.nodes)} | {group.after} |\n", Rank.ROW)
-    yield Piece("\n", Rank.STEP)
+        yield DocumentPiece(
+            f"  | {group.numbers} | {escape_markdown(group.nodes)} | {group.after} |\n", PieceRank.ROW
+        )
+    yield DocumentPiece("\n", PieceRank.STEP)
 
 
-def _step(family: Family, numbers: str = "") -> str:
+def _step(family: GroupFamily, numbers: str = "") -> str:
     """What is done to the nodes of a family, with those of its reasons that hold for all of them."""
     group, step = family.whole, family.groups[0].step
-    reason, why, needs, undo = (escaped(family.shared(sentence)) for sentence in SENTENCES)
+    reason, why, needs, undo = (escape_markdown(family.shared(sentence)) for sentence in SENTENCES)
     person = ", **needs a person**" if step.waits_for_person else ""
-    risk = f"**{words.risk(step)}**" if words.destructive(step) else words.risk(step)
-    lines = [f"- **{numbers or group.numbers} {escaped(step.action)}** {escaped(group.nodes)}{person}  "]
+    risk = (
+        f"**{phrases.describe_risk(step)}**" if phrases.is_destructive(step) else phrases.describe_risk(step)
+    )
+    title = f"{numbers or group.numbers} {escape_markdown(step.action)}"
+    lines = [f"- **{title}** {escape_markdown(group.nodes)}{person}  "]
     if reason:
         lines.append(f"  {reason}  ")
-    lines.append(f"  {words.EFFECTS[step.effect]}; {risk}{f': {why}' if why else ''}  ")
+    lines.append(f"  {phrases.EFFECTS[step.effect]}; {risk}{f': {why}' if why else ''}  ")
     if needs:
         lines.append(f"  needs: {needs}  ")
     if group.after:
         lines.append(f"  after: {group.after}  ")
     if undo:
-        lines.append(f"  **{undo}**  " if words.final(step) else f"  undo: {undo}  ")
+        lines.append(f"  **{undo}**  " if phrases.is_final(step) else f"  undo: {undo}  ")
     return "\n".join(lines) + "\n"
 
 
 def _difference(changes: Sequence[Change], nodes: int) -> str:
-    body = "\n".join(f"{line.mark} {line.text}" for line in bounded(changes, _CHANGES))
-    block = fenced(body, "diff").replace("\n", "\n  ")
+    body = "\n".join(f"{line.mark} {line.text}" for line in format_changes(changes, _CHANGES))
+    block = format_code_block(body, "diff").replace("\n", "\n  ")
     each = " on each node" if nodes > 1 else ""
-    head = f"{plural(len(changes), 'difference')}{each}"
+    head = f"{format_count(len(changes), 'difference')}{each}"
     return f"\n  <details><summary>{head}</summary>\n\n  {block}\n\n  </details>\n\n"
 
 
-def _rows(family: Family, row: tuple[int, int]) -> Iterator[Piece]:
+def _rows(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece]:
     """A family of which each node has its own: what they share once, then a row for each node."""
     most, cell = row
-    yield Piece(_step(family), Rank.STEP)
+    yield DocumentPiece(_step(family), PieceRank.STEP)
     common, others = family.changes()
     if common:
-        yield Piece(_difference(common, len(family.whole.steps)), Rank.DIFFERENCE)
+        yield DocumentPiece(_difference(common, len(family.whole.steps)), PieceRank.DIFFERENCE)
     shared = [bool(family.shared(sentence)) for sentence in SENTENCES]
-    yield Piece("\n  | step | node | differs in |\n  |--:|---|---|\n", Rank.STEP)
+    yield DocumentPiece("\n  | step | node | differs in |\n  |--:|---|---|\n", PieceRank.STEP)
     for group, changes in zip(family.groups, others, strict=True):
         own = [
-            escaped(group.words(sentence(group.step)))
+            escape_markdown(group.words(sentence(group.step)))
             for sentence, is_shared in zip(SENTENCES, shared, strict=True)
             if not is_shared and sentence(group.step)
         ]
-        own += [code(short(f"{line.mark} {line.text}", cell)) for line in bounded(changes, most)]
-        yield Piece(f"  | {group.numbers} | {escaped(group.nodes)} | {'<br>'.join(own)} |\n", Rank.ROW)
-    yield Piece("\n", Rank.STEP)
+        own += [
+            format_code(shorten_text(f"{line.mark} {line.text}", cell))
+            for line in format_changes(changes, most)
+        ]
+        yield DocumentPiece(
+            f"  | {group.numbers} | {escape_markdown(group.nodes)} | {'<br>'.join(own)} |\n", PieceRank.ROW
+        )
+    yield DocumentPiece("\n", PieceRank.STEP)

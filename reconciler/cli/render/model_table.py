@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 
-def section(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
+def render_model_table(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
     """A model's table, and behind it those of the models it holds that were not shown yet."""
     seen.add(model)
     yield f"## {title}"
@@ -22,7 +22,7 @@ def section(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> I
     for name, field in model.model_fields.items():
         for inner in _models(field.annotation):
             if inner not in seen:
-                yield from section(f"`{field.alias or name}` ({inner.__name__})", inner, seen)
+                yield from render_model_table(f"`{field.alias or name}` ({inner.__name__})", inner, seen)
 
 
 def _row(name: str, field: FieldInfo) -> str:

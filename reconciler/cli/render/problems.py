@@ -5,32 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.cli.render.clean import plural
-from reconciler.cli.render.json import written
-from reconciler.core.diagnostic_json import plain_related
-from reconciler.desired.validate import Validity
+from reconciler.cli.render.json import format_json
+from reconciler.cli.render.values import format_count
+from reconciler.core.diagnostic_json import to_plain_related
+from reconciler.desired.validation import ValidationResult
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.text.one_line import clean
+from reconciler.text.one_line import clean_line
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
-def render_text(found: Validity) -> str:
+def render_problems_text(found: ValidationResult) -> str:
     """Two or three lines for each problem, then one sentence for all of it."""
     lines = [line for problem in found.problems for line in _lines(problem)]
     if found.problems:
-        lines += ["", f"{summary(found)} `reconcile explain CODE` tells more of a word in brackets."]
+        lines += [
+            "",
+            f"{summarise_problems(found)} `reconcile explain CODE` tells more of a word in brackets.",
+        ]
     else:
-        lines.append(summary(found))
+        lines.append(summarise_problems(found))
     return "\n".join(lines) + "\n"
 
 
-def render_json(problems: Sequence[Diagnostic]) -> str:
+def render_problems_json(problems: Sequence[Diagnostic]) -> str:
     """A list of objects; lines and columns count from 1, 0 means the file as a whole."""
-    return written([_plain(problem) for problem in problems])
+    return format_json([_plain(problem) for problem in problems])
 
 
-def render_github(found: Validity, prefix: str = "") -> str:
+def render_problems_github(found: ValidationResult, prefix: str = "") -> str:
     """One workflow command for each problem, which GitHub shows at its line, and a last line for the log.
 
     Args:
@@ -38,34 +41,34 @@ def render_github(found: Validity, prefix: str = "") -> str:
         prefix: the folder of the files within the repository, ending in `/`; empty for its top.
     """
     lines = [_command(problem, prefix) for problem in found.problems]
-    return "\n".join([*lines, summary(found)]) + "\n"
+    return "\n".join([*lines, summarise_problems(found)]) + "\n"
 
 
-def summary(found: Validity) -> str:
+def summarise_problems(found: ValidationResult) -> str:
     """The one sentence that it comes to."""
     errors, warnings = found.count(Severity.ERROR), found.count(Severity.WARNING)
-    seen = f"{plural(found.clusters, 'cluster')} with {plural(found.nodes, 'node')}"
+    seen = f"{format_count(found.clusters, 'cluster')} with {format_count(found.nodes, 'node')}"
     if not found.problems:
         return f"Nothing is wrong in {seen}."
-    doubts = f" and {plural(warnings, 'warning')}" if warnings else ""
+    doubts = f" and {format_count(warnings, 'warning')}" if warnings else ""
     if not errors:
         return f"No errors{doubts} in {seen}."
     files = len({problem.position.file for problem in found.problems})
-    return f"{plural(errors, 'error')}{doubts} in {plural(files, 'file')}."
+    return f"{format_count(errors, 'error')}{doubts} in {format_count(files, 'file')}."
 
 
-def whole(problem: Diagnostic) -> str:
+def format_problem(problem: Diagnostic) -> str:
     """What is wrong, and what would be right, in one line without a final stop."""
-    return "; ".join(filter(None, (clean(problem.message), clean(problem.remedy))))
+    return "; ".join(filter(None, (clean_line(problem.message), clean_line(problem.remedy))))
 
 
 def _lines(problem: Diagnostic) -> Iterator[str]:
-    place = clean(problem.where)
-    yield f"{place}: {problem.severity}: {clean(problem.message)} [{problem.code}]"
+    place = clean_line(problem.where)
+    yield f"{place}: {problem.severity}: {clean_line(problem.message)} [{problem.code}]"
     if problem.pointer:
-        yield f"  at {clean(problem.pointer)}"
+        yield f"  at {clean_line(problem.pointer)}"
     if problem.remedy:
-        yield f"  → {clean(problem.remedy)}"
+        yield f"  → {clean_line(problem.remedy)}"
 
 
 def _plain(problem: Diagnostic) -> dict[str, Any]:
@@ -76,8 +79,8 @@ def _plain(problem: Diagnostic) -> dict[str, Any]:
         "pointer": problem.pointer,
         "severity": problem.severity,
         "code": problem.code,
-        "message": whole(problem),
-        **({"related": plain_related(problem)} if problem.related else {}),
+        "message": format_problem(problem),
+        **({"related": to_plain_related(problem)} if problem.related else {}),
     }
 
 
@@ -89,7 +92,7 @@ def _command(problem: Diagnostic, prefix: str) -> str:
         properties |= {"line": str(position.line), "col": str(position.column)}
     properties["title"] = _property(problem.code)
     told = ",".join(f"{name}={value}" for name, value in properties.items())
-    return f"::{_COMMANDS[problem.severity]} {told}::{_data(whole(problem))}"
+    return f"::{_COMMANDS[problem.severity]} {told}::{_data(format_problem(problem))}"
 
 
 def _data(text: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from reconciler import __version__
-from reconciler.cli.explanations import codes, page, title
-from reconciler.cli.render.json import written
-from reconciler.cli.render.problems import whole
+from reconciler.cli.explanations import list_codes, read_page, read_title
+from reconciler.cli.render.json import format_json
+from reconciler.cli.render.problems import format_problem
 from reconciler.diagnostic import Diagnostic, Position, Severity
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -38,14 +38,14 @@ def render_sarif(problems: Sequence[Diagnostic], prefix: str = "") -> str:
         "invocations": [{"executionSuccessful": True}],
         "results": [_result(problem, order, prefix) for problem in problems],
     }
-    return written({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+    return format_json({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def _rule(code: str, level: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"id": code, "defaultConfiguration": {"level": level}}
-    if code in codes():
-        text = page(code)
-        rule |= {"shortDescription": {"text": title(code)}, "help": {"text": text, "markdown": text}}
+    if code in list_codes():
+        text = read_page(code)
+        rule |= {"shortDescription": {"text": read_title(code)}, "help": {"text": text, "markdown": text}}
     return rule
 
 
@@ -58,7 +58,7 @@ def _result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[
         "ruleId": problem.code,
         "ruleIndex": order[problem.code],
         "level": _LEVELS[problem.severity],
-        "message": {"text": whole(problem)},
+        "message": {"text": format_problem(problem)},
         "locations": [location],
         **({"relatedLocations": related} if related else {}),
     }

@@ -5,74 +5,80 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.cli.render import words
-from reconciler.cli.render.clean import plural
+from reconciler.cli.render import phrases
 from reconciler.cli.render.colour import Tone
-from reconciler.cli.render.group import about, alike, names
-from reconciler.cli.render.history import result
-from reconciler.cli.render.json import written
-from reconciler.cli.render.notes import notes
-from reconciler.cli.render.text import PLAIN, Layout
-from reconciler.core.diagnostic_json import plain_finding
+from reconciler.cli.render.finding_groups import group_findings
+from reconciler.cli.render.history import describe_run_result
+from reconciler.cli.render.json import format_json
+from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
+from reconciler.cli.render.text import PLAIN, TerminalLayout
+from reconciler.cli.render.values import format_count
+from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import minute, stamp
+from reconciler.core.timestamps import format_minute, format_timestamp
 from reconciler.diagnostic import Diagnostic
-from reconciler.planning.status import ClusterStatus, FleetStatus, NodeState, NodeStatus
-from reconciler.text.one_line import SHORT_ID, clean
+from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition, NodeStatus
+from reconciler.text.one_line import SHORT_ID, clean_line
 
 _EACH = 30
 """Nodes of a cluster up to which each one has a line; beyond, those alike share one."""
 
-_CALM = {NodeState.AS_DESIRED: Tone.ADD, NodeState.RESTART: Tone.CHANGE, NodeState.DIFFERS: Tone.CHANGE}
+_CALM = {
+    NodeCondition.AS_DESIRED: Tone.ADD,
+    NodeCondition.RESTART: Tone.CHANGE,
+    NodeCondition.DIFFERS: Tone.CHANGE,
+}
 
 
-def render_status(status: FleetStatus, *, layout: Layout = PLAIN) -> str:
+def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str:
     """The state of each node, what it runs and since when, and what holds up changes."""
-    blocks = [[layout.paint(f"Status against {words.origin(status.revision)}", Tone.STRONG)]]
+    blocks = [[layout.paint(f"Status against {phrases.describe_revision(status.revision)}", Tone.STRONG)]]
     blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
     if status.gone:
         blocks.append([line for violation in status.gone for line in _held(violation, layout)])
     if status.last is not None:
         last = status.last
-        blocks.append([f"Last run {last.id}, {minute(last.started)} UTC: {result(last)}"])
+        blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
     tone = Tone.ADD if status.converged else Tone.CHANGE
     blocks.append([layout.paint(_summary(status), tone)])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def status_plain(status: FleetStatus) -> str:
+def render_status_json(status: FleetStatus) -> str:
     """The same as JSON, node by node."""
     last = status.last
-    return written(
+    return format_json(
         {
             "revision": status.revision.plain(),
             "converged": status.converged,
             "clusters": [_plain(cluster) for cluster in status.clusters],
             "vanished": [_violation(one) for one in status.gone],
             "last_run": last
-            and {"id": last.id, "started": stamp(last.started), "exit_status": last.exit_status},
+            and {"id": last.id, "started": format_timestamp(last.started), "exit_status": last.exit_status},
         }
     )
 
 
-def _cluster(cluster: ClusterStatus, revision: Revision, layout: Layout) -> Iterator[str]:
-    good = sum(node.state is NodeState.AS_DESIRED for node in cluster.nodes)
-    head = layout.paint(clean(cluster.cluster), Tone.STRONG)
-    kind = clean(cluster.kind)
+def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout) -> Iterator[str]:
+    good = sum(node.state is NodeCondition.AS_DESIRED for node in cluster.nodes)
+    head = layout.paint(clean_line(cluster.cluster), Tone.STRONG)
+    kind = clean_line(cluster.kind)
     if cluster.former:
-        kind += f", renamed from {', '.join(map(clean, cluster.former))}"
-    yield f"{head} ({kind}): {good:,} of {plural(len(cluster.nodes), 'node')} as desired"
-    rows = [(names([node.node for node in group]), group[0]) for group in _groups(cluster.nodes)]
+        kind += f", renamed from {', '.join(map(clean_line, cluster.former))}"
+    yield f"{head} ({kind}): {good:,} of {format_count(len(cluster.nodes), 'node')} as desired"
+    rows = [(format_node_names([node.node for node in group]), group[0]) for group in _groups(cluster.nodes)]
     width = max((len(name) for name, _ in rows), default=0)
     for name, node in rows:
         tone = _CALM.get(node.state, Tone.DANGER)
         word = layout.paint(f"{node.state.value:<18}", tone)
         yield f"  {name:<{width}}  {word}  {_runs(node, revision)}".rstrip()
         if node.reason:
-            yield from layout.wrapped(about(node.reason, node.node) if "(" in name else clean(node.reason), 6)
+            yield from layout.wrapped(
+                generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
+            )
     for violation in (*cluster.held, *cluster.refused):
         yield from _held(violation, layout)
-    for note in notes(cluster.findings):
+    for note in group_findings(cluster.findings):
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
@@ -81,13 +87,13 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: Layout) -> Iter
 def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
     if len(nodes) <= _EACH:
         return [(node,) for node in nodes]
-    return alike(
+    return group_by_key(
         nodes,
         lambda node: (
             node.state,
-            about(node.reason, node.node),
+            generalise_sentence(node.reason, node.node),
             node.revision,
-            node.since and minute(node.since),
+            node.since and format_minute(node.since),
             node.stamp,
         ),
     )
@@ -99,22 +105,24 @@ def _runs(node: NodeStatus, revision: Revision) -> str:
     same = node.revision == revision.id
     name = (revision.short if same else "") or node.revision[:SHORT_ID]
     has = "content of" if node.has_content else "last seen with"
-    told = f"{has} {clean(name)}" + (f" since {minute(node.since)} UTC" if node.since else "")
-    return f"{told}, stamped {clean(node.stamp)}" if node.stamp not in {"", revision.short, name} else told
+    told = f"{has} {clean_line(name)}" + (f" since {format_minute(node.since)} UTC" if node.since else "")
+    return (
+        f"{told}, stamped {clean_line(node.stamp)}" if node.stamp not in {"", revision.short, name} else told
+    )
 
 
-def _held(violation: Diagnostic, layout: Layout) -> Iterator[str]:
-    yield from layout.wrapped(f"held: {clean(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
+def _held(violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
+    yield from layout.wrapped(f"held: {clean_line(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
     if violation.remedy:
-        yield from layout.wrapped(f"→ {clean(violation.remedy)}", 4)
+        yield from layout.wrapped(f"→ {clean_line(violation.remedy)}", 4)
 
 
 _SEVERAL = {
-    NodeState.DIFFERS: "differ",
-    NodeState.STALLED: "stalled",
-    NodeState.WAITS: "wait for a retry",
-    NodeState.RESTART: "wait for restart",
-    NodeState.PERSON: "wait for a person",
+    NodeCondition.DIFFERS: "differ",
+    NodeCondition.STALLED: "stalled",
+    NodeCondition.WAITS: "wait for a retry",
+    NodeCondition.RESTART: "wait for restart",
+    NodeCondition.PERSON: "wait for a person",
 }
 """The words that several nodes need in another form."""
 
@@ -122,14 +130,14 @@ _SEVERAL = {
 def _summary(status: FleetStatus) -> str:
     nodes = [node for cluster in status.clusters for node in cluster.nodes]
     if status.converged:
-        return f"Converged: {plural(len(nodes), 'node shows', 'nodes show')} what is desired."
+        return f"Converged: {format_count(len(nodes), 'node shows', 'nodes show')} what is desired."
     told = []
-    for state in NodeState:
+    for state in NodeCondition:
         number = sum(node.state is state for node in nodes)
         if number:
             told.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
     if status.gone:
-        told.append(f"{plural(len(status.gone), 'cluster')} no longer named")
+        told.append(f"{format_count(len(status.gone), 'cluster')} no longer named")
     return f"Not converged: {', '.join(told)}."
 
 
@@ -145,12 +153,12 @@ def _plain(cluster: ClusterStatus) -> dict[str, Any]:
                 "state": node.state.value,
                 "reason": node.reason,
                 "revision": node.revision,
-                "since": stamp(node.since) if node.since else None,
+                "since": format_timestamp(node.since) if node.since else None,
                 "stamp": node.stamp,
             }
             for node in cluster.nodes
         ],
-        "findings": [plain_finding(one) for one in cluster.findings],
+        "findings": [to_plain_finding(one) for one in cluster.findings],
         "held": [_violation(one) for one in cluster.held],
         "refused": [_violation(one) for one in cluster.refused],
         "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.endpoint import BadAddress, without_mapping
-from reconciler.drivers.m2.address import LONGEST, Span, span
-from reconciler.drivers.m2.choices import DEFAULTS, Choices, Match
+from reconciler.core.endpoint import InvalidAddress, unmap_address
+from reconciler.drivers.m2.address_range import LONGEST, AddressRange, parse_address_range
+from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ class Access:
     permissions: frozenset[str] = frozenset()
 
 
-def access(document: Plain | None, caller: str, choices: Choices = DEFAULTS) -> Access:
+def find_access(document: Plain | None, caller: str, choices: Choices = DEFAULTS) -> Access:
     """The permissions that a caller holds on a node that runs `document`.
 
     Assumed: a node without a setting, or whose setting has no `roles`, has the factory's.
@@ -127,10 +127,15 @@ class AccessTable:
         """
         if self._any_entry:
             roles = self._matching(caller)
-            roles = roles if choices.match is Match.UNION else roles[:1]
+            roles = roles if choices.match is AllowListMatch.UNION else roles[:1]
         else:
             roles = (self._default,) if choices.open_without_list else ()
-        granted = (name for role in roles if role in self._roles for name in granted_by(self._roles[role]))
+        granted = (
+            name
+            for role in roles
+            if role in self._roles
+            for name in list_granted_permissions(self._roles[role])
+        )
         return Access(listed=True, roles=roles, permissions=frozenset(granted)) if roles else Access(False)
 
     def granting(self, points: Sequence[tuple[int, int]], permission: str) -> Iterator[tuple[bool, bool]]:
@@ -143,7 +148,7 @@ class AccessTable:
             points: IP version and number, in ascending order.
             permission: its name.
         """
-        able = [name for name, role in self._roles.items() if permission in granted_by(role)]
+        able = [name for name, role in self._roles.items() if permission in list_granted_permissions(role)]
         grants, begins = frozenset(able), self._by_begin()
         ahead: list[
             tuple[int, tuple[int, int], bool]
@@ -180,13 +185,13 @@ class AccessTable:
         return self._found[caller]
 
 
-def granted_by(role: Plain) -> frozenset[str]:
+def list_granted_permissions(role: Plain) -> frozenset[str]:
     """The permissions that a role gives, defaults included."""
     said = _part(role, "permissions")
     return frozenset(name for name, default in PERMISSION_DEFAULTS.items() if said.get(name, default))
 
 
-def contains(addr: str, caller: str) -> bool:
+def contains_caller(addr: str, caller: str) -> bool:
     """Whether an `addr` of the allowList names the caller; what is no address form names nobody.
 
     An IPv4 caller on an IPv6 socket is an IPv4 caller.
@@ -197,10 +202,10 @@ def contains(addr: str, caller: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _span(addr: str) -> Span | None:
+def _span(addr: str) -> AddressRange | None:
     try:
-        return span(addr)
-    except BadAddress:
+        return parse_address_range(addr)
+    except InvalidAddress:
         return None
 
 
@@ -208,7 +213,7 @@ def _span(addr: str) -> Span | None:
 def _numbered(caller: str) -> tuple[int, int]:
     """An address as IP version and number."""
     address = ip_address(caller)
-    address = without_mapping(address)
+    address = unmap_address(address)
     return address.version, int(address)
 
 

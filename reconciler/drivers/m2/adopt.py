@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.core.endpoint import BadAddress, parse_endpoint
+from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.drivers.m2.schema import Desired, Loaded
+from reconciler.drivers.m2.schema import LoadedSetting, M2Desired
 from reconciler.errors import UsageError
-from reconciler.ports.driver import Shown
+from reconciler.ports.driver import LiveState
 
 
-def entry_of(name: str, addresses: Sequence[str]) -> dict[str, Any]:
+def make_entry(name: str, addresses: Sequence[str]) -> dict[str, Any]:
     """A cluster of the nodes at some addresses, numbered in their order, with one base of their settings.
 
     Raises:
@@ -23,13 +23,13 @@ def entry_of(name: str, addresses: Sequence[str]) -> dict[str, Any]:
     for number, address in enumerate(addresses, 1):
         try:
             parse_endpoint(address)
-        except BadAddress as error:
+        except InvalidAddress as error:
             raise UsageError(f'--m2 {name}: "{address}" {error.message}', remedy=error.remedy) from error
         nodes.append({"name": f"{name}-{number:0{width}}", "address": address})
     return {"name": name, "kind": "m2", "setting": f"{name}/base.json", "nodes": nodes}
 
 
-def shown(desired: Desired, observed: Observed[Loaded]) -> Shown:
+def read_live_settings(desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
     """The settings that the nodes have loaded; what waits for a restart is part of them."""
     documents, missing = {}, []
     for target in desired.targets:
@@ -41,4 +41,4 @@ def shown(desired: Desired, observed: Observed[Loaded]) -> Shown:
         else:
             reason = getattr(answer, "reason", "") or "it was not asked"
             missing.append(f"{target.node} cannot be read: {reason}")
-    return Shown(documents, missing=tuple(missing))
+    return LiveState(documents, missing=tuple(missing))

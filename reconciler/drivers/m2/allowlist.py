@@ -6,22 +6,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.core.canonical import encode
-from reconciler.core.endpoint import BadAddress
+from reconciler.core.canonical import encode_canonical
+from reconciler.core.endpoint import InvalidAddress
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.address import Span, span
+from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
 
 
-def span_of(entry: Any) -> Span | None:
+def get_address_range(entry: Any) -> AddressRange | None:
     """The addresses an entry means; None where it cannot be read."""
     addr = entry.get("addr") if isinstance(entry, Mapping) else None
     try:
-        return span(addr) if isinstance(addr, str) else None
-    except BadAddress:
+        return parse_address_range(addr) if isinstance(addr, str) else None
+    except InvalidAddress:
         return None
 
 
-def in_order(entries: list[Any]) -> list[Any]:
+def sort_entries(entries: list[Any]) -> list[Any]:
     """Entries by address, but those that overlap and differ in role in the order they had.
 
     An entry that cannot be read may mean anything, so none moves across it. An entry that is there
@@ -31,13 +31,13 @@ def in_order(entries: list[Any]) -> list[Any]:
     result: list[Any] = []
     readable: list[_Entry] = []
     for entry in entries:
-        span = span_of(entry)
+        span = get_address_range(entry)
         if span is None:
             result += [*_sorted(readable), entry]
             readable = []
         else:
-            role = encode(reveal(entry.get("role"))).decode()
-            readable.append(_Entry(entry, span, role, encode(reveal(entry))))
+            role = encode_canonical(reveal(entry.get("role"))).decode()
+            readable.append(_Entry(entry, span, role, encode_canonical(reveal(entry))))
     return result + _sorted(readable)
 
 
@@ -46,7 +46,7 @@ class _Entry:
     """An entry that can be read; `key` tells equal ones, `role` is canonical JSON."""
 
     value: Any
-    span: Span
+    span: AddressRange
     role: str
     key: bytes
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
-from reconciler.core.arguments import OMITTED, Feedback, TypedArguments, typed
+from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Delivery(TypedArguments):
+class DeliveryArguments(TypedArguments):
     """All that acting and judging need, whichever way a setting is delivered.
 
     Args:
@@ -68,13 +68,13 @@ class Delivery(TypedArguments):
         return self.uses
 
     @property
-    def feedback(self) -> Feedback:
+    def feedback(self) -> StepFeedback:
         """See `core.arguments.Arguments`."""
-        return Feedback(self.api, (self.setting_version,), self.addresses)
+        return StepFeedback(self.api, (self.setting_version,), self.addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Upload(Delivery):
+class UploadArguments(DeliveryArguments):
     """A setting is sent.
 
     Args:
@@ -94,7 +94,7 @@ class Upload(Delivery):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Checkout(Delivery):
+class CheckoutArguments(DeliveryArguments):
     """The node pulls its repository.
 
     Args:
@@ -107,22 +107,22 @@ class Checkout(Delivery):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Local(Delivery):
+class LocalArguments(DeliveryArguments):
     """The node applies the file that lies on its disk."""
 
     api = "/setting/deploy/local"
 
 
-ACTIONS: Final[Mapping[str, type[Delivery]]] = MappingProxyType(
-    {"upload": Upload, "checkout": Checkout, "local": Local}
+ACTIONS: Final[Mapping[str, type[DeliveryArguments]]] = MappingProxyType(
+    {"upload": UploadArguments, "checkout": CheckoutArguments, "local": LocalArguments}
 )
 """Action -> what it needs."""
 
 
-def delivery_of(step: Step) -> Delivery:
+def read_delivery(step: Step) -> DeliveryArguments:
     """The arguments of a step of M2.
 
     Raises:
         UnreadableArguments: they are of another form.
     """
-    return typed(step.arguments, ACTIONS.get(step.action, Delivery))
+    return read_arguments(step.arguments, ACTIONS.get(step.action, DeliveryArguments))

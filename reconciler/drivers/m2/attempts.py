@@ -9,13 +9,13 @@ from reconciler.core import attempts
 from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Step
-from reconciler.drivers.m2.arguments import delivery_of
-from reconciler.drivers.m2.schema import Desired, Loaded
+from reconciler.drivers.m2.arguments import read_delivery
+from reconciler.drivers.m2.schema import LoadedSetting, M2Desired
 
 _VERSION: Final = "/meta/version"
 
 
-def contents(desired: Desired) -> Mapping[str, str]:
+def fingerprint_contents(desired: M2Desired) -> Mapping[str, str]:
     """Node -> fingerprint of its setting and files; without `meta.version` where the program stamps it."""
     is_stamped = desired.entry.is_stamped
     known: dict[int, str] = {}
@@ -27,13 +27,13 @@ def contents(desired: Desired) -> Mapping[str, str]:
     return {target.node: known[id(target.content)] for target in desired.targets}
 
 
-def aim(step: Step, contents: Mapping[str, str]) -> str:
+def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of what a delivery is to bring about, and where: another address is another machine."""
-    own = delivery_of(step)
+    own = read_delivery(step)
     return plain_fingerprint([step.action, contents.get(step.node, own.after), own.bases[0]])
 
 
-def readings(step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
+def fingerprint_readings(step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
     """What the node shows at the places that differ, or of the files where they alone do.
 
     The version never counts: a stamp differs with every revision.

@@ -20,14 +20,14 @@ from typing import Any, Final, TypeAlias
 import orjson
 from pydantic import BaseModel
 
-from reconciler.core.canonical import encode
+from reconciler.core.canonical import encode_canonical
 from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.m2.allowlist import in_order, span_of
+from reconciler.drivers.m2.allowlist import get_address_range, sort_entries
 from reconciler.drivers.m2.setting import models
-from reconciler.drivers.m2.setting.fault import mapping
+from reconciler.drivers.m2.setting.diagnostics import get_object
 from reconciler.secrets.patterns import sounds_secret
-from reconciler.text.numbers import whole
-from reconciler.text.urls import userinfo_of
+from reconciler.text.numbers import normalise_whole
+from reconciler.text.urls import get_userinfo
 
 Object: TypeAlias = dict[str, Any]
 Rule: TypeAlias = Callable[[Object], None]
@@ -35,22 +35,22 @@ Rule: TypeAlias = Callable[[Object], None]
 _MAYBE_WHOLE = re.compile(rb"\.0[,}\]]|\d[eE]")
 
 
-def canonical(document: Any) -> Any:
+def canonicalise(document: Any) -> Any:
     """The meaning of a document; total, and applying it twice changes nothing.
 
     Values at the places of known secrets become `Secret`.
     """
     if not isinstance(document, Mapping):
         return document
-    return {key: section(key, document.get(key, {})) for key in keys(document)}
+    return {key: canonicalise_section(key, document.get(key, {})) for key in list_keys(document)}
 
 
-def keys(document: Mapping[str, Any]) -> list[str]:
+def list_keys(document: Mapping[str, Any]) -> list[str]:
     """The top-level keys of a document's meaning: its own, and those that have defaults."""
     return [*document, *(key for key in _MODELS if key not in document)]
 
 
-def section(key: str, value: Any) -> Any:
+def canonicalise_section(key: str, value: Any) -> Any:
     """The meaning of the value at one top-level key, which depends on no other."""
     holder: Object = {key: value}
     if key in _MODELS and isinstance(value, Mapping):
@@ -60,10 +60,10 @@ def section(key: str, value: Any) -> Any:
         _within(holder, path, rule)
     # A node may answer `10.0` where the file says `10`. To look for such a number in the bytes takes a small
     # part of walking the value, and most settings have none.
-    return _whole(holder[key]) if _MAYBE_WHOLE.search(clear_bytes(holder)) else holder[key]
+    return _whole(holder[key]) if _MAYBE_WHOLE.search(encode_clear(holder)) else holder[key]
 
 
-def clear_bytes(value: Any) -> bytes:
+def encode_clear(value: Any) -> bytes:
     """The canonical bytes of a plain value with secrets in clear: for comparing and for the wire."""
     # In clear, because two values that differ in a secret alone are different settings, though both are
     # shown as the same mask. The bytes are hashed or sent, and kept nowhere.
@@ -72,12 +72,12 @@ def clear_bytes(value: Any) -> bytes:
             value, default=_clear, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
         )
     except TypeError:  # integers beyond 64 bits
-        return encode(reveal(value))
+        return encode_canonical(reveal(value))
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint_clear(value: Any) -> str:
     """SHA-256 of a plain value's clear bytes, in hexadecimal; secrets count by their value."""
-    return hashlib.sha256(clear_bytes(value)).hexdigest()
+    return hashlib.sha256(encode_clear(value)).hexdigest()
 
 
 def _clear(value: Any) -> Any:
@@ -96,7 +96,7 @@ def _defaults(model: type[BaseModel]) -> tuple[tuple[str, Any, type[BaseModel] |
     for name, field in model.model_fields.items():
         key = field.alias or name
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, models.Part):
+        if isinstance(kind, type) and issubclass(kind, models.SettingPart):
             if kind not in {models.Feed, models.GroupBalance}:
                 found.append((key, None, kind))
         elif not field.is_required():
@@ -165,14 +165,14 @@ def _api(api: Object) -> None:
     def explicit(entry: Object) -> None:
         if entry.get("role") is None and isinstance(default, str):
             entry["role"] = default
-        found = span_of(entry)
+        found = get_address_range(entry)
         if found is not None:
             entry["addr"] = str(found)
 
     _each(api, "allowList", explicit)
     # Only entries that cannot both match a caller may change places: of others, the order decides.
     if isinstance(api.get("allowList"), list):
-        api["allowList"] = in_order(api["allowList"])
+        api["allowList"] = sort_entries(api["allowList"])
 
 
 def _server(server: Object) -> None:
@@ -195,10 +195,10 @@ def _features(features: Object) -> None:
     """Hide addresses that carry a password."""
     for name, feature in list(features.items()):
         for side in ("feed", "feedback"):
-            part: Mapping[str, Any] = mapping(feature, side)
-            info: Mapping[str, Any] = mapping(part, "info")
+            part: Mapping[str, Any] = get_object(feature, side)
+            info: Mapping[str, Any] = get_object(part, "info")
             url = info.get("url")
-            if isinstance(url, str) and userinfo_of(url) is not None:
+            if isinstance(url, str) and get_userinfo(url) is not None:
                 features[name] = {**features[name], side: {**part, "info": {**info, "url": Secret(url)}}}
 
 
@@ -250,7 +250,7 @@ _RULES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Rule], ...]]] = {
 def _whole(value: Any) -> Any:
     """The same value with `1.0` as `1`: JSON knows one kind of number, and nodes write either."""
     if isinstance(value, float):
-        return whole(value)
+        return normalise_whole(value)
     if isinstance(value, Mapping):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

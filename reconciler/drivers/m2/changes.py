@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.core.diff import Change, diff
+from reconciler.core.diff import Change, diff_values
 from reconciler.drivers.m2.schema import Content
-from reconciler.drivers.m2.setting.fault import Path, at
-from reconciler.secrets.redact import NO_VEIL, Redactor, Veil
-from reconciler.text.json_pointer import parts
+from reconciler.drivers.m2.setting.diagnostics import Path, get_value
+from reconciler.secrets.redaction import NO_VEIL, RedactionMask, Redactor
+from reconciler.text.json_pointer import split_pointer
 
 NAMED: Final[tuple[tuple[Path, str], ...]] = (
     (("env", "management", "roles"), "name"),
@@ -23,7 +23,7 @@ NAMED: Final[tuple[tuple[Path, str], ...]] = (
 _LISTS: Final = frozenset(path for path, _ in NAMED)
 
 
-def differences(before: Content | None, after: Content, more: Veil = NO_VEIL) -> tuple[Change, ...]:
+def find_changes(before: Content | None, after: Content, more: RedactionMask = NO_VEIL) -> tuple[Change, ...]:
     """The changes that make `before` mean what `after` means, in the order of their pointers.
 
     Items of the lists in `NAMED` are told by name: `/env/management/roles/admin`, where each list has
@@ -36,17 +36,19 @@ def differences(before: Content | None, after: Content, more: Veil = NO_VEIL) ->
         more: what is hidden besides.
     """
     sides = [one for one in (before, after) if one is not None]
-    veil = Veil.of((more, *(one.veil for one in sides)))
+    redaction_mask = RedactionMask.of((more, *(one.redaction_mask for one in sides)))
     if before is None:
-        return _veiled(diff({}, after.canonical), veil)
+        return _veiled(diff_values({}, after.canonical), redaction_mask)
     apart = sorted(
-        key for key in {*before.prints, *after.prints} if before.prints.get(key) != after.prints.get(key)
+        key
+        for key in {*before.fingerprints, *after.fingerprints}
+        if before.fingerprints.get(key) != after.fingerprints.get(key)
     )
     old, new = _part(before.canonical, apart), _part(after.canonical, apart)
     for path, key in NAMED:
         if path[0] in apart:
             old, new = _by_name(old, new, path, key)
-    return _veiled(diff(old, new), veil)
+    return _veiled(diff_values(old, new), redaction_mask)
 
 
 def _part(value: Any, keys: list[str]) -> Any:
@@ -55,7 +57,7 @@ def _part(value: Any, keys: list[str]) -> Any:
 
 def _by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:
     """Both with the list at a path as an object, where that loses nothing."""
-    before, after = _named(at(old, path), key), _named(at(new, path), key)
+    before, after = _named(get_value(old, path), key), _named(get_value(new, path), key)
     if before is None or after is None:
         return old, new
     if [name for name in before if name in after] != [name for name in after if name in before]:
@@ -80,15 +82,15 @@ def _with(value: Any, path: Path, leaf: Any) -> Any:
     return {**value, path[0]: _with(value[path[0]], path[1:], leaf)}
 
 
-def _veiled(changes: tuple[Change, ...], veil: Veil) -> tuple[Change, ...]:
+def _veiled(changes: tuple[Change, ...], redaction_mask: RedactionMask) -> tuple[Change, ...]:
     """The changes with all that is hidden as secrets; a key that quotes one is masked in the place, too."""
-    names = Redactor(veil.texts)
+    names = Redactor(redaction_mask.texts)
     return tuple(
         replace(
             change,
-            pointer=names.values(change.pointer) if veil.texts else change.pointer,
-            old=veil.hide(change.old, path),
-            new=veil.hide(change.new, path),
+            pointer=names.values(change.pointer) if redaction_mask.texts else change.pointer,
+            old=redaction_mask.hide(change.old, path),
+            new=redaction_mask.hide(change.new, path),
         )
         for change in changes
         for path in (_place(change.pointer),)
@@ -98,7 +100,7 @@ def _veiled(changes: tuple[Change, ...], veil: Veil) -> tuple[Change, ...]:
 def _place(place: str) -> tuple[str, ...]:
     """The place of a change as a veil knows it: without indices, and without the names of items."""
     path: tuple[str, ...] = ()
-    rest = list(parts(place))
+    rest = list(split_pointer(place))
     while rest:
         path = (*path, rest.pop(0))
         if rest and path in _LISTS:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Match(StrEnum):
+class AllowListMatch(StrEnum):
     """Which allowList entries count for a caller whom several name."""
 
     FIRST = "first"
@@ -17,7 +17,7 @@ class Match(StrEnum):
     """All of them: the caller holds every permission that any of the roles gives."""
 
 
-class Unlisted(StrEnum):
+class UnlistedAnswer(StrEnum):
     """How a caller is turned away whom no allowList entry names."""
 
     REFUSED = "refused"
@@ -27,7 +27,7 @@ class Unlisted(StrEnum):
     """The connection is closed without an answer, as its older sibling STON does."""
 
 
-class Shown(StrEnum):
+class SettingAnswer(StrEnum):
     """What `/setting/setting.json` shows while restart-only fields wait."""
 
     ASKED = "asked"
@@ -37,7 +37,7 @@ class Shown(StrEnum):
     """What is in effect: the waiting fields with their old values."""
 
 
-class Port(StrEnum):
+class PortChange(StrEnum):
     """What a changed `api.port` does."""
 
     STAYS = "stays"
@@ -47,7 +47,7 @@ class Port(StrEnum):
     """The node listens on the new port from its next restart on."""
 
 
-class Takes(StrEnum):
+class UploadBehaviour(StrEnum):
     """What a node makes of an upload that it could take."""
 
     WHOLE = "whole"
@@ -67,7 +67,7 @@ class Takes(StrEnum):
     """It redirects the upload elsewhere."""
 
 
-class Backup(StrEnum):
+class BackupBehaviour(StrEnum):
     """Whether a node has its past settings for `/setting/download`."""
 
     KEPT = "kept"
@@ -78,7 +78,7 @@ class Backup(StrEnum):
     """The backup function is off: 406."""
 
 
-class Vacant(StrEnum):
+class VacantAnswer(StrEnum):
     """How a node without a setting answers 404 to a read of it; the pages show no body."""
 
     EMPTY = "empty"
@@ -116,16 +116,16 @@ class Choices:
             a fleet whose allowLists name production networks be tried on loopback.
     """
 
-    match: Match = Match.FIRST
-    unlisted: Unlisted = Unlisted.REFUSED
+    match: AllowListMatch = AllowListMatch.FIRST
+    unlisted: UnlistedAnswer = UnlistedAnswer.REFUSED
     open_without_list: bool = True
-    shown: Shown = Shown.ASKED
-    port: Port = Port.STAYS
+    shown: SettingAnswer = SettingAnswer.ASKED
+    port: PortChange = PortChange.STAYS
     factory: bool = True
-    vacant: Vacant = Vacant.EMPTY
+    vacant: VacantAnswer = VacantAnswer.EMPTY
     late: int = 0
-    takes: Takes = Takes.WHOLE
-    backup: Backup = Backup.KEPT
+    takes: UploadBehaviour = UploadBehaviour.WHOLE
+    backup: BackupBehaviour = BackupBehaviour.KEPT
     licence_valid: bool = True
     caller: str = ""
 

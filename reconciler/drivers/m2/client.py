@@ -16,24 +16,24 @@ from typing import Final
 
 from reconciler.core.observation import (
     Absent,
+    Liveness,
     Observation,
     Present,
-    Sign,
     Unauthorized,
     Unidentified,
     Unreachable,
 )
-from reconciler.core.plan import Payload, refuse_unknown
+from reconciler.core.plan import Payload, refuse_missing_secrets
 from reconciler.drivers.m2 import package, responses
-from reconciler.drivers.m2.content import Contents, TooMuchShown
-from reconciler.drivers.m2.evidence import Shape, has_m2_metrics, is_refusal, shape_of
-from reconciler.drivers.m2.metrics import parsed
-from reconciler.drivers.m2.risk import waits
-from reconciler.drivers.m2.schema import Content, Expected, Loaded
+from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
+from reconciler.drivers.m2.evidence import DocumentKind, classify_document, has_m2_metrics, is_refusal
+from reconciler.drivers.m2.metrics import parse_metrics
+from reconciler.drivers.m2.risk import find_restart_fields
+from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.errors import NodeUnidentified, NodeUnreachable
-from reconciler.ports.answers import describe_answer, describe_denial, port_hint
-from reconciler.ports.driver import Done
-from reconciler.ports.transport import Answer, Http, ReadingCall
+from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
+from reconciler.ports.driver import StepAnswer
+from reconciler.ports.transport import Http, HttpAnswer, ReadingCall
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE
 
 PRODUCT: Final = "M2's management API"
@@ -75,8 +75,8 @@ class Client:
     connect: float
 
     async def read(
-        self, contents: Contents, *, expected: Expected, resources: bool, trusted: bool = False
-    ) -> Observation[Loaded]:
+        self, contents: ContentCache, *, expected: ExpectedSetting, resources: bool, trusted: bool = False
+    ) -> Observation[LoadedSetting]:
         """What the node shows; a failure is an observation.
 
         Args:
@@ -85,7 +85,7 @@ class Client:
             resources: whether to ask for the files in its package too.
             trusted: whether somebody has said that the first address is a node's which has no setting yet.
         """
-        found: list[Observation[Loaded]] = []
+        found: list[Observation[LoadedSetting]] = []
         caller = self.http.local_address(self.bases[0])
         for base in self.bases:
             shown = await self._shown(base, contents)
@@ -93,17 +93,23 @@ class Client:
                 return shown
             if isinstance(shown, Content):
                 waiting, asked = await self._waiting(base, shown, contents, expected)
-                prints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
-                here = expected.is_met_by(shown.fingerprint, shown.unstamped) or expected.is_met_by(*prints)
+                fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
+                here = expected.is_met_by(shown.fingerprint, shown.unstamped) or expected.is_met_by(
+                    *fingerprints
+                )
                 held, unread = await self._held(base) if resources and here else (None, "")
-                return Present(Loaded(shown, base, waiting, prints[0], held, caller, unread, prints[1]))
+                return Present(
+                    LoadedSetting(
+                        shown, base, waiting, fingerprints[0], held, caller, unread, fingerprints[1]
+                    )
+                )
             found.append(shown)
         if trusted and isinstance(found[0], Unidentified) and found[0].vacant:
             return Absent("it answered 404, and the fleet file says `first_delivery: true`")
         kinds: tuple[type, ...] = (Unauthorized, Unidentified, Unreachable)
         return min(found, key=lambda answer: kinds.index(type(answer)))
 
-    async def _shown(self, base: str, contents: Contents) -> Content | Observation[Loaded]:
+    async def _shown(self, base: str, contents: ContentCache) -> Content | Observation[LoadedSetting]:
         """The setting that one address shows, or what it answers instead.
 
         Nothing but the documented answers of a node says that a node is there; see `evidence`.
@@ -112,7 +118,7 @@ class Client:
         try:
             answer = await self._get(base, "/setting/setting.json")
         except NodeUnidentified as error:
-            return Unidentified(f"{url}: {error.reason}; {port_hint(url)}")
+            return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
         except NodeUnreachable as error:
             return Unreachable(_likely(error))
         if answer.status in BARRED:
@@ -124,24 +130,26 @@ class Client:
         return await self._with_setting(base, answer, contents)
 
     async def _with_setting(
-        self, base: str, answer: Answer, contents: Contents
-    ) -> Content | Observation[Loaded]:
+        self, base: str, answer: HttpAnswer, contents: ContentCache
+    ) -> Content | Observation[LoadedSetting]:
         """What a 200 means: many servers answer everything with some JSON object."""
         url = f"{base}/setting/setting.json"
         try:
             content = await _content(contents, answer.body)
-        except TooMuchShown as error:
-            return Unreachable(answer.redact(str(error), LONGEST_SENTENCE), Sign.ALIVE)
+        except ContentTooLarge as error:
+            return Unreachable(answer.redact(str(error), LONGEST_SENTENCE), Liveness.ALIVE)
         except ValueError as error:
             return Unidentified(
                 describe_answer(url, answer, PRODUCT, answer.redact(str(error), LONGEST_SENTENCE))
             )
-        shape = shape_of(content.document)
-        if shape is Shape.SETTING or (shape is Shape.POSSIBLE and await self._has_metrics(base)):
+        shape = classify_document(content.document)
+        if shape is DocumentKind.SETTING or (
+            shape is DocumentKind.POSSIBLE and await self._has_metrics(base)
+        ):
             return content
         return Unidentified(describe_answer(url, answer, PRODUCT, "it is no setting of M2"))
 
-    async def _without_setting(self, base: str, answer: Answer) -> Absent | Unidentified:
+    async def _without_setting(self, base: str, answer: HttpAnswer) -> Absent | Unidentified:
         """What a 404 means: every web server answers so, a node only before its first setting."""
         if is_refusal(answer.body):
             return Absent("it answered 404 in M2's own form: no setting is loaded yet", base)
@@ -158,21 +166,21 @@ class Client:
         return False
 
     async def _waiting(
-        self, base: str, content: Content, contents: Contents, expected: Expected
+        self, base: str, content: Content, contents: ContentCache, expected: ExpectedSetting
     ) -> tuple[tuple[str, ...] | None, Content | None]:
         """What waits for a restart, and the setting that was asked for, if apart."""
         running = await self._setting(base, "/get/setting/running", contents)
         if running is None:
             return None, None
-        waiting = waits(running, content)
+        waiting = find_restart_fields(running, content)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
             return waiting, None
         asked = await self._setting(base, "/get/setting/artifact", contents)
         if asked is None:
             return None, None
-        return waits(content, asked), asked
+        return find_restart_fields(content, asked), asked
 
-    async def _setting(self, base: str, path: str, contents: Contents) -> Content | None:
+    async def _setting(self, base: str, path: str, contents: ContentCache) -> Content | None:
         with suppress(NodeUnreachable, ValueError):  # not told: unknown
             answer = await self._get(base, path)
             if answer.status == HTTPStatus.OK:
@@ -186,8 +194,8 @@ class Client:
             if answer.status == HTTPStatus.OK:
                 try:
                     # unpacking takes up to a second, in which the event loop has to serve others
-                    return await asyncio.to_thread(package.held, answer.body), ""
-                except package.Unreadable as error:
+                    return await asyncio.to_thread(package.list_held_files, answer.body), ""
+                except package.UnreadablePackage as error:
                     return None, answer.redact(str(error), LONGEST_NAME)
         return None, ""
 
@@ -197,13 +205,13 @@ class Client:
             with suppress(NodeUnreachable):  # perhaps at the next address
                 answer = await self._get(base, "/metrics")
                 with suppress(ValueError):  # no metrics
-                    return parsed(answer.body) if answer.status == HTTPStatus.OK else None
+                    return parse_metrics(answer.body) if answer.status == HTTPStatus.OK else None
                 return None
         return None
 
     async def upload(
-        self, payload: Payload, part: str, pack: Callable[[Payload], bytes] = package.tgz
-    ) -> Done:
+        self, payload: Payload, part: str, pack: Callable[[Payload], bytes] = package.pack_tgz
+    ) -> StepAnswer:
         """Deliver a setting, with its resources if there are any.
 
         Args:
@@ -215,24 +223,24 @@ class Client:
             NodeError: see `_change`.
             SecretError: a secret in it is not known here; nothing was sent.
         """
-        refuse_unknown(payload)
-        kind, body = package.body(payload, part, pack)
+        refuse_missing_secrets(payload)
+        kind, body = package.encode_body(payload, part, pack)
         return await self._change("POST", "/setting/upload", {"content-type": kind}, body)
 
-    async def deploy_local(self) -> Done:
+    async def deploy_local(self) -> StepAnswer:
         """Have the node apply the file that lies on its disk."""
         return await self._change("GET", "/setting/deploy/local", {}, b"")
 
-    async def checkout(self, method: str) -> Done:
+    async def checkout(self, method: str) -> StepAnswer:
         """Have the node pull its git repository and apply what it finds."""
         return await self._change(method, "/setting/deploy/checkout", {}, b"")
 
-    async def _get(self, base: str, path: str) -> Answer:
+    async def _get(self, base: str, path: str) -> HttpAnswer:
         return await self.http.send(
             "GET", base + path, node=self.node, timeout=self.timeout, connect=self.connect
         )
 
-    async def _change(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> Done:
+    async def _change(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> StepAnswer:
         """One change; its answer is words. It goes over a connection of its own, and once only.
 
         Raises:
@@ -249,10 +257,10 @@ class Client:
             headers={"connection": "close", **headers},
             content=content,
         )
-        return responses.done(self.node, path, answer)
+        return responses.read_answer(self.node, path, answer)
 
 
-async def _content(contents: Contents, body: bytes) -> Content:
+async def _content(contents: ContentCache, body: bytes) -> Content:
     """The setting in an answer; a large one takes up to a second, in which the event loop serves others."""
     if len(body) < _LARGE:
         return contents.read(body)
@@ -260,7 +268,7 @@ async def _content(contents: Contents, body: bytes) -> Content:
         return await asyncio.to_thread(contents.read, body)
 
 
-def _denied(url: str, answer: Answer) -> str:
+def _denied(url: str, answer: HttpAnswer) -> str:
     """What a 401 or 403 means: in M2's own form the node's word, else perhaps another server's."""
     denied = "this host may not read its setting"
     if is_refusal(answer.body):

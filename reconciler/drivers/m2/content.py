@@ -9,39 +9,44 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
-from reconciler.core.editors import delivered
+from reconciler.core.editor_key import strip_editor_key
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import canonical
-from reconciler.drivers.m2.schema import Content, SectionVeil
+from reconciler.drivers.m2.schema import Content, SectionMask
 from reconciler.drivers.m2.setting.check import LIMITS
 
 MOST_SHOWN: Final = 128 * 1024 * 1024
 """Bytes of the different sections that the nodes of one cluster show; ten times as many in memory."""
 
 
-def content_of(
-    document: Any, meaning: Mapping[str, Any], prints: Mapping[str, str], veils: Mapping[str, SectionVeil]
+def make_content(
+    document: Any,
+    meaning: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+    redaction_masks: Mapping[str, SectionMask],
 ) -> Content:
     """A setting with its fingerprints.
 
     Args:
         document: as it stands.
         meaning: of it, by top-level key.
-        prints: fingerprint of the meaning of each key, sorted by key.
-        veils: what of the value of each key is not shown.
+        fingerprints: fingerprint of the meaning of each key, sorted by key.
+        redaction_masks: what of the value of each key is not shown.
     """
     meta = meaning.get("meta")
     bare = {key: meta[key] for key in meta if key != "version"} if isinstance(meta, Mapping) else meta
-    unstamped = {**prints, "meta": canonical.fingerprint(bare)}
-    return Content(document, meaning, fingerprint(prints), prints, fingerprint(unstamped), veils)
+    unstamped = {**fingerprints, "meta": canonical.fingerprint_clear(bare)}
+    return Content(
+        document, meaning, fingerprint(fingerprints), fingerprints, fingerprint(unstamped), redaction_masks
+    )
 
 
-class TooMuchShown(ValueError):
+class ContentTooLarge(ValueError):
     """The nodes of one cluster show more than this host can hold."""
 
 
 @dataclass(slots=True)
-class Contents:
+class ContentCache:
     """Remembers what it has read: a thousand nodes with one setting cost no more than one.
 
     Top-level sections are remembered too, so that nodes which differ in their version alone share
@@ -56,7 +61,7 @@ class Contents:
     large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _kept: int = field(init=False, default=0)
     _bodies: dict[bytes, Content] = field(init=False, default_factory=dict)
-    _sections: dict[tuple[str, bytes], tuple[Any, Any, str, SectionVeil]] = field(
+    _sections: dict[tuple[str, bytes], tuple[Any, Any, str, SectionMask]] = field(
         init=False, default_factory=dict
     )
 
@@ -64,7 +69,7 @@ class Contents:
         """The setting in a node's answer; of a key that stands twice the last counts.
 
         Raises:
-            ValueError: not a JSON object, or beyond `LIMITS`; `TooMuchShown` with what other nodes showed.
+            ValueError: not a JSON object, or beyond `LIMITS`; `ContentTooLarge` with what other nodes showed.
         """
         key = hashlib.sha256(body).digest()
         if key not in self._bodies:
@@ -79,26 +84,26 @@ class Contents:
 
         What the file says to editors is left out here: it is neither delivered nor compared.
         """
-        document = delivered(document)
-        found = {key: self._section(key, document.get(key, {})) for key in canonical.keys(document)}
+        document = strip_editor_key(document)
+        found = {key: self._section(key, document.get(key, {})) for key in canonical.list_keys(document)}
         # The whole has the print of its sections' prints: nodes that differ in their version alone cost a
         # small section each, and each large one is read once.
-        prints = {key: found[key][2] for key in sorted(found)}
+        fingerprints = {key: found[key][2] for key in sorted(found)}
         meaning = {key: one[1] for key, one in found.items()}
-        veils = {key: one[3] for key, one in found.items()}
-        return content_of({key: found[key][0] for key in document}, meaning, prints, veils)
+        redaction_masks = {key: one[3] for key, one in found.items()}
+        return make_content({key: found[key][0] for key in document}, meaning, fingerprints, redaction_masks)
 
-    def _section(self, key: str, value: Any) -> tuple[Any, Any, str, SectionVeil]:
-        clear = canonical.clear_bytes(value)
+    def _section(self, key: str, value: Any) -> tuple[Any, Any, str, SectionMask]:
+        clear = canonical.encode_clear(value)
         known = (key, hashlib.sha256(clear).digest())
         if known not in self._sections:
             if self.most and self._kept + len(clear) > self.most:
-                raise TooMuchShown(
+                raise ContentTooLarge(
                     f"with it, the different settings that this cluster's nodes show have more than "
                     f"{self.most:,} bytes, more than this host reads"
                 )
             self._kept += len(clear)
-            meaning = canonical.section(key, value)
-            print_ = canonical.fingerprint(meaning)
-            self._sections[known] = (value, meaning, print_, SectionVeil(key, meaning))
+            meaning = canonical.canonicalise_section(key, value)
+            print_ = canonical.fingerprint_clear(meaning)
+            self._sections[known] = (value, meaning, print_, SectionMask(key, meaning))
         return self._sections[known]

@@ -29,7 +29,7 @@ _METRIC: Final = re.compile(rb"^m2_sys_[a-z_]+(?:\{([^{}\n]{0,500})\})?[ \t]+[-+
 _LOOKED_AT: Final = 1024 * 1024
 
 
-class Shape(Enum):
+class DocumentKind(Enum):
     """How far a JSON value looks like a setting."""
 
     SETTING = "setting"
@@ -42,21 +42,21 @@ class Shape(Enum):
     """It is no setting."""
 
 
-def shape_of(document: Any) -> Shape:
+def classify_document(document: Any) -> DocumentKind:
     """How far a document looks like a setting: by its documented top-level keys and their types."""
     if not isinstance(document, Mapping):
-        return Shape.OTHER
+        return DocumentKind.OTHER
     known = {key: kind for key, kind in _TYPES.items() if key in document}
     if not known or any(not isinstance(document[key], kind) for key, kind in known.items()):
-        return Shape.OTHER
+        return DocumentKind.OTHER
     if isinstance(document.get("method"), str) and isinstance(document.get("status"), str):
-        return Shape.OTHER  # the envelope of an answer
+        return DocumentKind.OTHER  # the envelope of an answer
     env, hosting = document.get("env", {}), document.get("hosting", [])
     if any(isinstance(env.get(section), Mapping) for section in SECTIONS) or (
         hosting and all(isinstance(host, Mapping) and isinstance(host.get("name"), str) for host in hosting)
     ):
-        return Shape.SETTING
-    return Shape.POSSIBLE
+        return DocumentKind.SETTING
+    return DocumentKind.POSSIBLE
 
 
 def is_refusal(body: bytes) -> bool:

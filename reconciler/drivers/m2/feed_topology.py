@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.m2.setting.fault import at, items, mapping, named
+from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object, get_value
 
 SERVER: Final = ("env", "management", "server")
 CLUSTER: Final = ("env", "management", "cluster")
@@ -20,7 +20,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FeedOrigin:
     """Where a feed comes from.
 
     Args:
@@ -35,7 +35,7 @@ class Origin:
     channel: str
     words: str
 
-    def same(self, other: Origin) -> bool:
+    def same(self, other: FeedOrigin) -> bool:
         """Whether who speaks through the one is heard through the other."""
         here = self.kind == other.kind and self.channel == other.channel
         return here and bool(self.places & other.places)
@@ -45,38 +45,38 @@ class Origin:
         return self.kind == "http" and any(place.rpartition(":")[0] in hosts for place in self.places)
 
 
-def origins(document: Any) -> dict[str, Origin]:
+def find_feed_origins(document: Any) -> dict[str, FeedOrigin]:
     """Feature -> where its feed comes from, for features that hear from anywhere.
 
     A feature hears where the server part and it itself are enabled, and its feed has a type and a place
     (facts: m2.md, "setting.json", features).
     """
-    if at(document, (*SERVER, "enable")) is not True:
+    if get_value(document, (*SERVER, "enable")) is not True:
         return {}
     found = {feature: _origin(document, feature) for feature in FED}
     return {feature: origin for feature, origin in found.items() if origin is not None}
 
 
-def _origin(document: Any, feature: str) -> Origin | None:
-    part = mapping(document, *SERVER, "features", feature)
-    kind, info = at(part, ("feed", "type")), mapping(part, "feed", "info")
+def _origin(document: Any, feature: str) -> FeedOrigin | None:
+    part = get_object(document, *SERVER, "features", feature)
+    kind, info = get_value(part, ("feed", "type")), get_object(part, "feed", "info")
     if part.get("enable") is not True:
         return None
     match kind:
         case "apiPolling" | "tgzPolling":
             return _polled(info.get("url"))
         case "kafkaSub":
-            brokers = at(_connection(document, info), ("info", "brokers"))
-            return _through("kafka", brokers, at(info, ("subscribe", "topic")))
+            brokers = get_value(_connection(document, info), ("info", "brokers"))
+            return _through("kafka", brokers, get_value(info, ("subscribe", "topic")))
         case "firestore":
-            there = mapping(_connection(document, info), "info")
+            there = get_object(_connection(document, info), "info")
             return _through(
                 "firestore", [there.get("projectId") or there.get("databaseUrl")], info.get("doc")
             )
     return None
 
 
-def _polled(url: Any) -> Origin | None:
+def _polled(url: Any) -> FeedOrigin | None:
     clear = reveal(url)
     try:
         parts = urlsplit(clear if isinstance(clear, str) else "")
@@ -86,7 +86,9 @@ def _polled(url: Any) -> Origin | None:
     if not parts.hostname or port is None:
         return None
     place = f"{_host(parts.hostname)}:{port}"
-    return Origin("http", frozenset({place}), "", "a secret address" if isinstance(url, Secret) else place)
+    return FeedOrigin(
+        "http", frozenset({place}), "", "a secret address" if isinstance(url, Secret) else place
+    )
 
 
 def _host(text: str) -> str:
@@ -97,22 +99,22 @@ def _host(text: str) -> str:
         return text
 
 
-def _through(kind: str, places: Any, channel: Any) -> Origin | None:
+def _through(kind: str, places: Any, channel: Any) -> FeedOrigin | None:
     clear, shown = reveal(places), reveal(channel)
     known = [place for place in clear if isinstance(place, str)] if isinstance(clear, list | tuple) else []
     if not known or not isinstance(shown, str):
         return None
-    return Origin(kind, frozenset(known), shown, f"{kind} {channel}")
+    return FeedOrigin(kind, frozenset(known), shown, f"{kind} {channel}")
 
 
 def _connection(document: Any, info: Mapping[str, Any]) -> Mapping[str, Any]:
     wanted = info.get("connect")
-    found = (item for _, name, item in named(document, *SERVER, "connection") if name == wanted)
+    found = (item for _, name, item in get_named_items(document, *SERVER, "connection") if name == wanted)
     return next(found, {})
 
 
 @dataclass(frozen=True, slots=True)
-class Ring:
+class DiscoveryRing:
     """What nodes of a cluster have to have in common to find each other.
 
     Args:
@@ -123,7 +125,7 @@ class Ring:
     base: Any
     members: frozenset[str] | None
 
-    def meets(self, other: Ring) -> bool:
+    def meets(self, other: DiscoveryRing) -> bool:
         """Whether a node with the one finds a node with the other, and is found.
 
         Of two lists of members one has to hold the other: then all of the shorter one are in both.
@@ -135,7 +137,7 @@ class Ring:
             return one == two
         return one <= two or two <= one
 
-    def against(self, other: Ring) -> str:
+    def against(self, other: DiscoveryRing) -> str:
         """What of it differs, by the product's names."""
         pairs = (
             ("discover.port", self.port, other.port),
@@ -145,18 +147,20 @@ class Ring:
         return ", ".join(name for name, one, two in pairs if one != two)
 
 
-def ring(document: Any) -> Ring | None:
+def find_ring(document: Any) -> DiscoveryRing | None:
     """What a setting says of finding others; none where it is in no cluster."""
-    cluster = mapping(reveal(mapping(document, *CLUSTER)))
-    if at(cluster, ("meta", "enable")) is not True:
+    cluster = get_object(reveal(get_object(document, *CLUSTER)))
+    if get_value(cluster, ("meta", "enable")) is not True:
         return None
-    said = at(cluster, ("discover", "members"))
-    listed = [member for _, item in items({"": said}, "") for member in _members(item)]
+    said = get_value(cluster, ("discover", "members"))
+    listed = [member for _, item in get_items({"": said}, "") for member in _members(item)]
     members = frozenset(listed) if isinstance(said, list | tuple) else None
-    return Ring(at(cluster, ("discover", "port")), at(cluster, ("meta", "baseHostingPort")), members)
+    return DiscoveryRing(
+        get_value(cluster, ("discover", "port")), get_value(cluster, ("meta", "baseHostingPort")), members
+    )
 
 
 def _members(item: Any) -> list[str]:
     """The members that an item of the list stands for: itself, or the nodes of a group."""
-    inner = [node for _, node in items(item, "nodes")] if isinstance(item, Mapping) else [item]
+    inner = [node for _, node in get_items(item, "nodes")] if isinstance(item, Mapping) else [item]
     return [one for one in inner if isinstance(one, str)]

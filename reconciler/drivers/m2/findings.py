@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.defect import REPORT
 from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.judge import carries
+from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
-from reconciler.drivers.m2.management_access import READ_MORE, callers, said_of_access, same_access
+from reconciler.drivers.m2.management_access import READ_MORE, extract_access, find_callers, has_same_access
 from reconciler.drivers.m2.risk import NEEDED
-from reconciler.drivers.m2.schema import Content, Desired, Loaded, Target
+from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, NodeTarget
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 
 ALLOW = "give this host's address a role with enableSetting in the node's allowList"
@@ -28,8 +28,10 @@ DELIVER_AGAIN = "change meta.version, or let the fleet file say `version: commit
 _MOST_NAMED = 3
 
 
-def unread(
-    desired: Desired, target: Target, answer: Unreachable | Unidentified | Unauthorized | Stale[Loaded]
+def report_unread(
+    desired: M2Desired,
+    target: NodeTarget,
+    answer: Unreachable | Unidentified | Unauthorized | Stale[LoadedSetting],
 ) -> Diagnostic:
     """A node that did not show its setting: nothing is planned for it."""
     if isinstance(answer, Unidentified):
@@ -47,7 +49,7 @@ def unread(
     )
 
 
-def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Diagnostic:
+def _unidentified(desired: M2Desired, target: NodeTarget, answer: Unidentified) -> Diagnostic:
     """Something answered that is not shown to be the node: nothing is sent there."""
     remedy = "correct the node's address in the fleet file"
     used = ""
@@ -70,7 +72,7 @@ def _unidentified(desired: Desired, target: Target, answer: Unidentified) -> Dia
     )
 
 
-def used_words(desired: Desired) -> Iterator[Diagnostic]:
+def report_used_confirmations(desired: M2Desired) -> Iterator[Diagnostic]:
     """Nodes whose `first_delivery` was used and still stands in the fleet file; it has no effect any more."""
     given = {node.name for node in desired.entry.nodes if node.first_delivery}
     nodes = [one.node for one in desired.targets if one.node in given and not one.trusted]
@@ -84,7 +86,9 @@ def used_words(desired: Desired) -> Iterator[Diagnostic]:
         )
 
 
-def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: bool) -> Iterator[Diagnostic]:
+def report_left_open(
+    desired: M2Desired, target: NodeTarget, loaded: LoadedSetting, *, may_wait: bool
+) -> Iterator[Diagnostic]:
     """What a node's own answers leave open: what waits for a restart, and what they do not tell.
 
     Args:
@@ -102,19 +106,21 @@ def left_open(desired: Desired, target: Target, loaded: Loaded, *, may_wait: boo
         said = f"{target.node} does not tell what waits for a restart, and its setting has fields that may"
         remedy = "give this host's role enableGet to have that read too"
         yield Diagnostic(Severity.NOTE, "waiting-unknown", said, remedy, target=place)
-    if here and carries(loaded.held, desired.resources) is None:
+    if here and has_files(loaded.held, desired.resources) is None:
         yield from _files(desired, target, place, loaded.unread)
 
 
-def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[Diagnostic]:
+def report_lost_readings(
+    desired: M2Desired, target: NodeTarget, loaded: LoadedSetting
+) -> Iterator[Diagnostic]:
     """The change takes from a management host what it reads of a node beside the setting itself.
 
     The setting itself is read with the permission that delivers it, which a guard looks after.
     """
-    if same_access(loaded.content, target.content):
+    if has_same_access(loaded.content, target.content):
         return
-    hosts = callers(loaded.content, desired.entry.management, loaded.caller)
-    after = said_of_access(target.content)
+    hosts = find_callers(loaded.content, desired.entry.management, loaded.caller)
+    after = extract_access(target.content)
     shut_out = hosts.losing(after, NEEDED)
     lost = [host for host in hosts.losing(after, READ_MORE) if host not in shut_out]
     if lost:
@@ -128,18 +134,18 @@ def reading_less(desired: Desired, target: Target, loaded: Loaded) -> Iterator[D
         )
 
 
-def has_files(desired: Desired, target: Target) -> bool:
+def has_wanted_files(desired: M2Desired, target: NodeTarget) -> bool:
     """Whether the files that were delivered to a node last are those that go with its setting now."""
     return UNKNOWN in desired.resources.values() or target.recalled.get(FILES_FACT, "") == desired.files
 
 
-def _files(desired: Desired, target: Target, place: str, unread: str) -> Iterator[Diagnostic]:
+def _files(desired: M2Desired, target: NodeTarget, place: str, unread: str) -> Iterator[Diagnostic]:
     """The setting is there, and whether its files are cannot be read: memory says what it can."""
     if unread:
         said = f"the package of {target.node} cannot be read: {unread}"
         remedy = f"open the answer of /setting/download on {target.node} yourself, and look at its log"
         yield Diagnostic(Severity.WARNING, "package-unreadable", said, remedy, target=place)
-    if has_files(desired, target):
+    if has_wanted_files(desired, target):
         return
     if target.recalled.get(FILES_FACT, ""):
         said = f"the files that go with the setting changed, and {target.node} does not show which it has"
@@ -149,7 +155,7 @@ def _files(desired: Desired, target: Target, place: str, unread: str) -> Iterato
     yield Diagnostic(Severity.NOTE, "resources-unseen", said, DELIVER_AGAIN, target=place)
 
 
-def same_version(desired: Desired, targets: Sequence[Target]) -> Iterator[Diagnostic]:
+def report_same_version(desired: M2Desired, targets: Sequence[NodeTarget]) -> Iterator[Diagnostic]:
     """Settings that change while the version they tell does not; one finding for each version."""
     by_version: dict[str, list[str]] = {}
     for target in targets:
@@ -171,6 +177,6 @@ def _who(nodes: list[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def may_wait(content: Content) -> bool:
+def may_need_restart(content: Content) -> bool:
     """Whether a setting has fields that take effect at a restart only."""
     return any(lookup(content.document, name) is not None for name in RESTART_ONLY)

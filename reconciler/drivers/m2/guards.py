@@ -6,28 +6,33 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.guard import Case, Guard, guard
+from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
-from reconciler.core.policy import amount_of
+from reconciler.core.policy import resolve_amount
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.feed_topology import Origin, origins
-from reconciler.drivers.m2.management_access import anybody, callers, losing_unknown, said_of_access
-from reconciler.drivers.m2.risk import NEEDED, able, hostings_lost, moved
-from reconciler.drivers.m2.schema import Deliver, Desired, Loaded, M2Policy, Target
-from reconciler.drivers.m2.uniform import splitting_cluster
-from reconciler.drivers.m2.unresolved_secrets import supposed
+from reconciler.drivers.m2.discovery_guard import refuse_cluster_split
+from reconciler.drivers.m2.feed_topology import FeedOrigin, find_feed_origins
+from reconciler.drivers.m2.management_access import (
+    extract_access,
+    find_addresses_losing_access,
+    find_callers,
+    has_certain_access,
+)
+from reconciler.drivers.m2.risk import NEEDED, find_allowed_addresses, find_lost_hostings, find_new_address
+from reconciler.drivers.m2.schema import Deliver, LoadedSetting, M2Desired, M2Policy, NodeTarget
+from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 
 
 @guard("lock-out-all")
-def locking_out_everybody(case: Case) -> Iterator[Diagnostic]:
+def refuse_lockout_of_everybody(case: GuardContext) -> Iterator[Diagnostic]:
     """After the change, some address still has a role that may deliver a setting.
 
     On a node that has shown nothing yet, that has to be so however it reads the order of its list.
     """
     for target in _changed(case):
         new = isinstance(case.observed.nodes.get(target.node), Absent)
-        after = said_of_access(target.content)
-        if not (anybody(after) if new else able(after)):
+        after = extract_access(target.content)
+        if not (has_certain_access(after) if new else find_allowed_addresses(after)):
             yield Diagnostic(
                 Severity.ERROR,
                 "lock-out-all",
@@ -39,21 +44,21 @@ def locking_out_everybody(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("lock-out")
-def locking_out_this_host(case: Case) -> Iterator[Diagnostic]:
+def refuse_lockout_of_this_host(case: GuardContext) -> Iterator[Diagnostic]:
     """After the change, the management hosts may still deliver a setting, however the node reads its list.
 
     They are those that the fleet file names, or else this host. Where none of them could have read the
     node just now, it sees them at addresses that are not known here, because they are translated on the
     way: then every address that may deliver a setting now has to keep that.
     """
-    desired: Desired = case.desired
+    desired: M2Desired = case.desired
     for target in _changed(case):
         answer, named = case.observed.nodes.get(target.node), desired.entry.management
         if not isinstance(answer, Present) and not (named and isinstance(answer, Absent)):
             continue
-        loaded: Loaded | None = answer.value if isinstance(answer, Present) else None
-        hosts = callers(loaded.content if loaded else None, named, loaded.caller if loaded else "")
-        after = said_of_access(target.content)
+        loaded: LoadedSetting | None = answer.value if isinstance(answer, Present) else None
+        hosts = find_callers(loaded.content if loaded else None, named, loaded.caller if loaded else "")
+        after = extract_access(target.content)
         if hosts.rules:
             lost = hosts.losing(after, NEEDED)
             why = _lost(lost, own=not named) if lost else ""
@@ -71,12 +76,12 @@ def locking_out_this_host(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("lock-out")
-def moving_out_of_sight(case: Case) -> Iterator[Diagnostic]:
+def refuse_unreachable_port(case: GuardContext) -> Iterator[Diagnostic]:
     """A node whose API moves to another port, perhaps at its next restart, is then looked for there."""
     for target in _changed(case):
         answer = case.observed.nodes.get(target.node)
         there = (
-            moved(answer.value.base, answer.value.content, target.content)
+            find_new_address(answer.value.base, answer.value.content, target.content)
             if isinstance(answer, Present)
             else ""
         )
@@ -98,7 +103,7 @@ def _lost(addresses: tuple[str, ...], *, own: bool) -> str:
 
 
 def _translated(before: Any, after: Any) -> str:
-    gone = losing_unknown(before, after) if before != after else ()
+    gone = find_addresses_losing_access(before, after) if before != after else ()
     if not gone:
         return ""
     shown = ", ".join(gone[:3])
@@ -106,25 +111,30 @@ def _translated(before: Any, after: Any) -> str:
 
 
 @guard("feed-detached")
-def detaching_from_feed(case: Case) -> Iterator[Diagnostic]:
+def refuse_feed_detachment(case: GuardContext) -> Iterator[Diagnostic]:
     """After the change, each feed still comes from where the node hears of changes now.
 
     A feed that is polled may move to an address that the fleet file names under `management`.
     """
-    desired: Desired = case.desired
+    desired: M2Desired = case.desired
     for target in _changed(case):
         answer = case.observed.nodes.get(target.node)
         if not isinstance(answer, Present):
             continue
-        before, after = origins(answer.value.content.canonical), origins(target.content.canonical)
+        before, after = (
+            find_feed_origins(answer.value.content.canonical),
+            find_feed_origins(target.content.canonical),
+        )
         for feature, old in before.items():
             new = after.get(feature)
             if new is None or not (new.same(old) or new.on(desired.entry.management)):
                 yield _detached(case, target, feature, (old, new))
 
 
-def _detached(case: Case, target: Target, feature: str, ways: tuple[Origin, Origin | None]) -> Diagnostic:
-    desired: Desired = case.desired
+def _detached(
+    case: GuardContext, target: NodeTarget, feature: str, ways: tuple[FeedOrigin, FeedOrigin | None]
+) -> Diagnostic:
+    desired: M2Desired = case.desired
     old, new = ways
     then = f"would hear from {new.words} instead" if new else "would hear from nobody"
     pulled = desired.entry.deliver is Deliver.CHECKOUT and feature == "setting"
@@ -139,15 +149,15 @@ def _detached(case: Case, target: Target, feature: str, ways: tuple[Origin, Orig
 
 
 @guard("hosting-deleted")
-def deleting_hostings(case: Case) -> Iterator[Diagnostic]:
+def refuse_hosting_deletion(case: GuardContext) -> Iterator[Diagnostic]:
     """No more nodes than the policy says lose the cache of a hosting in one run."""
     lost: dict[str, tuple[str, ...]] = {}
     for target in _changed(case):
         answer = case.observed.nodes.get(target.node)
-        gone = hostings_lost(answer.value.content, target.content) if isinstance(answer, Present) else ()
+        gone = find_lost_hostings(answer.value.content, target.content) if isinstance(answer, Present) else ()
         if gone:
             lost[target.node] = gone
-    limit = amount_of(M2Policy.of(case.policy).max_cache_lost, case.plan.nodes)
+    limit = resolve_amount(M2Policy.of(case.policy).max_cache_lost, case.plan.nodes)
     if len(lost) > limit:
         names = sorted({name for gone in lost.values() for name in gone})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to see what)
@@ -162,25 +172,25 @@ def deleting_hostings(case: Case) -> Iterator[Diagnostic]:
 
 
 GUARDS: tuple[Guard, ...] = (
-    locking_out_everybody,
-    locking_out_this_host,
-    moving_out_of_sight,
-    detaching_from_feed,
-    splitting_cluster,
-    deleting_hostings,
+    refuse_lockout_of_everybody,
+    refuse_lockout_of_this_host,
+    refuse_unreachable_port,
+    refuse_feed_detachment,
+    refuse_cluster_split,
+    refuse_hosting_deletion,
 )
 """All of them; the order does not matter."""
 
 
-def _changed(case: Case) -> Iterator[Target]:
+def _changed(case: GuardContext) -> Iterator[NodeTarget]:
     """What is to be delivered; secrets that are not known here count as what the node shows."""
-    desired: Desired = case.desired
+    desired: M2Desired = case.desired
     nodes = {step.node for step in case.plan.steps}
     for target in desired.targets:
         if target.node not in nodes:
             continue
         answer = case.observed.nodes.get(target.node)
         if isinstance(answer, Present) and desired.payloads[target.payload].missing:
-            yield replace(target, content=supposed(target.content, answer.value.content))
+            yield replace(target, content=assume_node_secrets(target.content, answer.value.content))
         else:
             yield target

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.endpoint import BadAddress
+from reconciler.core.endpoint import InvalidAddress
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.drivers.m2.address import span
+from reconciler.drivers.m2.address_range import parse_address_range
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ RETENTION: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class NodePackage:
     """A `setting.json` as bytes nobody has judged yet, and the files that lie beside it."""
 
     text: bytes
@@ -47,15 +47,15 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class AcceptedSetting:
     """A setting that a node accepted."""
 
     document: Plain
-    package: Package
+    package: NodePackage
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class M2NodeState:
     """One node.
 
     Args:
@@ -67,17 +67,17 @@ class Node:
         reloads: how many settings it accepted since it was made.
     """
 
-    loaded: Setting | None = None
+    loaded: AcceptedSetting | None = None
     running: Plain | None = None
-    history: tuple[Setting, ...] = ()
-    local: Package | None = None
-    repository: Package | None = None
+    history: tuple[AcceptedSetting, ...] = ()
+    local: NodePackage | None = None
+    repository: NodePackage | None = None
     up: bool = True
     reloads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingField:
     """A restart-only field whose asked-for value is not in effect; None where it is not set."""
 
     field: str
@@ -86,15 +86,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The change was taken; `waiting` lists what a restart would still bring."""
+class ChangeAccepted:
+    """The change was taken; `find_waiting_fields` lists what a restart would still bring."""
 
-    node: Node
-    waiting: tuple[Waiting, ...] = ()
+    node: M2NodeState
+    waiting: tuple[WaitingField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ChangeRefused:
     """The change was not taken; the node is as it was.
 
     Args:
@@ -105,10 +105,10 @@ class Refused:
     reason: str
 
 
-def upload(node: Node, package: Package) -> Accepted | Refused:
+def upload(node: M2NodeState, package: NodePackage) -> ChangeAccepted | ChangeRefused:
     """A setting is delivered: it becomes the file on the disk, loaded and, but for what waits, running."""
-    setting = read(package)
-    if isinstance(setting, Refused):
+    setting = parse_package(package)
+    if isinstance(setting, ChangeRefused):
         return setting
     changed = replace(
         node,
@@ -118,27 +118,29 @@ def upload(node: Node, package: Package) -> Accepted | Refused:
         local=package,
         reloads=node.reloads + 1,
     )
-    return Accepted(changed, waiting(changed))
+    return ChangeAccepted(changed, find_waiting_fields(changed))
 
 
-def deploy_local(node: Node) -> Accepted | Refused:
+def deploy_local(node: M2NodeState) -> ChangeAccepted | ChangeRefused:
     """The file on the node's disk is applied."""
     if node.local is None:
-        return Refused("E0001", "there is no local setting.json")
+        return ChangeRefused("E0001", "there is no local setting.json")
     return upload(node, node.local)
 
 
-def checkout(node: Node) -> Accepted | Refused:
+def checkout(node: M2NodeState) -> ChangeAccepted | ChangeRefused:
     """The connected git repository is pulled and applied."""
     if node.repository is None:
-        return Refused("E0001", "no git repository is connected")
+        return ChangeRefused("E0001", "no git repository is connected")
     return upload(node, node.repository)
 
 
-def restart(node: Node) -> Node:
+def restart(node: M2NodeState) -> M2NodeState:
     """The node reads the file on its disk, keeps its old setting where that is bad, and runs all of it."""
-    setting = read(node.local) if node.local is not None else None
-    if isinstance(setting, Setting) and (node.loaded is None or setting.package != node.loaded.package):
+    setting = parse_package(node.local) if node.local is not None else None
+    if isinstance(setting, AcceptedSetting) and (
+        node.loaded is None or setting.package != node.loaded.package
+    ):
         node = replace(
             node,
             loaded=setting,
@@ -148,25 +150,25 @@ def restart(node: Node) -> Node:
     return replace(node, running=node.loaded.document if node.loaded else None, up=True)
 
 
-def kill(node: Node) -> Node:
+def kill(node: M2NodeState) -> M2NodeState:
     """The node is down; all it has on its disk stays."""
     return replace(node, up=False)
 
 
-def start(node: Node) -> Node:
+def start(node: M2NodeState) -> M2NodeState:
     """The node comes up again, as after a restart."""
     return restart(node)
 
 
-def waiting(node: Node) -> tuple[Waiting, ...]:
+def find_waiting_fields(node: M2NodeState) -> tuple[WaitingField, ...]:
     """What waits for a restart, in the order of `RESTART_ONLY`; values are compared as they stand."""
     if node.loaded is None or node.running is None:
         return ()
     pairs = ((name, lookup(node.running, name), lookup(node.loaded.document, name)) for name in RESTART_ONLY)
-    return tuple(Waiting(name, current, asked) for name, current, asked in pairs if current != asked)
+    return tuple(WaitingField(name, current, asked) for name, current, asked in pairs if current != asked)
 
 
-def read(package: Package) -> Setting | Refused:
+def parse_package(package: NodePackage) -> AcceptedSetting | ChangeRefused:
     """The setting in a package, or why a node does not take it.
 
     Assumed: E0003 for what is not a JSON object, E0004 for an `env.management` that the node cannot
@@ -175,11 +177,11 @@ def read(package: Package) -> Setting | Refused:
     try:
         document = read_json(package.text, LIMITS)
     except JsonError as error:
-        return Refused("E0003", f"setting.json is not JSON: {error}")
+        return ChangeRefused("E0003", f"setting.json is not JSON: {error}")
     if not isinstance(document, dict):
-        return Refused("E0003", "setting.json is not an object")
+        return ChangeRefused("E0003", "setting.json is not an object")
     reason = next(iter(_objections(document)), "")
-    return Refused("E0004", reason) if reason else Setting(document, package)
+    return ChangeRefused("E0004", reason) if reason else AcceptedSetting(document, package)
 
 
 def lookup(document: Plain | None, dotted: str) -> Any:
@@ -239,8 +241,8 @@ def _objections(document: Plain) -> Iterable[str]:
     for entry in entries:
         addr = entry.get("addr") if isinstance(entry, dict) else None
         try:
-            span(addr if isinstance(addr, str) else "")
-        except BadAddress as error:
+            parse_address_range(addr if isinstance(addr, str) else "")
+        except InvalidAddress as error:
             yield f"env.management.api.allowList: {addr!r} {error.message}"
 
 

@@ -8,19 +8,19 @@ from typing import Any, Final
 
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.access import AccessTable
-from reconciler.drivers.m2.address import Span
-from reconciler.drivers.m2.allowlist import span_of
-from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.m2.risk import NEEDED, able
+from reconciler.drivers.m2.address_range import AddressRange
+from reconciler.drivers.m2.allowlist import get_address_range
+from reconciler.drivers.m2.choices import AllowListMatch, Choices
+from reconciler.drivers.m2.risk import NEEDED, find_allowed_addresses
 from reconciler.drivers.m2.schema import Content
-from reconciler.drivers.m2.setting.fault import items, mapping
+from reconciler.drivers.m2.setting.diagnostics import get_items, get_object
 
 READ_MORE: Final = "enableGet"
 """The permission with which a node tells what is in effect apart from what waits for a restart."""
 
 _SAID: Final = ("api", "roles")
 _RULES: Final = tuple(
-    Choices(match=match, open_without_list=open_) for match in Match for open_ in (True, False)
+    Choices(match=match, open_without_list=open_) for match in AllowListMatch for open_ in (True, False)
 )
 """Every way in which a node may read its allowList: the pages do not say which."""
 
@@ -53,7 +53,7 @@ class Callers:
         )
 
 
-def callers(before: Content | None, named: tuple[str, ...], caller: str) -> Callers:
+def find_callers(before: Content | None, named: tuple[str, ...], caller: str) -> Callers:
     """The management hosts of a node, seen from the setting that it shows.
 
     A way of reading the allowList under which none of them could have delivered is ruled out, because
@@ -65,23 +65,23 @@ def callers(before: Content | None, named: tuple[str, ...], caller: str) -> Call
         caller: the address from which this host called the node; empty where it is not known.
     """
     addresses = named or ((caller,) if caller else ())
-    said = said_of_access(before) if before is not None else None
+    said = extract_access(before) if before is not None else None
     table = _table(said)
     rules = (rule for rule in _RULES if any(_may(table, address, rule, NEEDED) for address in addresses))
     return Callers(addresses, said, tuple(rules))
 
 
-def anybody(after: Any) -> bool:
+def has_certain_access(after: Any) -> bool:
     """Whether some address is sure that it may deliver, however a node reads the order of its list.
 
     A setting without a list is taken to let everybody in, as the default role.
     """
     if not _spans(after):
-        return bool(able(after))
+        return bool(find_allowed_addresses(after))
     return any(first and any_ for first, any_ in _table(after).granting(_edges(after), NEEDED))
 
 
-def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
+def find_addresses_losing_access(before: Any, after: Any) -> tuple[str, ...]:
     """Addresses that may deliver now and would no longer be sure of it, of the edges of all entries.
 
     For hosts that a node sees at addresses which are not known here: it may be any of them.
@@ -92,7 +92,7 @@ def losing_unknown(before: Any, after: Any) -> tuple[str, ...]:
         for rule in _RULES
     ]
     return tuple(
-        str(Span(version, number, number))
+        str(AddressRange(version, number, number))
         for (version, number), held in zip(edges, zip(*ways, strict=True), strict=True)
         if any(now and not then for now, then in held)
     )
@@ -104,13 +104,13 @@ def _held(table: AccessTable, rule: Choices, edges: Sequence[tuple[int, int]]) -
         # Without a list all addresses are alike.
         alike = _may(table, "0.0.0.0", rule, NEEDED)  # noqa: S104  (an address to ask about, not to bind)
         return (alike for _ in edges)
-    union = rule.match is Match.UNION
+    union = rule.match is AllowListMatch.UNION
     return (any_ if union else first for first, any_ in table.granting(edges, NEEDED))
 
 
-def _spans(document: Any) -> list[Span]:
-    entries = items(mapping(document, "env", "management", "api"), "allowList")
-    return [found for found in (span_of(entry) for _, entry in entries) if found is not None]
+def _spans(document: Any) -> list[AddressRange]:
+    entries = get_items(get_object(document, "env", "management", "api"), "allowList")
+    return [found for found in (get_address_range(entry) for _, entry in entries) if found is not None]
 
 
 def _edges(document: Any) -> list[tuple[int, int]]:
@@ -128,16 +128,16 @@ def _edges(document: Any) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def same_access(before: Content, after: Content) -> bool:
+def has_same_access(before: Content, after: Content) -> bool:
     """Whether two settings say the same of access, so that nobody can lose anything."""
-    old = mapping(before.canonical, "env", "management")
-    new = mapping(after.canonical, "env", "management")
+    old = get_object(before.canonical, "env", "management")
+    new = get_object(after.canonical, "env", "management")
     return all(old.get(key) == new.get(key) for key in _SAID)
 
 
-def said_of_access(content: Content) -> Any:
+def extract_access(content: Content) -> Any:
     """What a setting says of access, with what was given as a secret in clear."""
-    management = mapping(content.canonical, "env", "management")
+    management = get_object(content.canonical, "env", "management")
     return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
 
 

@@ -28,7 +28,7 @@ _SAMPLE: Final = re.compile(
 that no line takes more steps than it has characters."""
 
 
-def parsed(body: bytes) -> dict[str, float]:
+def parse_metrics(body: bytes) -> dict[str, float]:
     """Name of a sample -> its value, summed over its labels; OpenMetrics, or Prometheus' older form.
 
     A line that is neither is left out, as are values that are not finite, names longer than

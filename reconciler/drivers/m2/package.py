@@ -13,11 +13,11 @@ from typing import Any, Final
 import orjson
 
 from reconciler.archive import tar
-from reconciler.archive.inflate import GZIP, Bounds, Unpackable, inflate
+from reconciler.archive.inflate import GZIP, ArchiveError, ArchiveLimits, inflate
 from reconciler.core.canonical import write_json
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.m2.canonical import fingerprint
+from reconciler.drivers.m2.canonical import fingerprint_clear
 
 SETTING: Final = "setting.json"
 UNPACKED_LIMIT: Final = 128 * 1024 * 1024
@@ -28,22 +28,22 @@ KINDS: Final = "0125"
 MODE: Final = 0o644
 
 
-class Unreadable(ValueError):
+class UnreadablePackage(ValueError):
     """A node's package cannot be read; the message says why, to follow the words "its package"."""
 
 
-def digests(resources: Mapping[str, bytes]) -> dict[str, str]:
+def compute_digests(resources: Mapping[str, bytes]) -> dict[str, str]:
     """Path -> SHA-256, in hexadecimal, of files."""
     return {path: hashlib.sha256(data).hexdigest() for path, data in sorted(resources.items())}
 
 
-def digest(document: Any, files: Mapping[str, str]) -> str:
+def compute_payload_digest(document: Any, files: Mapping[str, str]) -> str:
     """What names a payload: SHA-256 over its document in clear and the digests of its resources."""
     # Not of the bytes that travel: packing takes long, and the name is needed for plans that send nothing.
-    return fingerprint({"document": document, "resources": files})
+    return fingerprint_clear({"document": document, "resources": files})
 
 
-def setting_bytes(document: Any) -> bytes:
+def encode_setting(document: Any) -> bytes:
     """`setting.json` as it is sent: UTF-8, indented, keys in their file's order, secrets in clear."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_APPEND_NEWLINE
     try:
@@ -52,7 +52,7 @@ def setting_bytes(document: Any) -> bytes:
         return write_json(reveal(document), indent=True) + b"\n"
 
 
-def tgz(payload: Payload) -> bytes:
+def pack_tgz(payload: Payload) -> bytes:
     """The package: `setting.json` first, then the resources by path, without times and owners."""
     out = io.BytesIO()
     with (
@@ -60,7 +60,7 @@ def tgz(payload: Payload) -> bytes:
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         # Sorted, without times and owners: a second packing on another day gives the same bytes.
-        for path, data in ((SETTING, setting_bytes(payload.document)), *sorted(payload.resources.items())):
+        for path, data in ((SETTING, encode_setting(payload.document)), *sorted(payload.resources.items())):
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(data), MODE
             archive.addfile(member, io.BytesIO(data))
@@ -68,7 +68,7 @@ def tgz(payload: Payload) -> bytes:
 
 
 @dataclass(slots=True)
-class Packages:
+class PackageCache:
     """Packs payloads, each once for all the nodes that get it one after the other.
 
     Args:
@@ -83,12 +83,14 @@ class Packages:
         for known, content in self._kept:
             if known is payload:
                 return content
-        content = tgz(payload)
+        content = pack_tgz(payload)
         self._kept = [(payload, content), *self._kept][: self.most]
         return content
 
 
-def body(payload: Payload, part: str, pack: Callable[[Payload], bytes] = tgz) -> tuple[str, bytes]:
+def encode_body(
+    payload: Payload, part: str, pack: Callable[[Payload], bytes] = pack_tgz
+) -> tuple[str, bytes]:
     """(Content-Type, body) of an upload: JSON alone, or multipart where there are resources.
 
     The same payload gives the same bytes.
@@ -99,7 +101,7 @@ def body(payload: Payload, part: str, pack: Callable[[Payload], bytes] = tgz) ->
         pack: makes its package.
     """
     if not payload.resources:
-        return "application/json", setting_bytes(payload.document)
+        return "application/json", encode_setting(payload.document)
     content = pack(payload)
     boundary = f"reconciler-{hashlib.sha256(content).hexdigest()[:32]}"
     name = part.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
@@ -112,7 +114,7 @@ def body(payload: Payload, part: str, pack: Callable[[Payload], bytes] = tgz) ->
     return f"multipart/form-data; boundary={boundary}", whole
 
 
-def held(package: bytes) -> dict[str, str]:
+def list_held_files(package: bytes) -> dict[str, str]:
     """Path -> SHA-256 of the files in a node's package but its `setting.json`.
 
     Paths are taken from the folder in which `setting.json` lies. Links and folders are passed over.
@@ -123,17 +125,17 @@ def held(package: bytes) -> dict[str, str]:
             device, or unpack to too much.
     """
     if not package.startswith(GZIP):
-        raise Unreadable("it is not a tgz")
+        raise UnreadablePackage("it is not a tgz")
     try:
-        unpacked = inflate(package, Bounds(UNPACKED_LIMIT))
+        unpacked = inflate(package, ArchiveLimits(UNPACKED_LIMIT))
         found = _hashes(unpacked)
-    except Unpackable as error:
-        raise Unreadable(f"it {error.message}") from error
-    except tar.Malformed as error:
-        raise Unreadable(f"it is not a whole tar archive: {error}") from error
+    except ArchiveError as error:
+        raise UnreadablePackage(f"it {error.message}") from error
+    except tar.MalformedTar as error:
+        raise UnreadablePackage(f"it is not a whole tar archive: {error}") from error
     setting = min((path for path in found if path.split("/")[-1] == SETTING), key=len, default=None)
     if setting is None:
-        raise Unreadable(f"it has no {SETTING}")
+        raise UnreadablePackage(f"it has no {SETTING}")
     top = setting.removesuffix(SETTING)
     return {path.removeprefix(top): text for path, text in sorted(found.items()) if path != setting}
 
@@ -142,12 +144,12 @@ def _hashes(archive: bytes) -> dict[str, str]:
     """Name -> SHA-256 of the ordinary files; of a name that is there twice the last counts, as in tar."""
     found: dict[str, str] = {}
     view = memoryview(archive)
-    for number, member in enumerate(tar.members(archive)):
+    for number, member in enumerate(tar.read_members(archive)):
         if number >= MOST_MEMBERS:
-            raise Unreadable(f"it has more than {MOST_MEMBERS:,} members")
+            raise UnreadablePackage(f"it has more than {MOST_MEMBERS:,} members")
         if member.kind not in KINDS:
             what = tar.SPECIAL.get(member.kind, f"of the unknown kind {member.kind!r}")
-            raise Unreadable(f"member {number + 1} is {what}")
+            raise UnreadablePackage(f"member {number + 1} is {what}")
         if member.kind == "0":
             contents = view[member.offset : member.offset + member.size]
             found[member.name.removeprefix("./")] = hashlib.sha256(contents).hexdigest()

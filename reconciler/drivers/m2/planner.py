@@ -13,37 +13,49 @@ from reconciler.core.plan import ClusterPlan, Risk, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2 import findings
-from reconciler.drivers.m2.arguments import Checkout, Delivery, Local, Upload
-from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.judge import carries
-from reconciler.drivers.m2.risk import impact, inverse, moved
-from reconciler.drivers.m2.schema import Content, Deliver, Desired, Expected, Loaded, Target
-from reconciler.drivers.m2.setting.fault import at
-from reconciler.drivers.m2.shown_prints import ShownPrints
-from reconciler.drivers.m2.unresolved_secrets import supposed
-from reconciler.host.defects import EXPECTED, defect_of
-from reconciler.secrets.redact import Veil, hidden_by_key
+from reconciler.drivers.m2.arguments import (
+    CheckoutArguments,
+    DeliveryArguments,
+    LocalArguments,
+    UploadArguments,
+)
+from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.judge import has_files
+from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
+from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
+from reconciler.drivers.m2.schema import (
+    Content,
+    Deliver,
+    ExpectedSetting,
+    LoadedSetting,
+    M2Desired,
+    NodeTarget,
+)
+from reconciler.drivers.m2.setting.diagnostics import get_value
+from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
+from reconciler.host.defect_capture import EXPECTED, make_defect_observation
+from reconciler.secrets.redaction import RedactionMask, hide_by_key
 
 VERSION = "/meta/version"
 
 
-def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
+def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     """One step for each node that differs; nodes that did not answer get none, and a finding that says so.
 
     Nothing here restarts a node: what waits for a restart is told, by step or by finding.
     """
     courses: list[_Course] = []
-    prints = ShownPrints(desired.earlier)
+    fingerprints = RedactedFingerprints(desired.earlier)
     waiting = {id(target.content): target.content for target in desired.targets}
-    may_wait = {key for key, content in waiting.items() if findings.may_wait(content)}
+    may_wait = {key for key, content in waiting.items() if findings.may_need_restart(content)}
     for target in desired.targets:
         try:
             waits = id(target.content) in may_wait
-            courses.append(_course(desired, target, observed, prints, may_wait=waits))
+            courses.append(_course(desired, target, observed, fingerprints, may_wait=waits))
         except EXPECTED:
             raise
         except Exception as error:  # noqa: BLE001  (an oddity of what one node shows)
-            unread = findings.unread(desired, target, defect_of(target.node, error))
+            unread = findings.report_unread(desired, target, make_defect_observation(target.node, error))
             courses.append(_Course(findings=(unread,)))
     found = [finding for course in courses for finding in course.findings]
     same_version = [course.same_version for course in courses if course.same_version is not None]
@@ -56,8 +68,8 @@ def plan(desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
         findings=(
             *desired.notes,
             *found,
-            *findings.used_words(desired),
-            *findings.same_version(desired, same_version),
+            *findings.report_used_confirmations(desired),
+            *findings.report_same_version(desired, same_version),
         ),
         concurrency=desired.entry.concurrency,
         payloads=desired.payloads,
@@ -75,35 +87,40 @@ class _Course:
     step: Step | None = None
     findings: tuple[Diagnostic, ...] = ()
     as_desired: bool = False
-    same_version: Target | None = None
+    same_version: NodeTarget | None = None
 
 
 def _course(
-    desired: Desired, given: Target, observed: Observed[Loaded], prints: ShownPrints, *, may_wait: bool
+    desired: M2Desired,
+    given: NodeTarget,
+    observed: Observed[LoadedSetting],
+    fingerprints: RedactedFingerprints,
+    *,
+    may_wait: bool,
 ) -> _Course:
     target = given
     answer = observed.nodes.get(target.node, Unreachable("it was not asked"))
     if not isinstance(answer, Present | Absent):
-        return _Course(findings=(findings.unread(desired, target, answer),))
+        return _Course(findings=(findings.report_unread(desired, target, answer),))
     loaded = answer.value if isinstance(answer, Present) else None
     found: tuple[Diagnostic, ...] = ()
     if loaded is not None:
         if desired.payloads[target.payload].missing:
-            target = replace(target, content=supposed(target.content, loaded.content))
-        found = tuple(findings.left_open(desired, target, loaded, may_wait=may_wait))
-        if as_desired(desired, target, loaded):
+            target = replace(target, content=assume_node_secrets(target.content, loaded.content))
+        found = tuple(findings.report_left_open(desired, target, loaded, may_wait=may_wait))
+        if is_as_desired(desired, target, loaded):
             return _Course(findings=found, as_desired=True)
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
-    changes = differences(loaded.content if loaded else None, target.content, desired.earlier)
-    step = _step(desired, target, loaded, changes, base=base, prints=prints)
+    changes = find_changes(loaded.content if loaded else None, target.content, desired.earlier)
+    step = _step(desired, target, loaded, changes, base=base, fingerprints=fingerprints)
     if loaded is None:
         return _Course(step, found)
-    found += tuple(findings.reading_less(desired, target, loaded))
+    found += tuple(findings.report_lost_readings(desired, target, loaded))
     same = bool(changes) and all(change.pointer != VERSION for change in changes)
     return _Course(step, found, same_version=target if same else None)
 
 
-def as_desired(desired: Desired, target: Target, loaded: Loaded) -> bool:
+def is_as_desired(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting) -> bool:
     """Whether a node needs nothing: it shows the setting, and no file is known to be missing.
 
     A difference in the stamp alone is none. Only where a node shows neither its files nor that it has them
@@ -111,30 +128,30 @@ def as_desired(desired: Desired, target: Target, loaded: Loaded) -> bool:
     """
     if not loaded.shows(desired.expected(target.content)):
         return False
-    carried = carries(loaded.held, desired.resources)
-    if carried is None and not loaded.shows(Expected(target.content.fingerprint)):
-        return findings.has_files(desired, target)
+    carried = has_files(loaded.held, desired.resources)
+    if carried is None and not loaded.shows(ExpectedSetting(target.content.fingerprint)):
+        return findings.has_wanted_files(desired, target)
     return carried is not False
 
 
 def _step(
-    desired: Desired,
-    target: Target,
-    loaded: Loaded | None,
+    desired: M2Desired,
+    target: NodeTarget,
+    loaded: LoadedSetting | None,
     changes: tuple[Change, ...],
     *,
     base: str,
-    prints: ShownPrints,
+    fingerprints: RedactedFingerprints,
 ) -> Step:
     entry, action = desired.entry, desired.entry.deliver.value
     before = loaded.content if loaded else None
-    effect = impact(before, target.content, changes)
+    effect = assess_impact(before, target.content, changes)
     if loaded is None and target.trusted and not base:
         word = "only `first_delivery: true` in the fleet file says that an M2 node is there"
         effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {word}")
     shown: dict[str, Any] = {
-        "before": prints.of(before, target.content) if before else "",
-        "after": prints.of(target.content),
+        "before": fingerprints.of(before, target.content) if before else "",
+        "after": fingerprints.of(target.content),
         "resources": dict(desired.shown_resources),
     }
     version = _version_shown(desired, target, before) if before else None
@@ -151,7 +168,7 @@ def _step(
         needs="the node still shows the setting that was read for this plan"
         if loaded
         else "the node still has no setting loaded",
-        inverse=inverse(before, effect.lost, shown["before"], version or ""),
+        inverse=make_inverse(before, effect.lost, shown["before"], version or ""),
         changes=changes,
         settle=entry.timeouts.settle,
         in_flight=entry.timeouts.in_flight,
@@ -159,14 +176,14 @@ def _step(
 
 
 def _arguments(
-    desired: Desired,
-    target: Target,
-    loaded: Loaded | None,
+    desired: M2Desired,
+    target: NodeTarget,
+    loaded: LoadedSetting | None,
     restart: tuple[str, ...],
     *,
     base: str,
     shown: Mapping[str, Any],
-) -> Delivery:
+) -> DeliveryArguments:
     entry, bases = desired.entry, _bases(target, loaded, base)
     only_on_word = loaded is None and target.trusted and not base
     shared: _Shared = {
@@ -177,18 +194,20 @@ def _arguments(
         "restart": restart,
         "resources": dict(desired.resources),
         "shown": shown,
-        "setting_version": mask(hidden_by_key("version", at(target.content.canonical, ("meta", "version")))),
+        "setting_version": mask(
+            hide_by_key("version", get_value(target.content.canonical, ("meta", "version")))
+        ),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
         "uses": {findings.WORD: target.bases[0]} if only_on_word else {},
     }
     match entry.deliver:
         case Deliver.UPLOAD:
-            return Upload(**shared, payload=target.payload, part=_part_name(loaded))
+            return UploadArguments(**shared, payload=target.payload, part=_part_name(loaded))
         case Deliver.CHECKOUT:
-            return Checkout(**shared, method=entry.checkout_method)
+            return CheckoutArguments(**shared, method=entry.checkout_method)
         case Deliver.LOCAL:
-            return Local(**shared)
+            return LocalArguments(**shared)
 
 
 class _Shared(TypedDict):
@@ -205,24 +224,26 @@ class _Shared(TypedDict):
     uses: Mapping[str, str]
 
 
-def _bases(target: Target, loaded: Loaded | None, base: str) -> tuple[str, ...]:
+def _bases(target: NodeTarget, loaded: LoadedSetting | None, base: str) -> tuple[str, ...]:
     """Where the node may answer, the likeliest first: where it did, then where the step may move it."""
-    then = moved(base, loaded.content, target.content) if loaded and base else ""
+    then = find_new_address(base, loaded.content, target.content) if loaded and base else ""
     return tuple(dict.fromkeys(filter(None, [base, *target.bases, then])))
 
 
-def _part_name(loaded: Loaded | None) -> str:
+def _part_name(loaded: LoadedSetting | None) -> str:
     path = ("env", "management", "api", "multipartName")
-    name = at(loaded.content.canonical, path) if loaded else None
+    name = get_value(loaded.content.canonical, path) if loaded else None
     return name if isinstance(name, str) and name else "settingFile"
 
 
-def _version_shown(desired: Desired, target: Target, before: Content) -> str:
+def _version_shown(desired: M2Desired, target: NodeTarget, before: Content) -> str:
     """The `meta.version` that a node shows, as a plan may tell it."""
-    return before.version_behind(Veil.of((desired.earlier, target.content.veil, before.veil)))
+    return before.version_behind(
+        RedactionMask.of((desired.earlier, target.content.redaction_mask, before.redaction_mask))
+    )
 
 
-def _reason(desired: Desired, target: Target, version: str | None, changes: tuple[Change, ...]) -> str:
+def _reason(desired: M2Desired, target: NodeTarget, version: str | None, changes: tuple[Change, ...]) -> str:
     """Why a delivery is planned; `version` is what the node shows, None where it has no setting."""
     if version is None:
         return "no setting is loaded yet"
@@ -238,7 +259,7 @@ def _reason(desired: Desired, target: Target, version: str | None, changes: tupl
 
 
 def _area(place: str) -> str:
-    """The part of a setting that people speak of: such as `cluster.balance`, `roles` or `hosting`."""
+    """The part of a setting that people speak of: such as `cluster_state.balance`, `roles` or `hosting`."""
     keys = place.split("/")[1:]
     if keys[:2] == ["env", "management"]:
         deep = keys[2:4] if keys[2:3] in (["cluster"], ["server"]) else keys[2:3]

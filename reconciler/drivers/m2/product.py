@@ -10,43 +10,64 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
+from reconciler.core.node_reports import NodeReport
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
-from reconciler.core.prior import Prior
-from reconciler.core.product_model import Stage
-from reconciler.core.reports import Report
-from reconciler.core.spec import ClusterEntry
-from reconciler.core.step import Verdict
+from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.product_model import ModelSetup
+from reconciler.core.step import StepVerdict
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
-from reconciler.drivers.m2 import adopt, attempts, desire, judge, lints, planner, reports, single_file
-from reconciler.drivers.m2.arguments import ACTIONS, Checkout, Delivery, Upload, delivery_of
-from reconciler.drivers.m2.canonical import fingerprint
+from reconciler.drivers.m2 import adopt, attempts, desired_state, judge, lints, planner, reports, single_file
+from reconciler.drivers.m2.arguments import (
+    ACTIONS,
+    CheckoutArguments,
+    DeliveryArguments,
+    UploadArguments,
+    read_delivery,
+)
+from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.client import READS, Client
-from reconciler.drivers.m2.content import MOST_SHOWN, Contents
-from reconciler.drivers.m2.desire import BASE_FACT
+from reconciler.drivers.m2.content import MOST_SHOWN, ContentCache
+from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
-from reconciler.drivers.m2.modelcheck import stages
-from reconciler.drivers.m2.modelcheck.seats import World
-from reconciler.drivers.m2.package import Packages
-from reconciler.drivers.m2.schema import Desired, Expected, Loaded, M2Cluster, M2Policy, Target
-from reconciler.drivers.m2.shown_prints import ShownPrints, shown_prints
-from reconciler.drivers.m2.undo import back, part
-from reconciler.host.defects import caught
-from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Claim, Done, Driver, Facts, ImportOption, Shown
+from reconciler.drivers.m2.modelcheck import setups
+from reconciler.drivers.m2.modelcheck.world import ModelWorld
+from reconciler.drivers.m2.package import PackageCache
+from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints, compute_redacted_fingerprints
+from reconciler.drivers.m2.schema import (
+    ExpectedSetting,
+    LoadedSetting,
+    M2Cluster,
+    M2Desired,
+    M2Policy,
+    NodeTarget,
+)
+from reconciler.drivers.m2.undo import undo_delivery, undo_partial_delivery
+from reconciler.host.defect_capture import capture_defects
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import (
+    Capabilities,
+    Driver,
+    Facts,
+    ImportOption,
+    LiveState,
+    MemberClaim,
+    StepAnswer,
+)
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import Transports, Way
-from reconciler.secrets.redact import Veil
+from reconciler.ports.transport import TransportKind, Transports
+from reconciler.secrets.redaction import RedactionMask
 
 AT_ONCE: Final = 128
 """Nodes that are read at the same time."""
 
 
-class M2Driver(Driver[Desired, Loaded]):
+class M2Driver(Driver[M2Desired, LoadedSetting]):
     """M2, as `ports.driver.Driver` describes a product.
 
     Where the product's pages are silent, this is assumed:
@@ -70,7 +91,7 @@ class M2Driver(Driver[Desired, Loaded]):
         imports=True,
         model_check=True,
         simulation=True,
-        transports=frozenset({Way.HTTP}),
+        transports=frozenset({TransportKind.HTTP}),
     )
     entry: type[ClusterEntry] = M2Cluster
     policy = M2Policy
@@ -82,7 +103,7 @@ class M2Driver(Driver[Desired, Loaded]):
     lint_codes = lints.CODES
 
     def __init__(self) -> None:
-        self._packages = Packages()
+        self._packages = PackageCache()
 
     def alone(self, document: Document) -> dict[str, Any]:
         """The cluster that a lone `setting.json` stands for.
@@ -90,31 +111,31 @@ class M2Driver(Driver[Desired, Loaded]):
         Raises:
             InputError: its members are not addresses.
         """
-        return single_file.alone(document)
+        return single_file.make_single_file_fleet(document)
 
-    def desire(self, desk: Desk) -> Desired:
+    def desire(self, cluster_input: ClusterInput) -> M2Desired:
         """What each node is to have.
 
         Raises:
             InputError: with every problem of the cluster's files and addresses.
         """
-        return desire.desire(desk)
+        return desired_state.make_desired(cluster_input)
 
-    def recall(self, desired: Desired, facts: Facts, prior: Prior) -> Desired:
-        """Where nodes answered last, which words are used up, and where secrets were; see `desire.recall`."""
-        recalled = desire.recall(desired, facts)
-        return replace(recalled, earlier=Veil(prior.references)) if prior.references else recalled
+    def recall(self, desired: M2Desired, facts: Facts, prior: PriorRevisions) -> M2Desired:
+        """Where nodes answered last, which words are used up, and where secrets were; see `desired_state`."""
+        recalled = desired_state.recall_addresses(desired, facts)
+        return replace(recalled, earlier=RedactionMask(prior.references)) if prior.references else recalled
 
-    def examine(self, desk: Desk) -> Iterator[Diagnostic]:
-        """What is wrong or doubtful in the cluster; see `desire.examine`."""
-        return desire.examine(desk)
+    def examine(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
+        """What is wrong or doubtful in the cluster; see `desired_state.examine`."""
+        return desired_state.examine(cluster_input)
 
-    async def observe(self, desired: Desired, transports: Transports) -> Observed[Loaded]:
+    async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
         """Ask every node for its setting and for what waits for a restart."""
-        contents, gate = Contents(MOST_SHOWN), asyncio.Semaphore(AT_ONCE)
+        contents, gate = ContentCache(MOST_SHOWN), asyncio.Semaphore(AT_ONCE)
         timeouts = desired.entry.timeouts
 
-        async def read(target: Target) -> tuple[str, Observation[Loaded]]:
+        async def read(target: NodeTarget) -> tuple[str, Observation[LoadedSetting]]:
             async with gate:
                 client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
                 expected = desired.expected(target.content)
@@ -123,21 +144,21 @@ class M2Driver(Driver[Desired, Loaded]):
 
         return Observed(dict(await asyncio.gather(*(read(target) for target in desired.targets))))
 
-    def plan(self, desired: Desired, observed: Observed[Loaded]) -> ClusterPlan:
+    def plan(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
         """One step for each node that differs; see `planner.plan`."""
         return planner.plan(desired, observed)
 
-    def lint(self, desk: Desk) -> Iterator[Diagnostic]:
+    def lint(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         """What is doubtful in the cluster's settings; see `lints.lint`."""
-        return lints.lint(desk)
+        return lints.lint(cluster_input)
 
-    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+    def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """Where the fleet file, and the settings' `api.port`, say that the nodes are reached."""
-        return desire.endpoints(desk)
+        return desired_state.find_endpoints(cluster_input)
 
-    def claims(self, desk: Desk) -> Iterator[Claim]:
+    def claims(self, cluster_input: ClusterInput) -> Iterator[MemberClaim]:
         """The members that the settings name."""
-        return lints.claims(desk)
+        return lints.claims(cluster_input)
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:  # noqa: ARG002
         """A cluster of the nodes at some addresses; see `adoption.entry_of`.
@@ -145,7 +166,7 @@ class M2Driver(Driver[Desired, Loaded]):
         Raises:
             UsageError: an address is none.
         """
-        return adopt.entry_of(name, addresses)
+        return adopt.make_entry(name, addresses)
 
     def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
         """The version, where the commit's id is stamped into it."""
@@ -154,88 +175,92 @@ class M2Driver(Driver[Desired, Loaded]):
 
     def meaning(self, document: Any) -> str:
         """The fingerprint of the canonical form, by which steps are planned."""
-        return Contents().of(document).fingerprint
+        return ContentCache().of(document).fingerprint
 
-    def shown(self, desired: Desired, observed: Observed[Loaded]) -> Shown:
+    def shown(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
         """The settings that the nodes have loaded; see `adoption.shown`."""
-        return adopt.shown(desired, observed)
+        return adopt.read_live_settings(desired, observed)
 
-    async def look(self, step: Step, transports: Transports) -> Observed[Loaded]:
+    async def look(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
         """Ask the step's node."""
-        own = delivery_of(step)
+        own = read_delivery(step)
         client = _client(own, step.node, transports)
-        expected = Expected("" if own.returning else own.after)  # with none, all is asked
+        expected = ExpectedSetting("" if own.returning else own.after)  # with none, all is asked
         wanted, trusted = bool(own.resources), bool(own.uses)
-        answer = await _read(client, Contents(), expected, wanted, trusted)
+        answer = await _read(client, ContentCache(), expected, wanted, trusted)
         return Observed({step.node: answer})
 
-    def judge(self, step: Step, seen: Observed[Loaded]) -> Verdict:
+    def judge(self, step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
         """How the delivery stands; see `judge.judge`."""
         return judge.judge(step, seen.nodes[step.node])
 
-    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         """Deliver, once.
 
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
         """
-        own = delivery_of(step)
+        own = read_delivery(step)
         client = _client(own, step.node, transports)
         match own:
-            case Upload():
+            case UploadArguments():
                 done = await client.upload(payloads[own.payload], own.part, self._packages.tgz)
-            case Checkout():
+            case CheckoutArguments():
                 done = await client.checkout(own.method)
             case _:
                 done = await client.deploy_local()
-        files = {FILES_FACT: fingerprint(own.plain()["resources"])} if own.resources else {}
+        files = {FILES_FACT: fingerprint_clear(own.plain()["resources"])} if own.resources else {}
         return replace(done, facts={BASE_FACT: client.bases[0], **files})
 
     def undo(
-        self, step: Step, observed: Observed[Loaded], payloads: Mapping[str, Payload]
+        self, step: Step, observed: Observed[LoadedSetting], payloads: Mapping[str, Payload]
     ) -> tuple[Step, Mapping[str, Payload]] | None:
-        """Deliver what the node showed before; see `back.back`."""
+        """Deliver what the node showed before; see `undo`."""
         answer = observed.nodes.get(step.node)
-        return back(step, answer.value, payloads) if isinstance(answer, Present) else None
+        return undo_delivery(step, answer.value, payloads) if isinstance(answer, Present) else None
 
     def undo_part(
         self,
         step: Step,
-        observed: Observed[Loaded],
+        observed: Observed[LoadedSetting],
         payloads: Mapping[str, Payload],
-        shown: Observed[Loaded],
+        shown: Observed[LoadedSetting],
     ) -> tuple[Step, Mapping[str, Payload]] | None:
-        """Deliver what the node showed before, in place of what it made of a delivery; see `back.part`."""
+        """Deliver what the node showed before, in place of what it made of a delivery; see `undo`."""
         answer, now = observed.nodes.get(step.node), shown.nodes.get(step.node)
         if not (isinstance(answer, Present) and isinstance(now, Present)):
             return None
-        return part(step, answer.value, payloads, now.value)
+        return undo_partial_delivery(step, answer.value, payloads, now.value)
 
-    def shown_prints(self, desired: Desired, observed: Observed[Loaded]) -> Mapping[str, str]:
-        """What plan files keep of the nodes' answers; see `shown_prints.shown_prints`."""
-        return shown_prints(desired, observed)
+    def shown_prints(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
+        """What plan files keep of the nodes' answers; see `redacted_fingerprints`."""
+        return compute_redacted_fingerprints(desired, observed)
 
-    def completed(self, step: Step, desired: Desired) -> Step:
+    def completed(self, step: Step, desired: M2Desired) -> Step:
         """A delivery with its exact fingerprints, where the desired state still is what it shows."""
-        own = delivery_of(step)
+        own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
-        if own.shown or target is None or ShownPrints(desired.earlier).of(target.content) != own.after:
+        if (
+            own.shown
+            or target is None
+            or RedactedFingerprints(desired.earlier).of(target.content) != own.after
+        ):
             return step
         if own.resources != desired.shown_resources:
             return step
         return replace(step, arguments=own.completed(target.content.fingerprint, desired.resources))
 
-    def contents(self, desired: Desired) -> Mapping[str, str]:
-        """What each node is to get, without the stamp; see `attempts.contents`."""
-        return attempts.contents(desired)
+    def contents(self, desired: M2Desired) -> Mapping[str, str]:
+        """What each node is to get, without the stamp; see `attempts.fingerprint_contents`."""
+        return attempts.fingerprint_contents(desired)
 
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
-        """What a delivery is to bring about; see `attempts.aim`."""
-        return attempts.aim(step, contents)
+        """What a delivery is to bring about; see `attempts.fingerprint_aim`."""
+        return attempts.fingerprint_aim(step, contents)
 
-    def readings(self, step: Step, observed: Observed[Loaded]) -> Mapping[str, str]:
-        """What the node shows where it differs; see `attempts.readings`."""
-        return attempts.readings(step, observed)
+    def readings(self, step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
+        """What the node shows where it differs; see `attempts.fingerprint_readings`."""
+        return attempts.fingerprint_readings(step, observed)
 
     def explanations(self) -> Traversable:
         """The pages of the product's codes."""
@@ -243,9 +268,9 @@ class M2Driver(Driver[Desired, Loaded]):
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
         """The schema of the product's own file."""
-        from reconciler.drivers.m2.setting.json_schema import setting_schema  # noqa: PLC0415  (few runs need it)
+        from reconciler.drivers.m2.setting.json_schema import make_setting_schema  # noqa: PLC0415  (few runs need it)
 
-        return {"setting": setting_schema}
+        return {"setting": make_setting_schema}
 
     def simulator(self) -> Simulator:
         """Simulated nodes."""
@@ -254,64 +279,64 @@ class M2Driver(Driver[Desired, Loaded]):
         return SIMULATOR
 
     def stages(
-        self, desired: Desired, observed: Observed[Loaded], plan: ClusterPlan
-    ) -> tuple[Stage[World], ...] | str:
-        """Nodes that stand for all, for the model checker; see `stages.stages`."""
-        return stages.stages(desired, observed, plan)
+        self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
+    ) -> tuple[ModelSetup[ModelWorld], ...] | str:
+        """Nodes that stand for all, for the model checker; see `setups.make_setups`."""
+        return setups.make_setups(desired, observed, plan)
 
     def stamped(self, entry: ClusterEntry) -> bool:
         """Whether `meta.version` carries the commit: `version: commit`, and the settings are uploaded."""
         assert isinstance(entry, M2Cluster)
         return entry.is_stamped
 
-    def stamps(self, desired: Desired, observed: Observed[Loaded]) -> Mapping[str, str]:
+    def stamps(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
         """The `meta.version` that each node shows."""
         wanted = {target.node for target in desired.targets}
         shown = {node: loaded.content.version for node, loaded in observed.present().items()}
         return {node: version for node, version in shown.items() if version and node in wanted}
 
-    def delivered(self, desired: Desired) -> Facts:
+    def delivered(self, desired: M2Desired) -> Facts:
         """The files that went with the settings, which a node need not show."""
         return {target.node: {FILES_FACT: desired.files} for target in desired.targets if desired.files}
 
-    def without(self, desired: Desired, nodes: frozenset[str]) -> Desired:
+    def without(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
         """The same, in which these nodes stay as they are."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(
-        self, desired: Desired, nodes: Sequence[str], transports: Transports
+        self, desired: M2Desired, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
         """What the nodes' `/metrics` say; it needs their permission enableMetric."""
         gate, timeouts, asked = asyncio.Semaphore(AT_ONCE), desired.entry.timeouts, frozenset(nodes)
 
-        async def read(target: Target) -> tuple[str, Mapping[str, float] | None]:
+        async def read(target: NodeTarget) -> tuple[str, Mapping[str, float] | None]:
             async with gate:
                 client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
-                told = await caught(target.node, client.metrics())
+                told = await capture_defects(target.node, client.metrics())
                 return target.node, None if isinstance(told, Unreachable) else told
 
         targets = [target for target in desired.targets if target.node in asked]
         found = await asyncio.gather(*(read(target) for target in targets))
         return {node: told for node, told in found if told is not None}
 
-    def reported(self, desired: Desired, message: Mapping[str, Any]) -> Report | None:
-        """What a heartbeat or feedback says of which node; see `reports.reported`."""
-        return reports.reported(desired, message)
+    def reported(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
+        """What a heartbeat or feedback says of which node; see `reports.read_report`."""
+        return reports.read_report(desired, message)
 
 
-def _client(own: Delivery, node: str, transports: Transports) -> Client:
+def _client(own: DeliveryArguments, node: str, transports: Transports) -> Client:
     return Client(transports.http, node, own.bases, own.timeout, own.connect)
 
 
 async def _read(
     client: Client,
-    contents: Contents,
-    expected: Expected,
+    contents: ContentCache,
+    expected: ExpectedSetting,
     resources: bool,  # noqa: FBT001
     trusted: bool,  # noqa: FBT001
-) -> Observation[Loaded]:
+) -> Observation[LoadedSetting]:
     reading = client.read(contents, expected=expected, resources=resources, trusted=trusted)
-    return await caught(client.node, reading)
+    return await capture_defects(client.node, reading)
 
 
 DRIVER = M2Driver()

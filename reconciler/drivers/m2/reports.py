@@ -6,32 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.endpoint import parse_endpoint
-from reconciler.core.reports import Kind, Report
-from reconciler.drivers.m2.schema import Desired
-from reconciler.drivers.m2.setting.fault import at, mapping
+from reconciler.core.node_reports import NodeReport, ReportKind
+from reconciler.drivers.m2.schema import M2Desired
+from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 
 
-def reported(desired: Desired, message: Mapping[str, Any]) -> Report | None:
+def read_report(desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
     """The report that a message v1 is, of whichever node of the cluster it names.
 
     A node is known by `hostname`, which is its name or the host of its address, or else by an address
     of `iplist` that no other node of the cluster has. A message with a result is the feedback of a
     setting; one without `action` is a heartbeat.
     """
-    node = _node(desired, mapping(message, "node"))
+    node = _node(desired, get_object(message, "node"))
     if not node or message.get("messageVer") != "1":
         return None
-    action = at(message, ("action", "api"))
+    action = get_value(message, ("action", "api"))
     if action is None:
-        return Report(node, Kind.HEARTBEAT, at(message, ("node", "settingVer")))
+        return NodeReport(node, ReportKind.HEARTBEAT, get_value(message, ("node", "settingVer")))
     if not str(action).startswith("/setting/"):
         return None
-    result = mapping(message, "parameters", 0, "result")
-    version = result.get("version", at(message, ("node", "settingVer")))
-    return Report(node, Kind.FEEDBACK, version, str(result.get("status", "")))
+    result = get_object(message, "parameters", 0, "result")
+    version = result.get("version", get_value(message, ("node", "settingVer")))
+    return NodeReport(node, ReportKind.FEEDBACK, version, str(result.get("status", "")))
 
 
-def _node(desired: Desired, said: Mapping[str, Any]) -> str:
+def _node(desired: M2Desired, said: Mapping[str, Any]) -> str:
     hosts = {node.name: parse_endpoint(node.address).host for node in desired.entry.nodes}
     hostname, addresses = str(said.get("hostname")), said.get("iplist")
     if hostname in hosts:

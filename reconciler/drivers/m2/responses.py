@@ -10,9 +10,9 @@ from typing import Any, Final
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.m2.findings import ALLOW
 from reconciler.errors import NodeRefused, NodeUnauthorized
-from reconciler.ports.driver import Done
-from reconciler.ports.transport import Answer
-from reconciler.text.one_line import LONGEST_NAME, first_names
+from reconciler.ports.driver import StepAnswer
+from reconciler.ports.transport import HttpAnswer
+from reconciler.text.one_line import LONGEST_NAME, list_first_names
 
 MOST: Final = 300
 """Characters of a node's own words in a message."""
@@ -29,7 +29,7 @@ CODES: Final[Mapping[str, str]] = {
 """What a refused upload's codes mean (STON Edge Server's list, which M2 shares by all that is known)."""
 
 
-def done(node: str, path: str, answer: Answer) -> Done:
+def read_answer(node: str, path: str, answer: HttpAnswer) -> StepAnswer:
     """An answer to a change that the node took, and what it says will wait for a restart.
 
     Raises:
@@ -46,10 +46,10 @@ def done(node: str, path: str, answer: Answer) -> Done:
         reason = answer.redact(str(told.get("result", "")), MOST) or words
         raise _refusal(node, path, answer, reason, code, is_own=not _taken(told))
     waiting = tuple(answer.redact(name, LONGEST_NAME) for name in _not_updated(told))
-    return Done(f"{answer.status} {words}".rstrip(), waiting)
+    return StepAnswer(f"{answer.status} {words}".rstrip(), waiting)
 
 
-def _refusal(node: str, path: str, answer: Answer, words: str, code: str, *, is_own: bool) -> NodeRefused:
+def _refusal(node: str, path: str, answer: HttpAnswer, words: str, code: str, *, is_own: bool) -> NodeRefused:
     meaning = f": {CODES[code]}" if code else ""
     reason = f"it refused {path} with {answer.status}{meaning}{f' ({words})' if words else ''}"
     # a `Fail` in the product's envelope is the node's own word, as an error code is
@@ -67,7 +67,7 @@ def _not_updated(told: Mapping[str, Any]) -> tuple[str, ...]:
     listed = told.get("notupdated")
     found = listed if isinstance(listed, list) else []
     named = (item.get("field") if isinstance(item, dict) else item for item in found)
-    return first_names([name for name in named if isinstance(name, str) and name])
+    return list_first_names([name for name in named if isinstance(name, str) and name])
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reconciler.core.entries import Address, NodeEntry
 from reconciler.core.fields import Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
 from reconciler.core.policy import Amount, Policy
 from reconciler.core.secret import mask
-from reconciler.core.spec import Address, NodeEntry
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
-from reconciler.secrets.redact import NO_VEIL, Veil, hidden_by_key, veil_of
-from reconciler.text.one_line import LONGEST_NAME, one_line
+from reconciler.secrets.redaction import NO_VEIL, RedactionMask, hide_by_key, make_mask
+from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 
 class Deliver(StrEnum):
@@ -124,7 +124,7 @@ class M2Cluster(OverlaidCluster):
         return self.resources
 
 
-class SectionVeil:
+class SectionMask:
     """What of one section of a setting is not shown; found out when it is asked for, and once.
 
     Args:
@@ -136,9 +136,9 @@ class SectionVeil:
         self._value = {key: meaning}
 
     @cached_property
-    def veil(self) -> Veil:
+    def redaction_mask(self) -> RedactionMask:
         """Its places are those of the whole setting."""
-        return veil_of(self._value)
+        return make_mask(self._value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,38 +149,38 @@ class Content:
         document: as it stands in its file, or as a node answered it.
         canonical: its meaning (see `canonical`), with known secrets as `Secret`.
         fingerprint: of the meaning; equal exactly when the meaning is.
-        prints: top-level key -> fingerprint of the meaning of its value.
+        fingerprints: top-level key -> fingerprint of the meaning of its value.
         unstamped: fingerprint of the meaning without `meta.version`, into which a commit may be stamped.
-        veils: top-level key -> what of its value is not shown.
+        redaction_masks: top-level key -> what of its value is not shown.
     """
 
     document: Any
     canonical: Any
     fingerprint: str
-    prints: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     unstamped: str = ""
-    veils: Mapping[str, SectionVeil] = field(default_factory=dict, compare=False, repr=False)
+    redaction_masks: Mapping[str, SectionMask] = field(default_factory=dict, compare=False, repr=False)
 
     @property
-    def veil(self) -> Veil:
+    def redaction_mask(self) -> RedactionMask:
         """What of the whole setting is not shown."""
-        return Veil.of(one.veil for one in self.veils.values())
+        return RedactionMask.of(one.redaction_mask for one in self.redaction_masks.values())
 
     @property
     def version(self) -> str:
         """`meta.version` for people, masked where it looks like a secret; empty where there is none."""
         return self.version_behind(NO_VEIL)
 
-    def version_behind(self, veil: Veil) -> str:
+    def version_behind(self, redaction_mask: RedactionMask) -> str:
         """The same, masked also where a veil hides it."""
         meta = self.canonical.get("meta")
         version = meta.get("version") if isinstance(meta, Mapping) else None
-        shown = veil.hide(hidden_by_key("version", version), ("meta", "version"))
-        return "" if version is None else one_line(str(mask(shown)), LONGEST_NAME)
+        shown = redaction_mask.hide(hide_by_key("version", version), ("meta", "version"))
+        return "" if version is None else make_one_line(str(mask(shown)), LONGEST_NAME)
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedSetting:
     """Which setting a node should show.
 
     Args:
@@ -198,7 +198,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSetting:
     """What one node shows.
 
     Args:
@@ -224,14 +224,14 @@ class Loaded:
     unread: str = field(default="", compare=False)
     asked_unstamped: str = field(default="", compare=False)
 
-    def shows(self, expected: Expected) -> bool:
+    def shows(self, expected: ExpectedSetting) -> bool:
         """Whether the node has this setting, be it that some of it waits for a restart."""
         here = (self.content.fingerprint, self.content.unstamped)
         return expected.is_met_by(*here) or expected.is_met_by(self.asked, self.asked_unstamped)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class NodeTarget:
     """What one node is to have.
 
     Args:
@@ -251,7 +251,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
+class M2Desired:
     """The desired state of one cluster.
 
     Args:
@@ -266,14 +266,14 @@ class Desired:
 
     entry: M2Cluster
     revision: Revision
-    targets: tuple[Target, ...]
+    targets: tuple[NodeTarget, ...]
     resources: Mapping[str, str]
     payloads: Mapping[str, Payload]
     files: str = ""
     notes: tuple[Diagnostic, ...] = ()
-    earlier: Veil = NO_VEIL
+    earlier: RedactionMask = NO_VEIL
     shown_resources: Mapping[str, str] = field(default_factory=dict)
 
-    def expected(self, content: Content) -> Expected:
+    def expected(self, content: Content) -> ExpectedSetting:
         """What a node that is to have a content should show: with whichever stamp, where there is one."""
-        return Expected(content.fingerprint, content.unstamped if self.entry.is_stamped else "")
+        return ExpectedSetting(content.fingerprint, content.unstamped if self.entry.is_stamped else "")

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import Any
 
-from reconciler.core.endpoint import BadAddress, parse_endpoint, url_host
+from reconciler.core.endpoint import InvalidAddress, format_url_host, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.drivers.m2.setting.check import problems_of
-from reconciler.drivers.m2.setting.fault import Path, at, items
+from reconciler.drivers.m2.setting.check import check_setting
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_value
 from reconciler.drivers.m2.setting.rules import MEMBERS
 from reconciler.errors import InputError
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 NAME = "m2"
 """The cluster's name."""
@@ -21,7 +21,7 @@ NAME = "m2"
 REMEDY = "list the members' addresses, or write a fleet.yaml beside it that names the nodes"
 
 
-def alone(document: Document) -> dict[str, Any]:
+def make_single_file_fleet(document: Document) -> dict[str, Any]:
     """The cluster that a lone `setting.json` stands for, as plain data of the fleet file.
 
     Its nodes are the members, named by their addresses and reached at `api.port`; a member that stands
@@ -33,8 +33,8 @@ def alone(document: Document) -> dict[str, Any]:
     unusable = list(_unusable(document))
     hosts = dict.fromkeys(host for _, text in _members(document.value) if (host := _host(text)))
     if unusable or len(hosts) == 0:
-        raise InputError([*unusable, *problems_of(document)])
-    nodes = [{"name": _name(host), "address": url_host(host)} for host in hosts]
+        raise InputError([*unusable, *check_setting(document)])
+    nodes = [{"name": _name(host), "address": format_url_host(host)} for host in hosts]
     return {"name": NAME, "kind": "m2", "setting": document.name, "nodes": nodes}
 
 
@@ -42,7 +42,7 @@ def _unusable(document: Document) -> Iterator[Diagnostic]:
     """What keeps the members from naming nodes."""
     members = list(_members(document.value))
     if not members:
-        null = at(document.value, MEMBERS) is None
+        null = get_value(document.value, MEMBERS) is None
         why = "null, so that its nodes find each other by themselves" if null else "empty"
         yield _problem(document, MEMBERS, f"nothing names the nodes: `cluster.discover.members` is {why}")
     for path, text in members:
@@ -54,7 +54,7 @@ def _unusable(document: Document) -> Iterator[Diagnostic]:
 
 
 def _problem(document: Document, path: Path, message: str) -> Diagnostic:
-    place = pointer(path)
+    place = make_pointer(path)
     return Diagnostic(
         Severity.ERROR, "no-nodes", message, REMEDY, position=document.position(place), pointer=place
     )
@@ -62,10 +62,10 @@ def _problem(document: Document, path: Path, message: str) -> Diagnostic:
 
 def _members(document: Any) -> Iterator[tuple[Path, str]]:
     """(path, text) of every member, in groups or not."""
-    for index, item in items(document, *MEMBERS):
+    for index, item in get_items(document, *MEMBERS):
         if isinstance(item, str):
             yield (*MEMBERS, index), item
-        for place, node in items(item, "nodes"):
+        for place, node in get_items(item, "nodes"):
             if isinstance(node, str):
                 yield (*MEMBERS, index, "nodes", place), node
 
@@ -73,7 +73,7 @@ def _members(document: Any) -> Iterator[tuple[Path, str]]:
 def _host(text: str) -> str:
     try:
         return parse_endpoint(text).host
-    except BadAddress:
+    except InvalidAddress:
         return ""
 
 

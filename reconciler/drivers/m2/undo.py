@@ -8,22 +8,22 @@ from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.plan import Inverse, Payload, Step
-from reconciler.core.secret import Secret, mask, secrets
-from reconciler.drivers.m2.arguments import Upload, delivery_of
-from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.judge import carries
-from reconciler.drivers.m2.schema import Loaded
-from reconciler.drivers.m2.setting.fault import at
-from reconciler.drivers.m2.shown_prints import shown_digest
-from reconciler.secrets.redact import hidden_by_key
-from reconciler.text.one_line import LONGEST_NAME, one_line
+from reconciler.core.secret import Secret, find_secrets, mask
+from reconciler.drivers.m2.arguments import UploadArguments, read_delivery
+from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.judge import has_files
+from reconciler.drivers.m2.redacted_fingerprints import compute_redacted_digest
+from reconciler.drivers.m2.schema import LoadedSetting
+from reconciler.drivers.m2.setting.diagnostics import get_value
+from reconciler.secrets.redaction import hide_by_key
+from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 _PORT: Final = "/env/management/api/port"
 
 
-def back(
-    step: Step, before: Loaded, payloads: Mapping[str, Payload]
+def undo_delivery(
+    step: Step, before: LoadedSetting, payloads: Mapping[str, Payload]
 ) -> tuple[Step, Mapping[str, Payload]] | None:
     """The upload that undoes a delivery; none where it could not be told, or not be done, for sure.
 
@@ -36,21 +36,23 @@ def back(
         before: what the node showed when it was planned.
         payloads: of the plan.
     """
-    given, carried = delivery_of(step), payloads.get(step.payload)
+    given, carried = read_delivery(step), payloads.get(step.payload)
     wanted = given.resources
     # a step with very many changes tells those below one place together
     moved = any(place == _PORT or _PORT.startswith(f"{place}/") for place in _places(step))
     unseen = bool(given.restart) and before.waiting is None
-    files = bool(wanted) and (carried is None or carries(before.held, wanted) is not True)
+    files = bool(wanted) and (carried is None or has_files(before.held, wanted) is not True)
     if moved or unseen or files:
         return None
     document = _hidden(before, carried, step)
     resources = carried.resources if carried and wanted else {}
-    digest = fingerprint([shown_digest(document, given.plain()["resources"], step.node), "undo", step.node])
+    digest = fingerprint(
+        [compute_redacted_digest(document, given.plain()["resources"], step.node), "undo", step.node]
+    )
     shown = {"before": given.plain()["after"], "after": given.plain()["before"]}
-    version = mask(hidden_by_key("version", at(document, ("meta", "version"))))
-    named = "" if version is None else one_line(str(version), LONGEST_NAME)
-    arguments = Upload(
+    version = mask(hide_by_key("version", get_value(document, ("meta", "version"))))
+    named = "" if version is None else make_one_line(str(version), LONGEST_NAME)
+    arguments = UploadArguments(
         bases=given.bases,
         addresses=given.addresses,
         before=given.after,
@@ -82,8 +84,8 @@ def _places(step: Step) -> set[str]:
     return {change.pointer for change in step.changes}
 
 
-def part(
-    step: Step, before: Loaded, payloads: Mapping[str, Payload], now: Loaded
+def undo_partial_delivery(
+    step: Step, before: LoadedSetting, payloads: Mapping[str, Payload], now: LoadedSetting
 ) -> tuple[Step, Mapping[str, Payload]] | None:
     """The upload that takes back what a node made of a delivery; none where nothing of it shows.
 
@@ -93,14 +95,14 @@ def part(
         payloads: of the plan.
         now: what the node shows; what somebody else wrote is not overwritten.
     """
-    carried, found = payloads.get(step.payload), back(step, before, payloads)
+    carried, found = payloads.get(step.payload), undo_delivery(step, before, payloads)
     if carried is None or found is None:
         return None
-    missing = {change.pointer for change in differences(now.content, Contents().of(carried.document))}
+    missing = {change.pointer for change in find_changes(now.content, ContentCache().of(carried.document))}
     if all(change.pointer in missing for change in step.changes):
         return None
     own, needed = found
-    arguments = replace(delivery_of(own), before=now.content.fingerprint)
+    arguments = replace(read_delivery(own), before=now.content.fingerprint)
     return replace(
         own, arguments=arguments, needs="the node still shows what it made of the delivery"
     ), needed
@@ -108,16 +110,16 @@ def part(
 
 def _part(carried: Payload | None) -> str:
     path = ("env", "management", "api", "multipartName")
-    name = at(carried.document, path) if carried else None
+    name = get_value(carried.document, path) if carried else None
     return name if isinstance(name, str) and name else "settingFile"
 
 
-def _hidden(before: Loaded, carried: Payload | None, step: Step) -> Any:
+def _hidden(before: LoadedSetting, carried: Payload | None, step: Step) -> Any:
     """What the node showed, with its secrets marked as such: those known by their place or their value."""
-    known = [secret.value for change in step.changes for _, secret in secrets(change.old)]
-    known += [secret.value for _, secret in secrets(before.content.canonical)]
-    places = [path for path, _ in secrets(carried.document)] if carried else []
-    known += [at(before.content.document, path) for path in places]
+    known = [secret.value for change in step.changes for _, secret in find_secrets(change.old)]
+    known += [secret.value for _, secret in find_secrets(before.content.canonical)]
+    places = [path for path, _ in find_secrets(carried.document)] if carried else []
+    known += [get_value(before.content.document, path) for path in places]
     texts = {value for value in known if isinstance(value, str) and value}
     return _marked(before.content.document, texts)
 

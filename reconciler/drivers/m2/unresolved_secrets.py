@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reconciler.core.plan import Payload
-from reconciler.core.secret import Secret, reveal, secrets
+from reconciler.core.secret import Secret, find_secrets, reveal
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.drivers.m2.canonical import fingerprint
-from reconciler.drivers.m2.content import content_of
+from reconciler.drivers.m2.canonical import fingerprint_clear
+from reconciler.drivers.m2.content import make_content
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
-from reconciler.ports.desk import Desk
-from reconciler.text.json_pointer import pointer
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.text.json_pointer import make_pointer
 
 UNKNOWN = ""
 """Stands for the digest of a file that cannot be opened here: it counts as equal to any."""
@@ -21,7 +21,7 @@ UNKNOWN = ""
 _MOST_NAMED = 8
 
 
-def missing(document: Any, files: Mapping[str, str]) -> dict[str, str]:
+def find_missing_secrets(document: Any, files: Mapping[str, str]) -> dict[str, str]:
     """What of a payload is not known here -> why.
 
     Args:
@@ -29,14 +29,14 @@ def missing(document: Any, files: Mapping[str, str]) -> dict[str, str]:
         files: path -> why, of resources that cannot be opened.
     """
     found = {
-        f"{secret.reference} at {pointer(path)}": secret.missing
-        for path, secret in secrets(document)
+        f"{secret.reference} at {make_pointer(path)}": secret.missing
+        for path, secret in find_secrets(document)
         if secret.missing
     }
     return {**found, **files}
 
 
-def findings(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
+def report_missing_secrets(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
     """What is not compared, for each reason once."""
     places: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -50,15 +50,17 @@ def findings(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
         yield Diagnostic(Severity.WARNING, "secret-unavailable", said, remedy, target=cluster)
 
 
-def undelivered(desk: Desk, documents: Iterator[Document]) -> Iterator[Diagnostic]:
+def report_undeliverable_references(
+    cluster_input: ClusterInput, documents: Iterator[Document]
+) -> Iterator[Diagnostic]:
     """References to secrets in files that the nodes pull themselves: they would take them literally."""
-    entry = desk.entry
+    entry = cluster_input.entry
     assert isinstance(entry, M2Cluster)
     if entry.deliver is not Deliver.CHECKOUT:
         return
     for document in documents:
-        for path, _ in secrets(document.value):
-            place = pointer(path)
+        for path, _ in find_secrets(document.value):
+            place = make_pointer(path)
             said = "the nodes check this file out themselves, and would take the reference for the value"
             remedy = "say `deliver: upload`, by which secrets are put in on the way"
             where = document.position(place)
@@ -67,7 +69,7 @@ def undelivered(desk: Desk, documents: Iterator[Document]) -> Iterator[Diagnosti
             )
 
 
-def supposed(wanted: Content, shown: Content) -> Content:
+def assume_node_secrets(wanted: Content, shown: Content) -> Content:
     """What a node is to have, where each secret that is not known here is what the node shows there.
 
     Where the node shows nothing at its place, the secret stays, so that the difference shows.
@@ -75,11 +77,11 @@ def supposed(wanted: Content, shown: Content) -> Content:
     if not isinstance(wanted.canonical, Mapping) or not isinstance(shown.canonical, Mapping):
         return wanted
     canonical = {key: _filled(value, shown.canonical.get(key)) for key, value in wanted.canonical.items()}
-    prints = {
-        key: wanted.prints.get(key, "") if value is wanted.canonical[key] else fingerprint(value)
+    fingerprints = {
+        key: wanted.fingerprints.get(key, "") if value is wanted.canonical[key] else fingerprint_clear(value)
         for key, value in canonical.items()
     }
-    return content_of(wanted.document, canonical, prints, wanted.veils)
+    return make_content(wanted.document, canonical, fingerprints, wanted.redaction_masks)
 
 
 def _filled(wanted: Any, shown: Any) -> Any:

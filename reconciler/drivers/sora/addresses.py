@@ -10,29 +10,29 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_api
+from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_machine, parse_api
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 
 Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 """Scheme, host, port and path of the addresses that may have one."""
 
 
-def endpoints(entry: SoraCluster) -> dict[str, Endpoint]:
+def find_endpoints(entry: SoraCluster) -> dict[str, Endpoint]:
     """Node -> its `api`, without those that are no address."""
     found: dict[str, Endpoint] = {}
     for node in entry.nodes:
-        with suppress(BadAddress):
+        with suppress(InvalidAddress):
             found[node.name] = parse_api(node.api)
     return found
 
 
-def allowed_places(api_paths: Iterable[str]) -> Allowed:
+def read_allowed_addresses(api_paths: Iterable[str]) -> Allowed:
     """Addresses with a path that a host allows, in their normal form; what is no address allows nothing."""
     found = set()
     for text in api_paths:
-        with suppress(BadAddress):
+        with suppress(InvalidAddress):
             place = parse_api(text)
             found.add((place.scheme, *place.place))
     return frozenset(found)
@@ -42,19 +42,21 @@ def is_allowed(api: str, allowed: Allowed) -> bool:
     """Whether an address is scheme, host and port, or one that the host lists."""
     try:
         place = parse_api(api)
-    except BadAddress:
+    except InvalidAddress:
         return False
     return not place.path or (place.scheme, *place.place) in allowed
 
 
-def unfit_addresses(desk: Desk, entry: SoraCluster, allowed: Allowed) -> Iterator[Diagnostic]:
+def find_unfit_addresses(
+    cluster_input: ClusterInput, entry: SoraCluster, allowed: Allowed
+) -> Iterator[Diagnostic]:
     """Addresses that are none, and those with a path that this host does not list."""
     for index, node in enumerate(entry.nodes):
-        pointer = f"{desk.pointer}/nodes/{index}/api"
-        where = desk.fleet.position(pointer)
+        pointer = f"{cluster_input.pointer}/nodes/{index}/api"
+        where = cluster_input.fleet.position(pointer)
         try:
             check_single_machine(parse_api(node.api))
-        except BadAddress as error:
+        except InvalidAddress as error:
             words = f'"{node.api}" {error.message}'
             yield Diagnostic(
                 Severity.ERROR, "bad-address", words, error.remedy, position=where, pointer=pointer

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from reconciler.core.entries import Timeouts
 from reconciler.core.observation import Observed
-from reconciler.core.spec import Timeouts
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.schema import API_URL, NodeRow, NodeView, SoraDesired
 from reconciler.errors import NodeError, NodeUnreachable, UsageError
-from reconciler.ports.driver import Shown
+from reconciler.ports.driver import LiveState
 from reconciler.ports.transport import Transports
 
 
-async def entry_of(name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
+async def make_entry(name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
     """The cluster that the first of some nodes to answer is in.
 
     Raises:
@@ -59,14 +59,14 @@ async def _listed(name: str, addresses: Sequence[str], transports: Transports) -
     raise trouble or NodeUnreachable(name, "none of the nodes is in a cluster")
 
 
-def shown(desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
+def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> LiveState:
     """The members by the nodes' own views, which have to agree; entries keep what the file says of them."""
     views = [view for view in observed.present().values() if view.rows]
     if not views:
-        return Shown(missing=(f"no node of {desired.entry.name} lists the cluster's nodes",))
+        return LiveState(missing=(f"no node of {desired.entry.name} lists the cluster's nodes",))
     told = {tuple((row.node_name, row.temporary) for row in view.rows) for view in views}
     if len(told) > 1:
-        return Shown(missing=(f"the nodes of {desired.entry.name} do not agree on who belongs to it",))
+        return LiveState(missing=(f"the nodes of {desired.entry.name} do not agree on who belongs to it",))
     known = {node.name: node for node in desired.entry.nodes}
     rows = _told(views)
     missing = [
@@ -86,7 +86,7 @@ def shown(desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
     stop = (
         f"{desired.entry.name}: how its nodes are stopped is not known, so plans wait for a person to do it"
     )
-    return Shown(
+    return LiveState(
         nodes=tuple(nodes),
         missing=tuple(missing),
         followed=("temporary", "mode"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from reconciler.core.arguments import OMITTED, Feedback, TypedArguments, typed
+from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.membership import Membership
 
@@ -16,7 +16,7 @@ Facts = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class InitConfirmation:
     """An explicit entry of the fleet file on which a cluster may be initialised.
 
     Args:
@@ -31,7 +31,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class StoppedWord:
+class StoppedConfirmation:
     """A person's word that a node is stopped; without an end there is none."""
 
     reason: str = field(default="", metadata=OMITTED)
@@ -39,7 +39,7 @@ class StoppedWord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClusterStep(TypedArguments):
+class ClusterArguments(TypedArguments):
     """What every step of a cluster carries.
 
     Args:
@@ -61,13 +61,13 @@ class ClusterStep(TypedArguments):
     feedback_api: str
 
     @property
-    def feedback(self) -> Feedback:
+    def feedback(self) -> StepFeedback:
         """See `core.arguments.Arguments`."""
-        return Feedback(self.feedback_api)
+        return StepFeedback(self.feedback_api)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Init(ClusterStep):
+class InitArguments(ClusterArguments):
     """InitCluster.
 
     Args:
@@ -77,7 +77,7 @@ class Init(ClusterStep):
         spends: how the store remembers the word that it uses up; empty for none.
         clear: whether every node answered that it was never initialised.
         anew: whether it rests on the word that the cluster of before is gone for good.
-        knowledge: what is known of the past, as `history.Knowledge` has it.
+        knowledge: what is known of the past, as `history.PastKnowledge` has it.
         earlier: nodes of earlier that must have answered.
         single: nodes that are known from a single answer.
         intent_facts: what the store keeps from the intent on.
@@ -87,7 +87,7 @@ class Init(ClusterStep):
 
     api: str
     names: tuple[str, ...]
-    word: Word
+    word: InitConfirmation
     spends: str
     clear: bool
     anew: bool
@@ -120,7 +120,7 @@ class Init(ClusterStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ThroughContact(ClusterStep):
+class ContactArguments(ClusterArguments):
     """A change of the membership that a member makes.
 
     Args:
@@ -142,7 +142,7 @@ class ThroughContact(ClusterStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Register(ThroughContact):
+class RegisterArguments(ContactArguments):
     """RegisterClusterNode.
 
     Args:
@@ -155,7 +155,7 @@ class Register(ThroughContact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Purge(ThroughContact):
+class PurgeArguments(ContactArguments):
     """PurgeClusterNode.
 
     Args:
@@ -167,7 +167,7 @@ class Purge(ThroughContact):
 
     known: tuple[str, ...]
     regular: bool
-    word: StoppedWord
+    word: StoppedConfirmation
     closes: bool = field(default=False, metadata=OMITTED)
 
     @property
@@ -177,7 +177,7 @@ class Purge(ThroughContact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ModeChange(ClusterStep):
+class ModeChangeArguments(ClusterArguments):
     """ChangeMode.
 
     Args:
@@ -194,12 +194,12 @@ class ModeChange(ClusterStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Drain(ModeChange):
+class DrainArguments(ModeChangeArguments):
     """ChangeMode, so that a node that is to be stopped gets no new sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stop(ClusterStep):
+class StopArguments(ClusterArguments):
     """A live node is stopped by a command of the host, or by a person.
 
     Args:
@@ -221,23 +221,23 @@ class Stop(ClusterStep):
     window: int | float = field(default=0, metadata=OMITTED)
 
 
-ACTIONS: Final[Mapping[str, type[ClusterStep]]] = MappingProxyType(
+ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
     {
-        "init": Init,
-        "register": Register,
-        "purge": Purge,
-        "drain": Drain,
-        "mode": ModeChange,
-        "stop": Stop,
+        "init": InitArguments,
+        "register": RegisterArguments,
+        "purge": PurgeArguments,
+        "drain": DrainArguments,
+        "mode": ModeChangeArguments,
+        "stop": StopArguments,
     }
 )
 """Action -> what it needs."""
 
 
-def cluster_step(step: Step) -> ClusterStep:
+def read_cluster_arguments(step: Step) -> ClusterArguments:
     """The arguments of a step of Sora, as what all of them share.
 
     Raises:
         UnreadableArguments: they are of another form.
     """
-    return typed(step.arguments, ACTIONS.get(step.action, ClusterStep))
+    return read_arguments(step.arguments, ACTIONS.get(step.action, ClusterArguments))

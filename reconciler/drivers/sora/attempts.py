@@ -8,7 +8,7 @@ from typing import Any, Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Observation, Observed, Present, Stale
 from reconciler.core.plan import Step
-from reconciler.drivers.sora.arguments import Register, cluster_step
+from reconciler.drivers.sora.arguments import RegisterArguments, read_cluster_arguments
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 
 _ASKED: Final = ("target", "names", "mode", "command", "values")
@@ -17,13 +17,13 @@ _ASKED: Final = ("target", "names", "mode", "command", "values")
 _SHORT: Final = 16
 
 
-def contents(desired: SoraDesired) -> Mapping[str, str]:
+def fingerprint_contents(desired: SoraDesired) -> Mapping[str, str]:
     """Node -> fingerprint of the cluster's entry: who belongs to it is decided for all of it."""
     whole = fingerprint(desired.entry.model_dump(mode="json"))
     return {node.name: whole for node in desired.entry.nodes}
 
 
-def aim(step: Step, contents: Mapping[str, str]) -> str:
+def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of what a call asks for, under the entry that it serves."""
     entry = next(iter(contents.values()), "")
     plain = step.arguments.plain()
@@ -31,7 +31,7 @@ def aim(step: Step, contents: Mapping[str, str]) -> str:
     return fingerprint([step.action, step.node, asked, entry])
 
 
-def way_out(step: Step) -> str:
+def suggest_way_out(step: Step) -> str:
     """How to do without a registration or a purge that fails each time; see `ports.driver.Driver.way_out`.
 
     What a node keeps on disk decides whether a cluster takes it in: one that was purged, or whose
@@ -44,8 +44,8 @@ def way_out(step: Step) -> str:
         )
     if step.action != "register":
         return ""
-    own = cluster_step(step)
-    if isinstance(own, Register) and own.again:
+    own = read_cluster_arguments(step)
+    if isinstance(own, RegisterArguments) and own.again:
         return (
             f"stop {step.node} and remove it from the fleet file, so that the next run purges it; wipe its "
             "data, start it, and add it to the fleet file again"
@@ -53,9 +53,9 @@ def way_out(step: Step) -> str:
     return f"stop {step.node}, wipe the data of the cluster that it was in before, and start it"
 
 
-def readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
+def fingerprint_readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
     """What the members are, and what each node that tells how the step stands says of the others."""
-    own = cluster_step(step)
+    own = read_cluster_arguments(step)
     told = {name: fingerprint(_told(observed.nodes.get(name)))[:_SHORT] for name in own.witnesses}
     return {"members": fingerprint(own.before.plain())[:_SHORT], **told}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class LicensedMember:
     """A connected member that carries connections; `limit` is its licence's, none where it is not told."""
 
     name: str
@@ -36,7 +36,7 @@ class Capacity:
     untold: tuple[str, ...] = ()
 
 
-def after_failure(carriers: Sequence[Carrier], *, made_up: bool) -> Capacity:
+def compute_capacity_after_failure(carriers: Sequence[LicensedMember], *, made_up: bool) -> Capacity:
     """What the members may carry once any one of them has failed, whichever leaves the least.
 
     Args:
@@ -47,7 +47,7 @@ def after_failure(carriers: Sequence[Carrier], *, made_up: bool) -> Capacity:
     return min(found, key=lambda one: (one.connections, one.without), default=Capacity(0))
 
 
-def _without(carriers: Sequence[Carrier], failed: Carrier, *, made_up: bool) -> Capacity:
+def _without(carriers: Sequence[LicensedMember], failed: LicensedMember, *, made_up: bool) -> Capacity:
     left = [one for one in carriers if one is not failed]
     limits = [one.limit for one in left if one.limit is not None]
     untold = tuple(one.name for one in left if one.limit is None)
@@ -58,8 +58,8 @@ def _without(carriers: Sequence[Carrier], failed: Carrier, *, made_up: bool) -> 
     return Capacity(sum(limits) + more, failed.name, untold)
 
 
-def carriers_of(
+def list_licensed_members(
     names: Sequence[str], limits: Mapping[str, int], temporary: Sequence[str]
-) -> tuple[Carrier, ...]:
+) -> tuple[LicensedMember, ...]:
     """Members by name, each with its limit where it is known."""
-    return tuple(Carrier(name, limits.get(name), name in temporary) for name in names)
+    return tuple(LicensedMember(name, limits.get(name), name in temporary) for name in names)

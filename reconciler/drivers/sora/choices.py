@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Repeat(StrEnum):
+class RepeatedInit(StrEnum):
     """What InitCluster does where one of the named nodes is in a cluster that holds its majority."""
 
     REFUSE = "refuse"
@@ -18,14 +18,14 @@ class Repeat(StrEnum):
     """Starts the cluster anew, and forgets what was registered since."""
 
 
-class Permit(StrEnum):
+class UndocumentedCall(StrEnum):
     """Whether a call that the pages do not speak of is accepted."""
 
     REFUSE = "refuse"
     ACCEPT = "accept"
 
 
-class Listing(StrEnum):
+class UninitialisedListing(StrEnum):
     """What ListClusterNodes answers on a node that was never in a cluster."""
 
     EMPTY = "empty"
@@ -37,7 +37,7 @@ class Listing(StrEnum):
     """An error whose code says nothing of a cluster."""
 
 
-class Returned(StrEnum):
+class ReturnedListing(StrEnum):
     """What ListClusterNodes answers on a purged node that was started again."""
 
     STALE = "stale"
@@ -47,7 +47,7 @@ class Returned(StrEnum):
     ERROR = "error"
 
 
-class Minority(StrEnum):
+class MinorityListing(StrEnum):
     """What ListClusterNodes answers on a node whose group has lost the majority."""
 
     SHOW = "show"
@@ -78,16 +78,16 @@ class Choices:
             tells the two apart; then `initialise: true` decides where nothing is known of a past.
     """
 
-    repeated_init: Repeat = Repeat.REFUSE
-    init_with_away: Permit = Permit.REFUSE
-    repeated_register: Permit = Permit.ACCEPT
-    returned_register: Permit = Permit.ACCEPT
-    purge_cut_off: Permit = Permit.ACCEPT
-    list_uninitialised: Listing = Listing.EMPTY
-    list_after_purge: Returned = Returned.STALE
-    list_without_majority: Minority = Minority.SHOW
-    init_with_temporary: Permit = Permit.REFUSE
-    statistics: Permit = Permit.ACCEPT
+    repeated_init: RepeatedInit = RepeatedInit.REFUSE
+    init_with_away: UndocumentedCall = UndocumentedCall.REFUSE
+    repeated_register: UndocumentedCall = UndocumentedCall.ACCEPT
+    returned_register: UndocumentedCall = UndocumentedCall.ACCEPT
+    purge_cut_off: UndocumentedCall = UndocumentedCall.ACCEPT
+    list_uninitialised: UninitialisedListing = UninitialisedListing.EMPTY
+    list_after_purge: ReturnedListing = ReturnedListing.STALE
+    list_without_majority: MinorityListing = MinorityListing.SHOW
+    init_with_temporary: UndocumentedCall = UndocumentedCall.REFUSE
+    statistics: UndocumentedCall = UndocumentedCall.ACCEPT
 
 
 DEFAULTS: Final = Choices()

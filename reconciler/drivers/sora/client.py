@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from reconciler.core.canonical import encode
+from reconciler.core.canonical import encode_canonical
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.sora.schema import (
     LONGEST_ERROR,
     Channel,
     NodeRow,
-    Unreadable,
+    UnreadableAnswer,
     is_report,
     parse_channels,
     parse_nodes,
     shows_cluster,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.answers import describe_answer, describe_denial, port_hint
-from reconciler.ports.transport import Answer, Http, ReadingCall
-from reconciler.text.urls import bare_url
+from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
+from reconciler.ports.transport import Http, HttpAnswer, ReadingCall
+from reconciler.text.urls import strip_url
 
 INIT: Final = "Sora_20221221.InitCluster"
 REGISTER: Final = "Sora_20211215.RegisterClusterNode"
@@ -71,7 +71,7 @@ class Client:
         answer = await self._call(LIST_NODES)
         try:
             rows = tuple(_redacted(row, answer) for row in parse_nodes(answer.body))
-        except Unreadable as error:
+        except UnreadableAnswer as error:
             words = f"its list of nodes is not readable: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_NODES, answer, words) from error
         if not rows and not _has_sora_headers(answer) and not await self._is_sora():
@@ -84,7 +84,7 @@ class Client:
         answer = await self._call(LIST_CHANNELS)
         try:
             return parse_channels(answer.body)
-        except Unreadable as error:
+        except UnreadableAnswer as error:
             words = f"its list of channels is not readable: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_CHANNELS, answer, words) from error
 
@@ -127,7 +127,7 @@ class Client:
         except NodeError:
             return False
 
-    async def _call(self, target: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+    async def _call(self, target: str, arguments: Mapping[str, Any] | None = None) -> HttpAnswer:
         """One call; an answer of 200.
 
         Raises:
@@ -146,21 +146,21 @@ class Client:
                 timeout=self.timeout,
                 connect=self.connect,
                 headers=headers,
-                content=b"" if arguments is None else encode(arguments),
+                content=b"" if arguments is None else encode_canonical(arguments),
             )
         except NodeUnidentified as error:
-            words = f"{self.api}: {error.reason}; {port_hint(self.api)}"
+            words = f"{self.api}: {error.reason}; {suggest_port_check(self.api)}"
             raise NodeUnidentified(self.node, words, remedy=CORRECT) from error
         if answer.status != HTTPStatus.OK:
             raise self._failure(answer, target)
         return answer
 
-    def _stranger(self, target: str, answer: Answer, why: str = "") -> NodeUnidentified:
+    def _stranger(self, target: str, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
         """An answer that is not Sora's."""
         words = f"{target.rpartition('.')[2]}: {describe_answer(self.api, answer, PRODUCT, why)}"
         return NodeUnidentified(self.node, words, remedy=CORRECT, status=answer.status)
 
-    def _failure(self, answer: Answer, target: str) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
+    def _failure(self, answer: HttpAnswer, target: str) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
         status, call = answer.status, target.rpartition(".")[2]
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return NodeUnauthorized(
@@ -179,26 +179,26 @@ class Client:
                 return NodeRefused(self.node, words, status=status, remedy="look at the node's log")
             return self._stranger(target, answer, "unless Sora crashed: then its log says so")
         if status == HTTPStatus.TEMPORARY_REDIRECT:
-            elsewhere = answer.redact(bare_url(answer.headers.get("location", "")), MOST)
+            elsewhere = answer.redact(strip_url(answer.headers.get("location", "")), MOST)
             words = f"{call} was redirected to {elsewhere}"
             remedy = "correct `api` in the fleet file: calls about a cluster are never redirected"
             return NodeRefused(self.node, words, status=status, remedy=remedy)
         return self._stranger(target, answer)
 
 
-def _has_sora_headers(answer: Answer) -> bool:
+def _has_sora_headers(answer: HttpAnswer) -> bool:
     """Whether an answer allows browsers to send `x-sora-target`, as every documented answer does."""
     return "x-sora-target" in answer.headers.get("access-control-allow-headers", "").lower()
 
 
-def _redacted(row: NodeRow, answer: Answer) -> NodeRow:
+def _redacted(row: NodeRow, answer: HttpAnswer) -> NodeRow:
     """A row whose `error`, the node's own words, may be shown; one that is there stays there."""
     if not row.error:
         return row
     return row.model_copy(update={"error": answer.redact(row.error, LONGEST_ERROR) or row.error})
 
 
-def _error(answer: Answer) -> tuple[str, str]:
+def _error(answer: HttpAnswer) -> tuple[str, str]:
     """`error_type` and `error_reason` of an error's body, capped; empty where it is none."""
     try:
         value = read_json(answer.body, _ERROR)
@@ -212,5 +212,5 @@ def _error(answer: Answer) -> tuple[str, str]:
     return answer.redact(code, 100), words
 
 
-def _words(answer: Answer) -> str:
+def _words(answer: HttpAnswer) -> str:
     return f"200 {answer.quote(MOST)}".rstrip()

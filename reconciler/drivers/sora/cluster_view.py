@@ -12,27 +12,27 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reconciler.core.defect import REPORT
-from reconciler.core.endpoint import BadAddress, check_single_machine, parse_api
+from reconciler.core.endpoint import InvalidAddress, check_single_machine, parse_api
 from reconciler.core.observation import (
     Absent,
+    Liveness,
     Observation,
     Observed,
     Present,
-    Sign,
     Stale,
     Unauthorized,
     Unidentified,
     Unreachable,
 )
-from reconciler.drivers.sora.cluster import Log, Node, State, quorum
-from reconciler.drivers.sora.history import History
-from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.cluster_state import ClusterLog, SoraNodeState, State, compute_quorum
+from reconciler.drivers.sora.history import ClusterPast
+from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.schema import API_URL, NodeView, SoraCluster
 
 _NEVER: Final = re.compile(r"NOT-INITIALI[SZ]ED")
 
 
-def judged_view(name: str, view: NodeView) -> Observation[NodeView]:
+def judge_view(name: str, view: NodeView) -> Observation[NodeView]:
     """What one node's own ListClusterNodes is worth.
 
     An empty list, or an error that says so, is the positive answer "never initialised". A view that
@@ -46,26 +46,26 @@ def judged_view(name: str, view: NodeView) -> Observation[NodeView]:
         return Absent("ListClusterNodes answered an empty list")
     own = view.row(name)
     if own is None:
-        return Stale(view, f"its answer does not list it, but {', '.join(names_of(view)[:5])}")
+        return Stale(view, f"its answer does not list it, but {', '.join(list_view_names(view)[:5])}")
     regular = [row for row in view.rows if not row.temporary]
     connected = sum(row.connected for row in regular)
-    if not own.connected or connected < quorum(len(regular)):
+    if not own.connected or connected < compute_quorum(len(regular)):
         return Stale(view, f"it sees {connected} of {len(regular)} regular nodes, which is no majority")
     return Present(view)
 
 
-def names_of(view: NodeView) -> tuple[str, ...]:
+def list_view_names(view: NodeView) -> tuple[str, ...]:
     """The names that a view lists."""
     return tuple(row.node_name for row in view.rows)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ClusterView:
     """The merged views of a cluster.
 
     Args:
         observed: every node's own answer.
-        speakers: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
+        answering_nodes: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
             nobody but itself is one only where its statistics show a cluster, or its past does: a node that
             was never initialised may look the same.
         told: what the speakers say the membership is, each with those who say so.
@@ -76,7 +76,7 @@ class Picture:
     """
 
     observed: Observed[NodeView]
-    speakers: Mapping[str, NodeView]
+    answering_nodes: Mapping[str, NodeView]
     told: tuple[tuple[Membership, tuple[str, ...]], ...]
     shown: Mapping[str, frozenset[bool]]
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Picture:
     @property
     def limits(self) -> Mapping[str, int]:
         """Connections that the licence of each node allows, for those of which a speaker tells."""
-        rows = (row for view in self.speakers.values() for row in view.rows)
+        rows = (row for view in self.answering_nodes.values() for row in view.rows)
         told = [(row.node_name, row.license_max_connections) for row in rows]
         return {name: limit for name, limit in told if limit is not None}
 
@@ -118,7 +118,7 @@ class Picture:
 
     def away(self, name: str) -> bool:
         """Whether there are speakers, and none shows the node connected or with an error."""
-        return bool(self.speakers) and True not in self.shown.get(name, ()) and name not in self.errors
+        return bool(self.answering_nodes) and True not in self.shown.get(name, ()) and name not in self.errors
 
     def answers(self, name: str) -> bool:
         """Whether something answers at any address of the node; no answer is no proof of the contrary.
@@ -126,7 +126,7 @@ class Picture:
         The answer of another node, which has its address now, does not count.
         """
         return any(
-            not isinstance(answer, Unreachable) or answer.sign is Sign.ALIVE
+            not isinstance(answer, Unreachable) or answer.sign is Liveness.ALIVE
             for answer in self.answers_of(name)
             if not self.is_other(name, answer)
         )
@@ -165,7 +165,7 @@ class Picture:
         """
         answer = self.observed.nodes.get(name)
         if isinstance(answer, Present | Stale):
-            return names_of(answer.value) == (name,) and not answer.value.clustered
+            return list_view_names(answer.value) == (name,) and not answer.value.clustered
         return isinstance(answer, Absent)
 
     def refuses(self, name: str) -> bool:
@@ -195,9 +195,9 @@ class Picture:
         return isinstance(answer, Absent)
 
 
-def picture_of(
+def merge_views(
     observed: Observed[NodeView], *, regular: Iterable[str] = (), single: Iterable[str] = ()
-) -> Picture:
+) -> ClusterView:
     """The picture that the answers of a cluster's nodes give together.
 
     Args:
@@ -207,13 +207,13 @@ def picture_of(
     """
     expected = tuple(regular)
     lonely = {*(expected if len(expected) == 1 else ()), *single}
-    speakers: dict[str, NodeView] = {}
+    answering_nodes: dict[str, NodeView] = {}
     told: dict[Membership, list[str]] = {}
     shown: dict[str, set[bool]] = {}
     errors: dict[str, str] = {}
     for name, view in sorted(observed.present().items()):
         if _speaks(name, view, lonely):
-            speakers[name] = view
+            answering_nodes[name] = view
             told.setdefault(_membership(view), []).append(name)
             for row in view.rows:
                 if row.error:
@@ -221,9 +221,9 @@ def picture_of(
                 else:
                     shown.setdefault(row.node_name, set()).add(row.connected)
     sayings = sorted(told.items(), key=lambda item: item[1])
-    return Picture(
+    return ClusterView(
         observed,
-        speakers,
+        answering_nodes,
         tuple((said, tuple(who)) for said, who in sayings),
         {name: frozenset(kinds) for name, kinds in shown.items()},
         errors,
@@ -239,7 +239,7 @@ def _living(observed: Observed[NodeView], lonely: Container[str]) -> Iterator[tu
 
 
 def _speaks(name: str, view: NodeView, lonely: Container[str]) -> bool:
-    return names_of(view) != (name,) or bool(view.clustered) or name in lonely
+    return list_view_names(view) != (name,) or bool(view.clustered) or name in lonely
 
 
 def _membership(view: NodeView) -> Membership:
@@ -247,36 +247,38 @@ def _membership(view: NodeView) -> Membership:
     return Membership(regular, tuple(row.node_name for row in view.rows if row.temporary))
 
 
-def state_of(picture: Picture, names: Iterable[str], temporary: Container[str]) -> tuple[Roster, State]:
+def make_machine_state(
+    cluster_view: ClusterView, names: Iterable[str], temporary: Container[str]
+) -> tuple[NodeNumbers, State]:
     """The machine state that a picture shows.
 
     Args:
-        picture: one that has a membership.
+        cluster_view: one that has a membership.
         names: further nodes that the state shall hold.
         temporary: which of those are temporary; members are what the picture says.
     """
-    membership = picture.membership or Membership()
-    roster = Roster(tuple(sorted({*names, *membership.names})))
-    log = Log(0, 0, roster.bits(membership.regular), roster.bits(membership.temporary))
+    membership = cluster_view.membership or Membership()
+    node_numbers = NodeNumbers(tuple(sorted({*names, *membership.names})))
+    log = ClusterLog(0, 0, node_numbers.bits(membership.regular), node_numbers.bits(membership.temporary))
     state = []
-    for number, name in enumerate(roster.names):
+    for number, name in enumerate(node_numbers.names):
         if name not in membership.names:
-            state.append(Node(up=picture.answers(name), temporary=name in temporary))
+            state.append(SoraNodeState(up=cluster_view.answers(name), temporary=name in temporary))
             continue
         kind = name in membership.temporary
-        if picture.connected(name):
-            state.append(Node(temporary=kind, log=log))
-        elif picture.down(name) and not kind:
-            state.append(Node(up=False, log=log))
-        elif picture.outside(name):
-            state.append(Node(temporary=kind))
+        if cluster_view.connected(name):
+            state.append(SoraNodeState(temporary=kind, log=log))
+        elif cluster_view.down(name) and not kind:
+            state.append(SoraNodeState(up=False, log=log))
+        elif cluster_view.outside(name):
+            state.append(SoraNodeState(temporary=kind))
         else:  # cut off; so is a temporary node that is away, for a stopped one would not be listed
-            state.append(Node(temporary=kind, side=1 + number, log=log))
-    return roster, tuple(state)
+            state.append(SoraNodeState(temporary=kind, side=1 + number, log=log))
+    return node_numbers, tuple(state)
 
 
-def addresses(
-    entry: SoraCluster, observed: Observed[NodeView], history: History | None = None
+def choose_addresses(
+    entry: SoraCluster, observed: Observed[NodeView], history: ClusterPast | None = None
 ) -> dict[str, str]:
     """One API address for each node: what the fleet file says, else where it answers, else where it may be.
 
@@ -286,7 +288,7 @@ def addresses(
         history: what is known from earlier.
     """
     found = {node.name: node.api for node in entry.nodes}
-    for name, places in places_of(entry, observed, history or History()).items():
+    for name, places in find_node_addresses(entry, observed, history or ClusterPast()).items():
         if name not in found:
             answers = observed.elsewhere.get(name, {})
             good = (place for place in places.guessed if isinstance(answers.get(place), Present))
@@ -296,7 +298,7 @@ def addresses(
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class NodeAddresses:
     """The API addresses of one node.
 
     Args:
@@ -310,24 +312,26 @@ class Places:
     guessed: tuple[str, ...] = ()
 
 
-def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History) -> dict[str, Places]:
+def find_node_addresses(
+    entry: SoraCluster, observed: Observed[NodeView], history: ClusterPast
+) -> dict[str, NodeAddresses]:
     """Where to ask for every node of the fleet file, of earlier, and of the members' lists.
 
     A node of the fleet file is asked at its `api`, and where it was before.
     """
     told: dict[str, set[str]] = {}
-    for view in lists_of(observed):
+    for view in select_lists(observed):
         for row in view.rows:
             own = told.setdefault(row.node_name, set())
-            if row.api and api_address(row.api):
-                own.add(api_address(row.api))
+            if row.api and format_api_address(row.api):
+                own.add(format_api_address(row.api))
     built, usual, taken = _pattern_of(entry), _usual(entry), {node.api for node in entry.nodes}
-    found: dict[str, Places] = {}
+    found: dict[str, NodeAddresses] = {}
     for name in sorted({*(node.name for node in entry.nodes), *told, *history.nodes}):
         known = {*history.addresses(name)}
         named = entry.node(name)
         if named is not None:
-            found[name] = Places(tuple(sorted(known | {named.api})))
+            found[name] = NodeAddresses(tuple(sorted(known | {named.api})))
             continue
         known |= told.get(name, set())
         host = name.rpartition("@")[2]
@@ -335,11 +339,11 @@ def places_of(entry: SoraCluster, observed: Observed[NodeView], history: History
         known |= likely - taken
         guessed = {usual.replace("{host}", host)} - known - taken
         if known or guessed:
-            found[name] = Places(tuple(sorted(known)), tuple(sorted(guessed)))
+            found[name] = NodeAddresses(tuple(sorted(known)), tuple(sorted(guessed)))
     return found
 
 
-def lists_of(observed: Observed[NodeView]) -> tuple[NodeView, ...]:
+def select_lists(observed: Observed[NodeView]) -> tuple[NodeView, ...]:
     """The lists that tell who is in the cluster: those of nodes that see a majority, else all that there are.
 
     Where nobody sees one, the others that a survivor lists may run, and be a majority with it.
@@ -349,7 +353,7 @@ def lists_of(observed: Observed[NodeView]) -> tuple[NodeView, ...]:
     return present or tuple(view for view in stale if view.rows)
 
 
-def api_address(value: object) -> str:
+def format_api_address(value: object) -> str:
     """An API address as fleet files have it; empty where a text is none.
 
     One with a path is asked only as the host lists it, which the driver knows.
@@ -364,20 +368,20 @@ def _api_address(text: str) -> str:
         return ""
     try:
         check_single_machine(parse_api(text))
-    except BadAddress:
+    except InvalidAddress:
         return ""
     parts = urlsplit(text)
     return text if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/"
 
 
-def best_of(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] | None:
+def choose_best_answer(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] | None:
     """The answer that tells most of several at different addresses; None where there is none."""
     return min(answers, key=_rank, default=None)
 
 
 def _rank(answer: Observation[NodeView] | None) -> int:
     if isinstance(answer, Unreachable):
-        return 5 if answer.sign is Sign.ALIVE else 6
+        return 5 if answer.sign is Liveness.ALIVE else 6
     order = (Present, Stale, Absent, Unauthorized, Unidentified)
     return next((number for number, kind in enumerate(order) if isinstance(answer, kind)), 7)
 
@@ -400,14 +404,14 @@ def _pattern(name: str, api: str) -> str | None:
     return api.replace(host, "{host}", 1) if parts.hostname == host.lower() else None
 
 
-def remedy_of_silence(answer: Observation[NodeView] | None) -> str:
+def suggest_remedy(answer: Observation[NodeView] | None) -> str:
     """What to do where nothing is known from a node itself."""
     if isinstance(answer, Unreachable) and answer.defect:
         return REPORT
     return "start the node, or correct `api` in the fleet file"
 
 
-def silence(answer: Observation[NodeView] | None) -> str:
+def describe_silence(answer: Observation[NodeView] | None) -> str:
     """Why nothing is known from a node itself, in words."""
     if isinstance(answer, Unreachable | Unidentified | Unauthorized | Stale):
         return answer.reason

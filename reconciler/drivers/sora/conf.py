@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from reconciler.core.fields import Whole
-from reconciler.core.json_schema import Schema, Title, schema_of
+from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.model_errors import mismatches, problems
+from reconciler.documents.model_errors import find_model_errors, translate_model_errors
 from reconciler.errors import InputError
-from reconciler.text.json_pointer import parts
+from reconciler.text.json_pointer import split_pointer
 
 Scalar = bool | int | str
 Port = Annotated[Whole, Field(ge=1, le=65_535)]
@@ -37,7 +37,7 @@ _CLUSTERED: dict[str, Any] = {
 }
 """What a schema says of a clustered node, as `_whole` does."""
 
-CONF: Final = Title(
+CONF: Final = SchemaTitle(
     "sora-conf",
     "sora.conf as JSON",
     "The keys of a sora.conf that the clustering documents describe; every other key passes through.",
@@ -93,9 +93,9 @@ class SoraConf(BaseModel):
         return self
 
 
-def conf_schema() -> Schema:
+def make_conf_schema() -> Schema:
     """The schema of a sora.conf's keys."""
-    return schema_of(SoraConf, CONF)
+    return make_schema(SoraConf, CONF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ConfFile:
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """Where the value (or its key) of `/key` stands; the file as a whole for anything else."""
-        name = next(iter(parts(pointer)), "")
+        name = next(iter(split_pointer(pointer)), "")
         if name not in self.places:
             return Position(self.name)
         line, column = self.places[name]
@@ -121,13 +121,13 @@ class ConfFile:
         lines = list(self.lines)
         for key, value in values.items():
             if key not in self.places:
-                lines.append(f"{key} = {printed(value)}")
+                lines.append(f"{key} = {format_scalar(value)}")
             elif self.value[key] != value or isinstance(self.value[key], bool) is not isinstance(value, bool):
-                lines[self.places[key][0] - 1] = f"{key} = {printed(value)}"
+                lines[self.places[key][0] - 1] = f"{key} = {format_scalar(value)}"
         return "".join(line + "\n" for line in lines)
 
 
-def parse(name: str, data: bytes) -> ConfFile:
+def parse_conf(name: str, data: bytes) -> ConfFile:
     """The file's keys and values.
 
     Raises:
@@ -172,14 +172,14 @@ def parse(name: str, data: bytes) -> ConfFile:
                 )
             )
         else:
-            value[match["key"]] = scalar(match["value"])
+            value[match["key"]] = parse_scalar(match["value"])
             places[match["key"]] = (number, match.start("value") + 1)
     if problems:
         raise InputError(problems)
     return ConfFile(name, lines, value, places)
 
 
-def checked(conf: ConfFile) -> SoraConf:
+def read_conf_model(conf: ConfFile) -> SoraConf:
     """The file's keys as a model.
 
     Raises:
@@ -188,16 +188,18 @@ def checked(conf: ConfFile) -> SoraConf:
     try:
         return SoraConf.model_validate(dict(conf.value))
     except ValidationError as error:
-        raise InputError(problems(mismatches(error, SoraConf, conf.value), conf, "")) from error
+        raise InputError(
+            translate_model_errors(find_model_errors(error, SoraConf, conf.value), conf, "")
+        ) from error
 
 
-def scalar(text: str) -> Scalar:
+def parse_scalar(text: str) -> Scalar:
     """What a value's text means: `true` and `false`, whole numbers, else the text itself."""
     if text in ("true", "false"):
         return text == "true"
     return int(text) if _INTEGER.match(text) else text
 
 
-def printed(value: Any) -> str:
+def format_scalar(value: Any) -> str:
     """A value as it stands in the file; `scalar` is its inverse."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,60 +10,77 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from reconciler.core.arguments import typed
-from reconciler.core.guard import Case, Guard, guard
+from reconciler.core.arguments import read_arguments
+from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import machine, preconditions
-from reconciler.drivers.sora.arguments import Init, Purge, Register, Stop, cluster_step
-from reconciler.drivers.sora.capacity import Capacity, after_failure, carriers_of
-from reconciler.drivers.sora.cluster import (
-    State,
-    alive,
-    fresh,
-    leading,
-    majority,
-    margin,
-    quorum,
-    registered,
+from reconciler.drivers.sora.arguments import (
+    InitArguments,
+    PurgeArguments,
+    RegisterArguments,
+    StopArguments,
+    read_cluster_arguments,
 )
-from reconciler.drivers.sora.cluster_view import Picture, Places, picture_of, places_of, state_of
-from reconciler.drivers.sora.decision import Outcome
-from reconciler.drivers.sora.history import Knowledge
-from reconciler.drivers.sora.init_cluster import doubt, outcome_of
-from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.capacity import Capacity, compute_capacity_after_failure, list_licensed_members
+from reconciler.drivers.sora.cluster_state import (
+    State,
+    compute_margin,
+    compute_quorum,
+    find_leading_group,
+    get_alive,
+    get_registered,
+    has_majority,
+    make_fresh_state,
+)
+from reconciler.drivers.sora.cluster_view import (
+    ClusterView,
+    NodeAddresses,
+    find_node_addresses,
+    make_machine_state,
+    merge_views,
+)
+from reconciler.drivers.sora.history import PastKnowledge
+from reconciler.drivers.sora.init_cluster import find_init_doubt, look_up_decision
+from reconciler.drivers.sora.init_decision import InitDecision
+from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP
-from reconciler.drivers.sora.stopped import stopped
+from reconciler.drivers.sora.stop_proof import prove_stopped
 
 SMALLEST = 3
 """Regular nodes below which a cluster that has more must not be shrunk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SimulatedStep:
     """One membership step, the state it starts from, what comes of it, and what if it fails halfway."""
 
     step: Step
-    roster: Roster
+    node_numbers: NodeNumbers
     state: State
-    result: State | machine.Refusal
-    half: State | machine.Refusal
+    result: State | machine.CallRefusal
+    half: State | machine.CallRefusal
 
 
 @guard("quorum")
-def losing_quorum(case: Case) -> Iterator[Diagnostic]:
+def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
     """No step, whole or failed halfway, may lose a majority that was there when it started."""
     for turn in _turns(case):
         for outcome in (turn.result, turn.half):
-            if isinstance(outcome, machine.Refusal) or not majority(turn.state) or majority(outcome):
+            if (
+                isinstance(outcome, machine.CallRefusal)
+                or not has_majority(turn.state)
+                or has_majority(outcome)
+            ):
                 continue
-            total, up = registered(outcome).bit_count(), alive(outcome).bit_count()
+            total, up = get_registered(outcome).bit_count(), get_alive(outcome).bit_count()
             yield Diagnostic(
                 Severity.ERROR,
                 "quorum",
                 f"{turn.step.id} would lose the majority: {up} of {total} regular nodes would be connected, "
-                f"at least {quorum(total)} are needed, now it is {preconditions.numbers(turn.state)}",
+                f"at least {compute_quorum(total)} are needed, now it is "
+                f"{preconditions.describe_numbers(turn.state)}",
                 "bring the nodes that are away back first, or add regular nodes, then plan again",
                 target=f"{case.plan.cluster}/{turn.step.node}",
             )
@@ -71,7 +88,7 @@ def losing_quorum(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("quorum-margin")
-def sparing_nobody(case: Case) -> Iterator[Diagnostic]:
+def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
     """While a live node is stopped, the majority survives one further failure: it may happen right then.
 
     Where the same run purges the node right after the stop, and that gives the reserve back, the time
@@ -79,10 +96,10 @@ def sparing_nobody(case: Case) -> Iterator[Diagnostic]:
     """
     turns = list(_turns(case))
     for turn, following in zip_longest(turns, turns[1:]):
-        if turn.step.action != "stop" or isinstance(turn.result, machine.Refusal):
+        if turn.step.action != "stop" or isinstance(turn.result, machine.CallRefusal):
             continue
-        left = margin(turn.result)
-        if not majority(turn.result) or left >= preconditions.SPARE or left >= margin(turn.state):
+        left = compute_margin(turn.result)
+        if not has_majority(turn.result) or left >= preconditions.SPARE or left >= compute_margin(turn.state):
             continue
         if _is_closed(turn, following):
             continue
@@ -90,38 +107,38 @@ def sparing_nobody(case: Case) -> Iterator[Diagnostic]:
             Severity.ERROR,
             "quorum-margin",
             f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
-            f"would lose the majority ({preconditions.numbers(turn.result)})",
+            f"would lose the majority ({preconditions.describe_numbers(turn.result)})",
             f"{_way_to_spare(turn, following)}, {_override(case, 'quorum-margin')}",
             target=f"{case.plan.cluster}/{turn.step.node}",
         )
 
 
-def _way_to_spare(turn: Turn, following: Turn | None) -> str:
+def _way_to_spare(turn: SimulatedStep, following: SimulatedStep | None) -> str:
     """How the same is done with a node to spare."""
     if turn.step.waits_for_person:
         return "name the host's command that stops it under `stop`, so that it is purged in the same run"
     if following is not None and following.step.wave != turn.step.wave:
         return "leave out `rollout` for this change, so that it is purged at once"
-    if registered(turn.state) & ~alive(turn.state):
+    if get_registered(turn.state) & ~get_alive(turn.state):
         return "bring the nodes that are away back first"
     return "name another regular node in its place, which is registered first"
 
 
-def _is_closed(turn: Turn, following: Turn | None) -> bool:
+def _is_closed(turn: SimulatedStep, following: SimulatedStep | None) -> bool:
     """Whether a program stops the node, and the next change purges it at once and gives the reserve back."""
-    if following is None or turn.step.waits_for_person or isinstance(turn.result, machine.Refusal):
+    if following is None or turn.step.waits_for_person or isinstance(turn.result, machine.CallRefusal):
         return False
     step = following.step
     is_next = step.action == "purge" and step.node == turn.step.node and turn.step.id in step.after
-    if not is_next or step.wave != turn.step.wave or isinstance(following.result, machine.Refusal):
+    if not is_next or step.wave != turn.step.wave or isinstance(following.result, machine.CallRefusal):
         return False
     return preconditions.closes_window(turn.state, turn.result, following.result)
 
 
-def _override(case: Case, code: str) -> str:
+def _override(case: GuardContext, code: str) -> str:
     """The override to copy, for the day of the answers."""
-    _, picture = _seen(case)
-    day = picture.day or "YYYY-MM-DD"
+    _, cluster_view = _seen(case)
+    day = cluster_view.day or "YYYY-MM-DD"
     return (
         "or, if it has to be, add to the fleet file: `overrides: "
         f'[{{guard: {code}, target: {case.plan.cluster}, until: {day}, reason: "why this once"}}]`'
@@ -129,20 +146,20 @@ def _override(case: Case, code: str) -> str:
 
 
 @guard("capacity")
-def lacking_capacity(case: Case) -> Iterator[Diagnostic]:
+def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
     """Once a node is stopped and one more has failed, the licences of the others still allow enough.
 
     Enough is what the fleet file says under `connections`; where it says nothing, nothing is known of it.
     """
-    entry, picture = _seen(case)
+    entry, cluster_view = _seen(case)
     if entry.connections is None:
         return
     for turn in _turns(case):
-        before = leading(turn.state)
-        serving = before is not None and before.nodes >> turn.roster.at(turn.step.node) & 1
-        if turn.step.action != "stop" or not serving or isinstance(turn.result, machine.Refusal):
+        before = find_leading_group(turn.state)
+        serving = before is not None and before.nodes >> turn.node_numbers.at(turn.step.node) & 1
+        if turn.step.action != "stop" or not serving or isinstance(turn.result, machine.CallRefusal):
             continue
-        left = _left(turn.result, turn.roster, picture)
+        left = _left(turn.result, turn.node_numbers, cluster_view)
         if left.connections < entry.connections:
             untold = f"; {', '.join(left.untold)} does not tell its licence" if left.untold else ""
             yield Diagnostic(
@@ -156,24 +173,24 @@ def lacking_capacity(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("capacity")
-def losing_taken_over(case: Case) -> Iterator[Diagnostic]:
+def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
     """A dead member's connections, which the others take over, are not given away with its purge.
 
     Where the plan registers a regular node too, that one takes its place, and what its licence allows is not
     told before it is in.
     """
-    entry, picture = _seen(case)
+    entry, cluster_view = _seen(case)
     turns = list(_turns(case))
     if entry.connections is None or not turns:
         return
     joins = any(turn.step.action == "register" and turn.step.node in entry.regular for turn in turns)
-    dead = [turn for turn in turns if turn.step.action == "purge" and picture.away(turn.step.node)]
+    dead = [turn for turn in turns if turn.step.action == "purge" and cluster_view.away(turn.step.node)]
     if joins or not dead:
         return
-    group = leading(turns[-1].state)
-    names = turns[0].roster.spelled(group.nodes & group.log.listed) if group is not None else ()
-    kept = sum(picture.limits.get(name, 0) for name in names)
-    taken = sum(picture.limits.get(turn.step.node, 0) for turn in dead)
+    group = find_leading_group(turns[-1].state)
+    names = turns[0].node_numbers.spelled(group.nodes & group.log.listed) if group is not None else ()
+    kept = sum(cluster_view.limits.get(name, 0) for name in names)
+    taken = sum(cluster_view.limits.get(turn.step.node, 0) for turn in dead)
     if kept < entry.connections <= kept + taken:
         gone = ", ".join(turn.step.node for turn in dead)
         yield Diagnostic(
@@ -186,19 +203,21 @@ def losing_taken_over(case: Case) -> Iterator[Diagnostic]:
         )
 
 
-def _left(state: State, roster: Roster, picture: Picture) -> Capacity:
+def _left(state: State, node_numbers: NodeNumbers, cluster_view: ClusterView) -> Capacity:
     """What the connected members may carry after one more failure."""
-    group = leading(state)
+    group = find_leading_group(state)
     if group is None:
         return Capacity(0)
-    names = roster.spelled(group.nodes & group.log.listed)
-    temporary = roster.spelled(group.log.temporary)
+    names = node_numbers.spelled(group.nodes & group.log.listed)
+    temporary = node_numbers.spelled(group.log.temporary)
     away = group.log.regular & ~group.nodes
-    return after_failure(carriers_of(names, picture.limits, temporary), made_up=not away)
+    return compute_capacity_after_failure(
+        list_licensed_members(names, cluster_view.limits, temporary), made_up=not away
+    )
 
 
 @guard("membership")
-def changing_membership(case: Case) -> Iterator[Diagnostic]:
+def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnostic]:
     """One change at a time, each of one node, from the membership that the one before leaves."""
     previous: Step | None = None
     by_id = {step.id: step for step in case.plan.steps}
@@ -208,12 +227,15 @@ def changing_membership(case: Case) -> Iterator[Diagnostic]:
             words = f"{step.id} does not wait for {previous.id}; the membership changes one step at a time"
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
         previous = step
-        if isinstance(turn.result, machine.Refusal):
-            words = f"{step.id} would be refused: {turn.result.reason} ({preconditions.numbers(turn.state)})"
+        if isinstance(turn.result, machine.CallRefusal):
+            words = (
+                f"{step.id} would be refused: {turn.result.reason} "
+                f"({preconditions.describe_numbers(turn.state)})"
+            )
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
             continue
-        now, then = turn.roster.membership(turn.state), turn.roster.membership(turn.result)
-        own = cluster_step(step)
+        now, then = turn.node_numbers.membership(turn.state), turn.node_numbers.membership(turn.result)
+        own = read_cluster_arguments(step)
         told = own.before, own.after
         if step.action != "init" and told != (now, then):
             words = (
@@ -221,7 +243,7 @@ def changing_membership(case: Case) -> Iterator[Diagnostic]:
             )
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
         everyone = len({*now.regular, *then.regular})
-        if now.regular and quorum(len(now.regular)) + quorum(len(then.regular)) <= everyone:
+        if now.regular and compute_quorum(len(now.regular)) + compute_quorum(len(then.regular)) <= everyone:
             words = (
                 f"{step.id} goes from {len(now.regular)} to {len(then.regular)} regular nodes, "
                 "and a majority of the one need not share a node with a majority of the other"
@@ -230,10 +252,10 @@ def changing_membership(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("cluster-size")
-def shrinking_cluster(case: Case) -> Iterator[Diagnostic]:
+def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
     """A majority of the members stays, by name; and three or more are not shrunk to one or two."""
-    entry, picture = _seen(case)
-    members = picture.membership.regular if picture.membership is not None else ()
+    entry, cluster_view = _seen(case)
+    members = cluster_view.membership.regular if cluster_view.membership is not None else ()
     now, wanted = len(members), len(entry.regular)
     if not wanted < min(now, SMALLEST):
         yield from _leaving(entry, members)
@@ -251,25 +273,25 @@ def shrinking_cluster(case: Case) -> Iterator[Diagnostic]:
 def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnostic]:
     """Members that leave count by name: new nodes in their place are no majority that was there before."""
     leaving = sorted({*members} - {*entry.regular})
-    if leaving and len(members) - len(leaving) < quorum(len(members)):
+    if leaving and len(members) - len(leaving) < compute_quorum(len(members)):
         yield Diagnostic(
             Severity.ERROR,
             "cluster-size",
             f"{entry.name}: {len(leaving)} of its {len(members)} regular nodes are to leave "
             f"({', '.join(leaving)}), and those that stay are no majority of it, which takes "
-            f"{quorum(len(members))}",
+            f"{compute_quorum(len(members))}",
             "replace fewer nodes in one commit, so that a majority of the members stays",
             target=entry.name,
         )
 
 
 @guard("purge-alive")
-def purging_alive(case: Case) -> Iterator[Diagnostic]:
+def refuse_purge_of_live_node(case: GuardContext) -> Iterator[Diagnostic]:
     """Nothing is purged but what is proven to be stopped, or what an earlier step stops."""
-    _, picture = _seen(case)
+    _, cluster_view = _seen(case)
     by_id = {step.id: step for step in case.plan.steps}
     for step in case.plan.steps:
-        if step.action != "purge" or _proven(case, picture, step.node):
+        if step.action != "purge" or _proven(case, cluster_view, step.node):
             continue
         earlier = (by_id[name] for name in _before(step, by_id))
         if not any(one.action == "stop" and one.node == step.node for one in earlier):
@@ -283,7 +305,7 @@ def purging_alive(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("double-init")
-def initialising_again(case: Case) -> Iterator[Diagnostic]:
+def refuse_repeated_init(case: GuardContext) -> Iterator[Diagnostic]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
     for step in inits:
@@ -299,11 +321,11 @@ def initialising_again(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("past-unread")
-def founding_unread(case: Case) -> Iterator[Diagnostic]:
+def refuse_init_with_unread_past(case: GuardContext) -> Iterator[Diagnostic]:
     """An init waits where an earlier revision exists and cannot be read: its cluster may live."""
     history = case.desired.history
     for step in case.plan.steps:
-        if step.action == "init" and history.knowledge is Knowledge.UNREAD:
+        if step.action == "init" and history.knowledge is PastKnowledge.UNREAD:
             yield Diagnostic(
                 Severity.ERROR,
                 "past-unread",
@@ -317,7 +339,7 @@ def founding_unread(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("cluster-renamed")
-def founding_renamed(case: Case) -> Iterator[Diagnostic]:
+def refuse_init_of_renamed_cluster(case: GuardContext) -> Iterator[Diagnostic]:
     """An init waits where another cluster went in the same commit: it may be that one under a new name."""
     gone, name = case.desired.history.replaced, case.plan.cluster
     for step in case.plan.steps:
@@ -336,11 +358,11 @@ def founding_renamed(case: Case) -> Iterator[Diagnostic]:
 
 
 @guard("unknown-command")
-def unknown_command(case: Case) -> Iterator[Diagnostic]:
+def refuse_unknown_command(case: GuardContext) -> Iterator[Diagnostic]:
     """Every command that a step runs must be one of this host, before anything is done."""
     for step in case.plan.steps:
-        own = cluster_step(step)
-        name = own.command if isinstance(own, Stop) else ""
+        own = read_cluster_arguments(step)
+        name = own.command if isinstance(own, StopArguments) else ""
         if not name or case.commands is None or name in case.commands:
             continue
         yield Diagnostic(
@@ -354,67 +376,67 @@ def unknown_command(case: Case) -> Iterator[Diagnostic]:
 
 
 GUARDS: tuple[Guard, ...] = (
-    losing_quorum,
-    sparing_nobody,
-    lacking_capacity,
-    losing_taken_over,
-    changing_membership,
-    shrinking_cluster,
-    purging_alive,
-    initialising_again,
-    founding_unread,
-    founding_renamed,
-    unknown_command,
+    refuse_quorum_loss,
+    refuse_missing_reserve,
+    refuse_capacity_loss,
+    refuse_connection_loss,
+    refuse_unordered_membership_change,
+    refuse_cluster_shrink,
+    refuse_purge_of_live_node,
+    refuse_repeated_init,
+    refuse_init_with_unread_past,
+    refuse_init_of_renamed_cluster,
+    refuse_unknown_command,
 )
 """All of them; the order does not matter."""
 
 
-def _seen(case: Case) -> tuple[SoraCluster, Picture]:
+def _seen(case: GuardContext) -> tuple[SoraCluster, ClusterView]:
     entry: SoraCluster = case.desired.entry
-    return entry, picture_of(case.observed, regular=entry.regular, single=case.desired.history.single)
+    return entry, merge_views(case.observed, regular=entry.regular, single=case.desired.history.single)
 
 
-def _proven(case: Case, picture: Picture, name: str) -> bool:
+def _proven(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
     """Whether the answers, or an entry by a person that still counts, say that a member is stopped."""
     desired: SoraDesired = case.desired
-    places = places_of(desired.entry, case.observed, desired.history).get(name, Places())
+    places = find_node_addresses(desired.entry, case.observed, desired.history).get(name, NodeAddresses())
     word = desired.word(name)
-    counts = word is not None and (picture.day is None or picture.day <= word.until)
-    proof = stopped(picture, name, places.known, regular=desired.is_regular(name))
+    counts = word is not None and (cluster_view.day is None or cluster_view.day <= word.until)
+    proof = prove_stopped(cluster_view, name, places.known, regular=desired.is_regular(name))
     return proof.enough(word=counts)
 
 
-def _turns(case: Case) -> Iterator[Turn]:
+def _turns(case: GuardContext) -> Iterator[SimulatedStep]:
     """The membership steps, each run from the state that the ones before it leave."""
-    entry, picture = _seen(case)
+    entry, cluster_view = _seen(case)
     names = {*(node.name for node in entry.nodes), *(step.node for step in case.plan.steps)}
-    if picture.membership is None:
-        roster = Roster(tuple(sorted(names)))
-        state = fresh(name in entry.temporary for name in roster.names)
+    if cluster_view.membership is None:
+        node_numbers = NodeNumbers(tuple(sorted(names)))
+        state = make_fresh_state(name in entry.temporary for name in node_numbers.names)
     else:
-        roster, state = state_of(picture, names, entry.temporary)
+        node_numbers, state = make_machine_state(cluster_view, names, entry.temporary)
     for step in case.plan.steps:
         if step.action in MEMBERSHIP:
-            result = _run(step, roster, state, half=False)
-            yield Turn(step, roster, state, result, _run(step, roster, state, half=True))
-            if not isinstance(result, machine.Refusal):
+            result = _run(step, node_numbers, state, half=False)
+            yield SimulatedStep(step, node_numbers, state, result, _run(step, node_numbers, state, half=True))
+            if not isinstance(result, machine.CallRefusal):
                 state = result
 
 
-def _run(step: Step, roster: Roster, state: State, *, half: bool) -> State | machine.Refusal:
-    node, own = roster.at(step.node), cluster_step(step)
+def _run(step: Step, node_numbers: NodeNumbers, state: State, *, half: bool) -> State | machine.CallRefusal:
+    node, own = node_numbers.at(step.node), read_cluster_arguments(step)
     match own:
-        case Init():
-            known = set(own.names) <= set(roster.names)
-            return machine.init(state, node, roster.bits(own.names)) if known else machine.MEMBER_AWAY
-        case Stop():
+        case InitArguments():
+            known = set(own.names) <= set(node_numbers.names)
+            return machine.init(state, node, node_numbers.bits(own.names)) if known else machine.MEMBER_AWAY
+        case StopArguments():
             return machine.stop(state, node)
-        case Register() | Purge() if own.contact not in roster.names:
+        case RegisterArguments() | PurgeArguments() if own.contact not in node_numbers.names:
             return machine.CONTACT_AWAY
-        case Purge():
-            return machine.purge(state, roster.at(own.contact), node)
-        case Register():
-            return machine.register(state, node, roster.at(own.contact), half=half)
+        case PurgeArguments():
+            return machine.purge(state, node_numbers.at(own.contact), node)
+        case RegisterArguments():
+            return machine.register(state, node, node_numbers.at(own.contact), half=half)
     raise AssertionError(step.action)
 
 
@@ -430,19 +452,21 @@ def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:
     return found
 
 
-def _against_init(case: Case, step: Step) -> str:
-    entry, picture = _seen(case)
-    if picture.speakers:
-        return f"{', '.join(picture.speakers)} is in a cluster that holds a majority"
-    own = typed(step.arguments, Init)
+def _against_init(case: GuardContext, step: Step) -> str:
+    entry, cluster_view = _seen(case)
+    if cluster_view.answering_nodes:
+        return f"{', '.join(cluster_view.answering_nodes)} is in a cluster that holds a majority"
+    own = read_arguments(step.arguments, InitArguments)
     if set(own.names) != set(entry.regular):
         return "it does not name exactly the regular nodes of the fleet file"
-    outcome = outcome_of(case.desired, picture)
+    outcome = look_up_decision(case.desired, cluster_view)
     if not outcome.allowed:
         return f"what is known and what the nodes answer do not allow it ({outcome})"
-    past = case.desired.history
-    why = doubt(outcome, entry.regular, picture, members=past.members, required=past.required)
+    cluster_memory = case.desired.history
+    why = find_init_doubt(
+        outcome, entry.regular, cluster_view, members=cluster_memory.members, required=cluster_memory.required
+    )
     if why and not own.unproven:
         return why
-    word = Outcome.COLLAPSED if own.word.name == "collapsed" else Outcome.INITIALISE
+    word = InitDecision.COLLAPSED if own.word.name == "collapsed" else InitDecision.INITIALISE
     return "" if word is outcome else f"it rests on `{word}`, and only `{outcome}` allows it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from reconciler.core.prior import Prior, PriorCluster
+from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
 
 ADDRESSES: Final = 16
 """Addresses of one node that are remembered and asked: enough for every move, and a bound."""
@@ -23,7 +23,7 @@ _EVIDENCE: Final = frozenset({"initialised", "collapsed", "revision"})
 """Facts that say the same and do not name the fleet: written since the first version of the store."""
 
 
-class Knowledge(StrEnum):
+class PastKnowledge(StrEnum):
     """What is known of the cluster's past, from the least to the most."""
 
     NOTHING = "nothing"
@@ -40,7 +40,7 @@ class Knowledge(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierNode:
     """One node that an earlier revision or the store knows.
 
     Args:
@@ -60,7 +60,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class ClusterPast:
     """The past of one cluster.
 
     Args:
@@ -73,7 +73,7 @@ class History:
         replaced: clusters that went from the fleet file as this one came.
     """
 
-    nodes: Mapping[str, Earlier] = field(default_factory=dict)
+    nodes: Mapping[str, EarlierNode] = field(default_factory=dict)
     existed: bool = False
     unread: str = ""
     revision: str = ""
@@ -81,9 +81,9 @@ class History:
     replaced: tuple[str, ...] = ()
 
     @property
-    def knowledge(self) -> Knowledge:
+    def knowledge(self) -> PastKnowledge:
         """What this amounts to."""
-        return knowledge_of(self)
+        return assess_knowledge(self)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -100,23 +100,23 @@ class History:
         return self.nodes[name].addresses if name in self.nodes else ()
 
 
-def knowledge_of(history: History) -> Knowledge:
+def assess_knowledge(history: ClusterPast) -> PastKnowledge:
     """What is known of a past: the most that anything in it says."""
     if history.existed:
-        return Knowledge.MEMBER
+        return PastKnowledge.MEMBER
     if history.unread:
-        return Knowledge.UNREAD
-    return Knowledge.NAMED if history.nodes else Knowledge.NOTHING
+        return PastKnowledge.UNREAD
+    return PastKnowledge.NAMED if history.nodes else PastKnowledge.NOTHING
 
 
-def history_of(
+def merge_past(
     current: Iterable[str],
-    prior: Prior,
+    prior: PriorRevisions,
     recalled: Mapping[str, Mapping[str, str]],
     source: str,
     *,
     address: Any,
-) -> History:
+) -> ClusterPast:
     """The past that git and the store give together.
 
     Facts of another fleet that has a cluster of the same name count only where the two share a node: then
@@ -129,10 +129,10 @@ def history_of(
         source: of the fleet at hand.
         address: gives a text's canonical API address; empty where it is none that may be asked.
     """
-    found: dict[str, Earlier] = {}
+    found: dict[str, EarlierNode] = {}
 
     def add(name: str, addresses: Iterable[str], **more: bool) -> None:
-        one = found.get(name, Earlier())
+        one = found.get(name, EarlierNode())
         known = tuple(sorted({*one.addresses, *addresses})[:ADDRESSES])
         told = {key: getattr(one, key) or value for key, value in more.items()}
         found[name] = replace(one, addresses=known, **told)
@@ -144,7 +144,7 @@ def history_of(
             required = regular and not cluster.older
             add(name, [own] if own else [], regular=regular, required=required)
     shared = {*current, *found}
-    ours = {digest_of(source)}
+    ours = {digest_source(source)}
     ours |= {digest for name in shared for digest in told.get(name, {})}
     for name, fleets in told.items():
         for digest in sorted(ours & fleets.keys()):
@@ -163,10 +163,10 @@ def history_of(
         for name, one in sorted(found.items())
     }
     revision, single = _revision(prior.clusters), _single(prior.clusters, nodes)
-    return History(nodes, existed, prior.unread, revision, single, prior.replaced)
+    return ClusterPast(nodes, existed, prior.unread, revision, single, prior.replaced)
 
 
-def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, Earlier]) -> frozenset[str]:
+def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, EarlierNode]) -> frozenset[str]:
     named = [
         [name for name, entry in cluster.nodes.items() if entry.get("temporary") is not True]
         for cluster in clusters
@@ -190,31 +190,31 @@ def _told(facts: Mapping[str, str]) -> dict[str, set[str]]:
     return found
 
 
-def digest_of(source: str) -> str:
+def digest_source(source: str) -> str:
     """How facts name a fleet: by a digest of its source, which may be long."""
     return hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
-def member_facts(source: str, addresses: Iterable[str]) -> dict[str, str]:
+def make_member_facts(source: str, addresses: Iterable[str]) -> dict[str, str]:
     """The facts by which a node is remembered as a member, one for each address and one without."""
-    digest = digest_of(source)
+    digest = digest_source(source)
     places = sorted(set(addresses))[:ADDRESSES]
     return {f"{_MEMBER} {digest}": source, **{f"{_MEMBER} {digest} {one}": source for one in places}}
 
 
-def init_facts(source: str, address: str) -> dict[str, str]:
+def make_init_facts(source: str, address: str) -> dict[str, str]:
     """The facts by which a node is remembered as one that InitCluster was sent with."""
-    return {f"{_INIT} {digest_of(source)} {address}": source}
+    return {f"{_INIT} {digest_source(source)} {address}": source}
 
 
-def forgetting(source: str, facts: Mapping[str, str]) -> dict[str, str]:
+def make_forgetting_facts(source: str, facts: Mapping[str, str]) -> dict[str, str]:
     """The same fleet's facts of a node with empty values, which forget them."""
-    digest = digest_of(source)
+    digest = digest_source(source)
     own = {key: "" for key in facts if key.split(" ")[:2] == [_MEMBER, digest]}
     return {**own, "revision": ""} if own and "revision" in facts else own
 
 
-def learnt(
+def learn_members(
     source: str, members: Mapping[str, Iterable[str]], recalled: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, str]]:
     """Node -> key -> value to remember once the cluster's nodes agree who is in it.
@@ -230,11 +230,11 @@ def learnt(
     found: dict[str, dict[str, str]] = {}
     for name, addresses in members.items():
         known = recalled.get(name, {})
-        new = {key: value for key, value in member_facts(source, addresses).items() if key not in known}
+        new = {key: value for key, value in make_member_facts(source, addresses).items() if key not in known}
         if new:
             found[name] = new
     for name in recalled.keys() - members.keys():
-        gone = forgetting(source, recalled[name])
+        gone = make_forgetting_facts(source, recalled[name])
         if gone:
             found[name] = gone
     return found

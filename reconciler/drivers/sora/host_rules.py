@@ -7,15 +7,15 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.endpoint import BadAddress, parse_api
-from reconciler.core.fields import Strict
+from reconciler.core.endpoint import InvalidAddress, parse_api
+from reconciler.core.fields import StrictModel
 
 
 def _api_address(text: str) -> str:
     """An address that could never be one of a Sora API would be listed without effect."""
     try:
         parse_api(text)
-    except BadAddress:
+    except InvalidAddress:
         raise PydanticCustomError(
             "api_address", "an API's address is written as https://node1.example.com/api, without query"
         ) from None
@@ -30,7 +30,7 @@ ApiAddress = Annotated[
 """The whole address of an API, which may have a path."""
 
 
-class SoraRules(Strict):
+class SoraRules(StrictModel):
     """Rules for Sora nodes."""
 
     api_paths: tuple[ApiAddress, ...] = Field(

@@ -8,13 +8,13 @@ from datetime import date
 
 from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.sora.arguments import Word
-from reconciler.drivers.sora.cluster import quorum
-from reconciler.drivers.sora.cluster_view import Picture, remedy_of_silence, silence
-from reconciler.drivers.sora.decision import Answers, Collapsed, Outcome, decide
-from reconciler.drivers.sora.history import History
+from reconciler.drivers.sora.arguments import InitConfirmation
+from reconciler.drivers.sora.cluster_state import compute_quorum
+from reconciler.drivers.sora.cluster_view import ClusterView, describe_silence, suggest_remedy
+from reconciler.drivers.sora.history import ClusterPast
+from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, InitDecision, decide_init
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
-from reconciler.drivers.sora.steps import word_of
+from reconciler.drivers.sora.steps import make_confirmation_key
 
 _ANSWERS = (Present, Absent, Stale)
 _SHOWN = 5
@@ -25,69 +25,79 @@ _ONLY_IF = (
 )
 
 
-def founding(desired: SoraDesired, picture: Picture) -> tuple[Word | None, tuple[Diagnostic, ...]]:
+def judge_init(
+    desired: SoraDesired, cluster_view: ClusterView
+) -> tuple[InitConfirmation | None, tuple[Diagnostic, ...]]:
     """The entry to initialise on, or None and the findings that say why not.
 
     Args:
         desired: names the regular nodes, all of which must have answered, and the cluster's past.
-        picture: one without speakers.
+        cluster_view: one without speakers.
     """
     entry = desired.entry
-    outcome = outcome_of(desired, picture)
-    if outcome is Outcome.INITIALISE:
-        return Word("initialise", "the fleet file says `initialise: true`", ""), ()
-    if outcome is Outcome.COLLAPSED:
+    outcome = look_up_decision(desired, cluster_view)
+    if outcome is InitDecision.INITIALISE:
+        return InitConfirmation("initialise", "the fleet file says `initialise: true`", ""), ()
+    if outcome is InitDecision.COLLAPSED:
         assert entry.collapsed is not None
-        return Word("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
-    lost = () if outcome is Outcome.LIVING else tuple(_lost(desired, picture))
-    told = tuple(_FINDINGS[outcome](desired, picture))
+        return InitConfirmation("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
+    lost = () if outcome is InitDecision.LIVING else tuple(_lost(desired, cluster_view))
+    told = tuple(_FINDINGS[outcome](desired, cluster_view))
     return None, tuple(dict.fromkeys((*told, *lost)))
 
 
-def outcome_of(desired: SoraDesired, picture: Picture) -> Outcome:
+def look_up_decision(desired: SoraDesired, cluster_view: ClusterView) -> InitDecision:
     """What the table says of a cluster as it shows itself."""
     entry, history = desired.entry, desired.history
-    return decide(
-        answers_of(entry.regular, history, picture),
+    return decide_init(
+        summarise_answers(entry.regular, history, cluster_view),
         history.knowledge,
         initialise=entry.initialise,
-        collapsed=_collapsed(desired, picture),
+        collapsed=_collapsed(desired, cluster_view),
     )
 
 
-def answers_of(regular: tuple[str, ...], history: History, picture: Picture) -> Answers:
+def summarise_answers(
+    regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView
+) -> AnswerSummary:
     """What the nodes answer together, the regular ones of the fleet file and all that are known from earlier.
 
     Args:
         regular: names of the regular nodes that are to be initialised.
         history: the cluster's past.
-        picture: the nodes' answers, at every address that was asked.
+        cluster_view: the nodes' answers, at every address that was asked.
     """
-    nodes = picture.observed.nodes
-    if picture.speakers or picture.living:
-        return Answers.LIVING
+    nodes = cluster_view.observed.nodes
+    if cluster_view.answering_nodes or cluster_view.living:
+        return AnswerSummary.LIVING
     if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
-        return Answers.SILENT
-    if _misfits(regular, picture):
-        return Answers.MISFIT
-    if any(_remembers(name, answer) for name, answer in picture.answers_of_all()):
-        return Answers.REMEMBERED
-    return _without_a_trace(regular, history, picture)
+        return AnswerSummary.SILENT
+    if _misfits(regular, cluster_view):
+        return AnswerSummary.MISFIT
+    if any(_remembers(name, answer) for name, answer in cluster_view.answers_of_all()):
+        return AnswerSummary.REMEMBERED
+    return _without_a_trace(regular, history, cluster_view)
 
 
-def _without_a_trace(regular: tuple[str, ...], history: History, picture: Picture) -> Answers:
+def _without_a_trace(
+    regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView
+) -> AnswerSummary:
     """The same where no answer shows a cluster."""
-    nodes = picture.observed.nodes
-    if _unanswered(regular, history, picture):
-        return Answers.EARLIER_SILENT
-    if not all(picture.blank(name) or _unclustered(nodes[name]) for name in regular):
-        return Answers.UNCLEAR
-    return Answers.BLANK if all(isinstance(nodes[name], Absent) for name in regular) else Answers.ALONE
+    nodes = cluster_view.observed.nodes
+    if _unanswered(regular, history, cluster_view):
+        return AnswerSummary.EARLIER_SILENT
+    if not all(cluster_view.blank(name) or _unclustered(nodes[name]) for name in regular):
+        return AnswerSummary.UNCLEAR
+    return (
+        AnswerSummary.BLANK
+        if all(isinstance(nodes[name], Absent) for name in regular)
+        else AnswerSummary.ALONE
+    )
 
 
-def _misfits(regular: tuple[str, ...], picture: Picture) -> list[str]:
+def _misfits(regular: tuple[str, ...], cluster_view: ClusterView) -> list[str]:
     """Nodes named as regular ones that show themselves as temporary."""
-    answers = ((name, picture.observed.nodes[name]) for name in regular)
+    answers = ((name, cluster_view.observed.nodes[name]) for name in regular)
     rows = ((name, answer.value.row(name)) for name, answer in answers if isinstance(answer, Present | Stale))
     return [name for name, row in rows if row is not None and row.temporary]
 
@@ -114,24 +124,28 @@ def _remembers(name: str, answer: Observation[NodeView]) -> bool:
     )
 
 
-def _unanswered(regular: tuple[str, ...], history: History, picture: Picture) -> list[str]:
+def _unanswered(regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView) -> list[str]:
     """Regular nodes known from earlier that have not answered themselves that they are in no cluster."""
     earlier = (name for name, one in history.nodes.items() if one.required and name not in regular)
-    return [name for name in earlier if not picture.blank(name)]
+    return [name for name in earlier if not cluster_view.blank(name)]
 
 
-def _collapsed(desired: SoraDesired, picture: Picture) -> Collapsed:
+def _collapsed(desired: SoraDesired, cluster_view: ClusterView) -> CollapsedState:
     entry = desired.entry
     if entry.collapsed is None:
-        return Collapsed.NONE
-    if picture.day is not None and picture.day > entry.collapsed.until:
-        return Collapsed.EXPIRED
-    if word_of(entry) in _known(desired, "collapsed"):
-        return Collapsed.USED
-    return Collapsed.APART if runs_apart(entry.regular, desired.history.nodes, picture) else Collapsed.VALID
+        return CollapsedState.NONE
+    if cluster_view.day is not None and cluster_view.day > entry.collapsed.until:
+        return CollapsedState.EXPIRED
+    if make_confirmation_key(entry) in _known(desired, "collapsed"):
+        return CollapsedState.USED
+    return (
+        CollapsedState.APART
+        if runs_apart(entry.regular, desired.history.nodes, cluster_view)
+        else CollapsedState.VALID
+    )
 
 
-def runs_apart(regular: Iterable[str], earlier: Iterable[str], picture: Picture) -> bool:
+def runs_apart(regular: Iterable[str], earlier: Iterable[str], cluster_view: ClusterView) -> bool:
     """Whether a majority of a cluster runs with its data, though nobody sees it: then it has not collapsed.
 
     Sora's documents initialise again only where half of the nodes or fewer are left. It also keeps an entry
@@ -140,21 +154,23 @@ def runs_apart(regular: Iterable[str], earlier: Iterable[str], picture: Picture)
     Args:
         regular: names of the regular nodes that are to be initialised.
         earlier: names of the nodes that are known from earlier.
-        picture: the nodes' answers.
+        cluster_view: the nodes' answers.
     """
-    holding = {name for name, answer in picture.answers_of_all() if _shows_data(name, answer)}
-    views = (answer.value for _, answer in picture.answers_of_all() if isinstance(answer, Present | Stale))
+    holding = {name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)}
+    views = (
+        answer.value for _, answer in cluster_view.answers_of_all() if isinstance(answer, Present | Stale)
+    )
     told = {tuple(row.node_name for row in view.rows if not row.temporary) for view in views}
     clusters = [names for names in told if len(names) > 1]
     # Where nobody lists a cluster, it may have been of any of the nodes that are known.
     everyone = clusters or [tuple({*regular, *earlier})]
-    return any(len(holding & {*names}) >= quorum(len(names)) for names in everyone)
+    return any(len(holding & {*names}) >= compute_quorum(len(names)) for names in everyone)
 
 
-def doubt(
-    outcome: Outcome,
+def find_init_doubt(
+    outcome: InitDecision,
     regular: Iterable[str],
-    picture: Picture,
+    cluster_view: ClusterView,
     *,
     members: Collection[str],
     required: Iterable[str],
@@ -168,18 +184,18 @@ def doubt(
     Args:
         outcome: the entry to initialise on.
         regular: names of the regular nodes that are to be initialised.
-        picture: the nodes' answers.
+        cluster_view: the nodes' answers.
         members: names of the nodes that are known to have been in the cluster.
         required: names of the regular nodes of an earlier revision.
     """
-    untold = _untold(picture)
-    if outcome is Outcome.INITIALISE:
+    untold = _untold(cluster_view)
+    if outcome is InitDecision.INITIALISE:
         return _mute(untold) if untold else ""
-    holding = {name for name, answer in picture.answers_of_all() if _shows_data(name, answer)}
+    holding = {name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)}
     may_hold = untold | holding
-    if (untold or _refusing_names(picture)) and _is_enough(may_hold, regular, members):
+    if (untold or _refusing_names(cluster_view)) and _is_enough(may_hold, regular, members):
         return _mute(may_hold)
-    strangers = _strangers(regular, picture, required)
+    strangers = _strangers(regular, cluster_view, required)
     return "" if members or not strangers else _gone(strangers)
 
 
@@ -203,14 +219,16 @@ def _shown(names: Iterable[str]) -> str:
     return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
 
 
-def _strangers(regular: Iterable[str], picture: Picture, required: Iterable[str]) -> set[str]:
+def _strangers(regular: Iterable[str], cluster_view: ClusterView, required: Iterable[str]) -> set[str]:
     """Nodes of an earlier revision that do not answer, and that no node lists: their cluster may live.
 
     An entry that stays in the file while its nodes are exchanged again would count against them.
     """
-    views = (answer.value for _, answer in picture.answers_of_all() if isinstance(answer, Present | Stale))
+    views = (
+        answer.value for _, answer in cluster_view.answers_of_all() if isinstance(answer, Present | Stale)
+    )
     listed = {row.node_name for view in views for row in view.rows}
-    answered = {name for name, answer in picture.answers_of_all() if isinstance(answer, _ANSWERS)}
+    answered = {name for name, answer in cluster_view.answers_of_all() if isinstance(answer, _ANSWERS)}
     return {*required} - {*regular} - listed - answered
 
 
@@ -223,19 +241,21 @@ def _is_enough(may_hold: AbstractSet[str], regular: Iterable[str], members: Iter
     known, named = {*members}, {*regular}
     if len(may_hold) < _TOGETHER:
         return False  # one node alone that holds a majority would list it
-    return not known or named <= may_hold or len(may_hold & known) >= quorum(len(known))
+    return not known or named <= may_hold or len(may_hold & known) >= compute_quorum(len(known))
 
 
-def _refusing_names(picture: Picture) -> set[str]:
+def _refusing_names(cluster_view: ClusterView) -> set[str]:
     """Nodes that refuse to list, so that who belongs to their cluster is not known from them."""
-    told = ((name, answer) for name, answer in picture.answers_of_all() if isinstance(answer, Stale))
+    told = ((name, answer) for name, answer in cluster_view.answers_of_all() if isinstance(answer, Stale))
     return {name for name, answer in told if answer.value.refusal}
 
 
-def _untold(picture: Picture) -> set[str]:
+def _untold(cluster_view: ClusterView) -> set[str]:
     """Nodes whose answers fit a node in no cluster as well as one of a cluster."""
     told = (
-        (name, answer) for name, answer in picture.answers_of_all() if isinstance(answer, Present | Stale)
+        (name, answer)
+        for name, answer in cluster_view.answers_of_all()
+        if isinstance(answer, Present | Stale)
     )
     return {name for name, answer in told if answer.value.tells_nothing}
 
@@ -245,17 +265,17 @@ def _known(desired: SoraDesired, fact: str) -> set[str]:
     return {facts[fact] for facts in desired.recalled.values() if fact in facts}
 
 
-def expired(until: str, picture: Picture) -> bool:
+def is_expired(until: str, cluster_view: ClusterView) -> bool:
     """Whether an entry's last day is over on the day of the answers."""
-    return bool(until) and picture.day is not None and picture.day > date.fromisoformat(until)
+    return bool(until) and cluster_view.day is not None and cluster_view.day > date.fromisoformat(until)
 
 
 def _error(code: str, target: str, message: str, remedy: str) -> Diagnostic:
     return Diagnostic(Severity.ERROR, code, message, remedy, target=target)
 
 
-def _living(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
-    for name, address in picture.living:
+def _living(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+    for name, address in cluster_view.living:
         yield _error(
             "living-elsewhere",
             f"{desired.entry.name}/{name}",
@@ -266,38 +286,40 @@ def _living(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
         )
 
 
-def _silent(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
-        answer = picture.observed.nodes.get(name)
+        answer = cluster_view.observed.nodes.get(name)
         if not isinstance(answer, _ANSWERS):
             is_other = isinstance(answer, Unidentified)
             yield _error(
                 "node-unidentified" if is_other else "node-unreachable",
                 f"{entry.name}/{name}",
-                f"{name}: {silence(answer)}; a cluster is initialised only when every regular node has "
+                f"{name}: {describe_silence(answer)}; a cluster is initialised only when every regular "
+                f"node has "
                 "answered",
-                "correct `api` in the fleet file" if is_other else remedy_of_silence(answer),
+                "correct `api` in the fleet file" if is_other else suggest_remedy(answer),
             )
 
 
-def _earlier_silent(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _earlier_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
-    for name in _unanswered(entry.regular, history, picture):
+    for name in _unanswered(entry.regular, history, cluster_view):
         asked = ", ".join(history.addresses(name)) or "no address known"
         yield _error(
             "earlier-node-silent",
             f"{entry.name}/{name}",
             f"revision {history.revision or 'before'} named {name} for {entry.name}, and it does not answer "
-            f"that it is in no cluster ({asked}: {silence(picture.observed.nodes.get(name))}); a cluster may "
+            f"that it is in no cluster ({asked}: "
+            f"{describe_silence(cluster_view.observed.nodes.get(name))}); a cluster may "
             "live there",
             f"start the node or make its API reachable; {_ONLY_IF}",
         )
 
 
-def _kind_differs(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _kind_differs(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
-    for name in _misfits(entry.regular, picture):
+    for name in _misfits(entry.regular, cluster_view):
         yield _error(
             "kind-differs",
             f"{entry.name}/{name}",
@@ -308,7 +330,7 @@ def _kind_differs(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic
         )
 
 
-def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
+def _needs_initialise(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry, history = desired.entry, desired.history
     known = "nothing is known of its past"
     if history.unread:
@@ -324,12 +346,14 @@ def _needs_initialise(desired: SoraDesired, picture: Picture) -> Iterator[Diagno
     )
 
 
-def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
     more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
     states = "; ".join(
-        f"{name}: {_state(name, picture)}" for name in members[:_SHOWN] if name in picture.observed.nodes
+        f"{name}: {_state(name, cluster_view)}"
+        for name in members[:_SHOWN]
+        if name in cluster_view.observed.nodes
     )
     yield _error(
         "collapsed-needed",
@@ -343,27 +367,27 @@ def _needs_collapsed(desired: SoraDesired, picture: Picture) -> Iterator[Diagnos
     )
 
 
-def _state(name: str, picture: Picture) -> str:
-    if picture.blank(name):
+def _state(name: str, cluster_view: ClusterView) -> str:
+    if cluster_view.blank(name):
         return "answers that it is in no cluster"
-    return silence(picture.observed.nodes.get(name))
+    return describe_silence(cluster_view.observed.nodes.get(name))
 
 
-def _unclear(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
-        answer = picture.observed.nodes[name]
-        if picture.blank(name) or _unclustered(answer):
+        answer = cluster_view.observed.nodes[name]
+        if cluster_view.blank(name) or _unclustered(answer):
             continue
         yield _error(
             "initialised-unclear",
             f"{entry.name}/{name}",
-            f"{name}: {silence(answer)}; that does not tell whether it was ever in a cluster",
+            f"{name}: {describe_silence(answer)}; that does not tell whether it was ever in a cluster",
             f"look at the node's log; {_ONLY_IF}",
         )
 
 
-def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
+def _expired(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry = desired.entry
     assert entry.collapsed is not None
     yield _error(
@@ -374,7 +398,7 @@ def _expired(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  #
     )
 
 
-def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # noqa: ARG001
+def _used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
     yield _error(
         "collapsed-used",
         desired.entry.name,
@@ -385,8 +409,8 @@ def _used(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:  # no
     )
 
 
-def _apart(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
-    holding = sorted({name for name, answer in picture.answers_of_all() if _shows_data(name, answer)})
+def _apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+    holding = sorted({name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)})
     more = f" and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
     yield _error(
         "collapsed-apart",
@@ -399,42 +423,42 @@ def _apart(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     )
 
 
-def _lost_majority(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
-    found = tuple(_lost(desired, picture))
+def _lost_majority(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+    found = tuple(_lost(desired, cluster_view))
     yield from found
     if not found:
-        yield from _needs_collapsed(desired, picture)
+        yield from _needs_collapsed(desired, cluster_view)
 
 
 _FINDINGS = {
-    Outcome.LIVING: _living,
-    Outcome.UNREACHABLE: _silent,
-    Outcome.KIND: _kind_differs,
-    Outcome.LOST: _lost_majority,
-    Outcome.EARLIER_SILENT: _earlier_silent,
-    Outcome.UNCLEAR: _unclear,
-    Outcome.NEEDS_INITIALISE: _needs_initialise,
-    Outcome.NEEDS_COLLAPSED: _needs_collapsed,
-    Outcome.EXPIRED: _expired,
-    Outcome.USED: _used,
-    Outcome.APART: _apart,
+    InitDecision.LIVING: _living,
+    InitDecision.UNREACHABLE: _silent,
+    InitDecision.KIND: _kind_differs,
+    InitDecision.LOST: _lost_majority,
+    InitDecision.EARLIER_SILENT: _earlier_silent,
+    InitDecision.UNCLEAR: _unclear,
+    InitDecision.NEEDS_INITIALISE: _needs_initialise,
+    InitDecision.NEEDS_COLLAPSED: _needs_collapsed,
+    InitDecision.EXPIRED: _expired,
+    InitDecision.USED: _used,
+    InitDecision.APART: _apart,
 }
 
 
-def _lost(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     """The best that any node still sees of a cluster without majority, or who of it refuses to list."""
     entry = desired.entry
     best: tuple[int, int, str] | None = None
-    for name, answer in sorted(picture.answers_of_all(), key=lambda one: one[0]):
+    for name, answer in sorted(cluster_view.answers_of_all(), key=lambda one: one[0]):
         if isinstance(answer, Stale) and len(answer.value.rows) > 1:
             regular = [row for row in answer.value.rows if not row.temporary]
             seen = (sum(row.connected for row in regular), len(regular), name)
             best = max(best, seen) if best is not None else seen
     if best is not None:
         up, total, name = best
-        words = f"{name} sees {up} of {total} regular nodes, {quorum(total)} are needed"
+        words = f"{name} sees {up} of {total} regular nodes, {compute_quorum(total)} are needed"
     else:
-        refusing = _refusing(desired, picture)
+        refusing = _refusing(desired, cluster_view)
         if not refusing:
             return
         words = f"no node lists the cluster, and {'; '.join(refusing[:_SHOWN])}"
@@ -448,12 +472,12 @@ def _lost(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
     )
 
 
-def _refusing(desired: SoraDesired, picture: Picture) -> list[str]:
+def _refusing(desired: SoraDesired, cluster_view: ClusterView) -> list[str]:
     """Members that run and refuse to list, each with its code: a cluster that holds its majority lists."""
     members = {name for name, one in desired.history.nodes.items() if one.member}
     found = {
         f"{name} refuses to list it ({answer.value.refusal})"
-        for name, answer in picture.answers_of_all()
+        for name, answer in cluster_view.answers_of_all()
         if isinstance(answer, Stale)
         and answer.value.refusal
         and (answer.value.holds_cluster or name in members)

@@ -7,217 +7,246 @@ from typing import Final
 
 from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import Step
-from reconciler.core.step import Standing, Verdict
+from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.drivers.sora import preconditions
 from reconciler.drivers.sora.arguments import (
-    ClusterStep,
-    Drain,
-    Init,
-    ModeChange,
-    Purge,
-    Register,
-    Stop,
-    cluster_step,
+    ClusterArguments,
+    DrainArguments,
+    InitArguments,
+    ModeChangeArguments,
+    PurgeArguments,
+    RegisterArguments,
+    StopArguments,
+    read_cluster_arguments,
 )
-from reconciler.drivers.sora.cluster_view import Picture, picture_of, silence, state_of
-from reconciler.drivers.sora.decision import Answers, Collapsed, decide
-from reconciler.drivers.sora.history import Earlier, History, Knowledge
-from reconciler.drivers.sora.init_cluster import answers_of, doubt, expired, runs_apart
+from reconciler.drivers.sora.cluster_view import (
+    ClusterView,
+    describe_silence,
+    make_machine_state,
+    merge_views,
+)
+from reconciler.drivers.sora.history import ClusterPast, EarlierNode, PastKnowledge
+from reconciler.drivers.sora.init_cluster import find_init_doubt, is_expired, runs_apart, summarise_answers
+from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, decide_init
 from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.modes import mode_of
-from reconciler.drivers.sora.node_actions import enough, unknown
+from reconciler.drivers.sora.modes import find_mode
+from reconciler.drivers.sora.node_actions import has_enough_views, list_unknown_members
 from reconciler.drivers.sora.schema import NodeView
-from reconciler.drivers.sora.stopped import stopped
+from reconciler.drivers.sora.stop_proof import prove_stopped
 
 
-def judge(step: Step, seen: Observed[NodeView]) -> Verdict:
+def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
     """How the step stands, given the answers of its witnesses.
 
     Membership is believed only where every node that sees a majority says the same.
     """
-    own = cluster_step(step)
-    if isinstance(own, Init):
-        return _init(own, picture_of(seen, regular=own.after.regular, single=own.single))
-    picture = picture_of(seen, regular=own.before.regular, single=())
-    if isinstance(own, ModeChange) and not isinstance(own, Drain):
-        return _mode(own, picture)
-    if not picture.speakers:
-        return Verdict(Standing.UNKNOWN, "no node that sees a majority answers")
-    membership = picture.membership
+    own = read_cluster_arguments(step)
+    if isinstance(own, InitArguments):
+        return _init(own, merge_views(seen, regular=own.after.regular, single=own.single))
+    cluster_view = merge_views(seen, regular=own.before.regular, single=())
+    if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
+        return _mode(own, cluster_view)
+    if not cluster_view.answering_nodes:
+        return StepVerdict(StepStatus.UNKNOWN, "no node that sees a majority answers")
+    membership = cluster_view.membership
     if membership is None:
-        return Verdict(Standing.UNKNOWN, "the views of the nodes disagree about who is a member")
-    return _changed(own, step, picture, membership)
+        return StepVerdict(StepStatus.UNKNOWN, "the views of the nodes disagree about who is a member")
+    return _changed(own, step, cluster_view, membership)
 
 
-def _changed(own: ClusterStep, step: Step, picture: Picture, membership: Membership) -> Verdict:
+def _changed(
+    own: ClusterArguments, step: Step, cluster_view: ClusterView, membership: Membership
+) -> StepVerdict:
     match own:
-        case Register():
-            return _register(own, picture, membership)
-        case Purge():
-            return _purge(own, picture, membership)
-        case Drain():
-            return _drain(own, picture, membership)
-        case Stop():
-            return _stop(own, step, picture, membership)
+        case RegisterArguments():
+            return _register(own, cluster_view, membership)
+        case PurgeArguments():
+            return _purge(own, cluster_view, membership)
+        case DrainArguments():
+            return _drain(own, cluster_view, membership)
+        case StopArguments():
+            return _stop(own, step, cluster_view, membership)
     raise AssertionError(step.action)
 
 
-def _init(own: Init, picture: Picture) -> Verdict:
+def _init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
     names = own.names
-    if picture.membership == own.after:
-        missing = [name for name in names if not (name in picture.speakers and picture.connected(name))]
+    if cluster_view.membership == own.after:
+        missing = [
+            name
+            for name in names
+            if not (name in cluster_view.answering_nodes and cluster_view.connected(name))
+        ]
         if missing:
-            return Verdict(Standing.UNKNOWN, f"the new cluster is listed, but {missing[0]} is not in it yet")
-        return Verdict(Standing.DONE, "every node lists the new cluster")
-    if picture.membership is not None and picture.membership.names == tuple(sorted(names)):
+            return StepVerdict(
+                StepStatus.UNKNOWN, f"the new cluster is listed, but {missing[0]} is not in it yet"
+            )
+        return StepVerdict(StepStatus.DONE, "every node lists the new cluster")
+    if cluster_view.membership is not None and cluster_view.membership.names == tuple(sorted(names)):
         # A node that a fleet file calls regular may be temporary: the cluster is founded all the same.
-        other = ", ".join(picture.membership.temporary)
-        return Verdict(Standing.DONE, f"every node is in the new cluster; {other} joined as a temporary node")
-    history = History({name: Earlier(required=True) for name in own.earlier})
-    answers = answers_of(names, history, picture)
-    if answers is Answers.LIVING:
-        who = ", ".join((*picture.speakers, *(f"{name} at {place}" for name, place in picture.living)))
-        return Verdict(Standing.CHANGED, f"{who} is in a cluster that holds a majority")
-    if answers is Answers.SILENT:
+        other = ", ".join(cluster_view.membership.temporary)
+        return StepVerdict(
+            StepStatus.DONE, f"every node is in the new cluster; {other} joined as a temporary node"
+        )
+    history = ClusterPast({name: EarlierNode(required=True) for name in own.earlier})
+    answers = summarise_answers(names, history, cluster_view)
+    if answers is AnswerSummary.LIVING:
+        who = ", ".join(
+            (*cluster_view.answering_nodes, *(f"{name} at {place}" for name, place in cluster_view.living))
+        )
+        return StepVerdict(StepStatus.CHANGED, f"{who} is in a cluster that holds a majority")
+    if answers is AnswerSummary.SILENT:
         heard = (Present, Absent, Stale)
-        silent = next(name for name in names if not isinstance(picture.observed.nodes.get(name), heard))
-        return Verdict(Standing.UNKNOWN, f"{silent}: {silence(picture.observed.nodes.get(silent))}")
-    return _founded_on(own, picture, answers)
+        silent = next(name for name in names if not isinstance(cluster_view.observed.nodes.get(name), heard))
+        return StepVerdict(
+            StepStatus.UNKNOWN, f"{silent}: {describe_silence(cluster_view.observed.nodes.get(silent))}"
+        )
+    return _founded_on(own, cluster_view, answers)
 
 
-def _founded_on(own: Init, picture: Picture, answers: Answers) -> Verdict:
+def _founded_on(own: InitArguments, cluster_view: ClusterView, answers: AnswerSummary) -> StepVerdict:
     """Whether the entry of the fleet file still allows to initialise; all regular nodes have answered."""
     word = own.word
-    if expired(word.until, picture):
-        return Verdict(Standing.CHANGED, f"the `{word.name}` entry expired on {word.until}")
-    collapsed = Collapsed.NONE
+    if is_expired(word.until, cluster_view):
+        return StepVerdict(StepStatus.CHANGED, f"the `{word.name}` entry expired on {word.until}")
+    collapsed = CollapsedState.NONE
     if word.name == "collapsed":
-        apart = runs_apart(own.names, own.witnesses, picture)
-        collapsed = Collapsed.APART if apart else Collapsed.VALID
-    outcome = decide(
-        answers, Knowledge(own.knowledge), initialise=word.name == "initialise", collapsed=collapsed
+        apart = runs_apart(own.names, own.witnesses, cluster_view)
+        collapsed = CollapsedState.APART if apart else CollapsedState.VALID
+    outcome = decide_init(
+        answers, PastKnowledge(own.knowledge), initialise=word.name == "initialise", collapsed=collapsed
     )
-    if outcome.allowed and not (own.clear and answers in {Answers.ALONE, Answers.UNCLEAR}):
-        why = doubt(outcome, own.names, picture, members=own.members, required=own.earlier)
-        return Verdict(Standing.CHANGED, why) if why and not own.unproven else _READY
+    if outcome.allowed and not (own.clear and answers in {AnswerSummary.ALONE, AnswerSummary.UNCLEAR}):
+        why = find_init_doubt(outcome, own.names, cluster_view, members=own.members, required=own.earlier)
+        return StepVerdict(StepStatus.CHANGED, why) if why and not own.unproven else _READY
     words = "a node no longer answers that it was never initialised"
-    return Verdict(Standing.CHANGED, f"{words} ({answers}): {outcome}")
+    return StepVerdict(StepStatus.CHANGED, f"{words} ({answers}): {outcome}")
 
 
-def _register(own: Register, picture: Picture, membership: Membership) -> Verdict:
+def _register(own: RegisterArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     target = own.target
     if target in membership.names:
-        if picture.connected(target) and target in picture.speakers:
-            return Verdict(Standing.DONE, "the members list it as connected, and it lists them")
-        if picture.connected(target) or picture.disputed:
-            return Verdict(
-                Standing.UNKNOWN,
-                f"it is listed, but does not show the cluster itself: {_own(picture, target)}",
+        if cluster_view.connected(target) and target in cluster_view.answering_nodes:
+            return StepVerdict(StepStatus.DONE, "the members list it as connected, and it lists them")
+        if cluster_view.connected(target) or cluster_view.disputed:
+            return StepVerdict(
+                StepStatus.UNKNOWN,
+                f"it is listed, but does not show the cluster itself: {_own(cluster_view, target)}",
             )
-        if not (own.again and picture.outside(target)):
+        if not (own.again and cluster_view.outside(target)):
             why = "it is registered by half: listed by the members, but not connected to them"
-            return Verdict(Standing.CHANGED, why)
-    if membership != own.before or not picture.agreed:
-        return _other(membership, picture)
-    if not picture.joinable(target):
-        return Verdict(Standing.UNKNOWN, f"{target} cannot be registered: {_own(picture, target)}")
+            return StepVerdict(StepStatus.CHANGED, why)
+    if membership != own.before or not cluster_view.agreed:
+        return _other(membership, cluster_view)
+    if not cluster_view.joinable(target):
+        return StepVerdict(StepStatus.UNKNOWN, f"{target} cannot be registered: {_own(cluster_view, target)}")
     return _if_allowed(
-        picture,
+        cluster_view,
         own.contact,
-        preconditions.against_register,
+        preconditions.find_register_obstacle,
         first=target,
         second=own.contact,
         temporary=(target,) if own.temporary else (),
     )
 
 
-def _purge(own: Purge, picture: Picture, membership: Membership) -> Verdict:
+def _purge(own: PurgeArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     target = own.target
     if target not in membership.names:
-        return Verdict(Standing.DONE, "no member lists it any more")
-    if membership != own.before or not picture.agreed:
-        return _other(membership, picture)
-    proof, word = stopped(picture, target, own.known, regular=own.regular), own.word
-    if word.until and expired(word.until, picture):
-        return Verdict(Standing.CHANGED, f"the `stopped` entry for {target} expired on {word.until}")
+        return StepVerdict(StepStatus.DONE, "no member lists it any more")
+    if membership != own.before or not cluster_view.agreed:
+        return _other(membership, cluster_view)
+    proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
+    if word.until and is_expired(word.until, cluster_view):
+        return StepVerdict(StepStatus.CHANGED, f"the `stopped` entry for {target} expired on {word.until}")
     if not proof.enough(word=bool(word.until)):
-        return Verdict(Standing.CHANGED, f"{target} is not known to be stopped: {proof.words}")
-    if not enough(picture, membership):
-        return Verdict(Standing.UNKNOWN, "too few members answer to believe that it is stopped")
-    return _if_allowed(picture, own.contact, preconditions.against_purge, first=own.contact, second=target)
+        return StepVerdict(StepStatus.CHANGED, f"{target} is not known to be stopped: {proof.words}")
+    if not has_enough_views(cluster_view, membership):
+        return StepVerdict(StepStatus.UNKNOWN, "too few members answer to believe that it is stopped")
+    return _if_allowed(
+        cluster_view, own.contact, preconditions.find_purge_obstacle, first=own.contact, second=target
+    )
 
 
-def _drain(own: Drain, picture: Picture, membership: Membership) -> Verdict:
+def _drain(own: DrainArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     target = own.target
-    observed = mode_of(picture, target)
+    observed = find_mode(cluster_view, target)
     if observed in {own.mode, "block_new_connection"}:
-        return Verdict(Standing.DONE, "the node takes no new sessions")
+        return StepVerdict(StepStatus.DONE, "the node takes no new sessions")
     if not observed:
-        return Verdict(Standing.UNKNOWN, f"{target} does not tell its mode: {_own(picture, target)}")
-    return _removable(own, picture, membership, spare=0)
+        return StepVerdict(
+            StepStatus.UNKNOWN, f"{target} does not tell its mode: {_own(cluster_view, target)}"
+        )
+    return _removable(own, cluster_view, membership, spare=0)
 
 
-def _stop(own: Stop, step: Step, picture: Picture, membership: Membership) -> Verdict:
-    if picture.down(own.target):
-        return Verdict(Standing.DONE, "no member sees it, and its API is silent")
-    verdict = _removable(own, picture, membership, spare=own.spare)
-    if step.waits_for_person and verdict.standing is Standing.READY:
-        return Verdict(Standing.READY, f"stop {step.node} on its host, then run this again")
+def _stop(own: StopArguments, step: Step, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+    if cluster_view.down(own.target):
+        return StepVerdict(StepStatus.DONE, "no member sees it, and its API is silent")
+    verdict = _removable(own, cluster_view, membership, spare=own.spare)
+    if step.waits_for_person and verdict.status is StepStatus.READY:
+        return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
     return verdict
 
 
-def _removable(own: Drain | Stop, picture: Picture, membership: Membership, *, spare: int) -> Verdict:
+def _removable(
+    own: DrainArguments | StopArguments, cluster_view: ClusterView, membership: Membership, *, spare: int
+) -> StepVerdict:
     target = own.target
-    if membership != own.before or not picture.agreed:
-        return _other(membership, picture)
+    if membership != own.before or not cluster_view.agreed:
+        return _other(membership, cluster_view)
     if target in membership.temporary:
         return _READY
-    silent = unknown(picture, membership, but=target)
+    silent = list_unknown_members(cluster_view, membership, but=target)
     if silent:
-        return Verdict(Standing.UNKNOWN, f"{', '.join(silent)} is in the cluster but does not answer")
-    roster, state = state_of(picture, (), ())
-    why = preconditions.against_stop(state, roster.at(target), spare=spare)
-    return Verdict(Standing.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
+        return StepVerdict(StepStatus.UNKNOWN, f"{', '.join(silent)} is in the cluster but does not answer")
+    node_numbers, state = make_machine_state(cluster_view, (), ())
+    why = preconditions.find_stop_obstacle(state, node_numbers.at(target), spare=spare)
+    return StepVerdict(StepStatus.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
 
 
-def _mode(own: ModeChange, picture: Picture) -> Verdict:
+def _mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
     target, wanted, previous = own.target, own.mode, own.previous
-    observed = mode_of(picture, target)
+    observed = find_mode(cluster_view, target)
     if not observed:
-        return Verdict(Standing.UNKNOWN, f"{target} does not tell its mode: {_own(picture, target)}")
+        return StepVerdict(
+            StepStatus.UNKNOWN, f"{target} does not tell its mode: {_own(cluster_view, target)}"
+        )
     if observed == wanted:
-        return Verdict(Standing.DONE, f"it is in {wanted}")
+        return StepVerdict(StepStatus.DONE, f"it is in {wanted}")
     if observed == previous:
         return _READY
-    return Verdict(Standing.CHANGED, f"it is in {observed}, no longer in {previous}")
+    return StepVerdict(StepStatus.CHANGED, f"it is in {observed}, no longer in {previous}")
 
 
 def _if_allowed(
-    picture: Picture,
+    cluster_view: ClusterView,
     contact: str,
     rule: Callable[..., str],
     *,
     first: str,
     second: str,
     temporary: tuple[str, ...] = (),
-) -> Verdict:
-    if contact not in picture.speakers or not picture.connected(contact):
-        return Verdict(
-            Standing.CHANGED, f"{contact}, which was to do it, no longer answers from within the majority"
+) -> StepVerdict:
+    if contact not in cluster_view.answering_nodes or not cluster_view.connected(contact):
+        return StepVerdict(
+            StepStatus.CHANGED, f"{contact}, which was to do it, no longer answers from within the majority"
         )
-    roster, state = state_of(picture, (first, second), temporary)
-    why = rule(state, roster.at(first), roster.at(second))
-    return Verdict(Standing.CHANGED, why) if why else _READY
+    node_numbers, state = make_machine_state(cluster_view, (first, second), temporary)
+    why = rule(state, node_numbers.at(first), node_numbers.at(second))
+    return StepVerdict(StepStatus.CHANGED, why) if why else _READY
 
 
-def _other(membership: Membership, picture: Picture) -> Verdict:
-    if picture.disputed:
-        return Verdict(Standing.UNKNOWN, f"the members disagree whether {picture.disputed[0]} is connected")
-    return Verdict(Standing.CHANGED, f"the members are now {membership}")
+def _other(membership: Membership, cluster_view: ClusterView) -> StepVerdict:
+    if cluster_view.disputed:
+        return StepVerdict(
+            StepStatus.UNKNOWN, f"the members disagree whether {cluster_view.disputed[0]} is connected"
+        )
+    return StepVerdict(StepStatus.CHANGED, f"the members are now {membership}")
 
 
-def _own(picture: Picture, name: str) -> str:
-    return silence(picture.observed.nodes.get(name))
+def _own(cluster_view: ClusterView, name: str) -> str:
+    return describe_silence(cluster_view.observed.nodes.get(name))
 
 
-_READY: Final = Verdict(Standing.READY)
+_READY: Final = StepVerdict(StepStatus.READY)

@@ -7,7 +7,7 @@ from typing import Final
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 
 CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot"})
 
@@ -15,36 +15,42 @@ SMALLEST: Final = 3
 """Regular nodes of the smallest cluster that survives the loss of one."""
 
 
-def lint(desk: Desk) -> Iterator[Diagnostic]:
+def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     """Warnings about one cluster: its size, and names by which its nodes cannot reach each other."""
-    assert isinstance(desk.entry, SoraCluster)
-    yield from _size(desk, len(desk.entry.regular))
-    for index, node in enumerate(desk.entry.nodes):
+    assert isinstance(cluster_input.entry, SoraCluster)
+    yield from _size(cluster_input, len(cluster_input.entry.regular))
+    for index, node in enumerate(cluster_input.entry.nodes):
         host = node.name.rpartition("@")[2]
         if "." not in host:
             said = f"what stands behind the @ of {node.name} has no dot, so other nodes cannot reach it"
             remedy = f"write a full domain name or an IP address, such as {node.name}.example.com"
-            yield _warning(desk, f"nodes/{index}/name", "node-name-without-dot", said, remedy)
+            yield _warning(cluster_input, f"nodes/{index}/name", "node-name-without-dot", said, remedy)
 
 
-def _size(desk: Desk, count: int) -> Iterator[Diagnostic]:
+def _size(cluster_input: ClusterInput, count: int) -> Iterator[Diagnostic]:
     if not count:  # an error of its own
         return
     lost = count - (count // 2 + 1)
     if count < SMALLEST:
         nodes = "1 regular node" if count == 1 else f"{count} regular nodes"
-        said = f"{desk.entry.name} has {nodes}: when one fails, so does the cluster"
-        yield _warning(desk, "nodes", "small-cluster", said, "name at least three regular nodes")
+        said = f"{cluster_input.entry.name} has {nodes}: when one fails, so does the cluster"
+        yield _warning(cluster_input, "nodes", "small-cluster", said, "name at least three regular nodes")
     elif count % 2 == 0:
         said = (
-            f"{desk.entry.name} has {count} regular nodes and survives the loss of {lost}, as {count - 1} do"
+            f"{cluster_input.entry.name} has {count} regular nodes and survives the loss of {lost}, "
+            f"as {count - 1} do"
         )
         remedy = f"name {count + 1}, which survive the loss of {lost + 1}, or {count - 1}"
-        yield _warning(desk, "nodes", "even-cluster", said, remedy)
+        yield _warning(cluster_input, "nodes", "even-cluster", said, remedy)
 
 
-def _warning(desk: Desk, place: str, code: str, message: str, remedy: str) -> Diagnostic:
-    pointer = f"{desk.pointer}/{place}"
+def _warning(cluster_input: ClusterInput, place: str, code: str, message: str, remedy: str) -> Diagnostic:
+    pointer = f"{cluster_input.pointer}/{place}"
     return Diagnostic(
-        Severity.WARNING, code, message, remedy, position=desk.fleet.position(pointer), pointer=pointer
+        Severity.WARNING,
+        code,
+        message,
+        remedy,
+        position=cluster_input.fleet.position(pointer),
+        pointer=pointer,
     )

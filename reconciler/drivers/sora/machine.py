@@ -1,7 +1,7 @@
 """Sora's cluster as one pure state machine: what each call and each fault does, and what a node then shows.
 
 Rules of Sora's documents, "Cluster API" and "Cluster function"; where they are silent, `Choices` names
-what may happen. A refused call gives a `Refusal`, an accepted one the next state.
+what may happen. A refused call gives a `CallRefusal`, an accepted one the next state.
 """
 
 from __future__ import annotations
@@ -10,31 +10,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from reconciler.drivers.sora.choices import DEFAULTS, Choices, Listing, Minority, Permit, Repeat, Returned
-from reconciler.drivers.sora.cluster import (
-    Group,
-    Log,
+from reconciler.drivers.sora.choices import (
+    DEFAULTS,
+    Choices,
+    MinorityListing,
+    RepeatedInit,
+    ReturnedListing,
+    UndocumentedCall,
+    UninitialisedListing,
+)
+from reconciler.drivers.sora.cluster_state import (
+    ClusterLog,
     Mode,
-    Node,
+    ReachableGroup,
+    SoraNodeState,
     State,
-    adopted,
-    bits,
-    group_of,
-    groups,
-    members,
-    settled,
+    find_group,
+    find_groups,
+    list_members,
+    replace_log,
+    synchronise,
+    to_bits,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CallRefusal:
     """A call that was answered with an error and changed nothing."""
 
     error_type: str
     reason: str
 
 
-class Row(NamedTuple):
+class ListedNode(NamedTuple):
     """One line of ListClusterNodes, as seen by the node that answers."""
 
     node: int
@@ -42,53 +50,53 @@ class Row(NamedTuple):
     temporary: bool
 
 
-NOT_RUNNING: Final = Refusal("NODE-IS-NOT-RUNNING", "the node that should answer is stopped")
-NOT_INITIALISED: Final = Refusal("CLUSTER-NOT-INITIALIZED", "the node is in no cluster")
-NO_MAJORITY: Final = Refusal("CLUSTER-NOT-AVAILABLE", "half or fewer of the regular nodes are connected")
-ALREADY_INITIALISED: Final = Refusal("CLUSTER-ALREADY-INITIALIZED", "a named node is in a live cluster")
-ALREADY_REGISTERED: Final = Refusal("NODE-ALREADY-REGISTERED", "the cluster lists this node")
-IN_ANOTHER_CLUSTER: Final = Refusal("NODE-IS-IN-CLUSTER", "the node holds the log of another cluster")
-CONTACT_AWAY: Final = Refusal("CONTACT-NODE-NOT-CONNECTED", "the contact node cannot be reached")
-MEMBER_AWAY: Final = Refusal("NODE-NOT-CONNECTED", "a named node cannot be reached")
-BAD_LIST: Final = Refusal("INVALID-NODE-NAME-LIST", "the list must hold this node and regular nodes only")
-UNKNOWN_TARGET: Final = Refusal("NODE-NOT-FOUND", "the cluster does not list the target")
-IS_TEMPORARY: Final = Refusal("NODE-IS-TEMPORARY", "a temporary node cannot be purged")
-IS_ALIVE: Final = Refusal("NODE-IS-ALIVE", "the target is running")
-NOT_LISTED: Final = Refusal("NODE-STATUS-UNKNOWN", "the node does not list the nodes of a cluster")
-IS_PURGED: Final = Refusal("NODE-IS-PURGED", "the cluster does not know this node any more")
+NOT_RUNNING: Final = CallRefusal("NODE-IS-NOT-RUNNING", "the node that should answer is stopped")
+NOT_INITIALISED: Final = CallRefusal("CLUSTER-NOT-INITIALIZED", "the node is in no cluster")
+NO_MAJORITY: Final = CallRefusal("CLUSTER-NOT-AVAILABLE", "half or fewer of the regular nodes are connected")
+ALREADY_INITIALISED: Final = CallRefusal("CLUSTER-ALREADY-INITIALIZED", "a named node is in a live cluster")
+ALREADY_REGISTERED: Final = CallRefusal("NODE-ALREADY-REGISTERED", "the cluster lists this node")
+IN_ANOTHER_CLUSTER: Final = CallRefusal("NODE-IS-IN-CLUSTER", "the node holds the log of another cluster")
+CONTACT_AWAY: Final = CallRefusal("CONTACT-NODE-NOT-CONNECTED", "the contact node cannot be reached")
+MEMBER_AWAY: Final = CallRefusal("NODE-NOT-CONNECTED", "a named node cannot be reached")
+BAD_LIST: Final = CallRefusal("INVALID-NODE-NAME-LIST", "the list must hold this node and regular nodes only")
+UNKNOWN_TARGET: Final = CallRefusal("NODE-NOT-FOUND", "the cluster does not list the target")
+IS_TEMPORARY: Final = CallRefusal("NODE-IS-TEMPORARY", "a temporary node cannot be purged")
+IS_ALIVE: Final = CallRefusal("NODE-IS-ALIVE", "the target is running")
+NOT_LISTED: Final = CallRefusal("NODE-STATUS-UNKNOWN", "the node does not list the nodes of a cluster")
+IS_PURGED: Final = CallRefusal("NODE-IS-PURGED", "the cluster does not know this node any more")
 
 
-def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> State | Refusal:
+def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> State | CallRefusal:
     """InitCluster on node `on` for the bit set `names`."""
     if not state[on].up:
         return NOT_RUNNING
-    wanted = members(names)
-    temporary = bits(node for node in wanted if state[node].temporary)
-    unfit = temporary and choices.init_with_temporary is Permit.REFUSE
+    wanted = list_members(names)
+    temporary = to_bits(node for node in wanted if state[node].temporary)
+    unfit = temporary and choices.init_with_temporary is UndocumentedCall.REFUSE
     if on not in wanted or unfit or not names & ~temporary:
         return BAD_LIST
-    here = bits(node for node in wanted if _reach(state, on, node))
-    if here != names and choices.init_with_away is Permit.REFUSE:
+    here = to_bits(node for node in wanted if _reach(state, on, node))
+    if here != names and choices.init_with_away is UndocumentedCall.REFUSE:
         return MEMBER_AWAY
-    live = [group for group in groups(state) if group.usable and group.nodes & here]
-    if live and choices.repeated_init is not Repeat.RESET:
-        same = choices.repeated_init is Repeat.ACCEPT_SAME and all(g.log.regular == names for g in live)
+    live = [group for group in find_groups(state) if group.usable and group.nodes & here]
+    if live and choices.repeated_init is not RepeatedInit.RESET:
+        same = choices.repeated_init is RepeatedInit.ACCEPT_SAME and all(g.log.regular == names for g in live)
         return state if same else ALREADY_INITIALISED
     # Each InitCluster makes a cluster of its own: nodes of two epochs never merge, even with equal names.
     epoch = 1 + max((node.log.epoch for node in state if node.log is not None), default=-1)
-    return settled(adopted(state, here, Log(epoch, 0, names & ~temporary, temporary)))
+    return synchronise(replace_log(state, here, ClusterLog(epoch, 0, names & ~temporary, temporary)))
 
 
 def register(
     state: State, node: int, contact: int, choices: Choices = DEFAULTS, *, half: bool = False
-) -> State | Refusal:
+) -> State | CallRefusal:
     """RegisterClusterNode, sent to the joining node; `half` raises R but leaves the node out of it."""
     if not state[node].up:
         return NOT_RUNNING
     if node == contact or not _reach(state, node, contact):
         return CONTACT_AWAY
     group = _serving(state, contact)
-    if isinstance(group, Refusal):
+    if isinstance(group, CallRefusal):
         return group
     refusal = _against_joining(state, node, group, choices)
     if refusal is not None or group.nodes >> node & 1:
@@ -96,30 +104,30 @@ def register(
     one, log = 1 << node, group.log
     regular = log.regular | (0 if state[node].temporary else one)
     temporary = log.temporary | (one if state[node].temporary else 0)
-    longer = Log(log.epoch, log.version + 1, regular, temporary)
+    longer = ClusterLog(log.epoch, log.version + 1, regular, temporary)
     # The members learn of the node before the node learns of them, so a call that breaks off in between
     # raises R and leaves A: the majority must already hold for the larger R (see `preconditions`).
     if half:
         left_out = _put(state, node, state[node]._replace(log=None))
-        return settled(adopted(left_out, group.nodes, longer))
-    return settled(adopted(state, group.nodes | one, longer))
+        return synchronise(replace_log(left_out, group.nodes, longer))
+    return synchronise(replace_log(state, group.nodes | one, longer))
 
 
-def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> State | Refusal:
+def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> State | CallRefusal:
     """PurgeClusterNode of `target` on the member `on`; 2 -> 1 is impossible, for 1 of 2 is no majority."""
     group = _serving(state, on)
-    if isinstance(group, Refusal):
+    if isinstance(group, CallRefusal):
         return group
     if not group.log.regular >> target & 1:
         return IS_TEMPORARY if group.log.temporary >> target & 1 else UNKNOWN_TARGET
-    if state[target].up and (_reach(state, on, target) or choices.purge_cut_off is Permit.REFUSE):
+    if state[target].up and (_reach(state, on, target) or choices.purge_cut_off is UndocumentedCall.REFUSE):
         return IS_ALIVE
     log = group.log
-    shorter = Log(log.epoch, log.version + 1, log.regular & ~(1 << target), log.temporary)
-    return settled(adopted(state, group.nodes, shorter))
+    shorter = ClusterLog(log.epoch, log.version + 1, log.regular & ~(1 << target), log.temporary)
+    return synchronise(replace_log(state, group.nodes, shorter))
 
 
-def change_mode(state: State, node: int, mode: Mode) -> State | Refusal:
+def change_mode(state: State, node: int, mode: Mode) -> State | CallRefusal:
     """ChangeMode: node-local, in a cluster or not."""
     return _put(state, node, state[node]._replace(mode=mode)) if state[node].up else NOT_RUNNING
 
@@ -127,17 +135,17 @@ def change_mode(state: State, node: int, mode: Mode) -> State | Refusal:
 def stop(state: State, node: int) -> State:
     """The node stops or crashes: a regular one stays registered, a temporary one is erased."""
     stopped = state[node]._replace(up=False, log=None if state[node].temporary else state[node].log)
-    return settled(_put(state, node, stopped))
+    return synchronise(_put(state, node, stopped))
 
 
 def start(state: State, node: int) -> State:
     """The node starts: a regular one comes back by itself, a temporary one must register again."""
-    return settled(_put(state, node, state[node]._replace(up=True, mode=Mode.NORMAL)))
+    return synchronise(_put(state, node, state[node]._replace(up=True, mode=Mode.NORMAL)))
 
 
 def partition(state: State, sides: Sequence[int]) -> State:
     """The network falls apart: node i is on side `sides[i]`."""
-    return settled(tuple(node._replace(side=side) for node, side in zip(state, sides, strict=True)))
+    return synchronise(tuple(node._replace(side=side) for node, side in zip(state, sides, strict=True)))
 
 
 def heal(state: State) -> State:
@@ -145,62 +153,62 @@ def heal(state: State) -> State:
     return partition(state, (0,) * len(state))
 
 
-def view(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[Row, ...] | Refusal:
+def list_nodes(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[ListedNode, ...] | CallRefusal:
     """What ListClusterNodes answers on a node."""
     if not state[node].up:
         return NOT_RUNNING
-    log, group = state[node].log, group_of(state, node)
+    log, group = state[node].log, find_group(state, node)
     if log is None or group is None:
         return _view_outside(state, node, choices)
     if not group.usable:
-        if choices.list_after_purge is not Returned.STALE and _purged(state, node, log):
-            return IS_PURGED if choices.list_after_purge is Returned.ERROR else ()
-        if choices.list_without_majority is not Minority.SHOW:
-            return NO_MAJORITY if choices.list_without_majority is Minority.ERROR else NOT_LISTED
+        if choices.list_after_purge is not ReturnedListing.STALE and _purged(state, node, log):
+            return IS_PURGED if choices.list_after_purge is ReturnedListing.ERROR else ()
+        if choices.list_without_majority is not MinorityListing.SHOW:
+            return NO_MAJORITY if choices.list_without_majority is MinorityListing.ERROR else NOT_LISTED
     return tuple(
-        Row(one, connected=bool(group.nodes >> one & 1), temporary=bool(log.temporary >> one & 1))
-        for one in members(log.listed)
+        ListedNode(one, connected=bool(group.nodes >> one & 1), temporary=bool(log.temporary >> one & 1))
+        for one in list_members(log.listed)
     )
 
 
-def _view_outside(state: State, node: int, choices: Choices) -> tuple[Row, ...] | Refusal:
+def _view_outside(state: State, node: int, choices: Choices) -> tuple[ListedNode, ...] | CallRefusal:
     match choices.list_uninitialised:
-        case Listing.ERROR:
+        case UninitialisedListing.ERROR:
             return NOT_INITIALISED
-        case Listing.OTHER_ERROR:
+        case UninitialisedListing.OTHER_ERROR:
             return NOT_LISTED
-        case Listing.SELF:
-            return (Row(node, connected=True, temporary=state[node].temporary),)
-        case Listing.EMPTY:
+        case UninitialisedListing.SELF:
+            return (ListedNode(node, connected=True, temporary=state[node].temporary),)
+        case UninitialisedListing.EMPTY:
             return ()
 
 
-def _serving(state: State, node: int) -> Group | Refusal:
+def _serving(state: State, node: int) -> ReachableGroup | CallRefusal:
     """The group of a node that can change the membership, or why it cannot."""
     if not state[node].up:
         return NOT_RUNNING
-    group = group_of(state, node)
+    group = find_group(state, node)
     if group is None:
         return NOT_INITIALISED
     return group if group.usable else NO_MAJORITY
 
 
-def _against_joining(state: State, node: int, group: Group, choices: Choices) -> Refusal | None:
-    mine = group_of(state, node)
+def _against_joining(state: State, node: int, group: ReachableGroup, choices: Choices) -> CallRefusal | None:
+    mine = find_group(state, node)
     if mine is not None and mine.usable and mine != group:
         return IN_ANOTHER_CLUSTER
     if (group.log.regular | group.nodes) >> node & 1:
-        return ALREADY_REGISTERED if choices.repeated_register is Permit.REFUSE else None
-    if mine is not None and choices.returned_register is Permit.REFUSE:
+        return ALREADY_REGISTERED if choices.repeated_register is UndocumentedCall.REFUSE else None
+    if mine is not None and choices.returned_register is UndocumentedCall.REFUSE:
         return IN_ANOTHER_CLUSTER
     return None
 
 
-def _purged(state: State, node: int, log: Log) -> bool:
+def _purged(state: State, node: int, log: ClusterLog) -> bool:
     return any(
         group.usable and group.log.epoch == log.epoch and not group.log.listed >> node & 1
-        for group in groups(state)
-        if state[members(group.nodes)[0]].side == state[node].side
+        for group in find_groups(state)
+        if state[list_members(group.nodes)[0]].side == state[node].side
     )
 
 
@@ -208,5 +216,5 @@ def _reach(state: State, one: int, other: int) -> bool:
     return state[one].up and state[other].up and state[one].side == state[other].side
 
 
-def _put(state: State, number: int, node: Node) -> State:
+def _put(state: State, number: int, node: SoraNodeState) -> State:
     return (*state[:number], node, *state[number + 1 :])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.drivers.sora.cluster import State, bits, leading, members
+from reconciler.drivers.sora.cluster_state import State, find_leading_group, list_members, to_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class NodeNumbers:
     """The names of a machine state's nodes, by number."""
 
     names: tuple[str, ...]
@@ -47,15 +47,15 @@ class Roster:
 
     def bits(self, names: Iterable[str]) -> int:
         """The bit set of some names."""
-        return bits(self.at(name) for name in names)
+        return to_bits(self.at(name) for name in names)
 
     def spelled(self, bit_set: int) -> tuple[str, ...]:
         """The names of a bit set, in the roster's order."""
-        return tuple(self.names[number] for number in members(bit_set))
+        return tuple(self.names[number] for number in list_members(bit_set))
 
     def membership(self, state: State) -> Membership:
         """What the leading group lists; empty where no node is in a cluster."""
-        group = leading(state)
+        group = find_leading_group(state)
         if group is None:
             return Membership()
         regular, temporary = self.spelled(group.log.regular), self.spelled(group.log.temporary)

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
-from reconciler.drivers.sora.arguments import Stop, Word
-from reconciler.drivers.sora.cluster import State, alive, margin
-from reconciler.drivers.sora.cluster_view import Places
-from reconciler.drivers.sora.membership import Membership, Roster
+from reconciler.drivers.sora.arguments import InitConfirmation, StopArguments
+from reconciler.drivers.sora.cluster_state import State, compute_margin, get_alive
+from reconciler.drivers.sora.cluster_view import NodeAddresses
+from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.steps import (
-    Frame,
-    drain_step,
-    init_step,
-    purge_step,
-    register_step,
-    stop_command_of,
-    stop_step,
+    StepContext,
+    find_stop_command,
+    make_drain_step,
+    make_init_step,
+    make_purge_step,
+    make_register_step,
+    make_stop_step,
 )
 
 
 @dataclass(slots=True)
-class Chain:
+class MembershipPlan:
     """Steps in the making; the machine says what each leads to, and what must not be done.
 
     Args:
@@ -36,10 +36,10 @@ class Chain:
     """
 
     desired: SoraDesired
-    roster: Roster
+    node_numbers: NodeNumbers
     apis: Mapping[str, str]
     state: State
-    places: Mapping[str, Places] = field(default_factory=dict)
+    places: Mapping[str, NodeAddresses] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -47,15 +47,15 @@ class Chain:
         """The cluster's entry of the fleet file."""
         return self.desired.entry
 
-    def init(self, names: Iterable[str], word: Word, *, clear: bool, unproven: str = "") -> None:
+    def init(self, names: Iterable[str], word: InitConfirmation, *, clear: bool, unproven: str = "") -> None:
         """Initialise the cluster of these regular nodes, on the first of them.
 
         Whoever is known, from earlier or by a node's list, is asked once more right before the call, at every
         address.
         """
         wanted = tuple(sorted(names))
-        after = machine.init(self.state, self.roster.at(wanted[0]), self.roster.bits(wanted))
-        assert not isinstance(after, machine.Refusal)
+        after = machine.init(self.state, self.node_numbers.at(wanted[0]), self.node_numbers.bits(wanted))
+        assert not isinstance(after, machine.CallRefusal)
         frame = self._frame(
             after,
             before=Membership(),
@@ -63,23 +63,27 @@ class Chain:
             elsewhere={*wanted, *self.places, *self.desired.history.nodes},
         )
         place, desired = self.apis[wanted[0]], self.desired
-        self._add(init_step(frame, wanted[0], place, word, desired, clear=clear, unproven=unproven), after)
+        self._add(
+            make_init_step(frame, wanted[0], place, word, desired, clear=clear, unproven=unproven), after
+        )
 
     def against_register(self, name: str) -> str:
         """Why the node cannot be registered now; "" where it can."""
         contact = self._contact(name)
         if not contact:
             return "no connected member is known to register it with"
-        return preconditions.against_register(self.state, self.roster.at(name), self.roster.at(contact))
+        return preconditions.find_register_obstacle(
+            self.state, self.node_numbers.at(name), self.node_numbers.at(contact)
+        )
 
     def register(self, name: str, *, again: bool = False) -> None:
         """Register the node."""
         contact = self._contact(name)
-        after = machine.register(self.state, self.roster.at(name), self.roster.at(contact))
-        assert not isinstance(after, machine.Refusal)
+        after = machine.register(self.state, self.node_numbers.at(name), self.node_numbers.at(contact))
+        assert not isinstance(after, machine.CallRefusal)
         frame = self._frame(after, extra=(name,))
         self._add(
-            register_step(frame, name, self.apis[name], contact, self.desired.source, again=again), after
+            make_register_step(frame, name, self.apis[name], contact, self.desired.source, again=again), after
         )
 
     def against_purge(self, name: str) -> str:
@@ -87,19 +91,21 @@ class Chain:
         contact = self._contact(name)
         if not contact:
             return "no connected member is known to purge it on"
-        return preconditions.against_purge(self.state, self.roster.at(contact), self.roster.at(name))
+        return preconditions.find_purge_obstacle(
+            self.state, self.node_numbers.at(contact), self.node_numbers.at(name)
+        )
 
     def purge(self, name: str, word: Stopped | None = None) -> None:
         """Purge the node; `word` is a person's word that it is stopped, where the plan rests on it."""
         contact = self._contact(name)
-        after = machine.purge(self.state, self.roster.at(contact), self.roster.at(name))
-        assert not isinstance(after, machine.Refusal)
-        step = purge_step(
+        after = machine.purge(self.state, self.node_numbers.at(contact), self.node_numbers.at(name))
+        assert not isinstance(after, machine.CallRefusal)
+        step = make_purge_step(
             self._frame(after, elsewhere=(name,)),
             name,
             self.apis[contact],
             contact,
-            known=self.places.get(name, Places()).known,
+            known=self.places.get(name, NodeAddresses()).known,
             word=word,
             regular=self.desired.is_regular(name),
             closes=self._is_open(name),
@@ -109,39 +115,45 @@ class Chain:
     def _is_open(self, name: str) -> bool:
         """Whether the step before stops the node and leaves none to spare until it is purged."""
         stops = self.steps[-1].arguments if self.steps else None
-        is_stopped = isinstance(stops, Stop) and stops.target == name and bool(stops.command)
-        return is_stopped and isinstance(stops, Stop) and not stops.spare
+        is_stopped = isinstance(stops, StopArguments) and stops.target == name and bool(stops.command)
+        return is_stopped and isinstance(stops, StopArguments) and not stops.spare
 
     def against_stop(self, name: str) -> str:
         """Why the node cannot be stopped now; "" where it can."""
-        return preconditions.against_stop(self.state, self.roster.at(name))
+        return preconditions.find_stop_obstacle(self.state, self.node_numbers.at(name))
 
     def drain(self, name: str, mode: str) -> None:
         """Let the node take no new sessions."""
-        self._add(drain_step(self._frame(self.state), name, self.apis[name], mode), self.state)
+        self._add(make_drain_step(self._frame(self.state), name, self.apis[name], mode), self.state)
 
     def stop(self, name: str) -> None:
         """Stop the node."""
-        after = machine.stop(self.state, self.roster.at(name))
-        counts = margin(after) < margin(self.state)  # one that is cut off may be back when its turn comes
-        spare = min(preconditions.SPARE, max(0, margin(after))) if counts else preconditions.SPARE
+        after = machine.stop(self.state, self.node_numbers.at(name))
+        counts = compute_margin(after) < compute_margin(
+            self.state
+        )  # one that is cut off may be back when its turn comes
+        spare = min(preconditions.SPARE, max(0, compute_margin(after))) if counts else preconditions.SPARE
         frame = self._frame(after, elsewhere=(name,))
         window = counts and not spare and self._is_closed(name, after)
-        self._add(stop_step(frame, name, self.apis.get(name, ""), spare=spare, window=window), after)
+        self._add(make_stop_step(frame, name, self.apis.get(name, ""), spare=spare, window=window), after)
 
     def _is_closed(self, name: str, stopped: State) -> bool:
         """Whether the purge that comes next, in the same run, gives the reserve back."""
         contact = self._contact(name)
-        if not contact or stop_command_of(self.entry, name) is None:
+        if not contact or find_stop_command(self.entry, name) is None:
             return False
-        purged = machine.purge(stopped, self.roster.at(contact), self.roster.at(name))
-        return not isinstance(purged, machine.Refusal) and preconditions.closes_window(
+        purged = machine.purge(stopped, self.node_numbers.at(contact), self.node_numbers.at(name))
+        return not isinstance(purged, machine.CallRefusal) and preconditions.closes_window(
             self.state, stopped, purged
         )
 
     def _contact(self, name: str) -> str:
         """A connected regular member with a known address, one that stays if there is one."""
-        able = [one for one in self.roster.spelled(alive(self.state)) if one != name and one in self.apis]
+        able = [
+            one
+            for one in self.node_numbers.spelled(get_alive(self.state))
+            if one != name and one in self.apis
+        ]
         stays = set(self.entry.regular)
         return min(able, key=lambda one: (one not in stays, one), default="")
 
@@ -152,11 +164,11 @@ class Chain:
         before: Membership | None = None,
         extra: Iterable[str] = (),
         elsewhere: Iterable[str] = (),
-    ) -> Frame:
-        now = self.roster.membership(self.state) if before is None else before
-        then = self.roster.membership(after)
+    ) -> StepContext:
+        now = self.node_numbers.membership(self.state) if before is None else before
+        then = self.node_numbers.membership(after)
         involved = {*now.names, *then.names, *extra}
-        return Frame(
+        return StepContext(
             entry=self.entry,
             witnesses={name: self.apis[name] for name in sorted(involved) if name in self.apis},
             before=now,
@@ -167,7 +179,7 @@ class Chain:
 
     def _elsewhere(self, name: str) -> tuple[str, ...]:
         """All addresses of a node that the fleet file does not name; of another those beside its `api`."""
-        named, places = self.entry.node(name), self.places.get(name, Places())
+        named, places = self.entry.node(name), self.places.get(name, NodeAddresses())
         own = {named.api} if named is not None else set()
         return tuple(place for place in (*places.known, *places.guessed) if place not in own)
 

@@ -1,8 +1,8 @@
 """Sora on the model checker's stage: its cluster, its faults, and what must never happen to it.
 
 The cluster is `machine`; the planner, the guards and the judgement are the real ones; only the wire is
-left out. Bounds besides those of `core.rehearsal`: the management host reaches every running node, and a
-stopped node is not started while it is cut off.
+left out. Bounds besides those of `modelcheck.executor_model`: the management host reaches every running node,
+and a stopped node is not started while it is cut off.
 """
 
 from __future__ import annotations
@@ -10,65 +10,77 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from reconciler.core.observation import Observation, Observed, Present, Sign, Stale, Unreachable
+from reconciler.core.observation import Liveness, Observation, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.product_model import Stage
-from reconciler.core.step import Standing
+from reconciler.core.product_model import ModelSetup
+from reconciler.core.step import StepStatus
 from reconciler.drivers.sora import machine, planner
-from reconciler.drivers.sora.arguments import Init, ModeChange, Purge, Register, Stop, cluster_step
-from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
-from reconciler.drivers.sora.cluster import (
+from reconciler.drivers.sora.arguments import (
+    InitArguments,
+    ModeChangeArguments,
+    PurgeArguments,
+    RegisterArguments,
+    StopArguments,
+    read_cluster_arguments,
+)
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, UndocumentedCall
+from reconciler.drivers.sora.cluster_state import (
     Mode,
     State,
-    group_of,
-    groups,
-    leading,
-    majority,
-    majority_runs,
-    margin,
-    registered,
+    compute_margin,
+    find_group,
+    find_groups,
+    find_leading_group,
+    get_registered,
+    has_majority,
+    has_running_majority,
 )
-from reconciler.drivers.sora.cluster_view import best_of, judged_view, picture_of, state_of
-from reconciler.drivers.sora.gathering import ROUNDS, further, names_listed
+from reconciler.drivers.sora.cluster_view import (
+    choose_best_answer,
+    judge_view,
+    make_machine_state,
+    merge_views,
+)
 from reconciler.drivers.sora.judge import judge
-from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.membership import NodeNumbers
+from reconciler.drivers.sora.observation import ROUNDS, list_further_addresses, list_known_names
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
 
-DOCUMENTED = Choices(purge_cut_off=Permit.REFUSE)
+DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
 
 SMALLEST = 3
 """Regular nodes that a cluster has at least where it is to survive a failure."""
 
 
-def stages(
+def make_setups(
     desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
-) -> tuple[Stage[State], ...] | str:
+) -> tuple[ModelSetup[State], ...] | str:
     """The world that the nodes' answers show, or why they show none."""
-    picture = picture_of(observed, regular=desired.entry.regular, single=desired.history.single)
-    if picture.disputed or len(picture.told) > 1:
+    cluster_view = merge_views(observed, regular=desired.entry.regular, single=desired.history.single)
+    if cluster_view.disputed or len(cluster_view.told) > 1:
         return "the nodes' answers do not show one whole cluster"
     names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
     temporary = {node.name for node in desired.entry.nodes if node.temporary}
-    roster, world = state_of(picture, names, temporary)
+    node_numbers, world = make_machine_state(cluster_view, names, temporary)
     shown = {name: view.row(name) for name, view in observed.present().items()}
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
-    pairs = zip(roster.names, world, strict=True)
+    pairs = zip(node_numbers.names, world, strict=True)
     moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
-    down = (name for name, node in zip(roster.names, moded, strict=True) if not node.up)
-    is_word = desired.entry.collapsed is not None and picture.membership is None
+    down = (name for name, node in zip(node_numbers.names, moded, strict=True) if not node.up)
+    is_word = desired.entry.collapsed is not None and cluster_view.membership is None
     gone = frozenset(name for name in down if is_word and desired.entry.node(name) is None)
-    play = SoraPlay(desired, roster, DOCUMENTED, registered(moded).bit_count(), gone=gone)
-    return (Stage(play, (moded,), desired, plan),)
+    model = SoraModel(desired, node_numbers, DOCUMENTED, get_registered(moded).bit_count(), gone=gone)
+    return (ModelSetup(model, (moded,), desired, plan),)
 
 
 @dataclass(slots=True)
-class SoraPlay:
-    """One cluster under one desired state; see `core.play.Play`.
+class SoraModel:
+    """One cluster under one desired state; see `core.product_model.ProductModel`.
 
     Args:
         desired: what every pass plans for.
-        roster: the names of the world's nodes, by number.
+        node_numbers: the names of the world's nodes, by number.
         choices: how the cluster behaves where Sora's pages are silent.
         members: how many regular nodes were registered in the beginning.
         hidden: nodes whose API this host cannot ask.
@@ -76,7 +88,7 @@ class SoraPlay:
     """
 
     desired: SoraDesired
-    roster: Roster
+    node_numbers: NodeNumbers
     choices: Choices = DEFAULTS
     members: int = 0
     hidden: frozenset[str] = frozenset()
@@ -88,62 +100,66 @@ class SoraPlay:
         """A running node fails, or is cut off from the others."""
         for number, node in enumerate(world):
             if node.up:
-                yield f"{self.roster.names[number]} fails", machine.stop(world, number)
+                yield f"{self.node_numbers.names[number]} fails", machine.stop(world, number)
                 if not node.side:
                     cut = _moved(world, number, 1 + number)
-                    yield f"{self.roster.names[number]} is cut off from the others", cut
+                    yield f"{self.node_numbers.names[number]} is cut off from the others", cut
 
     def returns(self, world: State) -> Iterator[tuple[str, State]]:
         """A stopped node is started, or one that was cut off is reached again."""
         for number, node in enumerate(world):
             if node.side:
-                yield f"{self.roster.names[number]} is reached again", _moved(world, number, 0)
-            elif not node.up and self.roster.names[number] not in self.gone:
-                yield f"{self.roster.names[number]} is started", machine.start(world, number)
+                yield f"{self.node_numbers.names[number]} is reached again", _moved(world, number, 0)
+            elif not node.up and self.node_numbers.names[number] not in self.gone:
+                yield f"{self.node_numbers.names[number]} is started", machine.start(world, number)
 
     def plan(self, world: State) -> ClusterPlan:
         """What a pass that begins now would plan."""
         return planner.plan(self.desired, self.observed(world))
 
-    def standing(self, world: State, step: Step) -> Standing:
+    def status(self, world: State, step: Step) -> StepStatus:
         """How the step stands, judged from its witnesses' answers."""
-        own = cluster_step(step)
+        own = read_cluster_arguments(step)
         witnesses, elsewhere = own.witnesses, own.elsewhere
         nodes = {name: self._at(world, name, place) for name, place in sorted(witnesses.items())}
         others = {
             name: {place: self._at(world, name, place) for place in places}
             for name, places in sorted(elsewhere.items())
         }
-        best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+        best = {
+            name: choose_best_answer(answers.values())
+            for name, answers in others.items()
+            if name not in nodes
+        }
         nodes |= {name: answer for name, answer in best.items() if answer is not None}
-        return judge(step, Observed(nodes, others)).standing
+        return judge(step, Observed(nodes, others)).status
 
     def performed(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
-        node, own = self.roster.at(step.node), cluster_step(step)
-        result: State | machine.Refusal
+        node, own = self.node_numbers.at(step.node), read_cluster_arguments(step)
+        result: State | machine.CallRefusal
         match own:
-            case Init():
-                result = machine.init(world, node, self.roster.bits(own.names), self.choices)
-            case Register():
-                result = machine.register(world, node, self.roster.at(own.contact), self.choices)
-            case Purge():
-                result = machine.purge(world, self.roster.at(own.contact), node, self.choices)
-            case Stop():
+            case InitArguments():
+                result = machine.init(world, node, self.node_numbers.bits(own.names), self.choices)
+            case RegisterArguments():
+                result = machine.register(world, node, self.node_numbers.at(own.contact), self.choices)
+            case PurgeArguments():
+                result = machine.purge(world, self.node_numbers.at(own.contact), node, self.choices)
+            case StopArguments():
                 result = machine.stop(world, node)
-            case ModeChange():
+            case ModeChangeArguments():
                 result = machine.change_mode(world, node, Mode(own.mode))
             case _:
                 raise AssertionError(step.action)
-        return world if isinstance(result, machine.Refusal) else result
+        return world if isinstance(result, machine.CallRefusal) else result
 
     def halves(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
         """A registration that raises the number of registered nodes, and no more."""
-        own = cluster_step(step)
-        if isinstance(own, Register):
-            node, contact = self.roster.at(step.node), self.roster.at(own.contact)
+        own = read_cluster_arguments(step)
+        if isinstance(own, RegisterArguments):
+            node, contact = self.node_numbers.at(step.node), self.node_numbers.at(own.contact)
             half = machine.register(world, node, contact, self.choices, half=True)
-            if not isinstance(half, machine.Refusal):
+            if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
 
     def against(self, world: State, step: Step) -> str:  # noqa: ARG002  (see Play)
@@ -155,7 +171,7 @@ class SoraPlay:
 
         A dead node may be purged before another takes its place: it was of no use any more.
         """
-        count, wanted = registered(world).bit_count(), len(self.desired.entry.regular)
+        count, wanted = get_registered(world).bit_count(), len(self.desired.entry.regular)
         if max(count, wanted) >= min(self.members, SMALLEST):
             return ""
         return f"the run leaves {count} regular nodes, of which none may fail"
@@ -165,14 +181,14 @@ class SoraPlay:
 
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
-        if majority(before) and not majority(after) and not self._in_window(before, step):
+        if has_majority(before) and not has_majority(after) and not self._in_window(before, step):
             return f"{step.id} loses a majority that was there"
         if after == before:
             return ""
-        target = self.roster.at(step.node)
+        target = self.node_numbers.at(step.node)
         if step.action == "purge" and (before[target].up or before[target].temporary):
             return f"{step.id} purges a node that runs, or a temporary one"
-        if step.action == "init" and any(group.usable for group in groups(before)):
+        if step.action == "init" and any(group.usable for group in find_groups(before)):
             return f"{step.id} initialises a second time"
         return self._second(before, step) if step.action == "init" else ""
 
@@ -182,7 +198,7 @@ class SoraPlay:
             return ""
         if self.desired.entry.collapsed is None:
             return f"{step.id} creates a second cluster: one existed, and no `collapsed` entry ends it"
-        if majority_runs(before):
+        if has_running_majority(before):
             return f"{step.id} creates a second cluster: a majority of the one before runs with its data"
         return ""
 
@@ -192,23 +208,25 @@ class SoraPlay:
         In a cluster of three or four no order of steps removes a live node otherwise. Started again, the node
         gives the majority back.
         """
-        own = cluster_step(step)
-        as_planned = registered(before) == self.roster.bits(own.before.regular)
-        return isinstance(own, Stop) and own.window > 0 and as_planned and margin(before) == 0
+        own = read_cluster_arguments(step)
+        as_planned = get_registered(before) == self.node_numbers.bits(own.before.regular)
+        return (
+            isinstance(own, StopArguments) and own.window > 0 and as_planned and compute_margin(before) == 0
+        )
 
     def effective(self, world: State, step: Step) -> bool:
         """Whether a step's effect is there, by the state itself and not by anybody's view."""
-        node, group = self.roster.at(step.node), leading(world)
-        match cluster_step(step):
-            case Init(names=names):
-                return group is not None and group.log.listed == self.roster.bits(names)
-            case Register():
+        node, group = self.node_numbers.at(step.node), find_leading_group(world)
+        match read_cluster_arguments(step):
+            case InitArguments(names=names):
+                return group is not None and group.log.listed == self.node_numbers.bits(names)
+            case RegisterArguments():
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
-            case Purge():
+            case PurgeArguments():
                 return group is not None and not group.log.listed & 1 << node
-            case Stop():
+            case StopArguments():
                 return not world[node].up or group is None or not group.nodes & 1 << node
-            case ModeChange(mode=mode):
+            case ModeChangeArguments(mode=mode):
                 return world[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
         raise AssertionError(step.action)
 
@@ -219,7 +237,7 @@ class SoraPlay:
         observed = Observed(nodes)
         others: dict[str, dict[str, Observation[NodeView]]] = {}
         for _ in range(ROUNDS):
-            wanted = further(entry, history, observed)
+            wanted = list_further_addresses(entry, history, observed)
             if {name: set(places) for name, places in wanted.items()} == {
                 n: set(o) for n, o in others.items()
             }:
@@ -228,23 +246,28 @@ class SoraPlay:
                 name: {place: self._at(world, name, place) for place in places}
                 for name, places in sorted(wanted.items())
             }
-            best = {name: best_of(answers.values()) for name, answers in others.items() if name not in nodes}
+            best = {
+                name: choose_best_answer(answers.values())
+                for name, answers in others.items()
+                if name not in nodes
+            }
             observed = Observed({**nodes, **{name: one for name, one in best.items() if one}}, others)
         listed = {
-            name: Unreachable("its API address is not known", Sign.UNASKED) for name in names_listed(observed)
+            name: Unreachable("its API address is not known", Liveness.UNASKED)
+            for name in list_known_names(observed)
         }
         return Observed(dict(sorted({**listed, **observed.nodes}.items())), others)
 
     def _at(self, world: State, name: str, place: str) -> Observation[NodeView]:
         """What an address answers, as an answer of the node that it is known for."""
         number = self._book().get(place)
-        if number is None or self.roster.names[number] in self.hidden:
-            return Unreachable("name does not resolve", Sign.UNASKED)
-        own = self.roster.names[number]
+        if number is None or self.node_numbers.names[number] in self.hidden:
+            return Unreachable("name does not resolve", Liveness.UNASKED)
+        own = self.node_numbers.names[number]
         answer = self._answered(world)[own]
         if own == name or not isinstance(answer, Present | Stale):
             return answer
-        return judged_view(name, answer.value)
+        return judge_view(name, answer.value)
 
     def _book(self) -> dict[str, int]:
         """Address -> the number of the node that answers there."""
@@ -253,32 +276,38 @@ class SoraPlay:
             earlier = {
                 place: name for name, one in self.desired.history.nodes.items() for place in one.addresses
             }
-            told = {_api(name): name for name in self.roster.names}
+            told = {_api(name): name for name in self.node_numbers.names}
             names = {**told, **earlier, **named}
             self._places |= {
-                place: self.roster.at(name) for place, name in names.items() if name in self.roster.names
+                place: self.node_numbers.at(name)
+                for place, name in names.items()
+                if name in self.node_numbers.names
             }
         return self._places
 
     def _answered(self, world: State) -> dict[str, Observation[NodeView]]:
         if world not in self._answers:
             self._answers[world] = {
-                name: self._answer(world, number, name) for number, name in enumerate(self.roster.names)
+                name: self._answer(world, number, name) for number, name in enumerate(self.node_numbers.names)
             }
         return self._answers[world]
 
     def _answer(self, world: State, number: int, name: str) -> Observation[NodeView]:
-        rows = machine.view(world, number, self.choices)
+        rows = machine.list_nodes(world, number, self.choices)
         if not world[number].up:
             return Unreachable("connection refused")
-        told = group_of(world, number) is not None if self.choices.statistics is Permit.ACCEPT else None
-        if isinstance(rows, machine.Refusal):
-            return judged_view(name, NodeView((), refusal=rows.error_type, clustered=told))
+        told = (
+            find_group(world, number) is not None
+            if self.choices.statistics is UndocumentedCall.ACCEPT
+            else None
+        )
+        if isinstance(rows, machine.CallRefusal):
+            return judge_view(name, NodeView((), refusal=rows.error_type, clustered=told))
         listed = tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name))
-        return judged_view(name, NodeView(listed, clustered=told if len(listed) == 1 else None))
+        return judge_view(name, NodeView(listed, clustered=told if len(listed) == 1 else None))
 
-    def _row(self, world: State, row: machine.Row) -> NodeRow:
-        name = self.roster.names[row.node]
+    def _row(self, world: State, row: machine.ListedNode) -> NodeRow:
+        name = self.node_numbers.names[row.node]
         told = {"api_url": _api(name), "mode": world[row.node].mode.value} if row.connected else {}
         return NodeRow.model_validate(
             {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **told}

@@ -8,52 +8,52 @@ from dataclasses import dataclass
 from reconciler.core.observation import Present, Stale
 from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.sora.cluster_view import Picture
+from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
-from reconciler.drivers.sora.steps import BLOCKED, Frame, mode_step
+from reconciler.drivers.sora.steps import BLOCKED, StepContext, make_mode_step
 
 CLOSED = "block_new_connection"
 """The mode that a node also takes by itself after a file operation has failed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Modes:
+class ModePlan:
     """What is to be done about the nodes' modes."""
 
     steps: tuple[Step, ...]
     findings: tuple[Diagnostic, ...]
 
 
-def modes(desired: SoraDesired, picture: Picture) -> Modes:
+def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> ModePlan:
     """Steps for the nodes whose mode differs from the fleet file, findings for those left alone."""
     steps: list[Step] = []
     findings: list[Diagnostic] = []
     for node in sorted(desired.entry.nodes, key=lambda one: one.name):
-        observed = mode_of(picture, node.name)
+        observed = find_mode(cluster_view, node.name)
         if not observed or observed == (node.mode or "normal"):
             continue
-        frame = Frame(desired.entry, {node.name: node.api}, Membership(), Membership())
+        frame = StepContext(desired.entry, {node.name: node.api}, Membership(), Membership())
         if node.mode is None and (back := _before_drain(desired, node, observed)):
             why = (
                 f"an earlier run drained it before a stop, and the fleet file names it again: back to {back}"
             )
-            steps.append(mode_step(frame, node.name, node.api, observed, mode=back, reason=why))
+            steps.append(make_mode_step(frame, node.name, node.api, observed, mode=back, reason=why))
         elif node.mode is None:
             findings.extend(_left(desired, node, observed))
         elif observed == CLOSED and not _ours(desired, node, CLOSED):
             findings.append(_by_itself(desired, node))
         else:
             why = f"the fleet file says {node.mode}, the node is in {observed}"
-            steps.append(mode_step(frame, node.name, node.api, observed, mode=node.mode, reason=why))
-    return Modes(tuple(steps), tuple(findings))
+            steps.append(make_mode_step(frame, node.name, node.api, observed, mode=node.mode, reason=why))
+    return ModePlan(tuple(steps), tuple(findings))
 
 
-def mode_of(picture: Picture, name: str) -> str:
+def find_mode(cluster_view: ClusterView, name: str) -> str:
     """The mode that the node itself shows, or else its peers; empty where nobody tells."""
-    answer = picture.observed.nodes.get(name)
+    answer = cluster_view.observed.nodes.get(name)
     own = [answer.value] if isinstance(answer, Present | Stale) else []
-    for view in (*own, *picture.speakers.values()):
+    for view in (*own, *cluster_view.answering_nodes.values()):
         row = view.row(name)
         if row is not None and row.mode:
             return row.mode

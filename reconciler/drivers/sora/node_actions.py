@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 
 from reconciler.core.observation import Present, Stale, Unauthorized, Unidentified
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.sora.cluster import quorum
-from reconciler.drivers.sora.cluster_view import Picture, Places, names_of, remedy_of_silence, silence
+from reconciler.drivers.sora.cluster_state import compute_quorum
+from reconciler.drivers.sora.cluster_view import (
+    ClusterView,
+    NodeAddresses,
+    describe_silence,
+    list_view_names,
+    suggest_remedy,
+)
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode, Stopped
-from reconciler.drivers.sora.stopped import Proof, Verdict, stopped
-from reconciler.text.one_line import one_line
+from reconciler.drivers.sora.stop_proof import StopProof, StopVerdict, prove_stopped
+from reconciler.text.one_line import make_one_line
 
 
 @dataclass(frozen=True, slots=True)
-class Tasks:
+class NodeActions:
     """Nodes by what is to be done about them; each tuple is sorted.
 
     Args:
@@ -44,7 +50,7 @@ class Tasks:
 
 @dataclass(slots=True)
 class _Piles:
-    places: Mapping[str, Places]
+    places: Mapping[str, NodeAddresses]
     piles: dict[str, list[str]] = field(default_factory=dict)
     words: dict[str, Stopped] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
@@ -53,61 +59,69 @@ class _Piles:
         self.piles.setdefault(pile, []).append(name)
 
 
-def tasks_of(
-    desired: SoraDesired, picture: Picture, membership: Membership, places: Mapping[str, Places]
-) -> Tasks:
+def find_node_actions(
+    desired: SoraDesired,
+    cluster_view: ClusterView,
+    membership: Membership,
+    places: Mapping[str, NodeAddresses],
+) -> NodeActions:
     """What is to be done about every node that the fleet file or the cluster names."""
     entry, piles = desired.entry, _Piles(places)
     for node in sorted(entry.nodes, key=lambda one: one.name):
         if node.name in membership.names:
-            _member(entry, node, picture, membership, piles)
+            _member(entry, node, cluster_view, membership, piles)
         else:
-            _outsider(entry, node, picture, piles)
+            _outsider(entry, node, cluster_view, piles)
     for name in membership.names:
         if entry.node(name) is None:
-            _unwanted(desired, name, picture, membership, piles)
+            _unwanted(desired, name, cluster_view, membership, piles)
     sorted_piles = {pile: tuple(sorted(names)) for pile, names in piles.piles.items()}
-    return Tasks(findings=tuple(piles.findings), words=piles.words, **sorted_piles)
+    return NodeActions(findings=tuple(piles.findings), words=piles.words, **sorted_piles)
 
 
-def uncounted(desired: SoraDesired, picture: Picture, places: Mapping[str, Places]) -> frozenset[str]:
+def list_uncounted(
+    desired: SoraDesired, cluster_view: ClusterView, places: Mapping[str, NodeAddresses]
+) -> frozenset[str]:
     """Nodes that the fleet file may let go in any number: temporary ones, and members that are dead.
 
     A temporary node counts in no majority. A dead member is of no use any more, and its removal makes the
     majority smaller that is needed.
     """
-    membership = picture.membership or Membership()
+    membership = cluster_view.membership or Membership()
     told = {name for name, one in desired.history.nodes.items() if one.temporary}
     temporary = {*membership.temporary, *told} - {*membership.regular}
     dead = {
         name
         for name in membership.regular
-        if enough(picture, membership) and _is_dead(desired, name, picture, places.get(name, Places()).known)
+        if has_enough_views(cluster_view, membership)
+        and _is_dead(desired, name, cluster_view, places.get(name, NodeAddresses()).known)
     }
     return frozenset((temporary | dead) - {node.name for node in desired.entry.nodes})
 
 
-def _is_dead(desired: SoraDesired, name: str, picture: Picture, known: tuple[str, ...]) -> bool:
-    proof = stopped(picture, name, known, regular=desired.is_regular(name))
-    return proof.enough(word=_word(desired, name, picture) is not None)
+def _is_dead(desired: SoraDesired, name: str, cluster_view: ClusterView, known: tuple[str, ...]) -> bool:
+    proof = prove_stopped(cluster_view, name, known, regular=desired.is_regular(name))
+    return proof.enough(word=_word(desired, name, cluster_view) is not None)
 
 
-def enough(picture: Picture, membership: Membership) -> bool:
+def has_enough_views(cluster_view: ClusterView, membership: Membership) -> bool:
     """Whether the regular members that gave their view are themselves a majority."""
-    return sum(name in picture.speakers for name in membership.regular) >= quorum(len(membership.regular))
+    return sum(name in cluster_view.answering_nodes for name in membership.regular) >= compute_quorum(
+        len(membership.regular)
+    )
 
 
-def unknown(picture: Picture, membership: Membership, *, but: str) -> tuple[str, ...]:
+def list_unknown_members(cluster_view: ClusterView, membership: Membership, *, but: str) -> tuple[str, ...]:
     """Members of which nothing is known first-hand: shown connected, but silent to us."""
     return tuple(
         name
         for name in membership.names
-        if name != but and name not in picture.speakers and not picture.away(name)
+        if name != but and name not in cluster_view.answering_nodes and not cluster_view.away(name)
     )
 
 
 def _member(
-    entry: SoraCluster, node: SoraNode, picture: Picture, membership: Membership, piles: _Piles
+    entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, membership: Membership, piles: _Piles
 ) -> None:
     target = f"{entry.name}/{node.name}"
     if (node.name in membership.temporary) is not node.temporary:
@@ -123,16 +137,20 @@ def _member(
                 target=target,
             )
         )
-    elif node.name in picture.errors:
-        piles.findings.append(_error(target, node.name, picture))
-    elif picture.connected(node.name):
-        if node.name not in picture.speakers:
-            piles.findings.append(_silent(target, node.name, picture))
-    elif picture.outside(node.name):
+    elif node.name in cluster_view.errors:
+        piles.findings.append(_error(target, node.name, cluster_view))
+    elif cluster_view.connected(node.name):
+        if node.name not in cluster_view.answering_nodes:
+            piles.findings.append(_silent(target, node.name, cluster_view))
+    elif cluster_view.outside(node.name):
         piles.put("again", node.name)
     else:
-        running = picture.answers(node.name)
-        state = silence(picture.observed.nodes.get(node.name)) if running else "its API does not answer"
+        running = cluster_view.answers(node.name)
+        state = (
+            describe_silence(cluster_view.observed.nodes.get(node.name))
+            if running
+            else "its API does not answer"
+        )
         piles.findings.append(
             Diagnostic(
                 Severity.ERROR,
@@ -147,17 +165,17 @@ def _member(
         )
 
 
-def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Piles) -> None:
-    answer = picture.observed.nodes.get(node.name)
+def _outsider(entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, piles: _Piles) -> None:
+    answer = cluster_view.observed.nodes.get(node.name)
     own = answer.value.row(node.name) if isinstance(answer, Present | Stale) else None
     if own is not None and own.temporary not in {None, node.temporary}:
         code, words = "kind-differs", "it shows itself as another kind of node than the fleet file says"
         remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
-    elif picture.joinable(node.name):
+    elif cluster_view.joinable(node.name):
         piles.put("temporary" if node.temporary else "regular", node.name)
         return
     elif isinstance(answer, Present | Stale) and own is not None:
-        others = [name for name in names_of(answer.value) if name != node.name]
+        others = [name for name in list_view_names(answer.value) if name != node.name]
         code, words = "in-another-cluster", f"it is connected to {', '.join(others[:5])}, of another cluster"
         remedy = "take it out of that cluster first"
     elif isinstance(answer, Stale) and answer.value.rows:
@@ -169,8 +187,8 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
     elif isinstance(answer, Unidentified):
         code, words, remedy = "node-unidentified", answer.reason, "correct `api` in the fleet file"
     else:
-        code, words = "node-unreachable", silence(answer)
-        remedy = remedy_of_silence(answer)
+        code, words = "node-unreachable", describe_silence(answer)
+        remedy = suggest_remedy(answer)
     piles.put("missing", node.name)
     piles.findings.append(
         Diagnostic(
@@ -184,14 +202,14 @@ def _outsider(entry: SoraCluster, node: SoraNode, picture: Picture, piles: _Pile
 
 
 def _unwanted(
-    desired: SoraDesired, name: str, picture: Picture, membership: Membership, piles: _Piles
+    desired: SoraDesired, name: str, cluster_view: ClusterView, membership: Membership, piles: _Piles
 ) -> None:
     target = f"{desired.entry.name}/{name}"
-    if name in picture.errors:
-        piles.findings.append(_error(target, name, picture))
+    if name in cluster_view.errors:
+        piles.findings.append(_error(target, name, cluster_view))
         return
     if name in membership.temporary:
-        if picture.connected(name):
+        if cluster_view.connected(name):
             piles.put("leaving", name)
         else:
             piles.findings.append(
@@ -204,29 +222,31 @@ def _unwanted(
                 )
             )
         return
-    known = piles.places.get(name, Places()).known
-    proof = stopped(picture, name, known, regular=desired.is_regular(name))
-    word = _word(desired, name, picture)
-    if proof.proof in {Proof.SEEN, Proof.ANSWERS}:
+    known = piles.places.get(name, NodeAddresses()).known
+    proof = prove_stopped(cluster_view, name, known, regular=desired.is_regular(name))
+    word = _word(desired, name, cluster_view)
+    if proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:
         piles.put("live", name)
     elif not proof.enough(word=word is not None):
-        piles.findings.append(_unproven(desired, target, name, proof, picture))
-    elif not enough(picture, membership):
-        piles.findings.append(_few(target, name, picture, membership))
+        piles.findings.append(_unproven(desired, target, name, proof, cluster_view))
+    elif not has_enough_views(cluster_view, membership):
+        piles.findings.append(_few(target, name, cluster_view, membership))
     else:
         piles.put("dead", name)
         if word is not None and not proof.enough(word=False):
             piles.words[name] = word
 
 
-def _word(desired: SoraDesired, name: str, picture: Picture) -> Stopped | None:
+def _word(desired: SoraDesired, name: str, cluster_view: ClusterView) -> Stopped | None:
     """The person's word that the node is stopped, if it still counts."""
     word = desired.word(name)
-    late = word is not None and picture.day is not None and picture.day > word.until
+    late = word is not None and cluster_view.day is not None and cluster_view.day > word.until
     return None if late else word
 
 
-def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, picture: Picture) -> Diagnostic:
+def _unproven(
+    desired: SoraDesired, target: str, name: str, proof: StopVerdict, cluster_view: ClusterView
+) -> Diagnostic:
     said = ""
     if any(one.node == name for one in desired.entry.stopped):
         used = desired.word(name) is None
@@ -234,7 +254,7 @@ def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, pict
             "was used already"
             if used
             else "has expired"
-            if _word(desired, name, picture) is None
+            if _word(desired, name, cluster_view) is None
             else "is not enough"
         )
     return Diagnostic(
@@ -248,42 +268,42 @@ def _unproven(desired: SoraDesired, target: str, name: str, proof: Verdict, pict
     )
 
 
-def _error(target: str, name: str, picture: Picture) -> Diagnostic:
+def _error(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         "member-error",
         f"the members show an error in place of {name}, so it counts neither as up nor as down: "
-        f"{one_line(picture.errors[name], 200)}",
+        f"{make_one_line(cluster_view.errors[name], 200)}",
         "look at the log of the node and of its peers; while the error stays, nothing is done about the node",
         target=target,
     )
 
 
-def _few(target: str, name: str, picture: Picture, membership: Membership) -> Diagnostic:
+def _few(target: str, name: str, cluster_view: ClusterView, membership: Membership) -> Diagnostic:
     total = len(membership.regular)
-    seen = sum(one in picture.speakers for one in membership.regular)
+    seen = sum(one in cluster_view.answering_nodes for one in membership.regular)
     return Diagnostic(
         Severity.ERROR,
         "purge-waits",
         f"{name} seems to be stopped, but only {seen} of {total} regular nodes gave their view, "
-        f"and {quorum(total)} are needed to believe it",
+        f"and {compute_quorum(total)} are needed to believe it",
         "make the APIs of the other nodes reachable for this host",
         target=target,
     )
 
 
-def _silent(target: str, name: str, picture: Picture) -> Diagnostic:
+def _silent(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING,
         "api-silent",
         f"the members see {name} connected, but it does not tell this host itself: "
-        f"{silence(picture.observed.nodes.get(name))}",
+        f"{describe_silence(cluster_view.observed.nodes.get(name))}",
         "correct `api` in the fleet file, or look at the node",
         target=target,
     )
 
 
-def waits(entry: SoraCluster, code: str, name: str, words: str, remedy: str) -> Diagnostic:
+def make_waiting_finding(entry: SoraCluster, code: str, name: str, words: str, remedy: str) -> Diagnostic:
     """The finding that something cannot be done about a node yet.
 
     An error, as all that leaves a node other than the fleet file says and that no step mends: otherwise a run

@@ -9,14 +9,30 @@ from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import preconditions
-from reconciler.drivers.sora.cluster import fresh, majority, margin, registered
-from reconciler.drivers.sora.cluster_view import Picture, addresses, picture_of, places_of, state_of
-from reconciler.drivers.sora.decision import Outcome
-from reconciler.drivers.sora.init_cluster import doubt, founding
-from reconciler.drivers.sora.membership import Membership, Roster
-from reconciler.drivers.sora.membership_plan import Chain
-from reconciler.drivers.sora.modes import mode_of, modes
-from reconciler.drivers.sora.node_actions import Tasks, tasks_of, unknown, waits
+from reconciler.drivers.sora.cluster_state import (
+    compute_margin,
+    get_registered,
+    has_majority,
+    make_fresh_state,
+)
+from reconciler.drivers.sora.cluster_view import (
+    ClusterView,
+    choose_addresses,
+    find_node_addresses,
+    make_machine_state,
+    merge_views,
+)
+from reconciler.drivers.sora.init_cluster import find_init_doubt, judge_init
+from reconciler.drivers.sora.init_decision import InitDecision
+from reconciler.drivers.sora.membership import Membership, NodeNumbers
+from reconciler.drivers.sora.membership_plan import MembershipPlan
+from reconciler.drivers.sora.modes import find_mode, plan_modes
+from reconciler.drivers.sora.node_actions import (
+    NodeActions,
+    find_node_actions,
+    list_unknown_members,
+    make_waiting_finding,
+)
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
 
 
@@ -28,9 +44,9 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     dead are purged first; live nodes leave last, one by one.
     """
     entry = desired.entry
-    picture = picture_of(observed, regular=entry.regular, single=desired.history.single)
-    chain, findings = _chain(desired, picture)
-    wanted = modes(desired, picture)
+    cluster_view = merge_views(observed, regular=entry.regular, single=desired.history.single)
+    chain, findings = _chain(desired, cluster_view)
+    wanted = plan_modes(desired, cluster_view)
     leaving = {step.node for step in chain.steps if step.action == "drain"}
     steps = (*(step for step in wanted.steps if step.node not in leaving), *chain.steps)
     everything = (*findings, *wanted.findings)
@@ -38,35 +54,45 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         cluster=entry.name,
         kind=entry.kind,
         nodes=len(entry.nodes),
-        unchanged=_unchanged(entry, picture),
+        unchanged=_unchanged(entry, cluster_view),
         steps=steps,
         findings=tuple(sorted(everything, key=lambda one: (one.target, one.code, one.message))),
         concurrency=entry.concurrency,
     )
 
 
-def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnostic, ...]]:
+def _chain(desired: SoraDesired, cluster_view: ClusterView) -> tuple[MembershipPlan, tuple[Diagnostic, ...]]:
     entry = desired.entry
-    apis = addresses(entry, picture.observed, desired.history)
-    places = places_of(entry, picture.observed, desired.history)
-    if picture.membership is not None and picture.agreed:
-        roster, state = state_of(picture, [node.name for node in entry.nodes], entry.temporary)
-        chain = Chain(desired, roster, apis, state, places)
-        tasks = tasks_of(desired, picture, picture.membership, places)
-        notes = (*_words_left(entry), *_single(entry, picture), *_rejoining(desired, picture))
-        return chain, (*tasks.findings, *notes, *_walk(chain, tasks, picture, picture.membership))
-    roster = Roster(tuple(sorted(node.name for node in entry.nodes)))
-    chain = Chain(desired, roster, apis, fresh(name in entry.temporary for name in roster.names), places)
-    if picture.speakers:
-        return chain, tuple(_disagreement(entry, picture))
-    word, reasons = founding(desired, picture)
+    apis = choose_addresses(entry, cluster_view.observed, desired.history)
+    places = find_node_addresses(entry, cluster_view.observed, desired.history)
+    if cluster_view.membership is not None and cluster_view.agreed:
+        node_numbers, state = make_machine_state(
+            cluster_view, [node.name for node in entry.nodes], entry.temporary
+        )
+        chain = MembershipPlan(desired, node_numbers, apis, state, places)
+        tasks = find_node_actions(desired, cluster_view, cluster_view.membership, places)
+        notes = (*_words_left(entry), *_single(entry, cluster_view), *_rejoining(desired, cluster_view))
+        return chain, (*tasks.findings, *notes, *_walk(chain, tasks, cluster_view, cluster_view.membership))
+    node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
+    chain = MembershipPlan(
+        desired,
+        node_numbers,
+        apis,
+        make_fresh_state(name in entry.temporary for name in node_numbers.names),
+        places,
+    )
+    if cluster_view.answering_nodes:
+        return chain, tuple(_disagreement(entry, cluster_view))
+    word, reasons = judge_init(desired, cluster_view)
     if word is None:
         return chain, reasons
-    clear = all(isinstance(picture.observed.nodes[name], Absent) for name in entry.regular)
-    past, outcome = desired.history, Outcome(word.name)
-    unproven = doubt(outcome, entry.regular, picture, members=past.members, required=past.required)
+    clear = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in entry.regular)
+    cluster_memory, outcome = desired.history, InitDecision(word.name)
+    unproven = find_init_doubt(
+        outcome, entry.regular, cluster_view, members=cluster_memory.members, required=cluster_memory.required
+    )
     chain.init(entry.regular, word, clear=clear, unproven=unproven)
-    tasks = tasks_of(desired, picture, Membership(regular=entry.regular), places)
+    tasks = find_node_actions(desired, cluster_view, Membership(regular=entry.regular), places)
     joining = (name for name in tasks.temporary if name in chain.apis)
     findings = [one for one in tasks.findings if one.target.split("/")[1] in entry.temporary]
     for name in joining:
@@ -74,7 +100,9 @@ def _chain(desired: SoraDesired, picture: Picture) -> tuple[Chain, tuple[Diagnos
     return chain, tuple(findings)
 
 
-def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) -> Iterator[Diagnostic]:
+def _walk(
+    chain: MembershipPlan, tasks: NodeActions, cluster_view: ClusterView, membership: Membership
+) -> Iterator[Diagnostic]:
     yield from _window_left(chain, tasks.dead)
     for name in tasks.again:
         yield _half_registered(chain.entry, name)
@@ -88,18 +116,18 @@ def _walk(chain: Chain, tasks: Tasks, picture: Picture, membership: Membership) 
         yield _register_waits(chain, name, chain.against_register(name))
     for name in dead:
         why = chain.against_purge(name)
-        yield waits(chain.entry, "purge-waits", name, f"cannot be purged yet: {why}", _MORE)
+        yield make_waiting_finding(chain.entry, "purge-waits", name, f"cannot be purged yet: {why}", _MORE)
     for name in tasks.temporary:
         why = chain.against_register(name)
         if why:
             yield _register_waits(chain, name, why)
         else:
             chain.register(name)
-    yield from _leave(chain, tasks, picture, membership, blocked=(*tasks.missing, *waiting))
+    yield from _leave(chain, tasks, cluster_view, membership, blocked=(*tasks.missing, *waiting))
 
 
 def _exchange(
-    chain: Chain, joining: Iterable[str], dead: Iterable[str], words: Mapping[str, Stopped]
+    chain: MembershipPlan, joining: Iterable[str], dead: Iterable[str], words: Mapping[str, Stopped]
 ) -> tuple[list[str], list[str]]:
     """Register and purge in the order that never risks the majority; what is left has to wait."""
     joins, purges = list(joining), list(dead)
@@ -115,10 +143,15 @@ def _exchange(
 
 
 def _leave(
-    chain: Chain, tasks: Tasks, picture: Picture, membership: Membership, *, blocked: tuple[str, ...]
+    chain: MembershipPlan,
+    tasks: NodeActions,
+    cluster_view: ClusterView,
+    membership: Membership,
+    *,
+    blocked: tuple[str, ...],
 ) -> Iterator[Diagnostic]:
     for name in (*tasks.live, *tasks.leaving):
-        silent = unknown(picture, membership, but=name)
+        silent = list_unknown_members(cluster_view, membership, but=name)
         why = ""
         if name in tasks.leaving:
             pass  # a temporary node counts in no majority, so that it waits for nobody
@@ -129,32 +162,34 @@ def _leave(
         elif name in membership.regular:
             why = chain.against_stop(name)
         if why:
-            yield waits(chain.entry, "removal-waits", name, f"is not removed yet: {why}", _MORE)
+            yield make_waiting_finding(
+                chain.entry, "removal-waits", name, f"is not removed yet: {why}", _MORE
+            )
             continue
-        serving = picture.connected(name) and mode_of(picture, name) == "normal"
+        serving = cluster_view.connected(name) and find_mode(cluster_view, name) == "normal"
         if chain.entry.drain and serving and name in chain.apis:
             chain.drain(name, "normal")
         chain.stop(name)
         if name in membership.regular:
             why = chain.against_purge(name)
             if why:
-                yield waits(
+                yield make_waiting_finding(
                     chain.entry, "purge-waits", name, f"cannot be purged once it is stopped: {why}", _MORE
                 )
                 return
             chain.purge(name)
 
 
-def _window_left(chain: Chain, dead: Iterable[str]) -> Iterator[Diagnostic]:
+def _window_left(chain: MembershipPlan, dead: Iterable[str]) -> Iterator[Diagnostic]:
     """A node that is stopped and registered, with none to spare: a run may have ended before its purge."""
-    if margin(chain.state) >= preconditions.SPARE or not majority(chain.state):
+    if compute_margin(chain.state) >= preconditions.SPARE or not has_majority(chain.state):
         return
     for name in dead:
         yield Diagnostic(
             Severity.WARNING,
             "quorum-margin",
             f"{name} is stopped and still registered, and no node is to spare: one further failure would "
-            f"stop the cluster ({preconditions.numbers(chain.state)})",
+            f"stop the cluster ({preconditions.describe_numbers(chain.state)})",
             f"apply this plan now, which purges {name}, or start {name} again: it comes back by itself",
             target=f"{chain.entry.name}/{name}",
         )
@@ -164,7 +199,7 @@ _MORE = "bring the nodes that are away back first; the next run goes on from the
 
 
 def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
-    return waits(
+    return make_waiting_finding(
         entry,
         "half-registered",
         name,
@@ -174,28 +209,28 @@ def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
     )
 
 
-def _register_waits(chain: Chain, name: str, why: str) -> Diagnostic:
+def _register_waits(chain: MembershipPlan, name: str, why: str) -> Diagnostic:
     remedy = _MORE
-    if registered(chain.state).bit_count() == 1 and majority(chain.state):
-        (contact,) = chain.roster.spelled(registered(chain.state))
+    if get_registered(chain.state).bit_count() == 1 and has_majority(chain.state):
+        (contact,) = chain.node_numbers.spelled(get_registered(chain.state))
         remedy = (
             "a cluster of one has no node that may be missing: register a second one by hand, when an "
             f"interruption does no harm (RegisterClusterNode on {name}, with contact_node_name {contact}); "
             "the next run goes on from there"
         )
-    return waits(chain.entry, "register-waits", name, f"is not registered yet: {why}", remedy)
+    return make_waiting_finding(chain.entry, "register-waits", name, f"is not registered yet: {why}", remedy)
 
 
-def _disagreement(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
+def _disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     remedy = "wait a moment and look again; if it stays so, compare ListClusterNodes on each node"
-    if len(picture.told) > 1:
-        said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in picture.told)
+    if len(cluster_view.told) > 1:
+        said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in cluster_view.told)
         words = f"the views of the nodes of {entry.name} disagree, so no member is changed: {said}"
         yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=entry.name)
-    for name in picture.disputed:
-        rows = ((who, view.row(name)) for who, view in picture.speakers.items())
+    for name in cluster_view.disputed:
+        rows = ((who, view.row(name)) for who, view in cluster_view.answering_nodes.items())
         seen = [who for who, row in rows if row is not None and row.connected]
-        all_of_them = ", ".join(picture.speakers)
+        all_of_them = ", ".join(cluster_view.answering_nodes)
         words = f"only {', '.join(seen)} of {all_of_them} see {name} connected, so no member is changed"
         yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=f"{entry.name}/{name}")
 
@@ -212,8 +247,8 @@ def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
         )
 
 
-def _single(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
-    for name, view in picture.speakers.items():
+def _single(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+    for name, view in cluster_view.answering_nodes.items():
         if len(view.rows) == 1 and not view.clustered:
             words = f"{name} lists nobody but itself: a cluster of one looks like none at all"
             remedy = "if it serves nothing, initialise it by hand; better, have three regular nodes"
@@ -222,17 +257,17 @@ def _single(entry: SoraCluster, picture: Picture) -> Iterator[Diagnostic]:
             )
 
 
-def _rejoining(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
+def _rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     """Nodes outside the cluster that run with the log of one: such a node tries to rejoin by itself."""
-    entry, membership = desired.entry, picture.membership
+    entry, membership = desired.entry, cluster_view.membership
     assert membership is not None
     for name in sorted({*(node.name for node in entry.nodes), *desired.history.nodes} - {*membership.names}):
-        answer = picture.observed.nodes.get(name)
-        if not isinstance(answer, Present | Stale) or picture.is_other(name, answer):
+        answer = cluster_view.observed.nodes.get(name)
+        if not isinstance(answer, Present | Stale) or cluster_view.is_other(name, answer):
             continue
         own = answer.value.row(name) is not None and len(answer.value.rows) > 1
         named = entry.node(name) is not None
-        if not (own or answer.value.holds_cluster) or (named and not picture.joinable(name)):
+        if not (own or answer.value.holds_cluster) or (named and not cluster_view.joinable(name)):
             continue
         yield Diagnostic(
             Severity.NOTE if named else Severity.WARNING,
@@ -245,13 +280,13 @@ def _rejoining(desired: SoraDesired, picture: Picture) -> Iterator[Diagnostic]:
         )
 
 
-def _unchanged(entry: SoraCluster, picture: Picture) -> int:
-    membership: Any = picture.membership if picture.agreed else None
+def _unchanged(entry: SoraCluster, cluster_view: ClusterView) -> int:
+    membership: Any = cluster_view.membership if cluster_view.agreed else None
     if membership is None:
         return 0
     return sum(
         node.name in (membership.temporary if node.temporary else membership.regular)
-        and picture.connected(node.name)
-        and (node.mode is None or node.mode == mode_of(picture, node.name))
+        and cluster_view.connected(node.name)
+        and (node.mode is None or node.mode == find_mode(cluster_view, node.name))
         for node in entry.nodes
     )

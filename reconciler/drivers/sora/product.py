@@ -12,37 +12,54 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
-from reconciler.core.observation import Observed, Sign, Unauthorized, Unidentified, Unreachable
+from reconciler.core.observation import Liveness, Observed, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
-from reconciler.core.prior import Prior
-from reconciler.core.product_model import Stage
-from reconciler.core.spec import ClusterEntry
-from reconciler.core.step import Verdict
+from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.product_model import ModelSetup
+from reconciler.core.step import StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.sora import adopt, attempts, contradictions, judge, lints, modelcheck, planner
-from reconciler.drivers.sora.addresses import allowed_places, endpoints, is_allowed, unfit_addresses
+from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, place_conflicts, planner
+from reconciler.drivers.sora.addresses import (
+    find_endpoints,
+    find_unfit_addresses,
+    is_allowed,
+    read_allowed_addresses,
+)
 from reconciler.drivers.sora.arguments import (
     ACTIONS,
-    Drain,
-    Init,
-    ModeChange,
-    Purge,
-    Register,
-    Stop,
-    cluster_step,
+    DrainArguments,
+    InitArguments,
+    ModeChangeArguments,
+    PurgeArguments,
+    RegisterArguments,
+    StopArguments,
+    read_cluster_arguments,
 )
 from reconciler.drivers.sora.client import READS, Client
-from reconciler.drivers.sora.cluster import State
-from reconciler.drivers.sora.cluster_view import Places, api_address, picture_of, places_of
-from reconciler.drivers.sora.gathering import MOST, ROUNDS, Reply, further, gathered, names_listed
+from reconciler.drivers.sora.cluster_state import State
+from reconciler.drivers.sora.cluster_view import (
+    NodeAddresses,
+    find_node_addresses,
+    format_api_address,
+    merge_views,
+)
 from reconciler.drivers.sora.guards import GUARDS
-from reconciler.drivers.sora.history import history_of, learnt
+from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.host_rules import SoraRules
-from reconciler.drivers.sora.node_actions import uncounted
+from reconciler.drivers.sora.node_actions import list_uncounted
+from reconciler.drivers.sora.observation import (
+    MOST,
+    ROUNDS,
+    Reply,
+    list_further_addresses,
+    list_known_names,
+    merge_answers,
+)
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
-from reconciler.drivers.sora.steps import word_of
+from reconciler.drivers.sora.steps import make_confirmation_key
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -52,12 +69,12 @@ from reconciler.errors import (
     NodeUnreachable,
 )
 from reconciler.host.config import HostConfig
-from reconciler.host.defects import caught
-from reconciler.host.retry import poll, steady
-from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Done, Driver, Facts, ImportOption, Shown
+from reconciler.host.defect_capture import capture_defects
+from reconciler.host.retry import make_steady_pauses, poll_until
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, LiveState, StepAnswer
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import Http, Transports, Way
+from reconciler.ports.transport import Http, TransportKind, Transports
 
 AT_ONCE: Final = 64
 """Calls of one look that are under way together."""
@@ -86,10 +103,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         model_check=True,
         simulation=True,
         history=True,
-        transports=frozenset({Way.HTTP, Way.COMMAND}),
+        transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND}),
     )
     entry: type[ClusterEntry] = SoraCluster
-    guards: tuple[Guard, ...] = (*GUARDS, *contradictions.GUARDS)
+    guards: tuple[Guard, ...] = (*GUARDS, *place_conflicts.GUARDS)
     import_option = ImportOption(
         "NAME=URL,…",
         "A new Sora cluster and the API of some of its nodes, of which one tells all; may stand repeatedly.",
@@ -107,7 +124,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         api_paths: Iterable[str] = (),
     ) -> None:
         self._api_paths = frozenset(api_paths)
-        self._allowed = allowed_places(self._api_paths)
+        self._allowed = read_allowed_addresses(self._api_paths)
         self._today = today
         self._pause = pause
 
@@ -116,22 +133,25 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         rules = config.section(self.kind, SoraRules)
         return type(self)(today=self._today, pause=self._pause, api_paths=rules.api_paths)
 
-    def desire(self, desk: Desk) -> SoraDesired:
+    def desire(self, cluster_input: ClusterInput) -> SoraDesired:
         """The desired state of one cluster.
 
         Raises:
             InputError: no regular node, or two nodes with one name or one API address.
         """
-        assert isinstance(desk.entry, SoraCluster)
-        problems = (*_problems(desk, desk.entry), *unfit_addresses(desk, desk.entry, self._allowed))
+        assert isinstance(cluster_input.entry, SoraCluster)
+        problems = (
+            *_problems(cluster_input, cluster_input.entry),
+            *find_unfit_addresses(cluster_input, cluster_input.entry, self._allowed),
+        )
         if problems:
             raise InputError(problems)
-        return SoraDesired(desk.entry, source=desk.revision.source)
+        return SoraDesired(cluster_input.entry, source=cluster_input.revision.source)
 
-    def recall(self, desired: SoraDesired, facts: Facts, prior: Prior) -> SoraDesired:
+    def recall(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
         """Who was in the cluster before, and what earlier runs did to it."""
         names = [node.name for node in desired.entry.nodes]
-        history = history_of(names, prior, facts, desired.source, address=api_address)
+        history = merge_past(names, prior, facts, desired.source, address=format_api_address)
         return replace(desired, recalled=facts, history=history)
 
     async def observe(self, desired: SoraDesired, transports: Transports) -> Observed[NodeView]:
@@ -146,7 +166,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         replies: dict[str, Reply] = {}
         observed: Observed[NodeView] = Observed({})
         for _ in range(ROUNDS):
-            elsewhere = further(entry, history, observed)
+            elsewhere = list_further_addresses(entry, history, observed)
             places = {place: name for name, own in elsewhere.items() for place in own}
             new = {} if replies else {api: name for name, api in apis.items()}
             fresh = [(place, name) for place, name in places.items() if place not in replies]
@@ -154,39 +174,43 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             if not new:
                 break
             replies |= await self._ask(new, transports, *waits)
-            observed = gathered(apis, elsewhere, replies)
-        return gathered(apis, further(entry, history, observed), replies, names_listed(observed))
+            observed = merge_answers(apis, elsewhere, replies)
+        return merge_answers(
+            apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
+        )
 
     def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         """The steps from observed to desired; see `planner.plan`."""
         return planner.plan(desired, observed)
 
     def contents(self, desired: SoraDesired) -> Mapping[str, str]:
-        """What the cluster is to become; see `attempts.contents`."""
-        return attempts.contents(desired)
+        """What the cluster is to become; see `attempts.fingerprint_contents`."""
+        return attempts.fingerprint_contents(desired)
 
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
-        """What a call asks for; see `attempts.aim`."""
-        return attempts.aim(step, contents)
+        """What a call asks for; see `attempts.fingerprint_aim`."""
+        return attempts.fingerprint_aim(step, contents)
 
     def uncounted(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
-        """Temporary nodes, and members that are dead; see `node_actions.uncounted`."""
-        picture = picture_of(observed, regular=desired.entry.regular, single=desired.history.single)
-        return uncounted(desired, picture, places_of(desired.entry, observed, desired.history))
+        """Temporary nodes, and members that are dead; see `node_actions.list_uncounted`."""
+        cluster_view = merge_views(observed, regular=desired.entry.regular, single=desired.history.single)
+        return list_uncounted(
+            desired, cluster_view, find_node_addresses(desired.entry, observed, desired.history)
+        )
 
     def way_out(self, step: Step) -> str:
-        """What a person does where a step fails each time; see `attempts.way_out`."""
-        return attempts.way_out(step)
+        """What a person does where a step fails each time; see `attempts.suggest_way_out`."""
+        return attempts.suggest_way_out(step)
 
     def readings(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
-        """What the cluster shows; see `attempts.readings`."""
-        return attempts.readings(step, observed)
+        """What the cluster shows; see `attempts.fingerprint_readings`."""
+        return attempts.fingerprint_readings(step, observed)
 
     def stages(
         self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
-    ) -> tuple[Stage[State], ...] | str:
-        """The cluster for the model checker; see `rehearsal.stages`."""
-        return modelcheck.stages(desired, observed, plan)
+    ) -> tuple[ModelSetup[State], ...] | str:
+        """The cluster for the model checker; see `model.stages`."""
+        return modelcheck.make_setups(desired, observed, plan)
 
     def explanations(self) -> Traversable:
         """The pages of the product's codes."""
@@ -194,9 +218,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
         """The schema of the product's own file."""
-        from reconciler.drivers.sora.conf import conf_schema  # noqa: PLC0415  (few runs need it)
+        from reconciler.drivers.sora.conf import make_conf_schema  # noqa: PLC0415  (few runs need it)
 
-        return {"sora-conf": conf_schema}
+        return {"sora-conf": make_conf_schema}
 
     def simulator(self) -> Simulator:
         """Simulated nodes."""
@@ -205,28 +229,28 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         return SIMULATOR
 
     def learnt(self, desired: SoraDesired, observed: Observed[NodeView]) -> Mapping[str, Mapping[str, str]]:
-        """Who is in the cluster, with every address known; see `history.learnt`."""
+        """Who is in the cluster, with every address known; see `history.learn_members`."""
         entry, history = desired.entry, desired.history
-        picture = picture_of(observed, regular=entry.regular, single=history.single)
-        if picture.membership is None:
+        cluster_view = merge_views(observed, regular=entry.regular, single=history.single)
+        if cluster_view.membership is None:
             return {}
-        places = places_of(entry, observed, history)
-        members = {name: places.get(name, Places()).known for name in picture.membership.names}
-        found = learnt(desired.source, members, desired.recalled)
+        places = find_node_addresses(entry, observed, history)
+        members = {name: places.get(name, NodeAddresses()).known for name in cluster_view.membership.names}
+        found = learn_members(desired.source, members, desired.recalled)
         # A cluster that lives is no collapsed one: a word that stands beside it must not count later.
-        spent, name = word_of(entry), entry.regular[0]
+        spent, name = make_confirmation_key(entry), entry.regular[0]
         if spent and desired.recalled.get(name, {}).get("collapsed") != spent:
             found[name] = {**found.get(name, {}), "collapsed": spent}
         return found
 
-    def lint(self, desk: Desk) -> Iterator[Diagnostic]:
+    def lint(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         """What is doubtful in the cluster's entry; see `lints.lint`."""
-        return lints.lint(desk)
+        return lints.lint(cluster_input)
 
-    def endpoints(self, desk: Desk) -> Mapping[str, Endpoint]:
+    def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """The nodes' `api`."""
-        assert isinstance(desk.entry, SoraCluster)
-        return endpoints(desk.entry)
+        assert isinstance(cluster_input.entry, SoraCluster)
+        return find_endpoints(cluster_input.entry)
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
         """The cluster that the nodes at some addresses are in; see `adoption.entry_of`.
@@ -235,52 +259,52 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             NodeError: nobody told enough.
             UsageError: an address is none.
         """
-        return await adopt.entry_of(name, addresses, transports)
+        return await adopt.make_entry(name, addresses, transports)
 
-    def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> Shown:
+    def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> LiveState:
         """Who belongs to the cluster; see `adoption.shown`."""
-        return adopt.shown(desired, observed)
+        return adopt.read_live_members(desired, observed)
 
     async def look(self, step: Step, transports: Transports) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""
-        own = cluster_step(step)
+        own = read_cluster_arguments(step)
         waits, apis, elsewhere = (own.timeout, own.connect), own.witnesses, own.elsewhere
         places = {place: name for name, others in elsewhere.items() for place in others}
         replies = await self._ask(places | {api: name for name, api in apis.items()}, transports, *waits)
-        return gathered(apis, elsewhere, replies)
+        return merge_answers(apis, elsewhere, replies)
 
-    def judge(self, step: Step, seen: Observed[NodeView]) -> Verdict:
+    def judge(self, step: Step, seen: Observed[NodeView]) -> StepVerdict:
         """How the step stands; see `judge.judge`."""
         return judge.judge(step, seen)
 
-    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:  # noqa: ARG002
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:  # noqa: ARG002
         """Make the step's one call, or run its command.
 
         Raises:
             NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
         """
-        http, own = transports.http, cluster_step(step)
+        http, own = transports.http, read_cluster_arguments(step)
         waits = (own.timeout, own.connect)
         match own:
-            case Stop():
+            case StopArguments():
                 left = await self._drained(own, step.node, http)
                 words = await transports.commands.run(own.command, own.values, node=step.node)
-                return Done(f"{left}{words}")
-            case Init():
+                return StepAnswer(f"{left}{words}")
+            case InitArguments():
                 words = await Client(http, step.node, own.api, *waits).init(own.names)
                 spent = {"initialised": self._today().isoformat()}
-                return Done(words, spent=spent | ({"collapsed": own.spends} if own.spends else {}))
-            case Register():
-                return Done(await Client(http, step.node, own.api, *waits).register(own.contact))
-            case Purge():
-                return Done(await Client(http, own.contact, own.api, *waits).purge(own.target))
-            case ModeChange():
+                return StepAnswer(words, spent=spent | ({"collapsed": own.spends} if own.spends else {}))
+            case RegisterArguments():
+                return StepAnswer(await Client(http, step.node, own.api, *waits).register(own.contact))
+            case PurgeArguments():
+                return StepAnswer(await Client(http, own.contact, own.api, *waits).purge(own.target))
+            case ModeChangeArguments():
                 words = await Client(http, step.node, own.api, *waits).change_mode(own.mode)
-                drained = own.previous if isinstance(own, Drain) else ""
-                return Done(words, facts={"mode": own.mode, "drained": drained})
+                drained = own.previous if isinstance(own, DrainArguments) else ""
+                return StepAnswer(words, facts={"mode": own.mode, "drained": drained})
         raise AssertionError(step.action)
 
-    async def _drained(self, own: Stop, node: str, http: Http) -> str:
+    async def _drained(self, own: StopArguments, node: str, http: Http) -> str:
         """Wait until the node owns no channel, or until its time is over."""
         if not (own.drain and own.own):
             return ""
@@ -290,9 +314,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             channels = await client.channels()
             return sum(any(owner.node_name == node for owner in channel.owners) for channel in channels)
 
-        pauses = steady(min(BETWEEN, own.drain), own.drain)
+        pauses = make_steady_pauses(min(BETWEEN, own.drain), own.drain)
         try:
-            owned = await poll(count_owned, lambda count: not count, pauses, wait=self._pause)
+            owned = await poll_until(count_owned, lambda count: not count, pauses, wait=self._pause)
         except NodeError as error:
             return f"its channels are not known ({error.reason}); "
         if owned:
@@ -313,14 +337,17 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             if not is_allowed(place, self._allowed):
                 return _NOT_ASKED
             async with slots:
-                return await caught(name, _reply(Client(transports.http, name, place, timeout, connect), day))
+                return await capture_defects(
+                    name, _reply(Client(transports.http, name, place, timeout, connect), day)
+                )
 
         answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
         return dict(zip(places, answers, strict=True))
 
 
 _NOT_ASKED: Final = Unreachable(
-    "its API address has a path that the host configuration does not list under sora.api_paths", Sign.UNASKED
+    "its API address has a path that the host configuration does not list under sora.api_paths",
+    Liveness.UNASKED,
 )
 
 
@@ -337,9 +364,9 @@ async def _reply(client: Client, day: date) -> Reply:
     except NodeUnidentified as error:
         return Unidentified(error.reason)
     except NodeUnreachable as error:
-        return Unreachable(error.reason, Sign(error.sign))
+        return Unreachable(error.reason, Liveness(error.sign))
     except NodeError as error:
-        return Unreachable(error.reason, Sign.ALIVE)
+        return Unreachable(error.reason, Liveness.ALIVE)
 
 
 async def _refusal(client: Client, day: date, error: NodeRefused) -> Reply:
@@ -349,15 +376,15 @@ async def _refusal(client: Client, day: date, error: NodeRefused) -> Reply:
     return NodeView((), day, refusal=error.code or str(error.status), clustered=await client.clustered())
 
 
-def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Diagnostic]:
-    nodes = f"{desk.pointer}/nodes"
+def _problems(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagnostic]:
+    nodes = f"{cluster_input.pointer}/nodes"
     if not entry.regular:
         yield Diagnostic(
             Severity.ERROR,
             "temporary-alone",
             f"{entry.name} has only temporary nodes, which cannot form a cluster",
             "name at least one regular node, better three",
-            position=desk.fleet.position(nodes),
+            position=cluster_input.fleet.position(nodes),
             pointer=nodes,
         )
     for field, code in (("name", "duplicate-name"), ("api", "duplicate-api")):
@@ -365,10 +392,14 @@ def _problems(desk: Desk, entry: SoraCluster) -> Iterator[Diagnostic]:
         for index, node in enumerate(entry.nodes):
             text, pointer = getattr(node, field), f"{nodes}/{index}/{field}"
             if text in first:
-                other = desk.fleet.position(first[text])
+                other = cluster_input.fleet.position(first[text])
                 words = f"two nodes have the same {field}, {text}; the first is at {other}"
                 yield Diagnostic(
-                    Severity.ERROR, code, words, position=desk.fleet.position(pointer), pointer=pointer
+                    Severity.ERROR,
+                    code,
+                    words,
+                    position=cluster_input.fleet.position(pointer),
+                    pointer=pointer,
                 )
             first.setdefault(text, pointer)
 

@@ -23,13 +23,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.canonical import fingerprint
-from reconciler.core.endpoint import BadAddress, parse_api
-from reconciler.core.fields import Day, Flag, Number, Strict, Whole
+from reconciler.core.endpoint import InvalidAddress, parse_api
+from reconciler.core.entries import ClusterEntry, NodeEntry
+from reconciler.core.fields import Day, Flag, Number, StrictModel, Whole
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.documents.model_errors import brief
-from reconciler.drivers.sora.history import History
-from reconciler.text.one_line import one_line
+from reconciler.documents.model_errors import describe_first_error
+from reconciler.drivers.sora.history import ClusterPast
+from reconciler.text.one_line import make_one_line
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
@@ -95,7 +95,7 @@ ArgumentName = Annotated[
 ]
 
 
-class StopCommand(Strict):
+class StopCommand(StrictModel):
     """A command of the host that stops a node; what is run stands in the host configuration."""
 
     command: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] = Field(
@@ -139,18 +139,18 @@ class SoraNode(NodeEntry):
         """Where its API is reached, with the port written out."""
         try:
             return str(parse_api(self.api))
-        except BadAddress:
+        except InvalidAddress:
             return self.api
 
 
-class Collapsed(Strict):
+class Collapsed(StrictModel):
     """A person's statement that the cluster has collapsed and may be initialised again."""
 
     reason: str = Field(min_length=1, max_length=1000, description="Why, for whoever reads it later.")
     until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
-class Stopped(Strict):
+class Stopped(StrictModel):
     """A person's statement that a node is stopped, where the program cannot find out."""
 
     node: SoraName = Field(
@@ -230,7 +230,7 @@ class SoraDesired:
 
     entry: SoraCluster
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    history: History = field(default_factory=History)
+    history: ClusterPast = field(default_factory=ClusterPast)
     source: str = ""
 
     def is_regular(self, node: str) -> bool:
@@ -255,7 +255,7 @@ LONGEST_ERROR: Final = 500
 
 def _shown(text: str) -> str:
     """The text on one line, cut; a text that is there stays one, for an `error` counts by being there."""
-    return one_line(text, LONGEST_ERROR) or ("(nothing that can be seen)" if text else "")
+    return make_one_line(text, LONGEST_ERROR) or ("(nothing that can be seen)" if text else "")
 
 
 Shown = Annotated[str, AfterValidator(_shown)]
@@ -346,7 +346,7 @@ class NodeView:
         return found if found is not None and found.node_name == name else None
 
 
-class Unreadable(ValueError):
+class UnreadableAnswer(ValueError):
     """An answer is not what the documents describe."""
 
 
@@ -369,7 +369,7 @@ def parse_nodes(body: bytes) -> tuple[NodeRow, ...]:
     rows: list[NodeRow] = _parsed(_ROWS, body)
     names = [row.node_name for row in rows]
     if len(set(names)) != len(names):
-        raise Unreadable("it lists a node twice")
+        raise UnreadableAnswer("it lists a node twice")
     return tuple(sorted(rows, key=lambda row: row.node_name))
 
 
@@ -403,8 +403,8 @@ def _report(body: bytes) -> dict[str, Any] | None:
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
     if len(body) > MOST_BYTES or body.count(b"{") > MOST_ROWS:
-        raise Unreadable(f"it has more than {MOST_BYTES:,} bytes or {MOST_ROWS:,} objects")
+        raise UnreadableAnswer(f"it has more than {MOST_BYTES:,} bytes or {MOST_ROWS:,} objects")
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
-        raise Unreadable(brief(error)) from error
+        raise UnreadableAnswer(describe_first_error(error)) from error

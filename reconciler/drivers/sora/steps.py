@@ -8,17 +8,17 @@ from typing import Final, TypedDict
 
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.drivers.sora.arguments import (
-    ClusterStep,
-    Drain,
-    Init,
-    ModeChange,
-    Purge,
-    Register,
-    Stop,
-    StoppedWord,
-    Word,
+    ClusterArguments,
+    DrainArguments,
+    InitArguments,
+    InitConfirmation,
+    ModeChangeArguments,
+    PurgeArguments,
+    RegisterArguments,
+    StopArguments,
+    StoppedConfirmation,
 )
-from reconciler.drivers.sora.history import init_facts, member_facts
+from reconciler.drivers.sora.history import make_init_facts, make_member_facts
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, StopCommand, Stopped
 
@@ -40,7 +40,7 @@ BLOCKED: Final = "block_new_session"
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class StepContext:
     """What every step of one cluster carries.
 
     Args:
@@ -59,8 +59,15 @@ class Frame:
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def init_step(
-    frame: Frame, node: str, api: str, word: Word, desired: SoraDesired, *, clear: bool, unproven: str = ""
+def make_init_step(
+    frame: StepContext,
+    node: str,
+    api: str,
+    word: InitConfirmation,
+    desired: SoraDesired,
+    *,
+    clear: bool,
+    unproven: str = "",
 ) -> Step:
     """InitCluster on one of the regular nodes.
 
@@ -74,8 +81,8 @@ def init_step(
         unproven: why the answers do not prove that no cluster runs.
     """
     names, history = frame.after.regular, desired.history
-    spends = word_of(frame.entry) if word.name == "collapsed" else ""
-    arguments = Init(
+    spends = make_confirmation_key(frame.entry) if word.name == "collapsed" else ""
+    arguments = InitArguments(
         **_shared(frame, "init"),
         api=api,
         names=names,
@@ -87,7 +94,7 @@ def init_step(
         earlier=history.required,
         single=tuple(sorted(history.single)),
         intent_facts={
-            name: init_facts(desired.source, frame.witnesses[name])
+            name: make_init_facts(desired.source, frame.witnesses[name])
             | ({"collapsed": spends} if spends else {})
             for name in names
         },
@@ -106,19 +113,19 @@ def init_step(
     )
 
 
-def register_step(
-    frame: Frame, node: str, api: str, contact: str, source: str, *, again: bool = False
+def make_register_step(
+    frame: StepContext, node: str, api: str, contact: str, source: str, *, again: bool = False
 ) -> Step:
     """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
     temporary = node in frame.after.temporary
-    arguments = Register(
+    arguments = RegisterArguments(
         **_shared(frame, "register"),
         api=api,
         target=node,
         contact=contact,
         again=again,
         temporary=temporary,
-        intent_facts={} if again else {node: member_facts(source, [api])},
+        intent_facts={} if again else {node: make_member_facts(source, [api])},
     )
     why = (
         "it is registered only by half: it answers that it is in no cluster"
@@ -138,8 +145,8 @@ def register_step(
     )
 
 
-def purge_step(
-    frame: Frame,
+def make_purge_step(
+    frame: StepContext,
     node: str,
     api: str,
     contact: str,
@@ -161,15 +168,17 @@ def purge_step(
         regular: whether a fleet file names, or named, it as a regular node.
         closes: whether no node is to spare from the stop before it until this purge.
     """
-    told = stopped_word(word) if word is not None else ""
-    arguments = Purge(
+    told = make_stopped_key(word) if word is not None else ""
+    arguments = PurgeArguments(
         **_shared(frame, "purge"),
         api=api,
         target=node,
         contact=contact,
         known=tuple(known),
         regular=regular,
-        word=StoppedWord(word.reason, word.until.isoformat()) if word is not None else StoppedWord(),
+        word=StoppedConfirmation(word.reason, word.until.isoformat())
+        if word is not None
+        else StoppedConfirmation(),
         intent_facts={node: {"stopped": told}} if told else {},
         closes=closes,
     )
@@ -189,9 +198,9 @@ def purge_step(
     )
 
 
-def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
+def make_drain_step(frame: StepContext, node: str, api: str, mode: str) -> Step:
     """ChangeMode, so that a node that is to be stopped gets no new sessions."""
-    arguments = Drain(**_shared(frame, "drain"), api=api, target=node, mode=BLOCKED, previous=mode)
+    arguments = DrainArguments(**_shared(frame, "drain"), api=api, target=node, mode=BLOCKED, previous=mode)
     return replace(
         _step(frame, node, "drain", arguments),
         reason=f"{node} is to leave the cluster and gets no new sessions from now on",
@@ -203,7 +212,7 @@ def drain_step(frame: Frame, node: str, api: str, mode: str) -> Step:
     )
 
 
-def stop_step(frame: Frame, node: str, own: str, *, spare: int, window: bool = False) -> Step:
+def make_stop_step(frame: StepContext, node: str, own: str, *, spare: int, window: bool = False) -> Step:
     """Stop a live node, by a command of the host once it is drained, or by a person.
 
     Args:
@@ -213,10 +222,10 @@ def stop_step(frame: Frame, node: str, own: str, *, spare: int, window: bool = F
         spare: how many further failures the majority survives then, as far as the plan relies on it.
         window: whether none is to spare until the purge that follows in the same run.
     """
-    stop, waits = stop_command_of(frame.entry, node), frame.entry.timeouts
+    stop, waits = find_stop_command(frame.entry, node), frame.entry.timeouts
     # The stop is read back, the purge looks once more and is called.
     seconds = waits.settle + 2 * waits.read if window else 0
-    arguments = Stop(
+    arguments = StopArguments(
         **_shared(frame, "stop"),
         target=node,
         own=own,
@@ -259,9 +268,11 @@ def _risk_of_stop(node: str, window: float, *, spare: int, is_temporary: bool) -
     return "its remaining sessions end, and the majority has one node less to spare"
 
 
-def mode_step(frame: Frame, node: str, api: str, previous: str, *, mode: str, reason: str) -> Step:
+def make_mode_step(frame: StepContext, node: str, api: str, previous: str, *, mode: str, reason: str) -> Step:
     """ChangeMode, to what the fleet file says, or to what it was before a run of ours drained the node."""
-    arguments = ModeChange(**_shared(frame, "mode"), api=api, target=node, mode=mode, previous=previous)
+    arguments = ModeChangeArguments(
+        **_shared(frame, "mode"), api=api, target=node, mode=mode, previous=previous
+    )
     return replace(
         _step(frame, node, "mode", arguments),
         reason=reason,
@@ -274,17 +285,17 @@ def mode_step(frame: Frame, node: str, api: str, previous: str, *, mode: str, re
     )
 
 
-def word_of(entry: SoraCluster) -> str:
+def make_confirmation_key(entry: SoraCluster) -> str:
     """How the store remembers that a cluster was initialised while this word stood; "" for none."""
     return f"{entry.collapsed.until}: {entry.collapsed.reason}" if entry.collapsed is not None else ""
 
 
-def stopped_word(word: Stopped) -> str:
+def make_stopped_key(word: Stopped) -> str:
     """How the store remembers that a node was purged on this word."""
     return f"{word.until}: {word.reason}"
 
 
-def stop_command_of(entry: SoraCluster, node: str) -> StopCommand | None:
+def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
     """The host's command that stops a node; None where there is none or the name is unsafe in it."""
     named = entry.node(node)
     # A name that begins with `-` would be an option of the program that is run.
@@ -303,7 +314,7 @@ class _Shared(TypedDict):
     feedback_api: str
 
 
-def _shared(frame: Frame, action: str) -> _Shared:
+def _shared(frame: StepContext, action: str) -> _Shared:
     """What all verbs need; numbers stay as the fleet file has them, for the sake of the digest."""
     return {
         "witnesses": dict(sorted(frame.witnesses.items())),
@@ -316,7 +327,7 @@ def _shared(frame: Frame, action: str) -> _Shared:
     }
 
 
-def _step(frame: Frame, node: str, action: str, arguments: ClusterStep) -> Step:
+def _step(frame: StepContext, node: str, action: str, arguments: ClusterArguments) -> Step:
     return Step(
         id=f"{frame.entry.name}/{node}/{action}",
         cluster=frame.entry.name,

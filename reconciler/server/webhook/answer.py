@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from reconciler.host.credentials import WEBHOOK_SECRET, file_variable
-from reconciler.server.webhook.payload import Kind, UnreadableCall, read
-from reconciler.server.webhook.signature import refusal
+from reconciler.host.credentials import WEBHOOK_SECRET, name_file_variable
+from reconciler.server.webhook.payload import CallKind, UnreadableCall, parse_payload
+from reconciler.server.webhook.signature import check_signature
 
 CAP = 2 * 1024 * 1024
 """Bytes of a body beyond which nothing is read; a push that is larger costs a poll interval."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WebhookReply:
     """What a caller is told.
 
     Args:
@@ -36,25 +36,27 @@ class Reply:
         return self.status >= HTTPStatus.BAD_REQUEST
 
 
-UNWANTED = Reply(
+UNWANTED = WebhookReply(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "no-secret",
     f"no webhook secret is set here, so no call is accepted; set {WEBHOOK_SECRET} or "
-    f"{file_variable(WEBHOOK_SECRET)} and start again",
+    f"{name_file_variable(WEBHOOK_SECRET)} and start again",
 )
-TOO_LARGE = Reply(
+TOO_LARGE = WebhookReply(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too-large",
     f"the body is larger than {CAP} bytes; the poll will see it",
 )
-BUSY = Reply(
+BUSY = WebhookReply(
     HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many webhook calls are being read; the poll will see it"
 )
-REPEATED = Reply(HTTPStatus.BAD_REQUEST, "repeated-header", "a header that may come once comes twice")
-TOO_SLOW = Reply(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time")
+REPEATED = WebhookReply(HTTPStatus.BAD_REQUEST, "repeated-header", "a header that may come once comes twice")
+TOO_SLOW = WebhookReply(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time")
 
 
-def answer(headers: Mapping[str, str], body: bytes, *, secret: str, ref: str, now: float) -> Reply:
+def answer_call(
+    headers: Mapping[str, str], body: bytes, *, secret: str, ref: str, now: float
+) -> WebhookReply:
     """Whether a call is believed, and what it asks for.
 
     Args:
@@ -66,13 +68,13 @@ def answer(headers: Mapping[str, str], body: bytes, *, secret: str, ref: str, no
     """
     if not secret:
         return UNWANTED
-    refused = refusal(headers, body, secret, now=now)
+    refused = check_signature(headers, body, secret, now=now)
     if refused:
-        return Reply(HTTPStatus.UNAUTHORIZED, refused.code, refused.words)
+        return WebhookReply(HTTPStatus.UNAUTHORIZED, refused.code, refused.words)
     try:
-        call = read(headers, body, ref=ref)
+        call = parse_payload(headers, body, ref=ref)
     except UnreadableCall as error:
-        return Reply(HTTPStatus.BAD_REQUEST, "unreadable", str(error))
-    if call.kind is Kind.PUSH:
-        return Reply(HTTPStatus.ACCEPTED, call.kind.value, call.words, asks=True)
-    return Reply(HTTPStatus.OK, call.kind.value, call.words)
+        return WebhookReply(HTTPStatus.BAD_REQUEST, "unreadable", str(error))
+    if call.kind is CallKind.PUSH:
+        return WebhookReply(HTTPStatus.ACCEPTED, call.kind.value, call.words, asks=True)
+    return WebhookReply(HTTPStatus.OK, call.kind.value, call.words)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qs
 
-from reconciler.sources.git.refs import full_names
+from reconciler.sources.git.refs import list_full_names
 
 EVENT_HEADERS = ("x-forgejo-event", "x-gitea-event", "x-github-event", "x-gitlab-event")
 LONGEST = 200
@@ -21,7 +21,7 @@ _DEFAULT = frozenset({"", "HEAD"})
 """Refs that stand for the default branch."""
 
 
-class Kind(StrEnum):
+class CallKind(StrEnum):
     """What to do about a call."""
 
     PING = "ping"
@@ -38,10 +38,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class WebhookCall:
     """One believed call: what it is and a sentence about it."""
 
-    kind: Kind
+    kind: CallKind
     words: str
 
 
@@ -49,7 +49,7 @@ class UnreadableCall(ValueError):
     """The body is not what the forges' pages describe."""
 
 
-def read(headers: Mapping[str, str], body: bytes, *, ref: str) -> Call:
+def parse_payload(headers: Mapping[str, str], body: bytes, *, ref: str) -> WebhookCall:
     """What a call means for someone who watches `ref`.
 
     A push whose ref cannot be told counts as a push: the price is one look at the source, and
@@ -65,22 +65,22 @@ def read(headers: Mapping[str, str], body: bytes, *, ref: str) -> Call:
     """
     event = next((_text(headers[name]).lower() for name in EVENT_HEADERS if name in headers), "")
     if event == "ping":
-        return Call(Kind.PING, "pong")
+        return WebhookCall(CallKind.PING, "pong")
     payload = _payload(headers, body)
     if event in {"", "system hook"}:  # GitLab's system hooks and bare senders name the event in the body
         event = (_text(payload.get("object_kind") or payload.get("event_name")) or "push").lower()
     if event not in PUSHES:
-        return Call(Kind.OTHER, f"nothing to do for an event of kind {event!r}")
+        return WebhookCall(CallKind.OTHER, f"nothing to do for an event of kind {event!r}")
     return _push(payload, event, ref)
 
 
-def _push(payload: Mapping[str, Any], event: str, ref: str) -> Call:
+def _push(payload: Mapping[str, Any], event: str, ref: str) -> WebhookCall:
     pushed = _full(_text(payload.get("ref")), event, _text(payload.get("ref_type")))
     watched = _watched(ref, payload)
     if pushed and watched and pushed not in watched:
         here = ref if ref not in _DEFAULT else " or ".join(sorted(watched))
-        return Call(Kind.ELSEWHERE, f"{pushed} was pushed; {here} is watched here")
-    return Call(Kind.PUSH, f"{pushed or 'something'} was pushed; the source is looked at")
+        return WebhookCall(CallKind.ELSEWHERE, f"{pushed} was pushed; {here} is watched here")
+    return WebhookCall(CallKind.PUSH, f"{pushed or 'something'} was pushed; the source is looked at")
 
 
 def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
@@ -88,7 +88,7 @@ def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
     if ref in _DEFAULT:
         branches = [_text(part.get("default_branch")) for part in _repositories(payload)]
         return frozenset(f"refs/heads/{branch}" for branch in branches if branch)
-    return frozenset(full_names(ref))
+    return frozenset(list_full_names(ref))
 
 
 def _repositories(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ SIGNING_PREFIX = "whsec_"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class SignatureRefusal:
     """Why a call is not believed.
 
     Args:
@@ -31,7 +31,9 @@ class Refusal:
     words: str
 
 
-def refusal(headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> Refusal | None:
+def check_signature(
+    headers: Mapping[str, str], body: bytes, secret: str, *, now: float
+) -> SignatureRefusal | None:
     """Why a call is not from a forge that knows the secret; None where it is.
 
     The first scheme that the call shows is the one that counts: a bad signature is not rescued by
@@ -54,47 +56,53 @@ def refusal(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
         return _same(headers["x-gitlab-token"], secret, name="X-Gitlab-Token")
     if "webhook-signature" in headers:
         words = f"the call is signed with a signing token, but the secret here is none ({SIGNING_PREFIX}…)"
-        return Refusal("other-scheme", words)
-    return Refusal("no-signature", "the call has no signature; set the shared secret at the forge")
+        return SignatureRefusal("other-scheme", words)
+    return SignatureRefusal("no-signature", "the call has no signature; set the shared secret at the forge")
 
 
-def _hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> Refusal | None:
+def _hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> SignatureRefusal | None:
     expected = hmac.new(_bytes(secret), body, hashlib.sha256).hexdigest()
     return _same(value.lower(), expected, name=name)
 
 
-def _github(value: str, body: bytes, secret: str) -> Refusal | None:
+def _github(value: str, body: bytes, secret: str) -> SignatureRefusal | None:
     scheme, _, digest = value.partition("=")
     if scheme != "sha256":
-        return Refusal("bad-signature", "X-Hub-Signature-256 does not begin with sha256=")
+        return SignatureRefusal("bad-signature", "X-Hub-Signature-256 does not begin with sha256=")
     return _hexadecimal(digest, body, secret, name="X-Hub-Signature-256")
 
 
-def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> Refusal | None:
+def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> SignatureRefusal | None:
     """The form of Standard Webhooks, which GitLab's signing tokens use."""
     identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     try:
         key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True)
     except ValueError:  # also for characters that are not ASCII
-        return Refusal("bad-secret", f"what follows {SIGNING_PREFIX} in the secret here is not base64")
+        return SignatureRefusal(
+            "bad-secret", f"what follows {SIGNING_PREFIX} in the secret here is not base64"
+        )
     if not stamp.isascii() or not stamp.isdigit() or len(stamp) > DIGITS:
-        return Refusal("bad-signature", "webhook-timestamp is not a number of seconds")
+        return SignatureRefusal("bad-signature", "webhook-timestamp is not a number of seconds")
     if abs(now - int(stamp)) > TOLERANCE:
         words = f"webhook-timestamp is more than {TOLERANCE} seconds away from the clock here"
-        return Refusal("too-old", words)
+        return SignatureRefusal("too-old", words)
     content = b".".join((identity.encode(), stamp.encode(), body))
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
     offered = [item.partition(",") for item in headers["webhook-signature"].split()]
     found = [
         _same(digest, expected, name="webhook-signature") for version, _, digest in offered if version == "v1"
     ]
-    return None if None in found else Refusal("bad-signature", "webhook-signature does not fit the body")
+    return (
+        None
+        if None in found
+        else SignatureRefusal("bad-signature", "webhook-signature does not fit the body")
+    )
 
 
-def _same(value: str, expected: str, *, name: str) -> Refusal | None:
+def _same(value: str, expected: str, *, name: str) -> SignatureRefusal | None:
     if hmac.compare_digest(_bytes(value), _bytes(expected)):
         return None
-    return Refusal("bad-signature", f"{name} does not fit; is the secret the same on both sides?")
+    return SignatureRefusal("bad-signature", f"{name} does not fit; is the secret the same on both sides?")
 
 
 def _bytes(text: str) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sources.address import Address
-from reconciler.sources.credential import token
-from reconciler.sources.git.command import Git, GitFailed, GitSettings
+from reconciler.sources.credentials import read_token
+from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
+from reconciler.sources.source_address import SourceAddress
 
 TOKEN = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
 USER = "RECONCILE_GIT_USER"
@@ -19,7 +19,7 @@ HELPER = (
 SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o ControlMaster=no"
 
 
-def access(place: Address, environment: Mapping[str, str]) -> GitSettings:
+def make_git_settings(place: SourceAddress, environment: Mapping[str, str]) -> GitSettings:
     """How git is run to reach an address.
 
     A token goes through the environment into a credential helper that answers for this host only; the
@@ -36,7 +36,7 @@ def access(place: Address, environment: Mapping[str, str]) -> GitSettings:
         return GitSettings.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
     if place.scheme not in ("http", "https"):
         return GitSettings.remote(environment)
-    given = token(environment, TOKEN)
+    given = read_token(environment, TOKEN)
     confidential = tuple(filter(None, (given, place.password)))
     origin = f"{place.scheme}://{place.host}"
     secret = (given if place.confidential else "") or place.password
@@ -55,6 +55,6 @@ def _ssh_command(environment: Mapping[str, str]) -> str:
     git = Git(settings=GitSettings.remote(environment))
     try:
         found = git.run("config", "--get", "core.sshCommand")
-    except GitFailed:  # its way to say that the key is not set
+    except GitCommandFailed:  # its way to say that the key is not set
         return "ssh"
     return found.decode("utf-8", "replace").strip() or "ssh"

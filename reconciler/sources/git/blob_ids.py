@@ -14,22 +14,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.errors import SourceError
-from reconciler.sources.content import SMALLER
-from reconciler.sources.folder_scan import Found, Mark, passed_over, read
-from reconciler.sources.git.tree import Committed
+from reconciler.sources.content_limits import SMALLER
+from reconciler.sources.folder_scan import FoundFile, Mark, is_passed_over, read_found_file
+from reconciler.sources.git.tree import CommittedFolder
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits
-from reconciler.text.one_line import size
+from reconciler.sources.limits import SourceLimits
+from reconciler.text.one_line import format_size
 
 
 @dataclass
-class BlobIds:
+class BlobIdCache:
     """Ids that git would give to files, remembered from one look to the next for files that lie still."""
 
-    limits: Limits
+    limits: SourceLimits
     known: dict[str, tuple[Mark, str]] = field(default_factory=dict)
 
-    def changed(self, layout: Layout, head: Committed) -> list[str]:
+    def changed(self, layout: Layout, head: CommittedFolder) -> list[str]:
         """Paths that a folder has otherwise than the commit, sorted.
 
         A file beyond `limits.file_bytes` counts as the commit's: nobody can read it.
@@ -42,11 +42,12 @@ class BlobIds:
             SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
             SourceUnreachable: one was changed meanwhile.
         """
-        files: Mapping[str, Found] = layout.files
+        files: Mapping[str, FoundFile] = layout.files
         readable = {path: found for path, found in files.items() if found.bytes <= self.limits.file_bytes}
         if (total := sum(found.bytes for found in readable.values())) > self.limits.total_bytes:
             raise SourceError(
-                f"{layout.where} holds {size(total)} in files, more than {size(self.limits.total_bytes)}",
+                f"{layout.where} holds {format_size(total)} in files, more than "
+                f"{format_size(self.limits.total_bytes)}",
                 remedy=SMALLER,
             )
         self.known = {path: (found.mark, self._id(path, found)) for path, found in readable.items()}
@@ -55,13 +56,13 @@ class BlobIds:
         links = {path: _blob_id(target.encode()) for path, target in layout.links.items()}
         return sorted(_differing(ours, head.files) | _differing(links, head.links))
 
-    def _id(self, path: str, found: Found) -> str:
+    def _id(self, path: str, found: FoundFile) -> str:
         mark, id_ = self.known.get(path, ((), ""))
-        return id_ if found.settled and mark == found.mark else _blob_id(read(found))
+        return id_ if found.settled and mark == found.mark else _blob_id(read_found_file(found))
 
 
 def _differing(here: Mapping[str, str], there: Mapping[str, str]) -> set[str]:
-    paths = {*here, *(path for path in there if not passed_over(path))}
+    paths = {*here, *(path for path in there if not is_passed_over(path))}
     return {path for path in paths if here.get(path) != there.get(path)}
 
 

@@ -4,14 +4,14 @@ Git obeys whatever configuration it finds, and much of it names programs: filter
 `core.sshCommand`, `include.path`. No option switches all of that off. So no command here looks for a
 repository, and none is given a git directory whose configuration somebody else wrote:
 
-- `GitSettings.local` reads objects in a `Repository` of ours, which may have its objects from elsewhere. It
+- `GitSettings.local` reads objects in a `GitDirectory` of ours, which may have its objects from elsewhere. It
   sees neither the user's nor the system's configuration, and has no way to the network.
 - `GitSettings.remote` reaches other repositories. It sees the user's and the system's configuration, since
   those hold proxies, certificates and credential helpers of this host.
 
 GitPython itself gives every child this process's environment whole, names no git directory, and ends one
 child but not what that started. `Git.execute` is where all its commands come together, those of `Repo` and
-of its object database, too; here it starts none of them the library's way, but by `host.process`.
+of its object database, too; here it starts none of them the library's way, but by `host.subprocesses`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.host.environment import NETWORK, child_environment
-from reconciler.host.process import Ended, OutputTooLarge, ProcessTimeout, ProgramMissing, run
-from reconciler.secrets.redact import Redactor
+from reconciler.host.environment import NETWORK, make_child_environment
+from reconciler.host.subprocesses import (
+    OutputTooLarge,
+    ProgramMissing,
+    ProgramResult,
+    ProgramTimeout,
+    run_program,
+)
+from reconciler.secrets.redaction import Redactor
 from reconciler.sources.git import library
 from reconciler.sources.limits import LIMITS
 
@@ -109,7 +115,7 @@ _MEANT: Final = frozenset({"max_chunk_size", "with_stdout"})
 """Options of the library that change nothing here."""
 
 
-class GitFailed(library.GitCommandError):
+class GitCommandFailed(library.GitCommandError):
     """Git ended with an error.
 
     Args:
@@ -127,7 +133,7 @@ class GitFailed(library.GitCommandError):
 
 
 @dataclass(frozen=True, slots=True)
-class Repository:
+class GitDirectory:
     """A git directory whose configuration this program wrote.
 
     Args:
@@ -156,7 +162,7 @@ class GitSettings:
 
     environment: Mapping[str, str]
     config: Sequence[tuple[str, str]] = ()
-    repository: Repository | None = None
+    repository: GitDirectory | None = None
     seconds: float = SECONDS
     pack: int = PACK
     folder: str = "/"
@@ -167,7 +173,7 @@ class GitSettings:
     def local(
         cls,
         environment: Mapping[str, str],
-        repository: Repository,
+        repository: GitDirectory,
         *,
         config: Sequence[tuple[str, str]] = (),
         variables: Mapping[str, str] | None = None,
@@ -184,7 +190,7 @@ class GitSettings:
             seconds: for one command.
             folder: where it runs.
         """
-        kept = {**child_environment(environment), **STEADY, **NOWHERE, **(variables or {})}
+        kept = {**make_child_environment(environment), **STEADY, **NOWHERE, **(variables or {})}
         if repository.objects:
             kept["GIT_OBJECT_DIRECTORY"] = repository.objects
         return cls(kept, config, repository, seconds, folder=folder)
@@ -209,7 +215,7 @@ class GitSettings:
             confidential: what is masked in all that git writes.
         """
         settings = tuple(_settings(environment))
-        kept = {**child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
+        kept = {**make_child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
         kept.setdefault("GIT_ASKPASS", "")
         own = {**kept, **(variables or {})}
         return cls(own, (*settings, *config), None, seconds, confidential=confidential)
@@ -241,7 +247,7 @@ class GitSettings:
 
 
 class Git(library.Git):
-    """GitPython's command class, shielded; it blocks, so it belongs into `host.process.blocking`.
+    """GitPython's command class, shielded; it blocks, so it belongs into `host.subprocesses.run_blocking`.
 
     Args:
         working_dir: what GitPython passes; it does not count.
@@ -311,22 +317,22 @@ class Git(library.Git):
             return ended.status, shown, self._words(ended)
         return shown
 
-    def _ended_well(self, arguments: Sequence[str]) -> Ended:
+    def _ended_well(self, arguments: Sequence[str]) -> ProgramResult:
         ended = self._ended(arguments)
         if ended.status:
-            raise GitFailed(_verb(arguments), ended.status, self._words(ended))
+            raise GitCommandFailed(_verb(arguments), ended.status, self._words(ended))
         return ended
 
-    def _words(self, ended: Ended) -> str:
+    def _words(self, ended: ProgramResult) -> str:
         """What git wrote to standard error, where servers speak through it: without what is confidential."""
         words = ended.error.decode("utf-8", "replace")
         return Redactor(self.settings.confidential).text(words) if words else ""
 
-    def _ended(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> Ended:
+    def _ended(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> ProgramResult:
         settings, verb = self.settings, _verb(arguments)
         limit = cut or (LISTING if verb == "ls-remote" else OUTPUT)
         try:
-            return run(
+            return run_program(
                 settings.command(arguments),
                 environment=settings.child_environment(),
                 seconds=settings.seconds,
@@ -339,7 +345,7 @@ class Git(library.Git):
             )
         except ProgramMissing as error:
             raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
-        except ProcessTimeout:
+        except ProgramTimeout:
             raise SourceUnreachable(
                 f"git {verb} did not end within {settings.seconds:g} seconds",
                 remedy="Look at the network and at the size of the repository.",

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from reconciler.errors import SourceError
 from reconciler.sources.git.errors import SHA256, SHA256_REMEDY
-from reconciler.text.one_line import first_line, quoted_path
+from reconciler.text.one_line import quote_path, take_first_line
 
 NAME = ".git"
 PARTS = ("HEAD", "objects", "refs")
@@ -137,7 +137,9 @@ class WorkTree:
                 return text
             ref = text.removeprefix("ref:").strip()
             if not _is_ref(ref):
-                raise _refused(self.top, f"its HEAD names {quoted_path(first_line(ref))}, which is not a ref")
+                raise _refused(
+                    self.top, f"its HEAD names {quote_path(take_first_line(ref))}, which is not a ref"
+                )
             found = self._ref(ref)
             if found is None:
                 return None
@@ -165,7 +167,7 @@ class WorkTree:
         file = self.common / ref
         with _reading(self.top, str(file)):
             if not file.resolve().is_relative_to(self.common / "refs"):
-                raise _refused(self.top, f"the ref {quoted_path(ref)} is a link that leads out of it")
+                raise _refused(self.top, f"the ref {quote_path(ref)} is a link that leads out of it")
             if file.is_file():
                 return _read(file, self.top)
         return next((id_ for name, id_ in self._packed() if name == ref), None)
@@ -239,7 +241,7 @@ def find_repository(folder: Path) -> WorkTree | None:
     except (FileNotFoundError, NotADirectoryError):
         has_work_tree = False
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
-        place = quoted_path(first_line(str(folder)))[:LONGEST_SHOWN]
+        place = quote_path(take_first_line(str(folder)))[:LONGEST_SHOWN]
         raise SourceError(f"{place} cannot be read: {_why(error)}", remedy="Look at the path.") from error
     if has_work_tree:
         return find_work_tree(folder)
@@ -330,7 +332,7 @@ def _named_folder(base: Path, text: str, top: Path) -> Path:
 
 def _why(error: Exception) -> str:
     found = getattr(error, "strerror", None) or str(error)
-    return quoted_path(first_line(found))[:LONGEST_SHOWN]
+    return quote_path(take_first_line(found))[:LONGEST_SHOWN]
 
 
 def _named_by_file(top: Path) -> WorkTree:

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources.address import Address
-from reconciler.text.one_line import first_line
-from reconciler.text.urls import without_secrets
+from reconciler.sources.source_address import SourceAddress
+from reconciler.text.one_line import take_first_line
+from reconciler.text.urls import strip_secrets
 
 
-class Damaged(SourceError):
+class DamagedMirror(SourceError):
     """The local copy lacks what it should have; made anew it is whole again."""
 
     def __init__(self, where: str, folder: str) -> None:
@@ -21,7 +21,7 @@ class Damaged(SourceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ErrorRule:
     """One complaint.
 
     Args:
@@ -41,79 +41,79 @@ SHA256 = "it uses object names (SHA-256) that are not supported"
 SHA256_REMEDY = "Use a repository with SHA-1 object names."
 
 RULES = (
-    Rule(
+    ErrorRule(
         r"cannot run ssh|ssh: (command )?not found",
         "ssh is not installed here",
         "Install the OpenSSH client, or use the https address.",
     ),
-    Rule(
+    ErrorRule(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host shows another ssh key than the one known here",
         "Find out why before anything else. If the host was set up anew: ssh-keygen -R KNOWN, "
         "then add its new key to known_hosts.",
     ),
-    Rule(
+    ErrorRule(
         r"Host key verification failed|host key is known for",
         "its host's ssh key is not known here, so the host was not trusted",
         "Compare the key's fingerprint with the host's owner, then add it: "
         "ssh-keyscan SCANNED >> ~/.ssh/known_hosts",
     ),
-    Rule(
+    ErrorRule(
         r"Permission denied \([a-z,-]*(publickey|password|keyboard-interactive)|Too many authentication",
         "its host refuses the ssh key",
         "Add this account's public key there, or name the right key in ~/.ssh/config (IdentityFile).",
     ),
-    Rule(
+    ErrorRule(
         r"Load key .*(bad permissions|invalid format|error in libcrypto)|UNPROTECTED PRIVATE KEY",
         "the ssh key cannot be used",
         "Look at the key file: chmod 600, and the right format.",
     ),
-    Rule(
+    ErrorRule(
         r"SSL certificate problem|certificate verification failed|certificate has expired"
         r"|SSL_ERROR|gnutls_handshake",
         "its certificate is not trusted here",
         "Look at the certificate; one of your own authority needs http.sslCAInfo in git's configuration.",
     ),
-    Rule(
+    ErrorRule(
         r"[Oo]ut of memory|Cannot allocate memory|mmap failed|malloc failed",
         "it holds objects that take more memory than git may have here",
         "Find the large objects in it, with git rev-list --objects, and remove them.",
     ),
-    Rule(
+    ErrorRule(
         r"returned error: (429|5\d\d)|HTTP (429|5\d\d)",
         "its server has trouble of its own",
         "Try again later; look at the server.",
         again=True,
     ),
-    Rule(
+    ErrorRule(
         r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
         r"|returned error: 40[13]|HTTP 40[13]|HTTP Basic: Access denied",
         "it does not accept who asks",
         "Put a valid token into RECONCILE_GIT_TOKEN (sent over https only), or set up "
         "git's credential helper.",
     ),
-    Rule(
+    ErrorRule(
         r"dubious ownership|is owned by someone else",
         "it belongs to another user, and git refuses to read it",
         "If you trust it: git config --global --add safe.directory FOLDER",
     ),
-    Rule(
+    ErrorRule(
         r"[Rr]epository .*not found|does not appear to be a git repository|returned error: 404"
         r"|not a git repository|[Pp]roject .*(not be found|does not exist)",
         "there is no such repository, or it is hidden from who asks",
         "Look at the address; a private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key.",
     ),
-    Rule(
+    ErrorRule(
         r"mismatched algorithms|unknown repository extension|unsupported object format",
         SHA256,
         SHA256_REMEDY,
     ),
-    Rule(
+    ErrorRule(
         r"No space left on device|Disk quota exceeded",
         "there is no space left for it here",
         "Make room in the cache folder's file system.",
     ),
-    Rule(
+    ErrorRule(
         r"Could not resolve proxy|Unsupported proxy|from proxy after CONNECT|CONNECT tunnel failed"
         r"|Proxy CONNECT aborted|returned error: 407|HTTP 407",
         "the proxy that the environment names for it does not work",
@@ -121,14 +121,14 @@ RULES = (
         "hosts that are reached without a proxy belong into NO_PROXY.",
         again=True,
     ),
-    Rule(
+    ErrorRule(
         r"Could not resolve host|Name or service not known|Temporary failure in name resolution"
         r"|nodename nor servname",
         "its host's name is not known to the network",
         "Look at the name and at the DNS.",
         again=True,
     ),
-    Rule(
+    ErrorRule(
         r"Connection refused|timed out|unreachable|No route to host|Failed to connect|Couldn't connect"
         r"|Connection reset|Connection closed|early EOF|hung up|RPC failed"
         r"|Operation too slow|unexpected disconnect"
@@ -137,7 +137,7 @@ RULES = (
         "Look at the network and at the server, then try again.",
         again=True,
     ),
-    Rule(
+    ErrorRule(
         r"transport '.*' not allowed",
         "its kind of address is not allowed",
         "Use https, ssh or a path.",
@@ -160,7 +160,7 @@ UNADVERTISED = re.compile(
 )
 
 
-def translated(words: str, place: Address) -> SourceError:
+def translate_error(words: str, place: SourceAddress) -> SourceError:
     """The error to raise for what git wrote; everything secret in it is taken out."""
     for rule in RULES:
         if re.search(rule.pattern, words):
@@ -168,7 +168,7 @@ def translated(words: str, place: Address) -> SourceError:
             named = re.search(r"repository at '([^']+)'", words)
             remedy = rule.remedy.replace("FOLDER", named[1] if named else place.shown)
             return kind(f"{place.shown}: {rule.message}", remedy=_for_host(remedy, place.host))
-    said = first_line(without_secrets(_telling(words)))
+    said = take_first_line(strip_secrets(_telling(words)))
     return SourceError(f"{place.shown}: git cannot read it: {said}", remedy="Try the same with git fetch.")
 
 

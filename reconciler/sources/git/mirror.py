@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import SourceError, StateError
-from reconciler.sources.address import Address
 from reconciler.sources.git import errors, refs
-from reconciler.sources.git.command import Git, GitFailed, GitSettings, Repository
-from reconciler.sources.git.objects import LARGEST, Objects
+from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
+from reconciler.sources.git.objects import LARGEST, ObjectReader
 from reconciler.sources.git.refs import Ref, Refs
-from reconciler.text.one_line import size
+from reconciler.sources.source_address import SourceAddress
+from reconciler.text.one_line import format_size
 
 FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """A bare repository in the cache; whoever calls holds its lock. It blocks: see `host.process.blocking`.
+class Mirror:
+    """A bare repository in the cache; whoever calls holds its lock. It blocks: see `run_blocking`.
 
     Nothing about the remote is stored in it: address and identity are given to every command. The
     newest commit alone is fetched where that is enough; an abbreviated id needs the whole history.
@@ -33,7 +33,7 @@ class Copy:
     """
 
     folder: Path
-    place: Address
+    place: SourceAddress
     git: Git
 
     def commit(self, ref: str) -> tuple[str, str]:
@@ -54,13 +54,13 @@ class Copy:
         if full and (known := self._known(id_)):
             return known, id_  # an id cannot come to mean anything else: no need to ask
         listed = self._list()
-        found = refs.wanted(listed, ref, where=self.place.shown)
+        found = refs.find_ref(listed, ref, where=self.place.shown)
         if found is not None:
             return self._at(found)
         head = "HEAD" in listed.ids
         commit = self._exact(id_, head=head) if full else self._abbreviated(id_, head=head)
         if commit is None:
-            raise refs.unknown(listed, ref, where=self.place.shown)
+            raise refs.make_unknown_ref_error(listed, ref, where=self.place.shown)
         return commit, id_ if full else commit
 
     def history(self, commit: str) -> frozenset[str] | None:
@@ -76,7 +76,7 @@ class Copy:
             refs = self._list()
             self._everything(head="HEAD" in refs.ids)
         if (self.folder / "shallow").is_file():  # it is on no branch and no tag
-            with suppress(GitFailed):
+            with suppress(GitCommandFailed):
                 spec = f"+{commit}:refs/sources/{commit}"
                 self._run(*FETCH, "--unshallow", "--", self.place.url, spec)
         found = (self._local("rev-list", commit, "--")).decode().split()
@@ -104,7 +104,7 @@ class Copy:
             self._everything(head="HEAD" in listed.ids)
         return found
 
-    def open(self) -> Objects:
+    def open(self) -> ObjectReader:
         """What it has now.
 
         Raises:
@@ -112,7 +112,7 @@ class Copy:
             SourceError: it takes objects from elsewhere.
         """
         environment = self.git.settings.environment
-        return Objects(Repository(str(self.folder)), environment, where=self.place.shown)
+        return ObjectReader(GitDirectory(str(self.folder)), environment, where=self.place.shown)
 
     def clear(self) -> None:
         """Remove it: whatever is wrong with it, a fetch makes it anew."""
@@ -121,7 +121,7 @@ class Copy:
     def _list(self) -> Refs:
         """What the remote offers now."""
         listing = self._run("ls-remote", "--symref", "--", self.place.url)
-        return refs.listed(listing.decode("utf-8", "replace"))
+        return refs.parse_ls_remote(listing.decode("utf-8", "replace"))
 
     def _prepare(self) -> None:
         if (self.folder / "HEAD").is_file() and (self.folder / "objects").is_dir():
@@ -149,7 +149,7 @@ class Copy:
         """A commit by its full id: asked for alone, and where a server will not, with everything."""
         try:
             self._newest(f"+{id_}:refs/sources/{id_}")
-        except GitFailed as failed:
+        except GitCommandFailed as failed:
             if not errors.UNADVERTISED.search(failed.words):
                 raise
             self._everything(head=head)
@@ -176,14 +176,14 @@ class Copy:
             return None
         return self._peeled(objects, matching[0], id_)
 
-    def _peeled(self, objects: Objects, id_: str, name: str) -> str:
+    def _peeled(self, objects: ObjectReader, id_: str, name: str) -> str:
         """The commit that an object is, or that a tag names."""
         if objects.kind(id_) == "commit":
             return id_
         if (count := objects.size(id_)) > LARGEST:  # git reads a tag whole to see what it names
             raise SourceError(
-                f"{self.place.shown}: '{name}' names an object of {size(count)}, more than the "
-                f"{size(LARGEST)} that are read",
+                f"{self.place.shown}: '{name}' names an object of {format_size(count)}, more than the "
+                f"{format_size(LARGEST)} that are read",
                 remedy="Name a branch, a tag or a commit.",
             )
         found = objects.resolve(f"{id_}^{{commit}}")
@@ -204,7 +204,7 @@ class Copy:
             return
         try:
             self._run(*FETCH, "--depth=1", "--", self.place.url, refspec)
-        except GitFailed as failed:
+        except GitCommandFailed as failed:
             if not errors.SHALLOW.search(failed.words):
                 raise
             self._run(*FETCH, "--", self.place.url, refspec)
@@ -220,19 +220,22 @@ class Copy:
     def _local(self, *arguments: str) -> bytes:
         """What needs neither the credential nor the network gets neither."""
         settings = self.git.settings
-        own = GitSettings.local(settings.environment, Repository(str(self.folder)), seconds=settings.seconds)
+        own = GitSettings.local(
+            settings.environment, GitDirectory(str(self.folder)), seconds=settings.seconds
+        )
         return Git(settings=own).run(*arguments)
 
     def _run(self, *arguments: str) -> bytes:
-        git = self.git.changed(repository=Repository(str(self.folder)))
+        git = self.git.changed(repository=GitDirectory(str(self.folder)))
         try:
             return git.run(*arguments)
-        except GitFailed:
+        except GitCommandFailed:
             # The signal that ends a program at the bound leaves no word of it.
             most = git.settings.pack
             if any(left.stat().st_size >= most for left in self._left()):
                 raise SourceError(
-                    f"{self.place.shown}: what it sends is larger than {size(most)}, which is the most that "
+                    f"{self.place.shown}: what it sends is larger than {format_size(most)}, which is "
+                    f"the most that "
                     "is fetched",
                     remedy="Keep large files out of its history, or use a repository of its own for the "
                     "desired state.",

@@ -23,9 +23,9 @@ from itertools import islice
 from pathlib import Path
 
 from reconciler.errors import SourceError
-from reconciler.sources.git.command import Git, GitFailed, GitSettings, Repository
+from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
 from reconciler.sources.git.discovery import check_objects
-from reconciler.sources.git.errors import Damaged
+from reconciler.sources.git.errors import DamagedMirror
 from reconciler.sources.git.library import (
     GitCmdObjectDB,
     InvalidGitRepositoryError,
@@ -34,7 +34,7 @@ from reconciler.sources.git.library import (
     SymbolicReference,
 )
 from reconciler.sources.limits import LIMITS
-from reconciler.text.one_line import size
+from reconciler.text.one_line import format_size
 
 LARGEST = LIMITS.file_bytes
 """Bytes of any object at most."""
@@ -62,7 +62,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """An entry of a tree: its name as it was written, its mode, and the id of what it names."""
 
     name: bytes
@@ -79,7 +79,7 @@ class _Found:
     data: bytes | None
 
 
-class OwnRepo(Repo):
+class OwnRepository(Repo):
     """A repository of ours, which GitPython reads by our command class and nothing else."""
 
     GitCommandWrapperType = Git
@@ -96,7 +96,7 @@ class OwnRepo(Repo):
         self.odb = GitCmdObjectDB(os.path.join(directory, "objects"), self.git)  # noqa: PTH118  (the library's)
 
 
-class Objects:
+class ObjectReader:
     """Reads one repository; objects are bounded, and their contents are what their ids say.
 
     Args:
@@ -109,7 +109,7 @@ class Objects:
         SourceError: it takes objects from elsewhere, or something in the place of an object cannot be read.
     """
 
-    def __init__(self, repository: Repository, environment: Mapping[str, str], *, where: str) -> None:
+    def __init__(self, repository: GitDirectory, environment: Mapping[str, str], *, where: str) -> None:
         self.where = where
         self.directory = repository.directory
         alternates = os.path.join(repository.directory, "objects/info/alternates")  # noqa: PTH118
@@ -122,16 +122,16 @@ class Objects:
         if repository.objects:
             check_objects(Path(repository.objects))
         try:
-            self._repo = OwnRepo(GitSettings.local(environment, repository))
+            self._repo = OwnRepository(GitSettings.local(environment, repository))
         except (InvalidGitRepositoryError, NoSuchPathError) as error:
             raise self.damaged() from error
         self._lock = threading.RLock()  # what is likely to be asked for next may come from objects, too
         self._known: OrderedDict[str, _Found] = OrderedDict()
         self._held = 0
 
-    def damaged(self) -> Damaged:
+    def damaged(self) -> DamagedMirror:
         """The error for what has to be there and is not."""
-        return Damaged(self.where, self.directory)
+        return DamagedMirror(self.where, self.directory)
 
     def ref(self, name: str) -> str | None:
         """The id that a ref names; None where there is none, or none that can be read."""
@@ -192,8 +192,8 @@ class Objects:
             raise self.damaged()
         if found.data is None:
             raise SourceError(
-                f"{self.where}: the object {id_} of the commit has {size(found.size)}, more than the "
-                f"{size(LARGEST)} that are read",
+                f"{self.where}: the object {id_} of the commit has {format_size(found.size)}, more than the "
+                f"{format_size(LARGEST)} that are read",
                 remedy="Keep large files out of the desired state.",
             )
         return found.data
@@ -214,21 +214,21 @@ class Objects:
             raise self.damaged()
         return Commit(trees[0], tuple(parents), message)
 
-    def tree(self, id_: str, near: Iterable[str] = ()) -> list[Entry]:
+    def tree(self, id_: str, near: Iterable[str] = ()) -> list[TreeEntry]:
         """The entries of a tree that has to be there; see `read`.
 
         Raises:
             Damaged: it is not, or cannot be taken apart.
             SourceError: it is larger than anything that is read.
         """
-        data, place, found = self.read(id_, "tree", near), 0, list[Entry]()
+        data, place, found = self.read(id_, "tree", near), 0, list[TreeEntry]()
         while place < len(data):
             end = data.find(b"\0", place)
             mode, blank, name = data[place:end].partition(b" ")
             place = end + 1 + _ID_BYTES
             if end < 0 or not blank or not mode or mode.strip(b"01234567") or place > len(data):
                 raise self.damaged()
-            found.append(Entry(name, int(mode, 8), data[end + 1 : place].hex()))
+            found.append(TreeEntry(name, int(mode, 8), data[end + 1 : place].hex()))
         return found
 
     def _found(self, id_: str, near: Iterable[str]) -> _Found:
@@ -283,7 +283,7 @@ class Objects:
         """Ids of a commit and of all that it descends from; None where some of them are not there."""
         try:
             return frozenset(self._repo.git.rev_list(commit, "--").split())
-        except GitFailed:  # its way to say that there is no such commit
+        except GitCommandFailed:  # its way to say that there is no such commit
             return None
 
     def roots(self, commit: str) -> tuple[str, ...]:
@@ -293,14 +293,14 @@ class Objects:
         """
         try:
             return tuple(sorted(self._repo.git.rev_list("--max-parents=0", commit, "--").split()))
-        except GitFailed:  # its way to say that there is no such commit
+        except GitCommandFailed:  # its way to say that there is no such commit
             return ()
 
     def merge_bases(self, one: str, other: str) -> list[str]:
         """Ids of the nearest commits that both descend from, of which merges both ways leave several."""
         try:
             found: str = self._repo.git.merge_base("--all", one, other)
-        except GitFailed:  # one of them, or what comes before, is not here
+        except GitCommandFailed:  # one of them, or what comes before, is not here
             return []
         return found.split()
 

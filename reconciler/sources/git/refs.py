@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.errors import SourceError, UsageError
-from reconciler.text.one_line import quoted_path
-from reconciler.text.suggest import similar
+from reconciler.text.one_line import quote_path
+from reconciler.text.suggestions import find_similar
 
 OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 COMMIT_ID = re.compile(r"[0-9a-f]{4,40}")
@@ -42,7 +42,7 @@ class Ref:
     id: str
 
 
-def checked(ref: str) -> str:
+def check_ref(ref: str) -> str:
     """The same ref, if it can be one.
 
     Raises:
@@ -50,18 +50,18 @@ def checked(ref: str) -> str:
     """
     if FORBIDDEN.search(ref):
         raise UsageError(
-            f"--ref {quoted_path(ref)} is no name of a branch, a tag or a commit",
+            f"--ref {quote_path(ref)} is no name of a branch, a tag or a commit",
             remedy="Give a branch, a tag, or a commit id; expressions such as HEAD~1 are not read.",
         )
     return ref
 
 
-def full_names(ref: str) -> tuple[str, ...]:
+def list_full_names(ref: str) -> tuple[str, ...]:
     """The full names that a ref as people write it may stand for, such as `heads/main`; git's own rule."""
     return (ref, f"refs/{ref}", *(prefix + ref for prefix in PREFIXES))
 
 
-def listed(output: str) -> Refs:
+def parse_ls_remote(output: str) -> Refs:
     """The answer of `git ls-remote --symref`."""
     ids: dict[str, str] = {}
     default = ""
@@ -74,7 +74,7 @@ def listed(output: str) -> Refs:
     return Refs(ids, default)
 
 
-def wanted(refs: Refs, ref: str, *, where: str) -> Ref | None:
+def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
     """The ref that a person means; None where it can only be a commit id.
 
     Args:
@@ -94,26 +94,26 @@ def wanted(refs: Refs, ref: str, *, where: str) -> Ref | None:
             f"{where} has no default branch: its HEAD names {refs.default or 'nothing'}, which is not there",
             remedy=f"Name one with --ref: {', '.join(_short(refs)[:5])}.",
         )
-    found = [name for name in full_names(ref) if name in refs.ids]
+    found = [name for name in list_full_names(ref) if name in refs.ids]
     if len({refs.ids[name] for name in found}) > 1:
         raise SourceError(
-            f"{where}: {quoted_path(ref)} means {' and '.join(found)}, which are not the same",
+            f"{where}: {quote_path(ref)} means {' and '.join(found)}, which are not the same",
             remedy=f"Give the full name: --ref {found[0]}.",
         )
     if found:
         return Ref(found[0], refs.ids[found[0]])
     if COMMIT_ID.fullmatch(ref.lower()):
         return None
-    raise unknown(refs, ref, where=where)
+    raise make_unknown_ref_error(refs, ref, where=where)
 
 
-def unknown(refs: Refs, ref: str, *, where: str) -> SourceError:
+def make_unknown_ref_error(refs: Refs, ref: str, *, where: str) -> SourceError:
     """The error for a ref that the repository does not have; it names the nearest that it has."""
     names = _short(refs)[:MOST_COMPARED]
-    near = similar(ref.rpartition("/")[2], names, most=5) or names[:5]
+    near = find_similar(ref.rpartition("/")[2], names, most=5) or names[:5]
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(
-        f"{where} has no {what} {quoted_path(ref)}",
+        f"{where} has no {what} {quote_path(ref)}",
         remedy=f"There are, among others: {', '.join(near)}." if near else "",
     )
 

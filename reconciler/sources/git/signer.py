@@ -2,7 +2,7 @@
 
 Nothing in the repository or in git's configuration has a say: git is run without the user's and the
 system's configuration, in a git directory of ours, and each program that it may ask is named. It blocks: see
-`host.process.blocking`.
+`host.subprocesses.run_blocking`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.errors import SourceError
-from reconciler.sources.git.command import Git, GitFailed, GitSettings, Repository
+from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
 from reconciler.sources.signatures import trust
 from reconciler.sources.signatures.trust import Signer, Trust
-from reconciler.sources.signatures.verify import (
+from reconciler.sources.signatures.verification import (
     SECONDS,
     check_counts_today,
     check_kind,
-    revoked_key,
-    signer_environment,
-    signer_home,
+    make_checker_environment,
+    make_revoked_key_error,
+    open_checker_home,
 )
 from reconciler.text.one_line import SHORT_ID
 
 
-def git_signer(repository: Repository, commit: str, named: str, wanted: Trust, *, where: str) -> Signer:
+def find_git_signer(
+    repository: GitDirectory, commit: str, named: str, wanted: Trust, *, where: str
+) -> Signer:
     """Who signed a commit, or the tag that names it.
 
     A tag that is signed vouches for its commit; one that is not leaves it to the commit.
@@ -41,7 +43,7 @@ def git_signer(repository: Repository, commit: str, named: str, wanted: Trust, *
         Untrusted: nobody whose signature counts did.
         SourceError: git, gpg or ssh-keygen is not installed, or the signers cannot be read.
     """
-    with signer_home(wanted) as home:
+    with open_checker_home(wanted) as home:
         git = _git(repository, wanted, home, wanted.revoked)
         kind, number = "commit", commit
         signature = "" if named == commit else _tag_signature(git, named)
@@ -53,12 +55,12 @@ def git_signer(repository: Repository, commit: str, named: str, wanted: Trust, *
         check_kind(signature, wanted, what)
         good, said = _verified(git, kind, number)
         if wanted.kind == "gpg":
-            return trust.judged_gpg(said, what)
+            return trust.judge_gpg_output(said, what)
         if not good and wanted.revoked is not None:
             again, _ = _verified(_git(repository, wanted, home, None), kind, number)
             if again:
-                raise revoked_key(what)
-        signer = trust.judged_ssh(said, what, good=good)
+                raise make_revoked_key_error(what)
+        signer = trust.judge_ssh_output(said, what, good=good)
         check_counts_today(signature, wanted, home, what, signer.name.partition(" (ssh ")[0])
         return signer
 
@@ -89,7 +91,7 @@ def _tag_signature(git: Git, tag: str) -> str:
 def _object(git: Git, kind: str, number: str) -> str:
     try:
         return (git.run("cat-file", kind, number)).decode("utf-8", "replace")
-    except GitFailed as failed:
+    except GitCommandFailed as failed:
         raise SourceError(f"{kind} {number[:SHORT_ID]} cannot be read: {failed.words.strip()}") from failed
 
 
@@ -97,11 +99,11 @@ def _verified(git: Git, kind: str, number: str) -> tuple[bool, str]:
     """Whether git calls it good, and what it, or the program that it asked, said."""
     try:
         return True, git.told(f"verify-{kind}", "--raw", number)
-    except GitFailed as failed:
+    except GitCommandFailed as failed:
         return False, failed.words
 
 
-def _git(repository: Repository, wanted: Trust, home: Path, revoked: Path | None) -> Git:
+def _git(repository: GitDirectory, wanted: Trust, home: Path, revoked: Path | None) -> Git:
     config = (
         ("gpg.program", "gpg"),
         ("gpg.openpgp.program", "gpg"),
@@ -112,7 +114,7 @@ def _git(repository: Repository, wanted: Trust, home: Path, revoked: Path | None
         ("gpg.minTrustLevel", "undefined"),
     )
     settings = GitSettings.local(
-        signer_environment(home),
+        make_checker_environment(home),
         repository,
         config=config,
         variables={"GNUPGHOME": str(home)},

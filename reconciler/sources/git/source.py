@@ -12,25 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
-from reconciler.core.prior import EarlierFiles
-from reconciler.errors import SourceError, SourceUnreachable, Untrusted
-from reconciler.host.locks import locked
-from reconciler.host.process import blocking
-from reconciler.ports.source import Origin, Snapshot, Source
-from reconciler.sources.address import Address
+from reconciler.core.prior_revisions import PriorFiles
+from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision
+from reconciler.host.locks import hold_folder_lock
+from reconciler.host.subprocesses import run_blocking
+from reconciler.ports.source import Snapshot, Source, SourceOrigin
 from reconciler.sources.git import errors, tree
 from reconciler.sources.git.discovery import WorkTree, find_repository
-from reconciler.sources.git.errors import Damaged
-from reconciler.sources.git.lineage import earlier_files, fleet_files, line, unknown_base
-from reconciler.sources.git.refs import checked
-from reconciler.sources.git.tree import Place
-from reconciler.sources.limits import LIMITS, Limits
-from reconciler.sources.proxy import variable_for
-from reconciler.sources.signatures.trust import Signer, Trust, signed
+from reconciler.sources.git.errors import DamagedMirror
+from reconciler.sources.git.prior_files import (
+    make_unknown_base_error,
+    read_fleet_files,
+    read_prior_files,
+    walk_first_parents,
+)
+from reconciler.sources.git.refs import check_ref
+from reconciler.sources.git.tree import TreeLocation
+from reconciler.sources.limits import LIMITS, SourceLimits
+from reconciler.sources.proxy import find_proxy_variable
+from reconciler.sources.signatures.trust import Signer, Trust, add_signer
+from reconciler.sources.source_address import SourceAddress
 
 if TYPE_CHECKING:  # it loads the library; here that is done where a repository is read
-    from reconciler.sources.git.command import GitFailed
-    from reconciler.sources.git.mirror import Copy
+    from reconciler.sources.git.command import GitCommandFailed
+    from reconciler.sources.git.mirror import Mirror
 
 T = TypeVar("T")
 
@@ -60,30 +65,30 @@ class GitSource(Source):
 
     def __init__(
         self,
-        place: Address,
+        place: SourceAddress,
         *,
         ref: str = "",
         path: str = "",
         cache: Path,
-        limits: Limits = LIMITS,
+        limits: SourceLimits = LIMITS,
         seconds: float = SECONDS,
         trust: Trust | None = None,
         environment: Mapping[str, str] = os.environ,
         work: WorkTree | None = None,
     ) -> None:
         self.place = place
-        self.ref = checked(ref) if ref else ""
+        self.ref = check_ref(ref) if ref else ""
         self.seconds = seconds
         self.work = work
-        self._looked_at = Place(place.shown, path, limits)
+        self._looked_at = TreeLocation(place.shown, path, limits)
         self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
         self._trust = trust
         self._environment = environment
         self._last: tuple[str, Snapshot] | None = None
-        self._refused: dict[str, Untrusted] = {}
+        self._refused: dict[str, UntrustedRevision] = {}
         self._histories: dict[str, frozenset[str]] = {}
-        self._origins: dict[tuple[str, tuple[str, ...]], Origin] = {}
-        self._earlier: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], EarlierFiles] | None = None
+        self._origins: dict[tuple[str, tuple[str, ...]], SourceOrigin] = {}
+        self._earlier: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], PriorFiles] | None = None
 
     async def snapshot(self) -> Snapshot:
         """The files at the ref as the repository has it now.
@@ -117,21 +122,21 @@ class GitSource(Source):
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """Commits along first parents; see `ports.source.Source`."""
         objects = await self._reached(lambda copy: copy.open())
-        yield line(objects, revision, self._looked_at, most)
+        yield walk_first_parents(objects, revision, self._looked_at, most)
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> Origin:
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
         key = (revision, tuple(folders))
         if key in self._origins:
             return self._origins[key]
         path = self._looked_at.path
 
-        def read(copy: Copy) -> Origin:
+        def read(copy: Mirror) -> SourceOrigin:
             whole = copy.history(revision) is not None
             objects = copy.open()
             roots = objects.roots(revision) if whole else ()
-            others = fleet_files(objects, revision, names, [one for one in folders if one != path])
-            return Origin(roots, path, self.ref, others)
+            others = read_fleet_files(objects, revision, names, [one for one in folders if one != path])
+            return SourceOrigin(roots, path, self.ref, others)
 
         found = await self._reached(read)
         kept = {known: origin for known, origin in self._origins.items() if known[0] == revision}
@@ -140,33 +145,33 @@ class GitSource(Source):
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
-    ) -> EarlierFiles:
+    ) -> PriorFiles:
         """The fleet file before a revision; see `ports.source.Source`."""
         key = (revision, base, tuple(applied), tuple(names))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]
         path = self._looked_at.path
 
-        def read(copy: Copy) -> EarlierFiles:
+        def read(copy: Mirror) -> PriorFiles:
             copy.history(revision)
             target = copy.find(base) if base else ""
             if target is None:
-                raise unknown_base(base, self.place.shown)
-            return earlier_files(copy.open(), revision, names, path=path, base=target, applied=applied)
+                raise make_unknown_base_error(base, self.place.shown)
+            return read_prior_files(copy.open(), revision, names, path=path, base=target, applied=applied)
 
         found = await self._reached(read)
         self._earlier = (key, found)
         return found
 
-    def _translated(self, failed: GitFailed) -> SourceError:
+    def _translated(self, failed: GitCommandFailed) -> SourceError:
         """The error for what git wrote, which does not tell that it was a proxy that it could not reach."""
-        error = errors.translated(failed.words, self.place)
+        error = errors.translate_error(failed.words, self.place)
         if isinstance(error, SourceUnreachable) and self.place.scheme in ("http", "https"):
-            variable, _ = variable_for(self.place.url, self._environment)
+            variable, _ = find_proxy_variable(self.place.url, self._environment)
             error.remedy += f" The variable {variable} names a proxy for it." if variable else ""
         return error
 
-    async def _reached(self, work: Callable[[Copy], T]) -> T:
+    async def _reached(self, work: Callable[[Mirror], T]) -> T:
         """What blocking work gives, done on the local copy, which it has for itself.
 
         Raises:
@@ -174,17 +179,17 @@ class GitSource(Source):
             SourceUnreachable: it does not answer.
             StateError: the cache cannot be used.
         """
-        async with locked(self._folder.with_suffix(".lock"), seconds=self.seconds):
-            return await blocking(partial(self._with_copy, work))
+        async with hold_folder_lock(self._folder.with_suffix(".lock"), seconds=self.seconds):
+            return await run_blocking(partial(self._with_copy, work))
 
-    def _with_copy(self, work: Callable[[Copy], T]) -> T:
-        from reconciler.sources.git.access import access  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.command import Git, GitFailed  # noqa: PLC0415
-        from reconciler.sources.git.mirror import Copy  # noqa: PLC0415
-        from reconciler.sources.git.worktree import served_view  # noqa: PLC0415
+    def _with_copy(self, work: Callable[[Mirror], T]) -> T:
+        from reconciler.sources.git.access import make_git_settings  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.command import Git, GitCommandFailed  # noqa: PLC0415
+        from reconciler.sources.git.mirror import Mirror  # noqa: PLC0415
+        from reconciler.sources.git.worktree import open_served_view  # noqa: PLC0415
 
         try:
-            settings = access(self.place, self._environment)
+            settings = make_git_settings(self.place, self._environment)
             limits = self._looked_at.limits
             git = Git(settings=replace(settings, seconds=self.seconds, pack=limits.pack_bytes))
             with ExitStack() as stack:
@@ -194,46 +199,46 @@ class GitSource(Source):
                     folder = Path(unquote(place.url.removeprefix("file://")))
                     found = find_repository(folder)
                     if found is not None:
-                        place = replace(place, url=stack.enter_context(served_view(found)).directory)
-                return work(Copy(self._folder, place, git))
-        except GitFailed as failed:
+                        place = replace(place, url=stack.enter_context(open_served_view(found)).directory)
+                return work(Mirror(self._folder, place, git))
+        except GitCommandFailed as failed:
             raise self._translated(failed) from failed
 
-    def _fetched(self, copy: Copy) -> tuple[str, Snapshot]:
+    def _fetched(self, copy: Mirror) -> tuple[str, Snapshot]:
         """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
-        from reconciler.sources.git.command import GitFailed  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.command import GitCommandFailed  # noqa: PLC0415  (loads the library)
 
         try:
             return self._read(copy)
-        except Damaged:
+        except DamagedMirror:
             copy.clear()
-        except GitFailed as failed:
+        except GitCommandFailed as failed:
             if not errors.DAMAGED.search(failed.words):
                 raise
             copy.clear()
         return self._read(copy)
 
-    def _read(self, copy: Copy) -> tuple[str, Snapshot]:
+    def _read(self, copy: Mirror) -> tuple[str, Snapshot]:
         commit, named = copy.commit(self.ref)
         if self._last and (self._last[0], self._last[1].revision.id) == (named, commit):
             return self._last
         signer = self._signer(commit, named) if self._trust else None
-        found = tree.snapshot(copy.open(), commit, self._looked_at)
-        return named, signed(found, signer)
+        found = tree.make_snapshot(copy.open(), commit, self._looked_at)
+        return named, add_signer(found, signer)
 
     def _signer(self, commit: str, named: str) -> Signer:
         """Who signed it; a refusal is remembered until other signers are allowed."""
-        from reconciler.sources.git.command import Repository  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.signer import git_signer  # noqa: PLC0415
+        from reconciler.sources.git.command import GitDirectory  # noqa: PLC0415  (loads the library)
+        from reconciler.sources.git.signer import find_git_signer  # noqa: PLC0415
 
         assert self._trust is not None
         key = f"{named} {self._trust.mark()}"
         if key in self._refused:
             raise self._refused[key]
         try:
-            return git_signer(
-                Repository(str(self._folder)), commit, named, self._trust, where=self.place.shown
+            return find_git_signer(
+                GitDirectory(str(self._folder)), commit, named, self._trust, where=self.place.shown
             )
-        except Untrusted as refusal:
+        except UntrustedRevision as refusal:
             self._refused[key] = refusal
             raise

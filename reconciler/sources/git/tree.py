@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError
 from reconciler.ports.source import Snapshot
-from reconciler.sources import content
-from reconciler.sources.content import Counts
+from reconciler.sources import content_limits
+from reconciler.sources.content_limits import ScanCounts
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import Limits
-from reconciler.text.one_line import SHORT_ID, decoded_name, first_line, quoted_path
+from reconciler.sources.limits import SourceLimits
+from reconciler.text.one_line import SHORT_ID, decode_name, quote_path, take_first_line
 
 if TYPE_CHECKING:  # it loads the library, which those who only name these types have no need of
-    from reconciler.sources.git.objects import Entry, Objects
+    from reconciler.sources.git.objects import ObjectReader, TreeEntry
 
 LINK = 0o120000
 TREE = 0o040000
@@ -26,7 +26,7 @@ SUBMODULE = 0o160000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TreeLocation:
     """What is looked at.
 
     Args:
@@ -37,17 +37,17 @@ class Place:
 
     where: str
     path: str
-    limits: Limits
+    limits: SourceLimits
 
 
 @dataclass(frozen=True)
 class CommitFiles:
-    """The files of a commit; implements `ports.source.Files`."""
+    """The files of a commit; implements `ports.source.SourceFiles`."""
 
-    objects: Objects
+    objects: ObjectReader
     layout: Layout
-    place: Place
-    budget: content.Budget
+    place: TreeLocation
+    budget: content_limits.ByteBudget
 
     def names(self) -> Iterable[str]:
         """Paths of all files, sorted."""
@@ -63,14 +63,14 @@ class CommitFiles:
         full = self.layout.find(path)
         data = _blob(self.objects, self.layout.files[full], self.place, path, near=self._following(full))
         self.budget.spend(full, len(data))
-        return content.whole(data, where=self.layout.where, path=path)
+        return content_limits.refuse_lfs_pointer(data, where=self.layout.where, path=path)
 
     def _following(self, full: str) -> Iterator[str]:
         """Ids of the files from one on, those of its folder first: they are likely to be read next."""
         return (self.layout.files[path] for path in dropwhile(lambda path: path != full, self.layout.files))
 
 
-def snapshot(objects: Objects, commit: str, place: Place) -> Snapshot:
+def make_snapshot(objects: ObjectReader, commit: str, place: TreeLocation) -> Snapshot:
     """The files of a commit, which has to be in the repository.
 
     Raises:
@@ -82,14 +82,14 @@ def snapshot(objects: Objects, commit: str, place: Place) -> Snapshot:
         source=f"{place.where}//{place.path}" if place.path else place.where,
         id=commit,
         short=commit[:SHORT_ID],
-        title=first_line(found.message.decode("utf-8", "replace")),
+        title=take_first_line(found.message.decode("utf-8", "replace")),
     )
-    budget = content.Budget(place.where, place.limits)
+    budget = content_limits.ByteBudget(place.where, place.limits)
     return Snapshot(revision, CommitFiles(objects, layout, place, budget))
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommittedFolder:
     """What a commit has in one folder.
 
     Args:
@@ -105,7 +105,7 @@ class Committed:
     links: Mapping[str, str]
 
 
-def committed(objects: Objects, commit: str, place: Place) -> Committed | None:
+def read_committed_folder(objects: ObjectReader, commit: str, place: TreeLocation) -> CommittedFolder | None:
     """What a commit has in a folder; None where it has no such folder. Submodules are left out.
 
     Raises:
@@ -117,16 +117,18 @@ def committed(objects: Objects, commit: str, place: Place) -> Committed | None:
     tree = _subtree(objects, objects.tree(found.tree), place)
     if tree is None:
         return None
-    counts = Counts(place.where, place.limits)
+    counts = ScanCounts(place.where, place.limits)
     ids: dict[int, dict[str, str]] = {LINK: {}, 0: {}}
     for path, entry in _walk(objects, tree, "", place, counts):
         counts.file(path)
         if entry.mode != SUBMODULE:
             ids[LINK if entry.mode == LINK else 0][path] = entry.id
-    return Committed(commit, first_line(found.message.decode("utf-8", "replace")), ids[0], ids[LINK])
+    return CommittedFolder(
+        commit, take_first_line(found.message.decode("utf-8", "replace")), ids[0], ids[LINK]
+    )
 
 
-def _looked_at(objects: Objects, tree: list[Entry], place: Place, commit: str) -> Layout:
+def _looked_at(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, commit: str) -> Layout:
     """The wanted folder alone, or all of the commit where links lead out of that folder."""
     alone = _subtree(objects, tree, place)
     if alone is not None:
@@ -136,30 +138,28 @@ def _looked_at(objects: Objects, tree: list[Entry], place: Place, commit: str) -
     found = _layout(objects, tree, place, "").below(place.path)
     if found is None:
         raise SourceError(
-            f"{place.where}: there is no folder {quoted_path(place.path)} at {commit}",
+            f"{place.where}: there is no folder {quote_path(place.path)} at {commit}",
             remedy=f"Commit it, or look at the path; at the top are: {', '.join(_top(tree))}.",
         )
     return found
 
 
-def _subtree(objects: Objects, tree: list[Entry], place: Place) -> list[Entry] | None:
+def _subtree(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation) -> list[TreeEntry] | None:
     for part in place.path.split("/") if place.path else ():
-        named = [entry for entry in tree if decoded_name(entry.name) == part]
+        named = [entry for entry in tree if decode_name(entry.name) == part]
         if not named or named[0].mode != TREE:
             return None
         tree = objects.tree(named[0].id)
     return tree
 
 
-def _top(tree: list[Entry]) -> list[str]:
-    return [quoted_path(decoded_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or [
-        "no folders"
-    ]
+def _top(tree: list[TreeEntry]) -> list[str]:
+    return [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["no folders"]
 
 
-def _blob(objects: Objects, key: str, place: Place, path: str, *, near: Iterable[str]) -> bytes:
-    """A file's contents; as `Objects.read`, with the file's name in the message."""
-    content.within(place.limits, where=place.where, path=path, count=objects.size(key, near))
+def _blob(objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]) -> bytes:
+    """A file's contents; as `ObjectReader.read`, with the file's name in the message."""
+    content_limits.check_file_size(place.limits, where=place.where, path=path, count=objects.size(key, near))
     return objects.read(key, "blob")
 
 
@@ -170,9 +170,9 @@ class _Sorted:
     closed: dict[str, str] = field(default_factory=dict)
 
 
-def _layout(objects: Objects, tree: list[Entry], place: Place, base: str) -> Layout:
+def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, base: str) -> Layout:
     """What is below a tree, sorted."""
-    found, counts, links = _Sorted(), Counts(place.where, place.limits), dict[str, str]()
+    found, counts, links = _Sorted(), ScanCounts(place.where, place.limits), dict[str, str]()
     for path, entry in _walk(objects, tree, f"{base}/" if base else "", place, counts):
         if entry.mode == LINK:
             links[path] = entry.id
@@ -185,22 +185,22 @@ def _layout(objects: Objects, tree: list[Entry], place: Place, base: str) -> Lay
             counts.file(path)
             found.files[path] = entry.id
     for path, id_ in links.items():
-        target = decoded_name(_blob(objects, id_, place, path, near=links.values()))
+        target = decode_name(_blob(objects, id_, place, path, near=links.values()))
         counts.link(path, target)
         found.links[path] = target
     return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
 
 
 def _walk(
-    objects: Objects, tree: list[Entry], prefix: str, place: Place, counts: Counts
-) -> Iterator[tuple[str, Entry]]:
+    objects: ObjectReader, tree: list[TreeEntry], prefix: str, place: TreeLocation, counts: ScanCounts
+) -> Iterator[tuple[str, TreeEntry]]:
     """Everything below a tree that is not a folder, by its path.
 
     A commit of a few kilobytes can nest trees without end for a walk: thousands of levels, or one tree
     that holds another ten times, which holds another ten times. So the walk has no recursion, and folders
     count, also empty ones.
     """
-    known: dict[str, list[Entry]] = {}
+    known: dict[str, list[TreeEntry]] = {}
     todo = deque([("", prefix)])
     while todo:
         id_, before = todo.popleft()
@@ -214,7 +214,7 @@ def _walk(
                 yield path, entry
 
 
-def _entries(tree: list[Entry], prefix: str, where: str) -> Iterator[tuple[str, Entry]]:
+def _entries(tree: list[TreeEntry], prefix: str, where: str) -> Iterator[tuple[str, TreeEntry]]:
     """The entries of one tree by their paths.
 
     Raises:
@@ -222,11 +222,11 @@ def _entries(tree: list[Entry], prefix: str, where: str) -> Iterator[tuple[str, 
     """
     before: set[str] = set()
     for entry in tree:
-        own = decoded_name(entry.name)
+        own = decode_name(entry.name)
         # git writes no such tree, but everybody can: `a/b` in one tree stands for what another tree holds.
         if own in ("", ".", "..") or "/" in own or own in before:
             raise SourceError(
-                f"{where}: the commit is damaged: a folder of it has the entry {quoted_path(prefix + own)}, "
+                f"{where}: the commit is damaged: a folder of it has the entry {quote_path(prefix + own)}, "
                 "which is a name that no file can have, or is there twice",
                 remedy="Make the commit anew; `git fsck` tells more.",
             )

@@ -16,21 +16,21 @@ from pathlib import Path
 
 from reconciler.errors import SourceError, StateError
 from reconciler.sources.git import tree
-from reconciler.sources.git.command import Git, GitFailed, GitSettings, Repository
+from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
 from reconciler.sources.git.discovery import WorkTree
-from reconciler.sources.git.errors import Damaged
-from reconciler.sources.git.objects import Objects
+from reconciler.sources.git.errors import DamagedMirror
+from reconciler.sources.git.objects import ObjectReader
 from reconciler.sources.git.refs import COMMIT_ID, FULL
-from reconciler.sources.git.tree import Committed, Place
-from reconciler.sources.limits import Limits
-from reconciler.text.one_line import decoded_name, first_line
+from reconciler.sources.git.tree import CommittedFolder, TreeLocation
+from reconciler.sources.limits import SourceLimits
+from reconciler.text.one_line import decode_name, take_first_line
 
 IGNORE_SECONDS = 60.0
 """For git to match what lies in a folder against `.gitignore`: a pattern can take exponential time."""
 
 
 @contextmanager
-def own_view(work: WorkTree) -> Iterator[Repository]:
+def open_own_view(work: WorkTree) -> Iterator[GitDirectory]:
     """A git directory of ours, for a while, through which the objects of a work tree are read.
 
     So neither the configuration of the repository counts, nor its replacements, grafts, attributes,
@@ -54,12 +54,12 @@ def own_view(work: WorkTree) -> Iterator[Repository]:
                 f"a temporary folder cannot be made: {error.strerror}",
                 remedy="Look at TMPDIR and at the free space.",
             ) from error
-        yield Repository(made, str(work.objects))
+        yield GitDirectory(made, str(work.objects))
 
 
 @contextmanager
-def served_view(work: WorkTree) -> Iterator[Repository]:
-    """As `own_view`, with the refs, so that git can fetch from it: its server obeys configuration, too.
+def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
+    """As `open_own_view`, with the refs, so that git can fetch from it: its server obeys configuration, too.
 
     Raises:
         SourceError: the refs cannot be read, or a path has a line end in it.
@@ -68,7 +68,7 @@ def served_view(work: WorkTree) -> Iterator[Repository]:
     if "\n" in str(work.objects):
         raise SourceError(f"{work.top}: the path has a line end in it", remedy="Rename the folder.")
     shallow = work.common / "shallow"
-    with own_view(work) as repository:
+    with open_own_view(work) as repository:
         directory = Path(repository.directory)
         (directory / "HEAD").write_text(f"{'ref: ' if work.head_ref() else ''}{head}\n")
         (directory / "packed-refs").write_text("".join(f"{id_} {name}\n" for name, id_ in refs.items()))
@@ -79,13 +79,13 @@ def served_view(work: WorkTree) -> Iterator[Repository]:
         yield repository
 
 
-def head_of(
+def read_head_folder(
     work: WorkTree,
     folder: Path,
-    limits: Limits,
-    known: Committed | None,
+    limits: SourceLimits,
+    known: CommittedFolder | None,
     environment: Mapping[str, str],
-) -> Committed | None:
+) -> CommittedFolder | None:
     """What the commit that is checked out has in a folder; None where it has no such folder.
 
     Args:
@@ -102,19 +102,21 @@ def head_of(
     if commit is None or (known is not None and known.commit == commit):
         return known if commit else None
     below = folder.relative_to(work.top).as_posix()
-    place = Place(str(work.top), "" if below == "." else below, limits)
+    place = TreeLocation(str(work.top), "" if below == "." else below, limits)
 
     try:
-        with own_view(work) as repository:
-            return tree.committed(Objects(repository, environment, where=place.where), commit, place)
-    except Damaged as error:
+        with open_own_view(work) as repository:
+            return tree.read_committed_folder(
+                ObjectReader(repository, environment, where=place.where), commit, place
+            )
+    except DamagedMirror as error:
         raise SourceError(
             f"the git repository of {work.top} lacks objects of its commit {commit}",
             remedy="Run `git fsck` in it. A clone without trees (--filter=tree:0) cannot be used.",
         ) from error
 
 
-def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
+def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
     """Paths from a folder that git is told to ignore; folders end with `/`.
 
     What counts is what people write for git: `.gitignore`, `.git/info/exclude` and the user's own file.
@@ -132,7 +134,7 @@ def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> fro
     config = (("core.excludesFile", own),) if own else ()
     excludes = work.common / "info/exclude"
     more = (f"--exclude-from={excludes}",) if _is_plain(excludes) else ()
-    with own_view(work) as repository:
+    with open_own_view(work) as repository:
         git = Git(
             settings=GitSettings.local(
                 environment,
@@ -148,12 +150,12 @@ def ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> fro
                 *("ls-files", "--others", "--ignored", "--directory", "-z", "--exclude-standard"),
                 *(*more, "--", "."),
             )
-        except GitFailed as failed:
+        except GitCommandFailed as failed:
             raise SourceError(
-                f"{folder}: git cannot tell which files are ignored: {first_line(failed.words)}",
+                f"{folder}: git cannot tell which files are ignored: {take_first_line(failed.words)}",
                 remedy="Look at the files .gitignore in it.",
             ) from failed
-    return frozenset(decoded_name(path) for path in output.split(b"\0") if path)
+    return frozenset(decode_name(path) for path in output.split(b"\0") if path)
 
 
 def _excludes_file(environment: Mapping[str, str]) -> str:
@@ -161,7 +163,7 @@ def _excludes_file(environment: Mapping[str, str]) -> str:
     git = Git(settings=GitSettings.remote(environment))
     try:
         found = git.run("config", "--path", "--get", "core.excludesFile")
-    except GitFailed:  # its way to say that the key is not set
+    except GitCommandFailed:  # its way to say that the key is not set
         return ""
     return found.decode("utf-8", "surrogateescape").rstrip("\n")
 
@@ -170,9 +172,9 @@ def _is_plain(file: Path) -> bool:
     return file.is_file() and not file.is_symlink()
 
 
-def history(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
+def list_ancestors(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
     """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
     if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
         return None
-    with own_view(work) as repository:
-        return Objects(repository, environment, where=str(work.top)).history(commit)
+    with open_own_view(work) as repository:
+        return ObjectReader(repository, environment, where=str(work.top)).history(commit)

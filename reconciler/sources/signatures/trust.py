@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.errors import Untrusted
+from reconciler.errors import UntrustedRevision
 from reconciler.ports.source import Snapshot
 
 UNSIGNED = "unsigned"
@@ -62,14 +62,14 @@ class Signer:
     name: str
 
 
-def signed(snapshot: Snapshot, signer: Signer | None) -> Snapshot:
+def add_signer(snapshot: Snapshot, signer: Signer | None) -> Snapshot:
     """The same snapshot, whose revision says who signed it."""
     if signer is None:
         return snapshot
     return replace(snapshot, revision=replace(snapshot.revision, signer=signer.name, signed=signer.kind))
 
 
-def refusal(code: str, what: str, why: str) -> Untrusted:
+def make_untrusted_error(code: str, what: str, why: str) -> UntrustedRevision:
     """The error for a revision that is not taken.
 
     Args:
@@ -77,15 +77,15 @@ def refusal(code: str, what: str, why: str) -> Untrusted:
         what: the commit, tag or file.
         why: what is wrong with its signature, without its name.
     """
-    return Untrusted(f"{what} {why} [{code}]", remedy=_REMEDIES[code])
+    return UntrustedRevision(f"{what} {why} [{code}]", remedy=_REMEDIES[code])
 
 
-def format_of(signature: str) -> str:
+def detect_signature_format(signature: str) -> str:
     """`gpg`, `ssh`, or empty for a signature of a kind that is not known here."""
     return next((kind for kind, start in ARMOUR.items() if signature.lstrip().startswith(start)), "")
 
 
-def judged_gpg(status: str, what: str) -> Signer:
+def judge_gpg_output(status: str, what: str) -> Signer:
     """The signer, by the status lines of gpg; exactly one good signature counts.
 
     Raises:
@@ -95,10 +95,12 @@ def judged_gpg(status: str, what: str) -> Signer:
     lines = [line.removesuffix("\r") for line in status.split("\n") if line.startswith("[GNUPG:]")]
     rows = [line.removeprefix("[GNUPG:]").split() for line in lines]
     if not all(rows) or not all(row[0].isascii() for row in rows):
-        raise refusal(BAD, what, "has a signature of which gpg writes a status that cannot be read")
+        raise make_untrusted_error(
+            BAD, what, "has a signature of which gpg writes a status that cannot be read"
+        )
     said = {row[0]: row[1:] for row in reversed(rows)}
     if "BADSIG" in said:
-        raise refusal(BAD, what, "has a signature that does not fit what was signed")
+        raise make_untrusted_error(BAD, what, "has a signature that does not fit what was signed")
     for word, code, why in (
         ("REVKEYSIG", REVOKED, "is signed with a key that was revoked"),
         ("KEYREVOKED", REVOKED, "is signed with a key that was revoked"),
@@ -106,17 +108,19 @@ def judged_gpg(status: str, what: str) -> Signer:
         ("EXPSIG", EXPIRED, "has a signature that has expired"),
     ):
         if word in said:
-            raise refusal(code, what, f"{why}, {_owner(said[word])}")
+            raise make_untrusted_error(code, what, f"{why}, {_owner(said[word])}")
     if "NO_PUBKEY" in said:
-        raise refusal(UNKNOWN, what, f"is signed with the gpg key {_owner(said['NO_PUBKEY'])}, unknown here")
+        raise make_untrusted_error(
+            UNKNOWN, what, f"is signed with the gpg key {_owner(said['NO_PUBKEY'])}, unknown here"
+        )
     good = [row for row in rows if row[0] == "GOODSIG"]
     valid = said.get("VALIDSIG", [])
     if len(good) != 1 or not valid or sum(row[0] == "NEWSIG" for row in rows) > 1:
-        raise refusal(BAD, what, "has a signature that gpg does not call good")
+        raise make_untrusted_error(BAD, what, "has a signature that gpg does not call good")
     return Signer("gpg", f"{' '.join(good[0][2:])} (gpg {valid[-1]})")
 
 
-def judged_ssh(said: str, what: str, *, good: bool) -> Signer:
+def judge_ssh_output(said: str, what: str, *, good: bool) -> Signer:
     """The signer, by the words of ssh-keygen.
 
     Args:
@@ -133,10 +137,14 @@ def judged_ssh(said: str, what: str, *, good: bool) -> Signer:
     key = re.search(r"SHA256:\S+", said)
     named = f" {key[0]}" if key else ""
     if "has expired" in said or "not yet valid" in said:
-        raise refusal(EXPIRED, what, f"is signed with the ssh key{named}, whose time is over or not yet come")
+        raise make_untrusted_error(
+            EXPIRED, what, f"is signed with the ssh key{named}, whose time is over or not yet come"
+        )
     if "No principal matched" in said or "not permitted for use" in said:
-        raise refusal(UNKNOWN, what, f"is signed with the ssh key{named}, which is no allowed signer's")
-    raise refusal(BAD, what, "has a signature that does not fit what was signed")
+        raise make_untrusted_error(
+            UNKNOWN, what, f"is signed with the ssh key{named}, which is no allowed signer's"
+        )
+    raise make_untrusted_error(BAD, what, "has a signature that does not fit what was signed")
 
 
 def _owner(row: list[str]) -> str:

@@ -16,7 +16,7 @@ from reconciler.core.defect import name_error
 from reconciler.errors import StateError
 from reconciler.store.sqlite import rekeying
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.locks import waiting
+from reconciler.store.sqlite.locks import wait_for_lock
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
 
@@ -44,7 +44,7 @@ _TROUBLES: dict[str, tuple[str, str]] = {
 }
 
 
-def in_words(path: Path, error: sqlite3.Error) -> StateError:
+def translate_sqlite_error(path: Path, error: sqlite3.Error) -> StateError:
     """What an error of SQLite means for the operator."""
     name = getattr(error, "sqlite_errorname", "")
     family = next((known for known in _TROUBLES if name == known or name.startswith(f"{known}_")), "")
@@ -128,7 +128,7 @@ class Database:
                     if self._closing or time.monotonic() >= end:
                         raise busy.error from None
         except sqlite3.Error as error:
-            raise in_words(self._path, error) from error
+            raise translate_sqlite_error(self._path, error) from error
         except UnicodeEncodeError as error:
             raise StateError(
                 f"the state file {self._path} cannot hold the text {ascii(error.object)[:80]}",
@@ -157,7 +157,7 @@ class _Busy(Exception):
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
-    with waiting(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
+    with wait_for_lock(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
         _refuse_lost(path)
         prepare_file(path)
         try:
@@ -165,7 +165,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
             stack.callback(connection.close)
             _prepare(connection, path)
         except sqlite3.Error as error:
-            raise in_words(path, error) from error
+            raise translate_sqlite_error(path, error) from error
         identity = FileIdentity(path)
         stack.pop_all()
     return connection, identity
@@ -217,7 +217,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == len(MIGRATIONS):
         return
-    rekeying.define(connection, HostKey(path.parent).secret)
+    rekeying.define_functions(connection, HostKey(path.parent).secret)
     connection.execute("PRAGMA secure_delete = ON")  # what a migration replaces is not left on the disk
     with connection:
         connection.execute("BEGIN IMMEDIATE")

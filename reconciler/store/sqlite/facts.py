@@ -9,8 +9,8 @@ from datetime import datetime
 
 from reconciler.core import attempts
 from reconciler.core.fleet_identity import HOST
-from reconciler.core.progress import Progress
-from reconciler.core.timestamps import stamp
+from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.store import ClusterFacts
 
 REVISION = "revision"
@@ -56,7 +56,7 @@ EPOCH = "epoch"
 """Fact of a cluster, under no node name: the number of its latest holder; of the fleet, the highest."""
 
 
-def remember(
+def write_facts(
     connection: sqlite3.Connection,
     fleet: int,
     cluster: str,
@@ -81,19 +81,19 @@ def remember(
     for node in sorted(facts):
         for key, value in sorted(facts[node].items()):
             if value:
-                connection.execute(keep, (fleet, cluster, node, key, value, stamp(now)))
+                connection.execute(keep, (fleet, cluster, node, key, value, format_timestamp(now)))
             else:
                 connection.execute(forget, (fleet, cluster, node, key))
 
 
-def remember_cluster(
+def write_cluster_facts(
     connection: sqlite3.Connection, fleet: int, cluster: str, facts: Mapping[str, str], now: datetime
 ) -> None:
     """Keep facts of a cluster itself, or of the whole fleet under the empty name; by key."""
-    remember(connection, fleet, cluster, {"": facts}, now)
+    write_facts(connection, fleet, cluster, {"": facts}, now)
 
 
-def record_pass(
+def write_pass(
     connection: sqlite3.Connection, fleet: int, cluster: str, found: ClusterFacts, now: datetime
 ) -> None:
     """Write down what a pass established of a cluster."""
@@ -111,26 +111,26 @@ def record_pass(
         own[CONTENT] = found.content
     if found.ends_rollout:
         own[ROLLOUT] = ""
-    remember_cluster(connection, fleet, cluster, own, now)
+    write_cluster_facts(connection, fleet, cluster, own, now)
     runs = {node: {REVISION: revision} for node, revision in found.runs.items()}
-    remember(connection, fleet, cluster, runs, now)
-    remember(connection, fleet, cluster, found.facts, now)
+    write_facts(connection, fleet, cluster, runs, now)
+    write_facts(connection, fleet, cluster, found.facts, now)
 
 
 def forget_members(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> None:
     """Forget who a cluster's desired state named, and where they are."""
     connection.execute("DELETE FROM claim WHERE fleet = ? AND cluster = ?", (fleet, cluster))
-    remember_cluster(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""}, now)
+    write_cluster_facts(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""}, now)
 
 
-def keep_progress(
-    connection: sqlite3.Connection, fleet: int, cluster: str, progress: Progress | None, now: datetime
+def write_progress(
+    connection: sqlite3.Connection, fleet: int, cluster: str, progress: RolloutProgress | None, now: datetime
 ) -> None:
     """Write down how far a rollout has come; None where it is over."""
-    remember_cluster(connection, fleet, cluster, {ROLLOUT: progress.plain() if progress else ""}, now)
+    write_cluster_facts(connection, fleet, cluster, {ROLLOUT: progress.plain() if progress else ""}, now)
 
 
-def claim(
+def write_claims(
     connection: sqlite3.Connection,
     fleet: int,
     taken: Mapping[str, tuple[str, str]],
@@ -145,11 +145,11 @@ def claim(
         " DO UPDATE SET fleet = excluded.fleet, cluster = excluded.cluster, node = excluded.node,"
         " since = excluded.since WHERE (fleet, cluster, node)"
         " IS NOT (excluded.fleet, excluded.cluster, excluded.node)",
-        [(place, fleet, *owner, stamp(now)) for place, owner in sorted(taken.items())],
+        [(place, fleet, *owner, format_timestamp(now)) for place, owner in sorted(taken.items())],
     )
 
 
-def value(connection: sqlite3.Connection, fleet: int, cluster: str, node: str, key: str) -> str:
+def read_fact(connection: sqlite3.Connection, fleet: int, cluster: str, node: str, key: str) -> str:
     """One fact; empty where there is none."""
     row = connection.execute(
         "SELECT value FROM fact WHERE fleet = ? AND cluster = ? AND node = ? AND key = ?",
@@ -176,17 +176,17 @@ def forget_attempts(connection: sqlite3.Connection, fleet: int, cluster: str) ->
     return tuple(f"{row['cluster']}/{row['node']}" for row in rows)
 
 
-def epoch(connection: sqlite3.Connection, fleet: int, cluster: str) -> int:
+def read_epoch(connection: sqlite3.Connection, fleet: int, cluster: str) -> int:
     """The number of a cluster's latest holder; of the host's empty cluster, the highest given; else 0."""
-    return int(value(connection, fleet, cluster, "", EPOCH) or 0)
+    return int(read_fact(connection, fleet, cluster, "", EPOCH) or 0)
 
 
-def next_epoch(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> int:
+def advance_epoch(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> int:
     """The number of a new holder of a cluster, higher than any before, written down as the latest.
 
     It is counted over all clusters, so that a cluster whose facts were forgotten gives no number twice.
     """
-    number = epoch(connection, HOST, "") + 1
+    number = read_epoch(connection, HOST, "") + 1
     for owner, place in ((HOST, ""), (fleet, cluster)):
-        remember_cluster(connection, owner, place, {EPOCH: str(number)}, now)
+        write_cluster_facts(connection, owner, place, {EPOCH: str(number)}, now)
     return number

@@ -6,15 +6,15 @@ import json
 import sqlite3
 from datetime import datetime
 
-from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve
-from reconciler.core.timestamps import stamp
+from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve_fleet
+from reconciler.core.timestamps import format_timestamp
 from reconciler.store.sqlite import facts
 
 KEYED = ("fact", "claim", "run")
 """Tables whose rows belong to a fleet."""
 
 
-def fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
+def read_fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
     """All of them, by number."""
     sources: dict[int, list[str]] = {}
     for row in connection.execute("SELECT source, fleet FROM fleet_source ORDER BY since, source"):
@@ -33,13 +33,13 @@ def fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
     )
 
 
-def enter(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> int:
+def enter_fleet(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> int:
     """The number of a fleet's memory, written down with all that tells it from others.
 
     Raises:
-        FleetRefused: see `core.fleet_identity.resolve`; nothing was written.
+        FleetRefused: see `core.fleet_identity.resolve_fleet`; nothing was written.
     """
-    found = resolve(me, fleets(connection))
+    found = resolve_fleet(me, read_fleets(connection))
     number = found.number
     if number == NEW:
         row = connection.execute("INSERT INTO fleet DEFAULT VALUES")
@@ -51,13 +51,15 @@ def enter(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> i
     return number
 
 
-def rebind(connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime) -> None:
+def rebind_fleet_source(
+    connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime
+) -> None:
     """Let a fleet go on with a source, as the host itself says.
 
     In another history the revision that was applied last has no place: that nothing descends from it says
     nothing then, and asking a second time would make the host's word worth nothing.
     """
-    known = next(one for one in fleets(connection) if one.number == number)
+    known = next(one for one in read_fleets(connection) if one.number == number)
     if me.roots and set(me.roots).isdisjoint(known.roots):
         connection.execute(
             "DELETE FROM fact WHERE fleet = ? AND node = '' AND key = ?", (number, facts.APPLIED)
@@ -77,7 +79,7 @@ def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentit
     connection.execute(
         "INSERT INTO fleet_source (source, fleet, since) VALUES (?, ?, ?) ON CONFLICT (source)"
         " DO UPDATE SET fleet = excluded.fleet, since = excluded.since WHERE fleet IS NOT excluded.fleet",
-        (me.source, number, stamp(now)),
+        (me.source, number, format_timestamp(now)),
     )
 
 

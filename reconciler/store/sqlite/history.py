@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.core import plan as plans
-from reconciler.core.actor import load as load_actor
+from reconciler.core.actor import load_actor
 from reconciler.core.outcome import State
-from reconciler.core.timestamps import moment
+from reconciler.core.timestamps import parse_timestamp
 from reconciler.errors import UsageError
-from reconciler.ports.store import Entry, Message, RunLine, RunRecord
+from reconciler.ports.store import JournalEntry, MessageRecord, RunRecord, RunSummary
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.text.suggest import similar
+from reconciler.text.suggestions import find_similar
 
 UNKNOWN = """
     SELECT mine.run, mine.id FROM step AS mine WHERE mine.state IN ('unknown', 'offered')
@@ -34,7 +34,7 @@ _SHOWN = 5
 """Ids that an error message names."""
 
 
-def lines(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunLine, ...]:
+def read_run_summaries(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunSummary, ...]:
     """The newest runs of a fleet, or of the host those of all fleets, newest first."""
     rows = connection.execute(
         "SELECT * FROM run WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (fleet, limit)
@@ -42,13 +42,13 @@ def lines(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunLi
     return tuple(_line(connection, row) for row in rows)
 
 
-def record(connection: sqlite3.Connection, text: str, key: HostKey | None = None) -> RunRecord:
+def read_run(connection: sqlite3.Connection, text: str, key: HostKey | None = None) -> RunRecord:
     """The run with this id or with the only id that begins so.
 
     Args:
         connection: in a transaction.
         text: the id or its beginning.
-        key: of this host, where the steps are to be whole, see `unsettled`; None to show them.
+        key: of this host, where the steps are to be whole, see `read_unsettled_runs`; None to show them.
 
     Raises:
         UsageError: no run, or several; it names the nearest ids.
@@ -68,7 +68,7 @@ def record(connection: sqlite3.Connection, text: str, key: HostKey | None = None
     raise _unknown(connection, text)
 
 
-def unsettled(connection: sqlite3.Connection, fleet: int, key: HostKey) -> tuple[RunRecord, ...]:
+def read_unsettled_runs(connection: sqlite3.Connection, fleet: int, key: HostKey) -> tuple[RunRecord, ...]:
     """Runs that did not finish, and of those that did the steps whose end is unknown still.
 
     Their steps are whole: with what plans show without its secrets, as far as this host has the key for it.
@@ -92,7 +92,7 @@ def unsettled(connection: sqlite3.Connection, fleet: int, key: HostKey) -> tuple
     )
 
 
-def is_open(connection: sqlite3.Connection, fleet: int, cluster: str) -> bool:
+def has_open_step(connection: sqlite3.Connection, fleet: int, cluster: str) -> bool:
     """Whether a step of a cluster was sent and has no end, or an unknown one."""
     row = connection.execute(
         "SELECT 1 FROM step JOIN run ON run.number = step.run"
@@ -108,8 +108,12 @@ def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
 
 
 def _record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
-    plan = plans.load(json.loads(zlib.decompress(row["plan"])))
-    whole = plans.with_exact(plan, _exact(connection, row["number"], key)) if key is not None else plan
+    plan = plans.load_plan(json.loads(zlib.decompress(row["plan"])))
+    whole = (
+        plans.restore_exact_arguments(plan, _exact(connection, row["number"], key))
+        if key is not None
+        else plan
+    )
     known = {
         step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
     }
@@ -129,8 +133,8 @@ def _exact(connection: sqlite3.Connection, run: int, key: HostKey) -> dict[str, 
     return found
 
 
-def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:
-    return Entry(
+def _entry(step: plans.Step, row: sqlite3.Row) -> JournalEntry:
+    return JournalEntry(
         step=replace(step, cluster=row["cluster"]),  # it may have another name now
         intended=_moment(row["intended"]),
         ended=_moment(row["ended"]),
@@ -143,12 +147,12 @@ def _entry(step: plans.Step, row: sqlite3.Row) -> Entry:
     )
 
 
-def _messages(connection: sqlite3.Connection, run: int) -> Iterator[Message]:
+def _messages(connection: sqlite3.Connection, run: int) -> Iterator[MessageRecord]:
     for row in connection.execute("SELECT * FROM message WHERE run = ? ORDER BY number", (run,)):
-        yield Message(
+        yield MessageRecord(
             id=row["id"],
             step=row["step"],
-            created=moment(row["created"]),
+            created=parse_timestamp(row["created"]),
             body=bytes(row["body"]).decode(),
             wanted=bool(row["wanted"]),
             delivered=_moment(row["delivered"]),
@@ -157,7 +161,7 @@ def _messages(connection: sqlite3.Connection, run: int) -> Iterator[Message]:
         )
 
 
-def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunLine:
+def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunSummary:
     counts = connection.execute(
         "SELECT coalesce(state, 'open') AS state, count(*) AS number FROM step WHERE run = ?"
         " GROUP BY 1 ORDER BY 1",
@@ -167,9 +171,9 @@ def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunLine:
         name: row[name]
         for name in ("id", "trigger", "source", "revision", "short", "title", "program", "digest", "note")
     }
-    return RunLine(
+    return RunSummary(
         **same,
-        started=moment(row["started"]),
+        started=parse_timestamp(row["started"]),
         finished=_moment(row["finished"]),
         exit_status=row["exit_status"],
         counts={count["state"]: count["number"] for count in counts},
@@ -181,7 +185,7 @@ def _unknown(connection: sqlite3.Connection, text: str) -> UsageError:
     ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
     if not ids:
         return UsageError(f"there is no run {text!r}: the history is empty")
-    near = similar(text, ids, most=_SHOWN) or ids
+    near = find_similar(text, ids, most=_SHOWN) or ids
     return UsageError(f"there is no run {text!r}; the nearest: {_some(near)}", remedy="see reconcile history")
 
 
@@ -190,4 +194,4 @@ def _some(ids: list[str]) -> str:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return moment(text) if text else None
+    return parse_timestamp(text) if text else None

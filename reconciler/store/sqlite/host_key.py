@@ -14,7 +14,7 @@ from typing import Any
 
 from reconciler.errors import SecretError, StateError
 from reconciler.host.files import FileAbsent, FileRefused, read_regular
-from reconciler.secrets.local_resolver import encrypted, identities
+from reconciler.secrets.local_resolver import encrypt_data, parse_identities
 from reconciler.store.sqlite.state_file import give_to_owner_of
 
 FILE = "host.key"
@@ -44,7 +44,7 @@ class HostKey:
         Raises:
             StateError: the key cannot be made or read.
         """
-        return encrypted(data, [self._own(make=True).to_public()])
+        return encrypt_data(data, [self._own(make=True).to_public()])
 
     def opened(self, data: bytes) -> bytes | None:
         """The data that `sealed` encrypted; None where this folder has not the key any more.
@@ -98,7 +98,7 @@ class HostKey:
         if text is None:
             return None
         try:
-            return identities(str(self._path), text)[0]
+            return parse_identities(str(self._path), text)[0]
         except (SecretError, IndexError) as error:
             raise self._unreadable(error) from None
 

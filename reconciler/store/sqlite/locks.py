@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from reconciler.errors import ClusterBusy, StateError
-from reconciler.host.locks import lock_file, try_lock, wait_lock
+from reconciler.host.locks import open_lock_file, try_lock, wait_lock
 from reconciler.store.sqlite.state_file import give_to_owner_of
 
 LOCKS = "locks"
@@ -20,7 +20,7 @@ _LONGEST = 200
 
 
 @contextmanager
-def waiting(path: Path) -> Iterator[None]:
+def wait_for_lock(path: Path) -> Iterator[None]:
     """Hold the lock on a file, waiting for it: for moments such as making the tables.
 
     Raises:
@@ -35,7 +35,7 @@ def waiting(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def holding(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
+def hold_cluster_lock(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
     """Hold the lock of one cluster of a fleet, or fail at once.
 
     Raises:
@@ -59,7 +59,7 @@ def holding(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
 def _opened(path: Path) -> Iterator[int]:
     with ExitStack() as stack:
         try:
-            number = stack.enter_context(lock_file(path))
+            number = stack.enter_context(open_lock_file(path))
             state = path.parent.parent if path.parent.name == LOCKS else path.parent
             for made in {path.parent, path} - {state}:
                 give_to_owner_of(state, made)

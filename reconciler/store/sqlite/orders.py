@@ -13,32 +13,33 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from reconciler.core.actor import Actor
-from reconciler.core.actor import load as load_actor
+from reconciler.core.actor import Actor, load_actor
 from reconciler.core.fleet_identity import HOST
-from reconciler.core.history import Suspension
+from reconciler.core.memory import Suspension
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import moment, stamp
-from reconciler.ports.store import Act, Approval, Orders, Rejection, Request
-from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, remember_cluster
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderRecord, Rejection
+from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, write_cluster_facts
 
 KEPT_ACTS = 10_000
 """Things that people ordered, of which the history keeps the newest."""
 
 
-def suspend(connection: sqlite3.Connection, cluster: str, reason: str, by: Actor, now: datetime) -> None:
+def write_suspension(
+    connection: sqlite3.Connection, cluster: str, reason: str, by: Actor, now: datetime
+) -> None:
     """Nothing is changed in a cluster, or in all, until `resume`."""
-    remember_cluster(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by.words)}, now)
-    write_act(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
+    write_cluster_facts(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by.words)}, now)
+    write_order_record(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
 
 
-def resume(connection: sqlite3.Connection, cluster: str, by: Actor, now: datetime) -> None:
+def delete_suspension(connection: sqlite3.Connection, cluster: str, by: Actor, now: datetime) -> None:
     """Forget a suspension."""
-    remember_cluster(connection, HOST, cluster, {SUSPENDED: ""}, now)
-    write_act(connection, "resume", by, now, cluster=cluster)
+    write_cluster_facts(connection, HOST, cluster, {SUSPENDED: ""}, now)
+    write_order_record(connection, "resume", by, now, cluster=cluster)
 
 
-def reject(
+def write_rejection(
     connection: sqlite3.Connection,
     fleet: int,
     cluster: str,
@@ -51,10 +52,10 @@ def reject(
     """A revision is not to be tried again in a cluster."""
     over = {ROLLOUT: ""} if ends_rollout else {}
     rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
-    remember_cluster(connection, fleet, cluster, rejection | over, now)
+    write_cluster_facts(connection, fleet, cluster, rejection | over, now)
 
 
-def roll_back(
+def write_rollback(
     connection: sqlite3.Connection,
     fleet: int,
     cluster: str,
@@ -68,7 +69,7 @@ def roll_back(
     revision, content = taken
     facts = {
         f"{REJECTED}{one.revision}": ""
-        for one in orders(connection, fleet).rejections
+        for one in read_orders(connection, fleet).rejections
         if one.cluster == cluster
         and one.rolled_back
         and (one.revision == revision.id or (content and one.content == content))
@@ -76,10 +77,10 @@ def roll_back(
     if left is not None:
         value = {"short": left[0].short, "reason": reason, "content": left[1], "rolled_back": True}
         facts[f"{REJECTED}{left[0].id}"] = json.dumps(value, sort_keys=True)
-    remember_cluster(connection, fleet, cluster, facts, now)
+    write_cluster_facts(connection, fleet, cluster, facts, now)
 
 
-def request_approval(
+def write_approval_request(
     connection: sqlite3.Connection,
     fleet: int,
     cluster: str,
@@ -90,28 +91,34 @@ def request_approval(
     words: str,
 ) -> None:
     """A plan waits for an approval; there is one for each cluster."""
-    remember_cluster(connection, fleet, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now)
+    write_cluster_facts(
+        connection, fleet, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now
+    )
 
 
-def approve(connection: sqlite3.Connection, digest: str, by: Actor, reason: str, now: datetime) -> None:
+def write_approval(
+    connection: sqlite3.Connection, digest: str, by: Actor, reason: str, now: datetime
+) -> None:
     """A plan may be applied; kept for the fleet that asked for it, because the digest tells the cluster."""
     asked = connection.execute(
         "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
         (ASKED, digest),
     ).fetchone()
     owner = asked["fleet"] if asked else HOST
-    remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)}, now)
-    write_act(connection, "approve", replace(by, why=reason), now, digest=digest)
+    write_cluster_facts(
+        connection, owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)}, now
+    )
+    write_order_record(connection, "approve", replace(by, why=reason), now, digest=digest)
 
 
-def spend_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
+def delete_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
     """Forget an approval: it was for one run."""
-    write_act(connection, "approval used", Actor(), now, digest=digest)
+    write_order_record(connection, "approval used", Actor(), now, digest=digest)
     for owner in {fleet, HOST}:
-        remember_cluster(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
+        write_cluster_facts(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
 
 
-def orders(connection: sqlite3.Connection, fleet: int) -> Orders:
+def read_orders(connection: sqlite3.Connection, fleet: int) -> OpenOrders:
     """All orders that stand for a fleet; of the host, those of all fleets."""
     found: dict[str, list[tuple[str, str, dict[str, Any], datetime]]] = defaultdict(list)
     rows = connection.execute(
@@ -122,29 +129,33 @@ def orders(connection: sqlite3.Connection, fleet: int) -> Orders:
     for row in rows:
         kind, slash, name = row["key"].partition("/")
         if kind + slash in {SUSPENDED, ASKED, APPROVED, REJECTED}:
-            found[kind].append((row["cluster"], name, json.loads(row["value"]), moment(row["since"])))
-    return Orders(
+            found[kind].append(
+                (row["cluster"], name, json.loads(row["value"]), parse_timestamp(row["since"]))
+            )
+    return OpenOrders(
         suspensions=tuple(
             Suspension(cluster, since=at, **value) for cluster, _, value, at in found[SUSPENDED]
         ),
         rejections=tuple(
             Rejection(cluster, name, since=at, **value) for cluster, name, value, at in found["rejected"]
         ),
-        requests=tuple(Request(cluster, since=at, **value) for cluster, _, value, at in found[ASKED]),
+        requests=tuple(ApprovalRequest(cluster, since=at, **value) for cluster, _, value, at in found[ASKED]),
         approvals=tuple(Approval(name, since=at, **value) for _, name, value, at in found["approved"]),
     )
 
 
-def acts(connection: sqlite3.Connection, limit: int) -> tuple[Act, ...]:
+def read_order_records(connection: sqlite3.Connection, limit: int) -> tuple[OrderRecord, ...]:
     """The newest things that people ordered, newest first."""
     rows = connection.execute("SELECT * FROM act ORDER BY number DESC LIMIT ?", (limit,))
     return tuple(
-        Act(row["kind"], row["cluster"], row["digest"], moment(row["at"]), load_actor(row["actor"]))
+        OrderRecord(
+            row["kind"], row["cluster"], row["digest"], parse_timestamp(row["at"]), load_actor(row["actor"])
+        )
         for row in rows
     )
 
 
-def write_act(
+def write_order_record(
     connection: sqlite3.Connection,
     kind: str,
     by: Actor,
@@ -156,7 +167,7 @@ def write_act(
     """Write down what somebody ordered, or a rename, and forget the oldest beyond `KEPT_ACTS`."""
     connection.execute(
         "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
-        (kind, cluster, digest, stamp(now), by.plain()),
+        (kind, cluster, digest, format_timestamp(now), by.plain()),
     )
     connection.execute("DELETE FROM act WHERE number <= (SELECT max(number) FROM act) - ?", (KEPT_ACTS,))
 

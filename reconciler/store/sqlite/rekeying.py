@@ -1,7 +1,7 @@
 """What older versions kept in clear and is keyed now: fingerprints of settings, in which secrets count.
 
-Each is replaced by what `core.canonical.keyed` makes of it, as newer versions write it, so that tries and
-rollouts go on; of old runs they only told two contents apart.
+Each is replaced by what `core.canonical.fingerprint_with_key` makes of it, as newer versions write it, so
+that tries and rollouts go on; of old runs they only told two contents apart.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
-from reconciler.core.canonical import encode, keyed
+from reconciler.core.canonical import encode_canonical, fingerprint_with_key
 
 STATEMENTS: Final = (
     # Runs beside which the exact fingerprints lie encrypted have none in their plans. The id of a plan is
@@ -24,7 +24,7 @@ STATEMENTS: Final = (
         WHERE number NOT IN (SELECT run FROM exact) AND plan IS NOT keyed_plan(plan)""",
     "UPDATE fact SET value = keyed_fact(value) WHERE key = 'rollout' OR key LIKE 'attempt/%'",
 )
-"""Statements over the functions that `define` adds to a connection."""
+"""Statements over the functions that `define_functions` adds to a connection."""
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _ANY: Final = re.compile(r".+", re.DOTALL)
@@ -32,7 +32,7 @@ _CUT: Final = 16
 _OF_FACTS: Final = frozenset({"aim", "rollout", "content", "shown", "change"})
 
 
-def define(connection: sqlite3.Connection, secret: Callable[[], bytes]) -> None:
+def define_functions(connection: sqlite3.Connection, secret: Callable[[], bytes]) -> None:
     """Add the functions of `STATEMENTS` to a connection.
 
     Args:
@@ -40,7 +40,7 @@ def define(connection: sqlite3.Connection, secret: Callable[[], bytes]) -> None:
         secret: gives the bytes that fingerprints are keyed with; called only where there are some.
     """
     secret = cache(secret)
-    connection.create_function("keyed_text", 1, lambda text: keyed(secret(), text))
+    connection.create_function("keyed_text", 1, lambda text: fingerprint_with_key(secret(), text))
     connection.create_function("keyed_plan", 1, lambda plan: _plan(plan, secret))
     connection.create_function("keyed_fact", 1, lambda text: _fact(text, secret))
 
@@ -55,7 +55,7 @@ def _plan(packed: bytes, secret: Callable[[], bytes]) -> bytes:
                 new = _keyed(holder["arguments"], secret, _FINGERPRINT)
                 found = found or new != holder["arguments"]
                 holder["arguments"] = new
-        return zlib.compress(encode(plan)) if found else packed
+        return zlib.compress(encode_canonical(plan)) if found else packed
     return packed
 
 
@@ -71,7 +71,9 @@ def _keyed(value: Any, secret: Callable[[], bytes], form: re.Pattern[str] = _ANY
     """A value in which every text of a form is keyed, and as long as it was where it was cut."""
     if isinstance(value, str):
         return (
-            keyed(secret(), value)[: _CUT if len(value) == _CUT else None] if form.fullmatch(value) else value
+            fingerprint_with_key(secret(), value)[: _CUT if len(value) == _CUT else None]
+            if form.fullmatch(value)
+            else value
         )
     if isinstance(value, dict):
         return {key: _keyed(item, secret, form) for key, item in value.items()}

@@ -7,12 +7,12 @@ import sqlite3
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.core import progress
+from reconciler.core import rollout_progress
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST
 from reconciler.store.sqlite import facts
-from reconciler.store.sqlite.orders import write_act
-from reconciler.store.sqlite.recall import kind_in_runs
+from reconciler.store.sqlite.memory import find_kind_in_runs
+from reconciler.store.sqlite.orders import write_order_record
 
 
 def rename_cluster(
@@ -27,20 +27,20 @@ def rename_cluster(
         " ON run.number = step.run WHERE step.cluster = ?2 AND run.fleet = ?1 LIMIT 1",
         (fleet, former),
     ).fetchone()
-    applied = any(facts.value(connection, fleet, name, "", key) for key in (facts.NODES, facts.APPLIED))
+    applied = any(facts.read_fact(connection, fleet, name, "", key) for key in (facts.NODES, facts.APPLIED))
     if known is None or applied:
         return
-    names = json.loads(facts.value(connection, fleet, former, "", facts.FORMER) or "[]")
-    rollout = progress.load(facts.value(connection, fleet, former, "", facts.ROLLOUT))
+    names = json.loads(facts.read_fact(connection, fleet, former, "", facts.FORMER) or "[]")
+    rollout = rollout_progress.load_progress(facts.read_fact(connection, fleet, former, "", facts.ROLLOUT))
     own = {
         facts.FORMER: json.dumps([*(one for one in names if one not in {former, name}), former]),
         # the plans of its runs go on telling the kind under the former name alone
-        facts.KIND: facts.value(connection, fleet, former, "", facts.KIND)
-        or kind_in_runs(connection, fleet, former),
-        facts.ROLLOUT: progress.renamed(rollout, former, name).plain() if rollout else "",
+        facts.KIND: facts.read_fact(connection, fleet, former, "", facts.KIND)
+        or find_kind_in_runs(connection, fleet, former),
+        facts.ROLLOUT: rollout_progress.rename_progress(rollout, former, name).plain() if rollout else "",
     }
     # Without its epoch, whoever holds the lock of the former name is refused at his next intent.
-    facts.remember_cluster(connection, fleet, former, {facts.EPOCH: "", facts.ROLLOUT: ""}, now)
+    facts.write_cluster_facts(connection, fleet, former, {facts.EPOCH: "", facts.ROLLOUT: ""}, now)
     _move_suspension(connection, fleet, former, name, now)
     move = "UPDATE OR IGNORE fact SET cluster = ? WHERE fleet = ? AND cluster = ? AND key != ?"
     connection.execute(move, (name, fleet, former, facts.SUSPENDED))
@@ -52,8 +52,8 @@ def rename_cluster(
         "UPDATE step SET cluster = ? WHERE cluster = ? AND run IN (SELECT number FROM run WHERE fleet = ?)",
         (name, former, fleet),
     )
-    facts.remember_cluster(connection, fleet, name, own, now)
-    write_act(connection, "rename", replace(by, why=f"it was {former} before"), now, cluster=name)
+    facts.write_cluster_facts(connection, fleet, name, own, now)
+    write_order_record(connection, "rename", replace(by, why=f"it was {former} before"), now, cluster=name)
 
 
 def _move_suspension(
@@ -70,4 +70,4 @@ def _move_suspension(
         "SELECT 1 FROM fact WHERE cluster = ? AND fleet NOT IN (?, ?) LIMIT 1", (former, fleet, HOST)
     ).fetchone()
     if others is None:
-        facts.remember_cluster(connection, HOST, former, {facts.SUSPENDED: ""}, now)
+        facts.write_cluster_facts(connection, HOST, former, {facts.SUSPENDED: ""}, now)

@@ -13,35 +13,35 @@ from typing import Self
 
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST, FleetIdentity, KnownFleet
-from reconciler.core.history import Memory
+from reconciler.core.memory import FleetMemory
 from reconciler.core.plan import Revision, Step
-from reconciler.core.progress import Progress
+from reconciler.core.rollout_progress import RolloutProgress
 from reconciler.core.timestamps import Clock
-from reconciler.ports.sink import Letter
+from reconciler.ports.outbox import OutboxMessage
 from reconciler.ports.store import (
-    Act,
-    Around,
     ClusterFacts,
-    Ending,
-    Opening,
-    Orders,
-    RunLine,
+    OpenOrders,
+    OrderRecord,
     RunRecord,
+    RunStart,
+    RunSummary,
+    StepEnd,
+    WriteHook,
 )
-from reconciler.store.sqlite import FILE, fleets, history, journalling, orders, outbox
+from reconciler.store.sqlite import FILE, fleets, history, journal, orders, outbox
 from reconciler.store.sqlite.database import Database
 from reconciler.store.sqlite.facts import (
-    claim,
+    advance_epoch,
     forget_attempts,
     forget_members,
-    keep_progress,
-    next_epoch,
-    record_pass,
-    remember,
+    write_claims,
+    write_facts,
+    write_pass,
+    write_progress,
 )
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.locks import LOCKS, holding
-from reconciler.store.sqlite.recall import recall
+from reconciler.store.sqlite.locks import LOCKS, hold_cluster_lock
+from reconciler.store.sqlite.memory import read_memory
 from reconciler.store.sqlite.renames import rename_cluster
 
 
@@ -69,7 +69,7 @@ class SqliteStore:
         clock: Clock,
         name: Callable[[], str],
         keep: int,
-        around: Around,
+        around: WriteHook,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -95,7 +95,7 @@ class SqliteStore:
 
     async def fleets(self) -> tuple[KnownFleet, ...]:
         """The fleets that the store has a memory of, by number."""
-        return await self._database.read(fleets.fleets)
+        return await self._database.read(fleets.read_fleets)
 
     def of(self, fleet: int) -> Self:
         """The same store, for the memory of one fleet."""
@@ -106,11 +106,11 @@ class SqliteStore:
     async def enter(self, identity: FleetIdentity) -> Self:
         """The same store, for the memory of the fleet that this is; it is written down as what it is now."""
         async with self._around(""):
-            return self.of(await self._database.write(fleets.enter, identity, self._clock()))
+            return self.of(await self._database.write(fleets.enter_fleet, identity, self._clock()))
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
         """Write down by what a fleet is known from now on."""
-        await self._database.write(fleets.rebind, fleet, identity, self._clock())
+        await self._database.write(fleets.rebind_fleet_source, fleet, identity, self._clock())
 
     @asynccontextmanager
     async def lock(self, cluster: str) -> AsyncIterator[None]:
@@ -123,19 +123,19 @@ class SqliteStore:
             ClusterBusy: another run holds it.
         """
         self._database.check()  # first: a lock file would make the folder anew where it was moved away
-        with holding(self._folder / LOCKS, self._fleet, cluster):
+        with hold_cluster_lock(self._folder / LOCKS, self._fleet, cluster):
             key = (self._fleet, cluster)
-            self._epochs[key] = await self._database.write(next_epoch, *key, self._clock())
+            self._epochs[key] = await self._database.write(advance_epoch, *key, self._clock())
             try:
                 yield
             finally:
                 self._epochs.pop(key, None)
 
-    async def begin(self, opening: Opening) -> str:
+    async def begin(self, opening: RunStart) -> str:
         """Write down a run with all its steps open; gives its id."""
         async with self._around(""):
             return await self._database.write(
-                journalling.begin,
+                journal.begin_run,
                 opening,
                 self._name,
                 self._clock(),
@@ -144,11 +144,11 @@ class SqliteStore:
                 keep=self._keep,
             )
 
-    async def refuse(self, opening: Opening, note: str) -> str:
+    async def refuse(self, opening: RunStart, note: str) -> str:
         """Write down a run that guards refused, with their verdicts; gives its id."""
         async with self._around(""):
             return await self._database.write(
-                journalling.refuse,
+                journal.write_refusal,
                 opening,
                 note,
                 self._name,
@@ -162,52 +162,52 @@ class SqliteStore:
         epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
             await self._database.write(
-                journalling.intend, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
+                journal.write_intent, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
             )
 
-    async def conclude(self, run: str, endings: Sequence[Ending]) -> None:
+    async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
         """Write down outcomes, with their facts and messages, all in one transaction."""
         async with self._around(""):
-            await self._database.write(journalling.conclude, run, endings, self._clock())
+            await self._database.write(journal.write_outcomes, run, endings, self._clock())
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
         """Write down that a run has ended."""
         async with self._around(""):
-            await self._database.write(journalling.finish, run, exit_status, note, self._clock())
+            await self._database.write(journal.finish_run, run, exit_status, note, self._clock())
 
     async def is_open(self, cluster: str) -> bool:
         """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
-        return await self._database.read(history.is_open, self._fleet, cluster)
+        return await self._database.read(history.has_open_step, self._fleet, cluster)
 
     async def unsettled(self) -> tuple[RunRecord, ...]:
         """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
-        return await self._database.read(history.unsettled, self._fleet, self._key)
+        return await self._database.read(history.read_unsettled_runs, self._fleet, self._key)
 
-    async def runs(self, limit: int = 20) -> tuple[RunLine, ...]:
+    async def runs(self, limit: int = 20) -> tuple[RunSummary, ...]:
         """The newest runs, newest first."""
-        return await self._database.read(history.lines, self._fleet, limit)
+        return await self._database.read(history.read_run_summaries, self._fleet, limit)
 
-    async def acts(self, limit: int = 20) -> tuple[Act, ...]:
+    async def acts(self, limit: int = 20) -> tuple[OrderRecord, ...]:
         """The newest things that people ordered on this host, newest first."""
-        return await self._database.read(orders.acts, limit)
+        return await self._database.read(orders.read_order_records, limit)
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         """One run by its id or the beginning of it."""
-        return await self._database.read(history.record, text, self._key if is_whole else None)
+        return await self._database.read(history.read_run, text, self._key if is_whole else None)
 
-    async def recall(self) -> Memory:
+    async def recall(self) -> FleetMemory:
         """What earlier runs and people's orders left, as it is at one moment."""
-        found = await self._database.read(recall, self._fleet, self._clock())
+        found = await self._database.read(read_memory, self._fleet, self._clock())
         return replace(found, key=self._key.secret())
 
-    async def orders(self) -> Orders:
+    async def orders(self) -> OpenOrders:
         """Suspensions, rejections, requests for approval and approvals that stand."""
-        return await self._database.read(orders.orders, self._fleet)
+        return await self._database.read(orders.read_orders, self._fleet)
 
     async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment."""
         async with self._around(""):
-            await self._database.write(remember, self._fleet, cluster, facts, self._clock())
+            await self._database.write(write_facts, self._fleet, cluster, facts, self._clock())
 
     async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
         """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted."""
@@ -216,7 +216,7 @@ class SqliteStore:
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
         """Write down what a pass established of a cluster."""
         async with self._around(""):
-            await self._database.write(record_pass, self._fleet, cluster, facts, self._clock())
+            await self._database.write(write_pass, self._fleet, cluster, facts, self._clock())
 
     async def forget_members(self, cluster: str) -> None:
         """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
@@ -228,28 +228,28 @@ class SqliteStore:
         async with self._around(""):
             await self._database.write(rename_cluster, self._fleet, former, name, by=by, now=self._clock())
 
-    async def keep_progress(self, cluster: str, progress: Progress | None) -> None:
+    async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
         """Write down how far a rollout has come; None where it is over."""
         async with self._around(""):
-            await self._database.write(keep_progress, self._fleet, cluster, progress, self._clock())
+            await self._database.write(write_progress, self._fleet, cluster, progress, self._clock())
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
         """Write down which places this fleet looks after, and which places it names no more."""
-        await self._database.write(claim, self._fleet, taken, given_up, self._clock())
+        await self._database.write(write_claims, self._fleet, taken, given_up, self._clock())
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
         """Write down that nothing is changed in a cluster, or in all where none is named."""
-        await self._database.write(orders.suspend, cluster, reason, by, self._clock())
+        await self._database.write(orders.write_suspension, cluster, reason, by, self._clock())
 
     async def resume(self, cluster: str, by: Actor) -> None:
         """End what `suspend` began for the same cluster, or for all."""
-        await self._database.write(orders.resume, cluster, by, self._clock())
+        await self._database.write(orders.delete_suspension, cluster, by, self._clock())
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
         """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
         async with self._around(""):
             await self._database.write(
-                orders.reject,
+                orders.write_rejection,
                 self._fleet,
                 cluster,
                 revision,
@@ -264,14 +264,14 @@ class SqliteStore:
         """Write down, before the first step, what a person rolls a cluster back from, and to what."""
         async with self._around(""):
             await self._database.write(
-                orders.roll_back, self._fleet, cluster, left, taken, reason=reason, now=self._clock()
+                orders.write_rollback, self._fleet, cluster, left, taken, reason=reason, now=self._clock()
             )
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Write down the plan of a cluster that waits for an approval, in place of the one before."""
         async with self._around(""):
             await self._database.write(
-                orders.request_approval,
+                orders.write_approval_request,
                 self._fleet,
                 cluster,
                 self._clock(),
@@ -282,28 +282,28 @@ class SqliteStore:
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Write down that a plan may be applied, once."""
-        await self._database.write(orders.approve, digest, by, reason, self._clock())
+        await self._database.write(orders.write_approval, digest, by, reason, self._clock())
 
     async def spend_approval(self, digest: str) -> None:
         """Forget an approval: it was for one run."""
         async with self._around(""):
-            await self._database.write(orders.spend_approval, self._fleet, digest, self._clock())
+            await self._database.write(orders.delete_approval, self._fleet, digest, self._clock())
 
-    async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[Letter, ...]:
+    async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
         """Messages to deliver, oldest first, numbered beyond the one given."""
-        return await self._database.read(outbox.due, beyond=beyond, limit=limit)
+        return await self._database.read(outbox.read_due_messages, beyond=beyond, limit=limit)
 
-    async def sent(self, letter: str) -> None:
+    async def sent(self, outbox_message: str) -> None:
         """Write down that the sink took a message."""
-        await self._database.write(outbox.sent, letter, self._clock())
+        await self._database.write(outbox.mark_sent, outbox_message, self._clock())
 
-    async def unsent(self, letter: str, error: str, *, refused: bool) -> None:
+    async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
         """Write down that the sink did not take a message, and why; a few refusals end its journey."""
-        await self._database.write(outbox.unsent, letter, error, refused=refused)
+        await self._database.write(outbox.mark_unsent, outbox_message, error, refused=refused)
 
     async def left(self) -> int:
         """How many messages are still to be delivered."""
-        return await self._database.read(outbox.left)
+        return await self._database.read(outbox.count_undelivered)
 
     async def probe(self) -> None:
         """Write something that changes nothing, to the disk and back."""

@@ -4,12 +4,12 @@ from typing import Any
 
 from products.life import Life
 
-from reconciler.simulation.addresses import free_addresses
+from reconciler.simulation.addresses import find_free_addresses
 
 
 def life() -> Life:
     nodes = [
-        {"name": f"light-{number}", "address": str(at)} for number, at in enumerate(free_addresses(3), 1)
+        {"name": f"light-{number}", "address": str(at)} for number, at in enumerate(find_free_addresses(3), 1)
     ]
 
     def fleet(pattern: str) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import pytest
 from support_driver import NOWHERE, FakeDriver, FleetSource, Killed, World, cluster, fleet
 
 from reconciler.api.reader import Reader
-from reconciler.api.reconciler import Pass, Reconciler
+from reconciler.api.reconciler import PassReport, Reconciler
 from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.outcome import State
 from reconciler.errors import ClusterBusy, GuardRefusal, UsageError
-from reconciler.planning.status import NodeState
-from reconciler.ports.listener import Silent
+from reconciler.planning.status import NodeCondition
+from reconciler.ports.listener import SilentListener
 from reconciler.store.factory import open_store
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +38,7 @@ class Desk:
         yield NOWHERE
 
 
-class Heard(Silent):
+class Heard(SilentListener):
     def __init__(self):
         self.events = []
 
@@ -58,8 +58,8 @@ def store(tmp_path):
         yield opened
 
 
-def nodes(survey):
-    return [step.node for step in survey.plan.steps()]
+def nodes(plan_result):
+    return [step.node for step in plan_result.plan.steps()]
 
 
 async def test_a_reader_plans_all_of_a_fleet_a_cluster_or_a_node():
@@ -78,7 +78,11 @@ async def test_a_cluster_that_the_fleet_does_not_have_is_not_taken_for_done():
 async def test_a_reader_tells_status_without_a_store():
     status = await Desk(a="new", b="old", c="new").reader.status(TWO)
     states = {node.node: node.state for one in status.clusters for node in one.nodes}
-    assert states == {"a": NodeState.AS_DESIRED, "b": NodeState.DIFFERS, "c": NodeState.AS_DESIRED}
+    assert states == {
+        "a": NodeCondition.AS_DESIRED,
+        "b": NodeCondition.DIFFERS,
+        "c": NodeCondition.AS_DESIRED,
+    }
     assert not status.converged
 
 
@@ -90,22 +94,22 @@ def test_a_reader_has_nothing_to_write_with():
 
 
 async def test_a_pass_opens_the_ways_to_the_nodes_once(store):
-    desk = Desk(store, a="old", b="old", c="old")
+    cluster_input = Desk(store, a="old", b="old", c="old")
     heard = Heard()
-    done = await desk.reconciler.run(TWO, listener=heard)
+    done = await cluster_input.reconciler.run(TWO, listener=heard)
     assert [outcome.state for outcome in done.report.outcomes] == [State.DONE] * 3
-    assert desk.opened == 1
+    assert cluster_input.opened == 1
     assert heard.events[0] == "begun"
     assert sorted(heard.events[1:]) == ["ended a", "ended b", "ended c"]
-    assert (await desk.reconciler.look_again(done.survey)).empty
+    assert (await cluster_input.reconciler.observe_again(done.plan_result)).empty
     assert [line.trigger for line in await store.runs()] == ["program"]
 
 
 async def test_what_was_left_open_is_settled_before_the_plan_and_told(store):
-    desk, heard = Desk(store, a="old", b="new", c="new"), Heard()
-    desk.world.fault("a", "killed after")
+    cluster_input, heard = Desk(store, a="old", b="new", c="new"), Heard()
+    cluster_input.world.fault("a", "killed after")
     with suppress(Killed):
-        await desk.reconciler.run(TWO)
+        await cluster_input.reconciler.run(TWO)
     heir = Desk(store, a="new", b="new", c="new")
     done = await heir.reconciler.run(TWO, listener=heard)
     assert heard.events == ["settled a"]
@@ -113,34 +117,36 @@ async def test_what_was_left_open_is_settled_before_the_plan_and_told(store):
 
 
 async def test_a_refusal_has_no_report_and_is_written_once(store):
-    desk = Desk(store, a="old")
+    cluster_input = Desk(store, a="old")
     wrong = fleet(cluster("edge", {"a": "forbidden"}))
     for _ in range(3):
-        done = await desk.reconciler.run(wrong)
+        done = await cluster_input.reconciler.run(wrong)
         assert done.report is None
-        assert [one.code for one in done.survey.violations] == ["forbidden"]
+        assert [one.code for one in done.plan_result.violations] == ["forbidden"]
     with pytest.raises(GuardRefusal):
-        await desk.reconciler.apply(done.survey)
+        await cluster_input.reconciler.apply(done.plan_result)
     assert len(await store.runs()) == 1
-    await Reconciler(desk.reader, store).run(fleet(cluster("edge", {"a": "forbidden", "b": "forbidden"})))
+    await Reconciler(cluster_input.reader, store).run(
+        fleet(cluster("edge", {"a": "forbidden", "b": "forbidden"}))
+    )
     assert len(await store.runs()) == 2
-    assert desk.world.acts == []
+    assert cluster_input.world.acts == []
 
 
 async def test_a_pass_that_is_stopped_before_its_plan_comes_to_nothing(store):
-    desk, stop = Desk(store, a="old", b="old", c="old"), asyncio.Event()
+    cluster_input, stop = Desk(store, a="old", b="old", c="old"), asyncio.Event()
     stop.set()
-    assert await desk.reconciler.run(TWO, stop=stop) == Pass()
-    assert (desk.world.acts, await store.runs()) == ([], ())
+    assert await cluster_input.reconciler.run(TWO, stop=stop) == PassReport()
+    assert (cluster_input.world.acts, await store.runs()) == ([], ())
 
 
 async def test_a_cluster_that_another_run_holds_is_left_to_it(store):
-    desk = Desk(store, a="old", b="new", c="new")
+    cluster_input = Desk(store, a="old", b="new", c="new")
     async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
         with pytest.raises(ClusterBusy):
-            await desk.reconciler.run(TWO, cluster="edge")
-        assert (await desk.reconciler.run(TWO, cluster="lab")).report.run == ""
-    assert desk.world.acts == []
+            await cluster_input.reconciler.run(TWO, cluster="edge")
+        assert (await cluster_input.reconciler.run(TWO, cluster="lab")).report.run == ""
+    assert cluster_input.world.acts == []
 
 
 def test_the_document_shows_the_program_that_its_commands_run():

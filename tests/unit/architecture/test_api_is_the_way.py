@@ -8,10 +8,10 @@ from support_source import PACKAGE, all_nodes
 
 PASS = ("reconciler.planning", "reconciler.rollout")
 FUNCTIONS = {
-    "plan_file": "writes a plan file, which is the command line's own business",
-    "parsed": "reads one",
-    "fit_program": "refuses a plan file of another version before anything is read",
-    "only_reading": "keeps `reconcile import` from writing, which is no pass",
+    "make_plan_file": "writes a plan file, which is the command line's own business",
+    "parse_plan_file": "reads one",
+    "check_program": "refuses a plan file of another version before anything is read",
+    "restrict_to_reading": "keeps `reconcile import` from writing, which is no pass",
 }
 """The functions of the pass that command line and server may call, and why."""
 

@@ -15,7 +15,7 @@ def protocols():
 
 def test_no_protocol_is_asked_for_by_isinstance():
     known = {*protocols(), "runtime_checkable"}
-    assert "Files" in known
+    assert "SourceFiles" in known
     asked = [
         f"{file}:{node.lineno}"
         for file, node in all_nodes(ast.Call, ast.Name)

@@ -55,7 +55,7 @@ def importers(module):
 
 
 def test_one_module_looks_for_the_name_that_was_meant():
-    assert {file for file, _ in calls("get_close_matches", ".get_close_matches")} == {"text/suggest.py"}
+    assert {file for file, _ in calls("get_close_matches", ".get_close_matches")} == {"text/suggestions.py"}
 
 
 def test_one_module_locks_files():
@@ -69,7 +69,7 @@ def test_one_module_puts_a_file_in_the_place_of_another():
         of_os = ast.unparse(node.func) in {"os.replace", "os.rename", "shutil.move"}
         return of_os or (node.func.attr in {"replace", "rename"} and len(node.args) == 1)
 
-    assert {file for file, node in all_nodes(ast.Call) if renames(node)} == {"host/atomic.py"}
+    assert {file for file, node in all_nodes(ast.Call) if renames(node)} == {"host/atomic_write.py"}
 
 
 def test_one_module_says_which_characters_are_not_shown():

@@ -27,15 +27,16 @@ def test_words_of_an_answer_are_taken_by_the_one_method_that_masks_them():
 def test_every_way_to_nodes_that_is_opened_masks_what_nodes_are_quoted_with():
     opening = {file for file, _ in calls("open_transports", ".connect", "connect")}
     nodes = {file for file in opening if file.startswith(("api/", "adopt/", "planning/", "rollout/", "cli/"))}
-    # `Reader.plan` hands its ways to `survey`, and `Reconciler` to `apply`, which mask the fleet's secrets
+    # `Reader.plan` hands its ways to `plan_result`, and `Reconciler` to `apply`, which mask the fleet's
+    # secrets
     assert nodes <= {"api/reader.py", "api/reconciler.py", "cli/commands/import_live.py"}
-    masked = functions_with("masking(", lambda call: call.startswith("masking("))
+    masked = functions_with("mask_transports(", lambda call: call.startswith("mask_transports("))
     assert masked == {
-        "planning/plan_pass.py:survey",
-        "rollout/apply_pass.py:apply",
+        "planning/plan_pass.py:run_plan_pass",
+        "rollout/apply_pass.py:run_apply_pass",
         "api/reconciler.py:settle",
-        "rollout/step_executor.py:perform",
-        "adopt/importer.py:adopt",
+        "rollout/step_executor.py:perform_step",
+        "adopt/importer.py:import_live_state",
     }
 
 
@@ -56,15 +57,21 @@ def test_nothing_that_shows_or_keeps_takes_secrets_in_clear():
 WRITERS = {
     # people: plans, reports and messages come masked from `cli/render`, traces from `cli/main`
     *("cli/commands/demo.py", "cli/commands/reconcile.py", "cli/commands/simulate.py", "cli/main.py"),
-    *("cli/terminal.py", "cli/demo_stage.py", "cli/commands/schemas.py", "server/log_writer.py"),
-    # files that people ask for: desired state as it was or as `Concealer` writes it, plans with masks
-    *("cli/commands/secrets.py", "cli/editing.py", "cli/plan_files.py", "cli/writing.py", "host/atomic.py"),
+    *("cli/terminal.py", "cli/demo_fixtures.py", "cli/commands/schemas.py", "server/log_writer.py"),
+    # files that people ask for: desired state as it was or as `SecretExtractor` writes it, plans with masks
+    *(
+        "cli/commands/secrets.py",
+        "cli/text_editor.py",
+        "cli/plan_files.py",
+        "cli/file_writer.py",
+        "host/atomic_write.py",
+    ),
     # the state, and what lies beside it
-    *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/verify.py"),
+    *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/verification.py"),
     *("store/sqlite/host_key.py", "store/sqlite/store.py"),
     # other programs: answers of the watch and its socket, of stand-ins, and what children read
-    *("feedback/receiver.py", "host/control_socket.py", "host/process.py", "server/control.py"),
-    *("simulation/control.py", "simulation/node_server.py", "fault_trials/child_process.py"),
+    *("feedback/receiver.py", "host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),
+    *("simulation/fault_control.py", "simulation/node_server.py", "fault_trials/fork_server.py"),
 }
 """Modules that write to somebody; for a new one, `integration/test_quoted_secrets.py` has to look, too."""
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from datetime import date
 
-from reconciler.cli.render.view import View
+from reconciler.cli.render.plan_view import PlanView
 from reconciler.core.arguments import RawArguments
-from reconciler.core.diff import Change, Op, diff
-from reconciler.core.outcome import Outcome, Report, State
+from reconciler.core.diff import Change, Op, diff_values
+from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.core.secret import Secret
@@ -60,7 +60,7 @@ def upload(number: int, **others) -> Step:
         risk_reason="every part of it applies while the node serves",
         needs=f"{node} still shows the setting that was read",
         inverse=Inverse(words="upload the setting that was read", action="upload"),
-        changes=diff(OLD, NEW),
+        changes=diff_values(OLD, NEW),
     )
     return replace(step, **others)
 
@@ -179,12 +179,12 @@ OVERRIDDEN = (
     OVERRIDE,
 )
 
-FULL = View(PLAN, overridden=(OVERRIDDEN,), warnings=(WARNING,))
-REFUSED = View(replace(PLAN, clusters=(LIVE,)), violations=(REFUSAL,))
-NOTHING = View(EMPTY)
+FULL = PlanView(PLAN, overridden=(OVERRIDDEN,), warnings=(WARNING,))
+REFUSED = PlanView(replace(PLAN, clusters=(LIVE,)), violations=(REFUSAL,))
+NOTHING = PlanView(EMPTY)
 
 EVIL = "\x1b[2J\x1b]0;x\x07` | <b>x</b> [a](http://x) @team #1 \u202egnp\nnew ```\n```"
-HOSTILE = View(
+HOSTILE = PlanView(
     Plan(
         replace(REVISION, title=EVIL),
         "0.1.0",
@@ -217,7 +217,7 @@ HOSTILE = View(
 )
 
 
-def report(*states: State, plan: Plan = PLAN) -> Report:
+def report(*states: State, plan: Plan = PLAN) -> RunReport:
     """A run of a plan: the given states for its first steps, done for the others."""
     steps = list(plan.steps())
     told = {
@@ -230,10 +230,10 @@ def report(*states: State, plan: Plan = PLAN) -> Report:
     outcomes = [
         Outcome(step, state, told.get(state, ""), 0.25) for step, state in zip(steps, every, strict=True)
     ]
-    return Report("20261121T034500-4be6bbe", plan, tuple(outcomes))
+    return RunReport("20261121T034500-4be6bbe", plan, tuple(outcomes))
 
 
-def partial() -> Report:
+def partial() -> RunReport:
     """Forty uploads of which three failed, then a cluster that waits for a person."""
     tail = (State.DONE, State.WAITING, State.SKIPPED)
     states = (State.FAILED, State.FAILED, State.FAILED, *[State.DONE] * 37, *tail)

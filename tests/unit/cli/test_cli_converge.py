@@ -14,8 +14,8 @@ from reconciler.api.reader import Reader
 from reconciler.cli.commands import converge as flow
 from reconciler.cli.commands import plan
 from reconciler.cli.main import main
-from reconciler.cli.options import Format
-from reconciler.cli.order import Order
+from reconciler.cli.options import PlanFormat
+from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_folder import StateFolder
 from reconciler.cli.terminal import Terminal
 from reconciler.diagnostic import Severity
@@ -51,7 +51,7 @@ class Stage:
         self.monkeypatch = monkeypatch
         self.terminal = Terminal(out=self.out, aside=self.aside)
         for module in (flow, plan):
-            monkeypatch.setattr(module, "reader_of", self._reader)
+            monkeypatch.setattr(module, "make_reader", self._reader)
 
     def _reader(self, order):
         return StageReader(
@@ -62,8 +62,8 @@ class Stage:
 
     def run(self, *, dry_run=False, **order) -> int:
         self.out.truncate(0), self.out.seek(0), self.aside.truncate(0), self.aside.seek(0)
-        carry_out = plan.dry_run if dry_run else flow.converge
-        return carry_out(Order(state=StateFolder(self.folder, "--state"), **order), self.terminal)
+        carry_out = plan.run_dry_run if dry_run else flow.converge
+        return carry_out(RunOptions(state=StateFolder(self.folder, "--state"), **order), self.terminal)
 
     def answering(self, text):
         self.monkeypatch.setattr("sys.stdin", io.StringIO(text))
@@ -198,7 +198,7 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
 
 
 def test_json_of_a_dry_run_is_one_document(stage):
-    assert stage.run(dry_run=True, format=Format.JSON) == 0
+    assert stage.run(dry_run=True, format=PlanFormat.JSON) == 0
     told = json.loads(stage.said)
     assert set(told) == {"plan", "ids", "violations", "overridden", "warnings"}
     assert [step["node"] for step in told["plan"]["clusters"][0]["steps"]] == ["a", "c"]
@@ -207,7 +207,7 @@ def test_json_of_a_dry_run_is_one_document(stage):
 @pytest.mark.parametrize("wanted", [{"a": "new"}, {"b": "new"}, {"a": "forbidden"}])
 def test_json_of_a_run_is_one_document_with_its_report(stage, wanted):
     stage.wanted = wanted
-    status = stage.run(yes=True, format=Format.JSON)
+    status = stage.run(yes=True, format=PlanFormat.JSON)
     told = json.loads(stage.said)
     assert told["report"]["succeeded"] is True
     assert (told["remaining"] is None) == (wanted != {"a": "new"})
@@ -215,7 +215,7 @@ def test_json_of_a_run_is_one_document_with_its_report(stage, wanted):
 
 
 def test_markdown_of_a_run_ends_with_what_came_of_it(stage):
-    assert stage.run(yes=True, format=Format.MARKDOWN) == 0
+    assert stage.run(yes=True, format=PlanFormat.MARKDOWN) == 0
     assert stage.said.startswith("<!-- reconcile: plan -->\n### 2 changes on 1 cluster.")
     assert "### Done: 2 changes; verified: no changes" in stage.said
     assert "done" in stage.aside.getvalue()
@@ -230,13 +230,13 @@ def test_facts_of_earlier_runs_are_recalled_by_a_dry_run_that_writes_nothing(sta
     assert stage.run(yes=True) == 0
     before = (stage.folder / FILE).read_bytes()
     seen = []
-    surveyed = reader.survey
+    surveyed = reader.run_plan_pass
 
-    async def survey(fleet, **named):
+    async def plan_result(fleet, **named):
         seen.append(named["recalled"].recalled("hall")["a"]["set_by_us"])
         return await surveyed(fleet, **named)
 
-    monkeypatch.setattr(reader, "survey", survey)
+    monkeypatch.setattr(reader, "run_plan_pass", plan_result)
     assert stage.run(dry_run=True) == 0
     assert seen == ["new"]
     assert (stage.folder / FILE).read_bytes() == before

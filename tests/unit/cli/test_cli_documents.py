@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from reconciler.cli.render.host_reference import host_reference
-from reconciler.documents.document import parse
-from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.cli.render.host_reference import render_host_reference
+from reconciler.documents.document import parse_document
+from reconciler.drivers.m2.setting.check import check_setting
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS
 from reconciler.drivers.m2.setting.models import SettingFile
 from tools.cli_reference import cli_reference
@@ -25,7 +25,7 @@ DOCS = Path(__file__).parents[3] / "docs"
     [
         ("cli.md", cli_reference, "cli_reference"),
         ("fleet-file.md", fleet_reference, "fleet_reference"),
-        ("host-configuration.md", host_reference, "host_reference"),
+        ("host-configuration.md", render_host_reference, "host_reference"),
         ("lints.md", lint_reference, "lint_reference"),
         ("setting.md", setting_reference, "setting_reference"),
     ],
@@ -63,9 +63,9 @@ def missing(model: type[BaseModel], value: Any, path: str = "") -> Iterator[str]
 
 
 def test_the_example_shows_every_field_at_its_place_and_is_right():
-    document = parse("setting.json", EXAMPLE.read_bytes())
+    document = parse_document("setting.json", EXAMPLE.read_bytes())
     assert set(missing(SettingFile, document.value)) == UNSHOWN
-    assert problems_of(document) == []
+    assert check_setting(document) == []
     server = document.value["env"]["management"]["server"]
     assert {item["type"] for item in server["connection"]} == set(CONNECTIONS)
 

@@ -3,7 +3,7 @@
 import pytest
 from code_search import used
 
-from reconciler.cli.explanations import codes, page, title
+from reconciler.cli.explanations import list_codes, read_page, read_title
 from reconciler.cli.main import main
 
 
@@ -27,27 +27,27 @@ def test_the_search_finds_codes_wherever_they_stand(code, file):
 
 
 def test_every_code_has_a_page():
-    assert {code: files for code, files in used().items() if code not in codes()} == {}
+    assert {code: files for code, files in used().items() if code not in list_codes()} == {}
 
 
 def test_every_page_has_a_code():
-    assert [code for code in codes() if code not in used()] == []
+    assert [code for code in list_codes() if code not in used()] == []
 
 
 def test_no_two_pages_have_one_title():
-    titles = [title(code) for code in codes()]
+    titles = [read_title(code) for code in list_codes()]
     assert sorted({each for each in titles if titles.count(each) > 1}) == []
 
 
-@pytest.mark.parametrize("code", codes())
+@pytest.mark.parametrize("code", list_codes())
 def test_a_page_says_what_to_do(code):
-    assert "What to do:" in page(code)
-    assert max(map(len, page(code).splitlines())) <= 130
+    assert "What to do:" in read_page(code)
+    assert max(map(len, read_page(code).splitlines())) <= 130
 
 
 def test_explain_lists_all_with_their_titles(capsys):
     assert main(["explain"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0]: line.split(maxsplit=1)[1] for line in lines} == {
-        code: title(code) for code in codes()
+        code: read_title(code) for code in list_codes()
     }

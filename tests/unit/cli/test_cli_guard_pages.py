@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.explanations import codes, page
+from reconciler.cli.explanations import list_codes, read_page
 from reconciler.drivers.registry import DRIVERS
 from reconciler.guards import registry
 
@@ -26,7 +26,7 @@ FOUND = sorted(
         )
     }
 )
-KNOWN = registry.codes(guard for driver in DRIVERS.values() for guard in driver.guards)
+KNOWN = registry.list_guard_codes(guard for driver in DRIVERS.values() for guard in driver.guards)
 
 
 def test_the_search_finds_the_guards():
@@ -38,13 +38,13 @@ def test_every_code_of_a_violation_is_declared_by_its_guard():
 
 
 def test_the_pages_that_show_an_override_are_those_of_the_declared_codes():
-    assert tuple(code for code in codes() if f"{{guard: {code}," in page(code)) == KNOWN
+    assert tuple(code for code in list_codes() if f"{{guard: {code}," in read_page(code)) == KNOWN
 
 
 @pytest.mark.parametrize("code", FOUND)
 def test_a_guards_page_names_its_override(code):
-    assert code in codes()
-    assert f"guard: {code}," in page(code)
+    assert code in list_codes()
+    assert f"guard: {code}," in read_page(code)
 
 
 def test_the_table_of_guards_names_every_one():

@@ -10,14 +10,14 @@ from reconciler.cli.main import main
 from reconciler.cli.render import history
 from reconciler.core.actor import Actor
 from reconciler.core.diff import Change, Op
-from reconciler.ports.store import Entry, Message, RunLine, RunRecord
+from reconciler.ports.store import JournalEntry, MessageRecord, RunRecord, RunSummary
 
 START = datetime(2026, 11, 21, 3, 44, 55, tzinfo=UTC)
 BODY = json.dumps({"messageVer": "1", "userdata": "4be6bbe", "setting": {"big": "x" * 5000}})
 
 
-def line(**others) -> RunLine:
-    made = RunLine(
+def line(**others) -> RunSummary:
+    made = RunSummary(
         id="20261121-034455-k7fm",
         trigger="command",
         source=PLAN.revision.source,
@@ -37,7 +37,7 @@ def line(**others) -> RunLine:
 
 def record() -> RunRecord:
     entries = [
-        Entry(
+        JournalEntry(
             step=outcome.step,
             intended=START,
             ended=START,
@@ -50,9 +50,13 @@ def record() -> RunRecord:
         for outcome in partial().outcomes
     ]
     messages = (
-        Message("m1", entries[0].step.id, START, BODY, wanted=True, delivered=START, attempts=1, error=""),
-        Message("m2", entries[1].step.id, START, BODY, True, None, 3, "http://127.0.0.1:9000: answered 503"),
-        Message(
+        MessageRecord(
+            "m1", entries[0].step.id, START, BODY, wanted=True, delivered=START, attempts=1, error=""
+        ),
+        MessageRecord(
+            "m2", entries[1].step.id, START, BODY, True, None, 3, "http://127.0.0.1:9000: answered 503"
+        ),
+        MessageRecord(
             "m3", entries[2].step.id, START, "{broken", wanted=False, delivered=None, attempts=0, error=""
         ),
     )
@@ -67,33 +71,36 @@ def test_runs_as_a_table(golden):
         line(id="20261120-220000-bbbb", exit_status=0, counts={"done": 43}, trigger="webhook\x1b[2J"),
     ]
     golden("render/history.txt", history.render_runs(runs))
-    golden("render/history.json", history.runs_plain(runs))
+    golden("render/history.json", history.render_runs_json(runs))
 
 
 def test_a_run_whose_steps_were_all_settled_as_done_is_done():
     settled = line(counts={"done": 2})
-    assert history.result(settled) == "done: 2 changes"
-    assert history.result(replace(settled, note="edge: wave 2 failed its gates")) == "in part: 2 changes"
+    assert history.describe_run_result(settled) == "done: 2 changes"
+    assert (
+        history.describe_run_result(replace(settled, note="edge: wave 2 failed its gates"))
+        == "in part: 2 changes"
+    )
 
 
 def test_a_run_that_was_stopped_before_it_sent_anything_has_not_failed():
-    assert history.result(line(exit_status=1, counts={"skipped": 2})) == "2 not done"
-    assert history.result(line(exit_status=1, counts={"skipped": 2, "failed": 1})) == (
+    assert history.describe_run_result(line(exit_status=1, counts={"skipped": 2})) == "2 not done"
+    assert history.describe_run_result(line(exit_status=1, counts={"skipped": 2, "failed": 1})) == (
         "failed: 1 failed, 2 not done"
     )
 
 
 def test_no_runs_is_a_sentence():
     assert history.render_runs([]) == "No runs yet.\n"
-    assert history.runs_plain([]) == "[]\n"
+    assert history.render_runs_json([]) == "[]\n"
 
 
 def test_a_run_in_full(golden):
-    golden("render/history-run.txt", history.render_run(record()))
+    golden("render/history-run.txt", history.render_run_record(record()))
 
 
 def test_a_run_as_json_has_the_messages_whole():
-    told = json.loads(history.run_plain(record()))
+    told = json.loads(history.render_run_record_json(record()))
     assert [message["body"] for message in told["messages"]] == [
         json.loads(BODY),
         json.loads(BODY),
@@ -119,7 +126,7 @@ def test_an_empty_history_makes_no_folder(tmp_path, capsys):
 def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too():
     found = record()
     ids = [found.plan.ids[one.cluster][:12] for one in found.plan.clusters]
-    shown = history.render_run(found)
+    shown = history.render_run_record(found)
     assert len(set(ids)) > 1
     assert all(
         f"{one.cluster}, plan {id_}" in shown for one, id_ in zip(found.plan.clusters, ids, strict=True)
@@ -128,7 +135,7 @@ def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too(
 
 def test_a_run_says_who_asked_for_it_and_why():
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
-    shown = history.render_run(replace(record(), line=line(actor=kim)))
+    shown = history.render_run_record(replace(record(), line=line(actor=kim)))
     assert "asked by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown
     assert "reason    the new lists" in shown
 
@@ -138,5 +145,5 @@ def test_differences_may_be_of_any_value():
     (first, *rest) = found.entries
     change = Change("/list", Op.REPLACE, [1, {"a": 2}], {"b": [3]})
     step = replace(first.step, changes=(change,))
-    shown = history.render_run(replace(found, entries=(replace(first, step=step), *rest)))
+    shown = history.render_run_record(replace(found, entries=(replace(first, step=step), *rest)))
     assert "/list" in shown

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.demo_stage import examples
-from reconciler.cli.explanations import codes, page
+from reconciler.cli.demo_fixtures import find_examples
+from reconciler.cli.explanations import list_codes, read_page
 from reconciler.core.plan import Revision
-from reconciler.desired.fleet import load, read
-from reconciler.desired.lint import known
+from reconciler.desired.fleet import load_fleet, read_fleet
+from reconciler.desired.lints import list_lint_codes
 from reconciler.drivers.registry import DRIVERS
 from reconciler.ports.source import Snapshot
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
-LINTS = sorted(known(DRIVERS))
+LINTS = sorted(list_lint_codes(DRIVERS))
 EXAMPLES = sorted(
     folder.name
-    for folder in examples().iterdir()
+    for folder in find_examples().iterdir()
     if any((folder / name).is_file() for name in ("fleet.yaml", "setting.json"))
 )
 
@@ -39,13 +39,13 @@ class Folder:
 
 @pytest.mark.parametrize("code", LINTS)
 def test_a_lint_s_page_says_how_it_is_silenced(code):
-    assert code in codes()
-    assert f"- {{code: {code}, target: " in page(code)
+    assert code in list_codes()
+    assert f"- {{code: {code}, target: " in read_page(code)
 
 
 @pytest.mark.parametrize("code", ["unknown-lint", "unused-ignore", "temporary-alone"])
 def test_what_cannot_be_silenced_says_so(code):
-    assert "This cannot be set aside." in page(code)
+    assert "This cannot be set aside." in read_page(code)
 
 
 def test_every_code_that_a_lint_module_uses_is_declared():
@@ -61,7 +61,7 @@ def test_the_example_s_folders_are_found():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_free_of_them(name):
     revision = Revision(name, "0" * 40, "0000000")
-    found = load(Snapshot(revision, Folder(examples() / name)), DRIVERS)
+    found = load_fleet(Snapshot(revision, Folder(find_examples() / name)), DRIVERS)
     assert [str(warning) for warning in found.warnings] == []
 
 
@@ -78,5 +78,5 @@ def test_the_example_of_every_field_is_free_of_them():
         def read(self, path):
             return (fleet if path == "fleet.json" else text).encode()
 
-    found = read(Snapshot(Revision("m", "0", "0"), Files()), DRIVERS)
+    found = read_fleet(Snapshot(Revision("m", "0", "0"), Files()), DRIVERS)
     assert [str(problem) for problem in found.problems] == []

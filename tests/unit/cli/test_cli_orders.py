@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 import reconciler
-from reconciler.cli.explanations import codes, page, title
+from reconciler.cli.explanations import list_codes, read_page, read_title
 from reconciler.cli.main import main
-from reconciler.host.actor import this_actor
-from reconciler.ports.store import ClusterFacts, Members
+from reconciler.host.actor import get_current_actor
+from reconciler.ports.store import AppliedMembers, ClusterFacts
 from reconciler.store.factory import open_store
 
 NO_WATCH = "Watch: none is running with this state\n"
 ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
 
-SAYS = f"{this_actor().words}, "
+SAYS = f"{get_current_actor().words}, "
 """Who runs these tests, as the store writes it before the claim."""
 
 
@@ -65,7 +65,7 @@ def test_a_suspension_needs_a_reason_and_a_doubtful_name_is_said(state, capsys):
     assert run(state, "suspend", "live") == 1
     assert "needs its reason" in capsys.readouterr().err
     with open_store(state) as store:
-        asyncio.run(store.record_pass("live", ClusterFacts(members=Members(1, ("a",), "/repo"))))
+        asyncio.run(store.record_pass("live", ClusterFacts(members=AppliedMembers(1, ("a",), "/repo"))))
     assert run(state, "suspend", "lvie", "--reason", "it looks odd") == 0
     assert "did you mean live?" in capsys.readouterr().out
     run(state, "suspend", "live", "--reason", "it looks odd")
@@ -134,18 +134,18 @@ def test_approve_wants_one_thing_of_two(state, capsys):
 
 def test_explain_shows_a_page_lists_all_and_names_the_nearest(capsys):
     assert main(["explain", "[frozen]"]) == 0
-    assert capsys.readouterr().out == page("frozen")
+    assert capsys.readouterr().out == read_page("frozen")
     assert main(["explain"]) == 0
     assert "outside-window  " in capsys.readouterr().out
     assert main(["explain", "frozzen"]) == 1
     assert "did you mean frozen?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("code", codes())
+@pytest.mark.parametrize("code", list_codes())
 def test_every_page_has_a_title_and_says_what_to_do_in_short(code):
-    text = page(code)
+    text = read_page(code)
     assert text.startswith("# ")
-    assert title(code)
+    assert read_title(code)
     assert len(text.splitlines()) <= 40
     assert text.endswith("\n")
 
@@ -158,7 +158,7 @@ def test_every_code_of_rollouts_has_a_page(module):
     used = set(re.findall(r'^ +"([a-z]+(?:-[a-z]+)+|frozen|suspended)",?$', source, re.MULTILINE))
     used |= set(re.findall(r'"(gate-\w+|approval-needed)"', source))
     assert used
-    assert used <= set(codes())
+    assert used <= set(list_codes())
 
 
 def test_an_order_that_is_over_stays_in_the_history_with_who_and_why(state, capsys):
@@ -174,7 +174,7 @@ def test_an_order_that_is_over_stays_in_the_history_with_who_and_why(state, caps
         ("resume", "", "it is over"),
         ("suspend", "", "a storm"),
     ]
-    assert {one["actor"]["user"] for one in found} == {this_actor().user}
+    assert {one["actor"]["user"] for one in found} == {get_current_actor().user}
     assert found[2]["actor"]["claim"] == "kim"
     assert run(state, "history") == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -182,7 +182,7 @@ def test_an_order_that_is_over_stays_in_the_history_with_who_and_why(state, caps
 
 
 def test_nobody_is_taken_for_another_user_by_a_variable(monkeypatch):
-    before = this_actor()
+    before = get_current_actor()
     for name in ("USER", "LOGNAME", "USERNAME", "HOSTNAME"):
         monkeypatch.setenv(name, "somebody")
-    assert this_actor() == before
+    assert get_current_actor() == before

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from reconciler.cli.render.problems import render_github, render_json, render_text
+from reconciler.cli.render.problems import render_problems_github, render_problems_json, render_problems_text
 from reconciler.cli.render.sarif import render_sarif
-from reconciler.desired.validate import Validity
+from reconciler.desired.validation import ValidationResult
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.sora import conf
 from reconciler.errors import InputError
 
@@ -22,12 +22,12 @@ def problems(read, name, text):
 @pytest.mark.parametrize(
     ("read", "name", "text", "there"),
     [
-        (parse, "a.json", b'{"a": 1,\n "a": 2}', ["a.json:1:2"]),
-        (parse, "a.yaml", b"a: 1\na: 2\n", ["a.yaml:1:1"]),
-        (parse, "a.json", b'{"a": [1}', ["a.json:1:7"]),
-        (parse, "a.yaml", b"a: [1,\n 2}\n", ["a.yaml:1:4"]),
-        (parse, "a.json", b"{} {}", ["a.json:1:3"]),
-        (conf.parse, "sora.conf", b"a = 1\na = 2\n", ["sora.conf:1:5"]),
+        (parse_document, "a.json", b'{"a": 1,\n "a": 2}', ["a.json:1:2"]),
+        (parse_document, "a.yaml", b"a: 1\na: 2\n", ["a.yaml:1:1"]),
+        (parse_document, "a.json", b'{"a": [1}', ["a.json:1:7"]),
+        (parse_document, "a.yaml", b"a: [1,\n 2}\n", ["a.yaml:1:4"]),
+        (parse_document, "a.json", b"{} {}", ["a.json:1:3"]),
+        (conf.parse_conf, "sora.conf", b"a = 1\na = 2\n", ["sora.conf:1:5"]),
     ],
 )
 def test_where_it_stood_first_or_was_opened_is_a_position(read, name, text, there):
@@ -36,7 +36,7 @@ def test_where_it_stood_first_or_was_opened_is_a_position(read, name, text, ther
 
 
 def test_sarif_and_json_give_it():
-    found = problems(parse, "a.json", b'{"a": 1,\n "a": 2}')
+    found = problems(parse_document, "a.json", b'{"a": 1,\n "a": 2}')
     (result,) = json.loads(render_sarif(found, "below/"))["runs"][0]["results"]
     assert result["relatedLocations"] == [
         {
@@ -46,7 +46,7 @@ def test_sarif_and_json_give_it():
             }
         }
     ]
-    (plain,) = json.loads(render_json(found))
+    (plain,) = json.loads(render_problems_json(found))
     assert plain["related"] == [{"file": "a.json", "line": 1, "column": 2}]
 
 
@@ -54,6 +54,6 @@ def test_what_speaks_of_a_node_and_of_no_file_has_its_target_in_every_output():
     silent = Diagnostic(Severity.ERROR, "node-unreachable", "no answer", "start it", target="edge/edge-01")
     (result,) = json.loads(render_sarif([silent], "below/"))["runs"][0]["results"]
     assert result["locations"] == [{"logicalLocations": [{"fullyQualifiedName": "edge/edge-01"}]}]
-    found = Validity((silent,), 1, 1)
-    assert render_text(found).startswith("edge/edge-01: error: no answer [node-unreachable]\n")
-    assert render_github(found).startswith("::error title=node-unreachable::no answer; start it\n")
+    found = ValidationResult((silent,), 1, 1)
+    assert render_problems_text(found).startswith("edge/edge-01: error: no answer [node-unreachable]\n")
+    assert render_problems_github(found).startswith("::error title=node-unreachable::no answer; start it\n")

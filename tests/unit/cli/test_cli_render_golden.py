@@ -14,36 +14,39 @@ VIEWS = {"full": FULL, "refused": REFUSED, "nothing": NOTHING, "hostile": HOSTIL
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_plan_as_text(name, golden):
-    golden(f"render/plan-{name}.txt", text.render_plan(VIEWS[name]))
+    golden(f"render/plan-{name}.txt", text.render_plan_text(VIEWS[name]))
 
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_plan_as_markdown(name, golden):
-    golden(f"render/plan-{name}.md", markdown.render_plan(VIEWS[name]))
+    golden(f"render/plan-{name}.md", markdown.render_plan_markdown(VIEWS[name]))
 
 
 @pytest.mark.parametrize("name", ["refused", "nothing"])
 def test_a_plan_as_json(name, golden):
-    golden(f"render/plan-{name}.json", as_json.render_plan(VIEWS[name]))
+    golden(f"render/plan-{name}.json", as_json.render_plan_json(VIEWS[name]))
 
 
 def test_a_narrow_coloured_plan(golden):
-    golden("render/plan-colour.txt", text.render_plan(REFUSED, layout=text.Layout(width=60, colour=True)))
+    golden(
+        "render/plan-colour.txt",
+        text.render_plan_text(REFUSED, layout=text.TerminalLayout(width=60, colour=True)),
+    )
 
 
 def test_a_partial_run(golden):
     remaining = replace(PLAN, clusters=(LIVE,))
-    golden("render/run-partial.txt", text.render_report(partial(), remaining))
-    golden("render/run-partial.md", markdown.render_report(partial(), remaining))
+    golden("render/run-partial.txt", text.render_report_text(partial(), remaining))
+    golden("render/run-partial.md", markdown.render_report_markdown(partial(), remaining))
 
 
 def test_a_run_as_json(golden):
     view = replace(REFUSED, violations=())
-    golden("render/run.json", as_json.render_run(view, report(plan=view.plan), EMPTY, status=0))
+    golden("render/run.json", as_json.render_run_json(view, report(plan=view.plan), EMPTY, status=0))
 
 
 def test_json_gives_the_plan_with_the_id_of_each_cluster():
-    told = json.loads(as_json.render_plan(FULL))
+    told = json.loads(as_json.render_plan_json(FULL))
     assert told["ids"] == PLAN.ids
     assert told["plan"] == json.loads(PLAN.encoded())
     assert [item["code"] for item in told["overridden"]] == ["blast-radius"]

@@ -9,41 +9,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.render import json as as_json
-from reconciler.cli.render import markdown, text, words
-from reconciler.cli.render.changes import bounded, lines
-from reconciler.cli.render.clean import plural, short, shown
-from reconciler.cli.render.escape import code, escaped, fenced
-from reconciler.cli.render.fit import Piece, Rank, fitted
-from reconciler.cli.render.group import about, gathered, names
-from reconciler.cli.render.view import View
-from reconciler.core.diff import Change, Op, diff
+from reconciler.cli.render import markdown, phrases, text
+from reconciler.cli.render.changes import format_change, format_changes
+from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
+from reconciler.cli.render.markdown_escape import escape_markdown, format_code, format_code_block
+from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_steps
+from reconciler.cli.render.values import format_count, format_value, shorten_text
+from reconciler.core.diff import Change, Op, diff_values
 from reconciler.core.outcome import State
 from reconciler.core.plan import ClusterPlan, Plan, Risk
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.modelcheck.explore import Explored
-from reconciler.planning.model_check import Checked
-from reconciler.text.one_line import clean
+from reconciler.modelcheck.explore import Exploration
+from reconciler.planning.model_check import CheckResult
+from reconciler.text.one_line import clean_line
 
-RENDERED = [text.render_plan, markdown.render_plan, as_json.render_plan]
+RENDERED = [text.render_plan_text, markdown.render_plan_markdown, as_json.render_plan_json]
 PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
 
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_clean_text_is_one_printable_line(value):
-    told = clean(value)
+    told = clean_line(value)
     assert "\n" not in told
     assert PRINTABLE.fullmatch(told)
     told.encode()
 
 
 def test_a_cut_text_says_how_long_it_was():
-    assert short("abc", 3) == "abc"
-    assert short("a" * 1500, 10) == "a" * 10 + " … (1,500 characters)"
+    assert shorten_text("abc", 3) == "abc"
+    assert shorten_text("a" * 1500, 10) == "a" * 10 + " … (1,500 characters)"
 
 
 def test_numbers_take_their_noun():
-    assert [plural(number, "node") for number in (0, 1, 2500)] == ["0 nodes", "1 node", "2,500 nodes"]
+    assert [format_count(number, "node") for number in (0, 1, 2500)] == ["0 nodes", "1 node", "2,500 nodes"]
 
 
 @pytest.mark.parametrize("render", RENDERED)
@@ -58,15 +58,17 @@ def test_nothing_rendered_steers_a_terminal(render):
 
 
 def test_a_change_of_a_secret_shows_neither_value():
-    told = lines(Change("/key", Op.REPLACE, old=Secret("one"), new=Secret("two", "${env:KEY}")))
+    told = format_change(Change("/key", Op.REPLACE, old=Secret("one"), new=Secret("two", "${env:KEY}")))
     assert [line.text for line in told] == ['/key: was "••••••", becomes "${env:KEY}"']
-    same = lines(Change("/key", Op.REPLACE, old=[{"key": Secret("one")}], new=[{"key": Secret("two")}]))
+    same = format_change(
+        Change("/key", Op.REPLACE, old=[{"key": Secret("one")}], new=[{"key": Secret("two")}])
+    )
     assert "secret" in same[0].text
     assert "one" not in str(same)
 
 
 def test_an_array_shows_what_left_and_what_came():
-    told = lines(Change("/list", Op.REPLACE, old=["a", "b", "b"], new=["b", "c"]))
+    told = format_change(Change("/list", Op.REPLACE, old=["a", "b", "b"], new=["b", "c"]))
     assert [f"{line.mark} {line.text}" for line in told] == [
         "~ /list: was 3 items, becomes 2, 1 of them as before",
         '-   "a"',
@@ -76,34 +78,34 @@ def test_an_array_shows_what_left_and_what_came():
 
 
 def test_an_array_in_another_order_says_so():
-    told = lines(Change("/list", Op.REPLACE, old=[1, 2], new=[2, 1]))
+    told = format_change(Change("/list", Op.REPLACE, old=[1, 2], new=[2, 1]))
     assert told[0].text == "/list: the same 2 items in another order"
     assert [line.text.split() for line in told[1:]] == [["was", "[1,", "2]"], ["becomes", "[2,", "1]"]]
 
 
 def test_long_values_are_cut_and_many_changes_counted():
-    assert len(shown("x" * 10_000)) < 400
-    changes = diff({str(index): 0 for index in range(30)}, {str(index): 1 for index in range(30)})
-    told = bounded(changes, 20)
+    assert len(format_value("x" * 10_000)) < 400
+    changes = diff_values({str(index): 0 for index in range(30)}, {str(index): 1 for index in range(30)})
+    told = format_changes(changes, 20)
     assert len(told) == 21
     assert told[-1].text == "… and 10 more changes"
 
 
 def test_names_become_ranges_only_where_every_number_is_there():
-    assert names(["a-1"]) == "a-1"
-    assert names([f"a-{number:02}" for number in range(8, 13)]) == "a-08 … a-12 (5 nodes)"
-    assert names(["a-1", "a-2", "a-4", "a-5"]) == "a-1, a-2, a-4, a-5 (4 nodes)"
+    assert format_node_names(["a-1"]) == "a-1"
+    assert format_node_names([f"a-{number:02}" for number in range(8, 13)]) == "a-08 … a-12 (5 nodes)"
+    assert format_node_names(["a-1", "a-2", "a-4", "a-5"]) == "a-1, a-2, a-4, a-5 (4 nodes)"
     assert (
-        names(["n@10.0.0.9", "n@10.0.0.10", "n@10.0.0.11", "n@10.0.0.12"])
+        format_node_names(["n@10.0.0.9", "n@10.0.0.10", "n@10.0.0.11", "n@10.0.0.12"])
         == "n@10.0.0.9 … n@10.0.0.12 (4 nodes)"
     )
     far = [f"a-{number}" for number in range(0, 40, 2)]
-    assert names(far) == "a-0, a-2, a-4, a-6, a-8, a-10 … (20 nodes)"
+    assert format_node_names(far) == "a-0, a-2, a-4, a-6, a-8, a-10 … (20 nodes)"
 
 
 def test_a_sentence_about_one_node_speaks_of_each():
     assert (
-        about("edge-1 is not edge-10; edge-1's port", "edge-1")
+        generalise_sentence("edge-1 is not edge-10; edge-1's port", "edge-1")
         == "each node is not edge-10; each node's port"
     )
 
@@ -111,13 +113,13 @@ def test_a_sentence_about_one_node_speaks_of_each():
 def test_a_terminal_gets_no_line_that_it_would_break_itself():
     long = Change("/feed", Op.ADD, new={f"key {number}": "some words" for number in range(20)})
     steps = (upload(1, changes=(long,), reason="because " * 40),)
-    view = View(Plan(REVISION, "1", (replace(EDGE, steps=steps),)), warnings=FULL.warnings)
-    told = text.render_plan(view, layout=text.Layout(width=70))
+    view = PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),)), warnings=FULL.warnings)
+    told = text.render_plan_text(view, layout=text.TerminalLayout(width=70))
     assert max(map(len, told.splitlines())) <= 70
     assert '"key 19": "some words"' in " ".join(told.split())
 
 
-@pytest.mark.parametrize("render", [text.render_plan, markdown.render_plan])
+@pytest.mark.parametrize("render", [text.render_plan_text, markdown.render_plan_markdown])
 def test_a_plan_shows_a_few_warnings_and_counts_the_others(render):
     def told(count):
         warnings = tuple(replace(FULL.warnings[0], code=f"lint-{number}") for number in range(count))
@@ -132,7 +134,7 @@ def test_a_plan_shows_a_few_warnings_and_counts_the_others(render):
 
 def test_a_thousand_equal_changes_are_one_paragraph():
     cluster = replace(EDGE, steps=tuple(upload(number) for number in range(1, 1001)), findings=())
-    told = text.render_plan(View(Plan(REVISION, "1", (cluster,))))
+    told = text.render_plan_text(PlanView(Plan(REVISION, "1", (cluster,))))
     assert len(told.splitlines()) < 20
     assert "1-1000  upload  edge-01 … edge-1000 (1,000 nodes)" in told
 
@@ -146,7 +148,7 @@ def test_steps_of_interleaved_nodes_are_gathered_and_keep_their_order():
             upload(number, id=f"edge-seoul/edge-{number:02}/wait", action="wait", after=(first.id,)),
         ]
     plan = Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))
-    told = [(group.numbers, group.step.action, group.after) for group in gathered(plan)["edge-seoul"]]
+    told = [(group.numbers, group.step.action, group.after) for group in group_steps(plan)["edge-seoul"]]
     assert told == [("1-2", "upload", ""), ("3-4", "wait", "1-2")]
 
 
@@ -155,41 +157,41 @@ def test_steps_that_wait_for_other_nodes_stay_where_they_are():
     two = replace(two, after=(one.id,))
     three = replace(three, after=(two.id,))
     plan = Plan(REVISION, "1", (replace(EDGE, steps=(one, two, three)),))
-    told = [(group.numbers, group.nodes, group.after) for group in gathered(plan)["edge-seoul"]]
+    told = [(group.numbers, group.nodes, group.after) for group in group_steps(plan)["edge-seoul"]]
     assert told == [("1", "edge-01", ""), ("2", "edge-02", "1"), ("3", "edge-03", "2")]
 
 
 def test_numbers_run_through_all_clusters_and_miss_no_step():
     numbers = []
-    for groups in gathered(PLAN).values():
+    for groups in group_steps(PLAN).values():
         for group in groups:
             numbers += range(group.first, group.first + len(group.steps))
     assert numbers == list(range(1, len(list(PLAN.steps())) + 1))
 
 
 def test_markdown_of_others_neither_formats_nor_summons():
-    told = escaped("a|b <b> `c` @team x@10.0.0.1 #7 [l](u)\n/close")
+    told = escape_markdown("a|b <b> `c` @team x@10.0.0.1 #7 [l](u)\n/close")
     assert told == r"a\|b \<b\> \`c\` @<!-- -->team x@10.0.0.1 \#<!-- -->7 \[l\](u) /close"
-    assert code("a`b``c") == "```a`b``c```"
-    assert code("`") == "`` ` ``"
-    assert fenced("```", "diff").splitlines()[0] == "````diff"
+    assert format_code("a`b``c") == "```a`b``c```"
+    assert format_code("`") == "`` ` ``"
+    assert format_code_block("```", "diff").splitlines()[0] == "````diff"
 
 
 def test_hostile_text_opens_no_line_of_its_own():
-    told = markdown.render_plan(HOSTILE)
+    told = markdown.render_plan_markdown(HOSTILE)
     assert len([line for line in told.splitlines() if line.startswith("#")]) == 2
     assert EVIL.splitlines()[1] not in told.splitlines()
 
 
 def test_a_comment_is_cut_to_its_length_and_says_what_is_missing():
     steps = tuple(upload(number, reason=f"reason {number}") for number in range(4_000))
-    view = View(Plan(REVISION, "1", (replace(EDGE, steps=steps),)))
-    whole = markdown.render_plan(view, limit=10_000_000)
-    cut = markdown.render_plan(view)
+    view = PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),)))
+    whole = markdown.render_plan_markdown(view, limit=10_000_000)
+    cut = markdown.render_plan_markdown(view)
     assert len(whole) > markdown.LIMIT >= len(cut)
     assert re.search(r"1 folded difference and [\d,]+ rows left out", cut)
     assert all(f"reason {number}" in cut for number in (0, 1, 2))
-    shorter = markdown.render_plan(view, limit=5000)
+    shorter = markdown.render_plan_markdown(view, limit=5000)
     assert len(shorter) <= 5000
     assert "| `edge-seoul` |" in shorter
     assert "rows left out" in shorter
@@ -207,7 +209,7 @@ def rows(told):
 
 def test_a_hundred_nodes_that_differ_give_a_row_each_under_one_paragraph():
     steps = tuple(own(number) for number in range(1, 101))
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
     assert told.count(" upload** ") == 1
     assert "**1-100 upload** edge-01 … edge-100 (100 nodes)" in told
     assert told.count("/meta/version") == 1, "what all have stands once"
@@ -221,7 +223,7 @@ def test_a_hundred_nodes_that_differ_in_several_places_keep_their_rows_with_fewe
         own(number, *(Change(f"/env/a{place}/{number}", Op.ADD, None, "x" * 200) for place in range(8)))
         for number in range(1, 101)
     )
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
     assert len(rows(told)) == 100
     assert len(told) <= markdown.LIMIT
     assert "more changes" in rows(told)[99]
@@ -235,18 +237,20 @@ def test_what_is_done_to_many_nodes_one_after_the_other_is_said_once_with_a_row_
             step = replace(upload(number, risk=risk), id=f"edge-seoul/{number}/{risk}", changes=())
             steps.append(replace(step, after=before))
             before = (steps[-1].id,)
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
     assert told.count(" upload** ") == 2
     assert "**40 times upload** edge-01 … edge-40 (40 nodes)" in told
     assert "| 3 | edge-02 | 2 |" in told
     assert len(told) < 5_000
-    few = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps[:6])),))))
+    few = markdown.render_plan_markdown(
+        PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps[:6])),)))
+    )
     assert few.count(" upload** ") == 6
 
 
 def test_nodes_alike_share_a_row_and_reasons_of_their_own_stand_in_it():
     steps = [upload(number, reason=f"edge-{number:02} runs setting {number % 4}") for number in range(1, 9)]
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
     assert rows(told) == [
         "| 1-2 | edge-01, edge-05 (2 nodes) | each node runs setting 1 |",
         "| 3-4 | edge-02, edge-06 (2 nodes) | each node runs setting 2 |",
@@ -258,7 +262,7 @@ def test_nodes_alike_share_a_row_and_reasons_of_their_own_stand_in_it():
 
 def test_three_that_differ_keep_a_paragraph_each():
     steps = tuple(own(number) for number in range(1, 4))
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
     assert told.count(" upload** ") == 3
     assert rows(told) == []
 
@@ -275,7 +279,7 @@ def test_a_row_shows_no_secret_and_a_few_changes_only():
         )
         for number, step in enumerate(steps)
     )
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
     assert "clear" not in told
     assert "a secret in it changes (not shown)" in rows(told)[0]
     assert rows(told)[0].endswith("… and 6 more changes` |")
@@ -284,23 +288,23 @@ def test_a_row_shows_no_secret_and_a_few_changes_only():
 
 def test_other_things_that_are_done_are_other_paragraphs():
     steps = [own(number) if number % 2 else upload(number, risk=Risk.MEDIUM) for number in range(1, 11)]
-    told = markdown.render_plan(View(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
+    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
     assert "**1-5 upload** edge-01, edge-03, edge-05, edge-07, edge-09 (5 nodes)" in told
     assert "**6-10 upload** edge-02, edge-04, edge-06, edge-08, edge-10 (5 nodes)" in told
     assert len(rows(told)) == 5
 
 
 def test_the_checker_says_what_a_reviewer_can_use():
-    whole = Explored(443_427, 9, 9, complete=True)
+    whole = Exploration(443_427, 9, 9, complete=True)
     broken = replace(whole, broken="live loses a majority", story=("node-01 fails", "node-02 is stopped"))
     checked = (
-        Checked("edge", whole, words="3 nodes stand for 43"),
-        Checked("edge-2", whole),
-        Checked("live", broken),
-        Checked("large", replace(whole, complete=False)),
-        Checked("idle", reason="nothing is planned"),
+        CheckResult("edge", whole, words="3 nodes stand for 43"),
+        CheckResult("edge-2", whole),
+        CheckResult("live", broken),
+        CheckResult("large", replace(whole, complete=False)),
+        CheckResult("idle", reason="nothing is planned"),
     )
-    told = markdown.render_plan(replace(FULL, checked=checked, faults=1))
+    told = markdown.render_plan_markdown(replace(FULL, checked=checked, faults=1))
     lines = [line for line in told.splitlines() if "model checker" in line or line.startswith("  1. ")]
     bounds = "with up to 1 fault and one kill of the reconciler"
     assert lines == [
@@ -315,18 +319,21 @@ def test_the_checker_says_what_a_reviewer_can_use():
 
 def test_a_fleet_of_very_many_clusters_still_fits():
     clusters = tuple(ClusterPlan(f"cluster-{number}", "m2", 1, 1) for number in range(5000))
-    assert len(markdown.render_plan(View(Plan(REVISION, "1", clusters)))) <= markdown.LIMIT
+    assert len(markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", clusters)))) <= markdown.LIMIT
 
 
 def test_pieces_are_given_up_by_rank_and_from_the_end():
-    pieces = [Piece("head"), *(Piece("d" * 300, Rank.DIFFERENCE), Piece("s" * 300, Rank.STEP)) * 2]
-    told = fitted(pieces, 900)
+    pieces = [
+        DocumentPiece("head"),
+        *(DocumentPiece("d" * 300, PieceRank.DIFFERENCE), DocumentPiece("s" * 300, PieceRank.STEP)) * 2,
+    ]
+    told = fit_pieces(pieces, 900)
     assert told.startswith("head" + "s" * 600 + "\n")
     assert "2 folded differences left out" in told
 
 
 def test_a_run_that_succeeded_but_left_something_different_does_not_look_verified():
-    told = words.result(report(), PLAN)
+    told = phrases.summarise_run(report(), PLAN)
     assert told.startswith("Done: 43 changes; still different: 43 changes")
     assert "verified" not in told
 
@@ -334,26 +341,26 @@ def test_a_run_that_succeeded_but_left_something_different_does_not_look_verifie
 def test_nodes_that_are_not_as_desired_are_not_said_to_be():
     away = Diagnostic(Severity.WARNING, "node-away", "node-03 is away", target="live/node-03")
     plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 2, findings=(away,)),))
-    assert words.summary(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning to look at."
-    told = words.result(report(plan=PLAN), plan)
+    assert phrases.summarise_plan(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning to look at."
+    told = phrases.summarise_run(report(plan=PLAN), plan)
     assert told.endswith("nothing more is planned now, 2 of 3 nodes are as desired; 1 warning to look at.")
 
 
 def test_a_run_that_did_nothing_says_so():
-    told = text.render_report(report(*[State.CHANGED] * 43))
+    told = text.render_report_text(report(*[State.CHANGED] * 43))
     assert "Nothing was applied: 43 world changed; not looked at again." in told
 
 
 def test_outcome_lines_name_the_node_and_why():
-    told = [text.outcome_line(outcome) for outcome in partial().outcomes]
+    told = [text.format_outcome(outcome) for outcome in partial().outcomes]
     assert told[0] == "failed        edge-seoul  upload  edge-01: the node answered 500: disk full"
     assert told[10] == "done          edge-seoul  upload  edge-11"
 
 
 def test_a_comment_says_of_every_step_how_it_is_undone_or_that_it_cannot_be():
-    told = markdown.render_plan(FULL)
-    for group in (group for groups in gathered(PLAN).values() for group in groups):
-        undo = escaped(group.words(group.step.inverse.words))
+    told = markdown.render_plan_markdown(FULL)
+    for group in (group for groups in group_steps(PLAN).values() for group in groups):
+        undo = escape_markdown(group.words(group.step.inverse.words))
         assert (f"**{undo}**" if group.step.inverse.final else f"undo: {undo}") in told
     assert told.count("undo: ") == 4
     assert told.count("**point of no return") == 1

@@ -5,7 +5,7 @@ import json
 import pytest
 from memory_files import fleet_of
 
-from reconciler.cli.commands.render import rendering
+from reconciler.cli.commands.render import format_documents
 from reconciler.cli.main import main
 from reconciler.errors import UsageError
 
@@ -26,14 +26,14 @@ FILES = {
 
 
 def test_one_node_as_json():
-    assert json.loads(rendering(fleet_of(FILES), "n-2", explain=False)) == {
+    assert json.loads(format_documents(fleet_of(FILES), "n-2", explain=False)) == {
         "a": [],
         "b": {"d": "ü", "c": "${env:C}"},
     }
 
 
 def test_each_value_with_its_file_and_line():
-    assert rendering(fleet_of(FILES), "edge/n-2", explain=True).splitlines() == [
+    assert format_documents(fleet_of(FILES), "edge/n-2", explain=True).splitlines() == [
         "/a: []  <- base.json:1",
         '/b/d: "ü"  <- base.json:2',
         '/b/c: "${env:C}"  <- fleet.yaml:7',
@@ -41,7 +41,7 @@ def test_each_value_with_its_file_and_line():
 
 
 def test_nodes_that_differ_are_listed_and_nodes_that_do_not_need_no_name():
-    assert rendering(fleet_of(FILES), "", explain=False).splitlines() == [
+    assert format_documents(fleet_of(FILES), "", explain=False).splitlines() == [
         "2 nodes get 2 different settings; choose with --node:",
         "  edge/n-1",
         "  edge/n-2",
@@ -50,13 +50,13 @@ def test_nodes_that_differ_are_listed_and_nodes_that_do_not_need_no_name():
         **FILES,
         "fleet.yaml": FILES["fleet.yaml"].replace(', overlays: [{merge: {b: {c: "${env:C}"}}}]', ""),
     }
-    assert json.loads(rendering(fleet_of(same), "", explain=False))["a"] == []
+    assert json.loads(format_documents(fleet_of(same), "", explain=False))["a"] == []
 
 
 @pytest.mark.parametrize(("name", "words"), [("n-3", "nearest names: n-"), ("s@a.example", "such as m2")])
 def test_a_node_that_is_not_there_or_has_no_settings(name, words):
     with pytest.raises(UsageError) as caught:
-        rendering(fleet_of(FILES), name, explain=False)
+        format_documents(fleet_of(FILES), name, explain=False)
     assert words in caught.value.remedy
 
 

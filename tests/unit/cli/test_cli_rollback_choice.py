@@ -4,28 +4,31 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.cli.commands.rollback import before
+from reconciler.cli.commands.rollback import find_previous_commit
 from reconciler.errors import UsageError
-from reconciler.ports.store import RunLine
+from reconciler.ports.store import RunSummary
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OLD, MIDDLE, NEW = (letter * 40 for letter in "abc")
+OLD, MIDDLE, NEW = (outbox_message * 40 for outbox_message in "abc")
 
 
 def line(revision, status=0, **counts):
-    return RunLine("id", "command", "s", revision, "", "", "1", "", NOW, NOW, status, "", counts)
+    return RunSummary("id", "command", "s", revision, "", "", "1", "", NOW, NOW, status, "", counts)
 
 
 def test_an_apply_in_part_is_the_current_one_and_never_the_one_to_go_back_to():
     assert (
-        before([line(NEW, 5, done=1, failed=1), line(MIDDLE, 5, done=1, failed=1), line(OLD, done=2)]) == OLD
+        find_previous_commit(
+            [line(NEW, 5, done=1, failed=1), line(MIDDLE, 5, done=1, failed=1), line(OLD, done=2)]
+        )
+        == OLD
     )
 
 
 def test_a_refused_run_changed_nothing_and_does_not_count():
-    assert before([line(NEW, 3), line(MIDDLE, done=1), line(OLD, done=1)]) == OLD
+    assert find_previous_commit([line(NEW, 3), line(MIDDLE, done=1), line(OLD, done=1)]) == OLD
 
 
 def test_what_is_no_commit_cannot_be_gone_back_to():
     with pytest.raises(UsageError):
-        before([line(NEW, done=1), line(f"{OLD}+abc", done=1)])
+        find_previous_commit([line(NEW, done=1), line(f"{OLD}+abc", done=1)])

@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from reconciler.cli.main import main
-from reconciler.cli.render.json import plan_schema
-from reconciler.cli.schema_table import SCHEMAS, SUFFIX, text_of
-from reconciler.core.fields import Strict
+from reconciler.cli.render.json import make_plan_schema
+from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema
+from reconciler.core.fields import StrictModel
 from reconciler.core.policy import Policy
 from reconciler.desired.fleet_file import FleetFile
 from reconciler.drivers.registry import DRIVERS
@@ -24,7 +24,7 @@ MAKE = "make them anew: reconcile schemas --write schemas"
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_file_in_schemas_is_what_the_program_writes(name):
-    assert (ROOT / "schemas" / f"{name}{SUFFIX}").read_text(encoding="utf-8") == text_of(name), MAKE
+    assert (ROOT / "schemas" / f"{name}{SUFFIX}").read_text(encoding="utf-8") == format_schema(name), MAKE
 
 
 def test_no_other_file_is_there():
@@ -109,7 +109,7 @@ def lax(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
         if field.annotation in LAX and not strict:
             yield f"{model.__name__}.{name} should be a {LAX[field.annotation]} of core.strict"
         for inner in models(field.annotation):
-            if inner not in seen and issubclass(inner, Strict):
+            if inner not in seen and issubclass(inner, StrictModel):
                 yield from lax(inner, seen)
 
 
@@ -139,13 +139,13 @@ def keys(value: Any, node: Any, parts: dict[str, Any], path: str = "") -> Iterat
 @pytest.mark.parametrize("path", [*CASES.glob("plan-*.json"), CASES / "run.json"], ids=lambda path: path.name)
 def test_what_the_program_prints_is_described(path):
     document = json.loads(path.read_text(encoding="utf-8"))
-    schema = plan_schema()
+    schema = make_plan_schema()
     assert list(keys(document, schema, schema["$defs"])) == []
 
 
 def test_one_is_printed(capsys):
     assert main(["schemas", "setting.feed"]) == 0
-    assert capsys.readouterr().out == text_of("setting.feed")
+    assert capsys.readouterr().out == format_schema("setting.feed")
 
 
 def test_all_are_listed(capsys):
@@ -158,7 +158,7 @@ def test_all_are_written_where_one_wants_them(tmp_path, capsys):
     folder = tmp_path / "new" / "schemas"
     assert main(["schemas", "--write", str(folder)]) == 0
     assert {path.name for path in folder.iterdir()} == {f"{name}{SUFFIX}" for name in SCHEMAS}
-    assert (folder / f"plan{SUFFIX}").read_text(encoding="utf-8") == text_of("plan")
+    assert (folder / f"plan{SUFFIX}").read_text(encoding="utf-8") == format_schema("plan")
     assert str(folder / f"fleet{SUFFIX}") in capsys.readouterr().out
 
 

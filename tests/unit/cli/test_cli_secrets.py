@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import editing
+from reconciler.cli import text_editor
 from reconciler.cli.main import main
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
-from reconciler.secrets.local_resolver import LocalVault
+from reconciler.secrets.local_resolver import LocalResolver
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def repository(tmp_path, monkeypatch, capsys):
 
 
 def _vault():
-    return LocalVault(Host(environment=Environment(os.environ)))
+    return LocalResolver(Host(environment=Environment(os.environ)))
 
 
 def _say(monkeypatch, data):
@@ -131,7 +131,7 @@ def test_a_wrong_identity_opens_no_editor(repository, tmp_path, monkeypatch, cap
     assert main(["secrets", "edit", "a.age"]) == 0
     before = Path("a.age").read_bytes()
     assert main(["secrets", "keygen", str(tmp_path / "other")]) == 0
-    monkeypatch.setattr(editing, "edited", None)
+    monkeypatch.setattr(text_editor, "edit_text", None)
     assert main(["secrets", "edit", "a.age", "--identity", str(tmp_path / "other")]) == 1
     assert "cannot be decrypted" in capsys.readouterr().err
     assert Path("a.age").read_bytes() == before

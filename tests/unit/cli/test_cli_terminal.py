@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cli_samples import PLAN, partial, report
 
-from reconciler.cli.progress import watching
-from reconciler.cli.signals import stopping
+from reconciler.cli.progress import show_progress
+from reconciler.cli.signals import catch_stop_signal
 from reconciler.cli.terminal import Terminal
 from reconciler.host import aio
 
@@ -72,7 +72,7 @@ def test_only_a_clear_yes_is_a_yes(tty, answer, agreed):
 
 def test_a_closed_pipe_does_not_stop_an_apply():
     terminal = Terminal(out=Gone(), aside=Gone())
-    with watching(terminal, 3) as listener:
+    with show_progress(terminal, 3) as listener:
         for outcome in partial().outcomes:
             listener.started(outcome.step)
             listener.ended(outcome)
@@ -80,7 +80,7 @@ def test_a_closed_pipe_does_not_stop_an_apply():
 
 def test_elsewhere_than_on_a_terminal_each_step_is_a_line():
     aside = io.StringIO()
-    with watching(Terminal(out=aside, aside=aside), 43) as listener:
+    with show_progress(Terminal(out=aside, aside=aside), 43) as listener:
         listener.observing("edge", 40)
         listener.planned(PLAN)
         for outcome in report().outcomes:
@@ -93,7 +93,7 @@ def test_elsewhere_than_on_a_terminal_each_step_is_a_line():
 @pytest.mark.parametrize(("steps", "kept"), [(43, 43), (1000, 5)])
 def test_a_terminal_keeps_a_line_for_each_of_few_steps_and_for_failures_of_many(steps, kept):
     aside = Tty()
-    with watching(Terminal(out=aside, aside=aside, live=True), steps) as listener:
+    with show_progress(Terminal(out=aside, aside=aside, live=True), steps) as listener:
         listener.observing("edge", 40)
         for outcome in partial().outcomes:
             listener.started(outcome.step)
@@ -111,7 +111,7 @@ def test_the_first_signal_asks_to_stop_and_the_next_one_ends_the_run():
     told = []
 
     async def work():
-        with stopping(lambda: told.append("once")) as stop:
+        with catch_stop_signal(lambda: told.append("once")) as stop:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(stop.wait(), 5)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_the_first_signal_asks_to_stop_and_the_next_one_ends_the_run():
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(aio.Interrupted):
-        aio.run(work())
+        aio.run_until_signal(work())
     assert told == ["once"]
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from reconciler.documents.document import YAML_SUFFIXES, parse
+from reconciler.documents.document import YAML_SUFFIXES, parse_document
 
 ROOT = Path(__file__).parents[3]
 MODELINE = re.compile(r"\A# yaml-language-server: \$schema=(\S+)\n")
@@ -27,7 +27,7 @@ FILES = [
 def told(path):
     """The schema that a file names, and what the file says."""
     name = path.name.removesuffix(".example")
-    document = parse(name, path.read_bytes())
+    document = parse_document(name, path.read_bytes())
     if Path(name).suffix in YAML_SUFFIXES:
         line = MODELINE.match(path.read_text(encoding="utf-8"))
         return line and line[1], document.value

@@ -6,7 +6,17 @@ import pytest
 
 from reconciler.core import attempts
 from reconciler.core.arguments import RawArguments
-from reconciler.core.attempts import DISTANCES, PLACES, TRIES, WAKES, Attempt, Turn, count_try, judge, load
+from reconciler.core.attempts import (
+    DISTANCES,
+    PLACES,
+    TRIES,
+    WAKES,
+    Attempt,
+    AttemptDecision,
+    count_try,
+    decide_attempt,
+    load_attempt,
+)
 from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Effect, Inverse, Risk, Step
@@ -19,7 +29,7 @@ OLD = {"/hosting/0/name": "aaaa"}
 
 def failed(attempt, *, reason="its effect does not show", **more):
     outcome = Outcome(STEP, State.FAILED, reason, sent=True, **more)
-    return load(attempts.note_failure(attempt.plain(), outcome), attempt.aim)
+    return load_attempt(attempts.note_failure(attempt.plain(), outcome), attempt.aim)
 
 
 def exhausted(shown=OLD):
@@ -27,69 +37,71 @@ def exhausted(shown=OLD):
     attempt = Attempt("x")
     for _ in range(TRIES):
         attempt = failed(count_try(attempt, NOON, ""))
-    turn, attempt = judge(attempt, shown, NOON)
-    assert turn is Turn.STALLED
+    decision, attempt = decide_attempt(attempt, shown, NOON)
+    assert decision is AttemptDecision.STALLED
     return attempt
 
 
 def test_the_distance_of_tries_grows_and_then_they_end():
     attempt, now = Attempt("x"), NOON
-    assert judge(attempt, OLD, now)[0] is Turn.DUE
+    assert decide_attempt(attempt, OLD, now)[0] is AttemptDecision.DUE
     for distance in DISTANCES:
         attempt = failed(count_try(attempt, now, ""))
-        assert judge(attempt, OLD, now + timedelta(seconds=distance - 1))[0] is Turn.LATER
+        assert decide_attempt(attempt, OLD, now + timedelta(seconds=distance - 1))[0] is AttemptDecision.LATER
         now += timedelta(seconds=distance)
-        assert judge(attempt, OLD, now)[0] is Turn.DUE
+        assert decide_attempt(attempt, OLD, now)[0] is AttemptDecision.DUE
     attempt = failed(count_try(attempt, now, ""))
     assert attempt.count == TRIES
-    assert judge(attempt, OLD, now + timedelta(days=1000))[0] is Turn.STALLED
+    assert decide_attempt(attempt, OLD, now + timedelta(days=1000))[0] is AttemptDecision.STALLED
 
 
 def test_a_definite_refusal_is_not_tried_again():
     attempt = failed(count_try(Attempt("x"), NOON, ""), refused=True)
-    assert judge(attempt, OLD, NOON + timedelta(days=1000))[0] is Turn.STALLED
+    assert decide_attempt(attempt, OLD, NOON + timedelta(days=1000))[0] is AttemptDecision.STALLED
 
 
 def test_other_content_begins_anew():
     text = exhausted().plain()
-    assert load(text, "x").count == TRIES
-    assert load(text, "y") == Attempt("y")
+    assert load_attempt(text, "x").count == TRIES
+    assert load_attempt(text, "y") == Attempt("y")
 
 
 def test_a_change_of_what_shows_ends_a_stall_once_a_second_reading_confirms_it():
     attempt, changed = exhausted(), {"/hosting/0/name": "bbbb"}
-    turn, attempt = judge(attempt, changed, NOON)
-    assert turn is Turn.STALLED
-    turn, attempt = judge(attempt, changed, NOON)
-    assert turn is Turn.DUE
+    decision, attempt = decide_attempt(attempt, changed, NOON)
+    assert decision is AttemptDecision.STALLED
+    decision, attempt = decide_attempt(attempt, changed, NOON)
+    assert decision is AttemptDecision.DUE
     again = failed(count_try(attempt, NOON, ""))
-    assert judge(again, changed, NOON)[0] is Turn.STALLED, "one more try, not three"
+    assert decide_attempt(again, changed, NOON)[0] is AttemptDecision.STALLED, "one more try, not three"
 
 
 def test_a_place_that_newly_differs_or_no_longer_does_counts_as_a_change():
     for changed in ({}, {**OLD, "/more": "cccc"}):
-        _, attempt = judge(exhausted(), changed, NOON)
-        assert judge(attempt, changed, NOON)[0] is Turn.DUE
+        _, attempt = decide_attempt(exhausted(), changed, NOON)
+        assert decide_attempt(attempt, changed, NOON)[0] is AttemptDecision.DUE
 
 
 def test_a_value_that_moves_at_every_reading_never_ends_a_stall():
     attempt = exhausted()
     for number in range(50):
-        turn, attempt = judge(attempt, {"/hosting/0/name": f"{number:04}"}, NOON)
-        assert turn is Turn.STALLED
+        decision, attempt = decide_attempt(attempt, {"/hosting/0/name": f"{number:04}"}, NOON)
+        assert decision is AttemptDecision.STALLED
 
 
 def test_a_change_beside_a_value_that_moves_counts():
     attempt = exhausted({"/seen": "0000", **OLD})
-    _, attempt = judge(attempt, {"/seen": "0001", "/hosting/0/name": "bbbb"}, NOON)
-    assert judge(attempt, {"/seen": "0002", "/hosting/0/name": "bbbb"}, NOON)[0] is Turn.DUE
+    _, attempt = decide_attempt(attempt, {"/seen": "0001", "/hosting/0/name": "bbbb"}, NOON)
+    assert (
+        decide_attempt(attempt, {"/seen": "0002", "/hosting/0/name": "bbbb"}, NOON)[0] is AttemptDecision.DUE
+    )
 
 
 def test_a_value_that_moves_slowly_ends_a_stall_a_few_times_only():
     attempt, sent = exhausted(), 0
     for number in range(100):
-        turn, attempt = judge(attempt, {"/hosting/0/name": f"{number // 4:04}"}, NOON)
-        if turn is Turn.DUE:
+        decision, attempt = decide_attempt(attempt, {"/hosting/0/name": f"{number // 4:04}"}, NOON)
+        if decision is AttemptDecision.DUE:
             sent += 1
             attempt = failed(count_try(attempt, NOON, ""))
     assert sent == WAKES
@@ -116,20 +128,22 @@ def test_a_try_that_sent_nothing_does_not_count():
     attempt = count_try(Attempt("x"), NOON, "")
     assert attempts.note_failure(attempt.plain(), Outcome(STEP, State.FAILED, "connection refused")) == ""
     twice = count_try(attempt, NOON, "")
-    assert load(attempts.note_failure(twice.plain(), Outcome(STEP, State.FAILED, "no")), "x").count == 1
+    assert (
+        load_attempt(attempts.note_failure(twice.plain(), Outcome(STEP, State.FAILED, "no")), "x").count == 1
+    )
 
 
 def test_a_run_of_ours_that_was_killed_counts_and_is_not_waited_for():
     attempt = count_try(Attempt("x"), NOON, "")
     for count in range(1, TRIES):
         outcome = Outcome(STEP, State.FAILED, "it was not done", sent=True, killed=True)
-        attempt = load(attempts.note_failure(attempt.plain(), outcome), "x")
+        attempt = load_attempt(attempts.note_failure(attempt.plain(), outcome), "x")
         assert attempt.count == count
-        assert judge(attempt, OLD, NOON)[0] is Turn.DUE
+        assert decide_attempt(attempt, OLD, NOON)[0] is AttemptDecision.DUE
         attempt = count_try(attempt, NOON, "")
-    assert judge(attempt, OLD, NOON)[0] is Turn.STALLED
+    assert decide_attempt(attempt, OLD, NOON)[0] is AttemptDecision.STALLED
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"aim": "x", "odd": 1}', '{"aim": "x"}', '"x"'])
 def test_what_another_version_wrote_is_forgotten(text):
-    assert load(text, "x") == Attempt("x")
+    assert load_attempt(text, "x") == Attempt("x")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.cron import FIVE_OR_SIX_FIELDS, SIX_FIELDS, fault_of
+from reconciler.core.cron import FIVE_OR_SIX_FIELDS, SIX_FIELDS, find_cron_error
 
 FIVE, SIX = re.compile(FIVE_OR_SIX_FIELDS), re.compile(SIX_FIELDS)
 PIECES = (
@@ -18,7 +18,7 @@ FIELD = st.just("*") | st.lists(st.sampled_from(PIECES), min_size=1, max_size=4)
 @given(st.lists(FIELD, min_size=4, max_size=7), st.sampled_from([" ", "  ", "\t"]))
 def test_pattern_and_reader_agree(fields, blank):
     text = blank.join(fields)
-    wrong = fault_of(text)
+    wrong = find_cron_error(text)
     if not wrong:
         assert FIVE.fullmatch(text)
         assert bool(SIX.fullmatch(text)) is (len(text.split()) == 6)
@@ -49,4 +49,4 @@ def test_pattern_and_reader_agree(fields, blank):
 )
 def test_one_expression(text, five, six):
     assert (bool(FIVE.fullmatch(text)), bool(SIX.fullmatch(text))) == (five, six)
-    assert (fault_of(text) == "") is five
+    assert (find_cron_error(text) == "") is five

@@ -1,6 +1,6 @@
 """Exploration sees every state once, and tells the shortest way to what is wrong."""
 
-from reconciler.modelcheck.explore import Move, explore
+from reconciler.modelcheck.explore import Transition, explore_states
 
 
 def jugs(state: tuple[int, int]):
@@ -15,11 +15,11 @@ def jugs(state: tuple[int, int]):
         ("small to big", (small - poured, big + poured)),
         ("big to small", (small + back, big - back)),
     ):
-        yield Move(story, following, "four litres" if 4 in following else "")
+        yield Transition(story, following, "four litres" if 4 in following else "")
 
 
 def test_the_shortest_story_is_told():
-    explored = explore([(0, 0)], jugs)
+    explored = explore_states([(0, 0)], jugs)
     assert explored.broken == "four litres"
     assert len(explored.story) == 6
     state = (0, 0)
@@ -30,14 +30,14 @@ def test_the_shortest_story_is_told():
 
 def test_every_state_is_seen_once():
     def counter(value: int):
-        yield Move("on", (value + 1) % 10)
-        yield Move("twice", (value * 2) % 10)
+        yield Transition("on", (value + 1) % 10)
+        yield Transition("twice", (value * 2) % 10)
 
-    explored = explore([0], counter)
+    explored = explore_states([0], counter)
     assert (explored.states, explored.moves, explored.complete) == (10, 20, True)
 
 
 def test_the_bound_is_said():
-    explored = explore([0], lambda value: [Move("on", value + 1)], most=100)
+    explored = explore_states([0], lambda value: [Transition("on", value + 1)], most=100)
     assert not explored.complete
     assert not explored.broken

@@ -2,7 +2,14 @@
 
 import pytest
 
-from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, Resolved, resolve, spell
+from reconciler.core.fleet_identity import (
+    NEW,
+    FleetIdentity,
+    KnownFleet,
+    ResolvedFleet,
+    normalise_source,
+    resolve_fleet,
+)
 from reconciler.errors import FleetRefused
 
 A, B = ("a" * 40,), ("b" * 40,)
@@ -19,33 +26,35 @@ def me(name="", roots=A, source=GIT, **more):
 
 def refusal(identity, *fleets):
     with pytest.raises(FleetRefused) as found:
-        resolve(identity, fleets)
+        resolve_fleet(identity, fleets)
     return f"{found.value.message}; {found.value.remedy}"
 
 
 def test_nothing_is_remembered_of_a_fleet_that_is_new():
-    assert resolve(me(), ()) == Resolved(NEW)
-    assert resolve(me("edge"), [known(name="core", roots=B, sources=(CLONE,))]) == Resolved(NEW)
+    assert resolve_fleet(me(), ()) == ResolvedFleet(NEW)
+    assert resolve_fleet(me("edge"), [known(name="core", roots=B, sources=(CLONE,))]) == ResolvedFleet(NEW)
 
 
 @pytest.mark.parametrize("name", ["", "edge"])
 def test_another_address_of_the_same_history_is_the_same_fleet(name):
-    assert resolve(me(name, source=CLONE), [known(name=name)]) == Resolved(1)
+    assert resolve_fleet(me(name, source=CLONE), [known(name=name)]) == ResolvedFleet(1)
 
 
 def test_two_repositories_without_names_are_two_fleets():
-    assert resolve(me(roots=B, source=CLONE), [known()]) == Resolved(NEW)
+    assert resolve_fleet(me(roots=B, source=CLONE), [known()]) == ResolvedFleet(NEW)
 
 
 def test_a_first_name_keeps_the_past_of_the_fleet_without_one():
-    assert resolve(me("edge"), [known()]) == Resolved(1)
-    assert resolve(me("edge", roots=(), source=FOLDER), [known(roots=(), sources=(FOLDER,))]) == Resolved(1)
+    assert resolve_fleet(me("edge"), [known()]) == ResolvedFleet(1)
+    assert resolve_fleet(
+        me("edge", roots=(), source=FOLDER), [known(roots=(), sources=(FOLDER,))]
+    ) == ResolvedFleet(1)
 
 
 @pytest.mark.parametrize("name", ["", "edge"])
 def test_a_fleet_file_that_moved_to_another_folder_keeps_its_past(name):
-    assert resolve(me(name, path="fleets/edge"), [known(name=name)]) == Resolved(1)
-    assert resolve(me("edge", path="fleets/edge"), [known()]) == Resolved(1)
+    assert resolve_fleet(me(name, path="fleets/edge"), [known(name=name)]) == ResolvedFleet(1)
+    assert resolve_fleet(me("edge", path="fleets/edge"), [known()]) == ResolvedFleet(1)
 
 
 def test_a_second_fleet_file_of_a_repository_is_refused_until_both_have_a_name():
@@ -55,8 +64,10 @@ def test_a_second_fleet_file_of_a_repository_is_refused_until_both_have_a_name()
     assert "this one, in the folder live, has no name" in refusal(
         me(path="live", others={"": "edge"}), known(name="edge")
     )
-    assert resolve(me("live", path="live", others={"": "edge"}), [known()]) == Resolved(NEW)
-    assert resolve(me("live", path="live", others={"": "edge"}), [known(name="edge")]) == Resolved(NEW)
+    assert resolve_fleet(me("live", path="live", others={"": "edge"}), [known()]) == ResolvedFleet(NEW)
+    assert resolve_fleet(me("live", path="live", others={"": "edge"}), [known(name="edge")]) == ResolvedFleet(
+        NEW
+    )
 
 
 def test_of_two_lone_settings_files_of_a_repository_the_second_is_refused():
@@ -64,14 +75,14 @@ def test_of_two_lone_settings_files_of_a_repository_the_second_is_refused():
     for before in (True, None):
         assert "two settings files" in refusal(me(**both), known(is_lone=before))
     moved = {"path": "live", "is_lone": True}
-    assert resolve(me(**moved), [known(is_lone=True)]) == Resolved(1)
+    assert resolve_fleet(me(**moved), [known(is_lone=True)]) == ResolvedFleet(1)
 
 
 def test_one_lone_settings_file_goes_beside_fleets_with_a_name():
     alone, named = known(is_lone=True), known(name="live", path="live")
     beside = {"path": "live", "others": {"": ""}, "lone": frozenset({""})}
-    assert resolve(me("live", **beside), [alone]) == Resolved(NEW)
-    assert resolve(me(path="", others={"live": "live"}, is_lone=True), [named]) == Resolved(NEW)
+    assert resolve_fleet(me("live", **beside), [alone]) == ResolvedFleet(NEW)
+    assert resolve_fleet(me(path="", others={"live": "live"}, is_lone=True), [named]) == ResolvedFleet(NEW)
     assert "that in the folder live has no name" in refusal(
         me(path="", others={"live": ""}, is_lone=True), known(path="live")
     )
@@ -80,12 +91,12 @@ def test_one_lone_settings_file_goes_beside_fleets_with_a_name():
 
 def test_a_settings_file_that_a_moved_fleet_file_leaves_behind_is_no_fleet():
     left = {"path": "live", "others": {"": ""}, "lone": frozenset({""})}
-    assert resolve(me(**left), [known(is_lone=False)]) == Resolved(1)
+    assert resolve_fleet(me(**left), [known(is_lone=False)]) == ResolvedFleet(1)
     assert "put `name: edge` back" in refusal(me(**left), known(name="edge"))
 
 
 def test_a_fleet_file_written_beside_a_lone_settings_file_keeps_its_past():
-    assert resolve(me("edge"), [known(is_lone=True)]) == Resolved(1)
+    assert resolve_fleet(me("edge"), [known(is_lone=True)]) == ResolvedFleet(1)
 
 
 def test_two_files_of_a_repository_cannot_share_a_name():
@@ -104,14 +115,14 @@ def test_a_past_is_not_shed_by_a_change_of_the_name_alone():
 
 def test_a_rename_that_names_the_former_name_keeps_the_past():
     renamed = me("core", renamed_from="edge")
-    assert resolve(renamed, [known(name="edge")]) == Resolved(1)
-    assert resolve(renamed, [known(name="core")]) == Resolved(1)
+    assert resolve_fleet(renamed, [known(name="edge")]) == ResolvedFleet(1)
+    assert resolve_fleet(renamed, [known(name="core")]) == ResolvedFleet(1)
     assert "--source" in refusal(me("core", roots=B, source=CLONE, renamed_from="edge"), known(name="edge"))
 
 
 def test_branches_of_a_repository_are_fleets_of_their_own_once_they_say_their_names():
     live = known(name="live", ref="live")
-    assert resolve(me("lab", ref="lab"), [live]) == Resolved(NEW)
+    assert resolve_fleet(me("lab", ref="lab"), [live]) == ResolvedFleet(NEW)
     assert "renamed_from" in refusal(me("lab", ref="live"), live)
     assert "renamed_from" in refusal(me("lab"), live)
 
@@ -125,31 +136,31 @@ def test_the_same_name_on_another_history_is_refused_with_the_command_that_confi
 def test_a_source_without_history_takes_up_a_named_fleet_only_where_the_host_has_said_so():
     assert "/srv/files has no history" in refusal(me("edge", roots=(), source=FOLDER), known(name="edge"))
     bound = known(name="edge", sources=(GIT, FOLDER))
-    assert resolve(me("edge", roots=(), source=FOLDER), [bound]) == Resolved(1)
+    assert resolve_fleet(me("edge", roots=(), source=FOLDER), [bound]) == ResolvedFleet(1)
     without = known(name="edge", roots=(), sources=(FOLDER,))
     assert "/srv/files has no history" in refusal(me("edge", source=CLONE), without)
 
 
 def test_a_shallow_clone_claims_no_identity_but_its_address():
-    assert resolve(me(roots=()), [known()]) == Resolved(1)
-    assert resolve(me(roots=(), source=CLONE), [known()]) == Resolved(NEW)
+    assert resolve_fleet(me(roots=()), [known()]) == ResolvedFleet(1)
+    assert resolve_fleet(me(roots=(), source=CLONE), [known()]) == ResolvedFleet(NEW)
 
 
 def test_an_address_whose_history_was_replaced_is_refused():
     found = refusal(me(roots=B), known())
     assert "it began with commit aaaaaaaaaaaa and now begins with bbbbbbbbbbbb" in found
     assert f"rebind {GIT} --source {GIT}" in found
-    assert resolve(me("other", roots=B), [known()]) == Resolved(NEW)
+    assert resolve_fleet(me("other", roots=B), [known()]) == ResolvedFleet(NEW)
 
 
 def test_memories_that_turn_out_to_be_of_one_fleet_become_one():
     """An older version kept the past by the source as it was spelt."""
     older = [known(1, roots=(), path=None), known(2, sources=(CLONE,))]
-    assert resolve(me(), older) == Resolved(1, (2,))
+    assert resolve_fleet(me(), older) == ResolvedFleet(1, (2,))
 
 
 def test_a_history_with_two_beginnings_is_known_by_either():
-    assert resolve(me(roots=(*A, *B), source=CLONE), [known()]) == Resolved(1)
+    assert resolve_fleet(me(roots=(*A, *B), source=CLONE), [known()]) == ResolvedFleet(1)
 
 
 @pytest.mark.parametrize(
@@ -164,4 +175,4 @@ def test_a_history_with_two_beginnings_is_known_by_either():
     ],
 )
 def test_a_folder_has_one_spelling(given, one):
-    assert spell(given) == one
+    assert normalise_source(given) == one

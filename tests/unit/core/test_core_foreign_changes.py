@@ -5,12 +5,12 @@ from datetime import date, timedelta
 import pytest
 from support_driver import NOON
 
-from reconciler.core.history import Applied, Memory, Past
+from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
-from reconciler.guards.foreign_changes import FOREIGN, foreign, strangers
+from reconciler.guards.foreign_changes import FOREIGN, find_foreign_changes, find_foreign_stamps
 
-HERE, BEFORE, OURS, THEIRS = (letter * 12 for letter in "abcd")
+HERE, BEFORE, OURS, THEIRS = (outbox_message * 12 for outbox_message in "abcd")
 """The revision at hand, one that it descends from, one that this host applied, and one of nobody here."""
 DIRTY = "+01234567"
 REVISION = Revision("/r", HERE + "0" * 28, HERE)
@@ -18,10 +18,10 @@ REVISION = Revision("/r", HERE + "0" * 28, HERE)
 
 def told(stamp, *, runs=None, overrides=(), **known):
     given = {"lineage": frozenset({HERE, BEFORE}), "acted": ((OURS + "0" * 28, OURS),)} | known
-    past = Past(runs={"n1": Applied(runs, NOON)} if runs else {})
-    memory = Memory(at=NOON, past={"edge": past}, **given)
-    given = strangers("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
-    found = foreign("edge", given, memory, revision=REVISION)
+    cluster_memory = ClusterMemory(runs={"n1": AppliedRevision(runs, NOON)} if runs else {})
+    memory = FleetMemory(at=NOON, cluster_memory={"edge": cluster_memory}, **given)
+    given = find_foreign_stamps("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
+    found = find_foreign_changes("edge", given, memory, revision=REVISION)
     return [one.target for one in found]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.diff import diff
+from reconciler.core.diff import diff_values
 from reconciler.core.json_reader import DEEPEST, JsonError, JsonLimits, read_json
 
 LIMITS = JsonLimits(size=1_000_000, values=10_000)
@@ -23,7 +23,7 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_what_another_writer_writes_is_read_as_it_was(value):
     found = read_json(json.dumps(value).encode(), LIMITS)
-    assert not diff(found, value)
+    assert not diff_values(found, value)
 
 
 @pytest.mark.parametrize(

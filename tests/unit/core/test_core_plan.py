@@ -7,8 +7,8 @@ import pytest
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
-from reconciler.core.outcome import Outcome, Report, State
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Plan, Revision, Risk, Step, load
+from reconciler.core.outcome import Outcome, RunReport, State
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Plan, Revision, Risk, Step, load_plan
 from reconciler.core.secret import MASK, Secret
 from reconciler.diagnostic import Diagnostic, Severity
 
@@ -46,7 +46,7 @@ PLAN = Plan(
 
 
 def test_a_stored_plan_is_read_back_to_the_same_bytes():
-    assert load(PLAN.plain()).encoded() == PLAN.encoded()
+    assert load_plan(PLAN.plain()).encoded() == PLAN.encoded()
 
 
 def test_secrets_and_payloads_stay_out_of_the_bytes():
@@ -64,8 +64,8 @@ def test_the_digest_tells_plans_apart():
     assert replace(PLAN).digest == PLAN.digest
 
 
-def report(*states: State) -> Report:
-    return Report("run", PLAN, tuple(Outcome(STEP, state) for state in states))
+def report(*states: State) -> RunReport:
+    return RunReport("run", PLAN, tuple(Outcome(STEP, state) for state in states))
 
 
 def test_exit_status_tells_part_from_nothing():

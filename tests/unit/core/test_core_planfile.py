@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.entries import Timeouts
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
+from reconciler.core.observation_digests import digest_observation, digest_observations
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.prints import print_of, prints
 from reconciler.core.secret import Secret
-from reconciler.core.spec import Timeouts
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
-from reconciler.planning.plan_file import Origin, PlanFile, parsed
+from reconciler.planning.plan_file import Origin, PlanFile, parse_plan_file
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Shown:
 
 
 def test_a_print_is_equal_exactly_when_what_is_compared_is():
-    one = print_of(Present(Shown({"b": 1, "a": (date(2026, 1, 1), {"x", "y"})})))
-    assert one == print_of(Present(Shown({"a": [date(2026, 1, 1), {"y", "x"}], "b": 1}, date(2027, 1, 1))))
+    one = digest_observation(Present(Shown({"b": 1, "a": (date(2026, 1, 1), {"x", "y"})})))
+    assert one == digest_observation(
+        Present(Shown({"a": [date(2026, 1, 1), {"y", "x"}], "b": 1}, date(2027, 1, 1)))
+    )
     others = [
         Present(Shown({"b": 2})),
         Present(Shown(Secret("s1"))),
@@ -35,12 +37,12 @@ def test_a_print_is_equal_exactly_when_what_is_compared_is():
         Unreachable("timed out"),
         Unauthorized("401"),
     ]
-    assert len({one, *map(print_of, others)}) == len(others) + 1
+    assert len({one, *map(digest_observation, others)}) == len(others) + 1
 
 
 def test_why_a_node_was_silent_does_not_count_and_nodes_are_sorted():
-    first = prints(Observed({"b": Unreachable("timed out"), "a": Stale(1, "one reason")}))
-    assert first == prints(Observed({"a": Stale(1, "another"), "b": Unreachable("refused")}))
+    first = digest_observations(Observed({"b": Unreachable("timed out"), "a": Stale(1, "one reason")}))
+    assert first == digest_observations(Observed({"a": Stale(1, "another"), "b": Unreachable("refused")}))
     assert list(first) == ["a", "b"]
 
 
@@ -60,7 +62,7 @@ def written(**more):
 
 
 def test_what_is_written_is_read_back():
-    found = parsed(written(observed={"c": {"n": "absent"}}), "plan.json")
+    found = parse_plan_file(written(observed={"c": {"n": "absent"}}), "plan.json")
     assert found.observed == {"c": {"n": "absent"}}
     assert found.loaded().revision.id == "i"
 
@@ -81,11 +83,11 @@ def test_what_is_written_is_read_back():
 def test_whatever_is_changed_is_refused(old, new, said):
     data = written(observed={"c": {"n": "absent"}}).decode()
     with pytest.raises(UsageError, match=said):
-        parsed(data.replace(old, new, 1).encode(), "plan.json")
+        parse_plan_file(data.replace(old, new, 1).encode(), "plan.json")
 
 
 def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
-    found = parsed(written(plan={"clusters": 1}), "plan.json")
+    found = parse_plan_file(written(plan={"clusters": 1}), "plan.json")
     with pytest.raises(UsageError, match="not whole"):
         found.loaded()
 
@@ -94,12 +96,12 @@ def test_a_file_does_not_say_the_id_of_its_plan():
     plan = json.loads(written())["plan"]
     plan["clusters"] = [ClusterPlan("edge", "m2", 1, 1, made_as="f" * 64).plain()]
     with pytest.raises(UsageError, match="parts that no plan has"):
-        parsed(written(plan=plan), "plan.json").loaded()
+        parse_plan_file(written(plan=plan), "plan.json").loaded()
 
 
 def test_spacing_and_the_order_of_keys_do_not_count():
     value = json.loads(written())
-    parsed(json.dumps(dict(reversed(value.items()))).encode(), "plan.json")
+    parse_plan_file(json.dumps(dict(reversed(value.items()))).encode(), "plan.json")
 
 
 def test_the_seconds_that_nobody_wrote_are_what_a_file_gives_back():
@@ -113,7 +115,7 @@ LEFT = Path(__file__).parents[2] / "cases/store/plan-file-1.json"
 
 def test_a_file_that_the_last_version_left_is_read_with_the_products_types_and_written_the_same():
     data = LEFT.read_bytes()
-    found = parsed(data, LEFT.name)
+    found = parse_plan_file(data, LEFT.name)
     assert found.written() == data
     plan = found.loaded()
     assert [step.action for step in plan.steps()] == ["upload", "upload", "upload", "init"]

@@ -7,46 +7,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.arguments import RawArguments
-from reconciler.core.canonical import encode
-from reconciler.core.diff import MOST_CHANGES, Change, Op, bounded_changes
+from reconciler.core.canonical import encode_canonical
+from reconciler.core.diff import MOST_CHANGES, Change, Op, limit_changes
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.secret import Secret
-from reconciler.ports.driver import Done
-from reconciler.ports.store import Ending
-from reconciler.text.one_line import MOST_NAMES, first_names, one_line, sentence
+from reconciler.ports.driver import StepAnswer
+from reconciler.ports.store import StepEnd
+from reconciler.text.one_line import MOST_NAMES, bound_sentence, list_first_names, make_one_line
 
 MILLION = "x" * 1_000_000
 
 
 @given(st.text(), st.integers(2, 50))
 def test_one_line_is_short_and_cannot_steer_a_terminal(text, longest):
-    line = one_line(text, longest)
+    line = make_one_line(text, longest)
     assert len(line) <= longest
     assert not set(line) & set("\x00\x1b\n\r\u2028\u202e\u2066\ud800")
 
 
 def test_names_are_the_first_few_and_a_count_and_stay_so():
     names = [f"env.network.f{index}" for index in range(60_000)]
-    kept = first_names(names)
+    kept = list_first_names(names)
     assert kept == (*names[:MOST_NAMES], "and 59,990 more")
-    assert first_names(kept) == kept
-    assert first_names(["a", "b"]) == ("a", "b")
+    assert list_first_names(kept) == kept
+    assert list_first_names(["a", "b"]) == ("a", "b")
 
 
 def test_what_a_node_answers_is_bounded_wherever_it_goes(step_of):
-    done = Done(MILLION, tuple(MILLION for _ in range(1_000)))
+    done = StepAnswer(MILLION, tuple(MILLION for _ in range(1_000)))
     outcome = Outcome(
         step_of(reason=MILLION), State.FAILED, MILLION, waiting_for_restart=done.waiting_for_restart
     )
-    ending = Ending(outcome, answer=MILLION)
+    ending = StepEnd(outcome, answer=MILLION)
     assert len(done.words) <= 2_000
     assert sum(map(len, outcome.waiting_for_restart)) < 3_000
     assert max(len(outcome.reason), len(ending.answer), len(outcome.step.reason)) <= 2_000
 
 
 def test_short_sentences_stay_as_they_are_but_for_half_characters():
-    assert sentence("a\x1b[2J") == "a\x1b[2J"
-    assert sentence("half \ud800") == "half \N{REPLACEMENT CHARACTER}"
+    assert bound_sentence("a\x1b[2J") == "a\x1b[2J"
+    assert bound_sentence("half \ud800") == "half \N{REPLACEMENT CHARACTER}"
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def step_of():
 
 def test_very_many_changes_become_one_for_each_place():
     deep = [Change(f"/env/k{index}/x", Op.ADD, new=index) for index in range(5_000)]
-    kept = bounded_changes([*deep, Change("/meta/version", Op.REPLACE, old=1, new=2)])
+    kept = limit_changes([*deep, Change("/meta/version", Op.REPLACE, old=1, new=2)])
     assert [change.pointer for change in kept] == ["/env", "/meta/version"]
     assert kept[0].old == "(5,000 values)"
-    wide = bounded_changes([Change(f"/k{index}", Op.ADD, new=index) for index in range(5_000)])
+    wide = limit_changes([Change(f"/k{index}", Op.ADD, new=index) for index in range(5_000)])
     assert [change.pointer for change in wide] == [""]
-    assert bounded_changes(wide) == wide
+    assert limit_changes(wide) == wide
 
 
 def test_large_values_are_told_in_words_and_small_ones_stay():
@@ -79,14 +79,14 @@ def test_large_values_are_told_in_words_and_small_ones_stay():
         Change("/b", Op.REPLACE, old=MILLION, new=Secret(MILLION)),
         Change("/c", Op.REPLACE, old=10**3_000, new={"k": 1}),
     )
-    kept = bounded_changes(changes)
+    kept = limit_changes(changes)
     assert kept[0] == Change("/a", Op.REPLACE, old="(too large to show: 300,000 items)", new=[2])
     assert kept[1].new == "(too large to show)"
     assert kept[2] == changes[2]
-    assert bounded_changes(kept) == kept
-    assert bounded_changes(changes[2:]) == changes[2:]
+    assert limit_changes(kept) == kept
+    assert limit_changes(changes[2:]) == changes[2:]
 
 
 def test_all_that_a_step_keeps_of_its_changes_stays_small(step_of):
     changes = tuple(Change(f"/k{index}", Op.ADD, new="x" * 2_000) for index in range(MOST_CHANGES))
-    assert len(encode(step_of(changes=changes).plain())) < 400_000
+    assert len(encode_canonical(step_of(changes=changes).plain())) < 400_000

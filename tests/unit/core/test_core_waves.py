@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from support_driver import FakeNode, cluster
 
 from reconciler.core.arguments import RawArguments
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step, load
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step, load_plan
 from reconciler.core.rollout import Rollout
-from reconciler.core.waves import parted, staged, waves
+from reconciler.core.waves import assign_waves, group_by_wave, split_into_waves
 
 
 def step(node, action="set", after=(), effect=Effect.HOT):
@@ -42,7 +42,7 @@ def nodes(plan_, rollout, **domains):
         },
     )
     place = {one.id: one.node for one in plan_.steps}
-    return ["".join(place[name] for name in wave) for wave in waves(plan_, entry, rollout)]
+    return ["".join(place[name] for name in wave) for wave in split_into_waves(plan_, entry, rollout)]
 
 
 TEN = plan(*(step(name) for name in "abcdefghij"))
@@ -71,7 +71,7 @@ def test_no_wave_has_nodes_of_two_domains():
 
 def test_all_steps_of_a_node_are_in_one_wave():
     both = plan(step("a"), step("b"), step("a", "restart", ["c/a/set"]), step("b", "restart", ["c/b/set"]))
-    found = waves(both, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
+    found = split_into_waves(both, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
     assert found == (("c/a/set", "c/a/restart"), ("c/b/set", "c/b/restart"))
 
 
@@ -83,28 +83,30 @@ def test_steps_that_change_the_membership_are_waves_of_their_own_in_their_order(
         step("x"),
         step("y"),
     )
-    found = waves(chain, cluster("c", {"a": "1"}), Rollout(waves="100%"))
+    found = split_into_waves(chain, cluster("c", {"a": "1"}), Rollout(waves="100%"))
     assert found == (("c/a/stop",), ("c/a/purge",), ("c/b/register",), ("c/x/set", "c/y/set"))
 
 
 def test_steps_of_nodes_that_wait_for_each_other_crosswise_go_one_by_one():
     crossed = plan(step("a"), step("b", after=["c/a/set"]), step("a", "then", ["c/b/set"]))
-    found = waves(crossed, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
+    found = split_into_waves(crossed, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
     assert found == (("c/a/set",), ("c/b/set",), ("c/a/then",))
 
 
 def test_one_wave_leaves_the_plan_as_it_is():
-    assert staged(TEN, cluster("c", {}), Rollout()) is TEN
-    assert staged(TEN, cluster("c", {}), None) is TEN
-    assert parted(TEN.steps) == (TEN.steps,)
+    assert assign_waves(TEN, cluster("c", {}), Rollout()) is TEN
+    assert assign_waves(TEN, cluster("c", {}), None) is TEN
+    assert group_by_wave(TEN.steps) == (TEN.steps,)
 
 
 def test_waves_are_part_of_the_plans_bytes_and_survive_them():
     revision = Revision("s", "r", "r")
-    whole = [Plan(revision, "1", (staged(TEN, cluster("c", {}), one),)) for one in (None, Rollout(waves=5))]
+    whole = [
+        Plan(revision, "1", (assign_waves(TEN, cluster("c", {}), one),)) for one in (None, Rollout(waves=5))
+    ]
     assert whole[0].digest != whole[1].digest
     assert b"wave" not in whole[0].encoded()
-    assert load(whole[1].plain()) == whole[1]
+    assert load_plan(whole[1].plain()) == whole[1]
     assert [one.wave for one in whole[1].steps()] == [1] * 5 + [2] * 5
 
 
@@ -135,7 +137,7 @@ def test_every_step_is_in_one_wave_and_behind_all_that_it_comes_after(made, roll
     entry = cluster(
         "c", {name: FakeNode(name=name, value="1", domain=domains.get(name, "")) for name in "abcdef"}
     )
-    found = waves(made, entry, rollout)
+    found = split_into_waves(made, entry, rollout)
     names = [name for wave in found for name in wave]
     assert sorted(names) == sorted(one.id for one in made.steps)
     assert all(found)
@@ -144,7 +146,7 @@ def test_every_step_is_in_one_wave_and_behind_all_that_it_comes_after(made, roll
         assert all(wave_of[name] <= wave_of[one.id] for name in one.after)
         if one.effect is Effect.MEMBERSHIP:
             assert found[wave_of[one.id]] == (one.id,)
-    ordered = staged(made, entry, rollout).steps
+    ordered = assign_waves(made, entry, rollout).steps
     assert {one.id: replace(one, wave=0) for one in ordered} == {one.id: one for one in made.steps}
     place = {one.id: number for number, one in enumerate(ordered)}
     assert all(place[name] < place[one.id] for one in ordered for name in one.after)

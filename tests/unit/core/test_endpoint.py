@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.endpoint import BadAddress, Endpoint, check_single_machine, parse_api, parse_endpoint
+from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_machine, parse_api, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ def test_an_address_without_a_port_leaves_it_open():
     ],
 )
 def test_a_bad_place_is_told_without_its_text(text, said):
-    with pytest.raises(BadAddress) as caught:
+    with pytest.raises(InvalidAddress) as caught:
         parse_endpoint(text)
     assert said in caught.value.message
     assert "word" not in caught.value.message + caught.value.remedy
 
 
 def test_a_name_beyond_ascii_is_told_its_ascii_form():
-    with pytest.raises(BadAddress) as caught:
+    with pytest.raises(InvalidAddress) as caught:
         parse_endpoint("b\u00fccher.example:10040")
     assert caught.value.remedy == "write the ASCII form of the name, xn--bcher-kva.example"
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:10040", "[::]:10040", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1"])
 def test_an_address_of_no_single_machine_is_refused(text):
-    with pytest.raises(BadAddress, match="one machine"):
+    with pytest.raises(InvalidAddress, match="one machine"):
         check_single_machine(parse_endpoint(text))
 
 
@@ -115,5 +115,5 @@ def test_a_url_of_an_api_has_one_normal_form(text, normal):
     ],
 )
 def test_what_is_more_or_less_than_the_url_of_an_api_is_refused(text):
-    with pytest.raises(BadAddress):
+    with pytest.raises(InvalidAddress):
         parse_api(text)

@@ -14,9 +14,9 @@ from reconciler.core.observation import (
     Unidentified,
     Unreachable,
 )
-from reconciler.core.prints import prints
+from reconciler.core.observation_digests import digest_observations
 from reconciler.planning.plan_file import _PRINT
-from reconciler.server.metrics import answers
+from reconciler.server.metrics import count_answers
 
 OBSERVED = Observed(
     {
@@ -36,5 +36,5 @@ def test_the_kinds_are_those_of_the_type():
 
 
 def test_each_is_counted_for_the_metrics_and_fits_a_plan_file():
-    assert set(answers(OBSERVED).values()) == {1}
-    assert [one for one in prints(OBSERVED).values() if not re.fullmatch(_PRINT, one)] == []
+    assert set(count_answers(OBSERVED).values()) == {1}
+    assert [one for one in digest_observations(OBSERVED).values() if not re.fullmatch(_PRINT, one)] == []

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.guard import Guard
 from reconciler.core.plan import Revision
-from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.desired.fleet import load, read
+from reconciler.desired.fleet import load_fleet, read_fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
@@ -53,7 +53,7 @@ class Bells(ClusterEntry):
 class FileDriver(Driver):
     """A product of which only the files are looked at."""
 
-    def desire(self, desk):
+    def desire(self, cluster_input):
         raise NotImplementedError
 
     async def observe(self, desired, transports):
@@ -115,19 +115,19 @@ class Memory:
 
 def fleet(files, drivers=DRIVERS):
     memory = files if isinstance(files, Memory) else Memory(files)
-    return load(Snapshot(REVISION, memory), drivers)
+    return load_fleet(Snapshot(REVISION, memory), drivers)
 
 
 def told(files, drivers=DRIVERS):
     """Position, pointer and code of every problem."""
-    reading = read(Snapshot(REVISION, files if not isinstance(files, dict) else Memory(files)), drivers)
+    reading = read_fleet(Snapshot(REVISION, files if not isinstance(files, dict) else Memory(files)), drivers)
     assert (reading.fleet is None) == any(each.severity is Severity.ERROR for each in reading.problems)
     return [(str(each.position), each.pointer, each.code) for each in reading.problems]
 
 
 def words(files, drivers=DRIVERS):
     """Message and remedy of the only problem, or of the only error beside warnings."""
-    problems = read(Snapshot(REVISION, Memory(files)), drivers).problems
+    problems = read_fleet(Snapshot(REVISION, Memory(files)), drivers).problems
     (problem,) = [each for each in problems if each.severity is Severity.ERROR] or problems
     return problem.message, problem.remedy
 

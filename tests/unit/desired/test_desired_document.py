@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.errors import InputError
 
 JSON = b'{\n  "a": {"b~/c": [10, {"d": null}]},\n  "e": "f"\n}\n'
@@ -11,7 +11,7 @@ YAML = b"# fleet\na:\n  b~/c:\n    - 10\n    - {d: null}\ne: 'f'\n"
 
 def problems(name, data):
     with pytest.raises(InputError) as raised:
-        parse(name, data)
+        parse_document(name, data)
     return [(str(each.position), each.code) for each in raised.value.problems]
 
 
@@ -19,12 +19,12 @@ def problems(name, data):
     ("name", "data"), [("x.json", JSON), ("x.yaml", YAML), ("x.YML", YAML), ("setting", JSON)]
 )
 def test_the_suffix_decides_the_grammar_and_other_files_are_json(name, data):
-    assert parse(name, data).value == {"a": {"b~/c": [10, {"d": None}]}, "e": "f"}
+    assert parse_document(name, data).value == {"a": {"b~/c": [10, {"d": None}]}, "e": "f"}
 
 
 def test_yaml_is_not_read_as_json_nor_json_as_loosely_as_yaml():
     with pytest.raises(InputError):
-        parse("x.json", YAML)
+        parse_document("x.json", YAML)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_yaml_is_not_read_as_json_nor_json_as_loosely_as_yaml():
     ],
 )
 def test_positions_of_values_keys_and_nearest_parents(pointer, key, where):
-    assert str(parse("x.json", JSON).position(pointer, key=key)) == where
+    assert str(parse_document("x.json", JSON).position(pointer, key=key)) == where
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_positions_of_values_keys_and_nearest_parents(pointer, key, where):
     ],
 )
 def test_positions_in_yaml(pointer, key, where):
-    assert str(parse("x.yaml", YAML).position(pointer, key=key)) == where
+    assert str(parse_document("x.yaml", YAML).position(pointer, key=key)) == where
 
 
 def test_what_an_alias_stands_for_is_found_at_its_anchor_and_the_alias_where_it_stands():
-    document = parse("x.yaml", b"a: &x {k: 1}\nb: *x\n")
+    document = parse_document("x.yaml", b"a: &x {k: 1}\nb: *x\n")
     assert document.value == {"a": {"k": 1}, "b": {"k": 1}}
     assert str(document.position("/b")) == "x.yaml:2:4"
     assert str(document.position("/b", key=True)) == "x.yaml:2:1"
@@ -72,7 +72,7 @@ def test_what_an_alias_stands_for_is_found_at_its_anchor_and_the_alias_where_it_
 
 
 def test_a_byte_order_mark_is_no_column_of_yaml():
-    document = parse("x.yaml", b"\xef\xbb\xbfa: 1\n")
+    document = parse_document("x.yaml", b"\xef\xbb\xbfa: 1\n")
     assert document.value == {"a": 1}
     assert str(document.position("/a")) == "x.yaml:1:4"
 
@@ -85,7 +85,7 @@ def test_bytes_that_are_no_text_are_told_with_the_rest():
         ("x.json:2:18", "trailing-comma"),
     ]
     with pytest.raises(InputError, match=r"byte 0xff is no UTF-8 text \(byte 9 of the file\)"):
-        parse("x.json", data)
+        parse_document("x.json", data)
 
 
 def test_a_half_of_a_character_in_bytes_is_no_text():
@@ -99,4 +99,4 @@ def test_utf16_and_binary_are_one_problem(name):
 
 
 def test_documents_of_equal_content_are_two():
-    assert parse("x.json", JSON) != parse("x.json", JSON)
+    assert parse_document("x.json", JSON) != parse_document("x.json", JSON)

@@ -45,18 +45,24 @@ FILES = {
 
 def test_clusters_in_the_file_s_order_with_their_places():
     found = fleet(FILES)
-    assert [(desk.entry.name, desk.entry.kind, desk.pointer) for desk in found.desks] == [
+    assert [
+        (cluster_input.entry.name, cluster_input.entry.kind, cluster_input.pointer)
+        for cluster_input in found.cluster_inputs
+    ] == [
         ("hall", "lamp", "/clusters/0"),
         ("yard", "lamp", "/clusters/1"),
         ("tower", "bell", "/clusters/2"),
     ]
-    assert all(desk.fleet is found.document and desk.revision is REVISION for desk in found.desks)
+    assert all(
+        cluster_input.fleet is found.document and cluster_input.revision is REVISION
+        for cluster_input in found.cluster_inputs
+    )
     assert str(found.document.position("/clusters/2/nodes/0/api")) == "fleet.yaml:23:29"
     assert found.revision is REVISION
 
 
 def test_nodes_with_the_same_settings_share_one_document_across_clusters():
-    hall, yard, tower = fleet(FILES).desks
+    hall, yard, tower = fleet(FILES).cluster_inputs
     assert hall.documents["l1"] is hall.documents["l2"]
     assert hall.documents["l1"].value == {"hall": 1}
     assert hall.documents["l3"] is yard.documents["l4"]
@@ -65,7 +71,7 @@ def test_nodes_with_the_same_settings_share_one_document_across_clusters():
 
 
 def test_resources_by_path_with_their_bytes():
-    hall, yard, _ = fleet(FILES).desks
+    hall, yard, _ = fleet(FILES).cluster_inputs
     assert hall.resources == {"certs/a.pem": b"\x00a", "certs/b.pem": b"b", "certs/readme.txt": b"r"}
     assert yard.resources == {}
 
@@ -81,7 +87,7 @@ def test_the_top_level_is_the_default_of_clusters_that_know_the_field():
         **FILES,
         "fleet.yaml": FLEET.replace("setting: hall.json", "setting: hall.json\n    version: null"),
     }
-    hall, yard, tower = fleet(files).desks
+    hall, yard, tower = fleet(files).cluster_inputs
     assert (hall.entry.version, yard.entry.version) == (None, "commit")
     assert not hasattr(tower.entry, "version")
 
@@ -140,16 +146,20 @@ def test_the_three_names_of_the_fleet_file(name):
 
 def test_a_lone_settings_file_is_a_fleet_of_one_cluster():
     found = fleet({"lamp.json": '{"lamps": ["h:1", "h:2"]}', "other.txt": ""})
-    (desk,) = found.desks
-    assert (desk.entry.name, desk.entry.kind, desk.pointer) == ("lamps", "lamp", "")
-    assert desk.fleet is found.document
-    assert [document is found.document for document in desk.documents.values()] == [True, True]
-    assert list(desk.documents) == ["l0", "l1"]
+    (cluster_input,) = found.cluster_inputs
+    assert (cluster_input.entry.name, cluster_input.entry.kind, cluster_input.pointer) == (
+        "lamps",
+        "lamp",
+        "",
+    )
+    assert cluster_input.fleet is found.document
+    assert [document is found.document for document in cluster_input.documents.values()] == [True, True]
+    assert list(cluster_input.documents) == ["l0", "l1"]
 
 
 def test_a_fleet_file_comes_before_a_lone_settings_file():
     files = {"fleet.yaml": "clusters: [{name: a, kind: bell}]", "lamp.json": "{broken"}
-    assert [desk.entry.kind for desk in fleet(files).desks] == ["bell"]
+    assert [cluster_input.entry.kind for cluster_input in fleet(files).cluster_inputs] == ["bell"]
 
 
 def test_what_a_lone_settings_file_lacks_is_told_by_its_product():
@@ -215,7 +225,7 @@ def test_ten_thousand_nodes_make_one_document_and_one_entry():
     lines = "".join(f"      - {{name: l{n}, address: 'h:{n}'}}\n" for n in range(10_000))
     text = f"clusters:\n  - name: big\n    kind: lamp\n    setting: s.json\n    nodes:\n{lines}"
     memory = Memory({"fleet.yaml": text, "s.json": "{}"})
-    (desk,) = fleet(memory).desks
-    assert len(desk.documents) == 10_000
-    assert len({id(document) for document in desk.documents.values()}) == 1
+    (cluster_input,) = fleet(memory).cluster_inputs
+    assert len(cluster_input.documents) == 10_000
+    assert len({id(document) for document in cluster_input.documents.values()}) == 1
     assert sorted(memory.reads) == ["fleet.yaml", "s.json"]

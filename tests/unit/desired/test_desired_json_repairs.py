@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.documents.document import parse
-from reconciler.documents.json_scanner import scan
+from reconciler.documents.document import parse_document
+from reconciler.documents.json_scanner import scan_json
 from reconciler.errors import InputError
 
 ONE_BROKEN_PLACE = {
@@ -114,14 +114,14 @@ ONE_BROKEN_PLACE = {
 )
 def test_one_broken_place_is_one_problem_at_its_place(text, where, code, remedy):
     with pytest.raises(InputError) as raised:
-        parse("s.json", text.encode())
+        parse_document("s.json", text.encode())
     assert [(str(each.position), each.code) for each in raised.value.problems] == [(f"s.json:{where}", code)]
     assert remedy in raised.value.problems[0].remedy
 
 
 def test_all_broken_places_are_told_in_order():
     text = '{\n  "a": 1\n  "b": [1, 2,],\n  c: True; // x\n  "d": {"e": NaN, "e": 2}\n}\n'
-    told = [(each.position.line, each.position.column, each.code) for each in scan("f", text).problems]
+    told = [(each.position.line, each.position.column, each.code) for each in scan_json("f", text).problems]
     assert told == [
         (2, 9, "missing-comma"),
         (3, 13, "trailing-comma"),
@@ -135,7 +135,7 @@ def test_all_broken_places_are_told_in_order():
 
 
 def test_a_name_that_stands_twice_names_its_first_place():
-    (problem,) = scan("f", '{"a": {"version": 1,\n  "version": 2}}').problems
+    (problem,) = scan_json("f", '{"a": {"version": 1,\n  "version": 2}}').problems
     assert problem.message == "`version` stands twice in this object, first at 1:8"
     assert problem.pointer == "/a/version"
 
@@ -151,11 +151,11 @@ def test_a_name_that_stands_twice_names_its_first_place():
     ],
 )
 def test_a_problem_names_the_pointer_of_its_place(text, pointer):
-    assert [each.pointer for each in scan("f", text).problems] == [pointer]
+    assert [each.pointer for each in scan_json("f", text).problems] == [pointer]
 
 
 def test_a_file_of_nothing_but_faults_ends_with_a_word_that_there_are_more():
-    problems = scan("f", "[" + "nope," * 1000 + "1]").problems
+    problems = scan_json("f", "[" + "nope," * 1000 + "1]").problems
     assert len(problems) == 101
     assert problems[-1].code == "too-many"
 
@@ -177,4 +177,4 @@ def test_a_file_of_nothing_but_faults_ends_with_a_word_that_there_are_more():
 )
 def test_large_nonsense_is_told_of_and_does_not_take_for_ever(text):
     with pytest.raises(InputError):
-        parse("f.json", text.encode())
+        parse_document("f.json", text.encode())

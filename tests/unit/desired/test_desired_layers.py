@@ -39,7 +39,7 @@ FILES = {
 
 
 def test_base_then_cluster_then_groups_then_node():
-    documents = fleet_of(FILES).desks[0].documents
+    documents = fleet_of(FILES).cluster_inputs[0].documents
     assert {name: (each.value["level"], each.value["list"]) for name, each in documents.items()} == {
         "n-1": ("group", ["base"]),
         "n-2": ("node", ["base", "second"]),
@@ -50,13 +50,13 @@ def test_base_then_cluster_then_groups_then_node():
 
 
 def test_nodes_with_the_same_overlays_share_one_object():
-    documents = fleet_of(FILES).desks[0].documents
+    documents = fleet_of(FILES).cluster_inputs[0].documents
     assert documents["n-1"] is documents["n-3"]
     assert len({id(each) for each in documents.values()}) == 3
 
 
 def test_values_know_the_line_of_the_fleet_file_or_of_the_overlay():
-    document = fleet_of(FILES).desks[0].documents["n-2"]
+    document = fleet_of(FILES).cluster_inputs[0].documents["n-2"]
     assert str(document.position("/level")) == "fleet.yaml:19:36"
     assert str(document.position("/list/1")) == "fleet.yaml:14:53"
     assert str(document.position("/who/cluster")) == "cluster.yaml:2:16"
@@ -119,7 +119,7 @@ def test_references_become_secrets_whole_or_within_a_text_and_can_be_escaped():
     fleet = fleet_of(
         {**FILES, "base.json": base, "fleet.yaml": FLEET.replace(", path: /list/-", ", path: /e/-")}, _Vault()
     )
-    value = fleet.desks[0].documents["n-1"].value
+    value = fleet.cluster_inputs[0].documents["n-1"].value
     assert value["a"] == Secret("<env A>", "${env:A}")
     assert value["b"] == Secret("x <env A> <file /f> y", "x ${env:A} ${file:/f} y")
     assert value["c"] == "${env:A}"
@@ -130,7 +130,12 @@ def test_references_become_secrets_whole_or_within_a_text_and_can_be_escaped():
 
 def test_without_a_vault_nothing_is_looked_up(monkeypatch):
     monkeypatch.setenv("A", "clear-text")
-    value = fleet_of({**FILES, "base.json": '{"a": "${env:A}", "list": []}'}).desks[0].documents["s-1"].value
+    value = (
+        fleet_of({**FILES, "base.json": '{"a": "${env:A}", "list": []}'})
+        .cluster_inputs[0]
+        .documents["s-1"]
+        .value
+    )
     assert value["a"].value == "${env:A}"
     assert value["a"].missing
 
@@ -146,10 +151,10 @@ def test_encrypted_resources_lose_their_ending_and_missing_ones_are_named():
         "keys/b.txt": "plain",
         "locked.pem.age": "x",
     }
-    desk = fleet_of(files, _Vault()).desks[0]
-    assert desk.resources == {"keys/a.pem": b"ABC", "keys/b.txt": b"plain"}
-    assert desk.missing == {"locked.pem": "locked.pem.age cannot be decrypted"}
-    assert set(fleet_of(files).desks[0].missing) == {"keys/a.pem", "locked.pem"}
+    cluster_input = fleet_of(files, _Vault()).cluster_inputs[0]
+    assert cluster_input.resources == {"keys/a.pem": b"ABC", "keys/b.txt": b"plain"}
+    assert cluster_input.missing == {"locked.pem": "locked.pem.age cannot be decrypted"}
+    assert set(fleet_of(files).cluster_inputs[0].missing) == {"keys/a.pem", "locked.pem"}
 
 
 def test_a_reference_elsewhere_in_the_fleet_file_is_refused():
@@ -161,9 +166,9 @@ def test_a_reference_elsewhere_in_the_fleet_file_is_refused():
 def test_the_example_is_right_and_its_overlays_do_what_they_say():
     folder = Path(__file__).parents[3] / "examples/overlays"
     fleet = fleet_of({path.name: path.read_bytes() for path in folder.iterdir()})
-    desired = DRIVER.desire(fleet.desks[0])
+    desired = DRIVER.desire(fleet.cluster_inputs[0])
     assert [note.code for note in desired.notes if note.code != "secret-unavailable"] == []
-    documents = fleet.desks[0].documents
+    documents = fleet.cluster_inputs[0].documents
     modes = {
         name: each.value["env"]["management"]["cluster"]["balance"]["mode"]
         for name, each in documents.items()

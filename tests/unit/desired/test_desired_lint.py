@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from fleets import REVISION, Memory
 
-from reconciler.desired.fleet import load, read
+from reconciler.desired.fleet import load_fleet, read_fleet
 from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
@@ -36,7 +36,7 @@ def edge(name, file, *hosts, **more):
 def reading(files, clusters, ignore=(), **top):
     lint = {"lint": {"ignore": list(ignore)}} if ignore else {}
     fleet = json.dumps({**lint, "clusters": clusters, **top}, indent=1)
-    return read(Snapshot(REVISION, Memory({"fleet.json": fleet, **files})), DRIVERS)
+    return read_fleet(Snapshot(REVISION, Memory({"fleet.json": fleet, **files})), DRIVERS)
 
 
 def told(files, clusters, ignore=(), **top):
@@ -70,7 +70,7 @@ def test_one_place_is_told_of_once_however_many_clusters_and_nodes_get_it():
 
 
 def test_a_lone_settings_file_is_looked_at():
-    found = read(
+    found = read_fleet(
         Snapshot(REVISION, Memory({"setting.json": IDLE.replace('"cluster": {}', MEMBERS)})), DRIVERS
     )
     assert found.fleet is not None
@@ -139,7 +139,7 @@ class TestWithErrors:
     def test_loading_fails_with_the_errors_alone(self):
         fleet = json.dumps({"clusters": [A, {**A, "name": "c"}]})
         with pytest.raises(InputError) as caught:
-            load(Snapshot(REVISION, Memory({"fleet.json": fleet, "a.json": IDLE})), DRIVERS)
+            load_fleet(Snapshot(REVISION, Memory({"fleet.json": fleet, "a.json": IDLE})), DRIVERS)
         assert [each.code for each in caught.value.problems] == ["duplicate-node"]
 
 
@@ -149,8 +149,8 @@ class TestMembersOfTwoClusters:
         found = reading(files, [A, B])
         (shared,) = found.problems
         assert (shared.code, shared.pointer) == ("shared-member", f"{MEMBER}/1")
-        assert shared.position == found.fleet.desks[1].documents["b-1"].position(f"{MEMBER}/1")
-        there = found.fleet.desks[0].documents["a-1"].position(f"{MEMBER}/1")
+        assert shared.position == found.fleet.cluster_inputs[1].documents["b-1"].position(f"{MEMBER}/1")
+        there = found.fleet.cluster_inputs[0].documents["a-1"].position(f"{MEMBER}/1")
         assert shared.message == (
             f"10.0.0.2:9900 is a member of two clusters, `b` and `a` (there at {there})"
         )
@@ -212,8 +212,8 @@ class TestSecretsInClear:
             "a.json": setting(),
             "certs/k.pem.age": "x",
         }
-        found = read(Snapshot(REVISION, Memory(files)), DRIVERS, Opens())
-        assert found.fleet.desks[0].resources == {"certs/k.pem": key.encode()}
+        found = read_fleet(Snapshot(REVISION, Memory(files)), DRIVERS, Opens())
+        assert found.fleet.cluster_inputs[0].resources == {"certs/k.pem": key.encode()}
         assert found.problems == ()
 
     @pytest.mark.parametrize("target", ["a", "site.json"])

@@ -6,15 +6,15 @@ import pytest
 
 from reconciler.core.secret import Secret
 from reconciler.desired import json_patch
-from reconciler.desired.json_patch import BadPatch, patched
-from reconciler.desired.merge_patch import Grown, Origin, merged
-from reconciler.documents.document import parse
+from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
+from reconciler.desired.merge_patch import TracedValue, ValueOrigin, apply_merge_patch
+from reconciler.documents.document import parse_document
 from reconciler.documents.json_stack import DEEPEST
 
 
 def grown(value, name="base.json"):
-    document = parse(name, json.dumps(value).encode())
-    return Grown(document.value, Origin(document))
+    document = parse_document(name, json.dumps(value).encode())
+    return TracedValue(document.value, ValueOrigin(document))
 
 
 # RFC 7396, appendix A
@@ -40,7 +40,7 @@ MERGES = [
 @pytest.mark.parametrize(("target", "patch", "result"), MERGES)
 def test_merge_patch_by_the_examples_of_its_rfc(target, patch, result):
     before = json.dumps(target)
-    assert merged(grown(target), grown(patch)).value == result
+    assert apply_merge_patch(grown(target), grown(patch)).value == result
     assert json.dumps(target) == before
 
 
@@ -103,7 +103,7 @@ PATCHES = [
 @pytest.mark.parametrize(("target", "patch", "result"), PATCHES)
 def test_patch_by_the_examples_of_its_rfc(target, patch, result):
     before = json.dumps(target)
-    assert patched(grown(target), grown(patch)).value == result
+    assert apply_json_patch(grown(target), grown(patch)).value == result
     assert json.dumps(target) == before
 
 
@@ -130,15 +130,15 @@ WRONG = [
 
 @pytest.mark.parametrize(("target", "operation", "code", "place"), WRONG)
 def test_a_wrong_operation_says_where_it_is_wrong(target, operation, code, place):
-    with pytest.raises(BadPatch) as caught:
-        patched(grown(target), grown([{"op": "test", "path": "", "value": target}, operation]))
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(grown(target), grown([{"op": "test", "path": "", "value": target}, operation]))
     assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == (code, place)
 
 
 def test_copies_of_copies_come_to_an_end():
     doubling = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(64)]
-    with pytest.raises(BadPatch) as caught:
-        patched(grown({"a": 1}), grown(doubling))
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(grown({"a": 1}), grown(doubling))
     assert caught.value.diagnostic.code == "too-large"
 
 
@@ -165,10 +165,10 @@ SINKING = {
 def test_no_operation_makes_a_document_deeper_than_one_that_may_be_read(name):
     fits, over = DEEPEST - 151, DEEPEST - 150
     target = grown({**nested(151), str(fits): nested(fits), str(over): nested(over)})
-    with pytest.raises(BadPatch) as caught:
-        patched(target, grown([SINKING[name](over)]))
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(target, grown([SINKING[name](over)]))
     assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/0")
-    assert patched(target, grown([SINKING[name](fits)]))
+    assert apply_json_patch(target, grown([SINKING[name](fits)]))
 
 
 def test_values_moved_below_each_other_come_to_an_end_before_python_does():
@@ -176,14 +176,14 @@ def test_values_moved_below_each_other_come_to_an_end_before_python_does():
     moves = [
         {"op": "move", "from": f"/{number}", "path": f"/{number + 1}{bottom(149)}/b"} for number in range(11)
     ]
-    with pytest.raises(BadPatch) as caught:
-        patched(target, grown([*moves, {"op": "test", "path": "", "value": {}}]))
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(target, grown([*moves, {"op": "test", "path": "", "value": {}}]))
     assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/0")
 
 
 def test_a_path_of_more_parts_than_a_document_has_levels_is_no_pointer():
-    with pytest.raises(BadPatch) as caught:
-        patched(grown(nested(1)), grown([{"op": "add", "path": bottom(DEEPEST + 1), "value": 1}]))
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(grown(nested(1)), grown([{"op": "add", "path": bottom(DEEPEST + 1), "value": 1}]))
     assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("bad-patch", "/0/path")
 
 
@@ -191,28 +191,30 @@ def test_a_patch_may_not_move_a_large_value_again_and_again(monkeypatch):
     monkeypatch.setattr(json_patch, "MOST_VALUES", 50)
     down, up = {"op": "move", "from": "/a", "path": "/b/a"}, {"op": "move", "from": "/b/a", "path": "/a"}
     target = grown({"a": list(range(20)), "b": {}})
-    assert patched(target, grown([down, up] * 2)).value == target.value
-    with pytest.raises(BadPatch) as caught:
-        patched(target, grown([down, up] * 3))
+    assert apply_json_patch(target, grown([down, up] * 2)).value == target.value
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(target, grown([down, up] * 3))
     assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/4")
 
 
 def test_a_failed_test_does_not_show_a_secret():
-    held = Grown({"a": Secret("clear-text", "${env:A}")}, grown({"a": ""}).origin)
-    with pytest.raises(BadPatch) as caught:
-        patched(held, grown([{"op": "test", "path": "/a", "value": "x"}]))
+    held = TracedValue({"a": Secret("clear-text", "${env:A}")}, grown({"a": ""}).origin)
+    with pytest.raises(InvalidPatch) as caught:
+        apply_json_patch(held, grown([{"op": "test", "path": "/a", "value": "x"}]))
     assert "clear-text" not in caught.value.diagnostic.message
     assert "${env:A}" in caught.value.diagnostic.message
 
 
 def test_every_value_knows_the_file_and_line_it_came_from():
-    base = parse("base.json", b'{\n "a": {"x": 1,\n  "y": [1,\n   2]},\n "gone": 3}')
-    over = parse("over.yaml", b"a:\n  x: 5\n  new: {deep: 1}\ngone: null\n")
-    patch = parse(
+    base = parse_document("base.json", b'{\n "a": {"x": 1,\n  "y": [1,\n   2]},\n "gone": 3}')
+    over = parse_document("over.yaml", b"a:\n  x: 5\n  new: {deep: 1}\ngone: null\n")
+    patch = parse_document(
         "patch.json", b'[{"op":"add","path":"/a/y/1","value":9},\n {"op":"move","from":"/a/x","path":"/k"}]'
     )
-    one = merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over)))
-    document = patched(one, Grown(patch.value, Origin(patch))).named("base.json")
+    one = apply_merge_patch(
+        TracedValue(base.value, ValueOrigin(base)), TracedValue(over.value, ValueOrigin(over))
+    )
+    document = apply_json_patch(one, TracedValue(patch.value, ValueOrigin(patch))).named("base.json")
     assert document.value == {"a": {"y": [1, 9, 2], "new": {"deep": 1}}, "k": 5}
     places = {
         "": "base.json:1:1",
@@ -232,16 +234,16 @@ def test_every_value_knows_the_file_and_line_it_came_from():
 @pytest.mark.parametrize("guess", ["right", "wrong", {"deep": 1}])
 def test_a_test_tells_nothing_of_a_secret_but_its_reference(guess):
     base = grown({"key": "x"})
-    held = Grown({"key": Secret("right", "${env:A}")}, base.origin)
-    with pytest.raises(BadPatch) as bad:
-        patched(held, grown([{"op": "test", "path": "/key", "value": guess}]))
+    held = TracedValue({"key": Secret("right", "${env:A}")}, base.origin)
+    with pytest.raises(InvalidPatch) as bad:
+        apply_json_patch(held, grown([{"op": "test", "path": "/key", "value": guess}]))
     assert "not its value" not in bad.value.diagnostic.message
     assert "reference" in bad.value.diagnostic.remedy
     for reference, fits in (("${env:A}", True), ("${env:B}", False)):
         asked = grown([{"op": "test", "path": "/key", "value": "x"}])
         asked.value[0]["value"] = Secret("right" if not fits else "", reference)
         if fits:
-            patched(held, asked)
+            apply_json_patch(held, asked)
         else:
-            with pytest.raises(BadPatch, match=r"is \$\{env:A\}|\$\{env:A\}"):
-                patched(held, asked)
+            with pytest.raises(InvalidPatch, match=r"is \$\{env:A\}|\$\{env:A\}"):
+                apply_json_patch(held, asked)

@@ -4,17 +4,17 @@ import pytest
 import yaml
 
 from reconciler.documents import yaml_parser
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.errors import InputError
 
 
 def value(text):
-    return parse("f.yaml", text.encode()).value
+    return parse_document("f.yaml", text.encode()).value
 
 
 def told(text):
     with pytest.raises(InputError) as raised:
-        parse("f.yaml", text.encode())
+        parse_document("f.yaml", text.encode())
     return [(str(each.position).removeprefix("f.yaml:"), each.code) for each in raised.value.problems]
 
 
@@ -120,7 +120,7 @@ def test_all_that_is_refused_is_told_not_the_first():
 
 def test_a_name_that_stands_twice_names_its_first_place():
     with pytest.raises(InputError, match=r"^f:3:3: error: `b` stands twice in this mapping, first at 2:3;"):
-        yaml_parser.read("f", "a:\n  b: 1\n  b: 2\n")
+        yaml_parser.parse_yaml("f", "a:\n  b: 1\n  b: 2\n")
 
 
 def test_names_in_quotes_are_names_whatever_they_say():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from reconciler.documents.edit import REMOVED, Edit
-from reconciler.documents.editor import edited
+from reconciler.documents.editor import apply_text_edits
 from reconciler.errors import UsageError
 
 
 def yaml(text, *edits):
-    return edited("f.yaml", text, [Edit(tuple(path), value) for path, value in edits])
+    return apply_text_edits("f.yaml", text, [Edit(tuple(path), value) for path, value in edits])
 
 
 WIDE = """\
@@ -136,7 +136,7 @@ def test_an_item_beside_others_is_written_as_they_are():
     ],
 )
 def test_json_keeps_its_line_ends_and_indentation(text, edits, after):
-    assert edited("f.json", text, [Edit(path, value) for path, value in edits]) == after
+    assert apply_text_edits("f.json", text, [Edit(path, value) for path, value in edits]) == after
 
 
 def test_what_cannot_be_said_in_place_is_refused_with_the_place():

@@ -8,24 +8,24 @@ from datetime import timedelta
 
 from sora_kit import agreeing, entry, full, planned, seen
 from support_driver import NOON
-from support_m2_wire import REVISION, desk, loaded, setting, world
+from support_m2_wire import REVISION, cluster_input, loaded, setting, world
 
 from reconciler.core.change_windows import Freeze
-from reconciler.core.guard import Case
+from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.cluster import majority
-from reconciler.drivers.sora.cluster_view import picture_of, state_of
-from reconciler.drivers.sora.history import History
+from reconciler.drivers.sora.cluster_state import has_majority
+from reconciler.drivers.sora.cluster_view import make_machine_state, merge_views
+from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.schema import SoraDesired
 
 
 def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="", **more):
     """A change of M2 nodes from one setting to another; `port` stands in their addresses."""
     given = {key: more.pop(key) for key in ("management", "concurrency", "deliver") if key in more}
-    where = desk(wanted or setting(meta__version="B"), nodes=nodes, **given)
+    where = cluster_input(wanted or setting(meta__version="B"), nodes=nodes, **given)
     places = dict(zip(nodes, domain or [""] * len(nodes), strict=True))
     own = [
         node.model_copy(update={"domain": places[node.name], "address": f"{node.address}{port}"})
@@ -38,7 +38,7 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     }
     observed = Observed({node: Present(answer) for node, answer in answers.items()})
     plan = DRIVER.plan(desired, observed)
-    return Case(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
+    return GuardContext(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
 
 
 def live(
@@ -54,18 +54,18 @@ def live(
 ):
     """A plan for Sora nodes, perhaps one made from other answers than it meets, or changed by somebody."""
     wanted = entry(words, stop={"command": "stop"}, drain=0, **more)
-    observed, history = seen(answers, limits=limits), history or History()
+    observed, history = seen(answers, limits=limits), history or ClusterPast()
     plan = planned(wanted, seen(other or answers, limits=limits), history=history)
     plan = replace(plan, steps=tuple(change(plan.steps)))
     desired = SoraDesired(wanted, {}, history)
-    return Case(plan, wanted, desired, observed, revision=REVISION, at=NOON, commands=commands)
+    return GuardContext(plan, wanted, desired, observed, revision=REVISION, at=NOON, commands=commands)
 
 
-def doubtful(past):
+def doubtful(cluster_memory):
     """New nodes that do not tell whether they are new."""
     answers = dict.fromkeys("abc", "?ODD")
     case = live("a b c", answers, initialise=True)
-    return replace(case, digest="d1", past=past, policy=FREE)
+    return replace(case, digest="d1", cluster_memory=cluster_memory, policy=FREE)
 
 
 API = "env__management__api__allowList"
@@ -110,18 +110,18 @@ def locked_out():
 
 def lost_by_half_a_registration():
     """Whether the majority is gone once a registration fails halfway, by the state machine."""
-    picture = picture_of(seen(WEAK), regular=[full(one) for one in "abc"])
-    roster, state = state_of(picture, [full("d")], ())
-    half = machine.register(state, roster.at(full("d")), roster.at(full("a")), half=True)
-    return majority(state) and not majority(half)
+    cluster_view = merge_views(seen(WEAK), regular=[full(one) for one in "abc"])
+    node_numbers, state = make_machine_state(cluster_view, [full("d")], ())
+    half = machine.register(state, node_numbers.at(full("d")), node_numbers.at(full("a")), half=True)
+    return has_majority(state) and not has_majority(half)
 
 
 def lost_by_one_more_failure():
     """Whether the majority is gone once the stopped node and one more are, by the state machine."""
-    picture = picture_of(seen(agreeing("a b c d", *"abcd")))
-    roster, state = state_of(picture, (), ())
-    stopped = machine.stop(state, roster.at(full("d")))
-    return majority(stopped) and not majority(machine.stop(stopped, roster.at(full("a"))))
+    cluster_view = merge_views(seen(agreeing("a b c d", *"abcd")))
+    node_numbers, state = make_machine_state(cluster_view, (), ())
+    stopped = machine.stop(state, node_numbers.at(full("d")))
+    return has_majority(stopped) and not has_majority(machine.stop(stopped, node_numbers.at(full("a"))))
 
 
 WEAK = agreeing("a b c!", *"ab", c=None, d="")
@@ -140,7 +140,9 @@ def freeze(days):
 
 def unread(wanted):
     """The first setting of a node, which shows nothing that this host could lose."""
-    where = desk(wanted, nodes=("n1",))
+    where = cluster_input(wanted, nodes=("n1",))
     desired = DRIVER.desire(where)
     observed = Observed({"n1": Absent("404")})
-    return Case(DRIVER.plan(desired, observed), where.entry, desired, observed, revision=REVISION, at=NOON)
+    return GuardContext(
+        DRIVER.plan(desired, observed), where.entry, desired, observed, revision=REVISION, at=NOON
+    )

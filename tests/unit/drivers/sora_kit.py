@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from datetime import date
 
-from reconciler.core.observation import Observed, Sign, Unauthorized, Unreachable
+from reconciler.core.observation import Liveness, Observed, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan
-from reconciler.drivers.sora.cluster_view import judged_view
-from reconciler.drivers.sora.history import Earlier, History
+from reconciler.drivers.sora.cluster_view import judge_view
+from reconciler.drivers.sora.history import ClusterPast, EarlierNode
 from reconciler.drivers.sora.planner import plan
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
 from reconciler.errors import NodeUnreachable
-from reconciler.ports.transport import Answer, Http
+from reconciler.ports.transport import Http, HttpAnswer
 
 TODAY = date(2026, 11, 21)
 FORBIDDEN = "401"
 ALIVE, UNASKED = "alive", "unasked"
 
 
-def full(letter: str) -> str:
+def full(outbox_message: str) -> str:
     """a -> a@a.example.com"""
-    return f"{letter}@{letter}.example.com"
+    return f"{outbox_message}@{outbox_message}.example.com"
 
 
 def short(name: str) -> str:
     return name.partition("@")[0]
 
 
-def api(letter: str) -> str:
-    return f"http://{letter}.example.com:3000/"
+def api(outbox_message: str) -> str:
+    return f"http://{outbox_message}.example.com:3000/"
 
 
 def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraCluster:
@@ -47,14 +47,16 @@ def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraClu
 
 def row(word: str, modes: dict[str, str], limits: dict[str, int] | None = None) -> NodeRow:
     """`b!`: not connected; `b%`: not, and with an error; `b?`: without `temporary_node`; `t~`: temporary."""
-    letter, away = word.strip("!~%?"), "!" in word or "%" in word
-    licence = {"license_max_connections": limits[letter]} if letter in (limits or {}) else {}
+    outbox_message, away = word.strip("!~%?"), "!" in word or "%" in word
+    licence = {"license_max_connections": limits[outbox_message]} if outbox_message in (limits or {}) else {}
     told = (
-        licence if away else licence | {"external_api_url": api(letter), "mode": modes.get(letter, "normal")}
+        licence
+        if away
+        else licence | {"external_api_url": api(outbox_message), "mode": modes.get(outbox_message, "normal")}
     )
     told |= {} if "?" in word else {"temporary_node": "~" in word}
     told |= {"error": "{error,{erpc,timeout}}"} if "%" in word else {}
-    return NodeRow.model_validate({"node_name": full(letter), "connected": not away, **told})
+    return NodeRow.model_validate({"node_name": full(outbox_message), "connected": not away, **told})
 
 
 def seen(
@@ -71,29 +73,32 @@ def seen(
     `elsewhere`: letter -> address -> the same, of further addresses.
     """
 
-    def one(letter, words):
+    def one(outbox_message, words):
         if words is None:
             return Unreachable("connection refused")
         if words in {ALIVE, UNASKED}:
-            return Unreachable("no whole answer", Sign(words))
+            return Unreachable("no whole answer", Liveness(words))
         if words == FORBIDDEN:
             return Unauthorized("ListClusterNodes is not allowed for this host (401)")
         if words.startswith("?"):
             code, sign = words[1:].rstrip("+-"), words[-1]
             clustered = {"+": True, "-": False}.get(sign)
-            return judged_view(full(letter), NodeView((), day, refusal=code, clustered=clustered))
+            return judge_view(full(outbox_message), NodeView((), day, refusal=code, clustered=clustered))
         clustered = {"+": True, "-": False}.get(words[-1:])
         rows = sorted(
             (row(word, modes or {}, limits) for word in words.rstrip("+-").split()),
             key=lambda one: one.node_name,
         )
-        return judged_view(full(letter), NodeView(tuple(rows), day, clustered=clustered))
+        return judge_view(full(outbox_message), NodeView(tuple(rows), day, clustered=clustered))
 
     others = {
-        full(letter): {place: one(letter, words) for place, words in own.items()}
-        for letter, own in (elsewhere or {}).items()
+        full(outbox_message): {place: one(outbox_message, words) for place, words in own.items()}
+        for outbox_message, own in (elsewhere or {}).items()
     }
-    return Observed({full(letter): one(letter, words) for letter, words in answers.items()}, others)
+    return Observed(
+        {full(outbox_message): one(outbox_message, words) for outbox_message, words in answers.items()},
+        others,
+    )
 
 
 def agreeing(words: str, *answering: str, **others: str | None) -> dict[str, str | None]:
@@ -101,21 +106,21 @@ def agreeing(words: str, *answering: str, **others: str | None) -> dict[str, str
     return dict.fromkeys(answering, words) | others
 
 
-def past(*applied: str, named: str = "", required: str | None = None, **more) -> History:
+def cluster_memory(*applied: str, named: str = "", required: str | None = None, **more) -> ClusterPast:
     """A past in which these letters were members (`t~`: temporary), and those of `named` were only named."""
     words = (*applied, *named.split())
     needed = words if required is None else required.split()
     nodes = {
-        full(word.strip("~")): Earlier(
+        full(word.strip("~")): EarlierNode(
             (api(word.strip("~")),), word in applied, "~" not in word, word in needed
         )
         for word in words
     }
-    return History(nodes, bool(applied), revision="0123456789ab", **more)
+    return ClusterPast(nodes, bool(applied), revision="0123456789ab", **more)
 
 
 def planned(cluster: SoraCluster, observed: Observed[NodeView], recalled=None, history=None) -> ClusterPlan:
-    return plan(SoraDesired(cluster, recalled or {}, history or History()), observed)
+    return plan(SoraDesired(cluster, recalled or {}, history or ClusterPast()), observed)
 
 
 def verbs(result: ClusterPlan) -> list[str]:
@@ -141,14 +146,14 @@ class WorldWire(Http):
         if name is None or not self.world.running(name):
             raise NodeUnreachable(node, "connection refused", sign="silent")
         self.calls.append((short(name), target.rpartition(".")[2]))
-        return Answer(*self.world.answer(name, target, method, content))
+        return HttpAnswer(*self.world.answer(name, target, method, content))
 
 
 class FixedWire(Http):
     """A wire that gives one answer, or raises, and keeps what it was sent."""
 
     def __init__(self, status=200, body=b"", headers=None, error=None):
-        self.answer = Answer(status, headers or {}, body)
+        self.answer = HttpAnswer(status, headers or {}, body)
         self.error = error
         self.sent: list[dict] = []
 

@@ -8,22 +8,22 @@ import support_m2_wire as m2
 from sora_kit import TODAY, entry, full, verbs
 from sora_kit import WorldWire as SoraWire
 
-from reconciler.core.defect import defect_words
+from reconciler.core.defect import describe_defect
 from reconciler.core.json_reader import JsonLimits, read_json
-from reconciler.core.observation import Present, Sign, Unreachable
-from reconciler.core.step import Standing
+from reconciler.core.observation import Liveness, Present, Unreachable
+from reconciler.core.step import StepStatus
 from reconciler.drivers.m2 import client as m2_client
 from reconciler.drivers.m2 import planner as m2_planner
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.sora import client as sora_client
-from reconciler.drivers.sora import gathering
+from reconciler.drivers.sora import observation
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator.world import SoraWorld
-from reconciler.errors import NotReading
-from reconciler.ports.desk import Desk
+from reconciler.errors import WriteRefused
+from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.transport import Transports
-from reconciler.rollout.polling import standing
+from reconciler.rollout.polling import assess_step
 
 NODES = ("edge-01", "edge-02", "edge-03")
 DEFECTS = [KeyError, IndexError, RecursionError, TypeError, UnicodeError, OverflowError]
@@ -45,8 +45,8 @@ def break_for(monkeypatch, owner, name, is_chosen, error):
 class M2Site:
     def __init__(self):
         self.wire = m2.WorldWire(m2.world(nodes=NODES))
-        self.desk: Desk = m2.desk(CHANGED, nodes=NODES)
-        self.desired = DRIVER.desire(self.desk)
+        self.cluster_input: ClusterInput = m2.cluster_input(CHANGED, nodes=NODES)
+        self.desired = DRIVER.desire(self.cluster_input)
 
     async def observe(self):
         return await DRIVER.observe(self.desired, Transports(self.wire))
@@ -99,10 +99,10 @@ async def test_metrics_that_bring_out_a_defect_are_left_out(monkeypatch):
 async def test_a_step_whose_node_brings_out_a_defect_is_unknown(monkeypatch, owner, name):
     site = M2Site()
     step = (await site.plan()).steps[0]
-    assert (await standing(step, DRIVER, Transports(site.wire))).standing is Standing.READY
+    assert (await assess_step(step, DRIVER, Transports(site.wire))).status is StepStatus.READY
     break_for(monkeypatch, owner, name, lambda *_: True, KeyError)
-    verdict = await standing(step, DRIVER, Transports(site.wire))
-    assert verdict.standing is Standing.UNKNOWN
+    verdict = await assess_step(step, DRIVER, Transports(site.wire))
+    assert verdict.status is StepStatus.UNKNOWN
     assert "a defect of the program: KeyError" in verdict.reason
 
 
@@ -118,7 +118,7 @@ async def test_the_trace_is_logged_for_who_debugs(monkeypatch, caplog):
     assert "Traceback" in caplog.text
 
 
-@pytest.mark.parametrize("error", [NotReading, MemoryError], ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", [WriteRefused, MemoryError], ids=lambda error: error.__name__)
 async def test_what_is_no_defect_of_one_node_passes_the_net(monkeypatch, error):
     site = M2Site()
     break_for(monkeypatch, m2_client.Client, "_with_setting", lambda *_: True, error)
@@ -146,7 +146,7 @@ class SoraSite:
     ("owner", "name", "chosen"),
     [
         (sora_client.Client, "nodes", lambda client: client.node == full("b")),
-        (gathering, "judged_view", lambda name, _: name == full("b")),
+        (observation, "judge_view", lambda name, _: name == full("b")),
     ],
     ids=["reading", "judging the view"],
 )
@@ -162,7 +162,7 @@ async def test_a_reader_of_sora_that_fails_at_one_node_leaves_the_others(
     }
     answer = seen.nodes[full("b")]
     assert isinstance(answer, Unreachable)
-    assert answer.sign is Sign.ALIVE
+    assert answer.sign is Liveness.ALIVE
     assert f"a defect of the program: {error.__name__} at " in answer.reason
     assert verbs(await site.plan()) == ["register d"]
 
@@ -185,17 +185,17 @@ async def test_a_defect_never_counts_as_silence(monkeypatch):
     break_for(monkeypatch, sora_client.Client, "nodes", lambda client: client.node == full("d"), KeyError)
     plan = await site.plan()
     assert verbs(plan) == ["stop d", "purge d"]
-    verdict = await standing(plan.steps[-1], site.driver, Transports(site.wire))
-    assert verdict.standing is Standing.CHANGED
+    verdict = await assess_step(plan.steps[-1], site.driver, Transports(site.wire))
+    assert verdict.status is StepStatus.CHANGED
 
 
 def test_the_place_of_a_defect_is_not_in_a_library():
     with pytest.raises(ValueError) as caught:
         json.loads("{")
-    assert "/test_defects.py:" in defect_words(caught.value)
+    assert "/test_defects.py:" in describe_defect(caught.value)
     with pytest.raises(ValueError) as caught:
         read_json(b"{", JsonLimits(size=100, values=10))
-    assert defect_words(caught.value).startswith(
+    assert describe_defect(caught.value).startswith(
         "a defect of the program: JsonError at reconciler/core/json_reader.py:"
     )
-    assert defect_words(KeyError()) == "a defect of the program: KeyError at ?:0"
+    assert describe_defect(KeyError()) == "a defect of the program: KeyError at ?:0"

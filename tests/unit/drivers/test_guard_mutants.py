@@ -40,19 +40,19 @@ from support_driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 from support_driver import REVISION as FAKE_REVISION
 from support_m2_wire import REVISION, setting
 
-from reconciler.core import contradictions
-from reconciler.core.change_rules import Conduct
+from reconciler.core import place_conflicts
+from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Window
-from reconciler.core.guard import Case, Guard, verdicts
-from reconciler.core.history import Memory, Past, RolledBack, Suspension
+from reconciler.core.guard import Guard, GuardContext, run_guards
+from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
 from reconciler.core.policy import Budget, Policy
-from reconciler.core.revision import Descent
+from reconciler.core.revision import Ancestry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.m2.schema import M2Policy
-from reconciler.drivers.sora import contradictions as sora_contradictions
 from reconciler.drivers.sora import guards as sora
-from reconciler.drivers.sora.history import History
+from reconciler.drivers.sora import place_conflicts as sora_contradictions
+from reconciler.drivers.sora.history import ClusterPast
 from reconciler.guards import change_control, failure_domains, limits, provenance
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
@@ -67,12 +67,12 @@ class Scenario:
     code: str
     module: object
     guard: str
-    refused: Callable[[], Case]
-    passes: Callable[[], Case]
+    refused: Callable[[], GuardContext]
+    passes: Callable[[], GuardContext]
     harm: Callable[[], bool] = lambda: True
 
 
-def swapped(case: Case) -> Case:
+def swapped(case: GuardContext) -> GuardContext:
     """The same with the addresses of its first two nodes exchanged."""
     first, second, *others = case.desired.entry.nodes
     nodes = (
@@ -88,117 +88,132 @@ SCENARIOS = [
     Scenario(
         "blast-radius",
         limits,
-        "blast_radius",
+        "refuse_blast_radius",
         lambda: edge(policy=Policy(max_changed="2")),
         lambda: edge(policy=Policy(max_changed="3")),
     ),
     Scenario(
         "blast-radius-risky",
         limits,
-        "blast_radius",
+        "refuse_blast_radius",
         lambda: edge(WITHOUT, policy=replaced(FREE, max_risky="2")),
         lambda: edge(WITHOUT, policy=replaced(FREE, max_risky="3")),
     ),
     Scenario(
         "desired-shrank",
         limits,
-        "shrinking",
-        lambda: edge(past=Past(nodes=5)),
-        lambda: edge(past=Past(nodes=4)),
+        "refuse_shrink",
+        lambda: edge(cluster_memory=ClusterMemory(nodes=5)),
+        lambda: edge(cluster_memory=ClusterMemory(nodes=4)),
     ),
     Scenario(
         "budget",
         limits,
-        "budget",
-        lambda: edge(policy=Policy(budget=Budget(nodes="3", hours=1)), past=Past(changed=(("n9", 0.5),))),
-        lambda: edge(policy=Policy(budget=Budget(nodes="3", hours=1)), past=Past(changed=(("n9", 1.5),))),
+        "refuse_over_budget",
+        lambda: edge(
+            policy=Policy(budget=Budget(nodes="3", hours=1)),
+            cluster_memory=ClusterMemory(changed=(("n9", 0.5),)),
+        ),
+        lambda: edge(
+            policy=Policy(budget=Budget(nodes="3", hours=1)),
+            cluster_memory=ClusterMemory(changed=(("n9", 1.5),)),
+        ),
     ),
     Scenario(
         "failure-domain",
         failure_domains,
-        "crossing_domains",
+        "refuse_crossing_domains",
         lambda: edge(WITHOUT, domain="rrs", policy=M2Policy(max_risky="3", max_cache_lost="3")),
         lambda: edge(WITHOUT, domain="rrr", policy=M2Policy(max_risky="3", max_cache_lost="3")),
     ),
     Scenario(
         "failure-domain-share",
         failure_domains,
-        "emptying_domains",
+        "refuse_emptying_domains",
         lambda: edge(WITHOUT, domain="rrr", policy=replaced(FREE, max_of_domain="2")),
         lambda: edge(WITHOUT, domain="rrr", policy=replaced(FREE, max_of_domain="3")),
     ),
     Scenario(
         "outside-window",
         change_control,
-        "outside_window",
-        lambda: edge(conduct=Conduct(windows=(Window(cron="0 2 * * *", duration="1h"),))),
-        lambda: edge(conduct=Conduct(windows=(Window(cron="0 12 * * *", duration="1h"),))),
+        "refuse_outside_window",
+        lambda: edge(change_rules=ChangeRules(windows=(Window(cron="0 2 * * *", duration="1h"),))),
+        lambda: edge(change_rules=ChangeRules(windows=(Window(cron="0 12 * * *", duration="1h"),))),
     ),
     Scenario(
         "frozen",
         change_control,
-        "in_freeze",
-        lambda: edge(conduct=Conduct(freezes=(freeze(0),))),
-        lambda: edge(conduct=Conduct(freezes=(freeze(1),))),
+        "refuse_in_freeze",
+        lambda: edge(change_rules=ChangeRules(freezes=(freeze(0),))),
+        lambda: edge(change_rules=ChangeRules(freezes=(freeze(1),))),
     ),
     Scenario(
         "suspended",
         change_control,
-        "suspended",
-        lambda: edge(past=Past(suspended=(Suspension("edge", "it looks odd", "kim", NOON),))),
-        lambda: edge(setting(), past=Past(suspended=(Suspension("edge", "it looks odd", "kim", NOON),))),
+        "refuse_suspended",
+        lambda: edge(
+            cluster_memory=ClusterMemory(suspended=(Suspension("edge", "it looks odd", "kim", NOON),))
+        ),
+        lambda: edge(
+            setting(),
+            cluster_memory=ClusterMemory(suspended=(Suspension("edge", "it looks odd", "kim", NOON),)),
+        ),
     ),
     Scenario(
         "revision-rejected",
         change_control,
-        "rejected",
-        lambda: edge(past=Past(rejected={REVISION.id: "its wave failed"})),
-        lambda: edge(past=Past(rejected={"1" * 40: "its wave failed"})),
+        "refuse_rejected_revision",
+        lambda: edge(cluster_memory=ClusterMemory(rejected={REVISION.id: "its wave failed"})),
+        lambda: edge(cluster_memory=ClusterMemory(rejected={"1" * 40: "its wave failed"})),
     ),
     Scenario(
         "rolled-back",
         change_control,
-        "rolled_back",
-        lambda: edge(past=Past(rolled_back=(RolledBack(REVISION.id, "", "kim went back"),))),
-        lambda: edge(past=Past(rolled_back=(RolledBack("1" * 40, "", "kim went back"),))),
+        "refuse_rolled_back",
+        lambda: edge(
+            cluster_memory=ClusterMemory(rolled_back=(RollbackHold(REVISION.id, "", "kim went back"),))
+        ),
+        lambda: edge(
+            cluster_memory=ClusterMemory(rolled_back=(RollbackHold("1" * 40, "", "kim went back"),))
+        ),
     ),
     Scenario(
         "older-revision",
         provenance,
-        "older_revision",
-        lambda: edge(past=Past(applied=FAKE_REVISION, descent=Descent.OLDER)),
-        lambda: edge(past=Past(applied=FAKE_REVISION, descent=Descent.NEWER)),
+        "refuse_older_revision",
+        lambda: edge(cluster_memory=ClusterMemory(applied=FAKE_REVISION, ancestry=Ancestry.OLDER)),
+        lambda: edge(cluster_memory=ClusterMemory(applied=FAKE_REVISION, ancestry=Ancestry.NEWER)),
     ),
     Scenario(
         "signature-required",
         provenance,
-        "signature_required",
-        lambda: edge(conduct=Conduct(require_signed="ssh")),
-        lambda: edge(setting(), conduct=Conduct(require_signed="ssh")),
+        "refuse_unsigned",
+        lambda: edge(change_rules=ChangeRules(require_signed="ssh")),
+        lambda: edge(setting(), change_rules=ChangeRules(require_signed="ssh")),
     ),
     Scenario(
         "approval-needed",
         change_control,
-        "unapproved",
+        "refuse_unapproved",
         lambda: edge(WITHOUT, policy=replaced(FREE, approve=("high",)), digest="d1"),
         lambda: edge(
             WITHOUT,
             policy=replaced(FREE, approve=("high",)),
             digest="d1",
-            past=Past(approved=frozenset({"d1"})),
+            cluster_memory=ClusterMemory(approved=frozenset({"d1"})),
         ),
     ),
     Scenario(
         "proof-missing",
         change_control,
-        "unproven",
-        lambda: doubtful(Past()),
-        lambda: doubtful(Past(approved=frozenset({"d1"}))),
+        "refuse_unproven_steps",
+        lambda: doubtful(ClusterMemory()),
+        lambda: doubtful(ClusterMemory(approved=frozenset({"d1"}))),
     ),
     Scenario(
         "lock-out",
         m2,
-        "locking_out_this_host",
+        "refuse_lockout_of_this_host",
         lambda: edge(OTHERS, KEPT, policy=FREE),
         lambda: edge(setting(**{API: [ADMIN, {"role": "admin", "addr": "10.0.0.1"}]}), KEPT, policy=FREE),
         locked_out,
@@ -206,42 +221,42 @@ SCENARIOS = [
     Scenario(
         "lock-out",
         m2,
-        "moving_out_of_sight",
+        "refuse_unreachable_port",
         lambda: edge(setting(env__management__api__port=10041), policy=FREE, port=":10040"),
         lambda: edge(setting(env__management__api__port=10041), policy=FREE),
     ),
     Scenario(
         "lock-out-all",
         m2,
-        "locking_out_everybody",
+        "refuse_lockout_of_everybody",
         lambda: unread(NOBODY),
         lambda: unread(setting()),
     ),
     Scenario(
         "feed-detached",
         m2,
-        "detaching_from_feed",
+        "refuse_feed_detachment",
         lambda: edge(fed("http://10.0.0.8:9000/"), fed("http://10.0.0.9:9000/")),
         lambda: edge(fed("http://10.0.0.9:9000/new"), fed("http://10.0.0.9:9000/")),
     ),
     Scenario(
         "uniformity",
         m2,
-        "splitting_cluster",
+        "refuse_cluster_split",
         lambda: edge(ring(9901), ring(9900), concurrency=2),
         lambda: edge(ring(9900, "B"), ring(9900), concurrency=2),
     ),
     Scenario(
         "hosting-deleted",
         m2,
-        "deleting_hostings",
+        "refuse_hosting_deletion",
         lambda: edge(WITHOUT, policy=replaced(FREE, max_cache_lost="2")),
         lambda: edge(WITHOUT, policy=replaced(FREE, max_cache_lost="3")),
     ),
     Scenario(
         "quorum",
         sora,
-        "losing_quorum",
+        "refuse_quorum_loss",
         lambda: live("a b c d", WEAK, HEALTHY),
         lambda: live("a b c d", HEALTHY),
         lost_by_half_a_registration,
@@ -249,7 +264,7 @@ SCENARIOS = [
     Scenario(
         "quorum-margin",
         sora,
-        "sparing_nobody",
+        "refuse_missing_reserve",
         lambda: live("a b c e", agreeing("a b c d e!", *"abcd", e=None)),
         lambda: live("a b c d", FIVE),
         lost_by_one_more_failure,
@@ -257,49 +272,49 @@ SCENARIOS = [
     Scenario(
         "capacity",
         sora,
-        "lacking_capacity",
+        "refuse_capacity_loss",
         lambda: live("a b c d", FIVE, limits=dict.fromkeys("abcde", 100), connections=301),
         lambda: live("a b c d", FIVE, limits=dict.fromkeys("abcde", 100), connections=300),
     ),
     Scenario(
         "capacity",
         sora,
-        "losing_taken_over",
+        "refuse_connection_loss",
         lambda: live("a b c", DEAD, limits=dict.fromkeys("abcd", 100), connections=301),
         lambda: live("a b c", DEAD, limits=dict.fromkeys("abcd", 100), connections=300),
     ),
     Scenario(
         "membership",
         sora,
-        "changing_membership",
+        "refuse_unordered_membership_change",
         lambda: live("a b c d e", agreeing("a b c", *"abc", d="", e=""), change=hasty),
         lambda: live("a b c d e", agreeing("a b c", *"abc", d="", e="")),
     ),
     Scenario(
         "cluster-size",
         sora,
-        "shrinking_cluster",
+        "refuse_cluster_shrink",
         lambda: live("a b", agreeing("a b c!", *"ab", c=None)),
         lambda: live("a b c", DEAD),
     ),
     Scenario(
         "purge-alive",
         sora,
-        "purging_alive",
+        "refuse_purge_of_live_node",
         lambda: live("a b c", agreeing("a b c d!", *"abc", d="?NO-MAJORITY"), DEAD),
         lambda: live("a b c", DEAD),
     ),
     Scenario(
         "double-init",
         sora,
-        "initialising_again",
+        "refuse_repeated_init",
         lambda: live("a b c", BLANK | {"c": None}, BLANK, initialise=True),
         lambda: live("a b c", BLANK, initialise=True),
     ),
     Scenario(
         "one-address-twice",
-        contradictions,
-        "contradicting",
+        place_conflicts,
+        "refuse_place_conflict",
         lambda: replace(
             edge(),
             contradictions=(
@@ -311,44 +326,44 @@ SCENARIOS = [
     Scenario(
         "addresses-swapped",
         sora_contradictions,
-        "swapped_addresses",
+        "find_swapped_addresses",
         lambda: swapped(live("a b c d", agreeing("a b c", "a", "b", "c", d=""))),
         lambda: live("a b c d", agreeing("a b c", "a", "b", "c", d="")),
     ),
     Scenario(
         "past-unread",
         sora,
-        "founding_unread",
-        lambda: live("a b c", BLANK, initialise=True, history=History(unread="the clone is shallow")),
+        "refuse_init_with_unread_past",
+        lambda: live("a b c", BLANK, initialise=True, history=ClusterPast(unread="the clone is shallow")),
         lambda: live("a b c", BLANK, initialise=True),
     ),
     Scenario(
         "cluster-renamed",
         sora,
-        "founding_renamed",
-        lambda: live("a b c", BLANK, initialise=True, history=History(replaced=("studio",))),
+        "refuse_init_of_renamed_cluster",
+        lambda: live("a b c", BLANK, initialise=True, history=ClusterPast(replaced=("studio",))),
         lambda: live("a b c", BLANK, initialise=True),
     ),
     Scenario(
         "unknown-command",
         sora,
-        "unknown_command",
+        "refuse_unknown_command",
         lambda: live("a b c d", FIVE, commands=frozenset({"other"})),
         lambda: live("a b c d", FIVE, commands=frozenset({"other", "stop"})),
     ),
 ]
 
 
-def guards_of(case: Case) -> list[Guard]:
+def guards_of(case: GuardContext) -> list[Guard]:
     return [*EVERYWHERE, *PRODUCTS[case.plan.kind]]
 
 
 def codes(case, guards):
     assert case.plan.steps, "a scenario in which nothing would be done shows nothing"
-    return {one.code for one in verdicts(case, guards)}
+    return {one.code for one in run_guards(case, guards)}
 
 
-def silent(_: Case):
+def silent(_: GuardContext):
     return ()
 
 
@@ -365,28 +380,30 @@ def test_exactly_one_guard_stands_in_the_way(scenario, monkeypatch):
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.guard)
 def test_what_is_near_passes_every_guard(scenario):
     case = scenario.passes()
-    assert verdicts(case, guards_of(case)) == ()
+    assert run_guards(case, guards_of(case)) == ()
 
 
 def test_every_guard_has_a_scenario():
     """`holding` is the sum of the guards of time, which have scenarios of their own."""
     every = {*EVERYWHERE, *(guard for guards in PRODUCTS.values() for guard in guards)} - {
-        change_control.holding
+        change_control.find_holds
     }
     shown = {getattr(scenario.module, scenario.guard) for scenario in SCENARIOS}
     assert {one.rule.__name__ for one in every - shown} == set()
 
 
 async def test_a_lost_cluster_is_refused_by_that_guard_alone(monkeypatch):
-    memory = Memory(past={"gone": Past(nodes=3, source=FAKE_REVISION.source)}, at=NOON)
+    memory = FleetMemory(
+        cluster_memory={"gone": ClusterMemory(nodes=3, source=FAKE_REVISION.source)}, at=NOON
+    )
 
     async def told():
         drivers = {"fake": FakeDriver(World({"a": "old"}))}
-        found = await surveying.survey(
+        found = await surveying.run_plan_pass(
             fleet(cluster("here", {"a": "new"})), drivers=drivers, transports=NOWHERE, recalled=memory
         )
         return [one.code for one in found.violations]
 
     assert await told() == ["cluster-vanished"]
-    monkeypatch.setattr(surveying, "vanished", lambda *_: ())
+    monkeypatch.setattr(surveying, "find_removed_clusters", lambda *_: ())
     assert await told() == []

@@ -8,11 +8,11 @@ from reconciler.drivers.m2.access import (
     FACTORY_ROLES,
     PERMISSION_OF,
     PERMISSIONS,
-    access,
-    contains,
-    granted_by,
+    contains_caller,
+    find_access,
+    list_granted_permissions,
 )
-from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.m2.choices import AllowListMatch, Choices
 
 ALL = set(PERMISSIONS)
 
@@ -35,8 +35,8 @@ def document(allow, *, roles=FACTORY_ROLES, **api):
     ],
 )
 def test_an_address_form_names_exactly_its_addresses(addr, inside, outside):
-    assert all(contains(addr, caller) for caller in inside)
-    assert not any(contains(addr, caller) for caller in outside)
+    assert all(contains_caller(addr, caller) for caller in inside)
+    assert not any(contains_caller(addr, caller) for caller in outside)
 
 
 @pytest.mark.parametrize(
@@ -56,64 +56,66 @@ def test_an_address_form_names_exactly_its_addresses(addr, inside, outside):
     ],
 )
 def test_what_is_no_address_form_names_nobody(addr):
-    assert not contains(addr, "192.168.4.1")
+    assert not contains_caller(addr, "192.168.4.1")
 
 
 def test_a_missing_role_means_the_default_role():
     said = document([{"addr": "10.0.0.1"}], defaultRole="user")
-    assert access(said, "10.0.0.1").roles == ("user",)
-    assert "enableSetting" not in access(said, "10.0.0.1").permissions
+    assert find_access(said, "10.0.0.1").roles == ("user",)
+    assert "enableSetting" not in find_access(said, "10.0.0.1").permissions
 
 
 def test_the_default_role_is_admin_where_nothing_is_said():
-    assert access(document([{"addr": "10.0.0.1"}]), "10.0.0.1").roles == ("admin",)
+    assert find_access(document([{"addr": "10.0.0.1"}]), "10.0.0.1").roles == ("admin",)
 
 
 def test_every_permission_defaults_to_false_but_enable_get():
-    assert granted_by({"name": "bare"}) == {"enableGet"}
-    assert granted_by({"name": "none", "permissions": {"enableGet": False}}) == set()
-    assert granted_by({"permissions": {"enablePurge": True}}) == {"enableGet", "enablePurge"}
+    assert list_granted_permissions({"name": "bare"}) == {"enableGet"}
+    assert list_granted_permissions({"name": "none", "permissions": {"enableGet": False}}) == set()
+    assert list_granted_permissions({"permissions": {"enablePurge": True}}) == {"enableGet", "enablePurge"}
 
 
 def test_the_factory_roles_are_those_of_the_page():
     admin, user = FACTORY_ROLES
-    assert granted_by(admin) == ALL - {"enableInstall", "enableRestart"}
-    assert granted_by(user) == {"enableMetric", "enableGraph", "enableMonitoring", "enableGet"}
+    assert list_granted_permissions(admin) == ALL - {"enableInstall", "enableRestart"}
+    assert list_granted_permissions(user) == {"enableMetric", "enableGraph", "enableMonitoring", "enableGet"}
 
 
 def test_an_address_in_no_entry_is_a_stranger():
-    assert not access(document([{"addr": "10.0.0.1"}]), "10.0.0.2").listed
+    assert not find_access(document([{"addr": "10.0.0.1"}]), "10.0.0.2").listed
 
 
 def test_an_undefined_role_lets_in_but_gives_nothing():
-    rights = access(document([{"role": "ghost", "addr": "10.0.0.1"}]), "10.0.0.1")
+    rights = find_access(document([{"role": "ghost", "addr": "10.0.0.1"}]), "10.0.0.1")
     assert rights.listed
     assert rights.permissions == frozenset()
 
 
 def test_of_several_entries_the_first_counts_or_all_of_them():
     said = document([{"role": "user", "addr": "10.0.0.0/8"}, {"role": "admin", "addr": "10.0.0.1"}])
-    assert access(said, "10.0.0.1").roles == ("user",)
-    union = access(said, "10.0.0.1", Choices(match=Match.UNION))
+    assert find_access(said, "10.0.0.1").roles == ("user",)
+    union = find_access(said, "10.0.0.1", Choices(match=AllowListMatch.UNION))
     assert union.roles == ("user", "admin")
     assert "enableSetting" in union.permissions
-    assert "enableSetting" not in access(said, "10.0.0.2", Choices(match=Match.UNION)).permissions
+    assert (
+        "enableSetting" not in find_access(said, "10.0.0.2", Choices(match=AllowListMatch.UNION)).permissions
+    )
 
 
 def test_without_a_list_everybody_or_nobody_comes_in():
     said = document([], defaultRole="user")
-    assert access(said, "8.8.8.8").roles == ("user",)
-    assert not access(said, "8.8.8.8", Choices(open_without_list=False)).listed
+    assert find_access(said, "8.8.8.8").roles == ("user",)
+    assert not find_access(said, "8.8.8.8", Choices(open_without_list=False)).listed
 
 
 def test_a_node_without_a_setting_or_without_roles_has_the_factorys():
-    assert "enableSetting" in access(None, "10.0.0.1").permissions
+    assert "enableSetting" in find_access(None, "10.0.0.1").permissions
     said = {"env": {"management": {"api": {"allowList": [{"role": "user", "addr": "10.0.0.1"}]}}}}
-    assert access(said, "10.0.0.1").permissions == granted_by(FACTORY_ROLES[1])
+    assert find_access(said, "10.0.0.1").permissions == list_granted_permissions(FACTORY_ROLES[1])
 
 
 def test_an_empty_list_of_roles_gives_nothing():
-    assert access(document([{"addr": "10.0.0.1"}], roles=()), "10.0.0.1").permissions == frozenset()
+    assert find_access(document([{"addr": "10.0.0.1"}], roles=()), "10.0.0.1").permissions == frozenset()
 
 
 def test_each_group_of_calls_needs_the_permission_of_the_page():

@@ -6,9 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from reconciler.core.endpoint import BadAddress
-from reconciler.drivers.m2.access import span as tolerant
-from reconciler.drivers.m2.address import span
+from reconciler.core.endpoint import InvalidAddress
+from reconciler.drivers.m2.access import parse_address_range as tolerant
+from reconciler.drivers.m2.address_range import parse_address_range
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from reconciler.drivers.m2.address import span
     ],
 )
 def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, last):
-    found = span(text)
+    found = parse_address_range(text)
     assert (found.low, found.high) == (int(ip_address(first)), int(ip_address(last)))
     assert str(found) == printed
     simulated = tolerant(text)
@@ -55,13 +55,13 @@ def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, 
     ],
 )
 def test_a_bad_form_is_told_with_the_right_one(text, said, right):
-    with pytest.raises(BadAddress) as caught:
-        span(text)
+    with pytest.raises(InvalidAddress) as caught:
+        parse_address_range(text)
     assert said in caught.value.message
     assert right in caught.value.remedy
 
 
 def test_spans_overlap_within_one_ip_version_only():
-    assert span("10.0.0.0/24").overlaps(span("10.0.0.255"))
-    assert not span("10.0.0.0/24").overlaps(span("10.0.1.0"))
-    assert not span("0.0.0.1").overlaps(span("::1"))
+    assert parse_address_range("10.0.0.0/24").overlaps(parse_address_range("10.0.0.255"))
+    assert not parse_address_range("10.0.0.0/24").overlaps(parse_address_range("10.0.1.0"))
+    assert not parse_address_range("0.0.0.1").overlaps(parse_address_range("::1"))

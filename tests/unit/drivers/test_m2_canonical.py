@@ -7,9 +7,9 @@ import copy
 import pytest
 from support_m2_wire import BASE, setting
 
-from reconciler.core.diff import diff
+from reconciler.core.diff import diff_values
 from reconciler.core.secret import MASK, Secret, mask
-from reconciler.drivers.m2.canonical import canonical, fingerprint
+from reconciler.drivers.m2.canonical import canonicalise, fingerprint_clear
 
 MANAGEMENT = "env__management__"
 MEMBERS = MANAGEMENT + "cluster__discover__members"
@@ -18,9 +18,9 @@ LIST = MANAGEMENT + "api__allowList"
 
 
 def same(one, other):
-    return diff(canonical(one), canonical(other)) == () and fingerprint(canonical(one)) == fingerprint(
-        canonical(other)
-    )
+    return diff_values(canonicalise(one), canonicalise(other)) == () and fingerprint_clear(
+        canonicalise(one)
+    ) == fingerprint_clear(canonicalise(other))
 
 
 DEFAULTS = {
@@ -192,7 +192,7 @@ def test_secrets_are_masked_and_compared_by_value():
             env__management__server__features__setting__feed=feed,
         )
 
-    one = canonical(document("planted", "https://user:planted@m/x"))
+    one = canonicalise(document("planted", "https://user:planted@m/x"))
     assert "planted" not in str(mask(one))
     assert str(mask(one)).count(MASK) == 3
     assert same(document("k"), document("k"))
@@ -209,5 +209,5 @@ def test_the_document_itself_is_left_alone():
         **{MEMBERS: [{"functions": ["b", "a"], "nodes": ["10.0.0.2", "10.0.0.1"]}]},
     )
     before = copy.deepcopy(document)
-    canonical(document)
+    canonicalise(document)
     assert document == before

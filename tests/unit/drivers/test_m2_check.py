@@ -9,10 +9,10 @@ from support_m2_wire import setting
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Severity
-from reconciler.documents.document import parse
-from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.setting.check import problems_of
-from reconciler.text.json_pointer import parts
+from reconciler.documents.document import parse_document
+from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.setting.check import check_setting
+from reconciler.text.json_pointer import split_pointer
 
 API = "env__management__api__"
 MEMBERS = "env__management__cluster__discover__members"
@@ -23,8 +23,8 @@ FIRE = {"name": "f", "type": "firebasePubsub", "info": {"projectId": "p"}}
 
 
 def check(document):
-    file = parse("setting.json", json.dumps(document, indent=2).encode())
-    found = problems_of(file)
+    file = parse_document("setting.json", json.dumps(document, indent=2).encode())
+    found = check_setting(file)
     for problem in found:
         assert problem.position.file == "setting.json"
         assert problem.position.line > 0
@@ -54,7 +54,7 @@ def test_unknown_keys_pass_everywhere():
 
 def test_a_role_that_is_not_defined_has_its_place_and_the_nearest_name():
     text = json.dumps(setting(), indent=2).replace('"role": "user"', '"role": "usr"')
-    (problem,) = problems_of(parse("setting.json", text.encode()))
+    (problem,) = check_setting(parse_document("setting.json", text.encode()))
     line = next(number for number, row in enumerate(text.splitlines(), 1) if '"usr"' in row)
     column = text.splitlines()[line - 1].index('"usr"') + 1
     assert (problem.position.line, problem.position.column) == (line, column)
@@ -277,11 +277,15 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file():
 )
 def test_a_feature_that_cannot_work_is_an_error_where_it_is_enabled_and_else_a_warning(document, last, code):
     found = [problem for problem in check(document) if problem.code == code]
-    assert [(parts(problem.pointer)[-1], problem.severity) for problem in found] == [(last, Severity.ERROR)]
+    assert [(split_pointer(problem.pointer)[-1], problem.severity) for problem in found] == [
+        (last, Severity.ERROR)
+    ]
     features = document["env"]["management"]["server"]["features"]
     next(iter(features.values()))["enable"] = False
     found = [problem for problem in check(document) if problem.code == code]
-    assert [(parts(problem.pointer)[-1], problem.severity) for problem in found] == [(last, Severity.WARNING)]
+    assert [(split_pointer(problem.pointer)[-1], problem.severity) for problem in found] == [
+        (last, Severity.WARNING)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -314,18 +318,18 @@ def test_a_backup_needs_a_connection_of_its_type():
 
 def kept(document):
     """A file with secrets in it, whose values only the machine that applies it knows."""
-    file = parse("setting.json", b"{}")
+    file = parse_document("setting.json", b"{}")
     return type("Kept", (), {"name": "s", "value": document, "position": file.position})()
 
 
 def test_secrets_are_not_judged_and_never_shown():
     secret = Secret("hunter2", "${env:OFFICE}")
     document = setting(**{API + "multipartName": secret, API + "allowList": [{"addr": secret}]})
-    assert problems_of(kept(document)) == []
+    assert check_setting(kept(document)) == []
 
 
 def test_a_secret_is_text_and_wrong_where_none_may_stand():
-    (problem,) = problems_of(kept(setting(**{API + "port": Secret("10040", "${env:PORT}")})))
+    (problem,) = check_setting(kept(setting(**{API + "port": Secret("10040", "${env:PORT}")})))
     assert (problem.pointer, problem.code) == ("/env/management/api/port", "wrong-type")
     assert problem.message == "`port` must be a whole number, got the text `${env:PORT}`"
     assert "10040" not in f"{problem.remedy}"
@@ -335,7 +339,7 @@ def test_a_secret_is_text_and_wrong_where_none_may_stand():
     "value", [None, 1, "x", [], [1], {"env": 1}, {"env": {"management": []}}, {"meta": None}]
 )
 def test_any_shape_is_answered_with_problems_not_with_an_exception(value):
-    assert problems_of(parse("setting.json", json.dumps(value).encode()))
+    assert check_setting(parse_document("setting.json", json.dumps(value).encode()))
 
 
 def large(*, hosts=0, text=0):
@@ -354,7 +358,7 @@ def large(*, hosts=0, text=0):
     ids=["values", "bytes", "both"],
 )
 def test_a_setting_that_no_node_could_be_read_back_with_is_refused(document, words):
-    (problem,) = problems_of(parse("folder/setting.json", json.dumps(document).encode()))
+    (problem,) = check_setting(parse_document("folder/setting.json", json.dumps(document).encode()))
     assert (problem.code, problem.severity) == ("setting-too-large", Severity.ERROR)
     assert (problem.position.file, problem.position.line) == ("folder/setting.json", 1)
     assert words in problem.message
@@ -364,6 +368,6 @@ def test_a_setting_that_no_node_could_be_read_back_with_is_refused(document, wor
 @pytest.mark.parametrize("document", [large(hosts=60_000), large(text=8_300_000)], ids=["values", "bytes"])
 def test_what_a_node_may_show_may_be_sent(document):
     body = json.dumps(document).encode()
-    assert Contents().read(body).document
-    codes = [problem.code for problem in problems_of(parse("setting.json", body))]
+    assert ContentCache().read(body).document
+    codes = [problem.code for problem in check_setting(parse_document("setting.json", body))]
     assert "setting-too-large" not in codes

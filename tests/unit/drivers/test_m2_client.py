@@ -13,13 +13,13 @@ from support_m2_wire import BASE, content, setting
 from reconciler.core.observation import Absent, Present, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Payload
 from reconciler.drivers.m2.client import Client
-from reconciler.drivers.m2.content import Contents
-from reconciler.drivers.m2.package import digests, held, tgz
-from reconciler.drivers.m2.schema import Expected
+from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.package import compute_digests, list_held_files, pack_tgz
+from reconciler.drivers.m2.schema import ExpectedSetting
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
 from reconciler.transports.http import HttpTransport
 
-NOTHING = Expected("")
+NOTHING = ExpectedSetting("")
 SETTING = "/setting/setting.json"
 METRICS_PATH = "/metrics"
 RUNNING = "/get/setting/running"
@@ -72,7 +72,7 @@ async def node(paths, *, timeout=5.0, elsewhere=()):
 
 async def read(paths, *, expected=NOTHING, resources=False, trusted=False, **more):
     async with node(paths, **more) as (client, _):
-        return await client.read(Contents(), expected=expected, resources=resources, trusted=trusted)
+        return await client.read(ContentCache(), expected=expected, resources=resources, trusted=trusted)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -85,7 +85,7 @@ async def test_no_permission_is_no_answer_about_the_setting(status):
 async def test_a_denial_of_another_server_is_quoted_with_the_url_that_was_asked():
     page = web.Response(status=403, text="<h1>Forbidden</h1>", content_type="text/html")
     async with node({SETTING: page}) as (client, _):
-        found = await client.read(Contents(), expected=NOTHING, resources=False)
+        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         place = client.bases[0]
     assert found == Unauthorized(
         f"this host may not read its setting (403): {place}/setting/setting.json answered 403, text/html, "
@@ -106,7 +106,7 @@ METRICS = b"# TYPE m2_sys_setting_reload counter\nm2_sys_setting_reload_total 0\
 async def test_404_of_a_node_that_tells_metrics_of_m2_is_a_node_without_a_setting(answer):
     paths = {SETTING: web.Response(status=404, text=answer), METRICS_PATH: web.Response(body=METRICS)}
     async with node(paths) as (client, _):
-        found = await client.read(Contents(), expected=NOTHING, resources=False)
+        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         assert found == Absent(found.evidence, client.bases[0])
 
 
@@ -131,12 +131,12 @@ async def test_404_of_another_server_is_no_node_without_a_setting(answer, metric
         return web.Response(body=metrics) if isinstance(metrics, bytes) else web.Response(status=metrics)
 
     async with node({SETTING: answer, METRICS_PATH: told}) as (client, _):
-        found = await client.read(Contents(), expected=NOTHING, resources=False)
+        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         assert isinstance(found, Unidentified)
         assert found.vacant
         assert f"{client.bases[0]}{SETTING} answered 404" in found.reason
         assert f"check that {client.bases[0].removeprefix('http://')} is its API port" in found.reason
-        trusted = await client.read(Contents(), expected=NOTHING, resources=False, trusted=True)
+        trusted = await client.read(ContentCache(), expected=NOTHING, resources=False, trusted=True)
         assert trusted == Absent(trusted.evidence, "")
 
 
@@ -181,7 +181,7 @@ async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_nex
         node({}) as (stranger, _),
         node({SETTING: said(BASE)}, elsewhere=stranger.bases) as (client, _),
     ):
-        found = await client.read(Contents(), expected=NOTHING, resources=False)
+        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         assert found.value.base == client.bases[1]
 
 
@@ -231,7 +231,9 @@ async def test_odd_but_readable_settings_are_read(body, version):
 async def test_a_node_that_has_what_it_should_is_asked_twice():
     paths = {SETTING: said(BASE), RUNNING: said(BASE)}
     async with node(paths) as (client, asked):
-        found = await client.read(Contents(), expected=Expected(content().fingerprint), resources=False)
+        found = await client.read(
+            ContentCache(), expected=ExpectedSetting(content().fingerprint), resources=False
+        )
     assert found.value.waiting == ()
     assert [path for _, path, *_ in asked] == [SETTING, RUNNING]
 
@@ -239,40 +241,42 @@ async def test_a_node_that_has_what_it_should_is_asked_twice():
 async def test_what_is_asked_for_and_not_in_effect_waits():
     wanted = setting(env__properties__memoryUsage=70)
     found = await read(
-        {SETTING: said(wanted), RUNNING: said(BASE)}, expected=Expected(content(wanted).fingerprint)
+        {SETTING: said(wanted), RUNNING: said(BASE)}, expected=ExpectedSetting(content(wanted).fingerprint)
     )
     assert found.value.waiting == (MEMORY,)
-    assert found.value.shows(Expected(content(wanted).fingerprint))
+    assert found.value.shows(ExpectedSetting(content(wanted).fingerprint))
 
 
 async def test_a_node_that_shows_what_is_in_effect_is_asked_what_was_asked_for():
     wanted = setting(env__properties__memoryUsage=70)
     paths = {SETTING: said(BASE), RUNNING: said(BASE), ARTIFACT: said(wanted)}
-    found = await read(paths, expected=Expected(content(wanted).fingerprint))
+    found = await read(paths, expected=ExpectedSetting(content(wanted).fingerprint))
     assert found.value.waiting == (MEMORY,)
     assert found.value.content.fingerprint == content().fingerprint
-    assert found.value.shows(Expected(content(wanted).fingerprint))
+    assert found.value.shows(ExpectedSetting(content(wanted).fingerprint))
 
 
 @pytest.mark.parametrize("answer", [web.Response(status=401), web.Response(status=500), "close", "half"])
 async def test_without_the_other_reads_what_waits_is_unknown(answer):
-    found = await read({SETTING: said(BASE), RUNNING: answer}, expected=Expected(content().fingerprint))
+    found = await read(
+        {SETTING: said(BASE), RUNNING: answer}, expected=ExpectedSetting(content().fingerprint)
+    )
     assert isinstance(found, Present)
     assert found.value.waiting is None
 
 
 async def test_the_package_is_asked_for_only_where_files_are_in_question():
     resources = {"certs/a.pem": b"A"}
-    whole = tgz(Payload(BASE, resources))
+    whole = pack_tgz(Payload(BASE, resources))
 
     def package(_):
         return web.Response(body=whole, content_type="application/x-compressed")
 
     paths = {SETTING: said(BASE), RUNNING: said(BASE), DOWNLOAD: package}
-    here = Expected(content().fingerprint)
-    assert (await read(paths, expected=here, resources=True)).value.held == digests(resources)
+    here = ExpectedSetting(content().fingerprint)
+    assert (await read(paths, expected=here, resources=True)).value.held == compute_digests(resources)
     assert (await read(paths, expected=here)).value.held is None
-    assert (await read(paths, expected=Expected("another"), resources=True)).value.held is None
+    assert (await read(paths, expected=ExpectedSetting("another"), resources=True)).value.held is None
 
 
 @pytest.mark.parametrize(
@@ -280,7 +284,9 @@ async def test_the_package_is_asked_for_only_where_files_are_in_question():
 )
 async def test_a_package_that_is_not_shown_is_unknown(answer):
     paths = {SETTING: said(BASE), RUNNING: said(BASE), DOWNLOAD: answer}
-    assert (await read(paths, expected=Expected(content().fingerprint), resources=True)).value.held is None
+    assert (
+        await read(paths, expected=ExpectedSetting(content().fingerprint), resources=True)
+    ).value.held is None
 
 
 async def test_a_node_is_looked_for_at_each_of_its_places():
@@ -291,7 +297,7 @@ async def test_a_node_is_looked_for_at_each_of_its_places():
 async def test_where_nothing_answers_the_first_place_says_why():
     async with HttpTransport() as wire:
         client = Client(wire, "edge-01", ("http://127.0.0.1:9", "nonsense"), 2.0, 1.0)
-        found = await client.read(Contents(), expected=NOTHING, resources=False)
+        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
     assert found == Unreachable("connection refused")
 
 
@@ -328,7 +334,7 @@ async def test_an_upload_with_files_is_one_part_of_a_form():
     ((name, (filename, package)),) = seen.items()
     assert name in {'their"s', "their%22s"}
     assert filename.endswith(".tgz")
-    assert held(package) == digests(resources)
+    assert list_held_files(package) == compute_digests(resources)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -6,17 +6,23 @@ import json
 from dataclasses import replace
 
 import pytest
-from support_m2_wire import BASE, REVISION, WorldWire, content, desired, desk, loaded, setting, world
+from support_m2_wire import BASE, REVISION, WorldWire, cluster_input, content, desired, loaded, setting, world
 
-from reconciler.core.diagnostic_json import plain_finding
+from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
-from reconciler.core.plan import Plan, load, with_exact
-from reconciler.core.step import Standing
-from reconciler.documents.document import parse
+from reconciler.core.plan import Plan, load_plan, restore_exact_arguments
+from reconciler.core.step import StepStatus
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.drivers.m2.simulator import Backup, Choices, Port, Shown, Unlisted
+from reconciler.drivers.m2.simulator import (
+    BackupBehaviour,
+    Choices,
+    PortChange,
+    SettingAnswer,
+    UnlistedAnswer,
+)
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError, NodeRefused, NodeUnauthorized, NodeUnreachable
 from reconciler.ports.transport import Transports
@@ -34,14 +40,14 @@ async def plan(where, wire, recalled=None):
 
 
 async def standing(step, wire):
-    return DRIVER.judge(step, await DRIVER.look(step, Transports(wire))).standing
+    return DRIVER.judge(step, await DRIVER.look(step, Transports(wire))).status
 
 
 def reloaded(cluster):
     """The steps as they come back from the journal."""
     exact = {step.id: step.exact for step in cluster.steps}
-    plan = load(json.loads(Plan(REVISION, "0", (cluster,)).encoded()))
-    return with_exact(plan, exact).clusters[0].steps
+    plan = load_plan(json.loads(Plan(REVISION, "0", (cluster,)).encoded()))
+    return restore_exact_arguments(plan, exact).clusters[0].steps
 
 
 async def converge(where, wire):
@@ -49,12 +55,12 @@ async def converge(where, wire):
     cluster = await plan(where, wire)
     answers = []
     for step in reloaded(cluster):
-        assert await standing(step, wire) is Standing.READY
+        assert await standing(step, wire) is StepStatus.READY
         answers.append(await DRIVER.act(step, Transports(wire), cluster.payloads))
         for _ in range(10):
-            if await standing(step, wire) is Standing.DONE:
+            if await standing(step, wire) is StepStatus.DONE:
                 break
-        assert await standing(step, wire) is Standing.DONE
+        assert await standing(step, wire) is StepStatus.DONE
     return answers
 
 
@@ -66,9 +72,9 @@ def test_the_registry_knows_it():
 CHOICES = {
     "as the pages say": Choices(),
     "without a setting": Choices(factory=False),
-    "showing what is in effect": Choices(shown=Shown.SERVICE),
+    "showing what is in effect": Choices(shown=SettingAnswer.SERVICE),
     "late": Choices(late=3),
-    "without a backup": Choices(backup=Backup.DISABLED),
+    "without a backup": Choices(backup=BackupBehaviour.DISABLED),
 }
 
 
@@ -78,7 +84,7 @@ async def test_a_life_ends_each_time_in_nothing_to_do(choices, resources):
     nodes = ("edge-01", "edge-02")
     wire = WorldWire(world(nodes=nodes, choices=choices, converged=False))
     for document in (BASE, CHANGED, setting(meta__version="C"), CHANGED):
-        where = desk(document, nodes=nodes, resources=resources)
+        where = cluster_input(document, nodes=nodes, resources=resources)
         assert len(await converge(where, wire)) == 2
         again = await plan(where, wire)
         assert (again.steps, again.unchanged) == ((), 2)
@@ -86,10 +92,10 @@ async def test_a_life_ends_each_time_in_nothing_to_do(choices, resources):
         assert json.loads(wire.nodes.state(node).loaded.package.text) == CHANGED
 
 
-@pytest.mark.parametrize("shown", Shown)
+@pytest.mark.parametrize("shown", SettingAnswer)
 async def test_what_waits_for_a_restart_is_told_by_the_call_and_by_later_reads(shown):
     wire = WorldWire(world(choices=Choices(shown=shown)))
-    where = desk(CHANGED)
+    where = cluster_input(CHANGED)
     (answer,) = await converge(where, wire)
     assert answer.waiting_for_restart == (MEMORY,)
     later = await plan(where, wire)
@@ -102,13 +108,13 @@ async def test_what_waits_for_a_restart_is_told_by_the_call_and_by_later_reads(s
 
 async def test_a_dry_run_only_reads():
     wire = WorldWire(world())
-    await plan(desk(CHANGED, resources=FILES), wire)
+    await plan(cluster_input(CHANGED, resources=FILES), wire)
     assert wire.writes() == []
 
 
 async def test_files_alone_are_delivered_and_read_back():
     wire = WorldWire(world(resources={"certs/a.pem": b"older"}))
-    where = desk(resources=FILES)
+    where = cluster_input(resources=FILES)
     (answer,) = await converge(where, wire)
     assert wire.nodes.state("edge-01").loaded.package.resources == FILES
     assert answer.facts == {"base": "http://edge-01.example.com:10040", "files": DRIVER.desire(where).files}
@@ -116,27 +122,27 @@ async def test_files_alone_are_delivered_and_read_back():
 
 
 async def test_files_that_a_node_does_not_show_are_not_delivered_blindly():
-    wire = WorldWire(world(choices=Choices(backup=Backup.DISABLED)))
-    cluster = await plan(desk(resources=FILES), wire)
+    wire = WorldWire(world(choices=Choices(backup=BackupBehaviour.DISABLED)))
+    cluster = await plan(cluster_input(resources=FILES), wire)
     assert cluster.steps == ()
     assert [finding.code for finding in cluster.findings] == ["resources-unseen"]
 
 
 async def test_a_file_that_vanishes_between_plan_and_look_leaves_the_step_unknown():
     wire = WorldWire(world(resources={"certs/a.pem": b"older"}))
-    (step,) = (await plan(desk(resources=FILES), wire)).steps
-    wire.nodes.choices = Choices(backup=Backup.LOST)
-    assert await standing(step, wire) is Standing.UNKNOWN
+    (step,) = (await plan(cluster_input(resources=FILES), wire)).steps
+    wire.nodes.choices = Choices(backup=BackupBehaviour.LOST)
+    assert await standing(step, wire) is StepStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(("deliver", "path"), [("local", "local"), ("checkout", "checkout")])
 async def test_a_node_can_be_told_to_take_what_it_has(deliver, path):
     nodes = world(deliver=deliver)
-    package = machine.Package(json.dumps(CHANGED).encode())
+    package = machine.NodePackage(json.dumps(CHANGED).encode())
     nodes.place("edge-01", package)
     nodes.connect("edge-01", package)
     wire = WorldWire(nodes)
-    where = desk(CHANGED, deliver=deliver)
+    where = cluster_input(CHANGED, deliver=deliver)
     (answer,) = await converge(where, wire)
     assert wire.writes() == [("GET", f"/setting/deploy/{path}")]
     assert wire.headers[wire.sent.index(("GET", f"/setting/deploy/{path}"))]["connection"] == "close"
@@ -145,20 +151,20 @@ async def test_a_node_can_be_told_to_take_what_it_has(deliver, path):
 
 async def test_another_setting_on_the_nodes_disk_is_not_what_was_wanted():
     nodes = world(deliver="local")
-    nodes.place("edge-01", machine.Package(json.dumps(setting(meta__version="X")).encode()))
+    nodes.place("edge-01", machine.NodePackage(json.dumps(setting(meta__version="X")).encode()))
     wire = WorldWire(nodes)
-    cluster = await plan(desk(CHANGED, deliver="local"), wire)
+    cluster = await plan(cluster_input(CHANGED, deliver="local"), wire)
     (step,) = cluster.steps
     await DRIVER.act(step, Transports(wire), cluster.payloads)
     verdict = DRIVER.judge(step, await DRIVER.look(step, Transports(wire)))
-    assert verdict.standing is Standing.CHANGED
+    assert verdict.status is StepStatus.CHANGED
     assert "version X" in verdict.reason
 
 
 @pytest.mark.parametrize(("deliver", "status"), [("local", 200), ("checkout", 500)])
 async def test_a_node_that_has_nothing_to_take_says_so(deliver, status):
     wire = WorldWire(world(choices=Choices(factory=False), converged=False))
-    cluster = await plan(desk(CHANGED, deliver=deliver), wire)
+    cluster = await plan(cluster_input(CHANGED, deliver=deliver), wire)
     with pytest.raises(NodeRefused) as caught:
         await DRIVER.act(cluster.steps[0], Transports(wire), cluster.payloads)
     assert (caught.value.status, caught.value.code) == (status, "E0001")
@@ -166,7 +172,7 @@ async def test_a_node_that_has_nothing_to_take_says_so(deliver, status):
 
 async def test_a_lost_answer_is_settled_by_looking():
     wire = WorldWire(world())
-    cluster = await plan(desk(CHANGED), wire)
+    cluster = await plan(cluster_input(CHANGED), wire)
     (step,) = reloaded(cluster)
 
     def lost(method, path):
@@ -176,12 +182,12 @@ async def test_a_lost_answer_is_settled_by_looking():
     wire.after = lost
     with pytest.raises(NodeUnreachable):
         await DRIVER.act(step, Transports(wire), cluster.payloads)
-    assert await standing(step, wire) is Standing.DONE
+    assert await standing(step, wire) is StepStatus.DONE
 
 
 async def test_a_lost_request_leaves_the_step_ready():
     wire = WorldWire(world())
-    cluster = await plan(desk(CHANGED), wire)
+    cluster = await plan(cluster_input(CHANGED), wire)
     (step,) = reloaded(cluster)
 
     def lost(method, path):
@@ -191,57 +197,57 @@ async def test_a_lost_request_leaves_the_step_ready():
     wire.before = lost
     with pytest.raises(NodeUnreachable):
         await DRIVER.act(step, Transports(wire), cluster.payloads)
-    assert await standing(step, wire) is Standing.READY
+    assert await standing(step, wire) is StepStatus.READY
 
 
 async def test_a_node_that_somebody_else_changed_is_left_alone():
     wire = WorldWire(world(nodes=("edge-01",), choices=Choices(factory=False), converged=False))
     for between in (setting(meta__version="X"), setting(meta__version="Y")):
-        (step,) = (await plan(desk(CHANGED), wire)).steps
-        assert await standing(step, wire) is Standing.READY
-        (theirs,) = (await plan(desk(between), wire)).steps
-        await DRIVER.act(theirs, Transports(wire), DRIVER.desire(desk(between)).payloads)
-        assert await standing(step, wire) is Standing.CHANGED
+        (step,) = (await plan(cluster_input(CHANGED), wire)).steps
+        assert await standing(step, wire) is StepStatus.READY
+        (theirs,) = (await plan(cluster_input(between), wire)).steps
+        await DRIVER.act(theirs, Transports(wire), DRIVER.desire(cluster_input(between)).payloads)
+        assert await standing(step, wire) is StepStatus.CHANGED
 
 
 async def test_a_node_that_lost_its_setting_is_not_as_planned():
-    (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
+    (step,) = (await plan(cluster_input(CHANGED), WorldWire(world()))).steps
     verdict = DRIVER.judge(step, Observed({"edge-01": Absent("404")}))
-    assert verdict.standing is Standing.CHANGED
+    assert verdict.status is StepStatus.CHANGED
 
 
 @pytest.mark.parametrize("answer", [Unreachable("no answer"), Unauthorized("401")])
 async def test_a_node_that_does_not_tell_leaves_the_step_unknown(answer):
-    (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
+    (step,) = (await plan(cluster_input(CHANGED), WorldWire(world()))).steps
     verdict = DRIVER.judge(step, Observed({"edge-01": answer}))
-    assert (verdict.standing, verdict.reason) == (Standing.UNKNOWN, answer.reason)
+    assert (verdict.status, verdict.reason) == (StepStatus.UNKNOWN, answer.reason)
 
 
 async def test_permissions_decide_what_can_be_seen_and_done():
     wire = WorldWire(world(), peer="192.168.3.7")
-    observed = await DRIVER.observe(DRIVER.desire(desk()), Transports(wire))
+    observed = await DRIVER.observe(DRIVER.desire(cluster_input()), Transports(wire))
     assert isinstance(observed.nodes["edge-01"], Unauthorized)
-    closed = WorldWire(world(choices=Choices(unlisted=Unlisted.CLOSED)), peer="10.9.9.9")
-    observed = await DRIVER.observe(DRIVER.desire(desk()), Transports(closed))
+    closed = WorldWire(world(choices=Choices(unlisted=UnlistedAnswer.CLOSED)), peer="10.9.9.9")
+    observed = await DRIVER.observe(DRIVER.desire(cluster_input()), Transports(closed))
     assert isinstance(observed.nodes["edge-01"], Unreachable)
-    (step,) = (await plan(desk(CHANGED), WorldWire(world()))).steps
+    (step,) = (await plan(cluster_input(CHANGED), WorldWire(world()))).steps
     with pytest.raises(NodeUnauthorized):
-        await DRIVER.act(step, Transports(wire), DRIVER.desire(desk(CHANGED)).payloads)
+        await DRIVER.act(step, Transports(wire), DRIVER.desire(cluster_input(CHANGED)).payloads)
 
 
 async def test_one_silent_node_does_not_hide_the_others():
     nodes = ("edge-01", "edge-02", "edge-03")
     wire = WorldWire(world(nodes=nodes))
     wire.nodes.kill("edge-02")
-    cluster = await plan(desk(CHANGED, nodes=nodes), wire)
+    cluster = await plan(cluster_input(CHANGED, nodes=nodes), wire)
     assert [step.node for step in cluster.steps] == ["edge-01", "edge-03"]
     assert [finding.target for finding in cluster.findings] == ["edge/edge-02"]
 
 
 async def test_a_node_whose_api_moves_is_found_at_its_new_port():
-    wire = WorldWire(world(choices=Choices(port=Port.RESTART)))
+    wire = WorldWire(world(choices=Choices(port=PortChange.RESTART)))
     moved = setting(meta__version="B", env__management__api__port=10041)
-    where, known = desk(moved), {"edge-01": {"base": "http://edge-01.example.com:10040"}}
+    where, known = cluster_input(moved), {"edge-01": {"base": "http://edge-01.example.com:10040"}}
 
     def only_at(port):
         def check(method, path):
@@ -254,27 +260,29 @@ async def test_a_node_whose_api_moves_is_found_at_its_new_port():
     cluster = await plan(where, wire, known)
     (step,) = reloaded(cluster)
     await DRIVER.act(step, Transports(wire), cluster.payloads)
-    assert await standing(step, wire) is Standing.DONE
+    assert await standing(step, wire) is StepStatus.DONE
     wire.before = only_at(10041)
-    assert await standing(step, wire) is Standing.DONE
+    assert await standing(step, wire) is StepStatus.DONE
     assert (await plan(where, wire, known)).unchanged == 1
 
 
 def test_the_commit_is_stamped_into_what_is_uploaded_only():
-    stamped = DRIVER.desire(desk(version="commit"))
+    stamped = DRIVER.desire(cluster_input(version="commit"))
     (payload,) = stamped.payloads.values()
     assert payload.document["meta"] == {"version": "c0ffee1"}
     assert stamped.targets[0].content.version == "c0ffee1"
     assert {**payload.document, "meta": BASE["meta"]} == BASE
-    assert DRIVER.desire(desk(version="commit", deliver="checkout")).targets[0].content.version == "A"
-    assert DRIVER.desire(desk({}, version="commit")).targets[0].content.version == "c0ffee1"
+    assert (
+        DRIVER.desire(cluster_input(version="commit", deliver="checkout")).targets[0].content.version == "A"
+    )
+    assert DRIVER.desire(cluster_input({}, version="commit")).targets[0].content.version == "c0ffee1"
 
 
-@pytest.mark.parametrize("shown", Shown)
+@pytest.mark.parametrize("shown", SettingAnswer)
 @pytest.mark.parametrize("resources", [{}, FILES], ids=["alone", "with files"])
 async def test_another_commit_with_the_same_content_changes_no_node(shown, resources):
     wire = WorldWire(world(choices=Choices(shown=shown)))
-    first = desk(CHANGED, version="commit", resources=resources)
+    first = cluster_input(CHANGED, version="commit", resources=resources)
     await converge(first, wire)
     later = replace(first, revision=replace(REVISION, id="d" * 40, short="d" * 12))
     sent = len(wire.writes())
@@ -289,25 +297,25 @@ async def test_another_commit_with_the_same_content_changes_no_node(shown, resou
 
 async def test_another_version_is_a_change_where_no_commit_is_stamped_into_it():
     wire = WorldWire(world())
-    await converge(desk(CHANGED), wire)
-    (step,) = (await plan(desk({**CHANGED, "meta": {"version": "C"}}), wire)).steps
+    await converge(cluster_input(CHANGED), wire)
+    (step,) = (await plan(cluster_input({**CHANGED, "meta": {"version": "C"}}), wire)).steps
     assert step.reason == "differs in the version alone; version B becomes C"
 
 
 async def test_files_that_changed_with_a_commit_are_delivered_also_where_no_node_shows_its_package():
-    wire = WorldWire(world(choices=Choices(backup=Backup.DISABLED)))
-    first = desk(version="commit", resources=FILES)
+    wire = WorldWire(world(choices=Choices(backup=BackupBehaviour.DISABLED)))
+    first = cluster_input(version="commit", resources=FILES)
     await converge(first, wire)
     known = {"edge-01": {"files": DRIVER.desire(first).files}}
     later = {"revision": replace(REVISION, id="d" * 40, short="d" * 12)}
     assert (await plan(replace(first, **later), wire, known)).steps == ()
-    other = desk(version="commit", resources={"certs/a.pem": b"other"})
+    other = cluster_input(version="commit", resources={"certs/a.pem": b"other"})
     (step,) = (await plan(replace(other, **later), wire, known)).steps
     assert step.reason == "the files that go with its setting differ, or the node does not show them"
 
 
 def test_one_file_for_many_nodes_is_one_content_and_one_payload():
-    desired = DRIVER.desire(desk(nodes=[f"edge-{n}" for n in range(50)]))
+    desired = DRIVER.desire(cluster_input(nodes=[f"edge-{n}" for n in range(50)]))
     assert len({id(target.content) for target in desired.targets}) == 1
     assert len(desired.payloads) == 1
 
@@ -322,7 +330,7 @@ def test_one_file_for_many_nodes_is_one_content_and_one_payload():
 )
 def test_an_address_without_a_port_gets_that_of_the_setting(node, base):
     listed = [{"name": "edge-01", "address": node}]
-    where = desk(setting(env__management__api__port=10099))
+    where = cluster_input(setting(env__management__api__port=10099))
     where = where.__class__(
         M2Cluster.model_validate({"name": "e", "kind": "m2", "setting": "s", "nodes": listed}),
         where.fleet,
@@ -337,7 +345,7 @@ def moved_to(address, base):
     """The desired state of one node at an address, of which the store remembers a URL."""
     listed = [{"name": "edge-01", "address": address}]
     entry = M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": listed})
-    return desired(replace(desk(), entry=entry), {"edge-01": {"base": base}} if base else {})
+    return desired(replace(cluster_input(), entry=entry), {"edge-01": {"base": base}} if base else {})
 
 
 @pytest.mark.parametrize(
@@ -376,7 +384,7 @@ def test_an_address_that_is_no_single_machine_is_refused(address):
 )
 def test_two_nodes_at_two_spellings_of_one_address_are_refused(first, second):
     nodes = [{"name": "a", "address": first}, {"name": "b", "address": second}]
-    where = desk(nodes=("a", "b"))
+    where = cluster_input(nodes=("a", "b"))
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s", "nodes": nodes})
     with pytest.raises(InputError, match=r"have one address"):
         DRIVER.desire(replace(where, entry=entry))
@@ -396,7 +404,7 @@ def test_everything_wrong_with_a_cluster_is_told_at_once():
         {"name": "c", "address": "http://10.0.0.1"},
         {"name": "d", "address": "10.0.0.4"},
     ]
-    where = desk(broken, nodes=("a", "b", "c"))
+    where = cluster_input(broken, nodes=("a", "b", "c"))
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "nodes": listed})
     found = problems(
         where.__class__(
@@ -415,18 +423,18 @@ def test_everything_wrong_with_a_cluster_is_told_at_once():
 
 def test_warnings_of_the_files_go_with_the_plan():
     members = setting(env__management__cluster__discover__members=["edge-01.example.com"])
-    desired = DRIVER.desire(desk(members, deliver="local", resources=FILES))
+    desired = DRIVER.desire(cluster_input(members, deliver="local", resources=FILES))
     cluster = DRIVER.plan(desired, Observed({"edge-01": Present(loaded(members))}))
     assert [finding.code for finding in cluster.findings] == ["named-member", "unused-resources"]
     first = cluster.findings[0]
     assert (first.position.file, first.target) == ("setting.json", "edge")
-    assert plain_finding(first)["message"].startswith(f"setting.json:{first.position.line}:")
+    assert to_plain_finding(first)["message"].startswith(f"setting.json:{first.position.line}:")
     assert cluster.steps == ()
 
 
 def lone(members, **changes):
     text = json.dumps(setting(env__management__cluster__discover__members=members, **changes), indent=1)
-    return parse("setting.json", text.encode())
+    return parse_document("setting.json", text.encode())
 
 
 def test_a_lone_setting_names_its_nodes():

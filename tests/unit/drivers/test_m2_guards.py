@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support_m2_wire import BASE, desk, loaded, setting
+from support_m2_wire import BASE, cluster_input, loaded, setting
 
-from reconciler.core.guard import Case, verdicts
+from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.drivers.m2.product import DRIVER
 
@@ -15,12 +15,12 @@ USER = {"role": "user", "addr": "10.0.0.0/24"}
 
 
 def codes(wanted, shown=BASE, caller="127.0.0.1", **entry):
-    where = desk(wanted, **entry)
+    where = cluster_input(wanted, **entry)
     desired = DRIVER.desire(where)
     answer = Absent("404") if shown is None else Present(loaded(shown, caller=caller))
     observed = Observed({"edge-01": answer})
-    case = Case(DRIVER.plan(desired, observed), where.entry, desired, observed)
-    found = verdicts(case, DRIVER.guards)
+    case = GuardContext(DRIVER.plan(desired, observed), where.entry, desired, observed)
+    found = run_guards(case, DRIVER.guards)
     assert all(each.target == "edge/edge-01" for each in found)
     return [each.code for each in found]
 
@@ -114,7 +114,7 @@ def test_the_first_setting_of_a_node_lets_the_named_addresses_in():
 
 
 def doubts(wanted, shown, caller="127.0.0.1", **entry):
-    desired = DRIVER.desire(desk(wanted, **entry))
+    desired = DRIVER.desire(cluster_input(wanted, **entry))
     observed = Observed({"edge-01": Present(loaded(shown, caller=caller))})
     return [one.code for one in DRIVER.plan(desired, observed).findings if one.code == "read-back-lost"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from support_m2_wire import BASE, desk, loaded, setting
+from support_m2_wire import BASE, cluster_input, loaded, setting
 
-from reconciler.core.guard import Case, verdicts
+from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.policy import Policy
 from reconciler.core.rollout import Rollout
-from reconciler.core.waves import staged
+from reconciler.core.waves import assign_waves
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Policy
 
@@ -19,7 +19,7 @@ CLUSTER = "env__management__cluster"
 
 def found(wanted, shown, *, only="", policy=None, rollout=None, **entry):
     """Code -> verdict of a change from `shown` (node -> setting, a reason, or None) to one setting."""
-    where = desk(wanted, nodes=tuple(shown), **entry)
+    where = cluster_input(wanted, nodes=tuple(shown), **entry)
     desired = DRIVER.desire(where)
     desired = DRIVER.without(desired, frozenset(shown) - {only}) if only else desired
     answers = {
@@ -32,10 +32,10 @@ def found(wanted, shown, *, only="", policy=None, rollout=None, **entry):
         if only in {"", node}
     }
     observed = Observed(answers)
-    plan = staged(DRIVER.plan(desired, observed), where.entry, rollout)
+    plan = assign_waves(DRIVER.plan(desired, observed), where.entry, rollout)
     assert plan.steps
-    case = Case(plan, where.entry, desired, observed, policy=policy or Policy())
-    return {one.code: one for one in verdicts(case, DRIVER.guards)}
+    case = GuardContext(plan, where.entry, desired, observed, policy=policy or Policy())
+    return {one.code: one for one in run_guards(case, DRIVER.guards)}
 
 
 def fed(feed=None, *, feature="setting", server=True, **more):

@@ -4,10 +4,10 @@ import copy
 import json
 
 import pytest
-from test_m2_lints import desk
+from test_m2_lints import cluster_input
 
 from reconciler.core.secret import Secret
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import lints
 
 API = ("env", "management", "api")
@@ -45,8 +45,8 @@ WHOLE = {
 
 
 def told(document):
-    file = parse("setting.json", json.dumps(document, indent=1).encode())
-    return [problem for problem in lints.lint(desk(file)) if problem.code == "unfamiliar-key"]
+    file = parse_document("setting.json", json.dumps(document, indent=1).encode())
+    return [problem for problem in lints.lint(cluster_input(file)) if problem.code == "unfamiliar-key"]
 
 
 def with_key(path, key):
@@ -119,6 +119,6 @@ def test_what_stands_at_a_strange_key_is_not_shown():
     document["env"]["management"]["api"]["pasword"] = "hunter2-hunter2"
     (problem,) = told(document)
     assert "hunter2" not in f"{problem.message}{problem.remedy}"
-    file = parse("setting.json", b"{}")
+    file = parse_document("setting.json", b"{}")
     kept = type("Kept", (), {"name": "s", "value": {"env": Secret("hunter2")}, "position": file.position})()
-    assert list(lints.lint(desk(kept))) == []
+    assert list(lints.lint(cluster_input(kept))) == []

@@ -9,13 +9,13 @@ import pytest
 
 from reconciler.core.plan import Revision
 from reconciler.core.secret import Secret
-from reconciler.desired.merge_patch import Grown, Origin, merged
+from reconciler.desired.merge_patch import TracedValue, ValueOrigin, apply_merge_patch
 from reconciler.diagnostic import Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import lints
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 
 ADMIN = {"name": "admin", "permissions": {"enableSetting": True, "enableMetric": True}}
 USER = {"name": "user", "permissions": {"enableMetric": True}}
@@ -25,22 +25,24 @@ POLL = {"url": "https://m.example.com/s", "schedule": "*/15 * * * * *", "timeout
 
 
 def document(management, name="setting.json"):
-    return parse(name, json.dumps({"env": {"management": management}}, indent=2).encode())
+    return parse_document(name, json.dumps({"env": {"management": management}}, indent=2).encode())
 
 
-def desk(documents, addresses=("10.0.0.1",)):
+def cluster_input(documents, addresses=("10.0.0.1",)):
     nodes = [{"name": f"n{number}", "address": address} for number, address in enumerate(addresses, 1)]
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "nodes": nodes})
     given = [documents] * len(nodes) if not isinstance(documents, list) else documents
     names = [node["name"] for node in nodes]
-    fleet = parse("fleet.json", b"{}")
-    return Desk(entry, fleet, "/clusters/0", Revision("m", "0", "0"), dict(zip(names, given, strict=True)))
+    fleet = parse_document("fleet.json", b"{}")
+    return ClusterInput(
+        entry, fleet, "/clusters/0", Revision("m", "0", "0"), dict(zip(names, given, strict=True))
+    )
 
 
 def told(management, *addresses):
     """(code, pointer) of every warning; each stands where its pointer says."""
     file = document(management)
-    found = list(lints.lint(desk(file, addresses or ("10.0.0.1",))))
+    found = list(lints.lint(cluster_input(file, addresses or ("10.0.0.1",))))
     for problem in found:
         assert problem.severity is Severity.WARNING
         assert problem.code in lints.CODES
@@ -87,10 +89,10 @@ def test_whatever_stands_anywhere_nothing_breaks(value):
         for below in rest:
             at, part = at[int(part) if isinstance(at, list) else part], below
         at[int(part) if isinstance(at, list) else part] = value
-        file = parse("setting.json", b"{}")
+        file = parse_document("setting.json", b"{}")
         file.value = root
-        list(lints.lint(desk(file)))
-        list(lints.claims(desk(file)))
+        list(lints.lint(cluster_input(file)))
+        list(lints.claims(cluster_input(file)))
 
 
 FULL = {
@@ -165,13 +167,15 @@ class TestOverlaps:
         entries = [("192.168.1.5", "admin"), ("192.168.1.0/25", "user"), ("192.168.1.0/24", "user")]
         assert access(entries) == [("overlapping-entries", "/api/allowList/2/addr")]
         file = document({"api": {"allowList": [{"addr": a, "role": r} for a, r in entries]}})
-        (problem,) = lints.lint(desk(file))
+        (problem,) = lints.lint(cluster_input(file))
         assert "entry 2 (192.168.1.0/25" in problem.message
         assert "share 128 addresses" in problem.message
 
     def test_what_depends_on_the_rule_that_the_pages_leave_open_is_said(self):
         entries = [{"addr": "192.168.1.0/24", "role": "user"}, {"addr": "192.168.1.5", "role": "admin"}]
-        (problem,) = lints.lint(desk(document({"api": {"allowList": entries}, "roles": [ADMIN, USER]})))
+        (problem,) = lints.lint(
+            cluster_input(document({"api": {"allowList": entries}, "roles": [ADMIN, USER]}))
+        )
         assert "where the first match counts, which M2's pages leave open" in problem.message
         assert "never gives enableSetting" in problem.message
         assert problem.remedy == "put it before entry 1"
@@ -201,7 +205,7 @@ class TestWideEntry:
 
     def test_it_names_the_permissions_and_how_many(self):
         entries = [{"addr": "10.0.0.0/16", "role": "admin"}]
-        (problem,) = lints.lint(desk(document({"api": {"allowList": entries}})))
+        (problem,) = lints.lint(cluster_input(document({"api": {"allowList": entries}})))
         assert problem.message == (
             'the role "admin" opens enableSetting and enablePurge to 10.0.0.0/16, 65,536 addresses'
         )
@@ -267,7 +271,7 @@ class TestGroups:
 
     def test_what_is_not_served_is_said(self):
         members = [{"functions": ["hyperdims"], "nodes": ["10.0.0.1"]}]
-        (problem,) = lints.lint(desk(document({"cluster": {"discover": {"members": members}}})))
+        (problem,) = lints.lint(cluster_input(document({"cluster": {"discover": {"members": members}}})))
         assert "a request without a function or for a function other than hyperdims" in problem.message
         assert problem.remedy == 'add a group without `functions` and a last group for "all"'
 
@@ -400,7 +404,7 @@ class TestPropagation:
 
     def test_nodes_are_gathered(self):
         addresses = [f"10.0.1.{number}" for number in range(1, 6)]
-        (problem,) = lints.lint(desk(document(propagation("10.0.0.1")), addresses))
+        (problem,) = lints.lint(cluster_input(document(propagation("10.0.0.1")), addresses))
         assert problem.message.startswith("n1 (10.0.1.1), n2 (10.0.1.2), n3 (10.0.1.3) and 2 more propagate")
 
     def test_not_switched_on_or_not_known_by_that_address(self):
@@ -412,10 +416,12 @@ def test_what_overlays_leave_alone_is_told_of_once_and_where_it_stands():
     base = document({"roles": [USER, OPS], "api": {"allowList": [{"addr": "10.0.0.1", "role": "user"}]}})
     overlays = [document({"api": {"port": port}}, f"{port}.json") for port in range(10_000, 10_005)]
     rendered = [
-        merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over))).named(base.name)
+        apply_merge_patch(
+            TracedValue(base.value, ValueOrigin(base)), TracedValue(over.value, ValueOrigin(over))
+        ).named(base.name)
         for over in overlays
     ]
-    found = list(lints.lint(desk(rendered, [f"10.0.0.{number}" for number in range(1, 6)])))
+    found = list(lints.lint(cluster_input(rendered, [f"10.0.0.{number}" for number in range(1, 6)])))
     assert [(str(problem.position), problem.code) for problem in found] == [
         (str(base.position("/env/management/roles/1/name")), "unused-role")
     ]
@@ -424,8 +430,10 @@ def test_what_overlays_leave_alone_is_told_of_once_and_where_it_stands():
 def test_what_an_overlay_makes_doubtful_stands_in_the_overlay():
     base = document({"roles": [ADMIN], "api": {"allowList": [{"addr": "10.0.0.1", "role": "admin"}]}})
     over = document({"api": {"allowList": [{"addr": "10.0.0.0/8", "role": "admin"}]}}, "site.json")
-    made = merged(Grown(base.value, Origin(base)), Grown(over.value, Origin(over))).named(base.name)
-    (problem,) = lints.lint(desk([base, made], ["10.0.0.1", "10.0.0.2"]))
+    made = apply_merge_patch(
+        TracedValue(base.value, ValueOrigin(base)), TracedValue(over.value, ValueOrigin(over))
+    ).named(base.name)
+    (problem,) = lints.lint(cluster_input([base, made], ["10.0.0.1", "10.0.0.2"]))
     assert problem.position == over.position("/env/management/api/allowList/0/addr")
     assert problem.position.file == "site.json"
 
@@ -434,7 +442,9 @@ class TestClaims:
     def named(self, *documents):
         return [
             (claim.name, claim.pointer.rpartition("discover")[2])
-            for claim in lints.claims(desk(list(documents), [f"10.0.0.{n}" for n, _ in enumerate(documents)]))
+            for claim in lints.claims(
+                cluster_input(list(documents), [f"10.0.0.{n}" for n, _ in enumerate(documents)])
+            )
         ]
 
     def test_addresses_groups_and_expressions_each_once(self):
@@ -456,6 +466,6 @@ class TestClaims:
 
 def test_warnings_of_one_file_come_in_its_order():
     management = {"api": {"allowList": [{"addr": "0.0.0.0/0", "role": "ops"}]}, "roles": [OPS, USER]}
-    found = list(lints.lint(desk(document(management))))
+    found = list(lints.lint(cluster_input(document(management))))
     assert len(found) == 3
     assert all(one.position < other.position for one, other in pairwise(found))

@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.machine import Accepted, Node, Package, Refused, Waiting
+from reconciler.drivers.m2.machine import (
+    ChangeAccepted,
+    ChangeRefused,
+    M2NodeState,
+    NodePackage,
+    WaitingField,
+)
 
 RESTART_ONLY = [
     "env.properties.memoryUsage",
@@ -25,12 +31,12 @@ RESTART_ONLY = [
 
 
 def package(document, **resources):
-    return Package(json.dumps(document).encode(), resources)
+    return NodePackage(json.dumps(document).encode(), resources)
 
 
 def loaded(document, **resources):
-    taken = machine.upload(Node(), package(document, **resources))
-    assert isinstance(taken, Accepted)
+    taken = machine.upload(M2NodeState(), package(document, **resources))
+    assert isinstance(taken, ChangeAccepted)
     return taken.node
 
 
@@ -51,13 +57,13 @@ def test_an_upload_is_loaded_running_and_on_the_disk():
 def test_a_restart_only_field_waits_while_the_rest_applies(name):
     node = loaded(nested(name, {"size": 1}) | {"hosting": []})
     taken = machine.upload(node, package(nested(name, {"size": 2}) | {"hosting": [{"name": "a"}]}))
-    assert taken.waiting == (Waiting(name, {"size": 1}, {"size": 2}),)
+    assert taken.waiting == (WaitingField(name, {"size": 1}, {"size": 2}),)
     assert machine.lookup(taken.node.running, name) == {"size": 1}
     assert machine.lookup(taken.node.loaded.document, name) == {"size": 2}
     assert taken.node.running["hosting"] == [{"name": "a"}]
     restarted = machine.restart(taken.node)
     assert restarted.running == taken.node.loaded.document
-    assert machine.waiting(restarted) == ()
+    assert machine.find_waiting_fields(restarted) == ()
 
 
 def test_every_other_field_applies_at_once():
@@ -71,10 +77,10 @@ def test_every_other_field_applies_at_once():
 def test_a_restart_only_field_that_comes_or_goes_waits_too():
     bare, full = {"env": {}}, nested("env.rt.properties", 5)
     came = machine.upload(loaded(bare), package(full))
-    assert came.waiting == (Waiting("env.rt.properties", None, 5),)
+    assert came.waiting == (WaitingField("env.rt.properties", None, 5),)
     assert machine.lookup(came.node.running, "env.rt.properties") is None
     gone = machine.upload(loaded(full), package(bare))
-    assert gone.waiting == (Waiting("env.rt.properties", 5, None),)
+    assert gone.waiting == (WaitingField("env.rt.properties", 5, None),)
     assert gone.node.running == full
 
 
@@ -101,21 +107,21 @@ def test_going_back_before_the_restart_leaves_nothing_waiting():
     ],
 )
 def test_a_bad_setting_is_refused_and_changes_nothing(text, code):
-    taken = machine.upload(loaded({"meta": {}}), Package(text))
-    assert isinstance(taken, Refused)
+    taken = machine.upload(loaded({"meta": {}}), NodePackage(text))
+    assert isinstance(taken, ChangeRefused)
     assert taken.code == code
 
 
 def test_deploy_local_applies_the_file_on_the_disk():
     node = replace(loaded({"meta": {"version": 1}}), local=package({"meta": {"version": 2}}))
     assert machine.deploy_local(node).node.running == {"meta": {"version": 2}}
-    assert machine.deploy_local(Node()).code == "E0001"
-    assert machine.deploy_local(replace(node, local=Package(b"{"))).code == "E0003"
+    assert machine.deploy_local(M2NodeState()).code == "E0001"
+    assert machine.deploy_local(replace(node, local=NodePackage(b"{"))).code == "E0003"
 
 
 def test_checkout_works_only_where_a_repository_is_connected():
-    assert machine.checkout(Node()).code == "E0001"
-    taken = machine.checkout(Node(repository=package({"meta": {"version": "git"}})))
+    assert machine.checkout(M2NodeState()).code == "E0001"
+    taken = machine.checkout(M2NodeState(repository=package({"meta": {"version": "git"}})))
     assert taken.node.running == {"meta": {"version": "git"}}
     assert taken.node.history[-1].document == {"meta": {"version": "git"}}
 
@@ -124,7 +130,7 @@ def test_a_restart_reads_the_disk_and_survives_a_bad_file():
     node = loaded({"meta": {"version": 1}})
     newer = machine.restart(replace(node, local=package({"meta": {"version": 2}})))
     assert newer.running == newer.loaded.document == {"meta": {"version": 2}}
-    assert machine.restart(replace(node, local=Package(b"{"))).running == {"meta": {"version": 1}}
+    assert machine.restart(replace(node, local=NodePackage(b"{"))).running == {"meta": {"version": 1}}
     assert machine.restart(node).reloads == 1
 
 
@@ -138,11 +144,11 @@ def test_a_killed_node_keeps_its_disk_and_comes_back_with_all_applied():
 
 
 def test_a_node_that_never_loaded_anything_restarts_empty():
-    assert machine.restart(Node()) == Node()
+    assert machine.restart(M2NodeState()) == M2NodeState()
 
 
 def test_the_history_is_kept_to_a_hundred_settings():
-    node = Node()
+    node = M2NodeState()
     for version in range(machine.RETENTION + 1):
         node = machine.upload(node, package({"meta": {"version": version}})).node
     assert [node.history[0].document["meta"]["version"], len(node.history)] == [1, 100]

@@ -8,8 +8,8 @@ import pytest
 from support_m2_wire import setting
 
 from reconciler.drivers.m2.access import AccessTable
-from reconciler.drivers.m2.choices import Choices, Match
-from reconciler.drivers.m2.management_access import anybody, losing_unknown
+from reconciler.drivers.m2.choices import AllowListMatch, Choices
+from reconciler.drivers.m2.management_access import find_addresses_losing_access, has_certain_access
 from reconciler.drivers.m2.risk import NEEDED
 
 
@@ -35,7 +35,7 @@ def allowing(*entries):
     ],
 )
 def test_an_address_between_two_entries_is_lost_too(before, after, lost):
-    found = losing_unknown(allowing(*before), allowing(*after))
+    found = find_addresses_losing_access(allowing(*before), allowing(*after))
     assert set(lost) <= set(found)
     assert bool(lost) is bool(found)
 
@@ -44,19 +44,19 @@ def test_an_address_between_two_entries_is_lost_too(before, after, lost):
 def test_one_of_many_entries_that_goes_is_seen(number):
     entries = [f"10.{one // 200}.{one % 200}.0/28" for one in range(300)]
     after = entries[:number] + entries[number + 1 :]
-    (first, *_) = losing_unknown(allowing(*entries), allowing(*after))
+    (first, *_) = find_addresses_losing_access(allowing(*entries), allowing(*after))
     assert first == entries[number].removesuffix("/28")
 
 
 def test_an_administrator_between_the_entries_of_users_is_somebody():
     rings = ["-10.0.0.0-3", "-10.0.0.5-15", "10.0.0.0/28"]
-    assert anybody(allowing(*rings))
-    assert not anybody(allowing("-10.0.0.0-4", *rings))
+    assert has_certain_access(allowing(*rings))
+    assert not has_certain_access(allowing("-10.0.0.0-4", *rings))
 
 
 def test_the_sweep_says_of_every_address_what_asking_for_it_says():
     draw = Random(7)
-    rules = {False: Choices(match=Match.FIRST), True: Choices(match=Match.UNION)}
+    rules = {False: Choices(match=AllowListMatch.FIRST), True: Choices(match=AllowListMatch.UNION)}
     for _ in range(60):
         entries = []
         for _ in range(draw.randrange(1, 9)):
@@ -75,5 +75,5 @@ def test_a_long_list_of_entries_that_all_overlap_takes_no_time():
     """As many as a node may show: by pairs these would be some 10,000,000 questions."""
     entries = [f"10.{one // 250}.{one % 250}.0/{8 + one % 20}" for one in range(1_500)]
     began = perf_counter()
-    assert losing_unknown(allowing(*entries), allowing(*entries)) == ()
+    assert find_addresses_losing_access(allowing(*entries), allowing(*entries)) == ()
     assert perf_counter() - began < 3

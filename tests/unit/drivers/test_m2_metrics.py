@@ -7,7 +7,7 @@ import time
 import pytest
 
 from reconciler.drivers.m2 import metrics
-from reconciler.drivers.m2.metrics import parsed
+from reconciler.drivers.m2.metrics import parse_metrics
 
 ODD = r"""# HELP m2_x words
 # TYPE m2_x counter
@@ -26,11 +26,16 @@ g_seconds 1e3 # {trace_id="x"} 0.5 1.1
 
 
 def test_an_odd_line_is_left_out_and_the_others_count():
-    assert parsed(ODD.encode()) == {"m2_x_total": 12.0, "h_sum": 5.5, "h_count": 6.0, "g_seconds": 1000.0}
+    assert parse_metrics(ODD.encode()) == {
+        "m2_x_total": 12.0,
+        "h_sum": 5.5,
+        "h_count": 6.0,
+        "g_seconds": 1000.0,
+    }
 
 
 def test_samples_of_one_name_are_summed_over_their_labels():
-    assert parsed(b'a{x="1"} 2\r\na{x="}{"} 3\na 1\n') == {"a": 6.0}
+    assert parse_metrics(b'a{x="1"} 2\r\na{x="}{"} 3\na 1\n') == {"a": 6.0}
 
 
 @pytest.mark.parametrize(
@@ -38,23 +43,23 @@ def test_samples_of_one_name_are_summed_over_their_labels():
 )
 def test_what_has_no_sample_is_no_metrics(body):
     with pytest.raises(ValueError, match="no samples"):
-        parsed(body)
+        parse_metrics(body)
 
 
 def test_sums_beyond_any_number_are_left_out():
-    assert parsed(b"a 1e308\na 1e308\nb 1\n") == {"b": 1.0}
+    assert parse_metrics(b"a 1e308\na 1e308\nb 1\n") == {"b": 1.0}
 
 
 def test_names_and_bytes_are_bounded(monkeypatch):
     monkeypatch.setattr(metrics, "MOST_NAMES", 2)
-    assert parsed(b"a 1\nb 1\nc 1\na 1\n" + b"d" * 300 + b" 1\n") == {"a": 2.0, "b": 1.0}
+    assert parse_metrics(b"a 1\nb 1\nc 1\na 1\n" + b"d" * 300 + b" 1\n") == {"a": 2.0, "b": 1.0}
     with pytest.raises(ValueError, match="bytes"):
-        parsed(b"a 1\n" * 2_000_000)
+        parse_metrics(b"a 1\n" * 2_000_000)
 
 
 @pytest.mark.parametrize("line", [b"a{" * 400_000, b'a{x="' + b"\\a" * 400_000, b"a" + b" " * 900_000 + b"x"])
 def test_no_line_takes_long(line):
     began = time.process_time()
     with pytest.raises(ValueError, match="no samples"):
-        parsed(line)
+        parse_metrics(line)
     assert time.process_time() - began < 2

@@ -16,20 +16,20 @@ from support_m2_wire import BASE
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret
 from reconciler.drivers.m2 import package
-from reconciler.drivers.m2.simulator.package import delivered
+from reconciler.drivers.m2.simulator.package import read_upload
 
 FILES = {"certs/b.pem": b"B", "certs/a.pem": b"\x00" * 5000}
 
 
 def test_the_same_payload_gives_the_same_bytes():
-    one = package.tgz(Payload(BASE, FILES))
-    other = package.tgz(Payload(json.loads(json.dumps(BASE)), dict(reversed(FILES.items()))))
+    one = package.pack_tgz(Payload(BASE, FILES))
+    other = package.pack_tgz(Payload(json.loads(json.dumps(BASE)), dict(reversed(FILES.items()))))
     assert one == other
     assert one[4:8] == bytes(4)  # the time in gzip's header
 
 
 def test_another_program_unpacks_it(tmp_path):
-    whole = package.tgz(Payload(BASE, FILES))
+    whole = package.pack_tgz(Payload(BASE, FILES))
     subprocess.run(["tar", "-xzf", "-"], input=whole, cwd=tmp_path, check=True)
     listed = subprocess.run(["tar", "-tzf", "-"], input=whole, capture_output=True, check=True).stdout
     assert listed.split() == [b"setting.json", b"certs/a.pem", b"certs/b.pem"]
@@ -40,32 +40,36 @@ def test_another_program_unpacks_it(tmp_path):
 def test_secrets_travel_in_clear_and_keys_keep_their_order():
     document = {"z": Secret("key", "${env:KEY}"), "a": 1, "big": 2**70}
     for each in (document, {key: document[key] for key in ("z", "a")}):
-        assert json.loads(package.setting_bytes(each))["z"] == "key"
-    assert list(json.loads(package.setting_bytes({"z": 1, "a": 2}))) == ["z", "a"]
+        assert json.loads(package.encode_setting(each))["z"] == "key"
+    assert list(json.loads(package.encode_setting({"z": 1, "a": 2}))) == ["z", "a"]
 
 
 def test_a_digest_names_document_and_files():
-    files = package.digests(FILES)
-    base = package.digest(BASE, files)
-    assert package.digest(json.loads(json.dumps(BASE)), files) == base
-    assert package.digest({**BASE, "x": 1}, files) != base
-    assert package.digest(BASE, {**files, "certs/a.pem": "0"}) != base
-    assert package.digest({"k": Secret("v", "${env:V}")}, {}) == package.digest({"k": "v"}, {})
+    files = package.compute_digests(FILES)
+    base = package.compute_payload_digest(BASE, files)
+    assert package.compute_payload_digest(json.loads(json.dumps(BASE)), files) == base
+    assert package.compute_payload_digest({**BASE, "x": 1}, files) != base
+    assert package.compute_payload_digest(BASE, {**files, "certs/a.pem": "0"}) != base
+    assert package.compute_payload_digest(
+        {"k": Secret("v", "${env:V}")}, {}
+    ) == package.compute_payload_digest({"k": "v"}, {})
 
 
 @pytest.mark.parametrize("part", ["settingFile", "x"])
 def test_the_simulated_node_takes_the_form(part):
-    kind, body = package.body(Payload(BASE, FILES), part)
+    kind, body = package.encode_body(Payload(BASE, FILES), part)
     headers = {"content-type": kind, "content-length": str(len(body))}
-    taken = delivered(headers, body, part, {})
+    taken = read_upload(headers, body, part, {})
     assert json.loads(taken.text) == BASE
     assert taken.resources == FILES
 
 
 def test_a_payload_that_many_nodes_get_is_packed_once(monkeypatch):
     packed = []
-    monkeypatch.setattr(package, "tgz", lambda payload: packed.append(payload) or f"{len(packed)}".encode())
-    packages = package.Packages(most=2)
+    monkeypatch.setattr(
+        package, "pack_tgz", lambda payload: packed.append(payload) or f"{len(packed)}".encode()
+    )
+    packages = package.PackageCache(most=2)
     first, second, third = (Payload(BASE, {"a": text}) for text in (b"1", b"2", b"3"))
     assert [packages.tgz(each) for each in (first, second, first, second)] == [b"1", b"2", b"1", b"2"]
     packages.tgz(third)
@@ -74,15 +78,15 @@ def test_a_payload_that_many_nodes_get_is_packed_once(monkeypatch):
 
 
 def test_without_files_the_setting_travels_alone():
-    kind, body = package.body(Payload(BASE), "settingFile")
+    kind, body = package.encode_body(Payload(BASE), "settingFile")
     assert kind == "application/json"
     assert json.loads(body) == BASE
 
 
 def test_what_a_package_holds_is_told_without_the_folder_it_lies_in():
-    assert package.held(package.tgz(Payload(BASE, FILES))) == package.digests(FILES)
+    assert package.list_held_files(package.pack_tgz(Payload(BASE, FILES))) == package.compute_digests(FILES)
     deeper = archive({"./pkg/setting.json": b"{}", "./pkg/certs/a.pem": b"A"})
-    assert package.held(deeper) == package.digests({"certs/a.pem": b"A"})
+    assert package.list_held_files(deeper) == package.compute_digests({"certs/a.pem": b"A"})
 
 
 def archive(files, members=()):
@@ -109,14 +113,14 @@ def link(name, target):
         b"",
         b"not a tgz",
         gzip.compress(b"not a tar"),
-        package.tgz(Payload(BASE, FILES))[:-40],
+        package.pack_tgz(Payload(BASE, FILES))[:-40],
         archive({"other.json": b"{}"}),
     ],
     ids=["empty", "text", "gzip", "half", "without a setting"],
 )
 def test_what_is_no_package_is_refused_with_a_reason(data):
-    with pytest.raises(package.Unreadable):
-        package.held(data)
+    with pytest.raises(package.UnreadablePackage):
+        package.list_held_files(data)
 
 
 PACKAGES = Path(__file__).parents[2] / "cases" / "packages"
@@ -128,30 +132,32 @@ PACKAGES = Path(__file__).parents[2] / "cases" / "packages"
 )
 def test_an_archive_that_hurts_the_standard_library_is_refused_at_once(name, why):
     began = time.process_time()
-    with pytest.raises(package.Unreadable, match=why):
-        package.held((PACKAGES / f"{name}.tgz").read_bytes())
+    with pytest.raises(package.UnreadablePackage, match=why):
+        package.list_held_files((PACKAGES / f"{name}.tgz").read_bytes())
     assert time.process_time() - began < 1
 
 
 def test_links_in_a_package_are_not_followed():
-    assert package.held(archive({"setting.json": b"{}"}, [link("certs/a.pem", "/etc/passwd")])) == {}
+    assert (
+        package.list_held_files(archive({"setting.json": b"{}"}, [link("certs/a.pem", "/etc/passwd")])) == {}
+    )
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch):
     monkeypatch.setattr(package, "UNPACKED_LIMIT", 20_000)
-    with pytest.raises(package.Unreadable, match=r"unpacks to more than 19\.5 KB"):
-        package.held(archive({"setting.json": b"{}", "zeros": bytes(100_000)}))
-    assert package.held(archive({"setting.json": b"{}"})) == {}
+    with pytest.raises(package.UnreadablePackage, match=r"unpacks to more than 19\.5 KB"):
+        package.list_held_files(archive({"setting.json": b"{}", "zeros": bytes(100_000)}))
+    assert package.list_held_files(archive({"setting.json": b"{}"})) == {}
 
 
 def test_many_members_are_refused(monkeypatch):
     monkeypatch.setattr(package, "MOST_MEMBERS", 3)
-    with pytest.raises(package.Unreadable, match="more than 3 members"):
-        package.held(archive({"setting.json": b"{}", "a": b"", "b": b"", "c": b""}))
+    with pytest.raises(package.UnreadablePackage, match="more than 3 members"):
+        package.list_held_files(archive({"setting.json": b"{}", "a": b"", "b": b"", "c": b""}))
 
 
 @pytest.mark.parametrize("cut", range(0, 200, 7))
 def test_every_cut_is_refused_with_a_reason(cut):
-    whole = package.tgz(Payload(BASE, {"a": b"A"}))
-    with pytest.raises(package.Unreadable):
-        package.held(whole[:cut])
+    whole = package.pack_tgz(Payload(BASE, {"a": b"A"}))
+    with pytest.raises(package.UnreadablePackage):
+        package.list_held_files(whole[:cut])

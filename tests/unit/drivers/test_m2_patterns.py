@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.endpoint import BadAddress, parse_endpoint
-from reconciler.drivers.m2.address import span
+from reconciler.core.endpoint import InvalidAddress, parse_endpoint
+from reconciler.drivers.m2.address_range import parse_address_range
 from reconciler.drivers.m2.setting import patterns, rules
 
 PIECES = st.sampled_from(
@@ -46,8 +46,8 @@ def fits(pattern, text):
 
 def address_of_list(text):
     try:
-        span(text)
-    except BadAddress as error:
+        parse_address_range(text)
+    except InvalidAddress as error:
         return str(error)
     return ""
 
@@ -55,7 +55,7 @@ def address_of_list(text):
 def reached(text):
     try:
         parse_endpoint(text)
-    except BadAddress as error:
+    except InvalidAddress as error:
         return str(error)
     return ""
 
@@ -106,4 +106,4 @@ def test_a_reference_to_a_secret_has_no_form_yet(pattern):
     ],
 )
 def test_joined_types(text, wanted):
-    assert fits(patterns.joined(["setting", "api"]), text) is wanted
+    assert fits(patterns.make_types_pattern(["setting", "api"]), text) is wanted

@@ -5,30 +5,30 @@ from __future__ import annotations
 import json
 
 import pytest
-from support_m2_wire import BASE, content, desk, loaded, setting
+from support_m2_wire import BASE, cluster_input, content, loaded, setting
 from support_m2_wire import desired as desired_of
 
 from reconciler.core.diff import Op
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
-from reconciler.core.plan import Effect, Plan, Risk, load
+from reconciler.core.plan import Effect, Plan, Risk, load_plan
 from reconciler.core.secret import MASK
 from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.package import digests
+from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.planner import plan
 from reconciler.drivers.m2.product import DRIVER
-from reconciler.drivers.m2.shown_prints import ShownPrints
+from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 
 API = "env__management__api__"
 LIST = API + "allowList"
 RESOURCES = {"certs/a.pem": b"A"}
-HELD = digests(RESOURCES)
+HELD = compute_digests(RESOURCES)
 
 
 def planned(wanted, *answers, recalled=None, **entry):
     """A plan for as many nodes as there are answers; an answer may be a document."""
     nodes = tuple(f"edge-{index:02}" for index, _ in enumerate(answers, 1))
-    desired = desired_of(desk(wanted, nodes=nodes, **entry), recalled)
+    desired = desired_of(cluster_input(wanted, nodes=nodes, **entry), recalled)
     shown = [Present(loaded(each)) if isinstance(each, dict) else each for each in answers]
     return plan(desired, Observed(dict(zip(nodes, shown, strict=True))))
 
@@ -61,8 +61,8 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     assert arguments == {
         "bases": ["http://n:10040", "http://edge-01.example.com:10040"],
         "addresses": ["n"],
-        "before": ShownPrints().of(content(), content(wanted)),
-        "after": ShownPrints().of(content(wanted)),
+        "before": RedactedFingerprints().of(content(), content(wanted)),
+        "after": RedactedFingerprints().of(content(wanted)),
         "restart": [],
         "resources": {},
         "setting_version": "B",
@@ -83,17 +83,17 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
 
 def test_a_step_survives_the_journal():
     cluster = planned(setting(meta__version="B"), BASE)
-    whole = Plan(desk().revision, "0", (cluster,))
-    (again,) = load(json.loads(whole.encoded())).clusters[0].steps
+    whole = Plan(cluster_input().revision, "0", (cluster,))
+    (again,) = load_plan(json.loads(whole.encoded())).clusters[0].steps
     assert again == cluster.steps[0]
 
 
 def test_the_same_arguments_give_the_same_bytes_whatever_the_order_of_answers():
     wanted = setting(meta__version="B", **{LIST: [{"addr": "127.0.0.0/8"}, {"addr": "10.0.0.1"}]})
-    desired = DRIVER.desire(desk(wanted, nodes=("edge-01", "edge-02")))
+    desired = DRIVER.desire(cluster_input(wanted, nodes=("edge-01", "edge-02")))
     shown = {"edge-01": Present(loaded()), "edge-02": Unreachable("no answer within 10 s")}
     plans = [
-        Plan(desk().revision, "0", (plan(desired, Observed(dict(order))),)).encoded()
+        Plan(cluster_input().revision, "0", (plan(desired, Observed(dict(order))),)).encoded()
         for order in (shown.items(), reversed(shown.items()))
     ]
     assert plans[0] == plans[1]
@@ -117,7 +117,7 @@ def test_nothing_is_planned_for_a_node_that_was_not_read(answer, code):
 
 
 def test_a_node_that_was_not_asked_is_not_taken_for_absent():
-    desired = DRIVER.desire(desk())
+    desired = DRIVER.desire(cluster_input())
     assert [finding.code for finding in plan(desired, Observed({})).findings] == ["node-unreachable"]
     assert plan(desired, Observed({})).steps == ()
 
@@ -194,14 +194,14 @@ def test_what_waits_for_a_restart_is_told_before():
 
 def test_a_moved_port_is_looked_for_where_it_may_be():
     shown = Present(loaded(BASE, base="http://edge-01.example.com:10040"))
-    desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
+    desired = DRIVER.desire(cluster_input(setting(**{API + "port": 10041})))
     (only,) = plan(desired, Observed({"edge-01": shown})).steps
     assert only.arguments.bases == ("http://edge-01.example.com:10040", "http://edge-01.example.com:10041")
 
 
 def test_a_translated_port_is_not_guessed():
     shown = Present(loaded(BASE, base="http://edge-01.example.com:8080"))
-    desired = DRIVER.desire(desk(setting(**{API + "port": 10041})))
+    desired = DRIVER.desire(cluster_input(setting(**{API + "port": 10041})))
     (only,) = plan(desired, Observed({"edge-01": shown})).steps
     assert "http://edge-01.example.com:8081" not in only.arguments.bases
     assert only.arguments.bases[0] == "http://edge-01.example.com:8080"
@@ -281,7 +281,7 @@ def test_files_are_compared_where_a_node_shows_them(held, steps, found):
     ],
 )
 def test_memory_speaks_for_files_that_a_node_does_not_show(delivered, found):
-    desired = DRIVER.desire(desk(resources=delivered))
+    desired = DRIVER.desire(cluster_input(resources=delivered))
     remembered = {"edge-01": {"files": desired.files}}
     cluster = planned(BASE, Present(loaded(held=None)), resources=RESOURCES, recalled=remembered)
     assert cluster.steps == ()
@@ -289,7 +289,9 @@ def test_memory_speaks_for_files_that_a_node_does_not_show(delivered, found):
 
 
 def test_narrowed_to_one_node_the_cluster_keeps_its_size():
-    desired = DRIVER.desire(desk(setting(meta__version="B"), nodes=("edge-01", "edge-02", "edge-03")))
+    desired = DRIVER.desire(
+        cluster_input(setting(meta__version="B"), nodes=("edge-01", "edge-02", "edge-03"))
+    )
     narrowed = DRIVER.without(desired, frozenset({"edge-01", "edge-03"}))
     cluster = plan(narrowed, Observed({"edge-02": Present(loaded())}))
     assert [each.node for each in cluster.steps] == ["edge-02"]
@@ -303,7 +305,7 @@ def test_items_with_names_are_told_by_name():
     wanted = setting(
         env__management__roles=more, **{LIST: [first, {**second, "role": "ops"}, {"addr": "10.0.0.1"}]}
     )
-    changes = differences(content(), content(wanted))
+    changes = find_changes(content(), content(wanted))
     assert [(change.op, change.pointer) for change in changes] == [
         (Op.ADD, "/env/management/api/allowList/10.0.0.1"),
         (Op.REPLACE, "/env/management/api/allowList/192.168.3.0~124/role"),
@@ -313,7 +315,7 @@ def test_items_with_names_are_told_by_name():
 
 def test_an_order_that_means_something_is_told_as_a_list():
     over = [{"role": "admin", "addr": "10.0.0.0/24"}, {"role": "user", "addr": "10.0.0.2"}]
-    changes = differences(content(setting(**{LIST: over})), content(setting(**{LIST: over[::-1]})))
+    changes = find_changes(content(setting(**{LIST: over})), content(setting(**{LIST: over[::-1]})))
     assert changes
     assert all(change.pointer.startswith("/env/management/api/allowList/") for change in changes)
 
@@ -327,7 +329,7 @@ def test_secrets_are_masked_wherever_they_stand():
     )
     shown = setting(functions={"x": {"password": "planted-before"}})
     for answer in (shown, Absent("404")):
-        encoded = Plan(desk().revision, "0", (planned(wanted, answer),)).encoded().decode()
+        encoded = Plan(cluster_input().revision, "0", (planned(wanted, answer),)).encoded().decode()
         assert "planted" not in encoded
         assert "seen" in encoded
         assert MASK in encoded
@@ -350,4 +352,4 @@ def test_secrets_are_masked_wherever_they_stand():
 def test_what_one_node_shows_of_any_type_is_planned_for_and_the_others_go_on(shown):
     cluster = planned(setting(meta__version="B"), shown, BASE)
     assert [step.node for step in cluster.steps] == ["edge-01", "edge-02"]
-    assert len(Plan(desk().revision, "0", (cluster,)).encoded()) < 1_000_000
+    assert len(Plan(cluster_input().revision, "0", (cluster,)).encoded()) < 1_000_000

@@ -5,7 +5,7 @@ import json
 import pytest
 from memory_files import fleet_of
 
-from reconciler.core.reports import Kind, Report
+from reconciler.core.node_reports import NodeReport, ReportKind
 from reconciler.drivers.m2.product import DRIVER
 
 FLEET = {
@@ -32,7 +32,7 @@ FLEET = {
 
 @pytest.fixture(scope="module")
 def desired():
-    return DRIVER.desire(fleet_of(FLEET).desks[0])
+    return DRIVER.desire(fleet_of(FLEET).cluster_inputs[0])
 
 
 def message(hostname="other", iplist=(), **more):
@@ -53,7 +53,7 @@ def message(hostname="other", iplist=(), **more):
     ],
 )
 def test_a_node_is_known_by_its_name_or_by_an_address_of_its_own(desired, said, node):
-    assert DRIVER.reported(desired, said) == Report(node, Kind.HEARTBEAT, "4")
+    assert DRIVER.reported(desired, said) == NodeReport(node, ReportKind.HEARTBEAT, "4")
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_a_feedback_says_how_it_went_and_of_which_version(desired):
     said = message(
         "n1", action={"api": "/setting/upload"}, parameters=[{"url": "http://x/", "result": result}]
     )
-    assert DRIVER.reported(desired, said) == Report("n1", Kind.FEEDBACK, 10, "ok")
+    assert DRIVER.reported(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, 10, "ok")
 
 
 def test_a_feedback_without_a_result_has_no_status(desired):
     said = message("n1", action={"api": "/setting/deploy/checkout"}, parameters=[])
-    assert DRIVER.reported(desired, said) == Report("n1", Kind.FEEDBACK, "4", "")
+    assert DRIVER.reported(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, "4", "")

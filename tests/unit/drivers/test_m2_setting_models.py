@@ -7,10 +7,10 @@ import json
 import pytest
 from support_m2_wire import setting
 
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.m2.access import PERMISSION_DEFAULTS, PERMISSIONS
 from reconciler.drivers.m2.machine import RESTART_ONLY
-from reconciler.drivers.m2.setting.check import problems_of
+from reconciler.drivers.m2.setting.check import check_setting
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import Env, Hosting, Permissions, SettingFile
 from reconciler.secrets.patterns import sounds_secret
@@ -24,8 +24,8 @@ def keys(model):
 
 
 def codes(document):
-    file = parse("setting.json", json.dumps(document).encode())
-    return [(problem.pointer.rpartition("/")[2], problem.code) for problem in problems_of(file)]
+    file = parse_document("setting.json", json.dumps(document).encode())
+    return [(problem.pointer.rpartition("/")[2], problem.code) for problem in check_setting(file)]
 
 
 def test_the_nine_permissions_and_their_defaults():

@@ -9,9 +9,16 @@ import tarfile
 import pytest
 from support_m2_nodes import GOOD, SETTING, Cluster, ask, changed, form, shown, tgz, upload, world
 
-from reconciler.core.spec import NodeEntry
-from reconciler.drivers.m2.machine import Package
-from reconciler.drivers.m2.simulator import Backup, Choices, M2World, Port, Shown, factory_setting
+from reconciler.core.entries import NodeEntry
+from reconciler.drivers.m2.machine import NodePackage
+from reconciler.drivers.m2.simulator import (
+    BackupBehaviour,
+    Choices,
+    M2World,
+    PortChange,
+    SettingAnswer,
+    make_factory_setting,
+)
 from reconciler.errors import UsageError
 
 
@@ -32,7 +39,7 @@ def test_before_the_first_setting_the_answer_is_404():
 
 def test_a_fresh_node_has_the_factorys_setting_on_its_own_port():
     setting = shown(world(converged=False))
-    assert setting == factory_setting(10040)
+    assert setting == make_factory_setting(10040)
     assert setting["meta"]["version"] == "factory"
     assert [role["name"] for role in setting["env"]["management"]["roles"]] == ["admin", "user"]
 
@@ -72,7 +79,7 @@ def test_what_waits_for_a_restart_is_listed_and_shown_apart():
 
 
 def test_a_node_may_show_the_setting_in_service_instead_of_the_file():
-    nodes = world(Choices(shown=Shown.SERVICE))
+    nodes = world(Choices(shown=SettingAnswer.SERVICE))
     after = json.loads(json.dumps(changed()))
     after["env"]["network"]["http"] = {}
     upload(nodes, after)
@@ -142,7 +149,7 @@ def test_a_bad_upload_is_answered_500_with_its_code_and_changes_nothing(request_
     assert nodes.state("edge-01") is before
 
 
-@pytest.mark.parametrize(("backup", "status"), [(Backup.LOST, 404), (Backup.DISABLED, 406)])
+@pytest.mark.parametrize(("backup", "status"), [(BackupBehaviour.LOST, 404), (BackupBehaviour.DISABLED, 406)])
 def test_a_download_may_not_be_there(backup, status):
     assert ask(world(Choices(backup=backup)), "GET", "/setting/download")[0] == status
 
@@ -156,7 +163,7 @@ def test_deploying_the_local_file_is_always_200():
     nodes = world(converged=False, deliver="local")
     assert json.loads(ask(nodes, "GET", "/setting/deploy/local")[2])["status"] == "OK"
     assert shown(nodes) == SETTING
-    nodes.place("edge-01", Package(b"{"))
+    nodes.place("edge-01", NodePackage(b"{"))
     status, _, body = ask(nodes, "GET", "/setting/deploy/local")
     assert (status, json.loads(body)["status"]) == (200, "Fail")
 
@@ -164,7 +171,7 @@ def test_deploying_the_local_file_is_always_200():
 def test_a_checkout_works_only_with_a_repository():
     nodes = world(converged=False)
     assert ask(nodes, "GET", "/setting/deploy/checkout")[0] == 500
-    nodes.connect("edge-01", Package(GOOD))
+    nodes.connect("edge-01", NodePackage(GOOD))
     assert ask(nodes, "POST", "/setting/deploy/checkout")[0] == 200
     assert shown(nodes) == SETTING
 
@@ -184,12 +191,12 @@ def test_a_killed_node_answers_nothing():
 
 def test_a_changed_port_counts_from_the_restart_where_that_is_chosen():
     moved = json.loads(GOOD.replace(b"10040", b"10050"))
-    for choice, expected in ((Port.STAYS, None), (Port.RESTART, 10050)):
+    for choice, expected in ((PortChange.STAYS, None), (PortChange.RESTART, 10050)):
         nodes = world(Choices(port=choice))
         upload(nodes, moved)
         nodes.start("edge-01")
         assert nodes.moved("edge-01") == expected
-    assert world(Choices(port=Port.RESTART)).moved("edge-01") is None
+    assert world(Choices(port=PortChange.RESTART)).moved("edge-01") is None
 
 
 def test_a_node_may_be_fresh_among_converged_ones():

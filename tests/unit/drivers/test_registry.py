@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from reconciler.drivers import registry
-from reconciler.drivers.registry import DRIVERS, installed
+from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import UsageError
 
 DRIVER = """
@@ -61,7 +61,7 @@ def test_packages_are_looked_through_only_for_a_kind_that_the_table_does_not_kno
     assert "m2" in DRIVERS
     assert DRIVERS["sora"].kind == "sora"
     assert list(DRIVERS) == ["m2", "sora"]
-    assert list(installed()) == ["m2", "sora", "tower"]
+    assert list(load_installed()) == ["m2", "sora", "tower"]
 
 
 def test_a_kind_that_nobody_brings_is_unknown(bring):
@@ -86,7 +86,7 @@ def test_a_package_that_brings_a_kind_of_the_table_is_refused(bring):
     with pytest.raises(
         UsageError, match="the product 'm2' is brought by the package own-m2 and by this program"
     ):
-        installed()
+        load_installed()
 
 
 @pytest.mark.parametrize(

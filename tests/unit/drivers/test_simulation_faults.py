@@ -6,28 +6,32 @@ import json
 
 import pytest
 
-from reconciler.drivers.m2.choices import Choices, Match
+from reconciler.drivers.m2.choices import AllowListMatch, Choices
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.choices import Minority
+from reconciler.drivers.sora.choices import MinorityListing
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import Address
-from reconciler.simulation.addresses import free_addresses
-from reconciler.simulation.faults import MEANING, Fault, Kind, On, Pending, parse_fault
-from reconciler.simulation.fleet_generator import made_up
-from reconciler.simulation.options import chosen
+from reconciler.ports.simulator import SocketAddress
+from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.choices import parse_choices
+from reconciler.simulation.faults import MEANING, Fault, FaultKind, FaultScope, PendingFaults, parse_fault
+from reconciler.simulation.fleet_generator import generate_fleet
 
 
 @pytest.mark.parametrize(
     ("text", "name", "fault"),
     [
-        ("edge-01=cut", "edge-01", Fault(Kind.CUT)),
-        ("edge-01=slow", "edge-01", Fault(Kind.SLOW, 1.0)),
-        ("edge-01=slow:0.5*3", "edge-01", Fault(Kind.SLOW, 0.5, 3)),
-        ("live=error:503@reads", "live", Fault(Kind.ERROR, 503, None, On.READS)),
-        ("node-01@127.0.1.1=lost*1", "node-01@127.0.1.1", Fault(Kind.LOST, 0.0, 1, On.CHANGES)),
-        ("node-01@127.0.1.1=half@changes*2", "node-01@127.0.1.1", Fault(Kind.HALF, 0.0, 2, On.CHANGES)),
-        ("edge-01=lost@any", "edge-01", Fault(Kind.LOST)),
-        ("edge-01=restarted:2", "edge-01", Fault(Kind.RESTARTED, 2.0)),
+        ("edge-01=cut", "edge-01", Fault(FaultKind.CUT)),
+        ("edge-01=slow", "edge-01", Fault(FaultKind.SLOW, 1.0)),
+        ("edge-01=slow:0.5*3", "edge-01", Fault(FaultKind.SLOW, 0.5, 3)),
+        ("live=error:503@reads", "live", Fault(FaultKind.ERROR, 503, None, FaultScope.READS)),
+        ("node-01@127.0.1.1=lost*1", "node-01@127.0.1.1", Fault(FaultKind.LOST, 0.0, 1, FaultScope.CHANGES)),
+        (
+            "node-01@127.0.1.1=half@changes*2",
+            "node-01@127.0.1.1",
+            Fault(FaultKind.HALF, 0.0, 2, FaultScope.CHANGES),
+        ),
+        ("edge-01=lost@any", "edge-01", Fault(FaultKind.LOST)),
+        ("edge-01=restarted:2", "edge-01", Fault(FaultKind.RESTARTED, 2.0)),
     ],
 )
 def test_a_fault_is_read_as_it_is_written(text, name, fault):
@@ -59,33 +63,43 @@ def test_what_is_no_fault_is_explained(text, words):
 
 
 def test_every_fault_is_explained():
-    assert set(MEANING) == set(Kind)
+    assert set(MEANING) == set(FaultKind)
 
 
 def test_faults_wait_in_their_order_for_the_requests_they_are_for():
-    pending = Pending()
-    for fault in (Fault(Kind.LOST, count=1, on=On.CHANGES), Fault(Kind.CUT, count=2), Fault(Kind.HALF)):
+    pending = PendingFaults()
+    for fault in (
+        Fault(FaultKind.LOST, count=1, on=FaultScope.CHANGES),
+        Fault(FaultKind.CUT, count=2),
+        Fault(FaultKind.HALF),
+    ):
         pending.add(fault)
     taken = [pending.take(change=change) for change in (False, True, True, False, True)]
-    assert [fault.kind for fault in taken] == [Kind.CUT, Kind.LOST, Kind.CUT, Kind.HALF, Kind.HALF]
+    assert [fault.kind for fault in taken] == [
+        FaultKind.CUT,
+        FaultKind.LOST,
+        FaultKind.CUT,
+        FaultKind.HALF,
+        FaultKind.HALF,
+    ]
     assert pending.texts() == ["half"]
     pending.clear()
     assert pending.take(change=True) is None
 
 
 def test_free_addresses_are_different_and_below_the_ephemeral_ports():
-    addresses = free_addresses(50)
+    addresses = find_free_addresses(50)
     assert len(set(addresses)) == 50
     assert all(address.host == "127.0.0.1" and 10_000 <= address.port < 32_000 for address in addresses)
 
 
 def test_a_made_up_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
-    ports = made_up("m2", 3, DRIVERS)["fleet.yaml"]
+    ports = generate_fleet("m2", 3, DRIVERS)["fleet.yaml"]
     assert [f"127.0.0.1:2000{number}" in ports for number in (1, 2, 3, 4)] == [True, True, True, False]
-    files = made_up("m2", 3, DRIVERS, Address("127.1.0.255", 10040))
+    files = generate_fleet("m2", 3, DRIVERS, SocketAddress("127.1.0.255", 10040))
     assert [f"127.1.{end}:10040" in files["fleet.yaml"] for end in ("0.255", "1.0", "1.1")] == [True] * 3
     assert json.loads(files["setting.json"])["env"]["management"]["api"]["port"] == 10040
-    assert made_up("m2", 3, DRIVERS) == made_up("m2", 3, DRIVERS)
+    assert generate_fleet("m2", 3, DRIVERS) == generate_fleet("m2", 3, DRIVERS)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +107,7 @@ def test_a_made_up_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
     [(1, [1]), (3, [3]), (5, [5]), (6, [6]), (7, [7]), (8, [5, 3]), (12, [5, 7]), (1000, [5] * 200)],
 )
 def test_made_up_sora_clusters_have_a_majority_to_lose(nodes, sizes):
-    text = made_up("sora", nodes, DRIVERS)["fleet.yaml"]
+    text = generate_fleet("sora", nodes, DRIVERS)["fleet.yaml"]
     clusters = text.split("kind: sora")[1:]
     assert [cluster.count("api:") for cluster in clusters] == sizes
 
@@ -101,25 +115,26 @@ def test_made_up_sora_clusters_have_a_majority_to_lose(nodes, sizes):
 @pytest.mark.parametrize(
     ("kind", "nodes", "first", "words"),
     [
-        ("redis", 1, Address("127.0.0.1", 20001), "no kind 'redis'"),
-        ("m2", 100, Address("127.0.0.1", 65500), "no 100 addresses"),
-        ("m2", 3, Address("127.255.255.254", 10040), "no 3 addresses"),
-        ("m2", 3, Address("192.168.0.1", 10040), "not on this machine"),
-        ("m2", 3, Address("localhost", 10040), "not a number"),
+        ("redis", 1, SocketAddress("127.0.0.1", 20001), "no kind 'redis'"),
+        ("m2", 100, SocketAddress("127.0.0.1", 65500), "no 100 addresses"),
+        ("m2", 3, SocketAddress("127.255.255.254", 10040), "no 3 addresses"),
+        ("m2", 3, SocketAddress("192.168.0.1", 10040), "not on this machine"),
+        ("m2", 3, SocketAddress("localhost", 10040), "not a number"),
     ],
 )
 def test_a_fleet_that_cannot_be_made_up_is_refused(kind, nodes, first, words):
     with pytest.raises(UsageError, match=words):
-        made_up(kind, nodes, DRIVERS, first)
+        generate_fleet(kind, nodes, DRIVERS, first)
 
 
 def test_choices_are_read_by_product_and_type():
-    found = chosen(["m2.match=union", "m2.late=2", "m2.factory=false", "m2.caller=10.0.0.1"], DRIVERS)
-    assert found == {"m2": Choices(match=Match.UNION, late=2, factory=False, caller="10.0.0.1")}
+    found = parse_choices(["m2.match=union", "m2.late=2", "m2.factory=false", "m2.caller=10.0.0.1"], DRIVERS)
+    assert found == {"m2": Choices(match=AllowListMatch.UNION, late=2, factory=False, caller="10.0.0.1")}
     assert (
-        chosen(["sora.list-without-majority=error"], DRIVERS)["sora"].list_without_majority is Minority.ERROR
+        parse_choices(["sora.list-without-majority=error"], DRIVERS)["sora"].list_without_majority
+        is MinorityListing.ERROR
     )
-    assert chosen([], DRIVERS) == {}
+    assert parse_choices([], DRIVERS) == {}
 
 
 @pytest.mark.parametrize(
@@ -135,4 +150,4 @@ def test_choices_are_read_by_product_and_type():
 )
 def test_what_is_no_choice_is_explained(text, words):
     with pytest.raises(UsageError, match=words):
-        chosen([text], DRIVERS)
+        parse_choices([text], DRIVERS)

@@ -3,8 +3,8 @@
 import pytest
 from sora_kit import TODAY, WorldWire, agreeing, entry, full, planned, seen
 
-from reconciler.core.guard import Case, verdicts
-from reconciler.drivers.sora.capacity import Capacity, Carrier, after_failure
+from reconciler.core.guard import GuardContext, run_guards
+from reconciler.drivers.sora.capacity import Capacity, LicensedMember, compute_capacity_after_failure
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
@@ -15,10 +15,10 @@ STOP = {"stop": {"command": "stop"}, "drain": 0}
 
 
 def of(*limits, temporary=()):
-    regular = [Carrier(f"r{number}", limit) for number, limit in enumerate(limits)]
+    regular = [LicensedMember(f"r{number}", limit) for number, limit in enumerate(limits)]
     return (
         *regular,
-        *(Carrier(f"t{number}", limit, temporary=True) for number, limit in enumerate(temporary)),
+        *(LicensedMember(f"t{number}", limit, temporary=True) for number, limit in enumerate(temporary)),
     )
 
 
@@ -36,18 +36,18 @@ def of(*limits, temporary=()):
 )
 def test_the_worst_failure_counts(carriers, made_up, left):
     """Three of 100 carry 150 each once one is down; of three with a temporary one the temporary is worst."""
-    assert after_failure(carriers, made_up=made_up).connections == left
+    assert compute_capacity_after_failure(carriers, made_up=made_up).connections == left
 
 
 def test_an_untold_licence_counts_for_nothing_and_is_named():
-    assert after_failure(of(100, 100, None), made_up=True) == Capacity(100, "r0", ("r2",))
+    assert compute_capacity_after_failure(of(100, 100, None), made_up=True) == Capacity(100, "r0", ("r2",))
 
 
 def found(cluster, answers, limits):
     observed = seen(answers, limits=limits)
     plan = planned(cluster, observed)
-    case = Case(plan, cluster, SoraDesired(cluster), observed)
-    return {one.code: one for one in verdicts(case, GUARDS)}
+    case = GuardContext(plan, cluster, SoraDesired(cluster), observed)
+    return {one.code: one for one in run_guards(case, GUARDS)}
 
 
 FOUR = dict.fromkeys("abcde", 100)
@@ -112,5 +112,5 @@ async def test_licences_are_taken_from_the_nodes_own_answers(needed, refused):
     desired = SoraDesired(wanted)
     observed = await driver.observe(desired, Transports(wire))
     plan = driver.plan(desired, observed)
-    found = verdicts(Case(plan, wanted, desired, observed), driver.guards)
+    found = run_guards(GuardContext(plan, wanted, desired, observed), driver.guards)
     assert [one.code for one in found] == (["capacity"] if refused else [])

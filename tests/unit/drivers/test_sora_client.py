@@ -10,7 +10,7 @@ from sora_kit import FixedWire
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.simulator.world import HEADERS
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.transport import Answer, Http
+from reconciler.ports.transport import Http, HttpAnswer
 
 SEED_LIST = [
     {
@@ -128,21 +128,26 @@ class Told(Http):
 @pytest.mark.parametrize(
     "report",
     [
-        Answer(200, {}, b'{"version": "2024.1.0"}'),
-        Answer(400, {}, b'{"error_type": "MissingTarget"}'),
+        HttpAnswer(200, {}, b'{"version": "2024.1.0"}'),
+        HttpAnswer(400, {}, b'{"error_type": "MissingTarget"}'),
     ],
 )
 async def test_an_empty_list_counts_where_another_call_is_answered_as_sora_does(report):
-    assert await client(Told(others=Answer(200, {}, b"[]"), GetStatsReport=report)).nodes() == ()
+    assert await client(Told(others=HttpAnswer(200, {}, b"[]"), GetStatsReport=report)).nodes() == ()
 
 
 @pytest.mark.parametrize(
     "other",
-    [Answer(200, {}, b"[]"), Answer(200, {}, b'{"ok": 1}'), Answer(404, {}, b""), Answer(400, {}, b"{}")],
+    [
+        HttpAnswer(200, {}, b"[]"),
+        HttpAnswer(200, {}, b'{"ok": 1}'),
+        HttpAnswer(404, {}, b""),
+        HttpAnswer(400, {}, b"{}"),
+    ],
 )
 async def test_an_empty_list_of_a_server_that_is_not_sora_is_no_node_without_a_cluster(other):
     with pytest.raises(NodeUnidentified, match="empty list"):
-        await client(Told(others=other, ListClusterNodes=Answer(200, {}, b"[]"))).nodes()
+        await client(Told(others=other, ListClusterNodes=HttpAnswer(200, {}, b"[]"))).nodes()
 
 
 async def test_what_is_not_soras_tells_the_url_and_asks_for_the_port():

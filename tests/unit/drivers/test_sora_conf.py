@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.drivers.sora.conf import checked, parse, printed, scalar
+from reconciler.drivers.sora.conf import format_scalar, parse_conf, parse_scalar, read_conf_model
 from reconciler.errors import InputError
 
 TEXT = b"""# the first node
@@ -20,12 +20,12 @@ websocket_ping_interval = 30 s
 
 def problems(data: bytes):
     with pytest.raises(InputError) as caught:
-        checked(parse("sora.conf", data))
+        read_conf_model(parse_conf("sora.conf", data))
     return caught.value.problems
 
 
 def test_values_have_their_types_and_defaults():
-    conf = checked(parse("sora.conf", TEXT))
+    conf = read_conf_model(parse_conf("sora.conf", TEXT))
     assert conf.cluster is True
     assert conf.cluster_affinity_threshold == 20
     assert conf.cluster_relay is True
@@ -34,7 +34,7 @@ def test_values_have_their_types_and_defaults():
 
 
 def test_a_change_keeps_comments_order_and_unknown_keys():
-    conf = parse("sora.conf", TEXT)
+    conf = parse_conf("sora.conf", TEXT)
     text = conf.changed({"cluster_affinity_threshold": 5, "cluster_temporary_node": True})
     assert text == TEXT.decode().replace("= 20", "= 5") + "cluster_temporary_node = true\n"
     assert conf.changed(conf.value) == TEXT.decode()
@@ -65,8 +65,8 @@ def test_a_clustered_node_needs_its_four_keys():
     st.booleans() | st.integers(-(10**17), 10**17) | st.from_regex(r"[!-~]+( [!-~]+){0,2}", fullmatch=True)
 )
 def test_printing_is_the_inverse_of_reading(value):
-    read = scalar(printed(value))
-    assert printed(read) == printed(value)
+    read = parse_scalar(format_scalar(value))
+    assert format_scalar(read) == format_scalar(value)
     if not isinstance(value, str):
         assert read == value
 
@@ -74,9 +74,9 @@ def test_printing_is_the_inverse_of_reading(value):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused_in_words(data):
     try:
-        conf = parse("sora.conf", data)
+        conf = parse_conf("sora.conf", data)
     except InputError as error:
         assert error.problems  # noqa: PT017
     else:
-        again = parse("sora.conf", conf.changed(conf.value).encode())
+        again = parse_conf("sora.conf", conf.changed(conf.value).encode())
         assert again.value == conf.value

@@ -6,20 +6,27 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 import pytest
-from sora_kit import TODAY, FixedWire, WorldWire, codes, entry, full, past, verbs
+from sora_kit import TODAY, FixedWire, WorldWire, cluster_memory, codes, entry, full, verbs
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision, Risk
-from reconciler.core.step import Standing
+from reconciler.core.step import StepStatus
 from reconciler.diagnostic import Position
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.choices import DEFAULTS, Choices, Listing, Minority, Permit, Returned
+from reconciler.drivers.sora.choices import (
+    DEFAULTS,
+    Choices,
+    MinorityListing,
+    ReturnedListing,
+    UndocumentedCall,
+    UninitialisedListing,
+)
 from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
 from reconciler.drivers.sora.simulator.world import HEADERS, SoraWorld
 from reconciler.errors import InputError, NodeRefused, NodeUnidentified, NodeUnreachable
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Commands, Transports
 
@@ -75,10 +82,10 @@ class Host(Commands):
         answers = []
         for step in plan.steps:
             before = await self.verdict(step)
-            assert before.standing is Standing.READY, before
+            assert before.status is StepStatus.READY, before
             answers.append(await self.driver.act(step, Transports(self.wire, self), {}))
             after = await self.verdict(step)
-            assert after.standing is Standing.DONE, after
+            assert after.status is StepStatus.DONE, after
         return plan, answers
 
 
@@ -126,7 +133,7 @@ class TestPasses:
         with pytest.raises(NodeRefused, match="500"):
             await host.driver.act(step, Transports(host.wire, host), {})
         verdict = await host.verdict(step)
-        assert verdict.standing is Standing.CHANGED
+        assert verdict.status is StepStatus.CHANGED
         assert "by half" in verdict.reason
         plan, _ = await host.carry_out()
         assert verbs(plan) == ["register d"]
@@ -135,8 +142,10 @@ class TestPasses:
 class TestWhereTheDocumentsAreSilent:
     """A cluster that refuses to list in words of its own, and one that takes what the documents exclude."""
 
-    UNNAMED = Choices(list_uninitialised=Listing.OTHER_ERROR, list_without_majority=Minority.OTHER_ERROR)
-    MUTE = replace(UNNAMED, statistics=Permit.REFUSE)
+    UNNAMED = Choices(
+        list_uninitialised=UninitialisedListing.OTHER_ERROR, list_without_majority=MinorityListing.OTHER_ERROR
+    )
+    MUTE = replace(UNNAMED, statistics=UndocumentedCall.REFUSE)
 
     @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
     async def test_nodes_that_refuse_to_list_are_initialised_on_the_entry(self, choices):
@@ -164,18 +173,18 @@ class TestWhereTheDocumentsAreSilent:
         assert verbs(plan) == ["register d", "register t"]
         assert verbs(await host.plan()) == codes(await host.plan()) == []
 
-    @pytest.mark.parametrize("minority", Minority)
-    @pytest.mark.parametrize("returned", Returned)
+    @pytest.mark.parametrize("minority", MinorityListing)
+    @pytest.mark.parametrize("returned", ReturnedListing)
     async def test_a_purged_node_is_taken_back(self, minority, returned):
         host = Host("a b c d", choices=Choices(list_without_majority=minority, list_after_purge=returned))
         host.world.kill(full("d"))
-        site, roster = host.world.site, host.world.site.roster
-        site.take(machine.purge(site.state, roster.at(full("a")), roster.at(full("d"))))
+        site, node_numbers = host.world.site, host.world.site.node_numbers
+        site.take(machine.purge(site.state, node_numbers.at(full("a")), node_numbers.at(full("d"))))
         host.world.start(full("d"))
         plan, _ = await host.carry_out()
         assert verbs(plan) == ["register d"]
 
-    @pytest.mark.parametrize("listing", Listing)
+    @pytest.mark.parametrize("listing", UninitialisedListing)
     @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
     async def test_a_registration_by_half_is_done_again(self, listing, choices):
         host = Host("a b c d", outside="d", choices=replace(choices, list_uninitialised=listing))
@@ -212,7 +221,7 @@ class TestWhereTheDocumentsAreSilent:
         plan, _ = await host.carry_out()
         assert "wipe its data" in plan.steps[0].inverse.words
         host.world.start(full("d"))
-        wanted = SoraDesired(host.entry, history=past("d"))
+        wanted = SoraDesired(host.entry, history=cluster_memory("d"))
         seen = await host.driver.observe(wanted, Transports(host.wire, host))
         plan = host.driver.plan(wanted, seen)
         assert codes(plan) == ["node-rejoins d"]
@@ -223,7 +232,10 @@ class TestWhereTheDocumentsAreSilent:
 
     async def test_a_node_that_shows_itself_as_temporary_is_not_initialised(self):
         host = Host(
-            "a b c", converged=False, initialise=True, choices=Choices(list_uninitialised=Listing.SELF)
+            "a b c",
+            converged=False,
+            initialise=True,
+            choices=Choices(list_uninitialised=UninitialisedListing.SELF),
         )
         host.world.site.state = tuple(
             node._replace(temporary=number == 2) for number, node in enumerate(host.world.state)
@@ -233,7 +245,10 @@ class TestWhereTheDocumentsAreSilent:
 
     async def test_a_cluster_that_took_a_temporary_node_in_is_founded(self):
         host = Host(
-            "a b c", converged=False, initialise=True, choices=Choices(init_with_temporary=Permit.ACCEPT)
+            "a b c",
+            converged=False,
+            initialise=True,
+            choices=Choices(init_with_temporary=UndocumentedCall.ACCEPT),
         )
         host.world.site.state = tuple(
             node._replace(temporary=number == 2) for number, node in enumerate(host.world.state)
@@ -318,15 +333,15 @@ class TestApiPaths:
 
     API = "https://node1.example.com/api"
 
-    def desk(self, api):
+    def cluster_input(self, api):
         raw = {"name": "it", "kind": "sora", "nodes": [{"name": "n1@node1.example.com", "api": api}]}
-        return Desk(SoraCluster.model_validate(raw), Paper(), "/clusters/0", Revision("s", "1", "1"))
+        return ClusterInput(SoraCluster.model_validate(raw), Paper(), "/clusters/0", Revision("s", "1", "1"))
 
     @pytest.mark.parametrize(
         "api", [API, "https://node1.example.com:443/api/", "https://NODE1.example.com./api"]
     )
     def test_a_listed_address_passes_in_every_spelling(self, api):
-        SoraDriver(api_paths=[self.API]).desire(self.desk(api))
+        SoraDriver(api_paths=[self.API]).desire(self.cluster_input(api))
 
     @pytest.mark.parametrize(
         "api",
@@ -341,13 +356,13 @@ class TestApiPaths:
     def test_any_other_path_is_refused(self, api):
         driver = SoraDriver(api_paths=[] if api == self.API else [self.API])
         with pytest.raises(InputError) as caught:
-            driver.desire(self.desk(api))
+            driver.desire(self.cluster_input(api))
         assert [problem.code for problem in caught.value.problems] == ["api-path"]
 
     @pytest.mark.parametrize("api", ["http://0.0.0.0:3000/", "http://0x7f.1:3000/", "http://h:99999/"])
     def test_what_is_no_address_of_one_machine_is_refused(self, api):
         with pytest.raises(InputError) as caught:
-            DRIVER.desire(self.desk(api))
+            DRIVER.desire(self.cluster_input(api))
         assert [problem.code for problem in caught.value.problems] == ["bad-address"]
 
     async def test_a_path_that_a_node_tells_is_not_asked(self):
@@ -404,21 +419,21 @@ class TestAct:
 
 
 class TestDesire:
-    def desk(self, words, **more):
-        return Desk(entry(words, **more), Paper(), "/clusters/0", Revision("here", "1", "1"))
+    def cluster_input(self, words, **more):
+        return ClusterInput(entry(words, **more), Paper(), "/clusters/0", Revision("here", "1", "1"))
 
     def test_what_is_remembered_comes_with_it(self):
-        desired = DRIVER.desire(self.desk("a b t~"))
+        desired = DRIVER.desire(self.cluster_input("a b t~"))
         assert (desired.entry.regular, desired.entry.temporary) == ((full("a"), full("b")), (full("t"),))
 
     def test_temporary_nodes_alone_are_refused(self):
         with pytest.raises(InputError, match="only temporary nodes") as caught:
-            DRIVER.desire(self.desk("t~ u~"))
+            DRIVER.desire(self.cluster_input("t~ u~"))
         assert str(caught.value.problems[0].position) == "fleet.yaml/clusters/0/nodes"
 
     def test_a_name_or_an_address_twice_is_refused_where_the_second_stands(self):
         with pytest.raises(InputError) as caught:
-            DRIVER.desire(self.desk("a b a"))
+            DRIVER.desire(self.cluster_input("a b a"))
         codes = [(one.code, one.pointer) for one in caught.value.problems]
         assert codes == [
             ("duplicate-name", "/clusters/0/nodes/2/name"),

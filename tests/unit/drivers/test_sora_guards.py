@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sora_kit import ALIVE, agreeing, codes, entry, full, past, planned, seen, verbs
+from sora_kit import ALIVE, agreeing, cluster_memory, codes, entry, full, planned, seen, verbs
 
-from reconciler.core.guard import Case, verdicts
-from reconciler.core.history import Past
+from reconciler.core.guard import GuardContext, run_guards
+from reconciler.core.memory import ClusterMemory
 from reconciler.core.plan import Risk
-from reconciler.core.step import Standing
+from reconciler.core.step import StepStatus
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.planner import plan
@@ -26,7 +26,10 @@ def found(cluster, answers, change=lambda steps: steps):
     observed = seen(answers)
     plan = planned(cluster, observed)
     plan = replace(plan, steps=tuple(change(plan.steps)))
-    return {one.code: one for one in verdicts(Case(plan, cluster, SoraDesired(cluster), observed), GUARDS)}
+    return {
+        one.code: one
+        for one in run_guards(GuardContext(plan, cluster, SoraDesired(cluster), observed), GUARDS)
+    }
 
 
 def against(answers, cluster, other):
@@ -237,19 +240,21 @@ def test_a_stop_by_a_person_has_no_window():
 def test_temporary_and_dead_nodes_leave_in_any_number(wanted, answers, refused):
     cluster, observed = entry(wanted, **STOP), seen(answers)
     before = [one for one in answers if one not in "fg"]
-    history = past(*(one for one in before if one in "abcde"), named="t~ u~ v~" if "t" in before else "")
+    history = cluster_memory(
+        *(one for one in before if one in "abcde"), named="t~ u~ v~" if "t" in before else ""
+    )
     nodes = {name: replace(one, temporary=not one.regular) for name, one in history.nodes.items()}
     desired = SoraDesired(cluster, history=replace(history, nodes=nodes))
     names = frozenset(full(one) for one in before)
-    case = Case(
+    case = GuardContext(
         plan(desired, observed),
         cluster,
         desired,
         observed,
-        past=Past(nodes=len(names), names=names),
+        cluster_memory=ClusterMemory(nodes=len(names), names=names),
         uncounted=DRIVER.uncounted(desired, observed),
     )
-    assert {one.code for one in verdicts(case, (*GUARDS, *limits.GUARDS))} == refused
+    assert {one.code for one in run_guards(case, (*GUARDS, *limits.GUARDS))} == refused
 
 
 def test_a_temporary_node_leaves_though_another_node_is_missing():
@@ -257,7 +262,7 @@ def test_a_temporary_node_leaves_though_another_node_is_missing():
     steps = planned(entry("a b c d e", **STOP), seen(answers | {"e": None})).steps
     assert [step.action for step in steps] == ["stop"]
     assert steps[0].risk is Risk.MEDIUM
-    assert judge(steps[0], seen(agreeing("a b c d! t~", *"act", b=None, d=None))).standing is Standing.READY
+    assert judge(steps[0], seen(agreeing("a b c d! t~", *"act", b=None, d=None))).status is StepStatus.READY
 
 
 def test_every_violation_has_a_remedy_and_no_guard_needs_another():

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.prior import Prior, PriorCluster
-from reconciler.drivers.sora.cluster_view import api_address
+from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
+from reconciler.drivers.sora.cluster_view import format_api_address
 from reconciler.drivers.sora.history import (
-    Knowledge,
-    forgetting,
-    history_of,
-    init_facts,
-    learnt,
-    member_facts,
+    PastKnowledge,
+    learn_members,
+    make_forgetting_facts,
+    make_init_facts,
+    make_member_facts,
+    merge_past,
 )
 
 HERE, OTHER = "/srv/fleet", "https://git.example.com/fleet.git"
@@ -24,8 +24,8 @@ def at(name):
 
 
 def history(current=(A,), clusters=(), recalled=None, source=HERE, unread=""):
-    prior = Prior(tuple(clusters), unread)
-    return history_of(current, prior, recalled or {}, source, address=api_address)
+    prior = PriorRevisions(tuple(clusters), unread)
+    return merge_past(current, prior, recalled or {}, source, address=format_api_address)
 
 
 def cluster(*names, revision="0123", **more):
@@ -33,12 +33,12 @@ def cluster(*names, revision="0123", **more):
 
 
 def test_nothing_is_known_of_a_first_run():
-    assert history().knowledge is Knowledge.NOTHING
+    assert history().knowledge is PastKnowledge.NOTHING
 
 
 def test_nodes_of_a_commit_that_nobody_applied_are_named_only():
     found = history(clusters=[cluster(B, C)])
-    assert found.knowledge is Knowledge.NAMED
+    assert found.knowledge is PastKnowledge.NAMED
     assert (found.nodes[B].addresses, found.nodes[B].required, found.nodes[B].member) == (
         (at(B),),
         True,
@@ -48,46 +48,48 @@ def test_nodes_of_a_commit_that_nobody_applied_are_named_only():
 
 def test_nodes_of_the_applied_revision_are_members_once_the_cluster_was_seen():
     applied = cluster(B, C, applied=True)
-    assert history(clusters=[applied]).knowledge is Knowledge.NAMED  # a run may have ended before the init
-    seen = history(clusters=[applied], recalled={B: member_facts(HERE, [at(B)])})
-    assert seen.knowledge is Knowledge.MEMBER
+    assert (
+        history(clusters=[applied]).knowledge is PastKnowledge.NAMED
+    )  # a run may have ended before the init
+    seen = history(clusters=[applied], recalled={B: make_member_facts(HERE, [at(B)])})
+    assert seen.knowledge is PastKnowledge.MEMBER
     assert seen.nodes[C].member
 
 
-@pytest.mark.parametrize("facts", [member_facts(HERE, [at(B)]), init_facts(HERE, at(B))])
+@pytest.mark.parametrize("facts", [make_member_facts(HERE, [at(B)]), make_init_facts(HERE, at(B))])
 def test_the_store_knows_members_and_their_addresses(facts):
     found = history(recalled={B: facts})
-    assert (found.knowledge, found.nodes[B].addresses) == (Knowledge.MEMBER, (at(B),))
+    assert (found.knowledge, found.nodes[B].addresses) == (PastKnowledge.MEMBER, (at(B),))
 
 
 @pytest.mark.parametrize("fact", ["initialised", "collapsed", "revision"])
 def test_an_older_store_knows_that_there_was_a_cluster(fact):
-    assert history(recalled={B: {fact: "2026-11-01"}}).knowledge is Knowledge.MEMBER
+    assert history(recalled={B: {fact: "2026-11-01"}}).knowledge is PastKnowledge.MEMBER
 
 
 def test_another_fleet_with_a_cluster_of_the_same_name_is_another_cluster():
-    facts = {B: {**member_facts(OTHER, [at(B)]), "revision": "f00"}}
-    assert history(recalled=facts).knowledge is Knowledge.NOTHING
+    facts = {B: {**make_member_facts(OTHER, [at(B)]), "revision": "f00"}}
+    assert history(recalled=facts).knowledge is PastKnowledge.NOTHING
 
 
 def test_another_spelling_of_the_source_is_the_same_cluster_where_a_node_is_shared():
-    facts = {name: member_facts(OTHER, [at(name)]) for name in (B, C)}
+    facts = {name: make_member_facts(OTHER, [at(name)]) for name in (B, C)}
     found = history(current=(A, B), recalled=facts)
-    assert found.knowledge is Knowledge.MEMBER
+    assert found.knowledge is PastKnowledge.MEMBER
     assert found.nodes[C].addresses == (at(C),)
-    assert history(current=(A,), clusters=[cluster(C)], recalled=facts).knowledge is Knowledge.MEMBER
+    assert history(current=(A,), clusters=[cluster(C)], recalled=facts).knowledge is PastKnowledge.MEMBER
 
 
 def test_a_past_that_cannot_be_read_is_not_taken_for_none():
-    assert history(unread="the clone is shallow").knowledge is Knowledge.UNREAD
-    known = history(unread="the clone is shallow", recalled={B: member_facts(HERE, [])})
-    assert known.knowledge is Knowledge.MEMBER
+    assert history(unread="the clone is shallow").knowledge is PastKnowledge.UNREAD
+    known = history(unread="the clone is shallow", recalled={B: make_member_facts(HERE, [])})
+    assert known.knowledge is PastKnowledge.MEMBER
 
 
 def test_every_address_ever_known_is_kept():
     moved = PriorCluster({B: {"api": "http://10.9.9.9:3000"}}, "0123")
     found = history(
-        clusters=[moved, cluster(B, older=True)], recalled={B: member_facts(HERE, ["http://b:1/"])}
+        clusters=[moved, cluster(B, older=True)], recalled={B: make_member_facts(HERE, ["http://b:1/"])}
     )
     assert found.nodes[B].addresses == ("http://10.0.0.2:3000/", "http://10.9.9.9:3000/", "http://b:1/")
 
@@ -110,18 +112,18 @@ def test_a_temporary_node_need_not_answer():
 
 class TestLearnt:
     def test_members_with_their_addresses_and_only_what_is_new(self):
-        first = learnt(HERE, {A: [at(A)], B: []}, {})
-        assert first == {A: member_facts(HERE, [at(A)]), B: member_facts(HERE, [])}
-        assert learnt(HERE, {A: [at(A)], B: []}, first) == {}
-        moved = learnt(HERE, {A: ["http://h:1/"], B: []}, first)
+        first = learn_members(HERE, {A: [at(A)], B: []}, {})
+        assert first == {A: make_member_facts(HERE, [at(A)]), B: make_member_facts(HERE, [])}
+        assert learn_members(HERE, {A: [at(A)], B: []}, first) == {}
+        moved = learn_members(HERE, {A: ["http://h:1/"], B: []}, first)
         assert list(moved) == [A]
         both = history(current=(), recalled={A: {**first[A], **moved[A]}})
         assert both.nodes[A].addresses == (at(A), "http://h:1/")
 
     def test_nodes_that_left_are_forgotten_and_those_of_another_fleet_are_not(self):
-        known = {C: {**member_facts(HERE, [at(C)]), "revision": "f00", "mode": "normal"}}
-        known |= {D: {**member_facts(OTHER, [at(D)]), "revision": "f00"}}
-        assert learnt(HERE, {A: []}, known | {A: member_facts(HERE, [])}) == {
-            C: dict.fromkeys([*member_facts(HERE, [at(C)]), "revision"], "")
+        known = {C: {**make_member_facts(HERE, [at(C)]), "revision": "f00", "mode": "normal"}}
+        known |= {D: {**make_member_facts(OTHER, [at(D)]), "revision": "f00"}}
+        assert learn_members(HERE, {A: []}, known | {A: make_member_facts(HERE, [])}) == {
+            C: dict.fromkeys([*make_member_facts(HERE, [at(C)]), "revision"], "")
         }
-        assert forgetting(HERE, known[D]) == {}
+        assert make_forgetting_facts(HERE, known[D]) == {}

@@ -8,11 +8,11 @@ import pytest
 
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Severity
-from reconciler.documents.document import parse
+from reconciler.documents.document import parse_document
 from reconciler.drivers.sora import lints
 from reconciler.drivers.sora.product import DRIVER
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.ports.desk import Desk
+from reconciler.ports.cluster_input import ClusterInput
 
 
 def told(regular, temporary=0, **first):
@@ -24,9 +24,11 @@ def told(regular, temporary=0, **first):
     ]
     nodes[0] |= first
     entry = {"name": "live", "kind": "sora", "nodes": nodes}
-    fleet = parse("fleet.json", json.dumps({"clusters": [entry]}, indent=1).encode())
-    desk = Desk(SoraCluster.model_validate(entry), fleet, "/clusters/0", Revision("m", "0", "0"))
-    found = list(DRIVER.lint(desk))
+    fleet = parse_document("fleet.json", json.dumps({"clusters": [entry]}, indent=1).encode())
+    cluster_input = ClusterInput(
+        SoraCluster.model_validate(entry), fleet, "/clusters/0", Revision("m", "0", "0")
+    )
+    found = list(DRIVER.lint(cluster_input))
     for problem in found:
         assert problem.severity is Severity.WARNING
         assert problem.code in lints.CODES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
-from sora_kit import FORBIDDEN, agreeing, api, codes, entry, full, past, planned, seen, short, verbs
+from sora_kit import FORBIDDEN, agreeing, api, cluster_memory, codes, entry, full, planned, seen, short, verbs
 
 from reconciler.core.plan import Effect, Risk
 from reconciler.diagnostic import Severity
@@ -97,7 +97,7 @@ class TestFounding:
 
     def test_but_not_once_a_node_was_known_in_the_cluster(self):
         answers = seen({"a": "a", "b": "b"})
-        result = planned(entry("a b", initialise=True), answers, history=past("a", "b"))
+        result = planned(entry("a b", initialise=True), answers, history=cluster_memory("a", "b"))
         assert verbs(result) == []
         assert codes(result) == ["collapsed-needed"]
 
@@ -321,12 +321,12 @@ class TestRemoval:
         assert "stop it on its host" in stop.reason
 
     def test_a_name_that_is_not_one_is_never_put_into_a_command(self):
-        from reconciler.drivers.sora.steps import stop_command_of  # noqa: PLC0415
+        from reconciler.drivers.sora.steps import find_stop_command  # noqa: PLC0415
 
         cluster = entry("a", **STOP)
-        assert stop_command_of(cluster, "x@h.example").command == "stop-sora"
+        assert find_stop_command(cluster, "x@h.example").command == "stop-sora"
         for name in ("x@$(reboot)", "x", "x@-oProxyCommand=sh.x", "-x@h.example", "x@h.", "x@h;f", "x@h.e;f"):
-            assert stop_command_of(cluster, name) is None
+            assert find_stop_command(cluster, name) is None
 
     def test_without_draining_where_the_fleet_file_says_so(self):
         result = planned(entry("a b c d", **STOP, drain=0), seen(agreeing("a b c d e", *"abcde")))

@@ -10,7 +10,7 @@ from sora_kit import TODAY, FixedWire, agreeing, api, entry, full, seen
 
 from reconciler.core.observation import Unidentified
 from reconciler.drivers.sora import schema as schema_module
-from reconciler.drivers.sora.cluster_view import addresses
+from reconciler.drivers.sora.cluster_view import choose_addresses
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
 from reconciler.ports.transport import Transports
@@ -127,18 +127,18 @@ def test_defaults_are_cautious():
 class TestAddresses:
     def test_the_fleet_file_comes_first_then_what_members_say(self):
         observed = seen(agreeing("a b x", "a", "b"))
-        assert addresses(entry("a b"), observed) == {full(one): api(one) for one in "abx"}
+        assert choose_addresses(entry("a b"), observed) == {full(one): api(one) for one in "abx"}
 
     def test_a_node_that_is_away_is_sought_where_it_would_be(self):
         observed = seen(agreeing("a b x!", "a", "b"))
-        assert addresses(entry("a b"), observed)[full("x")] == api("x")
+        assert choose_addresses(entry("a b"), observed)[full("x")] == api("x")
 
     def test_but_not_where_addresses_do_not_follow_from_names(self):
         plain = entry("a b")
         odd = plain.nodes[0].model_copy(update={"api": "http://127.0.0.1:3001/"})
         observed = seen(agreeing("a b x!", "a", "b"))
         mixed = plain.model_copy(update={"nodes": (odd, plain.nodes[1])})
-        assert full("x") not in addresses(mixed, observed)
+        assert full("x") not in choose_addresses(mixed, observed)
 
     def test_and_never_where_another_node_is_known_to_be(self):
         one = SoraNode.model_validate({"name": "new@h.example.com", "api": "http://h.example.com:3000/"})
@@ -147,14 +147,14 @@ class TestAddresses:
         old = renamed.rows[2].model_copy(update={"node_name": "old@h.example.com", "connected": False})
         view = type(renamed)((*renamed.rows[:2], old))
         nodes = type(observed)({full("a"): type(observed.nodes[full("a")])(view)})
-        known = addresses(entry("a b").model_copy(update={"nodes": (*entry("a b").nodes, one)}), nodes)
+        known = choose_addresses(entry("a b").model_copy(update={"nodes": (*entry("a b").nodes, one)}), nodes)
         assert "old@h.example.com" not in known
 
 
 def test_lists_of_very_many_rows_or_bytes_are_not_read():
     row = b'{"node_name": "a@b", "connected": true}'
     for body in (b"[" + b",".join([row] * 60_000) + b"]", b'["' + b"x" * 9_000_000 + b'"]'):
-        with pytest.raises(schema_module.Unreadable, match="more than"):
+        with pytest.raises(schema_module.UnreadableAnswer, match="more than"):
             schema_module.parse_nodes(body)
 
 

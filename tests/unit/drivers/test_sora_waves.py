@@ -5,7 +5,7 @@ from sora_kit import agreeing, entry, planned, seen, verbs
 
 from reconciler.core.plan import Effect
 from reconciler.core.rollout import Rollout
-from reconciler.core.waves import parted, staged
+from reconciler.core.waves import assign_waves, group_by_wave
 
 STOP = {"stop": {"command": "stop"}}
 ROLLOUTS = (Rollout(waves="100%"), Rollout(canary=1, waves=2), Rollout(waves="50%", by="domain"))
@@ -23,12 +23,12 @@ ROLLOUTS = (Rollout(waves="100%"), Rollout(canary=1, waves=2), Rollout(waves="50
 def test_the_order_of_the_chain_is_kept_and_each_change_of_members_is_a_wave(rollout, cluster, view):
     plan = planned(cluster, seen(view))
     assert plan.steps
-    found = staged(plan, cluster, rollout)
+    found = assign_waves(plan, cluster, rollout)
     chained = [
         step.id for step in plan.steps if step.after or any(step.id in other.after for other in plan.steps)
     ]
     assert [step.id for step in found.steps if step.id in chained] == chained
-    for wave in parted(found.steps):
+    for wave in group_by_wave(found.steps):
         members = [step for step in wave if step.effect is Effect.MEMBERSHIP]
         assert not members or len(wave) == 1
     assert sorted(verbs(found)) == sorted(verbs(plan))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support_driver import FakeDriver, Wish, World, cluster
 from support_source import all_nodes
 
-from reconciler.core.arguments import RawArguments, TypedArguments, typed
-from reconciler.core.canonical import encode
+from reconciler.core.arguments import RawArguments, TypedArguments, read_arguments
+from reconciler.core.canonical import encode_canonical
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import MASK
 from reconciler.drivers.m2 import arguments as m2
@@ -37,8 +37,10 @@ BY_ANNOTATION = {
     ),
     "Facts": st.dictionaries(NAMES, st.dictionaries(NAMES, NAMES, max_size=2), max_size=2),
     "Membership": st.builds(Membership, st.just(("a",)), st.just(("t",))),
-    "Word": st.builds(sora.Word, NAMES, NAMES, NAMES),
-    "StoppedWord": st.one_of(st.builds(sora.StoppedWord, NAMES, NAMES), st.just(sora.StoppedWord())),
+    "InitConfirmation": st.builds(sora.InitConfirmation, NAMES, NAMES, NAMES),
+    "StoppedConfirmation": st.one_of(
+        st.builds(sora.StoppedConfirmation, NAMES, NAMES), st.just(sora.StoppedConfirmation())
+    ),
 }
 
 
@@ -52,7 +54,7 @@ def any_arguments(draw):
 def test_what_was_written_down_is_read_as_it_was_and_written_the_same(arguments):
     plain = arguments.plain()
     again = type(arguments).load(plain)
-    assert encode(again.plain()) == encode(plain)
+    assert encode_canonical(again.plain()) == encode_canonical(plain)
     assert again == arguments == RawArguments(plain)
     for one in fields(arguments):
         assert type(getattr(again, one.name)) is type(getattr(arguments, one.name))
@@ -122,7 +124,7 @@ def test_a_later_version_says_so_in_its_plain_form():
         name: str
 
     assert Later("x").plain() == {"schema": 2, "name": "x"}
-    assert typed(RawArguments({"schema": 2, "name": "x"}), Later) == Later("x")
+    assert read_arguments(RawArguments({"schema": 2, "name": "x"}), Later) == Later("x")
     with pytest.raises(UnreadableArguments, match="of version 1, and this program reads version 2"):
         Later.load({"name": "x"})
 

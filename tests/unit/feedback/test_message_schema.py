@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from reconciler.feedback.schema import KINDS, checked
+from reconciler.feedback.schema import KINDS, validate_message
 
 CASES = Path(__file__).parents[2] / "cases/schemas"
 
@@ -21,7 +21,7 @@ def test_a_feed_needs_its_parts(name, missing):
     message = case(name)
     del message[missing]
     with pytest.raises(ValidationError):
-        checked(name.rpartition(".")[0], message)
+        validate_message(name.rpartition(".")[0], message)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_a_feed_needs_its_parts(name, missing):
 )
 def test_what_a_message_may_not_say(name, change):
     kind = next(kind for kind in KINDS if name.startswith(f"{kind}."))
-    checked(kind, case(name))
+    validate_message(kind, case(name))
     with pytest.raises(ValidationError):
-        checked(kind, {**case(name), **change})
+        validate_message(kind, {**case(name), **change})
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_what_a_message_may_not_say(name, change):
 def test_the_documented_events(event):
     message = case("setting.feedback.documented")
     message["action"]["event"] = event
-    assert checked("setting.feedback", message).action.event == event
+    assert validate_message("setting.feedback", message).action.event == event
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unknown_keys_are_kept(kind):
     path = next(CASES.glob(f"{kind}.*.json"))
     message = {**json.loads(path.read_text(encoding="utf-8")), "later": {"x": 1}}
-    assert checked(kind, message).model_dump(by_alias=True, exclude_unset=True) == message
+    assert validate_message(kind, message).model_dump(by_alias=True, exclude_unset=True) == message

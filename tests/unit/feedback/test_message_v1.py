@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from support_driver import REVISION, FakeDriver, Wish, World, cluster
 
-from reconciler.core.arguments import Feedback, TypedArguments
+from reconciler.core.arguments import StepFeedback, TypedArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import Outcome, State
 from reconciler.drivers.m2 import arguments as m2
-from reconciler.feedback.message import identity, is_told, message
-from reconciler.feedback.schema import checked
+from reconciler.feedback.message import is_reported, make_message, make_message_id
+from reconciler.feedback.schema import validate_message
 
 NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
 (BARE,) = FakeDriver(World()).plan(Wish(cluster("c", {"n": "new"})), Observed({"n": Present("old")})).steps
@@ -21,21 +21,21 @@ NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
 class Told(TypedArguments):
     """Arguments of which messages say just this."""
 
-    told: Feedback
+    told: StepFeedback
 
     @property
     def feedback(self):
         return self.told
 
 
-STEP = replace(BARE, node="edge-01", action="upload", arguments=Told(Feedback()))
+STEP = replace(BARE, node="edge-01", action="upload", arguments=Told(StepFeedback()))
 
 
 def told(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **feedback):
-    step = replace(STEP, action=action, arguments=Told(Feedback(**feedback)))
+    step = replace(STEP, action=action, arguments=Told(StepFeedback(**feedback)))
     outcome = Outcome(step, state, reason, waiting_for_restart=restart)
-    found = message(outcome, run="run-1", revision=REVISION, now=NOW)
-    checked("setting.feedback", found)
+    found = make_message(outcome, run="run-1", revision=REVISION, now=NOW)
+    validate_message("setting.feedback", found)
     return found
 
 
@@ -75,7 +75,9 @@ def test_a_success_as_a_whole():
 @pytest.mark.parametrize("version", [10, "A", 1.5, None])
 def test_every_message_fits_the_format(state, version):
     found = told(state, "why", setting=(version,), product_version="2.8.1", restart=("env.rt.properties",))
-    again = checked("setting.feedback", found).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    again = validate_message("setting.feedback", found).model_dump(
+        mode="json", by_alias=True, exclude_unset=True
+    )
     assert again == found
 
 
@@ -111,18 +113,20 @@ def test_the_action_names_the_call(action, arguments, api):
 
 def test_the_time_is_told_in_utc():
     seoul = NOW.astimezone(timezone(timedelta(hours=9)))
-    found = message(Outcome(STEP, State.DONE), run="r", revision=REVISION, now=seoul)
+    found = make_message(Outcome(STEP, State.DONE), run="r", revision=REVISION, now=seoul)
     assert found["timestamp"] == "2026-11-21T03:44:55.120Z"
 
 
 def test_one_outcome_of_one_run_has_one_id():
     done, failed = Outcome(STEP, State.DONE), Outcome(STEP, State.FAILED)
-    assert identity("r", done) == identity("r", replace(done, reason="said otherwise", seconds=3.0))
-    assert len({identity("r", done), identity("s", done), identity("r", failed)}) == 3
-    assert identity("r", done).isalnum()
+    assert make_message_id("r", done) == make_message_id(
+        "r", replace(done, reason="said otherwise", seconds=3.0)
+    )
+    assert len({make_message_id("r", done), make_message_id("s", done), make_message_id("r", failed)}) == 3
+    assert make_message_id("r", done).isalnum()
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_messages_tell_of_nodes_not_of_what_was_never_tried(state):
     untold = {State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE}
-    assert is_told(Outcome(STEP, state)) is (state not in untold)
+    assert is_reported(Outcome(STEP, state)) is (state not in untold)

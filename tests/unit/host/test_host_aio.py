@@ -9,7 +9,7 @@ import time
 import pytest
 
 from reconciler.host import aio
-from reconciler.host.aio import Interrupted, taking_softly
+from reconciler.host.aio import Interrupted, defer_first_signal
 
 
 def send(number=signal.SIGTERM):
@@ -23,7 +23,7 @@ def test_a_run_gives_what_its_work_gives_and_restores_the_signals():
         assert signal.getsignal(signal.SIGTERM) is not before
         return 7
 
-    assert aio.run(work()) == 7
+    assert aio.run_until_signal(work()) == 7
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -40,7 +40,7 @@ def test_a_signal_cancels_the_work_and_waits_for_its_end(number):
             ended.append("well")
 
     with pytest.raises(Interrupted) as caught:
-        aio.run(work())
+        aio.run_until_signal(work())
     assert caught.value.number == number
     assert ended == ["well"]
 
@@ -49,7 +49,7 @@ def test_the_first_signal_can_be_taken_softly_and_the_next_one_cancels():
     softly = []
 
     async def work():
-        with taking_softly(lambda: softly.append("stop")):
+        with defer_first_signal(lambda: softly.append("stop")):
             send()
             await asyncio.sleep(0.01)
             assert softly == ["stop"]
@@ -57,7 +57,7 @@ def test_the_first_signal_can_be_taken_softly_and_the_next_one_cancels():
             await asyncio.Event().wait()
 
     with pytest.raises(Interrupted) as caught:
-        aio.run(work())
+        aio.run_until_signal(work())
     assert caught.value.number == signal.SIGHUP
 
 
@@ -69,7 +69,7 @@ def test_a_second_signal_breaks_off_what_blocks_the_event_loop():
 
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        aio.run(work())
+        aio.run_until_signal(work())
     assert time.monotonic() - began < 30
 
 
@@ -82,7 +82,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_so():
         return "went on"
 
     try:
-        assert aio.run(work()) == "went on"
+        assert aio.run_until_signal(work()) == "went on"
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -97,7 +97,7 @@ def test_a_thread_that_hangs_holds_up_no_end():
 
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        aio.run(work())
+        aio.run_until_signal(work())
     assert time.monotonic() - began < 30
     go_on.set()
 
@@ -123,7 +123,7 @@ def test_threads_are_bounded_in_number_used_again_and_raise_what_their_calls_rai
             await asyncio.to_thread(fail)
         return await asyncio.to_thread(lambda: "value")
 
-    assert aio.run(work()) == "value"
+    assert aio.run_until_signal(work()) == "value"
     assert 1 <= most <= aio.THREADS
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith("call-")]
     assert len(names) <= 3 * aio.THREADS
@@ -131,7 +131,7 @@ def test_threads_are_bounded_in_number_used_again_and_raise_what_their_calls_rai
 
 def test_elsewhere_than_in_the_main_thread_it_runs_without_signals():
     found = []
-    thread = threading.Thread(target=lambda: found.append(aio.run(asyncio.sleep(0, "done"))))
+    thread = threading.Thread(target=lambda: found.append(aio.run_until_signal(asyncio.sleep(0, "done"))))
     thread.start()
     thread.join(30)
     assert found == ["done"]

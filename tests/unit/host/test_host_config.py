@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.host import parse_config
+from reconciler.cli.host_loader import parse_config
 from reconciler.errors import InputError
 from reconciler.host.config import HostConfig
 

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from reconciler.errors import UsageError
-from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, known_credentials, read_credential
-from reconciler.sources.credential import token
+from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, list_known_credentials, read_credential
+from reconciler.sources.credentials import read_token
 
 FILE = f"{GIT_TOKEN}_FILE"
 
@@ -19,7 +19,7 @@ def test_a_credential_from_a_variable_or_from_a_file(tmp_path):
     assert read_credential({FILE: str(path)}, GIT_TOKEN) == "from-file"
     path.write_text("renewed")
     assert read_credential({FILE: str(path)}, GIT_TOKEN) == "renewed"
-    assert token({FILE: str(path)}, GIT_TOKEN) == "renewed"
+    assert read_token({FILE: str(path)}, GIT_TOKEN) == "renewed"
 
 
 def test_two_credentials_an_empty_one_or_a_file_that_cannot_be_read_are_refused(tmp_path):
@@ -43,6 +43,6 @@ def test_what_a_log_masks_is_every_credential_that_can_be_had(tmp_path):
     (tmp_path / "token").write_text("from-file")
     environment = {FILE: str(tmp_path / "token"), WEBHOOK_SECRET: "shared", "OTHER": "plain value"}
     environment |= {"RECONCILE_SECRET_A": "of-a-node", "RECONCILE_SECRET_B": "short", "OWN_A": "of-another"}
-    assert sorted(known_credentials(environment)) == ["from-file", "of-a-node", "shared"]
-    assert sorted(known_credentials(environment, "OWN_")) == ["from-file", "of-another", "shared"]
-    assert known_credentials({FILE: str(tmp_path / "gone")}) == []
+    assert sorted(list_known_credentials(environment)) == ["from-file", "of-a-node", "shared"]
+    assert sorted(list_known_credentials(environment, "OWN_")) == ["from-file", "of-another", "shared"]
+    assert list_known_credentials({FILE: str(tmp_path / "gone")}) == []

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from reconciler.host.networks import is_within
+from reconciler.host.networks import is_within_networks
 
 NETWORKS = tuple(map(ip_network, ("192.0.2.0/24", "2001:db8::/32", "fe80::/10", "198.51.100.7/32")))
 
@@ -13,7 +13,7 @@ NETWORKS = tuple(map(ip_network, ("192.0.2.0/24", "2001:db8::/32", "fe80::/10", 
     "address", ["192.0.2.0", "192.0.2.255", "::ffff:192.0.2.9", "2001:db8::1", "fe80::1%eth0", "198.51.100.7"]
 )
 def test_inside(address):
-    assert is_within(address, NETWORKS)
+    assert is_within_networks(address, NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_inside(address):
     ],
 )
 def test_outside(address):
-    assert not is_within(address, NETWORKS)
+    assert not is_within_networks(address, NETWORKS)
 
 
 def test_a_network_of_ipv4_holds_no_ipv6_address():
-    assert not is_within("::1", [ip_network("0.0.0.0/0")])
-    assert not is_within("127.0.0.1", [ip_network("::/0")])
+    assert not is_within_networks("::1", [ip_network("0.0.0.0/0")])
+    assert not is_within_networks("127.0.0.1", [ip_network("::/0")])

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 import reconciler
-from reconciler.host.environment import Environment, child_environment
-from reconciler.host.process import (
+from reconciler.host.environment import Environment, make_child_environment
+from reconciler.host.subprocesses import (
     OutputTooLarge,
-    ProcessTimeout,
     ProgramMissing,
-    blocking,
+    ProgramTimeout,
     kill_group,
-    run,
-    run_process,
-    start,
+    run_blocking,
+    run_program,
+    run_program_async,
+    start_program,
 )
 
 PLAIN = {"PATH": os.environ["PATH"]}
@@ -26,7 +26,7 @@ PLAIN = {"PATH": os.environ["PATH"]}
 
 def sh(script, **options):
     options = {"environment": PLAIN, "seconds": 20.0, **options}
-    return run_process(["sh", "-c", script], **options)
+    return run_program_async(["sh", "-c", script], **options)
 
 
 async def test_what_a_program_writes_and_how_it_ends():
@@ -42,7 +42,7 @@ async def test_a_program_reads_what_it_is_given_and_else_nothing():
 
 async def test_a_program_gets_exactly_the_environment_that_is_given(monkeypatch):
     monkeypatch.setenv("RECONCILE_GIT_TOKEN", "s3cret")
-    ended = await run_process(["env"], environment={"PATH": os.environ["PATH"], "A": "1"}, seconds=20)
+    ended = await run_program_async(["env"], environment={"PATH": os.environ["PATH"], "A": "1"}, seconds=20)
     assert sorted(ended.out.decode().splitlines()) == ["A=1", f"PATH={os.environ['PATH']}"]
 
 
@@ -59,18 +59,18 @@ async def test_it_inherits_no_file_descriptor():
 @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "/etc"])
 async def test_a_program_that_cannot_be_started(program):
     with pytest.raises(ProgramMissing):
-        await run_process([program], environment=PLAIN, seconds=20)
+        await run_program_async([program], environment=PLAIN, seconds=20)
     with pytest.raises(ProgramMissing):
-        await run_process(["sh", "a\0b"], environment=PLAIN, seconds=20)
+        await run_program_async(["sh", "a\0b"], environment=PLAIN, seconds=20)
 
 
 async def test_a_program_is_looked_for_on_its_own_path_and_never_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "planted").write_text("#!/bin/sh\necho planted\n")
     (tmp_path / "planted").chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    environment = child_environment(Environment({"PATH": f".::bin:{os.environ['PATH']}"}))
+    environment = make_child_environment(Environment({"PATH": f".::bin:{os.environ['PATH']}"}))
     with pytest.raises(ProgramMissing):
-        await run_process(["planted"], environment=environment, seconds=20)
+        await run_program_async(["planted"], environment=environment, seconds=20)
 
 
 async def gone(pid):
@@ -86,7 +86,7 @@ async def gone(pid):
 
 
 async def test_what_lasts_too_long_is_killed_with_all_that_it_started(tmp_path):
-    with pytest.raises(ProcessTimeout):
+    with pytest.raises(ProgramTimeout):
         await sh(f"sleep 60 & echo $! > {tmp_path}/pid; wait", seconds=0.5)
     assert await gone(int((tmp_path / "pid").read_text()))
 
@@ -107,11 +107,11 @@ async def test_blocking_work_that_is_given_up_starts_no_further_program(tmp_path
     def work():
         try:
             script = f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; sleep 60 & wait"
-            run(["sh", "-c", script], environment=PLAIN, seconds=20)
+            run_program(["sh", "-c", script], environment=PLAIN, seconds=20)
         finally:
-            run(["touch", str(tmp_path / "further")], environment=PLAIN, seconds=20)
+            run_program(["touch", str(tmp_path / "further")], environment=PLAIN, seconds=20)
 
-    running = asyncio.ensure_future(blocking(work))
+    running = asyncio.ensure_future(run_blocking(work))
     while not (tmp_path / "pid").exists():
         await asyncio.sleep(0.01)
     began = time.monotonic()
@@ -124,8 +124,8 @@ async def test_blocking_work_that_is_given_up_starts_no_further_program(tmp_path
 
 
 async def test_reading_from_a_program_started_before_can_be_given_up():
-    process = start(["sh", "-c", "sleep 60 & wait"], environment=PLAIN)
-    reading = asyncio.ensure_future(blocking(process.stdout.read, process))
+    process = start_program(["sh", "-c", "sleep 60 & wait"], environment=PLAIN)
+    reading = asyncio.ensure_future(run_blocking(process.stdout.read, process))
     await asyncio.sleep(0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -145,11 +145,11 @@ def test_no_other_module_starts_a_program():
         re.MULTILINE,
     )
     found = [file for file in package.rglob("*.py") if starts.search(file.read_bytes())]
-    assert found == [package / "host/process.py"]
+    assert found == [package / "host/subprocesses.py"]
 
 
 async def test_what_is_left_in_the_background_does_not_hold_up_its_caller(monkeypatch):
-    monkeypatch.setattr("reconciler.host.process.GRACE", 0.2)
+    monkeypatch.setattr("reconciler.host.subprocesses.GRACE", 0.2)
     began = time.monotonic()
     ended = await sh("sleep 60 & echo $!")
     assert time.monotonic() - began < 5
@@ -202,8 +202,12 @@ def test_a_child_starts_from_a_list_and_not_from_a_copy():
             "HTTPS_PROXY": "http://user:password@proxy",
         }
     )
-    assert child_environment(environment) == {"PATH": "/usr/bin:/bin", "HOME": "/root", "LC_MESSAGES": "C"}
-    assert child_environment(environment, "SSH_AUTH_SOCK", "ABSENT")["SSH_AUTH_SOCK"] == "/tmp/agent"
+    assert make_child_environment(environment) == {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/root",
+        "LC_MESSAGES": "C",
+    }
+    assert make_child_environment(environment, "SSH_AUTH_SOCK", "ABSENT")["SSH_AUTH_SOCK"] == "/tmp/agent"
 
 
 def test_an_environment_never_shows_its_values():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler.host import retry
-from reconciler.host.retry import growing, poll, steady
+from reconciler.host.retry import make_growing_pauses, make_steady_pauses, poll_until
 
 
 class Answers:
@@ -38,23 +38,23 @@ class Answers:
 )
 async def test_it_ends_with_the_first_answer_that_is_enough_or_with_the_pauses(given, pauses, last, waited):
     answers = Answers(*given)
-    assert await poll(answers.ask, lambda answer: answer == 3, pauses, wait=answers.wait) == last
+    assert await poll_until(answers.ask, lambda answer: answer == 3, pauses, wait=answers.wait) == last
     assert answers.pauses == waited
 
 
 async def test_what_a_try_raises_ends_it():
     answers = Answers(1, OSError("gone"), 3)
     with pytest.raises(OSError, match="gone"):
-        await poll(answers.ask, lambda answer: answer == 3, (1, 2), wait=answers.wait)
+        await poll_until(answers.ask, lambda answer: answer == 3, (1, 2), wait=answers.wait)
     assert answers.answers == [3]
 
 
 def test_growing_pauses_double_up_to_the_longest():
-    assert list(islice(growing(0.5, 3.0), 5)) == [0.5, 1.0, 2.0, 3.0, 3.0]
+    assert list(islice(make_growing_pauses(0.5, 3.0), 5)) == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
 def test_steady_pauses_end_with_their_time_counted_from_when_they_were_asked_for(monkeypatch):
     moments = iter([10.0, 10.5, 11.9, 12.0])
     clock = SimpleNamespace(time=lambda: next(moments))
     monkeypatch.setattr(retry.asyncio, "get_running_loop", lambda: clock)
-    assert list(steady(0.1, 2.0)) == [0.1, 0.1]
+    assert list(make_steady_pauses(0.1, 2.0)) == [0.1, 0.1]

@@ -12,15 +12,15 @@ import pytest
 import support_m2_wire as m2
 
 from reconciler.core.observation import Observed, Present
-from reconciler.core.secret import MASK, Secret, mask, secrets
-from reconciler.core.step import Standing
+from reconciler.core.secret import MASK, Secret, find_secrets, mask
+from reconciler.core.step import StepStatus
 from reconciler.drivers.m2 import undo
-from reconciler.drivers.m2.changes import differences
-from reconciler.drivers.m2.content import Contents
+from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.judge import judge
 from reconciler.drivers.m2.planner import plan
 from reconciler.secrets.patterns import may_be_secret
-from reconciler.secrets.redact import Redactor, Veil, hidden_by_key, masked_content
+from reconciler.secrets.redaction import RedactionMask, Redactor, hide_by_key, mask_content
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEexample0line0one\nMIIEexample0line0two\n-----END PRIVATE KEY-----"
 TOKEN = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -63,7 +63,7 @@ def test_a_key_may_be_secret_however_it_is_spelt(word, plural):
     ids=lambda value: json.dumps(value)[:30],
 )
 def test_a_value_that_sounds_or_looks_secret_is_hidden(value):
-    assert len(list(secrets(hidden_by_key("", value)))) >= 1
+    assert len(list(find_secrets(hide_by_key("", value)))) >= 1
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_a_value_that_sounds_or_looks_secret_is_hidden(value):
      {"tokens": ["", None, True]}],
 )  # fmt: skip
 def test_a_value_that_is_no_secret_is_shown(value):
-    assert hidden_by_key("", value) is value
+    assert hide_by_key("", value) is value
 
 
 def shown(before, after, more=None):
-    contents = Contents()
-    found = differences(contents.of(before), contents.of(after), *([more] if more else []))
+    contents = ContentCache()
+    found = find_changes(contents.of(before), contents.of(after), *([more] if more else []))
     return json.dumps([[one.pointer, mask(one.old), mask(one.new)] for one in found], ensure_ascii=False)
 
 
@@ -111,7 +111,7 @@ def test_a_change_shows_no_secret_of_either_side(before, after, back):
 
 
 def test_what_was_a_secret_in_an_earlier_revision_is_hidden_by_its_place():
-    more = Veil(frozenset({("hosting", "note")}))
+    more = RedactionMask(frozenset({("hosting", "note")}))
     assert "planted" not in shown(hosting(note="planted"), hosting(), more)
     assert "planted" not in shown(hosting(note="planted"), hosting(note="in clear now"), more)
     assert "planted" not in shown(hosting(note={"deep": ["planted"]}), hosting(), more)
@@ -187,18 +187,20 @@ def test_what_looks_secret_in_a_quoted_text_is_masked_though_nobody_knows_it(tex
 @pytest.mark.parametrize("version", [Secret("planted-v2", "${env:X}"), "plain", JWT])
 def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
     node = "planted-v1" if isinstance(version, Secret) else JWT
-    desk = m2.desk(m2.setting(hosting=[]))
-    document = replace(desk.documents["edge-01"], value=m2.setting(meta__version=version, hosting=[]))
-    wanted = m2.desired(replace(desk, documents={"edge-01": document}))
+    cluster_input = m2.cluster_input(m2.setting(hosting=[]))
+    document = replace(
+        cluster_input.documents["edge-01"], value=m2.setting(meta__version=version, hosting=[])
+    )
+    wanted = m2.desired(replace(cluster_input, documents={"edge-01": document}))
     seen = Observed({"edge-01": Present(m2.loaded(m2.setting(meta__version=node)))})
     (step,) = plan(wanted, seen).steps
     told = repr(step.plain())
     assert "version" in step.reason
     assert not [clear for clear in ("planted", JWT[:12]) if clear in told]
-    back, _ = undo.back(step, seen.nodes["edge-01"].value, wanted.payloads)
+    back, _ = undo.undo_delivery(step, seen.nodes["edge-01"].value, wanted.payloads)
     assert not [clear for clear in ("planted", JWT[:12]) if clear in repr(back.plain())]
     verdict = judge(step, Present(m2.loaded(m2.setting(meta__version=node, custom={"x": 1}))))
-    assert verdict.standing is Standing.CHANGED
+    assert verdict.status is StepStatus.CHANGED
     assert not [clear for clear in ("planted", JWT[:12]) if clear in verdict.reason]
 
 
@@ -215,7 +217,7 @@ def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
 )
 def test_a_file_with_secrets_in_clear_is_known_by_what_it_holds_besides(name, text):
     one, two, other = (
-        masked_content(name, text.replace("SECRET", value).replace("MORE", more).encode())
+        mask_content(name, text.replace("SECRET", value).replace("MORE", more).encode())
         for value, more in (("planted-one", "x"), ("planted-two", "x"), ("planted-one", "y"))
     )
     assert one == two
@@ -225,4 +227,4 @@ def test_a_file_with_secrets_in_clear_is_known_by_what_it_holds_besides(name, te
 
 def test_a_file_without_secrets_is_known_by_its_bytes():
     for data in (b'{"publicKeyFile":  1}', b"\xff\x00 password=x", b"{'a': b"):
-        assert masked_content("s.json", data) == data
+        assert mask_content("s.json", data) == data

@@ -13,12 +13,12 @@ from reconciler.core.secret import MASK, Secret
 from reconciler.secrets.patterns import (
     _ENDINGS,
     _STEMS,
+    assess_prospect,
+    get_userinfo,
     may_be_secret,
-    prospect,
     sounds_secret,
-    userinfo_of,
 )
-from reconciler.secrets.redact import Redactor, hidden_by_key
+from reconciler.secrets.redaction import Redactor, hide_by_key
 
 TOP = Path(reconciler.__file__).parent
 
@@ -44,24 +44,24 @@ def test_a_key_sounds_secret_to_a_lint_by_its_end_and_to_a_plan_by_any_part(key,
 
 def test_a_file_without_the_stems_of_the_words_has_none_of_them():
     assert all(any(stem in word for stem in _STEMS) for word in _ENDINGS)
-    assert not prospect('{"region": "r", "url": "https://example.com/"}').keys
-    assert not prospect('{"region": "r", "url": "https://example.com/"}').shapes
-    assert prospect('{"url": "https://m2:pw@example.com/"}').shapes
+    assert not assess_prospect('{"region": "r", "url": "https://example.com/"}').keys
+    assert not assess_prospect('{"region": "r", "url": "https://example.com/"}').shapes
+    assert assess_prospect('{"url": "https://m2:pw@example.com/"}').shapes
 
 
 def test_what_a_list_under_a_secret_key_holds_is_hidden_and_nothing_is_copied_elsewhere():
     value = {"tokens": ["a", ""], "note": {"deep": [1, 2]}}
-    hidden = hidden_by_key("", value)
+    hidden = hide_by_key("", value)
     assert hidden == {"tokens": [Secret("a"), ""], "note": {"deep": [1, 2]}}
     assert hidden["note"] is value["note"]
-    assert hidden_by_key("note", value["note"]) is value["note"]
+    assert hide_by_key("note", value["note"]) is value["note"]
 
 
 def test_a_text_loses_known_values_and_what_stands_before_a_host():
     text = "no: https://ada:p@ss@h.org/x?hunter2 of hunter2 at node@h.org"
     assert Redactor(["hunter2"]).text(text) == f"no: https://h.org/x?{MASK} of {MASK} at node@h.org"
     assert Redactor(["abc"], shortest=1).text("abc") == MASK
-    assert userinfo_of("https://h.org/a@b") is None
+    assert get_userinfo("https://h.org/a@b") is None
 
 
 def test_no_second_list_of_secret_sounding_words_exists():

@@ -11,11 +11,11 @@ from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, InputError, StateError
 from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
-from reconciler.server.pass_result import Result, Turn
+from reconciler.server.pass_result import PassResult, PassSummary
 
-FAILED = Turn(Result.FAILED, words="edge/a/upload: 500")
-REFUSED = Turn(
-    Result.REFUSED,
+FAILED = PassSummary(PassResult.FAILED, words="edge/a/upload: 500")
+REFUSED = PassSummary(
+    PassResult.REFUSED,
     pending=1,
     violations=(Diagnostic(Severity.ERROR, "quorum", "would lose it", "wait", target="edge"),),
 )
@@ -54,7 +54,7 @@ async def test_the_same_revision_again_brings_no_pass():
     rig, script = Rig(), Script()
     async with running(script, rig) as loop:
         loop.take(fleet("a"), "start")
-        await until(lambda: rig.board.clusters["edge"].turn)
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
         loop.take(fleet("a"), "poll")
         await asyncio.sleep(0.01)
         assert len(script.jobs) == 1
@@ -68,9 +68,9 @@ async def test_what_did_not_settle_is_tried_again_before_the_interval():
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
         await script.ran(2)
-        await until(lambda: rig.board.clusters["edge"].tries == 2)
+        await until(lambda: rig.watch_state.clusters["edge"].tries == 2)
         await script.ran(4)
-        await until(lambda: rig.board.clusters["edge"].tries == 0)
+        await until(lambda: rig.watch_state.clusters["edge"].tries == 0)
     assert [job.trigger for job in script.jobs[:4]] == ["start", "again", "again", "interval"]
     assert rig.sample("passes_total", cluster="edge", result="failed") == 2
 
@@ -79,14 +79,14 @@ async def test_a_failing_cluster_backs_off_until_something_new_comes():
     rig, script = Rig(), Script(FAILED)
     async with running(script, rig) as loop:
         loop.take(fleet("a"), "start")
-        await until(lambda: rig.board.clusters["edge"].tries == 1)
-        status = rig.board.clusters["edge"]
+        await until(lambda: rig.watch_state.clusters["edge"].tries == 1)
+        status = rig.watch_state.clusters["edge"]
         assert status.due - status.ended == pytest.approx(10, abs=1)  # the first span, at a draw of 1
         loop.take(fleet("b"), "webhook")
         await script.ran(2)
-        assert rig.board.clusters["edge"].target.id[0] == "b"
-        await until(lambda: rig.board.clusters["edge"].revision.id[0] == "b")
-        assert rig.board.clusters["edge"].tries == 1  # counted anew
+        assert rig.watch_state.clusters["edge"].target.id[0] == "b"
+        await until(lambda: rig.watch_state.clusters["edge"].revision.id[0] == "b")
+        assert rig.watch_state.clusters["edge"].tries == 1  # counted anew
 
 
 async def test_a_newer_revision_stops_the_pass_under_way_and_runs_at_once():
@@ -98,7 +98,7 @@ async def test_a_newer_revision_stops_the_pass_under_way_and_runs_at_once():
         loop.take(fleet("b"), "poll")
         await script.ran(2)
         script.gate.set()
-        await until(lambda: rig.board.clusters["edge"].success)
+        await until(lambda: rig.watch_state.clusters["edge"].success)
     assert script.jobs[0].stop.is_set()
     assert rig.sample("passes_total", cluster="edge", result="stopped") == 1
 
@@ -111,12 +111,12 @@ async def test_a_cluster_that_left_rests_and_comes_back_in_the_same_loop():
         loop.leave()
         await asyncio.sleep(0.05)
         before = len(script.jobs)
-        assert rig.board.clusters == {}
+        assert rig.watch_state.clusters == {}
         await asyncio.sleep(0.05)
         assert len(script.jobs) == before
         loop.take(fleet("a"), "poll")
         await script.ran(before + 1)
-        assert "edge" in rig.board.clusters
+        assert "edge" in rig.watch_state.clusters
 
 
 async def test_told_to_stop_it_stops_the_pass_and_ends():
@@ -161,35 +161,35 @@ async def test_an_unexpected_error_is_backed_off_and_its_trace_told_once():
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
         await until(lambda: rig.sample("unexpected_errors_total", loop="cluster edge") == 4)
-        assert rig.board.clusters["edge"].tries >= 3
+        assert rig.watch_state.clusters["edge"].tries >= 3
     assert len(rig.lines("unexpected error in a pass")) == 1
 
 
 @pytest.mark.parametrize(
     ("error", "result"),
     [
-        (ClusterBusy("cluster edge is being changed by process 7"), Result.BUSY),
-        (StateError("the state file: the disk is full"), Result.FAILED),
-        (InputError([]), Result.INVALID),
+        (ClusterBusy("cluster edge is being changed by process 7"), PassResult.BUSY),
+        (StateError("the state file: the disk is full"), PassResult.FAILED),
+        (InputError([]), PassResult.INVALID),
     ],
 )
 async def test_errors_on_purpose_become_results(error, result):
     rig, script = Rig(), Script(error)
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
-        await until(lambda: rig.board.clusters["edge"].turn)
-        assert rig.board.clusters["edge"].turn.result is result
-    assert bool(rig.board.store) is (result is Result.FAILED)
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
+        assert rig.watch_state.clusters["edge"].pass_summary.result is result
+    assert bool(rig.watch_state.store) is (result is PassResult.FAILED)
 
 
 async def test_success_is_dated_only_where_every_node_was_heard():
-    rig, script = Rig(), Script(Turn(Result.APPLIED, unheard=("edge-02",)), CONVERGED)
+    rig, script = Rig(), Script(PassSummary(PassResult.APPLIED, unheard_nodes=("edge-02",)), CONVERGED)
     async with running(script, rig) as loop:
         loop.take(fleet("a"), "start")
-        await until(lambda: rig.board.clusters["edge"].turn)
-        assert rig.board.clusters["edge"].success == 0
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
+        assert rig.watch_state.clusters["edge"].success == 0
         loop.take(fleet("b"), "poll")
-        await until(lambda: rig.board.clusters["edge"].success)
+        await until(lambda: rig.watch_state.clusters["edge"].success)
 
 
 async def test_a_refusal_is_logged_once_for_each_revision():
@@ -208,7 +208,7 @@ async def test_a_refusal_is_logged_once_for_each_revision():
 
 
 async def test_a_pass_that_acted_is_always_logged_with_its_run():
-    applied = Turn(Result.APPLIED, run="r1", steps=2)
+    applied = PassSummary(PassResult.APPLIED, run="r1", steps=2)
     rig, script = Rig(interval=0.005), Script(applied)
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
@@ -242,8 +242,8 @@ async def test_a_long_step_keeps_the_loop_alive_for_as_long_as_it_may_take():
         await script.ran(1)
         script.jobs[0].listener.started(step(5000))
         now = rig.around.clock()
-        assert rig.board.pulses["cluster edge"] > now + 5000
-        assert rig.board.clusters["edge"].doing == "edge/a/drain"
+        assert rig.watch_state.heartbeats["cluster edge"] > now + 5000
+        assert rig.watch_state.clusters["edge"].doing == "edge/a/drain"
         script.gate.set()
-        await until(lambda: rig.board.clusters["edge"].turn)
-        await until(lambda: rig.board.pulses["cluster edge"] < now + FOREVER + PATIENCE + 10)
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
+        await until(lambda: rig.watch_state.heartbeats["cluster edge"] < now + FOREVER + PATIENCE + 10)

@@ -5,33 +5,41 @@ from dataclasses import replace
 
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.server.health import live, ready
-from reconciler.server.pass_result import Result, Turn
-from reconciler.server.state import Board, ClusterStatus, SourceState, SourceStatus
+from reconciler.server.health import check_liveness, check_readiness
+from reconciler.server.pass_result import PassResult, PassSummary
+from reconciler.server.watch_state import SourceState, WatchedCluster, WatchedSource, WatchState
 
 REVISION = Revision(source="s", id="1" * 40, short="1111111", title="Open port 8080")
-CONVERGED = ClusterStatus(
-    "edge", REVISION, REVISION, turn=Turn(Result.CONVERGED), ended=100.0, success=100.0, due=400.0
+CONVERGED = WatchedCluster(
+    "edge",
+    REVISION,
+    REVISION,
+    pass_summary=PassSummary(PassResult.CONVERGED),
+    ended=100.0,
+    success=100.0,
+    due=400.0,
 )
 
 
 def good_board():
-    source = SourceStatus(SourceState.GOOD, REVISION, looked=99.0, since=50.0)
-    return Board(source=source, clusters={"edge": CONVERGED}, pulses={"source": 10.0, "cluster edge": 20.0})
+    source = WatchedSource(SourceState.GOOD, REVISION, looked=99.0, since=50.0)
+    return WatchState(
+        source=source, clusters={"edge": CONVERGED}, heartbeats={"source": 10.0, "cluster edge": 20.0}
+    )
 
 
 def test_alive_while_every_loop_is_within_its_time():
-    assert live(good_board(), now=10.0)[0]
+    assert check_liveness(good_board(), now=10.0)[0]
 
 
 def test_a_late_loop_is_named():
-    good, detail = live(good_board(), now=15.0)
+    good, detail = check_liveness(good_board(), now=15.0)
     assert not good
     assert detail["late"] == {"source": 5.0}
 
 
 def test_ready_when_all_is_well():
-    good, detail = ready(good_board(), dry_run=False)
+    good, detail = check_readiness(good_board(), dry_run=False)
     assert good
     assert detail["because"] == []
     (cluster,) = detail["clusters"]
@@ -43,31 +51,31 @@ def test_ready_when_all_is_well():
 
 
 def test_each_reason_alone_makes_it_unready():
-    unread = Board()
-    assert "not read yet" in ready(unread, dry_run=False)[1]["because"][0]
+    unread = WatchState()
+    assert "not read yet" in check_readiness(unread, dry_run=False)[1]["because"][0]
     changes = [
         {"stopping": True},
         {"store": "disk full"},
-        {"source": SourceStatus(SourceState.UNREACHABLE, REVISION, "timeout")},
-        {"source": SourceStatus(SourceState.INVALID, None, "fleet.yaml:1:1: error")},
-        {"clusters": {"edge": replace(CONVERGED, turn=None)}},
+        {"source": WatchedSource(SourceState.UNREACHABLE, REVISION, "timeout")},
+        {"source": WatchedSource(SourceState.INVALID, None, "fleet.yaml:1:1: error")},
+        {"clusters": {"edge": replace(CONVERGED, pass_summary=None)}},
     ]
     for change in changes:
-        good, detail = ready(replace(good_board(), **change), dry_run=False)
+        good, detail = check_readiness(replace(good_board(), **change), dry_run=False)
         assert not good, change
         assert len(detail["because"]) == 1, change
 
 
 def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_shut_the_webhook_out():
-    refused = Turn(
-        Result.REFUSED,
+    refused = PassSummary(
+        PassResult.REFUSED,
         steps=1,
         pending=1,
         violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
     )
-    board = replace(
+    watch_state = replace(
         good_board(),
-        source=SourceStatus(
+        source=WatchedSource(
             SourceState.INVALID,
             REVISION,
             "fleet.yaml:3:1: unknown key",
@@ -78,9 +86,9 @@ def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_shut_the_webhook_out():
             ),
             rejected="2" * 40,
         ),
-        clusters={"edge": replace(CONVERGED, turn=refused)},
+        clusters={"edge": replace(CONVERGED, pass_summary=refused)},
     )
-    good, detail = ready(board, dry_run=False)
+    good, detail = check_readiness(watch_state, dry_run=False)
     assert good
     assert detail["source"]["problem"] == "fleet.yaml:3:1: unknown key"
     (problem,) = detail["source"]["problems"]

@@ -10,7 +10,7 @@ import pytest
 from web_rig import SECRET, Site, raw, signed, status
 
 from reconciler.server import http_listener
-from reconciler.server.http_listener import CONNECTIONS, suitable_connections
+from reconciler.server.http_listener import CONNECTIONS, compute_connection_limit
 from reconciler.server.throttle import BURST
 from reconciler.server.web import BODIES
 
@@ -154,12 +154,12 @@ def test_connections_leave_most_files_to_nodes_git_and_the_store(monkeypatch):
     limits = [64, 64]
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.__setitem__(slice(None), wanted))
-    assert suitable_connections() == 16
+    assert compute_connection_limit() == 16
     limits[:] = [256, 1024]
-    assert suitable_connections() == CONNECTIONS
+    assert compute_connection_limit() == CONNECTIONS
     assert limits == [1024, 1024]
     limits[:] = [1024, resource.RLIM_INFINITY]
-    assert suitable_connections() == CONNECTIONS
+    assert compute_connection_limit() == CONNECTIONS
     assert limits[0] == 4096
 
 
@@ -177,7 +177,7 @@ async def test_an_application_that_breaks_down_costs_its_answer_only():
 
 async def test_an_unexpected_error_is_told_in_the_log_and_not_to_the_caller(monkeypatch):
     async with Site() as site:
-        monkeypatch.setattr("reconciler.server.web.ready", lambda *_, **__: {}["the-secret"])
+        monkeypatch.setattr("reconciler.server.web.check_readiness", lambda *_, **__: {}["the-secret"])
         for _ in range(30):
             answer = await site.client.get("/readyz")
         assert answer.status_code == 500

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from reconciler.core.secret import Secret
-from reconciler.server.logs import Bridge, open_log
+from reconciler.server.logs import LibraryLogBridge, open_log
 from reconciler.server.throttle import BURST, Throttle
 
 
@@ -57,7 +57,7 @@ def test_libraries_logs_come_in_the_same_form_without_a_traceback():
     stream = io.StringIO()
     library = logging.getLogger("a.library.of.the.test")
     library.propagate = False
-    bridge = Bridge(open_log(stream, form="json"))
+    bridge = LibraryLogBridge(open_log(stream, form="json"))
     library.addHandler(bridge)
     try:
         library.info("not shown")
@@ -166,7 +166,7 @@ def test_a_line_is_bounded_whatever_it_is_to_hold(form, value):
 
 def test_a_library_that_repeats_itself_fills_no_log():
     stream = io.StringIO()
-    bridge = Bridge(open_log(stream, form="json"))
+    bridge = LibraryLogBridge(open_log(stream, form="json"))
     for number in range(1000):
         bridge.handle(
             logging.makeLogRecord({"name": "asyncio", "levelno": 40, "msg": "no %d", "args": (number,)})

@@ -5,7 +5,7 @@ import hmac
 
 import pytest
 
-from reconciler.server.webhook.signature import TOLERANCE, refusal
+from reconciler.server.webhook.signature import TOLERANCE, check_signature
 
 # GitHub's page "Validating webhook deliveries", "Testing the webhook payload validation"
 GITHUB_SECRET = "It's a Secret to Everybody"
@@ -29,7 +29,7 @@ TOKEN_HEADERS = {
 
 
 def code(headers, body=b"{}", secret="s3cret", now=0.0):
-    found = refusal(headers, body, secret, now=now)
+    found = check_signature(headers, body, secret, now=now)
     return found.code if found else ""
 
 
@@ -124,7 +124,7 @@ def test_no_refusal_quotes_the_secret_or_the_right_signature():
         {"x-hub-signature-256": "sha256=0"},
         {"x-gitlab-token": "0"},
     ):
-        found = refusal(headers, b"{}", "s3cret", now=0)
+        found = check_signature(headers, b"{}", "s3cret", now=0)
         assert found is not None
         assert "s3cret" not in found.words
         assert right not in found.words

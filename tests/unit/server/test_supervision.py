@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from reconciler.core.defect import FRAMES, name_error, trace_error
+from reconciler.core.defect import FRAMES, list_error_frames, name_error
 from reconciler.server import supervision
-from reconciler.server.supervision import Escaped, Supervision, contained
+from reconciler.server.supervision import EscapedError, Supervision, contain_errors
 
 
 def supervised(halt=lambda: None, report=lambda *_: None):
@@ -44,7 +44,7 @@ async def test_a_loop_that_breaks_down_is_told_and_begun_again(error, monkeypatc
     ((name, found, wait),) = told
     assert (name, wait) == ("source", 0.001)
     assert isinstance(found, Exception)
-    assert found is error or isinstance(found, Escaped)
+    assert found is error or isinstance(found, EscapedError)
     assert not tasks.stop.is_set()
 
 
@@ -71,7 +71,7 @@ async def test_a_loop_that_always_breaks_down_is_tried_with_growing_pauses(monke
 
 
 async def test_a_real_cancellation_passes():
-    task = asyncio.create_task(contained(asyncio.Event().wait()))
+    task = asyncio.create_task(contain_errors(asyncio.Event().wait()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -91,7 +91,7 @@ def test_an_error_is_named_by_type_and_place_and_never_by_its_message():
         except KeyError as cause:
             raise ExceptionGroup("several", [ValueError("hunter2")]) from cause
     except ExceptionGroup as error:
-        name, trace = name_error(error), trace_error(error)
+        name, trace = name_error(error), list_error_frames(error)
     assert name.startswith("ExceptionGroup of 1: ValueError at ")
     assert "hunter2" not in f"{name} {trace}"
     assert any("test_supervision.py" in line and line.endswith(" deep") for line in trace)
@@ -102,7 +102,7 @@ def test_an_error_is_named_by_type_and_place_and_never_by_its_message():
 def test_errors_that_cause_each_other_are_named_once():
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
-    assert [line for line in trace_error(first) if line.endswith(":")] == ["ValueError:", "KeyError:"]
+    assert [line for line in list_error_frames(first) if line.endswith(":")] == ["ValueError:", "KeyError:"]
 
 
 async def test_the_signal_itself_halts_the_loops_once():

@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.errors import UsageError
-from reconciler.server.options import Address, address, duration
+from reconciler.server.watch_options import ListenAddress, parse_duration_option, parse_listen_address
 
 
 @pytest.mark.parametrize(
@@ -20,42 +20,42 @@ from reconciler.server.options import Address, address, duration
     ],
 )
 def test_durations(text, seconds):
-    assert duration(text, name="--interval") == seconds
+    assert parse_duration_option(text, name="--interval") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "5 m", "5min", "1e3", "nan", "inf", "5m30", "1.2.3s", "٣s"])
 def test_what_is_no_duration_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match="--interval") as caught:
-        duration(text, name="--interval")
+        parse_duration_option(text, name="--interval")
     assert "5m" in caught.value.remedy
 
 
 @pytest.mark.parametrize("text", ["0", "0.01s", "31d"])
 def test_durations_out_of_bounds(text):
     with pytest.raises(UsageError, match="not between"):
-        duration(text, name="--poll")
+        parse_duration_option(text, name="--poll")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("127.0.0.1:8642", Address("127.0.0.1", 8642)),
-        (":0", Address("127.0.0.1", 0)),
-        ("[::1]:8642", Address("::1", 8642)),
-        ("watch.example.com:80", Address("watch.example.com", 80)),
+        ("127.0.0.1:8642", ListenAddress("127.0.0.1", 8642)),
+        (":0", ListenAddress("127.0.0.1", 0)),
+        ("[::1]:8642", ListenAddress("::1", 8642)),
+        ("watch.example.com:80", ListenAddress("watch.example.com", 80)),
         ("off", None),
     ],
 )
 def test_addresses(text, expected):
-    assert address(text) == expected
+    assert parse_listen_address(text) == expected
 
 
 def test_an_address_is_written_as_it_is_read():
     for text in ("127.0.0.1:8642", "[::1]:8642"):
-        assert str(address(text)) == text
+        assert str(parse_listen_address(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "8642", "localhost", "::1:8642", "h:", "h:65536", "h:http", "h:²"])
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(UsageError, match="--listen"):
-        address(text)
+        parse_listen_address(text)

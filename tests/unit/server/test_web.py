@@ -9,9 +9,9 @@ from web_rig import SECRET, Site, signed
 
 from reconciler.core.plan import Revision
 from reconciler.errors import UsageError
-from reconciler.server.options import Address
-from reconciler.server.state import SourceState, SourceStatus
-from reconciler.server.web import bound
+from reconciler.server.watch_options import ListenAddress
+from reconciler.server.watch_state import SourceState, WatchedSource
+from reconciler.server.web import bind_socket
 from reconciler.server.webhook.answer import CAP
 
 
@@ -80,9 +80,9 @@ async def test_other_methods_and_paths_are_refused():
 
 async def test_health_turns_bad_when_a_loop_is_late():
     async with Site() as site:
-        site.board.pulses["source"] = 100.0
+        site.watch_state.heartbeats["source"] = 100.0
         assert (await site.client.get("/healthz")).status_code == 200
-        site.board.pulses["source"] = 99.0
+        site.watch_state.heartbeats["source"] = 99.0
         answer = await site.client.get("/healthz")
     assert answer.status_code == 503
     assert answer.json()["because"] == ["the source loop is 1 s late"]
@@ -112,19 +112,19 @@ async def test_closing_does_not_wait_for_an_idle_connection():
 
 
 def test_a_taken_address_is_named():
-    with bound(Address("127.0.0.1", 0)) as taken:
+    with bind_socket(ListenAddress("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
-            bound(Address("127.0.0.1", port))
+            bind_socket(ListenAddress("127.0.0.1", port))
     assert "--listen" in caught.value.remedy
 
 
 async def test_words_that_are_no_unicode_are_shown_escaped():
     async with Site() as site:
-        odd = SourceStatus(
+        odd = WatchedSource(
             SourceState.INVALID, Revision("/srv/\udcff", "a", "a", "\ud800"), words="f\udcfe: wrong"
         )
-        site.board.source = odd
+        site.watch_state.source = odd
         ready = await site.client.get("/readyz")
         figures = await site.client.get("/metrics")
     assert ready.status_code == 200

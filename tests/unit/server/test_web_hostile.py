@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from web_rig import SECRET, Site, exchange, signed, status
 
-from reconciler.server.webhook.answer import answer
-from reconciler.server.webhook.payload import Kind, UnreadableCall, read
-from reconciler.server.webhook.signature import refusal
+from reconciler.server.webhook.answer import answer_call
+from reconciler.server.webhook.payload import CallKind, UnreadableCall, parse_payload
+from reconciler.server.webhook.signature import check_signature
 
 TOKEN = "whsec_" + base64.b64encode(b"k" * 24).decode()
 BODY = b'{"ref": "refs/heads/main"}'
@@ -130,7 +130,7 @@ STAMPS = ["1" * 5_000, "1" * 13, "", "-1", "1e9", "٣", "1.5", " 1", "0x1"]
 @pytest.mark.parametrize("stamp", STAMPS)
 def test_a_timestamp_that_is_none_is_refused(stamp):
     headers = {"webhook-id": "a", "webhook-timestamp": stamp, "webhook-signature": "v1,x"}
-    found = refusal(headers, BODY, TOKEN, now=1.0)
+    found = check_signature(headers, BODY, TOKEN, now=1.0)
     assert found is not None
     assert found.code == "bad-signature"
 
@@ -145,7 +145,7 @@ async def test_a_timestamp_of_thousands_of_digits_is_a_client_error():
 def test_thousands_of_offered_signatures_are_looked_at_quickly():
     headers = {"webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,x " * 5_000}
     began = time.monotonic()
-    assert refusal(headers, BODY, TOKEN, now=1.0).code == "bad-signature"
+    assert check_signature(headers, BODY, TOKEN, now=1.0).code == "bad-signature"
     assert time.monotonic() - began < 1
 
 
@@ -157,9 +157,9 @@ def test_a_secret_of_any_characters_is_compared(secret):
         "webhook-signature": "v1,x",
         "x-gitlab-token": "y",
     }
-    assert refusal(headers, BODY, secret, now=1.0) is not None
+    assert check_signature(headers, BODY, secret, now=1.0) is not None
     digest = hmac.new(secret.encode("utf-8", "surrogateescape"), BODY, hashlib.sha256).hexdigest()
-    assert refusal({"x-gitea-signature": digest}, BODY, secret, now=1.0) is None
+    assert check_signature({"x-gitea-signature": digest}, BODY, secret, now=1.0) is None
 
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -184,23 +184,25 @@ def test_a_signed_body_of_any_shape_is_a_call_or_unreadable(name, ref):
     body = BODIES[name]
     given_headers = {key.lower(): value for key, value in signed(body).items()}
     given_headers.pop("x-github-event")
-    reply = answer(given_headers, body, secret=SECRET, ref=ref, now=0.0)
+    reply = answer_call(given_headers, body, secret=SECRET, ref=ref, now=0.0)
     assert 200 <= reply.status < 500
     assert len(reply.words) < 500
 
 
 def test_the_words_about_a_call_are_short_however_long_its_texts_are():
     body = json.dumps({"object_kind": "x" * 1_000_000, "ref": "y" * 1_000_000}).encode()
-    assert len(read({}, body, ref="main").words) < 500
+    assert len(parse_payload({}, body, ref="main").words) < 500
     long = json.dumps({"ref": "refs/heads/" + "y" * 1_000_000}).encode()
-    assert read({}, long, ref="main").kind is Kind.PUSH  # a ref that cannot be told costs one look
-    assert len(read({"x-github-event": "z" * 1_000_000}, b"{}", ref="").words) < 500
+    assert (
+        parse_payload({}, long, ref="main").kind is CallKind.PUSH
+    )  # a ref that cannot be told costs one look
+    assert len(parse_payload({"x-github-event": "z" * 1_000_000}, b"{}", ref="").words) < 500
 
 
 @given(body=st.binary(max_size=300), ref=st.sampled_from(["", "main", "refs/tags/v1"]))
 def test_any_bytes_are_a_call_or_unreadable(body, ref):
     try:
-        found = read({}, body, ref=ref)
+        found = parse_payload({}, body, ref=ref)
     except UnreadableCall:
         return
     assert found.words

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 
-from reconciler.server.webhook.answer import answer
+from reconciler.server.webhook.answer import answer_call
 
 SECRET = "s3cret"
 
@@ -16,7 +16,7 @@ def signed(payload, event="push", secret=SECRET):
 
 
 def told(headers, body, secret=SECRET, ref="main"):
-    reply = answer(headers, body, secret=secret, ref=ref, now=0)
+    reply = answer_call(headers, body, secret=secret, ref=ref, now=0)
     return int(reply.status), reply.code, reply.asks
 
 
@@ -29,7 +29,7 @@ def test_a_push_elsewhere_is_acknowledged_with_words_and_asks_nothing():
     assert told(headers, body) == (200, "elsewhere", False)
     assert (
         "refs/heads/wip was pushed; main is watched"
-        in answer(headers, body, secret=SECRET, ref="main", now=0).words
+        in answer_call(headers, body, secret=SECRET, ref="main", now=0).words
     )
 
 

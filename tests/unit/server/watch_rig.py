@@ -7,39 +7,39 @@ import time
 from types import SimpleNamespace
 
 from reconciler.core.plan import Revision
-from reconciler.server.cluster_loop import Surroundings
+from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
-from reconciler.server.pass_result import Result, Turn
-from reconciler.server.state import Board
+from reconciler.server.pass_result import PassResult, PassSummary
+from reconciler.server.watch_state import WatchState
 
-CONVERGED = Turn(Result.CONVERGED)
+CONVERGED = PassSummary(PassResult.CONVERGED)
 FOREVER = 3600.0
 
 
-def revision(letter="a"):
-    return Revision("/fleet", letter * 40, letter * 7, f"Commit {letter}")
+def revision(outbox_message="a"):
+    return Revision("/fleet", outbox_message * 40, outbox_message * 7, f"Commit {outbox_message}")
 
 
-def fleet(letter="a", *names, nodes=()):
+def fleet(outbox_message="a", *names, nodes=()):
     """A fleet of clusters with these names; each has the same nodes."""
     members = tuple(SimpleNamespace(name=node) for node in nodes)
-    desks = tuple(
+    cluster_inputs = tuple(
         SimpleNamespace(entry=SimpleNamespace(name=name, members=lambda: members))
         for name in names or ("edge",)
     )
-    return SimpleNamespace(revision=revision(letter), desks=desks, warnings=())
+    return SimpleNamespace(revision=revision(outbox_message), cluster_inputs=cluster_inputs, warnings=())
 
 
 class Rig:
     """Surroundings of loops, and what they wrote."""
 
     def __init__(self, *, interval=FOREVER, draw=1.0):
-        self.board = Board()
-        self.metrics = Metrics(self.board, dry_run=False)
+        self.watch_state = WatchState()
+        self.metrics = Metrics(self.watch_state, dry_run=False)
         self.stream = io.StringIO()
-        self.around = Surroundings(
-            board=self.board,
+        self.around = LoopContext(
+            watch_state=self.watch_state,
             metrics=self.metrics,
             log=open_log(self.stream, form="json"),
             clock=time.monotonic,
@@ -75,7 +75,7 @@ class Script:
             stop.cancel()
             gate.cancel()
             if job.stop.is_set():
-                return Turn(Result.STOPPED)
+                return PassSummary(PassResult.STOPPED)
         end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
         if isinstance(end, BaseException):
             raise end

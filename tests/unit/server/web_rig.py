@@ -12,9 +12,9 @@ import httpx
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
-from reconciler.server.options import Address
-from reconciler.server.state import Board
-from reconciler.server.web import Endpoints, bound
+from reconciler.server.watch_options import ListenAddress
+from reconciler.server.watch_state import WatchState
+from reconciler.server.web import Endpoints, bind_socket
 
 SECRET = "s3cret"
 
@@ -23,10 +23,10 @@ class Site:
     """One served application with what it reads and rings."""
 
     def __init__(self, secret=SECRET, connections=None, application=None, trusted_proxies=()):
-        self.board, self.rung, self.lines = Board(), [], io.StringIO()
-        self.metrics = Metrics(self.board, dry_run=False)
+        self.watch_state, self.rung, self.lines = WatchState(), [], io.StringIO()
+        self.metrics = Metrics(self.watch_state, dry_run=False)
         endpoints = Endpoints(
-            self.board,
+            self.watch_state,
             self.metrics,
             open_log(self.lines, form="json"),
             self.rung.append,
@@ -36,7 +36,7 @@ class Site:
             secret=secret,
         )
         self.broken = []
-        self.socket = bound(Address("127.0.0.1", 0))
+        self.socket = bind_socket(ListenAddress("127.0.0.1", 0))
         self.address = self.socket.getsockname()[:2]
         self.context = HttpListener(
             application or endpoints.application(),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import UsageError
-from reconciler.sources.address import address
-from reconciler.text.urls import without_secrets
+from reconciler.sources.source_address import parse_source_address
+from reconciler.text.urls import strip_secrets
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ from reconciler.text.urls import without_secrets
     ],
 )
 def test_address(text, url, seen):
-    found = address(text)
+    found = parse_source_address(text)
     assert (found.url, found.shown) == (url, seen)
     assert "pw" not in f"{found.url}{found.shown}{found!r}"
 
 
 def test_identity_is_kept_apart():
-    found = address("https://ad%40a:p%2Fw@h.org/a")
+    found = parse_source_address("https://ad%40a:p%2Fw@h.org/a")
     assert (found.user, found.password, found.host) == ("ad@a", "p/w", "h.org")
 
 
@@ -52,7 +52,7 @@ def test_identity_is_kept_apart():
 )
 def test_what_is_no_address(text):
     with pytest.raises(UsageError):
-        address(text)
+        parse_source_address(text)
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_what_is_no_address(text):
     ],
 )
 def test_where_a_token_may_go(text, confidential):
-    assert address(text).confidential is confidential
+    assert parse_source_address(text).confidential is confidential
 
 
 def test_words_of_others_lose_their_secrets():
     words = (
         "fatal: unable to access 'https://ada:s3cret@h.org/r.git/?t=s3cret': x, ssh://u:s3cret@b/c#s3cret y"
     )
-    assert without_secrets(words) == "fatal: unable to access 'https://h.org/r.git/': x, ssh://b/c y"
+    assert strip_secrets(words) == "fatal: unable to access 'https://h.org/r.git/': x, ssh://b/c y"
 
 
 SECRET = st.text("abcdefXYZ0123456789", min_size=3, max_size=9)
@@ -85,7 +85,7 @@ SECRET = st.text("abcdefXYZ0123456789", min_size=3, max_size=9)
     "password", ["pa/s3cret", "pa?s3cret", "pa#s3cret", "s3cret/x", "pa@s3cret", "pa:s3cret"]
 )
 def test_password_that_should_have_been_quoted_is_not_shown(password):
-    assert "s3cret" not in without_secrets(f"cannot read https://ada:{password}@h.org/r.git")
+    assert "s3cret" not in strip_secrets(f"cannot read https://ada:{password}@h.org/r.git")
 
 
 @given(
@@ -95,8 +95,8 @@ def test_password_that_should_have_been_quoted_is_not_shown(password):
 )
 def test_no_secret_part_is_ever_shown(password, query, scheme):
     text = f"{scheme}://user:{password}@h.org:1/path?x={query}"
-    assert password not in without_secrets(text)
-    assert query not in without_secrets(text)
-    found = address(text)
+    assert password not in strip_secrets(text)
+    assert query not in strip_secrets(text)
+    found = parse_source_address(text)
     assert password not in f"{found.url}{found.shown}"
     assert query not in found.shown

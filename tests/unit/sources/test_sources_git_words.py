@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
-from reconciler.sources.address import address
-from reconciler.sources.git.errors import RULES, translated
-from reconciler.sources.git.refs import Ref, Refs, checked, listed, unknown, wanted
-from reconciler.text.one_line import first_line
-from reconciler.text.one_line import quoted_path as shown_path
+from reconciler.sources.git.errors import RULES, translate_error
+from reconciler.sources.git.refs import (
+    Ref,
+    Refs,
+    check_ref,
+    find_ref,
+    make_unknown_ref_error,
+    parse_ls_remote,
+)
+from reconciler.sources.source_address import parse_source_address
+from reconciler.text.one_line import quote_path as shown_path
+from reconciler.text.one_line import take_first_line
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 
@@ -25,7 +32,7 @@ LISTED = f"""ref: refs/heads/main\tHEAD
 
 
 def test_listing_of_a_remote():
-    refs = listed(LISTED)
+    refs = parse_ls_remote(LISTED)
     assert refs.default == "refs/heads/main"
     assert refs.ids["refs/tags/v1"] == C, "the tag itself, not what it names"
     assert len(refs.ids) == 6
@@ -44,20 +51,20 @@ def test_listing_of_a_remote():
     ],
 )
 def test_ref_by_name(ref, name):
-    refs = listed(LISTED)
-    assert wanted(refs, ref, where="r") == Ref(name, refs.ids[name])
+    refs = parse_ls_remote(LISTED)
+    assert find_ref(refs, ref, where="r") == Ref(name, refs.ids[name])
 
 
 @pytest.mark.parametrize("ref", ["abcd", "ABCDEF0", A])
 def test_what_may_be_a_commit(ref):
-    assert wanted(listed(LISTED), ref, where="r") is None
+    assert find_ref(parse_ls_remote(LISTED), ref, where="r") is None
 
 
 def test_unknown_names_are_answered_with_near_ones():
     with pytest.raises(SourceError) as caught:
-        wanted(listed(LISTED), "mainn", where="r")
+        find_ref(parse_ls_remote(LISTED), "mainn", where="r")
     assert caught.value.remedy == "There are, among others: main."
-    assert unknown(Refs({"refs/pull/1": A}), "x", where="r").remedy == ""
+    assert make_unknown_ref_error(Refs({"refs/pull/1": A}), "x", where="r").remedy == ""
 
 
 @pytest.mark.parametrize(
@@ -65,7 +72,7 @@ def test_unknown_names_are_answered_with_near_ones():
 )
 def test_expressions_and_options_are_no_refs(ref):
     with pytest.raises(UsageError, match="no name of a branch"):
-        checked(ref)
+        check_ref(ref)
 
 
 COMPLAINTS = {
@@ -103,7 +110,7 @@ COMPLAINTS = {
 
 @pytest.mark.parametrize(("words", "meaning"), COMPLAINTS.items())
 def test_complaints_of_git(words, meaning):
-    error = translated(words, address("https://ada:s3cret@h.org/r.git"))
+    error = translate_error(words, parse_source_address("https://ada:s3cret@h.org/r.git"))
     assert meaning in str(error)
     assert str(error).startswith("https://h.org/r.git: ")
     assert error.remedy
@@ -112,14 +119,14 @@ def test_complaints_of_git(words, meaning):
 
 
 def test_every_rule_has_a_complaint_that_it_alone_answers():
-    place = address("https://h.org/r.git")
-    said = {str(translated(words, place)) for words in COMPLAINTS}
+    place = parse_source_address("https://h.org/r.git")
+    said = {str(translate_error(words, place)) for words in COMPLAINTS}
     assert [rule.message for rule in RULES if f"{place.shown}: {rule.message}" not in said] == []
 
 
 def test_only_what_may_pass_by_itself_is_tried_again():
-    place = address("https://h.org/r.git")
-    again = {words for words in COMPLAINTS if isinstance(translated(words, place), SourceUnreachable)}
+    place = parse_source_address("https://h.org/r.git")
+    again = {words for words in COMPLAINTS if isinstance(translate_error(words, place), SourceUnreachable)}
     assert {COMPLAINTS[words] for words in again} == {
         "not known to the network", "cannot be reached", "connection broke", "trouble of its own",
         "the proxy that the environment",
@@ -128,7 +135,7 @@ def test_only_what_may_pass_by_itself_is_tried_again():
 
 def test_unknown_complaint_is_passed_on_without_secrets_and_controls():
     words = "hint: x\nfatal: new \x1b[31mtrouble with https://ada:s3cret@h.org/r?t=s3cret"
-    error = translated(words, address("https://ada:s3cret@h.org/r"))
+    error = translate_error(words, parse_source_address("https://ada:s3cret@h.org/r"))
     assert str(error).isprintable()
     assert "fatal: new" in str(error)
     assert "s3cret" not in str(error)
@@ -136,12 +143,14 @@ def test_unknown_complaint_is_passed_on_without_secrets_and_controls():
 
 def test_ownership_remedy_names_the_folder():
     words = "fatal: detected dubious ownership in repository at '/srv/r'\nTo add an exception"
-    assert translated(words, address("file:///srv/r")).remedy.endswith("safe.directory /srv/r")
+    assert translate_error(words, parse_source_address("file:///srv/r")).remedy.endswith(
+        "safe.directory /srv/r"
+    )
 
 
 def test_line_for_a_message():
-    assert first_line("\n  Title \n\nbody") == "Title"
-    assert first_line("") == ""
-    assert first_line("a\x1b]0;x\x07b").isprintable()
-    assert len(first_line("x" * 500)) == 200
+    assert take_first_line("\n  Title \n\nbody") == "Title"
+    assert take_first_line("") == ""
+    assert take_first_line("a\x1b]0;x\x07b").isprintable()
+    assert len(take_first_line("x" * 500)) == 200
     assert shown_path("a\nb") == "'a\\nb'"

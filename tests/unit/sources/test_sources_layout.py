@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import SourceError
-from reconciler.sources.layout import Layout, clean
+from reconciler.sources.layout import Layout, clean_path
 
 
 def test_clean():
-    assert clean("./a//b/.") == "a/b"
-    assert clean("") == ""
-    assert clean("a/../b") is None
-    assert clean("/a") is None
+    assert clean_path("./a//b/.") == "a/b"
+    assert clean_path("") == ""
+    assert clean_path("a/../b") is None
+    assert clean_path("/a") is None
 
 
 def layout(files="", links=None, **rest):

@@ -9,9 +9,9 @@ import pytest
 from support_git import Repository, alone, git
 
 from reconciler.errors import SourceError
-from reconciler.server import files
-from reconciler.sources.linked import LinkedSource, links_on, with_links
-from reconciler.sources.locate import locate, pinned
+from reconciler.server import file_events
+from reconciler.sources.linked_source import LinkedSource, list_links, make_absolute
+from reconciler.sources.locate import locate_pinned_source, locate_source
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ async def read(source):
 
 @pytest.mark.parametrize("text", ["current/fleet", "./releases/../current/fleet"])
 async def test_each_look_goes_where_the_link_leads_then_under_one_name(site, text):
-    source = locate(text, cache=site / "cache")
+    source = locate_source(text, cache=site / "cache")
     assert await read(source) == (f"{site}/current/fleet", b"1\n")
     switch(site, site / "releases/2")
     assert await read(source) == (f"{site}/current/fleet", b"2\n")
 
 
 async def test_a_folder_within_the_linked_one_is_part_of_the_name(site):
-    source = locate("current", path="fleet", cache=site / "cache")
+    source = locate_source("current", path="fleet", cache=site / "cache")
     switch(site, "releases/2")
     assert await read(source) == (f"{site}/current/fleet", b"2\n")
 
@@ -59,19 +59,19 @@ async def test_a_link_from_one_work_tree_to_another_is_followed(site):
     for name, commit in (("a", first), ("b", second)):
         git(work.folder, "worktree", "add", "--quiet", "--detach", str(site / name), commit)
     switch(site, "a")
-    source = locate("current", cache=site / "cache", saved=False)
+    source = locate_source("current", cache=site / "cache", saved=False)
     assert await read(source) == (f"{site}/current", b"one\n")
     assert source.located().work.top == site / "a"
     switch(site, "b")
     snapshot = await source.snapshot()
     assert (snapshot.revision.source, snapshot.revision.id) == (f"{site}/current", second)
     assert first in await source.ancestors(second)
-    old = await pinned("current", first, cache=site / "cache").snapshot()
+    old = await locate_pinned_source("current", first, cache=site / "cache").snapshot()
     assert old.files.read("fleet.yaml") == b"one\n"
 
 
 async def test_a_link_to_nothing_is_said_and_found_again(site):
-    source = locate("current", path="fleet", cache=site / "cache")
+    source = locate_source("current", path="fleet", cache=site / "cache")
     switch(site, "releases/3")
     with pytest.raises(
         SourceError, match=rf"{site}/current leads to {site}/releases/3, and there is no such"
@@ -87,7 +87,7 @@ async def test_a_link_to_nothing_is_said_and_found_again(site):
 def test_all_links_on_the_way_are_known(site):
     (site / "again").symlink_to(site / "current")
     (site / "releases/1/self").symlink_to("../1")
-    assert links_on(with_links(site / "again/self/fleet")) == (
+    assert list_links(make_absolute(site / "again/self/fleet")) == (
         site / "again",
         site / "current",
         site / "releases/1/self",
@@ -96,12 +96,12 @@ def test_all_links_on_the_way_are_known(site):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(files, "DEBOUNCE", 20)
-    monkeypatch.setattr(files, "STEP", 5)
+    monkeypatch.setattr(file_events, "DEBOUNCE", 20)
+    monkeypatch.setattr(file_events, "STEP", 5)
 
 
 async def test_a_switch_rings_and_so_does_what_is_saved_behind_it(site, quick):
-    source = locate("current", cache=site / "cache")
+    source = locate_source("current", cache=site / "cache")
     assert isinstance(source, LinkedSource)
     rung, stop = asyncio.Event(), asyncio.Event()
     log = SimpleNamespace(warning=lambda *words, **fields: pytest.fail(f"{words} {fields}"))
@@ -114,7 +114,7 @@ async def test_a_switch_rings_and_so_does_what_is_saved_behind_it(site, quick):
         await asyncio.sleep(0.05)
         rung.clear()
 
-    follower = asyncio.create_task(files.follow_source(source, rung.set, log, stop=stop))
+    follower = asyncio.create_task(file_events.follow_source_files(source, rung.set, log, stop=stop))
     await heard((site / "releases/1/fleet/x").touch)
     await heard(lambda: switch(site, "releases/2"))
     await heard((site / "releases/2/fleet/x").touch)

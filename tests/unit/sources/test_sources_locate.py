@@ -8,11 +8,11 @@ import pytest
 from support_git import Repository, alone
 
 from reconciler.errors import SourceError, UsageError
+from reconciler.sources.detected_source import DetectedSource
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
-from reconciler.sources.locate import locate
-from reconciler.sources.tarball import TarballFile, TarballUrl
-from reconciler.sources.undecided import UndecidedSource
+from reconciler.sources.locate import locate_source
+from reconciler.sources.tarball import TarballFileSource, TarballUrlSource
 
 
 @pytest.fixture
@@ -54,16 +54,16 @@ def here(tmp_path, monkeypatch):
         ("https://h.org/fleet.git", {}, GitSource),
         ("https://h.org/fleet.git/", {}, GitSource),
         ("https://h.org/fleet", {"ref": "main"}, GitSource),
-        ("https://h.org/fleet", {}, UndecidedSource),
-        ("https://h.org/fleet.tar.gz", {}, TarballUrl),
-        ("HTTPS://h.org/fleet.TGZ?sig=1", {}, TarballUrl),
-        ("https://h.org/archive?ref=main.git", {}, TarballUrl),
-        ("https://h.org/fleet", {"sha256": "a" * 64}, TarballUrl),
-        ("x.tgz", {"sha256": "A" * 64}, TarballFile),
+        ("https://h.org/fleet", {}, DetectedSource),
+        ("https://h.org/fleet.tar.gz", {}, TarballUrlSource),
+        ("HTTPS://h.org/fleet.TGZ?sig=1", {}, TarballUrlSource),
+        ("https://h.org/archive?ref=main.git", {}, TarballUrlSource),
+        ("https://h.org/fleet", {"sha256": "a" * 64}, TarballUrlSource),
+        ("x.tgz", {"sha256": "A" * 64}, TarballFileSource),
     ],
 )
 def test_kind(here, text, options, kind):
-    assert type(locate(text.format(here=here), cache=here / "cache", **options)) is kind
+    assert type(locate_source(text.format(here=here), cache=here / "cache", **options)) is kind
     assert not (here / "cache").exists(), "nothing is done before the first snapshot"
 
 
@@ -98,7 +98,7 @@ def test_kind(here, text, options, kind):
 )
 def test_what_does_not_fit_is_a_plain_sentence(here, text, options, words):
     with pytest.raises(UsageError, match=words) as caught:
-        locate(text, cache=here / "cache", **options)
+        locate_source(text, cache=here / "cache", **options)
     assert "pw" not in str(caught.value)
 
 
@@ -112,18 +112,18 @@ def test_what_does_not_fit_is_a_plain_sentence(here, text, options, words):
 )
 def test_what_is_not_there(here, text, words, remedy):
     with pytest.raises(SourceError, match=words) as caught:
-        locate(text, cache=here / "cache")
+        locate_source(text, cache=here / "cache")
     assert remedy in caught.value.remedy
 
 
 async def test_path_below_a_folder_of_a_working_tree(here):
-    source = locate("work/edge", ref="main", path=".", cache=here / "cache")
+    source = locate_source("work/edge", ref="main", path=".", cache=here / "cache")
     taken = await source.snapshot()
     assert taken.files.names() == ("fleet.yaml",)
 
 
 async def test_path_within_a_folder(here):
-    assert (await locate("work", path="edge", cache=here / "cache").snapshot()).files.names() == (
+    assert (await locate_source("work", path="edge", cache=here / "cache").snapshot()).files.names() == (
         "fleet.yaml",
     )
 
@@ -132,7 +132,7 @@ async def test_path_within_a_folder(here):
 def test_a_pipe_is_there_but_no_source(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match="is neither a folder nor a regular file"):
-        locate(str(tmp_path / name), cache=tmp_path)
+        locate_source(str(tmp_path / name), cache=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_a_pipe_is_there_but_no_source(tmp_path, name):
 )
 def test_a_path_that_cannot_be_looked_for_is_a_usage_error(tmp_path, text, why):
     with pytest.raises(UsageError, match=f"cannot be looked for: .*{why}"):
-        locate(text, cache=tmp_path)
+        locate_source(text, cache=tmp_path)
 
 
 async def test_a_repository_whose_path_cannot_be_looked_for_is_a_source_error(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path, why in (("/" + "x" * 5000, "File name too long"), (f"{tmp_path}/loop", "loop")):
         with pytest.raises(SourceError, match=f"cannot be read: .*{why}") as caught:
-            await locate(f"file://{path}", cache=tmp_path / "cache").snapshot()
+            await locate_source(f"file://{path}", cache=tmp_path / "cache").snapshot()
         assert len(str(caught.value)) < 500
 
 
@@ -160,7 +160,7 @@ async def test_files_of_git_that_name_no_path_are_refused(tmp_path, file, named)
     (tree / file).write_text(f"gitdir: {named}\n" if file == ".git" else named)
     text = str(tree) if file == ".git" else f"file://{tree}"
     with pytest.raises(SourceError, match="names a folder that cannot be looked for") as caught:
-        await locate(text, cache=tmp_path / "cache").snapshot()
+        await locate_source(text, cache=tmp_path / "cache").snapshot()
     assert len(str(caught.value)) < 1000
 
 
@@ -172,4 +172,4 @@ async def test_a_branch_that_is_a_link_to_itself_is_refused(tmp_path, monkeypatc
     branch.unlink()
     branch.symlink_to(branch.name)
     with pytest.raises(SourceError, match=r"is not used: .* cannot be read"):
-        await locate(str(tree), cache=tmp_path / "cache").snapshot()
+        await locate_source(str(tree), cache=tmp_path / "cache").snapshot()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import SourceError
-from reconciler.sources.proxy import Proxy, is_direct, proxy_for
+from reconciler.sources.proxy import Proxy, find_proxy, is_direct
 
 URL = "https://forge.example.org/x.tgz"
 
@@ -25,13 +25,13 @@ URL = "https://forge.example.org/x.tgz"
     ],
 )
 def test_the_variable_that_counts(environment, variable):
-    found = proxy_for(URL, environment)
+    found = find_proxy(URL, environment)
     assert (found.variable if found else "") == variable
 
 
 def test_a_request_header_of_a_web_server_is_no_proxy():
     environment = {"HTTP_PROXY": "http://evil:1", "REQUEST_METHOD": "GET"}
-    assert proxy_for("http://forge.example.org/x", environment) is None
+    assert find_proxy("http://forge.example.org/x", environment) is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_addresses_and_networks_that_need_no_proxy(host, entries, direct):
 )
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(value, words):
     with pytest.raises(SourceError, match=f"the variable ALL_PROXY .*{words}") as caught:
-        proxy_for(URL, {"ALL_PROXY": value})
+        find_proxy(URL, {"ALL_PROXY": value})
     assert "secret" not in str(caught.value) + caught.value.remedy
     assert "NO_PROXY" in caught.value.remedy
 

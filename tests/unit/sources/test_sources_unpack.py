@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import SourceError
-from reconciler.sources.limits import Limits
-from reconciler.sources.unpack import unpack
+from reconciler.sources.limits import SourceLimits
+from reconciler.sources.unpack import unpack_archive
 
 KINDS = {
     "file": tarfile.REGTYPE,
@@ -49,7 +49,7 @@ def archive(*entries: tuple[str, ...], packed: bool = True) -> bytes:
 
 
 def test_files_by_path():
-    files = unpack(
+    files = unpack_archive(
         archive(("./fleet.yaml", "f"), ("edge/a.json", "a"), ("edge//b/./c.json", "c")), where="x.tgz"
     )
 
@@ -61,20 +61,20 @@ def test_files_by_path():
 
 
 def test_plain_tar_is_read_too():
-    assert unpack(archive(("a", "x"), ("b", "y"), packed=False), where="x.tar").read("b") == b"y"
+    assert unpack_archive(archive(("a", "x"), ("b", "y"), packed=False), where="x.tar").read("b") == b"y"
 
 
 def test_only_folder_is_stripped_once():
-    files = unpack(archive(("repo-1f/", "folder", ""), ("repo-1f/edge/fleet.yaml", "f")), where="x")
+    files = unpack_archive(archive(("repo-1f/", "folder", ""), ("repo-1f/edge/fleet.yaml", "f")), where="x")
     assert files.names() == ("edge/fleet.yaml",)
 
 
 def test_only_folder_is_not_stripped_beside_a_file():
-    assert unpack(archive(("repo/a", "a"), ("b", "b")), where="x").names() == ("b", "repo/a")
+    assert unpack_archive(archive(("repo/a", "a"), ("b", "b")), where="x").names() == ("b", "repo/a")
 
 
 def test_what_macos_adds_is_passed_over():
-    files = unpack(
+    files = unpack_archive(
         archive(("._repo", "x"), ("repo/a", "a"), ("repo/._a", "x"), ("repo/.DS_Store", "x")), where="x"
     )
     assert files.names() == ("a",)
@@ -82,16 +82,18 @@ def test_what_macos_adds_is_passed_over():
 
 @pytest.mark.parametrize("path", ["edge", "repo/edge"])
 def test_path_is_found_below_or_with_the_stripped_folder(path):
-    assert unpack(archive(("repo/edge/a", "a"), ("repo/b", "b")), where="x", path=path).names() == ("a",)
+    assert unpack_archive(archive(("repo/edge/a", "a"), ("repo/b", "b")), where="x", path=path).names() == (
+        "a",
+    )
 
 
 def test_path_that_is_not_there():
     with pytest.raises(SourceError, match="x: there is no folder 'core' in it"):
-        unpack(archive(("repo/edge/a", "a")), where="x", path="core")
+        unpack_archive(archive(("repo/edge/a", "a")), where="x", path="core")
 
 
 def test_links_inside_are_followed():
-    files = unpack(
+    files = unpack_archive(
         archive(
             ("repo/shared/common.json", "common"),
             ("repo/edge/a.json", "link", "../shared/common.json"),
@@ -141,7 +143,7 @@ def test_links_inside_are_followed():
 )
 def test_refused_members_are_named(entry, words):
     with pytest.raises(SourceError, match=words) as caught:
-        unpack(archive(("ok", "x"), entry, ("z", "z")), where="evil.tgz")
+        unpack_archive(archive(("ok", "x"), entry, ("z", "z")), where="evil.tgz")
     assert str(caught.value).startswith("evil.tgz: ")
     assert caught.value.remedy
 
@@ -149,17 +151,19 @@ def test_refused_members_are_named(entry, words):
 def test_link_through_a_link_does_not_get_out():
     """Each link alone stays inside; together they would climb."""
     with pytest.raises(SourceError, match="leads out"):
-        unpack(archive(("a/b/f", "x"), ("a/up", "link", ".."), ("a/b/out", "link", "../up/../x")), where="x")
+        unpack_archive(
+            archive(("a/b/f", "x"), ("a/up", "link", ".."), ("a/b/out", "link", "../up/../x")), where="x"
+        )
 
 
 def test_member_below_a_link_is_refused():
     with pytest.raises(SourceError, match="'d', is a folder as well as member 1"):
-        unpack(archive(("d", "link", "e"), ("d/f", "x"), ("e/g", "x")), where="x")
+        unpack_archive(archive(("d", "link", "e"), ("d/f", "x"), ("e/g", "x")), where="x")
 
 
 def test_file_in_the_place_of_a_folder_is_refused():
     with pytest.raises(SourceError, match="member 2, 'd', is a folder as well"):
-        unpack(archive(("d/f", "x"), ("d", "y")), where="x")
+        unpack_archive(archive(("d/f", "x"), ("d", "y")), where="x")
 
 
 def test_hard_link_with_contents_is_refused():
@@ -170,11 +174,11 @@ def test_hard_link_with_contents_is_refused():
         info.type, info.linkname, info.size = tarfile.LNKTYPE, "a", 5
         writer.addfile(info, io.BytesIO(b"other"))
     with pytest.raises(SourceError, match="member 2, 'b', is a hard link"):
-        unpack(buffer.getvalue(), where="x")
+        unpack_archive(buffer.getvalue(), where="x")
 
 
 def test_dangling_link_fails_where_it_is_read():
-    files = unpack(archive(("a", "a"), ("gone", "link", "nothing")), where="x")
+    files = unpack_archive(archive(("a", "a"), ("gone", "link", "nothing")), where="x")
     assert files.read("a") == b"a"
     with pytest.raises(SourceError, match="'gone' is a link to 'nothing', which does not exist"):
         files.read("gone")
@@ -183,7 +187,7 @@ def test_dangling_link_fails_where_it_is_read():
 def test_links_cannot_multiply_the_files():
     entries = [(f"d/{number}", "x") for number in range(50)]
     links = [(f"l/{number}", "link", "../d") for number in range(50)]
-    files = unpack(archive(*entries, *links), where="x", limits=Limits(files=200))
+    files = unpack_archive(archive(*entries, *links), where="x", limits=SourceLimits(files=200))
     with pytest.raises(SourceError, match="lead to more than 200 files"):
         files.names()
 
@@ -210,12 +214,14 @@ def test_links_cannot_multiply_the_files():
 )
 def test_what_is_no_whole_archive(data, words):
     with pytest.raises(SourceError, match=words) as caught:
-        unpack(data, where="x.tgz")
+        unpack_archive(data, where="x.tgz")
     assert caught.value.remedy
 
 
 def test_lfs_pointer_in_an_archive():
-    files = unpack(archive(("a", "version https://git-lfs.github.com/spec/v1\n"), ("b", "b")), where="x")
+    files = unpack_archive(
+        archive(("a", "version https://git-lfs.github.com/spec/v1\n"), ("b", "b")), where="x"
+    )
     with pytest.raises(SourceError, match="Git LFS pointer"):
         files.read("a")
 
@@ -223,41 +229,41 @@ def test_lfs_pointer_in_an_archive():
 def test_gzip_in_several_streams_and_zeros_after_it():
     data = archive(("a", "x" * 3000), packed=False)
     parts = [gzip.compress(data[start : start + 700]) for start in range(0, len(data), 700)]
-    assert unpack(b"".join(parts) + bytes(100_000), where="x").read("a") == b"x" * 3000
+    assert unpack_archive(b"".join(parts) + bytes(100_000), where="x").read("a") == b"x" * 3000
 
 
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(total_bytes=1_000_000), "unpacks to more than 977 KB"),
-        (Limits(ratio=100, ratio_floor=1000), "more than 100 times its own"),
-        (Limits(file_bytes=1000), "'a' has 9.54 MB, more than the 1000 bytes"),
-        (Limits(files=1), "has more than 1 members"),
+        (SourceLimits(total_bytes=1_000_000), "unpacks to more than 977 KB"),
+        (SourceLimits(ratio=100, ratio_floor=1000), "more than 100 times its own"),
+        (SourceLimits(file_bytes=1000), "'a' has 9.54 MB, more than the 1000 bytes"),
+        (SourceLimits(files=1), "has more than 1 members"),
     ],
 )
 def test_bombs(limits, words):
     data = archive(("a", "0" * 10_000_000), ("b", "b"))
     assert len(data) < 20_000
     with pytest.raises(SourceError, match=words):
-        unpack(data, where="bomb.tgz", limits=limits)
+        unpack_archive(data, where="bomb.tgz", limits=limits)
 
 
 def test_bomb_by_its_ratio_within_the_usual_limits():
     packer = zlib.compressobj(wbits=31)
     first, again = (packer.compress(bytes(1024 * 1024)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     with pytest.raises(SourceError, match="more than 300 times its own"):
-        unpack(first + again * 40, where="bomb.tgz")
+        unpack_archive(first + again * 40, where="bomb.tgz")
 
 
 def test_many_tiny_streams_end_soon():
     with pytest.raises(SourceError, match="gzip compression"):
-        unpack(gzip.compress(b"") * 200_000, where="x")
+        unpack_archive(gzip.compress(b"") * 200_000, where="x")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("compression") is not None, reason="this Python reads zstd")
 def test_zstd_where_python_cannot():
     with pytest.raises(SourceError, match="which this Python cannot unpack") as caught:
-        unpack(b"\x28\xb5\x2f\xfd....", where="x.tar.zst")
+        unpack_archive(b"\x28\xb5\x2f\xfd....", where="x.tar.zst")
     assert "3.14" in caught.value.remedy
 
 
@@ -265,11 +271,11 @@ def test_zstd_where_python_cannot():
 def test_zstd_where_python_can():
     zstd = importlib.import_module("compression.zstd")
     data = zstd.compress(archive(("a", "x" * 100_000), packed=False))
-    assert unpack(data, where="x").read("a") == b"x" * 100_000
+    assert unpack_archive(data, where="x").read("a") == b"x" * 100_000
     with pytest.raises(SourceError, match="is cut off: its zstd compression"):
-        unpack(data[:-3], where="x")
+        unpack_archive(data[:-3], where="x")
     with pytest.raises(SourceError, match="is damaged: its zstd compression"):
-        unpack(data[:4] + b"\xff" * 4 + data[8:], where="x")
+        unpack_archive(data[:4] + b"\xff" * 4 + data[8:], where="x")
 
 
 ALL = archive(
@@ -315,7 +321,9 @@ def test_headers_with_right_checksums_and_wrong_fields(block: int, at: int, valu
 def walk(data: bytes) -> None:
     """Whatever comes out, nothing but a SourceError is raised and every name stays inside."""
     try:
-        files = unpack(data, where="x", limits=Limits(total_bytes=1_000_000, ratio_floor=10_000))
+        files = unpack_archive(
+            data, where="x", limits=SourceLimits(total_bytes=1_000_000, ratio_floor=10_000)
+        )
         for name in files.names():
             assert not name.startswith("/")
             assert ".." not in name.split("/")

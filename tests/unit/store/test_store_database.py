@@ -9,10 +9,10 @@ import pytest
 
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
-from reconciler.ports.store import Opening
+from reconciler.ports.store import RunStart
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite import FILE, database, schema
-from reconciler.store.sqlite.database import in_words
+from reconciler.store.sqlite.database import translate_sqlite_error
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 
@@ -49,7 +49,7 @@ async def test_a_database_of_a_newer_program_is_left_alone(tmp_path):
 
 async def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_path, monkeypatch):
     with open_store(tmp_path) as store:
-        run = await store.begin(Opening("command", PLAN))
+        run = await store.begin(RunStart("command", PLAN))
     newer = (*schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN wave INTEGER NOT NULL DEFAULT 7",))
     monkeypatch.setattr(database, "MIGRATIONS", newer)
     with open_store(tmp_path) as store:
@@ -75,7 +75,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
 async def test_a_file_damaged_inside_is_named(tmp_path):
     with open_store(tmp_path) as store:
         for _ in range(50):
-            await store.begin(Opening("command", PLAN))
+            await store.begin(RunStart("command", PLAN))
     path = tmp_path / FILE
     with path.open("r+b") as file:
         file.seek(4096)
@@ -99,7 +99,7 @@ def test_a_folder_in_the_file_s_place_is_named(tmp_path):
 
 async def test_a_full_disk_keeps_what_was_recorded(tmp_path):
     with open_store(tmp_path) as store:
-        run = await store.begin(Opening("command", PLAN))
+        run = await store.begin(RunStart("command", PLAN))
         await store._database.read(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
         large = {f"key-{number}": "x" * 2000 for number in range(100)}
         with pytest.raises(StateError, match="the disk is full") as caught:
@@ -123,7 +123,7 @@ async def test_a_full_disk_keeps_what_was_recorded(tmp_path):
 def test_every_trouble_has_its_words_and_a_remedy(name, words):
     error = sqlite3.OperationalError("strange")
     error.sqlite_errorname = name
-    told = in_words(Path("/state/state.sqlite"), error)
+    told = translate_sqlite_error(Path("/state/state.sqlite"), error)
     assert words in told.message
     assert "/state/state.sqlite" in told.message
     assert told.remedy
@@ -151,11 +151,11 @@ def test_processes_that_begin_together_make_one_store(tmp_path):
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from reconciler.core.plan import Plan, Revision\n"
-        "from reconciler.ports.store import Opening\n"
+        "from reconciler.ports.store import RunStart\n"
         "from reconciler.store.factory import open_store\n"
         "with open_store(Path(sys.argv[1])) as store:\n"
         "    plan = Plan(Revision('s', 'i', 'i'), 'p', ())\n"
-        "    for _ in range(5): asyncio.run(store.begin(Opening('command', plan)))\n"
+        "    for _ in range(5): asyncio.run(store.begin(RunStart('command', plan)))\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "state")]) for _ in range(3)]
     assert [process.wait(timeout=60) for process in running] == [0, 0, 0]

@@ -6,8 +6,8 @@ import pytest
 
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import UsageError
-from reconciler.ports.store import Opening, Orders
-from reconciler.store.factory import is_there, open_reader, open_store
+from reconciler.ports.store import OpenOrders, RunStart
+from reconciler.store.factory import has_store, open_reader, open_store
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 
@@ -19,21 +19,21 @@ def forms(folder: Path):
 async def test_a_folder_and_its_url_are_one_store(tmp_path):
     folder = tmp_path / "a b"
     with open_store(f"sqlite://{tmp_path}/a%20b") as store:
-        run = await store.begin(Opening("command", PLAN))
+        run = await store.begin(RunStart("command", PLAN))
     for url in forms(folder):
-        assert is_there(url)
+        assert has_store(url)
         with open_reader(url) as reader:
             assert [line.id for line in await reader.runs()] == [run]
 
 
 async def test_reading_makes_nothing_and_finds_nothing_where_nothing_is(tmp_path):
     for url in forms(tmp_path / "state"):
-        assert not is_there(url)
+        assert not has_store(url)
         with open_reader(url) as reader:
             memory = await reader.recall()
-            assert (memory.facts, memory.past) == ({}, {})
+            assert (memory.facts, memory.cluster_memory) == ({}, {})
             assert (await reader.orders(), await reader.runs(), await reader.unsettled()) == (
-                Orders(),
+                OpenOrders(),
                 (),
                 (),
             )
@@ -43,7 +43,7 @@ async def test_reading_makes_nothing_and_finds_nothing_where_nothing_is(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("ask", [open_store, open_reader, is_there])
+@pytest.mark.parametrize("ask", [open_store, open_reader, has_store])
 def test_a_kind_that_is_not_known_is_refused_without_what_may_be_secret(ask):
     with pytest.raises(UsageError, match=r"postgresql://… is of a kind that is not known") as caught:
         ask("postgresql://user:hunter2@db.example.com/reconciler")

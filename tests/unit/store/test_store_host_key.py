@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from reconciler.core.canonical import keyed
+from reconciler.core.canonical import fingerprint_with_key
 from reconciler.errors import StateError
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite.host_key import FILE, HostKey
@@ -41,5 +41,5 @@ async def test_what_a_store_remembers_of_contents_is_keyed_with_the_key_of_its_h
         with open_store(tmp_path / name) as store:
             keys.append((await store.recall()).key)
     assert keys[0] == keys[2] != keys[1]
-    assert keyed(keys[0], "print") != keyed(keys[1], "print")
-    assert keyed(b"", "print") == "print"
+    assert fingerprint_with_key(keys[0], "print") != fingerprint_with_key(keys[1], "print")
+    assert fingerprint_with_key(b"", "print") == "print"

@@ -11,14 +11,14 @@ import pytest
 from support_driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
-from reconciler.core.canonical import keyed
-from reconciler.core.fleet_identity import FleetIdentity, resolve
-from reconciler.core.history import Claim
+from reconciler.core.canonical import fingerprint_with_key
+from reconciler.core.fleet_identity import FleetIdentity, resolve_fleet
+from reconciler.core.memory import PlaceClaim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.ports.store import Ending, Opening
-from reconciler.rollout.recovery import NOTE, resume
+from reconciler.ports.store import RunStart, StepEnd
+from reconciler.rollout.recovery import NOTE, recover_runs
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite import FILE, schema
 
@@ -37,7 +37,9 @@ def left(tmp_path):
 async def test_what_it_remembers_is_recalled(left):
     with open_store(left) as store:
         (fleet,) = await store.fleets()
-        memory = await store.of(resolve(FleetIdentity("/repo", roots=("f" * 40,)), [fleet]).number).recall()
+        memory = await store.of(
+            resolve_fleet(FleetIdentity("/repo", roots=("f" * 40,)), [fleet]).number
+        ).recall()
         orders = await store.orders()
         letters = await store.due()
         runs = [(line.id, line.exit_status, line.counts) for line in await store.runs()]
@@ -49,9 +51,9 @@ async def test_what_it_remembers_is_recalled(left):
     assert edge.approved == {"f1" * 32}
     assert live.progress.nodes == {"x"}
     assert memory.recalled("edge")["a"]["set_by_us"] == "new"
-    assert memory.claims == {"192.0.2.1:80": Claim(fleet.number, "edge", "a", "/repo")}
+    assert memory.claims == {"192.0.2.1:80": PlaceClaim(fleet.number, "edge", "a", "/repo")}
     assert [(one.cluster, one.digest) for one in orders.requests] == [("live", "e1" * 32)]
-    assert [letter.id for letter in letters] == ["cd4fc1740d347fbf8e956e786e29f8a4"]
+    assert [outbox_message.id for outbox_message in letters] == ["cd4fc1740d347fbf8e956e786e29f8a4"]
     assert runs == [
         ("run-killed", None, {"open": 1}),
         ("run-lost", 1, {"failed": 1}),
@@ -63,11 +65,11 @@ async def test_a_cluster_of_it_keeps_all_under_another_name(left):
     with open_store(left) as store:
         (fleet,) = await store.fleets()
         own = store.of(fleet.number)
-        before = (await own.recall()).past["edge"]
+        before = (await own.recall()).cluster_memory["edge"]
         await own.rename_cluster("edge", "core", Actor(user="ann"))
         memory = await own.recall()
-        (settled,) = await resume(own, {"fake": FakeDriver(World({"c": "new"}))}, NOWHERE)
-    after = memory.past["core"]
+        (settled,) = await recover_runs(own, {"fake": FakeDriver(World({"c": "new"}))}, NOWHERE)
+    after = memory.cluster_memory["core"]
     assert before.kind == after.kind == "fake", "its runs tell, where no fact does"
     assert replace(after, former=(), suspended=(), changed=()) == replace(before, suspended=(), changed=())
     assert [one.reason for one in after.suspended] == [one.reason for one in before.suspended]
@@ -79,7 +81,7 @@ async def test_a_cluster_of_it_keeps_all_under_another_name(left):
 async def test_a_step_that_it_was_killed_in_is_settled_by_reading(left):
     world = World({"c": "new"})
     with open_store(left) as store:
-        (settled,) = await resume(store, {"fake": FakeDriver(world)}, NOWHERE)
+        (settled,) = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         record = await store.run("run-killed")
     assert (settled.step.id, settled.state) == ("edge/c/set", State.DONE)
     assert (record.line.exit_status, record.line.note) == (0, NOTE)
@@ -117,16 +119,20 @@ async def test_fingerprints_that_older_versions_kept_in_clear_are_keyed(left):
         (fleet,) = await store.fleets()
         memory = await store.of(fleet.number).recall()
     (step,) = record.plan.steps()
-    keyed_clear = keyed(memory.key, CLEAR)
+    keyed_clear = fingerprint_with_key(memory.key, CLEAR)
     assert step.arguments.plain() == {
         "before": keyed_clear,
-        "more": [{"after": keyed(memory.key, OTHER)}],
+        "more": [{"after": fingerprint_with_key(memory.key, OTHER)}],
         "word": "set",
     }
     facts = memory.recalled("edge")["b"]
     (tried,) = [json.loads(value) for key, value in facts.items() if key.startswith("attempt/")]
-    assert memory.of("live").progress.content == keyed(memory.key, "content")
-    assert tried == {"aim": keyed_clear, "shown": {"/x": keyed(memory.key, CUT)[:16]}, "reason": CLEAR[:8]}
+    assert memory.of("live").progress.content == fingerprint_with_key(memory.key, "content")
+    assert tried == {
+        "aim": keyed_clear,
+        "shown": {"/x": fingerprint_with_key(memory.key, CUT)[:16]},
+        "reason": CLEAR[:8],
+    }
     kept = b"".join(file.read_bytes() for file in left.glob(f"{FILE}*"))
     assert not [text for text in (CLEAR, OTHER, CUT) if text.encode() in kept]
 
@@ -148,8 +154,8 @@ async def test_tables_of_each_earlier_version_are_brought_up_to_date(tmp_path, v
     plan = Plan(REVISION, "0", (FakeDriver(world).plan(Wish(entry), Observed({"a": world.answer("a")})),))
     (step,) = plan.steps()
     with open_store(tmp_path) as store:
-        run = await store.begin(Opening("command", plan))
+        run = await store.begin(RunStart("command", plan))
         await store.intend(run, step)
-        await store.conclude(run, [Ending(Outcome(step, State.DONE), facts={"mode": "block"})])
+        await store.conclude(run, [StepEnd(Outcome(step, State.DONE), facts={"mode": "block"})])
         memory = await store.recall()
     assert (memory.of("edge").nodes, memory.recalled("edge")["a"]["mode"]) == (3, "block")

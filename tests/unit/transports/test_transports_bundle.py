@@ -10,17 +10,25 @@ from support_driver import FakeDriver, World, cluster, fleet
 
 import reconciler
 from reconciler.drivers.registry import DRIVERS
-from reconciler.errors import MissingTransport, NotReading
-from reconciler.fault_trials.clock import LeapingLoop, counted, leaping
-from reconciler.planning.plan_pass import survey
-from reconciler.planning.reading import only_reading
+from reconciler.errors import MissingTransport, WriteRefused
+from reconciler.fault_trials.clock import SkippingLoop, count_calls, run_skipping_waits
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.driver import Capabilities
-from reconciler.ports.transport import Answer, Commands, Http, Mailbox, MailReport, Transports, Way
+from reconciler.ports.transport import (
+    Commands,
+    Http,
+    HttpAnswer,
+    Mailbox,
+    MailReport,
+    TransportKind,
+    Transports,
+)
 from reconciler.transports.bundle import open_transports
 
 CARRIERS = {
     *("socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess", "os"),
-    "reconciler.host.process",
+    "reconciler.host.subprocesses",
 }
 """Modules by which something could travel."""
 
@@ -28,7 +36,7 @@ CARRIERS = {
 class Recording(Http, Commands, Mailbox):
     """All ways; keeps what travels, and what was in flight meanwhile."""
 
-    def __init__(self, loop: LeapingLoop | None = None) -> None:
+    def __init__(self, loop: SkippingLoop | None = None) -> None:
         self.sent: list[str] = []
         self.loop = loop
 
@@ -37,7 +45,7 @@ class Recording(Http, Commands, Mailbox):
 
     async def send(self, method, url, **_):
         self.note(f"{method} {url}")
-        return Answer(200, {}, b"")
+        return HttpAnswer(200, {}, b"")
 
     async def resolve(self, host):
         self.note(f"resolve {host}")
@@ -88,13 +96,15 @@ def test_a_product_reaches_its_nodes_through_the_transports_only():
     assert opened == []
 
 
-@pytest.mark.parametrize("way", list(Way))
+@pytest.mark.parametrize("way", list(TransportKind))
 async def test_a_missing_transport_is_refused_before_anything_starts(way):
     world = World({"a": "old"})
     driver = FakeDriver(world)
     driver.capabilities = Capabilities(transports=frozenset({way}))
     with pytest.raises(MissingTransport) as caught:
-        await survey(fleet(cluster("hall", {"a": "new"})), drivers={"fake": driver}, transports=Transports())
+        await run_plan_pass(
+            fleet(cluster("hall", {"a": "new"})), drivers={"fake": driver}, transports=Transports()
+        )
     assert caught.value.message == f"hall: this program has no transport '{way}' to reach it"
     assert caught.value.remedy
     assert (world.looks, world.acts) == ([], [])
@@ -118,17 +128,17 @@ async def test_a_way_that_is_missing_answers_as_a_node_that_was_not_asked():
     with pytest.raises(MissingTransport):
         await Transports().mailbox.report("n")
     with pytest.raises(MissingTransport):
-        await only_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
+        await restrict_to_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
 
 
 async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs():
     below = Recording()
-    transports = only_reading(Transports(below, below, below), ())
+    transports = restrict_to_reading(Transports(below, below, below), ())
     assert transports.http.local_address("http://n/") == "198.51.100.1"
     assert await transports.http.resolve("n") == ("192.0.2.1",)
-    with pytest.raises(NotReading, match="nothing was run"):
+    with pytest.raises(WriteRefused, match="nothing was run"):
         await transports.commands.run("stop", {}, node="n")
-    with pytest.raises(NotReading, match="nothing was left"):
+    with pytest.raises(WriteRefused, match="nothing was left"):
         await transports.mailbox.offer("n", b"", seconds=1)
     assert (await transports.mailbox.report("n")).age == 0
     assert below.sent == ["resolve n, 0 in flight", "report n, 0 in flight"]
@@ -138,7 +148,7 @@ def test_every_call_of_every_way_is_counted():
     async def work():
         loop = asyncio.get_running_loop()
         below = Recording(loop)
-        transports = counted(Transports(below, below, below), loop)
+        transports = count_calls(Transports(below, below, below), loop)
         await transports.http.send("GET", "http://n/", node="n", timeout=1)
         await transports.http.resolve("n")
         await transports.commands.run("stop", {}, node="n")
@@ -147,7 +157,7 @@ def test_every_call_of_every_way_is_counted():
         assert loop._leaping.calls == 0
         return below.sent
 
-    assert leaping(work()) == [
+    assert run_skipping_waits(work()) == [
         "GET http://n/, 1 in flight",
         "resolve n, 1 in flight",
         "run stop, 1 in flight",
@@ -157,4 +167,4 @@ def test_every_call_of_every_way_is_counted():
 
 
 def test_every_way_has_a_place_in_the_bundle():
-    assert len(fields(Transports)) == len(Way)
+    assert len(fields(Transports)) == len(TransportKind)

@@ -396,12 +396,12 @@ def every(kind):
 @pytest.mark.parametrize("kind", sorted(set(every(aiohttp.ClientError)), key=lambda kind: kind.__name__))
 def test_every_error_of_the_library_has_words_of_its_own(kind):
     """The last row of the table is for what nobody foresaw; an error of aiohttp's must not get there."""
-    rows = [base for base, _ in http_errors.table() if issubclass(kind, base)]
+    rows = [base for base, _ in http_errors.make_error_table() if issubclass(kind, base)]
     assert rows[0] is not Exception
 
 
 def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
-    kinds = [kind for kind, _ in http_errors.table()]
+    kinds = [kind for kind, _ in http_errors.make_error_table()]
     for place, kind in enumerate(kinds):
         assert not any(issubclass(kind, earlier) for earlier in kinds[:place]), kind
 
@@ -423,7 +423,7 @@ def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
     ],
 )
 def test_an_error_has_its_words(error, words):
-    assert http_errors.reason(error, timeout=10.0, connect=3.0) == words
+    assert http_errors.describe_failure(error, timeout=10.0, connect=3.0) == words
 
 
 async def test_large_answers_wait_for_room_within_their_own_time(monkeypatch):

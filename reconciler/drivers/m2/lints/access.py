@@ -12,12 +12,12 @@ from ipaddress import ip_network
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.access import FACTORY_ROLES, granted_by
-from reconciler.drivers.m2.address import Span
-from reconciler.drivers.m2.allowlist import span_of
-from reconciler.drivers.m2.setting.fault import Path, items, mapping, named
+from reconciler.drivers.m2.access import FACTORY_ROLES, list_granted_permissions
+from reconciler.drivers.m2.address_range import AddressRange
+from reconciler.drivers.m2.allowlist import get_address_range
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object
 from reconciler.drivers.m2.setting.rules import MANAGEMENT
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 DANGEROUS: Final = ("enableSetting", "enablePurge", "enableInstall", "enableRestart")
 """The permissions that change a node or empty its cache; whoever has the first can give itself the rest."""
@@ -44,9 +44,11 @@ _SUBNET: Final = 2**64
 _V4: Final = 4
 
 
-def _spans(*networks: str) -> tuple[Span, ...]:
+def _spans(*networks: str) -> tuple[AddressRange, ...]:
     made = (ip_network(network) for network in networks)
-    return tuple(Span(net.version, int(net.network_address), int(net.broadcast_address)) for net in made)
+    return tuple(
+        AddressRange(net.version, int(net.network_address), int(net.broadcast_address)) for net in made
+    )
 
 
 (_EVERY,) = _spans("0.0.0.0/0")
@@ -63,11 +65,11 @@ _PRIVATE: Final = _spans(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ReadableEntry:
     """An allowList entry whose addresses can be read, with what its role gives."""
 
     index: int
-    span: Span
+    span: AddressRange
     role: str
     granted: frozenset[str]
 
@@ -77,7 +79,7 @@ class Entry:
         return f'entry {self.index + 1} ({self.span}, role "{self.role}")'
 
 
-def faults(management: Plain) -> Iterator[Diagnostic]:
+def lint_access(management: Plain) -> Iterator[Diagnostic]:
     """All lints of this kind in an `env.management`."""
     entries = _entries(management)
     yield from _unused(management)
@@ -87,38 +89,44 @@ def faults(management: Plain) -> Iterator[Diagnostic]:
     yield from _stopping(management, entries)
 
 
-def _entries(management: Plain) -> list[Entry]:
+def _entries(management: Plain) -> list[ReadableEntry]:
     said = management.get("roles")
-    roles = {name: role for _, name, role in named({"": FACTORY_ROLES if said is None else said}, "")}
+    roles = {
+        name: role for _, name, role in get_named_items({"": FACTORY_ROLES if said is None else said}, "")
+    }
     default = _default(management)
     found = []
-    for index, entry in items(management, "api", "allowList"):
-        span, role = span_of(entry), mapping(entry).get("role") or default
+    for index, entry in get_items(management, "api", "allowList"):
+        span, role = get_address_range(entry), get_object(entry).get("role") or default
         if span is not None and isinstance(role, str):
-            found.append(Entry(index, span, role, granted_by(roles[role]) if role in roles else frozenset()))
+            found.append(
+                ReadableEntry(
+                    index, span, role, list_granted_permissions(roles[role]) if role in roles else frozenset()
+                )
+            )
     return found
 
 
 def _default(management: Plain) -> str:
-    role = mapping(management, "api").get("defaultRole", "admin")
+    role = get_object(management, "api").get("defaultRole", "admin")
     return role if isinstance(role, str) else ""
 
 
 def _unused(management: Plain) -> Iterator[Diagnostic]:
     """Roles of a file with an allowList that neither an entry nor `defaultRole` names."""
-    entries = items(management, "api", "allowList")
+    entries = get_items(management, "api", "allowList")
     if not entries:
         return
-    used = {str(mapping(entry).get("role") or "") for _, entry in entries}
-    if "" in used or "defaultRole" in mapping(management, "api"):
+    used = {str(get_object(entry).get("role") or "") for _, entry in entries}
+    if "" in used or "defaultRole" in get_object(management, "api"):
         used.add(_default(management))
-    for index, name, _ in named(management, "roles"):
+    for index, name, _ in get_named_items(management, "roles"):
         if name not in used:
             said = f'no entry of the allowList has the role "{name}", so nobody ever has it'
             yield _warning((*_ROLES, index, "name"), "unused-role", said, "use it in an entry, or remove it")
 
 
-def _overlaps(entries: Sequence[Entry]) -> Iterator[Diagnostic]:
+def _overlaps(entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
     """Entries that share addresses with an earlier one; of several earlier ones the first that matters."""
     earlier: dict[int, list[int]] = {}
     for one, other in _pairs(entries):
@@ -134,7 +142,7 @@ def _overlaps(entries: Sequence[Entry]) -> Iterator[Diagnostic]:
             yield _overlapping(entry, doubtful)
 
 
-def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
+def _pairs(entries: Sequence[ReadableEntry]) -> Iterator[tuple[int, int]]:
     """Places of pairs of entries that share an address, found in one sweep over the addresses.
 
     Where there are more than `MOST_PAIRS`, the others are left out: a list of many entries that all overlap
@@ -152,12 +160,12 @@ def _pairs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
         reached.append(place)
 
 
-def _exception(narrow: Entry, wide: Entry) -> bool:
+def _exception(narrow: ReadableEntry, wide: ReadableEntry) -> bool:
     """Whether an earlier entry gives some addresses of a later one more: the same under every reading."""
     return narrow.role != wide.role and narrow.span.within(wide.span) and wide.granted <= narrow.granted
 
 
-def _shadowed(entry: Entry, cover: Entry) -> Diagnostic:
+def _shadowed(entry: ReadableEntry, cover: ReadableEntry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
     if entry.granted <= cover.granted:
         said = f"every address of {entry.said} is in the earlier {cover.said}, which gives at least as much"
@@ -170,7 +178,7 @@ def _shadowed(entry: Entry, cover: Entry) -> Diagnostic:
     return _warning(path, "shadowed-entry", said, f"put it before entry {cover.index + 1}")
 
 
-def _overlapping(entry: Entry, other: Entry) -> Diagnostic:
+def _overlapping(entry: ReadableEntry, other: ReadableEntry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
     shared = min(entry.span.high, other.span.high) - max(entry.span.low, other.span.low) + 1
     said = f"{entry.said} and the earlier {other.said} share {shared:,} address{'' if shared == 1 else 'es'}"
@@ -184,7 +192,7 @@ def _overlapping(entry: Entry, other: Entry) -> Diagnostic:
     return _warning(path, "overlapping-entries", said, remedy)
 
 
-def _wide(entry: Entry) -> Iterator[Diagnostic]:
+def _wide(entry: ReadableEntry) -> Iterator[Diagnostic]:
     danger = [name for name in DANGEROUS if name in entry.granted]
     if danger and (many := _many([entry.span])):
         said = f'the role "{entry.role}" opens {_joined(danger)} to {many}'
@@ -192,14 +200,14 @@ def _wide(entry: Entry) -> Iterator[Diagnostic]:
         yield _warning((*_LIST, entry.index, "addr"), "wide-entry", said, remedy)
 
 
-def _stopping(management: Plain, entries: Sequence[Entry]) -> Iterator[Diagnostic]:
+def _stopping(management: Plain, entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
     """Roles with `enableInstall` or `enableRestart` that many addresses have, in one entry or in several."""
-    listed = bool(items(management, "api", "allowList"))
-    by_role: dict[str, list[Span]] = {}
+    listed = bool(get_items(management, "api", "allowList"))
+    by_role: dict[str, list[AddressRange]] = {}
     for entry in entries:
         by_role.setdefault(entry.role, []).append(entry.span)
-    for index, name, role in named(management, "roles"):
-        granted = granted_by(role)
+    for index, name, role in get_named_items(management, "roles"):
+        granted = list_granted_permissions(role)
         danger = [permission for permission in STOPPING if permission in granted]
         if not danger:
             continue
@@ -213,7 +221,7 @@ def _stopping(management: Plain, entries: Sequence[Entry]) -> Iterator[Diagnosti
             yield _warning((*_ROLES, index, "permissions", danger[0]), "wide-role", said, remedy)
 
 
-def _many(spans: Sequence[Span]) -> str:
+def _many(spans: Sequence[AddressRange]) -> str:
     """How many addresses these are, where they are many; those of the node itself do not count."""
     outside = sorted({span for span in spans if not _inside(span, _LOOPBACK)})
     public = [span for span in outside if not _inside(span, _PRIVATE)]
@@ -223,20 +231,20 @@ def _many(spans: Sequence[Span]) -> str:
     return ""
 
 
-def _said(spans: Sequence[Span], kind: str) -> str:
+def _said(spans: Sequence[AddressRange], kind: str) -> str:
     count = sum(span.high - span.low + 1 for span in spans)
     if len(spans) > 1:
         return f"{count:,} {kind}addresses in {len(spans)} entries"
     return f"{spans[0]}, {'every address' if spans[0] == _EVERY else f'{count:,} {kind}addresses'}"
 
 
-def _size(span: Span) -> int:
+def _size(span: AddressRange) -> int:
     """Its addresses; of IPv6, whose smallest network has 2**64, its networks."""
     count = span.high - span.low + 1
     return count if span.version == _V4 else -(-count // _SUBNET)
 
 
-def _inside(span: Span, networks: Sequence[Span]) -> bool:
+def _inside(span: AddressRange, networks: Sequence[AddressRange]) -> bool:
     return any(span.within(network) for network in networks)
 
 
@@ -245,4 +253,4 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _warning(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=pointer(path))
+    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=make_pointer(path))

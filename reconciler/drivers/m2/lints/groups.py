@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.setting.fault import Path, items, mapping
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 ALL: Final = "all"
 """The word that stands for every function."""
@@ -23,20 +23,20 @@ _WHOLE: Final = frozenset({"", "http:", "https:"})
 _MOST_NAMED: Final = 6
 
 
-def faults(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
+def lint_groups(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """All lints of this kind in an `env.management`; also where the cluster is not switched on."""
-    members = items(management, "cluster", "discover", "members")
+    members = get_items(management, "cluster", "discover", "members")
     groups = [(index, _functions(item)) for index, item in members if isinstance(item, Mapping)]
     yield from _hidden(groups)
     if groups and len(groups) == len(members):
         yield from _unserved(groups)
     yield from _case(members)
     if "hash" in _modes(management, members):
-        yield from _hash(mapping(management, "cluster", "balance"))
+        yield from _hash(get_object(management, "cluster", "balance"))
 
 
 def _functions(group: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(name for _, name in items(group, "functions") if isinstance(name, str))
+    return frozenset(name for _, name in get_items(group, "functions") if isinstance(name, str))
 
 
 def _hidden(groups: Groups) -> Iterator[Diagnostic]:
@@ -82,7 +82,7 @@ def _case(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
     spelt: dict[str, str] = {ALL: ALL}
     told: set[str] = set()
     for index, item in members:
-        for place, name in items(item, "functions"):
+        for place, name in get_items(item, "functions"):
             if not isinstance(name, str):
                 continue
             other = spelt.setdefault(name.casefold(), name)
@@ -97,7 +97,10 @@ def _case(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
 
 def _modes(management: Mapping[str, Any], members: Sequence[tuple[int, Any]]) -> set[Any]:
     """Every mode of balancing that is in use: the groups' own, and the cluster's."""
-    parts = [mapping(management, "cluster", "balance"), *(mapping(item, "balance") for _, item in members)]
+    parts = [
+        get_object(management, "cluster", "balance"),
+        *(get_object(item, "balance") for _, item in members),
+    ]
     return {mode for part in parts if isinstance(mode := part.get("mode"), str)}
 
 
@@ -109,7 +112,7 @@ def _hash(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
             said = "the mode is `hash` and `luaPath` names no script, though it does not leave it to the URL"
             yield _warning((*_BALANCE, "luaPath"), "hash-without-key", said, "write `null` to hash the URL")
         return
-    for index, text in items(balance, "urlIgnoreList"):
+    for index, text in get_items(balance, "urlIgnoreList"):
         if isinstance(text, str) and text.strip().rstrip("/") in _WHOLE:
             said = f'the mode is `hash`, and the hash leaves out the URL from "{text}" on: all of every URL'
             remedy = "name what stands behind the part that tells URLs apart, such as #FUNCTION"
@@ -123,4 +126,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _warning(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=pointer(path))
+    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=make_pointer(path))

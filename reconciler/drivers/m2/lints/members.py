@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
-from reconciler.core.endpoint import BadAddress, parse_endpoint
+from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.drivers.m2.setting.fault import Path, items, mapping
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object
 from reconciler.drivers.m2.setting.features import NODELIST
 from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
-from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Claim
-from reconciler.text.json_pointer import pointer
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import MemberClaim
+from reconciler.text.json_pointer import make_pointer
 
 CODES: Final = frozenset({"propagation-without-self"})
 
@@ -24,20 +24,20 @@ _PORT: Final = 9900
 _MOST_NAMED: Final = 3
 
 
-def left_out(desk: Desk) -> Iterator[Diagnostic]:
+def find_left_out_nodes(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     """Nodes that are not in the propagation list of their own setting, gathered by the list's place.
 
     A node whose address is a name, or one of this host's own, may be in the list under another address.
     """
-    assert isinstance(desk.entry, M2Cluster)
+    assert isinstance(cluster_input.entry, M2Cluster)
     known: dict[int, frozenset[str]] = {}
     missing: dict[Position, list[str]] = {}
-    for node in desk.entry.nodes:
-        document = desk.documents.get(node.name)
+    for node in cluster_input.entry.nodes:
+        document = cluster_input.documents.get(node.name)
         hosts = _propagated(document, known) if document is not None else None
         own = _host(node.address)
         if document is not None and hosts is not None and _tells(own) and own not in hosts:
-            missing.setdefault(document.position(pointer(NODELIST)), []).append(f"{node.name} ({own})")
+            missing.setdefault(document.position(make_pointer(NODELIST)), []).append(f"{node.name} ({own})")
     for position, nodes in missing.items():
         shown = ", ".join(nodes[:_MOST_NAMED])
         more = f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else ""
@@ -51,13 +51,13 @@ def left_out(desk: Desk) -> Iterator[Diagnostic]:
             said,
             remedy,
             position=position,
-            pointer=pointer(NODELIST),
+            pointer=make_pointer(NODELIST),
         )
 
 
 def _propagated(document: Document, known: dict[int, frozenset[str]]) -> frozenset[str] | None:
     """The hosts of an enabled propagation list; None where there is none."""
-    propagation: Mapping[str, Any] = mapping(document.value, *NODELIST[:-1])
+    propagation: Mapping[str, Any] = get_object(document.value, *NODELIST[:-1])
     listed = propagation.get("nodelist")
     if propagation.get("enable") is not True or not isinstance(listed, list):
         return None
@@ -68,12 +68,12 @@ def _propagated(document: Document, known: dict[int, frozenset[str]]) -> frozens
     return known[id(listed)]
 
 
-def claims(desk: Desk) -> Iterator[Claim]:
+def list_member_claims(cluster_input: ClusterInput) -> Iterator[MemberClaim]:
     """The members that the settings of a cluster name, each with the port on which members talk."""
     seen: set[str] = set()
     looked: set[int] = set()
-    for document in {id(document): document for document in desk.documents.values()}.values():
-        discover: Mapping[str, Any] = mapping(document.value, *_DISCOVER)
+    for document in {id(document): document for document in cluster_input.documents.values()}.values():
+        discover: Mapping[str, Any] = get_object(document.value, *_DISCOVER)
         if id(discover) in looked:
             continue
         looked.add(id(discover))
@@ -82,14 +82,14 @@ def claims(desk: Desk) -> Iterator[Claim]:
             name = text if text.startswith("#") else _claimed(text, port)
             if name and name not in seen:
                 seen.add(name)
-                yield Claim(name, document, pointer(path))
+                yield MemberClaim(name, document, make_pointer(path))
 
 
 def _members(value: Any) -> Iterator[tuple[Path, str]]:
-    for index, item in items(value, *MEMBERS):
+    for index, item in get_items(value, *MEMBERS):
         if isinstance(item, str):
             yield (*MEMBERS, index), item
-        for place, node in items(item, "nodes"):
+        for place, node in get_items(item, "nodes"):
             if isinstance(node, str):
                 yield (*MEMBERS, index, "nodes", place), node
 
@@ -98,7 +98,7 @@ def _claimed(text: str, port: Any) -> str:
     """A member's address where the members talk; empty where it cannot be read."""
     try:
         found = parse_endpoint(text)
-    except BadAddress:
+    except InvalidAddress:
         return ""
     return f"{found.host}:{found.port or port}"
 
@@ -106,7 +106,7 @@ def _claimed(text: str, port: Any) -> str:
 def _host(text: str) -> str:
     try:
         return parse_endpoint(text).host
-    except BadAddress:
+    except InvalidAddress:
         return ""
 
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.setting.fault import mapping
+from reconciler.drivers.m2.setting.diagnostics import get_object
 from reconciler.drivers.m2.setting.features import BACKUP, CRON_FIELDS, SERVER
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
 
@@ -27,13 +27,13 @@ _FOREVER: Final = 1e9
 """Seconds beyond which a timeout is none; a file may hold numbers that no float can."""
 
 
-def faults(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
+def lint_server(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """All lints of this kind in an `env.management`, of what is enabled."""
-    yield from _backup(mapping(management, "server", "events", "onSettingLoad", "backup"))
+    yield from _backup(get_object(management, "server", "events", "onSettingLoad", "backup"))
     for feature, side in _SIDES:
-        part: Mapping[str, Any] = mapping(management, "server", "features", feature)
+        part: Mapping[str, Any] = get_object(management, "server", "features", feature)
         if part.get("enable") is True:
-            yield from _poll(feature, side, mapping(part, side))
+            yield from _poll(feature, side, get_object(part, side))
 
 
 def _backup(backup: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -43,12 +43,12 @@ def _backup(backup: Mapping[str, Any]) -> Iterator[Diagnostic]:
     said = "the backup is enabled without a `hostname`, so every node that gets this setting uploads it"
     path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
     remedy = "name the one node that is to do it"
-    yield Diagnostic(Severity.WARNING, "backup-without-hostname", said, remedy, pointer=pointer(path))
+    yield Diagnostic(Severity.WARNING, "backup-without-hostname", said, remedy, pointer=make_pointer(path))
 
 
 def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Requests at intervals that begin anew before the last one has to be over."""
-    info: Mapping[str, Any] = mapping(part, "info")
+    info: Mapping[str, Any] = get_object(part, "info")
     schedule, timeout = info.get("schedule"), info.get("timeout")
     if not isinstance(schedule, str) or str(part.get("type")) not in POLLING:
         return
@@ -59,7 +59,7 @@ def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Diagnost
         said = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
         path = (*SERVER, "features", feature, side, "info", "schedule")
         remedy = f"poll at least {timeout:g} s apart, or wait for less than {gap:g} s"
-        yield Diagnostic(Severity.WARNING, "poll-outruns-timeout", said, remedy, pointer=pointer(path))
+        yield Diagnostic(Severity.WARNING, "poll-outruns-timeout", said, remedy, pointer=make_pointer(path))
 
 
 @lru_cache(maxsize=1024)

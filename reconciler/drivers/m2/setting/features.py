@@ -6,13 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.core.cron import fault_of
+from reconciler.core.cron import find_cron_error
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, misfits, named, suggested
-from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, types_of
+from reconciler.drivers.m2.setting.diagnostics import (
+    Path,
+    check_model,
+    get_items,
+    get_named_items,
+    get_object,
+    get_value,
+    suggest_known,
+)
+from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
 from reconciler.drivers.m2.setting.models import MOST_PROPAGATED
-from reconciler.drivers.m2.setting.rules import MANAGEMENT, repeated
-from reconciler.text.json_pointer import pointer
+from reconciler.drivers.m2.setting.rules import MANAGEMENT, find_repeated_names
+from reconciler.text.json_pointer import make_pointer
 
 SERVER: Final[Path] = (*MANAGEMENT, "server")
 BACKUP: Final[Path] = (*SERVER, "events", "onSettingLoad", "backup")
@@ -22,12 +30,12 @@ CRON_FIELDS: Final = 6
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
 
 
-def faults(document: Any) -> Iterator[Diagnostic]:
+def check_features(document: Any) -> Iterator[Diagnostic]:
     """Every breach of these rules in a whole document.
 
     What is wrong in a feature that is not enabled is a warning: the node does not look at it.
     """
-    yield from repeated(document, (*SERVER, "connection"), "connection")
+    yield from find_repeated_names(document, (*SERVER, "connection"), "connection")
     yield from _connections(document)
     for feature, side in FEEDS:
         yield from _side(document, feature, side)
@@ -36,8 +44,8 @@ def faults(document: Any) -> Iterator[Diagnostic]:
 
 
 def _connections(document: Any) -> Iterator[Diagnostic]:
-    for index, item in items(document, *SERVER, "connection"):
-        kind = mapping(item).get("type")
+    for index, item in get_items(document, *SERVER, "connection"):
+        kind = get_object(item).get("type")
         path = (*SERVER, "connection", index)
         if isinstance(kind, str) and kind not in CONNECTIONS:
             said = f'there is no connection type "{kind}"'
@@ -45,38 +53,38 @@ def _connections(document: Any) -> Iterator[Diagnostic]:
                 Severity.ERROR,
                 "unknown-value",
                 said,
-                suggested(kind, CONNECTIONS, "types"),
-                pointer=pointer((*path, "type")),
+                suggest_known(kind, CONNECTIONS, "types"),
+                pointer=make_pointer((*path, "type")),
             )
         elif isinstance(kind, str):
-            yield from misfits(CONNECTIONS[kind], mapping(item, "info"), (*path, "info"))
+            yield from check_model(CONNECTIONS[kind], get_object(item, "info"), (*path, "info"))
 
 
 def _side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
     """One feed or feedback of one feature."""
     path = (*SERVER, "features", feature, side)
-    enabled = at(document, (*SERVER, "features", feature, "enable")) is True
+    enabled = get_value(document, (*SERVER, "features", feature, "enable")) is True
     severity = Severity.ERROR if enabled else Severity.WARNING
-    kind = mapping(document, *path).get("type") or ""
+    kind = get_object(document, *path).get("type") or ""
     if not isinstance(kind, str):
         return
     if not kind and enabled and side == ("feedback" if feature in _ONLY_FEEDBACK else "feed"):
         said = f'the feature "{feature}" is enabled but its {side} has no type, so nothing happens'
-        yield Diagnostic(Severity.WARNING, "idle-feature", said, pointer=pointer((*path, "type")))
+        yield Diagnostic(Severity.WARNING, "idle-feature", said, pointer=make_pointer((*path, "type")))
     known = FEEDS[feature, side]
-    info: Mapping[str, Any] = mapping(document, *path, "info")
-    for one in types_of(kind, (feature, side)):
+    info: Mapping[str, Any] = get_object(document, *path, "info")
+    for one in split_types(kind, (feature, side)):
         if one not in known:
             said = f'the {side} of "{feature}" has no type "{one}"'
             yield Diagnostic(
                 severity,
                 "unknown-value",
                 said,
-                suggested(one, known, "types"),
-                pointer=pointer((*path, "type")),
+                suggest_known(one, known, "types"),
+                pointer=make_pointer((*path, "type")),
             )
             continue
-        for fault in misfits(known[one], info, (*path, "info")):
+        for fault in check_model(known[one], info, (*path, "info")):
             yield replace(fault, severity=severity)
         if one in NEEDS:
             yield from _connect(document, (*path, "info", "connect"), NEEDS[one], severity)
@@ -85,14 +93,18 @@ def _side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
 
 def _connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iterator[Diagnostic]:
     """`connect` names a connection, and one of the type that can do it."""
-    name = at(document, path)
+    name = get_value(document, path)
     if not isinstance(name, str):
         return
-    types = {known: item.get("type") for _, known, item in named(document, *SERVER, "connection")}
+    types = {known: item.get("type") for _, known, item in get_named_items(document, *SERVER, "connection")}
     if name not in types:
         said = f'there is no connection "{name}"'
         yield Diagnostic(
-            severity, "unknown-connection", said, suggested(name, types, "connections"), pointer=pointer(path)
+            severity,
+            "unknown-connection",
+            said,
+            suggest_known(name, types, "connections"),
+            pointer=make_pointer(path),
         )
     elif types[name] != wanted:
         fitting = sorted(known for known, kind in types.items() if kind == wanted)
@@ -100,7 +112,7 @@ def _connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iter
         remedy = (
             f"connections of that type: {', '.join(fitting)}" if fitting else f"define one of type {wanted}"
         )
-        yield Diagnostic(severity, "wrong-connection-type", said, remedy, pointer=pointer(path))
+        yield Diagnostic(severity, "wrong-connection-type", said, remedy, pointer=make_pointer(path))
 
 
 def _schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]:
@@ -110,23 +122,23 @@ def _schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]
     if count != CRON_FIELDS:
         said = f'"{text}" has {count} fields, and M2 reads six, seconds first'
         remedy = f"write 0 {text}" if count == CRON_FIELDS - 1 else "such as */15 * * * * *"
-        yield Diagnostic(severity, "bad-schedule", said, remedy, pointer=pointer(path))
+        yield Diagnostic(severity, "bad-schedule", said, remedy, pointer=make_pointer(path))
         return
-    wrong = fault_of(text)
+    wrong = find_cron_error(text)
     if wrong:
         said = f'"{text}" is not a schedule: {wrong}'
-        yield Diagnostic(severity, "bad-schedule", said, "such as */15 * * * * *", pointer=pointer(path))
+        yield Diagnostic(severity, "bad-schedule", said, "such as */15 * * * * *", pointer=make_pointer(path))
 
 
 def _backup(document: Any) -> Iterator[Diagnostic]:
-    enabled = mapping(document, *BACKUP).get("enable") is True
+    enabled = get_object(document, *BACKUP).get("enable") is True
     severity = Severity.ERROR if enabled else Severity.WARNING
-    if enabled or mapping(document, *BACKUP).get("connect"):
+    if enabled or get_object(document, *BACKUP).get("connect"):
         yield from _connect(document, (*BACKUP, "connect"), "httpAwsSig4", severity)
 
 
 def _propagation(document: Any) -> Iterator[Diagnostic]:
-    count = len(items(document, *NODELIST))
+    count = len(get_items(document, *NODELIST))
     if count > MOST_PROPAGATED:
         said = f"`nodelist` names {count} nodes, and a purge is passed on to at most {MOST_PROPAGATED}"
-        yield Diagnostic(Severity.ERROR, "too-many-nodes", said, pointer=pointer(NODELIST))
+        yield Diagnostic(Severity.ERROR, "too-many-nodes", said, pointer=make_pointer(NODELIST))

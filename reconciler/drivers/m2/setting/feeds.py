@@ -10,12 +10,12 @@ from pydantic import Field
 
 from reconciler.core.cron import SIX_FIELDS
 from reconciler.drivers.m2.setting import patterns
-from reconciler.drivers.m2.setting.part import Part, Seconds
+from reconciler.drivers.m2.setting.part import Seconds, SettingPart
 
-Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.schedule(SIX_FIELDS)})]
+Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.make_schedule_pattern(SIX_FIELDS)})]
 
 
-class Call(Part):
+class Call(SettingPart):
     """One POST for each event."""
 
     url: str = Field(description="Where.")
@@ -30,14 +30,14 @@ class Poll(Call):
     )
 
 
-class Subscription(Part):
+class Subscription(SettingPart):
     """What to read of a topic."""
 
     topic: str = Field(description="Name of the topic.")
     from_beginning: bool | None = Field(default=None, description="Whether old messages count.")
 
 
-class KafkaSub(Part):
+class KafkaSub(SettingPart):
     """Listening to a Kafka topic."""
 
     connect: str = Field(description="Name of a connection of the fitting type.")
@@ -45,7 +45,7 @@ class KafkaSub(Part):
     subscribe: Subscription = Field(description="What to read.")
 
 
-class KafkaPub(Part):
+class KafkaPub(SettingPart):
     """Writing to a Kafka topic."""
 
     connect: str = Field(description="Name of a connection of the fitting type.")
@@ -60,7 +60,7 @@ class KafkaBeat(KafkaPub):
     )
 
 
-class Firestore(Part):
+class Firestore(SettingPart):
     """Listening or writing to one document of Firestore."""
 
     connect: str = Field(description="Name of a connection of the fitting type.")
@@ -75,7 +75,7 @@ class FirestoreBeat(Firestore):
     )
 
 
-class Instances(Part):
+class Instances(SettingPart):
     """Asking a cloud for its instances at intervals."""
 
     connect: str = Field(description="Name of a connection of the fitting type.")
@@ -85,7 +85,7 @@ class Instances(Part):
     )
 
 
-class HostingField(Part):
+class HostingField(SettingPart):
     """What of a running virtual host is changed."""
 
     name: str = Field(description="The virtual host.", examples=["www.example.com"])
@@ -94,13 +94,13 @@ class HostingField(Part):
     )
 
 
-class RuntimeChange(Part):
+class RuntimeChange(SettingPart):
     """Changing running virtual hosts; `setting.json` itself stays as it is."""
 
     hosting: list[HostingField] = Field(description="What is changed.")
 
 
-class Kafka(Part):
+class Kafka(SettingPart):
     """A connection of type `kafka`."""
 
     client_id: str | None = Field(default=None, description="What it calls itself.")
@@ -109,7 +109,7 @@ class Kafka(Part):
     )
 
 
-class Firebase(Part):
+class Firebase(SettingPart):
     """A connection of type `firebasePubsub`: what Firebase calls the configuration of a web app."""
 
     api_key: str | None = Field(default=None, description="Key of the project's API; a secret.")
@@ -121,7 +121,7 @@ class Firebase(Part):
     app_id: str | None = Field(default=None, description="The app.")
 
 
-class Aws(Part):
+class Aws(SettingPart):
     """A connection of type `awssdk3`."""
 
     access_key_id: str | None = Field(default=None, description="Access key.")
@@ -135,7 +135,7 @@ class Bucket(Aws):
     bucket: str | None = Field(default=None, description="Bucket; may be empty where it only signs.")
 
 
-class Oci(Part):
+class Oci(SettingPart):
     """A connection of type `oci`."""
 
     tenancy_id: str | None = Field(default=None, description="OCID of the tenancy.")
@@ -146,7 +146,7 @@ class Oci(Part):
     region: str | None = Field(default=None, description="Region.", examples=["us-phoenix-1"])
 
 
-Types: TypeAlias = Mapping[str, type[Part]]
+Types: TypeAlias = Mapping[str, type[SettingPart]]
 
 _PUSH: Final[Types] = MappingProxyType({"api": Call, "kafkaPub": KafkaPub, "firestore": Firestore})
 
@@ -188,7 +188,7 @@ JOINED: Final = ("nodelist", "feedback")
 """The one side whose `type` may join several types, as in `"setting;api;"`."""
 
 
-def types_of(text: str, side: tuple[str, str]) -> list[str]:
+def split_types(text: str, side: tuple[str, str]) -> list[str]:
     """The single types of a `type`.
 
     Args:

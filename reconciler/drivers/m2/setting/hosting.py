@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from reconciler.drivers.m2.setting.part import Part
+from reconciler.drivers.m2.setting.part import SettingPart
 
 
-class HostingMode(Part):
+class HostingMode(SettingPart):
     """`hosting[].mode`; the product's pages name these keys and not what they take."""
 
     volatile: Any = Field(default=None, description="Passed through as it stands.")
@@ -17,7 +17,7 @@ class HostingMode(Part):
     basehost: Any = Field(default=None, description="Passed through as it stands.")
 
 
-class Origin(Part):
+class Origin(SettingPart):
     """`hosting[].origin`: where content comes from."""
 
     address: list[str] | None = Field(
@@ -25,7 +25,7 @@ class Origin(Part):
     )
 
 
-class Hosting(Part):
+class Hosting(SettingPart):
     """One virtual host; deleting it destroys its cache."""
 
     name: str = Field(min_length=1, description="Its domain name.", examples=["www.example.com"])
@@ -38,7 +38,7 @@ class Hosting(Part):
     origin: Origin | None = Field(default=None, description="Where its content comes from.")
 
 
-class Properties(Part):
+class Properties(SettingPart):
     """`env.properties`; these take effect at the next restart."""
 
     memory_usage: Any = Field(default=None, description="Memory of the node; waits for a restart.")
@@ -46,7 +46,7 @@ class Properties(Part):
     inspection: Any = Field(default=None, description="Inspection of the node; waits for a restart.")
 
 
-class Network(Part):
+class Network(SettingPart):
     """`env.network`; these take effect at the next restart."""
 
     passive_sockets: Any = Field(default=None, description="Sockets of clients; waits for a restart.")
@@ -56,7 +56,7 @@ class Network(Part):
     geoip: Any = Field(default=None, description="Places of addresses; waits for a restart.")
 
 
-class Runtime(Part):
+class Runtime(SettingPart):
     """`env.rt`; these take effect at the next restart."""
 
     local_cache_storage: Any = Field(default=None, description="Disks of the cache; waits for a restart.")

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from typing import Final
 
 from reconciler.core.cron import BEYOND as CRON_BEYOND
-from reconciler.core.json_schema import Schema, Title, either, finished, parts_of, reference
+from reconciler.core.json_schema import (
+    Schema,
+    SchemaTitle,
+    finish_schema,
+    make_conditions,
+    make_definitions,
+    make_reference,
+)
 from reconciler.drivers.m2.setting import patterns
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, JOINED, Types
 from reconciler.drivers.m2.setting.models import Group, SettingFile
-from reconciler.drivers.m2.setting.part import Part
+from reconciler.drivers.m2.setting.part import SettingPart
 
-SETTING: Final = Title(
+SETTING: Final = SchemaTitle(
     "setting",
     "setting.json of an M2 node",
     "All that the reconciler knows of it; other keys pass through untouched. A reference to a secret, such "
@@ -36,29 +43,29 @@ _SIDES: Final = {
 }
 
 
-def setting_schema() -> Schema:
+def make_setting_schema() -> Schema:
     """The schema of a whole `setting.json`."""
     shapes = [*CONNECTIONS.values(), *(shape for types in FEEDS.values() for shape in types.values())]
-    found = parts_of([SettingFile, Group, *dict.fromkeys(shapes)])
+    found = make_definitions([SettingFile, Group, *dict.fromkeys(shapes)])
     whole = found.pop(SettingFile.__name__)
     found["Discover"]["properties"]["members"].pop("items", None)
     found["Discover"]["properties"]["members"]["anyOf"] = list(_members())
     _connections(found["Connection"])
     for side, types in FEEDS.items():
         _side(found, side, types)
-    return finished({**whole, "$defs": found}, SETTING)
+    return finish_schema({**whole, "$defs": found}, SETTING)
 
 
 def _members() -> Iterator[Schema]:
     yield {"type": "array", "items": {"type": "string", "pattern": patterns.MEMBER}}
-    yield {"type": "array", "items": reference(Group)}
+    yield {"type": "array", "items": make_reference(Group)}
     yield {"type": "null"}
 
 
 def _connections(connection: Schema) -> None:
     """The types there are, and for each what `info` has."""
     connection["properties"]["type"]["enum"] = list(CONNECTIONS)
-    connection["allOf"] = either("type", {kind: _info(shape) for kind, shape in CONNECTIONS.items()})
+    connection["allOf"] = make_conditions("type", {kind: _info(shape) for kind, shape in CONNECTIONS.items()})
 
 
 def _side(found: Schema, side: tuple[str, str], types: Types) -> None:
@@ -82,18 +89,18 @@ def _side(found: Schema, side: tuple[str, str], types: Types) -> None:
 
 def _known(side: tuple[str, str], types: Types) -> list[Schema]:
     if side == JOINED:
-        return [{"type": "string", "pattern": patterns.joined(list(types))}, {"type": "null"}]
+        return [{"type": "string", "pattern": patterns.make_types_pattern(list(types))}, {"type": "null"}]
     return [{"enum": [*types]}, {"enum": ["", None]}]
 
 
 def _conditions(side: tuple[str, str], types: Types) -> list[Schema]:
     rules = {kind: _info(shape) for kind, shape in types.items()}
     if side != JOINED:
-        return either("type", rules)
+        return make_conditions("type", rules)
     return [
         {
             "if": {
-                "properties": {"type": {"type": "string", "pattern": patterns.contains(kind)}},
+                "properties": {"type": {"type": "string", "pattern": patterns.make_contains_pattern(kind)}},
                 "required": ["type"],
             },
             "then": then,
@@ -102,8 +109,8 @@ def _conditions(side: tuple[str, str], types: Types) -> list[Schema]:
     ]
 
 
-def _info(shape: type[Part]) -> Schema:
+def _info(shape: type[SettingPart]) -> Schema:
     """`info` has this shape; a shape that requires something requires `info` itself."""
     needed = any(field.is_required() for field in shape.model_fields.values())
-    rules: Schema = {"properties": {"info": reference(shape)}}
+    rules: Schema = {"properties": {"info": make_reference(shape)}}
     return {**rules, "required": ["info"]} if needed else rules

@@ -7,23 +7,23 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from reconciler.drivers.m2.setting import patterns
-from reconciler.drivers.m2.setting.part import Part, Port
+from reconciler.drivers.m2.setting.part import Port, SettingPart
 
 
-class ClusterMeta(Part):
+class ClusterMeta(SettingPart):
     """`env.management.cluster.meta`."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
     base_hosting_port: Port = Field(default=9000, description="First port of the hostings in a cluster.")
 
 
-class GroupBalance(Part):
+class GroupBalance(SettingPart):
     """What a member group may say of balancing: the mode."""
 
     mode: Literal["rr", "hash"] | None = Field(default=None, description="In place of the cluster's own.")
 
 
-class Group(Part):
+class Group(SettingPart):
     """A member group: the nodes that serve certain functions."""
 
     functions: list[str] | None = Field(default=None, description='Names; `["all"]` is any, null is none.')
@@ -33,7 +33,7 @@ class Group(Part):
     balance: GroupBalance = Field(default_factory=GroupBalance, description="How the group shares its work.")
 
 
-class Discover(Part):
+class Discover(SettingPart):
     """`env.management.cluster.discover`: who the members are."""
 
     port: Port = Field(default=9900, description="Port on which the members talk.")
@@ -44,7 +44,7 @@ class Discover(Part):
     )
 
 
-class Balance(Part):
+class Balance(SettingPart):
     """`env.management.cluster.balance`: who serves a request."""
 
     mode: Literal["rr", "hash"] = Field(default="rr", description="In turn, or by a hash of the URL.")
@@ -55,7 +55,7 @@ class Balance(Part):
     )
 
 
-class Stats(Part):
+class Stats(SettingPart):
     """`env.management.cluster.stats`."""
 
     enable: bool = Field(default=True, description="Whether statistics are gathered.")
@@ -66,7 +66,7 @@ class Stats(Part):
     )
 
 
-class Cluster(Part):
+class Cluster(SettingPart):
     """`env.management.cluster`."""
 
     meta: ClusterMeta = Field(default_factory=ClusterMeta, description="Whether there is a cluster.")

@@ -10,9 +10,9 @@ from reconciler.core.fields import Whole
 from reconciler.drivers.m2.setting import patterns
 from reconciler.drivers.m2.setting.hosting import Hosting, Network, Properties, Runtime
 from reconciler.drivers.m2.setting.member_groups import Cluster, Discover, Group, GroupBalance
-from reconciler.drivers.m2.setting.part import Part, Port, Seconds
+from reconciler.drivers.m2.setting.part import Port, Seconds, SettingPart
 
-__all__ = ["Discover", "Group", "GroupBalance", "Hosting", "Part", "Port", "Seconds", "SettingFile"]
+__all__ = ["Discover", "Group", "GroupBalance", "Hosting", "Port", "Seconds", "SettingFile", "SettingPart"]
 
 Version = Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})]
 
@@ -21,7 +21,7 @@ MOST_PROPAGATED = 8
 """How many nodes a purge is passed on to at most."""
 
 
-class Deployment(Part):
+class Deployment(SettingPart):
     """`meta.setting`."""
 
     deploy: Literal["exclusive", "shared"] = Field(
@@ -29,7 +29,7 @@ class Deployment(Part):
     )
 
 
-class Meta(Part):
+class Meta(SettingPart):
     """`meta`: what the file says of itself."""
 
     version: Version = Field(
@@ -40,7 +40,7 @@ class Meta(Part):
     setting: Deployment = Field(default_factory=Deployment, description="How the setting is deployed.")
 
 
-class AllowEntry(Part):
+class AllowEntry(SettingPart):
     """One entry of the allowList."""
 
     addr: str = Field(
@@ -51,7 +51,7 @@ class AllowEntry(Part):
     role: str | None = Field(default=None, description="A role's name; `defaultRole` where it is missing.")
 
 
-class Api(Part):
+class Api(SettingPart):
     """`env.management.api`: who may call the node."""
 
     port: Port = Field(default=10040, description="Port of the management API.")
@@ -62,7 +62,7 @@ class Api(Part):
     allow_list: list[AllowEntry] | None = Field(default=None, description="Who may call.")
 
 
-class Permissions(Part):
+class Permissions(SettingPart):
     """What a role may call; all but `enableGet` must be given to be had."""
 
     enable_setting: bool = Field(default=False, description="/setting: read and change the setting.")
@@ -76,14 +76,14 @@ class Permissions(Part):
     enable_cluster: bool = Field(default=False, description="Calls of the cluster.")
 
 
-class Role(Part):
+class Role(SettingPart):
     """One of `env.management.roles`."""
 
     name: str = Field(min_length=1, description="What allowList entries call it.")
     permissions: Permissions = Field(default_factory=Permissions, description="What it may call.")
 
 
-class Connection(Part):
+class Connection(SettingPart):
     """One of `env.management.server.connection`; `info` depends on the type."""
 
     name: str = Field(min_length=1, description="Unique; what `connect` refers to.")
@@ -91,7 +91,7 @@ class Connection(Part):
     info: dict[str, Any] = Field(default_factory=dict, description="What the type needs to connect.")
 
 
-class Feed(Part):
+class Feed(SettingPart):
     """How a feature learns of changes; `info` depends on the type."""
 
     type: str | None = Field(default=None, description="How; each feature has its own types.")
@@ -104,7 +104,7 @@ class SettingFeedback(Feed):
     upload_setting: bool = Field(default=True, description="Whether the loaded setting.json goes with it.")
 
 
-class SettingFeature(Part):
+class SettingFeature(SettingPart):
     """`features.setting`: synchronising the setting with a central server."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
@@ -114,7 +114,7 @@ class SettingFeature(Part):
     )
 
 
-class PurgeFeature(Part):
+class PurgeFeature(SettingPart):
     """`features.purge`: purging on a central server's word."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
@@ -123,14 +123,14 @@ class PurgeFeature(Part):
     feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
 
-class HeartbeatFeature(Part):
+class HeartbeatFeature(SettingPart):
     """`features.heartbeat`: a sign of life at intervals."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
     feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
 
-class NodelistFeature(Part):
+class NodelistFeature(SettingPart):
     """`features.nodelist`, deprecated: following a cloud's list of instances."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
@@ -138,7 +138,7 @@ class NodelistFeature(Part):
     feedback: Feed = Field(default_factory=Feed, description="How the node reports.")
 
 
-class Features(Part):
+class Features(SettingPart):
     """`env.management.server.features`."""
 
     setting: SettingFeature = Field(default_factory=SettingFeature, description="Synchronising the setting.")
@@ -149,7 +149,7 @@ class Features(Part):
     )
 
 
-class Backup(Part):
+class Backup(SettingPart):
     """`events.onSettingLoad.backup`: keeping every loaded setting in a bucket."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
@@ -160,13 +160,13 @@ class Backup(Part):
     timeout: Seconds = Field(default=30, description="Seconds for one upload; it is tried until it succeeds.")
 
 
-class OnSettingLoad(Part):
+class OnSettingLoad(SettingPart):
     """`events.onSettingLoad`."""
 
     backup: Backup = Field(default_factory=Backup, description="Keeping the setting in a bucket.")
 
 
-class Propagation(Part):
+class Propagation(SettingPart):
     """`events.onPurgeRequest.propagation`: passing a purge on, once."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
@@ -178,13 +178,13 @@ class Propagation(Part):
     )
 
 
-class OnPurgeRequest(Part):
+class OnPurgeRequest(SettingPart):
     """`events.onPurgeRequest`."""
 
     propagation: Propagation = Field(default_factory=Propagation, description="Passing the purge on.")
 
 
-class Events(Part):
+class Events(SettingPart):
     """`env.management.server.events`."""
 
     on_setting_load: OnSettingLoad = Field(
@@ -195,7 +195,7 @@ class Events(Part):
     )
 
 
-class Server(Part):
+class Server(SettingPart):
     """`env.management.server`: the node and a central server."""
 
     enable: bool = Field(default=False, description="Whether it is switched on.")
@@ -206,7 +206,7 @@ class Server(Part):
     events: Events = Field(default_factory=Events, description="What else happens at certain events.")
 
 
-class Management(Part):
+class Management(SettingPart):
     """`env.management`."""
 
     api: Api = Field(default_factory=Api, description="Who may call the node.")
@@ -217,7 +217,7 @@ class Management(Part):
     cluster: Cluster = Field(default_factory=Cluster, description="Nodes that serve together.")
 
 
-class Env(Part):
+class Env(SettingPart):
     """`env`."""
 
     management: Management = Field(default_factory=Management, description="How the node is managed.")
@@ -226,7 +226,7 @@ class Env(Part):
     rt: Runtime | None = Field(default=None, description="The engine.")
 
 
-class SettingFile(Part):
+class SettingFile(SettingPart):
     """A whole `setting.json`."""
 
     schema_: Any = Field(default=None, alias="$schema", description="For editors; it is not delivered.")

@@ -13,7 +13,7 @@ Port = Annotated[Whole, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class Part(BaseModel):
+class SettingPart(BaseModel):
     """A part of `setting.json`: unknown keys are kept, because the product is larger than these models."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)

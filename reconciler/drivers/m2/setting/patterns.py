@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Final
 
-from reconciler.core.forms import BYTE, IPV4, IPV6
+from reconciler.core.text_patterns import BYTE, IPV4, IPV6
 
 _MASKS = "|".join(str(ip_network(f"0.0.0.0/{length}").netmask).replace(".", r"\.") for length in range(33))
 _PORT = "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -44,17 +44,17 @@ BEYOND: Final = (
 """What these patterns cannot say."""
 
 
-def schedule(pattern: str) -> str:
+def make_schedule_pattern(pattern: str) -> str:
     """A pattern of a schedule that also takes references to secrets."""
     return f"^(?:{pattern.removeprefix('^').removesuffix('$')}|{_REFERENCE})$"
 
 
-def joined(types: list[str]) -> str:
+def make_types_pattern(types: list[str]) -> str:
     """One or several types, each with a `;` behind it where others follow; or none."""
     one = "|".join(types)
     return f"^;*(?:(?:{one});+)*(?:{one})?;*$"
 
 
-def contains(kind: str) -> str:
+def make_contains_pattern(kind: str) -> str:
     """A joined type that has this one in it."""
     return f"(^|;){kind}(;|$)"

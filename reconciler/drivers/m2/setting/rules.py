@@ -6,15 +6,23 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.core.endpoint import BadAddress, is_ip_address, parse_endpoint
+from reconciler.core.endpoint import InvalidAddress, is_ip_address, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.model_errors import described
+from reconciler.documents.model_errors import describe_value
 from reconciler.drivers.m2.access import FACTORY_ROLES
-from reconciler.drivers.m2.address import span
-from reconciler.drivers.m2.setting.fault import Path, at, items, mapping, misfits, named, suggested
+from reconciler.drivers.m2.address_range import parse_address_range
+from reconciler.drivers.m2.setting.diagnostics import (
+    Path,
+    check_model,
+    get_items,
+    get_named_items,
+    get_object,
+    get_value,
+    suggest_known,
+)
 from reconciler.drivers.m2.setting.models import Group
 from reconciler.drivers.m2.setting.patterns import CLOUD
-from reconciler.text.json_pointer import pointer
+from reconciler.text.json_pointer import make_pointer
 
 MANAGEMENT: Final[Path] = ("env", "management")
 MEMBERS: Final[Path] = (*MANAGEMENT, "cluster", "discover", "members")
@@ -24,20 +32,20 @@ _MOST_GUESSES: Final = 12
 """Problems of one kind up to which all known names are searched for the one that is meant."""
 
 
-def faults(document: Any) -> Iterator[Diagnostic]:
+def check_rules(document: Any) -> Iterator[Diagnostic]:
     """Every breach of these rules in a whole document, whatever else is wrong with it."""
     yield from _version(document)
     yield from _roles(document)
     yield from _allow_list(document)
-    yield from repeated(document, (*MANAGEMENT, "roles"), "role")
+    yield from find_repeated_names(document, (*MANAGEMENT, "roles"), "role")
     yield from _members(document)
     yield from _stats(document)
 
 
-def repeated(document: Any, path: Path, what: str) -> Iterator[Diagnostic]:
+def find_repeated_names(document: Any, path: Path, what: str) -> Iterator[Diagnostic]:
     """Items of a list whose name an earlier item has."""
     first: dict[str, int] = {}
-    for index, name, _ in named(document, *path):
+    for index, name, _ in get_named_items(document, *path):
         if name in first:
             said = f'the {what} "{name}" is defined twice, first as item {first[name] + 1} of the list'
             yield Diagnostic(
@@ -45,36 +53,36 @@ def repeated(document: Any, path: Path, what: str) -> Iterator[Diagnostic]:
                 "duplicate-name",
                 said,
                 "names must be unique",
-                pointer=pointer((*path, index, "name")),
+                pointer=make_pointer((*path, index, "name")),
             )
         first.setdefault(name, index)
 
 
-def known_roles(document: Any) -> set[str]:
+def list_known_roles(document: Any) -> set[str]:
     """The names that `role` and `defaultRole` may use; a file without roles has the factory's."""
-    if at(document, (*MANAGEMENT, "roles")) is None:
+    if get_value(document, (*MANAGEMENT, "roles")) is None:
         return {str(role["name"]) for role in FACTORY_ROLES}
-    return {name for _, name, _ in named(document, *MANAGEMENT, "roles")}
+    return {name for _, name, _ in get_named_items(document, *MANAGEMENT, "roles")}
 
 
 def _version(document: Any) -> Iterator[Diagnostic]:
-    version = mapping(document, "meta").get("version")
+    version = get_object(document, "meta").get("version")
     if isinstance(version, bool | list | Mapping):
-        said = f"`version` must be text or a number, got {described(version)}"
-        yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(("meta", "version")))
+        said = f"`version` must be text or a number, got {describe_value(version)}"
+        yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=make_pointer(("meta", "version")))
 
 
 def _roles(document: Any) -> Iterator[Diagnostic]:
-    known = known_roles(document)
-    api = mapping(document, *MANAGEMENT, "api")
+    known = list_known_roles(document)
+    api = get_object(document, *MANAGEMENT, "api")
     default = api.get("defaultRole", "admin")
-    entries = items(api, "allowList")
+    entries = get_items(api, "allowList")
     likely: Iterable[str] = known
     for number, (index, role) in enumerate(_unknown(entries, known)):
         if number == _MOST_GUESSES:  # to find the nearest of many names for each of many takes minutes
             likely = sorted(known)[:_MOST_GUESSES]
         yield _unknown_role((*MANAGEMENT, "api", "allowList", index, "role"), role, likely)
-    in_use = not entries or any(mapping(entry).get("role") is None for _, entry in entries)
+    in_use = not entries or any(get_object(entry).get("role") is None for _, entry in entries)
     if isinstance(default, str) and default not in known and ("defaultRole" in api or in_use):
         yield _unknown_role((*MANAGEMENT, "api", "defaultRole"), default, known)
 
@@ -82,7 +90,7 @@ def _roles(document: Any) -> Iterator[Diagnostic]:
 def _unknown(entries: Sequence[tuple[int, Any]], known: set[str]) -> Iterator[tuple[int, str]]:
     """(index, role) of the entries whose role is not defined."""
     for index, entry in entries:
-        role = mapping(entry).get("role")
+        role = get_object(entry).get("role")
         if isinstance(role, str) and role not in known:
             yield index, role
 
@@ -92,35 +100,35 @@ def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Diagnostic:
         Severity.ERROR,
         "unknown-role",
         f'the role "{role}" is not defined',
-        suggested(role, known, "roles"),
-        pointer=pointer(path),
+        suggest_known(role, known, "roles"),
+        pointer=make_pointer(path),
     )
 
 
 def _allow_list(document: Any) -> Iterator[Diagnostic]:
-    for index, entry in items(document, *MANAGEMENT, "api", "allowList"):
-        addr = mapping(entry).get("addr")
+    for index, entry in get_items(document, *MANAGEMENT, "api", "allowList"):
+        addr = get_object(entry).get("addr")
         if not isinstance(addr, str):
             continue
         path = (*MANAGEMENT, "api", "allowList", index, "addr")
         try:
-            found = span(addr)
-        except BadAddress as error:
+            found = parse_address_range(addr)
+        except InvalidAddress as error:
             yield Diagnostic(
                 Severity.ERROR,
                 "bad-address",
                 f'"{addr}" {error.message}',
                 error.remedy,
-                pointer=pointer(path),
+                pointer=make_pointer(path),
             )
         else:
             if found.version != 4:  # noqa: PLR2004  (the IP version)
                 said = f'"{addr}" is IPv6, which M2\'s pages do not show in an allowList'
-                yield Diagnostic(Severity.WARNING, "undocumented-address", said, pointer=pointer(path))
+                yield Diagnostic(Severity.WARNING, "undocumented-address", said, pointer=make_pointer(path))
 
 
 def _members(document: Any) -> Iterator[Diagnostic]:
-    members = items(document, *MEMBERS)
+    members = get_items(document, *MEMBERS)
     kinds = {isinstance(item, Mapping) for _, item in members if isinstance(item, str | Mapping)}
     if len(kinds) > 1:
         said = "`members` mixes addresses and groups"
@@ -129,20 +137,20 @@ def _members(document: Any) -> Iterator[Diagnostic]:
             "mixed-members",
             said,
             "put every address into the `nodes` of a group",
-            pointer=pointer(MEMBERS),
+            pointer=make_pointer(MEMBERS),
         )
     for index, item in members:
         path = (*MEMBERS, index)
         if isinstance(item, str):
             yield from _member(path, item)
         elif isinstance(item, Mapping):
-            yield from misfits(Group, item, path)
-            for place, node in items(item, "nodes"):
+            yield from check_model(Group, item, path)
+            for place, node in get_items(item, "nodes"):
                 if isinstance(node, str):
                     yield from _member((*path, "nodes", place), node)
         else:
-            said = f"item {index + 1} of `members` must be an address or a group, got {described(item)}"
-            yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=pointer(path))
+            said = f"item {index + 1} of `members` must be an address or a group, got {describe_value(item)}"
+            yield Diagnostic(Severity.ERROR, "wrong-type", said, pointer=make_pointer(path))
 
 
 def _member(path: Path, text: str) -> Iterator[Diagnostic]:
@@ -157,44 +165,52 @@ def _member(path: Path, text: str) -> Iterator[Diagnostic]:
                 "bad-member",
                 f'"{text}" is not a cloud expression',
                 f"one of {form}",
-                pointer=pointer(path),
+                pointer=make_pointer(path),
             )
         return
     if re.match(r"(aws|oci):(vm|vip):", text):
         yield Diagnostic(
-            Severity.ERROR, "bad-member", f'"{text}" lacks its mark', f"write #{text}", pointer=pointer(path)
+            Severity.ERROR,
+            "bad-member",
+            f'"{text}" lacks its mark',
+            f"write #{text}",
+            pointer=make_pointer(path),
         )
         return
     try:
         host = parse_endpoint(text).host
-    except BadAddress as error:
+    except InvalidAddress as error:
         yield Diagnostic(
-            Severity.ERROR, "bad-member", f'"{text}" {error.message}', error.remedy, pointer=pointer(path)
+            Severity.ERROR,
+            "bad-member",
+            f'"{text}" {error.message}',
+            error.remedy,
+            pointer=make_pointer(path),
         )
         return
     if "://" in text:
         yield Diagnostic(
-            Severity.ERROR, "bad-member", f'"{text}" is a URL', f"write {host}", pointer=pointer(path)
+            Severity.ERROR, "bad-member", f'"{text}" is a URL', f"write {host}", pointer=make_pointer(path)
         )
     elif not is_ip_address(host):
         said = f'"{text}" is a name, and M2\'s pages show addresses only'
-        yield Diagnostic(Severity.WARNING, "named-member", said, pointer=pointer(path))
+        yield Diagnostic(Severity.WARNING, "named-member", said, pointer=make_pointer(path))
 
 
 def _stats(document: Any) -> Iterator[Diagnostic]:
     path = (*MANAGEMENT, "cluster", "stats", "listen")
-    listen = at(document, path)
+    listen = get_value(document, path)
     if not isinstance(listen, str):
         return
     try:
         place = parse_endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
-    except BadAddress as error:
+    except InvalidAddress as error:
         yield Diagnostic(
             Severity.ERROR,
             "bad-address",
             f'"{listen}" {error.message}',
             "write address:port",
-            pointer=pointer(path),
+            pointer=make_pointer(path),
         )
     else:
         if place.port is None or "://" in listen:
@@ -203,5 +219,5 @@ def _stats(document: Any) -> Iterator[Diagnostic]:
                 "bad-address",
                 f'"{listen}" has no port',
                 "write address:port",
-                pointer=pointer(path),
+                pointer=make_pointer(path),
             )

@@ -4,20 +4,28 @@ Belongs here: requests and answers of M2's management API. Never here: sockets, 
 simulated products opens, and rules, which `machine` and `access` hold.
 """
 
-from reconciler.drivers.m2.choices import Backup, Choices, Match, Port, Shown, Unlisted, Vacant
+from reconciler.drivers.m2.choices import (
+    AllowListMatch,
+    BackupBehaviour,
+    Choices,
+    PortChange,
+    SettingAnswer,
+    UnlistedAnswer,
+    VacantAnswer,
+)
 from reconciler.drivers.m2.simulator.wire import CLOSED, Reply
-from reconciler.drivers.m2.simulator.world import M2World, factory_setting
+from reconciler.drivers.m2.simulator.world import M2World, make_factory_setting
 
 __all__ = [
     "CLOSED",
-    "Backup",
+    "AllowListMatch",
+    "BackupBehaviour",
     "Choices",
     "M2World",
-    "Match",
-    "Port",
+    "PortChange",
     "Reply",
-    "Shown",
-    "Unlisted",
-    "Vacant",
-    "factory_setting",
+    "SettingAnswer",
+    "UnlistedAnswer",
+    "VacantAnswer",
+    "make_factory_setting",
 ]

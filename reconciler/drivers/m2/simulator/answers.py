@@ -10,11 +10,25 @@ from urllib.parse import parse_qs
 from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import PERMISSION_OF, access
-from reconciler.drivers.m2.choices import Backup, Shown, Takes, Unlisted, Vacant
-from reconciler.drivers.m2.simulator.package import delivered, packed
-from reconciler.drivers.m2.simulator.selector import Missing, select, tokens
-from reconciler.drivers.m2.simulator.wire import CLOSED, JSON, VERSION, Call, Reply, envelope, failure
+from reconciler.drivers.m2.access import PERMISSION_OF, find_access
+from reconciler.drivers.m2.choices import (
+    BackupBehaviour,
+    SettingAnswer,
+    UnlistedAnswer,
+    UploadBehaviour,
+    VacantAnswer,
+)
+from reconciler.drivers.m2.simulator.package import pack_package, read_upload
+from reconciler.drivers.m2.simulator.selector import SelectorMiss, parse_selector, select_value
+from reconciler.drivers.m2.simulator.wire import (
+    CLOSED,
+    JSON,
+    VERSION,
+    AllowedCall,
+    Reply,
+    make_envelope,
+    make_failure,
+)
 
 PNG: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
@@ -22,30 +36,32 @@ PNG: Final = base64.b64decode(
 """One white pixel."""
 
 
-Answered: TypeAlias = tuple[machine.Node, Reply]
+Answered: TypeAlias = tuple[machine.M2NodeState, Reply]
 """The node after the request, and what it answered."""
 
-Route: TypeAlias = tuple[tuple[str, ...], Callable[[Call], Answered]]
+Route: TypeAlias = tuple[tuple[str, ...], Callable[[AllowedCall], Answered]]
 
 
-def answered(call: Call) -> Answered:
+def answer_request(call: AllowedCall) -> Answered:
     """What a node does with a request: permission first, then path, then method.
 
     Assumed: a stranger is turned away whatever it asks for; someone known learns that a path does not
     exist, without needing a permission for it.
     """
     request, node = call.request, call.node
-    rights = access(node.running, call.choices.caller or request.peer, call.choices)
+    rights = find_access(node.running, call.choices.caller or request.peer, call.choices)
     if not rights.listed:
-        return node, CLOSED if call.choices.unlisted is Unlisted.CLOSED else failure(401, "Unauthorized")
+        return node, CLOSED if call.choices.unlisted is UnlistedAnswer.CLOSED else make_failure(
+            401, "Unauthorized"
+        )
     route = _route(request.path)
     if route is None:
-        return node, failure(404, "Not Found")
+        return node, make_failure(404, "Not Found")
     methods, answer = route
     if PERMISSION_OF[request.path.split("/")[1]] not in rights.permissions:
-        return node, failure(401, "Unauthorized")
+        return node, make_failure(401, "Unauthorized")
     if request.method not in methods:
-        status, headers, body = failure(405, "Method Not Allowed")
+        status, headers, body = make_failure(405, "Method Not Allowed")
         return node, (status, {**headers, "Allow": ", ".join(methods)}, body)
     return answer(call)
 
@@ -56,62 +72,66 @@ def _route(path: str) -> Route | None:
     return next((route for prefix, route in _PREFIXES.items() if path.startswith(prefix)), None)
 
 
-def _setting(call: Call) -> Answered:
+def _setting(call: AllowedCall) -> Answered:
     node = call.node
     if node.loaded is None or node.running is None:
         return node, _VACANT[call.choices.vacant]
-    if call.choices.shown is Shown.SERVICE and machine.waiting(node):
+    if call.choices.shown is SettingAnswer.SERVICE and machine.find_waiting_fields(node):
         return node, (200, JSON, write_json(node.running))
     return node, (200, JSON, node.loaded.package.text)
 
 
-def _upload(call: Call) -> Answered:
+def _upload(call: AllowedCall) -> Answered:
     node = call.node
     api = machine.lookup(node.running or {}, "env.management.api") or {}
     beside = node.loaded.package.resources if node.loaded else {}
-    package = delivered(
+    package = read_upload(
         call.request.headers, call.request.body, api.get("multipartName", "settingFile"), beside
     )
-    if call.choices.takes is Takes.REDIRECTS:
+    if call.choices.takes is UploadBehaviour.REDIRECTS:
         return node, (307, {"Location": "http://192.0.2.1/setting/upload"}, b"")
-    if isinstance(package, machine.Package):
+    if isinstance(package, machine.NodePackage):
         package = _altered(package, call.choices.takes)
-    taken = package if isinstance(package, machine.Refused) else machine.upload(node, package)
-    if call.choices.takes is Takes.KEEPS and isinstance(taken, machine.Accepted):
-        taken = machine.Accepted(node)
+    taken = package if isinstance(package, machine.ChangeRefused) else machine.upload(node, package)
+    if call.choices.takes is UploadBehaviour.KEEPS and isinstance(taken, machine.ChangeAccepted):
+        taken = machine.ChangeAccepted(node)
     return _told(node, taken, 500)
 
 
-def _altered(package: machine.Package, takes: Takes) -> machine.Package | machine.Refused:
+def _altered(
+    package: machine.NodePackage, takes: UploadBehaviour
+) -> machine.NodePackage | machine.ChangeRefused:
     """A package as the node takes it, where that is another way than it was sent."""
-    if takes is Takes.REFUSES:
-        return machine.Refused("E0004", "the content is not accepted")
-    if takes not in {Takes.ADDS, Takes.CASE}:
+    if takes is UploadBehaviour.REFUSES:
+        return machine.ChangeRefused("E0004", "the content is not accepted")
+    if takes not in {UploadBehaviour.ADDS, UploadBehaviour.CASE}:
         return package
     document = read_json(package.text, machine.LIMITS)
-    if takes is Takes.ADDS:
+    if takes is UploadBehaviour.ADDS:
         document["licensed"] = True
     else:
         document["hosting"] = [
             {**host, "name": str(host.get("name", "")).upper()} for host in document.get("hosting", [])
         ]
-    return machine.Package(write_json(document), package.resources)
+    return machine.NodePackage(write_json(document), package.resources)
 
 
-def _deploy_local(call: Call) -> Answered:
+def _deploy_local(call: AllowedCall) -> Answered:
     return _told(call.node, machine.deploy_local(call.node), 200)
 
 
-def _checkout(call: Call) -> Answered:
+def _checkout(call: AllowedCall) -> Answered:
     return _told(call.node, machine.checkout(call.node), 500)
 
 
-def _told(node: machine.Node, taken: machine.Accepted | machine.Refused, failed: int) -> Answered:
+def _told(
+    node: machine.M2NodeState, taken: machine.ChangeAccepted | machine.ChangeRefused, failed: int
+) -> Answered:
     """A change's answer; `notupdated` stands in it only where something waits, as in the pages."""
-    if isinstance(taken, machine.Refused):
-        said = envelope("reloadall", "Fail", f"{taken.code} {taken.reason}")
+    if isinstance(taken, machine.ChangeRefused):
+        said = make_envelope("reloadall", "Fail", f"{taken.code} {taken.reason}")
         return node, (failed, JSON, write_json(said))
-    said = envelope("reloadall", "OK", "accepted")
+    said = make_envelope("reloadall", "OK", "accepted")
     if taken.waiting:
         said["notupdated"] = [
             {"field": item.field, "cur": item.current, "new": item.asked} for item in taken.waiting
@@ -119,55 +139,55 @@ def _told(node: machine.Node, taken: machine.Accepted | machine.Refused, failed:
     return taken.node, (200, JSON, write_json(said))
 
 
-def _download(call: Call) -> Answered:
+def _download(call: AllowedCall) -> Answered:
     node = call.node
-    if call.choices.backup is Backup.DISABLED:
-        return node, failure(406, "the backup function is disabled", "download")
+    if call.choices.backup is BackupBehaviour.DISABLED:
+        return node, make_failure(406, "the backup function is disabled", "download")
     if not node.history:
-        return node, failure(500, "there is no history", "download")
-    if call.choices.backup is Backup.LOST:
-        return node, failure(404, "the backup file is missing", "download")
-    return node, (200, {"Content-Type": "application/x-compressed"}, packed(node.history[-1].package))
+        return node, make_failure(500, "there is no history", "download")
+    if call.choices.backup is BackupBehaviour.LOST:
+        return node, make_failure(404, "the backup file is missing", "download")
+    return node, (200, {"Content-Type": "application/x-compressed"}, pack_package(node.history[-1].package))
 
 
-def _get_setting(call: Call) -> Answered:
+def _get_setting(call: AllowedCall) -> Answered:
     node = call.node
     selector, _, form = call.request.path.removeprefix("/get/setting").partition("/")
-    path = tokens(selector)
+    path = parse_selector(selector)
     if path is None or form not in {"", "running", "artifact"}:
-        return node, failure(400, "Bad Request", "setting")
+        return node, make_failure(400, "Bad Request", "setting")
     if node.loaded is None or node.running is None:
-        return node, failure(500, "setting.json is not loaded", "setting")
+        return node, make_failure(500, "setting.json is not loaded", "setting")
     try:
-        value = select(node.loaded.document if form == "artifact" else node.running, path)
-    except Missing as missing:
-        return node, failure(404, f"there is no {missing}", "setting")
+        value = select_value(node.loaded.document if form == "artifact" else node.running, path)
+    except SelectorMiss as missing:
+        return node, make_failure(404, f"there is no {missing}", "setting")
     return node, (200, JSON, write_json(value))
 
 
-def _get_hosting(call: Call) -> Answered:
-    path = tokens(call.request.path.removeprefix("/get/hosting"))
+def _get_hosting(call: AllowedCall) -> Answered:
+    path = parse_selector(call.request.path.removeprefix("/get/hosting"))
     if path is None:
-        return call.node, failure(400, "Bad Request", "hosting")
+        return call.node, make_failure(400, "Bad Request", "hosting")
     try:
-        found = select(
+        found = select_value(
             {"hosting": (call.node.running or {}).get("hosting", [])}, [("hosting", ""), *path[-1:]]
         )
-    except Missing as missing:
-        return call.node, failure(404, f"there is no {missing}", "hosting")
+    except SelectorMiss as missing:
+        return call.node, make_failure(404, f"there is no {missing}", "hosting")
     hosts = found if isinstance(found, list) else [found]
     summary = [
         {"name": host.get("name"), "enable": host.get("enable", True), "listen": host.get("listen", "*:80")}
         for host in hosts
     ]
-    return call.node, (200, JSON, write_json(envelope("hosting", "OK", summary)))
+    return call.node, (200, JSON, write_json(make_envelope("hosting", "OK", summary)))
 
 
-def _hosting(call: Call) -> list[Any]:
+def _hosting(call: AllowedCall) -> list[Any]:
     return machine.lookup(call.node.running, "hosting") or []
 
 
-def _license(call: Call) -> Answered:
+def _license(call: AllowedCall) -> Answered:
     valid = call.choices.licence_valid
     licence = {
         "Name": "simulated",
@@ -176,25 +196,25 @@ def _license(call: Call) -> Answered:
         "Status": "Available" if valid else "Expired",
         "AllowedFeatures": "ALL",
     }
-    said = envelope("license", "OK" if valid else "Fail", licence)
+    said = make_envelope("license", "OK" if valid else "Fail", licence)
     return call.node, (200 if valid else 500, JSON, write_json(said))
 
 
-def _command(call: Call) -> Answered:
+def _command(call: AllowedCall) -> Answered:
     request = call.request
     name = request.path.removeprefix("/command/").removeprefix("async/")
     if name not in {"purge", "expire", "hardpurge"}:
-        return call.node, failure(404, "Not Found", name)
+        return call.node, make_failure(404, "Not Found", name)
     form = parse_qs(request.body.decode("latin-1"))
     url = request.query.get("url") or form.get("url", [""])[-1]
     if not url:
-        return call.node, failure(400, "Bad Request", name)
+        return call.node, make_failure(400, "Bad Request", name)
     done = {"Count": len(url.split("|")), "Size": 0, "Time": 0}
     status = 201 if request.path.startswith("/command/async/") else 200
-    return call.node, (status, JSON, write_json(envelope(name, "OK", done)))
+    return call.node, (status, JSON, write_json(make_envelope(name, "OK", done)))
 
 
-def _metrics(call: Call) -> Answered:
+def _metrics(call: AllowedCall) -> Answered:
     text = (
         "# TYPE m2_sys_setting_reload counter\n"
         f"m2_sys_setting_reload_total {call.node.reloads}\n"
@@ -208,7 +228,7 @@ def _metrics(call: Call) -> Answered:
     return call.node, (200, {"Content-Type": kind}, text.encode())
 
 
-def _traffic(call: Call) -> Answered:
+def _traffic(call: AllowedCall) -> Answered:
     host = {
         "Version": VERSION,
         "Name": "localhost",
@@ -219,27 +239,27 @@ def _traffic(call: Call) -> Answered:
     return call.node, (200, JSON, write_json({"Host": host}))
 
 
-def _vhostslist(call: Call) -> Answered:
+def _vhostslist(call: AllowedCall) -> Answered:
     names = [host.get("name") for host in _hosting(call)]
-    return call.node, (200, JSON, write_json(envelope("vhostslist", "OK", names)))
+    return call.node, (200, JSON, write_json(make_envelope("vhostslist", "OK", names)))
 
 
-def _fileinfo(call: Call) -> Answered:
+def _fileinfo(call: AllowedCall) -> Answered:
     asked = "url" in call.request.query
-    return call.node, failure(404, "Not Found", "fileinfo") if asked else failure(
+    return call.node, make_failure(404, "Not Found", "fileinfo") if asked else make_failure(
         400, "Bad Request", "fileinfo"
     )
 
 
-def _graph(call: Call) -> Answered:
+def _graph(call: AllowedCall) -> Answered:
     return call.node, (200, {"Content-Type": "image/png"}, PNG)
 
 
-_VACANT: Final[Mapping[Vacant, Reply]] = {
-    Vacant.EMPTY: (404, {}, b""),
-    Vacant.TEXT: (404, {"Content-Type": "text/plain"}, b"404 page not found\n"),
-    Vacant.PAGE: (404, {"Content-Type": "text/html"}, b"<html><body><h1>Not Found</h1></body></html>"),
-    Vacant.ENVELOPE: failure(404, "setting.json is not loaded", "setting"),
+_VACANT: Final[Mapping[VacantAnswer, Reply]] = {
+    VacantAnswer.EMPTY: (404, {}, b""),
+    VacantAnswer.TEXT: (404, {"Content-Type": "text/plain"}, b"404 page not found\n"),
+    VacantAnswer.PAGE: (404, {"Content-Type": "text/html"}, b"<html><body><h1>Not Found</h1></body></html>"),
+    VacantAnswer.ENVELOPE: make_failure(404, "setting.json is not loaded", "setting"),
 }
 
 _GET: Final = ("GET",)

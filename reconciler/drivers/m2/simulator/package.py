@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciler.archive import tar
-from reconciler.archive.inflate import GZIP, Bounds, Unpackable, inflate
-from reconciler.drivers.m2.machine import Package, Refused
+from reconciler.archive.inflate import GZIP, ArchiveError, ArchiveLimits, inflate
+from reconciler.drivers.m2.machine import ChangeRefused, NodePackage
 
 LIMIT: Final = 64 * 1024 * 1024
 """How many bytes a package may have when unpacked."""
 
 
-def delivered(
+def read_upload(
     headers: Mapping[str, str], body: bytes, part: str, beside: Mapping[str, bytes]
-) -> Package | Refused:
+) -> NodePackage | ChangeRefused:
     """The package that an upload brings.
 
     A JSON body is `setting.json` alone, and the files already on the node stay; a multipart body
@@ -33,19 +33,19 @@ def delivered(
     """
     kind, _, parameters = headers.get("content-type", "").partition(";")
     if kind.strip().lower() == "application/json":
-        return Package(body, beside)
+        return NodePackage(body, beside)
     if kind.strip().lower() != "multipart/form-data":
-        return Refused("E0001", "the body is neither application/json nor multipart/form-data")
+        return ChangeRefused("E0001", "the body is neither application/json nor multipart/form-data")
     if "content-length" not in headers:
-        return Refused("E0001", "a multipart upload needs a Content-Length")
+        return ChangeRefused("E0001", "a multipart upload needs a Content-Length")
     boundary = re.search(r'boundary="?([^";]+)"?', parameters)
-    content = parts(body, boundary.group(1)).get(part) if boundary else None
+    content = split_multipart(body, boundary.group(1)).get(part) if boundary else None
     if content is None:
-        return Refused("E0001", f"there is no part named {part!r}")
-    return unpacked(content)
+        return ChangeRefused("E0001", f"there is no part named {part!r}")
+    return unpack_package(content)
 
 
-def parts(body: bytes, boundary: str) -> dict[str, bytes]:
+def split_multipart(body: bytes, boundary: str) -> dict[str, bytes]:
     """The parts of a multipart body by the name of their Content-Disposition; a broken body gives none."""
     found: dict[str, bytes] = {}
     for piece in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1"))[1:]:
@@ -56,31 +56,31 @@ def parts(body: bytes, boundary: str) -> dict[str, bytes]:
     return found
 
 
-def unpacked(content: bytes) -> Package | Refused:
+def unpack_package(content: bytes) -> NodePackage | ChangeRefused:
     """The package in a tgz: its `setting.json`, at the top or below one folder, and its other files."""
     if not content.startswith(GZIP):
-        return Refused("E0002", "the package is not a tgz")
+        return ChangeRefused("E0002", "the package is not a tgz")
     try:
-        files = _files(inflate(content, Bounds(LIMIT)))
-    except (Unpackable, tar.Malformed) as error:
-        return Refused("E0002", f"the package is not a tgz: {error}")
+        files = _files(inflate(content, ArchiveLimits(LIMIT)))
+    except (ArchiveError, tar.MalformedTar) as error:
+        return ChangeRefused("E0002", f"the package is not a tgz: {error}")
     name = min((name for name in files if name.split("/")[-1] == "setting.json"), key=len, default="")
     if not name:
-        return Refused("E0003", "the package has no setting.json")
+        return ChangeRefused("E0003", "the package has no setting.json")
     top = name.removesuffix("setting.json")
     text = files.pop(name)
-    return Package(text, {path.removeprefix(top): data for path, data in sorted(files.items())})
+    return NodePackage(text, {path.removeprefix(top): data for path, data in sorted(files.items())})
 
 
 def _files(plain: bytes) -> dict[str, bytes]:
     return {
         member.name.removeprefix("./"): plain[member.offset : member.offset + member.size]
-        for member in tar.members(plain)
+        for member in tar.read_members(plain)
         if member.kind == "0"
     }
 
 
-def packed(package: Package) -> bytes:
+def pack_package(package: NodePackage) -> bytes:
     """The tgz of a package; the same package gives the same bytes."""
     out = io.BytesIO()
     with (

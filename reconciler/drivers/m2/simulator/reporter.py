@@ -8,10 +8,16 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
-from reconciler.core.timestamps import stamp
+from reconciler.core.timestamps import format_timestamp
 from reconciler.drivers.m2.simulator import M2World
-from reconciler.drivers.m2.simulator.reports import Way, feedback, feedbacks, heartbeat, heartbeats
-from reconciler.ports.simulator import Message
+from reconciler.drivers.m2.simulator.reports import (
+    ReportChannel,
+    find_feedback_channel,
+    find_heartbeat_channel,
+    make_feedback,
+    make_heartbeat,
+)
+from reconciler.ports.simulator import NodeMessage
 
 
 class Reporter:
@@ -28,7 +34,7 @@ class Reporter:
         self._reloads: dict[str, int] | None = None
         self._due: dict[tuple[str, str], datetime] = {}
 
-    def due(self, now: datetime) -> Iterator[Message]:
+    def due(self, now: datetime) -> Iterator[NodeMessage]:
         """What is due; a change counts from the first time on that this is asked."""
         nodes = list(self._nodes())
         if self._reloads is None:
@@ -46,15 +52,15 @@ class Reporter:
 
     def _after_change(
         self, shown: dict[str, int], name: str, reloads: int, running: Mapping[str, Any], now: datetime
-    ) -> Iterator[Message]:
+    ) -> Iterator[NodeMessage]:
         before = shown.get(name, 0)
         shown[name] = reloads
-        way = feedbacks(running)
+        way = find_feedback_channel(running)
         if reloads != before and way is not None:
-            yield _message(name, way, feedback(name, self._hosts[name], running, stamp(now)))
+            yield _message(name, way, make_feedback(name, self._hosts[name], running, format_timestamp(now)))
 
-    def _by_cron(self, name: str, running: Mapping[str, Any], now: datetime) -> Iterator[Message]:
-        way = heartbeats(running)
+    def _by_cron(self, name: str, running: Mapping[str, Any], now: datetime) -> Iterator[NodeMessage]:
+        way = find_heartbeat_channel(running)
         if way is None or not way.schedule:
             return
         key = (name, way.schedule)
@@ -62,11 +68,11 @@ class Reporter:
             self._due[key] = _next(way.schedule, now)
         if now >= self._due[key]:
             self._due[key] = _next(way.schedule, now)
-            yield _message(name, way, heartbeat(name, self._hosts[name], running, stamp(now)))
+            yield _message(name, way, make_heartbeat(name, self._hosts[name], running, format_timestamp(now)))
 
 
-def _message(node: str, way: Way, content: Mapping[str, Any]) -> Message:
-    return Message(node, way.url, content, way.timeout)
+def _message(node: str, way: ReportChannel, content: Mapping[str, Any]) -> NodeMessage:
+    return NodeMessage(node, way.url, content, way.timeout)
 
 
 def _next(schedule: str, now: datetime) -> datetime:

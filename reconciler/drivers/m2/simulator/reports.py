@@ -15,7 +15,7 @@ _FEATURES: Final = "env.management.server.features"
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ReportChannel:
     """Where and when a node reports.
 
     Args:
@@ -28,17 +28,17 @@ class Way:
     schedule: str = ""
 
 
-def heartbeats(running: Mapping[str, Any] | None) -> Way | None:
+def find_heartbeat_channel(running: Mapping[str, Any] | None) -> ReportChannel | None:
     """How the node sends its heartbeats over HTTP; none where its setting asks for none."""
     return _way(running, "heartbeat", "apiPolling")
 
 
-def feedbacks(running: Mapping[str, Any] | None) -> Way | None:
+def find_feedback_channel(running: Mapping[str, Any] | None) -> ReportChannel | None:
     """How the node reports over HTTP that it has a new setting; none where its setting asks for none."""
     return _way(running, "setting", "api")
 
 
-def heartbeat(name: str, host: str, running: Mapping[str, Any], now: str) -> dict[str, Any]:
+def make_heartbeat(name: str, host: str, running: Mapping[str, Any], now: str) -> dict[str, Any]:
     """The message of a heartbeat.
 
     Args:
@@ -56,12 +56,12 @@ def heartbeat(name: str, host: str, running: Mapping[str, Any], now: str) -> dic
     return {"messageVer": "1", "timestamp": now, "node": node}
 
 
-def feedback(name: str, host: str, running: Mapping[str, Any], now: str) -> dict[str, Any]:
+def make_feedback(name: str, host: str, running: Mapping[str, Any], now: str) -> dict[str, Any]:
     """The message of a setting that was loaded; the arguments are those of `heartbeat`."""
     upload = lookup(running, f"{_FEATURES}.setting.feedback.uploadSetting")
     result = {"method": "deploy", "status": "ok", "version": lookup(running, "meta.version")}
     return {
-        **heartbeat(name, host, running, now),
+        **make_heartbeat(name, host, running, now),
         "userdata": None,
         "action": {"api": "/setting/upload", "event": "/_api_/setting/upload"},
         "parameters": [{"result": result}],
@@ -69,7 +69,7 @@ def feedback(name: str, host: str, running: Mapping[str, Any], now: str) -> dict
     }
 
 
-def _way(running: Mapping[str, Any] | None, feature: str, kind: str) -> Way | None:
+def _way(running: Mapping[str, Any] | None, feature: str, kind: str) -> ReportChannel | None:
     found = lookup(running, f"{_FEATURES}.{feature}") if running else None
     if not isinstance(found, Mapping) or found.get("enable") is not True:
         return None
@@ -77,4 +77,4 @@ def _way(running: Mapping[str, Any] | None, feature: str, kind: str) -> Way | No
     info = told.get("info") if isinstance(told, Mapping) and told.get("type") == kind else None
     if not isinstance(info, Mapping) or not info.get("url"):
         return None
-    return Way(str(info["url"]), float(info.get("timeout", 5)), str(info.get("schedule", "")))
+    return ReportChannel(str(info["url"]), float(info.get("timeout", 5)), str(info.get("schedule", "")))

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.ports.simulator import Address
+from reconciler.ports.simulator import SocketAddress
 
 
-def sample_fleet(addresses: Sequence[Address], *, same_port: bool) -> dict[str, str]:
+def make_sample_fleet(addresses: Sequence[SocketAddress], *, same_port: bool) -> dict[str, str]:
     """The fleet's files: path -> text; see `ports.simulator.Simulator`."""
     width = max(2, len(str(len(addresses))))
     lines = [
@@ -29,7 +29,7 @@ def sample_fleet(addresses: Sequence[Address], *, same_port: bool) -> dict[str, 
     return {"fleet.yaml": "\n".join(lines) + "\n", "setting.json": setting + "\n"}
 
 
-def _quoted(address: Address) -> str:
+def _quoted(address: SocketAddress) -> str:
     return f'"{address}"' if ":" in address.host else str(address)
 
 

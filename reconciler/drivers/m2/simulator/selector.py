@@ -9,11 +9,11 @@ from typing import Any
 _TOKEN = re.compile(r"\.([^.\[\]]+)|\[(?:name=)?([^\[\]]+)\]")
 
 
-class Missing(LookupError):
+class SelectorMiss(LookupError):
     """The setting has nothing there."""
 
 
-def tokens(text: str) -> list[tuple[str, str]] | None:
+def parse_selector(text: str) -> list[tuple[str, str]] | None:
     """A selector as (key, "") and ("", index) in turn; None where it cannot be read.
 
     A selector that begins with an index means `hosting`.
@@ -29,7 +29,7 @@ def tokens(text: str) -> list[tuple[str, str]] | None:
     return found
 
 
-def select(document: Mapping[str, Any], path: list[tuple[str, str]]) -> Any:
+def select_value(document: Mapping[str, Any], path: list[tuple[str, str]]) -> Any:
     """The value at a path; an index is a number or the `name` of an item.
 
     Raises:
@@ -42,7 +42,7 @@ def select(document: Mapping[str, Any], path: list[tuple[str, str]]) -> Any:
         elif index and isinstance(value, list):
             value = _item(value, index)
         else:
-            raise Missing(key or index)
+            raise SelectorMiss(key or index)
     return value
 
 
@@ -52,4 +52,4 @@ def _item(items: list[Any], index: str) -> Any:
     for item in items:
         if isinstance(item, Mapping) and item.get("name") == index:
             return item
-    raise Missing(index)
+    raise SelectorMiss(index)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from reconciler.drivers.m2.choices import DEFAULTS, Choices
-from reconciler.drivers.m2.simulator.sample_fleet import sample_fleet
-from reconciler.drivers.m2.simulator.served import M2Served
-from reconciler.drivers.m2.simulator.witness import M2Witness
-from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Address, Simulator
+from reconciler.drivers.m2.simulator.cluster import M2SimulatedCluster
+from reconciler.drivers.m2.simulator.oracle import M2Oracle
+from reconciler.drivers.m2.simulator.sample_fleet import make_sample_fleet
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.simulator import Simulator, SocketAddress
 
 
 class M2Simulator(Simulator):
@@ -18,17 +18,19 @@ class M2Simulator(Simulator):
 
     options = DEFAULTS
 
-    def serve(self, desk: Desk, *, converged: bool, options: Choices, fresh: Collection[str]) -> M2Served:
+    def serve(
+        self, cluster_input: ClusterInput, *, converged: bool, options: Choices, fresh: Collection[str]
+    ) -> M2SimulatedCluster:
         """A simulated cluster."""
-        return M2Served(desk, converged=converged, choices=options, fresh=fresh)
+        return M2SimulatedCluster(cluster_input, converged=converged, choices=options, fresh=fresh)
 
-    def witness(self, desk: Desk, world: Any) -> M2Witness:
+    def oracle(self, cluster_input: ClusterInput, world: Any) -> M2Oracle:
         """Who judges it."""
-        return M2Witness(desk, world)
+        return M2Oracle(cluster_input, world)
 
-    def sample_fleet(self, addresses: Sequence[Address], *, same_port: bool) -> Mapping[str, str]:
+    def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:
         """One cluster of nodes that share a setting."""
-        return sample_fleet(addresses, same_port=same_port)
+        return make_sample_fleet(addresses, same_port=same_port)
 
 
 SIMULATOR = M2Simulator()

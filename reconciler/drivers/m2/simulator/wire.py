@@ -24,7 +24,7 @@ JSON: Final = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class M2Request:
     """One request.
 
     Args:
@@ -51,24 +51,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class AllowedCall:
     """A request to a node that is allowed to make it.
 
     Args:
         reloaded: when the node accepted its last setting, in seconds since the epoch.
     """
 
-    node: machine.Node
-    request: Request
+    node: machine.M2NodeState
+    request: M2Request
     choices: Choices
     reloaded: float
 
 
-def envelope(method: str, status: str, result: Any) -> dict[str, Any]:
+def make_envelope(method: str, status: str, result: Any) -> dict[str, Any]:
     """The object that every JSON answer is, but for settings themselves."""
     return {"version": VERSION, "method": method, "status": status, "result": result}
 
 
-def failure(status: int, reason: str, method: str = "") -> Reply:
+def make_failure(status: int, reason: str, method: str = "") -> Reply:
     """An answer that says no."""
-    return status, JSON, write_json(envelope(method, "Fail", reason))
+    return status, JSON, write_json(make_envelope(method, "Fail", reason))

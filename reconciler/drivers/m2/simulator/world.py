@@ -7,19 +7,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.canonical import encode
+from reconciler.core.canonical import encode_canonical
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.json_reader import read_json
-from reconciler.core.spec import ClusterEntry
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import FACTORY_ROLES
-from reconciler.drivers.m2.choices import DEFAULTS, Choices, Port
-from reconciler.drivers.m2.simulator.answers import answered
-from reconciler.drivers.m2.simulator.wire import CLOSED, Call, Reply, Request
+from reconciler.drivers.m2.choices import DEFAULTS, Choices, PortChange
+from reconciler.drivers.m2.simulator.answers import answer_request
+from reconciler.drivers.m2.simulator.wire import CLOSED, AllowedCall, M2Request, Reply
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import World
+from reconciler.ports.simulator import SimulatedWorld
 
 
-def factory_setting(port: int, caller: str = "") -> dict[str, Any]:
+def make_factory_setting(port: int, caller: str = "") -> dict[str, Any]:
     """The setting of a node as it comes: the two roles of the product's page, open to loopback.
 
     Args:
@@ -41,7 +41,7 @@ def factory_setting(port: int, caller: str = "") -> dict[str, Any]:
     }
 
 
-class M2World(World):
+class M2World(SimulatedWorld):
     """The nodes of one cluster; the only thing here that changes.
 
     Args:
@@ -52,7 +52,7 @@ class M2World(World):
 
     def __init__(
         self,
-        nodes: Mapping[str, machine.Node],
+        nodes: Mapping[str, machine.M2NodeState],
         choices: Choices = DEFAULTS,
         *,
         clock: Callable[[], float] = time.time,
@@ -61,7 +61,7 @@ class M2World(World):
         self._nodes = dict(nodes)
         self._clock = clock
         self._reloaded = dict.fromkeys(nodes, clock())
-        self._late: dict[str, tuple[int, machine.Node]] = {}
+        self._late: dict[str, tuple[int, machine.M2NodeState]] = {}
         self._ports = {name: _port_of(node.running) for name, node in nodes.items()}
 
     @classmethod
@@ -91,16 +91,16 @@ class M2World(World):
         Raises:
             UsageError: a node is to have loaded a setting that it would refuse.
         """
-        made: dict[tuple[int, bool], machine.Node] = {}
-        nodes: dict[str, machine.Node] = {}
+        made: dict[tuple[int, bool], machine.M2NodeState] = {}
+        nodes: dict[str, machine.M2NodeState] = {}
         for node in entry.members():
             document = documents[node.name]
             loaded = converged and node.name not in fresh
             key = (id(document), loaded)
             if key not in made:
-                package = machine.Package(encode(document), dict(resources or {}))
+                package = machine.NodePackage(encode_canonical(document), dict(resources or {}))
                 begun = _beginning(package, converged=loaded, choices=choices)
-                if isinstance(begun, machine.Refused):
+                if isinstance(begun, machine.ChangeRefused):
                     raise UsageError(
                         f"{node.name}: the simulated node refuses its setting: {begun.reason}",
                         remedy="mend the setting, or simulate without --converged",
@@ -130,9 +130,9 @@ class M2World(World):
         if not self.running(node):
             return CLOSED
         self._settle(node)
-        request = Request(method, target, headers, body, peer)
-        call = Call(self._nodes[node], request, self.choices, self._reloaded[node])
-        after, reply = answered(call)
+        request = M2Request(method, target, headers, body, peer)
+        call = AllowedCall(self._nodes[node], request, self.choices, self._reloaded[node])
+        after, reply = answer_request(call)
         if after is not self._nodes[node]:
             self._reloaded[node] = self._clock()
             if self.choices.late:
@@ -141,15 +141,15 @@ class M2World(World):
                 self._nodes[node] = after
         return reply
 
-    def state(self, node: str) -> machine.Node:
+    def state(self, node: str) -> machine.M2NodeState:
         """A node's state; a change that it still hides is not in it."""
         return self._nodes[node]
 
-    def place(self, node: str, package: machine.Package) -> None:
+    def place(self, node: str, package: machine.NodePackage) -> None:
         """Lay a file on a node's disk, as an operator's copy would; nothing is loaded."""
         self._nodes[node] = replace(self._nodes[node], local=package)
 
-    def connect(self, node: str, package: machine.Package) -> None:
+    def connect(self, node: str, package: machine.NodePackage) -> None:
         """Connect a git repository to a node, or give the connected one a new commit."""
         self._nodes[node] = replace(self._nodes[node], repository=package)
 
@@ -167,7 +167,7 @@ class M2World(World):
 
     def moved(self, node: str) -> int | None:
         """The port the node listens on since a restart, where that is not the one it began with."""
-        if self.choices.port is Port.STAYS:
+        if self.choices.port is PortChange.STAYS:
             return None
         port = _port_of(self._nodes[node].running)
         return port if port != self._ports[node] else None
@@ -180,24 +180,26 @@ class M2World(World):
             else:
                 self._nodes[node] = after
 
-    def _change(self, node: str, transition: Callable[[machine.Node], machine.Node]) -> None:
+    def _change(self, node: str, transition: Callable[[machine.M2NodeState], machine.M2NodeState]) -> None:
         _, state = self._late.pop(node, (0, self._nodes[node]))
         self._nodes[node] = transition(state)
 
 
 def _beginning(
-    package: machine.Package, *, converged: bool, choices: Choices
-) -> machine.Node | machine.Refused:
+    package: machine.NodePackage, *, converged: bool, choices: Choices
+) -> machine.M2NodeState | machine.ChangeRefused:
     if not converged and not choices.factory:
-        return machine.Node()
+        return machine.M2NodeState()
     if not converged:
-        setting = factory_setting(_port_of(read_json(package.text, machine.LIMITS)), choices.caller)
-        package = machine.Package(encode(setting))
-    taken = machine.upload(machine.Node(), package)
-    return taken if isinstance(taken, machine.Refused) else taken.node
+        setting = make_factory_setting(_port_of(read_json(package.text, machine.LIMITS)), choices.caller)
+        package = machine.NodePackage(encode_canonical(setting))
+    taken = machine.upload(machine.M2NodeState(), package)
+    return taken if isinstance(taken, machine.ChangeRefused) else taken.node
 
 
-def _with_deliveries(node: machine.Node, package: machine.Package, entry: ClusterEntry) -> machine.Node:
+def _with_deliveries(
+    node: machine.M2NodeState, package: machine.NodePackage, entry: ClusterEntry
+) -> machine.M2NodeState:
     deliver = getattr(entry, "deliver", "upload")
     if deliver == "local":
         return replace(node, local=package)

@@ -9,24 +9,24 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from reconciler.drivers.sora import machine
-from reconciler.drivers.sora.choices import DEFAULTS, Choices, Permit
-from reconciler.drivers.sora.cluster import Mode, State, bits, group_of
-from reconciler.drivers.sora.machine import Refusal
-from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.choices import DEFAULTS, Choices, UndocumentedCall
+from reconciler.drivers.sora.cluster_state import Mode, State, find_group, to_bits
+from reconciler.drivers.sora.machine import CallRefusal
+from reconciler.drivers.sora.membership import NodeNumbers
 
 VERSION: Final = "2024.2.0"
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """A call ends with 400; the arguments are `error_type` and, where there is one, `error_reason`."""
 
 
-class Crashed(Exception):
+class CallCrashed(Exception):
     """A call ends with 500."""
 
 
 @dataclass(frozen=True, slots=True)
-class Licence:
+class NodeLicence:
     """What a node's licence allows."""
 
     max_connections: int = 500
@@ -45,11 +45,11 @@ class Licence:
 
 
 @dataclass(slots=True)
-class Site:
+class SimulatedSite:
     """The simulated nodes of one cluster, and what they keep.
 
     Args:
-        roster: node names; node i of the state is the i-th of them.
+        node_numbers: node names; node i of the state is the i-th of them.
         apis: name -> API address, as the nodes tell it to others.
         state: the machine state.
         choices: what the nodes do where the documents are silent.
@@ -57,26 +57,26 @@ class Site:
         halves: how many registrations to come fail halfway.
     """
 
-    roster: Roster
+    node_numbers: NodeNumbers
     apis: Mapping[str, str]
     state: State
     choices: Choices = DEFAULTS
     channels: dict[str, str] = field(default_factory=dict)
-    licence: Licence = field(default_factory=Licence)
+    licence: NodeLicence = field(default_factory=NodeLicence)
     halves: int = 0
 
-    def take(self, result: State | Refusal, *, node: str = "") -> None:
+    def take(self, result: State | CallRefusal, *, node: str = "") -> None:
         """Keep the next state, or end the call as the machine refuses it, naming a node if it is about one.
 
         Raises:
             Refused: the machine did.
         """
-        if isinstance(result, Refusal):
-            raise Refused(result.error_type, {"target_node": node} if node else {"reason": result.reason})
+        if isinstance(result, CallRefusal):
+            raise CallRefused(result.error_type, {"target_node": node} if node else {"reason": result.reason})
         self.state = result
 
 
-def called(site: Site, node: int, *, method: str, target: str, body: bytes) -> Any:
+def call_api(site: SimulatedSite, node: int, *, method: str, target: str, body: bytes) -> Any:
     """The JSON that a call is answered with, once it has had its effect.
 
     Raises:
@@ -84,15 +84,15 @@ def called(site: Site, node: int, *, method: str, target: str, body: bytes) -> A
         Crashed: 500.
     """
     if method != "POST":
-        raise Refused("UnexpectedMethod")
+        raise CallRefused("UnexpectedMethod")
     if not target:
-        raise Refused("MissingHeaderName")
+        raise CallRefused("MissingHeaderName")
     if target not in _CALLS:
         service, _, operation = target.partition(".")
         if not body or not operation:
-            raise Refused("MissingTarget")
+            raise CallRefused("MissingTarget")
         name, _, version = service.partition("_")
-        raise Refused("SchemaNotFound", {"service": name, "version": version, "operation": operation})
+        raise CallRefused("SchemaNotFound", {"service": name, "version": version, "operation": operation})
     name, kind, call = _CALLS[target]
     return call(site, node, _argument(body, name, kind))
 
@@ -102,65 +102,65 @@ def _argument(body: bytes, name: str, kind: type | None) -> Any:
     try:
         value = json.loads(body) if body else {}
     except (ValueError, RecursionError):
-        raise Refused("InvalidJSON") from None
+        raise CallRefused("InvalidJSON") from None
     if not isinstance(value, dict):
-        raise Refused("InvalidJSON", [{"invalid": "the body is no object"}])
+        raise CallRefused("InvalidJSON", [{"invalid": "the body is no object"}])
     if kind is None:
         return None
     given = value.get(name)
     items = given if isinstance(given, list) else [given]
     sound = isinstance(given, kind) and items and all(isinstance(item, str) and item for item in items)
     if not sound or len(set(items)) != len(items):
-        raise Refused("InvalidJSON", [{"invalid": name}])
+        raise CallRefused("InvalidJSON", [{"invalid": name}])
     return given
 
 
-def _init(site: Site, node: int, names: list[str]) -> Any:
-    unknown = sorted(set(names) - set(site.roster.names))
+def _init(site: SimulatedSite, node: int, names: list[str]) -> Any:
+    unknown = sorted(set(names) - set(site.node_numbers.names))
     if unknown:
         site.take(machine.MEMBER_AWAY, node=unknown[0])
-    site.take(machine.init(site.state, node, site.roster.bits(names), site.choices))
+    site.take(machine.init(site.state, node, site.node_numbers.bits(names), site.choices))
     return {"node_name_list": names}
 
 
-def _register(site: Site, node: int, contact: str) -> Any:
-    if contact not in site.roster.names:
+def _register(site: SimulatedSite, node: int, contact: str) -> Any:
+    if contact not in site.node_numbers.names:
         site.take(machine.CONTACT_AWAY, node=contact)
     half = site.halves > 0
-    site.take(machine.register(site.state, node, site.roster.at(contact), site.choices, half=half))
+    site.take(machine.register(site.state, node, site.node_numbers.at(contact), site.choices, half=half))
     if half:
         site.halves -= 1
-        raise Crashed
-    return {"node_name_list": list(site.roster.membership(site.state).names)}
+        raise CallCrashed
+    return {"node_name_list": list(site.node_numbers.membership(site.state).names)}
 
 
-def _purge(site: Site, node: int, target: str) -> Any:
-    if target not in site.roster.names:
+def _purge(site: SimulatedSite, node: int, target: str) -> Any:
+    if target not in site.node_numbers.names:
         site.take(machine.UNKNOWN_TARGET, node=target)
-    site.take(machine.purge(site.state, node, site.roster.at(target), site.choices), node=target)
+    site.take(machine.purge(site.state, node, site.node_numbers.at(target), site.choices), node=target)
     return {"target_node_name": target}
 
 
-def _change_mode(site: Site, node: int, mode: str) -> Any:
+def _change_mode(site: SimulatedSite, node: int, mode: str) -> Any:
     if mode not in list(Mode):
-        raise Refused("InvalidJSON", [{"invalid": "mode"}])
+        raise CallRefused("InvalidJSON", [{"invalid": "mode"}])
     site.take(machine.change_mode(site.state, node, Mode(mode)))
     return {"mode": mode}
 
 
-def _get_mode(site: Site, node: int, _: None) -> Any:
+def _get_mode(site: SimulatedSite, node: int, _: None) -> Any:
     return {"mode": site.state[node].mode.value}
 
 
-def _list_nodes(site: Site, node: int, _: None) -> Any:
-    rows = machine.view(site.state, node, site.choices)
-    if isinstance(rows, Refusal):
-        raise Refused(rows.error_type, {"reason": rows.reason})
+def _list_nodes(site: SimulatedSite, node: int, _: None) -> Any:
+    rows = machine.list_nodes(site.state, node, site.choices)
+    if isinstance(rows, CallRefusal):
+        raise CallRefused(rows.error_type, {"reason": rows.reason})
     return [_row(site, row) for row in rows]
 
 
-def _row(site: Site, row: machine.Row) -> dict[str, Any]:
-    name = site.roster.names[row.node]
+def _row(site: SimulatedSite, row: machine.ListedNode) -> dict[str, Any]:
+    name = site.node_numbers.names[row.node]
     told = {
         "node_name": name,
         "connected": row.connected,
@@ -177,36 +177,36 @@ def _row(site: Site, row: machine.Row) -> dict[str, Any]:
     return told
 
 
-def _list_channels(site: Site, node: int, _: None) -> Any:
+def _list_channels(site: SimulatedSite, node: int, _: None) -> Any:
     """Between two looks, one channel of each node that takes no new sessions comes to its end."""
-    group = group_of(site.state, node)
-    here = group.nodes if group is not None else bits([node])
+    group = find_group(site.state, node)
+    here = group.nodes if group is not None else to_bits([node])
     told = [
         {
             "channel_id": channel,
-            "owners": [{"node_name": owner, "connected": bool(here >> site.roster.at(owner) & 1)}],
+            "owners": [{"node_name": owner, "connected": bool(here >> site.node_numbers.at(owner) & 1)}],
         }
         for channel, owner in sorted(site.channels.items())
     ]
     for blocked in sorted(set(site.channels.values())):
-        if site.state[site.roster.at(blocked)].mode is not Mode.NORMAL:
+        if site.state[site.node_numbers.at(blocked)].mode is not Mode.NORMAL:
             del site.channels[min(one for one, owner in site.channels.items() if owner == blocked)]
     return told
 
 
-def _get_licence(site: Site, node: int, _: None) -> Any:
+def _get_licence(site: SimulatedSite, node: int, _: None) -> Any:
     return site.licence.plain(node)
 
 
-def _update_licence(site: Site, node: int, _: None) -> Any:
+def _update_licence(site: SimulatedSite, node: int, _: None) -> Any:
     return {"old_license": site.licence.plain(node), "new_license": site.licence.plain(node)}
 
 
-def _report(site: Site, node: int, _: None) -> Any:
-    if site.choices.statistics is Permit.REFUSE:
-        raise Refused("SchemaNotFound")
+def _report(site: SimulatedSite, node: int, _: None) -> Any:
+    if site.choices.statistics is UndocumentedCall.REFUSE:
+        raise CallRefused("SchemaNotFound")
     report: dict[str, Any] = {"version": VERSION}
-    group = group_of(site.state, node)
+    group = find_group(site.state, node)
     if group is not None:
         regular = group.nodes & group.log.regular
         leads = group.usable and regular & -regular == 1 << node
@@ -218,17 +218,19 @@ def _report(site: Site, node: int, _: None) -> Any:
     return report
 
 
-_CALLS: Final[Mapping[str, tuple[str, type | None, Callable[[Site, int, Any], Any]]]] = MappingProxyType(
-    {
-        "Sora_20221221.InitCluster": ("node_name_list", list, _init),
-        "Sora_20211215.RegisterClusterNode": ("contact_node_name", str, _register),
-        "Sora_20211215.ListClusterNodes": ("", None, _list_nodes),
-        "Sora_20211215.ListClusterChannels": ("", None, _list_channels),
-        "Sora_20220629.PurgeClusterNode": ("target_node_name", str, _purge),
-        "Sora_20211215.ChangeMode": ("mode", str, _change_mode),
-        "Sora_20211215.GetMode": ("", None, _get_mode),
-        "Sora_20171218.GetLicense": ("", None, _get_licence),
-        "Sora_20171218.UpdateLicense": ("", None, _update_licence),
-        "Sora_20171010.GetStatsReport": ("", None, _report),
-    }
+_CALLS: Final[Mapping[str, tuple[str, type | None, Callable[[SimulatedSite, int, Any], Any]]]] = (
+    MappingProxyType(
+        {
+            "Sora_20221221.InitCluster": ("node_name_list", list, _init),
+            "Sora_20211215.RegisterClusterNode": ("contact_node_name", str, _register),
+            "Sora_20211215.ListClusterNodes": ("", None, _list_nodes),
+            "Sora_20211215.ListClusterChannels": ("", None, _list_channels),
+            "Sora_20220629.PurgeClusterNode": ("target_node_name", str, _purge),
+            "Sora_20211215.ChangeMode": ("mode", str, _change_mode),
+            "Sora_20211215.GetMode": ("", None, _get_mode),
+            "Sora_20171218.GetLicense": ("", None, _get_licence),
+            "Sora_20171218.UpdateLicense": ("", None, _update_licence),
+            "Sora_20171010.GetStatsReport": ("", None, _report),
+        }
+    )
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from reconciler.ports.simulator import Address
+from reconciler.ports.simulator import SocketAddress
 
 MEMBERS: Final = 5
 """Nodes of one made-up Sora cluster; the last one may have 3 to 7, so that each has a majority to lose."""
@@ -13,7 +13,7 @@ MEMBERS: Final = 5
 _FEWEST: Final = 3
 
 
-def sample_fleet(addresses: Sequence[Address]) -> dict[str, str]:
+def make_sample_fleet(addresses: Sequence[SocketAddress]) -> dict[str, str]:
     """The fleet's files: path -> text; see `ports.simulator.Simulator`."""
     width = max(2, len(str(len(addresses))))
     lines = [f"# {len(addresses)} simulated Sora nodes in clusters of their own.", "clusters:"]

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from reconciler.drivers.sora.choices import DEFAULTS, Choices
-from reconciler.drivers.sora.simulator.sample_fleet import sample_fleet
-from reconciler.drivers.sora.simulator.served import SoraServed
-from reconciler.drivers.sora.simulator.witness import INVARIANTS, SoraWitness
-from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Address, Simulator
+from reconciler.drivers.sora.simulator.cluster import SoraSimulatedCluster
+from reconciler.drivers.sora.simulator.oracle import INVARIANTS, SoraOracle
+from reconciler.drivers.sora.simulator.sample_fleet import make_sample_fleet
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.simulator import Simulator, SocketAddress
 
 
 class SoraSimulator(Simulator):
@@ -20,17 +20,19 @@ class SoraSimulator(Simulator):
     joined = True
     invariants = INVARIANTS
 
-    def serve(self, desk: Desk, *, converged: bool, options: Choices, fresh: Collection[str]) -> SoraServed:
+    def serve(
+        self, cluster_input: ClusterInput, *, converged: bool, options: Choices, fresh: Collection[str]
+    ) -> SoraSimulatedCluster:
         """A simulated cluster."""
-        return SoraServed(desk, converged=converged, choices=options, fresh=fresh)
+        return SoraSimulatedCluster(cluster_input, converged=converged, choices=options, fresh=fresh)
 
-    def witness(self, desk: Desk, world: Any) -> SoraWitness:
+    def oracle(self, cluster_input: ClusterInput, world: Any) -> SoraOracle:
         """Who judges it."""
-        return SoraWitness(desk, world)
+        return SoraOracle(cluster_input, world)
 
-    def sample_fleet(self, addresses: Sequence[Address], *, same_port: bool) -> Mapping[str, str]:  # noqa: ARG002
+    def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:  # noqa: ARG002
         """Clusters of about five nodes."""
-        return sample_fleet(addresses)
+        return make_sample_fleet(addresses)
 
 
 SIMULATOR = SoraSimulator()

@@ -8,14 +8,14 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from reconciler.core.spec import ClusterEntry
+from reconciler.core.entries import ClusterEntry
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import DEFAULTS, Choices
-from reconciler.drivers.sora.cluster import Mode, State, formed, fresh
-from reconciler.drivers.sora.membership import Roster
+from reconciler.drivers.sora.cluster_state import Mode, State, make_formed_state, make_fresh_state
+from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.drivers.sora.simulator.api import Crashed, Refused, Site, called
-from reconciler.ports.simulator import World
+from reconciler.drivers.sora.simulator.api import CallCrashed, CallRefused, SimulatedSite, call_api
+from reconciler.ports.simulator import SimulatedWorld
 
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -30,10 +30,10 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 """As in the documents' examples; length and date are the host's business."""
 
 
-class SoraWorld(World):
+class SoraWorld(SimulatedWorld):
     """The nodes of one simulated cluster, what they answer, and what can happen to them."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: SimulatedSite) -> None:
         self.site = site
 
     @classmethod
@@ -55,9 +55,16 @@ class SoraWorld(World):
         """
         assert isinstance(entry, SoraCluster)
         nodes = sorted(entry.nodes, key=lambda node: node.name)
-        roster, kinds = Roster(tuple(node.name for node in nodes)), [node.temporary for node in nodes]
-        state = formed(kinds, outside=roster.bits(outside)) if converged else fresh(kinds)
-        site = Site(roster, {node.name: node.api for node in nodes}, state, choices)
+        node_numbers, kinds = (
+            NodeNumbers(tuple(node.name for node in nodes)),
+            [node.temporary for node in nodes],
+        )
+        state = (
+            make_formed_state(kinds, outside=node_numbers.bits(outside))
+            if converged
+            else make_fresh_state(kinds)
+        )
+        site = SimulatedSite(node_numbers, {node.name: node.api for node in nodes}, state, choices)
         for number, node in enumerate(nodes):
             if converged and node.mode is not None:
                 site.take(machine.change_mode(site.state, number, Mode(node.mode)))
@@ -71,22 +78,22 @@ class SoraWorld(World):
     @property
     def names(self) -> tuple[str, ...]:
         """The nodes' names, sorted."""
-        return self.site.roster.names
+        return self.site.node_numbers.names
 
     def running(self, node: str) -> bool:
         """Whether the node is up; a node that is not answers nothing."""
-        return self.state[self.site.roster.at(node)].up
+        return self.state[self.site.node_numbers.at(node)].up
 
     def kill(self, node: str) -> None:
         """The node stops, or crashes; its channels end."""
         site = self.site
-        site.state = machine.stop(site.state, site.roster.at(node))
+        site.state = machine.stop(site.state, site.node_numbers.at(node))
         site.channels = {channel: owner for channel, owner in site.channels.items() if owner != node}
 
     def start(self, node: str) -> None:
         """The node starts, unless it runs."""
         if not self.running(node):
-            self.site.state = machine.start(self.state, self.site.roster.at(node))
+            self.site.state = machine.start(self.state, self.site.node_numbers.at(node))
 
     def restart(self, node: str) -> None:
         """The node stops and starts."""
@@ -101,12 +108,12 @@ class SoraWorld(World):
         sides = [0] * len(self.state)
         for side, part in enumerate(parts, start=1):
             for name in part:
-                sides[self.site.roster.at(name)] = side
+                sides[self.site.node_numbers.at(name)] = side
         self.site.state = machine.partition(self.state, sides)
 
     def isolate(self, node: str) -> None:
         """Cut one node off from all others; this host still reaches its API."""
-        self._side(node, 1 + self.site.roster.at(node))
+        self._side(node, 1 + self.site.node_numbers.at(node))
 
     def rejoin(self, node: str) -> None:
         """The node is back on the side of those that were never cut off."""
@@ -114,7 +121,7 @@ class SoraWorld(World):
 
     def _side(self, node: str, side: int) -> None:
         sides = [one.side for one in self.state]
-        sides[self.site.roster.at(node)] = side
+        sides[self.site.node_numbers.at(node)] = side
         self.site.state = machine.partition(self.state, sides)
 
     def heal(self) -> None:
@@ -142,11 +149,14 @@ class SoraWorld(World):
         """
         value: Any = None
         try:
-            number = self.site.roster.at(node)
-            status, value = HTTPStatus.OK, called(self.site, number, method=method, target=target, body=body)
-        except Refused as refused:
+            number = self.site.node_numbers.at(node)
+            status, value = (
+                HTTPStatus.OK,
+                call_api(self.site, number, method=method, target=target, body=body),
+            )
+        except CallRefused as refused:
             status = HTTPStatus.BAD_REQUEST
             value = dict(zip(("error_type", "error_reason"), refused.args, strict=False))
-        except Crashed:
+        except CallCrashed:
             return HTTPStatus.INTERNAL_SERVER_ERROR, HEADERS, b""
         return status, HEADERS, json.dumps(value, separators=(",", ":")).encode()

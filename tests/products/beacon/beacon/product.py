@@ -11,17 +11,17 @@ from typing import Any
 
 from pydantic import Field
 
-from reconciler.core.arguments import TypedArguments, typed
+from reconciler.core.arguments import TypedArguments, read_arguments
+from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Risk, Step
-from reconciler.core.spec import ClusterEntry, NodeEntry
-from reconciler.core.step import Standing, Verdict
+from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeError, UsageError
-from reconciler.ports.desk import Desk
-from reconciler.ports.driver import Capabilities, Done, Driver, Shown
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import Capabilities, Driver, LiveState, StepAnswer
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import Commands, ReadingCommand, Transports, Way
+from reconciler.ports.transport import Commands, ReadingCommand, TransportKind, Transports
 
 
 class Beacon(NodeEntry):
@@ -69,14 +69,14 @@ class BeaconDriver(Driver[Beacons, str]):
     kind = "beacon"
     title = "beacon"
     entry = Beacons
-    capabilities = Capabilities(imports=True, simulation=True, transports=frozenset({Way.COMMAND}))
+    capabilities = Capabilities(imports=True, simulation=True, transports=frozenset({TransportKind.COMMAND}))
     reads = (ReadingCommand("beacon-show"),)
     actions = MappingProxyType({"set": SetPattern})
 
-    def desire(self, desk: Desk) -> Beacons:
+    def desire(self, cluster_input: ClusterInput) -> Beacons:
         """The entry itself."""
-        assert isinstance(desk.entry, Beacons)
-        return desk.entry
+        assert isinstance(cluster_input.entry, Beacons)
+        return cluster_input.entry
 
     async def observe(self, desired: Beacons, transports: Transports) -> Observed[str]:
         """Ask every light."""
@@ -99,25 +99,25 @@ class BeaconDriver(Driver[Beacons, str]):
 
     async def look(self, step: Step, transports: Transports) -> Observed[str]:
         """Ask every light again."""
-        return await _shown(typed(step.arguments, SetPattern).addresses, transports.commands)
+        return await _shown(read_arguments(step.arguments, SetPattern).addresses, transports.commands)
 
-    def judge(self, step: Step, seen: Observed[str]) -> Verdict:
+    def judge(self, step: Step, seen: Observed[str]) -> StepVerdict:
         """Done where all flash the pattern, ready where all flash as before."""
-        arguments, flashing = typed(step.arguments, SetPattern), seen.present()
+        arguments, flashing = read_arguments(step.arguments, SetPattern), seen.present()
         if not seen.complete:
             silent = sorted(seen.nodes.keys() - flashing.keys())
-            return Verdict(Standing.UNKNOWN, f"{', '.join(silent)} does not answer")
+            return StepVerdict(StepStatus.UNKNOWN, f"{', '.join(silent)} does not answer")
         if set(flashing.values()) == {arguments.pattern}:
-            return Verdict(Standing.DONE, f"all flash {arguments.pattern}")
+            return StepVerdict(StepStatus.DONE, f"all flash {arguments.pattern}")
         if flashing == arguments.before:
-            return Verdict(Standing.READY, "all flash as before")
-        return Verdict(Standing.CHANGED, "they flash neither as before nor as wanted")
+            return StepVerdict(StepStatus.READY, "all flash as before")
+        return StepVerdict(StepStatus.CHANGED, "they flash neither as before nor as wanted")
 
-    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> Done:
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         """Run the command that sets the pattern, once."""
-        arguments = typed(step.arguments, SetPattern)
+        arguments = read_arguments(step.arguments, SetPattern)
         values = {"host": arguments.addresses[step.node], "pattern": arguments.pattern}
-        return Done(await transports.commands.run("beacon-set", values, node=step.node))
+        return StepAnswer(await transports.commands.run("beacon-set", values, node=step.node))
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
         """The cluster of the lights at these addresses."""
@@ -128,13 +128,13 @@ class BeaconDriver(Driver[Beacons, str]):
         nodes = [{"name": light["name"], "address": at} for light, at in zip(found, addresses, strict=True)]
         return {"name": name, "kind": self.kind, "pattern": patterns[0], "nodes": nodes}
 
-    def shown(self, desired: Beacons, observed: Observed[str]) -> Shown:
+    def shown(self, desired: Beacons, observed: Observed[str]) -> LiveState:
         """The lights that the entry names, as long as all of them answer."""
         missing = tuple(
             f"{name} does not answer" for name in observed.nodes.keys() - observed.present().keys()
         )
         nodes = tuple({"name": node.name, "address": node.address} for node in desired.nodes)
-        return Shown(nodes=nodes, missing=missing)
+        return LiveState(nodes=nodes, missing=missing)
 
     def simulator(self) -> Simulator:
         """Simulated lights."""

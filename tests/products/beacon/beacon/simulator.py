@@ -7,18 +7,25 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from beacon.product import Beacons, SetPattern
-from reconciler.core.arguments import typed
+from reconciler.core.arguments import read_arguments
 from reconciler.core.plan import Step
 from reconciler.errors import NodeRefused
-from reconciler.ports.desk import Desk
-from reconciler.ports.simulator import Address, Reply, Request, Served, Simulator, World
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.simulator import (
+    NodeRequest,
+    Reply,
+    SimulatedCluster,
+    SimulatedWorld,
+    Simulator,
+    SocketAddress,
+)
 from reconciler.ports.transport import Http
 
 DARK = "dark"
 """The pattern of a light that was never set."""
 
 
-class Lights(World):
+class Lights(SimulatedWorld):
     """The lights of one cluster: name -> pattern."""
 
     def __init__(self, patterns: dict[str, str]) -> None:
@@ -31,20 +38,20 @@ class Lights(World):
         """It can be asked again."""
 
 
-class ServedLights(Served):
+class ServedLights(SimulatedCluster):
     """`GET /show` and `POST /set/PATTERN`, which is what the host's commands ask for."""
 
     def __init__(self, entry: Beacons, patterns: dict[str, str]) -> None:
         self._world = Lights(patterns)
         places = {node.name: node.address.rpartition(":") for node in entry.nodes}
-        self.addresses = {name: Address(host, int(port)) for name, (host, _, port) in places.items()}
+        self.addresses = {name: SocketAddress(host, int(port)) for name, (host, _, port) in places.items()}
 
     @property
     def world(self) -> Lights:
         """The lights."""
         return self._world
 
-    def answer(self, node: str, request: Request) -> Reply:
+    def answer(self, node: str, request: NodeRequest) -> Reply:
         """What a light says, after what it does."""
         patterns = self._world.patterns
         if self.changes(request):
@@ -52,11 +59,11 @@ class ServedLights(Served):
         said = {"name": node, "pattern": patterns[node]}
         return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
 
-    def asked(self, request: Request) -> str:
+    def asked(self, request: NodeRequest) -> str:
         """The path."""
         return request.target
 
-    def changes(self, request: Request) -> bool:
+    def changes(self, request: NodeRequest) -> bool:
         """Whether a pattern is set."""
         return request.method == "POST"
 
@@ -76,21 +83,21 @@ class LightsWitness:
         """Every light's pattern."""
         return dict(self._lights.patterns)
 
-    def about(self, node: str, request: Request) -> str:
+    def about(self, node: str, request: NodeRequest) -> str:
         """The light that was asked."""
         return node
 
-    def repeated(self, node: str, request: Request, before: Any, after: Any) -> bool:
+    def repeated(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
         """Whether all flashed so before."""
         return bool(before == after)
 
-    def broken(self, node: str, request: Request, before: Any, after: Any) -> tuple[str, str]:
+    def broken(self, node: str, request: NodeRequest, before: Any, after: Any) -> tuple[str, str]:
         """Nothing that one change could break."""
         return "", ""
 
     def effective(self, step: Step, seen: Any) -> bool:
         """Whether all flash the step's pattern."""
-        return set(seen.values()) == {typed(step.arguments, SetPattern).pattern}
+        return set(seen.values()) == {read_arguments(step.arguments, SetPattern).pattern}
 
     def unlike(self) -> Sequence[str]:
         """Lights that flash otherwise."""
@@ -105,19 +112,21 @@ class LightsWitness:
 class BeaconSimulator(Simulator):
     """See `reconciler.ports.simulator.Simulator`."""
 
-    def serve(self, desk: Desk, *, converged: bool, options: Any, fresh: Collection[str]) -> ServedLights:
+    def serve(
+        self, cluster_input: ClusterInput, *, converged: bool, options: Any, fresh: Collection[str]
+    ) -> ServedLights:
         """A simulated cluster."""
-        assert isinstance(desk.entry, Beacons)
-        names = [node.name for node in desk.entry.nodes]
-        lit = desk.entry.pattern if converged else DARK
-        return ServedLights(desk.entry, {name: DARK if name in fresh else lit for name in names})
+        assert isinstance(cluster_input.entry, Beacons)
+        names = [node.name for node in cluster_input.entry.nodes]
+        lit = cluster_input.entry.pattern if converged else DARK
+        return ServedLights(cluster_input.entry, {name: DARK if name in fresh else lit for name in names})
 
-    def witness(self, desk: Desk, world: Lights) -> LightsWitness:
+    def oracle(self, cluster_input: ClusterInput, world: Lights) -> LightsWitness:
         """Who judges it."""
-        assert isinstance(desk.entry, Beacons)
-        return LightsWitness(desk.entry, world)
+        assert isinstance(cluster_input.entry, Beacons)
+        return LightsWitness(cluster_input.entry, world)
 
-    def sample_fleet(self, addresses: Sequence[Address], *, same_port: bool) -> Mapping[str, str]:
+    def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:
         """One cluster of all lights."""
         named = enumerate(addresses, 1)
         nodes = "".join(f"      - {{name: light-{number}, address: '{at}'}}\n" for number, at in named)

@@ -1,0 +1,184 @@
+"""What the demonstration plays on: a git repository, simulated nodes in a thread, and a feedback sink."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from reconciler.errors import StateError
+from reconciler.text.one_line import SHORT_ID
+
+if TYPE_CHECKING:
+    from reconciler.host.host import Host
+
+T = TypeVar("T")
+
+_AUTHOR = (("user.name", "Demo"), ("user.email", "demo@example.com"))
+_LOOPBACK = re.compile(r"127\.0\.0\.1:(1\d{4})")
+
+
+def find_examples() -> Path:
+    """The folder of examples: inside an installed package, or beside it in a clone."""
+    package = Path(__file__).parents[1]
+    places = (package / "_examples", package.parent / "examples")
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise StateError("the examples are not installed", remedy="install reconciler again, or clone it")
+    return found
+
+
+class DemoRepository:
+    """A git repository of desired state, made from an example.
+
+    Args:
+        folder: where it is made.
+        example: the folder whose files are its first commit; every `127.0.0.1:PORT` of its fleet file is
+            replaced by one that is free on this machine.
+    """
+
+    def __init__(self, folder: Path, example: Path) -> None:
+        from reconciler.simulation.addresses import find_free_addresses  # noqa: PLC0415  (heavy)
+        from reconciler.sources.git import command  # noqa: PLC0415
+
+        shutil.copytree(example, folder)
+        self.folder = folder
+        settings = command.GitSettings.local(
+            os.environ,
+            command.GitDirectory(str(folder / ".git")),
+            config=_AUTHOR,
+            variables={"GIT_WORK_TREE": str(folder)},
+            folder=str(folder),
+        )
+        self._git = command.Git(settings=replace(settings, verbs=frozenset({"add", "commit"})))
+        self._git.run("init", "--quiet", "--template=")
+        self._spare = iter(find_free_addresses(32))
+        moved: dict[str, str] = {}
+        self.edit("fleet.yaml", lambda text: _LOOPBACK.sub(lambda found: self._moved(moved, found[0]), text))
+
+    def _moved(self, moved: dict[str, str], address: str) -> str:
+        return moved.setdefault(address, str(next(self._spare)))
+
+    def spare(self) -> str:
+        """One more `host:port` that is free."""
+        return str(next(self._spare))
+
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        """Rewrite one file."""
+        path = self.folder / name
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    def commit(self, title: str) -> str:
+        """Commit everything and give the short id."""
+        self._git.run("add", "--all")
+        self._git.run("commit", "--quiet", "--message", title)
+        return self.head
+
+    @property
+    def head(self) -> str:
+        """The short id of the newest commit."""
+        return self._git.run("rev-parse", "HEAD").decode()[:SHORT_ID]
+
+
+class DemoNodes:
+    """Simulated nodes of a fleet, served by a thread of their own while entered.
+
+    Args:
+        host: gives the values of secrets; the process's own environment where None.
+    """
+
+    def __init__(self, host: Host | None = None) -> None:
+        from reconciler.host.environment import Environment  # noqa: PLC0415  (--help stays quick)
+        from reconciler.host.host import Host  # noqa: PLC0415
+
+        self._host = host or Host(environment=Environment(os.environ))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._simulations: list[Any] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for simulation in self._simulations:
+            self._done(simulation.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def serve(self, folder: Path, *, converged: bool = False, fresh: Collection[str] = ()) -> Any:
+        """Serve every node that the fleet file in a folder names; gives the simulation.
+
+        Args:
+            folder: where the fleet file is.
+            converged: whether the nodes begin as the fleet file says.
+            fresh: with `converged`, nodes that know nothing yet.
+        """
+        from reconciler.desired.fleet import load_fleet  # noqa: PLC0415  (heavy)
+        from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
+        from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
+        from reconciler.simulation.node_host import Simulation  # noqa: PLC0415
+        from reconciler.sources.locate import locate_source  # noqa: PLC0415
+
+        source = locate_source(str(folder), cache=folder / ".git")
+        fleet = load_fleet(self._done(source.snapshot()), DRIVERS, LocalResolver(self._host))
+        simulation = Simulation(fleet, DRIVERS, converged=converged, fresh=fresh)
+        self._done(simulation.__aenter__())
+        self._simulations.append(simulation)
+        return simulation
+
+    def kill(self, simulation: Any, node: str) -> None:
+        """Take a node down for good."""
+        self._done(simulation.fault(node, "killed"))
+
+    def _done(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+
+
+class DemoSink:
+    """A local HTTP server that keeps every feedback message it is sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        kept = self.messages
+
+        class Taker(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                kept.append(json.loads(self.rfile.read(length)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *words: object) -> None:
+                """Say nothing: the story tells what came."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """Where messages are POSTed to."""
+        return f"http://127.0.0.1:{self._server.server_port}/feedback"

@@ -1,0 +1,127 @@
+"""Findings and outcomes that say the same of many nodes, gathered and made fit to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
+from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
+from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
+from reconciler.text.one_line import clean_line
+
+_WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """One finding about one target or several; `who` is empty where the message names its target.
+
+    Args:
+        finding: the first of those that say the same; its message and remedy fit to show.
+    """
+
+    finding: Diagnostic
+    who: str
+
+    @property
+    def text(self) -> str:
+        """Who and what, as one sentence."""
+        return f"{self.who}: {self.finding.message}" if self.who else self.finding.message
+
+
+@dataclass(frozen=True, slots=True)
+class MissedSteps:
+    """Steps that did not come to their effect, for one reason."""
+
+    state: State
+    cluster: str
+    action: str
+    who: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRestart:
+    """Nodes that took a change but wait for a restart to use all of it."""
+
+    cluster: str
+    who: str
+    fields: str
+
+
+def group_findings(findings: Iterable[Diagnostic]) -> list[FindingGroup]:
+    """Findings gathered by what they say, errors first."""
+
+    def said(finding: Diagnostic) -> tuple[str, ...]:
+        node = _last(finding.target)
+        return (
+            finding.severity,
+            finding.code,
+            generalise_sentence(finding.located, node),
+            generalise_sentence(finding.remedy, node),
+        )
+
+    result = []
+    for group in group_by_key(findings, said):
+        first = group[0]
+        node = _last(first.target)
+        named = len(group) == 1 and generalise_sentence(first.located, node) != clean_line(first.located)
+        shown = replace(
+            first,
+            code=clean_line(first.code),
+            message=_said(first.located, node, len(group)),
+            remedy=_said(first.remedy, node, len(group)),
+            position=NOWHERE,
+            target="",
+        )
+        result.append(
+            FindingGroup(
+                shown, "" if named else format_node_names([_last(finding.target) for finding in group])
+            )
+        )
+    return sorted(result, key=lambda note: _WEIGHTS[note.finding.severity])
+
+
+def group_missed_steps(report: RunReport) -> list[MissedSteps]:
+    """What a run did not bring about, gathered by reason."""
+
+    def said(outcome: Outcome) -> tuple[str, ...]:
+        step = outcome.step
+        return step.cluster, outcome.state, step.action, generalise_sentence(outcome.reason, step.node)
+
+    result = []
+    for group in group_by_key(
+        (outcome for outcome in report.outcomes if outcome.state not in SUCCESSES), said
+    ):
+        first, step = group[0], group[0].step
+        who = format_node_names([outcome.step.node for outcome in group])
+        reason = _said(first.reason, step.node, len(group))
+        result.append(
+            MissedSteps(first.state, clean_line(step.cluster), clean_line(step.action), who, reason)
+        )
+    return result
+
+
+def group_restarts(report: RunReport) -> list[PendingRestart]:
+    """The nodes that wait for a restart, gathered by what for."""
+    waiting = [outcome for outcome in report.outcomes if outcome.waiting_for_restart]
+    return [
+        PendingRestart(
+            cluster=clean_line(group[0].step.cluster),
+            who=format_node_names([outcome.step.node for outcome in group]),
+            fields=", ".join(clean_line(name) for name in group[0].waiting_for_restart),
+        )
+        for group in group_by_key(
+            waiting, lambda outcome: (outcome.step.cluster, outcome.waiting_for_restart)
+        )
+    ]
+
+
+def _said(text: str, node: str, number: int) -> str:
+    return generalise_sentence(text, node) if number > 1 else clean_line(text)
+
+
+def _last(target: str) -> str:
+    """The node of `cluster/node`; a target of another form as it is."""
+    return target if "://" in target else target.partition("/")[2] or target

@@ -1,0 +1,26 @@
+"""Values and numbers made fit to show: on one line, bounded, secrets masked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from reconciler.core.secret import mask
+from reconciler.text.one_line import clean_line
+
+
+def shorten_text(text: str, limit: int) -> str:
+    """At most about `limit` characters of a text; what was cut is counted."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit].rstrip()} … ({len(text):,} characters)"
+
+
+def format_value(value: Any, *, limit: int = 300) -> str:
+    """A plain value as one bounded line of JSON with its keys sorted and its secrets masked."""
+    return shorten_text(clean_line(json.dumps(mask(value), ensure_ascii=False, sort_keys=True)), limit)
+
+
+def format_count(number: int, noun: str, many: str = "") -> str:
+    """A number with its noun: `1 node`, `1,000 nodes`."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"

@@ -1,0 +1,72 @@
+"""What a node showed, as one digest: two are equal exactly when the product's own values are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from datetime import date
+from typing import Any
+
+from pydantic import BaseModel
+
+from reconciler.core.canonical import encode_canonical, fingerprint
+from reconciler.core.observation import (
+    Absent,
+    Observation,
+    Observed,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+)
+from reconciler.core.secret import Secret
+
+
+def digest_observations(observed: Observed[Any]) -> dict[str, str]:
+    """Node -> the print of its answer, sorted by node; of further addresses under `NODE at ADDRESS`."""
+    found = {node: digest_observation(answer) for node, answer in observed.nodes.items()}
+    for node, answers in observed.elsewhere.items():
+        found |= {f"{node} at {address}": digest_observation(answer) for address, answer in answers.items()}
+    return dict(sorted(found.items()))
+
+
+def digest_observation(answer: Observation[Any]) -> str:
+    """`present SHA-256` or `stale SHA-256` of what it showed, or one word for an answer that shows nothing.
+
+    Why a node did not answer is no part of it: the words differ from one try to the next.
+    """
+    match answer:
+        case Present(value):
+            return f"present {fingerprint(_plain(value))}"
+        case Stale(value=value):
+            return f"stale {fingerprint(_plain(value))}"
+        case Absent():
+            return "absent"
+        case Unauthorized():
+            return "unauthorized"
+        case Unidentified():
+            return "unidentified"
+    return "unreachable"
+
+
+def _plain(value: Any) -> Any:
+    """A value as plain JSON, by what its type compares; one that has a `fingerprint` is known by that."""
+    found = value
+    if isinstance(known := getattr(value, "fingerprint", None), str):
+        found = known
+    elif isinstance(value, Secret):
+        found = _plain(value.value)
+    elif isinstance(value, BaseModel):
+        found = value.model_dump(mode="json")
+    elif is_dataclass(value):
+        found = {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.compare}
+    elif isinstance(value, Mapping):
+        found = {str(key): _plain(item) for key, item in value.items()}
+    elif isinstance(value, AbstractSet):
+        found = sorted((_plain(item) for item in value), key=encode_canonical)
+    elif isinstance(value, list | tuple):
+        found = [_plain(item) for item in value]
+    elif isinstance(value, date):
+        found = value.isoformat()
+    return found

@@ -1,0 +1,180 @@
+"""All lints of a fleet: the products' own, those that span clusters, and what the fleet file silences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from reconciler.core.entries import ClusterEntry
+from reconciler.core.lint import Ignore
+from reconciler.core.overlays import OverlaidCluster, OverlaidNode
+from reconciler.desired.glob import match_names
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.document import Document
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import Driver, MemberClaim
+from reconciler.secrets import scan
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
+
+CODES: Final = frozenset({scan.CODE, "shared-member"})
+"""The codes of lints that no product has to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class LintWarning:
+    """A lint's warning and the clusters that it is about."""
+
+    problem: Diagnostic
+    clusters: frozenset[str]
+
+    def silenced(self, ignore: Ignore) -> bool:
+        """Whether an entry of the fleet file speaks of it."""
+        if ignore.code != self.problem.code:
+            return False
+        target = ignore.target
+        return (
+            not target or target in self.clusters or bool(match_names(target, [self.problem.position.file]))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LintedFiles:
+    """What the clusters' files are, as they were written.
+
+    Args:
+        documents: the fleet file, settings and overlays.
+        plain: names of all files of the revision; a resource that is none of them was decrypted.
+    """
+
+    documents: Sequence[Document]
+    plain: frozenset[str]
+
+
+def run_lints(
+    cluster_inputs: Sequence[ClusterInput], drivers: Mapping[str, Driver[Any, Any]], files: LintedFiles
+) -> list[LintWarning]:
+    """Everything that lints say of these clusters, silenced or not."""
+    found: list[LintWarning] = []
+    for cluster_input in cluster_inputs:
+        driver, name = drivers[cluster_input.entry.kind], frozenset({cluster_input.entry.name})
+        found += (LintWarning(problem, name) for problem in driver.lint(cluster_input))
+    for kind in sorted({cluster_input.entry.kind for cluster_input in cluster_inputs}):
+        driver = drivers[kind]
+        alike = [cluster_input for cluster_input in cluster_inputs if cluster_input.entry.kind == kind]
+        if len(alike) > 1:
+            found += _shared([(cluster_input, driver.claims(cluster_input)) for cluster_input in alike])
+    return [*found, *_clear(cluster_inputs, files)]
+
+
+def select_unsilenced(found: Iterable[LintWarning], ignores: Sequence[Ignore]) -> list[Diagnostic]:
+    """The warnings that are not silenced, each once however many clusters it is about."""
+    told: dict[tuple[Any, ...], Diagnostic] = {}
+    for remark in found:
+        if not any(remark.silenced(ignore) for ignore in ignores):
+            problem = remark.problem
+            told.setdefault((problem.position, problem.code, problem.message), problem)
+    return list(told.values())
+
+
+def find_unused_ignores(
+    found: Sequence[LintWarning],
+    ignores: Sequence[Ignore],
+    fleet: Document,
+    drivers: Mapping[str, Driver[Any, Any]],
+) -> Iterator[Diagnostic]:
+    """Warnings about entries that silence nothing."""
+    for index, ignore in enumerate(ignores):
+        if not any(remark.silenced(ignore) for remark in found):
+            yield _idle(
+                fleet, index, ignore, list_lint_codes(drivers)
+            )  # only now does every product have to be loaded
+
+
+def list_lint_codes(drivers: Mapping[str, Driver[Any, Any]]) -> frozenset[str]:
+    """The codes of all lints."""
+    own = (driver.lint_codes for driver in drivers.values())
+    return CODES.union(*own)
+
+
+def _idle(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) -> Diagnostic:
+    place = f"/lint/ignore/{index}"
+    if ignore.code not in codes:
+        meant = find_nearest(ignore.code, codes)
+        said = f"there is no lint {quote_text(ignore.code)}, so nothing is silenced"
+        remedy = f"did you mean `{meant}`?" if meant else f"the lints are {', '.join(sorted(codes))}"
+        where = fleet.position(f"{place}/code")
+        return Diagnostic(
+            Severity.WARNING, "unknown-lint", said, remedy, position=where, pointer=f"{place}/code"
+        )
+    there = f" for {quote_text(ignore.target)}" if ignore.target else ""
+    said = f"{quote_text(ignore.code)} has nothing to say{there}, so nothing is silenced"
+    remedy = "remove it" if not ignore.target else "remove it, or name a cluster or a file that it is about"
+    return Diagnostic(
+        Severity.WARNING, "unused-ignore", said, remedy, position=fleet.position(place), pointer=place
+    )
+
+
+def _shared(claimed: Sequence[tuple[ClusterInput, Iterable[MemberClaim]]]) -> Iterator[LintWarning]:
+    """Members of two clusters of one kind; those that two clusters share are one remark."""
+    first: dict[str, tuple[str, MemberClaim]] = {}
+    for cluster_input, claims in claimed:
+        name = cluster_input.entry.name
+        shared: dict[str, list[tuple[MemberClaim, MemberClaim]]] = {}
+        for claim in claims:
+            other, earlier = first.setdefault(claim.name, (name, claim))
+            if other != name:
+                shared.setdefault(other, []).append((claim, earlier))
+        for other, pairs in shared.items():
+            yield LintWarning(_in_two(name, other, pairs), frozenset({name, other}))
+
+
+def _in_two(name: str, other: str, pairs: Sequence[tuple[MemberClaim, MemberClaim]]) -> Diagnostic:
+    claim, earlier = pairs[0]
+    where, there = claim.document.position(claim.pointer), earlier.document.position(earlier.pointer)
+    who = (
+        f"{claim.name} is a member"
+        if len(pairs) == 1
+        else f"{claim.name} and {len(pairs) - 1} more are members"
+    )
+    same = "by the same line" if where == there else f"there at {there}"
+    said = f"{who} of two clusters, {quote_text(name)} and {quote_text(other)} ({same})"
+    remedy = "give each cluster members of its own, or make them one cluster"
+    further = () if where == there else (there,)
+    return Diagnostic(
+        Severity.WARNING,
+        "shared-member",
+        said,
+        remedy,
+        position=where,
+        pointer=claim.pointer,
+        related=further,
+    )
+
+
+def _clear(cluster_inputs: Sequence[ClusterInput], files: LintedFiles) -> Iterator[LintWarning]:
+    """Secrets in the files that clusters use, and in the fleet file itself."""
+    users: dict[str, set[str]] = {}
+    resources: dict[str, bytes] = {}
+    for cluster_input in cluster_inputs:
+        resources |= cluster_input.resources
+        for path in {*_named(cluster_input.entry), *cluster_input.resources}:
+            users.setdefault(path, set()).add(cluster_input.entry.name)
+    for document in files.documents:
+        for problem in scan.scan_document(document):
+            yield LintWarning(problem, frozenset(users.get(document.name, ())))
+    for path in sorted(resources.keys() & files.plain):
+        for problem in scan.scan_resource(path, resources[path]):
+            yield LintWarning(problem, frozenset(users[path]))
+
+
+def _named(entry: ClusterEntry) -> Iterator[str]:
+    """Paths of the settings and overlays that a cluster names."""
+    nodes = entry.members()
+    stacks = [node.overlays for node in nodes if isinstance(node, OverlaidNode)]
+    if isinstance(entry, OverlaidCluster):
+        stacks = [entry.overlays, *(group.overlays for group in entry.groups), *stacks]
+    texts = [*(entry.setting_of(node) for node in nodes), *(one for stack in stacks for one in stack)]
+    yield from (str(PurePosixPath(text)) for text in texts if isinstance(text, str) and text)

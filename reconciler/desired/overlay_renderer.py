@@ -1,0 +1,163 @@
+"""What each node gets: its base settings with the overlays of its cluster, its groups and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from reconciler.core.entries import NodeEntry
+from reconciler.core.overlays import Group, OverlaidCluster, OverlaidNode, Overlay
+from reconciler.desired.clusters import ParsedCluster
+from reconciler.desired.glob import is_pattern
+from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
+from reconciler.desired.merge_patch import RenderedDocument, TracedValue, ValueOrigin, apply_merge_patch
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.document import Document
+from reconciler.secrets.references import ReferenceMarker
+from reconciler.text.json_pointer import split_pointer
+from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
+
+Opened = Callable[[str, str], Document | None]
+"""Gives the document at a path that is named at a pointer; None where it was complained of."""
+
+_Key = tuple[Any, ...]
+_MOST_GUESSES = 20
+
+
+class OverlayRenderer:
+    """Renders documents, each different stack of overlays once, and gathers what is wrong with them.
+
+    Args:
+        fleet: the fleet file, in which overlays are named or stand themselves.
+        opened: reads the others.
+        marker: replaces references to secrets.
+    """
+
+    def __init__(self, fleet: Document, opened: Opened, marker: ReferenceMarker) -> None:
+        self.fleet = fleet
+        self.opened = opened
+        self.marker = marker
+        self.problems: list[Diagnostic] = []
+        self._told: set[tuple[str, str]] = set()
+        self._made: dict[_Key, Document | None] = {}
+        self._groups: dict[str, list[tuple[Group, frozenset[str]]]] = {}
+
+    def over(self, base: Document, cluster: ParsedCluster, node: NodeEntry, place: str) -> Document | None:
+        """What a node gets, or nothing where an overlay cannot be laid over, which is told of.
+
+        Nodes with the same base and the same overlays share one object.
+
+        Args:
+            base: the node's settings file.
+            cluster: where the overlays are said.
+            node: of the cluster.
+            place: pointer of the node's entry.
+        """
+        if not cluster.whole:
+            return None if _overlaid(cluster.raw) else base
+        key: _Key = (id(base),)
+        document = base
+        for pointer, overlay in self._stack(cluster, node, place):
+            key = (*key, overlay if isinstance(overlay, str) else pointer)
+            if key not in self._made:
+                self._made[key] = self._laid(document, pointer, overlay)
+            laid = self._made[key]
+            if laid is None:
+                return None
+            document = laid
+        return document
+
+    def _stack(self, cluster: ParsedCluster, node: NodeEntry, place: str) -> Iterator[tuple[str, Overlay]]:
+        """(pointer, overlay) of all that is laid over a node's settings, in this order."""
+        if isinstance(cluster.entry, OverlaidCluster):
+            for index, overlay in enumerate(cluster.entry.overlays):
+                yield f"{cluster.pointer}/overlays/{index}", overlay
+            for number, (group, members) in enumerate(self._members(cluster, cluster.entry)):
+                if node.name in members:
+                    for index, overlay in enumerate(group.overlays):
+                        yield f"{cluster.pointer}/groups/{number}/overlays/{index}", overlay
+        if isinstance(node, OverlaidNode):
+            for index, overlay in enumerate(node.overlays):
+                yield f"{place}/overlays/{index}", overlay
+
+    def _members(self, cluster: ParsedCluster, entry: OverlaidCluster) -> list[tuple[Group, frozenset[str]]]:
+        """The groups of a cluster, each with the names of its nodes."""
+        if cluster.pointer not in self._groups:
+            names = [node.name for node, _ in cluster.members()]
+            known = frozenset(names)
+            found = []
+            for number, group in enumerate(entry.groups):
+                members: set[str] = set()
+                for index, pattern in enumerate(group.nodes):
+                    wild = is_pattern(pattern)
+                    fits = (
+                        {name for name in names if fnmatchcase(name, pattern)} if wild else {pattern} & known
+                    )
+                    if not fits:
+                        self._nobody(f"{cluster.pointer}/groups/{number}/nodes/{index}", pattern, names)
+                    members |= fits
+                found.append((group, frozenset(members)))
+            self._groups[cluster.pointer] = found
+        return self._groups[cluster.pointer]
+
+    def _nobody(self, pointer: str, pattern: str, names: list[str]) -> None:
+        meant = find_nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
+        remedy = f"did you mean `{meant}`?" if meant else "name nodes of this cluster"
+        self._tell(
+            self.fleet, pointer, "unknown-node", f"no node of the cluster is {quote_text(pattern)}", remedy
+        )
+
+    def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
+        """The document under an overlay with it laid over; nothing where that cannot be."""
+        patch, start = self._patch(pointer, overlay)
+        if patch is None:
+            return None
+        grown = below if isinstance(below, RenderedDocument) else TracedValue(below.value, ValueOrigin(below))
+        try:
+            made = (
+                apply_json_patch(grown, patch)
+                if isinstance(patch.value, list)
+                else apply_merge_patch(grown, patch)
+            )
+        except InvalidPatch as bad:
+            wrong = bad.diagnostic
+            message = f"{wrong.message} (this is laid over {below.name})"
+            self._tell(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
+            return None
+        return made.named(below.name)
+
+    def _patch(self, pointer: str, overlay: Overlay) -> tuple[TracedValue | None, str]:
+        """What is laid over, and the pointer at which it stands in its document."""
+        if isinstance(overlay, str):
+            document = self.opened(overlay, pointer)
+            if document is None:
+                return None, ""
+            if isinstance(document.value, dict | list):
+                return TracedValue(document.value, ValueOrigin(document)), ""
+            message = "an overlay is an object, which is merged, or a list of operations of JSON Patch"
+            self._tell(document, "", "bad-overlay", message, "")
+            return None, ""
+        key, value = ("merge", overlay.merge) if overlay.merge is not None else ("patch", overlay.patch)
+        where = f"{pointer}/{key}"
+        plain = list(value) if isinstance(value, tuple) else value
+        marked = self.marker.value(plain, self.fleet, tuple(split_pointer(where)))
+        return TracedValue(marked, ValueOrigin(self.fleet, where)), where
+
+    def _tell(self, document: Document, pointer: str, code: str, message: str, remedy: str) -> None:
+        """One more problem; an overlay that does not fit what lies under it is told of once."""
+        if (document.name, pointer) in self._told:
+            return
+        self._told.add((document.name, pointer))
+        where = document.position(pointer)
+        self.problems.append(
+            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
+        )
+
+
+def _overlaid(raw: Mapping[str, Any]) -> bool:
+    """Whether an entry, right or wrong, says anything of overlays."""
+    nodes = raw.get("nodes")
+    entries = [raw, *(nodes if isinstance(nodes, list) else ())]
+    return any(isinstance(entry, Mapping) and ("overlays" in entry or "groups" in entry) for entry in entries)

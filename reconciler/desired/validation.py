@@ -1,0 +1,127 @@
+"""Everything wrong or doubtful in a revision's files, those too that the fleet file names; asks no node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.desired.fleet import Drivers, FleetReadResult, read_fleet, sort_problems
+from reconciler.desired.fleet_file import NAMES
+from reconciler.desired.merge_patch import get_member, has_member
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.document import parse_document
+from reconciler.errors import InputError
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.driver import Driver
+from reconciler.ports.source import Snapshot
+from reconciler.secrets.resolver import SecretResolver
+from reconciler.text.json_pointer import split_pointer
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationResult:
+    """What came of looking at a revision's files.
+
+    Args:
+        problems: errors and warnings, each once, in the order of the files and the places in them.
+        clusters: how many clusters could be read.
+        nodes: how many nodes they have together.
+    """
+
+    problems: tuple[Diagnostic, ...]
+    clusters: int = 0
+    nodes: int = 0
+
+    def count(self, severity: Severity) -> int:
+        """How many problems weigh so much."""
+        return sum(problem.severity is severity for problem in self.problems)
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing is wrong, though something may be doubtful."""
+        return not self.count(Severity.ERROR)
+
+
+def validate_files(
+    snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | None = None
+) -> ValidationResult:
+    """All problems of all files that a revision's fleet is made of; total, whatever they hold.
+
+    Args:
+        snapshot: the files.
+        drivers: kind -> product.
+        resolver: gives the values of secrets; without one they stay references.
+    """
+    reading = read_fleet(snapshot, drivers, resolver)
+    found = list(reading.problems)
+    told = {_place(problem) for problem in found if problem.severity is Severity.ERROR}
+    for cluster_input in reading.cluster_inputs:
+        whole = cluster_input.pointer not in reading.partial
+        said = _examined(cluster_input, drivers[cluster_input.entry.kind], whole=whole)
+        found += (problem for problem in said if _place(problem) not in told)
+    if not reading.cluster_inputs:
+        found += _unnamed(reading, snapshot, drivers)
+    first = reading.problems[0].position.file if reading.problems else NAMES[0]
+    if reading.cluster_inputs:
+        first = reading.cluster_inputs[0].fleet.name
+    nodes = sum(len(cluster_input.entry.members()) for cluster_input in reading.cluster_inputs)
+    return ValidationResult(
+        sort_problems(list(dict.fromkeys(found)), first), len(reading.cluster_inputs), nodes
+    )
+
+
+def _examined(cluster_input: ClusterInput, driver: Driver[Any, Any], *, whole: bool) -> Iterator[Diagnostic]:
+    """What the product says of a cluster.
+
+    Of one with parts left out, what it says of the files that are named, and of single values of the
+    entry: whatever it misses may be what was left out.
+    """
+    for problem in driver.examine(cluster_input):
+        if (
+            whole
+            or problem.position.file != cluster_input.fleet.name
+            or _single(cluster_input, problem.pointer)
+        ):
+            yield problem
+
+
+def _single(cluster_input: ClusterInput, pointer: str) -> bool:
+    """Whether a text or a number stands at a place of an entry none of whose nodes was left out."""
+    raw = _at(cluster_input.fleet.value, cluster_input.pointer)
+    listed = raw.get("nodes") if isinstance(raw, Mapping) else None
+    if not isinstance(listed, list) or len(listed) != len(cluster_input.entry.members()):
+        return False
+    return isinstance(_at(cluster_input.fleet.value, pointer), str | int | float)
+
+
+def _at(value: Any, pointer: str) -> Any:
+    """What stands at a place; None where nothing does."""
+    for part in split_pointer(pointer):
+        if not has_member(value, part):
+            return None
+        value = get_member(value, part)
+    return value
+
+
+def _place(problem: Diagnostic) -> tuple[str, str]:
+    return problem.position.file, problem.pointer
+
+
+def _unnamed(
+    reading: FleetReadResult, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]
+) -> list[Diagnostic]:
+    """Settings files that are not even of their form, where no fleet file that can be read names any."""
+    if not any(problem.position.file in NAMES and problem.position.line for problem in reading.problems):
+        return []
+    lone = {driver.lone_file for driver in drivers.values()} - {""}
+    found: list[Diagnostic] = []
+    for name in snapshot.files.names():
+        if name.rpartition("/")[2] in lone:
+            try:
+                parse_document(name, snapshot.files.read(name))
+            except InputError as error:
+                found += error.problems
+            except FileNotFoundError:
+                continue  # it went away meanwhile, and nothing names it
+    return found

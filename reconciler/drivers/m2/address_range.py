@@ -1,0 +1,149 @@
+"""Addresses as M2 writes them: the allowList's forms, parsed and printed."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
+from typing import Final
+
+from reconciler.core.endpoint import InvalidAddress
+
+FORMS: Final = "192.168.1.1, 192.168.2.1-255, 192.168.3.0/24 or 192.168.4.0/255.255.255.0"
+"""The four forms of an allowList's `addr`, as the product's page shows them."""
+
+LONGEST: Final = 100
+"""Characters of an `addr`; two IPv6 addresses with a netmask have fewer."""
+
+_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(\d+)", re.ASCII)
+_WHOLE_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-\1\.(\d+)", re.ASCII)
+_BYTE = 255
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AddressRange:
+    """A run of addresses of one IP version, both ends included; what an `addr` means.
+
+    Two spans are equal exactly when they hold the same addresses, and `str` gives their one
+    canonical form.
+    """
+
+    version: int
+    low: int
+    high: int
+
+    def overlaps(self, other: AddressRange) -> bool:
+        """Whether some address is in both."""
+        return self.version == other.version and self.low <= other.high and other.low <= self.high
+
+    def within(self, other: AddressRange) -> bool:
+        """Whether every address of it is in the other, too."""
+        return self.version == other.version and other.low <= self.low and self.high <= other.high
+
+    def __str__(self) -> str:
+        make = IPv4Address if self.version == 4 else IPv6Address  # noqa: PLR2004
+        first, last = make(self.low), make(self.high)
+        if self.low == self.high:
+            return str(first)
+        network, *more = summarize_address_range(first, last)
+        return f"{first}-{str(last).rpartition('.')[2]}" if more else str(network)
+
+
+def has_overlap(some: Sequence[AddressRange], others: Sequence[AddressRange]) -> bool:
+    """Whether an address is in one of each, found in one sweep over both in order."""
+    first, second = sorted(some), sorted(others)
+    here = there = 0
+    while here < len(first) and there < len(second):
+        one, other = first[here], second[there]
+        if one.overlaps(other):
+            return True
+        # the one that ends first ends before all that follow in the other list begin
+        if (one.version, one.high) < (other.version, other.high):
+            here += 1
+        else:
+            there += 1
+    return False
+
+
+def find_uncovered(some: Sequence[AddressRange], others: Sequence[AddressRange]) -> list[AddressRange]:
+    """Those of some that lie within none of the others, in their own order."""
+    starts: list[tuple[int, int]] = []
+    reach: list[int] = []
+    for other in sorted(others):
+        same = bool(starts) and starts[-1][0] == other.version
+        starts.append((other.version, other.low))
+        reach.append(max(other.high, reach[-1]) if same else other.high)
+
+    def covered(span: AddressRange) -> bool:
+        place = bisect_right(starts, (span.version, span.low)) - 1
+        return place >= 0 and starts[place][0] == span.version and reach[place] >= span.high
+
+    return [span for span in some if not covered(span)]
+
+
+@lru_cache(maxsize=8192)  # rules and lints ask about one list one after another
+def parse_address_range(addr: str) -> AddressRange:
+    """The addresses that an `addr` of an allowList means (forms: `FORMS`).
+
+    IPv6 addresses and networks are taken too, though the product's page does not show them.
+
+    Raises:
+        BadAddress: it has none of the forms, or says two things at once.
+    """
+    if len(addr) > LONGEST:
+        raise InvalidAddress(f"has {len(addr):,} characters", f"one of {FORMS}")
+    if addr != addr.strip():
+        raise InvalidAddress("has white space around it", f"write {addr.strip()}")
+    if "%" in addr:
+        raise InvalidAddress("names an interface of one host", "write the address alone")
+    if "-" in addr:
+        return _range(addr)
+    if "/" in addr:
+        return _network(addr)
+    try:
+        address = ip_address(addr)
+    except ValueError as error:
+        raise InvalidAddress("is not an address", f"one of {FORMS}") from error
+    return AddressRange(address.version, int(address), int(address))
+
+
+def _range(addr: str) -> AddressRange:
+    whole = _WHOLE_RANGE.fullmatch(addr)
+    if whole:
+        prefix, first, last = whole.groups()
+        raise InvalidAddress("repeats the network behind the dash", f"write {prefix}.{first}-{last}")
+    match = _RANGE.fullmatch(addr)
+    if not match:
+        raise InvalidAddress("is not a range", "a range is written within the last part, as 192.168.2.1-255")
+    prefix, first, last = match.groups()
+    if int(first) > int(last):
+        raise InvalidAddress("is a range that runs backwards", f"write {prefix}.{last}-{first}")
+    if int(last) > _BYTE:
+        raise InvalidAddress(f"ends at {last}", "the last part of an address is at most 255")
+    try:
+        low, high = IPv4Address(f"{prefix}.{first}"), IPv4Address(f"{prefix}.{last}")
+    except ValueError as error:
+        raise InvalidAddress("is not a range of addresses", f"one of {FORMS}") from error
+    return AddressRange(4, int(low), int(high))
+
+
+def _network(addr: str) -> AddressRange:
+    try:
+        network = ip_network(addr, strict=False)
+    except ValueError as error:
+        raise InvalidAddress("is not a network", f"one of {FORMS}") from error
+    host, _, mask = addr.partition("/")
+    # ipaddress also reads host masks such as 0.0.0.255, and a netmask's opposite is a mistake here
+    if "." in mask and mask != str(network.netmask):
+        raise InvalidAddress(
+            f"has {mask} where a netmask should be", f"did you mean {host}/{network.netmask}?"
+        )
+    if int(ip_address(host)) != int(network.network_address):
+        right = f"{network.network_address}/{mask}"
+        raise InvalidAddress(
+            "is not the start of its network", f"the network is {right}; one address alone is {host}"
+        )
+    return AddressRange(network.version, int(network.network_address), int(network.broadcast_address))

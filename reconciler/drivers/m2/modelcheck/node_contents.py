@@ -1,0 +1,225 @@
+"""What M2 nodes have at one moment, by number, so that a model checker can walk their states; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.core.canonical import encode_canonical
+from reconciler.core.endpoint import InvalidAddress
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2 import machine
+from reconciler.drivers.m2.access import AccessTable
+from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
+from reconciler.drivers.m2.choices import Choices, SettingAnswer
+from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring
+from reconciler.drivers.m2.risk import NEEDED, find_restart_fields
+from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
+
+STRANGER = "203.0.113.1"
+"""An address that no entry of a list names, unless it names everybody (RFC 5737)."""
+
+_ELSEWHERE = "changed by somebody else"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContent:
+    """What a node has.
+
+    Args:
+        node: the machine's state, without its history.
+        held: path -> SHA-256 of the files beside its setting.
+    """
+
+    node: machine.M2NodeState
+    held: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class NodeContents:
+    """All that the nodes of one play ever have; what follows from a shape is found out once."""
+
+    _all: list[NodeContent] = field(init=False, default_factory=list)
+    _numbers: dict[tuple[Any, ...], int] = field(init=False, default_factory=dict)
+    _contents: ContentCache = field(init=False, default_factory=ContentCache)
+    _known: dict[bytes, Content] = field(init=False, default_factory=dict)
+    _tables: dict[int, AccessTable] = field(init=False, default_factory=dict)
+    _rights: dict[tuple[int, str, Choices], frozenset[str]] = field(init=False, default_factory=dict)
+    _open: dict[tuple[int, Choices], bool] = field(init=False, default_factory=dict)
+    _rings: dict[int, DiscoveryRing | None] = field(init=False, default_factory=dict)
+    _waits: dict[int, bool] = field(init=False, default_factory=dict)
+
+    def package(self, content: Content, resources: Mapping[str, bytes] | None = None) -> machine.NodePackage:
+        """A setting as it travels, secrets in clear."""
+        text = encode_canonical(reveal(content.document))
+        self._known.setdefault(text, content)
+        return machine.NodePackage(text, dict(resources or {}))
+
+    def number(self, node: machine.M2NodeState, held: Mapping[str, str]) -> int:
+        """The number of what a node has; what it had before does not matter."""
+        bare = replace(node, history=(), reloads=0, up=True)
+        packages = (bare.loaded.package if bare.loaded else None, bare.local, bare.repository)
+        texts = (package.text if package else None for package in packages)
+        key = (
+            *texts,
+            encode_canonical(bare.running) if bare.running is not None else None,
+            encode_canonical(dict(held)),
+        )
+        if key not in self._numbers:
+            self._numbers[key] = len(self._all)
+            self._all.append(NodeContent(bare, held))
+        return self._numbers[key]
+
+    def begun(self, loaded: LoadedSetting | None, delivered: machine.M2NodeState) -> int:
+        """What a node shows now; what waits for a restart has another value there that is in effect.
+
+        Args:
+            loaded: its answer; None where it has no setting.
+            delivered: what lies on its disk and in its repository.
+        """
+        if loaded is None:
+            return self.number(delivered, {})
+        package = self.package(loaded.content)
+        taken = machine.upload(delivered, package)
+        local = delivered.local or package
+        if isinstance(taken, machine.ChangeRefused):  # it runs with what this program takes for a bad setting
+            document = reveal(loaded.content.document)
+            setting = machine.AcceptedSetting(document, package)
+            node = replace(delivered, loaded=setting, running=document, local=local)
+        else:
+            node = replace(taken.node, local=local)
+        for name in loaded.waiting or ():
+            node = replace(node, running=_with(node.running or {}, name.split("."), "as before"))
+        return self.number(node, loaded.held or {})
+
+    def wanted(self, content: Content) -> int:
+        """What a new node has once a setting is delivered to it; nothing where it refuses that."""
+        taken = machine.upload(machine.M2NodeState(), self.package(content))
+        return self.number(
+            machine.M2NodeState() if isinstance(taken, machine.ChangeRefused) else taken.node, {}
+        )
+
+    def may_wait(self, before: int, after: int) -> bool:
+        """Whether something waits for a restart, or would after a change."""
+        old, new = self.running(before), self.running(after)
+        return self.waiting(before) or (
+            old is not None and new is not None and bool(find_restart_fields(old, new))
+        )
+
+    def port(self, number: int) -> Any:
+        """The port of the API that a node's setting says."""
+        return machine.lookup(self._all[number].node.running, "env.management.api.port")
+
+    def shape(self, number: int) -> NodeContent:
+        """What a number stands for."""
+        return self._all[number]
+
+    def loaded(self, number: int) -> Content | None:
+        """The setting that a node accepted last."""
+        node = self._all[number].node
+        return self._content(node.loaded.package.text, node.loaded.document) if node.loaded else None
+
+    def running(self, number: int) -> Content | None:
+        """The setting that is in effect."""
+        node = self._all[number].node
+        return (
+            self._content(encode_canonical(node.running), node.running) if node.running is not None else None
+        )
+
+    def foreign(self, number: int, wanted: Content) -> Iterator[tuple[str, int]]:
+        """What somebody else may do: change a part that matters to nobody here, or deliver what is wanted."""
+        shape = self._all[number]
+        document = dict(shape.node.loaded.document if shape.node.loaded else reveal(wanted.document))
+        meta = document.get("meta")
+        document["meta"] = {**(meta if isinstance(meta, Mapping) else {}), "version": _ELSEWHERE}
+        packages = {
+            "changes the setting of": machine.NodePackage(encode_canonical(document)),
+            "delivers what is wanted to": self.package(wanted),
+        }
+        for story, package in packages.items():
+            taken = machine.upload(shape.node, package)
+            after = (
+                number if isinstance(taken, machine.ChangeRefused) else self.number(taken.node, shape.held)
+            )
+            if after != number:
+                yield story, after
+
+    def restarted(self, number: int) -> int:
+        """After a restart."""
+        shape = self._all[number]
+        return self.number(machine.restart(shape.node), shape.held)
+
+    def waiting(self, number: int) -> bool:
+        """Whether something waits for a restart."""
+        if number not in self._waits:
+            self._waits[number] = bool(machine.find_waiting_fields(self._all[number].node))
+        return self._waits[number]
+
+    def rights(self, number: int, host: str, rule: Choices) -> frozenset[str]:
+        """The permissions that a host holds."""
+        key = (number, host, rule)
+        if key not in self._rights:
+            if number not in self._tables:
+                self._tables[number] = AccessTable(self._all[number].node.running)
+            self._rights[key] = self._tables[number].access(host, rule).permissions
+        return self._rights[key]
+
+    def repairable(self, number: int, rule: Choices) -> bool:
+        """Whether anybody may deliver another setting: a listed address, or one that no entry names."""
+        key = (number, rule)
+        if key not in self._open:
+            listed = machine.lookup(self._all[number].node.running, "env.management.api.allowList")
+            callers = {STRANGER, *_lowest(listed)}
+            self._open[key] = any(NEEDED in self.rights(number, caller, rule) for caller in callers)
+        return self._open[key]
+
+    def ring(self, number: int) -> DiscoveryRing | None:
+        """What the node finds the others of its cluster by."""
+        if number not in self._rings:
+            running = self.running(number)
+            self._rings[number] = find_ring(running.canonical) if running is not None else None
+        return self._rings[number]
+
+    def shown(self, number: int, rule: Choices) -> Content | None:
+        """What `/setting/setting.json` shows."""
+        service = rule.shown is SettingAnswer.SERVICE and self.waiting(number)
+        return self.running(number) if service else self.loaded(number)
+
+    def open_questions(
+        self, number: int, rule: Choices, expected: ExpectedSetting
+    ) -> tuple[tuple[str, ...], Content | None]:
+        """What waits for a restart, and what was asked for where that is apart; as the client asks it."""
+        content, running, loaded = self.shown(number, rule), self.running(number), self.loaded(number)
+        assert content is not None
+        assert running is not None
+        assert loaded is not None
+        waiting = find_restart_fields(running, content)
+        if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
+            return waiting, None
+        return find_restart_fields(content, loaded), loaded
+
+    def _content(self, text: bytes, document: Mapping[str, Any]) -> Content:
+        if text not in self._known:
+            self._known[text] = self._contents.of(document)
+        return self._known[text]
+
+
+def _lowest(listed: Any) -> list[str]:
+    """The first address of each entry of an allowList that can be read."""
+    found: list[str] = []
+    for entry in listed if isinstance(listed, list) else ():
+        addr = entry.get("addr") if isinstance(entry, Mapping) else None
+        try:
+            here = parse_address_range(addr if isinstance(addr, str) else "")
+        except InvalidAddress:
+            continue
+        found.append(str(AddressRange(here.version, here.low, here.low)))
+    return found
+
+
+def _with(value: Mapping[str, Any], path: list[str], leaf: Any) -> dict[str, Any]:
+    head, *rest = path
+    inner = value.get(head)
+    return {**value, head: _with(inner if isinstance(inner, Mapping) else {}, rest, leaf) if rest else leaf}

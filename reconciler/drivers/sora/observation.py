@@ -1,0 +1,92 @@
+"""Which addresses are asked for which node, and what the answers say of each; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from reconciler.core.observation import (
+    Liveness,
+    Observation,
+    Observed,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
+from reconciler.drivers.sora.cluster_view import (
+    choose_best_answer,
+    find_node_addresses,
+    judge_view,
+    select_lists,
+)
+from reconciler.drivers.sora.history import ClusterPast
+from reconciler.drivers.sora.schema import NodeView, SoraCluster
+from reconciler.host.defect_capture import EXPECTED, make_defect_observation
+
+Reply = NodeView | Unauthorized | Unidentified | Unreachable
+"""What one address answered, whoever it is."""
+
+ROUNDS: Final = 3
+"""How often members that only answers name are asked in turn: each round may tell of more."""
+
+MOST: Final = 2_000
+"""Addresses that one look asks at most, beyond those of the fleet file."""
+
+Wanted = Mapping[str, Iterable[str]]
+"""Node -> further addresses at which it is asked."""
+
+
+def list_further_addresses(
+    entry: SoraCluster, history: ClusterPast, observed: Observed[NodeView]
+) -> dict[str, tuple[str, ...]]:
+    """Node -> all addresses besides the fleet file's at which it is asked, as far as is known by now."""
+    named = {node.name: node.api for node in entry.nodes}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, places in find_node_addresses(entry, observed, history).items():
+        wanted = places.known if name in named else (*places.known, *places.guessed)
+        own = tuple(place for place in wanted if place != named.get(name))
+        if own:
+            found[name] = own
+    return found
+
+
+def merge_answers(
+    apis: Mapping[str, str], elsewhere: Wanted, replies: Mapping[str, Reply], listed: Iterable[str] = ()
+) -> Observed[NodeView]:
+    """The answers of each node, from what its addresses answered.
+
+    Args:
+        apis: node -> the address that counts for it.
+        elsewhere: node -> further addresses; of a node without one that counts, the best answer counts.
+        replies: address -> what it answered.
+        listed: further names, of nodes that nobody knows an address of.
+    """
+    nodes: dict[str, Observation[NodeView]] = {
+        name: _judged(name, replies[api]) for name, api in apis.items()
+    }
+    others: dict[str, dict[str, Observation[NodeView]]] = {}
+    for name, places in elsewhere.items():
+        answers = {place: _judged(name, replies[place]) for place in places if place in replies}
+        if answers:
+            others[name] = answers
+            if name not in apis and (best := choose_best_answer(answers.values())) is not None:
+                nodes[name] = best
+    for name in (*elsewhere, *listed):
+        nodes.setdefault(name, Unreachable("its API address is not known", Liveness.UNASKED))
+    return Observed(dict(sorted(nodes.items())), dict(sorted(others.items())))
+
+
+def list_known_names(observed: Observed[NodeView]) -> set[str]:
+    """The names that the nodes list; see `select_lists`."""
+    return {row.node_name for view in select_lists(observed) for row in view.rows}
+
+
+def _judged(name: str, reply: Reply) -> Observation[NodeView]:
+    if not isinstance(reply, NodeView):
+        return reply
+    try:
+        return judge_view(name, reply)
+    except EXPECTED:
+        raise
+    except Exception as error:  # noqa: BLE001  (an oddity of one node's answer)
+        return make_defect_observation(name, error)

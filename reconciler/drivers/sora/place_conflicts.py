@@ -1,0 +1,76 @@
+"""Addresses in the fleet file that contradict what the cluster tells of its own nodes; pure.
+
+A call to an address that is another node's does to that one what was meant for the first: it is drained, or
+registered, in the other's place. An `external_api_url` that merely differs from `api` is no contradiction: it
+is where others reach the node, and this host may take another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from reconciler.core.endpoint import Endpoint, InvalidAddress, parse_api
+from reconciler.core.guard import Guard, GuardContext, guard
+from reconciler.core.observation import Present, Stale
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.sora.addresses import find_endpoints
+
+SWAPPED = "addresses-swapped"
+
+
+@guard("addresses-swapped")
+def find_swapped_addresses(case: GuardContext) -> Iterator[Diagnostic]:
+    """A node whose `external_api_url`, by the cluster's own list, is the `api` of another node."""
+    named = find_endpoints(case.desired.entry)
+    told = _told(case)
+    for name, (url, teller) in sorted(told.items()):
+        if name not in named:
+            continue
+        other = _owner(name, url, named, {node: place for node, (place, _) in told.items()})
+        if other:
+            yield Diagnostic(
+                Severity.ERROR,
+                SWAPPED,
+                f"the fleet file says that the API of {other} is at {named[other]} and that of {name} at "
+                f"{named[name]}, but {teller} lists {url} as the external_api_url of {name}",
+                "correct `api` of both in the fleet file, or external_api_url in the node's sora.conf",
+                target=f"{case.plan.cluster}/{name}",
+            )
+
+
+def _told(case: GuardContext) -> dict[str, tuple[Endpoint, str]]:
+    """Node -> its `external_api_url`, and who lists it: itself, where it does."""
+    found: dict[str, tuple[Endpoint, str]] = {}
+    for teller, answer in sorted(case.observed.nodes.items()):
+        if not isinstance(answer, Present | Stale):
+            continue
+        for row in answer.value.rows:
+            if row.api is None or (row.node_name in found and row.node_name != teller):
+                continue
+            try:
+                found[row.node_name] = (parse_api(row.api), teller)
+            except InvalidAddress:
+                continue
+    return found
+
+
+def _owner(name: str, url: Endpoint, named: Mapping[str, Endpoint], told: Mapping[str, Endpoint]) -> str:
+    """The other node of the file whose `api` a node's URL is; empty where it is nobody's.
+
+    Where the ports differ, the hosts decide, if the other node's own URL is not on its own host either: then
+    the two are crosswise, and not merely behind one proxy.
+    """
+    if url.host == named[name].host and url.place != named[name].place:
+        exact = [node for node, place in named.items() if node != name and place.place == url.place]
+        return exact[0] if exact else ""
+    for node, place in sorted(named.items()):
+        if node == name or url.place == named[name].place:
+            continue
+        crosswise = place.host == url.host and node in told and told[node].host != place.host
+        if place.place == url.place or crosswise:
+            return node
+    return ""
+
+
+GUARDS: tuple[Guard, ...] = (find_swapped_addresses,)
+"""All of them."""

@@ -1,0 +1,142 @@
+"""What really happened to a simulated Sora cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from reconciler.core.plan import Step
+from reconciler.drivers.sora.arguments import (
+    InitArguments,
+    ModeChangeArguments,
+    PurgeArguments,
+    RegisterArguments,
+    StopArguments,
+    read_cluster_arguments,
+)
+from reconciler.drivers.sora.cluster_state import (
+    Mode,
+    State,
+    find_groups,
+    find_leading_group,
+    has_majority,
+    has_running_majority,
+)
+from reconciler.drivers.sora.simulator.world import SoraWorld
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.simulator import NodeRequest
+
+MAJORITY: Final = "majority"
+INIT_ONCE: Final = "init-once"
+PURGE_STOPPED: Final = "purge-stopped"
+
+INVARIANTS: Final = {
+    MAJORITY: "no cluster loses its majority by a call of the reconciler",
+    INIT_ONCE: "no cluster is initialised a second time",
+    PURGE_STOPPED: "no node that runs, and no temporary one, is purged",
+}
+"""What a single change can break."""
+
+NOTHING: Final = ("", "")
+
+
+class SoraOracle:
+    """Judges by the machine's state alone."""
+
+    def __init__(self, cluster_input: ClusterInput, world: SoraWorld) -> None:
+        self._entry: Any = cluster_input.entry
+        self._world = world
+        self._roster = world.site.node_numbers
+
+    def state(self) -> State:
+        """The machine's state."""
+        return self._world.state
+
+    def about(self, node: str, request: NodeRequest) -> str:
+        """Of a purge its target, of everything else the node that was asked."""
+        return str(_argument(request, "target_node_name")) if _call(request) == "PurgeClusterNode" else node
+
+    def repeated(self, node: str, request: NodeRequest, before: State, after: State) -> bool:  # noqa: ARG002
+        """Whether the cluster was there, the node in it, gone from it, or in the mode."""
+        number, group = self._roster.at(node), find_leading_group(before)
+        listed = group.log.listed if group is not None else 0
+        match _call(request):
+            case "InitCluster":
+                return any(one.usable for one in find_groups(before))
+            case "RegisterClusterNode":
+                return bool(group and group.nodes & listed & 1 << number)
+            case "PurgeClusterNode":
+                target = self._roster.at(self.about(node, request))
+                return bool(group and not listed & 1 << target)
+            case "ChangeMode":
+                return bool(before[number].mode.value == _argument(request, "mode"))
+        return False
+
+    def broken(self, node: str, request: NodeRequest, before: State, after: State) -> tuple[str, str]:
+        """The majority, one initialisation, and no purge of what runs."""
+        asked = _call(request)
+        if has_majority(before) and not has_majority(after):
+            return MAJORITY, f"{asked} on {node} took away a majority that was there"
+        if after == before:
+            return NOTHING
+        if asked == "InitCluster" and (
+            has_running_majority(before) or any(one.usable for one in find_groups(before))
+        ):
+            return INIT_ONCE, f"InitCluster on {node} began a cluster anew that was there"
+        if asked == "PurgeClusterNode":
+            target = self.about(node, request)
+            one = before[self._roster.at(target)]
+            if one.up or one.temporary:
+                return PURGE_STOPPED, f"{target} was purged while it ran"
+        return NOTHING
+
+    def effective(self, step: Step, seen: State) -> bool:
+        """Whether the cluster had what the step is for."""
+        if step.node not in self._roster.names:
+            return False
+        node, group = self._roster.at(step.node), find_leading_group(seen)
+        match read_cluster_arguments(step):
+            case InitArguments(names=names):
+                bits = self._roster.bits(names)
+                return group is not None and group.usable and group.log.regular == bits
+            case RegisterArguments():
+                return group is not None and bool(group.nodes & group.log.listed & 1 << node)
+            case PurgeArguments():
+                return group is not None and not group.log.listed & 1 << node
+            case StopArguments():
+                return not seen[node].up
+            case ModeChangeArguments(mode=mode):
+                return seen[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
+        raise AssertionError(step.action)
+
+    def unlike(self) -> list[str]:
+        """Members that are missing, away, or too many, and nodes in another mode."""
+        return list(self._unlike(self._world.state))
+
+    def _unlike(self, state: State) -> Iterator[str]:
+        membership, group = self._roster.membership(state), find_leading_group(state)
+        wanted = {node.name: node for node in self._entry.nodes}
+        for name in sorted({*membership.names} - wanted.keys()):
+            yield f"{name} is a member of {self._entry.name}, and is not in the fleet file"
+        for name, node in sorted(wanted.items()):
+            number = self._roster.at(name)
+            if name not in (membership.temporary if node.temporary else membership.regular):
+                yield f"{name} is no member of {self._entry.name}"
+            elif group is None or not group.nodes & 1 << number:
+                yield f"{name} is not connected to the others of {self._entry.name}"
+            elif node.mode is not None and state[number].mode.value != node.mode:
+                yield f"{name} is in the mode {state[number].mode.value}, not {node.mode}"
+
+    def unmanageable(self, peer: str) -> list[str]:  # noqa: ARG002  (the contract's parameter)
+        """None: Sora's API asks nobody who he is."""
+        return []
+
+
+def _call(request: NodeRequest) -> str:
+    return request.headers.get("x-sora-target", "").partition(".")[2]
+
+
+def _argument(request: NodeRequest, name: str) -> Any:
+    value = json.loads(request.body or b"{}")
+    return value.get(name, "")

@@ -1,0 +1,143 @@
+"""Whether a node is proven to be stopped, without which nothing is purged; pure.
+
+Sora's documents, "PurgeClusterNode": the target has to be stopped. Its peers cannot tell a stopped node from
+one that is cut off from them, so every API address known for it is asked as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from reconciler.core.observation import Absent, Liveness, Observation, Present, Stale, Unreachable
+from reconciler.drivers.sora.cluster_view import ClusterView
+from reconciler.drivers.sora.schema import NodeView
+from reconciler.text.one_line import make_one_line
+
+
+class StopProof(StrEnum):
+    """What is known of a node that should be stopped; the first that holds counts."""
+
+    SEEN = "seen"
+    """A member sees it connected."""
+
+    ERROR = "error"
+    """A member shows an error in its place: it is neither up nor down."""
+
+    ANSWERS = "answers"
+    """Something answers at one of its addresses, and is not shown to be another node."""
+
+    KIND = "kind"
+    """Neither a member nor a fleet file says that it is a regular node, and only those are purged."""
+
+    BLANK = "blank"
+    """What answers at one of its addresses is in no cluster: perhaps another machine, perhaps not."""
+
+    UNASKED = "unasked"
+    """No address is known for it, or one that is known cannot be asked."""
+
+    STOPPED = "stopped"
+    """No member sees it, and every known address is silent or another node's by now."""
+
+
+PROVEN: Final = frozenset({StopProof.STOPPED})
+"""Enough by itself."""
+
+WITH_WORD: Final = frozenset({StopProof.STOPPED, StopProof.UNASKED, StopProof.BLANK, StopProof.KIND})
+"""Enough together with a person's word; that something runs there, no word sets aside."""
+
+
+class AddressReply(StrEnum):
+    """What one address says of the node that it is known for."""
+
+    SILENT = "silent"
+    UNASKED = "unasked"
+    OTHER = "other"
+    BLANK = "blank"
+    ANSWERS = "answers"
+
+
+@dataclass(frozen=True, slots=True)
+class StopVerdict:
+    """What is known of a node, and at which address; `words` say it for people."""
+
+    proof: StopProof
+    words: str
+
+    def enough(self, *, word: bool) -> bool:
+        """Whether the node may be purged, with or without a person's word."""
+        return self.proof in (WITH_WORD if word else PROVEN)
+
+
+def prove_stopped(
+    cluster_view: ClusterView, name: str, known: Iterable[str], *, regular: bool
+) -> StopVerdict:
+    """Whether a member is stopped, by the other members and by its own addresses.
+
+    Args:
+        cluster_view: one with a membership; it has the answers at every address.
+        name: the member.
+        known: the addresses at which silence counts; those asked beyond them count only if Sora answers.
+        regular: whether a fleet file names, or named, it as a regular node.
+    """
+    if name in cluster_view.errors:
+        return StopVerdict(
+            StopProof.ERROR,
+            f"the members show an error for it: {make_one_line(cluster_view.errors[name], 200)}",
+        )
+    if not cluster_view.away(name):
+        return StopVerdict(StopProof.SEEN, "the members see it connected")
+    answers, required = cluster_view.observed.elsewhere.get(name, {}), sorted(set(known))
+    own = cluster_view.observed.nodes.get(name) if not answers else None
+    replies = {place: _reply(cluster_view, name, answers.get(place, own)) for place in required}
+    guessed = {place: answer for place, answer in answers.items() if place not in replies}
+    replies |= {
+        place: _reply(cluster_view, name, answer)
+        for place, answer in guessed.items()
+        if isinstance(answer, Present | Stale)
+    }
+    if own is not None and not isinstance(own, Unreachable) and not required:
+        replies[""] = _reply(cluster_view, name, own)
+    for reply, proof, words in _ORDER:
+        places = [place for place, found in replies.items() if found is reply]
+        if proof is StopProof.BLANK and not (regular or _told_regular(cluster_view, name)):
+            return StopVerdict(
+                StopProof.KIND, "no member tells whether it is a regular node (temporary_node)"
+            )
+        if places:
+            return StopVerdict(proof, f"{words}: {', '.join(places)}" if places[0] else words)
+    if not required:
+        return StopVerdict(StopProof.UNASKED, "no address of its API is known")
+    return StopVerdict(
+        StopProof.STOPPED, f"no member sees it, and nothing of it answers at {', '.join(required)}"
+    )
+
+
+_ORDER: Final = (
+    (AddressReply.ANSWERS, StopProof.ANSWERS, "its API answers"),
+    (AddressReply.BLANK, StopProof.BLANK, "a node that is in no cluster answers at its address"),
+    (AddressReply.UNASKED, StopProof.UNASKED, "its API cannot be asked"),
+)
+
+
+def _reply(cluster_view: ClusterView, name: str, answer: Observation[NodeView] | None) -> AddressReply:
+    if answer is None:
+        return AddressReply.UNASKED
+    if isinstance(answer, Unreachable):
+        signs = {
+            Liveness.SILENT: AddressReply.SILENT,
+            Liveness.UNASKED: AddressReply.UNASKED,
+            Liveness.ALIVE: AddressReply.ANSWERS,
+        }
+        return signs[answer.sign]
+    if isinstance(answer, Absent):
+        return AddressReply.BLANK
+    return AddressReply.OTHER if cluster_view.is_other(name, answer) else AddressReply.ANSWERS
+
+
+def _told_regular(cluster_view: ClusterView, name: str) -> bool:
+    """Whether every member that lists the node says in so many words that it is no temporary one."""
+    rows = [row for view in cluster_view.answering_nodes.values() if (row := view.row(name)) is not None]
+    return bool(rows) and all(row.temporary is False for row in rows)

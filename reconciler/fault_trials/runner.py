@@ -1,0 +1,229 @@
+"""The reconciler under trial: the engine as it is, over real HTTP, with a journal at which it may die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+from reconciler.core.outcome import RunReport, State
+from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
+from reconciler.core.timestamps import Clock
+from reconciler.desired.fleet import Fleet
+from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import GuardRefusal, ReconcilerError
+from reconciler.fault_trials.clock import SkippingLoop, count_calls
+from reconciler.planning.plan_pass import Drivers, run_plan_pass
+from reconciler.ports.store import Store
+from reconciler.ports.transport import Commands, Http
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.recovery import recover_runs
+from reconciler.store.factory import open_store
+from reconciler.transports.bundle import open_transports
+
+Earlier: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Cluster -> node -> its entry in an earlier fleet file, as plain JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How one run of the reconciler ended.
+
+    Args:
+        words: what it came to, one line.
+        died: whether it died.
+        calm: whether it found nothing to do, and nothing to say against it.
+        stops: nodes that it asks a person, or a command, to stop.
+        crash: what failed in a way it never should; empty for nothing.
+    """
+
+    words: str
+    died: bool = False
+    calm: bool = False
+    stops: tuple[str, ...] = ()
+    crash: str = ""
+
+
+class TrialRunner(Protocol):
+    """Whatever can run the reconciler once."""
+
+    async def run(self) -> RunResult:
+        """One run: settle what an earlier one left, plan, apply."""
+
+
+@dataclass(slots=True)
+class WriteCounter:
+    """Counts the writes of a trial's journals, tells of each, and says at which one to die.
+
+    Args:
+        deaths: number of a write -> whether to die after it rather than before.
+        written: told the number of each write before it is made.
+        intended: told of each step whose intent is about to be written.
+    """
+
+    deaths: Mapping[int, bool] = field(default_factory=dict)
+    written: Callable[[int], None] = lambda _: None
+    intended: Callable[[str], None] = lambda _: None
+    writes: int = 0
+
+
+class CrashingWrites:
+    """Put around the writes of a store, as `ports.store.WriteHook`: at one of them its user may die.
+
+    Nothing more is written then.
+
+    Args:
+        die: ends the process, or the task that stands for it; called once.
+    """
+
+    def __init__(self, write_counter: WriteCounter, die: Callable[[], None]) -> None:
+        self._pen = write_counter
+        self._die = die
+        self.dead = False
+
+    @asynccontextmanager
+    async def __call__(self, step: str) -> AsyncIterator[None]:
+        """Count a write, and die before or after it where that is its number; see `WriteHook`."""
+        write_counter = self._pen
+        write_counter.writes += 1
+        number = write_counter.writes
+        write_counter.written(number)
+        if step:
+            write_counter.intended(step)
+        await self._perhaps_die(number, after=False)
+        yield
+        await self._perhaps_die(number, after=True)
+
+    async def _perhaps_die(self, number: int, *, after: bool) -> None:
+        if not self.dead and self._pen.deaths.get(number) is after:
+            self.dead = True
+            self._die()
+        if self.dead:
+            await asyncio.Event().wait()  # whoever is dead goes no further
+
+
+@dataclass(slots=True)
+class TaskRunner:
+    """Runs the reconciler as a task of this process; its death cuts all its calls and writes nothing more."""
+
+    fleet: Fleet
+    drivers: Drivers
+    folder: Path
+    clock: Clock
+    write_counter: WriteCounter
+    names: Iterator[str]
+    earlier: Earlier = field(default_factory=dict)
+
+    async def run(self) -> RunResult:
+        """One run; see `TrialRunner.run`."""
+        died = asyncio.Event()
+        mortal = CrashingWrites(self.write_counter, died.set)
+        name = self.names.__next__
+        with open_store(self.folder, clock=self.clock, name=name, around=mortal) as store:
+            run = asyncio.ensure_future(run_once(self.fleet, self.drivers, store, self.clock, self.earlier))
+            death = asyncio.ensure_future(died.wait())
+            await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
+            death.cancel()
+            if mortal.dead:
+                run.cancel()
+                await asyncio.wait({run})
+                return RunResult("it dies", died=True)
+            return run.result()
+
+
+def make_prior(machines: Fleet) -> Earlier:
+    """What an earlier revision would say of the nodes as they are before a trial: their fleet file."""
+    return {
+        cluster_input.entry.name: {
+            node.name: node.model_dump(mode="json", exclude_unset=True)
+            for node in cluster_input.entry.members()
+        }
+        for cluster_input in machines.cluster_inputs
+    }
+
+
+class TrialCommands(Commands):
+    """Runs nothing on this machine: a product's simulator does what the command would do to a node.
+
+    Where it does nothing, the command is one that stops a node: the trial stops it after the run, as a
+    person would.
+
+    Args:
+        fleet: whose nodes commands are for.
+        earlier: nodes that an earlier revision of it named: a command may be for one that it names no more.
+        http: the way to simulated nodes.
+    """
+
+    def __init__(self, fleet: Fleet, earlier: Earlier, http: Http) -> None:
+        self.stopped: list[str] = []
+        self._http = http
+        self._kinds = {
+            name: cluster_input.entry.kind
+            for cluster_input in fleet.cluster_inputs
+            for name in (
+                *earlier.get(cluster_input.entry.name, ()),
+                *(node.name for node in cluster_input.entry.members()),
+            )
+        }
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """What a simulated node makes of it; see `ports.transport.Commands.run`."""
+        told = await self._told(command, values, node)
+        if told is None:
+            self.stopped.append(node)
+            return f"the command {command} is to stop it"
+        return f"the command {command} ended with status 0: {told}"
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """What a simulated node tells it; see `ports.transport.Commands.read`."""
+        return await self._told(command, values, node) or ""
+
+    async def _told(self, command: str, values: Mapping[str, str], node: str) -> str | None:
+        simulator = DRIVERS[self._kinds[node]].simulator()
+        return None if simulator is None else await simulator.run(command, values, node=node, http=self._http)
+
+
+async def run_once(
+    fleet: Fleet, drivers: Drivers, journal: Store, clock: Clock, earlier: Earlier = MappingProxyType({})
+) -> RunResult:
+    """What `reconcile --yes` does: settle, survey, apply.
+
+    Args:
+        fleet: the desired state.
+        drivers: kind -> product.
+        journal: where it is written down.
+        clock: stamps what the run writes.
+        earlier: what an earlier revision said, from `make_prior`.
+    """
+    prior = {name: PriorRevisions((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
+    try:
+        async with open_transports() as transports:
+            loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, earlier, transports.http)
+            ways = replace(transports, commands=commands)
+            ways = count_calls(ways, loop) if isinstance(loop, SkippingLoop) else ways
+            await recover_runs(journal, drivers, ways, clock=clock)
+            recalled = replace(await journal.recall(), prior=prior)
+            seen = await run_plan_pass(fleet, drivers=drivers, transports=ways, recalled=recalled)
+            report = await run_apply_pass(
+                seen, drivers=drivers, transports=ways, journal=journal, run_context=RunContext(clock=clock)
+            )
+    except GuardRefusal as refusal:
+        return RunResult(f"a guard refuses: {refusal.message.splitlines()[0]}")
+    except ReconcilerError as error:
+        return RunResult(f"it gives up: {error.message}")
+    except Exception as error:  # noqa: BLE001  (whatever it is, a trial has found it)
+        return RunResult("it fails", crash=f"{type(error).__name__}: {error}")
+    return _told(report, commands.stopped)
+
+
+def _told(report: RunReport, commanded: Iterable[str]) -> RunResult:
+    states = [outcome.state for outcome in report.outcomes]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
+    asked = [outcome.step.node for outcome in report.outcomes if outcome.state is State.WAITING]
+    return RunResult(
+        counts or "nothing to do", calm=not states, stops=tuple(dict.fromkeys([*asked, *commanded]))
+    )

@@ -1,0 +1,187 @@
+"""Whether a revision comes after what was applied by its content, where its ancestry does not tell.
+
+A branch that was applied and then squashed, or rebased, leaves a commit that nothing descends from, while its
+content goes on in another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from reconciler.core.cluster_renames import translate_prior_names
+from reconciler.core.revision import STAMP, get_base_commit
+from reconciler.desired.fleet import load_fleet
+from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.ports.driver import Driver, Facts
+from reconciler.ports.source import Snapshot, Source
+from reconciler.secrets.resolver import SecretResolver
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+MOST: Final = 30
+"""Commits along first parents whose content is looked at."""
+
+Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentAncestry:
+    """The content that a revision comes from, commit by commit.
+
+    Args:
+        fleet: the desired state at the revision.
+        source: where it was read.
+        drivers: kind -> product.
+        resolver: gives the values of secrets, which are part of the content.
+        renames: cluster -> the name that it had before.
+    """
+
+    fleet: Fleet
+    source: Source
+    drivers: Drivers
+    resolver: SecretResolver | None = None
+    renames: Mapping[str, str] = field(default_factory=dict)
+    _known: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+    async def continues(
+        self, applied: str, before: AbstractSet[str], clusters: Collection[str]
+    ) -> frozenset[str]:
+        """The clusters whose content at a commit is that of the revision, or of one that it comes from.
+
+        What both descend from bounds the search: older content is what the commit may have taken back.
+
+        Args:
+            applied: the id of a commit that the revision does not descend from.
+            before: ids of it and of all that it descends from.
+            clusters: which clusters are in question.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        try:
+            async with self.source.line(get_base_commit(applied), 1) as own:
+                wanted = next((self._contents(snapshot) for snapshot in own), {})
+            left = {name for name in clusters if name in wanted}
+            found = {name for name in left if self._of_fleet(self.fleet).get(name) == wanted[name]}
+            async with self.source.line(get_base_commit(self.fleet.revision.id), MOST) as line:
+                for snapshot in line:
+                    if found == left:
+                        break
+                    shown = self._contents(snapshot)
+                    found |= {name for name in left if shown.get(name) == wanted[name]}
+                    if snapshot.revision.id in before:
+                        break
+        except SourceUnreachable:
+            raise
+        except SourceError:
+            return frozenset()
+        return frozenset(found)
+
+    async def full(self, stamp: str) -> str:
+        """The id of the commit whose stamp it is; empty for uncommitted changes, and where it is not here.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        if get_base_commit(stamp) != stamp or not STAMP.fullmatch(stamp):
+            return ""
+        return next(iter(await self._ids(stamp, 1)), "")
+
+    async def start(self, left: str) -> str:
+        """The id of the commit that the revision goes on from: where it left its base, else its first parent.
+
+        Args:
+            left: id of the commit where it left its base; empty where none is known.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        own = self.fleet.revision.id
+        number = 1 if get_base_commit(own) == own else 0  # uncommitted changes go on from their commit
+        return left or next(iter((await self._ids(get_base_commit(own), 2))[number:]), "")
+
+    async def goes_on(self, commit: str, cluster: str) -> bool:
+        """Whether a cluster's content at a commit is that of the revision, or of one that it comes from.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        before = await self.source.ancestors(commit)
+        return before is not None and cluster in await self.continues(commit, before, [cluster])
+
+    async def delivered(self, commit: str, cluster: str) -> Facts | None:
+        """What would be remembered of a cluster's nodes after a commit; None where that is not known.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        with suppress(InputError):
+            try:
+                async with self.source.line(commit, 1) as line:
+                    fleets = [load_fleet(snapshot, self.drivers, self.resolver) for snapshot in line]
+            except SourceUnreachable:
+                raise
+            except SourceError:
+                return None
+            names = {cluster, self.renames.get(cluster)}
+            for cluster_input in (
+                cluster_input
+                for fleet in fleets
+                for cluster_input in fleet.cluster_inputs
+                if cluster_input.entry.name in names
+            ):
+                driver = self.drivers[cluster_input.entry.kind]
+                return driver.delivered(driver.desire(cluster_input))
+        return None
+
+    async def differing(self, one: str, other: str) -> frozenset[str]:
+        """The clusters of the revision to which two commits give different content; of files that are right.
+
+        Raises:
+            SourceUnreachable: the source does not answer.
+        """
+        found: list[Mapping[str, Any]] = []
+        for commit in (one, other):
+            try:
+                async with self.source.line(commit, 1) as line:
+                    found += [self._contents(snapshot) for snapshot in line]
+            except SourceUnreachable:
+                raise
+            except SourceError:
+                return frozenset()
+        if len(found) < 2 or not all(found):  # noqa: PLR2004  (two commits)
+            return frozenset()
+        names = (cluster_input.entry.name for cluster_input in self.fleet.cluster_inputs)
+        return frozenset(name for name in names if found[0].get(name) != found[1].get(name))
+
+    async def _ids(self, commit: str, most: int) -> list[str]:
+        try:
+            async with self.source.line(commit, most) as line:
+                return [snapshot.revision.id for snapshot in line]
+        except SourceUnreachable:
+            raise
+        except SourceError:
+            return []
+
+    def _contents(self, snapshot: Snapshot) -> Mapping[str, Any]:
+        """Cluster -> what it is to get at a commit; none where its files are wrong."""
+        id_ = snapshot.revision.id
+        if id_ not in self._known:
+            self._known[id_] = {}
+            with suppress(InputError):
+                self._known[id_] = self._of_fleet(load_fleet(snapshot, self.drivers, self.resolver))
+        return self._known[id_]
+
+    def _of_fleet(self, fleet: Fleet) -> Mapping[str, Any]:
+        found: dict[str, Any] = {}
+        for cluster_input in fleet.cluster_inputs:
+            driver = self.drivers[cluster_input.entry.kind]
+            with suppress(InputError):
+                if contents := driver.contents(driver.desire(cluster_input)):
+                    found[cluster_input.entry.name] = (cluster_input.entry.kind, dict(contents))
+        return translate_prior_names(found, self.renames)

@@ -1,0 +1,114 @@
+"""Ways to the nodes on which no text of theirs is quoted with a secret in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from reconciler.errors import NodeError
+from reconciler.ports.transport import (
+    Commands,
+    Http,
+    HttpAnswer,
+    Mailbox,
+    MailReport,
+    TextRedactor,
+    Transports,
+)
+
+
+def mask_transports(transports: Transports, redactor: TextRedactor) -> Transports:
+    """The same ways, whose errors and words have no secret that the redactor knows.
+
+    What a node shows stays as it is, because it is compared; only what is quoted of it is masked, at the one
+    place where texts of nodes come in.
+
+    Args:
+        transports: the ways to the nodes; they may mask already.
+        redactor: knows secrets that a node may quote.
+    """
+    return transports.wrapped(
+        http=lambda http: _MaskingHttp(http, redactor),
+        commands=lambda commands: _MaskingCommands(commands, redactor),
+        mailbox=lambda mailbox: _MaskingMailbox(mailbox, redactor),
+    )
+
+
+class _MaskingHttp(Http):
+    def __init__(self, http: Http, redactor: TextRedactor) -> None:
+        self._http = http
+        self._redactor = redactor
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        connect: float = 0.0,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: bytes = b"",
+    ) -> HttpAnswer:
+        """One request and its whole answer, which masks what is quoted of it; see `ports.transport.Http`."""
+        try:
+            answer = await self._http.send(
+                method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
+            )
+        except NodeError as error:
+            error.reword(self._redactor.text(error.reason))
+            raise
+        return replace(answer, redactors=(*answer.redactors, self._redactor))
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of a name."""
+        return await self._http.resolve(host)
+
+    def local_address(self, url: str) -> str:
+        """The address of this host that faces a URL."""
+        return self._http.local_address(url)
+
+
+class _MaskingCommands(Commands):
+    def __init__(self, commands: Commands, redactor: TextRedactor) -> None:
+        self._commands = commands
+        self._redactor = redactor
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """A command's last words, masked; see `ports.transport.Commands.run`."""
+        try:
+            return self._redactor.text(await self._commands.run(command, values, node=node))
+        except NodeError as error:
+            error.reword(self._redactor.text(error.reason))
+            raise
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """All that a command wrote, as it is: it is data; see `ports.transport.Commands.read`."""
+        try:
+            return await self._commands.read(command, values, node=node)
+        except NodeError as error:
+            error.reword(self._redactor.text(error.reason))
+            raise
+
+
+class _MaskingMailbox(Mailbox):
+    def __init__(self, mailbox: Mailbox, redactor: TextRedactor) -> None:
+        self._mailbox = mailbox
+        self._redactor = redactor
+
+    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
+        """Leave something for a node; what comes back is masked; see `ports.transport.Mailbox.offer`."""
+        try:
+            return self._redactor.text(await self._mailbox.offer(node, body, seconds=seconds))
+        except NodeError as error:
+            error.reword(self._redactor.text(error.reason))
+            raise
+
+    async def report(self, node: str) -> MailReport | None:
+        """The last thing that the node sent, as it is: it is data."""
+        try:
+            return await self._mailbox.report(node)
+        except NodeError as error:
+            error.reword(self._redactor.text(error.reason))
+            raise

@@ -1,0 +1,94 @@
+"""Where the nodes of all clusters are, names resolved once: what contradicts, and what other fleets claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler.core.cluster_renames import find_left_behind, find_refused_renames
+from reconciler.core.endpoint import is_ip_address
+from reconciler.core.memory import FleetMemory
+from reconciler.core.place_conflicts import (
+    NodePlace,
+    find_foreign_places,
+    find_released_places,
+    find_shared_places,
+)
+from reconciler.diagnostic import Diagnostic
+from reconciler.ports.transport import Http
+
+if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
+
+AT_ONCE = 32
+"""Names that are resolved at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlaces:
+    """What is known of the places of a fleet's nodes.
+
+    Args:
+        places: cluster -> node -> its place by every address.
+        violations: cluster -> what contradicts.
+        released: cluster -> places that it names no more.
+    """
+
+    places: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    violations: Mapping[str, Sequence[Diagnostic]] = field(default_factory=dict)
+    released: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of(self, cluster: str) -> dict[str, tuple[str, ...]]:
+        """Node -> its place by every address."""
+        return dict(self.places.get(cluster, {}))
+
+    def left(self, cluster: str) -> tuple[str, ...]:
+        """Places that the cluster had."""
+        return tuple(self.released.get(cluster, ()))
+
+
+async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPlaces:
+    """The places of all nodes of a fleet, whichever of its clusters are looked at.
+
+    Args:
+        fleet: with the desired state of all its clusters.
+        http: resolves names, where it can.
+        memory: what other fleets of this host look after.
+    """
+    named = [
+        NodePlace(one.cluster_input.entry.name, node, endpoint)
+        for one in fleet.desired
+        for node, endpoint in one.endpoints.items()
+    ]
+    addresses = await _resolved({place.endpoint.host for place in named}, http)
+    places = [
+        NodePlace(place.cluster, place.node, place.endpoint, addresses.get(place.endpoint.host, ()))
+        for place in named
+    ]
+    found = find_shared_places(places)
+    entries = [one.cluster_input.entry for one in fleet.desired]
+    for cluster, violations in find_foreign_places(places, memory, fleet.label).items():
+        found[cluster].extend(violations)
+    keys: dict[str, dict[str, tuple[str, ...]]] = {}
+    for place in places:
+        keys.setdefault(place.cluster, {})[place.node] = place.keys
+    for cluster, violation in {
+        **find_left_behind(memory, keys),
+        **find_refused_renames(memory, entries),
+    }.items():
+        found[cluster].append(violation)
+    return FleetPlaces(keys, found, find_released_places(places, memory))
+
+
+async def _resolved(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:
+    """The addresses of the names among some hosts, all asked once."""
+    names = sorted(host for host in hosts if not is_ip_address(host))
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def resolve(name: str) -> tuple[str, ...]:
+        async with gate:
+            return await http.resolve(name)
+
+    return dict(zip(names, await asyncio.gather(*(resolve(name) for name in names)), strict=True))

@@ -1,0 +1,119 @@
+"""Ways to the nodes on which nothing but reading is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from reconciler.errors import WriteRefused
+from reconciler.ports.transport import (
+    Commands,
+    Http,
+    HttpAnswer,
+    Mailbox,
+    MailReport,
+    ReadingCall,
+    ReadingCommand,
+    Transports,
+)
+
+
+def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCommand]) -> Transports:
+    """The same ways, on which only the calls pass that a product's documents describe as reading.
+
+    Whoever is given them instead cannot change a node, whatever is in its code, in a fleet file or in a
+    node's answers.
+
+    Args:
+        transports: the ways to the nodes.
+        calls: what may be asked; no other command runs at all, and nothing is offered.
+    """
+    listed = tuple(calls)
+    allowed = tuple(call for call in listed if isinstance(call, ReadingCall))
+    named = frozenset(call.name for call in listed if isinstance(call, ReadingCommand))
+    return transports.wrapped(
+        http=lambda http: _ReadingHttp(http, allowed),
+        commands=lambda commands: _ReadingCommands(commands, named),
+        mailbox=_ReadingMailbox,
+    )
+
+
+class _ReadingHttp(Http):
+    def __init__(self, http: Http, calls: tuple[ReadingCall, ...]) -> None:
+        self._http = http
+        self._calls = calls
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        connect: float = 0.0,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: bytes = b"",
+    ) -> HttpAnswer:
+        """One request and its whole answer; see `ports.transport.Http.send`.
+
+        Raises:
+            NotReading: it is none of the reading calls; nothing was sent.
+        """
+        if content or not any(call.allows(method, url, headers) for call in self._calls):
+            raise WriteRefused(f"{node}: {method} {url} is not a documented reading call; nothing was sent")
+        return await self._http.send(
+            method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
+        )
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """The addresses of a name: asking for them reaches no node."""
+        return await self._http.resolve(host)
+
+    def local_address(self, url: str) -> str:
+        """The address of this host that faces a URL: nothing is sent."""
+        return self._http.local_address(url)
+
+
+class _ReadingCommands(Commands):
+    def __init__(self, commands: Commands, named: frozenset[str]) -> None:
+        self._commands = commands
+        self._named = named
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
+        """Never possible; see `ports.transport.Commands.run`.
+
+        Raises:
+            NotReading: always.
+        """
+        raise _not_reading(command, node)
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        """What a reading command wrote; see `ports.transport.Commands.read`.
+
+        Raises:
+            NotReading: it is none of the product's reading commands; nothing was run.
+        """
+        if command not in self._named:
+            raise _not_reading(command, node)
+        return await self._commands.read(command, values, node=node)
+
+
+def _not_reading(command: str, node: str) -> WriteRefused:
+    return WriteRefused(f"{node}: the command {command} is not a documented reading call; nothing was run")
+
+
+class _ReadingMailbox(Mailbox):
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:  # noqa: ARG002
+        """Never possible; see `ports.transport.Mailbox.offer`.
+
+        Raises:
+            NotReading: always.
+        """
+        raise WriteRefused(f"{node}: an offer is not a reading call; nothing was left for it")
+
+    async def report(self, node: str) -> MailReport | None:
+        """The last thing that the node sent."""
+        return await self._mailbox.report(node)

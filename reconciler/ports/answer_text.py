@@ -1,0 +1,74 @@
+"""What came back from an address in place of a product's own answer, in words for people; pure."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.ports.transport import HttpAnswer
+from reconciler.text.one_line import MOST_QUOTED
+from reconciler.text.urls import MOST_OF_URL, strip_url
+
+FEW: Final = 80
+"""Characters of a foreign answer's body that a message quotes."""
+
+_QUOTED_FROM: Final = JsonLimits(size=65_536, values=1_000)
+"""Bounds on an object whose keys are quoted."""
+
+_KEYS: Final = 5
+
+
+def describe_answer(url: str, answer: HttpAnswer, product: str, why: str = "") -> str:
+    """An answer that is not the product's: what was asked, what came, and the question to check.
+
+    Args:
+        url: what was asked, without user, password and query.
+        answer: what came.
+        product: whose answer was expected, such as `M2's management API`.
+        why: what shows that it is not the product's; the status says enough where it is empty.
+    """
+    reason = f" ({why})" if why else ""
+    return f"{_told(url, answer)}; this is not an answer of {product}{reason}; {suggest_port_check(url)}"
+
+
+def describe_denial(url: str, answer: HttpAnswer, denied: str) -> str:
+    """An answer that says no, in a form that is not the product's own: another server may stand there.
+
+    Args:
+        url: as for `describe_answer`.
+        answer: what came.
+        denied: what this host may not do, if it is the product that answers.
+    """
+    return f"{denied} ({answer.status}): {_told(url, answer)}; {suggest_port_check(url)}"
+
+
+def _told(url: str, answer: HttpAnswer) -> str:
+    kind = answer.redact(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
+    return f"{url} answered {answer.status}, {kind}, {_quoted(answer)}"
+
+
+def suggest_port_check(url: str) -> str:
+    """What an operator is asked to check where a stranger answers."""
+    return f"check that {urlsplit(url).netloc} is its API port"
+
+
+def _quoted(answer: HttpAnswer) -> str:
+    """The first words of a body; of a JSON object its keys, since values may be somebody's secrets."""
+    if location := answer.headers.get("location"):
+        return f"redirected to {answer.redact(strip_url(location), MOST_OF_URL)}"
+    if not answer.body.strip():
+        return "without a body"
+    keys = _keys(answer.body)
+    if keys:
+        more = " …" if len(keys) > _KEYS else ""
+        return f"an object with {', '.join(answer.redact(key, MOST_QUOTED) for key in keys[:_KEYS])}{more}"
+    return f'beginning "{answer.quote(FEW)}"'
+
+
+def _keys(body: bytes) -> tuple[str, ...]:
+    try:
+        value = read_json(body, _QUOTED_FROM)
+    except JsonError:
+        return ()
+    return tuple(str(key) for key in value) if isinstance(value, dict) else ()

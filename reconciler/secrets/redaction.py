@@ -1,0 +1,363 @@
+"""What may be shown: values and texts in which everything that is, or sounds, secret is masked; pure.
+
+Values of the type `core.secret.Secret` are masked by `core.secret.mask`, which this builds on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote
+
+from reconciler.core.secret import MASK, Secret, find_secrets, mask
+from reconciler.documents import json_parser
+from reconciler.documents.document import parse_document
+from reconciler.documents.value_offsets import ValueOffsets
+from reconciler.errors import InputError
+from reconciler.secrets.patterns import (
+    PAIR_VALUES,
+    assess_prospect,
+    get_pair_name,
+    is_reference,
+    mask_shapes,
+    may_be_secret,
+    may_hold_secret,
+    sounds_secret,
+)
+from reconciler.secrets.scan import scan_value
+from reconciler.text.json_pointer import make_pointer as pointer_of
+from reconciler.text.json_pointer import split_pointer
+from reconciler.text.one_line import UNSEEN
+from reconciler.text.urls import strip_userinfo
+
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
+
+_DOCUMENTS: Final = (".json", ".yaml", ".yml")
+_PAIR: Final = 2
+_FEW: Final = 64
+_LONGEST: Final = 256 * 1024
+
+SHORTEST: Final = 4
+"""Characters from which on a known value is masked as a word of its own: a shorter one is a part of words."""
+
+FRAGMENT: Final = 8
+"""Characters from which on a known value is masked wherever it stands; in quoted texts, each part of it."""
+
+_LONGEST_CORE: Final = 64 * 1024
+_BASE64_BYTES: Final = 3
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+_VARIED: Final = 4
+_MARKS: Final = b"x" * FRAGMENT
+_MARKED: Final = re.compile(rb"x+")
+_UNSEEN: Final = re.compile(rf"\s|{UNSEEN.pattern}")
+
+_ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
+_BEFORE: Final = re.compile(r"(?i)(?:basic|bearer|token|digest)\s+")
+"""What a secret begins with that others begin with too, and that says nothing."""
+
+Path = tuple[str, ...]
+"""A place in a document: the keys that lead to it. Indices do not count, because items move."""
+
+
+class Redactor:
+    """Masks, in texts of somebody else's, clear values that are known and what looks like a secret.
+
+    A value is found as it is, as JSON, Python, HTML and addresses escape it, in base64 and hexadecimal, with
+    its blanks collapsed or others put in, in any case; and every part of it of eight characters or more,
+    because whoever quotes may cut at either end.
+
+    Args:
+        known: clear values.
+        shortest: characters that a known value has at least; shorter ones are left.
+    """
+
+    def __init__(self, known: Iterable[str], *, shortest: int = SHORTEST) -> None:
+        self._clear = frozenset(known)
+        long = {form for clear in self._clear for form in _forms(clear) if len(form) >= shortest}
+        # The longest first: where one value is a part of another, the rest of that would stay readable.
+        self._known = sorted(long, key=lambda clear: (-len(clear), clear))
+        self._shortest = shortest
+        self._parts: frozenset[str] | None = None
+
+    def text(self, text: str) -> str:
+        """A text, such as a node's answer or a line of a log, as it may be shown or written down."""
+        return strip_userinfo(mask_shapes(self._without_parts(self.values(text)), MASK))
+
+    def values(self, text: str) -> str:
+        """A text without the known values; what stands in its URLs stays."""
+        for clear in self._known:
+            if len(clear) >= FRAGMENT or self._shortest < SHORTEST:
+                text = text.replace(clear, MASK)
+            elif clear in text:
+                text = re.sub(rf"(?<!\w){re.escape(clear)}(?!\w)", MASK, text)
+        return text
+
+    def _without_parts(self, text: str) -> str:
+        """A text without the parts of known values, wherever white space stands in it."""
+        if not self._clear or len(text) < FRAGMENT:
+            return text
+        if self._parts is None:  # most redactors never see a text
+            self._parts = frozenset(part for clear in self._clear for part in _parts(clear))
+        return _without(text, self._parts)
+
+
+SHAPES: Final = Redactor(())
+"""Knows no value, and masks what looks like a secret: before a text is cut, and its form with it."""
+
+
+def _parts(clear: str) -> Iterator[str]:
+    """Every part of `FRAGMENT` characters of a value, in the forms in which it may be quoted."""
+    for core in _cores(clear):
+        for form in (*_forms(core), *_encoded(core.encode("utf-8", "surrogatepass"))):
+            plain = _UNSEEN.sub("", form).casefold()
+            for start in range(len(plain) - FRAGMENT + 1):
+                part = plain[start : start + FRAGMENT]
+                if len(set(part)) >= _VARIED:  # a line of blanks or of dashes is nobody's secret
+                    yield part
+
+
+def _cores(clear: str) -> Iterator[str]:
+    """What of a value is secret: without the frame of a key, the scheme of a header, an address' host."""
+    if "://" in clear[:_FEW]:  # the rest of an address stands in every message about it
+        password = clear.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        query = clear.partition("?")[2]
+        found = {password, unquote(password), *(pair.partition("=")[2] for pair in query.split("&"))}
+        yield from sorted(found | {value for _, value in parse_qsl(query)})
+        return
+    common = _BEFORE.match(clear)
+    lines = clear[common.end() if common else 0 :][:_LONGEST_CORE].splitlines()
+    yield "\n".join(line for line in lines if not _ARMOUR.fullmatch(line.strip()))
+
+
+def _encoded(data: bytes) -> Iterator[str]:
+    """A value in base64, wherever in the encoded text it begins, and in hexadecimal."""
+    yield data.hex()
+    for ahead in range(_BASE64_BYTES):
+        # Behind others' bytes; the characters at both ends depend on what stands beside the value.
+        text = b64encode(bytes(ahead) + data).decode().rstrip("=")
+        inner = text[2 if ahead else 0 : -1]
+        yield inner
+        yield inner.translate(_URL_SAFE)
+
+
+def _without(text: str, parts: frozenset[str]) -> str:
+    """A text without any of the parts, of which each has `FRAGMENT` characters and no white space."""
+    places = [place for place, one in enumerate(text) if not _UNSEEN.match(one)]
+    plain = "".join(text[place] for place in places).casefold()
+    if len(plain) != len(places):  # a few letters have another length in the other case
+        plain = "".join(text[place] for place in places).lower()[: len(places)]
+    hidden = bytearray(len(plain))
+    for at in range(len(plain) - FRAGMENT + 1):
+        if plain[at : at + FRAGMENT] in parts:
+            hidden[at : at + FRAGMENT] = _MARKS
+    for run in reversed(list(_MARKED.finditer(hidden))):
+        text = text[: places[run.start()]] + MASK + text[places[run.end() - 1] + 1 :]
+    return text
+
+
+def _forms(clear: str) -> set[str]:
+    """How a value may be quoted."""
+    lines = [line.strip() for line in clear.splitlines() if not _ARMOUR.fullmatch(line.strip())]
+    found = {clear, " ".join(clear.split()), *(line for line in lines if len(line) >= FRAGMENT)}
+    found |= {escape(one) for one in tuple(found)} | {quote(one, safe="") for one in tuple(found)}
+    for one in (clear, *found):
+        found |= {json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1], repr(one)[1:-1]}
+    return found
+
+
+def hide_by_key(key: str, value: Any) -> Any:
+    """A plain value in which everything is a `Secret` that its key, its name or its shape says is one.
+
+    Args:
+        key: under which the value stands; items of lists stand under the list's.
+        value: the value itself is given back where nothing in it is hidden.
+    """
+    return _hidden(value, key, within=False)
+
+
+def _hidden(value: Any, key: str, *, within: bool) -> Any:
+    """The same, with all scalars hidden where it stands `within` something that sounds secret."""
+    if isinstance(value, Mapping):
+        pair = get_pair_name(value)
+        inside = within or sounds_secret(key)
+        inner = {
+            name: _hidden(item, pair, within=True)
+            if pair and str(name).casefold() in PAIR_VALUES
+            else _hidden(item, str(name), within=inside)
+            for name, item in value.items()
+        }
+        return inner if any(inner[name] is not value[name] for name in inner) else value
+    if isinstance(value, list | tuple):
+        if len(value) == _PAIR and all(isinstance(one, str) for one in value) and may_be_secret(value[0]):
+            return [value[0], _hidden(value[1], value[0], within=True)]
+        listed = [_hidden(item, key, within=within) for item in value]
+        return listed if any(new is not old for new, old in zip(listed, value, strict=True)) else value
+    if value is None or isinstance(value, bool | Secret) or value == "":
+        return value
+    if within or (may_hold_secret(key, value) if isinstance(value, str) else may_be_secret(key)):
+        return Secret(value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionMask:
+    """What of two documents that are compared must not be seen on either side.
+
+    Args:
+        places: where secrets stand, or stood.
+        texts: what stands there, of at least `FRAGMENT` characters, wherever else it stands.
+    """
+
+    places: frozenset[Path] = frozenset()
+    texts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, redaction_masks: Iterable[RedactionMask]) -> RedactionMask:
+        """All that several hide."""
+        listed = list(redaction_masks)
+        return cls(
+            frozenset().union(*(one.places for one in listed)),
+            frozenset().union(*(one.texts for one in listed)),
+        )
+
+    def hide(self, value: Any, path: Path = ()) -> Any:
+        """A plain value with a `Secret` wherever one is to be hidden; the same where none is.
+
+        Args:
+            value: plain, perhaps with secrets.
+            path: where it stands.
+        """
+        if not self.places and not self.texts:
+            return value
+        inside = any(path[:length] in self.places for length in range(1, len(path) + 1))
+        return self._hidden(value, path, inside=inside)
+
+    def _hidden(self, value: Any, path: Path, *, inside: bool) -> Any:
+        if isinstance(value, Mapping):
+            if any(self._quotes(str(key)) for key in value):
+                return Secret(value)
+            members = {
+                key: self._hidden(item, own, inside=inside or own in self.places)
+                for key, item in value.items()
+                for own in ((*path, *_steps(key)),)
+            }
+            return members if any(members[key] is not value[key] for key in members) else value
+        if isinstance(value, list | tuple):
+            items = [self._hidden(item, path, inside=inside) for item in value]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        if value is None or isinstance(value, bool | Secret) or value == "":
+            return value
+        return Secret(value) if inside or (isinstance(value, str) and self._quotes(value)) else value
+
+    def _quotes(self, value: str) -> bool:
+        if len(value) < FRAGMENT or value in self.texts:
+            return len(value) >= FRAGMENT
+        if len(self.texts) <= _FEW:
+            return any(text in value for text in self.texts)
+        # A node may show any number of secrets: each place of the value is looked up once.
+        heads: dict[str, list[str]] = {}
+        for text in self.texts:
+            heads.setdefault(text[:FRAGMENT], []).append(text)
+        places = range(min(len(value), _LONGEST) - FRAGMENT + 1)
+        return any(
+            value.startswith(text, at) for at in places for text in heads.get(value[at : at + FRAGMENT], ())
+        )
+
+
+NO_VEIL: Final = RedactionMask()
+"""Hides nothing."""
+
+
+def make_mask(value: Any) -> RedactionMask:
+    """What of a plain value is secret: its secrets by type, and what sounds or looks like one."""
+    places: set[Path] = set()
+    texts: set[str] = set()
+    for path, secret in find_secrets(hide_by_key("", value)):
+        places.add(tuple(step for part in path if isinstance(part, str) for step in _steps(part)))
+        if isinstance(secret.value, str) and len(secret.value) >= FRAGMENT and not secret.missing:
+            texts.add(secret.value)
+    return RedactionMask(frozenset(places), frozenset(texts))
+
+
+def _steps(key: str) -> Path:
+    """A key as a part of a place; a number is none, because it may be an index."""
+    return () if str(key).isdigit() else (str(key),)
+
+
+def mask_text(name: str, text: str) -> str:
+    """The same text with as many lines, in which every text that looks secret is masked.
+
+    Args:
+        name: the file's name, whose ending tells its form.
+        text: its characters, which can be parsed.
+    """
+    document = parse_document(name, text.encode())
+    found = {pointer: _at(document.value, pointer) for pointer in scan_value(document.value)}
+    for path, secret in find_secrets(hide_by_key("", document.value)):
+        if isinstance(secret.value, str) and not is_reference(secret.value):
+            found[pointer_of(path)] = secret.value
+    if not found:
+        return text
+    tree = document.place or json_parser.locate_values(name, document.text)
+    spans = {_span(document.text, tree, pointer, value) for pointer, value in found.items()}
+    shown = document.text
+    for start, end in sorted(spans, reverse=True):
+        hidden = shown[start:end]
+        masked = f'"{MASK}"' if hidden.startswith(('"', "'")) else MASK
+        shown = shown[:start] + masked + "\n" * hidden.count("\n") + shown[end:]
+    return Redactor(found.values()).values(shown)
+
+
+def _span(text: str, tree: ValueOffsets, pointer: str, value: str) -> tuple[int, int]:
+    """Where a text begins and ends; where its end is not plain, the beginning of what is next."""
+    start = tree.nearest(split_pointer(pointer))[0].start
+    quoted = _QUOTED.match(text, start)
+    if quoted:
+        return quoted.span()
+    if text.startswith(value, start):
+        return start, start + len(value)
+    return start, min((other for other in _starts(tree) if other > start), default=len(text))
+
+
+def _starts(place: ValueOffsets) -> Iterator[int]:
+    yield place.key
+    for inner in (*(place.members or {}).values(), *(place.items or ())):
+        yield from _starts(inner)
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for part in split_pointer(pointer):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
+
+
+def mask_content(name: str, data: bytes) -> bytes:
+    """What a file holds, as it is where nothing in it looks secret, else with all of that masked.
+
+    Args:
+        name: the file's, whose ending tells its form.
+        data: its bytes, which may be of any form.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return data
+    worth = assess_prospect(text)
+    if not worth.keys and not worth.shapes:
+        return data
+    masked = mask_shapes(text, MASK)
+    if name.lower().endswith(_DOCUMENTS):
+        try:
+            value = parse_document(name, data).value
+        except InputError:
+            return masked.encode()
+        hidden = hide_by_key("", value)
+        if hidden is not value or masked != text:
+            return repr(mask(hidden)).encode("utf-8", "surrogatepass")
+        return data
+    return masked.encode() if masked != text else data

@@ -1,0 +1,168 @@
+"""Rings when files on disk change; the poll stays as the safety net."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import SourceError
+from reconciler.ports.source import Source
+from reconciler.server.logs import Log
+from reconciler.sources.folder import FolderSource
+from reconciler.sources.git.discovery import WorkTree
+from reconciler.sources.git.source import GitSource
+from reconciler.sources.linked_source import LinkedSource, list_links, resolve_target
+
+DEBOUNCE, STEP = 200, 50
+"""Milliseconds over which changes are gathered, and between two looks at them."""
+
+MOVES = frozenset({"HEAD", "ORIG_HEAD", "COMMIT_EDITMSG", "packed-refs"})
+"""Files of a git directory of which one changes whenever another commit is checked out or made."""
+
+
+LOOK = 5_000
+"""Milliseconds after which a link is looked at, though nobody told that it changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvents:
+    """Which changes count.
+
+    Args:
+        places: folders, real paths without links on the way.
+        counts: whether a change of this path counts.
+        recursive: whether folders below count, too.
+    """
+
+    places: tuple[Path, ...]
+    counts: Callable[[Path], bool]
+    recursive: bool
+
+
+def make_folder_events(folder: Path) -> FileEvents:
+    """Every file below a folder, but for those that git keeps for itself."""
+
+    def counts(path: Path) -> bool:
+        return not path.is_relative_to(folder) or ".git" not in path.relative_to(folder).parts
+
+    return FileEvents((folder,), counts, recursive=True)
+
+
+def make_commit_events(work: WorkTree) -> FileEvents:
+    """Commits made or checked out in a work tree; files that are saved do not count."""
+    log = work.directory / "logs"
+    places = (work.directory, log) if log.is_dir() else (work.directory,)
+    return FileEvents(places, lambda path: path.name in MOVES, recursive=False)
+
+
+def choose_file_events(source: Source) -> FileEvents | None:
+    """Which changes on disk ask for a look at a source; None where none does."""
+    if isinstance(source, GitSource) and source.work:
+        return make_commit_events(source.work)
+    return make_folder_events(source.folder) if isinstance(source, FolderSource) else None
+
+
+async def follow_source_files(
+    source: Source, ring: Callable[[], None], log: Log, *, stop: asyncio.Event
+) -> None:
+    """Ring for every batch of changes of a source on disk until told to stop; see `follow_files`.
+
+    Behind links the files are those of the folder that the links lead to now: once they lead elsewhere, ring
+    and go on there.
+    """
+    while isinstance(source, LinkedSource) and not stop.is_set():
+        real, events = _target(source.path), _located(source)
+        left = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            if events is not None:
+                group.create_task(follow_files(events, ring, log, stop=left))
+            try:
+                await _switched(source, real, log, usable=events is not None, stop=stop)
+            finally:
+                left.set()
+        if not stop.is_set():
+            ring()
+    if (events := choose_file_events(source)) is not None:
+        await follow_files(events, ring, log, stop=stop)
+
+
+def _target(path: Path) -> Path | None:
+    """Where a path leads to; None where that cannot be told: whoever looks at the source says why."""
+    try:
+        return resolve_target(path)
+    except SourceError:
+        return None
+
+
+def _located(source: LinkedSource) -> FileEvents | None:
+    try:
+        return choose_file_events(source.located())
+    except SourceError:
+        return None
+
+
+async def _switched(
+    source: LinkedSource, real: Path | None, log: Log, *, usable: bool, stop: asyncio.Event
+) -> None:
+    """Wait until the links lead elsewhere than to `real`, to what can be used at last, or to be stopped."""
+    from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
+
+    def moved() -> bool:
+        return _target(source.path) != real or (not usable and _located(source) is not None)
+
+    try:
+        links = frozenset({*list_links(source.path), source.path})
+        async for _changes in awatch(
+            *sorted({link.parent for link in links}),
+            watch_filter=lambda _change, name: Path(name) in links,
+            debounce=DEBOUNCE,
+            step=STEP,
+            rust_timeout=LOOK,
+            yield_on_timeout=True,
+            stop_event=stop,
+            recursive=False,
+            ignore_permission_denied=True,
+        ):
+            if moved():
+                return
+    except (OSError, RuntimeError, ValueError) as error:
+        log.warning("link not watched", words=str(error), remedy="a switch is seen a few seconds later")
+    while not stop.is_set() and not moved():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK / 1_000):
+                await stop.wait()
+
+
+async def follow_files(
+    events: FileEvents, ring: Callable[[], None], log: Log, *, stop: asyncio.Event
+) -> None:
+    """Ring for every batch of changes until told to stop.
+
+    Args:
+        events: which changes count.
+        ring: called within the running loop.
+        log: is told where the system cannot watch the folder.
+        stop: ends it.
+
+    Where the system cannot watch the folder (it is gone, or there are too many watches), say so once
+    and leave it to the poll.
+    """
+    from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
+
+    try:
+        async for _changes in awatch(
+            *events.places,
+            watch_filter=lambda _change, path: events.counts(Path(path)),
+            debounce=DEBOUNCE,
+            step=STEP,
+            stop_event=stop,
+            recursive=events.recursive,
+            ignore_permission_denied=True,
+        ):
+            ring()
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is no Unicode
+        log.warning("folder not watched", words=str(error), remedy="changes are seen at the next poll")
+    await stop.wait()

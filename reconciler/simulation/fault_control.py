@@ -1,0 +1,81 @@
+"""The control endpoint: faults for a running simulation, over HTTP.
+
+    GET    /nodes    every node: name, cluster, kind, address, up, faults that wait, requests so far
+    POST   /faults   {"node": …, "fault": …, "argument": …, "count": …, "on": …}; all but the first two
+                     may be missing; "node" may also name a cluster
+    DELETE /faults   takes away all faults that wait; a killed node stays down
+
+Answers are JSON. What cannot be done is answered 400 with {"error": …}.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import orjson
+from aiohttp import web
+
+from reconciler.errors import UsageError
+from reconciler.ports.simulator import SocketAddress
+from reconciler.simulation.addresses import keep_loopback_address, make_address_error
+from reconciler.simulation.node_host import Simulation
+
+
+class FaultControl:
+    """The endpoint of one simulation; an asynchronous context manager.
+
+    Args:
+        simulation: what it controls.
+        address: where it listens, on loopback only.
+    """
+
+    def __init__(self, simulation: Simulation, address: SocketAddress) -> None:
+        self._simulation = simulation
+        self._address = keep_loopback_address("the control endpoint", address)
+        self._runner = web.AppRunner(self._application(), access_log=None)
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, *self._address).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise make_address_error("the control endpoint", self._address, error) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        application = web.Application()
+        application.router.add_get("/nodes", self._nodes)
+        application.router.add_post("/faults", self._fault)
+        application.router.add_delete("/faults", self._clear)
+        return application
+
+    async def _nodes(self, _: web.Request) -> web.Response:
+        return _json(self._simulation.describe())
+
+    async def _fault(self, request: web.Request) -> web.Response:
+        try:
+            asked = orjson.loads(await request.read())
+            await self._simulation.fault(
+                asked["node"],
+                asked["fault"],
+                asked.get("argument"),
+                count=asked.get("count"),
+                on=asked.get("on"),
+            )
+        except UsageError as error:
+            return _json({"error": f"{error.message}. {error.remedy}".rstrip(". ")}, status=400)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return _json({"error": "the body is not a JSON object with node and fault"}, status=400)
+        return _json(self._simulation.describe())
+
+    async def _clear(self, _: web.Request) -> web.Response:
+        self._simulation.clear()
+        return _json(self._simulation.describe())
+
+
+def _json(value: Any, *, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")

@@ -1,0 +1,142 @@
+"""What paths and files must satisfy whichever source they come from: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.errors import SourceError
+from reconciler.sources.limits import SourceLimits
+from reconciler.text.one_line import format_size, quote_path
+
+POINTER = b"version https://git-lfs.github.com/spec/"
+LONGEST_SHOWN = 80
+
+
+SMALLER = "Choose the folder of the desired state alone, with --path or as the source."
+
+
+@dataclass
+class ScanCounts:
+    """How much a walk over a source has met so far; every walk counts, so that none is without an end.
+
+    Args:
+        where: the source, for messages.
+        limits: the bounds.
+    """
+
+    where: str
+    limits: SourceLimits
+    files: int = 0
+    links: int = 0
+    folders: int = 0
+
+    def file(self, path: str) -> None:
+        """Count one file.
+
+        Raises:
+            SourceError: it is one too many, or its path is too long.
+        """
+        self.files += 1
+        self._check(self.files, self.limits.files, "files")
+        self._check_path(path)
+
+    def link(self, path: str, target: str) -> None:
+        """Count one symbolic link, which is a file, too.
+
+        Raises:
+            SourceError: it is one too many, or its path or its target is too long.
+        """
+        self.file(path)
+        self.links += 1
+        self._check(self.links, self.limits.links, "symbolic links")
+        if len(target) > self.limits.path_chars or target.count("/") > self.limits.depth:
+            raise SourceError(
+                f"{self.where}: the target of the link {quote_path(path)} is longer than "
+                f"{self.limits.path_chars} characters or {self.limits.depth} folders",
+                remedy="Put the file itself there.",
+            )
+
+    def folder(self, path: str) -> None:
+        """Count one folder.
+
+        Raises:
+            SourceError: it is one too many, nested too deep, or its path is too long.
+        """
+        self.folders += 1
+        self._check(self.folders, self.limits.folders, "folders")
+        self._check_path(path)
+
+    def _check(self, count: int, most: int, what: str) -> None:
+        if count > most:
+            raise SourceError(f"{self.where} holds more than {most:,} {what}", remedy=SMALLER)
+
+    def _check_path(self, path: str) -> None:
+        if path.count("/") > self.limits.depth:
+            raise SourceError(
+                f"{self.where}: {quote_path(path[:LONGEST_SHOWN])} … is nested more than "
+                f"{self.limits.depth} folders deep",
+                remedy="Move the files up; desired state needs no such depth.",
+            )
+        if len(path) > self.limits.path_chars:
+            raise SourceError(
+                f"{self.where}: the path {quote_path(path[:LONGEST_SHOWN])} … has more than "
+                f"{self.limits.path_chars:,} characters",
+                remedy="Use shorter names.",
+            )
+
+
+@dataclass
+class ByteBudget:
+    """How many bytes were read of one snapshot; a file that is read again costs nothing more."""
+
+    where: str
+    limits: SourceLimits
+    spent: int = 0
+    paths: set[str] = field(default_factory=set)
+
+    def spend(self, path: str, count: int) -> None:
+        """Count the bytes of a file before they are read.
+
+        Raises:
+            SourceError: together with those that were read they are more than `limits.total_bytes`.
+        """
+        if path not in self.paths:
+            self.paths.add(path)
+            self.spent += count
+        if self.spent > self.limits.total_bytes:
+            raise SourceError(
+                f"{self.where}: the files that are read have more than "
+                f"{format_size(self.limits.total_bytes)} "
+                "together",
+                remedy="Keep large files out of the desired state.",
+            )
+
+
+def check_file_size(limits: SourceLimits, *, where: str, path: str, count: int) -> None:
+    """Refuse a file that is too large to be desired state.
+
+    Raises:
+        SourceError: it has more bytes than `limits.file_bytes`.
+    """
+    if count > limits.file_bytes:
+        raise SourceError(
+            f"{where}: {quote_path(path)} has {format_size(count)}, more than the "
+            f"{format_size(limits.file_bytes)} "
+            "that a file of desired state may have",
+            remedy="Keep large files out of the desired state.",
+        )
+
+
+def refuse_lfs_pointer(data: bytes, *, where: str, path: str) -> bytes:
+    """The same bytes, unless they only stand for contents that Git LFS keeps elsewhere.
+
+    Raises:
+        SourceError: the file is a Git LFS pointer.
+    """
+    if data.startswith(POINTER):
+        raise SourceError(
+            f"{where}: {quote_path(path)} is a Git LFS pointer, its contents are kept elsewhere",
+            remedy="Store it as an ordinary file (git lfs untrack, then commit), or, in a folder, "
+            "run `git lfs pull`.",
+        )
+    return data

@@ -1,0 +1,156 @@
+"""Asks ssh-keygen and gpg whether a file is signed by whom this host trusts; `git.signer` asks for commits.
+
+The programs get an environment and a home folder of their own, so that no configuration of a person's has a
+say. It blocks: see `host.subprocesses.run_blocking`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision
+from reconciler.host.environment import make_child_environment
+from reconciler.host.subprocesses import ProgramError, ProgramMissing, run_program
+from reconciler.sources.signatures import trust
+from reconciler.sources.signatures.trust import Signer, Trust
+
+SECONDS = 60.0
+"""For one call of gpg or ssh-keygen."""
+
+NAMESPACE = "file"
+"""What a tarball is signed for: `ssh-keygen -Y sign -n file`."""
+
+_GPG_CONF = "batch\nno-autostart\nno-auto-key-retrieve\nno-auto-check-trustdb\ntrust-model always\n"
+_KEPT = ("PATH", "TMPDIR")
+
+
+def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str) -> Signer:
+    """Who signed a file with a detached signature.
+
+    Args:
+        data: the file.
+        signature: what stands in the file beside it.
+        wanted: whose signatures count.
+        what: the file, for messages.
+
+    Raises:
+        Untrusted: nobody whose signature counts did.
+        SourceError: gpg or ssh-keygen is not installed, or the signers cannot be read.
+    """
+    with open_checker_home(wanted) as home:
+        beside = home / "signature"
+        beside.write_bytes(signature)
+        if wanted.kind == "gpg":
+            command = ("gpg", "--status-fd=1", "--verify", str(beside), "-")
+            return trust.judge_gpg_output((_run(command, home, data)).out, what)
+        check_kind(signature.decode("utf-8", "replace"), wanted, what)
+        found = _run(_ssh("find-principals", wanted, beside), home)
+        if found.status:
+            good = 'Good "file" signature with ' + found.out + found.error
+            return trust.judge_ssh_output(good + "\nNo principal matched.", what, good=False)
+        verify = (*_ssh("verify", wanted, beside), "-n", NAMESPACE, "-I", found.out.split("\n")[0].strip())
+        revoked = ("-r", str(wanted.revoked)) if wanted.revoked else ()
+        done = _run((*verify, *revoked), home, data)
+        if done.status and revoked and not _run(verify, home, data).status:
+            raise make_revoked_key_error(what)
+        return trust.judge_ssh_output(done.out + done.error, what, good=not done.status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    status: int
+    out: str
+    error: str
+
+
+def make_revoked_key_error(what: str) -> UntrustedRevision:
+    """The refusal of what is good but for the list of revoked keys."""
+    return trust.make_untrusted_error(trust.REVOKED, what, "is signed with a key that was revoked")
+
+
+def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, signer: str) -> None:
+    """Refuse a key whose time is over: git believes the date of the commit, which its author chooses.
+
+    The key has to count for that very signer: it may stand for several, until different days.
+
+    Raises:
+        Untrusted: its time is over.
+    """
+    beside = home / "signature"
+    beside.write_text(signature)
+    found = _run(_ssh("find-principals", wanted, beside), home)
+    if found.status:
+        trust.judge_ssh_output(found.out + found.error, what, good=False)
+    if signer not in found.out.splitlines():
+        raise trust.make_untrusted_error(
+            trust.EXPIRED, what, f"is signed by {signer}, whose time is over or not yet come"
+        )
+
+
+def _ssh(verb: str, wanted: Trust, signature: Path) -> tuple[str, ...]:
+    return "ssh-keygen", "-Y", verb, "-f", str(wanted.signers), "-s", str(signature)
+
+
+def check_kind(signature: str, wanted: Trust, what: str) -> None:
+    """Refuse what is not signed, or in another way than this host asks for.
+
+    Raises:
+        Untrusted: it is one of the two.
+    """
+    if not signature:
+        raise trust.make_untrusted_error(trust.UNSIGNED, what, "is not signed")
+    found = trust.detect_signature_format(signature)
+    if found != wanted.kind:
+        kind = f"with {found}" if found else "in another way"
+        raise trust.make_untrusted_error(
+            trust.UNKNOWN, what, f"is signed {kind}, and this host trusts signatures of {wanted.kind} only"
+        )
+
+
+def make_checker_environment(home: Path) -> Mapping[str, str]:
+    """All that a checking program starts with."""
+    ours = make_child_environment(os.environ)
+    kept = {name: ours[name] for name in _KEPT if name in ours}
+    return {**kept, "HOME": str(home), "GNUPGHOME": str(home), "LC_ALL": "C", "LANGUAGE": "C"}
+
+
+@contextmanager
+def open_checker_home(wanted: Trust) -> Iterator[Path]:
+    """A folder for one check: for gpg a keyring of exactly the keys that count."""
+    with tempfile.TemporaryDirectory(prefix="reconcile-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        for option, file in (("allowed", wanted.signers), ("revoked", wanted.revoked)):
+            if file is not None and not os.access(file, os.R_OK):
+                raise SourceError(
+                    f"the {option} signers {file} cannot be read", remedy=f"look at --{option}-signers"
+                )
+        if wanted.kind == "gpg":
+            (home / "gpg.conf").write_text(_GPG_CONF)
+            done = _run(("gpg", "--status-fd=1", "--import", str(wanted.signers.absolute())), home)
+            if "IMPORT_OK" not in done.out:
+                raise SourceError(
+                    f"{wanted.signers} holds no public key of gpg",
+                    remedy="write it with `gpg --export --armor WHO`",
+                )
+        yield home
+
+
+def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _Ended:
+    """One call of a program with the bare environment.
+
+    Raises:
+        SourceError: it is not installed.
+        SourceUnreachable: it did not end in time.
+    """
+    try:
+        ended = run_program(command, environment=make_checker_environment(home), seconds=SECONDS, data=data)
+    except ProgramMissing as error:
+        raise SourceError(f"{command[0]} cannot be run: {error}") from None
+    except ProgramError as error:
+        raise SourceUnreachable(f"{command[0]} {error}") from None
+    return _Ended(ended.status, ended.out.decode("utf-8", "replace"), ended.error.decode("utf-8", "replace"))

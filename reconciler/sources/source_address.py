@@ -1,0 +1,117 @@
+"""URLs of sources: what may be shown of them, what must not, and which parts they have: pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from reconciler.core.endpoint import format_url_host
+from reconciler.errors import UsageError
+from reconciler.text.one_line import take_first_line
+from reconciler.text.urls import strip_secrets
+
+ALIKE_SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAddress:
+    """Where a source is reached.
+
+    Args:
+        url: what is given to git or to the HTTP client, without user and password for http(s).
+        shown: what people see: without user, password, query and fragment.
+        scheme: `https`, `http`, `ssh`, `file`.
+        host: host and port, as credentials are looked up by.
+        user: the user's name in the URL.
+        password: the password in the URL; never shown.
+        query: the query of an http(s) URL; never shown, part of `url`.
+    """
+
+    url: str
+    shown: str
+    scheme: str
+    host: str = ""
+    user: str = ""
+    password: str = ""
+    query: str = ""
+
+    def __repr__(self) -> str:
+        return f"Address({self.shown})"
+
+    @property
+    def confidential(self) -> bool:
+        """Whether a token may be sent there: over https, or without leaving this host."""
+        return self.scheme == "https" or (self.scheme == "http" and _loopback(self.host))
+
+
+def parse_source_address(text: str) -> SourceAddress:
+    """The address that a URL, or git's short form `user@host:path`, stands for.
+
+    Raises:
+        UsageError: it has no host, a port that is no number, or control characters.
+    """
+    if not unquote(text).isprintable():
+        raise UsageError(f"the URL '{strip_secrets(take_first_line(text))}' has control characters in it")
+    if "://" not in text:
+        return _short_form(text)
+    parts, host = _split(text)
+    scheme = parts.scheme.removeprefix("git+").removesuffix("+git")
+    if scheme == "file":
+        return SourceAddress(f"file://{parts.path}", f"file://{parts.path}", "file")
+    if not parts.hostname:
+        raise UsageError(
+            f"the URL '{strip_secrets(text)}' has no host", remedy="Write it as https://HOST/PATH."
+        )
+    bare = parts._replace(scheme=scheme, netloc=host, fragment="")
+    user = unquote(parts.username or "")
+    full = bare._replace(netloc=f"{parts.username}@{host}") if scheme == "ssh" and user else bare
+    return SourceAddress(
+        url=full.geturl(),
+        shown=bare._replace(query="").geturl(),
+        scheme=scheme,
+        host=host,
+        user=user,
+        password=unquote(parts.password or ""),
+        query=parts.query,
+    )
+
+
+def _split(text: str) -> tuple[SplitResult, str]:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise UsageError(
+            f"the URL '{strip_secrets(text)}' cannot be read: its host or port is wrong",
+            remedy="Write it as https://HOST:PORT/PATH.",
+        ) from None
+    host = format_url_host(parts.hostname or "")
+    return parts, host if port is None else f"{host}:{port}"
+
+
+def _short_form(text: str) -> SourceAddress:
+    found = ALIKE_SCP.fullmatch(text)
+    if not found:
+        raise UsageError(
+            f"'{strip_secrets(text)}' is no URL", remedy="Write https://HOST/PATH or USER@HOST:PATH."
+        )
+    return SourceAddress(
+        url=text,
+        shown=f"{found['host']}:{found['path']}",
+        scheme="ssh",
+        host=found["host"],
+        user=found["user"] or "",
+    )
+
+
+def _loopback(host: str) -> bool:
+    bare = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    bare = bare.strip("[]")
+    if bare == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,204 @@
+"""Copies of the store's file: made while others write, examined, and put in the place of the one in use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from reconciler.core.timestamps import parse_timestamp
+from reconciler.errors import StateError, UsageError
+from reconciler.host.atomic_write import replace_atomically
+from reconciler.ports.store import StoreSummary
+from reconciler.store.sqlite import FILE
+from reconciler.store.sqlite.database import PATIENCE, translate_sqlite_error
+from reconciler.store.sqlite.facts import APPROVED
+from reconciler.store.sqlite.locks import wait_for_lock
+from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
+from reconciler.store.sqlite.state_file import BESIDE, give_to_owner_of
+
+_PROBLEMS = 5
+"""As many faults of a damaged file as a message names."""
+
+_NEWEST = """SELECT max(at) FROM (
+    SELECT max(started) AS at FROM run UNION ALL SELECT max(finished) FROM run
+    UNION ALL SELECT max(intended) FROM step UNION ALL SELECT max(ended) FROM step
+    UNION ALL SELECT max(since) FROM fact)"""
+
+
+def copy_database(file: Path, target: Path) -> StoreSummary:
+    """Write a copy of the store, as it is at one moment, which only this user can read; others may write on.
+
+    Args:
+        file: of the store.
+        target: where the copy goes; nothing may be there yet.
+
+    Raises:
+        UsageError: something is there already.
+        StateError: the store cannot be read, the copy cannot be written, or it is damaged.
+    """
+    if os.path.lexists(target):
+        raise UsageError(f"{target} is there already", remedy="name a new file: a backup replaces nothing")
+    try:
+        with (
+            replace_atomically(target) as beside,
+            _connected(file, "mode=rw") as source,
+            _connected(beside, "mode=rw") as copy,
+        ):
+            source.backup(copy)  # all pages in one read transaction: writers neither wait nor disturb it
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file that holds all, without -wal beside it
+            return _examined(copy, target)
+    except OSError as error:
+        raise StateError(
+            f"the backup {target} cannot be written: {error.strerror}",
+            remedy="name a file in a writable folder",
+        ) from error
+
+
+def examine_database(file: Path, *, is_backup: bool = False) -> StoreSummary:
+    """What a store's file holds, read page by page.
+
+    Args:
+        file: of a store in use, or of a backup.
+        is_backup: whether nobody writes it.
+
+    Raises:
+        StateError: it is not there, is damaged, or no file of this program and version.
+    """
+    with _connected(file, "mode=ro&immutable=1" if is_backup else "mode=rw") as connection:
+        return _examined(connection, file)
+
+
+def restore_database(
+    folder: Path, backup: Path, now: datetime, *, prepare: Callable[[Path], None]
+) -> tuple[StoreSummary, Path | None]:
+    """Put a backup in the place of the store; gives what it holds, and where the store before is now.
+
+    Approvals of the backup are left out: each was for one run, which may have been since.
+
+    Args:
+        folder: the state folder; made where it is missing.
+        backup: the file of the backup.
+        now: names the file of the store before.
+        prepare: called with a folder that holds the restored store before it takes its place.
+
+    Raises:
+        StateError: the backup is damaged, or the store is in use.
+    """
+    summary, file = examine_database(backup, is_backup=True), folder / FILE
+    with (
+        wait_for_lock(folder / f"{FILE}.lock"),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".restore-") as name,
+    ):
+        fresh = Path(name) / FILE
+        with _connected(backup, "mode=ro&immutable=1") as source, closing(sqlite3.connect(fresh)) as copy:
+            source.backup(copy)
+            copy.execute("DELETE FROM fact WHERE node = '' AND key LIKE ?", (f"{APPROVED}%",))
+            copy.commit()
+        prepare(Path(name))
+        _alone(fresh)
+        # at every moment there is a store under the name: without one, a new and empty one would be made
+        with replace_atomically(file) as beside:
+            shutil.copyfile(fresh, beside)
+            give_to_owner_of(folder, beside)
+            before = _set_aside(file, folder / f"state-before-{now:%Y%m%d-%H%M%S}.sqlite")
+    return summary, before
+
+
+def _set_aside(file: Path, place: Path) -> Path | None:
+    """Give the store in use a second name; None where there is none.
+
+    Raises:
+        StateError: another process has it open.
+    """
+    if not file.exists():
+        return None
+    try:
+        _alone(file)
+        os.link(file, place)
+    except StateError as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):
+            raise
+        # damaged: what is beside it belongs to it, and must not be taken for that of the restored store
+        for end in ("", *BESIDE):
+            if (part := file.with_name(file.name + end)).exists():
+                shutil.copy2(part, place.with_name(place.name + end))
+        for end in BESIDE:
+            file.with_name(file.name + end).unlink(missing_ok=True)
+    return place
+
+
+def _alone(file: Path) -> None:
+    """Make a store one file with nothing beside it; only possible where nobody else has it open."""
+    try:
+        with closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise translate_sqlite_error(file, error) from error
+        raise StateError(
+            f"the state file {file} is in use by another process",
+            remedy="stop the watch and wait for other commands, then run this again",
+        ) from error
+    except sqlite3.Error as error:
+        raise translate_sqlite_error(file, error) from error
+
+
+@contextmanager
+def _connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    if not file.is_file():
+        raise StateError(f"there is no state file {file}", remedy="look at the path, or name it with --state")
+    address = f"file:{quote(str(file.absolute()))}?{mode}"
+    try:
+        with closing(
+            sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
+        ) as connection:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            yield connection
+    except sqlite3.Error as error:
+        raise translate_sqlite_error(file, error) from error
+
+
+def _examined(connection: sqlite3.Connection, file: Path) -> StoreSummary:
+    """Whether a file is sound, and what it holds."""
+
+    def one(query: str) -> int:
+        return int(connection.execute(query).fetchone()[0] or 0)
+
+    version = one("PRAGMA user_version")
+    if one("PRAGMA application_id") != APPLICATION or one(
+        "SELECT count(*) FROM sqlite_master WHERE type IN ('trigger', 'view')"
+    ):
+        raise StateError(f"{file} is no state of this program", remedy="look at the path")
+    if version > len(MIGRATIONS):
+        raise StateError(
+            f"a newer version of this program wrote {file} (tables {version}, known here {len(MIGRATIONS)})",
+            remedy="use the newer version",
+        )
+    faults = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_PROBLEMS})")]
+    faults = [fault for fault in faults if fault != "ok"]
+    faults += [
+        f"a row of {row[0]} refers to none of {row[2]}"
+        for row in connection.execute("PRAGMA foreign_key_check")
+    ]
+    if faults:
+        raise StateError(
+            f"{file} is damaged: {'; '.join(map(str, faults[:_PROBLEMS]))}",
+            remedy="restore a backup: `reconcile state restore FILE`; nodes are not affected",
+        )
+    newest = connection.execute(_NEWEST).fetchone()[0]
+    return StoreSummary(
+        tables=version,
+        runs=one("SELECT count(*) FROM run"),
+        open_steps=one(
+            "SELECT count(*) FROM step WHERE intended IS NOT NULL AND (state IS NULL OR state = 'unknown')"
+        ),
+        bytes=one("PRAGMA page_count") * one("PRAGMA page_size"),
+        newest=parse_timestamp(newest) if newest else None,
+    )

@@ -1,0 +1,264 @@
+"""Writing runs, intents and outcomes: functions over a connection, each one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.core import attempts, retention
+from reconciler.core.canonical import encode_canonical
+from reconciler.core.fleet_identity import HOST
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan, Step
+from reconciler.core.retention import KEPT_RUNS
+from reconciler.core.timestamps import format_timestamp
+from reconciler.errors import RunFenced, StateError
+from reconciler.ports.outbox import OutboxMessage
+from reconciler.ports.store import RunStart, StepEnd
+from reconciler.store.sqlite import facts, history, outbox
+from reconciler.store.sqlite.host_key import HostKey
+from reconciler.store.sqlite.memory import WINDOW
+
+IDLE_SHARE = 5
+"""One in so many of the runs kept may have sent nothing: refused, or waiting for a person again and again."""
+
+REFUSED = 3
+"""Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
+
+
+def begin_run(
+    connection: sqlite3.Connection,
+    opening: RunStart,
+    name: Callable[[], str],
+    now: datetime,
+    *,
+    fleet: int,
+    key: HostKey,
+    keep: int = KEPT_RUNS,
+) -> str:
+    """Write down a run with all its steps still open, forget the runs beyond `keep`; gives the run's id."""
+    number, run = _insert(connection, opening, name, now, fleet)
+    connection.executemany(
+        "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
+        [
+            (number, position, step.id, step.cluster, step.node)
+            for position, step in enumerate(opening.plan.steps())
+        ],
+    )
+    exact = {step.id: step.exact for step in opening.plan.steps() if step.exact}
+    if exact:
+        sealed = key.sealed(zlib.compress(encode_canonical(exact)))
+        connection.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
+    _prune(connection, keep, now, fleet)
+    return run
+
+
+def write_refusal(
+    connection: sqlite3.Connection,
+    opening: RunStart,
+    note: str,
+    name: Callable[[], str],
+    now: datetime,
+    *,
+    fleet: int,
+    keep: int = KEPT_RUNS,
+) -> str:
+    """Write down a run that ended before its first step; the same refusal again only renews its time."""
+    last = connection.execute(
+        "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
+        (fleet,),
+    ).fetchone()
+    if last and (last["digest"], last["note"], last["exit_status"]) == (opening.plan.digest, note, REFUSED):
+        connection.execute(
+            "UPDATE run SET finished = ? WHERE number = ?", (format_timestamp(now), last["number"])
+        )
+        return str(last["id"])
+    _, run = _insert(connection, opening, name, now, fleet)
+    finish_run(connection, run, REFUSED, note, now)
+    _prune(connection, keep, now, fleet)
+    return run
+
+
+def write_intent(
+    connection: sqlite3.Connection,
+    run: str,
+    step: Step,
+    now: datetime,
+    *,
+    epoch: int,
+    learnt: Mapping[str, str],
+) -> None:
+    """Write down that a step is about to be performed.
+
+    Args:
+        connection: in a transaction, so that nobody takes the cluster over between the look and the word.
+        run: which run performs it.
+        step: what is performed.
+        now: when.
+        epoch: the holder's, of the step's cluster; 0 where nobody holds it.
+        learnt: facts of the step's node that hold from this moment on, such as one more try.
+
+    Raises:
+        Fenced: a later holder has begun.
+        StateError: the run is not in the journal, so nothing may be performed.
+    """
+    # Compared in the transaction that writes the intent: a look before it would leave a gap in which a later
+    # holder begins, and the lock file alone does not help where somebody removed it.
+    fleet = _fleet(connection, run)
+    if epoch and (latest := facts.read_epoch(connection, fleet, step.cluster)) != epoch:
+        raise RunFenced(
+            f"cluster {step.cluster}: run {run} was taken over by a later one (epoch {latest}, its own is "
+            f"{epoch}); it writes no more [fenced]",
+            remedy="nothing is to be done for this run; see `reconcile history` for the later one",
+        )
+    facts.write_facts(connection, fleet, step.cluster, step.facts_of_intent, now)
+    connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
+    facts.write_facts(connection, fleet, step.cluster, {step.node: step.used_words}, now)
+    until = now + timedelta(seconds=max(step.in_flight, step.settle))
+    changed = connection.execute(
+        "UPDATE step SET intended = ?, until = ?"
+        " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+        (format_timestamp(now), format_timestamp(until), step.id, run),
+    )
+    if changed.rowcount != 1:
+        raise StateError(
+            f"run {run} is no longer in the journal", remedy="run again; nothing was done without its record"
+        )
+    facts.write_facts(connection, fleet, step.cluster, {step.node: learnt}, now)
+
+
+def write_outcomes(
+    connection: sqlite3.Connection, run: str, endings: Sequence[StepEnd], now: datetime
+) -> None:
+    """Write down outcomes together with the facts they taught and the messages about them."""
+    fleet = _fleet(connection, run)
+    for ending in endings:
+        outcome, step = ending.outcome, ending.outcome.step
+        connection.execute(
+            "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?,"
+            " until = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+            (
+                format_timestamp(now),
+                outcome.state.value,
+                outcome.reason,
+                outcome.seconds,
+                ending.answer,
+                json.dumps(outcome.waiting_for_restart),
+                format_timestamp(ending.until) if ending.until else None,
+                step.id,
+                run,
+            ),
+        )
+        if outcome.state is State.FAILED:  # shown to have had no effect: what its intent said does not hold
+            taught = step.facts_of_intent
+            untaught = {node: dict.fromkeys(own, "") for node, own in taught.items()}
+            facts.write_facts(connection, fleet, step.cluster, untaught, now)
+        if outcome.state is State.DONE:
+            facts.write_facts(
+                connection, fleet, step.cluster, {step.node: {**ending.facts, **ending.spent}}, now
+            )
+        _close_attempt(connection, outcome, fleet, now)
+        if ending.outbox_message is not None:
+            _enqueue(connection, run, step.id, ending.outbox_message, now)
+
+
+def _fleet(connection: sqlite3.Connection, run: str) -> int:
+    """The number of the fleet that a run is of."""
+    row = connection.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
+    return int(row["fleet"]) if row else HOST
+
+
+def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: int, now: datetime) -> None:
+    """Write down how the last try of a step ended; what has its effect needs no counting any more."""
+    step, key = outcome.step, attempts.make_attempt_key(outcome.step.action)
+    if step.id.partition("/")[2] != f"{step.node}/{step.action}":
+        return  # it takes a step back, which says nothing of the tries
+    known = facts.read_fact(connection, fleet, step.cluster, step.node, key)
+    if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
+        return
+    left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
+    facts.write_facts(connection, fleet, step.cluster, {step.node: {key: left}}, now)
+
+
+def finish_run(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:
+    """Write down that a run has ended."""
+    connection.execute(
+        "UPDATE run SET finished = ?, exit_status = ?, note = ? WHERE id = ?",
+        (format_timestamp(now), exit_status, note, run),
+    )
+
+
+def _insert(
+    connection: sqlite3.Connection, opening: RunStart, name: Callable[[], str], now: datetime, fleet: int
+) -> tuple[int, str]:
+    run = name()
+    while connection.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
+        run = name()
+    plan: Plan = opening.plan
+    revision = plan.revision
+    row = connection.execute(
+        'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started,'
+        " fleet, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            run,
+            opening.trigger,
+            revision.source,
+            revision.id,
+            revision.short,
+            revision.title,
+            plan.program,
+            plan.digest,
+            zlib.compress(plan.encoded()),
+            format_timestamp(now),
+            fleet,
+            opening.actor.plain(),
+        ),
+    )
+    assert row.lastrowid is not None
+    return row.lastrowid, run
+
+
+def _enqueue(
+    connection: sqlite3.Connection, run: str, step: str, outbox_message: OutboxMessage, now: datetime
+) -> None:
+    connection.execute(
+        "INSERT INTO message (id, run, step, created, body, wanted)"
+        " VALUES (?, (SELECT number FROM run WHERE run.id = ?), ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (outbox_message.id, run, step, format_timestamp(now), outbox_message.body, outbox_message.wanted),
+    )
+
+
+def _prune(connection: sqlite3.Connection, keep: int, now: datetime, fleet: int) -> None:
+    """Keep the newest runs of a fleet; an idle run goes before one that sent something.
+
+    What is still needed stays: a run that goes on, a step that nobody has settled, a message that has not
+    arrived, and changes that budgets count.
+    """
+    _forget(connection, "NOT acted AND fleet = ?1", max(1, keep // IDLE_SHARE), now, fleet)
+    _forget(connection, "fleet = ?1", keep, now, fleet)
+
+
+def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime, fleet: int) -> None:
+    """Delete what is done with of the runs that a condition names, beyond the newest `keep` of them."""
+    recent = "SELECT number FROM run WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?5"
+    oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?2"  # noqa: S608
+    connection.execute(
+        f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
+        f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
+        f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE.replace('?', '?3')})"
+        " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
+        " AND intended IS NOT NULL AND (state IS NULL OR until > ?4))"
+        f" AND NOT (acted AND number > coalesce(({recent}), 0)"
+        " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?6))",
+        (
+            fleet,
+            keep,
+            outbox.REFUSALS,
+            format_timestamp(now),
+            retention.COUNTED,
+            format_timestamp(now - WINDOW),
+        ),
+    )

@@ -1,0 +1,170 @@
+"""Reading back what is remembered, as one consistent picture: functions over a connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from reconciler.core import rollout_progress
+from reconciler.core.memory import (
+    AppliedRevision,
+    ClusterMemory,
+    FleetMemory,
+    PendingCall,
+    PlaceClaim,
+    RollbackHold,
+)
+from reconciler.core.plan import Revision
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.ports.store import REFERENCES, OpenOrders
+from reconciler.store.sqlite.facts import (
+    APPLIED,
+    CONTENT,
+    FORMER,
+    KIND,
+    NAMES,
+    NODES,
+    REVISION,
+    ROLLOUT,
+    SOURCE,
+)
+from reconciler.store.sqlite.fleets import read_fleets
+from reconciler.store.sqlite.orders import read_orders
+
+WINDOW = timedelta(days=31)
+"""How long a change counts for budgets: the longest window that a policy may name."""
+
+_HISTORY = (NODES, APPLIED, ROLLOUT)
+"""Each of these facts of a cluster says that it has a past."""
+
+
+def read_memory(connection: sqlite3.Connection, fleet: int, now: datetime) -> FleetMemory:
+    """What is remembered of one fleet: all facts of its nodes, and the past of each of its clusters."""
+    facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    own: dict[str, dict[str, str]] = defaultdict(dict)
+    runs: dict[str, dict[str, AppliedRevision]] = defaultdict(dict)
+    rows = connection.execute("SELECT cluster, node, key, value, since FROM fact WHERE fleet = ?", (fleet,))
+    for row in rows:
+        cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
+        if not node:
+            own[cluster][key] = value
+            continue
+        facts[cluster][node][key] = value
+        if key == REVISION:
+            runs[cluster][node] = AppliedRevision(value, parse_timestamp(row["since"]))
+    for cluster in own.keys() | runs.keys():
+        if KIND not in own[cluster] and NODES in own[cluster]:
+            own[cluster][KIND] = find_kind_in_runs(connection, fleet, cluster)
+    changed, standing = _changed(connection, fleet, now), read_orders(connection, fleet)
+    named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
+    told = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
+    return FleetMemory(
+        fleet=fleet,
+        facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
+        cluster_memory={
+            cluster: _past(
+                cluster,
+                own.get(cluster, {}),
+                tuple(changed.get(cluster, ())),
+                runs.get(cluster, {}),
+                standing,
+            )
+            for cluster in sorted((told | changed.keys() | runs.keys() | named) - {""})
+        },
+        everywhere=ClusterMemory(
+            suspended=tuple(one for one in standing.suspensions if not one.cluster),
+            approved=frozenset(one.digest for one in standing.approvals),
+        ),
+        at=now,
+        acted=_acted(connection, fleet),
+        claims=_claims(connection),
+        under_way=_under_way(connection, fleet, now),
+    )
+
+
+def _past(
+    cluster: str,
+    own: Mapping[str, str],
+    changed: tuple[tuple[str, float], ...],
+    runs: Mapping[str, AppliedRevision],
+    standing: OpenOrders,
+) -> ClusterMemory:
+    rejections = [one for one in standing.rejections if one.cluster == cluster]
+    return ClusterMemory(
+        nodes=int(own.get(NODES, "0")),
+        names=frozenset(json.loads(own.get(NAMES, "[]"))),
+        source=own.get(SOURCE, ""),
+        applied=Revision(**json.loads(own[APPLIED])) if APPLIED in own else None,
+        progress=rollout_progress.load_progress(own[ROLLOUT]) if ROLLOUT in own else None,
+        changed=changed,
+        runs=runs,
+        kind=own.get(KIND, ""),
+        former=tuple(json.loads(own.get(FORMER, "[]"))),
+        references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
+        suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
+        rejected={one.revision: one.reason for one in rejections if not one.rolled_back},
+        rolled_back=tuple(
+            RollbackHold(one.revision, one.content, one.reason) for one in rejections if one.rolled_back
+        ),
+        content=own.get(CONTENT, ""),
+    )
+
+
+def find_kind_in_runs(connection: sqlite3.Connection, fleet: int, cluster: str) -> str:
+    """The kind of a cluster that an older version applied, as its latest run says; empty for none."""
+    row = connection.execute(
+        "SELECT run.plan FROM step JOIN run ON run.number = step.run WHERE step.cluster = ? AND run.fleet = ?"
+        " ORDER BY run.number DESC LIMIT 1",
+        (cluster, fleet),
+    ).fetchone()
+    plan = json.loads(zlib.decompress(row["plan"])) if row else {"clusters": []}
+    return next((one["kind"] for one in plan["clusters"] if one["cluster"] == cluster), "")
+
+
+def _under_way(connection: sqlite3.Connection, fleet: int, now: datetime) -> tuple[PendingCall, ...]:
+    rows = connection.execute(
+        "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
+        " JOIN run ON run.number = step.run WHERE step.until > ? AND run.fleet = ?"
+        " AND (step.state IS NULL OR step.state IN ('unknown', 'offered'))"
+        " ORDER BY step.cluster, step.node, step.id",
+        (format_timestamp(now), fleet),
+    )
+    return tuple(
+        PendingCall(row["cluster"], row["node"], row["id"], row["run"], parse_timestamp(row["until"]))
+        for row in rows
+    )
+
+
+def _acted(connection: sqlite3.Connection, fleet: int) -> tuple[tuple[str, str], ...]:
+    rows = connection.execute(
+        "SELECT revision, short, max(number) AS last FROM run WHERE acted AND fleet = ?"
+        " GROUP BY revision ORDER BY last",
+        (fleet,),
+    )
+    return tuple((row["revision"], row["short"]) for row in rows)
+
+
+def _changed(connection: sqlite3.Connection, fleet: int, now: datetime) -> dict[str, list[tuple[str, float]]]:
+    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    rows = connection.execute(
+        "SELECT cluster, node, intended FROM step JOIN run ON run.number = step.run"
+        " WHERE intended >= ? AND run.fleet = ? ORDER BY intended, cluster, node",
+        (format_timestamp(now - WINDOW), fleet),
+    )
+    for row in rows:
+        hours = (now - parse_timestamp(row["intended"])).total_seconds() / 3600
+        found[row["cluster"]].append((row["node"], hours))
+    return found
+
+
+def _claims(connection: sqlite3.Connection) -> dict[str, PlaceClaim]:
+    labels = {one.number: one.label for one in read_fleets(connection)}
+    rows = connection.execute("SELECT place, fleet, cluster, node FROM claim")
+    return {
+        row["place"]: PlaceClaim(row["fleet"], row["cluster"], row["node"], labels.get(row["fleet"], ""))
+        for row in rows
+    }

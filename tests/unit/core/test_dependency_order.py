@@ -1,0 +1,25 @@
+"""Order respects what waits for what, keeps the given order otherwise, and names a circle."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.dependency_order import DependencyCycle, sort_by_dependency
+
+
+@given(st.permutations(range(6)), st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5))))
+def test_everything_comes_behind_what_it_waits_for(names, pairs):
+    after = {str(name): {str(low) for low, high in pairs if high == name and low < high} for name in names}
+    result = sort_by_dependency(after)
+    assert sorted(result) == sorted(after)
+    assert all(result.index(before) < result.index(name) for name in after for before in after[name])
+
+
+def test_ties_keep_the_given_order():
+    assert sort_by_dependency({"c": (), "a": (), "b": ()}) == ("c", "a", "b")
+
+
+def test_a_circle_is_named():
+    with pytest.raises(DependencyCycle) as caught:
+        sort_by_dependency({"a": ("b",), "b": ("a",)})
+    assert set(caught.value.members) == {"a", "b"}

@@ -1,0 +1,88 @@
+"""Changed nodes against unchanged ones, by numbers."""
+
+import pytest
+
+from reconciler.core.rollout import MetricGate
+from reconciler.rollout.metric_comparison import GOOD, GateStatus, SoakReadings, compare_metric
+
+
+def after(**values):
+    return {node: {"m": value} for node, value in values.items() if value is not None}
+
+
+def judged(changed, unchanged, before=None, seconds=10.0, **gate):
+    soaked = SoakReadings(before or {}, after(**changed, **unchanged), seconds)
+    return compare_metric(MetricGate(name="m", **gate), tuple(changed), tuple(unchanged), soaked)
+
+
+@pytest.mark.parametrize(
+    ("value", "weight"),
+    [(1.0, GateStatus.GOOD), (4.0, GateStatus.GOOD), (4.01, GateStatus.BAD), (0.0, GateStatus.GOOD)],
+)
+def test_a_value_may_be_so_many_times_the_median_of_the_others(value, weight):
+    found = judged({"a": value}, {"x": 1.0, "y": 2.0, "z": 90.0}, compare="value", factor=2)
+    assert found.weight is weight
+
+
+@pytest.mark.parametrize(
+    ("value", "weight"), [(50.0, GateStatus.GOOD), (49.0, GateStatus.BAD), (500.0, GateStatus.GOOD)]
+)
+def test_lower_may_be_the_bad_way(value, weight):
+    found = judged({"a": value}, {"x": 100.0}, compare="value", factor=2, worse="lower")
+    assert found.weight is weight
+
+
+def test_what_the_others_do_not_have_at_all_is_bad_unless_it_is_small_enough_to_ignore():
+    assert judged({"a": 3.0}, {"x": 0.0}, compare="value").weight is GateStatus.BAD
+    assert judged({"a": 3.0}, {"x": 0.0}, compare="value", ignore=3) == GOOD
+
+
+def test_a_rate_is_the_growth_in_a_second_and_survives_a_counter_that_began_anew():
+    before = {"a": {"m": 100.0}, "x": {"m": 0.0}, "b": {"m": 100.0}}
+    grown = judged({"a": 130.0}, {"x": 10.0}, before, factor=2)
+    assert grown.weight is GateStatus.BAD
+    assert "the rate of m of a is 3, on unchanged nodes it is 1" in grown.reason
+    assert judged({"b": 15.0}, {"x": 10.0}, before, factor=2) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("now", "weight"), [(20.0, GateStatus.GOOD), (20.5, GateStatus.BAD), (99.0, GateStatus.BAD)]
+)
+def test_a_counter_that_began_anew_grew_by_what_it_has_now(now, weight):
+    """As a difference it would have fallen, which looks healthier than any node that kept counting."""
+    before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
+    assert judged({"a": now}, {"x": 10.0}, before, factor=2).weight is weight
+
+
+def test_unchanged_nodes_that_began_anew_do_not_lower_what_is_usual():
+    before = {"a": {"m": 0.0}, "x": {"m": 900.0}, "y": {"m": 900.0}}
+    assert judged({"a": 20.0}, {"x": 10.0, "y": 10.0}, before, factor=2) == GOOD
+    usual = judged({"a": 21.0}, {"x": 10.0, "y": 10.0}, before, factor=2)
+    assert "of a is 2.1, on unchanged nodes it is 1" in usual.reason
+
+
+def test_where_lower_is_worse_a_counter_that_began_anew_counts_for_no_more_than_it_has():
+    before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
+    told = judged({"a": 4.0}, {"x": 10.0}, before, factor=2, worse="lower")
+    assert told.weight is GateStatus.BAD
+
+
+def test_the_worst_of_several_nodes_is_named():
+    found = judged({"a": 5.0, "b": 9.0, "c": 1.0}, {"x": 1.0}, compare="value")
+    assert "of b (and of 1 more) is 9" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "unchanged", "more", "words"),
+    [
+        ({"a": None}, {"x": 1.0}, {"compare": "value"}, "a did not tell"),
+        ({"a": 1.0}, {"x": None}, {"compare": "value"}, "no unchanged node"),
+        ({"a": 1.0}, {}, {"compare": "value"}, "no unchanged node"),
+        ({"a": 1.0}, {"x": 1.0}, {"seconds": 0.0}, "cannot be told without a soak"),
+        ({"a": 1.0}, {"x": 1.0}, {}, "a did not tell"),
+    ],
+)
+def test_what_cannot_be_told_is_not_taken_for_good(changed, unchanged, more, words):
+    found = judged(changed, unchanged, **more)
+    assert found.weight is GateStatus.UNCLEAR
+    assert words in found.reason

@@ -1,0 +1,203 @@
+"""Delivery: at least once, in order, without ever holding up or failing a run."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from reconciler.core.entries import FeedbackEntry
+from reconciler.errors import NodeUnreachable
+from reconciler.feedback import sender
+from reconciler.feedback.sender import MessageSender
+from reconciler.ports.transport import Http, HttpAnswer
+
+ENTRY = FeedbackEntry(url="http://user:password@127.0.0.1:9/feedback?token=secret", timeout=5)
+
+
+@dataclass(frozen=True)
+class Letter:
+    number: int
+
+    @property
+    def id(self):
+        return f"id-{self.number}"
+
+    @property
+    def body(self):
+        return b"{%d}" % self.number
+
+
+class Box:
+    """An outbox in memory."""
+
+    def __init__(self, count=0):
+        self.letters = [Letter(number) for number in range(1, count + 1)]
+        self.delivered: list[str] = []
+        self.errors: list[tuple[str, str, bool]] = []
+
+    async def due(self, *, beyond=0, limit=50):
+        open_ones = [
+            outbox_message
+            for outbox_message in self.letters
+            if outbox_message.number > beyond and outbox_message.id not in self.delivered
+        ]
+        return open_ones[:limit]
+
+    async def sent(self, outbox_message):
+        self.delivered.append(outbox_message)
+
+    async def unsent(self, outbox_message, error, *, refused):
+        self.errors.append((outbox_message, error, refused))
+
+    async def left(self):
+        return len(self.letters) - len(self.delivered)
+
+
+class Line(Http):
+    """A wire to a sink that answers from a list; the last answer stays."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers) or [200]
+        self.calls: list[tuple[str, bytes, dict]] = []
+
+    async def send(self, method, url, *, node, timeout, headers=None, content=b""):
+        await asyncio.sleep(0)
+        self.calls.append((f"{method} {url}", content, dict(headers or {})))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, int):
+            return HttpAnswer(answer, {}, b"")
+        raise NodeUnreachable(node, answer)
+
+
+async def carry(box, line, entry=ENTRY, pauses=(0, 0)):
+    async with MessageSender(box, line, entry, pauses=pauses) as message_sender:
+        return await asyncio.wait_for(message_sender.farewell(), 5)
+
+
+async def test_every_message_arrives_once_in_order_as_json_with_its_id():
+    box, line = Box(120), Line(200)
+    assert await carry(box, line) == ()
+    assert box.delivered == [outbox_message.id for outbox_message in box.letters]
+    where, content, headers = line.calls[0]
+    assert where == f"POST {ENTRY.url}"
+    assert content == b"{1}"
+    assert headers == {"Content-Type": "application/json", "Idempotency-Key": "id-1"}
+    assert len(line.calls) == 120
+
+
+async def test_a_message_is_delivered_while_the_run_goes_on():
+    box, line = Box(), Line(204)
+    async with MessageSender(box, line, ENTRY) as message_sender:
+        box.letters.append(Letter(1))
+        message_sender.nudge()
+        async with asyncio.timeout(5):
+            while not box.delivered:
+                await asyncio.sleep(0.005)
+        assert await message_sender.farewell() == ()
+
+
+async def test_what_is_written_at_the_very_end_is_still_delivered():
+    box, line = Box(1), Line(200)
+    async with MessageSender(box, line, ENTRY) as message_sender:
+        await asyncio.sleep(0.01)
+        box.letters.append(Letter(2))
+        assert await message_sender.farewell() == ()
+    assert box.delivered == ["id-1", "id-2"]
+
+
+@pytest.mark.parametrize("trouble", ["connection refused", 500, 503, 429, 408])
+async def test_a_sink_that_stumbles_is_tried_again(trouble):
+    box, line = Box(2), Line(trouble, trouble, 200)
+    assert await carry(box, line) == ()
+    assert box.delivered == ["id-1", "id-2"]
+    assert [headers["Idempotency-Key"] for _, _, headers in line.calls] == ["id-1"] * 3 + ["id-2"]
+
+
+async def test_a_dead_sink_is_given_up_and_told_without_its_secrets():
+    box, line = Box(5), Line("connection refused")
+    (finding,) = await carry(box, line)
+    assert finding.code == "feedback-undelivered"
+    assert finding.message == (
+        "5 feedback messages still wait for the sink http://127.0.0.1:9/feedback: connection refused"
+    )
+    assert "secret" not in str(finding)
+    assert "password" not in str(finding)
+    assert box.delivered == []
+    assert {outbox_message for outbox_message, _, _ in box.errors} == {"id-1"}
+    assert not any(refused for _, _, refused in box.errors)
+    assert len(line.calls) <= 6
+
+
+async def test_a_sink_that_comes_back_by_the_end_of_the_run_gets_everything():
+    box, line = Box(2), Line("no", "no", "no", 200)
+    async with MessageSender(box, line, ENTRY, pauses=(0, 0)) as message_sender:
+        async with asyncio.timeout(5):
+            while not box.errors:
+                await asyncio.sleep(0.005)
+        assert await message_sender.farewell() == ()
+    assert box.delivered == ["id-1", "id-2"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 302])
+async def test_a_refused_message_does_not_hold_up_the_others(status):
+    box, line = Box(3), Line(200, status, 200)
+    refused, left = await carry(box, line)
+    assert refused.code == "feedback-refused"
+    assert f"it answered {status}" in refused.message
+    assert left.code == "feedback-undelivered"
+    assert box.delivered == ["id-1", "id-3"]
+    assert box.errors == [("id-2", f"it answered {status}", True)]
+    assert len(line.calls) == 3
+
+
+async def test_a_slow_sink_does_not_hold_up_the_end_for_ever(monkeypatch):
+    class Slow(Line):
+        async def send(self, *args, **kwargs):
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr(sender, "FAREWELL", 0.05)
+    (finding,) = await carry(Box(1), Slow())
+    assert finding.code == "feedback-undelivered"
+    assert "took longer than" in finding.message
+
+
+async def test_without_a_sink_nothing_is_sent():
+    box, line = Box(3), Line(200)
+    assert await carry(box, line, entry=None) == ()
+    assert line.calls == []
+
+
+async def test_a_run_that_breaks_off_leaves_no_courier_behind():
+    class Slow(Line):
+        async def send(self, *args, **kwargs):
+            await asyncio.sleep(3600)
+
+    message_sender = MessageSender(Box(1), Slow(), ENTRY)
+    with pytest.raises(RuntimeError):
+        async with message_sender:
+            raise RuntimeError
+    assert message_sender._work is not None
+    assert message_sender._work.done()
+
+
+class SlowLine(Line):
+    """A sink that takes the connection and never answers."""
+
+    async def send(self, method, url, **_):
+        self.calls.append((f"{method} {url}", b"", {}))
+        await asyncio.Event().wait()
+
+
+async def test_a_stop_does_not_wait_for_a_slow_sink_and_the_messages_stay(monkeypatch):
+    monkeypatch.setattr(sender, "HURRIED", 0.01)
+    box, stop = Box(2), asyncio.Event()
+    async with MessageSender(box, SlowLine(), ENTRY) as message_sender:
+        farewell = asyncio.create_task(message_sender.farewell(stop))
+        await asyncio.sleep(0)
+        stop.set()
+        async with asyncio.timeout(10):
+            (finding,) = await farewell
+    assert finding.code == "feedback-undelivered"
+    assert "2 feedback messages still wait" in finding.message
+    assert "the run was asked to stop" in finding.message
+    assert box.delivered == []

@@ -1,0 +1,152 @@
+"""A fleet's status: one word for each node, what it runs since when, and what holds up changes."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
+
+from reconciler.cli.render.status import render_status, render_status_json
+from reconciler.core.change_rules import ChangeRules
+from reconciler.core.change_windows import Suspend, Window
+from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
+from reconciler.core.observation import Absent, Present, Stale, Unauthorized
+from reconciler.core.policy import Override, Policy
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.planning.status import NodeCondition, _state, compute_status
+from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
+
+SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+
+
+async def look(*clusters, world=None, runs=None, orders=None, memory=None, last=None, **more):
+    drivers = {"fake": FakeDriver(world or World())}
+    found = fleet(*clusters, **more)
+    seen = await run_plan_pass(
+        found,
+        drivers=drivers,
+        transports=NOWHERE,
+        recalled=memory or FleetMemory(cluster_memory={"edge": ClusterMemory(runs=runs or {})}, at=NOON),
+    )
+    return compute_status(seen, orders or OpenOrders(), last)
+
+
+async def test_each_node_has_its_word_its_revision_and_since_when():
+    world = World({"a": "new", "b": "old", "d": "old"}, silent={"c"})
+    nodes = {**dict.fromkeys("abc", "new"), "d": FakeNode(name="d", value="new", person=True)}
+    found = await look(cluster("edge", nodes), world=world, runs={"a": AppliedRevision(REVISION.id, SINCE)})
+    (edge,) = found.clusters
+    assert [(node.node, node.state.value) for node in edge.nodes] == [
+        ("a", "as desired"),
+        ("b", "differs"),
+        ("c", "unreachable"),
+        ("d", "waits for a person"),
+    ]
+    assert (edge.nodes[0].revision, edge.nodes[0].since) == (REVISION.id, SINCE)
+    assert (edge.nodes[1].reason, edge.nodes[1].revision) == ("b holds old", "")
+    assert not found.converged
+    shown = render_status(found)
+    assert "edge (fake): 1 of 4 nodes as desired" in shown
+    assert "a  as desired          content of c0ffee0 since 2026-11-20 08:30 UTC" in shown
+    assert shown.endswith("Not converged: 1 as desired, 1 differs, 1 waits for a person, 1 unreachable.\n")
+
+
+def finding(severity, code):
+    return Diagnostic(severity, code, f"it says {code}", target="edge/a")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "word"),
+    [
+        (Present("x"), [], NodeCondition.AS_DESIRED),
+        (Absent("empty"), [], NodeCondition.AS_DESIRED),
+        (Present("x"), [finding(Severity.NOTE, "a-remark")], NodeCondition.AS_DESIRED),
+        (Present("x"), [finding(Severity.NOTE, "waits-for-restart")], NodeCondition.RESTART),
+        (Present("x"), [finding(Severity.WARNING, "odd")], NodeCondition.DOUBTFUL),
+        (Stale("x", "behind"), [], NodeCondition.STALE),
+        (Unauthorized("no"), [], NodeCondition.UNAUTHORIZED),
+        (None, [], NodeCondition.UNREACHABLE),
+    ],
+)
+def test_no_failure_is_read_as_converged(answer, said, word):
+    assert _state(answer, [], said)[0] is word
+
+
+async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():
+    names = [f"n{number:04d}" for number in range(1000)]
+    world = World(dict.fromkeys(names, "new"))
+    runs = {name: AppliedRevision(REVISION.id, SINCE) for name in names}
+    found = await look(cluster("edge", dict.fromkeys(names, "new")), world=world, runs=runs)
+    assert found.converged
+    shown = render_status(found)
+    assert "n0000 … n0999 (1,000 nodes)" in shown
+    assert len(shown.splitlines()) == 6
+    assert len(json.loads(render_status_json(found))["clusters"][0]["nodes"]) == 1000
+
+
+async def test_what_holds_up_changes_is_shown_even_where_there_is_nothing_to_change():
+    change_rules = ChangeRules(
+        windows=(Window(cron="0 2 * * *", duration="1h"),), suspend=Suspend(reason="moving")
+    )
+    memory = FleetMemory(
+        cluster_memory={"edge": ClusterMemory(rejected={REVISION.id: "wave 1 failed"})}, at=NOON
+    )
+    found = await look(
+        cluster("edge", {"a": "new"}), world=World({"a": "new"}), change_rules=change_rules, memory=memory
+    )
+    assert found.converged
+    assert [one.code for one in found.clusters[0].held] == [
+        "outside-window",
+        "revision-rejected",
+        "suspended",
+    ]
+    shown = render_status(found)
+    assert "held: edge: no change window is open" in shown
+    assert json.loads(render_status_json(found))["clusters"][0]["held"][2]["code"] == "suspended"
+
+
+async def test_an_override_takes_what_it_covers_out_of_the_way():
+    change_rules = ChangeRules(suspend=Suspend(reason="moving"))
+    aside = Override(guard="suspended", until=NOON.date(), reason="only this once")
+    found = await look(
+        cluster("edge", {"a": "new"}),
+        world=World({"a": "new"}),
+        change_rules=change_rules,
+        overrides=(aside,),
+    )
+    assert found.clusters[0].held == ()
+
+
+async def test_a_plan_that_waits_for_an_approval_is_named():
+    nodes = {"a": FakeNode(name="a", value="new", membership=True)}
+    policies = {"edge": Policy(approve=("membership",))}
+    plain = await look(cluster("edge", nodes), policies=policies)
+    (refused,) = plain.clusters[0].refused
+    digest = refused.remedy.partition("approve ")[2].partition("`")[0]
+    waits = OpenOrders(requests=(ApprovalRequest("edge", digest, "c0ffee0", "1 step", SINCE),))
+    found = await look(cluster("edge", nodes), policies=policies, orders=waits)
+    assert found.clusters[0].waiting is waits.requests[0]
+    other = OpenOrders(requests=(ApprovalRequest("edge", "f" * 64, "c0ffee0", "1 step", SINCE),))
+    assert (await look(cluster("edge", nodes), policies=policies, orders=other)).clusters[0].waiting is None
+
+
+async def test_the_last_run_is_told():
+    last = RunSummary(
+        id="20261121-034455-k7fm",
+        trigger="command",
+        source="/repo",
+        revision=REVISION.id,
+        short="c0ffee0",
+        title="",
+        program="0.1.0",
+        digest="d" * 64,
+        started=SINCE,
+        finished=SINCE,
+        exit_status=0,
+        note="",
+        counts={"done": 3},
+    )
+    found = await look(cluster("edge", {"a": "new"}), last=last)
+    assert "Last run 20261121-034455-k7fm, 2026-11-20 08:30 UTC: done: 3 changes" in render_status(found)
+    assert json.loads(render_status_json(found))["last_run"]["exit_status"] == 0

@@ -1,0 +1,138 @@
+"""What a stop gives up at once, and what it never begins."""
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
+
+from reconciler.core.arguments import RawArguments
+from reconciler.core.observation import Observed, Present
+from reconciler.core.outcome import State
+from reconciler.host.interruption import run_unless_stopped
+from reconciler.rollout.step_executor import STOPPED, ExecutionContext, execute_step, perform_step
+
+
+class Hung:
+    """Work that never ends by itself and notes how it was ended."""
+
+    def __init__(self):
+        self.begun, self.ended = asyncio.Event(), False
+
+    async def __call__(self):
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # closing a connection takes a moment, too
+            self.ended = True
+
+
+async def answer(value):
+    return value
+
+
+async def fails():
+    raise OSError("no route")
+
+
+async def test_work_that_ends_gives_its_answer_and_its_error():
+    assert await run_unless_stopped(asyncio.Event(), answer(7)) == 7
+    with pytest.raises(OSError, match="no route"):
+        await run_unless_stopped(asyncio.Event(), fails())
+
+
+async def test_work_under_way_has_ended_when_the_stop_gives_it_up():
+    stop, hung = asyncio.Event(), Hung()
+    waiting = asyncio.create_task(run_unless_stopped(stop, hung()))
+    await hung.begun.wait()
+    stop.set()
+    async with asyncio.timeout(10):
+        assert await waiting is None
+    assert hung.ended
+
+
+async def test_after_the_stop_work_is_not_even_begun():
+    stop, hung = asyncio.Event(), Hung()
+    stop.set()
+    assert await run_unless_stopped(stop, hung()) is None
+    assert not hung.begun.is_set()
+
+
+async def test_whoever_waits_may_be_cancelled_and_takes_the_work_along():
+    hung = Hung()
+    waiting = asyncio.create_task(run_unless_stopped(asyncio.Event(), hung()))
+    await hung.begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert hung.ended
+
+
+async def test_work_that_fails_while_it_is_given_up_is_passed_over():
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    async def stubborn():
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the connection was lost while closing")
+
+    waiting = asyncio.create_task(run_unless_stopped(stop, stubborn()))
+    await begun.wait()
+    stop.set()
+    assert await waiting is None
+
+
+class Silent(FakeDriver):
+    """A product whose nodes accept a question and never answer."""
+
+    async def look(self, step, transports):
+        self.world.entered.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is_sent():
+    world, stop, intents = World({"n": "old"}), asyncio.Event(), []
+    driver = Silent(world)
+    entry = cluster("c", {"n": FakeNode(name="n", value="new")})
+    plan = driver.plan(Wish(entry), Observed({"n": Present("old")}))
+
+    async def intend(step):
+        intents.append(step.id)
+
+    bench = ExecutionContext(driver, NOWHERE, plan.payloads, SimpleNamespace(intend=intend), stop)
+    performing = asyncio.create_task(perform_step(plan.steps[0], bench))
+    async with asyncio.timeout(10):
+        await world.entered.wait()
+        stop.set()
+        outcome = (await performing).outcome
+    assert (outcome.state, outcome.reason) == (State.SKIPPED, STOPPED)
+    assert (intents, world.acts) == ([], [])
+
+
+class Closing(RawArguments):
+    """Of a step that has to follow the one before it."""
+
+    follows_at_once = True
+
+
+@pytest.mark.parametrize(("arguments", "state"), [(Closing(), State.DONE), (None, State.SKIPPED)])
+async def test_a_stop_does_not_reach_a_step_that_has_to_follow_at_once(arguments, state):
+    world, stop, endings = World({"n": "old"}), asyncio.Event(), []
+    driver = FakeDriver(world)
+    entry = cluster("c", {"n": FakeNode(name="n", value="new")})
+    plan = driver.plan(Wish(entry), Observed({"n": Present("old")}))
+    (step,) = plan.steps
+
+    async def noted(what):
+        endings.append(what)
+
+    log = SimpleNamespace(intend=noted, conclude=noted, take_up=lambda _: None)
+    bench = ExecutionContext(driver, NOWHERE, plan.payloads, log, stop)
+    stop.set()
+    plain = RawArguments(step.arguments.plain())
+    typed = type(arguments)(plain.values) if arguments is not None else plain
+    assert await execute_step(replace(step, arguments=typed), bench) is state

@@ -1,0 +1,177 @@
+"""A step whose payload lacks a secret is not performed, and what a node quotes of one is masked."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
+
+from reconciler.core.diff import Change, Op
+from reconciler.core.memory import FleetMemory
+from reconciler.core.node_reports import NodeReport, ReportKind
+from reconciler.core.observation import Observed, Present
+from reconciler.core.outcome import State
+from reconciler.core.plan import Payload
+from reconciler.core.rollout import ReportGate
+from reconciler.core.secret import MASK, Secret
+from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.errors import NodeRefused, NodeUnidentified
+from reconciler.planning.masked_transports import mask_transports
+from reconciler.planning.withheld_steps import withhold_steps
+from reconciler.ports.answer_text import describe_answer
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, Transports
+from reconciler.rollout.report_listener import ReportSubscription
+from reconciler.rollout.step_executor import ExecutionContext, perform_step, skip_step
+from reconciler.secrets.redaction import Redactor
+
+
+class Quoting(FakeDriver):
+    """A product whose node quotes what it was sent."""
+
+    async def act(self, step, transports, payloads):
+        clear = payloads["p"].document["key"].value
+        raise NodeRefused(step.node, f"it does not like {clear}", status=400, code="E1")
+
+
+def _prepared(payload):
+    world = World({"n": "old"})
+    driver = Quoting(world)
+    plan = driver.plan(
+        Wish(cluster("c", {"n": FakeNode(name="n", value="new")})), Observed({"n": Present("old")})
+    )
+    (step,) = plan.steps
+    step = replace(step, arguments=replace(set_of(step), payload="p"))
+    intents = []
+
+    async def intend(step):
+        intents.append(step.id)
+
+    log = SimpleNamespace(intend=intend)
+    return world, step, ExecutionContext(driver, NOWHERE, {"p": payload}, log, asyncio.Event()), intents
+
+
+async def test_what_lacks_a_secret_is_neither_intended_nor_sent():
+    payload = Payload({}, missing={"${env:A} at /key": "A is not set; set A"})
+    world, step, bench, intents = _prepared(payload)
+    ending = await perform_step(step, bench)
+    assert ending.outcome.state is State.SKIPPED
+    assert "${env:A} at /key" in ending.outcome.reason
+    assert "set A" in ending.outcome.reason
+    assert (intents, world.acts) == ([], [])
+
+
+async def test_a_node_that_quotes_a_secret_is_not_quoted():
+    _, step, bench, _ = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
+    ending = await perform_step(step, bench)
+    assert ending.outcome.state is State.FAILED
+    assert f"it does not like {MASK}" in ending.outcome.reason
+    assert "clear-text" not in ending.outcome.reason + ending.answer
+
+
+def test_scrubbing_takes_the_longest_first_and_leaves_parts_of_words():
+    assert Redactor(["abcd", "abcd-efgh", "a", ""]).text("abcd-efgh abcd a") == f"{MASK} {MASK} a"
+
+
+async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
+    _, step, bench, _ = _prepared(Payload({"key": Secret("old-clear-text", "${env:A}")}))
+    step = replace(step, changes=(Change("/key", Op.REMOVE, old=Secret("old-clear-text")),))
+    bench = replace(bench, payloads={"p": Payload({"key": Secret("old-clear-text")})})
+    ending = await perform_step(step, bench)
+    assert "old-clear" not in ending.outcome.reason + ending.answer
+
+
+async def test_a_verdict_before_anything_is_sent_is_masked_too():
+    _, step, bench, intents = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
+    told = StepVerdict(StepStatus.CHANGED, "it shows clear-text, and then lear-text")
+    bench.driver.judge = lambda *_: told
+    for ending in (await perform_step(step, bench), await skip_step(step, bench, "planned otherwise")):
+        assert "lear-text" not in ending.outcome.reason
+    bench.driver.judge = lambda *_: StepVerdict(StepStatus.DONE, "it shows clear-text")
+    for ending in (await perform_step(step, bench), await skip_step(step, bench, "planned otherwise")):
+        assert (ending.outcome.state, ending.outcome.reason) == (State.FOUND, f"it shows {MASK}")
+    assert intents == []
+
+
+class Echo(Http, Commands, Mailbox):
+    """Ways to a node that quotes what it was told, as answers, words and errors."""
+
+    def __init__(self, text, fails):
+        self.text = text
+        self.fails = fails
+
+    async def send(self, *_, **__):
+        if self.fails:
+            raise NodeUnidentified("n", f"no HTTP: {self.text}")
+        return HttpAnswer(400, {"location": f"/{self.text}"}, f"no: {self.text}".encode())
+
+    async def run(self, *_, **__):
+        if self.fails:
+            raise NodeRefused("n", self.text, status=1)
+        return self.text
+
+    async def read(self, *_, **__):
+        return await self.run()
+
+    async def offer(self, *_, **__):
+        return await self.run()
+
+    async def report(self, *_):
+        return await self.run()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_every_way_to_a_node_masks_what_is_quoted_and_leaves_what_is_read(fails):
+    echo = Echo("it has clear-text-of-A", fails)
+    ways = mask_transports(
+        mask_transports(Transports(echo, echo, echo), Redactor(["clear-text-of-A"])),
+        Redactor(["clear-text-of-B"]),
+    )
+    calls = [
+        ways.http.send("GET", "http://h/", node="n", timeout=1),
+        ways.commands.run("c", {}, node="n"),
+        ways.mailbox.offer("n", b"", seconds=1),
+        ways.commands.read("c", {}, node="n"),
+        ways.mailbox.report("n"),
+    ]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    if fails:
+        assert [str(error) for error in found[1:]] == [f"n: it has {MASK}"] * 4
+        assert (found[0].reason, found[0].message) == (
+            f"no HTTP: it has {MASK}",
+            f"n: no HTTP: it has {MASK}",
+        )
+        return
+    answer, said, offered, read, reported = found
+    assert said == offered == f"it has {MASK}"
+    assert read == reported == echo.text
+    assert answer.body == b"no: it has clear-text-of-A"
+    assert answer.quote(100) == f"no: it has {MASK}"
+    assert answer.quote(22) == f"no: it has {MASK}", "it is masked before it is cut"
+    assert "clear" not in describe_answer("http://h/", answer, "M2")
+
+
+async def test_what_a_node_reports_by_itself_is_masked():
+    _, step, _, _ = _prepared(Payload({}))
+    subscription = ReportSubscription(
+        ReportGate(listen="127.0.0.1:1", feedback=True), redactor=Redactor(["clear-text-of-A"])
+    )
+    subscription.heard.take(NodeReport("n", ReportKind.FEEDBACK, None, "E4: lear-text-of-A"))
+    found = await subscription.judge((step,), asyncio.Event())
+    assert found.reason == f"n reports of its new setting: E4: {MASK}"
+
+
+async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_the_host():
+    world = World({"n": "old"})
+    wish = Wish(cluster("c", {"n": FakeNode(name="n", value="new")}))
+    driver, observed = FakeDriver(world), Observed({"n": Present("old")})
+    plan = driver.plan(wish, observed)
+    kept = []
+    for key in (b"", b"one", b"two"):
+        memory = FleetMemory(at=datetime(2026, 1, 1, tzinfo=UTC), key=key)
+        found = withhold_steps(plan, wish, observed, driver, memory=memory, content="c", in_waves=False)
+        kept.append(json.loads(next(iter(found.attempts[plan.steps[0].id].values())))["aim"])
+    assert len(set(kept)) == 3
+    assert kept[0] == driver.aim(plan.steps[0], driver.contents(wish))

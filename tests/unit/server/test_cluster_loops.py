@@ -1,0 +1,77 @@
+"""Who is under watch, and that clusters do not wait for each other."""
+
+import pytest
+from watch_rig import CONVERGED, Rig, Script, fleet, until
+
+from reconciler.errors import UsageError
+from reconciler.server.cluster_loops import ClusterLoops, select_clusters
+from reconciler.server.pass_result import PassResult, PassSummary
+from reconciler.server.supervision import Supervision
+
+
+class SlowEdge(Script):
+    """A pass that never ends for the cluster `edge`, and is quick for all others."""
+
+    async def __call__(self, job):
+        if job.cluster == "edge":
+            self.jobs.append(job)
+            await job.stop.wait()
+            return PassSummary(PassResult.STOPPED)
+        return await super().__call__(job)
+
+
+async def test_a_slow_cluster_holds_up_nobody():
+    rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None, print), SlowEdge(CONVERGED)
+    roster = ClusterLoops(script, rig.around, tasks.spawn)
+    roster.publish(fleet("a", "edge", "live"), "start")
+    await until(lambda: sum(job.cluster == "live" for job in script.jobs) >= 3)
+    assert sum(job.cluster == "edge" for job in script.jobs) == 1
+    roster.stop()
+    assert await tasks.drained(10)
+
+
+async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
+    rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
+    roster = ClusterLoops(script, rig.around, tasks.spawn)
+    roster.publish(fleet("a", "edge", "live"), "start")
+    await script.ran(2)
+    roster.publish(fleet("b", "live", "lab"), "poll")
+    await script.ran(4)
+    assert sorted(rig.watch_state.clusters) == ["lab", "live"]
+    assert tasks.running() == ("cluster edge", "cluster lab", "cluster live")  # one loop for each name, ever
+    roster.publish(fleet("c", "edge"), "poll")
+    await script.ran(5)
+    assert tasks.running() == ("cluster edge", "cluster lab", "cluster live")
+    roster.stop()
+    assert await tasks.drained(10)
+
+
+async def test_a_fleet_of_the_same_revision_whose_secrets_are_others_brings_a_pass():
+    rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
+    roster = ClusterLoops(script, rig.around, tasks.spawn)
+    roster.publish(fleet("a", "edge"), "start")
+    await script.ran(1)
+    other = fleet("a", "edge")
+    roster.publish(other, "poll")
+    await script.ran(2)
+    assert script.jobs[1].fleet is other
+    roster.stop()
+    assert await tasks.drained(10)
+
+
+def test_only_names_a_cluster_or_a_node():
+    whole = fleet("a", "edge", "live", nodes=("n1", "n2"))
+    assert len(select_clusters(whole, "")) == 2
+    assert [cluster_input.entry.name for cluster_input in select_clusters(whole, "live")] == ["live"]
+    assert [cluster_input.entry.name for cluster_input in select_clusters(whole, "live/n2")] == ["live"]
+    with pytest.raises(UsageError, match="nobody") as caught:
+        select_clusters(whole, "nobody")
+    assert "edge, live" in caught.value.remedy
+
+
+async def test_once_stopped_no_fleet_is_taken_and_no_loop_started():
+    rig, script, begun = Rig(), Script(), []
+    roster = ClusterLoops(script, rig.around, lambda loop, name: begun.append(name))
+    roster.stop()
+    roster.publish(fleet("a", "edge"), "poll")
+    assert (begun, script.jobs, roster.fleet) == ([], [], None)

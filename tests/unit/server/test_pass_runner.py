@@ -1,0 +1,268 @@
+"""Passes over the fake product with a real store: looking cannot write, keeping does nothing twice."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from support_driver import NOWHERE, FakeDriver, FakeNode, FleetSource, Killed, World, cluster, fleet
+from watch_rig import Rig
+
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler
+from reconciler.core.entries import FeedbackEntry
+from reconciler.core.fleet_identity import FleetIdentity
+from reconciler.errors import ClusterBusy
+from reconciler.feedback.sender import MessageSender
+from reconciler.ports.listener import SILENT
+from reconciler.ports.transport import Http, HttpAnswer, Transports
+from reconciler.server.cluster_loop import PassJob
+from reconciler.server.pass_result import PassResult
+from reconciler.server.pass_runner import HALTED, ApplyPass, DryRunPass
+from reconciler.server.progress_listener import WatchListener
+from reconciler.store.factory import open_store
+
+NO_STATE = Path("/nowhere/state")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+class Bench:
+    """One world with a looking and a keeping pass over it."""
+
+    def __init__(self, store=None, http=None, **world):
+        self.world, self.rig = World(**world), Rig()
+        self.drivers = {"fake": FakeDriver(self.world)}
+        self.transports = Transports(http) if http else NOWHERE
+        self.reader = Reader(FleetSource(), drivers=self.drivers, connect=self.way)
+        self.looking = DryRunPass(self.reader, NO_STATE)
+        self.store = store
+        self.keeping = ApplyPass(Reconciler(self.reader, store))
+
+    @asynccontextmanager
+    async def way(self, host):
+        yield self.transports
+
+
+def job(desired, name="edge", trigger="interval", stop=None, listener=SILENT):
+    return PassJob(desired, name, trigger, listener, stop or asyncio.Event())
+
+
+TWO = fleet(cluster("edge", {"a": "new", "b": "old"}))
+
+
+async def test_looking_reports_drift_and_performs_nothing():
+    bench = Bench(values={"a": "old", "b": "old"})
+    pass_summary = await bench.looking(job(TWO))
+    assert (pass_summary.result, pass_summary.pending) == (PassResult.DRIFT, 1)
+    assert bench.world.acts == []
+    assert bench.world.values["a"] == "old"
+
+
+async def test_keeping_applies_and_the_history_names_the_trigger(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    pass_summary = await bench.keeping(job(TWO, trigger="webhook"))
+    assert (pass_summary.result, pass_summary.steps, pass_summary.pending) == (PassResult.APPLIED, 1, 0)
+    assert bench.world.values["a"] == "new"
+    (line,) = await store.runs()
+    assert (line.id, line.trigger) == (pass_summary.run, "webhook")
+    assert (await bench.keeping(job(TWO))).result is PassResult.CONVERGED
+    assert bench.world.acts == ["a"]
+
+
+async def test_only_the_jobs_cluster_is_touched(store):
+    bench = Bench(store, values={"a": "old", "x": "old"})
+    both = fleet(cluster("edge", {"a": "new"}), cluster("lab", {"x": "new"}))
+    await bench.keeping(job(both, "lab"))
+    assert bench.world.acts == ["x"]
+
+
+async def test_a_refusal_enters_the_history_once_until_it_changes(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    refused = fleet(cluster("edge", {"a": "forbidden", "b": "old"}))
+    for _ in range(3):
+        pass_summary = await bench.keeping(job(refused))
+        assert (pass_summary.result, pass_summary.pending) == (PassResult.REFUSED, 1)
+    assert len(await store.runs()) == 1
+    await bench.keeping(job(fleet(cluster("edge", {"a": "forbidden", "b": "forbidden"}))))
+    assert len(await store.runs()) == 2
+    assert bench.world.acts == []
+
+
+async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_again(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    bench.world.fault("a", "killed after")
+    with suppress(Killed):
+        await bench.keeping(job(TWO))
+    assert [record.line.finished for record in await store.unsettled()] == [None]
+
+    heir = Bench(store, values=bench.world.values)
+    around = heir.rig.around
+    narrator = WatchListener("edge", around.watch_state, around.metrics, around.log, lambda _: None)
+    pass_summary = await heir.keeping(job(TWO, listener=narrator))
+    assert pass_summary.result is PassResult.CONVERGED
+    assert heir.world.acts == []
+    assert await store.unsettled() == ()
+    (line,) = heir.rig.lines("step settled")
+    assert (line["step"], line["state"]) == ("edge/a/set", "done")
+
+
+async def test_what_was_left_in_a_cluster_that_nobody_names_any_more_is_settled_too(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    bench.world.fault("a", "killed before")
+    with suppress(Killed):
+        await bench.keeping(job(TWO))
+    heir = Bench(store, values=bench.world.values)
+    await heir.keeping(job(fleet(cluster("lab", {"x": "new"})), "lab"))
+    assert await store.unsettled() == ()
+    assert heir.world.acts == ["x"]
+
+
+async def test_a_cluster_that_another_run_holds_is_left_alone(store):
+    bench = Bench(store, values={"a": "old"})
+    async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
+        with pytest.raises(ClusterBusy):
+            await bench.keeping(job(TWO))
+    assert bench.world.acts == []
+    assert (await bench.keeping(job(TWO))).result is PassResult.APPLIED
+
+
+async def test_stopped_in_the_middle_the_step_under_way_is_finished_and_no_other_begun(store):
+    bench = Bench(store, values={"a": "old", "b": "older", "c": "old"})
+    bench.world.gate = asyncio.Event()
+    stop = asyncio.Event()
+    desired = fleet(cluster("edge", {"a": "new", "b": "new", "c": "new"}, concurrency=1))
+    task = asyncio.create_task(bench.keeping(job(desired, stop=stop)))
+    async with asyncio.timeout(10):
+        await bench.world.entered.wait()
+        stop.set()
+        bench.world.gate.set()
+        pass_summary = await task
+    assert (pass_summary.result, pass_summary.pending) == (PassResult.STOPPED, 2)
+    assert bench.world.acts == ["a"]
+    assert await store.unsettled() == ()
+    record = await store.run(pass_summary.run)
+    assert [entry.state.value for entry in record.entries] == ["done", "skipped", "skipped"]
+
+
+class Endless(FakeDriver):
+    """A product whose nodes take for ever to answer."""
+
+    async def observe(self, desired, transports):
+        await asyncio.Event().wait()
+
+
+async def test_stopped_while_looking_it_does_not_wait_for_slow_nodes(store):
+    bench = Bench(store)
+    bench.drivers["fake"] = Endless(bench.world)
+    stop = asyncio.Event()
+    for perform in (bench.looking, bench.keeping):
+        stop.clear()
+        task = asyncio.create_task(perform(job(TWO, stop=stop)))
+        await asyncio.sleep(0.01)
+        stop.set()
+        async with asyncio.timeout(10):
+            assert await task == HALTED
+
+
+class EndlessLook(FakeDriver):
+    """A product whose nodes never tell how a step stands."""
+
+    async def look(self, step, transports):
+        self.world.entered.set()
+        await asyncio.Event().wait()
+
+
+async def test_stopped_while_settling_what_a_killed_run_left_it_begins_nothing(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    bench.world.fault("a", "killed before")
+    with suppress(Killed):
+        await bench.keeping(job(TWO))
+    heir = Bench(store, values=bench.world.values)
+    heir.drivers["fake"] = EndlessLook(heir.world)
+    stop = asyncio.Event()
+    task = asyncio.create_task(heir.keeping(job(TWO, stop=stop)))
+    async with asyncio.timeout(10):
+        await heir.world.entered.wait()
+        stop.set()
+        assert await task == HALTED
+    assert heir.world.acts == []
+    assert len(await store.unsettled()) == 1
+
+
+class StopsAfterPlanning(FakeDriver):
+    """A product at whose last reading the stop comes."""
+
+    def __init__(self, world, stop):
+        super().__init__(world)
+        self.stop = stop
+
+    def plan(self, desired, observed):
+        self.stop.set()
+        return super().plan(desired, observed)
+
+
+async def test_a_stop_that_comes_with_the_plan_lets_no_run_begin(store):
+    bench, stop = Bench(store, values={"a": "old"}), asyncio.Event()
+    bench.drivers["fake"] = StopsAfterPlanning(bench.world, stop)
+    assert await bench.keeping(job(TWO, stop=stop)) == HALTED
+    assert bench.world.acts == []
+    assert await store.runs() == ()
+
+
+async def test_a_node_to_keep_to():
+    bench = Bench(values={"a": "old", "b": "older"})
+    narrow = DryRunPass(bench.reader, NO_STATE, only="a")
+    pass_summary = await narrow(job(fleet(cluster("edge", {"a": "new", "b": "new"}))))
+    assert pass_summary.pending == 1
+
+
+async def test_a_person_who_has_not_acted_is_waited_for(store):
+    bench = Bench(store, values={"a": "old"})
+    waits = fleet(cluster("edge", {"a": FakeNode(name="a", value="new", person=True)}))
+    assert (await bench.keeping(job(waits))).result is PassResult.WAITING
+    bench.world.values["a"] = "new"
+    assert (await bench.keeping(job(waits))).result is PassResult.CONVERGED
+
+
+class Sink(Http):
+    """A way that only leads to the feedback sink: away at first, and slow once it is back."""
+
+    def __init__(self):
+        self.posts, self.away, self.gate = [], True, asyncio.Event()
+
+    async def send(self, method, url, *, content=b"", **_):
+        if self.away:
+            return HttpAnswer(503, {}, b"")
+        self.posts.append(content)
+        await self.gate.wait()
+        return HttpAnswer(200, {}, b"")
+
+
+async def test_left_over_messages_are_delivered_by_one_idle_pass_and_no_other_waits_for_it(
+    store, monkeypatch
+):
+    monkeypatch.setitem(MessageSender.__init__.__kwdefaults__, "pauses", ())
+    sink = Sink()
+    bench = Bench(store, http=sink, values={"a": "old", "x": "new"})
+    desired = fleet(
+        cluster("edge", {"a": "new"}),
+        cluster("lab", {"x": "new"}),
+        feedback=FeedbackEntry(url="http://127.0.0.1:9/feedback"),
+    )
+    pass_summary = await bench.keeping(job(desired))
+    assert "feedback-undelivered" in {finding.code for finding in pass_summary.findings}
+    sink.away = False
+    delivering = asyncio.create_task(bench.keeping(job(desired)))
+    async with asyncio.timeout(10):
+        while not sink.posts:
+            await asyncio.sleep(0.001)
+        assert (await bench.keeping(job(desired, "lab"))).result is PassResult.CONVERGED
+        sink.gate.set()
+        assert (await delivering).findings == ()
+    assert len(sink.posts) == 1
+    assert await store.left() == 0

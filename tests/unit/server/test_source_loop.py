@@ -1,0 +1,305 @@
+"""The source's loop: the last good fleet stays, whatever becomes of the source."""
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from watch_rig import FOREVER, Rig, fleet, until
+
+from reconciler.diagnostic import Diagnostic, Position, Severity
+from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.ports.source import Source
+from reconciler.server import source_loop
+from reconciler.server.source_loop import SourceLoop, SourceLoopContext
+from reconciler.server.watch_state import SourceState
+
+AWAY = SourceUnreachable("the repository does not answer", remedy="try again")
+GONE = SourceError("there is no branch 'main'")
+WRONG = InputError(
+    [
+        Diagnostic(
+            Severity.ERROR,
+            "unknown-key",
+            "unknown key 'x'",
+            position=Position("fleet.yaml", 3, 1),
+            pointer="/x",
+        )
+    ]
+)
+
+
+class Fake(Source):
+    """A source that gives, or raises, one thing after the other; the last one for ever."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends)
+        self.looks = 0
+
+    async def snapshot(self):
+        self.looks += 1
+        end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
+        if isinstance(end, BaseException):
+            raise end
+        return SimpleNamespace(revision=fleet(end[0]).revision, files=end)
+
+
+def load(snapshot):
+    if snapshot.files == "bad":
+        raise WRONG
+    return fleet(snapshot.files[0])
+
+
+class Site:
+    def __init__(self, *ends, poll=FOREVER):
+        self.rig, self.source, self.published = Rig(), Fake(*ends), []
+        self.stale = []
+        reading = SourceLoopContext(
+            self.source, load, self.publish, poll, lambda: bool(self.stale and self.stale.pop())
+        )
+        self.intake = SourceLoop(reading, self.rig.around)
+
+    def publish(self, new, trigger):
+        self.published.append((new.revision.id[0], trigger))
+
+    @property
+    def status(self):
+        return self.rig.watch_state.source
+
+    @asynccontextmanager
+    async def running(self):
+        task = asyncio.create_task(self.intake.run())
+        try:
+            yield self
+        finally:
+            self.intake.stop()
+            async with asyncio.timeout(10):
+                await task
+
+
+async def test_it_looks_at_the_start_and_publishes_once_for_each_revision():
+    async with Site("a", "a", "b", poll=0.005).running() as site:
+        await until(lambda: site.source.looks >= 4)
+    assert site.published == [("a", "start"), ("b", "poll")]
+    assert site.rig.sample("source_looks_total", result="new") == 2
+    assert site.rig.sample("source_looks_total", result="same") >= 1
+    assert site.status.state is SourceState.GOOD
+
+
+async def test_secrets_that_changed_are_read_again_for_the_same_revision():
+    async with Site("a", poll=0.005).running() as site:
+        await until(lambda: site.source.looks >= 2)
+        assert site.published == [("a", "start")]
+        site.stale.append(True)
+        await until(lambda: len(site.published) > 1)
+        await until(lambda: site.source.looks >= 6)
+    assert site.published == [("a", "start"), ("a", "poll")]
+    assert site.rig.sample("source_looks_total", result="secrets") == 1
+    assert len(site.rig.lines("secrets read again")) == 1
+
+
+async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit():
+    site = Site("a", "b")
+    async with site.running():
+        await until(lambda: site.source.looks == 1)
+        for _ in range(20):
+            site.intake.ask("files")
+            site.intake.ask("webhook")
+        await until(lambda: site.source.looks == 2)
+        await asyncio.sleep(0.05)
+    assert site.source.looks == 2
+    assert site.published[-1] == ("b", "webhook")
+    assert site.rig.sample("triggers_total", trigger="webhook") == 20
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "rejected"),
+    [
+        (AWAY, SourceState.UNREACHABLE, ""),
+        (GONE, SourceState.INVALID, ""),
+        ("bad", SourceState.INVALID, "b" * 40),
+    ],
+)
+async def test_a_failure_keeps_the_last_good_fleet_and_is_told_once(end, state, rejected):
+    async with Site("a", end, end, end, "a", poll=0.005).running() as site:
+        await until(lambda: site.status.state is state)
+        assert site.status.revision.id[0] == "a"
+        assert site.status.rejected == rejected
+        await until(lambda: site.status.state is SourceState.GOOD)
+        assert site.status.words == ""
+    assert site.published == [("a", "start")]
+    refused = [line for line in site.rig.lines() if line["level"] == "error"]
+    assert len(refused) == 1
+    assert refused[0]["kept"] == "aaaaaaa"
+    assert len(site.rig.lines("source is well again")) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RecursionError("the-secret"), MemoryError(), ExceptionGroup("x", [ValueError()]), SystemExit(2)],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["snapshot", "load"])
+async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_stays(error, where):
+    site = (
+        Site("a", error, error, error, "c", poll=0.005)
+        if where == "snapshot"
+        else Site("a", "x", "x", "x", "c", poll=0.005)
+    )
+
+    def fragile(snapshot):
+        if snapshot.files == "x":
+            raise error
+        return load(snapshot)
+
+    site.intake = SourceLoop(SourceLoopContext(site.source, fragile, site.publish, 0.005), site.rig.around)
+    async with site.running():
+        await until(lambda: site.status.state is SourceState.INVALID)
+        assert site.status.revision.id[0] == "a"
+        assert site.status.rejected == ("" if where == "snapshot" else "x" * 40)
+        await until(lambda: site.status.state is SourceState.GOOD)
+        await until(lambda: site.published[-1][0] == "c")
+    assert site.rig.sample("unexpected_errors_total", loop="source") >= 1
+    (told,) = site.rig.lines("unexpected error in reading the source")
+    assert told["kept"] == "aaaaaaa"
+    assert "the last good revision stays in force" in told["remedy"]
+    assert told["trace"]
+    assert "the-secret" not in site.rig.stream.getvalue()
+
+
+async def test_an_error_of_this_host_is_told_as_one():
+    full = OSError(24, "Too many open files")
+    async with Site("a", full, "b", poll=0.005).running() as site:
+        await until(lambda: site.status.state is SourceState.UNREACHABLE)
+        assert "Too many open files" in site.status.words
+        await until(lambda: site.published[-1][0] == "b")
+
+
+async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_read(monkeypatch):
+    monkeypatch.setattr(source_loop, "FETCH", 0.05)
+    go_on, site = threading.Event(), Site("a", "x", "x", "x", "c", poll=0.005)
+
+    def slow(snapshot):
+        if snapshot.files == "x":
+            go_on.wait(10)
+        return load(snapshot)
+
+    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.around)
+    async with site.running():
+        await until(lambda: site.status.state is SourceState.UNREACHABLE)
+        assert "did not end within" in site.status.words
+        await until(lambda: site.published[-1][0] == "c")
+    assert [line["words"] for line in site.rig.lines("source failed")][1:] == [
+        "the files of revision xxxxxxxxxxxx are still being read"
+    ]
+    go_on.set()
+
+
+async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
+    async with Site("bad").running() as site:
+        await until(lambda: site.status.state is SourceState.INVALID)
+    (line,) = site.rig.lines("desired state refused")
+    assert line["words"].startswith("fleet.yaml:3:1: error: unknown key 'x'")
+    assert (line["file"], line["line"], line["pointer"]) == ("fleet.yaml", 3, "/x")
+    assert site.published == []
+    assert site.status.revision is None
+
+
+async def test_a_source_that_is_away_at_the_start_is_asked_again():
+    async with Site(AWAY, AWAY, "a", poll=0.005).running() as site:
+        await until(lambda: site.published)
+    assert site.published == [("a", "poll")]
+
+
+class Hung(Source):
+    """A source that was asked and never answers; it notes that it was given up."""
+
+    def __init__(self):
+        self.asked, self.given_up = asyncio.Event(), False
+
+    async def snapshot(self):
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up = True
+
+
+async def test_stopping_gives_up_a_look_that_hangs():
+    site = Site("a")
+    hung = Hung()
+    site.intake = SourceLoop(SourceLoopContext(hung, load, site.publish, FOREVER), site.rig.around)
+    async with site.running():
+        await hung.asked.wait()
+    assert hung.given_up
+    assert site.published == []
+
+
+async def test_a_revision_whose_files_are_still_being_read_is_not_published_after_the_stop():
+    site, begun, go_on = Site("a"), threading.Event(), threading.Event()
+
+    def slow(snapshot):
+        begun.set()
+        go_on.wait(10)
+        return load(snapshot)
+
+    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, FOREVER), site.rig.around)
+    async with site.running():
+        await asyncio.to_thread(begun.wait, 10)
+    go_on.set()
+    await asyncio.sleep(0)
+    assert site.published == []
+
+
+async def test_stopping_does_not_wait_for_the_poll():
+    async with Site("a").running() as site:
+        await until(lambda: site.source.looks == 1)
+
+
+@pytest.mark.parametrize(("count", "last"), [(20, "doubt 20"), (21, "21 warnings in all: `rec")])
+async def test_many_warnings_of_one_revision_are_counted(count, last):
+    doubts = tuple(
+        Diagnostic(Severity.WARNING, "lint", f"doubt {line}", position=Position("a.json", line, 1))
+        for line in range(1, count + 1)
+    )
+    site = Site("a")
+
+    def doubtful(snapshot):
+        return SimpleNamespace(**{**vars(load(snapshot)), "warnings": doubts})
+
+    site.intake = SourceLoop(SourceLoopContext(site.source, doubtful, site.publish, FOREVER), site.rig.around)
+    async with site.running():
+        await until(lambda: site.published)
+    told = [line["words"] for line in site.rig.lines("desired state")]
+    assert len(told) == count
+    assert last in told[-1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "state"),
+    [
+        (("a", "a", "b", "a"), SourceState.GOOD),
+        ((AWAY, AWAY, AWAY, AWAY), SourceState.UNREACHABLE),
+        ((GONE, WRONG, GONE, WRONG), SourceState.INVALID),
+    ],
+)
+async def test_since_is_when_a_state_began_and_not_when_it_was_last_seen(ends, state):
+    site, now = Site(*ends), [1_000.0]
+    site.intake._around = replace(site.rig.around, wall=lambda: now[0])
+    for number in range(4):
+        now[0] = 1_000.0 + number
+        await site.intake.look("poll")
+        assert (site.status.state, site.status.since, site.status.looked) == (state, 1_000.0, now[0])
+
+
+async def test_since_begins_anew_with_each_other_state():
+    site, now = Site("a", AWAY, "a", GONE, AWAY), [0.0]
+    site.intake._around = replace(site.rig.around, wall=lambda: now[0])
+    since = []
+    for number in range(1, 6):
+        now[0] = float(number)
+        await site.intake.look("poll")
+        since.append(site.status.since)
+    assert since == [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -1,0 +1,59 @@
+"""Debounce, interval and backoff, with times given by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.server.timing import (
+    FIRST,
+    compute_backoff,
+    compute_debounce,
+    reset_backoff,
+    schedule_next,
+    start_timing,
+)
+
+
+def test_the_first_turn_is_due_at_once():
+    assert start_timing(100.0).due == 100.0
+    assert start_timing(100.0).cause == "start"
+
+
+def test_a_settled_turn_waits_for_the_interval():
+    pace = schedule_next(start_timing(0), settled=True, now=7, interval=300, draw=0.9)
+    assert (pace.due, pace.failures, pace.cause) == (307, 0, "interval")
+
+
+def test_failures_back_off_and_success_forgets_them():
+    pace = start_timing(0)
+    waits = []
+    for _ in range(8):
+        pace = schedule_next(pace, settled=False, now=0, interval=300, draw=1.0)
+        waits.append(pace.due)
+    assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert (pace.failures, pace.cause) == (8, "again")
+    assert schedule_next(pace, settled=True, now=0, interval=300, draw=1.0).failures == 0
+
+
+def test_something_new_forgets_failures_and_is_due_now():
+    failed = schedule_next(start_timing(0), settled=False, now=0, interval=300, draw=1.0)
+    assert (reset_backoff(failed, now=3).failures, reset_backoff(failed, now=3).due) == (0, 3)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0.1, 1e6))
+def test_backoff_is_jittered_within_its_span_and_never_beyond_the_ceiling(failures, draw, ceiling):
+    wait = compute_backoff(failures, first=FIRST, ceiling=ceiling, draw=draw)
+    assert 0 < wait <= ceiling
+    assert wait <= FIRST * 2 ** min(failures - 1, 64)
+
+
+def test_the_draw_moves_the_wait_over_the_whole_span():
+    assert compute_backoff(3, first=10, ceiling=1000, draw=0.0) == pytest.approx(4)
+    assert compute_backoff(3, first=10, ceiling=1000, draw=0.5) == 20
+    assert compute_backoff(3, first=10, ceiling=1000, draw=1.0) == 40
+
+
+def test_a_burst_is_ripe_after_silence_or_at_its_limit():
+    assert compute_debounce(0, 0, window=0.5, limit=5) == 0.5
+    assert compute_debounce(0, 3, window=0.5, limit=5) == 3.5
+    assert compute_debounce(0, 4.9, window=0.5, limit=5) == 5
