@@ -64,7 +64,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "gone",
-        edit(guards.refuse_quorum_loss, "or has_majority(outcome):", "or True:"),
+        edit(guards.refuse_quorum_loss, "or has_majority(outcome)", "or True"),
         ONE_AWAY,
         (ANY_REGISTER,),
         RISKY,
@@ -72,7 +72,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "off by one",
-        edit(guards.refuse_quorum_loss, "or has_majority(outcome):", "or compute_margin(outcome) >= -1:"),
+        edit(guards.refuse_quorum_loss, "or has_majority(outcome)", "or compute_margin(outcome) >= -1"),
         ONE_AWAY,
         (ANY_REGISTER,),
         RISKY,
@@ -80,7 +80,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "turned round",
-        edit(guards.refuse_quorum_loss, "or has_majority(outcome):", "or not has_majority(outcome):"),
+        edit(guards.refuse_quorum_loss, "or has_majority(outcome)", "or not has_majority(outcome)"),
         THREE_OF_FOUR,
         (ANY_STOP,),
         RISKY,

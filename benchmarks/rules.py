@@ -500,7 +500,7 @@ RULES = (
         MASKS,
         {
             "_replaced: always False: kind in _PLAIN": "what is plain comes to the same further down",
-            "secrets: always True: type(item) not in _PLAIN": "what is plain holds no secret",
+            "find_secrets: always True: type(item) not in _PLAIN": "what is plain holds no secret",
         },
     ),
     Rule("what nodes are quoted with", mask_rules.quoted_texts, mask_rules.QUOTING, kind=UNMASKED),

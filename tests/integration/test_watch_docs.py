@@ -33,7 +33,9 @@ def served():
     )
     watch_state = WatchState(
         source=WatchedSource(SourceState.GOOD, REVISION),
-        clusters={"live": WatchedCluster("live", REVISION, REVISION, turn=turn, answers={"present": 3})},
+        clusters={
+            "live": WatchedCluster("live", REVISION, REVISION, pass_summary=turn, answers={"present": 3})
+        },
     )
     metrics = Metrics(watch_state, dry_run=True)
     metrics.passes.labels("live", "refused").inc()

@@ -63,7 +63,7 @@ PLANTED = {
         "one M2 node",
     ),
     "the answer to a call counts as its effect": (
-        edit(_state, "verdict.standing is StepStatus.DONE", "not is_open"),
+        edit(_state, "verdict.status is StepStatus.DONE", "not is_open"),
         "one M2 node",
     ),
     "a call under way is settled as failed": (

@@ -77,6 +77,15 @@ WRITERS = {
 
 
 def test_nothing_writes_to_people_files_or_programs_in_a_new_place():
-    ways = ("print", "typer.echo", "put", "os.write", ".write", ".writelines", ".sendall", ".print_exc")
+    ways = (
+        "print",
+        "typer.echo",
+        "write_atomically",
+        "os.write",
+        ".write",
+        ".writelines",
+        ".sendall",
+        ".print_exc",
+    )
     ways += (".write_text", ".write_bytes", "web.Response", ".json_response")
     assert {file for file, _ in calls(*ways)} == WRITERS
