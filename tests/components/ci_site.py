@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from support_git import Repository
+from support.git_repositories import Repository
 
 from reconciler.simulation.addresses import find_free_addresses
 

@@ -19,7 +19,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 import pytest
 from ci_site import ROOT, fleet_in, nodes_of, wheel_in
 from ruamel.yaml import YAML
-from support_git import ALONE, git
+from support.git_repositories import ALONE, git
 
 MARKER = "<!-- reconcile: fleet plan -->"
 REPOSITORY = "operations/fleet"

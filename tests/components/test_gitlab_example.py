@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from ci_site import ROOT, fleet_in, nodes_of, wheel_in
-from support_git import ALONE, git
+from support.git_repositories import ALONE, git
 
 PATIENCE = 400
 MARKER = "<!-- reconcile: fleet plan -->"

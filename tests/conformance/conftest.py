@@ -1,7 +1,7 @@
 """What tests of every store begin with."""
 
 import pytest
-from support_store import KINDS
+from support.stores import KINDS
 
 
 @pytest.fixture(params=KINDS)

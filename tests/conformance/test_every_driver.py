@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_files import json_files
 from products import installed as products
 from products.life import Life
+from support.memory_files import json_files
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
+from support.driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import INTENT_FACTS, RawArguments

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, REVISION, FakeDriver, Wish, World, cluster
+from support.driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core import retention
 from reconciler.core.observation import Observed

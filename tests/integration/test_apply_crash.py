@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import support_driver
-from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, Set, World, cluster, fleet
-from support_journal import Breaking
+import support
+from support.driver import NOWHERE, FakeDriver, FakeNode, Killed, Set, World, cluster, fleet
+from support.journal import Breaking
 
 from reconciler.core.outcome import State
 from reconciler.planning.plan_pass import run_plan_pass
@@ -232,8 +232,8 @@ async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
 PROGRAM = """
 import asyncio, pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from support_driver import FakeDriver, FakeNode, NOWHERE, World, cluster, fleet
-from support_journal import Breaking, kill
+from support.driver import FakeDriver, FakeNode, NOWHERE, World, cluster, fleet
+from support.journal import Breaking, kill
 from reconciler.rollout.apply_pass import run_apply_pass
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.store.factory import open_store
@@ -274,7 +274,7 @@ asyncio.run(main())
 )
 async def test_kill_9_at_any_point_of_a_real_process(tmp_path, point):
     (tmp_path / "nodes").mkdir()
-    here = str(Path(support_driver.__file__).parent)
+    here = str(Path(support.__file__).parents[1])
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, here, str(tmp_path), point], timeout=60, check=False
     )

@@ -5,7 +5,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, Killed, World, cluster, fleet
+from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, Killed, World, cluster, fleet
 
 from reconciler.core.entries import FeedbackEntry
 from reconciler.feedback import sender

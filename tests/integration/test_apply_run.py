@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
+from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
 
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision

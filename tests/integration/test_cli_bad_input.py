@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import support_git
+from support import git_repositories
 
 from reconciler.cli.main import main
 
@@ -99,7 +99,7 @@ FILES = {
 @pytest.fixture
 def refused(tmp_path, monkeypatch, capsys):
     """Runs the program and gives what it said of an error, with everything that has to hold of it."""
-    support_git.alone(monkeypatch, tmp_path)
+    git_repositories.alone(monkeypatch, tmp_path)
     state = tmp_path / "state"
 
     def run(*arguments) -> str:
@@ -137,9 +137,9 @@ def test_a_source_that_is_not_there(tmp_path, refused):
 
 def test_a_ref_that_does_not_exist(tmp_path, refused):
     folder = put(tmp_path / "fleet", GOOD)
-    support_git.git(tmp_path, "init", "--quiet", str(folder))
-    support_git.git(folder, "add", ".")
-    support_git.git(folder, "commit", "--quiet", "-m", "All of it")
+    git_repositories.git(tmp_path, "init", "--quiet", str(folder))
+    git_repositories.git(folder, "add", ".")
+    git_repositories.git(folder, "commit", "--quiet", "-m", "All of it")
     told = refused("--ref", "no-such-branch", folder)
     assert "no-such-branch" in told
     assert "→" in told

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main

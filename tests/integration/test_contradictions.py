@@ -1,7 +1,7 @@
 """Addresses that contradict each other stop their cluster before anything is sent, with both facts told."""
 
 import pytest
-from support_nodes import Host, m2_cluster, setting, sora_cluster
+from support.simulated_nodes import Host, m2_cluster, setting, sora_cluster
 
 from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import find_free_addresses

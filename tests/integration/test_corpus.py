@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from memory_files import snapshot_of
+from support.memory_files import snapshot_of
 
 from reconciler.desired.validation import validate_files
 from reconciler.diagnostic import Severity

@@ -4,7 +4,7 @@ import json
 import urllib.request
 
 import pytest
-from support_git import Repository, git
+from support.git_repositories import Repository, git
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main

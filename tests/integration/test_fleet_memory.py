@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support_git import Repository, git
+from support.git_repositories import Repository, git
 
 from reconciler.api.reader import Reader
 from reconciler.cli.main import main

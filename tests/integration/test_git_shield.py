@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support_git import Repository, alone, git, http_server
+from support.git_repositories import Repository, alone, git, http_server
 
 import reconciler
 from reconciler.errors import SourceError

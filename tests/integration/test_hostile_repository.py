@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support_git import Repository, alone, git
-from watch_process import Stage
+from support.git_repositories import Repository, alone, git
+from support.watch_process import Stage
 
 from reconciler.cli.main import main
 from reconciler.errors import SourceError, UsageError

@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from support_git import ALONE, Repository
-from watch_process import fleet_file, hung_git, is_alive
+from support.git_repositories import ALONE, Repository
+from support.watch_process import fleet_file, hung_git, is_alive
 
 PATIENCE = 30
 

@@ -8,7 +8,7 @@ import tarfile
 from datetime import UTC, datetime
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main

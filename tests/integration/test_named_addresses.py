@@ -1,7 +1,7 @@
 """Nodes are written to at the addresses that their own fleet file names, whatever this host remembers."""
 
 import pytest
-from support_nodes import Host, m2_cluster, setting, sora_cluster
+from support.simulated_nodes import Host, m2_cluster, setting, sora_cluster
 
 from reconciler.core.observation import Unreachable
 from reconciler.drivers.registry import DRIVERS

@@ -5,7 +5,7 @@ import json
 import ssl
 
 import pytest
-from support_nodes import Host, m2_cluster, sora_cluster, stranger
+from support.simulated_nodes import Host, m2_cluster, sora_cluster, stranger
 
 from reconciler.adopt.importer import import_live_state
 from reconciler.core.fleet_identity import FleetIdentity

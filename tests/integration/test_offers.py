@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, FakeDriver, FakeNode, Killed, World, cluster, fleet
+from support.driver import NOON, FakeDriver, FakeNode, Killed, World, cluster, fleet
 
 from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable, classify_by_age
 from reconciler.core.outcome import State

@@ -6,8 +6,8 @@ import tarfile
 import urllib.request
 
 import pytest
-from support_git import Repository, alone, git
-from support_signing import SSH_MISSING, SshPerson, signed_commit
+from support.git_repositories import Repository, alone, git
+from support.signing import SSH_MISSING, SshPerson, signed_commit
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main

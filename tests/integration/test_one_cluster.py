@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support_git import ALONE, Repository, git
+from support.git_repositories import ALONE, Repository, git
 
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS

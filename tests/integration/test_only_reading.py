@@ -1,7 +1,7 @@
 """What only looks makes no call but the documented reading ones, whatever its code or a file asks for."""
 
 import pytest
-from support_nodes import Host, m2_cluster, sora_cluster
+from support.simulated_nodes import Host, m2_cluster, sora_cluster
 
 from reconciler.drivers.m2.client import Client as M2Client
 from reconciler.drivers.registry import DRIVERS

@@ -5,7 +5,7 @@ import re
 import urllib.request
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main

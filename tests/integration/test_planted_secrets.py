@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from hostile_nodes import HostileNodes, Search, forms
+from support.hostile_nodes import HostileNodes, Search, forms
 
 from reconciler.cli.demo_fixtures import DemoNodes, DemoSink
 from reconciler.cli.main import main

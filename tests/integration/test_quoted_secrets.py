@@ -9,7 +9,7 @@ from base64 import b64encode
 
 import pyrage
 import pytest
-from hostile_nodes import HostileNodes, Search, forms
+from support.hostile_nodes import HostileNodes, Search, forms
 
 from reconciler.cli.main import main
 from reconciler.secrets.local_resolver import encrypt_data

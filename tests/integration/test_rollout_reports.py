@@ -6,7 +6,7 @@ import socket
 
 import httpx
 import pytest
-from memory_files import fleet_of
+from support.memory_files import fleet_of
 
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError

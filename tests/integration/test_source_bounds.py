@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from support_git import Repository, alone, git, serving
+from support.git_repositories import Repository, alone, git, serving
 
 from reconciler.errors import SourceError
 from reconciler.sources.folder import FolderSource

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import folder

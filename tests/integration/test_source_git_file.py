@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.locks import hold_folder_lock

@@ -7,7 +7,7 @@ import stat
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from support_git import Repository, alone, git, http_server, serving
+from support.git_repositories import Repository, alone, git, http_server, serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.locate import locate_source

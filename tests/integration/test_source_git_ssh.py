@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support_git import Repository, alone, ssh_key, ssh_server
+from support.git_repositories import Repository, alone, ssh_key, ssh_server
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources.locate import locate_source

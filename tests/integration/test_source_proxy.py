@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from support_git import alone, serving
-from watch_process import Stage
+from support.git_repositories import alone, serving
+from support.watch_process import Stage
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources.locate import locate_source

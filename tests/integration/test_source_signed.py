@@ -6,8 +6,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from support_git import Repository, alone, git, serving
-from support_signing import GPG_MISSING, SSH_MISSING, GpgPerson, SshPerson, done, signed_commit, signed_tag
+from support.git_repositories import Repository, alone, git, serving
+from support.signing import GPG_MISSING, SSH_MISSING, GpgPerson, SshPerson, done, signed_commit, signed_tag
 
 from reconciler.errors import SourceError, UntrustedRevision
 from reconciler.sources.locate import locate_source

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from support_git import alone, serving
+from support.git_repositories import alone, serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.limits import SourceLimits

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.cli import host_loader as host_module
 from reconciler.cli import state_folder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from products.installed import HERE, install, installed
-from support_git import ALONE
+from support.git_repositories import ALONE
 
 from reconciler.cli import host_loader as host_module
 from reconciler.cli.demo_fixtures import DemoNodes

@@ -5,7 +5,7 @@ import json
 from contextlib import AsyncExitStack
 
 import pytest
-from watch_process import Stage, fleet_file, told, unread_watch
+from support.watch_process import Stage, fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from watch_process import PATIENCE, Stage, fleet_file
+from support.watch_process import PATIENCE, Stage, fleet_file
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
 SECRET = "s3cret"

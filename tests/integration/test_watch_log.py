@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from watch_process import Stage, fleet_file, told, unread_watch
+from support.watch_process import Stage, fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
 

@@ -4,8 +4,8 @@ import json
 import signal
 
 import pytest
-from support_git import Repository
-from watch_process import Stage
+from support.git_repositories import Repository
+from support.watch_process import Stage
 
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.choices import Choices

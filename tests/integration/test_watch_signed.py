@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from support_git import git
-from support_signing import SSH_MISSING, SshPerson, signed_commit
-from watch_process import PATIENCE, Stage, fleet_file
+from support.git_repositories import git
+from support.signing import SSH_MISSING, SshPerson, signed_commit
+from support.watch_process import PATIENCE, Stage, fleet_file
 
 pytestmark = pytest.mark.skipif(bool(SSH_MISSING), reason=SSH_MISSING or "-")
 

@@ -9,8 +9,8 @@ import sys
 import tarfile
 
 import pytest
-from support_git import ALONE, Repository, git
-from watch_process import Stage, fleet_file
+from support.git_repositories import ALONE, Repository, git
+from support.watch_process import Stage, fleet_file
 
 from reconciler.cli.main import main
 from reconciler.store.factory import open_store

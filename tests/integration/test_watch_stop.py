@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
-from watch_process import Stage, fleet_file, hung_git, is_alive
+from support.watch_process import Stage, fleet_file, hung_git, is_alive
 
 PROMPT = 20
 """Seconds within which a watch ends that has nothing to bring to its end; the grace is 60 s."""

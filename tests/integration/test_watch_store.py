@@ -4,7 +4,7 @@ import asyncio
 import shutil
 
 import pytest
-from watch_process import Stage, fleet_file, told, unread_watch
+from support.watch_process import Stage, fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
 

@@ -5,8 +5,8 @@ import copy
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_files import snapshot_of
-from support_m2_wire import BASE, WorldWire, world
+from support.m2_wire import BASE, WorldWire, world
+from support.memory_files import snapshot_of
 
 from reconciler.adopt.importer import import_live_state
 from reconciler.desired.fleet import load_fleet

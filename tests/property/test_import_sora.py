@@ -5,8 +5,8 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_files import snapshot_of
-from sora_bench import NAMES, REGULAR, MemoryWire, choices, entry_of, scenes, world_after
+from support.memory_files import snapshot_of
+from support.sora_executions import NAMES, REGULAR, MemoryWire, choices, entry_of, scenes, world_after
 
 from reconciler.adopt.importer import import_live_state
 from reconciler.desired.fleet import load_fleet

@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support_m2_wire import cluster_input, content, setting
+from support.m2_wire import cluster_input, content, setting
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present

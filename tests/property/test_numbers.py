@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from memory_files import snapshot_of
-from support_m2_wire import BASE, WorldWire, world
+from support.m2_wire import BASE, WorldWire, world
+from support.memory_files import snapshot_of
 
 from reconciler.adopt.importer import import_live_state
 from reconciler.core.canonical import encode_canonical

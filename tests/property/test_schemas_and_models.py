@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from memory_files import snapshot_of
 from pydantic import TypeAdapter, ValidationError
-from support_schemas import Maker, broken
+from support.memory_files import snapshot_of
+from support.schema_documents import Maker, broken
 
 from reconciler.cli.host_loader import make_config_model
 from reconciler.cli.render.json import PlanOutput

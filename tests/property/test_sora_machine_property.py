@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
-from sora_bench import REGULAR, choices, walks, world_after
+from support.sora_executions import REGULAR, choices, walks, world_after
 
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster_state import (

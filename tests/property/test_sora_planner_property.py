@@ -7,7 +7,7 @@ import json
 
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
-from sora_bench import (
+from support.sora_executions import (
     NAMES,
     Bench,
     Trouble,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_files import snapshot_of
+from support.memory_files import snapshot_of
 
 from reconciler.cli.explanations import list_codes
 from reconciler.cli.render.problems import render_problems_github, render_problems_json, render_problems_text

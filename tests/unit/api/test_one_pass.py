@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support_driver import NOWHERE, FakeDriver, FleetSource, Killed, World, cluster, fleet
+from support.driver import NOWHERE, FakeDriver, FleetSource, Killed, World, cluster, fleet
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import PassReport, Reconciler

@@ -4,7 +4,7 @@ import ast
 import importlib
 import inspect
 
-from support_source import PACKAGE, all_nodes
+from support.program_source import PACKAGE, all_nodes
 
 PASS = ("reconciler.planning", "reconciler.rollout")
 FUNCTIONS = {

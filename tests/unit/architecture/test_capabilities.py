@@ -2,7 +2,7 @@
 
 import ast
 
-from support_source import all_nodes, trees
+from support.program_source import all_nodes, trees
 
 
 def protocols():

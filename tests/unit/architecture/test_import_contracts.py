@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support_source import all_nodes
+from support.program_source import all_nodes
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]

@@ -2,7 +2,7 @@
 
 import ast
 
-from support_source import all_nodes
+from support.program_source import all_nodes
 
 
 def fields(node):

@@ -2,7 +2,7 @@
 
 import ast
 
-from support_source import PACKAGE, all_nodes, trees
+from support.program_source import PACKAGE, all_nodes, trees
 from test_one_way import calls
 
 

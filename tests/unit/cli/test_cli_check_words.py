@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from support_driver import FakeDriver, World
+from support.driver import FakeDriver, World
 
 from reconciler.cli.render.check import render_check_json, render_check_text
 from reconciler.core.guard import GuardContext

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 
 import pytest
-import support_driver as support
-from support_driver import NOWHERE, FakeDriver, FleetSource, World, cluster
+from support import driver as support
+from support.driver import NOWHERE, FakeDriver, FleetSource, World, cluster
 
 from reconciler.api import reader
 from reconciler.api.reader import Reader

@@ -1,7 +1,7 @@
 """Every code that the program uses has a page, and every page has a code: found by walking the source."""
 
 import pytest
-from code_search import used
+from support.code_search import used
 
 from reconciler.cli.explanations import list_codes, read_page, read_title
 from reconciler.cli.main import main

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from cli_samples import PLAN, partial
+from support.cli_samples import PLAN, partial
 
 from reconciler.cli.main import main
 from reconciler.cli.render import history

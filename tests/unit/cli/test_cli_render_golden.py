@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from cli_samples import EMPTY, FULL, HOSTILE, LIVE, NOTHING, PLAN, REFUSED, partial, report
+from support.cli_samples import EMPTY, FULL, HOSTILE, LIVE, NOTHING, PLAN, REFUSED, partial, report
 
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, text

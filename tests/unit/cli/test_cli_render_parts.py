@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 
 import pytest
-from cli_samples import EDGE, EVIL, FULL, HOSTILE, PLAN, REVISION, partial, report, upload
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cli_samples import EDGE, EVIL, FULL, HOSTILE, PLAN, REVISION, partial, report, upload
 
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from memory_files import fleet_of
+from support.memory_files import fleet_of
 
 from reconciler.cli.commands.render import format_documents
 from reconciler.cli.main import main

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_samples import PLAN, partial, report
+from support.cli_samples import PLAN, partial, report
 
 from reconciler.cli.progress import show_progress
 from reconciler.cli.signals import catch_stop_signal

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from support_driver import NOON, REVISION, cluster
+from support.driver import NOON, REVISION, cluster
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.change_rules import ChangeRules

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from support_driver import NOON
+from support.driver import NOON
 
 from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
 from reconciler.core.plan import Revision

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from support_driver import FakeDriver, Wish, World, cluster
+from support.driver import FakeDriver, Wish, World, cluster
 
 from reconciler.core.change_rules import ChangeRules
 from reconciler.core.guard import GuardContext

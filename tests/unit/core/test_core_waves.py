@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_driver import FakeNode, cluster
+from support.driver import FakeNode, cluster
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step, load_plan

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from support_driver import FakeNode, cluster
+from support.driver import FakeNode, cluster
 
 from reconciler.core.arguments import ANEW, RawArguments
 from reconciler.core.guard import GuardContext, run_guards

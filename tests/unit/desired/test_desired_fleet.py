@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fleets import DRIVERS, REVISION, BellDriver, LampDriver, Memory, fleet, told, words
+from support.fleet_files import DRIVERS, REVISION, BellDriver, LampDriver, Memory, fleet, told, words
 
 from reconciler.errors import InputError
 

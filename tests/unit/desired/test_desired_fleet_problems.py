@@ -1,7 +1,7 @@
 """What is wrong with a fleet file: every problem at once, each at its place, in words that help."""
 
 import pytest
-from fleets import told, words
+from support.fleet_files import told, words
 
 from reconciler.desired.fleet_file import FleetFile
 

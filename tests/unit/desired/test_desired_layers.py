@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from memory_files import fleet_of, problems_of
+from support.memory_files import fleet_of, problems_of
 
 from reconciler.core.secret import Secret
 from reconciler.drivers.m2.product import DRIVER

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from fleets import REVISION, Memory
+from support.fleet_files import REVISION, Memory
 
 from reconciler.desired.fleet import load_fleet, read_fleet
 from reconciler.diagnostic import Severity

@@ -1,6 +1,6 @@
 """Limits of products in a fleet file: each where it is named, and no product loaded for the others."""
 
-from fleets import DRIVERS, BellDriver, fleet, words
+from support.fleet_files import DRIVERS, BellDriver, fleet, words
 
 from reconciler.core.policy import Amount, Policy
 

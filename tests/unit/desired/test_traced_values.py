@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from memory_files import snapshot_of
+from support.memory_files import snapshot_of
 
 from reconciler.desired.validation import validate_files
 from reconciler.drivers.registry import DRIVERS

@@ -4,9 +4,9 @@ import json
 import logging
 
 import pytest
-import support_m2_wire as m2
-from sora_kit import TODAY, entry, full, verbs
-from sora_kit import WorldWire as SoraWire
+from support import m2_wire as m2
+from support.sora_clusters import TODAY, entry, full, verbs
+from support.sora_clusters import WorldWire as SoraWire
 
 from reconciler.core.defect import describe_defect
 from reconciler.core.json_reader import JsonLimits, read_json

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
-from guard_cases import (
+from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
+from support.driver import REVISION as FAKE_REVISION
+from support.guard_cases import (
     ADMIN,
     API,
     BLANK,
@@ -35,10 +37,8 @@ from guard_cases import (
     ring,
     unread,
 )
-from sora_kit import agreeing
-from support_driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
-from support_driver import REVISION as FAKE_REVISION
-from support_m2_wire import REVISION, setting
+from support.m2_wire import REVISION, setting
+from support.sora_clusters import agreeing
 
 from reconciler.core import place_conflicts
 from reconciler.core.change_rules import ChangeRules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from support_m2_wire import BASE, setting
+from support.m2_wire import BASE, setting
 
 from reconciler.core.diff import diff_values
 from reconciler.core.secret import MASK, Secret, mask

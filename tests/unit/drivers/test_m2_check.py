@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support_m2_wire import setting
+from support.m2_wire import setting
 
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Severity

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from support_m2_wire import BASE, content, setting
+from support.m2_wire import BASE, content, setting
 
 from reconciler.core.observation import Absent, Present, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Payload

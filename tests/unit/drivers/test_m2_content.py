@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from support_m2_wire import BASE, WorldWire, cluster_input, setting, world
+from support.m2_wire import BASE, WorldWire, cluster_input, setting, world
 
 from reconciler.core.observation import Liveness, Present, Unreachable
 from reconciler.drivers.m2 import product as m2_driver

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support_m2_wire import BASE, REVISION, WorldWire, cluster_input, content, desired, loaded, setting, world
+from support.m2_wire import BASE, REVISION, WorldWire, cluster_input, content, desired, loaded, setting, world
 
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable

@@ -4,8 +4,8 @@ import json
 
 import orjson
 import pytest
-from memory_files import fleet_of
-from support_m2_wire import BASE, WorldWire, cluster_input, content, world
+from support.m2_wire import BASE, WorldWire, cluster_input, content, world
+from support.memory_files import fleet_of
 
 from reconciler.cli.commands.render import format_documents
 from reconciler.core.editor_key import strip_editor_key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support_m2_wire import BASE, cluster_input, loaded, setting
+from support.m2_wire import BASE, cluster_input, loaded, setting
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present, Unreachable

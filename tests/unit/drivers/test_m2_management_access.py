@@ -5,7 +5,7 @@ from random import Random
 from time import perf_counter
 
 import pytest
-from support_m2_wire import setting
+from support.m2_wire import setting
 
 from reconciler.drivers.m2.access import AccessTable
 from reconciler.drivers.m2.choices import AllowListMatch, Choices

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from support_m2_wire import BASE, cluster_input, content, setting
+from support.m2_wire import BASE, cluster_input, content, setting
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present, Unreachable

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support_m2_wire import BASE
+from support.m2_wire import BASE
 
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret

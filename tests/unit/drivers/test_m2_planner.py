@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from support_m2_wire import BASE, cluster_input, content, loaded, setting
-from support_m2_wire import desired as desired_of
+from support.m2_wire import BASE, cluster_input, content, loaded, setting
+from support.m2_wire import desired as desired_of
 
 from reconciler.core.diff import Op
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from memory_files import MemoryFiles
+from support.memory_files import MemoryFiles
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Plan, Revision

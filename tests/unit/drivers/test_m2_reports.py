@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from memory_files import fleet_of
+from support.memory_files import fleet_of
 
 from reconciler.core.node_reports import NodeReport, ReportKind
 from reconciler.drivers.m2.product import DRIVER

@@ -7,7 +7,7 @@ import json
 import tarfile
 
 import pytest
-from support_m2_nodes import GOOD, SETTING, Cluster, ask, changed, form, shown, tgz, upload, world
+from support.m2_nodes import GOOD, SETTING, Cluster, ask, changed, form, shown, tgz, upload, world
 
 from reconciler.core.entries import NodeEntry
 from reconciler.drivers.m2.machine import NodePackage

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from support_m2_nodes import GOOD, SETTING, ask, changed, shown, upload, world
+from support.m2_nodes import GOOD, SETTING, ask, changed, shown, upload, world
 
 from reconciler.drivers.m2.simulator import CLOSED, Choices, UnlistedAnswer
 

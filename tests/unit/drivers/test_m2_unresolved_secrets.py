@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from memory_files import fleet_of
+from support.memory_files import fleet_of
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret

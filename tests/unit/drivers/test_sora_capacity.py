@@ -1,7 +1,7 @@
 """What licences allow after one more failure, by the documented figures, and the guard that asks."""
 
 import pytest
-from sora_kit import TODAY, WorldWire, agreeing, entry, full, planned, seen
+from support.sora_clusters import TODAY, WorldWire, agreeing, entry, full, planned, seen
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.drivers.sora.capacity import Capacity, LicensedMember, compute_capacity_after_failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sora_kit import FixedWire
+from support.sora_clusters import FixedWire
 
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.simulator.world import HEADERS

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 import pytest
-from sora_kit import TODAY, FixedWire, WorldWire, cluster_memory, codes, entry, full, verbs
+from support.sora_clusters import TODAY, FixedWire, WorldWire, cluster_memory, codes, entry, full, verbs
 
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision, Risk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sora_kit import ALIVE, agreeing, cluster_memory, codes, entry, full, planned, seen, verbs
+from support.sora_clusters import ALIVE, agreeing, cluster_memory, codes, entry, full, planned, seen, verbs
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory

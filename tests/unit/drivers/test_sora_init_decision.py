@@ -6,7 +6,18 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from sora_kit import ALIVE, FORBIDDEN, UNASKED, cluster_memory, codes, entry, full, planned, seen, verbs
+from support.sora_clusters import (
+    ALIVE,
+    FORBIDDEN,
+    UNASKED,
+    cluster_memory,
+    codes,
+    entry,
+    full,
+    planned,
+    seen,
+    verbs,
+)
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory

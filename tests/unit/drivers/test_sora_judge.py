@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from sora_kit import TODAY, agreeing, entry, full, planned, seen
+from support.sora_clusters import TODAY, agreeing, entry, full, planned, seen
 
 from reconciler.core.step import StepStatus
 from reconciler.drivers.sora.judge import judge

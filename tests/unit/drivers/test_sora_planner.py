@@ -5,7 +5,19 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import pytest
-from sora_kit import FORBIDDEN, agreeing, api, cluster_memory, codes, entry, full, planned, seen, short, verbs
+from support.sora_clusters import (
+    FORBIDDEN,
+    agreeing,
+    api,
+    cluster_memory,
+    codes,
+    entry,
+    full,
+    planned,
+    seen,
+    short,
+    verbs,
+)
 
 from reconciler.core.plan import Effect, Risk
 from reconciler.diagnostic import Severity

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from pydantic import ValidationError
-from sora_kit import TODAY, FixedWire, agreeing, api, entry, full, seen
+from support.sora_clusters import TODAY, FixedWire, agreeing, api, entry, full, seen
 
 from reconciler.core.observation import Unidentified
 from reconciler.drivers.sora import schema as schema_module

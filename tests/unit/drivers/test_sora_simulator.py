@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sora_kit import entry, full
+from support.sora_clusters import entry, full
 
 from reconciler.drivers.sora.choices import Choices, UninitialisedListing
 from reconciler.drivers.sora.simulator.world import SoraWorld

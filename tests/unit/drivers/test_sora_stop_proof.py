@@ -7,7 +7,7 @@ from datetime import date
 from itertools import product
 
 import pytest
-from sora_kit import (
+from support.sora_clusters import (
     ALIVE,
     FORBIDDEN,
     UNASKED,

@@ -1,7 +1,7 @@
 """A Sora plan in waves: the chain stays the chain, one change of the membership at a time."""
 
 import pytest
-from sora_kit import agreeing, entry, planned, seen, verbs
+from support.sora_clusters import agreeing, entry, planned, seen, verbs
 
 from reconciler.core.plan import Effect
 from reconciler.core.rollout import Rollout

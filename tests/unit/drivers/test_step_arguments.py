@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support_driver import FakeDriver, Wish, World, cluster
-from support_source import all_nodes
+from support.driver import FakeDriver, Wish, World, cluster
+from support.program_source import all_nodes
 
 from reconciler.core.arguments import RawArguments, TypedArguments, read_arguments
 from reconciler.core.canonical import encode_canonical

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from support_driver import REVISION, FakeDriver, Wish, World, cluster
+from support.driver import REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.arguments import StepFeedback, TypedArguments
 from reconciler.core.observation import Observed, Present

@@ -5,9 +5,9 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
-from memory_files import MemoryFiles
-from support_driver import NOWHERE, REVISION, FakeDriver, FleetSource, World, cluster, fleet
-from support_rollout import Bench
+from support.driver import NOWHERE, REVISION, FakeDriver, FleetSource, World, cluster, fleet
+from support.memory_files import MemoryFiles
+from support.rollouts import Bench
 
 from reconciler.api.reader import Reader
 from reconciler.desired.fleet import add_desired_state

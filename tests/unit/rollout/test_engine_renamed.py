@@ -1,7 +1,7 @@
 """A cluster that has another name than before keeps its past, and nobody sheds or takes one by a name."""
 
 import pytest
-from support_driver import NOON, NOWHERE, REVISION, FakeDriver, World, cluster, fleet
+from support.driver import NOON, NOWHERE, REVISION, FakeDriver, World, cluster, fleet
 
 from reconciler.core.actor import Actor
 from reconciler.core.cluster_renames import (

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, fleet
-from support_rollout import states
+from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, fleet
+from support.rollouts import states
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import State

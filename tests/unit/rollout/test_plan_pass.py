@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support_driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
+from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 
 from reconciler import __version__
 from reconciler.core.memory import ClusterMemory, FleetMemory
@@ -183,7 +183,7 @@ async def test_a_node_that_does_not_answer_does_not_stop_the_others():
 PROGRAM = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
-from support_driver import FakeDriver, NOWHERE, World, cluster, fleet
+from support.driver import FakeDriver, NOWHERE, World, cluster, fleet
 from reconciler.planning.plan_pass import run_plan_pass
 names = [f"n{number:02}" for number in range(40)]
 clusters = [cluster(name, {f"{name}-{node}": "new" for node in names}) for name in ("c", "a", "b")]

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from support_driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
+from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
 
 from reconciler.cli.render.status import render_status, render_status_json
 from reconciler.core.change_rules import ChangeRules

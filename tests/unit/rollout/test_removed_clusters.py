@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support_driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
+from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 
 from reconciler.core.policy import Override
 from reconciler.planning.plan_pass import run_plan_pass

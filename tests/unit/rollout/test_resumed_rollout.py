@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support_driver import NOWHERE, REVISION, cluster, fleet, set_of
-from support_rollout import Returning, Soak, states
+from support.driver import NOWHERE, REVISION, cluster, fleet, set_of
+from support.rollouts import Returning, Soak, states
 from test_rollout_attempts import Bench as Clocked
 
 from reconciler.core.actor import Actor

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support_driver import NOWHERE, REVISION, FakeDriver, World, cluster, fleet
-from support_rollout import states
+from support.driver import NOWHERE, REVISION, FakeDriver, World, cluster, fleet
+from support.rollouts import states
 
 from reconciler.core.plan import Revision
 from reconciler.planning.plan_pass import run_plan_pass

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from support_driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
+from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
 
 from reconciler.core.diff import Change, Op
 from reconciler.core.memory import FleetMemory

@@ -3,7 +3,7 @@
 from contextlib import asynccontextmanager
 
 import pytest
-from support_driver import NOWHERE, FakeDriver, World, cluster, fleet
+from support.driver import NOWHERE, FakeDriver, World, cluster, fleet
 
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.outcome import State

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from support_driver import NOWHERE, FakeDriver, FakeNode, Killed, Wish, World, cluster
+from support.driver import NOWHERE, FakeDriver, FakeNode, Killed, Wish, World, cluster
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_driver import FakeDriver, Wish, World, cluster
+from support.driver import FakeDriver, Wish, World, cluster
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present

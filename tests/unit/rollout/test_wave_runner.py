@@ -5,9 +5,9 @@ import contextlib
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from support_driver import NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster
-from support_journal import Breaking
-from support_rollout import Bench, Returning, states
+from support.driver import NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster
+from support.journal import Breaking
+from support.rollouts import Bench, Returning, states
 
 from reconciler.core.actor import Actor
 from reconciler.core.change_rules import ChangeRules

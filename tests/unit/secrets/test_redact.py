@@ -9,7 +9,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
-import support_m2_wire as m2
+from support import m2_wire as m2
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import MASK, Secret, find_secrets, mask

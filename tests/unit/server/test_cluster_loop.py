@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from watch_rig import CONVERGED, FOREVER, Rig, Script, fleet, until
+from support.watch_server import CONVERGED, FOREVER, Rig, Script, fleet, until
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.plan import Effect, Inverse, Risk, Step
@@ -152,7 +152,7 @@ async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothi
     assert line["words"].startswith("an unexpected error: ")
     (told,) = rig.lines("unexpected error in a pass")
     assert "the others go on" in told["remedy"]
-    assert any("watch_rig.py" in frame for frame in told["trace"])
+    assert any("watch_server.py" in frame for frame in told["trace"])
     assert "the-secret" not in rig.stream.getvalue()
 
 

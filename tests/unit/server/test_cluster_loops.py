@@ -1,7 +1,7 @@
 """Who is under watch, and that clusters do not wait for each other."""
 
 import pytest
-from watch_rig import CONVERGED, Rig, Script, fleet, until
+from support.watch_server import CONVERGED, Rig, Script, fleet, until
 
 from reconciler.errors import UsageError
 from reconciler.server.cluster_loops import ClusterLoops, select_clusters

@@ -7,7 +7,7 @@ import resource
 from contextlib import AsyncExitStack
 
 import pytest
-from web_rig import SECRET, Site, raw, signed, status
+from support.web_server import SECRET, Site, raw, signed, status
 
 from reconciler.server import http_listener
 from reconciler.server.http_listener import CONNECTIONS, compute_connection_limit

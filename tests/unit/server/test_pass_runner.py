@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support_driver import NOWHERE, FakeDriver, FakeNode, FleetSource, Killed, World, cluster, fleet
-from watch_rig import Rig
+from support.driver import NOWHERE, FakeDriver, FakeNode, FleetSource, Killed, World, cluster, fleet
+from support.watch_server import Rig
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from watch_rig import FOREVER, Rig, fleet, until
+from support.watch_server import FOREVER, Rig, fleet, until
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable

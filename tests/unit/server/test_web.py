@@ -5,7 +5,7 @@ import json
 
 import httpx
 import pytest
-from web_rig import SECRET, Site, signed
+from support.web_server import SECRET, Site, signed
 
 from reconciler.core.plan import Revision
 from reconciler.errors import UsageError

@@ -12,7 +12,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from web_rig import SECRET, Site, exchange, signed, status
+from support.web_server import SECRET, Site, exchange, signed, status
 
 from reconciler.server.webhook.answer import answer_call
 from reconciler.server.webhook.payload import CallKind, UnreadableCall, parse_payload

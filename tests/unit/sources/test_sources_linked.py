@@ -6,7 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from support_git import Repository, alone, git
+from support.git_repositories import Repository, alone, git
 
 from reconciler.errors import SourceError
 from reconciler.server import file_events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from support_git import Repository, alone
+from support.git_repositories import Repository, alone
 
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.detected_source import DetectedSource

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support_driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
+from support.driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
 from reconciler.core.canonical import fingerprint_with_key

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from support_driver import FakeDriver, World, cluster, fleet
+from support.driver import FakeDriver, World, cluster, fleet
 
 import reconciler
 from reconciler.drivers.registry import DRIVERS

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from memory_files import json_files
 
 from reconciler.core.fleet_identity import FleetIdentity, normalise_source
 from reconciler.core.plan import Revision
@@ -21,6 +20,7 @@ from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import run_apply_pass
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
+from support.memory_files import json_files
 
 
 def setting(version: str = "1", **more: Any) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-from support_driver import NOWHERE, FakeDriver, World, fleet, set_of
-
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Present
 from reconciler.core.plan import Payload
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from support.driver import NOWHERE, FakeDriver, World, fleet, set_of
 
 
 class Returning(FakeDriver):

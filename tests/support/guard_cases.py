@@ -6,10 +6,6 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from sora_kit import agreeing, entry, full, planned, seen
-from support_driver import NOON
-from support_m2_wire import REVISION, cluster_input, loaded, setting, world
-
 from reconciler.core.change_windows import Freeze
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Absent, Observed, Present
@@ -20,6 +16,9 @@ from reconciler.drivers.sora.cluster_state import has_majority
 from reconciler.drivers.sora.cluster_view import make_machine_state, merge_views
 from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.schema import SoraDesired
+from support.driver import NOON
+from support.m2_wire import REVISION, cluster_input, loaded, setting, world
+from support.sora_clusters import agreeing, entry, full, planned, seen
 
 
 def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="", **more):

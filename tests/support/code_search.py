@@ -8,7 +8,7 @@ import ast
 import re
 from functools import cache
 
-from support_source import nodes, trees
+from support.program_source import nodes, trees
 
 FORM = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-from support_git import ALONE, Repository
 
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.sources.locate import locate_source
+from support.git_repositories import ALONE, Repository
 
 PATIENCE = 30
 """Seconds for anything to happen; a test that works never waits so long."""

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from support_git import ALONE, Repository
+from support.git_repositories import ALONE, Repository
 
 GPG_MISSING = "" if shutil.which("gpg") else "gpg is not installed"
 SSH_MISSING = "" if shutil.which("ssh-keygen") else "ssh-keygen is not installed"

@@ -1,0 +1,1 @@
+"""What several tests share: nodes, repositories, stores and documents to try things on."""
