@@ -8,9 +8,9 @@ import scenes
 from mutation import Mutant, edit
 from scenes import m2, regular, sora
 
-from reconciler.drivers.m2 import discovery_guard, management_access
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2 import judge as m2_judge
+from reconciler.drivers.m2 import management_access
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.state_table import StateTable
 
@@ -64,21 +64,19 @@ M2 = (
     Mutant(
         "guard uniformity",
         "gone",
-        edit(discovery_guard.refuse_cluster_split, "if left or (len(moving)", "if False and (len(moving)"),
+        edit(m2_guards.refuse_cluster_split, "if left or (len(moving)", "if False and (len(moving)"),
         ROLLING,
     ),
     Mutant(
         "guard uniformity",
         "off by one",
-        edit(
-            discovery_guard.refuse_cluster_split, "<= case.plan.concurrency", "<= case.plan.concurrency + 1"
-        ),
+        edit(m2_guards.refuse_cluster_split, "<= case.plan.concurrency", "<= case.plan.concurrency + 1"),
         PAIR,
     ),
     Mutant(
         "guard uniformity",
         "blind to nodes that cannot be read",
-        edit(discovery_guard.refuse_cluster_split, "if left or (len(moving)", "if (len(moving)"),
+        edit(m2_guards.refuse_cluster_split, "if left or (len(moving)", "if (len(moving)"),
         AT_ONCE,
     ),
     Mutant(

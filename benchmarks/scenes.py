@@ -16,7 +16,7 @@ from reconciler.core.product_model import ModelSetup
 from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2.content import ContentCache
-from reconciler.drivers.m2.modelcheck.world import ModelWorld
+from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.product import DRIVER as M2
 from reconciler.drivers.m2.schema import LoadedSetting, M2Cluster
 from reconciler.drivers.sora import machine

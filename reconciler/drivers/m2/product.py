@@ -36,7 +36,7 @@ from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.modelcheck import setups
-from reconciler.drivers.m2.modelcheck.world import ModelWorld
+from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.package import PackageCache
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints, compute_redacted_fingerprints
 from reconciler.drivers.m2.schema import (

@@ -9,9 +9,8 @@ from typing import Any
 from reconciler.core.endpoint import InvalidAddress, format_url_host, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.drivers.m2.setting.check import check_setting
+from reconciler.drivers.m2.setting.check import MEMBERS, check_setting
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_value
-from reconciler.drivers.m2.setting.rules import MEMBERS
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import make_pointer
 

@@ -8,8 +8,12 @@ from support.m2_wire import BASE, cluster_input, content, setting
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.secret import Secret
-from reconciler.drivers.m2.discovery_guard import refuse_cluster_split
-from reconciler.drivers.m2.guards import GUARDS, refuse_lockout_of_everybody, refuse_lockout_of_this_host
+from reconciler.drivers.m2.guards import (
+    GUARDS,
+    refuse_cluster_split,
+    refuse_lockout_of_everybody,
+    refuse_lockout_of_this_host,
+)
 from reconciler.drivers.m2.guards import refuse_unreachable_port as moving
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import Content, LoadedSetting

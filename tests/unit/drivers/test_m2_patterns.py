@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.drivers.m2.address_range import parse_address_range
-from reconciler.drivers.m2.setting import patterns, rules
+from reconciler.drivers.m2.setting import check, patterns
 
 PIECES = st.sampled_from(
     [
@@ -61,12 +61,12 @@ def reached(text):
 
 
 def member(text):
-    return "; ".join(fault.message for fault in rules._member((), text) if fault.severity == "error")
+    return "; ".join(fault.message for fault in check._member((), text) if fault.severity == "error")
 
 
 def listen(text):
     document = {"env": {"management": {"cluster": {"stats": {"listen": text}}}}}
-    return "; ".join(fault.message for fault in rules._stats(document))
+    return "; ".join(fault.message for fault in check._stats(document))
 
 
 @pytest.mark.parametrize(

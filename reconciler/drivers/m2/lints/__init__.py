@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Position
 from reconciler.drivers.m2.lints import access, groups, members, server, spelling
+from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import get_object, sort_by_position
-from reconciler.drivers.m2.setting.rules import MANAGEMENT
 from reconciler.ports.cluster_input import ClusterInput
 
 CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.check import MANAGEMENT, MEMBERS
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object
-from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
 from reconciler.text.json_pointer import make_pointer
 
 ALL: Final = "all"

@@ -10,9 +10,8 @@ from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document
 from reconciler.drivers.m2.schema import M2Cluster
+from reconciler.drivers.m2.setting.check import MANAGEMENT, MEMBERS, NODELIST
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object
-from reconciler.drivers.m2.setting.features import NODELIST
-from reconciler.drivers.m2.setting.rules import MANAGEMENT, MEMBERS
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import MemberClaim
 from reconciler.text.json_pointer import make_pointer

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.check import BACKUP, CRON_FIELDS, SERVER
 from reconciler.drivers.m2.setting.diagnostics import get_object
-from reconciler.drivers.m2.setting.features import BACKUP, CRON_FIELDS, SERVER
 from reconciler.text.json_pointer import make_pointer
 
 CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})

@@ -7,11 +7,10 @@ from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import Path, get_object
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
-from reconciler.drivers.m2.setting.models import Discover, Group, Management, SettingFile
-from reconciler.drivers.m2.setting.part import SettingPart
-from reconciler.drivers.m2.setting.rules import MANAGEMENT
+from reconciler.drivers.m2.setting.models import Discover, Group, Management, SettingFile, SettingPart
 from reconciler.text.json_pointer import make_pointer
 from reconciler.text.suggestions import find_nearest
 

@@ -23,9 +23,8 @@ from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices, Por
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.management_access import READ_MORE, extract_access, find_callers
-from reconciler.drivers.m2.modelcheck.model import M2Model
+from reconciler.drivers.m2.modelcheck.model import M2Model, ModelNode, ModelWorld, NodeConstants
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
-from reconciler.drivers.m2.modelcheck.world import ModelNode, ModelWorld, NodeConstants
 from reconciler.drivers.m2.risk import NEEDED, find_allowed_addresses, find_restart_fields
 from reconciler.drivers.m2.schema import Content, Deliver, LoadedSetting, M2Desired, NodeTarget
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from reconciler.core.cron import SIX_FIELDS
 from reconciler.drivers.m2.setting import patterns
-from reconciler.drivers.m2.setting.part import Seconds, SettingPart
+from reconciler.drivers.m2.setting.models import Seconds, SettingPart
 
 Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.make_schedule_pattern(SIX_FIELDS)})]
 

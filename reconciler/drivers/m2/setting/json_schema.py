@@ -16,8 +16,7 @@ from reconciler.core.json_schema import (
 )
 from reconciler.drivers.m2.setting import patterns
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, JOINED, Types
-from reconciler.drivers.m2.setting.models import Group, SettingFile
-from reconciler.drivers.m2.setting.part import SettingPart
+from reconciler.drivers.m2.setting.models import Group, SettingFile, SettingPart
 
 SETTING: Final = SchemaTitle(
     "setting",

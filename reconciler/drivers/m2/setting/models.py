@@ -4,15 +4,140 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
 
 from reconciler.core.fields import Whole
 from reconciler.drivers.m2.setting import patterns
-from reconciler.drivers.m2.setting.hosting import Hosting, Network, Properties, Runtime
-from reconciler.drivers.m2.setting.member_groups import Cluster, Discover, Group, GroupBalance
-from reconciler.drivers.m2.setting.part import Port, Seconds, SettingPart
 
-__all__ = ["Discover", "Group", "GroupBalance", "Hosting", "Port", "Seconds", "SettingFile", "SettingPart"]
+Port = Annotated[Whole, Field(ge=1, le=65_535)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class SettingPart(BaseModel):
+    """A part of `setting.json`: unknown keys are kept, because the product is larger than these models."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
+
+
+class HostingMode(SettingPart):
+    """`hosting[].mode`; the product's pages name these keys and not what they take."""
+
+    volatile: Any = Field(default=None, description="Passed through as it stands.")
+    facade_host: Any = Field(default=None, description="Passed through as it stands.")
+    basehost: Any = Field(default=None, description="Passed through as it stands.")
+
+
+class Origin(SettingPart):
+    """`hosting[].origin`: where content comes from."""
+
+    address: list[str] | None = Field(
+        default=None, description="Addresses of the origin.", examples=[["198.51.100.10"]]
+    )
+
+
+class Hosting(SettingPart):
+    """One virtual host; deleting it destroys its cache."""
+
+    name: str = Field(min_length=1, description="Its domain name.", examples=["www.example.com"])
+    enable: bool = Field(default=True, description="Whether it is served.")
+    listen: str | None = Field(
+        default=None, description="Address and port that it is served at, or `off`.", examples=["*:80", "off"]
+    )
+    aliases: list[str] | None = Field(default=None, description="Its other names.")
+    mode: HostingMode | None = Field(default=None, description="How it is served.")
+    origin: Origin | None = Field(default=None, description="Where its content comes from.")
+
+
+class Properties(SettingPart):
+    """`env.properties`; these take effect at the next restart."""
+
+    memory_usage: Any = Field(default=None, description="Memory of the node; waits for a restart.")
+    core_workers: Any = Field(default=None, description="Workers of the node; waits for a restart.")
+    inspection: Any = Field(default=None, description="Inspection of the node; waits for a restart.")
+
+
+class Network(SettingPart):
+    """`env.network`; these take effect at the next restart."""
+
+    passive_sockets: Any = Field(default=None, description="Sockets of clients; waits for a restart.")
+    http: Any = Field(default=None, description="HTTP; waits for a restart.")
+    https: Any = Field(default=None, description="HTTPS; waits for a restart.")
+    http2: Any = Field(default=None, description="HTTP/2; waits for a restart.")
+    geoip: Any = Field(default=None, description="Places of addresses; waits for a restart.")
+
+
+class Runtime(SettingPart):
+    """`env.rt`; these take effect at the next restart."""
+
+    local_cache_storage: Any = Field(default=None, description="Disks of the cache; waits for a restart.")
+    properties: Any = Field(default=None, description="Properties of the engine; waits for a restart.")
+
+
+class ClusterMeta(SettingPart):
+    """`env.management.cluster.meta`."""
+
+    enable: bool = Field(default=False, description="Whether it is switched on.")
+    base_hosting_port: Port = Field(default=9000, description="First port of the hostings in a cluster.")
+
+
+class GroupBalance(SettingPart):
+    """What a member group may say of balancing: the mode."""
+
+    mode: Literal["rr", "hash"] | None = Field(default=None, description="In place of the cluster's own.")
+
+
+class Group(SettingPart):
+    """A member group: the nodes that serve certain functions."""
+
+    functions: list[str] | None = Field(default=None, description='Names; `["all"]` is any, null is none.')
+    nodes: list[Annotated[str, Field(json_schema_extra={"pattern": patterns.MEMBER})]] = Field(
+        description="Addresses of the group's nodes.", examples=[["10.10.10.1", "10.10.10.2"]]
+    )
+    balance: GroupBalance = Field(default_factory=GroupBalance, description="How the group shares its work.")
+
+
+class Discover(SettingPart):
+    """`env.management.cluster.discover`: who the members are."""
+
+    port: Port = Field(default=9900, description="Port on which the members talk.")
+    members: list[Any] | None = Field(
+        default=None,
+        description="null looks by broadcast; otherwise addresses, or groups of them.",
+        examples=[["10.10.10.1", "10.10.10.2"], ["#aws:vm:tag=edge"]],
+    )
+
+
+class Balance(SettingPart):
+    """`env.management.cluster.balance`: who serves a request."""
+
+    mode: Literal["rr", "hash"] = Field(default="rr", description="In turn, or by a hash of the URL.")
+    lua_path: str | None = Field(default=None, description="Script that hashes in place of the URL.")
+    url_ignore_list: list[str] = Field(
+        default_factory=lambda: ["#FUNCTION"],
+        description="The hash leaves out the URL from the first of these on; `#FUNCTION` is any function.",
+    )
+
+
+class Stats(SettingPart):
+    """`env.management.cluster.stats`."""
+
+    enable: bool = Field(default=True, description="Whether statistics are gathered.")
+    listen: str = Field(
+        default="127.0.0.1:10038",
+        description="Where they are gathered.",
+        json_schema_extra={"pattern": patterns.LISTEN},
+    )
+
+
+class Cluster(SettingPart):
+    """`env.management.cluster`."""
+
+    meta: ClusterMeta = Field(default_factory=ClusterMeta, description="Whether there is a cluster.")
+    discover: Discover = Field(default_factory=Discover, description="Who its members are.")
+    balance: Balance = Field(default_factory=Balance, description="How requests are shared.")
+    stats: Stats = Field(default_factory=Stats, description="Statistics of the cluster.")
+
 
 Version = Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})]
 
