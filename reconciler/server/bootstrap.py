@@ -79,8 +79,8 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         )
 
         fleets = FleetReader(drivers, options.host, options.only)
-        equipment = WatchDependencies(source, fleets.load, perform, store, fleets.is_stale)
-        return aio.run_until_signal(Watch(options, equipment, log, state).run())
+        dependencies = WatchDependencies(source, fleets.load, perform, store, fleets.is_stale)
+        return aio.run_until_signal(Watch(options, dependencies, log, state).run())
 
 
 @dataclass(slots=True)

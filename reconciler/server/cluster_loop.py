@@ -85,11 +85,11 @@ class LoopContext:
 class ClusterLoop:
     """Keeps one cluster as the latest fleet says; `run` is its task."""
 
-    def __init__(self, name: str, perform: PassRunner, around: LoopContext) -> None:
+    def __init__(self, name: str, perform: PassRunner, context: LoopContext) -> None:
         self.name = name
         self._perform = perform
-        self._around = around
-        self._bell = Trigger()
+        self._context = context
+        self._trigger = Trigger()
         self._fleet: Fleet | None = None
         self._halt = asyncio.Event()
         self._stopping = False
@@ -106,96 +106,96 @@ class ClusterLoop:
         """
         newer = anew or self._fleet is None or self._fleet.revision.id != fleet.revision.id
         self._fleet = fleet
-        watch_state = self._around.watch_state
+        watch_state = self._context.watch_state
         if self.name not in watch_state.clusters:
             watch_state.clusters[self.name] = WatchedCluster(self.name, fleet.revision)
         watch_state.note(self.name, target=fleet.revision)
         if newer:
             self._halt.set()
-            self._bell.ring(trigger)
+            self._trigger.ring(trigger)
 
     def leave(self) -> None:
         """The fleet no longer names this cluster: begin no further step, and rest."""
         self._fleet = None
         self._halt.set()
-        self._around.watch_state.clusters.pop(self.name, None)
+        self._context.watch_state.clusters.pop(self.name, None)
 
     def stop(self) -> None:
         """Begin no further step, and end."""
         self._stopping = True
         self._halt.set()
-        self._bell.ring("stop")
+        self._trigger.ring("stop")
 
     async def run(self) -> None:
         """The loop; it ends only once it is told to stop."""
-        around = self._around
-        pace = start_timing(around.clock())
+        context = self._context
+        timing = start_timing(context.clock())
         while not self._stopping:
-            wait = max(pace.due - around.clock(), 0.0) if self._fleet else around.interval
+            wait = max(timing.due - context.clock(), 0.0) if self._fleet else context.interval
             self._pulse(wait)
-            reasons = await self._bell.heard(wait)
+            reasons = await self._trigger.heard(wait)
             fleet = self._fleet
             if self._stopping or fleet is None:
                 continue
             if reasons:
-                pace = reset_backoff(pace, now=around.clock())
-            pace = await self._turn(fleet, pace, _foremost(reasons or {pace.cause}))
+                timing = reset_backoff(timing, now=context.clock())
+            timing = await self._turn(fleet, timing, _most_urgent(reasons or {timing.cause}))
 
-    async def _turn(self, fleet: Fleet, pace: LoopTiming, trigger: str) -> LoopTiming:
-        """One pass with its bookkeeping; gives the pace from here on."""
-        around, began = self._around, self._around.clock()
+    async def _turn(self, fleet: Fleet, timing: LoopTiming, trigger: str) -> LoopTiming:
+        """One pass with its bookkeeping; gives the timing from here on."""
+        context, began = self._context, self._context.clock()
         self._halt = asyncio.Event()
         if trigger in {"interval", "again"}:
-            around.metrics.triggers.labels(trigger).inc()
-        log = around.log.bind(cluster=self.name, revision=fleet.revision.short)
-        listener = WatchListener(self.name, around.watch_state, around.metrics, log, self._pulse)
-        around.watch_state.note(self.name, doing="observing")
+            context.metrics.triggers.labels(trigger).inc()
+        log = context.log.bind(cluster=self.name, revision=fleet.revision.short)
+        listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._pulse)
+        context.watch_state.note(self.name, doing="observing")
         pass_summary = await self._performed(PassJob(fleet, self.name, trigger, listener, self._halt))
-        now = around.clock()
-        pace = schedule_next(
-            pace, settled=pass_summary.settled, now=now, interval=around.interval, draw=around.draw()
+        now = context.clock()
+        timing = schedule_next(
+            timing, settled=pass_summary.is_settled, now=now, interval=context.interval, draw=context.draw()
         )
-        around.metrics.seconds.labels(self.name).observe(now - began)
-        around.metrics.passes.labels(self.name, pass_summary.result.value).inc()
-        self._write_down(pass_summary, fleet.revision, pace, now)
+        context.metrics.seconds.labels(self.name).observe(now - began)
+        context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
+        self._write_down(pass_summary, fleet.revision, timing, now)
         self._tell(log, pass_summary, fleet.revision, trigger)
-        return pace
+        return timing
 
     async def _performed(self, job: PassJob) -> PassSummary:
         """The pass; an unexpected error is this cluster's failed pass, and logged once."""
         try:
             pass_summary: PassSummary = await contain_errors(self._perform(job))
         except ClusterBusy as error:
-            return PassSummary(PassResult.BUSY, words=error.message)
+            return PassSummary(PassResult.BUSY, message=error.message)
         except StateError as error:
-            self._around.watch_state.store = error.message
-            return PassSummary(PassResult.FAILED, words=_words(error))
+            self._context.watch_state.store = error.message
+            return PassSummary(PassResult.FAILED, message=_words(error))
         except ReconcilerError as error:
-            return PassSummary(PassResult.INVALID, words=_words(error))
+            return PassSummary(PassResult.INVALID, message=_words(error))
         except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters go on, and this one again)
             return self._defect(error)
         self._defective = ""
         return pass_summary
 
     def _defect(self, error: Exception) -> PassSummary:
-        around, words = self._around, name_error(error)
-        around.metrics.unexpected.labels(f"cluster {self.name}").inc()
-        if words != self._defective:
-            self._defective = words
+        context, message = self._context, name_error(error)
+        context.metrics.unexpected.labels(f"cluster {self.name}").inc()
+        if message != self._defective:
+            self._defective = message
             remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT_LINE}"
-            around.log.error(
+            context.log.error(
                 "unexpected error in a pass",
                 cluster=self.name,
-                words=words,
+                message=message,
                 remedy=remedy,
                 trace=list_error_frames(error),
             )
-        return PassSummary(PassResult.DEFECT, words=f"an unexpected error: {words}; {REPORT_LINE}")
+        return PassSummary(PassResult.DEFECT, message=f"an unexpected error: {message}; {REPORT_LINE}")
 
     def _write_down(
-        self, pass_summary: PassSummary, revision: Revision, pace: LoopTiming, now: float
+        self, pass_summary: PassSummary, revision: Revision, timing: LoopTiming, now: float
     ) -> None:
-        watch_state, wall = self._around.watch_state, self._around.wall()
+        watch_state, wall = self._context.watch_state, self._context.wall()
         status = watch_state.clusters.get(self.name)
         if status is None:
             return
@@ -205,9 +205,9 @@ class ClusterLoop:
             doing="idle",
             pass_summary=pass_summary,
             ended=wall,
-            success=wall if pass_summary.good else status.success,
-            tries=pace.failures,
-            due=wall + pace.due - now,
+            success=wall if pass_summary.is_good else status.success,
+            tries=timing.failures,
+            due=wall + timing.due - now,
         )
 
     def _tell(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
@@ -216,7 +216,7 @@ class ClusterLoop:
             (
                 revision.id,
                 pass_summary.result,
-                pass_summary.words,
+                pass_summary.message,
                 pass_summary.pending,
                 pass_summary.unheard_nodes,
             )
@@ -224,13 +224,15 @@ class ClusterLoop:
         if same == self._told and not pass_summary.run:
             return
         self._told = same
-        quiet = pass_summary.good or pass_summary.result in {
+        quiet = pass_summary.is_good or pass_summary.result in {
             PassResult.STOPPED,
             PassResult.WAITING,
             PassResult.DRIFT,
         }
         for violation in pass_summary.violations:
-            log.warning("plan refused", code=violation.code, words=violation.message, remedy=violation.remedy)
+            log.warning(
+                "plan refused", code=violation.code, message=violation.message, remedy=violation.remedy
+            )
         fields = {
             "result": pass_summary.result.value,
             "trigger": trigger,
@@ -238,17 +240,19 @@ class ClusterLoop:
             "steps": pass_summary.steps,
             "pending": pass_summary.pending,
             "unheard": list(pass_summary.unheard_nodes),
-            "words": "" if pass_summary.violations else pass_summary.words,
+            "message": "" if pass_summary.violations else pass_summary.message,
         }
         (log.info if quiet else log.warning)(
             "pass ended", **{key: item for key, item in fields.items() if item}
         )
 
     def _pulse(self, within: float) -> None:
-        self._around.watch_state.heartbeats[f"cluster {self.name}"] = self._around.clock() + within + PATIENCE
+        self._context.watch_state.heartbeats[f"cluster {self.name}"] = (
+            self._context.clock() + within + PATIENCE
+        )
 
 
-def _foremost(reasons: frozenset[str] | set[str]) -> str:
+def _most_urgent(reasons: frozenset[str] | set[str]) -> str:
     return next((name for name in PRECEDENCE if name in reasons), min(reasons))
 
 

@@ -21,9 +21,9 @@ class ClusterLoops:
     rests, and goes on should the cluster come back. So no cluster ever has two.
     """
 
-    def __init__(self, perform: PassRunner, around: LoopContext, spawn: Spawn, *, only: str = "") -> None:
+    def __init__(self, perform: PassRunner, context: LoopContext, spawn: Spawn, *, only: str = "") -> None:
         self._perform = perform
-        self._around = around
+        self._context = context
         self._spawn = spawn
         self._only = only
         self._loops: dict[str, ClusterLoop] = {}
@@ -42,7 +42,7 @@ class ClusterLoops:
             self._loops[name].leave()
         for name in names:
             if name not in self._loops:
-                self._loops[name] = ClusterLoop(name, self._perform, self._around)
+                self._loops[name] = ClusterLoop(name, self._perform, self._context)
                 self._spawn(self._loops[name].run, f"cluster {name}")
             self._loops[name].take(fleet, trigger, anew=anew)
 

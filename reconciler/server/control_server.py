@@ -90,16 +90,16 @@ class ControlServer:
                 try:
                     opened = stack.enter_context(listen_on_socket(folder, is_shared=is_shared))
                 except OSError as error:
-                    words = error.strerror or type(error).__name__
-                    self._lack(f"{folder}: {words}", "let the user of the watch write there")
+                    message = error.strerror or type(error).__name__
+                    self._lack(f"{folder}: {message}", "let the user of the watch write there")
                     continue
                 server = await asyncio.start_unix_server(self._connected, sock=opened, limit=LARGEST)
                 await stack.enter_async_context(server)
             await stop.wait()
         await self._finish()
 
-    def _lack(self, words: str, remedy: str) -> None:
-        self.log.warning("no control socket", words=words, remedy=remedy)
+    def _lack(self, message: str, remedy: str) -> None:
+        self.log.warning("no control socket", message=message, remedy=remedy)
 
     async def _finish(self) -> None:
         """Let what is under way end: steps are read back, answers are cut off after a moment."""
@@ -152,7 +152,7 @@ class ControlServer:
         except Exception as error:  # noqa: BLE001  (a request must not end the watch)
             self.log.error(  # noqa: TRY400  (the trace is cut to what holds no secret)
                 "unexpected error in a request",
-                words=name_error(error),
+                message=name_error(error),
                 remedy=REPORT_LINE,
                 trace=list_error_frames(error),
             )

@@ -129,7 +129,7 @@ async def _switched(
             if moved():
                 return
     except (OSError, RuntimeError, ValueError) as error:
-        log.warning("link not watched", words=str(error), remedy="a switch is seen a few seconds later")
+        log.warning("link not watched", message=str(error), remedy="a switch is seen a few seconds later")
     while not stop.is_set() and not moved():
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK / 1_000):
@@ -164,5 +164,5 @@ async def follow_files(
         ):
             ring()
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is no Unicode
-        log.warning("folder not watched", words=str(error), remedy="changes are seen at the next poll")
+        log.warning("folder not watched", message=str(error), remedy="changes are seen at the next poll")
     await stop.wait()

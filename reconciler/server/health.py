@@ -44,7 +44,7 @@ def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, di
             "state": source.state.value,
             "revision": _revision(source.revision),
             "rejected": source.rejected or None,
-            "problem": source.words or None,
+            "problem": source.message or None,
             **({"problems": [to_plain_problem(one) for one in source.problems]} if source.problems else {}),
             "looked": _instant(source.looked),
             "since": _instant(source.since),
@@ -66,9 +66,9 @@ def _unready(watch_state: WatchState) -> Iterator[str]:
     if watch_state.source.state is SourceState.UNREAD:
         yield "the source was not read yet"
     if watch_state.source.state is SourceState.UNREACHABLE:
-        yield f"the source does not answer: {watch_state.source.words}"
+        yield f"the source does not answer: {watch_state.source.message}"
     elif watch_state.source.revision is None and watch_state.source.state is SourceState.INVALID:
-        yield f"the source has no usable revision: {watch_state.source.words}"
+        yield f"the source has no usable revision: {watch_state.source.message}"
     if watch_state.store:
         yield f"the store cannot be written: {watch_state.store}"
     waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
@@ -97,7 +97,7 @@ def _detail(pass_summary: PassSummary | None) -> dict[str, Any]:
         return {"pending": None}
     return {
         "pending": pass_summary.pending,
-        "problem": pass_summary.words or None,
+        "problem": pass_summary.message or None,
         "run": pass_summary.run or None,
         "unheard": list(pass_summary.unheard_nodes),
         "waiting_for_restart": list(pass_summary.waiting_for_restart),

@@ -212,7 +212,7 @@ class HttpListener:
 
     async def _exhausted(self, error: OSError) -> None:
         """This host has no more open files: give back one of ours, or wait; the log is told now and then."""
-        self._tell("no connection can be accepted", words=error.strerror)
+        self._tell("no connection can be accepted", message=error.strerror)
         if (oldest := self._oldest()) is not None:
             oldest.drop("files")
             self._accepted.pop(oldest, None)

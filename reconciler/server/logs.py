@@ -99,8 +99,8 @@ class SafeProcessors:
                 found = processor(logger, method, found)
             return str(found)
         except Exception as error:  # noqa: BLE001  (numbers, keys or depths that no line can hold)
-            words = f"a log line could not be written: {type(error).__name__}"
-            return _json({**kept, "event": words, "remedy": "report it, with the lines around it"})
+            message = f"a log line could not be written: {type(error).__name__}"
+            return _json({**kept, "event": message, "remedy": "report it, with the lines around it"})
 
 
 class LogRedactor:
@@ -163,11 +163,11 @@ class LibraryLogBridge(logging.Handler):
         self._throttle = Throttle()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One library record as one event; its traceback shrinks to the error's class and words."""
+        """One library record as one event; its traceback shrinks to the error's class and message."""
         try:
             self._pass_on(record)
         except Exception as error:  # noqa: BLE001  (a library's bad line must not end what it was doing)
-            self._log.warning("a library's log line could not be read", words=type(error).__name__)
+            self._log.warning("a library's log line could not be read", message=type(error).__name__)
 
     def _pass_on(self, record: logging.LogRecord) -> None:
         more = self._throttle.admit(f"{record.name} {record.msg!s:.100}")

@@ -58,25 +58,27 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
-    def _counter(self, name: str, words: str, *labels: str) -> Counter:
-        return Counter(f"reconciler_{name}", words, labels, registry=self.registry)
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(f"reconciler_{name}", description, labels, registry=self.registry)
 
 
 class StateCollector:
     """A collector that reads the board at the moment it is asked, so that nothing outlives its cluster."""
 
     def __init__(self, watch_state: WatchState, *, dry_run: bool) -> None:
-        self._board, self._dry_run = watch_state, dry_run
+        self._watch_state, self._dry_run = watch_state, dry_run
 
     def collect(self) -> Iterator[Metric]:
         """All gauges."""
         yield self._watch()
         yield from self._source()
-        yield _single("feedback_outbox_messages", "Messages that wait to be delivered.", self._board.outbox)
-        yield _single("store_writable", "Whether the store can be written.", not self._board.store)
-        yield _single("log_writable", "Whether the log can be written.", not self._board.log.problem)
+        yield _single(
+            "feedback_outbox_messages", "Messages that wait to be delivered.", self._watch_state.outbox
+        )
+        yield _single("store_writable", "Whether the store can be written.", not self._watch_state.store)
+        yield _single("log_writable", "Whether the log can be written.", not self._watch_state.log.problem)
         lost = CounterMetricFamily("reconciler_log_lines_lost", "Log lines that could not be written.")
-        lost.add_metric([], self._board.log.lost)
+        lost.add_metric([], self._watch_state.log.lost)
         yield lost
         yield from self._clusters()
 
@@ -88,7 +90,7 @@ class StateCollector:
         return family
 
     def _source(self) -> Iterator[Metric]:
-        source = self._board.source
+        source = self._watch_state.source
         reached = source.state in {SourceState.GOOD, SourceState.INVALID}
         yield _single("source_up", "Whether the source answered the last look.", reached)
         good = source.state is SourceState.GOOD
@@ -102,7 +104,7 @@ class StateCollector:
         yield revision
 
     def _clusters(self) -> Iterator[Metric]:
-        watch_state = self._board
+        watch_state = self._watch_state
         yield self._per_cluster(
             "cluster_revision_info", "What the last pass worked towards.", "revision", _revisions
         )
@@ -123,17 +125,17 @@ class StateCollector:
                 lambda status: status.success,
             ),
         )
-        for name, words, figure in figures:
-            family = GaugeMetricFamily(f"reconciler_{name}", words, labels=["cluster"])
+        for name, description, figure in figures:
+            family = GaugeMetricFamily(f"reconciler_{name}", description, labels=["cluster"])
             for cluster in sorted(watch_state.clusters):
                 family.add_metric([cluster], float(figure(watch_state.clusters[cluster])))
             yield family
 
     def _per_cluster(
-        self, name: str, words: str, label: str, figures: Callable[[WatchedCluster], dict[str, int]]
+        self, name: str, description: str, label: str, figures: Callable[[WatchedCluster], dict[str, int]]
     ) -> Metric:
-        family = GaugeMetricFamily(f"reconciler_{name}", words, labels=["cluster", label])
-        for cluster, status in sorted(self._board.clusters.items()):
+        family = GaugeMetricFamily(f"reconciler_{name}", description, labels=["cluster", label])
+        for cluster, status in sorted(self._watch_state.clusters.items()):
             for value, figure in sorted(figures(status).items()):
                 family.add_metric([cluster, value], figure)
         return family
@@ -147,8 +149,8 @@ def count_answers(observed: Observed[Any]) -> dict[str, int]:
     return counts
 
 
-def _single(name: str, words: str, value: float) -> Metric:
-    family = GaugeMetricFamily(f"reconciler_{name}", words)
+def _single(name: str, description: str, value: float) -> Metric:
+    family = GaugeMetricFamily(f"reconciler_{name}", description)
     family.add_metric([], float(value))
     return family
 

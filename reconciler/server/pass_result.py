@@ -72,7 +72,7 @@ class PassSummary:
     """The end of one pass over one cluster.
 
     Args:
-        words: one sentence where there is more to say than the result.
+        message: one sentence where there is more to say than the result.
         run: id of the run in the history; empty where nothing was applied.
         steps: how many were planned.
         pending: how many of them do not have their effect.
@@ -81,7 +81,7 @@ class PassSummary:
     """
 
     result: PassResult
-    words: str = ""
+    message: str = ""
     run: str = ""
     steps: int = 0
     pending: int = 0
@@ -91,12 +91,12 @@ class PassSummary:
     findings: tuple[Diagnostic, ...] = ()
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether nothing is gained by trying again before the interval is over."""
         return self.result in SETTLED and not self.unheard_nodes
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         """Whether the cluster is known to be as desired."""
         return self.result in GOOD and not self.unheard_nodes
 
@@ -125,7 +125,7 @@ def summarise_plan_pass(
         result = PassResult.INCOMPLETE if away or errors else PassResult.CONVERGED
     return PassSummary(
         result,
-        words="; ".join(violation.message for violation in refused) or "; ".join(errors),
+        message="; ".join(violation.message for violation in refused) or "; ".join(errors),
         steps=steps,
         pending=steps,
         unheard_nodes=away,
@@ -142,7 +142,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
     reasons = sorted({f"{outcome.step.id}: {outcome.reason}" for outcome in open_ends if outcome.reason})
     return PassSummary(
         _ended(states, report),
-        words="; ".join(reasons),
+        message="; ".join(reasons),
         run=report.run,
         steps=len(plan.steps),
         pending=len(open_ends),

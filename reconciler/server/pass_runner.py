@@ -14,7 +14,7 @@ from reconciler.server.cluster_loop import PassJob
 from reconciler.server.pass_result import PassResult, PassSummary, summarise_apply_pass, summarise_plan_pass
 from reconciler.store.factory import open_reader
 
-HALTED = PassSummary(PassResult.STOPPED, words="stopped before the plan was made")
+HALTED = PassSummary(PassResult.STOPPED, message="stopped before the plan was made")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class WatchListener:
         alive: Callable[[float], None],
     ) -> None:
         self._cluster = cluster
-        self._board = watch_state
+        self._watch_state = watch_state
         self._metrics = metrics
         self._log = log
         self._alive = alive
@@ -48,23 +48,23 @@ class WatchListener:
             cluster=outcome.step.cluster,
             step=outcome.step.id,
             state=outcome.state.value,
-            words=outcome.reason,
+            message=outcome.reason,
         )
 
     def observing(self, cluster: str, nodes: int) -> None:
         """A look at the nodes begins."""
         self._alive(LOOKING)
-        self._board.note(cluster, doing=f"observing {nodes} nodes")
+        self._watch_state.note(cluster, doing=f"observing {nodes} nodes")
 
     def observed(self, cluster: str, observed: Observed[Any]) -> None:
         """The nodes have answered, or not."""
         self._alive(LOOKING)
-        self._board.note(cluster, doing="planning", answers=count_answers(observed))
+        self._watch_state.note(cluster, doing="planning", answers=count_answers(observed))
 
     def planned(self, plan: Plan) -> None:
         """The steps are known."""
         self._alive(LOOKING)
-        self._board.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
+        self._watch_state.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
 
     def begun(self, run: str) -> None:
         """The run has an id from here on."""
@@ -82,7 +82,7 @@ class WatchListener:
         self._running.pop(step.id, None)
         self._show()
         self._metrics.steps.labels(step.cluster, step.action, outcome.state.value).inc()
-        fields = {"step": step.id, "node": step.node, "state": outcome.state.value, "words": outcome.reason}
+        fields = {"step": step.id, "node": step.node, "state": outcome.state.value, "message": outcome.reason}
         if outcome.waiting_for_restart:
             fields["waiting_for_restart"] = ", ".join(outcome.waiting_for_restart)
         calm = outcome.state in SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
@@ -96,9 +96,9 @@ class WatchListener:
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
         """A wave is waited for; nothing else is heard meanwhile."""
         self._alive(seconds + LOOKING)
-        self._board.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
+        self._watch_state.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
         self._log.info("wave soaks", wave=wave, seconds=seconds)
 
     def _show(self) -> None:
         self._alive(max(self._running.values(), default=LOOKING) + STEP_EXTRA)
-        self._board.note(self._cluster, doing=", ".join(sorted(self._running)) or "planning")
+        self._watch_state.note(self._cluster, doing=", ".join(sorted(self._running)) or "planning")

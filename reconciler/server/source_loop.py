@@ -53,43 +53,47 @@ class SourceLoopContext:
 class SourceLoop:
     """Looks at the source when asked and at every poll; `run` is its task."""
 
-    def __init__(self, reading: SourceLoopContext, around: LoopContext) -> None:
-        self._reading = reading
-        self._around = around
-        self._bell = Trigger(window=WINDOW, limit=LIMIT)
+    def __init__(self, source_context: SourceLoopContext, context: LoopContext) -> None:
+        self._source_context = source_context
+        self._context = context
+        self._trigger = Trigger(window=WINDOW, limit=LIMIT)
         self._stop = asyncio.Event()
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
 
     def ask(self, trigger: str) -> None:
         """Have the source looked at soon."""
-        self._around.metrics.triggers.labels(trigger).inc()
-        self._bell.ring(trigger, at_once=trigger == "start")
+        self._context.metrics.triggers.labels(trigger).inc()
+        self._trigger.ring(trigger, at_once=trigger == "start")
 
     def stop(self) -> None:
         """End; a look under way is given up at once, and publishes nothing."""
         self._stop.set()
-        self._bell.ring("stop", at_once=True)
+        self._trigger.ring("stop", at_once=True)
 
     async def run(self) -> None:
         """The loop; it ends only once it is told to stop."""
-        around = self._around
-        pace = start_timing(around.clock() + self._reading.poll)
+        context = self._context
+        timing = start_timing(context.clock() + self._source_context.poll)
         self.ask("start")
         while True:
-            wait = max(pace.due - around.clock(), 0.0)
+            wait = max(timing.due - context.clock(), 0.0)
             self._pulse(wait)
-            reasons = await self._bell.heard(wait)
+            reasons = await self._trigger.heard(wait)
             if self._stop.is_set():
                 return
             if not reasons:
-                around.metrics.triggers.labels("poll").inc()
+                context.metrics.triggers.labels("poll").inc()
             self._pulse(FETCH)
             trigger = next((name for name in PRECEDENCE if name in reasons), "poll")
             reached = await run_unless_stopped(self._stop, self.look(trigger))
             if reached is None:
                 return
-            pace = schedule_next(
-                pace, settled=reached, now=around.clock(), interval=self._reading.poll, draw=around.draw()
+            timing = schedule_next(
+                timing,
+                settled=reached,
+                now=context.clock(),
+                interval=self._source_context.poll,
+                draw=context.draw(),
             )
 
     async def look(self, trigger: str) -> bool:
@@ -107,16 +111,16 @@ class SourceLoop:
             self._failed(state, error, seen[0].id if seen else "")
             return not away
         except TimeoutError:
-            words = f"reading the source did not end within {FETCH:g} s"
+            message = f"reading the source did not end within {FETCH:g} s"
             remedy = "look at the size of the newest revision, and at the network"
             self._failed(
-                SourceState.UNREACHABLE, SourceError(words, remedy=remedy), seen[0].id if seen else ""
+                SourceState.UNREACHABLE, SourceError(message, remedy=remedy), seen[0].id if seen else ""
             )
             return False
         except OSError as error:
-            words = f"this host could not read the source: {error.strerror or type(error).__name__}"
+            message = f"this host could not read the source: {error.strerror or type(error).__name__}"
             remedy = "look at its open files, memory and disks"
-            self._failed(SourceState.UNREACHABLE, SourceError(words, remedy=remedy), "")
+            self._failed(SourceState.UNREACHABLE, SourceError(message, remedy=remedy), "")
             return False
         except Exception as error:  # noqa: BLE001  (whatever it is, the last good revision stays in force)
             self._unexpected(error, seen[0].id if seen else "")
@@ -124,19 +128,19 @@ class SourceLoop:
         return True
 
     async def _look(self, trigger: str, seen: list[Revision]) -> None:
-        status = self._around.watch_state.source
-        snapshot = await self._reading.source.snapshot()
+        status = self._context.watch_state.source
+        snapshot = await self._source_context.source.snapshot()
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
         # Secrets are no part of a revision: one that appears or changes later is read for the same one.
-        if same and not await contain_errors(asyncio.to_thread(self._reading.is_stale)):
+        if same and not await contain_errors(asyncio.to_thread(self._source_context.is_stale)):
             self._settled(status, result="same")
             return
         fleet = await self._loaded(snapshot)
-        self._reading.publish(fleet, trigger)
+        self._source_context.publish(fleet, trigger)
         self._settled(replace(status, revision=fleet.revision), result="secrets" if same else "new")
         if same:
-            self._around.log.info("secrets read again", revision=fleet.revision.short, trigger=trigger)
+            self._context.log.info("secrets read again", revision=fleet.revision.short, trigger=trigger)
         else:
             self._tell(fleet, trigger)
 
@@ -148,7 +152,7 @@ class SourceLoop:
                 f"the files of revision {next(iter(self._loads))[:SHORT_ID]} are still being read",
                 remedy="revert the commit that made them so large, and start the watch again",
             )
-        load = asyncio.ensure_future(contain_errors(asyncio.to_thread(self._reading.load, snapshot)))
+        load = asyncio.ensure_future(contain_errors(asyncio.to_thread(self._source_context.load, snapshot)))
         self._loads[name] = load
 
         def ended(load: asyncio.Future[Fleet]) -> None:
@@ -162,7 +166,7 @@ class SourceLoop:
 
     def _tell(self, fleet: Fleet, trigger: str) -> None:
         revision = fleet.revision
-        self._around.log.info(
+        self._context.log.info(
             "revision read",
             revision=revision.short,
             title=revision.title,
@@ -170,70 +174,70 @@ class SourceLoop:
             source=revision.source,
         )
         for warning in fleet.warnings[:PROBLEMS]:
-            self._around.log.warning("desired state", revision=revision.short, words=str(warning))
+            self._context.log.warning("desired state", revision=revision.short, message=str(warning))
         if len(fleet.warnings) > PROBLEMS:
-            words = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
-            self._around.log.warning("desired state", revision=revision.short, words=words)
+            message = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
+            self._context.log.warning("desired state", revision=revision.short, message=message)
 
     def _settled(self, status: WatchedSource, *, result: str) -> None:
-        before, now = self._around.watch_state.source, self._around.wall()
-        if before.words:
-            self._around.log.info("source is well again", was=before.state.value)
+        before, now = self._context.watch_state.source, self._context.wall()
+        if before.message:
+            self._context.log.info("source is well again", was=before.state.value)
         since = before.since if before.state is SourceState.GOOD else now
-        self._around.watch_state.source = replace(
-            status, state=SourceState.GOOD, words="", problems=(), rejected="", looked=now, since=since
+        self._context.watch_state.source = replace(
+            status, state=SourceState.GOOD, message="", problems=(), rejected="", looked=now, since=since
         )
-        self._around.metrics.looks.labels(result).inc()
+        self._context.metrics.looks.labels(result).inc()
 
     def _failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
         """Keep the last good fleet; say what is wrong once, not at every poll."""
-        before, now = self._around.watch_state.source, self._around.wall()
-        words = f"{error.message}; {error.remedy}" if error.remedy else error.message
-        if (before.state, before.words, before.rejected) != (state, words, rejected):
+        before, now = self._context.watch_state.source, self._context.wall()
+        message = f"{error.message}; {error.remedy}" if error.remedy else error.message
+        if (before.state, before.message, before.rejected) != (state, message, rejected):
             self._complain(error, rejected)
         since = before.since if before.state is state else now
-        self._around.watch_state.source = replace(
+        self._context.watch_state.source = replace(
             before,
             state=state,
-            words=words,
+            message=message,
             problems=error.problems[:PROBLEMS] if isinstance(error, InputError) else (),
             rejected=rejected,
             looked=now,
             since=since,
         )
-        self._around.metrics.looks.labels(state.value).inc()
+        self._context.metrics.looks.labels(state.value).inc()
 
     def _unexpected(self, error: Exception, rejected: str) -> None:
         """An unexpected error is an invalid revision; its trace is logged once."""
-        around, words = self._around, f"an unexpected error: {name_error(error)}"
-        around.metrics.unexpected.labels("source").inc()
-        if around.watch_state.source.words.partition(";")[0] != words:
-            kept = around.watch_state.source.revision
+        context, message = self._context, f"an unexpected error: {name_error(error)}"
+        context.metrics.unexpected.labels("source").inc()
+        if context.watch_state.source.message.partition(";")[0] != message:
+            kept = context.watch_state.source.revision
             remedy = f"the last good revision stays in force; {REPORT_LINE}"
             fields = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
-            around.log.error(
+            context.log.error(
                 "unexpected error in reading the source",
-                words=words,
+                message=message,
                 remedy=remedy,
                 trace=list_error_frames(error),
                 **{key: text for key, text in fields.items() if text},
             )
-        self._failed(SourceState.INVALID, SourceError(words, remedy=REPORT_LINE), rejected)
+        self._failed(SourceState.INVALID, SourceError(message, remedy=REPORT_LINE), rejected)
 
     def _complain(self, error: ReconcilerError, rejected: str) -> None:
-        log = self._around.log
-        kept = self._around.watch_state.source.revision
+        log = self._context.log
+        kept = self._context.watch_state.source.revision
         said = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID], "remedy": error.remedy}
         fields = {key: text for key, text in said.items() if text}
         if isinstance(error, InputError):
             for problem in error.problems[:PROBLEMS]:
                 place = {"code": problem.code, "file": problem.position.file, "pointer": problem.pointer}
                 numbers = {"line": problem.position.line, "column": problem.position.column}
-                log.error("desired state refused", words=str(problem), **place, **numbers, **fields)
+                log.error("desired state refused", message=str(problem), **place, **numbers, **fields)
             if len(error.problems) > PROBLEMS:
-                log.error("desired state refused", words=f"{len(error.problems)} problems in all", **fields)
+                log.error("desired state refused", message=f"{len(error.problems)} problems in all", **fields)
             return
-        log.error("source failed", words=error.message, **fields)
+        log.error("source failed", message=error.message, **fields)
 
     def _pulse(self, within: float) -> None:
-        self._around.watch_state.heartbeats["source"] = self._around.clock() + within + PATIENCE
+        self._context.watch_state.heartbeats["source"] = self._context.clock() + within + PATIENCE

@@ -31,11 +31,13 @@ def start_timing(now: float) -> LoopTiming:
     return LoopTiming(due=now)
 
 
-def schedule_next(pace: LoopTiming, *, settled: bool, now: float, interval: float, draw: float) -> LoopTiming:
-    """The pace after a turn: the interval where all is settled, or else a new try, no later than that.
+def schedule_next(
+    timing: LoopTiming, *, settled: bool, now: float, interval: float, draw: float
+) -> LoopTiming:
+    """The timing after a turn: the interval where all is settled, or else a new try, no later than that.
 
     Args:
-        pace: before the turn.
+        timing: before the turn.
         settled: whether the turn left nothing to be tried again.
         now: the moment the turn ended, on the same clock.
         interval: seconds between turns that find nothing to do, and the ceiling of the backoff.
@@ -43,14 +45,14 @@ def schedule_next(pace: LoopTiming, *, settled: bool, now: float, interval: floa
     """
     if settled:
         return LoopTiming(due=now + interval, cause="interval")
-    failures = pace.failures + 1
+    failures = timing.failures + 1
     wait = compute_backoff(failures, first=FIRST, ceiling=interval, draw=draw)
     return LoopTiming(due=now + wait, failures=failures, cause="again")
 
 
-def reset_backoff(pace: LoopTiming, *, now: float) -> LoopTiming:
-    """The pace where something new came: failures so far say nothing about it."""
-    return LoopTiming(due=now, cause=pace.cause)
+def reset_backoff(timing: LoopTiming, *, now: float) -> LoopTiming:
+    """The timing where something new came: failures so far say nothing about it."""
+    return LoopTiming(due=now, cause=timing.cause)
 
 
 def compute_backoff(failures: int, *, first: float, ceiling: float, draw: float) -> float:

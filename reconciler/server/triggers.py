@@ -21,7 +21,7 @@ class Trigger:
         self, *, window: float = 0.0, limit: float = 0.0, clock: Callable[[], float] | None = None
     ) -> None:
         self._window, self._limit, self._clock = window, limit, clock
-        self._rung = asyncio.Event()
+        self._fired = asyncio.Event()
         self._reasons: set[str] = set()
         self._hurry = False
         self._first = self._last = 0.0
@@ -34,20 +34,20 @@ class Trigger:
         self._last = now
         self._reasons.add(reason)
         self._hurry = self._hurry or at_once
-        self._rung.set()
+        self._fired.set()
 
     async def heard(self, within: float) -> frozenset[str]:
         """The reasons gathered, once the burst is over; none where nobody rang for `within` seconds."""
         try:
             async with asyncio.timeout(max(within, 0.0)):
-                await self._rung.wait()
+                await self._fired.wait()
         except TimeoutError:
             return frozenset()
         while not self._hurry and (left := self._left()) > 0:
-            self._rung.clear()
+            self._fired.clear()
             try:
                 async with asyncio.timeout(left):
-                    await self._rung.wait()
+                    await self._fired.wait()
             except TimeoutError:
                 break
         return self._taken()
@@ -58,7 +58,7 @@ class Trigger:
     def _taken(self) -> frozenset[str]:
         reasons = frozenset(self._reasons)
         self._reasons.clear()
-        self._rung.clear()
+        self._fired.clear()
         self._hurry = False
         return reasons
 

@@ -72,16 +72,20 @@ class Watch:
     """One watch, from start to end."""
 
     def __init__(
-        self, options: WatchOptions, equipment: WatchDependencies, log: Log, log_state: LogState | None = None
+        self,
+        options: WatchOptions,
+        dependencies: WatchDependencies,
+        log: Log,
+        log_state: LogState | None = None,
     ) -> None:
         self._options = options
-        self._equipment = equipment
+        self._dependencies = dependencies
         self._log = log
-        self._board = WatchState(log=log_state or LogState())
-        self._metrics = Metrics(self._board, dry_run=options.dry_run)
+        self._watch_state = WatchState(log=log_state or LogState())
+        self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
         self._tasks = Supervision(self._halt, self._broke_down)
-        around = LoopContext(
-            watch_state=self._board,
+        context = LoopContext(
+            watch_state=self._watch_state,
             metrics=self._metrics,
             log=log,
             clock=time.monotonic,
@@ -89,11 +93,17 @@ class Watch:
             draw=random.SystemRandom().random,
             interval=options.interval,
         )
-        self._roster = ClusterLoops(equipment.perform, around, self._tasks.spawn, only=options.only)
-        reading = SourceLoopContext(
-            equipment.source, equipment.load, self._roster.publish, options.poll, equipment.is_stale
+        self._cluster_loops = ClusterLoops(
+            dependencies.perform, context, self._tasks.spawn, only=options.only
         )
-        self._intake = SourceLoop(reading, around)
+        source_context = SourceLoopContext(
+            dependencies.source,
+            dependencies.load,
+            self._cluster_loops.publish,
+            options.poll,
+            dependencies.is_stale,
+        )
+        self._source_loop = SourceLoop(source_context, context)
 
     async def run(self) -> int:
         """Watch until told to stop; gives the exit status.
@@ -115,35 +125,37 @@ class Watch:
             "watch began",
             version=__version__,
             source=options.source,
-            **_followed(self._equipment.source),
+            **_followed(self._dependencies.source),
             state=str(options.state),
             dry_run=options.dry_run,
             listen=where,
             interval=options.interval,
             poll=options.poll,
         )
-        spawn(self._intake.run, "source")
+        spawn(self._source_loop.run, "source")
         stop, rollbacks = self._tasks.stop, None
-        if (store := self._equipment.store) is not None:
+        if (store := self._dependencies.store) is not None:
             spawn(partial(self._tend, store), "store")
             rollbacks = RollbackRunner(options, store, stop)
         control = ControlServer(options, store, self._log, rollbacks)
         spawn(lambda: control.serve(stop), "control")
-        source = self._equipment.source
+        source = self._dependencies.source
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
-            ring = partial(self._intake.ask, "files")
+            ring = partial(self._source_loop.ask, "files")
             spawn(lambda: follow_source_files(source, ring, self._log, stop=stop), "files")
 
     def _halt(self) -> None:
         """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
-        self._board.stopping = True
-        self._intake.stop()
-        self._roster.stop()
+        self._watch_state.stopping = True
+        self._source_loop.stop()
+        self._cluster_loops.stop()
 
     async def _end(self) -> int:
         """Wait for the steps under way, and say what is left."""
         under_way = {
-            name: status.doing for name, status in self._board.clusters.items() if status.doing != "idle"
+            name: status.doing
+            for name, status in self._watch_state.clusters.items()
+            if status.doing != "idle"
         }
         self._log.info(
             "watch stopping", grace=self._options.grace, **({"under_way": under_way} if under_way else {})
@@ -162,18 +174,18 @@ class Watch:
         self._log.error(
             "unexpected error in a loop",
             loop=loop,
-            words=name_error(error),
+            message=name_error(error),
             remedy=f"the loop is begun again in {wait:g} s, the others go on; {REPORT_LINE}",
             trace=list_error_frames(error),
         )
 
     async def _left(self) -> list[str]:
         """Steps that were begun and whose end is not known; the journal has them."""
-        if self._equipment.store is None:
+        if self._dependencies.store is None:
             return []
         try:
             async with asyncio.timeout(LAST_LOOK):
-                records = await self._equipment.store.unsettled()
+                records = await self._dependencies.store.unsettled()
         except StateError as error:
             return [f"unknown: {error.message}"]
         except TimeoutError:
@@ -191,37 +203,37 @@ class Watch:
         """Keep an eye on the store and on the messages that wait in it."""
         told = 0
         while not self._tasks.stop.is_set():
-            lost = self._board.log.lost
-            if lost > told and not self._board.log.problem:
+            lost = self._watch_state.log.lost
+            if lost > told and not self._watch_state.log.problem:
                 self._log.warning("log lines were lost", lines=lost - told)
                 told = lost
-            self._board.heartbeats["store"] = time.monotonic() + TENDING + PATIENCE
-            before = self._board.store
+            self._watch_state.heartbeats["store"] = time.monotonic() + TENDING + PATIENCE
+            before = self._watch_state.store
             try:
                 await store.probe()
-                self._board.outbox = await store.left()
-                self._board.store = ""
+                self._watch_state.outbox = await store.left()
+                self._watch_state.store = ""
             except StateError as error:
-                self._board.store = error.message
+                self._watch_state.store = error.message
                 if not before:
-                    self._log.error("store failed", words=error.message, remedy=error.remedy)
+                    self._log.error("store failed", message=error.message, remedy=error.remedy)
             try:
-                async with asyncio.timeout(TRYING if self._board.store else TENDING):
+                async with asyncio.timeout(TRYING if self._watch_state.store else TENDING):
                     await self._tasks.stop.wait()
             except TimeoutError:
                 continue
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:
-        """The endpoints, if there are to be any; gives their address in words."""
+        """The endpoints, if there are to be any; gives their address as text."""
         if self._options.listen is None:
             yield "off"
             return
         endpoints = Endpoints(
-            watch_state=self._board,
+            watch_state=self._watch_state,
             metrics=self._metrics,
             log=self._log,
-            ring=self._intake.ask,
+            ring=self._source_loop.ask,
             monotonic=time.monotonic,
             wall=time.time,
             ref=self._options.ref,
@@ -245,8 +257,7 @@ def _followed(source: Source) -> dict[str, str]:
     """What of a folder is followed, for the first line of the log."""
     if isinstance(source, LinkedSource):
         return {
-            key: f"{words}; {source.path} leads there now"
-            for key, words in _followed(source.located()).items()
+            key: f"{text}; {source.path} leads there now" for key, text in _followed(source.located()).items()
         }
     if isinstance(source, GitSource) and source.work:
         return {

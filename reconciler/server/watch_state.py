@@ -34,7 +34,7 @@ class WatchedSource:
 
     Args:
         revision: the one in use; None before the first good one.
-        words: what is wrong, empty where nothing is.
+        message: what is wrong, empty where nothing is.
         problems: the first of what is wrong in its files; none where something else is wrong.
         rejected: id of the newest revision where it cannot be used.
         looked: when it was last asked, seconds since 1970; 0 for never.
@@ -43,7 +43,7 @@ class WatchedSource:
 
     state: SourceState = SourceState.UNREAD
     revision: Revision | None = None
-    words: str = ""
+    message: str = ""
     problems: tuple[Diagnostic, ...] = ()
     rejected: str = ""
     looked: float = 0.0

@@ -102,11 +102,11 @@ class Endpoints:
 
     def _unexpected(self, error: Exception) -> None:
         self.metrics.unexpected.labels("http").inc()
-        words = name_error(error)
-        if (more := self._throttle.admit(f"unexpected {words}")) is not None:
+        message = name_error(error)
+        if (more := self._throttle.admit(f"unexpected {message}")) is not None:
             trace = list_error_frames(error)
             self.log.error(
-                "unexpected error in a request", words=words, remedy=REPORT_LINE, trace=trace, **more
+                "unexpected error in a request", message=message, remedy=REPORT_LINE, trace=trace, **more
             )
 
     async def healthz(self, _request: Request) -> Response:
@@ -129,7 +129,7 @@ class Endpoints:
         reply = await self._reply(request)
         line = {
             "code": reply.code,
-            "words": reply.words,
+            "message": reply.message,
             "client": request.client.host if request.client else "",
         }
         if reply.rejected:
@@ -140,7 +140,7 @@ class Endpoints:
         if reply.asks:
             self.ring("webhook")
         close = {"connection": "close"} if reply in {BUSY, TOO_LARGE, TOO_SLOW, UNWANTED} else None
-        return _json({"status": reply.code, "message": reply.words}, reply.status, close)
+        return _json({"status": reply.code, "message": reply.message}, reply.status, close)
 
     async def _reply(self, request: Request) -> WebhookReply:
         if not self.secret:

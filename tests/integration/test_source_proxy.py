@@ -154,7 +154,7 @@ async def test_no_variable_ends_a_watch(tmp_path, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "localhost,fd00::/8")
     async with stage.watch("--poll", "0.2s", source="http://192.0.2.1/x.tgz") as watch:
-        assert "ALL_PROXY" in (await watch.said("source failed"))["words"]
+        assert "ALL_PROXY" in (await watch.said("source failed"))["message"]
         assert "ALL_PROXY" in (await watch.get("/readyz")).text
         assert (await watch.get("/healthz")).status_code == 200
         watch.signal()

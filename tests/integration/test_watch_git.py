@@ -176,7 +176,7 @@ async def test_a_bad_commit_touches_nothing_and_the_last_good_one_stays_in_force
         text = fleet_file(stage.addresses, "block_new_session").replace("kind: sora", "kind: sorra", 1)
         bad = stage.repository.commit({"fleet.yaml": text})
         refused = await watch.said("desired state refused")
-        assert refused["words"].startswith("fleet.yaml:3:")
+        assert refused["message"].startswith("fleet.yaml:3:")
         assert (refused["kept"], refused["rejected"]) == (good[:12], bad[:12])
         told = (await watch.get("/readyz")).json()
         assert (told["ready"], told["source"]["state"], told["source"]["rejected"]) == (True, "invalid", bad)

@@ -43,8 +43,8 @@ async def test_an_unsigned_commit_is_refused_said_once_and_remembered(stage, tmp
         changed = {"fleet.yaml": fleet_file(stage.addresses, "block_new_session")}
         unsigned = stage.repository.commit(changed)
         refused = await watch.said("source failed")
-        assert unsigned[:12] in refused["words"]
-        assert "[unsigned]" in refused["words"]
+        assert unsigned[:12] in refused["message"]
+        assert "[unsigned]" in refused["message"]
         await looked(watch, "invalid", 5)
         assert sum(line["event"] == "source failed" for line in watch.lines) == 1
         assert stage.changes() == []

@@ -121,7 +121,7 @@ async def test_a_cluster_that_somebody_else_changes_is_left_alone_until_they_are
         async with store.of(fleet.number).lock("live"), stage.watch("--interval", "0.3s") as watch:
             ended = await watch.said("pass ended", cluster="live")
             assert ended["result"] == "busy"
-            assert str(os.getpid()) in ended["words"]
+            assert str(os.getpid()) in ended["message"]
             await watch.said("pass ended", cluster="lab", result="converged")
         async with stage.watch("--interval", "0.3s") as watch:
             await watch.until(settled)
@@ -137,7 +137,7 @@ async def test_only_one_cluster(stage):
 
 async def test_a_name_that_is_not_there_is_told_and_waited_for(stage):
     async with stage.watch("--only", "nobody") as watch:
-        assert "nobody" in (await watch.said("source failed"))["words"]
+        assert "nobody" in (await watch.said("source failed"))["message"]
         assert (await watch.get("/readyz")).status_code == 503
 
 

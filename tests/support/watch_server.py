@@ -38,7 +38,7 @@ class Rig:
         self.watch_state = WatchState()
         self.metrics = Metrics(self.watch_state, dry_run=False)
         self.stream = io.StringIO()
-        self.around = LoopContext(
+        self.context = LoopContext(
             watch_state=self.watch_state,
             metrics=self.metrics,
             log=open_log(self.stream, form="json"),

@@ -21,13 +21,13 @@ class WebhookReply:
     Args:
         status: of HTTP.
         code: stable name; a label of the metrics where the call was not believed.
-        words: a sentence.
+        message: a sentence.
         asks: whether the source is to be looked at.
     """
 
     status: HTTPStatus
     code: str
-    words: str
+    message: str
     asks: bool = False
 
     @property
@@ -70,11 +70,11 @@ def answer_call(
         return UNWANTED
     refused = check_signature(headers, body, secret, now=now)
     if refused:
-        return WebhookReply(HTTPStatus.UNAUTHORIZED, refused.code, refused.words)
+        return WebhookReply(HTTPStatus.UNAUTHORIZED, refused.code, refused.message)
     try:
         call = parse_payload(headers, body, ref=ref)
     except UnreadableCall as error:
         return WebhookReply(HTTPStatus.BAD_REQUEST, "unreadable", str(error))
     if call.kind is CallKind.PUSH:
-        return WebhookReply(HTTPStatus.ACCEPTED, call.kind.value, call.words, asks=True)
-    return WebhookReply(HTTPStatus.OK, call.kind.value, call.words)
+        return WebhookReply(HTTPStatus.ACCEPTED, call.kind.value, call.message, asks=True)
+    return WebhookReply(HTTPStatus.OK, call.kind.value, call.message)

@@ -42,7 +42,7 @@ class WebhookCall:
     """One believed call: what it is and a sentence about it."""
 
     kind: CallKind
-    words: str
+    message: str
 
 
 class UnreadableCall(ValueError):

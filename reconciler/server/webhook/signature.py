@@ -24,11 +24,11 @@ class SignatureRefusal:
 
     Args:
         code: stable name, a label of the metrics.
-        words: a sentence for whoever sent it; never quotes the secret or the expected signature.
+        message: a sentence for whoever sent it; never quotes the secret or the expected signature.
     """
 
     code: str
-    words: str
+    message: str
 
 
 def check_signature(
@@ -55,8 +55,8 @@ def check_signature(
     if "x-gitlab-token" in headers:
         return _same(headers["x-gitlab-token"], secret, name="X-Gitlab-Token")
     if "webhook-signature" in headers:
-        words = f"the call is signed with a signing token, but the secret here is none ({SIGNING_PREFIX}…)"
-        return SignatureRefusal("other-scheme", words)
+        message = f"the call is signed with a signing token, but the secret here is none ({SIGNING_PREFIX}…)"
+        return SignatureRefusal("other-scheme", message)
     return SignatureRefusal("no-signature", "the call has no signature; set the shared secret at the forge")
 
 
@@ -84,8 +84,8 @@ def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
     if not stamp.isascii() or not stamp.isdigit() or len(stamp) > DIGITS:
         return SignatureRefusal("bad-signature", "webhook-timestamp is not a number of seconds")
     if abs(now - int(stamp)) > TOLERANCE:
-        words = f"webhook-timestamp is more than {TOLERANCE} seconds away from the clock here"
-        return SignatureRefusal("too-old", words)
+        message = f"webhook-timestamp is more than {TOLERANCE} seconds away from the clock here"
+        return SignatureRefusal("too-old", message)
     content = b".".join((identity.encode(), stamp.encode(), body))
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
     offered = [item.partition(",") for item in headers["webhook-signature"].split()]

@@ -13,7 +13,7 @@ from reconciler.errors import ClusterBusy, InputError, StateError
 from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
 from reconciler.server.pass_result import PassResult, PassSummary
 
-FAILED = PassSummary(PassResult.FAILED, words="edge/a/upload: 500")
+FAILED = PassSummary(PassResult.FAILED, message="edge/a/upload: 500")
 REFUSED = PassSummary(
     PassResult.REFUSED,
     pending=1,
@@ -23,7 +23,7 @@ REFUSED = PassSummary(
 
 @asynccontextmanager
 async def running(script, rig):
-    loop = ClusterLoop("edge", script, rig.around)
+    loop = ClusterLoop("edge", script, rig.context)
     task = asyncio.create_task(loop.run())
     try:
         yield loop
@@ -149,7 +149,7 @@ async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothi
     assert rig.sample("passes_total", cluster="edge", result="defect") == 1
     assert rig.sample("unexpected_errors_total", loop="cluster edge") == 1
     (line,) = [line for line in rig.lines("pass ended") if line["result"] == "defect"]
-    assert line["words"].startswith("an unexpected error: ")
+    assert line["message"].startswith("an unexpected error: ")
     (told,) = rig.lines("unexpected error in a pass")
     assert "the others go on" in told["remedy"]
     assert any("watch_server.py" in frame for frame in told["trace"])
@@ -241,7 +241,7 @@ async def test_a_long_step_keeps_the_loop_alive_for_as_long_as_it_may_take():
         loop.take(fleet(), "start")
         await script.ran(1)
         script.jobs[0].listener.started(step(5000))
-        now = rig.around.clock()
+        now = rig.context.clock()
         assert rig.watch_state.heartbeats["cluster edge"] > now + 5000
         assert rig.watch_state.clusters["edge"].doing == "edge/a/drain"
         script.gate.set()

@@ -22,7 +22,7 @@ class SlowEdge(Script):
 
 async def test_a_slow_cluster_holds_up_nobody():
     rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None, print), SlowEdge(CONVERGED)
-    roster = ClusterLoops(script, rig.around, tasks.spawn)
+    roster = ClusterLoops(script, rig.context, tasks.spawn)
     roster.publish(fleet("a", "edge", "live"), "start")
     await until(lambda: sum(job.cluster == "live" for job in script.jobs) >= 3)
     assert sum(job.cluster == "edge" for job in script.jobs) == 1
@@ -32,7 +32,7 @@ async def test_a_slow_cluster_holds_up_nobody():
 
 async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
     rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
-    roster = ClusterLoops(script, rig.around, tasks.spawn)
+    roster = ClusterLoops(script, rig.context, tasks.spawn)
     roster.publish(fleet("a", "edge", "live"), "start")
     await script.ran(2)
     roster.publish(fleet("b", "live", "lab"), "poll")
@@ -48,7 +48,7 @@ async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
 
 async def test_a_fleet_of_the_same_revision_whose_secrets_are_others_brings_a_pass():
     rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
-    roster = ClusterLoops(script, rig.around, tasks.spawn)
+    roster = ClusterLoops(script, rig.context, tasks.spawn)
     roster.publish(fleet("a", "edge"), "start")
     await script.ran(1)
     other = fleet("a", "edge")
@@ -71,7 +71,7 @@ def test_only_names_a_cluster_or_a_node():
 
 async def test_once_stopped_no_fleet_is_taken_and_no_loop_started():
     rig, script, begun = Rig(), Script(), []
-    roster = ClusterLoops(script, rig.around, lambda loop, name: begun.append(name))
+    roster = ClusterLoops(script, rig.context, lambda loop, name: begun.append(name))
     roster.stop()
     roster.publish(fleet("a", "edge"), "poll")
     assert (begun, script.jobs, roster.fleet) == ([], [], None)

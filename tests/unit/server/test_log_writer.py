@@ -139,6 +139,6 @@ def test_text_that_no_encoding_has_is_written_escaped(pipe):
     reader, number, _ = pipe
     writer = LogWriter(number, LogState())
     log = open_log(writer, form="json")
-    log.info("odd", words="\udcff", number=2**70, mapping={1: "a"})
+    log.info("odd", message="\udcff", number=2**70, mapping={1: "a"})
     assert writer.drain(10)
     assert json.loads(os.read(reader, 65536))["number"] == 2**70

@@ -45,7 +45,7 @@ def test_secrets_are_masked_by_type_by_value_and_in_urls():
             "told hunter2",
             value={"deep": [Secret("typed")], "text": "token=hunter2"},
             source="https://me:pa55@example.com/fleet.git",
-            words=("hunter2", 7),
+            message=("hunter2", 7),
         )
         text = stream.getvalue()
         for hidden in ("hunter2", "typed", "pa55", "me:"):
@@ -95,16 +95,16 @@ def test_what_no_line_can_hold_costs_that_line_and_nothing_else():
 
 def test_texts_and_lists_from_outside_are_cut_and_the_cut_is_told():
     stream = io.StringIO()
-    open_log(stream, form="json").info("x", words="a" * 10_000_000, names=["n"] * 60_000)
+    open_log(stream, form="json").info("x", message="a" * 10_000_000, names=["n"] * 60_000)
     (line,) = lines(stream)
-    assert line["words"].endswith("(9,992,000 more characters)")
+    assert line["message"].endswith("(9,992,000 more characters)")
     assert line["names"][-1] == "… (59,900 more)"
     assert len(stream.getvalue()) < 20_000
 
 
 def test_a_text_from_outside_cannot_steer_the_terminal():
     stream = io.StringIO()
-    open_log(stream, form="console").info("x", words="a\x1b[2J\nfake line\u202e", names=["\x9b31m"])
+    open_log(stream, form="console").info("x", message="a\x1b[2J\nfake line\u202e", names=["\x9b31m"])
     assert stream.getvalue().count("\n") == 1
     assert not {"\x1b", "\x9b", "\u202e"} & set(stream.getvalue())
     assert "\\x1b[2J" in stream.getvalue()

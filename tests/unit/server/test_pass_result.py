@@ -44,7 +44,7 @@ def report(**states):
 
 def test_nothing_to_do_is_converged_and_good():
     pass_summary = summarise_plan_pass(plan(), ALL)
-    assert (pass_summary.result, pass_summary.settled, pass_summary.good, pass_summary.pending) == (
+    assert (pass_summary.result, pass_summary.is_settled, pass_summary.is_good, pass_summary.pending) == (
         PassResult.CONVERGED,
         True,
         True,
@@ -54,7 +54,7 @@ def test_nothing_to_do_is_converged_and_good():
 
 def test_pending_steps_of_a_look_are_drift():
     pass_summary = summarise_plan_pass(plan("a", "b"), ALL)
-    assert (pass_summary.result, pass_summary.settled, pass_summary.good, pass_summary.pending) == (
+    assert (pass_summary.result, pass_summary.is_settled, pass_summary.is_good, pass_summary.pending) == (
         PassResult.DRIFT,
         True,
         False,
@@ -65,7 +65,7 @@ def test_pending_steps_of_a_look_are_drift():
 def test_nodes_that_nothing_is_sent_to_any_more_wait_for_the_interval_and_are_not_good():
     stalled = Diagnostic(Severity.ERROR, "node-stalled", "a is stalled", "see why", target="edge/a")
     pass_summary = summarise_plan_pass(replace(plan(), findings=(stalled,)), ALL)
-    assert (pass_summary.result, pass_summary.settled, pass_summary.good, pass_summary.words) == (
+    assert (pass_summary.result, pass_summary.is_settled, pass_summary.is_good, pass_summary.message) == (
         PassResult.STALLED,
         True,
         False,
@@ -73,7 +73,7 @@ def test_nodes_that_nothing_is_sent_to_any_more_wait_for_the_interval_and_are_no
     )
     later = replace(stalled, code="retry-later")
     pass_summary = summarise_plan_pass(replace(plan(), findings=(stalled, later)), ALL)
-    assert (pass_summary.result, pass_summary.settled) == (PassResult.INCOMPLETE, False), (
+    assert (pass_summary.result, pass_summary.is_settled) == (PassResult.INCOMPLETE, False), (
         "the next try is waited for"
     )
 
@@ -84,7 +84,7 @@ def test_a_refusal_says_why_and_waits_for_the_interval():
         ALL,
         [Diagnostic(Severity.ERROR, "quorum", "would lose the majority", "wait", target="live")],
     )
-    assert (pass_summary.result, pass_summary.settled, pass_summary.words) == (
+    assert (pass_summary.result, pass_summary.is_settled, pass_summary.message) == (
         PassResult.REFUSED,
         True,
         "would lose the majority",
@@ -97,8 +97,8 @@ def test_a_node_that_was_not_heard_leaves_the_cluster_unsettled(answer):
     pass_summary = summarise_plan_pass(plan(), Observed({"b": answer, "a": Present(1)}))
     assert pass_summary.result is PassResult.INCOMPLETE
     assert pass_summary.unheard_nodes == ("b",)
-    assert not pass_summary.settled
-    assert not pass_summary.good
+    assert not pass_summary.is_settled
+    assert not pass_summary.is_good
 
 
 def test_what_cannot_be_judged_is_not_called_converged():
@@ -106,7 +106,7 @@ def test_what_cannot_be_judged_is_not_called_converged():
     minor = Diagnostic(Severity.WARNING, "restart", "a field waits for a restart", target="edge/a")
     assert summarise_plan_pass(replace(plan(), findings=(minor,)), ALL).result is PassResult.CONVERGED
     pass_summary = summarise_plan_pass(replace(plan(), findings=(minor, split)), ALL)
-    assert (pass_summary.result, pass_summary.words, pass_summary.good, pass_summary.settled) == (
+    assert (pass_summary.result, pass_summary.message, pass_summary.is_good, pass_summary.is_settled) == (
         PassResult.INCOMPLETE,
         "the views disagree",
         False,
@@ -131,9 +131,9 @@ def test_the_end_of_a_run_in_one_word(states, result):
     pass_summary = summarise_apply_pass(plan(*states), ALL, report(**states))
     assert pass_summary.result is result
     assert pass_summary.pending == sum(state not in {State.DONE, State.FOUND} for state in states.values())
-    assert not pass_summary.settled  # the next pass looks once more, soon
+    assert not pass_summary.is_settled  # the next pass looks once more, soon
 
 
 def test_the_words_name_each_open_step_once():
     pass_summary = summarise_apply_pass(plan("a", "b"), ALL, report(b=State.FAILED, a=State.DONE))
-    assert pass_summary.words == "edge/b/upload: failed it is"
+    assert pass_summary.message == "edge/b/upload: failed it is"

@@ -101,8 +101,8 @@ async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_agai
     assert [record.line.finished for record in await store.unsettled()] == [None]
 
     heir = Bench(store, values=bench.world.values)
-    around = heir.rig.around
-    narrator = WatchListener("edge", around.watch_state, around.metrics, around.log, lambda _: None)
+    context = heir.rig.context
+    narrator = WatchListener("edge", context.watch_state, context.metrics, context.log, lambda _: None)
     pass_summary = await heir.keeping(job(TWO, listener=narrator))
     assert pass_summary.result is PassResult.CONVERGED
     assert heir.world.acts == []

@@ -126,5 +126,5 @@ def test_no_refusal_quotes_the_secret_or_the_right_signature():
     ):
         found = check_signature(headers, b"{}", "s3cret", now=0)
         assert found is not None
-        assert "s3cret" not in found.words
-        assert right not in found.words
+        assert "s3cret" not in found.message
+        assert right not in found.message

@@ -56,10 +56,10 @@ class Site:
     def __init__(self, *ends, poll=FOREVER):
         self.rig, self.source, self.published = Rig(), Fake(*ends), []
         self.stale = []
-        reading = SourceLoopContext(
+        source_context = SourceLoopContext(
             self.source, load, self.publish, poll, lambda: bool(self.stale and self.stale.pop())
         )
-        self.intake = SourceLoop(reading, self.rig.around)
+        self.intake = SourceLoop(source_context, self.rig.context)
 
     def publish(self, new, trigger):
         self.published.append((new.revision.id[0], trigger))
@@ -128,7 +128,7 @@ async def test_a_failure_keeps_the_last_good_fleet_and_is_told_once(end, state, 
         assert site.status.revision.id[0] == "a"
         assert site.status.rejected == rejected
         await until(lambda: site.status.state is SourceState.GOOD)
-        assert site.status.words == ""
+        assert site.status.message == ""
     assert site.published == [("a", "start")]
     refused = [line for line in site.rig.lines() if line["level"] == "error"]
     assert len(refused) == 1
@@ -154,7 +154,7 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
             raise error
         return load(snapshot)
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, fragile, site.publish, 0.005), site.rig.around)
+    site.intake = SourceLoop(SourceLoopContext(site.source, fragile, site.publish, 0.005), site.rig.context)
     async with site.running():
         await until(lambda: site.status.state is SourceState.INVALID)
         assert site.status.revision.id[0] == "a"
@@ -173,7 +173,7 @@ async def test_an_error_of_this_host_is_told_as_one():
     full = OSError(24, "Too many open files")
     async with Site("a", full, "b", poll=0.005).running() as site:
         await until(lambda: site.status.state is SourceState.UNREACHABLE)
-        assert "Too many open files" in site.status.words
+        assert "Too many open files" in site.status.message
         await until(lambda: site.published[-1][0] == "b")
 
 
@@ -186,12 +186,12 @@ async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_r
             go_on.wait(10)
         return load(snapshot)
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.around)
+    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.context)
     async with site.running():
         await until(lambda: site.status.state is SourceState.UNREACHABLE)
-        assert "did not end within" in site.status.words
+        assert "did not end within" in site.status.message
         await until(lambda: site.published[-1][0] == "c")
-    assert [line["words"] for line in site.rig.lines("source failed")][1:] == [
+    assert [line["message"] for line in site.rig.lines("source failed")][1:] == [
         "the files of revision xxxxxxxxxxxx are still being read"
     ]
     go_on.set()
@@ -201,7 +201,7 @@ async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
     async with Site("bad").running() as site:
         await until(lambda: site.status.state is SourceState.INVALID)
     (line,) = site.rig.lines("desired state refused")
-    assert line["words"].startswith("fleet.yaml:3:1: error: unknown key 'x'")
+    assert line["message"].startswith("fleet.yaml:3:1: error: unknown key 'x'")
     assert (line["file"], line["line"], line["pointer"]) == ("fleet.yaml", 3, "/x")
     assert site.published == []
     assert site.status.revision is None
@@ -230,7 +230,7 @@ class Hung(Source):
 async def test_stopping_gives_up_a_look_that_hangs():
     site = Site("a")
     hung = Hung()
-    site.intake = SourceLoop(SourceLoopContext(hung, load, site.publish, FOREVER), site.rig.around)
+    site.intake = SourceLoop(SourceLoopContext(hung, load, site.publish, FOREVER), site.rig.context)
     async with site.running():
         await hung.asked.wait()
     assert hung.given_up
@@ -245,7 +245,7 @@ async def test_a_revision_whose_files_are_still_being_read_is_not_published_afte
         go_on.wait(10)
         return load(snapshot)
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, FOREVER), site.rig.around)
+    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, FOREVER), site.rig.context)
     async with site.running():
         await asyncio.to_thread(begun.wait, 10)
     go_on.set()
@@ -269,10 +269,12 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
     def doubtful(snapshot):
         return SimpleNamespace(**{**vars(load(snapshot)), "warnings": doubts})
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, doubtful, site.publish, FOREVER), site.rig.around)
+    site.intake = SourceLoop(
+        SourceLoopContext(site.source, doubtful, site.publish, FOREVER), site.rig.context
+    )
     async with site.running():
         await until(lambda: site.published)
-    told = [line["words"] for line in site.rig.lines("desired state")]
+    told = [line["message"] for line in site.rig.lines("desired state")]
     assert len(told) == count
     assert last in told[-1]
 
@@ -287,7 +289,7 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
 )
 async def test_since_is_when_a_state_began_and_not_when_it_was_last_seen(ends, state):
     site, now = Site(*ends), [1_000.0]
-    site.intake._around = replace(site.rig.around, wall=lambda: now[0])
+    site.intake._context = replace(site.rig.context, wall=lambda: now[0])
     for number in range(4):
         now[0] = 1_000.0 + number
         await site.intake.look("poll")
@@ -296,7 +298,7 @@ async def test_since_is_when_a_state_began_and_not_when_it_was_last_seen(ends, s
 
 async def test_since_begins_anew_with_each_other_state():
     site, now = Site("a", AWAY, "a", GONE, AWAY), [0.0]
-    site.intake._around = replace(site.rig.around, wall=lambda: now[0])
+    site.intake._context = replace(site.rig.context, wall=lambda: now[0])
     since = []
     for number in range(1, 6):
         now[0] = float(number)

@@ -20,19 +20,19 @@ def test_the_first_turn_is_due_at_once():
 
 
 def test_a_settled_turn_waits_for_the_interval():
-    pace = schedule_next(start_timing(0), settled=True, now=7, interval=300, draw=0.9)
-    assert (pace.due, pace.failures, pace.cause) == (307, 0, "interval")
+    timing = schedule_next(start_timing(0), settled=True, now=7, interval=300, draw=0.9)
+    assert (timing.due, timing.failures, timing.cause) == (307, 0, "interval")
 
 
 def test_failures_back_off_and_success_forgets_them():
-    pace = start_timing(0)
+    timing = start_timing(0)
     waits = []
     for _ in range(8):
-        pace = schedule_next(pace, settled=False, now=0, interval=300, draw=1.0)
-        waits.append(pace.due)
+        timing = schedule_next(timing, settled=False, now=0, interval=300, draw=1.0)
+        waits.append(timing.due)
     assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert (pace.failures, pace.cause) == (8, "again")
-    assert schedule_next(pace, settled=True, now=0, interval=300, draw=1.0).failures == 0
+    assert (timing.failures, timing.cause) == (8, "again")
+    assert schedule_next(timing, settled=True, now=0, interval=300, draw=1.0).failures == 0
 
 
 def test_something_new_forgets_failures_and_is_due_now():

@@ -122,7 +122,7 @@ def test_a_taken_address_is_named():
 async def test_words_that_are_no_unicode_are_shown_escaped():
     async with Site() as site:
         odd = WatchedSource(
-            SourceState.INVALID, Revision("/srv/\udcff", "a", "a", "\ud800"), words="f\udcfe: wrong"
+            SourceState.INVALID, Revision("/srv/\udcff", "a", "a", "\ud800"), message="f\udcfe: wrong"
         )
         site.watch_state.source = odd
         ready = await site.client.get("/readyz")

@@ -186,17 +186,17 @@ def test_a_signed_body_of_any_shape_is_a_call_or_unreadable(name, ref):
     given_headers.pop("x-github-event")
     reply = answer_call(given_headers, body, secret=SECRET, ref=ref, now=0.0)
     assert 200 <= reply.status < 500
-    assert len(reply.words) < 500
+    assert len(reply.message) < 500
 
 
 def test_the_words_about_a_call_are_short_however_long_its_texts_are():
     body = json.dumps({"object_kind": "x" * 1_000_000, "ref": "y" * 1_000_000}).encode()
-    assert len(parse_payload({}, body, ref="main").words) < 500
+    assert len(parse_payload({}, body, ref="main").message) < 500
     long = json.dumps({"ref": "refs/heads/" + "y" * 1_000_000}).encode()
     assert (
         parse_payload({}, long, ref="main").kind is CallKind.PUSH
     )  # a ref that cannot be told costs one look
-    assert len(parse_payload({"x-github-event": "z" * 1_000_000}, b"{}", ref="").words) < 500
+    assert len(parse_payload({"x-github-event": "z" * 1_000_000}, b"{}", ref="").message) < 500
 
 
 @given(body=st.binary(max_size=300), ref=st.sampled_from(["", "main", "refs/tags/v1"]))
@@ -205,7 +205,7 @@ def test_any_bytes_are_a_call_or_unreadable(body, ref):
         found = parse_payload({}, body, ref=ref)
     except UnreadableCall:
         return
-    assert found.words
+    assert found.message
 
 
 PIECES = [

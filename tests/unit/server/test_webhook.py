@@ -29,7 +29,7 @@ def test_a_push_elsewhere_is_acknowledged_with_words_and_asks_nothing():
     assert told(headers, body) == (200, "elsewhere", False)
     assert (
         "refs/heads/wip was pushed; main is watched"
-        in answer_call(headers, body, secret=SECRET, ref="main", now=0).words
+        in answer_call(headers, body, secret=SECRET, ref="main", now=0).message
     )
 
 
