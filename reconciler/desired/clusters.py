@@ -116,13 +116,13 @@ class ClusterParser:
     def _unknown_kind(self, raw: Mapping[str, Any], pointer: str) -> None:
         known = ", ".join(f"`{kind}`" for kind in sorted(self.drivers))
         if "kind" not in raw:
-            remedy = f"say what its nodes run: one of {known}"
-            self._tell(pointer, "missing-key", "`kind` is missing here", remedy)
+            remedy = f"set it to the product of its nodes: one of {known}"
+            self._tell(pointer, "missing-key", "`kind` is missing", remedy)
             return
         kind = str(raw["kind"])
         meant = find_nearest(kind, self.drivers)
         remedy = f"did you mean `{meant}`? The kinds are {known}" if meant else f"the kinds are {known}"
-        message = f"{quote_text(kind)} is no kind of cluster that is known"
+        message = f"{quote_text(kind)} is not a known cluster kind"
         self._tell(f"{pointer}/kind", "unknown-kind", message, remedy)
 
     def _tell(self, pointer: str, code: str, message: str, remedy: str) -> None:

@@ -25,7 +25,7 @@ from reconciler.text.suggestions import find_nearest
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_SHOWN = 3
 _MOST_GUESSES = 20
-_NOT_WHOLE = "encrypt the values in it that are secret, each as `${age:…}`: see `reconcile secrets encrypt`"
+_NOT_WHOLE = "encrypt only the secret values in it, each as `${age:…}`: see `reconcile secrets encrypt`"
 
 
 class FileLoader:
@@ -159,7 +159,11 @@ class FileLoader:
             message = f"{quote_text(path)} is a folder"
             remedy = f"name the file in it, such as `{inside[0]}`" if not pattern else ""
             return "no-such-file", message, remedy
-        message = f"no file fits {quote_text(path)}" if pattern else f"there is no file {quote_text(path)}"
+        message = (
+            f"no file matches {quote_text(path)}"
+            if pattern
+            else f"the file {quote_text(path)} does not exist"
+        )
         return "no-such-file", message, self._hint(path)
 
     def _hint(self, path: str) -> str:
@@ -173,11 +177,11 @@ class FileLoader:
         beside = [name for name in self.names if name.rpartition("/")[0] == folder]
         if beside:
             more = ", …" if len(beside) > _MOST_SHOWN else ""
-            where = f"the folder `{folder}` holds" if folder else "beside the fleet file there are"
+            where = f"the folder `{folder}` contains" if folder else "the folder of the fleet file contains"
             return f"{where} {', '.join(beside[:_MOST_SHOWN])}{more}"
         folders = {name.rpartition("/")[0] for name in self.names if "/" in name}
         meant = find_nearest(folder, folders)
-        return f"no file lies in a folder `{folder}`" + (f", did you mean `{meant}`?" if meant else "")
+        return f"the folder `{folder}` does not exist" + (f", did you mean `{meant}`?" if meant else "")
 
     def _tell(self, pointer: str, path: str, code: str, message: str, remedy: str) -> None:
         if (pointer, path) in self._told:
@@ -191,19 +195,19 @@ class FileLoader:
 
 def make_missing_file_problem(path: str) -> Diagnostic:
     """A file that went away between listing and reading."""
-    message = "the file went away while it was being read"
+    message = "the file was removed while it was being read"
     return Diagnostic(Severity.ERROR, "file-vanished", message, "try again", position=Position(path))
 
 
 def _outside(path: str) -> tuple[str, str, str] | tuple[()]:
-    """What is wrong with a path that leaves the fleet file's folder; nothing where it stays inside."""
-    inside = "name a file beside the fleet file or below it, with `/` between folders"
+    """What is wrong with a path that is outside the fleet file's folder; nothing where it stays inside."""
+    inside = "name a file in the fleet file's folder or below it, with `/` between folders"
     if "\\" in path:
-        return "path-outside", f"{quote_text(path)} has a backslash", inside
+        return "path-outside", f"{quote_text(path)} contains a backslash", inside
     if path.startswith(("/", "~")) or _DRIVE.match(path):
-        return "path-outside", f"{quote_text(path)} starts at the root of a disk or at a home folder", inside
+        return "path-outside", f"{quote_text(path)} is an absolute path or starts at a home folder", inside
     if ".." in path.split("/"):
-        return "path-outside", f"{quote_text(path)} leaves the fleet file's folder", inside
+        return "path-outside", f"{quote_text(path)} is outside the fleet file's folder", inside
     return ()
 
 

@@ -312,8 +312,8 @@ def _salvaged(document: Document, found: Sequence[ModelError], model: type[Fleet
 
 
 def _no_clusters(document: Document) -> Diagnostic:
-    message = "the list of clusters is empty, so that no node would be looked at or after"
-    remedy = "name at least one cluster, with `name`, `kind` and `nodes`"
+    message = "the list of clusters is empty"
+    remedy = "add at least one cluster, with `name`, `kind` and `nodes`"
     where = document.position("/clusters")
     return Diagnostic(Severity.ERROR, "no-clusters", message, remedy, position=where, pointer="/clusters")
 

@@ -89,11 +89,11 @@ def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]
 
 def _nothing(names: Sequence[str], lone: list[str]) -> Diagnostic:
     wanted = ", ".join((*NAMES[1:], *lone))
-    message = f"there is no {NAMES[0]} here, nor any of {wanted}"
+    message = f"no {NAMES[0]} found, and none of {wanted}"
     deeper = sorted(name for name in names if name.rpartition("/")[2] in (*NAMES, *lone))
     if deeper:
         folder = deeper[0].rpartition("/")[0]
-        remedy = f"there is a `{deeper[0]}`: take it with `--path {folder}`"
+        remedy = f"to use `{deeper[0]}`, give `--path {folder}`"
     else:
         remedy = f"write a {NAMES[0]} with `clusters:`, each with `name`, `kind` and `nodes`"
     return Diagnostic(Severity.ERROR, "no-fleet-file", message, remedy, position=Position(NAMES[0]))
@@ -103,8 +103,8 @@ def _ambiguous(found: list[tuple[str, str]]) -> Diagnostic:
     names = [name for name, _ in found]
     if found[0][1]:
         kinds = " and ".join(kind for _, kind in found)
-        message = f"the lone {names[0]} may be of several kinds: {kinds}"
-        remedy = f"write a {NAMES[0]} that says which"
+        message = f"{names[0]} without a fleet file can be of several kinds: {kinds}"
+        remedy = f"write a {NAMES[0]} with the right `kind`"
     else:
         message, remedy = f"there is more than one fleet file: {', '.join(names)}", "keep one of them"
     return Diagnostic(Severity.ERROR, "several-fleet-files", message, remedy, position=Position(names[0]))

@@ -109,11 +109,13 @@ class _Draft:
         count, deep = _size(value, {})
         self._sunk += count
         if levels + deep > DEEPEST:
-            message = f"after this the document has {levels + deep} levels; at most {DEEPEST} are allowed"
-            remedy = "put the value at a place that is less deep"
+            message = (
+                f"after this operation the document has {levels + deep} levels; at most {DEEPEST} are allowed"
+            )
+            remedy = "put the value at a less deep place"
             raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
         if self._sunk > MOST_VALUES:
-            message = f"up to this operation the patch has put {self._sunk:,} values elsewhere"
+            message = f"up to this operation the patch has moved {self._sunk:,} values"
             remedy = f"at most {MOST_VALUES:,} are allowed: move less"
             raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
 
@@ -157,7 +159,7 @@ def _given(operation: Any) -> Mapping[str, Any]:
     form = 'an operation is such as {"op": "replace", "path": "/a/b", "value": 1}'
     if not isinstance(operation, Mapping):
         raise InvalidPatch(
-            Diagnostic(Severity.ERROR, "bad-patch", "an item of the patch is no operation", form)
+            Diagnostic(Severity.ERROR, "bad-patch", "an item of the patch is not an operation", form)
         )
     name = operation.get("op")
     if not isinstance(name, str) or name not in _OPERATIONS:
@@ -167,7 +169,7 @@ def _given(operation: Any) -> Mapping[str, Any]:
             Diagnostic(
                 Severity.ERROR,
                 "bad-patch",
-                "`op` is no operation of JSON Patch",
+                "`op` is not a JSON Patch operation",
                 f"the operations are {known}",
                 pointer=place,
             )
@@ -180,8 +182,8 @@ def _given(operation: Any) -> Mapping[str, Any]:
                 Diagnostic(
                     Severity.ERROR,
                     "bad-patch",
-                    f"`{key}` is no JSON pointer",
-                    "write it like /a/b/0",
+                    f"`{key}` is not a JSON pointer",
+                    "write it in the form /a/b/0",
                     pointer=place,
                 )
             )
@@ -249,9 +251,9 @@ def _test(draft: _Draft, operation: TracedValue) -> None:
     if diff_values(_by_reference(found.value), _by_reference(wanted)):
         where = operation.value["path"] or "the whole document"
         message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
-        remedy = "correct the test, or what comes before it"
+        remedy = "correct the test, or the operations before it"
         if _has_secret(found.value) != _has_secret(wanted):
-            remedy = "a test compares the reference of a secret, never its value: write the same reference"
+            remedy = "a test compares the reference of a secret, not its value: write the same reference"
         raise InvalidPatch(Diagnostic(Severity.ERROR, "patch-test-failed", message, remedy))
 
 
@@ -327,7 +329,7 @@ def _at(target: TracedValue, path: tuple[str, ...], key: str) -> TracedValue:
 
 
 def _missing(path: str, key: str) -> InvalidPatch:
-    message = f"there is nothing at {path}"
+    message = f"there is no value at {path}"
     return InvalidPatch(
         Diagnostic(
             Severity.ERROR,

@@ -103,15 +103,17 @@ def _idle(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) ->
     place = f"/lint/ignore/{index}"
     if ignore.code not in codes:
         meant = find_nearest(ignore.code, codes)
-        said = f"there is no lint {quote_text(ignore.code)}, so nothing is silenced"
+        said = f"there is no lint {quote_text(ignore.code)}, so this entry has no effect"
         remedy = f"did you mean `{meant}`?" if meant else f"the lints are {', '.join(sorted(codes))}"
         where = fleet.position(f"{place}/code")
         return Diagnostic(
             Severity.WARNING, "unknown-lint", said, remedy, position=where, pointer=f"{place}/code"
         )
     there = f" for {quote_text(ignore.target)}" if ignore.target else ""
-    said = f"{quote_text(ignore.code)} has nothing to say{there}, so nothing is silenced"
-    remedy = "remove it" if not ignore.target else "remove it, or name a cluster or a file that it is about"
+    said = f"{quote_text(ignore.code)} gives no warning{there}, so this entry has no effect"
+    remedy = (
+        "remove it" if not ignore.target else "remove it, or name a cluster or file that has this warning"
+    )
     return Diagnostic(
         Severity.WARNING, "unused-ignore", said, remedy, position=fleet.position(place), pointer=place
     )
@@ -139,9 +141,9 @@ def _in_two(name: str, other: str, pairs: Sequence[tuple[MemberClaim, MemberClai
         if len(pairs) == 1
         else f"{claim.name} and {len(pairs) - 1} more are members"
     )
-    same = "by the same line" if where == there else f"there at {there}"
+    same = "on the same line" if where == there else f"there at {there}"
     said = f"{who} of two clusters, {quote_text(name)} and {quote_text(other)} ({same})"
-    remedy = "give each cluster members of its own, or make them one cluster"
+    remedy = "give each cluster its own members, or merge the clusters"
     further = () if where == there else (there,)
     return Diagnostic(
         Severity.WARNING,

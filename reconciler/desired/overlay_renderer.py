@@ -106,7 +106,11 @@ class OverlayRenderer:
         meant = find_nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
         remedy = f"did you mean `{meant}`?" if meant else "name nodes of this cluster"
         self._tell(
-            self.fleet, pointer, "unknown-node", f"no node of the cluster is {quote_text(pattern)}", remedy
+            self.fleet,
+            pointer,
+            "unknown-node",
+            f"no node of the cluster matches {quote_text(pattern)}",
+            remedy,
         )
 
     def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
@@ -123,7 +127,7 @@ class OverlayRenderer:
             )
         except InvalidPatch as bad:
             wrong = bad.diagnostic
-            message = f"{wrong.message} (this is laid over {below.name})"
+            message = f"{wrong.message} (the overlay applies to {below.name})"
             self._tell(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
             return None
         return made.named(below.name)
@@ -136,7 +140,7 @@ class OverlayRenderer:
                 return None, ""
             if isinstance(document.value, dict | list):
                 return TracedValue(document.value, ValueOrigin(document)), ""
-            message = "an overlay is an object, which is merged, or a list of operations of JSON Patch"
+            message = "an overlay must be an object, which is merged, or a list of JSON Patch operations"
             self._tell(document, "", "bad-overlay", message, "")
             return None, ""
         key, value = ("merge", overlay.merge) if overlay.merge is not None else ("patch", overlay.patch)

@@ -34,10 +34,8 @@ def find_expired_overrides(
     found = []
     for index, override in enumerate(overrides):
         if override.until < today:
-            message = (
-                f"the override of {quote_text(override.guard)} ended with {override.until}: it does nothing"
-            )
-            remedy = "remove it; where it is still needed, write a later day, and why"
+            message = f"the override of {quote_text(override.guard)} expired on {override.until}"
+            remedy = "remove it; if it is still needed, write a later date and the reason"
             found.append(_warning(document, f"/overrides/{index}/until", "expired-override", message, remedy))
     return found
 
@@ -46,7 +44,7 @@ def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[
     for index, override in enumerate(overrides):
         if override.guard not in known:
             meant = find_nearest(override.guard, known)
-            message = f"{quote_text(override.guard)} is the code of no guard, so the override does nothing"
+            message = f"{quote_text(override.guard)} is not a guard, so the override has no effect"
             remedy = f"did you mean `{meant}`?" if meant else f"the guards are {', '.join(known)}"
             yield _warning(document, f"/overrides/{index}/guard", "unknown-guard", message, remedy)
 
@@ -59,7 +57,7 @@ def _elsewhere(
         if not name or name in clusters or override.guard == VANISHED:
             continue
         meant = find_nearest(name, clusters)
-        message = f"the override is for {quote_text(name)}, which is no cluster of this file"
+        message = f"the override is for {quote_text(name)}, which is not a cluster of this file"
         remedy = f"did you mean `{meant}`?" if meant else f"the clusters are {', '.join(clusters)}"
         yield _warning(document, f"/overrides/{index}/target", "unknown-target", message, remedy)
 

@@ -45,22 +45,20 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
         if former in named:
             there = fleet.position(f"/clusters/{named[former]}/name")
             what = f"a cluster has the name {quote_text(former)}, at {there.line}:{there.column}"
-            remedy = (
-                "take `renamed_from` out; once every host has applied the rename, it is of no use any more"
-            )
+            remedy = "remove `renamed_from`; it has no use after every host has applied the rename"
         elif first.setdefault(former, index) != index:
             there = fleet.position(f"/clusters/{first[former]}/renamed_from")
             what = (
-                f"two clusters say that they were {quote_text(former)}, first at {there.line}:{there.column}"
+                f"two clusters have `renamed_from` {quote_text(former)}, first at {there.line}:{there.column}"
             )
-            remedy = "keep it in the one that is the same cluster; the other one begins anew"
+            remedy = "keep it in the cluster that was renamed; the other one is new"
         else:
             continue
         place = f"/clusters/{index}/renamed_from"
         yield Diagnostic(
             Severity.ERROR,
             "wrong-rename",
-            f"{what}, so this one cannot take over its past",
+            f"{what}, so this one cannot take over its history",
             remedy,
             position=fleet.position(place),
             pointer=place,
@@ -76,7 +74,7 @@ def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> I
         for node, place in cluster.members():
             earlier = names.setdefault(node.name, (place, cluster))
             if earlier[0] != place:
-                what = f"the node {quote_text(node.name)} stands twice in the fleet"
+                what = f"the node {quote_text(node.name)} is in the fleet twice"
                 yield _twice(fleet, f"{place}/name", what, earlier, "keep one of the two")
                 continue
             address = _canonical(node.endpoint())
@@ -84,9 +82,11 @@ def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> I
             if earlier[0] != place:
                 what = (
                     f"the node {quote_text(node.name)} has the address {quote_text(node.endpoint())} "
-                    f"of another"
+                    f"of another node"
                 )
-                yield _twice(fleet, place, what, earlier, "give each its own address, or keep one of them")
+                yield _twice(
+                    fleet, place, what, earlier, "give each node its own address, or keep one of them"
+                )
 
 
 def _twice(

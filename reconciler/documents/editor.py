@@ -67,7 +67,7 @@ def _prove(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) ->
         pass
     places = ", ".join(dict.fromkeys(make_pointer(edit.path) or "the whole" for edit in edits[:3]))
     raise UsageError(
-        f"{name} cannot be changed at {places} without changing more of its text than these values",
+        f"cannot change {places} in {name} without changing other text",
         remedy="change the file by hand, or write these values in a simpler form; nothing was written",
     )
 

@@ -32,17 +32,20 @@ def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
         return (
             end,
             Diagnostic(
-                Severity.ERROR, "bare-word", f"{quote_text(words)} is no word of JSON", f"write `{right}`"
+                Severity.ERROR, "bare-word", f"{quote_text(words)} is not a JSON literal", f"write `{right}`"
             ),
         )
     if lower.lstrip("+-") in _NO_NUMBERS:
         remedy = "leave it out, or write `null` or a number"
-        return (end, Diagnostic(Severity.ERROR, "not-a-number", f"JSON has no {quote_text(words)}", remedy))
+        return (
+            end,
+            Diagnostic(Severity.ERROR, "not-a-number", f"{quote_text(words)} is not a JSON number", remedy),
+        )
     if right := _number(words):
         return (
             end,
             Diagnostic(
-                Severity.ERROR, "bad-number", f"{quote_text(words)} is no number of JSON", f"write `{right}`"
+                Severity.ERROR, "bad-number", f"{quote_text(words)} is not a JSON number", f"write `{right}`"
             ),
         )
     if more := _MORE.match(text, end):
@@ -53,7 +56,7 @@ def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
         Diagnostic(
             Severity.ERROR,
             "bare-word",
-            f"{quote_text(words)} stands here without quotes",
+            f"{quote_text(words)} is not in quotes",
             f"write {_in_quotes(words)}",
         ),
     )

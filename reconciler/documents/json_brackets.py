@@ -12,19 +12,23 @@ def check_end(stack: ParserStack, token: Token) -> None:
     stack.finished = True
     if not stack.frames:
         if stack.state is ParserState.VALUE and not stack.lexer.lost:
-            message = "the file holds no value"
+            message = "the file contains no value"
             stack.complaints.add(token.start, "empty-file", message, "write a JSON document")
         return
     frame = stack.frames[-1]
     missing = "".join(open_frame.closer for open_frame in reversed(stack.frames))
-    start, opener, remedy = frame.place.start, frame.opener, f"the file ends without {quote_text(missing)}"
+    start, opener, remedy = (
+        frame.place.start,
+        frame.opener,
+        f"add {quote_text(missing)} at the end of the file",
+    )
     place = None
     if likely := _misplaced(stack):
         start, closer = likely
         opener = stack.text[start]
         place = stack.complaints.lines.at(closer)
-        remedy = f"to judge by the indentation, its end is missing before {place.line}:{place.column}"
-    stack.doubt(start, "unclosed", f"the `{opener}` here is never closed", remedy, related=place)
+        remedy = f"the indentation suggests that its end is missing before {place.line}:{place.column}"
+    stack.doubt(start, "unclosed", f"this `{opener}` is not closed", remedy, related=place)
 
 
 def _misplaced(stack: ParserStack) -> tuple[int, int] | None:
@@ -42,9 +46,9 @@ def report_wrong_bracket(stack: ParserStack, token: Token) -> None:
     """A closing bracket of the other kind: some frame is closed by it."""
     frame = stack.frames[-1]
     place = stack.complaints.lines.at(frame.place.start)
-    opened = f"the `{frame.opener}` of {place.line}:{place.column}"
-    message = f"`{token.kind}` stands here while {opened} is open"
-    remedy = f"put `{frame.closer}` before it or in its place"
+    opened = f"the `{frame.opener}` at {place.line}:{place.column}"
+    message = f"unexpected `{token.kind}`: {opened} is still open"
+    remedy = f"put `{frame.closer}` before it, or replace it"
     stack.doubt(token.start, "wrong-bracket", message, remedy, related=place)
     if any(token.kind == outer.closer for outer in stack.frames):
         while token.kind != stack.frames[-1].closer:
@@ -57,6 +61,6 @@ def report_unclosed(stack: ParserStack, offset: int) -> None:
     frame = stack.frames.pop()
     place = stack.complaints.lines.at(offset)
     remedy = f"put `{frame.closer}` before {place.line}:{place.column}"
-    message = f"the `{frame.opener}` here is never closed"
+    message = f"this `{frame.opener}` is not closed"
     stack.doubt(frame.place.start, "unclosed", message, remedy, related=place)
     stack.state = ParserState.AFTER

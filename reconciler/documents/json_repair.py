@@ -37,7 +37,7 @@ def _value(stack: ParserStack, token: Token) -> bool:
         _trailing_comma(stack, token)
         return True
     else:
-        _unexpected(stack, token, "a value belongs here")
+        _unexpected(stack, token, "a value")
         stack.finished = not stack.frames
     return False
 
@@ -50,13 +50,13 @@ def _name(stack: ParserStack, token: Token) -> bool:
         stack.named(token)
         _without_value(stack)
     elif token.kind == "word" and stack.lexer.colon_follows(token):
-        message = f"the name {quote_text(token.value)} stands without quotes"
+        message = f"the name {quote_text(token.value)} is not in quotes"
         stack.complaints.add(token.start, "unquoted-name", message, f"write {_in_quotes(token.value)}")
         stack.named(token)
     elif token.kind in {",", ";"}:
         _extra(stack, token)
     elif token.kind == "word":
-        _unexpected(stack, token, "a name in quotes and a colon belong here")
+        _unexpected(stack, token, "a name in quotes, then a colon")
         stack.state, stack.loose = ParserState.AFTER, True
     elif token.kind == "{" and stack.state is ParserState.NAME and _in_array(stack):
         report_unclosed(stack, stack.comma)
@@ -64,7 +64,7 @@ def _name(stack: ParserStack, token: Token) -> bool:
         return True
     else:
         before = "the colon" if token.kind in {":", "="} else "this value"
-        message = f"no name stands before {before}"
+        message = f"the name before {before} is missing"
         stack.doubt(token.start, "missing-name", message, 'write `"name":`')
         stack.frames[-1].name = None
         stack.state = ParserState.VALUE
@@ -75,7 +75,7 @@ def _name(stack: ParserStack, token: Token) -> bool:
 def _colon(stack: ParserStack, token: Token) -> bool:
     name = quote_text(str(stack.frames[-1].name))
     if token.kind in {"=", ";"}:
-        message = f"{quote_text(_words(stack, token))} stands where `:` belongs"
+        message = f"expected `:`, got {quote_text(_words(stack, token))}"
         stack.complaints.add(token.start, "wrong-colon", message, "write `:`")
         stack.state = ParserState.VALUE
     elif token.kind in {",", "}"}:
@@ -84,8 +84,8 @@ def _colon(stack: ParserStack, token: Token) -> bool:
         _without_value(stack)
         return True
     elif not _stray_quote(stack, token):
-        message = f"no colon stands behind the name {name}"
-        stack.complaints.add(stack.end, "missing-colon", message, "put `:` here")
+        message = f"missing `:` after the name {name}"
+        stack.complaints.add(stack.end, "missing-colon", message, "insert `:` here")
         _look_again(stack, token)
     return False
 
@@ -94,7 +94,7 @@ def _after(stack: ParserStack, token: Token) -> bool:
     frame = stack.frames[-1]
     if token.kind == ";":
         remedy = "remove it" if stack.lexer.closer_follows(token) else "write `,`"
-        stack.complaints.add(token.start, "semicolon", "`;` stands where `,` belongs", remedy)
+        stack.complaints.add(token.start, "semicolon", "expected `,`, got `;`", remedy)
         stack.told = _as_comma(stack, token) is False
     elif token.kind in {":", "="}:
         _stray_colon(stack, token)
@@ -103,7 +103,9 @@ def _after(stack: ParserStack, token: Token) -> bool:
     elif frame.opener == "[" or (token.kind in {"string", "word"} and stack.lexer.colon_follows(token)):
         if not stack.loose:
             what = quote_text(_words(stack, token))
-            stack.complaints.add(stack.end, "missing-comma", f"no comma stands before {what}", "put `,` here")
+            stack.complaints.add(
+                stack.end, "missing-comma", f"missing comma before {what}", "insert `,` here"
+            )
         stack.loose = False
         if frame.opener == "[":
             _look_again(stack, token)
@@ -111,7 +113,7 @@ def _after(stack: ParserStack, token: Token) -> bool:
             stack.state = ParserState.NAME
             return True
     else:
-        _unexpected(stack, token, "a comma or `}` belongs here")
+        _unexpected(stack, token, "a comma or `}`")
         stack.loose = True
         if token.kind in {"{", "["}:
             frame.name = None
@@ -123,7 +125,7 @@ def _after(stack: ParserStack, token: Token) -> bool:
 def _done(stack: ParserStack, token: Token) -> bool:
     place = stack.complaints.lines.at(stack.end)
     what = quote_text(_words(stack, token))
-    message = f"{what} stands behind the end of the document, which is at {place.line}:{place.column}"
+    message = f"unexpected {what} after the end of the document at {place.line}:{place.column}"
     remedy = "remove it, or look for a bracket that closes too early"
     stack.doubt(token.start, "after-the-end", message, remedy, related=place)
     stack.finished = True
@@ -164,7 +166,7 @@ def _as_comma(stack: ParserStack, token: Token) -> bool:
 
 
 def _extra(stack: ParserStack, token: Token) -> None:
-    message = f"`{token.kind}` stands here with nothing before it"
+    message = f"unexpected `{token.kind}`: there is no value before it"
     if stack.state in {ParserState.FIRST_ITEM, ParserState.FIRST_NAME}:
         closer = stack.frames[-1].closer
         stack.doubt(token.start, "extra-comma", message, f"remove it, or put `{closer}` before it")
@@ -176,7 +178,7 @@ def _extra(stack: ParserStack, token: Token) -> None:
 def _trailing_comma(stack: ParserStack, token: Token) -> None:
     stack.state = ParserState.AFTER
     if not stack.told:
-        message = f"a comma stands before the closing `{token.kind}`"
+        message = f"trailing comma before the closing `{token.kind}`"
         stack.complaints.add(stack.comma, "trailing-comma", message, "remove it")
 
 
@@ -189,9 +191,9 @@ def _stray_colon(stack: ParserStack, token: Token) -> None:
         stack.state = ParserState.VALUE
         return
     if frame.opener == "[":
-        message, remedy = "an array has no names", "put the member into `{` and `}`"
+        message, remedy = "an array cannot have names", "put the member into `{` and `}`"
     else:
-        message = "a second colon stands in one member"
+        message = "this member has two colons"
         remedy = "put `,` between members, and names into quotes"
     stack.doubt(token.start, "stray-colon", message, remedy)
     frame.name = None
@@ -217,8 +219,8 @@ def _stray_quote(stack: ParserStack, token: Token) -> bool:
         return True
     if token.kind == "string" and (stack.frames[-1].opener == "[" or stack.lexer.colon_follows(token)):
         return False
-    message = f"{quote_text(_words(stack, token))} stands right behind the end of a text"
-    remedy = 'write `\\"` for a quote within text, or look for one that is missing before'
+    message = f"unexpected {quote_text(_words(stack, token))} directly after a closing quote"
+    remedy = 'write `\\"` for a quote inside a text, or look for a missing quote before this place'
     stack.complaints.add(token.start - 1, "stray-quote", message, remedy)
     stack.lexer.offset = token.start
     stack.lexer.skip_line()
@@ -231,7 +233,7 @@ def _stray_quote(stack: ParserStack, token: Token) -> bool:
 
 def _unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
     what = quote_text(_words(stack, token))
-    stack.doubt(token.start, "unexpected", f"{what} stands here, but {wanted}", "correct it")
+    stack.doubt(token.start, "unexpected", f"unexpected {what}, expected {wanted}", "correct it")
     stack.told = True
 
 

@@ -31,7 +31,9 @@ def scan_json(name: str, text: str) -> ScanResult:
     stack = ParserStack(name, text)
     if text.startswith(BYTE_ORDER_MARK):
         message = "the file starts with a byte order mark"
-        stack.complaints.add(0, "byte-order-mark", message, "save it as UTF-8 without one")
+        stack.complaints.add(
+            0, "byte-order-mark", message, "save the file as UTF-8 without a byte order mark"
+        )
         stack.lexer.offset = 1
     while not stack.finished and not stack.complaints.full:
         token = stack.lexer.next(name=stack.state not in _VALUE_STATES)

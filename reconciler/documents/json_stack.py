@@ -132,7 +132,7 @@ class ParserStack:
         members = frame.place.members
         if members is not None and name in members and not self.lexer.lost:
             first = self.complaints.lines.at(members[name].key)
-            message = f"{quote_text(name)} stands twice in this object, first at {first.line}:{first.column}"
+            message = f"duplicate key {quote_text(name)} in this object, first at {first.line}:{first.column}"
             self.complaints.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
 
     def close(self, token: Token) -> None:
@@ -144,8 +144,8 @@ class ParserStack:
 
     def _open(self, token: Token) -> None:
         if len(self.frames) == DEEPEST:
-            message = f"more than {DEEPEST} arrays and objects stand within each other"
-            self.complaints.add(token.start, "too-deep", message, "make the document flatter")
+            message = f"arrays and objects are nested more than {DEEPEST} levels deep"
+            self.complaints.add(token.start, "too-deep", message, "reduce the nesting")
             self.finished = True
             return
         if token.kind == "{":

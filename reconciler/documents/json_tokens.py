@@ -135,8 +135,8 @@ class Lexer:
     def _unopened(self, start: int) -> Token:
         """A word that ends with a quote but does not begin with one."""
         word, self.offset = self.text[start : self.offset], self.offset + 1
-        message = f"no quote stands before {quote_text(word)}, though one stands behind it"
-        self.complaints.add(start, "unopened-text", message, 'put `"` here')
+        message = f"{quote_text(word)} has a closing quote but no opening quote"
+        self.complaints.add(start, "unopened-text", message, 'insert `"` here')
         return Token("string", start, self.offset, word)
 
     def _skip_trivia(self) -> None:
@@ -145,8 +145,8 @@ class Lexer:
         while True:
             self.offset = _end(_BLANK, self.text, self.offset)
             if odd := _ODD_BLANK.match(self.text, self.offset):
-                what = f"a character U+{ord(odd[0][0]):04X} that only looks like a blank stands here"
-                self.complaints.add(self.offset, "odd-blank", what, "put an ordinary blank in its place")
+                what = f"non-standard whitespace character U+{ord(odd[0][0]):04X}"
+                self.complaints.add(self.offset, "odd-blank", what, "replace it with a normal space")
             elif odd := _COMMENT.match(self.text, self.offset):
                 closed = odd["end"] != ""
                 self.lost = self.lost or not closed
@@ -158,14 +158,14 @@ class Lexer:
             self.offset = odd.end()
 
     def _comment(self, *, closed: bool) -> None:
-        message = "JSON has no comments" if closed else "the comment that starts here is never closed"
+        message = "JSON does not allow comments" if closed else "the comment that starts here is not closed"
         self.complaints.add(self.offset, "comment", message, "remove it, or write the file as YAML")
 
     def _number(self, words: str, start: int) -> int | float | None:
         try:
             return read_number(words)
         except InvalidNumber as error:
-            message = f"the number {quote_text(words)} cannot be kept exactly: {error.message}"
+            message = f"the number {quote_text(words)} cannot be stored exactly: {error.message}"
             self.complaints.add(start, "bad-number", message, error.remedy)
             return None
 
@@ -174,7 +174,7 @@ class Lexer:
             return words[1:-1]
         for found in _SURROGATE.finditer(words):
             if found["lone"]:
-                message = f"{quote_text(found[0])} is one half of a character"
+                message = f"{quote_text(found[0])} is half of a surrogate pair"
                 remedy = "write the character itself, or both halves"
                 self.complaints.add(start + found.start(), "bad-escape", message, remedy)
         value: str = json.loads(words)
@@ -185,8 +185,8 @@ class Lexer:
         closing = _QUOTES[quote]
         if quote != '"':
             code = "single-quotes" if quote == "'" else "typographic-quotes"
-            message = f"the text stands in {code.replace('-', ' ')}"
-            self.complaints.add(start, code, message, 'use `"`, the only quotes of JSON')
+            message = f"the text is in {code.replace('-', ' ')}"
+            self.complaints.add(start, code, message, 'use `"`, the only quote that JSON allows')
         at = start + 1
         seen: set[str] = set()
         while True:
@@ -211,16 +211,16 @@ class Lexer:
             return len(found[0])
         following = self.text[at + 1 : at + 2]
         if following not in closing:
-            message = f"{quote_text(self.text[at : at + 2])} means nothing in JSON text"
+            message = f"{quote_text(self.text[at : at + 2])} is not a JSON escape sequence"
             self.complaints.add(at, "bad-escape", message, "write `\\\\` for a backslash")
         return 2 if following not in ("", "\r", "\n") else 1
 
     def _control(self, at: int, char: str) -> None:
         if char in "\r\n":
-            message, code = "the text goes on in the next line", "line-break-in-text"
+            message, code = "the text contains a line break", "line-break-in-text"
             remedy = 'write `\\n` for a line break, or close the text with `"`'
         else:
-            message, code = f"a control character U+{ord(char):04X} stands in the text", "control-character"
+            message, code = f"the text contains the control character U+{ord(char):04X}", "control-character"
             remedy = f"write `{json.dumps(char)[1:-1]}`"
         self.complaints.add(at, code, message, remedy)
 
@@ -237,10 +237,10 @@ class Lexer:
         while end > start + 1 and self.text[end - 1] in " \t,]}":
             end -= 1
         self.lost = self.lost or any(char in "{}[]" for char in self.text[start:end])
-        message = "the text that starts here is never closed"
+        message = "the text that starts here has no closing quote"
         colon = self.text.find(":", start, end) if name else -1
         place = self.complaints.lines.at(end if colon < 0 else colon)
-        remedy = f'put `"` at its end, which is probably {place.line}:{place.column}'
+        remedy = f'insert `"` at its end, probably at {place.line}:{place.column}'
         self.complaints.add(start, "unterminated-text", message, remedy, related=place)
         self.offset = end
         return Token("string", start, end, self.text[start + 1 : end], broken=True)

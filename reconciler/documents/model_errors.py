@@ -163,7 +163,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _said(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     """Code, message and remedy."""
     if mismatch.missing:
-        return "missing-key", f"`{mismatch.missing}` is missing here", _advice(mismatch.field)
+        return "missing-key", f"`{mismatch.missing}` is missing", _advice(mismatch.field)
     subject = _subject(mismatch.path)
     if mismatch.unknown:
         return "unknown-key", f"{subject} is not a known key", _known_keys(mismatch)
@@ -289,7 +289,7 @@ def _meant(mismatch: ModelError) -> str:
 def _known_keys(mismatch: ModelError) -> str:
     if meant := _meant(mismatch):
         return f"did you mean `{meant}`?"
-    return f"the keys here are {', '.join(sorted(mismatch.known))}" if mismatch.known else "remove it"
+    return f"the known keys are {', '.join(sorted(mismatch.known))}" if mismatch.known else "remove it"
 
 
 def _advice(field: FieldInfo | None) -> str:

@@ -53,7 +53,7 @@ class ProblemList:
             return
         if len(self.problems) == MOST:
             message = f"the file has more than {MOST} problems"
-            problem = Diagnostic(Severity.ERROR, "too-many", message, "mend these first")
+            problem = Diagnostic(Severity.ERROR, "too-many", message, "fix these first")
         pointer = self.pointer()
         if pointer.count("/") > _DEEP:
             pointer = ""  # nobody reads it, and the position tells

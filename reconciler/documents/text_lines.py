@@ -64,7 +64,7 @@ def decode_text(name: str, data: bytes) -> DecodedText:
     runs = list(_BAD_BYTES.finditer(rough))
     count = sum(len(run[0]) for run in runs)
     if count > _MOST_BAD_BYTES:
-        message = f"{count} bytes of the file are no UTF-8 text, this is the first"
+        message = f"{count} bytes of the file are not valid UTF-8; this is the first"
         return DecodedText("", [_bad_byte(name, rough, runs[0], message)], is_unreadable=True)
     problems = [_bad_byte(name, rough, run) for run in runs]
     return DecodedText(_BAD_BYTES.sub(lambda run: " " * len(run[0]), rough), problems)
@@ -73,7 +73,7 @@ def decode_text(name: str, data: bytes) -> DecodedText:
 def _bad_byte(name: str, rough: str, run: re.Match[str], message: str = "") -> Diagnostic:
     offset = len(rough[: run.start()].encode(errors="surrogateescape"))
     byte = ord(run[0][0]) - 0xDC00
-    message = message or f"byte 0x{byte:02x} is no UTF-8 text"
+    message = message or f"byte 0x{byte:02x} is not valid UTF-8"
     return _not_utf8(LineIndex(name, rough).at(run.start()), f"{message} (byte {offset + 1} of the file)")
 
 

@@ -38,7 +38,7 @@ def explain_yaml_error(error: Exception, lines: LineIndex, text: str) -> Explain
         if words in problem:
             return (offset, Diagnostic(Severity.ERROR, code, message, remedy))
     remedy = "correct the line, or the one before"
-    return (offset, Diagnostic(Severity.ERROR, "yaml", f"the YAML breaks here: {problem}", remedy))
+    return (offset, Diagnostic(Severity.ERROR, "yaml", f"invalid YAML: {problem}", remedy))
 
 
 def _odd_start(at: _Break) -> Explained:
@@ -46,27 +46,27 @@ def _odd_start(at: _Break) -> Explained:
     if char == "\t":
         return (
             at.offset,
-            Diagnostic(Severity.ERROR, "tab", "a tab stands in the indentation", "indent with blanks"),
+            Diagnostic(Severity.ERROR, "tab", "the indentation contains a tab", "indent with spaces"),
         )
     remedy = "put the text that starts with it in quotes"
     return (
         at.offset,
-        Diagnostic(Severity.ERROR, "unexpected", f"nothing in YAML starts with {quote_text(char)}", remedy),
+        Diagnostic(Severity.ERROR, "unexpected", f"YAML does not allow {quote_text(char)} here", remedy),
     )
 
 
 def _unterminated(at: _Break) -> Explained:
-    message = "the text that starts here is never closed"
+    message = "the text that starts here has no closing quote"
     return (at.began, Diagnostic(Severity.ERROR, "unterminated-text", message, "close its quotes"))
 
 
 def _no_name(at: _Break) -> Explained:
     if at.text[: at.offset].rstrip(" \t").endswith(("'", '"')):
         remedy = 'write a quote within single quotes twice, and within double quotes as `\\"`'
-        message = "something stands behind the closing quote of a text"
+        message = "unexpected content after a closing quote"
         return (at.offset, Diagnostic(Severity.ERROR, "stray-quote", message, remedy))
     remedy = "check its indentation, and quotes and commas before it"
-    message = "the line does not fit the mapping it stands in"
+    message = "the line does not fit the mapping around it"
     return (at.offset, Diagnostic(Severity.ERROR, "indentation", message, remedy))
 
 
@@ -77,15 +77,15 @@ def _open_bracket(at: _Break) -> Explained:
     closer = "}" if opener == "{" else "]"
     start, place = lines.at(began), lines.at(offset)
     if text[offset : offset + 1] in {"}", "]"}:
-        opened = f"the `{opener}` of {start.line}:{start.column}"
-        message = f"`{text[offset]}` stands here while {opened} is open"
+        opened = f"the `{opener}` at {start.line}:{start.column}"
+        message = f"unexpected `{text[offset]}`: {opened} is still open"
         return (
             offset,
             Diagnostic(
                 Severity.ERROR,
                 "wrong-bracket",
                 message,
-                f"put `{closer}` before it or in its place",
+                f"put `{closer}` before it, or replace it",
                 related=(start,),
             ),
         )
@@ -93,14 +93,12 @@ def _open_bracket(at: _Break) -> Explained:
         if text[offset] == ":":  # libyaml takes the name for the end of the value before it
             offset = began + len(text[began:offset].rstrip().rpartition(" ")[0]) + 1
         word = (text[offset : offset + 40].split() or [""])[0]
-        message = f"neither `,` nor `{closer}` stands before {quote_text(word)}"
+        message = f"missing `,` or `{closer}` before {quote_text(word)}"
         return (offset, Diagnostic(Severity.ERROR, "missing-comma", message, "put `,` before it"))
     remedy = f"put `{closer}` before {place.line}:{place.column}, or `,` between its members"
     return (
         began,
-        Diagnostic(
-            Severity.ERROR, "unclosed", f"the `{opener}` here is not closed", remedy, related=(place,)
-        ),
+        Diagnostic(Severity.ERROR, "unclosed", f"this `{opener}` is not closed", remedy, related=(place,)),
     )
 
 
@@ -115,10 +113,10 @@ _KNOWN = (
     (
         "mapping values are not allowed",
         "unexpected-colon",
-        "a colon and a blank stand here within a value",
+        "the value contains a colon and a space",
         "put the value in quotes, or check the indentation and the line before",
     ),
-    ("tab", "tab", "a tab stands in the indentation", "indent with blanks"),
+    ("tab", "tab", "the indentation contains a tab", "indent with spaces"),
     (
         "could not find expected ':'",
         "missing-colon",
@@ -128,39 +126,44 @@ _KNOWN = (
     (
         "expected '-' indicator",
         "indentation",
-        "the line does not fit the list it stands in",
+        "the line does not fit the list around it",
         "begin it with `- `, or check its indentation",
     ),
     (
         "unknown escape character",
         "bad-escape",
-        "the escape means nothing in YAML text",
+        "unknown escape sequence",
         "write `\\\\` for a backslash, or use single quotes",
     ),
-    ("hexdecimal number", "bad-escape", "the escape lacks hexadecimal digits", "write all of its digits"),
+    (
+        "hexdecimal number",
+        "bad-escape",
+        "the escape sequence lacks hexadecimal digits",
+        "write all of its digits",
+    ),
     (
         "Unicode character escape",
         "bad-escape",
-        "the escape names no character",
+        "the escape sequence names no character",
         "write the character itself",
     ),
-    ("undefined tag handle", "yaml-tag", "the tag is none that is read here", "remove it"),
+    ("undefined tag handle", "yaml-tag", "unsupported tag", "remove it"),
     (
         "expected node content",
         "missing-value",
-        "a value belongs here",
+        "missing value",
         "write one, or put the text in quotes",
     ),
     (
         "expected alphabetic or numeric character",
         "missing-value",
-        "a name belongs behind `*` or `&`",
+        "missing name after `*` or `&`",
         "put text that starts with one of these in quotes",
     ),
     (
         "expected <document start>",
         "after-the-end",
-        "something stands behind the end of the document",
+        "unexpected content after the end of the document",
         "check the indentation from here on",
     ),
 )

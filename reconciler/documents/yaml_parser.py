@@ -38,7 +38,7 @@ _ESCAPES = {"\x85": r"\N", "\u2028": r"\L", "\u2029": r"\P"}
 _OLD_BREAKS = re.compile(f"[{''.join(_ESCAPES)}]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HALF = re.compile("[\ud800-\udfff]")
-_NO_MERGE = "write the members out, or give the whole value by an alias"
+_NO_MERGE = "write the members in full, or use an alias for the whole value"
 
 
 @dataclass(slots=True)
@@ -99,13 +99,13 @@ class _Composer:
     def run(self) -> None:
         """All of the text, or up to the first place where nothing can be made of it."""
         for found in _UNPRINTABLE.finditer(self.text):
-            message = f"a control character U+{ord(found[0]):04X} stands in the file"
+            message = f"the file contains the control character U+{ord(found[0]):04X}"
             remedy = "remove it, or write it as an escape"
             self.complaints.add(found.start(), "control-character", message, remedy)
         for found in _OLD_BREAKS.finditer(self.text):  # libyaml ends a line there, as YAML 1.1 did
             char = found[0]
-            message = f"the character U+{ord(char):04X} ends a line where no reader sees its end"
-            remedy = f"remove it; within double quotes it is written `{_ESCAPES[char]}`"
+            message = f"invisible line break U+{ord(char):04X}"
+            remedy = f"remove it, or write `{_ESCAPES[char]}` inside double quotes"
             self.complaints.add(found.start(), "hidden-line", message, remedy)
         if self.complaints.problems:
             return
@@ -121,13 +121,13 @@ class _Composer:
         finally:
             loader.dispose()
         if not self.values and not self.complaints.problems:
-            self.complaints.add(0, "empty-file", "the file holds no value", "write a YAML document")
+            self.complaints.add(0, "empty-file", "the file contains no value", "write a YAML document")
 
     def start_document(self, event: Any) -> None:
         """A document begins; only one may."""
         if self.values:
-            message = "a second document begins here"
-            self._stop(event.start_mark.index, "second-document", message, "write one document into a file")
+            message = "a second document starts here"
+            self._stop(event.start_mark.index, "second-document", message, "keep one document in each file")
 
     def scalar(self, event: Any) -> None:
         """Text, a number or a word stands here."""
@@ -151,14 +151,12 @@ class _Composer:
 
     def _check_name(self, event: Any, start: int) -> None:
         if event.value == "<<" and event.implicit[0]:
-            message = "merge keys are not read: `<<` is no part of YAML 1.2"
+            message = "merge keys are not supported: `<<` is not part of YAML 1.2"
             raise InvalidScalar(Diagnostic(Severity.ERROR, "merge-key", message, _NO_MERGE))
         if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
-            message = "a question mark without a blank stands before the name"
+            message = "a question mark is directly before the name"
             raise InvalidScalar(
-                Diagnostic(
-                    Severity.ERROR, "question-mark", message, "put it and the text behind it in quotes"
-                )
+                Diagnostic(Severity.ERROR, "question-mark", message, "put it and the text after it in quotes")
             )
 
     def start_collection(self, event: Any) -> None:
@@ -166,11 +164,11 @@ class _Composer:
         start = event.start_mark.index
         is_name = self.open[-1].wants_name
         if is_name:
-            message = "a list or mapping is no name"
-            self.complaints.add(start, "name-not-text", message, "write text as the name")
+            message = "a list or mapping cannot be a name"
+            self.complaints.add(start, "name-not-text", message, "use text as the name")
         if len(self.open) > DEEPEST:
-            message = f"more than {DEEPEST} lists and mappings stand within each other"
-            self._stop(start, "too-deep", message, "make the document flatter")
+            message = f"lists and mappings are nested more than {DEEPEST} levels deep"
+            self._stop(start, "too-deep", message, "reduce the nesting")
             return
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in _COLLECTION_TAGS:
@@ -195,15 +193,17 @@ class _Composer:
         start = event.start_mark.index
         anchor = self.anchors.get(event.anchor)
         if any(frame.anchor == event.anchor for frame in self.open):
-            message = f"the alias `*{event.anchor}` stands within what it stands for"
-            self.complaints.add(start, "alias-loop", message, "write the value out")
+            message = f"the alias `*{event.anchor}` refers to a value that contains it"
+            self.complaints.add(start, "alias-loop", message, "write the value in full")
             anchor = None
         elif anchor is None:
-            message = f"no anchor `&{event.anchor}` stands before this alias"
+            message = f"no anchor `&{event.anchor}` is defined before this alias"
             # a guess takes as long as there are anchors
             guesses = len(self.complaints.problems) < _MOST_GUESSES
             known = find_nearest(event.anchor, self.anchors) if guesses else ""
-            remedy = f"did you mean `*{known}`?" if known else "define it before, or put text in quotes"
+            remedy = (
+                f"did you mean `*{known}`?" if known else "define the anchor first, or put the text in quotes"
+            )
             self.complaints.add(start, "unknown-alias", message, remedy)
         anchor = anchor or _Anchor(None, ValueOffsets(start, start), 1)
         if self.open[-1].wants_name:
@@ -215,7 +215,7 @@ class _Composer:
     def _attach(self, value: Any, place: ValueOffsets) -> None:
         self.size += 1
         if self.size > MOST_VALUES:
-            message = f"with its aliases the file has more than {MOST_VALUES} values"
+            message = f"the file has more than {MOST_VALUES} values, aliases included"
             self._stop(place.start, "too-large", message, "use fewer aliases, or several files")
             return
         parent = self.open[-1]
@@ -239,10 +239,10 @@ class _Composer:
             if members is not None and value in members:
                 first = self.complaints.lines.at(members[value].key)
                 where = f"{first.line}:{first.column}"
-                message = f"{quote_text(value)} stands twice in this mapping, first at {where}"
+                message = f"duplicate key {quote_text(value)} in this mapping, first at {where}"
                 self.complaints.add(start, "duplicate-key", message, "keep one of the two", related=first)
         elif words is not None:
-            message = f"the name {quote_text(words)} is no text" if words else "the name is empty"
+            message = f"the name {quote_text(words)} is not text" if words else "the name is empty"
             self.complaints.add(start, "name-not-text", message, f'write `"{words}"`')
 
     def _scalar_value(self, event: Any) -> Any:
@@ -250,7 +250,7 @@ class _Composer:
         if event.tag is not None:
             return read_tagged_scalar(event.tag, words)
         if not words.isascii() and _HALF.search(words):
-            message = "the text holds one half of a character"
+            message = "the text contains half of a surrogate pair"
             raise InvalidScalar(
                 Diagnostic(Severity.ERROR, "bad-escape", message, "write the character itself")
             )

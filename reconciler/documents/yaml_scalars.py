@@ -33,7 +33,7 @@ def read_plain_scalar(words: str) -> Scalar:
     """The value of a scalar without quotes and tag.
 
     Raises:
-        BadScalar: it is a number that JSON does not have.
+        BadScalar: it is not a JSON number.
     """
     if words[:1] and words[0] not in _MAYBE_NO_TEXT:
         return words
@@ -48,9 +48,7 @@ def read_plain_scalar(words: str) -> Scalar:
     if _NO_NUMBER.fullmatch(words):
         remedy = "leave it out, or write `null`, a number, or text in quotes"
         raise InvalidScalar(
-            Diagnostic(
-                Severity.ERROR, "not-a-number", f"`{words}` is a number that JSON does not have", remedy
-            )
+            Diagnostic(Severity.ERROR, "not-a-number", f"`{words}` is not a JSON number", remedy)
         )
     return words
 
@@ -72,7 +70,9 @@ def read_tagged_scalar(tag: str, words: str) -> Scalar:
     value = read_plain_scalar(words)
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise InvalidScalar(
-            Diagnostic(Severity.ERROR, "yaml-tag", f"the value does not fit `!!{kind}`", "remove the tag")
+            Diagnostic(
+                Severity.ERROR, "yaml-tag", f"the value does not match the tag `!!{kind}`", "remove the tag"
+            )
         )
     # the tag asks for a double, so what a double would round is refused
     return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
@@ -81,9 +81,7 @@ def read_tagged_scalar(tag: str, words: str) -> Scalar:
 def make_unknown_tag_error(tag: str) -> InvalidScalar:
     """The problem of a tag that is none of YAML's core."""
     shown = tag.replace(_TAG, "!!", 1)
-    return InvalidScalar(
-        Diagnostic(Severity.ERROR, "yaml-tag", f"the tag `{shown}` is none that is read here", "remove it")
-    )
+    return InvalidScalar(Diagnostic(Severity.ERROR, "yaml-tag", f"unsupported tag `{shown}`", "remove it"))
 
 
 def _integer(words: str) -> int:
@@ -105,6 +103,9 @@ def _number(words: str) -> int | float:
 def _bad_number(error: InvalidNumber) -> InvalidScalar:
     return InvalidScalar(
         Diagnostic(
-            Severity.ERROR, "bad-number", f"the number cannot be kept exactly: {error.message}", error.remedy
+            Severity.ERROR,
+            "bad-number",
+            f"the number cannot be stored exactly: {error.message}",
+            error.remedy,
         )
     )

@@ -142,7 +142,7 @@ def test_json_lists_everything_of_all_files_at_its_place(run):
 def test_text_shows_place_pointer_and_repair_and_ends_with_one_sentence(run):
     status, out = run()
     assert status == 1
-    assert "edge/setting.json:4:26: error: `;` stands where `,` belongs [semicolon]\n" in out
+    assert "edge/setting.json:4:26: error: expected `,`, got `;` [semicolon]\n" in out
     assert '  at /env/management/api/allowList/0/role\n  → did you mean "admin"?\n' in out
     assert re.search(r"\n13 errors and \d+ warnings? in 4 files\. `reconcile explain CODE` tells more", out)
 

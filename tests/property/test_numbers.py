@@ -153,7 +153,7 @@ def test_a_tag_of_yaml_loses_no_digits(tag, value):
 
 @pytest.mark.parametrize("number", ["18446744073709551617", "9" * 400])
 def test_a_tag_of_yaml_that_would_lose_digits_is_refused(number):
-    with pytest.raises(InputError, match="cannot be kept exactly"):
+    with pytest.raises(InputError, match="cannot be stored exactly"):
         parse_document("a.yaml", f"a: !!float {number}".encode())
 
 

@@ -84,7 +84,7 @@ def test_bytes_that_are_no_text_are_told_with_the_rest():
         ("x.json:2:8", "not-utf8"),
         ("x.json:2:18", "trailing-comma"),
     ]
-    with pytest.raises(InputError, match=r"byte 0xff is no UTF-8 text \(byte 9 of the file\)"):
+    with pytest.raises(InputError, match=r"byte 0xff is not valid UTF-8 \(byte 9 of the file\)"):
         parse_document("x.json", data)
 
 

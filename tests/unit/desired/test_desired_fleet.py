@@ -173,13 +173,13 @@ def test_what_is_wrong_with_the_cluster_of_a_lone_file_stands_nowhere_within_it(
 
 def test_nothing_to_read_says_what_was_looked_for_and_what_to_write():
     message, remedy = words({"README.md": ""})
-    assert message == "there is no fleet.yaml here, nor any of fleet.yml, fleet.json, lamp.json"
+    assert message == "no fleet.yaml found, and none of fleet.yml, fleet.json, lamp.json"
     assert remedy == "write a fleet.yaml with `clusters:`, each with `name`, `kind` and `nodes`"
 
 
 def test_a_fleet_file_in_a_folder_below_is_pointed_out():
     _, remedy = words({"prod/eu/fleet.yaml": ""})
-    assert remedy == "there is a `prod/eu/fleet.yaml`: take it with `--path prod/eu`"
+    assert remedy == "to use `prod/eu/fleet.yaml`, give `--path prod/eu`"
 
 
 def test_two_fleet_files_are_one_too_many():
@@ -192,7 +192,7 @@ def test_a_lone_file_that_two_products_claim_is_not_guessed_at():
         lone_file = "lamp.json"
 
     message, _ = words({"lamp.json": "{}"}, {"lamp": LampDriver(), "bell": Other()})
-    assert message == "the lone lamp.json may be of several kinds: bell and lamp"
+    assert message == "lamp.json without a fleet file can be of several kinds: bell and lamp"
 
 
 def test_products_are_not_loaded_that_the_fleet_file_does_not_name():

@@ -71,11 +71,11 @@ WORDS = {
     "key unlike any": (
         {"fleet.yaml": "zzz: 1\nclusters: [{name: a, kind: bell}]"},
         "`zzz` is not a known key",
-        f"the keys here are {', '.join(sorted(field.alias or name for name, field in TOP))}",
+        f"the known keys are {', '.join(sorted(field.alias or name for name, field in TOP))}",
     ),
     "missing key": (
         {"fleet.yaml": HEAD + "    nodes: [{name: l1}]"},
-        "`address` is missing here",
+        "`address` is missing",
         'where the lamp answers, such as `"127.0.0.1:1"`',
     ),
     "number for text": (one("    setting: 12\n"), "`setting` must be text, got `12`", 'write `"12"`'),
@@ -138,23 +138,23 @@ WORDS = {
     ),
     "missing kind": (
         {"fleet.yaml": "clusters: [{name: a}]"},
-        "`kind` is missing here",
-        "say what its nodes run: one of `bell`, `lamp`",
+        "`kind` is missing",
+        "set it to the product of its nodes: one of `bell`, `lamp`",
     ),
     "unknown kind": (
         {"fleet.yaml": "clusters: [{name: a, kind: lapm}]"},
-        "`lapm` is no kind of cluster that is known",
+        "`lapm` is not a known cluster kind",
         "did you mean `lamp`? The kinds are `bell`, `lamp`",
     ),
     "kind that is no text": (
         {"fleet.yaml": "clusters: [{name: a, kind: [7]}]"},
-        "`[7]` is no kind of cluster that is known",
+        "`[7]` is not a known cluster kind",
         "the kinds are `bell`, `lamp`",
     ),
     "no clusters": (
         {"fleet.yaml": "clusters: []"},
-        "the list of clusters is empty, so that no node would be looked at or after",
-        "name at least one cluster, with `name`, `kind` and `nodes`",
+        "the list of clusters is empty",
+        "add at least one cluster, with `name`, `kind` and `nodes`",
     ),
     "not even a list": (
         {"fleet.yaml": "clusters: {a: 1}"},
@@ -163,19 +163,19 @@ WORDS = {
     ),
     "clusters missing": (
         {"fleet.yaml": "version: commit"},
-        "`clusters` is missing here",
+        "`clusters` is missing",
         "the clusters, at least one",
     ),
     "a list as the whole": ({"fleet.yaml": "[]"}, "this must be a mapping, got an empty list", ""),
     "missing file": (
         one("    setting: hal.json\n", {"hall.json": "{}", "x/hall.json": "{}"}),
-        "there is no file `hal.json`",
+        "the file `hal.json` does not exist",
         "did you mean `hall.json`?",
     ),
     "missing file in an empty place": (
         one("    setting: conf/s.json\n", {"certs/a.pem": ""}),
-        "there is no file `conf/s.json`",
-        "no file lies in a folder `conf`",
+        "the file `conf/s.json` does not exist",
+        "the folder `conf` does not exist",
     ),
     "folder": (
         one("    setting: conf\n", {"conf/s.json": "{}"}),
@@ -184,13 +184,13 @@ WORDS = {
     ),
     "pattern that fits nothing": (
         one("    resources: [certs/*.pem]\n", {"certs/a.crt": ""}),
-        "no file fits `certs/*.pem`",
-        "the folder `certs` holds certs/a.crt",
+        "no file matches `certs/*.pem`",
+        "the folder `certs` contains certs/a.crt",
     ),
     "pattern in a folder that is not there": (
         one("    resources: [cert/*.pem]\n", {"certs/a.pem": ""}),
-        "no file fits `cert/*.pem`",
-        "no file lies in a folder `cert`, did you mean `certs`?",
+        "no file matches `cert/*.pem`",
+        "the folder `cert` does not exist, did you mean `certs`?",
     ),
 }
 

@@ -7,11 +7,11 @@ from reconciler.documents.json_scanner import scan_json
 from reconciler.errors import InputError
 
 ONE_BROKEN_PLACE = {
-    "comma missing between members": ('{"a": 1 "b": 2}', "1:8", "missing-comma", "put `,` here"),
-    "comma missing at a line's end": ('{"a": true\n "b": 2}', "1:11", "missing-comma", "put `,` here"),
-    "comma missing between items": ("[1 2]", "1:3", "missing-comma", "put `,` here"),
-    "comma missing between texts": ('["a""b"]', "1:5", "missing-comma", "put `,` here"),
-    "comma missing before an object": ('[{"a": 1} {"b": 2}]', "1:10", "missing-comma", "put `,` here"),
+    "comma missing between members": ('{"a": 1 "b": 2}', "1:8", "missing-comma", "insert `,` here"),
+    "comma missing at a line's end": ('{"a": true\n "b": 2}', "1:11", "missing-comma", "insert `,` here"),
+    "comma missing between items": ("[1 2]", "1:3", "missing-comma", "insert `,` here"),
+    "comma missing between texts": ('["a""b"]', "1:5", "missing-comma", "insert `,` here"),
+    "comma missing before an object": ('[{"a": 1} {"b": 2}]', "1:10", "missing-comma", "insert `,` here"),
     "comma behind the last member": ('{"a": 1,}', "1:8", "trailing-comma", "remove it"),
     "comma behind the last item": ("[1,\n 2,\n]", "2:3", "trailing-comma", "remove it"),
     "two commas": ("[1,,2]", "1:4", "extra-comma", "remove it"),
@@ -52,21 +52,21 @@ ONE_BROKEN_PLACE = {
     "underscores": ("[1_000]", "1:2", "bad-number", "write `1000`"),
     "beyond a float": ("[1e999]", "1:2", "bad-number", "smaller"),
     "beyond Python's integers": (f"[{'9' * 5000}]", "1:2", "bad-number", "smaller"),
-    "text without an end": ('{"a": "b,\n "c": 1}', "1:7", "unterminated-text", "probably 1:9"),
-    "text without end and comma": ('{"a": "b\n "c": 1}', "1:7", "unterminated-text", "probably 1:9"),
-    "text without an end in an array": ('["a", "b]', "1:7", "unterminated-text", "probably 1:9"),
-    "name without an end": ('{"a: 1,\n "b": 2}', "1:2", "unterminated-text", "probably 1:4"),
+    "text without an end": ('{"a": "b,\n "c": 1}', "1:7", "unterminated-text", "probably at 1:9"),
+    "text without end and comma": ('{"a": "b\n "c": 1}', "1:7", "unterminated-text", "probably at 1:9"),
+    "text without an end in an array": ('["a", "b]', "1:7", "unterminated-text", "probably at 1:9"),
+    "name without an end": ('{"a: 1,\n "b": 2}', "1:2", "unterminated-text", "probably at 1:4"),
     "text over two lines": ('{"a": "b\nc", "d": 1}', "1:9", "line-break-in-text", "write `\\n`"),
-    "name without a first quote": ('{a": 1}', "1:2", "unopened-text", 'put `"` here'),
-    "text without a first quote": ('{"a": b c", "d": 1}', "1:7", "unopened-text", 'put `"` here'),
+    "name without a first quote": ('{a": 1}', "1:2", "unopened-text", 'insert `"` here'),
+    "text without a first quote": ('{"a": b c", "d": 1}', "1:7", "unopened-text", 'insert `"` here'),
     "quote within text": ('{"a": "say "hi" there", "b": 1}', "1:12", "stray-quote", '`\\"`'),
     "bad escape": ('{"a": "C:\\dir"}', "1:10", "bad-escape", "write `\\\\`"),
     "short escape": ('["\\u12"]', "1:3", "bad-escape", "write `\\\\`"),
     "half a character": ('["x\\ud800"]', "1:4", "bad-escape", "both halves"),
     "tab in text": ('["a\tb"]', "1:4", "control-character", "write `\\t`"),
     "zero byte in text": ('["a\x00b"]', "1:4", "control-character", "write `\\u0000`"),
-    "object without an end": ('{"a": 1', "1:1", "unclosed", "ends without `}`"),
-    "array without an end": ('{"a": [1, 2', "1:7", "unclosed", "ends without `]}`"),
+    "object without an end": ('{"a": 1', "1:1", "unclosed", "add `}`"),
+    "array without an end": ('{"a": [1, 2', "1:7", "unclosed", "add `]}`"),
     "inner object without an end": (
         '{\n  "a": {\n    "b": 1,\n  "c": 2\n}\n',
         "2:8",
@@ -80,9 +80,9 @@ ONE_BROKEN_PLACE = {
         "put `]` before 5:3",
     ),
     "object left open before another": ('[{"a": 1, {"b": 2}]', "1:2", "unclosed", "put `}` before 1:9"),
-    "object closed as an array": ('[{"a": 1]', "1:9", "wrong-bracket", "put `}` before it or in its place"),
-    "array closed as an object": ('{"a": [1}', "1:9", "wrong-bracket", "put `]` before it or in its place"),
-    "colon missing": ('{"a" 1}', "1:5", "missing-colon", "put `:` here"),
+    "object closed as an array": ('[{"a": 1]', "1:9", "wrong-bracket", "put `}` before it, or replace it"),
+    "array closed as an object": ('{"a": [1}', "1:9", "wrong-bracket", "put `]` before it, or replace it"),
+    "colon missing": ('{"a" 1}', "1:5", "missing-colon", "insert `:` here"),
     "equals sign": ('{"a" = 1}', "1:6", "wrong-colon", "write `:`"),
     "arrow": ('{"a" => 1}', "1:6", "wrong-colon", "write `:`"),
     "two colons": ('{"a":: 1}', "1:6", "unexpected", ""),
@@ -96,15 +96,15 @@ ONE_BROKEN_PLACE = {
     "same name twice": ('{"a": 1,\n "b": 2,\n "a": 3}', "3:2", "duplicate-key", "keep one"),
     "second document": ("{}\n{}", "2:1", "after-the-end", "remove it"),
     "bracket too many": ('{"a": {}}, "b": 1}', "1:10", "after-the-end", "closes too early"),
-    "odd blank": ('{"a":\u00a01}', "1:6", "odd-blank", "ordinary blank"),
-    "byte order mark": ('\ufeff{"a": 1}', "1:1", "byte-order-mark", "without one"),
+    "odd blank": ('{"a":\u00a01}', "1:6", "odd-blank", "normal space"),
+    "byte order mark": ('\ufeff{"a": 1}', "1:1", "byte-order-mark", "without a byte order mark"),
     "nothing": ("", "1:1", "empty-file", "write a JSON document"),
     "only blanks": ("\n \n", "3:1", "empty-file", "write a JSON document"),
     "only a bracket": ("}", "1:1", "unexpected", ""),
-    "too deep": ("[" * 201, "1:201", "too-deep", "flatter"),
-    "far too deep": ('{"a":' * 100_000, "1:1001", "too-deep", "flatter"),
-    "later lines end with CR LF": ('{"a": 1,\r\n"b" 2}', "2:4", "missing-colon", "put `:` here"),
-    "later lines end with CR": ('{"a": 1,\r"b" 2}', "2:4", "missing-colon", "put `:` here"),
+    "too deep": ("[" * 201, "1:201", "too-deep", "nesting"),
+    "far too deep": ('{"a":' * 100_000, "1:1001", "too-deep", "nesting"),
+    "later lines end with CR LF": ('{"a": 1,\r\n"b" 2}', "2:4", "missing-colon", "insert `:` here"),
+    "later lines end with CR": ('{"a": 1,\r"b" 2}', "2:4", "missing-colon", "insert `:` here"),
     "characters, not bytes, are counted": ('{"\u00e9\U0001f600": 1,}', "1:9", "trailing-comma", "remove it"),
 }
 
@@ -136,7 +136,7 @@ def test_all_broken_places_are_told_in_order():
 
 def test_a_name_that_stands_twice_names_its_first_place():
     (problem,) = scan_json("f", '{"a": {"version": 1,\n  "version": 2}}').problems
-    assert problem.message == "`version` stands twice in this object, first at 1:8"
+    assert problem.message == "duplicate key `version` in this object, first at 1:8"
     assert problem.pointer == "/a/version"
 
 

@@ -159,7 +159,7 @@ class TestMembersOfTwoClusters:
         files = {"a.json": setting(["10.0.0.1", "10.0.0.2", "10.0.0.3"])}
         (shared,) = reading(files, [A, edge("b", "a.json", "10.0.1.1")]).problems
         assert "10.0.0.1:9900 and 2 more are members of two clusters" in shared.message
-        assert "by the same line" in shared.message
+        assert "on the same line" in shared.message
 
     def test_members_of_one_cluster_by_two_files(self):
         files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1"])}

@@ -119,7 +119,7 @@ def test_all_that_is_refused_is_told_not_the_first():
 
 
 def test_a_name_that_stands_twice_names_its_first_place():
-    with pytest.raises(InputError, match=r"^f:3:3: error: `b` stands twice in this mapping, first at 2:3;"):
+    with pytest.raises(InputError, match=r"^f:3:3: error: duplicate key `b` in this mapping, first at 2:3;"):
         yaml_parser.parse_yaml("f", "a:\n  b: 1\n  b: 2\n")
 
 
