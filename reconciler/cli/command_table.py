@@ -17,48 +17,50 @@ class Command(NamedTuple):
     summary: str
 
 
-DEFAULT = Command("reconciler.cli.commands.reconcile", "plan, and after a confirmation apply")
+DEFAULT = Command("reconciler.cli.commands.reconcile", "plan, and apply after confirmation")
 """What runs when the first argument names no command."""
 
 COMMANDS: Mapping[str, Command] = {
-    "history": Command("reconciler.cli.commands.history", "what earlier runs did, or one run in full"),
+    "history": Command("reconciler.cli.commands.history", "list earlier runs, or show one in full"),
     "status": Command(
-        "reconciler.cli.commands.status", "what each node shows, the content of which revision, since when"
+        "reconciler.cli.commands.status", "show the state of each node and the revision that it runs"
     ),
-    "apply": Command("reconciler.cli.commands.apply", "apply exactly the plan in a file, or nothing of it"),
-    "approve": Command(
-        "reconciler.cli.commands.approve", "let a plan that waits for an approval be applied, once"
-    ),
-    "suspend": Command("reconciler.cli.commands.suspend", "let nothing be changed, in one cluster or in all"),
-    "resume": Command("reconciler.cli.commands.resume", "let changes be made again"),
+    "apply": Command("reconciler.cli.commands.apply", "apply exactly the plan in a plan file"),
+    "approve": Command("reconciler.cli.commands.approve", "approve a waiting plan, for one run"),
+    "suspend": Command("reconciler.cli.commands.suspend", "stop all changes, in one cluster or in all"),
+    "resume": Command("reconciler.cli.commands.resume", "allow changes again"),
     "state": Command(
-        "reconciler.cli.commands.state", "what this host remembers: its fleets; backup, restore, check"
+        "reconciler.cli.commands.state", "list the fleets that this host remembers; back up, restore, check"
     ),
     "check": Command(
         "reconciler.cli.commands.check", "explore every possible execution of a plan, with faults"
     ),
-    "rollback": Command(
-        "reconciler.cli.commands.rollback", "go back to an earlier revision, like any change"
-    ),
+    "rollback": Command("reconciler.cli.commands.rollback", "apply an earlier revision"),
     "validate": Command(
-        "reconciler.cli.commands.validate", "everything wrong in all files, without asking a node"
+        "reconciler.cli.commands.validate", "show all errors in the files, without reading a node"
     ),
-    "import": Command("reconciler.cli.commands.import_live", "write the desired state that live nodes show"),
+    "import": Command(
+        "reconciler.cli.commands.import_live", "write the desired state from what running nodes show"
+    ),
     "render": Command(
-        "reconciler.cli.commands.render", "what a node gets, and where each value of it came from"
+        "reconciler.cli.commands.render", "show the settings of a node, and where each value comes from"
     ),
     "schemas": Command(
-        "reconciler.cli.commands.schemas", "JSON Schemas of all files and messages, for editors"
+        "reconciler.cli.commands.schemas", "print JSON Schemas of all files and messages, for editors"
     ),
     "secrets": Command(
-        "reconciler.cli.commands.secrets", "encrypt secrets with age, so that they can stand in git"
+        "reconciler.cli.commands.secrets", "encrypt secrets with age, so that they can be stored in git"
     ),
     "explain": Command(
-        "reconciler.cli.commands.explain", "what a code in brackets means, and what to do about it"
+        "reconciler.cli.commands.explain", "explain a code in brackets, and what to do about it"
     ),
-    "watch": Command("reconciler.cli.commands.watch", "keep nodes as desired: a long-running process"),
+    "watch": Command(
+        "reconciler.cli.commands.watch", "keep nodes in the desired state: a long-running process"
+    ),
     "simulate": Command(
-        "reconciler.cli.commands.simulate", "serve stand-ins of a fleet's nodes on this machine"
+        "reconciler.cli.commands.simulate", "serve simulated nodes of a fleet on this machine"
     ),
-    "demo": Command("reconciler.cli.commands.demo", "see it all at work on this machine in a few seconds"),
+    "demo": Command(
+        "reconciler.cli.commands.demo", "show the program at work on this machine, in a few seconds"
+    ),
 }

@@ -1,4 +1,4 @@
-"""What several commands take from the command line, and what their exit statuses mean."""
+"""Options that several commands share, and the meaning of exit statuses and environment variables."""
 
 from __future__ import annotations
 
@@ -21,45 +21,42 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 STATUSES = {
     0: "done, or nothing to do",
-    1: "an error; also a node that could not be read, or a plan answered with no",
-    2: "changes are pending (only with --dry-run --detailed-exitcode)",
-    3: "a guard refused the plan, or its revision is not signed as asked: nothing was done",
+    1: "an error; also a node that could not be read, or a plan that was not confirmed",
+    2: "changes are pending (only with --detailed-exitcode)",
+    3: "a guard refused the plan, or the revision lacks a required signature: nothing was done",
     4: "the nodes or the source changed since the plan was made: nothing was done",
     5: "applied in part: the report says what was not done and why",
-    130: "stopped on request: 128 and the signal's number, so 143 after SIGTERM",
+    130: "stopped by a signal: 128 plus the signal number, so 130 after Ctrl-C and 143 after SIGTERM",
 }
 """Exit statuses and what they mean."""
 
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
     "RECONCILE_STATE": "the state folder, like --state",
-    "XDG_STATE_HOME": "parent of the user's own state folder; ~/.local/state where unset",
-    "XDG_CACHE_HOME": "parent of copies of sources where no state folder is open; ~/.cache where unset",
+    "XDG_STATE_HOME": "parent of the user's own state folder; default ~/.local/state",
+    "XDG_CACHE_HOME": "parent of cached sources when no state folder is open; default ~/.cache",
     "RECONCILE_HOST_CONFIG": "the host configuration, like --host-config",
     "RECONCILE_REQUIRE_SIGNED": "gpg or ssh, like --require-signed",
-    "RECONCILE_ALLOWED_SIGNERS": "whose signatures count, like --allowed-signers",
-    "RECONCILE_REVOKED_SIGNERS": "whose no longer do, like --revoked-signers",
-    "RECONCILE_AGE_IDENTITY": "age identities that open ${age:…} values and .age files, one a line",
-    "RECONCILE_AGE_IDENTITY_FILE": "a file of such identities, instead",
-    "RECONCILE_SOURCE": "the host's source, where `reconcile apply FILE` or `check FILE` names none",
-    "RECONCILE_BASE": "what the revision is to be merged into, like --base",
-    "RECONCILE_GIT_TOKEN": "the token for git over https; RECONCILE_GIT_TOKEN_FILE: a file of it instead",
-    "RECONCILE_SOURCE_TOKEN": "the token for tarballs over https; RECONCILE_SOURCE_TOKEN_FILE likewise",
-    "RECONCILE_SECRET_…": "what ${env:RECONCILE_SECRET_…} stands for in files of the desired state",
-    "RECONCILE_DEBUG": "1 shows tracebacks with errors",
+    "RECONCILE_ALLOWED_SIGNERS": "file of accepted signers, like --allowed-signers",
+    "RECONCILE_REVOKED_SIGNERS": "file of revoked keys, like --revoked-signers",
+    "RECONCILE_AGE_IDENTITY": "age identities that decrypt ${age:…} values and .age files, one per line",
+    "RECONCILE_AGE_IDENTITY_FILE": "a file with such identities",
+    "RECONCILE_SOURCE": "this host's source, for `reconcile apply FILE` and `reconcile check FILE`",
+    "RECONCILE_BASE": "what the revision will be merged into, like --base",
+    "RECONCILE_GIT_TOKEN": "token for git over https; or RECONCILE_GIT_TOKEN_FILE: a file with it",
+    "RECONCILE_SOURCE_TOKEN": "token for tarballs over https; or RECONCILE_SOURCE_TOKEN_FILE: a file with it",
+    "RECONCILE_SECRET_…": "value of ${env:RECONCILE_SECRET_…} in files of the desired state",
+    "RECONCILE_DEBUG": "1 shows tracebacks of errors",
 }
 """Environment variables that every command reads."""
 
 
 CI_BASES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
-"""Variables by which GitLab CI and GitHub Actions tell what a merge or pull request goes into.
-
-Of the branch, GitLab may not fetch more than the commit where the merge request left it.
-"""
+"""Variables in which GitHub Actions and GitLab CI name the target of a pull or merge request."""
 
 
 class PlanFormat(StrEnum):
-    """How a plan is written."""
+    """Output formats of a plan."""
 
     TEXT = "text"
     JSON = "json"
@@ -67,41 +64,45 @@ class PlanFormat(StrEnum):
 
 
 class OutputFormat(StrEnum):
-    """How what is known is written."""
+    """Output formats of lists and records."""
 
     TEXT = "text"
     JSON = "json"
 
 
 Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="Folder, git URL or path, or tarball as a path or URL.")
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Where the desired state is: a folder, or the path or URL of a git repository or tarball.",
+    ),
 ]
 Ref = Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")]
 Within = Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")]
-Sha256 = Annotated[str, typer.Option(metavar="HEX", help="What a tarball's SHA-256 has to be.")]
+Sha256 = Annotated[str, typer.Option(metavar="HEX", help="Required SHA-256 of the tarball.")]
 BaseRef = Annotated[
     str,
     typer.Option(
         "--base",
         metavar="REF",
-        help="Branch, tag or commit that the revision is to be merged into. Default: what GitHub Actions or "
-        "GitLab CI names, else the first parent.",
+        help="Branch, tag or commit that the revision will be merged into. Default: RECONCILE_BASE, else the "
+        "target that GitHub Actions or GitLab CI names, else the first parent.",
     ),
 ]
-Only = Annotated[str, typer.Option(metavar="NAME", help="Only this cluster, or only this node.")]
+Only = Annotated[str, typer.Option(metavar="NAME", help="Restrict to one cluster or one node.")]
 State = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Where the journal and the history are. Default: RECONCILE_STATE, else as the host configuration"
-        " says, else /var/lib/reconciler where it exists, else the user's own.",
+        help="State folder, with journal and history. Default: RECONCILE_STATE, else the host configuration, "
+        "else /var/lib/reconciler if it exists, else the user's own folder.",
         show_default=False,
         readable=False,  # who may not read it asks the watch
     ),
 ]
 NoState = Annotated[
     bool,
-    typer.Option("--no-state", help="Open no state folder: nothing of earlier runs and orders is known."),
+    typer.Option("--no-state", help="Use no state folder: earlier runs and orders are not known."),
 ]
 Keep = Annotated[
     int | None,
@@ -109,7 +110,7 @@ Keep = Annotated[
         metavar="RUNS",
         min=1,
         max=MOST_KEPT_RUNS,
-        help=f"How many runs the history keeps. Default: as the host configuration says, else {KEPT_RUNS}.",
+        help=f"Number of runs to keep in the history. Default: the host configuration, else {KEPT_RUNS}.",
         show_default=False,
     ),
 ]
@@ -118,19 +119,20 @@ HostConfigFile = Annotated[
     typer.Option(
         "--host-config",
         metavar="FILE",
-        help="What this host decides. Default: /etc/reconciler/host.yaml, else the user's own.",
+        help="Configuration of this host. Default: RECONCILE_HOST_CONFIG, else /etc/reconciler/host.yaml, "
+        "else the user's own file.",
         show_default=False,
     ),
 ]
 By = Annotated[
-    str, typer.Option(metavar="NAME", help="Whose word it is; kept beside the user who runs this.")
+    str, typer.Option(metavar="NAME", help="Who asks for this; recorded beside the user who runs it.")
 ]
-Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the history.")]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.")]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the history.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
 
 
 class SignatureKind(StrEnum):
-    """How revisions are signed."""
+    """Kinds of signatures."""
 
     GPG = "gpg"
     SSH = "ssh"
@@ -140,7 +142,7 @@ RequireSigned = Annotated[
     SignatureKind | None,
     typer.Option(
         "--require-signed",
-        help="Take only what is signed so: a commit, its tag, or a tarball beside its signature.",
+        help="Accept only a signed commit, a signed tag, or a tarball with a signature file.",
         show_default=False,
     ),
 ]
@@ -149,7 +151,7 @@ AllowedSigners = Annotated[
     typer.Option(
         "--allowed-signers",
         metavar="FILE",
-        help="Whose signatures count: allowed signers as ssh-keygen reads them, or exported gpg keys.",
+        help="Accepted signers: an allowed-signers file of ssh-keygen, or exported gpg keys.",
     ),
 ]
 RevokedSigners = Annotated[
@@ -157,7 +159,7 @@ RevokedSigners = Annotated[
     typer.Option(
         "--revoked-signers",
         metavar="FILE",
-        help="For ssh: keys that count no longer, a KRL or public keys.",
+        help="For ssh: revoked keys, as a KRL or as public keys.",
     ),
 ]
 
@@ -190,16 +192,18 @@ def read_trust(
     if required is None:
         if allowed or revoked:
             raise UsageError(
-                "signers are named, but no signature is asked for", remedy="add --require-signed ssh, or gpg"
+                "signers are given, but no signature is required",
+                remedy="add --require-signed ssh or --require-signed gpg",
             )
         return None
     if allowed is None:
         raise UsageError(
-            "--require-signed needs to know whose signatures count", remedy="name a file: --allowed-signers"
+            "--require-signed needs a file of accepted signers", remedy="add --allowed-signers FILE"
         )
     if revoked and required is SignatureKind.GPG:
         raise UsageError(
-            "--revoked-signers is for ssh", remedy="import the revocation and export the gpg key again"
+            "--revoked-signers works only with ssh",
+            remedy="import the revocation into gpg and export the key again",
         )
     for option, file in (("--allowed-signers", allowed), ("--revoked-signers", revoked)):
         if file is not None and not file.is_file():
@@ -231,7 +235,9 @@ def _signing(text: str) -> SignatureKind | None:
     try:
         return SignatureKind(text) if text else None
     except ValueError:
-        raise UsageError("RECONCILE_REQUIRE_SIGNED is neither gpg nor ssh", remedy="set gpg or ssh") from None
+        raise UsageError(
+            "RECONCILE_REQUIRE_SIGNED must be gpg or ssh", remedy="correct the variable"
+        ) from None
 
 
 def _file(text: str) -> Path | None:

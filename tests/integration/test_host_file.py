@@ -203,7 +203,7 @@ def test_signers_of_the_host_count_unless_the_command_names_others(site):
     told = site.run("--dry-run", site.fleet, "--allowed-signers", site.folder / "gone", *state, status=1)
     assert "--allowed-signers: there is no file" in told
     told = site.run("--dry-run", site.fleet, "--require-signed", "gpg", *state, status=1)
-    assert "needs to know whose signatures count" in told  # the host's signers are for ssh
+    assert "needs a file of accepted signers" in told  # the host's signers are for ssh
 
 
 def test_a_node_outside_the_hosts_networks_is_named_with_the_setting(site):

@@ -252,7 +252,10 @@ def test_options_of_signing_that_do_not_fit_each_other_are_refused(site):
     for options, said in (
         (("--allowed-signers", here), "no signature is asked for"),
         (("--require-signed", "ssh"), "whose signatures count"),
-        (("--require-signed", "gpg", "--allowed-signers", here, "--revoked-signers", here), "is for ssh"),
+        (
+            ("--require-signed", "gpg", "--allowed-signers", here, "--revoked-signers", here),
+            "works only with ssh",
+        ),
         (("--require-signed", "ssh", "--allowed-signers", "nowhere"), "there is no file nowhere"),
     ):
         assert said in site.run(site.source, "--dry-run", *options, status=1)

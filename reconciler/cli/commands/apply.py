@@ -1,4 +1,4 @@
-"""`reconcile apply`: do exactly what stands in a plan file, as far as the world is still as it was."""
+"""`reconcile apply`: apply exactly the plan in a plan file, except where nodes changed since."""
 
 from __future__ import annotations
 
@@ -44,25 +44,27 @@ Exit status:
 @app.command(epilog=EPILOG)
 def run_apply(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile --dry-run --out` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Plan file, written by `reconcile --dry-run --out`.")
+    ],
     source: Annotated[
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="This host's source of the desired state. Default: RECONCILE_SOURCE, else the source of the "
-            "one fleet that the state remembers; never what stands in FILE.",
+            help="This host's source of the desired state; the source in FILE is never used. Default: "
+            "RECONCILE_SOURCE, else the source of the only fleet in the state folder.",
         ),
     ] = "",
     *,
     ref: Annotated[
         str,
         typer.Option(
-            metavar="REF", help="Branch or tag that has to have the revision. Default: as for SOURCE."
+            metavar="REF", help="Branch or tag that must contain the revision. Default: as for SOURCE."
         ),
     ] = "",
     path: Within = "",
     format: Annotated[  # noqa: A002  (the option's name)
-        PlanFormat, typer.Option("--format", help="How to write the plan and the report.")
+        PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
     ] = PlanFormat.TEXT,
     state: State = None,
     keep: Keep = None,
@@ -74,11 +76,11 @@ def run_apply(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Apply exactly the plan in FILE; nobody is asked, for the file is what was looked at.
+    """Apply exactly the plan in FILE, without asking for confirmation.
 
-    Reads the plan's revision again, from this host's own source, and all nodes. A step whose node has
-    changed since is not done, nor what comes after it; what is planned now for such nodes is shown. Guards
-    judge anew.
+    Reads the plan's revision again, from this host's own source, and reads all nodes. Leaves out each step
+    whose node has changed since, and the steps that depend on it, and shows the new plan for these nodes.
+    The guards check the plan again.
     """
     from reconciler.cli.host_loader import get_environment, read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host_source import HostSource, find_host_source  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`reconcile approve`: somebody's word that a plan may be applied, bound to exactly that plan."""
+"""`reconcile approve`: a person's consent to exactly one plan."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ app = make_app()
 def run_approve(
     context: typer.Context,
     id: Annotated[  # noqa: A002  (the argument's name)
-        str, typer.Argument(metavar="ID", help="The plan's id, as the refusal names it, or its beginning.")
+        str, typer.Argument(metavar="ID", help="Plan id from the refusal, or its first characters.")
     ] = "",
     *,
     by: By = "",
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="What was looked at, and why it may be.")] = "",
-    list_: Annotated[bool, typer.Option("--list", help="Only show what waits and what is approved.")] = False,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="What was checked, and why the plan may be applied.")
+    ] = "",
+    list_: Annotated[bool, typer.Option("--list", help="Only list waiting and approved plans.")] = False,
     format: Annotated[  # noqa: A002
-        OutputFormat, typer.Option("--format", help="How to write the list.")
+        OutputFormat, typer.Option("--format", help="Output format of the list.")
     ] = OutputFormat.TEXT,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Approve a plan that waits for it; the next run that makes the same plan applies it, once."""
+    """Approve a plan that waits for approval. The next run that makes the same plan applies it, once."""
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_access import open_state  # noqa: PLC0415
@@ -43,7 +45,7 @@ def run_approve(
     from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     if bool(id) is list_:
-        raise UsageError("name one plan to approve, or ask for --list", remedy="see reconcile approve --help")
+        raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
     terminal = Terminal.here(no_color=no_color)
     with open_state(read_host(context, host_config), state) as cluster_input:
         used, found = str(cluster_input), orders.read_open_orders(cluster_input.read())

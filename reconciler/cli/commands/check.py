@@ -40,15 +40,16 @@ def run_check(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder, git URL or path, or tarball as a path or URL; or what `--dry-run --out` wrote.",
+            help="Where the desired state is: a folder, or the path or URL of a git repository or tarball; "
+            "or a plan file.",
         ),
     ] = ".",
     host_source: Annotated[
         str,
         typer.Argument(
             metavar="HOST_SOURCE",
-            help="Where SOURCE is a plan file: this host's source of the desired state. Default: as for "
-            "`reconcile apply`; never what stands in the file.",
+            help="If SOURCE is a plan file: this host's source of the desired state; the source in the file "
+            "is never used. Default: as for `reconcile apply`.",
             show_default=False,
         ),
     ] = "",
@@ -57,15 +58,15 @@ def run_check(
     path: Within = "",
     sha256: Sha256 = "",
     base: BaseRef = "",
-    only: Annotated[str, typer.Option(metavar="NAME", help="Only this cluster.")] = "",
+    only: Annotated[str, typer.Option(metavar="NAME", help="Restrict to one cluster.")] = "",
     faults: Annotated[
-        int, typer.Option("--faults", min=0, max=3, help="How many failures, cuts and lost calls at most.")
+        int, typer.Option("--faults", min=0, max=3, help="Maximum number of failures, cuts and lost calls.")
     ] = 1,
     most: Annotated[
-        int, typer.Option("--states", min=1, help="At how many states of one cluster to stop.")
+        int, typer.Option("--states", min=1, help="Maximum number of states to explore in each cluster.")
     ] = 5_000_000,
     format: Annotated[  # noqa: A002  (the option's name)
-        OutputFormat, typer.Option("--format", help="How to write the result.")
+        OutputFormat, typer.Option("--format", help="Output format of the result.")
     ] = OutputFormat.TEXT,
     state: State = None,
     no_state: NoState = False,
@@ -75,12 +76,11 @@ def run_check(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Walk every course that the plan for SOURCE can take, with faults and a kill of the reconciler.
+    """Explore every possible execution of the plan for SOURCE, with faults and a kill of the reconciler.
 
-    Reads the nodes and plans as a dry run does; no node is changed. Where SOURCE is a plan file, exactly
-    its plan is explored, less what has changed since; its revision is read from the host's own source. Ends
-    with 3 where an invariant breaks, with the shortest story that leads there, or where a guard refuses the
-    plan.
+    Reads the nodes and plans like a dry run; changes no node. If SOURCE is a plan file, explores exactly its
+    plan without the steps whose nodes changed since; its revision is read from this host's own source. Ends
+    with 3 if a guard refuses the plan, or if an invariant breaks: the shortest counterexample is shown.
     """
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
@@ -104,8 +104,8 @@ def run_check(
         )
     elif host_source:
         raise UsageError(
-            f"{source} is no plan file, and only a plan file has a source apart",
-            remedy="name one source: `reconcile check SOURCE`",
+            f"HOST_SOURCE works only with a plan file, and {source} is not one",
+            remedy="give one source: `reconcile check SOURCE`",
         )
     order = build_run_options(
         context,
@@ -140,11 +140,11 @@ def _plan_in(name: str, sha256: str, only: str) -> PlanFile:
     """The plan in a file.
 
     Raises:
-        UsageError: the file is no whole plan, or the command asks for more than stands in it.
+        UsageError: the file is not a complete plan, or options do not work with one.
         WorldChanged: the plan does not fit this program.
     """
     from reconciler.cli.plan_files import read_plan_file  # noqa: PLC0415
 
     if sha256 or only:
-        raise UsageError("a plan file says itself what it plans", remedy="leave out --sha256 and --only")
+        raise UsageError("--sha256 and --only do not work with a plan file", remedy="leave them out")
     return read_plan_file(Path(name))

@@ -1,4 +1,4 @@
-"""`reconcile demo`: the whole story on this machine, over real HTTP, every step checked."""
+"""`reconcile demo`: a demonstration on this machine, over real HTTP; every step is checked."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class DemoFailure(ReconcilerError):
 
 @app.command()
 def run_demo(*, no_color: NoColor = False) -> int:
-    """Show the main job on simulated nodes: plan, apply, drift, membership, refusal, feedback, history.
+    """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, history.
 
-    Makes a git repository in a temporary folder and serves its nodes on 127.0.0.1; nothing else is
-    touched. Every step is checked against the nodes themselves; the exit status is 0 only if all held.
+    Creates a git repository in a temporary folder and serves its nodes on 127.0.0.1; touches nothing else.
+    Checks every step on the nodes themselves; the exit status is 0 only if all checks passed.
     """
     from reconciler.cli.demo_fixtures import DemoNodes, DemoSink  # noqa: PLC0415  (--help stays quick)
 

@@ -16,12 +16,14 @@ app = make_app()
 def run_explain(
     code: Annotated[
         str,
-        typer.Argument(metavar="CODE", help="A code such as `frozen`, or `host`; without one, all codes."),
+        typer.Argument(
+            metavar="CODE", help="Code such as `frozen`, or `host`; without it, all codes are listed."
+        ),
     ] = "",
     *,
     no_color: NoColor = False,
 ) -> int:
-    """Explain a code that stands in brackets behind a problem, a refusal or a remark.
+    """Explain a code that a message shows in brackets.
 
     `host` shows every key of the host configuration.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = make_app()
 
-Written = Annotated[OutputFormat, typer.Option("--format", help="How to write it.")]
+Written = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
 
 
 _ABOVE = "reconciler.cli.commands.history"
@@ -26,13 +26,13 @@ _ABOVE = "reconciler.cli.commands.history"
 def list_runs(
     context: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest runs.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs to show.")] = 20,
     format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """List the newest runs: when, what asked for them, which revision, how they ended."""
+    """List the newest runs: time, trigger, revision, result."""
     context.meta[_ABOVE] = state, host_config
     if context.invoked_subcommand:
         return 0
@@ -60,13 +60,13 @@ def list_runs(
 def list_orders(
     context: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many of the newest orders.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of orders to show.")] = 20,
     format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """List what people ordered: suspensions and their ends, approvals and their use; who, when and why."""
+    """List the newest orders: suspend, resume, approve, and the use of approvals; who, when and why."""
     from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
@@ -84,14 +84,14 @@ def list_orders(
 @app.command("show", context_settings=SETTINGS)
 def show_run(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="ID", help="A run's id, or the beginning of it.")],
+    run: Annotated[str, typer.Argument(metavar="ID", help="Run id, or its first characters.")],
     *,
     format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Show one run: who asked for it, its steps with their differences, how each ended, its messages."""
+    """Show one run: who started it, its steps with their changes and outcomes, its messages."""
     from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415

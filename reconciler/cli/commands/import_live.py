@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 def run_import(
     context: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where the files are, or are to be.")
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the files; created if missing.")
     ] = Path(),
     *,
-    only: Annotated[str, typer.Option(metavar="CLUSTER", help="Look at this cluster alone.")] = "",
+    only: Annotated[str, typer.Option(metavar="CLUSTER", help="Restrict to one cluster.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
     new: Sequence[tuple[str, str]] = (),
 ) -> int:
-    """Write the desired state that live nodes show.
+    """Write the desired state from what running nodes show.
 
-    The clusters that FOLDER's files name already are read again: what nodes have otherwise is changed where
-    it stands, in the file that a value comes from if all nodes that get it from there agree, else for the
-    one node. Comments and the order of keys stay. New clusters get a base of what their nodes share, and
-    overlays for the rest. Secrets are written as references. Nodes are only read, and nothing is written
-    unless a plan from the new files would be empty.
+    Reads the clusters that FOLDER's files already name, and compares. A value that differs is changed in the
+    file that it comes from if all nodes that use it agree, else in the overlay of the one node. Comments
+    and the order of keys are kept. A new cluster gets a base with the values that its nodes share, and
+    overlays for the rest. Secrets are written as references. Nodes are only read. Nothing is written unless
+    a plan from the new files would be empty.
     """
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -222,7 +222,7 @@ def _app(more: Iterable[str] = ()) -> typer.Typer:
 
 def _option(kind: str) -> Any:
     driver = DRIVERS[kind]
-    usual = f"A new {driver.title} cluster and the addresses of its nodes; may be given more than once."
+    usual = f"A new {driver.title} cluster and its nodes' addresses; may be given more than once."
     own = driver.import_option
     return Annotated[list[str] | None, typer.Option(f"--{kind}", metavar=own.metavar, help=own.help or usual)]
 

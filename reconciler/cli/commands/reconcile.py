@@ -36,7 +36,7 @@ from reconciler.errors import UsageError
 app = make_app()
 
 EPILOG = f"""\b
-Commands (`reconcile COMMAND --help` tells more; a folder of that name is ./COMMAND):
+Commands (`reconcile COMMAND --help` shows more; for a folder of the same name write ./COMMAND):
 {format_columns({name: command.summary for name, command in COMMANDS.items()})}
 
 \b
@@ -57,29 +57,29 @@ def run_reconcile(
     path: Within = "",
     sha256: Sha256 = "",
     base: BaseRef = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; no node is changed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; change no node.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     format: Annotated[  # noqa: A002  (the option's name)
-        PlanFormat, typer.Option("--format", help="How to write the plan and the report.")
+        PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
     ] = PlanFormat.TEXT,
     only: Only = "",
     state: State = None,
     no_state: NoState = False,
     keep: Keep = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit 2 where changes are pending.")
+        bool, typer.Option("--detailed-exitcode", help="With --dry-run: exit with 2 if changes are pending.")
     ] = False,
     check: Annotated[
         bool | None,
         typer.Option(
             "--check/--no-check",
-            help="With --dry-run and markdown: add what the model checker finds. Default: it does.",
+            help="With --dry-run --format markdown: add the result of the model checker. Default: on.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --dry-run: write the plan there, for `reconcile apply`."),
+        typer.Option(metavar="FILE", help="With --dry-run: write the plan file, for `reconcile apply`."),
     ] = None,
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
@@ -88,12 +88,13 @@ def run_reconcile(
     reason: Why = "",
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the program's version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> int:
-    """Make a fleet's nodes what their desired state says.
+    """Bring a fleet's nodes into their desired state.
 
-    Plans the way from what the nodes show to what SOURCE says, shows the plan, asks, applies it step by
-    step, and looks again. Where a node cannot be read, the others are still planned and done.
+    Plans the steps from what the nodes show to what SOURCE says, shows the plan, asks for confirmation,
+    applies it step by step, and reads the nodes again. If a node cannot be read, the others are still
+    planned and changed.
     """
     if version:
         from reconciler import __version__  # noqa: PLC0415

@@ -44,10 +44,10 @@ def run_render(
     source: Source = ".",
     *,
     node: Annotated[
-        str, typer.Option(metavar="NAME", help="The node, or CLUSTER/NODE; needed where nodes differ.")
+        str, typer.Option(metavar="NAME", help="Node, as NODE or CLUSTER/NODE; required if nodes differ.")
     ] = "",
     explain: Annotated[
-        bool, typer.Option("--explain", help="Each value with the file and line that it came from.")
+        bool, typer.Option("--explain", help="Show each value with the file and line that it comes from.")
     ] = False,
     ref: Ref = "",
     path: Within = "",
@@ -55,10 +55,10 @@ def run_render(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Print the settings that a node gets, as JSON, with overlays laid over their base.
+    """Print the settings of a node as JSON, with all overlays applied.
 
-    Secrets are shown as their references and are not looked up. Where several nodes get different
-    settings and none is named, the nodes are listed, those that get the same together.
+    Secrets are shown as references and are not resolved. If nodes have different settings and --node is not
+    given, the nodes are listed; those with equal settings are on one line.
     """
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415

@@ -15,7 +15,10 @@ app = make_app()
 def run_resume(
     context: typer.Context,
     cluster: Annotated[
-        str, typer.Argument(metavar="CLUSTER", help="Which cluster; the whole fleet's where left out.")
+        str,
+        typer.Argument(
+            metavar="CLUSTER", help="Cluster to resume; default: the suspension of the whole fleet."
+        ),
     ] = "",
     *,
     reason: Why = "",
@@ -24,9 +27,9 @@ def run_resume(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Let changes be made again, and say what else still stands in their way.
+    """Allow changes again, and show which suspensions are left.
 
-    Stalled nodes, which never showed what they were sent, get their tries again.
+    Stalled nodes, which never showed what was sent to them, are tried again.
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415

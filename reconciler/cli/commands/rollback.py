@@ -47,26 +47,27 @@ def run_rollback(
         str,
         typer.Argument(
             metavar="REVISION",
-            help="A commit, a tag or a tarball's revision; empty for the one applied before.",
+            help="Commit, tag or tarball revision; empty for the previously applied commit.",
         ),
     ] = "",
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="Git repository: its folder or URL; or a tarball of that revision."
+            metavar="SOURCE", help="Git repository (folder or URL), or a tarball of that revision."
         ),
     ] = ".",
     *,
     path: Within = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     format: Annotated[  # noqa: A002  (the option's name)
-        PlanFormat, typer.Option("--format", help="How to write the plan and the report.")
+        PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
     ] = PlanFormat.TEXT,
     only: Only = "",
     while_suspended: Annotated[
         bool,
         typer.Option(
-            "--while-suspended", help="Go back though changes are suspended; the suspension stays in force."
+            "--while-suspended",
+            help="Roll back even if changes are suspended; the suspension stays in force.",
         ),
     ] = False,
     state: State = None,
@@ -79,10 +80,11 @@ def run_rollback(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Go back to an earlier revision: the same plan, guards, question and journal as any change.
+    """Apply an earlier revision, with plan, guards, confirmation and journal like any change.
 
-    What is rolled back from is not applied again, by a running watch neither, until a commit changes what the
-    cluster gets or a rollback names it. Only clusters that the rollback changes are concerned.
+    The revision that you roll back from is rejected: no run and no watch applies it again until a commit
+    changes what the cluster gets, or a rollback names it. This affects only clusters that the rollback
+    changes.
     """
     from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415

@@ -16,18 +16,18 @@ app = make_app()
 @app.command()
 def run_schemas(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Which schema to print; without one, all are listed.")
+        str, typer.Argument(metavar="NAME", help="Schema to print; without it, all are listed.")
     ] = "",
     *,
     write: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write all of them into this folder.")
+        Path | None, typer.Option(metavar="FOLDER", help="Write the schemas into this folder.")
     ] = None,
     no_color: NoColor = False,
 ) -> int:
-    """Print a JSON Schema (2020-12), or write them all.
+    """Print a JSON Schema (2020-12), or write all schemas.
 
-    They are made from the models that read the files, so that an editor completes, explains and refuses
-    what the program does.
+    They are made from the models that read the files: an editor that uses them accepts and refuses the same
+    as the program.
     """
     from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415

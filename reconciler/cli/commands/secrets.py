@@ -1,4 +1,4 @@
-"""`reconcile secrets`: keys, encrypted values and encrypted files: no secret stands in git in clear."""
+"""`reconcile secrets`: keys, encrypted values and encrypted files, so that no plain text is in git."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 app = make_app()
 
 RECIPIENTS = ".age-recipients"
-"""The file, in a folder or above it, that lists whom secrets are encrypted for."""
+"""The file, in a folder or above it, that lists the recipients of secrets."""
 
 Recipient = Annotated[
     list[str] | None,
-    typer.Option(metavar="RECIPIENT", help=f"age1… or an SSH public key, in place of {RECIPIENTS}."),
+    typer.Option(metavar="RECIPIENT", help=f"age1… or an SSH public key, instead of {RECIPIENTS}."),
 ]
 
 
 @app.callback()
 def secrets_group() -> None:
-    """Encrypt secrets with age, so that they can stand in git."""
+    """Encrypt secrets with age, so that they can be stored in git."""
 
 
 @app.command("encrypt", context_settings=SETTINGS)
 def encrypt_value(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="What to encrypt; without it, standard input.")
+        Path | None, typer.Argument(metavar="FILE", help="File to encrypt; default: standard input.")
     ] = None,
     *,
     recipient: Recipient = None,
@@ -41,9 +41,9 @@ def encrypt_value(
         Path | None, typer.Option(metavar="FILE.age", help="Write an encrypted file instead of a value.")
     ] = None,
 ) -> int:
-    """Encrypt a value, and print it as the `${age:…}` that a file of the desired state takes.
+    """Encrypt a value, and print it as `${age:…}` for a file of the desired state.
 
-    One line break at the value's end is left out; with --out, the file is encrypted as it is.
+    One line break at the end of the value is removed; with --out, the file is encrypted unchanged.
     """
     from base64 import b64encode  # noqa: PLC0415  (--help stays quick)
 
@@ -68,17 +68,18 @@ def encrypt_value(
 @app.command("edit", context_settings=SETTINGS)
 def edit_encrypted_file(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE.age", help="The encrypted file; made where missing.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.age", help="Encrypted file; created if missing.")],
     *,
     recipient: Recipient = None,
     identity: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Identities that open it; else the environment's.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Identities that decrypt it; default: the environment's."),
     ] = None,
 ) -> int:
-    """Edit an encrypted file with $VISUAL or $EDITOR; it is encrypted anew only if something changed.
+    """Edit an encrypted file with $VISUAL or $EDITOR; it is encrypted again only if the text changed.
 
-    The text in clear is in a private file meanwhile, in memory where the system has such a place, which is
-    removed whatever happens.
+    Meanwhile the plain text is in a private file, in memory if the system supports it. The file is always
+    removed at the end.
     """
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.text_editor import edit_text  # noqa: PLC0415  (--help stays quick)
@@ -100,11 +101,11 @@ def edit_encrypted_file(
 
 @app.command("keygen", context_settings=SETTINGS)
 def make_identity(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the identity; made anew.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the identity.")],
 ) -> int:
-    """Make an age identity, which only its owner may read, and print its recipient.
+    """Create an age identity that only its owner can read, and print its recipient.
 
-    The recipient goes into .age-recipients at the root of the repository; the identity never does.
+    Add the recipient to .age-recipients at the root of the repository; never add the identity.
     """
     import os  # noqa: PLC0415
 

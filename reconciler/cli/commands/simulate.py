@@ -1,4 +1,4 @@
-"""`reconcile simulate`: serve stand-ins of a fleet's nodes, or write a fleet to try things out with."""
+"""`reconcile simulate`: serve simulated nodes of a fleet, or write a generated fleet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = make_app()
 
 EPILOG = f"""\b
-Faults (NAME is a node or a cluster; @reads or @changes limits a fault to such requests, *COUNT to so many):
+Faults (NAME is a node or a cluster; @reads or @changes: only for such requests; *COUNT: only so many times):
 {format_columns({str(kind): meaning for kind, meaning in MEANING.items()})}
 
 \b
@@ -40,74 +40,74 @@ def run_simulate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
     *,
     converged: Annotated[
-        bool, typer.Option("--converged", help="Begin with nodes that are as the fleet says already.")
+        bool, typer.Option("--converged", help="Start with nodes that already have their desired state.")
     ] = False,
     fresh: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NODE",
-            help="With --converged: a node that knows nothing yet; may be given more than once.",
+            help="With --converged: a node that starts empty; may be given more than once.",
         ),
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=KIND[:ARGUMENT][@ON][*COUNT]",
-            help="A fault to begin with; may be given more than once.",
+            help="A fault from the start; may be given more than once.",
         ),
     ] = None,
     choice: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND.OPTION=VALUE",
-            help="How nodes behave where their documents are silent; may be given more than once.",
+            help="Behaviour of nodes that product documents leave open; may be given more than once.",
         ),
     ] = None,
     faults: Annotated[
         Path | None,
         typer.Option(
             metavar="SCENARIO",
-            help="Run the reconciler against the nodes while what this file says goes wrong, and judge it.",
+            help="Run the reconciler against the nodes with the faults of this scenario, and judge it.",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="With --faults: what is drawn is drawn from this.")
+        int | None, typer.Option(metavar="N", min=0, help="With --faults: seed of the random choices.")
     ] = None,
     runs: Annotated[
-        int, typer.Option(metavar="N", min=1, help="With --faults: how many schedules to draw.")
+        int, typer.Option(metavar="N", min=1, help="With --faults: number of fault schedules to draw.")
     ] = 1,
     control: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Take faults at run time here, over HTTP.")
+        str, typer.Option(metavar="HOST:PORT", help="Accept faults at run time on this address, over HTTP.")
     ] = "",
     ready_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write this file once all nodes answer.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write this file when all nodes answer; removed at the end."),
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write a made-up fleet into FOLDER instead of serving one.")
+        bool, typer.Option("--write", help="Write a generated fleet into FOLDER instead of serving one.")
     ] = False,
     kind: Annotated[
-        str, typer.Option(metavar="KIND", help=f"With --write: {' or '.join(sorted(BUILT_IN))}.")
+        str, typer.Option(metavar="KIND", help=f"With --write: product, {' or '.join(sorted(BUILT_IN))}.")
     ] = next(iter(BUILT_IN)),
-    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: how many nodes.")] = 3,
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: number of nodes.")] = 3,
     first: Annotated[
         str,
         typer.Option(
             metavar="HOST:PORT",
-            help="With --write: where the first node listens. From 127.0.0.1 on the port counts up, "
-            "from any other 127.x.y.z the address.",
+            help="With --write: address of the first node. From 127.0.0.1, each next node has the next port; "
+            "from any other 127.x.y.z, the next address.",
         ),
     ] = str(FIRST),
     host_config: HostConfigFile = None,
 ) -> int:
-    """Serve every node that the fleet file in FOLDER names, on this machine, at the address it names.
+    """Serve all nodes of the fleet file in FOLDER on this machine, at the addresses in the file.
 
-    The nodes speak their products' own wire format, keep to their products' rules and forget everything
-    when they are stopped. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served, and
-    only to such addresses do nodes send the heartbeats and feedbacks that their settings ask for.
+    The nodes use their products' wire formats, follow their products' rules and forget everything when they
+    stop. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served. Nodes send heartbeats and
+    feedback, if their settings ask for it, only to such addresses.
 
-    With --faults the nodes are served for trials only: the reconciler is run against them while what the
-    scenario says goes wrong. The exit status is 0 where every invariant held, else 1. FOLDER is then the
-    fleet in the place of the one that the scenario names.
+    With --faults, runs the reconciler against the nodes while the faults of the scenario happen. The exit
+    status is 0 if all invariants held, else 1. FOLDER then replaces the fleet that the scenario names.
     """
     if faults is None and (seed is not None or runs != 1):
         raise UsageError("--seed and --runs work only with --faults", remedy="name a scenario file")

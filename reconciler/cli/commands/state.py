@@ -1,4 +1,4 @@
-"""`reconcile state`: what this host remembers, and whose it is."""
+"""`reconcile state`: the fleets that this host remembers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app.command("check")(check_state)
 
 @app.callback()
 def state_group() -> None:
-    """Look after what this host remembers of its fleets."""
+    """Manage what this host remembers of its fleets."""
 
 
 @app.command("fleets")
@@ -36,7 +36,7 @@ def list_fleets(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """List the fleets that this host remembers, each with its name, its history and its sources."""
+    """List the fleets that this host remembers: name, history and sources."""
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -66,11 +66,11 @@ def list_fleets(
 @app.command("rebind")
 def rebind_fleet(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="FLEET", help="The fleet's name, else one of its sources.")],
+    name: Annotated[str, typer.Argument(metavar="FLEET", help="Name of the fleet, or one of its sources.")],
     *,
     source: Annotated[
         str,
-        typer.Option(metavar="SOURCE", help="From where it is read from now on, as `reconcile` takes it."),
+        typer.Option(metavar="SOURCE", help="The new source, in the same form as for `reconcile`."),
     ],
     ref: Ref = "",
     path: Within = "",
@@ -78,9 +78,9 @@ def rebind_fleet(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Confirm that a fleet goes on with another history, or with a source that has none.
+    """Confirm that a fleet continues with another history, or with a source that has none.
 
-    What this host remembers of the fleet stays. A source that was confirmed needs no further word.
+    What this host remembers of the fleet is kept. A confirmed source needs no further confirmation.
     """
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import require_state  # noqa: PLC0415

@@ -31,13 +31,13 @@ class _Known:
 
 def back_up_state(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file.")],
     *,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Copy the state into FILE, which only this user can read; the watch and other runs go on meanwhile."""
+    """Copy the state into FILE, readable only by this user; the watch and other runs continue."""
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -55,14 +55,16 @@ def check_state(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help="A backup; the state itself where left out.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="Backup to check; default: the state itself.", show_default=False
+        ),
     ] = None,
     *,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Read all of the state, or of a backup, and say what it holds; ends with 1 where it is damaged."""
+    """Read the whole state, or a backup, and summarise it; ends with 1 if it is damaged."""
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -87,16 +89,18 @@ def check_state(
 
 def restore_state(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `reconcile state backup` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Backup, written by `reconcile state backup`.")
+    ],
     *,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Put the backup in FILE in the place of the state, and say what it does not know any more.
+    """Replace the state with the backup in FILE, and show what the backup lacks.
 
-    The watch has to be stopped. All clusters are suspended until `reconcile resume`, and approvals are left
-    out. The state before is kept in a file beside it.
+    Stop the watch first. All clusters are suspended until `reconcile resume`, and approvals are dropped. The
+    previous state is kept in a file beside it.
     """
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import require_state  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`reconcile status`: what each node shows, the content of which revision, and since when; it only reads."""
+"""`reconcile status`: the state and the revision of each node; it only reads."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ def run_status(
     path: Within = "",
     sha256: Sha256 = "",
     only: Only = "",
-    format: Annotated[OutputFormat, typer.Option("--format", help="How to write it.")] = OutputFormat.TEXT,  # noqa: A002
+    format: Annotated[OutputFormat, typer.Option("--format", help="Output format.")] = OutputFormat.TEXT,  # noqa: A002
     state: State = None,
     no_state: NoState = False,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit 2 where a node is not as desired.")
+        bool,
+        typer.Option("--detailed-exitcode", help="Exit with 2 if a node differs from its desired state."),
     ] = False,
     require_signed: RequireSigned = None,
     allowed_signers: AllowedSigners = None,
@@ -55,9 +56,9 @@ def run_status(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Show how each node stands against SOURCE, by its own answer.
+    """Compare each node with SOURCE, by the node's own answer.
 
-    Beside it: the revision that each node was last seen to run and since when, what holds up changes, and
+    Also shows the revision that each node was last seen to run and since when, what blocks changes, and
     the last run.
     """
     from reconciler.cli.render.status import render_status, render_status_json  # noqa: PLC0415

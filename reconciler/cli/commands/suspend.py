@@ -1,4 +1,4 @@
-"""`reconcile suspend`: from now on nothing is changed, in one cluster or in all, until it is resumed."""
+"""`reconcile suspend`: stop all changes, in one cluster or in all, until `reconcile resume`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ app = make_app()
 def run_suspend(
     context: typer.Context,
     cluster: Annotated[
-        str, typer.Argument(metavar="CLUSTER", help="Which cluster; all of them where left out.")
+        str, typer.Argument(metavar="CLUSTER", help="Cluster to suspend; default: all clusters.")
     ] = "",
     *,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for whoever is held up by it.")] = "",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Reason, shown to everyone whose change is blocked.")
+    ] = "",
     by: By = "",
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Let nothing be changed any more, by any run on this management host.
+    """Stop all changes by any run on this management host.
 
-    A run that is under way finishes its wave and begins no further one. Planning and status go on.
+    A run in progress finishes its wave and does not begin another. Planning and status still work.
     """
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`reconcile validate`: everything wrong in all files of the desired state, without asking a node."""
+"""`reconcile validate`: all errors in all files of the desired state, without reading a node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = make_app()
 
 
 class ProblemFormat(StrEnum):
-    """How problems are written."""
+    """Output formats of problems."""
 
     TEXT = "text"
     JSON = "json"
@@ -34,8 +34,8 @@ def run_validate(
         ProblemFormat,
         typer.Option(
             "--format",
-            help="How to write what is found: for people, as a list for programs, as GitHub's workflow "
-            "commands, or as SARIF 2.1.0.",
+            help="Output format: text for people, json for programs, workflow commands of GitHub, or "
+            "SARIF 2.1.0.",
         ),
     ] = ProblemFormat.TEXT,
     ref: Ref = "",
@@ -43,9 +43,9 @@ def run_validate(
     sha256: Sha256 = "",
     host_config: HostConfigFile = None,
 ) -> int:
-    """Show every error and warning of all files at once; no node is asked, no secret looked up.
+    """Show all errors and warnings of all files at once; read no node, resolve no secret.
 
-    Ends with 0 where there is no error, be there warnings or not, and with 1 otherwise.
+    Ends with 0 if there is no error, with or without warnings, and with 1 otherwise.
     """
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`reconcile watch`: keep nodes as desired, as a long-running process."""
+"""`reconcile watch`: keep nodes in their desired state, as a long-running process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ app = make_app()
 
 
 class LogFormat(StrEnum):
-    """How log lines are written."""
+    """Formats of log lines."""
 
     CONSOLE = "console"
     JSON = "json"
@@ -45,9 +45,9 @@ Exit status:
 {
     format_columns(
         {
-            "0": "ended in good order, on SIGTERM, SIGINT or SIGHUP",
+            "0": "stopped normally, by SIGTERM, SIGINT or SIGHUP",
             "1": STATUSES[1].partition(";")[0],
-            "5": "cut off by a second signal or the end of --grace: the next run settles what is left",
+            "5": "stopped by a second signal or at the end of --grace: the next run settles open steps",
         }
     )
 }
@@ -57,8 +57,8 @@ Environment:
 {
     format_columns(
         {
-            "RECONCILE_WEBHOOK_SECRET": "shared with the forge; without it POST /webhook is refused",
-            "RECONCILE_WEBHOOK_SECRET_FILE": "a file that holds it, instead",
+            "RECONCILE_WEBHOOK_SECRET": "secret shared with the forge; without it POST /webhook is refused",
+            "RECONCILE_WEBHOOK_SECRET_FILE": "a file with this secret",
         }
     )
 }"""
@@ -72,32 +72,32 @@ def run_watch(
     ref: Ref = "",
     path: Within = "",
     sha256: Sha256 = "",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only report drift; no node is changed.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report drift; change no node.")] = False,
     uncommitted: Annotated[
         bool,
         typer.Option(
             "--uncommitted",
-            help="In a git work tree follow files as they are saved, not the commit that is checked out.",
+            help="In a git work tree, follow files as they are saved instead of the checked-out commit.",
         ),
     ] = False,
     only: Only = "",
     interval: Annotated[
-        str, typer.Option(metavar="TIME", help="Look for drift so long after each pass.")
+        str, typer.Option(metavar="TIME", help="Time from a pass until the next check for drift.")
     ] = "5m",
-    poll: Annotated[str, typer.Option(metavar="TIME", help="Ask the source so often.")] = "30s",
+    poll: Annotated[str, typer.Option(metavar="TIME", help="Time between reads of the source.")] = "30s",
     listen: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Where /healthz, /readyz, /metrics and /webhook are; or off."),
+        typer.Option(
+            metavar="HOST:PORT", help="Address of /healthz, /readyz, /metrics and /webhook; or off."
+        ),
     ] = "127.0.0.1:8642",
     grace: Annotated[
-        str, typer.Option(metavar="TIME", help="How long running steps may take once told to stop.")
+        str, typer.Option(metavar="TIME", help="Time that running steps have to finish after a stop signal.")
     ] = "90s",
     log_format: Annotated[
         LogFormat | None,
         typer.Option(
-            "--log-format", help="How to log; console on a terminal, else json.", show_default=False
+            "--log-format", help="Log format; default: console on a terminal, else json.", show_default=False
         ),
     ] = None,
     state: State = None,
@@ -107,10 +107,10 @@ def run_watch(
     revoked_signers: RevokedSigners = None,
     host_config: HostConfigFile = None,
 ) -> int:
-    """Keep a fleet's nodes as their desired state says, until told to stop.
+    """Keep a fleet's nodes in their desired state until stopped.
 
-    Runs a pass over a cluster when its source has something new (seen by polling, by watching a folder,
-    or because a forge called the webhook) and at every interval, for drift. Logs go to standard error.
+    Runs a pass over a cluster when its source has a new revision (found by polling, by watching a folder, or
+    through a webhook call of the forge) and after every interval, to find drift. Logs go to standard error.
     """
     import sys  # noqa: PLC0415
 

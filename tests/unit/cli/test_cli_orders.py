@@ -127,7 +127,7 @@ def test_a_whole_id_is_taken_before_any_run_asked_for_it(state):
 def test_approve_wants_one_thing_of_two(state, capsys):
     assert run(state, "approve") == 1
     assert run(state, "approve", ONE, "--list") == 1
-    assert capsys.readouterr().err.count("name one plan to approve") == 2
+    assert capsys.readouterr().err.count("give either a plan id or --list") == 2
     assert run(state, "approve", "--list") == 0
     assert capsys.readouterr().out == f"No plan waits for an approval.\nState: {state} (--state)\n{NO_WATCH}"
 
