@@ -10,8 +10,8 @@ from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import write_atomically
 from reconciler.planning.plan_file import (
     FileDigests,
-    Origin,
     PlanFile,
+    PlanOrigin,
     check_program,
     make_plan_file,
     parse_plan_file,
@@ -78,8 +78,8 @@ def is_plan_file(place: str) -> bool:
         return False
 
 
-def _origin(order: RunOptions) -> Origin:
+def _origin(order: RunOptions) -> PlanOrigin:
     place = Path(order.source).expanduser()
     source = str(make_absolute(place)) if place.exists() else order.source
     bare = strip_secrets(source)
-    return Origin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)
+    return PlanOrigin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

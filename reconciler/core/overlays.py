@@ -55,7 +55,7 @@ Overlays = Annotated[
 ]
 
 
-class Group(StrictModel):
+class NodeGroup(StrictModel):
     """Nodes of a cluster that differ from the others in the same way."""
 
     name: Name = Field(description="The group's name, for people.", examples=["canary"])
@@ -75,6 +75,6 @@ class OverlaidCluster(ClusterEntry):
     """A cluster whose nodes' settings come from a base and what is laid over it."""
 
     overlays: Overlays = ()
-    groups: tuple[Group, ...] = Field(
+    groups: tuple[NodeGroup, ...] = Field(
         default=(), description="Groups of nodes with overlays; a node may be in several."
     )

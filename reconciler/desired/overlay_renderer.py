@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.core.entries import NodeEntry
-from reconciler.core.overlays import Group, OverlaidCluster, OverlaidNode, Overlay
+from reconciler.core.overlays import NodeGroup, OverlaidCluster, OverlaidNode, Overlay
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern
 from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
@@ -42,7 +42,7 @@ class OverlayRenderer:
         self.problems: list[Diagnostic] = []
         self._told: set[tuple[str, str]] = set()
         self._made: dict[_Key, Document | None] = {}
-        self._groups: dict[str, list[tuple[Group, frozenset[str]]]] = {}
+        self._groups: dict[str, list[tuple[NodeGroup, frozenset[str]]]] = {}
 
     def over(self, base: Document, cluster: ParsedCluster, node: NodeEntry, place: str) -> Document | None:
         """What a node gets, or nothing where an overlay cannot be laid over, which is told of.
@@ -82,7 +82,9 @@ class OverlayRenderer:
             for index, overlay in enumerate(node.overlays):
                 yield f"{place}/overlays/{index}", overlay
 
-    def _members(self, cluster: ParsedCluster, entry: OverlaidCluster) -> list[tuple[Group, frozenset[str]]]:
+    def _members(
+        self, cluster: ParsedCluster, entry: OverlaidCluster
+    ) -> list[tuple[NodeGroup, frozenset[str]]]:
         """The groups of a cluster, each with the names of its nodes."""
         if cluster.pointer not in self._groups:
             names = [node.name for node, _ in cluster.members()]

@@ -83,7 +83,7 @@ class Done(MessagePart):
     )
 
 
-class Source(MessagePart):
+class FeedLocation(MessagePart):
     """One thing to act on."""
 
     url: str = Field(
@@ -107,7 +107,7 @@ class UploadFeed(FeedMessage):
     """`setting.feed`: a package to download and load."""
 
     action: Upload = Field(description="What to do.")
-    parameters: list[Source] = Field(min_length=1, description="The packages.")
+    parameters: list[FeedLocation] = Field(min_length=1, description="The packages.")
 
 
 class CheckoutFeed(FeedMessage):

@@ -60,7 +60,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A digest in hexadecimal."""
 
 
-class Origin(StrictModel):
+class PlanOrigin(StrictModel):
     """Where the desired state was read, as the command line said it; nothing secret is in it."""
 
     source: str = Field(
@@ -86,7 +86,7 @@ class PlanFile(StrictModel):
         pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
         description="When the nodes were read, in UTC.",
     )
-    origin: Origin = Field(description="Where the desired state was read.")
+    origin: PlanOrigin = Field(description="Where the desired state was read.")
     files: dict[str, Sha256] = Field(
         description="Path -> SHA-256 of every file that the desired state is made of; what looks like a "
         "secret in clear counts as a mask in it."
@@ -213,7 +213,7 @@ class _Noted:
 
 
 def make_plan_file(
-    seen: PlanResult, origin: Origin, files: Mapping[str, str], made: datetime, drivers: Drivers
+    seen: PlanResult, origin: PlanOrigin, files: Mapping[str, str], made: datetime, drivers: Drivers
 ) -> PlanFile:
     """The file of a survey's plan, refused or not: guards judge again when it is applied."""
     return PlanFile(

@@ -14,7 +14,7 @@ from reconciler.core.revision import COMMIT, get_base_commit
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
 from reconciler.host.interruption import run_unless_stopped
-from reconciler.planning.plan_file import Origin, make_plan_file
+from reconciler.planning.plan_file import PlanOrigin, make_plan_file
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source
 from reconciler.ports.store import Store
@@ -136,7 +136,7 @@ class RollbackRunner:
             )
 
     def _shown(self, seen: PlanResult, own: Reconciler) -> Answer:
-        origin = Origin(source=strip_secrets(self.options.source), path=self.options.path)
+        origin = PlanOrigin(source=strip_secrets(self.options.source), path=self.options.path)
         data = make_plan_file(seen, origin, {}, datetime.now(UTC), own.reader.products).written()
         is_refused = seen.refused or seen.released().plan.empty
         answer = {"refused": _verdicts(seen), "plan": seen.plan.digest, "empty": seen.plan.empty}

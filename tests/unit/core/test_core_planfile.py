@@ -14,7 +14,7 @@ from reconciler.core.plan import ClusterPlan
 from reconciler.core.secret import Secret
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
-from reconciler.planning.plan_file import Origin, PlanFile, parse_plan_file
+from reconciler.planning.plan_file import PlanFile, PlanOrigin, parse_plan_file
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ PLAN = {"revision": {"source": "s", "id": "i", "short": "i", "title": ""}, "prog
 def written(**more):
     plain = {
         "made": "2026-11-21T00:00:00Z",
-        "origin": Origin(source="/r"),
+        "origin": PlanOrigin(source="/r"),
         "files": {},
         "observed": {},
         "plan": PLAN,

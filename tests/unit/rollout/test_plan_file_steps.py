@@ -18,8 +18,8 @@ from reconciler.core.waves import assign_waves
 from reconciler.errors import GuardRefusal, ReconcilerError, WorldChanged
 from reconciler.planning.plan_file import (
     FileDigests,
-    Origin,
     PlanFile,
+    PlanOrigin,
     check_files,
     make_plan_file,
     parse_plan_file,
@@ -49,7 +49,7 @@ class Bench:
         )
 
     async def file(self):
-        made = make_plan_file(await self.look(), Origin(source="/repo"), {}, MADE, self.drivers)
+        made = make_plan_file(await self.look(), PlanOrigin(source="/repo"), {}, MADE, self.drivers)
         return parse_plan_file(made.written(), "plan.json")
 
     async def apply(self, file):
@@ -184,7 +184,7 @@ def test_files_that_are_others_or_more_or_fewer_are_named():
     assert snapshot.files.read("x") == b"x"
     file = PlanFile(
         made="2026-11-21T00:00:00Z",
-        origin=Origin(source="/r"),
+        origin=PlanOrigin(source="/r"),
         files=dict(notes.digests),
         observed={},
         plan={},
