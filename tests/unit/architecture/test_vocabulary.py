@@ -38,7 +38,7 @@ def _clash(files):
 
 
 def known_names(modules):
-    """Names of modules, packages, classes, functions, constants and methods; of members also `Class.member`."""
+    """Modules, packages, classes, functions, constants and methods; every member also as `Class.member`."""
     known = set()
     for file, module in modules.items():
         known |= {Path(file).name, *Path(file).with_suffix("").parts}
