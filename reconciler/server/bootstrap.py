@@ -71,9 +71,9 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
         reader = Reader(source, host=options.host)
-        looking = DryRunPass(reader, options.state, options.only)
+        dry_run_pass = DryRunPass(reader, options.state, options.only)
         perform = (
-            looking
+            dry_run_pass
             if store is None
             else ApplyPass(Reconciler(reader, store, actor=get_current_actor()), options.only)
         )
@@ -96,7 +96,7 @@ class FleetReader:
     drivers: Drivers
     host: Host
     only: str = ""
-    _vault: LocalResolver | None = field(default=None, repr=False)
+    _resolver: LocalResolver | None = field(default=None, repr=False)
 
     def load(self, snapshot: Snapshot) -> Fleet:
         """The fleet with every cluster's desired state, which all passes towards it work from.
@@ -109,9 +109,9 @@ class FleetReader:
         fleet = load_fleet(snapshot, self.drivers, resolver)
         select_clusters(fleet, self.only)
         fleet = add_desired_state(fleet, self.drivers)
-        self._vault = resolver
+        self._resolver = resolver
         return fleet
 
     def is_stale(self) -> bool:
         """Whether a file with a secret of the last fleet was written, changed or taken away since."""
-        return self._vault is not None and self._vault.has_changed()
+        return self._resolver is not None and self._resolver.has_changed()

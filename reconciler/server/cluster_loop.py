@@ -91,10 +91,10 @@ class ClusterLoop:
         self._context = context
         self._trigger = Trigger()
         self._fleet: Fleet | None = None
-        self._halt = asyncio.Event()
+        self._stop_pass = asyncio.Event()
         self._stopping = False
-        self._told = ""
-        self._defective = ""
+        self._last_logged = ""
+        self._last_defect = ""
 
     def take(self, fleet: Fleet, trigger: str, *, anew: bool = False) -> None:
         """Work towards this fleet from now on; a pass towards an older one begins no further step.
@@ -102,7 +102,7 @@ class ClusterLoop:
         Args:
             fleet: the latest one.
             trigger: what brought it.
-            anew: whether it asks for a pass though its revision is the same.
+            anew: whether it asks for a pass although its revision is the same.
         """
         newer = anew or self._fleet is None or self._fleet.revision.id != fleet.revision.id
         self._fleet = fleet
@@ -111,20 +111,20 @@ class ClusterLoop:
             watch_state.clusters[self.name] = WatchedCluster(self.name, fleet.revision)
         watch_state.note(self.name, target=fleet.revision)
         if newer:
-            self._halt.set()
-            self._trigger.ring(trigger)
+            self._stop_pass.set()
+            self._trigger.fire(trigger)
 
     def leave(self) -> None:
         """The fleet no longer names this cluster: begin no further step, and rest."""
         self._fleet = None
-        self._halt.set()
+        self._stop_pass.set()
         self._context.watch_state.clusters.pop(self.name, None)
 
     def stop(self) -> None:
         """Begin no further step, and end."""
         self._stopping = True
-        self._halt.set()
-        self._trigger.ring("stop")
+        self._stop_pass.set()
+        self._trigger.fire("stop")
 
     async def run(self) -> None:
         """The loop; it ends only once it is told to stop."""
@@ -132,36 +132,36 @@ class ClusterLoop:
         timing = start_timing(context.clock())
         while not self._stopping:
             wait = max(timing.due - context.clock(), 0.0) if self._fleet else context.interval
-            self._pulse(wait)
-            reasons = await self._trigger.heard(wait)
+            self._set_heartbeat(wait)
+            reasons = await self._trigger.wait(wait)
             fleet = self._fleet
             if self._stopping or fleet is None:
                 continue
             if reasons:
                 timing = reset_backoff(timing, now=context.clock())
-            timing = await self._turn(fleet, timing, _most_urgent(reasons or {timing.cause}))
+            timing = await self._run_and_schedule(fleet, timing, _most_urgent(reasons or {timing.cause}))
 
-    async def _turn(self, fleet: Fleet, timing: LoopTiming, trigger: str) -> LoopTiming:
+    async def _run_and_schedule(self, fleet: Fleet, timing: LoopTiming, trigger: str) -> LoopTiming:
         """One pass with its bookkeeping; gives the timing from here on."""
         context, began = self._context, self._context.clock()
-        self._halt = asyncio.Event()
+        self._stop_pass = asyncio.Event()
         if trigger in {"interval", "again"}:
             context.metrics.triggers.labels(trigger).inc()
         log = context.log.bind(cluster=self.name, revision=fleet.revision.short)
-        listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._pulse)
+        listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._set_heartbeat)
         context.watch_state.note(self.name, doing="observing")
-        pass_summary = await self._performed(PassJob(fleet, self.name, trigger, listener, self._halt))
+        pass_summary = await self._run_pass(PassJob(fleet, self.name, trigger, listener, self._stop_pass))
         now = context.clock()
         timing = schedule_next(
             timing, settled=pass_summary.is_settled, now=now, interval=context.interval, draw=context.draw()
         )
         context.metrics.seconds.labels(self.name).observe(now - began)
         context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
-        self._write_down(pass_summary, fleet.revision, timing, now)
-        self._tell(log, pass_summary, fleet.revision, trigger)
+        self._update_status(pass_summary, fleet.revision, timing, now)
+        self._log_end(log, pass_summary, fleet.revision, trigger)
         return timing
 
-    async def _performed(self, job: PassJob) -> PassSummary:
+    async def _run_pass(self, job: PassJob) -> PassSummary:
         """The pass; an unexpected error is this cluster's failed pass, and logged once."""
         try:
             pass_summary: PassSummary = await contain_errors(self._perform(job))
@@ -169,19 +169,19 @@ class ClusterLoop:
             return PassSummary(PassResult.BUSY, message=error.message)
         except StateError as error:
             self._context.watch_state.store = error.message
-            return PassSummary(PassResult.FAILED, message=_words(error))
+            return PassSummary(PassResult.FAILED, message=_format_error(error))
         except ReconcilerError as error:
-            return PassSummary(PassResult.INVALID, message=_words(error))
+            return PassSummary(PassResult.INVALID, message=_format_error(error))
         except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters go on, and this one again)
-            return self._defect(error)
-        self._defective = ""
+            return self._log_defect(error)
+        self._last_defect = ""
         return pass_summary
 
-    def _defect(self, error: Exception) -> PassSummary:
+    def _log_defect(self, error: Exception) -> PassSummary:
         context, message = self._context, name_error(error)
         context.metrics.unexpected.labels(f"cluster {self.name}").inc()
-        if message != self._defective:
-            self._defective = message
+        if message != self._last_defect:
+            self._last_defect = message
             remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT_LINE}"
             context.log.error(
                 "unexpected error in a pass",
@@ -192,7 +192,7 @@ class ClusterLoop:
             )
         return PassSummary(PassResult.DEFECT, message=f"an unexpected error: {message}; {REPORT_LINE}")
 
-    def _write_down(
+    def _update_status(
         self, pass_summary: PassSummary, revision: Revision, timing: LoopTiming, now: float
     ) -> None:
         watch_state, wall = self._context.watch_state, self._context.wall()
@@ -210,9 +210,9 @@ class ClusterLoop:
             due=wall + timing.due - now,
         )
 
-    def _tell(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
+    def _log_end(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
         """A line where something is other than at the end of the last pass; repetition is for metrics."""
-        same = repr(
+        current = repr(
             (
                 revision.id,
                 pass_summary.result,
@@ -221,10 +221,10 @@ class ClusterLoop:
                 pass_summary.unheard_nodes,
             )
         )
-        if same == self._told and not pass_summary.run:
+        if current == self._last_logged and not pass_summary.run:
             return
-        self._told = same
-        quiet = pass_summary.is_good or pass_summary.result in {
+        self._last_logged = current
+        is_calm = pass_summary.is_good or pass_summary.result in {
             PassResult.STOPPED,
             PassResult.WAITING,
             PassResult.DRIFT,
@@ -242,11 +242,11 @@ class ClusterLoop:
             "unheard": list(pass_summary.unheard_nodes),
             "message": "" if pass_summary.violations else pass_summary.message,
         }
-        (log.info if quiet else log.warning)(
+        (log.info if is_calm else log.warning)(
             "pass ended", **{key: item for key, item in fields.items() if item}
         )
 
-    def _pulse(self, within: float) -> None:
+    def _set_heartbeat(self, within: float) -> None:
         self._context.watch_state.heartbeats[f"cluster {self.name}"] = (
             self._context.clock() + within + PATIENCE
         )
@@ -256,5 +256,5 @@ def _most_urgent(reasons: frozenset[str] | set[str]) -> str:
     return next((name for name in PRECEDENCE if name in reasons), min(reasons))
 
 
-def _words(error: ReconcilerError) -> str:
+def _format_error(error: ReconcilerError) -> str:
     return f"{error.message}; {error.remedy}" if error.remedy else error.message

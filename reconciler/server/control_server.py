@@ -43,7 +43,7 @@ CONNECTIONS: Final = 8
 
 _MOST_VALUES: Final = 32
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_LONGEST: Final = 8000
+_LONGEST_TEXT: Final = 8000
 """Characters of a text in a request."""
 
 
@@ -66,9 +66,9 @@ class ControlServer:
     store: Store | None
     log: Log
     rollbacks: RollbackRunner | None = None
-    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
-    _answers: set[asyncio.Task[None]] = field(default_factory=set)
-    _works: set[asyncio.Task[Answer]] = field(default_factory=set)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
+    _answer_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _rollback_tasks: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Answer until told to stop; where no socket can be made, say so: the watch itself goes on.
@@ -79,7 +79,7 @@ class ControlServer:
         groups = self.options.host.config.operators
         shared = find_shared_folder(self.options.host.environment)
         if groups and shared is None:
-            self._lack(
+            self._warn_no_socket(
                 f"members of {', '.join(groups)} cannot reach this watch: {RUNTIME} is not this user's",
                 f"let root make the folder and give it to {get_current_actor().user}, or start the "
                 f"watch as a unit",
@@ -91,34 +91,34 @@ class ControlServer:
                     opened = stack.enter_context(listen_on_socket(folder, is_shared=is_shared))
                 except OSError as error:
                     message = error.strerror or type(error).__name__
-                    self._lack(f"{folder}: {message}", "let the user of the watch write there")
+                    self._warn_no_socket(f"{folder}: {message}", "let the user of the watch write there")
                     continue
-                server = await asyncio.start_unix_server(self._connected, sock=opened, limit=LARGEST)
+                server = await asyncio.start_unix_server(self._serve_connection, sock=opened, limit=LARGEST)
                 await stack.enter_async_context(server)
             await stop.wait()
         await self._finish()
 
-    def _lack(self, message: str, remedy: str) -> None:
+    def _warn_no_socket(self, message: str, remedy: str) -> None:
         self.log.warning("no control socket", message=message, remedy=remedy)
 
     async def _finish(self) -> None:
         """Let what is under way end: steps are read back, answers are cut off after a moment."""
-        if self._works:
-            await asyncio.wait(self._works)
-        if self._answers:
-            _, late = await asyncio.wait(self._answers, timeout=SECONDS)
+        if self._rollback_tasks:
+            await asyncio.wait(self._rollback_tasks)
+        if self._answer_tasks:
+            _, late = await asyncio.wait(self._answer_tasks, timeout=SECONDS)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
+            self._answer_tasks.add(task)
+            task.add_done_callback(self._answer_tasks.discard)
         try:
-            async with self._room:
+            async with self._slots:
                 await self._answer(reader, writer)
         except (OSError, TimeoutError):  # who asked has gone
             return
@@ -128,25 +128,25 @@ class ControlServer:
                 await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        said: dict[str, Any]
+        answer: dict[str, Any]
         try:
             opened: socket.socket = writer.get_extra_info("socket")
             peer = get_peer(opened)
-            self._admit(peer)
+            self._refuse_stranger(peer)
             async with asyncio.timeout(SECONDS):
-                request = _request(await reader.readline())
+                request = _parse_request(await reader.readline())
             if request.get("do") == "rollback":
-                await self._roll_back(request, peer, writer)
+                await self._answer_rollback(request, peer, writer)
                 return
             async with asyncio.timeout(6 * SECONDS):
                 if request.get("do") == "copy":
-                    await self._copy(writer)
+                    await self._send_copy(writer)
                     return
-                said = await self._done(request, peer)
+                answer = await self._execute_order(request, peer)
         except ReconcilerError as error:
-            said = {"error": error.message, "remedy": error.remedy}
+            answer = {"error": error.message, "remedy": error.remedy}
         except ValueError:
-            said = {"error": "the request cannot be read", "remedy": "use the version of the watch"}
+            answer = {"error": "the request cannot be read", "remedy": "use the version of the watch"}
         except (OSError, TimeoutError):
             raise
         except Exception as error:  # noqa: BLE001  (a request must not end the watch)
@@ -156,33 +156,35 @@ class ControlServer:
                 remedy=REPORT_LINE,
                 trace=list_error_frames(error),
             )
-            said = {"error": "an unexpected error", "remedy": REPORT_LINE}
+            answer = {"error": "an unexpected error", "remedy": REPORT_LINE}
         async with asyncio.timeout(SECONDS):
-            writer.write(json.dumps(said).encode() + b"\n")
+            writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
 
-    async def _roll_back(self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter) -> None:
+    async def _answer_rollback(
+        self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter
+    ) -> None:
         """Answer once a rollback is planned, or has ended; it goes on though who asked for it has gone."""
         if self.rollbacks is None:
-            raise _takes_no_orders()
-        by = _asked_by(request, peer)
-        texts = {key: _text(request, key) for key in ("revision", "only", "plan")}
-        wanted = RollbackRequest(while_suspended=_text(request, "while_suspended") == "yes", **texts)
+            raise _make_dry_run_error()
+        by = _identify_actor(request, peer)
+        texts = {key: _get_text(request, key) for key in ("revision", "only", "plan")}
+        wanted = RollbackRequest(while_suspended=_get_text(request, "while_suspended") == "yes", **texts)
         work = asyncio.create_task(self.rollbacks.run(wanted, by))
-        self._works.add(work)
-        work.add_done_callback(self._works.discard)
+        self._rollback_tasks.add(work)
+        work.add_done_callback(self._rollback_tasks.discard)
         if wanted.plan:
             self.log.info("order taken", order="rollback", user=by.user, process=peer.process, **texts)
         while not (await asyncio.wait({work}, timeout=SECONDS / 2))[0]:
             async with asyncio.timeout(SECONDS):
                 writer.write(WORKING)
                 await writer.drain()
-        said, data = work.result()
+        answer, data = work.result()
         async with asyncio.timeout(6 * SECONDS):
-            writer.write(json.dumps({"ok": True, "bytes": len(data), **said}).encode() + b"\n" + data)
+            writer.write(json.dumps({"ok": True, "bytes": len(data), **answer}).encode() + b"\n" + data)
             await writer.drain()
 
-    def _admit(self, peer: Peer) -> None:
+    def _refuse_stranger(self, peer: Peer) -> None:
         """Root, the watch's own user, and the groups that the host names.
 
         Raises:
@@ -199,7 +201,7 @@ class ControlServer:
             remedy="ask for a group of `operators` in the host configuration, or run the command as root",
         )
 
-    async def _done(self, request: Mapping[str, str], peer: Peer) -> dict[str, Any]:
+    async def _execute_order(self, request: Mapping[str, str], peer: Peer) -> dict[str, Any]:
         store = self.store
         work: dict[str, Callable[[Store], Awaitable[Any]]] = {
             "suspend": lambda store: store.suspend(text("cluster"), text("reason"), by),
@@ -208,7 +210,7 @@ class ControlServer:
             "approve": lambda store: store.approve(text("digest"), by, text("reason")),
         }
 
-        text, by = partial(_text, request), _asked_by(request, peer)
+        text, by = partial(_get_text, request), _identify_actor(request, peer)
         order = text("do")
         if order == "hello":
             return {
@@ -221,13 +223,13 @@ class ControlServer:
         if order not in work:
             raise OrderDenied(f"this watch knows no request {order!r}", remedy="use the version of the watch")
         if store is None:
-            raise _takes_no_orders()
-        _check(order, request)
+            raise _make_dry_run_error()
+        _refuse_incomplete_order(order, request)
         found = await work[order](store)
         self.log.info("order taken", order=order, cluster=text("cluster"), user=by.user, process=peer.process)
         return {"ok": True, "found": list(found or ())}
 
-    async def _copy(self, writer: asyncio.StreamWriter) -> None:
+    async def _send_copy(self, writer: asyncio.StreamWriter) -> None:
         """The answer, then the store as it is at this moment."""
         with ExitStack() as stack:
             try:
@@ -245,7 +247,7 @@ class ControlServer:
                     await writer.drain()
 
 
-def _request(line: bytes) -> Mapping[str, str]:
+def _parse_request(line: bytes) -> Mapping[str, str]:
     """The request in a line.
 
     Raises:
@@ -257,32 +259,32 @@ def _request(line: bytes) -> Mapping[str, str]:
     return found
 
 
-def _check(order: str, request: Mapping[str, str]) -> None:
+def _refuse_incomplete_order(order: str, request: Mapping[str, str]) -> None:
     """Nothing, where an order is one that the commands would give: they are not the only ones who can ask.
 
     Raises:
         Denied: it lacks what it needs.
     """
-    if len(_text(request, "cluster")) > LONGEST_NAME:
+    if len(_get_text(request, "cluster")) > LONGEST_NAME:
         raise OrderDenied("the name of the cluster is too long", remedy="name a cluster of the fleet")
-    if order == "suspend" and not _text(request, "reason").strip():
+    if order == "suspend" and not _get_text(request, "reason").strip():
         raise OrderDenied("a suspension needs its reason", remedy="say why")
-    if order == "approve" and not _DIGEST.fullmatch(_text(request, "digest")):
+    if order == "approve" and not _DIGEST.fullmatch(_get_text(request, "digest")):
         raise OrderDenied("an approval needs the whole id of a plan", remedy="give its 64 characters")
 
 
-def _text(request: Mapping[str, str], key: str) -> str:
-    return request.get(key, "")[:_LONGEST]
+def _get_text(request: Mapping[str, str], key: str) -> str:
+    return request.get(key, "")[:_LONGEST_TEXT]
 
 
-def _asked_by(request: Mapping[str, str], peer: Peer) -> Actor:
+def _identify_actor(request: Mapping[str, str], peer: Peer) -> Actor:
     """Who asks: by the kernel's word; terminal, claim and reason are the caller's own."""
     return replace(
-        load_actor(_text(request, "by")), user=get_user_name(peer.user), host=get_current_actor().host
+        load_actor(_get_text(request, "by")), user=get_user_name(peer.user), host=get_current_actor().host
     )
 
 
-def _takes_no_orders() -> OrderDenied:
+def _make_dry_run_error() -> OrderDenied:
     return OrderDenied(
         "this watch is a dry run: it applies nothing and takes no orders",
         remedy="run the command as a user who may open the state folder",

@@ -66,30 +66,29 @@ def choose_file_events(source: Source) -> FileEvents | None:
 
 
 async def follow_source_files(
-    source: Source, ring: Callable[[], None], log: Log, *, stop: asyncio.Event
+    source: Source, notify: Callable[[], None], log: Log, *, stop: asyncio.Event
 ) -> None:
     """Ring for every batch of changes of a source on disk until told to stop; see `follow_files`.
 
-    Behind links the files are those of the folder that the links lead to now: once they lead elsewhere, ring
-    and go on there.
+    A link is followed to its current target. When the target changes, notify and watch the new one.
     """
     while isinstance(source, LinkedSource) and not stop.is_set():
-        real, events = _target(source.path), _located(source)
-        left = asyncio.Event()
+        real, events = _resolve_or_none(source.path), _find_events(source)
+        switched = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             if events is not None:
-                group.create_task(follow_files(events, ring, log, stop=left))
+                group.create_task(follow_files(events, notify, log, stop=switched))
             try:
-                await _switched(source, real, log, usable=events is not None, stop=stop)
+                await _wait_for_switch(source, real, log, usable=events is not None, stop=stop)
             finally:
-                left.set()
+                switched.set()
         if not stop.is_set():
-            ring()
+            notify()
     if (events := choose_file_events(source)) is not None:
-        await follow_files(events, ring, log, stop=stop)
+        await follow_files(events, notify, log, stop=stop)
 
 
-def _target(path: Path) -> Path | None:
+def _resolve_or_none(path: Path) -> Path | None:
     """Where a path leads to; None where that cannot be told: whoever looks at the source says why."""
     try:
         return resolve_target(path)
@@ -97,21 +96,21 @@ def _target(path: Path) -> Path | None:
         return None
 
 
-def _located(source: LinkedSource) -> FileEvents | None:
+def _find_events(source: LinkedSource) -> FileEvents | None:
     try:
         return choose_file_events(source.located())
     except SourceError:
         return None
 
 
-async def _switched(
+async def _wait_for_switch(
     source: LinkedSource, real: Path | None, log: Log, *, usable: bool, stop: asyncio.Event
 ) -> None:
     """Wait until the links lead elsewhere than to `real`, to what can be used at last, or to be stopped."""
     from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
 
-    def moved() -> bool:
-        return _target(source.path) != real or (not usable and _located(source) is not None)
+    def has_moved() -> bool:
+        return _resolve_or_none(source.path) != real or (not usable and _find_events(source) is not None)
 
     try:
         links = frozenset({*list_links(source.path), source.path})
@@ -126,24 +125,24 @@ async def _switched(
             recursive=False,
             ignore_permission_denied=True,
         ):
-            if moved():
+            if has_moved():
                 return
     except (OSError, RuntimeError, ValueError) as error:
         log.warning("link not watched", message=str(error), remedy="a switch is seen a few seconds later")
-    while not stop.is_set() and not moved():
+    while not stop.is_set() and not has_moved():
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK / 1_000):
                 await stop.wait()
 
 
 async def follow_files(
-    events: FileEvents, ring: Callable[[], None], log: Log, *, stop: asyncio.Event
+    events: FileEvents, notify: Callable[[], None], log: Log, *, stop: asyncio.Event
 ) -> None:
     """Ring for every batch of changes until told to stop.
 
     Args:
         events: which changes count.
-        ring: called within the running loop.
+        notify: called within the running loop.
         log: is told where the system cannot watch the folder.
         stop: ends it.
 
@@ -162,7 +161,7 @@ async def follow_files(
             recursive=events.recursive,
             ignore_permission_denied=True,
         ):
-            ring()
+            notify()
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is no Unicode
         log.warning("folder not watched", message=str(error), remedy="changes are seen at the next poll")
     await stop.wait()

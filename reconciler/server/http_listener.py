@@ -55,10 +55,10 @@ PAUSE = 1.0
 FILES = 4096
 """Open files that the process asks for; it gets what its hard limit allows."""
 
-_SHARE = 4
+_FILES_PER_CONNECTION = 4
 """One connection for so many files that the process may open: nodes, git and the store need the others."""
 
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EXHAUSTED_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Dropped = Callable[[str], None]
 """Is told why a connection was ended before its time: `deadline`, `room` or `files`."""
@@ -80,7 +80,7 @@ class HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, with a deadline for the first head."""
         super().connection_made(transport)
-        self._within(HEAD_SECONDS)
+        self._set_deadline(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -93,16 +93,16 @@ class HttpConnection(H11Protocol):
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before and not self.cycle.response_complete:
-            self._within(REQUEST_SECONDS)
+            self._set_deadline(REQUEST_SECONDS)
 
     def on_response_complete(self) -> None:
         """The answer is made: it has to be read, or the next request has to come."""
         answered = self.cycle
         slow = self.transport.get_write_buffer_size() > 0
-        self._within(READ_SECONDS if slow else NEXT_SECONDS)
+        self._set_deadline(READ_SECONDS if slow else NEXT_SECONDS)
         super().on_response_complete()
         if self.cycle is not answered:  # the next request was there already
-            self._within(REQUEST_SECONDS)
+            self._set_deadline(REQUEST_SECONDS)
 
     def drop(self, reason: str) -> None:
         """End at once, whatever is still to be read or written."""
@@ -111,7 +111,7 @@ class HttpConnection(H11Protocol):
         self._dropped(reason)
         self.transport.abort()
 
-    def _within(self, seconds: float) -> None:
+    def _set_deadline(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_later(seconds, self.drop, "deadline")
@@ -142,7 +142,7 @@ class HttpListener:
         trusted_proxies: Sequence[str] = (),
     ) -> None:
         self._opened, self._log, self._dropped, self._report = opened, log, dropped, report
-        self._most = connections or compute_connection_limit()
+        self._limit = connections or compute_connection_limit()
         self._throttle = Throttle()
         self._state = ServerState()
         self._accepted: dict[HttpConnection, None] = {}
@@ -184,8 +184,8 @@ class HttpListener:
             try:
                 connected, _ = await loop.sock_accept(self._opened)
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    await self._exhausted(error)
+                if error.errno in _EXHAUSTED_ERRNOS:
+                    await self._recover_files(error)
                 # Anything else concerns the one connection, which was gone before it was accepted.
                 continue
             self._make_room()
@@ -203,24 +203,24 @@ class HttpListener:
         """End the oldest waiting connection of the address that has the most, where all are taken."""
         alive = self._state.connections
         self._accepted = {one: None for one in self._accepted if one in alive}
-        if len(self._accepted) < self._most:
+        if len(self._accepted) < self._limit:
             return
-        self._tell("the listener is at its limit of connections", limit=self._most)
-        if (oldest := self._oldest()) is not None:
+        self._warn("the listener is at its limit of connections", limit=self._limit)
+        if (oldest := self._find_oldest_waiting()) is not None:
             oldest.drop("room")
             del self._accepted[oldest]
 
-    async def _exhausted(self, error: OSError) -> None:
+    async def _recover_files(self, error: OSError) -> None:
         """This host has no more open files: give back one of ours, or wait; the log is told now and then."""
-        self._tell("no connection can be accepted", message=error.strerror)
-        if (oldest := self._oldest()) is not None:
+        self._warn("no connection can be accepted", message=error.strerror)
+        if (oldest := self._find_oldest_waiting()) is not None:
             oldest.drop("files")
             self._accepted.pop(oldest, None)
             await asyncio.sleep(0.05)
         else:
             await asyncio.sleep(PAUSE)
 
-    def _oldest(self) -> HttpConnection | None:
+    def _find_oldest_waiting(self) -> HttpConnection | None:
         waiting = [one for one in self._accepted if one.transport is not None and one.is_waiting]
         if not waiting:
             return None
@@ -228,7 +228,7 @@ class HttpListener:
         busiest = hosts.most_common(1)[0][0]
         return next(one for one in waiting if (one.client[0] if one.client else "") == busiest)
 
-    def _tell(self, event: str, **fields: object) -> None:
+    def _warn(self, event: str, **fields: object) -> None:
         if (more := self._throttle.admit(event)) is not None:
             remedy = "look at who connects to the endpoints; put a proxy with limits in front of them"
             self._log.warning(event, **fields, remedy=remedy, **more)
@@ -255,4 +255,8 @@ def compute_connection_limit() -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(CONNECTIONS, soft // _SHARE))
+    return (
+        CONNECTIONS
+        if soft == resource.RLIM_INFINITY
+        else max(8, min(CONNECTIONS, soft // _FILES_PER_CONNECTION))
+    )

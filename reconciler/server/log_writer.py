@@ -65,8 +65,8 @@ class LogWriter:
         self._number, self._state, self._limit = number, state, limit
         self._lines: deque[bytes] = deque()
         self._size = 0
-        self._busy = False
-        self._torn = False
+        self._is_writing = False
+        self._is_line_open = False
         self._changed = threading.Condition()
         if closed:
             self._number, state.problem = -1, CLOSED
@@ -78,7 +78,7 @@ class LogWriter:
         data = text.encode("utf-8", "backslashreplace")
         with self._changed:
             if self._size + len(data) > self._limit:
-                self._lost(READER_SLOW)
+                self._count_lost(READER_SLOW)
             else:
                 self._lines.append(data)
                 self._size += len(data)
@@ -98,28 +98,28 @@ class LogWriter:
     def drain(self, seconds: float = FLUSH_SECONDS) -> bool:
         """Wait until everything was written, or given up, for so many seconds; whether it was."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._lines and not self._busy, seconds)
+            return self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._busy = False
+                self._is_writing = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._lines)
-                self._busy = True
+                self._is_writing = True
                 line = self._lines.popleft()
-            problem = self._written(line)
+            problem = self._write_line(line)
             with self._changed:
                 self._size -= len(line)
                 if problem:
-                    self._lost(problem)
+                    self._count_lost(problem)
                 else:
                     self._state.problem = ""
 
-    def _written(self, line: bytes) -> str:
+    def _write_line(self, line: bytes) -> str:
         """Why a line was not written whole; empty where it was."""
         # A line that was cut off in the middle must not swallow the next one.
-        rest = memoryview(b"\n" + line if self._torn else line)
+        rest = memoryview(b"\n" + line if self._is_line_open else line)
         try:
             while rest:
                 try:
@@ -128,14 +128,14 @@ class LogWriter:
                     select.select((), (self._number,), (), 1.0)
                     continue
                 rest = rest[count:]
-                self._torn = True
+                self._is_line_open = True
         except (OSError, ValueError) as error:
             number = error.errno if isinstance(error, OSError) else None
             return _REASONS.get(number or 0) or f"the log cannot be written: {error}"
-        self._torn = not line.endswith(b"\n")
+        self._is_line_open = not line.endswith(b"\n")
         return ""
 
-    def _lost(self, problem: str) -> None:
+    def _count_lost(self, problem: str) -> None:
         self._state.lost += 1
         self._state.problem = problem
 

@@ -59,10 +59,10 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
     """
     plain = form == "json" or (not form and not stream.isatty())
     shape: list[Processor] = (
-        [_ordered, structlog.processors.JSONRenderer(serializer=_json)]
+        [_put_main_keys_first, structlog.processors.JSONRenderer(serializer=_json)]
         if plain
         else [
-            _without_controls,
+            _escape_event,
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24),
         ]
     )
@@ -165,11 +165,11 @@ class LibraryLogBridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One library record as one event; its traceback shrinks to the error's class and message."""
         try:
-            self._pass_on(record)
+            self._forward(record)
         except Exception as error:  # noqa: BLE001  (a library's bad line must not end what it was doing)
             self._log.warning("a library's log line could not be read", message=type(error).__name__)
 
-    def _pass_on(self, record: logging.LogRecord) -> None:
+    def _forward(self, record: logging.LogRecord) -> None:
         more = self._throttle.admit(f"{record.name} {record.msg!s:.100}")
         if more is None:
             return
@@ -178,22 +178,22 @@ class LibraryLogBridge(logging.Handler):
         self._log.log(record.levelno, record.getMessage(), library=record.name, **extra, **more)
 
 
-def _ordered(_logger: Any, _method: str, event: Event) -> Event:
+def _put_main_keys_first(_logger: Any, _method: str, event: Event) -> Event:
     first = ("timestamp", "level", "event")
     return {**{key: event[key] for key in first if key in event}, **event}
 
 
-def _without_controls(_logger: Any, _method: str, event: Event) -> Event:
+def _escape_event(_logger: Any, _method: str, event: Event) -> Event:
     """The event for a terminal, which a text from outside must not steer."""
-    return {_escaped(key): _escaped(item) for key, item in event.items()}
+    return {_escape(key): _escape(item) for key, item in event.items()}
 
 
-def _escaped(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     if isinstance(value, str):
         return escape_unseen(value)
     if isinstance(value, Mapping):
-        return {_escaped(key): _escaped(item) for key, item in value.items()}
-    return [_escaped(item) for item in value] if isinstance(value, list | tuple) else value
+        return {_escape(key): _escape(item) for key, item in value.items()}
+    return [_escape(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _json(value: Any, **_options: Any) -> str:

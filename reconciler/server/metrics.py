@@ -70,19 +70,21 @@ class StateCollector:
 
     def collect(self) -> Iterator[Metric]:
         """All gauges."""
-        yield self._watch()
+        yield self._describe_watch()
         yield from self._source()
-        yield _single(
+        yield _make_gauge(
             "feedback_outbox_messages", "Messages that wait to be delivered.", self._watch_state.outbox
         )
-        yield _single("store_writable", "Whether the store can be written.", not self._watch_state.store)
-        yield _single("log_writable", "Whether the log can be written.", not self._watch_state.log.problem)
+        yield _make_gauge("store_writable", "Whether the store can be written.", not self._watch_state.store)
+        yield _make_gauge(
+            "log_writable", "Whether the log can be written.", not self._watch_state.log.problem
+        )
         lost = CounterMetricFamily("reconciler_log_lines_lost", "Log lines that could not be written.")
         lost.add_metric([], self._watch_state.log.lost)
         yield lost
         yield from self._clusters()
 
-    def _watch(self) -> Metric:
+    def _describe_watch(self) -> Metric:
         family = GaugeMetricFamily(
             "reconciler_watch_info", "Version and mode of the watch.", labels=["version", "dry_run"]
         )
@@ -92,10 +94,10 @@ class StateCollector:
     def _source(self) -> Iterator[Metric]:
         source = self._watch_state.source
         reached = source.state in {SourceState.GOOD, SourceState.INVALID}
-        yield _single("source_up", "Whether the source answered the last look.", reached)
+        yield _make_gauge("source_up", "Whether the source answered the last look.", reached)
         good = source.state is SourceState.GOOD
-        yield _single("source_valid", "Whether its newest revision is the one in use.", good)
-        yield _single("source_looked_timestamp_seconds", "When the source was last asked.", source.looked)
+        yield _make_gauge("source_valid", "Whether its newest revision is the one in use.", good)
+        yield _make_gauge("source_looked_timestamp_seconds", "When the source was last asked.", source.looked)
         revision = GaugeMetricFamily(
             "reconciler_source_revision_info", "The revision in use.", labels=["source", "revision", "short"]
         )
@@ -149,7 +151,7 @@ def count_answers(observed: Observed[Any]) -> dict[str, int]:
     return counts
 
 
-def _single(name: str, description: str, value: float) -> Metric:
+def _make_gauge(name: str, description: str, value: float) -> Metric:
     family = GaugeMetricFamily(f"reconciler_{name}", description)
     family.add_metric([], float(value))
     return family

@@ -112,23 +112,23 @@ def summarise_plan_pass(
     plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Diagnostic] = ()
 ) -> PassSummary:
     """The turn of a pass that stops before the first step."""
-    refused, away, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
-    wrong = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
-    errors = [finding.located for finding in wrong]
+    refused, unheard, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
+    serious = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
+    errors = [finding.located for finding in serious]
     if refused:
         result = PassResult.REFUSED
     elif steps:
         result = PassResult.DRIFT
-    elif wrong and all(finding.code == STALLED for finding in wrong):
+    elif serious and all(finding.code == STALLED for finding in serious):
         result = PassResult.STALLED
     else:
-        result = PassResult.INCOMPLETE if away or errors else PassResult.CONVERGED
+        result = PassResult.INCOMPLETE if unheard or errors else PassResult.CONVERGED
     return PassSummary(
         result,
         message="; ".join(violation.message for violation in refused) or "; ".join(errors),
         steps=steps,
         pending=steps,
-        unheard_nodes=away,
+        unheard_nodes=unheard,
         violations=refused,
         findings=plan.findings,
     )
@@ -141,7 +141,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
     restarts = {outcome.step.node for outcome in report.outcomes if outcome.waiting_for_restart}
     reasons = sorted({f"{outcome.step.id}: {outcome.reason}" for outcome in open_ends if outcome.reason})
     return PassSummary(
-        _ended(states, report),
+        _choose_result(states, report),
         message="; ".join(reasons),
         run=report.run,
         steps=len(plan.steps),
@@ -152,7 +152,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
     )
 
 
-def _ended(states: set[State], report: RunReport) -> PassResult:
+def _choose_result(states: set[State], report: RunReport) -> PassResult:
     if states <= SUCCESSES:
         return PassResult.APPLIED if report.succeeded else PassResult.PARTIAL
     if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:

@@ -36,11 +36,11 @@ class DryRunPass:
         """The drift of one cluster."""
         with open_reader(self.state) as store:
             reader = replace(self.reader, store=store)
-            found = await run_unless_stopped(
+            plan_result = await run_unless_stopped(
                 job.stop,
                 reader.plan(job.fleet, cluster=job.cluster, only=self.only, listener=job.listener),
             )
-        return _looked(found) if found else HALTED
+        return _summarise_reading(plan_result) if plan_result else HALTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +63,27 @@ class ApplyPass:
         if done.plan_result is None:
             return HALTED
         if done.report is None:
-            return _looked(done.plan_result)
+            return _summarise_reading(done.plan_result)
         (case,) = done.plan_result.cases
         report = done.report
         pass_summary = (
             summarise_apply_pass(case.plan, case.observed, report)
             if report.run
-            else _looked(done.plan_result)
+            else _summarise_reading(done.plan_result)
         )
         return replace(pass_summary, findings=(*pass_summary.findings, *report.findings))
 
 
-def _looked(found: PlanResult) -> PassSummary:
-    (case,) = found.cases
-    pass_summary = summarise_plan_pass(case.plan, case.observed, found.violations)
-    aside = [
+def _summarise_reading(plan_result: PlanResult) -> PassSummary:
+    (case,) = plan_result.cases
+    pass_summary = summarise_plan_pass(case.plan, case.observed, plan_result.violations)
+    overridden = [
         Diagnostic(
             Severity.NOTE,
             violation.code,
-            f"set aside until {override.until}, {override.reason}: {violation.message}",
+            f"overridden until {override.until} ({override.reason}): {violation.message}",
             target=violation.target,
         )
-        for violation, override in found.overridden
+        for violation, override in plan_result.overridden
     ]
-    return replace(pass_summary, findings=(*pass_summary.findings, *aside))
+    return replace(pass_summary, findings=(*pass_summary.findings, *overridden))

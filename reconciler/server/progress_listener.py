@@ -12,7 +12,7 @@ from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics, count_answers
 from reconciler.server.watch_state import WatchState
 
-LOOKING = 600.0
+OBSERVE_SECONDS = 600.0
 """Seconds that a look at a whole cluster may take; each node has its own, smaller bound."""
 
 STEP_EXTRA = 120.0
@@ -23,7 +23,7 @@ class WatchListener:
     """A listener of the engine for one cluster's pass.
 
     Args:
-        alive: called with the seconds within which more is to be heard.
+        announce: called with the seconds within which more is to be heard.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class WatchListener:
         watch_state: WatchState,
         metrics: Metrics,
         log: Log,
-        alive: Callable[[float], None],
+        announce: Callable[[float], None],
     ) -> None:
         self._cluster = cluster
         self._watch_state = watch_state
         self._metrics = metrics
         self._log = log
-        self._alive = alive
+        self._announce = announce
         self._running: dict[str, float] = {}
 
     def settled(self, outcome: Outcome) -> None:
@@ -53,17 +53,17 @@ class WatchListener:
 
     def observing(self, cluster: str, nodes: int) -> None:
         """A look at the nodes begins."""
-        self._alive(LOOKING)
+        self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"observing {nodes} nodes")
 
     def observed(self, cluster: str, observed: Observed[Any]) -> None:
         """The nodes have answered, or not."""
-        self._alive(LOOKING)
+        self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing="planning", answers=count_answers(observed))
 
     def planned(self, plan: Plan) -> None:
         """The steps are known."""
-        self._alive(LOOKING)
+        self._announce(OBSERVE_SECONDS)
         self._watch_state.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
 
     def begun(self, run: str) -> None:
@@ -73,20 +73,20 @@ class WatchListener:
     def started(self, step: Step) -> None:
         """A step begins."""
         self._running[step.id] = step.settle
-        self._show()
+        self._show_running()
         self._log.info("step began", step=step.id, node=step.node, reason=step.reason)
 
     def ended(self, outcome: Outcome) -> None:
         """A step has ended."""
         step = outcome.step
         self._running.pop(step.id, None)
-        self._show()
+        self._show_running()
         self._metrics.steps.labels(step.cluster, step.action, outcome.state.value).inc()
         fields = {"step": step.id, "node": step.node, "state": outcome.state.value, "message": outcome.reason}
         if outcome.waiting_for_restart:
             fields["waiting_for_restart"] = ", ".join(outcome.waiting_for_restart)
-        calm = outcome.state in SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
-        tell = self._log.info if calm else self._log.warning
+        is_calm = outcome.state in SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
+        tell = self._log.info if is_calm else self._log.warning
         tell(
             "step ended",
             seconds=round(outcome.seconds, 3),
@@ -95,10 +95,10 @@ class WatchListener:
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
         """A wave is waited for; nothing else is heard meanwhile."""
-        self._alive(seconds + LOOKING)
+        self._announce(seconds + OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
         self._log.info("wave soaks", wave=wave, seconds=seconds)
 
-    def _show(self) -> None:
-        self._alive(max(self._running.values(), default=LOOKING) + STEP_EXTRA)
+    def _show_running(self) -> None:
+        self._announce(max(self._running.values(), default=OBSERVE_SECONDS) + STEP_EXTRA)
         self._watch_state.note(self._cluster, doing=", ".join(sorted(self._running)) or "planning")

@@ -26,7 +26,7 @@ from reconciler.text.urls import strip_secrets
 Answer: TypeAlias = tuple[dict[str, Any], bytes]
 """What is answered, and the bytes of a plan that follow it."""
 
-_MOST_VERDICTS: Final = 20
+_MOST_VIOLATIONS: Final = 20
 _LONGEST: Final = 300
 
 
@@ -49,9 +49,9 @@ class RollbackRequest:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRunner:
-    """Plans and applies rollbacks from the watch's own source, one at a time.
+    """Plans and applies rollbacks from the watch's source, one at a time.
 
-    The watch's own passes keep out of the way by the locks of the clusters, as they do for any other run.
+    The locks of the clusters keep the watch's passes away, as for any other run.
 
     Args:
         options: of the watch.
@@ -62,43 +62,47 @@ class RollbackRunner:
     options: WatchOptions
     store: Store
     stop: asyncio.Event
-    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, wanted: RollbackRequest, by: Actor) -> Answer:
+    async def run(self, request: RollbackRequest, actor: Actor) -> Answer:
         """Show the plan, or apply exactly the one that was shown.
 
         Raises:
-            ReconcilerError: it cannot be planned or applied, or it is another plan by now.
+            ReconcilerError: it cannot be planned or applied, or the plan has changed.
         """
-        if not wanted.revision:
+        if not request.revision:
             raise UsageError("a rollback through a watch needs its revision", remedy="name the commit")
-        if self._one.locked():
+        if self._lock.locked():
             raise UsageError("another rollback is under way in this watch", remedy="wait until it has ended")
-        async with self._one, self._reconciler(wanted.revision, by).connected() as own:
-            fleet = await own.reader.read_fleet()
-            await self._refuse_foreign(fleet, own)
-            if wanted.while_suspended:
+        async with self._lock, self._reconciler(request.revision, actor).connected() as reconciler:
+            fleet = await reconciler.reader.read_fleet()
+            await self._refuse_foreign(fleet, reconciler)
+            if request.while_suspended:
                 fleet = override_suspensions(fleet, "rollback --while-suspended")
-            only = wanted.only or self.options.only
-            seen = await run_unless_stopped(self.stop, own.reader.plan(fleet, only=only))
-            if seen is None:
+            only = request.only or self.options.only
+            plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
+            if plan_result is None:
                 raise StateError("the watch is stopping; nothing was done", remedy="start it and try again")
-            if not wanted.plan:
-                return self._shown(seen, own)
-            if seen.plan.digest != wanted.plan:
+            if not request.plan:
+                return self._answer_with_plan(plan_result, reconciler)
+            if plan_result.plan.digest != request.plan:
                 raise WorldChanged(
                     "the plan is not the one that was shown: the nodes have changed since; nothing was done",
                     remedy="run the command again and look at the plan",
                 )
             try:
-                report = await own.apply(seen, trigger="rollback", stop=self.stop)
+                report = await reconciler.apply(plan_result, trigger="rollback", stop=self.stop)
             except GuardRefusal as error:
-                return {"status": error.exit_status, "refused": _verdicts(seen), "run": ""}, b""
+                return {
+                    "status": error.exit_status,
+                    "refused": _format_violations(plan_result),
+                    "run": "",
+                }, b""
             return {"status": report.exit_status, "refused": [], "run": report.run}, b""
 
-    def _reconciler(self, revision: str, by: Actor) -> Reconciler:
+    def _reconciler(self, revision: str, actor: Actor) -> Reconciler:
         source = self._source(revision, is_rollback=True)
-        return Reconciler(Reader(source, host=self.options.host, is_named=True), self.store, actor=by)
+        return Reconciler(Reader(source, host=self.options.host, is_named=True), self.store, actor=actor)
 
     def _source(self, ref: str, *, is_rollback: bool) -> Source:
         options = self.options
@@ -113,15 +117,15 @@ class RollbackRunner:
             is_rollback=is_rollback,
         )
 
-    async def _refuse_foreign(self, fleet: Fleet, own: Reconciler) -> None:
-        """Nothing, where the watched branch comes from the revision, or this host applied it.
-
-        Who may roll back is not by that one who may merge: any commit that somebody pushed has an id.
+    async def _refuse_foreign(self, fleet: Fleet, reconciler: Reconciler) -> None:
+        """Refuse a revision that neither the watched branch contains nor this host applied.
 
         Raises:
-            UsageError: neither is known of it.
+            UsageError: it is neither.
         """
-        _, store = await own.reader.bind(fleet)
+        # An attacker who may push any branch knows the id of a commit that nobody has merged. The right to
+        # roll back must not become a right to deploy that commit.
+        _, store = await reconciler.reader.bind(fleet)
         revision = fleet.revision.id
         if store is not None and revision in {id_ for id_, _ in (await store.recall()).acted}:
             return
@@ -135,17 +139,26 @@ class RollbackRunner:
                 remedy="name a commit of `reconcile history` or of the branch; another one needs root",
             )
 
-    def _shown(self, seen: PlanResult, own: Reconciler) -> Answer:
+    def _answer_with_plan(self, plan_result: PlanResult, reconciler: Reconciler) -> Answer:
         origin = PlanOrigin(source=strip_secrets(self.options.source), path=self.options.path)
-        data = make_plan_file(seen, origin, {}, datetime.now(UTC), own.reader.products).written()
-        is_refused = seen.refused or seen.released().plan.empty
-        answer = {"refused": _verdicts(seen), "plan": seen.plan.digest, "empty": seen.plan.empty}
-        return {**answer, "status": GuardRefusal.exit_status if seen.violations and is_refused else 0}, data
+        data = make_plan_file(
+            plan_result, origin, {}, datetime.now(UTC), reconciler.reader.products
+        ).written()
+        is_refused = plan_result.refused or plan_result.released().plan.empty
+        answer = {
+            "refused": _format_violations(plan_result),
+            "plan": plan_result.plan.digest,
+            "empty": plan_result.plan.empty,
+        }
+        return {
+            **answer,
+            "status": GuardRefusal.exit_status if plan_result.violations and is_refused else 0,
+        }, data
 
 
-def _verdicts(seen: PlanResult) -> list[str]:
+def _format_violations(plan_result: PlanResult) -> list[str]:
     """The verdicts against a plan, in lines, as many as an answer has room for."""
     return [
         make_one_line(f"{one.message} [{one.code}]" + (f"; {one.remedy}" if one.remedy else ""), _LONGEST)
-        for one in seen.violations[:_MOST_VERDICTS]
+        for one in plan_result.violations[:_MOST_VIOLATIONS]
     ]

@@ -63,12 +63,12 @@ class SourceLoop:
     def ask(self, trigger: str) -> None:
         """Have the source looked at soon."""
         self._context.metrics.triggers.labels(trigger).inc()
-        self._trigger.ring(trigger, at_once=trigger == "start")
+        self._trigger.fire(trigger, at_once=trigger == "start")
 
     def stop(self) -> None:
         """End; a look under way is given up at once, and publishes nothing."""
         self._stop.set()
-        self._trigger.ring("stop", at_once=True)
+        self._trigger.fire("stop", at_once=True)
 
     async def run(self) -> None:
         """The loop; it ends only once it is told to stop."""
@@ -77,13 +77,13 @@ class SourceLoop:
         self.ask("start")
         while True:
             wait = max(timing.due - context.clock(), 0.0)
-            self._pulse(wait)
-            reasons = await self._trigger.heard(wait)
+            self._set_heartbeat(wait)
+            reasons = await self._trigger.wait(wait)
             if self._stop.is_set():
                 return
             if not reasons:
                 context.metrics.triggers.labels("poll").inc()
-            self._pulse(FETCH)
+            self._set_heartbeat(FETCH)
             trigger = next((name for name in PRECEDENCE if name in reasons), "poll")
             reached = await run_unless_stopped(self._stop, self.look(trigger))
             if reached is None:
@@ -104,47 +104,47 @@ class SourceLoop:
         seen: list[Revision] = []
         try:
             async with asyncio.timeout(FETCH):
-                await contain_errors(self._look(trigger, seen))
+                await contain_errors(self._read_source(trigger, seen))
         except ReconcilerError as error:
             away = isinstance(error, SourceUnreachable)
             state = SourceState.UNREACHABLE if away else SourceState.INVALID
-            self._failed(state, error, seen[0].id if seen else "")
+            self._set_failed(state, error, seen[0].id if seen else "")
             return not away
         except TimeoutError:
             message = f"reading the source did not end within {FETCH:g} s"
             remedy = "look at the size of the newest revision, and at the network"
-            self._failed(
+            self._set_failed(
                 SourceState.UNREACHABLE, SourceError(message, remedy=remedy), seen[0].id if seen else ""
             )
             return False
         except OSError as error:
             message = f"this host could not read the source: {error.strerror or type(error).__name__}"
             remedy = "look at its open files, memory and disks"
-            self._failed(SourceState.UNREACHABLE, SourceError(message, remedy=remedy), "")
+            self._set_failed(SourceState.UNREACHABLE, SourceError(message, remedy=remedy), "")
             return False
         except Exception as error:  # noqa: BLE001  (whatever it is, the last good revision stays in force)
-            self._unexpected(error, seen[0].id if seen else "")
+            self._log_unexpected(error, seen[0].id if seen else "")
             return False
         return True
 
-    async def _look(self, trigger: str, seen: list[Revision]) -> None:
+    async def _read_source(self, trigger: str, seen: list[Revision]) -> None:
         status = self._context.watch_state.source
         snapshot = await self._source_context.source.snapshot()
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
         # Secrets are no part of a revision: one that appears or changes later is read for the same one.
         if same and not await contain_errors(asyncio.to_thread(self._source_context.is_stale)):
-            self._settled(status, result="same")
+            self._set_good(status, result="same")
             return
-        fleet = await self._loaded(snapshot)
+        fleet = await self._load_fleet(snapshot)
         self._source_context.publish(fleet, trigger)
-        self._settled(replace(status, revision=fleet.revision), result="secrets" if same else "new")
+        self._set_good(replace(status, revision=fleet.revision), result="secrets" if same else "new")
         if same:
             self._context.log.info("secrets read again", revision=fleet.revision.short, trigger=trigger)
         else:
-            self._tell(fleet, trigger)
+            self._log_revision(fleet, trigger)
 
-    async def _loaded(self, snapshot: Snapshot) -> Fleet:
+    async def _load_fleet(self, snapshot: Snapshot) -> Fleet:
         """The fleet of a snapshot, read in a thread; nobody can end one, so that only a few may be left."""
         name = snapshot.revision.id
         if name in self._loads or len(self._loads) >= LEFT_BEHIND:
@@ -164,7 +164,7 @@ class SourceLoop:
         # The thread goes on where this look is given up: its future stays on the list until it has ended.
         return await asyncio.shield(load)
 
-    def _tell(self, fleet: Fleet, trigger: str) -> None:
+    def _log_revision(self, fleet: Fleet, trigger: str) -> None:
         revision = fleet.revision
         self._context.log.info(
             "revision read",
@@ -179,7 +179,7 @@ class SourceLoop:
             message = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
             self._context.log.warning("desired state", revision=revision.short, message=message)
 
-    def _settled(self, status: WatchedSource, *, result: str) -> None:
+    def _set_good(self, status: WatchedSource, *, result: str) -> None:
         before, now = self._context.watch_state.source, self._context.wall()
         if before.message:
             self._context.log.info("source is well again", was=before.state.value)
@@ -189,12 +189,12 @@ class SourceLoop:
         )
         self._context.metrics.looks.labels(result).inc()
 
-    def _failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
+    def _set_failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
         """Keep the last good fleet; say what is wrong once, not at every poll."""
         before, now = self._context.watch_state.source, self._context.wall()
         message = f"{error.message}; {error.remedy}" if error.remedy else error.message
         if (before.state, before.message, before.rejected) != (state, message, rejected):
-            self._complain(error, rejected)
+            self._log_failure(error, rejected)
         since = before.since if before.state is state else now
         self._context.watch_state.source = replace(
             before,
@@ -207,7 +207,7 @@ class SourceLoop:
         )
         self._context.metrics.looks.labels(state.value).inc()
 
-    def _unexpected(self, error: Exception, rejected: str) -> None:
+    def _log_unexpected(self, error: Exception, rejected: str) -> None:
         """An unexpected error is an invalid revision; its trace is logged once."""
         context, message = self._context, f"an unexpected error: {name_error(error)}"
         context.metrics.unexpected.labels("source").inc()
@@ -222,13 +222,13 @@ class SourceLoop:
                 trace=list_error_frames(error),
                 **{key: text for key, text in fields.items() if text},
             )
-        self._failed(SourceState.INVALID, SourceError(message, remedy=REPORT_LINE), rejected)
+        self._set_failed(SourceState.INVALID, SourceError(message, remedy=REPORT_LINE), rejected)
 
-    def _complain(self, error: ReconcilerError, rejected: str) -> None:
+    def _log_failure(self, error: ReconcilerError, rejected: str) -> None:
         log = self._context.log
         kept = self._context.watch_state.source.revision
-        said = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID], "remedy": error.remedy}
-        fields = {key: text for key, text in said.items() if text}
+        texts = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID], "remedy": error.remedy}
+        fields = {key: text for key, text in texts.items() if text}
         if isinstance(error, InputError):
             for problem in error.problems[:PROBLEMS]:
                 place = {"code": problem.code, "file": problem.position.file, "pointer": problem.pointer}
@@ -239,5 +239,5 @@ class SourceLoop:
             return
         log.error("source failed", message=error.message, **fields)
 
-    def _pulse(self, within: float) -> None:
+    def _set_heartbeat(self, within: float) -> None:
         self._context.watch_state.heartbeats["source"] = self._context.clock() + within + PATIENCE

@@ -17,7 +17,7 @@ FIRST, LONGEST = 1.0, 300.0
 STEADY = 600.0
 """Seconds after which a loop that ran counts as sound: the next breakdown is its first one."""
 
-NOTICE = 5.0
+CANCEL_SECONDS = 5.0
 """Seconds that loops which were cancelled have to close their connections and child processes."""
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -54,7 +54,7 @@ class Supervision:
         """
         task = asyncio.ensure_future(supervise_loop(loop, name, stop=self.stop, report=self._report))
         self._tasks[task] = name
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._forget)
 
     def running(self) -> tuple[str, ...]:
         """Names of the loops that have not ended, sorted."""
@@ -64,13 +64,13 @@ class Supervision:
     def signals(self) -> Iterator[None]:
         """The first of `SIGNALS` ends the watch in good order, the next one sets `hurry`."""
         loop = asyncio.get_running_loop()
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        for number in heard:
+        handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in handled:
             loop.add_signal_handler(number, self.interrupt)
         try:
             yield
         finally:
-            for number in heard:
+            for number in handled:
                 loop.remove_signal_handler(number)
 
     def interrupt(self) -> None:
@@ -81,7 +81,7 @@ class Supervision:
             self.stop.set()
             self._halt()
 
-    async def drained(self, grace: float) -> bool:
+    async def drain(self, grace: float) -> bool:
         """Wait until every loop has ended, for `grace` seconds or until told to hurry; whether all have."""
         hurry = asyncio.ensure_future(self.hurry.wait())
         deadline = asyncio.get_running_loop().time() + grace
@@ -96,15 +96,15 @@ class Supervision:
             hurry.cancel()
         return not self._tasks
 
-    async def abandon(self) -> None:
-        """Cancel what still runs and wait until it has noticed, for `NOTICE` seconds at most."""
+    async def cancel(self) -> None:
+        """Cancel what still runs and wait until it has noticed, for `CANCEL_SECONDS` seconds at most."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=NOTICE)
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)
         if not task.cancelled():
             task.exception()  # looked at, so that the event loop does not complain of it

@@ -26,9 +26,9 @@ class Trigger:
         self._hurry = False
         self._first = self._last = 0.0
 
-    def ring(self, reason: str, *, at_once: bool = False) -> None:
+    def fire(self, reason: str, *, at_once: bool = False) -> None:
         """Ask for attention; `at_once` ends a burst without waiting for silence."""
-        now = self._now()
+        now = self._read_clock()
         if not self._reasons:
             self._first = now
         self._last = now
@@ -36,7 +36,7 @@ class Trigger:
         self._hurry = self._hurry or at_once
         self._fired.set()
 
-    async def heard(self, within: float) -> frozenset[str]:
+    async def wait(self, within: float) -> frozenset[str]:
         """The reasons gathered, once the burst is over; none where nobody rang for `within` seconds."""
         try:
             async with asyncio.timeout(max(within, 0.0)):
@@ -53,7 +53,10 @@ class Trigger:
         return self._taken()
 
     def _left(self) -> float:
-        return compute_debounce(self._first, self._last, window=self._window, limit=self._limit) - self._now()
+        return (
+            compute_debounce(self._first, self._last, window=self._window, limit=self._limit)
+            - self._read_clock()
+        )
 
     def _taken(self) -> frozenset[str]:
         reasons = frozenset(self._reasons)
@@ -62,5 +65,5 @@ class Trigger:
         self._hurry = False
         return reasons
 
-    def _now(self) -> float:
+    def _read_clock(self) -> float:
         return self._clock() if self._clock else asyncio.get_running_loop().time()

@@ -36,16 +36,16 @@ from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
 from reconciler.sources.linked_source import LinkedSource
 
-CLEAN, CUT = 0, 5
+CLEAN, ABORTED = 0, 5
 """Exit statuses: ended in good order; steps are left to be resumed."""
 
-TENDING = 15.0
+CHECK_SECONDS = 15.0
 """Seconds between looks at the store and at the outbox."""
 
-TRYING = 2.0
+RETRY_SECONDS = 2.0
 """Seconds between tries to write to a store that failed."""
 
-LAST_LOOK = 5.0
+LAST_READ_SECONDS = 5.0
 """Seconds that the end of the watch waits for the store, to name the steps that are left."""
 
 
@@ -83,7 +83,7 @@ class Watch:
         self._log = log
         self._watch_state = WatchState(log=log_state or LogState())
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
-        self._tasks = Supervision(self._halt, self._broke_down)
+        self._tasks = Supervision(self._stop_loops, self._report_breakdown)
         context = LoopContext(
             watch_state=self._watch_state,
             metrics=self._metrics,
@@ -113,19 +113,19 @@ class Watch:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(self._tasks.signals())
-            stack.enter_context(_libraries_log_to(self._log))
+            stack.enter_context(_bridge_library_logs(self._log))
             where = await stack.enter_async_context(self._endpoints())
-            self._begin(where)
+            self._start(where)
             await self._tasks.stop.wait()
-            return await self._end()
+            return await self._stop()
 
-    def _begin(self, where: str) -> None:
+    def _start(self, where: str) -> None:
         options, spawn = self._options, self._tasks.spawn
         self._log.info(
             "watch began",
             version=__version__,
             source=options.source,
-            **_followed(self._dependencies.source),
+            **_describe_followed(self._dependencies.source),
             state=str(options.state),
             dry_run=options.dry_run,
             listen=where,
@@ -135,7 +135,7 @@ class Watch:
         spawn(self._source_loop.run, "source")
         stop, rollbacks = self._tasks.stop, None
         if (store := self._dependencies.store) is not None:
-            spawn(partial(self._tend, store), "store")
+            spawn(partial(self._check_store, store), "store")
             rollbacks = RollbackRunner(options, store, stop)
         control = ControlServer(options, store, self._log, rollbacks)
         spawn(lambda: control.serve(stop), "control")
@@ -144,13 +144,13 @@ class Watch:
             ring = partial(self._source_loop.ask, "files")
             spawn(lambda: follow_source_files(source, ring, self._log, stop=stop), "files")
 
-    def _halt(self) -> None:
+    def _stop_loops(self) -> None:
         """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
         self._watch_state.stopping = True
         self._source_loop.stop()
         self._cluster_loops.stop()
 
-    async def _end(self) -> int:
+    async def _stop(self) -> int:
         """Wait for the steps under way, and say what is left."""
         under_way = {
             name: status.doing
@@ -160,16 +160,16 @@ class Watch:
         self._log.info(
             "watch stopping", grace=self._options.grace, **({"under_way": under_way} if under_way else {})
         )
-        drained = await self._tasks.drained(self._options.grace)
-        await self._tasks.abandon()
-        left = await self._left()
+        drained = await self._tasks.drain(self._options.grace)
+        await self._tasks.cancel()
+        left = await self._list_unsettled_steps()
         if not drained and left:
             self._log.error("watch cut off", left=left, remedy="the next run settles these steps by reading")
-            return CUT
+            return ABORTED
         self._log.info("watch ended", **({"left": left} if left else {}))
         return CLEAN
 
-    def _broke_down(self, loop: str, error: BaseException, wait: float) -> None:
+    def _report_breakdown(self, loop: str, error: BaseException, wait: float) -> None:
         self._metrics.unexpected.labels(loop).inc()
         self._log.error(
             "unexpected error in a loop",
@@ -179,17 +179,17 @@ class Watch:
             trace=list_error_frames(error),
         )
 
-    async def _left(self) -> list[str]:
+    async def _list_unsettled_steps(self) -> list[str]:
         """Steps that were begun and whose end is not known; the journal has them."""
         if self._dependencies.store is None:
             return []
         try:
-            async with asyncio.timeout(LAST_LOOK):
+            async with asyncio.timeout(LAST_READ_SECONDS):
                 records = await self._dependencies.store.unsettled()
         except StateError as error:
             return [f"unknown: {error.message}"]
         except TimeoutError:
-            return [f"unknown: the store did not answer within {LAST_LOOK:g} s"]
+            return [f"unknown: the store did not answer within {LAST_READ_SECONDS:g} s"]
         return sorted(
             {
                 entry.step.id
@@ -199,15 +199,15 @@ class Watch:
             }
         )
 
-    async def _tend(self, store: Store) -> None:
+    async def _check_store(self, store: Store) -> None:
         """Keep an eye on the store and on the messages that wait in it."""
-        told = 0
+        logged = 0
         while not self._tasks.stop.is_set():
             lost = self._watch_state.log.lost
-            if lost > told and not self._watch_state.log.problem:
-                self._log.warning("log lines were lost", lines=lost - told)
-                told = lost
-            self._watch_state.heartbeats["store"] = time.monotonic() + TENDING + PATIENCE
+            if lost > logged and not self._watch_state.log.problem:
+                self._log.warning("log lines were lost", lines=lost - logged)
+                logged = lost
+            self._watch_state.heartbeats["store"] = time.monotonic() + CHECK_SECONDS + PATIENCE
             before = self._watch_state.store
             try:
                 await store.probe()
@@ -218,7 +218,7 @@ class Watch:
                 if not before:
                     self._log.error("store failed", message=error.message, remedy=error.remedy)
             try:
-                async with asyncio.timeout(TRYING if self._watch_state.store else TENDING):
+                async with asyncio.timeout(RETRY_SECONDS if self._watch_state.store else CHECK_SECONDS):
                     await self._tasks.stop.wait()
             except TimeoutError:
                 continue
@@ -233,7 +233,7 @@ class Watch:
             watch_state=self._watch_state,
             metrics=self._metrics,
             log=self._log,
-            ring=self._source_loop.ask,
+            trigger=self._source_loop.ask,
             monotonic=time.monotonic,
             wall=time.time,
             ref=self._options.ref,
@@ -246,18 +246,19 @@ class Watch:
                 opened,
                 log=self._log,
                 dropped=lambda reason: self._metrics.dropped.labels(reason).inc(),
-                report=self._broke_down,
+                report=self._report_breakdown,
                 trusted_proxies=[str(network) for network in self._options.host.config.trusted_proxies],
             )
             async with listener.serving():
                 yield str(ListenAddress(*opened.getsockname()[:2]))
 
 
-def _followed(source: Source) -> dict[str, str]:
+def _describe_followed(source: Source) -> dict[str, str]:
     """What of a folder is followed, for the first line of the log."""
     if isinstance(source, LinkedSource):
         return {
-            key: f"{text}; {source.path} leads there now" for key, text in _followed(source.located()).items()
+            key: f"{text}; {source.path} leads there now"
+            for key, text in _describe_followed(source.located()).items()
         }
     if isinstance(source, GitSource) and source.work:
         return {
@@ -269,7 +270,7 @@ def _followed(source: Source) -> dict[str, str]:
 
 
 @contextmanager
-def _libraries_log_to(log: Log) -> Iterator[None]:
+def _bridge_library_logs(log: Log) -> Iterator[None]:
     """What libraries log the standard way comes as lines of ours."""
     bridge = LibraryLogBridge(log)
     logging.getLogger().addHandler(bridge)

@@ -40,7 +40,7 @@ BODY_SECONDS = 10
 BODIES = 32
 """Webhook calls at once whose bodies are being read."""
 
-_ONCE = ("content-type", "webhook-", "x-forgejo-", "x-gitea-", "x-github-", "x-gitlab-", "x-hub-")
+_SINGLE_HEADERS = ("content-type", "webhook-", "x-forgejo-", "x-gitea-", "x-github-", "x-gitlab-", "x-hub-")
 """Headers, by their beginnings, of which a second one would leave open which of them counts."""
 
 
@@ -51,7 +51,7 @@ class Endpoints:
     Args:
         ref: the branch, tag or commit watched; empty for the default branch.
         secret: shared with the forge; empty where the webhook is not wanted.
-        ring: called with the trigger's name.
+        trigger: called with the trigger's name.
         monotonic: the clock of the board's pulses.
         wall: seconds since 1970.
     """
@@ -59,14 +59,14 @@ class Endpoints:
     watch_state: WatchState
     metrics: Metrics
     log: Log
-    ring: Callable[[str], None]
+    trigger: Callable[[str], None]
     monotonic: Callable[[], float]
     wall: Callable[[], float]
     ref: str = ""
     secret: str = ""
     dry_run: bool = False
     _throttle: Throttle = field(default_factory=Throttle)
-    _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
+    _body_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
 
     def application(self) -> ASGIApp:
         """The ASGI application; an error in it is told in the log, and to the caller without details."""
@@ -75,7 +75,7 @@ class Endpoints:
             routes=[
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
-                Route("/metrics", self.figures),
+                Route("/metrics", self.serve_metrics),
                 Route("/webhook", self.webhook, methods=["POST"]),
             ]
         )
@@ -90,7 +90,7 @@ class Endpoints:
             try:
                 await application(scope, receive, sending)
             except Exception as error:  # noqa: BLE001  (whatever it is, the other requests are answered)
-                self._unexpected(error)
+                self._log_unexpected(error)
                 if not begun:
                     body = {
                         "status": "error",
@@ -100,7 +100,7 @@ class Endpoints:
 
         return guarded
 
-    def _unexpected(self, error: Exception) -> None:
+    def _log_unexpected(self, error: Exception) -> None:
         self.metrics.unexpected.labels("http").inc()
         message = name_error(error)
         if (more := self._throttle.admit(f"unexpected {message}")) is not None:
@@ -119,7 +119,7 @@ class Endpoints:
         good, detail = check_readiness(self.watch_state, dry_run=self.dry_run)
         return _json(detail, 200 if good else 503)
 
-    async def figures(self, request: Request) -> Response:
+    async def serve_metrics(self, request: Request) -> Response:
         """The metrics in Prometheus' or OpenMetrics' format."""
         body, content_type = self.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
@@ -132,27 +132,27 @@ class Endpoints:
             "message": reply.message,
             "client": request.client.host if request.client else "",
         }
-        if reply.rejected:
+        if reply.is_rejected:
             self.metrics.rejects.labels(reply.code).inc()
         if (more := self._throttle.admit(f"webhook {reply.code}")) is not None:
-            event = "webhook refused" if reply.rejected else "webhook answered"
-            (self.log.warning if reply.rejected else self.log.info)(event, **line, **more)
-        if reply.asks:
-            self.ring("webhook")
+            event = "webhook refused" if reply.is_rejected else "webhook answered"
+            (self.log.warning if reply.is_rejected else self.log.info)(event, **line, **more)
+        if reply.is_push:
+            self.trigger("webhook")
         close = {"connection": "close"} if reply in {BUSY, TOO_LARGE, TOO_SLOW, UNWANTED} else None
         return _json({"status": reply.code, "message": reply.message}, reply.status, close)
 
     async def _reply(self, request: Request) -> WebhookReply:
         if not self.secret:
             return UNWANTED
-        names = [name for name in request.headers.keys() if name.startswith(_ONCE)]  # noqa: SIM118
+        names = [name for name in request.headers.keys() if name.startswith(_SINGLE_HEADERS)]  # noqa: SIM118
         if len(names) != len(set(names)):
             return REPEATED
-        if self._bodies.locked():
+        if self._body_slots.locked():
             return BUSY
         try:
-            async with self._bodies, asyncio.timeout(BODY_SECONDS):
-                body = await _body(request)
+            async with self._body_slots, asyncio.timeout(BODY_SECONDS):
+                body = await _read_body(request)
         except (TimeoutError, ClientDisconnect):
             return TOO_SLOW
         if body is None:
@@ -166,7 +166,7 @@ def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> 
     return Response(body, status, headers, media_type="application/json")
 
 
-async def _body(request: Request) -> bytes | None:
+async def _read_body(request: Request) -> bytes | None:
     """The whole body; None as soon as it is known to be too large."""
     stated = request.headers.get("content-length", "0")
     if stated.isascii() and stated.isdigit() and (len(stated) > len(str(CAP)) + 4 or int(stated) > CAP):
@@ -186,10 +186,10 @@ def bind_socket(address: ListenAddress) -> socket.socket:
         UsageError: the address is taken, not this machine's, or not allowed.
     """
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, kind, protocol, _, where = found[0]
+        family, kind, protocol, _, where = addresses[0]
         opened = socket.socket(family, kind, protocol)
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

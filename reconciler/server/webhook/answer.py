@@ -22,16 +22,16 @@ class WebhookReply:
         status: of HTTP.
         code: stable name; a label of the metrics where the call was not believed.
         message: a sentence.
-        asks: whether the source is to be looked at.
+        is_push: whether the source is to be looked at.
     """
 
     status: HTTPStatus
     code: str
     message: str
-    asks: bool = False
+    is_push: bool = False
 
     @property
-    def rejected(self) -> bool:
+    def is_rejected(self) -> bool:
         """Whether the call was not believed or not understood."""
         return self.status >= HTTPStatus.BAD_REQUEST
 
@@ -76,5 +76,5 @@ def answer_call(
     except UnreadableCall as error:
         return WebhookReply(HTTPStatus.BAD_REQUEST, "unreadable", str(error))
     if call.kind is CallKind.PUSH:
-        return WebhookReply(HTTPStatus.ACCEPTED, call.kind.value, call.message, asks=True)
+        return WebhookReply(HTTPStatus.ACCEPTED, call.kind.value, call.message, is_push=True)
     return WebhookReply(HTTPStatus.OK, call.kind.value, call.message)

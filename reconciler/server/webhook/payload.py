@@ -17,7 +17,7 @@ LONGEST = 200
 
 PUSHES = frozenset({"push", "tag_push", "push hook", "tag push hook", "create", "delete"})
 
-_DEFAULT = frozenset({"", "HEAD"})
+_DEFAULT_REFS = frozenset({"", "HEAD"})
 """Refs that stand for the default branch."""
 
 
@@ -31,7 +31,7 @@ class CallKind(StrEnum):
     """What is watched may have changed."""
 
     ELSEWHERE = "elsewhere"
-    """A push to a ref that nobody here watches."""
+    """A push to a ref that is not watched."""
 
     OTHER = "other"
     """An event of another kind."""
@@ -63,30 +63,30 @@ def parse_payload(headers: Mapping[str, str], body: bytes, *, ref: str) -> Webho
     Raises:
         UnreadableCall: the body is neither JSON nor a form with JSON in `payload`.
     """
-    event = next((_text(headers[name]).lower() for name in EVENT_HEADERS if name in headers), "")
+    event = next((_get_short_text(headers[name]).lower() for name in EVENT_HEADERS if name in headers), "")
     if event == "ping":
         return WebhookCall(CallKind.PING, "pong")
-    payload = _payload(headers, body)
+    payload = _parse_body(headers, body)
     if event in {"", "system hook"}:  # GitLab's system hooks and bare senders name the event in the body
-        event = (_text(payload.get("object_kind") or payload.get("event_name")) or "push").lower()
+        event = (_get_short_text(payload.get("object_kind") or payload.get("event_name")) or "push").lower()
     if event not in PUSHES:
         return WebhookCall(CallKind.OTHER, f"nothing to do for an event of kind {event!r}")
-    return _push(payload, event, ref)
+    return _judge_push(payload, event, ref)
 
 
-def _push(payload: Mapping[str, Any], event: str, ref: str) -> WebhookCall:
-    pushed = _full(_text(payload.get("ref")), event, _text(payload.get("ref_type")))
-    watched = _watched(ref, payload)
+def _judge_push(payload: Mapping[str, Any], event: str, ref: str) -> WebhookCall:
+    pushed = _expand_ref(_get_short_text(payload.get("ref")), event, _get_short_text(payload.get("ref_type")))
+    watched = _list_watched_refs(ref, payload)
     if pushed and watched and pushed not in watched:
-        here = ref if ref not in _DEFAULT else " or ".join(sorted(watched))
-        return WebhookCall(CallKind.ELSEWHERE, f"{pushed} was pushed; {here} is watched here")
+        watched_ref = ref if ref not in _DEFAULT_REFS else " or ".join(sorted(watched))
+        return WebhookCall(CallKind.ELSEWHERE, f"{pushed} was pushed; this watch follows {watched_ref}")
     return WebhookCall(CallKind.PUSH, f"{pushed or 'something'} was pushed; the source is looked at")
 
 
-def _watched(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
+def _list_watched_refs(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
     """The full names that `ref` may stand for; none where the call does not tell the default branch."""
-    if ref in _DEFAULT:
-        branches = [_text(part.get("default_branch")) for part in _repositories(payload)]
+    if ref in _DEFAULT_REFS:
+        branches = [_get_short_text(part.get("default_branch")) for part in _repositories(payload)]
         return frozenset(f"refs/heads/{branch}" for branch in branches if branch)
     return frozenset(list_full_names(ref))
 
@@ -96,18 +96,18 @@ def _repositories(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [part for part in (payload.get("repository"), payload.get("project")) if isinstance(part, Mapping)]
 
 
-def _full(ref: str, event: str, ref_type: str) -> str:
+def _expand_ref(ref: str, event: str, ref_type: str) -> str:
     if not ref or ref.startswith("refs/"):
         return ref
     return f"refs/{'tags' if 'tag' in (ref_type or event) else 'heads'}/{ref}"
 
 
-def _text(value: object) -> str:
+def _get_short_text(value: object) -> str:
     """A short text as it is; empty for anything else, which names nothing."""
     return value if isinstance(value, str) and len(value) <= LONGEST else ""
 
 
-def _payload(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+def _parse_body(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
     try:
         text = body.decode()
         if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):

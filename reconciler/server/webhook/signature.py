@@ -47,32 +47,34 @@ def check_signature(
     """
     for name in ("x-forgejo-signature", "x-gitea-signature"):
         if name in headers:
-            return _hexadecimal(headers[name], body, secret, name=name)
+            return _compare_hexadecimal(headers[name], body, secret, name=name)
     if "x-hub-signature-256" in headers:
         return _github(headers["x-hub-signature-256"], body, secret)
     if "webhook-signature" in headers and secret.startswith(SIGNING_PREFIX):
-        return _signed(headers, body, secret, now=now)
+        return _check_standard_webhook(headers, body, secret, now=now)
     if "x-gitlab-token" in headers:
-        return _same(headers["x-gitlab-token"], secret, name="X-Gitlab-Token")
+        return _compare(headers["x-gitlab-token"], secret, name="X-Gitlab-Token")
     if "webhook-signature" in headers:
         message = f"the call is signed with a signing token, but the secret here is none ({SIGNING_PREFIX}…)"
         return SignatureRefusal("other-scheme", message)
     return SignatureRefusal("no-signature", "the call has no signature; set the shared secret at the forge")
 
 
-def _hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> SignatureRefusal | None:
-    expected = hmac.new(_bytes(secret), body, hashlib.sha256).hexdigest()
-    return _same(value.lower(), expected, name=name)
+def _compare_hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> SignatureRefusal | None:
+    expected = hmac.new(_to_bytes(secret), body, hashlib.sha256).hexdigest()
+    return _compare(value.lower(), expected, name=name)
 
 
 def _github(value: str, body: bytes, secret: str) -> SignatureRefusal | None:
     scheme, _, digest = value.partition("=")
     if scheme != "sha256":
         return SignatureRefusal("bad-signature", "X-Hub-Signature-256 does not begin with sha256=")
-    return _hexadecimal(digest, body, secret, name="X-Hub-Signature-256")
+    return _compare_hexadecimal(digest, body, secret, name="X-Hub-Signature-256")
 
 
-def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float) -> SignatureRefusal | None:
+def _check_standard_webhook(
+    headers: Mapping[str, str], body: bytes, secret: str, *, now: float
+) -> SignatureRefusal | None:
     """The form of Standard Webhooks, which GitLab's signing tokens use."""
     identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     try:
@@ -90,7 +92,9 @@ def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
     offered = [item.partition(",") for item in headers["webhook-signature"].split()]
     found = [
-        _same(digest, expected, name="webhook-signature") for version, _, digest in offered if version == "v1"
+        _compare(digest, expected, name="webhook-signature")
+        for version, _, digest in offered
+        if version == "v1"
     ]
     return (
         None
@@ -99,12 +103,12 @@ def _signed(headers: Mapping[str, str], body: bytes, secret: str, *, now: float)
     )
 
 
-def _same(value: str, expected: str, *, name: str) -> SignatureRefusal | None:
-    if hmac.compare_digest(_bytes(value), _bytes(expected)):
+def _compare(value: str, expected: str, *, name: str) -> SignatureRefusal | None:
+    if hmac.compare_digest(_to_bytes(value), _to_bytes(expected)):
         return None
     return SignatureRefusal("bad-signature", f"{name} does not fit; is the secret the same on both sides?")
 
 
-def _bytes(text: str) -> bytes:
+def _to_bytes(text: str) -> bytes:
     """The bytes of a text, also of a secret from an environment that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape")

@@ -22,41 +22,41 @@ class SlowEdge(Script):
 
 async def test_a_slow_cluster_holds_up_nobody():
     rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None, print), SlowEdge(CONVERGED)
-    roster = ClusterLoops(script, rig.context, tasks.spawn)
-    roster.publish(fleet("a", "edge", "live"), "start")
+    cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
+    cluster_loops.publish(fleet("a", "edge", "live"), "start")
     await until(lambda: sum(job.cluster == "live" for job in script.jobs) >= 3)
     assert sum(job.cluster == "edge" for job in script.jobs) == 1
-    roster.stop()
-    assert await tasks.drained(10)
+    cluster_loops.stop()
+    assert await tasks.drain(10)
 
 
 async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
     rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
-    roster = ClusterLoops(script, rig.context, tasks.spawn)
-    roster.publish(fleet("a", "edge", "live"), "start")
+    cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
+    cluster_loops.publish(fleet("a", "edge", "live"), "start")
     await script.ran(2)
-    roster.publish(fleet("b", "live", "lab"), "poll")
+    cluster_loops.publish(fleet("b", "live", "lab"), "poll")
     await script.ran(4)
     assert sorted(rig.watch_state.clusters) == ["lab", "live"]
     assert tasks.running() == ("cluster edge", "cluster lab", "cluster live")  # one loop for each name, ever
-    roster.publish(fleet("c", "edge"), "poll")
+    cluster_loops.publish(fleet("c", "edge"), "poll")
     await script.ran(5)
     assert tasks.running() == ("cluster edge", "cluster lab", "cluster live")
-    roster.stop()
-    assert await tasks.drained(10)
+    cluster_loops.stop()
+    assert await tasks.drain(10)
 
 
 async def test_a_fleet_of_the_same_revision_whose_secrets_are_others_brings_a_pass():
     rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
-    roster = ClusterLoops(script, rig.context, tasks.spawn)
-    roster.publish(fleet("a", "edge"), "start")
+    cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
+    cluster_loops.publish(fleet("a", "edge"), "start")
     await script.ran(1)
     other = fleet("a", "edge")
-    roster.publish(other, "poll")
+    cluster_loops.publish(other, "poll")
     await script.ran(2)
     assert script.jobs[1].fleet is other
-    roster.stop()
-    assert await tasks.drained(10)
+    cluster_loops.stop()
+    assert await tasks.drain(10)
 
 
 def test_only_names_a_cluster_or_a_node():
@@ -71,7 +71,7 @@ def test_only_names_a_cluster_or_a_node():
 
 async def test_once_stopped_no_fleet_is_taken_and_no_loop_started():
     rig, script, begun = Rig(), Script(), []
-    roster = ClusterLoops(script, rig.context, lambda loop, name: begun.append(name))
-    roster.stop()
-    roster.publish(fleet("a", "edge"), "poll")
-    assert (begun, script.jobs, roster.fleet) == ([], [], None)
+    cluster_loops = ClusterLoops(script, rig.context, lambda loop, name: begun.append(name))
+    cluster_loops.stop()
+    cluster_loops.publish(fleet("a", "edge"), "poll")
+    assert (begun, script.jobs, cluster_loops.fleet) == ([], [], None)

@@ -102,8 +102,8 @@ async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_agai
 
     heir = Bench(store, values=bench.world.values)
     context = heir.rig.context
-    narrator = WatchListener("edge", context.watch_state, context.metrics, context.log, lambda _: None)
-    pass_summary = await heir.keeping(job(TWO, listener=narrator))
+    listener = WatchListener("edge", context.watch_state, context.metrics, context.log, lambda _: None)
+    pass_summary = await heir.keeping(job(TWO, listener=listener))
     assert pass_summary.result is PassResult.CONVERGED
     assert heir.world.acts == []
     assert await store.unsettled() == ()

@@ -76,7 +76,7 @@ def test_kinds(headers, payload, ref, kind):
 def test_a_push_elsewhere_names_both_refs():
     found = call(GITHUB, {"ref": "refs/heads/wip"}, "live")
     assert "refs/heads/wip was pushed" in found.message
-    assert "; live is watched here" in found.message
+    assert "; this watch follows live" in found.message
 
 
 @pytest.mark.parametrize("header", ["x-github-event", "x-gitea-event"])

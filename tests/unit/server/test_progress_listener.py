@@ -1,6 +1,6 @@
 """A soak is long and silent: the watch process must not take it for a pass that hangs."""
 
-from reconciler.server.progress_listener import LOOKING, WatchListener
+from reconciler.server.progress_listener import OBSERVE_SECONDS, WatchListener
 
 
 class Noted(dict):
@@ -16,6 +16,6 @@ class Lines(list):
 def test_a_soak_is_given_its_time_and_is_said():
     watch_state, log, alive = Noted(), Lines(), []
     WatchListener("edge", watch_state, None, log, alive.append).soaking("edge", 2, 7200)
-    assert alive == [7200 + LOOKING]
+    assert alive == [7200 + OBSERVE_SECONDS]
     assert watch_state == {"edge": {"doing": "wave 2 soaks for 7200 s"}}
     assert log == [("wave soaks", {"wave": 2, "seconds": 7200})]

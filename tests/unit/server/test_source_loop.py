@@ -59,7 +59,7 @@ class Site:
         source_context = SourceLoopContext(
             self.source, load, self.publish, poll, lambda: bool(self.stale and self.stale.pop())
         )
-        self.intake = SourceLoop(source_context, self.rig.context)
+        self.source_loop = SourceLoop(source_context, self.rig.context)
 
     def publish(self, new, trigger):
         self.published.append((new.revision.id[0], trigger))
@@ -70,11 +70,11 @@ class Site:
 
     @asynccontextmanager
     async def running(self):
-        task = asyncio.create_task(self.intake.run())
+        task = asyncio.create_task(self.source_loop.run())
         try:
             yield self
         finally:
-            self.intake.stop()
+            self.source_loop.stop()
             async with asyncio.timeout(10):
                 await task
 
@@ -105,8 +105,8 @@ async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit()
     async with site.running():
         await until(lambda: site.source.looks == 1)
         for _ in range(20):
-            site.intake.ask("files")
-            site.intake.ask("webhook")
+            site.source_loop.ask("files")
+            site.source_loop.ask("webhook")
         await until(lambda: site.source.looks == 2)
         await asyncio.sleep(0.05)
     assert site.source.looks == 2
@@ -154,7 +154,9 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
             raise error
         return load(snapshot)
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, fragile, site.publish, 0.005), site.rig.context)
+    site.source_loop = SourceLoop(
+        SourceLoopContext(site.source, fragile, site.publish, 0.005), site.rig.context
+    )
     async with site.running():
         await until(lambda: site.status.state is SourceState.INVALID)
         assert site.status.revision.id[0] == "a"
@@ -186,7 +188,7 @@ async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_r
             go_on.wait(10)
         return load(snapshot)
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.context)
+    site.source_loop = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.context)
     async with site.running():
         await until(lambda: site.status.state is SourceState.UNREACHABLE)
         assert "did not end within" in site.status.message
@@ -230,7 +232,7 @@ class Hung(Source):
 async def test_stopping_gives_up_a_look_that_hangs():
     site = Site("a")
     hung = Hung()
-    site.intake = SourceLoop(SourceLoopContext(hung, load, site.publish, FOREVER), site.rig.context)
+    site.source_loop = SourceLoop(SourceLoopContext(hung, load, site.publish, FOREVER), site.rig.context)
     async with site.running():
         await hung.asked.wait()
     assert hung.given_up
@@ -245,7 +247,9 @@ async def test_a_revision_whose_files_are_still_being_read_is_not_published_afte
         go_on.wait(10)
         return load(snapshot)
 
-    site.intake = SourceLoop(SourceLoopContext(site.source, slow, site.publish, FOREVER), site.rig.context)
+    site.source_loop = SourceLoop(
+        SourceLoopContext(site.source, slow, site.publish, FOREVER), site.rig.context
+    )
     async with site.running():
         await asyncio.to_thread(begun.wait, 10)
     go_on.set()
@@ -269,7 +273,7 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
     def doubtful(snapshot):
         return SimpleNamespace(**{**vars(load(snapshot)), "warnings": doubts})
 
-    site.intake = SourceLoop(
+    site.source_loop = SourceLoop(
         SourceLoopContext(site.source, doubtful, site.publish, FOREVER), site.rig.context
     )
     async with site.running():
@@ -289,19 +293,19 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
 )
 async def test_since_is_when_a_state_began_and_not_when_it_was_last_seen(ends, state):
     site, now = Site(*ends), [1_000.0]
-    site.intake._context = replace(site.rig.context, wall=lambda: now[0])
+    site.source_loop._context = replace(site.rig.context, wall=lambda: now[0])
     for number in range(4):
         now[0] = 1_000.0 + number
-        await site.intake.look("poll")
+        await site.source_loop.look("poll")
         assert (site.status.state, site.status.since, site.status.looked) == (state, 1_000.0, now[0])
 
 
 async def test_since_begins_anew_with_each_other_state():
     site, now = Site("a", AWAY, "a", GONE, AWAY), [0.0]
-    site.intake._context = replace(site.rig.context, wall=lambda: now[0])
+    site.source_loop._context = replace(site.rig.context, wall=lambda: now[0])
     since = []
     for number in range(1, 6):
         now[0] = float(number)
-        await site.intake.look("poll")
+        await site.source_loop.look("poll")
         since.append(site.status.since)
     assert since == [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -66,7 +66,7 @@ async def test_a_loop_that_always_breaks_down_is_tried_with_growing_pauses(monke
     async with asyncio.timeout(10):
         await enough.wait()
     tasks.interrupt()
-    assert await tasks.drained(10)
+    assert await tasks.drain(10)
     assert waits[:5] == [0.001, 0.002, 0.004, 0.004, 0.004]
 
 
@@ -121,12 +121,12 @@ async def test_the_second_signal_cuts_the_waiting_short():
     tasks.interrupt()
     assert tasks.stop.is_set()
     assert not tasks.hurry.is_set()
-    waiting = asyncio.create_task(tasks.drained(3600))
+    waiting = asyncio.create_task(tasks.drain(3600))
     await asyncio.sleep(0)
     tasks.interrupt()
     async with asyncio.timeout(10):
         assert not await waiting
-        await tasks.abandon()
+        await tasks.cancel()
     assert tasks.running() == ()
 
 
@@ -134,8 +134,8 @@ async def test_the_grace_is_bounded():
     tasks = supervised()
     tasks.spawn(asyncio.Event().wait, "cluster edge")
     await asyncio.sleep(0)
-    assert not await tasks.drained(0.01)
-    await tasks.abandon()
+    assert not await tasks.drain(0.01)
+    await tasks.cancel()
 
 
 async def test_a_loop_that_was_not_begun_before_the_stop_is_not_begun():
@@ -146,12 +146,12 @@ async def test_a_loop_that_was_not_begun_before_the_stop_is_not_begun():
 
     tasks.spawn(loop, "cluster edge")
     tasks.interrupt()
-    assert await tasks.drained(10)
+    assert await tasks.drain(10)
     assert begun == []
 
 
 async def test_a_loop_that_does_not_even_end_when_it_is_cancelled_is_left_behind(monkeypatch):
-    monkeypatch.setattr(supervision, "NOTICE", 0.01)
+    monkeypatch.setattr(supervision, "CANCEL_SECONDS", 0.01)
     tasks, go_on = supervised(), asyncio.Event()
 
     async def stubborn():
@@ -165,10 +165,10 @@ async def test_a_loop_that_does_not_even_end_when_it_is_cancelled_is_left_behind
     await asyncio.sleep(0)
     tasks.interrupt()
     async with asyncio.timeout(10):
-        await tasks.abandon()
+        await tasks.cancel()
     assert tasks.running() == ("cluster edge",)
     go_on.set()
-    assert await tasks.drained(10)
+    assert await tasks.drain(10)
 
 
 async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored():

@@ -17,7 +17,7 @@ def signed(payload, event="push", secret=SECRET):
 
 def told(headers, body, secret=SECRET, ref="main"):
     reply = answer_call(headers, body, secret=secret, ref=ref, now=0)
-    return int(reply.status), reply.code, reply.asks
+    return int(reply.status), reply.code, reply.is_push
 
 
 def test_a_push_to_the_watched_ref_asks():
@@ -28,7 +28,7 @@ def test_a_push_elsewhere_is_acknowledged_with_words_and_asks_nothing():
     headers, body = signed({"ref": "refs/heads/wip"})
     assert told(headers, body) == (200, "elsewhere", False)
     assert (
-        "refs/heads/wip was pushed; main is watched"
+        "refs/heads/wip was pushed; this watch follows main"
         in answer_call(headers, body, secret=SECRET, ref="main", now=0).message
     )
 
