@@ -159,7 +159,8 @@ def _clear_texts(step: Step, payload: Payload) -> set[str]:
     """What a node may quote from what it was sent or has, and nobody may read."""
     sent = [secret for _, secret in find_secrets(hide_by_key("", payload.document))]
     had = [secret for change in step.changes for _, secret in find_secrets(change.old)]
-    return {str(secret.value) for secret in (*sent, *had)}
+    # The value of a secret that is not known here is its reference, which tells where to look for it.
+    return {str(secret.value) for secret in (*sent, *had) if not secret.missing}
 
 
 async def _act(step: Step, bench: ExecutionContext) -> tuple[StepAnswer | None, ReconcilerError | None]:

@@ -54,12 +54,14 @@ def _prepared(payload):
 
 
 async def test_what_lacks_a_secret_is_neither_intended_nor_sent():
-    payload = Payload({}, missing={"${env:A} at /key": "A is not set; set A"})
+    # What stands for an unknown value is its reference, which is no secret: it tells where to look.
+    name, why = "${file:/srv/tokens/edge}", "the file /srv/tokens/edge is not there; write it"
+    payload = Payload({"key": Secret(name, name, why)}, missing={f"{name} at /key": why})
     world, step, bench, intents = _prepared(payload)
     ending = await perform_step(step, bench)
     assert ending.outcome.state is State.SKIPPED
-    assert "${env:A} at /key" in ending.outcome.reason
-    assert "set A" in ending.outcome.reason
+    assert f"{name} at /key" in ending.outcome.reason
+    assert why in ending.outcome.reason
     assert (intents, world.acts) == ([], [])
 
 
