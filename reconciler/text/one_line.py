@@ -110,6 +110,12 @@ def list_first_names(names: Sequence[str]) -> tuple[str, ...]:
     return (*kept, f"and {more:,} more") if more else kept
 
 
+def join_some(names: Sequence[str], most: int) -> str:
+    """The first names of a list for a sentence, and how many more there are: `a, b and 3 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def format_size(count: int) -> str:
     """A number of bytes for people: `26 KB`, `1.5 GB`."""
     value = float(count)

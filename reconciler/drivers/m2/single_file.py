@@ -1,4 +1,4 @@
-"""A lone `setting.json` as a fleet: its cluster's members are its nodes; pure."""
+"""A single `setting.json` without a fleet file, read as a fleet of its cluster's members; pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 from typing import Any
 
-from reconciler.core.endpoint import InvalidAddress, format_url_host, parse_endpoint
+from reconciler.core.endpoint import format_url_host
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
-from reconciler.drivers.m2.setting.check import MEMBERS, check_setting
-from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_value
+from reconciler.drivers.m2.setting.check import MEMBERS, check_setting, get_host, list_members
+from reconciler.drivers.m2.setting.diagnostics import Path, get_value
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import make_pointer
 
@@ -21,25 +21,32 @@ REMEDY = "list the members' addresses, or write a fleet.yaml beside it that name
 
 
 def make_single_file_fleet(document: Document) -> dict[str, Any]:
-    """The cluster that a lone `setting.json` stands for, as plain data of the fleet file.
+    """The cluster entry that a single `setting.json` is read as, in the form of the fleet file.
 
-    Its nodes are the members, named by their addresses and reached at `api.port`; a member that stands
-    in several groups is one node. A member's own port is that of the cluster, not of the API.
+    Its nodes are the members, named by their addresses and reached at `api.port`; a member of several
+    groups is one node. The port of a member is that of the cluster, not of the API.
 
     Raises:
-        InputError: its members are not addresses; with everything else that is wrong in the file.
+        InputError: a member is not an address, or there are none; with all other problems of the file.
     """
-    unusable = list(_unusable(document))
-    hosts = dict.fromkeys(host for _, text in _members(document.value) if (host := _host(text)))
-    if unusable or len(hosts) == 0:
+    unusable = list(_find_unusable_members(document))
+    hosts = dict.fromkeys(host for _, text in list_members(document.value) if (host := get_host(text)))
+    if unusable or not hosts:
         raise InputError([*unusable, *check_setting(document)])
-    nodes = [{"name": _name(host), "address": format_url_host(host)} for host in hosts]
+    nodes = [
+        # A node's name cannot have colons.
+        {
+            "name": IPv6Address(host).exploded.replace(":", "-") if ":" in host else host,
+            "address": format_url_host(host),
+        }
+        for host in hosts
+    ]
     return {"name": NAME, "kind": "m2", "setting": document.name, "nodes": nodes}
 
 
-def _unusable(document: Document) -> Iterator[Diagnostic]:
-    """What keeps the members from naming nodes."""
-    members = list(_members(document.value))
+def _find_unusable_members(document: Document) -> Iterator[Diagnostic]:
+    """Why members do not name nodes."""
+    members = list(list_members(document.value))
     if not members:
         null = get_value(document.value, MEMBERS) is None
         why = "null, so that its nodes find each other by themselves" if null else "empty"
@@ -48,7 +55,7 @@ def _unusable(document: Document) -> Iterator[Diagnostic]:
         if text.startswith("#"):
             said = f'"{text}" stands for addresses that only the nodes can find out'
             yield _problem(document, path, said)
-        elif not _host(text):
+        elif not get_host(text):
             yield _problem(document, path, f'"{text}" is no address, so it names no node')
 
 
@@ -57,25 +64,3 @@ def _problem(document: Document, path: Path, message: str) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR, "no-nodes", message, REMEDY, position=document.position(place), pointer=place
     )
-
-
-def _members(document: Any) -> Iterator[tuple[Path, str]]:
-    """(path, text) of every member, in groups or not."""
-    for index, item in get_items(document, *MEMBERS):
-        if isinstance(item, str):
-            yield (*MEMBERS, index), item
-        for place, node in get_items(item, "nodes"):
-            if isinstance(node, str):
-                yield (*MEMBERS, index, "nodes", place), node
-
-
-def _host(text: str) -> str:
-    try:
-        return parse_endpoint(text).host
-    except InvalidAddress:
-        return ""
-
-
-def _name(host: str) -> str:
-    """A node's name from its address; colons cannot stand in one."""
-    return IPv6Address(host).exploded.replace(":", "-") if ":" in host else host

@@ -61,12 +61,12 @@ def reached(text):
 
 
 def member(text):
-    return "; ".join(fault.message for fault in check._member((), text) if fault.severity == "error")
+    return "; ".join(fault.message for fault in check._check_member((), text) if fault.severity == "error")
 
 
 def listen(text):
     document = {"env": {"management": {"cluster": {"stats": {"listen": text}}}}}
-    return "; ".join(fault.message for fault in check._stats(document))
+    return "; ".join(fault.message for fault in check._check_stats(document))
 
 
 @pytest.mark.parametrize(

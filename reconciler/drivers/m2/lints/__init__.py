@@ -1,4 +1,4 @@
-"""What is doubtful, though not wrong, in the settings of an M2 cluster; pure."""
+"""Lints of the settings of an M2 cluster: what is doubtful, though not wrong; pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ claims = members.list_member_claims
 
 Rule = Callable[[Mapping[str, Any]], Iterator[Diagnostic]]
 
-_Known: TypeAlias = dict[tuple[int | str, ...], list[Diagnostic]]
-"""What was looked at, by the identity of its parts -> what was found."""
+_Cache: TypeAlias = dict[tuple[int | str, ...], list[Diagnostic]]
+"""Rule or key, and the identities of the values -> what was found in them."""
 
 _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
     (access.lint_access, ("api", "roles")),
@@ -27,42 +27,36 @@ _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
     (server.lint_server, ("server",)),
     *((partial(spelling.lint_spelling, key=key), (key,)) for key in ("api", "roles", "server", "cluster")),
 )
-"""Each with the keys of `env.management` that it looks at."""
+"""Each with the keys of `env.management` that it reads."""
 
 
 def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-    """Warnings about a cluster's settings, each place once however many nodes get it.
-
-    Settings that come from one base share what no overlay changes, and that is looked at once.
-    """
-    told: set[tuple[Position, str, str]] = set()
-    known: _Known = {}
+    """Warnings about a cluster's settings, each position once however many nodes get it."""
+    reported: set[tuple[Position, str, str]] = set()
+    cache: _Cache = {}
     for document in {id(document): document for document in cluster_input.documents.values()}.values():
-        found = [*_faults(get_object(document.value, *MANAGEMENT), known), *_sections(document.value, known)]
+        found = _lint_document(document.value, cache)
         for problem in sort_by_position(document, found) if found else ():
             key = (problem.position, problem.code, problem.message)
-            if key not in told:
-                told.add(key)
+            if key not in reported:
+                reported.add(key)
                 yield problem
     yield from members.find_left_out_nodes(cluster_input)
 
 
-def _sections(document: Any, known: _Known) -> list[Diagnostic]:
-    """Keys that are not known outside `env.management`."""
-    found = list(spelling.lint_top_keys(get_object(document)))
-    for key, value in get_object(document).items():
-        same = (key, id(value))
-        if same not in known:
-            known[same] = list(spelling.lint_section_keys(value, key))
-        found += known[same]
-    return found
-
-
-def _faults(management: Mapping[str, Any], known: _Known) -> list[Diagnostic]:
+def _lint_document(document: Any, cache: _Cache) -> list[Diagnostic]:
+    management: Mapping[str, Any] = get_object(document, *MANAGEMENT)
     found: list[Diagnostic] = []
+    # Settings from one base share the objects that no overlay changes. Their identity is the key, so that a
+    # thousand nodes with small overlays cost one look at the base.
     for number, (rule, keys) in enumerate(_RULES):
-        same = (number, *(id(management.get(key)) for key in keys))
-        if same not in known:
-            known[same] = list(rule(management))
-        found += known[same]
+        identity = (number, *(id(management.get(key)) for key in keys))
+        if identity not in cache:
+            cache[identity] = list(rule(management))
+        found += cache[identity]
+    found += spelling.lint_top_keys(get_object(document))
+    for key, value in get_object(document).items():
+        if (key, id(value)) not in cache:
+            cache[key, id(value)] = list(spelling.lint_section_keys(value, key))
+        found += cache[key, id(value)]
     return found

@@ -1,40 +1,39 @@
-"""Lints of who may call a node: roles, and allowList entries that overlap or are too wide.
+"""Lints of roles, and of allowList entries that overlap or are too wide; pure.
 
 M2's pages do not say whether the first entry that names a caller counts or all of them do (see
-`choices.Match`), so what depends on that is doubtful.
+`choices.AllowListMatch`), so whatever depends on that is doubtful.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES, list_granted_permissions
-from reconciler.drivers.m2.address_range import AddressRange
+from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
 from reconciler.drivers.m2.allowlist import get_address_range
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object
 from reconciler.text.json_pointer import make_pointer
 
 DANGEROUS: Final = ("enableSetting", "enablePurge", "enableInstall", "enableRestart")
-"""The permissions that change a node or empty its cache; whoever has the first can give itself the rest."""
+"""The permissions that change a node or empty its cache; the first one lets a caller grant the others."""
 
 STOPPING: Final = ("enableInstall", "enableRestart")
-"""Those of them that take the node out of service."""
+"""The permissions that take the node out of service."""
 
 WIDE: Final = 256
-"""Addresses of one entry, or of all entries of a role, that are not yet many: a /24."""
+"""Highest number of addresses, of an entry or a role, that is not too wide: a /24."""
 
 WIDE_PUBLIC: Final = 16
-"""The same of addresses that anybody on the internet may have: a /28."""
+"""The same for public addresses: a /28."""
 
 CODES: Final = frozenset({"unused-role", "shadowed-entry", "overlapping-entries", "wide-entry", "wide-role"})
 
 MOST_PAIRS: Final = 100_000
-"""Pairs of overlapping entries that are looked at."""
+"""Highest number of pairs of overlapping entries that are compared."""
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -44,213 +43,210 @@ _SUBNET: Final = 2**64
 _V4: Final = 4
 
 
-def _spans(*networks: str) -> tuple[AddressRange, ...]:
-    made = (ip_network(network) for network in networks)
-    return tuple(
-        AddressRange(net.version, int(net.network_address), int(net.broadcast_address)) for net in made
+_EVERY = parse_address_range("0.0.0.0/0")
+_LOOPBACK: Final = tuple(map(parse_address_range, ("127.0.0.0/8", "::1/128")))
+_PRIVATE: Final = tuple(
+    map(
+        parse_address_range,
+        (
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ),
     )
-
-
-(_EVERY,) = _spans("0.0.0.0/0")
-_LOOPBACK: Final = _spans("127.0.0.0/8", "::1/128")
-_PRIVATE: Final = _spans(
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ReadableEntry:
-    """An allowList entry whose addresses can be read, with what its role gives."""
+    """An allowList entry with a valid `addr`.
+
+    Args:
+        index: its place in the allowList, from 0.
+        granted: the permissions of its role.
+    """
 
     index: int
-    span: AddressRange
+    addresses: AddressRange
     role: str
     granted: frozenset[str]
 
     @property
-    def said(self) -> str:
+    def label(self) -> str:
         """The entry in a message."""
-        return f'entry {self.index + 1} ({self.span}, role "{self.role}")'
+        return f'entry {self.index + 1} ({self.addresses}, role "{self.role}")'
 
 
 def lint_access(management: Plain) -> Iterator[Diagnostic]:
-    """All lints of this kind in an `env.management`."""
-    entries = _entries(management)
-    yield from _unused(management)
-    yield from _overlaps(entries)
+    """The lints of an `env.management`."""
+    entries = _read_entries(management)
+    yield from _find_unused_roles(management)
+    yield from _find_overlaps(entries)
     for entry in entries:
-        yield from _wide(entry)
-    yield from _stopping(management, entries)
+        danger = [name for name in DANGEROUS if name in entry.granted]
+        if danger and (many := _describe_wide([entry.addresses])):
+            message = f'the role "{entry.role}" opens {_join(danger)} to {many}'
+            remedy = "name the hosts that need it, or give this network a role without it"
+            yield _warn((*_LIST, entry.index, "addr"), "wide-entry", message, remedy)
+    yield from _find_wide_roles(management, entries)
 
 
-def _entries(management: Plain) -> list[ReadableEntry]:
-    said = management.get("roles")
+def _read_entries(management: Plain) -> list[ReadableEntry]:
+    given = management.get("roles")
     roles = {
-        name: role for _, name, role in get_named_items({"": FACTORY_ROLES if said is None else said}, "")
+        name: role for _, name, role in get_named_items({"": FACTORY_ROLES if given is None else given}, "")
     }
-    default = _default(management)
+    default = _get_default_role(management)
     found = []
     for index, entry in get_items(management, "api", "allowList"):
-        span, role = get_address_range(entry), get_object(entry).get("role") or default
-        if span is not None and isinstance(role, str):
-            found.append(
-                ReadableEntry(
-                    index, span, role, list_granted_permissions(roles[role]) if role in roles else frozenset()
-                )
-            )
+        addresses, role = get_address_range(entry), get_object(entry).get("role") or default
+        if addresses is not None and isinstance(role, str):
+            granted = list_granted_permissions(roles[role]) if role in roles else frozenset()
+            found.append(ReadableEntry(index, addresses, role, granted))
     return found
 
 
-def _default(management: Plain) -> str:
+def _get_default_role(management: Plain) -> str:
     role = get_object(management, "api").get("defaultRole", "admin")
     return role if isinstance(role, str) else ""
 
 
-def _unused(management: Plain) -> Iterator[Diagnostic]:
-    """Roles of a file with an allowList that neither an entry nor `defaultRole` names."""
+def _find_unused_roles(management: Plain) -> Iterator[Diagnostic]:
+    """Roles that neither an entry nor `defaultRole` names; without an allowList there are none."""
     entries = get_items(management, "api", "allowList")
     if not entries:
         return
     used = {str(get_object(entry).get("role") or "") for _, entry in entries}
     if "" in used or "defaultRole" in get_object(management, "api"):
-        used.add(_default(management))
+        used.add(_get_default_role(management))
     for index, name, _ in get_named_items(management, "roles"):
         if name not in used:
-            said = f'no entry of the allowList has the role "{name}", so nobody ever has it'
-            yield _warning((*_ROLES, index, "name"), "unused-role", said, "use it in an entry, or remove it")
+            message = f'no entry of the allowList has the role "{name}", so nobody ever has it'
+            yield _warn((*_ROLES, index, "name"), "unused-role", message, "use it in an entry, or remove it")
 
 
-def _overlaps(entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
-    """Entries that share addresses with an earlier one; of several earlier ones the first that matters."""
+def _find_overlaps(entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
+    """Entries that share addresses with earlier ones; one warning each, about the first that matters."""
     earlier: dict[int, list[int]] = {}
-    for one, other in _pairs(entries):
+    for one, other in _find_overlapping_pairs(entries):
         earlier.setdefault(max(one, other), []).append(min(one, other))
     for later in sorted(earlier):
         entry, others = entries[later], [entries[index] for index in sorted(earlier[later])]
-        cover = next((other for other in others if entry.span.within(other.span)), None)
+        cover = next((other for other in others if entry.addresses.within(other.addresses)), None)
         if cover is not None:
             yield _shadowed(entry, cover)
             continue
-        doubtful = next((other for other in others if not _exception(other, entry)), None)
+        # A narrow entry before a wide one that grants no more is the usual exception: first match and all
+        # matches then give its addresses the same permissions, so nothing is doubtful.
+        doubtful = next(
+            (
+                other
+                for other in others
+                if other.role == entry.role
+                or not other.addresses.within(entry.addresses)
+                or not entry.granted <= other.granted
+            ),
+            None,
+        )
         if doubtful is not None:
             yield _overlapping(entry, doubtful)
 
 
-def _pairs(entries: Sequence[ReadableEntry]) -> Iterator[tuple[int, int]]:
-    """Places of pairs of entries that share an address, found in one sweep over the addresses.
-
-    Where there are more than `MOST_PAIRS`, the others are left out: a list of many entries that all overlap
-    has as many pairs as the square of their number, and nobody reads as many warnings.
-    """
+def _find_overlapping_pairs(entries: Sequence[ReadableEntry]) -> Iterator[tuple[int, int]]:
+    """Pairs of indices of entries that share an address, found in one sweep; at most some `MOST_PAIRS`."""
     reached: list[int] = []
     found = 0
-    for place in sorted(range(len(entries)), key=lambda place: entries[place].span):
-        here = entries[place].span
-        reached = [other for other in reached if entries[other].span.overlaps(here)]
-        yield from ((other, place) for other in reached)
+    for index in sorted(range(len(entries)), key=lambda index: entries[index].addresses):
+        here = entries[index].addresses
+        reached = [other for other in reached if entries[other].addresses.overlaps(here)]
+        yield from ((other, index) for other in reached)
         found += len(reached)
+        # Entries that all overlap have as many pairs as the square of their number: a file with some
+        # thousand of them could otherwise stop the check, and nobody reads that many warnings.
         if found > MOST_PAIRS:
             return
-        reached.append(place)
-
-
-def _exception(narrow: ReadableEntry, wide: ReadableEntry) -> bool:
-    """Whether an earlier entry gives some addresses of a later one more: the same under every reading."""
-    return narrow.role != wide.role and narrow.span.within(wide.span) and wide.granted <= narrow.granted
+        reached.append(index)
 
 
 def _shadowed(entry: ReadableEntry, cover: ReadableEntry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
+    message = f"every address of {entry.label} is in the earlier {cover.label}"
     if entry.granted <= cover.granted:
-        said = f"every address of {entry.said} is in the earlier {cover.said}, which gives at least as much"
-        return _warning(path, "shadowed-entry", said, "remove one of the two")
-    more = _joined(sorted(entry.granted - cover.granted))
-    said = (
-        f"every address of {entry.said} is in the earlier {cover.said}: where the first match counts, "
-        f"which M2's pages leave open, it never gives {more}"
-    )
-    return _warning(path, "shadowed-entry", said, f"put it before entry {cover.index + 1}")
+        return _warn(
+            path, "shadowed-entry", f"{message}, which gives at least as much", "remove one of the two"
+        )
+    more = _join(sorted(entry.granted - cover.granted))
+    message += f": where the first match counts, which M2's pages leave open, it never gives {more}"
+    return _warn(path, "shadowed-entry", message, f"put it before entry {cover.index + 1}")
 
 
 def _overlapping(entry: ReadableEntry, other: ReadableEntry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
-    shared = min(entry.span.high, other.span.high) - max(entry.span.low, other.span.low) + 1
-    said = f"{entry.said} and the earlier {other.said} share {shared:,} address{'' if shared == 1 else 'es'}"
+    one, two = entry.addresses, other.addresses
+    shared = min(one.high, two.high) - max(one.low, two.low) + 1
+    message = (
+        f"{entry.label} and the earlier {other.label} share {shared:,} address{'' if shared == 1 else 'es'}"
+    )
     if entry.role == other.role:
-        remedy = (
-            "the earlier one adds nothing: remove it" if other.span.within(entry.span) else "make them one"
-        )
-        return _warning(path, "overlapping-entries", said, remedy)
-    said += "; M2's pages do not say whether the first match counts there, or all"
-    remedy = "let no address stand in two entries with different roles"
-    return _warning(path, "overlapping-entries", said, remedy)
+        remedy = "the earlier one adds nothing: remove it" if two.within(one) else "make them one"
+        return _warn(path, "overlapping-entries", message, remedy)
+    message += "; M2's pages do not say whether the first match counts there, or all"
+    return _warn(
+        path, "overlapping-entries", message, "let no address stand in two entries with different roles"
+    )
 
 
-def _wide(entry: ReadableEntry) -> Iterator[Diagnostic]:
-    danger = [name for name in DANGEROUS if name in entry.granted]
-    if danger and (many := _many([entry.span])):
-        said = f'the role "{entry.role}" opens {_joined(danger)} to {many}'
-        remedy = "name the hosts that need it, or give this network a role without it"
-        yield _warning((*_LIST, entry.index, "addr"), "wide-entry", said, remedy)
-
-
-def _stopping(management: Plain, entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
-    """Roles with `enableInstall` or `enableRestart` that many addresses have, in one entry or in several."""
+def _find_wide_roles(management: Plain, entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
+    """Roles with `enableInstall` or `enableRestart` that too many addresses have, over all entries."""
     listed = bool(get_items(management, "api", "allowList"))
     by_role: dict[str, list[AddressRange]] = {}
     for entry in entries:
-        by_role.setdefault(entry.role, []).append(entry.span)
+        by_role.setdefault(entry.role, []).append(entry.addresses)
     for index, name, role in get_named_items(management, "roles"):
         granted = list_granted_permissions(role)
         danger = [permission for permission in STOPPING if permission in granted]
         if not danger:
             continue
         if listed:
-            many = _many(by_role.get(name, []))
+            many = _describe_wide(by_role.get(name, []))
         else:
-            many = "whoever calls, for there is no allowList" if name == _default(management) else ""
+            many = "whoever calls, for there is no allowList" if name == _get_default_role(management) else ""
         if many:
-            said = f'the role "{name}" has {_joined(danger)} and is given to {many}'
+            message = f'the role "{name}" has {_join(danger)} and is given to {many}'
             remedy = "keep these for a role of their own that one or two hosts have"
-            yield _warning((*_ROLES, index, "permissions", danger[0]), "wide-role", said, remedy)
+            yield _warn((*_ROLES, index, "permissions", danger[0]), "wide-role", message, remedy)
 
 
-def _many(spans: Sequence[AddressRange]) -> str:
-    """How many addresses these are, where they are many; those of the node itself do not count."""
-    outside = sorted({span for span in spans if not _inside(span, _LOOPBACK)})
-    public = [span for span in outside if not _inside(span, _PRIVATE)]
+def _describe_wide(ranges: Sequence[AddressRange]) -> str:
+    """The ranges for a message where they are too wide, else ""; the node's own addresses do not count."""
+    outside = sorted({span for span in ranges if not _is_inside(span, _LOOPBACK)})
+    public = [span for span in outside if not _is_inside(span, _PRIVATE)]
     for chosen, most, kind in ((outside, WIDE, ""), (public, WIDE_PUBLIC, "public ")):
-        if sum(map(_size, chosen)) > most:
-            return _said(chosen, kind)
+        counts = [span.high - span.low + 1 for span in chosen]
+        # Of IPv6 the networks count: the smallest one has 2**64 addresses.
+        sizes = (
+            count if span.version == _V4 else -(-count // _SUBNET)
+            for span, count in zip(chosen, counts, strict=True)
+        )
+        if sum(sizes) <= most:
+            continue
+        if len(chosen) > 1:
+            return f"{sum(counts):,} {kind}addresses in {len(chosen)} entries"
+        return f"{chosen[0]}, {'every address' if chosen[0] == _EVERY else f'{counts[0]:,} {kind}addresses'}"
     return ""
 
 
-def _said(spans: Sequence[AddressRange], kind: str) -> str:
-    count = sum(span.high - span.low + 1 for span in spans)
-    if len(spans) > 1:
-        return f"{count:,} {kind}addresses in {len(spans)} entries"
-    return f"{spans[0]}, {'every address' if spans[0] == _EVERY else f'{count:,} {kind}addresses'}"
-
-
-def _size(span: AddressRange) -> int:
-    """Its addresses; of IPv6, whose smallest network has 2**64, its networks."""
-    count = span.high - span.low + 1
-    return count if span.version == _V4 else -(-count // _SUBNET)
-
-
-def _inside(span: AddressRange, networks: Sequence[AddressRange]) -> bool:
+def _is_inside(span: AddressRange, networks: Sequence[AddressRange]) -> bool:
     return any(span.within(network) for network in networks)
 
 
-def _joined(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _warning(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
+def _warn(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
     return Diagnostic(Severity.WARNING, code, message, remedy, pointer=make_pointer(path))

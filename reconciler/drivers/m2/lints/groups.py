@@ -1,4 +1,4 @@
-"""Lints of `env.management.cluster`: member groups, the functions they serve, and hashing."""
+"""Lints of `env.management.cluster`: member groups, the functions they serve, and hashing; pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.setting.check import MANAGEMENT, MEMBERS
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object
 from reconciler.text.json_pointer import make_pointer
+from reconciler.text.one_line import join_some
 
 ALL: Final = "all"
-"""The word that stands for every function."""
+"""The name that means every function (M2 manual, Cluster)."""
 
 CODES: Final = frozenset({"hidden-group", "unserved-request", "function-case", "hash-without-key"})
 
 Groups: TypeAlias = Sequence[tuple[int, frozenset[str]]]
-"""(index, functions) of the groups in their order; no functions are those of a request without any."""
+"""(index, functions) of the groups in their order; a group without functions takes requests without one."""
 
 _BALANCE: Final[Path] = (*MANAGEMENT, "cluster", "balance")
 _WHOLE: Final = frozenset({"", "http:", "https:"})
@@ -24,23 +25,25 @@ _MOST_NAMED: Final = 6
 
 
 def lint_groups(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """All lints of this kind in an `env.management`; also where the cluster is not switched on."""
+    """The lints of an `env.management`, also where the cluster is not enabled."""
     members = get_items(management, "cluster", "discover", "members")
-    groups = [(index, _functions(item)) for index, item in members if isinstance(item, Mapping)]
-    yield from _hidden(groups)
+    groups = [
+        (index, frozenset(name for _, name in get_items(item, "functions") if isinstance(name, str)))
+        for index, item in members
+        if isinstance(item, Mapping)
+    ]
+    yield from _find_hidden_groups(groups)
     if groups and len(groups) == len(members):
-        yield from _unserved(groups)
-    yield from _case(members)
-    if "hash" in _modes(management, members):
-        yield from _hash(get_object(management, "cluster", "balance"))
+        yield from _find_unserved_requests(groups)
+    yield from _find_case_differences(members)
+    balance = get_object(management, "cluster", "balance")
+    modes = [part.get("mode") for part in (balance, *(get_object(item, "balance") for _, item in members))]
+    if "hash" in modes:
+        yield from _find_hash_without_key(balance)
 
 
-def _functions(group: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(name for _, name in get_items(group, "functions") if isinstance(name, str))
-
-
-def _hidden(groups: Groups) -> Iterator[Diagnostic]:
-    """Groups that no request reaches, because each that they could serve goes to an earlier one."""
+def _find_hidden_groups(groups: Groups) -> Iterator[Diagnostic]:
+    """Groups that no request reaches: groups match in the order in which they are declared."""
     first: dict[str, int] = {}
     plain = -1
     for index, functions in groups:
@@ -50,80 +53,71 @@ def _hidden(groups: Groups) -> Iterator[Diagnostic]:
         elif functions and ALL in first:
             why = f'group {first[ALL] + 1} is for "all" and stands before it'
         elif functions and functions <= first.keys():
-            takers = _listed(sorted({str(first[name] + 1) for name in functions}))
+            takers = join_some(sorted({str(first[name] + 1) for name in functions}), _MOST_NAMED)
             why = f"every function of it goes to an earlier group ({takers})"
         if why:
-            said = f"group {index + 1} can never match: {why}, and groups match in their order"
+            message = f"group {index + 1} can never match: {why}, and groups match in their order"
             path = (*MEMBERS, index, "functions") if functions else (*MEMBERS, index)
             remedy = "move it up, or remove it" if functions else "put its nodes into that group"
-            yield _warning(path, "hidden-group", said, remedy)
+            yield _warn(path, "hidden-group", message, remedy)
         plain = index if not functions and plain < 0 else plain
         for name in functions:
             first.setdefault(name, index)
 
 
-def _unserved(groups: Groups) -> Iterator[Diagnostic]:
-    """Requests that no group is for."""
+def _find_unserved_requests(groups: Groups) -> Iterator[Diagnostic]:
+    """Requests that match no group; the node that receives one serves it (M2 manual, Cluster)."""
     served = {name for _, functions in groups for name in functions}
     missing, remedies = [], []
     if all(functions for _, functions in groups):
         missing.append("a request without a function")
         remedies.append("a group without `functions`")
     if ALL not in served:
-        missing.append(f"a function other than {_listed(sorted(served))}" if served else "a function")
+        known = join_some(sorted(served), _MOST_NAMED)
+        missing.append(f"a function other than {known}" if served else "a function")
         remedies.append('a last group for "all"')
     if missing:
-        said = f"no group is for {' or for '.join(missing)}: the node that receives it serves it itself"
-        yield _warning(MEMBERS, "unserved-request", said, f"add {' and '.join(remedies)}")
+        message = f"no group is for {' or for '.join(missing)}: the node that receives it serves it itself"
+        yield _warn(MEMBERS, "unserved-request", message, f"add {' and '.join(remedies)}")
 
 
-def _case(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
-    """Names of functions that are one name but for their case; each later spelling once."""
+def _find_case_differences(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
+    """Function names that differ from an earlier one only in case; each spelling once."""
     spelt: dict[str, str] = {ALL: ALL}
-    told: set[str] = set()
+    reported: set[str] = set()
     for index, item in members:
         for place, name in get_items(item, "functions"):
             if not isinstance(name, str):
                 continue
             other = spelt.setdefault(name.casefold(), name)
-            if other == name or name in told:
+            if other == name or name in reported:
                 continue
-            told.add(name)
-            word = f'"{other}", which means every function,' if other == ALL else f'"{other}"'
-            said = f'"{name}" differs from {word} only in case, and is another name to M2'
+            reported.add(name)
+            known = f'"{other}", which means every function,' if other == ALL else f'"{other}"'
+            message = f'"{name}" differs from {known} only in case, and is another name to M2'
             path = (*MEMBERS, index, "functions", place)
-            yield _warning(path, "function-case", said, f'write "{other}" if that is meant')
+            yield _warn(path, "function-case", message, f'write "{other}" if that is meant')
 
 
-def _modes(management: Mapping[str, Any], members: Sequence[tuple[int, Any]]) -> set[Any]:
-    """Every mode of balancing that is in use: the groups' own, and the cluster's."""
-    parts = [
-        get_object(management, "cluster", "balance"),
-        *(get_object(item, "balance") for _, item in members),
-    ]
-    return {mode for part in parts if isinstance(mode := part.get("mode"), str)}
-
-
-def _hash(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """The mode `hash` where nothing is left to make a hash of; without a script it is of the URL."""
+def _find_hash_without_key(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """The mode `hash` with nothing to hash: without a script, M2 hashes the URL (M2 manual, Cluster)."""
     script = balance.get("luaPath")
     if isinstance(script, str):
         if not script.strip():
-            said = "the mode is `hash` and `luaPath` names no script, though it does not leave it to the URL"
-            yield _warning((*_BALANCE, "luaPath"), "hash-without-key", said, "write `null` to hash the URL")
+            message = (
+                "the mode is `hash` and `luaPath` names no script, though it does not leave it to the URL"
+            )
+            yield _warn((*_BALANCE, "luaPath"), "hash-without-key", message, "write `null` to hash the URL")
         return
     for index, text in get_items(balance, "urlIgnoreList"):
         if isinstance(text, str) and text.strip().rstrip("/") in _WHOLE:
-            said = f'the mode is `hash`, and the hash leaves out the URL from "{text}" on: all of every URL'
+            message = (
+                f'the mode is `hash`, and the hash leaves out the URL from "{text}" on: all of every URL'
+            )
             remedy = "name what stands behind the part that tells URLs apart, such as #FUNCTION"
-            yield _warning((*_BALANCE, "urlIgnoreList", index), "hash-without-key", said, remedy)
+            yield _warn((*_BALANCE, "urlIgnoreList", index), "hash-without-key", message, remedy)
             return
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _warning(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
+def _warn(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
     return Diagnostic(Severity.WARNING, code, message, remedy, pointer=make_pointer(path))

@@ -1,4 +1,4 @@
-"""Lints of `env.management.server`: backups of all nodes, and polls that overtake each other."""
+"""Lints of `env.management.server`: backups by all nodes, and polls that overlap; pure."""
 
 from __future__ import annotations
 
@@ -15,57 +15,60 @@ from reconciler.text.json_pointer import make_pointer
 CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
 
 POLLING: Final = frozenset({"apiPolling", "tgzPolling"})
-"""Types of feeds and feedbacks that ask, or tell, at intervals and wait for an answer."""
+"""Types of feeds and feedbacks that send requests at intervals and wait for the answer."""
 
 _SIDES: Final = (("setting", "feed"), ("purge", "feed"), ("heartbeat", "feedback"))
 _BEGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_MOST_FIRES: Final = 128
+_MAX_FIRES: Final = 128
 _SPAN: Final = timedelta(days=1)
-
-
-_FOREVER: Final = 1e9
-"""Seconds beyond which a timeout is none; a file may hold numbers that no float can."""
+_MAX_TIMEOUT: Final = 1e9
+"""Seconds to which a timeout is cut: a file may have integers that no float can hold."""
 
 
 def lint_server(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """All lints of this kind in an `env.management`, of what is enabled."""
-    yield from _backup(get_object(management, "server", "events", "onSettingLoad", "backup"))
+    """The lints of an `env.management`, for what is enabled."""
+    backup = get_object(management, "server", "events", "onSettingLoad", "backup")
+    hostname = backup.get("hostname")
+    if backup.get("enable") is True and (hostname is None or not str(hostname).strip()):
+        message = (
+            "the backup is enabled without a `hostname`, so every node that gets this setting uploads it"
+        )
+        path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
+        remedy = "name the one node that is to do it"
+        yield Diagnostic(
+            Severity.WARNING, "backup-without-hostname", message, remedy, pointer=make_pointer(path)
+        )
     for feature, side in _SIDES:
         part: Mapping[str, Any] = get_object(management, "server", "features", feature)
         if part.get("enable") is True:
-            yield from _poll(feature, side, get_object(part, side))
+            yield from _lint_poll(feature, side, get_object(part, side))
 
 
-def _backup(backup: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    hostname = backup.get("hostname")
-    if backup.get("enable") is not True or (hostname is not None and str(hostname).strip()):
-        return
-    said = "the backup is enabled without a `hostname`, so every node that gets this setting uploads it"
-    path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
-    remedy = "name the one node that is to do it"
-    yield Diagnostic(Severity.WARNING, "backup-without-hostname", said, remedy, pointer=make_pointer(path))
-
-
-def _poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Requests at intervals that begin anew before the last one has to be over."""
+def _lint_poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Requests that begin again before the timeout of the previous one has passed."""
     info: Mapping[str, Any] = get_object(part, "info")
     schedule, timeout = info.get("schedule"), info.get("timeout")
     if not isinstance(schedule, str) or str(part.get("type")) not in POLLING:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         return
-    gap, timeout = _shortest(schedule), min(timeout, _FOREVER)
+    gap, timeout = _compute_shortest_gap(schedule), min(timeout, _MAX_TIMEOUT)
     if 0 < gap < timeout:
-        said = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
+        message = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
         path = (*SERVER, "features", feature, side, "info", "schedule")
         remedy = f"poll at least {timeout:g} s apart, or wait for less than {gap:g} s"
-        yield Diagnostic(Severity.WARNING, "poll-outruns-timeout", said, remedy, pointer=make_pointer(path))
+        yield Diagnostic(
+            Severity.WARNING, "poll-outruns-timeout", message, remedy, pointer=make_pointer(path)
+        )
 
 
 @lru_cache(maxsize=1024)
-def _shortest(schedule: str) -> float:
-    """The shortest time between two of a schedule's first moments, in seconds; 0 where it is none."""
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415  (loaded only where a schedule stands)
+def _compute_shortest_gap(schedule: str) -> float:
+    """The shortest time between two firings on the schedule's first day, in seconds; 0 where it is invalid.
+
+    At most the first 128 firings count: a schedule of every second has 86,400 a day.
+    """
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  (loaded only where a file has a schedule)
 
     if len(schedule.split()) != CRON_FIELDS:
         return 0
@@ -73,7 +76,7 @@ def _shortest(schedule: str) -> float:
         moments = CronSim(schedule.upper(), _BEGIN)
         last = first = next(moments)
         shortest = timedelta.max
-        for _ in range(_MOST_FIRES):
+        for _ in range(_MAX_FIRES):
             moment = next(moments)
             shortest, last = min(shortest, moment - last), moment
             if last - first > _SPAN:

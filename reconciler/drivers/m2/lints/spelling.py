@@ -1,4 +1,4 @@
-"""The lint of keys that are not known: a slip of the pen turns a setting into one that nothing reads."""
+"""The lint of unknown keys: with a typing error in its key, a setting has no effect; pure."""
 
 from __future__ import annotations
 
@@ -19,92 +19,97 @@ CODES: Final = frozenset({"unfamiliar-key"})
 Fields: TypeAlias = Mapping[str, type[SettingPart] | None]
 
 _NEAR: Final = 0.85
-"""How much a key is like a known one to be a slip, where the product has keys that are not known here."""
+"""Similarity from which a key counts as a misspelt known key, where the models do not have all keys of M2."""
 
-_SOME: Final = 0.6
-"""The same where all keys are known."""
+_SOMEWHAT_NEAR: Final = 0.6
+"""The same where the models have all keys."""
 
 
 def lint_spelling(management: Mapping[str, Any], key: str) -> Iterator[Diagnostic]:
-    """Keys that are not known at any depth below one key of `env.management`, all of whose keys are."""
-    inner = _fields(Management)[key]
-    if inner is not None:
-        yield from _below(management.get(key), inner, (*MANAGEMENT, key))
+    """Unknown keys at any depth below one key of `env.management`, where the models have all keys."""
+    model = _list_fields(Management)[key]
+    if model is not None:
+        yield from _lint_value(management.get(key), model, (*MANAGEMENT, key))
     if key == "server":
-        yield from _infos(get_object(management, key))
+        yield from _lint_infos(get_object(management, key))
 
 
 def lint_top_keys(document: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Keys at the top of a document that are nearly a known one."""
-    yield from _strange(document, _fields(SettingFile), (), whole=False)
+    """Misspelt keys at the top of a document."""
+    yield from _lint_keys(document, _list_fields(SettingFile), (), complete=False)
 
 
 def lint_section_keys(value: Any, key: str) -> Iterator[Diagnostic]:
-    """Keys of one top-level section, beside and above those that `lint_spelling` looks at.
-
-    The product is larger there: those alone count that are nearly a known one.
-    """
+    """Unknown keys of `env.management` itself, and misspelt keys elsewhere in one top-level section."""
     if key == MANAGEMENT[0]:
-        yield from _strange(get_object(value, *MANAGEMENT[1:]), _fields(Management), MANAGEMENT, whole=True)
-    inner = _fields(SettingFile).get(key)
-    if inner is not None:
-        yield from _below(value, inner, (key,), whole=False)
+        management: Mapping[str, Any] = get_object(value, *MANAGEMENT[1:])
+        yield from _lint_keys(management, _list_fields(Management), MANAGEMENT, complete=True)
+    model = _list_fields(SettingFile).get(key)
+    if model is not None:
+        yield from _lint_value(value, model, (key,), complete=False)
 
 
-def _below(value: Any, model: type[SettingPart], path: Path, *, whole: bool = True) -> Iterator[Diagnostic]:
+def _lint_value(
+    value: Any, model: type[SettingPart], path: Path, *, complete: bool = True
+) -> Iterator[Diagnostic]:
     if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _below(item, model, (*path, index), whole=whole)
+            yield from _lint_value(item, model, (*path, index), complete=complete)
     elif isinstance(value, Mapping):
-        yield from _within(value, _fields(model), path, whole=whole)
+        yield from _lint_object(value, _list_fields(model), path, complete=complete)
 
 
-def _within(value: Mapping[str, Any], fields: Fields, path: Path, *, whole: bool) -> Iterator[Diagnostic]:
-    yield from _strange(value, fields, path, whole=whole)
+def _lint_object(
+    value: Mapping[str, Any], fields: Fields, path: Path, *, complete: bool
+) -> Iterator[Diagnostic]:
+    yield from _lint_keys(value, fields, path, complete=complete)
     for key, item in value.items():
-        inner = fields.get(key)
-        if inner is not None and inner is not Management:
-            yield from _below(item, inner, (*path, key), whole=whole)
+        model = fields.get(key)
+        if model is not None and model is not Management:
+            yield from _lint_value(item, model, (*path, key), complete=complete)
 
 
-def _strange(value: Mapping[str, Any], known: Fields, path: Path, *, whole: bool) -> Iterator[Diagnostic]:
-    """Keys of one object that are not known; where they are not all known, those that are nearly."""
+def _lint_keys(
+    value: Mapping[str, Any], known: Fields, path: Path, *, complete: bool
+) -> Iterator[Diagnostic]:
+    """Unknown keys of one object; where `known` is not complete, only those that are almost a known key."""
     for key in value:
         if key in known:
             continue
-        names = list(known) if whole else [name for name in known if name not in value]
-        near = find_nearest(key, names, cutoff=_SOME if whole else _NEAR)
-        if near or whole:
+        names = list(known) if complete else [name for name in known if name not in value]
+        near = find_nearest(key, names, cutoff=_SOMEWHAT_NEAR if complete else _NEAR)
+        if near or complete:
             remedy = f'did you mean "{near}"?' if near else f"the keys here are {', '.join(known)}"
-            said = f"`{key}` is not a known key, and goes to the nodes as it stands"
+            message = f"`{key}` is not a known key, and goes to the nodes as it stands"
             yield Diagnostic(
-                Severity.WARNING, "unfamiliar-key", said, remedy, pointer=make_pointer((*path, key))
+                Severity.WARNING, "unfamiliar-key", message, remedy, pointer=make_pointer((*path, key))
             )
 
 
-def _infos(server: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Keys in the `info` of connections, by their type, and of feeds and feedbacks, of whichever type."""
+def _lint_infos(server: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Unknown keys in the `info` of connections, by their type, and of feeds and feedbacks, by all types."""
     path = (*MANAGEMENT, "server")
     connections = server.get("connection")
     for index, item in enumerate(connections if isinstance(connections, list) else ()):
-        shape = CONNECTIONS.get(str(get_object(item).get("type")))
-        if shape is not None:
+        model = CONNECTIONS.get(str(get_object(item).get("type")))
+        if model is not None:
             info: Mapping[str, Any] = get_object(item, "info")
-            yield from _below(info, shape, (*path, "connection", index, "info"))
+            yield from _lint_value(info, model, (*path, "connection", index, "info"))
     for side, types in FEEDS.items():
         part: Mapping[str, Any] = get_object(server, "features", *side)
-        known = {key: inner for shape in types.values() for key, inner in _fields(shape).items()}
-        yield from _within(get_object(part, "info"), known, (*path, "features", *side, "info"), whole=True)
+        known = {key: inner for model in types.values() for key, inner in _list_fields(model).items()}
+        place = (*path, "features", *side, "info")
+        yield from _lint_object(get_object(part, "info"), known, place, complete=True)
 
 
 @cache
-def _fields(model: type[SettingPart]) -> Fields:
-    """The keys of a model, each with the model of what stands there, or of the items of its list."""
-    found = {field.alias or name: _inner(field.annotation) for name, field in model.model_fields.items()}
+def _list_fields(model: type[SettingPart]) -> Fields:
+    """Key -> the model of its value or of the items of its list; None where the value has no model."""
+    found = {field.alias or name: _find_model(field.annotation) for name, field in model.model_fields.items()}
     return {**found, "members": Group} if model is Discover else found
 
 
-def _inner(kind: Any) -> type[SettingPart] | None:
-    if isinstance(kind, type) and issubclass(kind, SettingPart):
-        return kind
-    return next((inner for each in get_args(kind) if (inner := _inner(each)) is not None), None)
+def _find_model(annotation: Any) -> type[SettingPart] | None:
+    if isinstance(annotation, type) and issubclass(annotation, SettingPart):
+        return annotation
+    return next((model for each in get_args(annotation) if (model := _find_model(each)) is not None), None)

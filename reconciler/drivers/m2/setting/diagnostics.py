@@ -1,4 +1,4 @@
-"""What is wrong in a `setting.json` gets its position; and what the rules about settings share."""
+"""Access to the values of a `setting.json`, and diagnostics with the position of a value; pure."""
 
 from __future__ import annotations
 
@@ -19,34 +19,31 @@ from reconciler.text.suggestions import find_nearest
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
 
-
 WRONG_TYPE: Final = "wrong-type"
-"""Code of a value of another type than belongs there."""
+"""Code of a value of the wrong type."""
 
 
-def sort_by_position(document: Document, faults: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Faults as problems, each once, in the order of their positions.
-
-    A fault at a secret is dropped: its value is not known here. But it is text, so that it is wrong where
-    no text may stand.
+def sort_by_position(document: Document, problems: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The problems with their positions, each once, in the order of these.
 
     Args:
-        document: the file that the pointers go into.
-        faults: with a pointer alone, in any order.
+        document: the file that the pointers of the problems refer to.
+        problems: with a pointer and without a position, in any order.
     """
     found = {}
-    for fault in faults:
-        if fault.code != WRONG_TYPE and isinstance(
-            get_value(document.value, split_pointer(fault.pointer)), Secret
+    for problem in problems:
+        # The value of a secret may be unknown here, so a rule about it cannot fail; that it is text is known.
+        if problem.code != WRONG_TYPE and isinstance(
+            get_value(document.value, split_pointer(problem.pointer)), Secret
         ):
             continue
-        place = document.position(fault.pointer)
-        found[fault.pointer, fault.code, fault.message] = replace(fault, position=place)
+        position = document.position(problem.pointer)
+        found[problem.pointer, problem.code, problem.message] = replace(problem, position=position)
     return sorted(found.values(), key=lambda problem: (problem.position, problem.pointer, problem.code))
 
 
 def get_value(value: Any, path: Iterable[str | int]) -> Any:
-    """The value at a path; None where there is none, or where something of another shape is in the way."""
+    """The value at a path; None where the path does not exist."""
     for part in path:
         if isinstance(value, Mapping):
             value = value.get(part)
@@ -58,19 +55,19 @@ def get_value(value: Any, path: Iterable[str | int]) -> Any:
 
 
 def get_object(value: Any, *path: str | int) -> Mapping[str, Any]:
-    """The object at a path; an empty one where there is none."""
+    """The object at a path; an empty one where there is no object."""
     found = get_value(value, path)
     return found if isinstance(found, Mapping) else {}
 
 
 def get_items(value: Any, *path: str | int) -> list[tuple[int, Any]]:
-    """The numbered items of the list at a path; none where there is no list."""
+    """(index, item) of the list at a path; empty where there is no list."""
     found = get_value(value, path)
     return list(enumerate(found)) if isinstance(found, list | tuple) else []
 
 
 def get_named_items(value: Any, *path: str | int) -> list[tuple[int, str, Mapping[str, Any]]]:
-    """(index, name, item) of the items of a list that are objects with a name."""
+    """(index, name, item) of those items of a list that are objects with a text as `name`."""
     return [
         (index, item["name"], item)
         for index, item in get_items(value, *path)
@@ -79,7 +76,13 @@ def get_named_items(value: Any, *path: str | int) -> list[tuple[int, str, Mappin
 
 
 def check_model(model: type[BaseModel], value: Any, base: Path) -> list[Diagnostic]:
-    """What a model says of a value at `base`; what stands under a key that sounds secret is not shown."""
+    """The problems of a value under a model; values of keys that sound secret are not shown.
+
+    Args:
+        model: what the value has to fulfil.
+        value: a plain value.
+        base: path of the value in its document.
+    """
     try:
         model.model_validate(value)
     except ValidationError as error:
@@ -89,9 +92,15 @@ def check_model(model: type[BaseModel], value: Any, base: Path) -> list[Diagnost
     return []
 
 
-def suggest_known(name: str, known: Iterable[str], what: str) -> str:
-    """A remedy for an unknown name: the nearest known one, and all of them where they are few."""
+def suggest_known(name: str, known: Iterable[str], kind: str) -> str:
+    """A remedy for an unknown name: the nearest known name, or else the first twelve.
+
+    Args:
+        name: the unknown name.
+        known: the known names.
+        kind: what they name, in the plural.
+    """
     names = sorted(set(known))
-    if meant := find_nearest(name, names):
-        return f'did you mean "{meant}"?'
-    return f"known {what}: {', '.join(names[:12])}" if names else f"no {what} are defined"
+    if nearest := find_nearest(name, names):
+        return f'did you mean "{nearest}"?'
+    return f"known {kind}: {', '.join(names[:12])}" if names else f"no {kind} are defined"

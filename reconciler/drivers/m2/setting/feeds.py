@@ -1,4 +1,4 @@
-"""What feeds, feedbacks and connections of M2's central management look like, type by type."""
+"""Models of the `info` of feeds, feedbacks and connections, one for each type (M2 manual, setting.json)."""
 
 from __future__ import annotations
 
@@ -166,12 +166,12 @@ FEEDS: Final[Mapping[tuple[str, str], Types]] = MappingProxyType(
         ("nodelist", "feedback"): {"setting": RuntimeChange, "api": Call},
     }
 )
-"""(feature, side) -> type -> the shape of its `info`."""
+"""(feature, side) -> type -> the model of its `info`."""
 
 CONNECTIONS: Final[Types] = MappingProxyType(
     {"kafka": Kafka, "firebasePubsub": Firebase, "httpAwsSig4": Bucket, "awssdk3": Aws, "oci": Oci}
 )
-"""Type of a connection -> the shape of its `info`."""
+"""Type of a connection -> the model of its `info`."""
 
 NEEDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -182,17 +182,17 @@ NEEDS: Final[Mapping[str, str]] = MappingProxyType(
         "oci": "oci",
     }
 )
-"""Type of a feed or feedback -> the type of connection that its `connect` must name."""
+"""Type of a feed or feedback -> the type of the connection that its `connect` must name."""
 
 JOINED: Final = ("nodelist", "feedback")
-"""The one side whose `type` may join several types, as in `"setting;api;"`."""
+"""The only side whose `type` may list several types, as in `"setting;api;"`."""
 
 
 def split_types(text: str, side: tuple[str, str]) -> list[str]:
-    """The single types of a `type`.
+    """The types in a `type`: several at `JOINED`, one elsewhere.
 
     Args:
-        text: the type, or several, where they can be joined.
+        text: the value of `type`.
         side: feature and side.
     """
     return [part for part in (text.split(";") if side == JOINED else [text]) if part]

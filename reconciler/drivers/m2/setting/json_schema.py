@@ -1,8 +1,7 @@
-"""The JSON Schema of `setting.json`: the models, and the rules beside them that a schema can say."""
+"""The JSON Schema of `setting.json`: the models, and those further rules that a schema can express; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from reconciler.core.cron import BEYOND as CRON_BEYOND
@@ -31,85 +30,71 @@ SETTING: Final = SchemaTitle(
     ),
 )
 
-_SIDES: Final = {
-    ("setting", "feed"): ("SettingFeature", "Feed"),
-    ("setting", "feedback"): ("SettingFeature", "SettingFeedback"),
-    ("purge", "feed"): ("PurgeFeature", "Feed"),
-    ("purge", "feedback"): ("PurgeFeature", "Feed"),
-    ("heartbeat", "feedback"): ("HeartbeatFeature", "Feed"),
-    ("nodelist", "feed"): ("NodelistFeature", "Feed"),
-    ("nodelist", "feedback"): ("NodelistFeature", "Feed"),
+_FEATURE_MODELS: Final = {
+    "setting": "SettingFeature",
+    "purge": "PurgeFeature",
+    "heartbeat": "HeartbeatFeature",
+    "nodelist": "NodelistFeature",
 }
 
 
 def make_setting_schema() -> Schema:
     """The schema of a whole `setting.json`."""
-    shapes = [*CONNECTIONS.values(), *(shape for types in FEEDS.values() for shape in types.values())]
-    found = make_definitions([SettingFile, Group, *dict.fromkeys(shapes)])
-    whole = found.pop(SettingFile.__name__)
-    found["Discover"]["properties"]["members"].pop("items", None)
-    found["Discover"]["properties"]["members"]["anyOf"] = list(_members())
-    _connections(found["Connection"])
-    for side, types in FEEDS.items():
-        _side(found, side, types)
-    return finish_schema({**whole, "$defs": found}, SETTING)
-
-
-def _members() -> Iterator[Schema]:
-    yield {"type": "array", "items": {"type": "string", "pattern": patterns.MEMBER}}
-    yield {"type": "array", "items": make_reference(Group)}
-    yield {"type": "null"}
-
-
-def _connections(connection: Schema) -> None:
-    """The types there are, and for each what `info` has."""
+    infos = [*CONNECTIONS.values(), *(info for types in FEEDS.values() for info in types.values())]
+    definitions = make_definitions([SettingFile, Group, *dict.fromkeys(infos)])
+    whole = definitions.pop(SettingFile.__name__)
+    members = definitions["Discover"]["properties"]["members"]
+    members.pop("items", None)
+    members["anyOf"] = [
+        {"type": "array", "items": {"type": "string", "pattern": patterns.MEMBER}},
+        {"type": "array", "items": make_reference(Group)},
+        {"type": "null"},
+    ]
+    connection = definitions["Connection"]
     connection["properties"]["type"]["enum"] = list(CONNECTIONS)
-    connection["allOf"] = make_conditions("type", {kind: _info(shape) for kind, shape in CONNECTIONS.items()})
+    connection["allOf"] = make_conditions(
+        "type", {kind: _make_info(info) for kind, info in CONNECTIONS.items()}
+    )
+    for side, types in FEEDS.items():
+        _add_side(definitions, side, types)
+    return finish_schema({**whole, "$defs": definitions}, SETTING)
 
 
-def _side(found: Schema, side: tuple[str, str], types: Types) -> None:
-    """What a feed or feedback of a feature has to be where the feature is enabled.
-
-    Where it is not, a node does not look at it, so that the check only warns.
-    """
+def _add_side(definitions: Schema, side: tuple[str, str], types: Types) -> None:
+    """Add what a feed or feedback must be where its feature is enabled; elsewhere the check only warns."""
     feature, key = side
-    model = found[_SIDES[side][0]]
+    model = definitions[_FEATURE_MODELS[feature]]
     name = f"{feature}.{key}"
     known = ", ".join(types)
+    infos = {kind: _make_info(info) for kind, info in types.items()}
+    allowed: list[Schema] = [{"enum": [*types]}, {"enum": ["", None]}]
+    conditions = make_conditions("type", infos)
+    if side == JOINED:
+        allowed = [{"type": "string", "pattern": patterns.make_types_pattern(list(types))}, {"type": "null"}]
+        conditions = [
+            {
+                "if": {
+                    "properties": {
+                        "type": {"type": "string", "pattern": patterns.make_contains_pattern(kind)}
+                    },
+                    "required": ["type"],
+                },
+                "then": then,
+            }
+            for kind, then in infos.items()
+        ]
     model["properties"][key]["description"] += f" Types: {known}."
-    found[name] = {
+    definitions[name] = {
         "title": f"{key} of an enabled {feature}",
-        "properties": {"type": {"anyOf": _known(side, types), "description": f"One of {known}."}},
-        "allOf": _conditions(side, types),
+        "properties": {"type": {"anyOf": allowed, "description": f"One of {known}."}},
+        "allOf": conditions,
     }
     model["if"] = {"properties": {"enable": {"const": True}}, "required": ["enable"]}
     model.setdefault("then", {"properties": {}})["properties"][key] = {"$ref": f"#/$defs/{name}"}
 
 
-def _known(side: tuple[str, str], types: Types) -> list[Schema]:
-    if side == JOINED:
-        return [{"type": "string", "pattern": patterns.make_types_pattern(list(types))}, {"type": "null"}]
-    return [{"enum": [*types]}, {"enum": ["", None]}]
-
-
-def _conditions(side: tuple[str, str], types: Types) -> list[Schema]:
-    rules = {kind: _info(shape) for kind, shape in types.items()}
-    if side != JOINED:
-        return make_conditions("type", rules)
-    return [
-        {
-            "if": {
-                "properties": {"type": {"type": "string", "pattern": patterns.make_contains_pattern(kind)}},
-                "required": ["type"],
-            },
-            "then": then,
-        }
-        for kind, then in rules.items()
-    ]
-
-
-def _info(shape: type[SettingPart]) -> Schema:
-    """`info` has this shape; a shape that requires something requires `info` itself."""
-    needed = any(field.is_required() for field in shape.model_fields.values())
-    rules: Schema = {"properties": {"info": make_reference(shape)}}
+def _make_info(model: type[SettingPart]) -> Schema:
+    """`info` fulfils the model; where the model requires a key, `info` itself is required."""
+    needed = any(field.is_required() for field in model.model_fields.values())
+    rules: Schema = {"properties": {"info": make_reference(model)}}
     return {**rules, "required": ["info"]} if needed else rules

@@ -1,6 +1,6 @@
-"""Forms of text in a `setting.json` as patterns, for schemas; `address` and `rules` judge the same texts.
+"""Patterns of texts in a `setting.json`, for schemas; `check` and `address_range` decide about the same.
 
-A text with a reference to a secret in it, such as `${env:NAME}`, has no form yet.
+A text with a reference to a secret in it, such as `${env:NAME}`, fits every pattern: its value comes later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCOPED = f"{IPV6}(?:%[!-~]+)?"
 _REFERENCE = r"[^$]*\$\{(?:env|file|age):[^}]+\}[\s\S]*"
 
 CLOUD: Final = r"#(?:aws|oci):(?:vm|vip):tag=[^#]+(?:#(?::[0-9]{1,5})?)?"
-"""A cloud expression, which stands for the addresses that a cloud tells."""
+"""A cloud expression: the node replaces it by addresses that it asks a cloud for (M2 manual, Cluster)."""
 
 ADDR: Final = (
     f"^(?:{IPV4}(?:-{BYTE}|/0*(?:[0-9]|[12][0-9]|3[0-2])|/(?:{_MASKS}))?|{IPV6}(?:/[0-9]+)?|{_REFERENCE})$"
@@ -41,20 +41,20 @@ LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"
 BEYOND: Final = (
     "a range of addresses runs forwards, a network begins with its first address, IPv6 is well formed"
 )
-"""What these patterns cannot say."""
+"""What these patterns cannot express."""
 
 
 def make_schedule_pattern(pattern: str) -> str:
-    """A pattern of a schedule that also takes references to secrets."""
+    """The pattern of a schedule, extended by references to secrets."""
     return f"^(?:{pattern.removeprefix('^').removesuffix('$')}|{_REFERENCE})$"
 
 
 def make_types_pattern(types: list[str]) -> str:
-    """One or several types, each with a `;` behind it where others follow; or none."""
+    """The pattern of a list of types, separated or ended by `;`; it may be empty."""
     one = "|".join(types)
     return f"^;*(?:(?:{one});+)*(?:{one})?;*$"
 
 
 def make_contains_pattern(kind: str) -> str:
-    """A joined type that has this one in it."""
+    """The pattern of a list of types that has this one in it."""
     return f"(^|;){kind}(;|$)"
