@@ -23,7 +23,7 @@ from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.documents.edit import Edit
 from reconciler.documents.editor import apply_text_edits
 from reconciler.errors import InputError, StateError, UsageError
-from reconciler.host.concurrency import gather_all
+from reconciler.host.aio import gather_all
 from reconciler.host.config import PREFIX
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.plan_pass import Drivers

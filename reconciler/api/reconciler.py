@@ -17,8 +17,8 @@ from reconciler.core.policy import Override
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
+from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
-from reconciler.host.interruption import run_unless_stopped
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.plan_file import restrict_plan
 from reconciler.planning.plan_pass import PlanResult

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 def _own_environment(*, sealed: bool) -> Mapping[str, str]:
     if not sealed:
         return dict(os.environ)
-    from reconciler.host.hardening import seal_environment  # noqa: PLC0415  (--version stays quick)
+    from reconciler.host.environment import seal_environment  # noqa: PLC0415  (--version stays quick)
 
     return seal_environment()
 

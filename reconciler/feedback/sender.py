@@ -12,7 +12,7 @@ from reconciler.core.entries import FeedbackEntry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeUnreachable
 from reconciler.host.retry import poll_until
-from reconciler.ports.outbox import Outbox, OutboxMessage
+from reconciler.ports.store import Outbox, OutboxMessage
 from reconciler.ports.transport import Http
 from reconciler.text.urls import strip_secrets
 

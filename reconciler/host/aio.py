@@ -1,7 +1,7 @@
-"""Runs the program's asynchronous work so that a signal ends it soon, whatever it waits for.
+"""Asynchronous work: run until a signal, cancelled when a run is asked to stop, gathered without losses.
 
-`asyncio.run` knows Ctrl-C alone: SIGTERM and SIGHUP would leave child processes behind. And it waits at
-its end, up to five minutes, for threads that nobody can end, such as a lookup of a host name.
+`asyncio.run` handles Ctrl-C only: SIGTERM and SIGHUP would leave child processes behind. When it ends it also
+waits, for up to five minutes, for threads that cannot be interrupted, such as a lookup of a host name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -123,6 +123,44 @@ def defer_first_signal(soft: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signals.soft = before
+
+
+async def gather_all(jobs: Iterable[Awaitable[T]]) -> list[T]:
+    """All results in the order of the jobs. Waits for every job, then raises the first failure."""
+    # `asyncio.gather` alone would raise at once, and the other jobs would go on unobserved.
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    good: list[T] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        good.append(result)
+    return good
+
+
+async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None if `stop` is set before it has ended.
+
+    Only for work that may be cancelled anywhere: it reads, or it waits. It has ended when this returns, so
+    that its connections and child processes are gone.
+
+    Args:
+        stop: the request to end the run.
+        work: not started if `stop` is set.
+    """
+    if stop.is_set():
+        work.close()
+        return None
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # retrieved, or the event loop would log it as never retrieved
 
 
 class _DaemonThreads(ThreadPoolExecutor):

@@ -1,9 +1,17 @@
-"""The process's environment as a frozen value, and what of it a child process gets."""
+"""The environment of this process: read once and then wiped, and the part of it that child processes get.
+
+Removing a variable from `os.environ` is not enough to keep a secret: `/proc/PID/environ` shows the memory
+that the process was started with to every process of the same user and to root. So its bytes are overwritten,
+and the process is made not dumpable, which also keeps others of the same user from reading its memory. A
+restart with a clean environment would do only the first, and would double the start time.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -25,6 +33,12 @@ AUTHORITIES: Final = "SSL_CERT_FILE"
 
 TERMINAL: Final = ("COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM")
 """Variables for a program at a terminal."""
+
+_SET_DUMPABLE: Final = 4
+"""PR_SET_DUMPABLE of prctl(2)."""
+
+_SUDO: Final = "SUDO_UID"
+"""Whose repositories count as the user's own under sudo, as git takes it."""
 
 _LOCALE: Final = re.compile(r"LC_[A-Z]+")
 
@@ -79,3 +93,38 @@ def find_irregular_authorities(environment: Mapping[str, str]) -> str:
     file = environment.get(AUTHORITIES, "")
     # os.path, because the text may be no path at all
     return file if os.path.exists(file) and not os.path.isfile(file) else ""  # noqa: PTH110, PTH113
+
+
+def seal_environment() -> Environment:
+    """The environment as it was; in the process and in `/proc` only what libraries here read is left.
+
+    To be called once, at the entry point, while there is one thread.
+    """
+    found = Environment(os.environ)
+    kept = make_child_environment(found, *NETWORK, *TERMINAL, _SUDO)
+    dropped = [name for name in found if name not in kept]
+    _overwrite({os.fsencode(name) for name in dropped})
+    for name in dropped:
+        del os.environ[name]
+    _forbid_dumps()
+    return found
+
+
+def _overwrite(names: set[bytes]) -> None:
+    """Zeros in the place of the values, in the memory that the kernel shows of this process."""
+    try:
+        entries = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), "environ")
+    except (OSError, ValueError):  # no such symbol: not a system with /proc/PID/environ either
+        return
+    index = 0
+    while entry := entries[index]:
+        name, equals, value = ctypes.string_at(entry).partition(b"=")
+        if equals and name in names:
+            ctypes.memset(entry + len(name) + 1, 0, len(value))
+        index += 1
+
+
+def _forbid_dumps() -> None:
+    """No core file with secrets, and no reading of this process's memory by others of the same user."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)

@@ -33,8 +33,8 @@ from reconciler.guards.merge_base import (
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import find_removed_clusters
+from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
-from reconciler.host.concurrency import gather_all
 from reconciler.planning.content_ancestry import ContentAncestry
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes

@@ -21,8 +21,24 @@ from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.rollout_progress import RolloutProgress
-from reconciler.ports.outbox import Outbox, OutboxMessage
 from reconciler.text.one_line import bound_sentence
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """A message about one outcome, on its way to the sink.
+
+    Args:
+        id: the same in every delivery of the same message.
+        body: the JSON that is sent.
+        wanted: whether there is a sink; without one the message is for the history alone.
+        number: its place in the outbox, given by the store.
+    """
+
+    id: str
+    body: bytes
+    wanted: bool = True
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +359,22 @@ class StoreReader(Protocol):
         A step is unknown no more once a later run sent something for its node, or found it as desired. A run
         that goes on right now is among them: only its clusters' locks tell.
         """
+
+
+class Outbox(Protocol):
+    """Where messages wait until the sink has taken them."""
+
+    async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[OutboxMessage]:
+        """Messages to deliver, oldest first, numbered beyond the one given."""
+
+    async def sent(self, outbox_message: str) -> None:
+        """The sink took the message with this id."""
+
+    async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
+        """The sink did not take it, and whether it said so itself."""
+
+    async def left(self) -> int:
+        """How many messages are still to be delivered."""
 
 
 class Store(StoreReader, Outbox, Protocol):

@@ -17,9 +17,8 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sender import MessageSender
 from reconciler.guards.change_control import find_all_holds
+from reconciler.host.aio import gather_all, run_unless_stopped
 from reconciler.host.clock import utc_now
-from reconciler.host.concurrency import gather_all
-from reconciler.host.interruption import run_unless_stopped
 from reconciler.planning.applied_facts import (
     collect_cluster_facts,
     list_attempt_facts,

@@ -13,8 +13,8 @@ from reconciler.core.plan import Step
 from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, UnreadableArguments
+from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
-from reconciler.host.concurrency import gather_all
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.store import JournalEntry, RunRecord, StepEnd, Store
 from reconciler.ports.transport import Transports

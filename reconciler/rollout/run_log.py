@@ -19,8 +19,7 @@ from reconciler.host.clock import utc_now
 from reconciler.planning.applied_facts import collect_observed_facts
 from reconciler.planning.plan_pass import Drivers, PlanResult
 from reconciler.ports.listener import SILENT, PassListener
-from reconciler.ports.outbox import OutboxMessage
-from reconciler.ports.store import RunStart, StepEnd, Store
+from reconciler.ports.store import OutboxMessage, RunStart, StepEnd, Store
 
 _NAMED_STEPS = 3
 """Steps that a request for approval names; more of them fit on no line."""

@@ -14,8 +14,8 @@ from reconciler.core.secret import find_secrets
 from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
+from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
-from reconciler.host.interruption import run_unless_stopped
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.ports.driver import Driver, StepAnswer
 from reconciler.ports.store import StepEnd

@@ -8,7 +8,7 @@ from pathlib import Path
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.host.interruption import run_unless_stopped
+from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.server.cluster_loop import PassJob
 from reconciler.server.pass_result import PassResult, PassSummary, summarise_apply_pass, summarise_plan_pass

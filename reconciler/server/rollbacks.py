@@ -13,7 +13,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.revision import COMMIT, get_base_commit
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
-from reconciler.host.interruption import run_unless_stopped
+from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_file import PlanOrigin, make_plan_file
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source

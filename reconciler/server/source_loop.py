@@ -10,7 +10,7 @@ from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
-from reconciler.host.interruption import run_unless_stopped
+from reconciler.host.aio import run_unless_stopped
 from reconciler.ports.source import Snapshot, Source
 from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext
 from reconciler.server.supervision import contain_errors

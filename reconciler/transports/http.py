@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
@@ -16,8 +16,8 @@ from reconciler import __version__
 from reconciler.core.endpoint import unmap_address
 from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
+from reconciler.host.config import Network
 from reconciler.host.host import Host
-from reconciler.host.networks import OutsideNetworks, is_within_networks
 from reconciler.ports.transport import Http, HttpAnswer
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import format_size
@@ -44,6 +44,16 @@ KEPT: Final = 256
 
 _ANY_PORT: Final = 9
 """A port for a datagram socket through which nothing is sent; which one does not change the route."""
+
+
+class OutsideNetworks(OSError):
+    """A connection is not made: its address is in none of the host's networks."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address} is in none of the networks that this host allows for nodes "
+            "(`networks` in the host configuration)"
+        )
 
 
 class HttpTransport(Http):
@@ -260,6 +270,21 @@ class HttpTransport(Http):
             headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
             middlewares=(_once,) if fresh else (),
         )
+
+
+def is_within_networks(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address is in one of the networks; an IPv4 address written as IPv6 is the IPv4 address.
+
+    Args:
+        address: as the system gives it, with or without the zone of a link-local IPv6 address.
+        networks: as the host configuration lists them.
+    """
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    found = unmap_address(found)
+    return any(found.version == network.version and found in network for network in networks)
 
 
 def _address_facing(host: str) -> str:

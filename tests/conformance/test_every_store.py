@@ -16,8 +16,7 @@ from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision
 from reconciler.core.rollout_progress import RolloutProgress
 from reconciler.errors import ClusterBusy, FleetRefused, RunFenced, StateError, UsageError
-from reconciler.ports.outbox import OutboxMessage
-from reconciler.ports.store import AppliedMembers, ClusterFacts, RunStart, StepEnd
+from reconciler.ports.store import AppliedMembers, ClusterFacts, OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import make_run_id, open_store
 
 OURS, THEIRS = FleetIdentity("/srv/ours", name="ours"), FleetIdentity("/srv/theirs", name="theirs")

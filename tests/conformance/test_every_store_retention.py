@@ -10,8 +10,7 @@ from reconciler.core import retention
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.ports.outbox import OutboxMessage
-from reconciler.ports.store import RunStart, StepEnd
+from reconciler.ports.store import OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import open_store
 
 WINDOW = timedelta(days=31)

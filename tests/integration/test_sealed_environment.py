@@ -15,7 +15,7 @@ SECRETS = {
 }
 PROBE = """
 import ctypes, os, subprocess, sys
-from reconciler.host.hardening import seal_environment
+from reconciler.host.environment import seal_environment
 
 def count(*command):
     return subprocess.run(command, capture_output=True).stdout.count(b"s3cret")

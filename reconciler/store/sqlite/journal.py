@@ -16,8 +16,7 @@ from reconciler.core.plan import Plan, Step
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import RunFenced, StateError
-from reconciler.ports.outbox import OutboxMessage
-from reconciler.ports.store import RunStart, StepEnd
+from reconciler.ports.store import OutboxMessage, RunStart, StepEnd
 from reconciler.store.sqlite import facts, history, outbox
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.memory import WINDOW

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import datetime
 
 from reconciler.core.timestamps import format_timestamp
-from reconciler.ports.outbox import OutboxMessage
+from reconciler.ports.store import OutboxMessage
 
 REFUSALS = 5
 """How often the sink may refuse one message before it stays in the history alone."""

@@ -17,11 +17,11 @@ from reconciler.core.memory import FleetMemory
 from reconciler.core.plan import Revision, Step
 from reconciler.core.rollout_progress import RolloutProgress
 from reconciler.core.timestamps import Clock
-from reconciler.ports.outbox import OutboxMessage
 from reconciler.ports.store import (
     ClusterFacts,
     OpenOrders,
     OrderRecord,
+    OutboxMessage,
     RunRecord,
     RunStart,
     RunSummary,

@@ -10,7 +10,7 @@ from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster
 from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
-from reconciler.host.interruption import run_unless_stopped
+from reconciler.host.aio import run_unless_stopped
 from reconciler.rollout.step_executor import STOPPED, ExecutionContext, execute_step, perform_step
 
 
