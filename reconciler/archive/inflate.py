@@ -91,11 +91,11 @@ def _unpacked(data: bytes, form: str, bounds: ArchiveLimits) -> bytes:
             pieces.append(piece)
     except error_type as error:
         raise ArchiveError(
-            f"is damaged: its {form} compression cannot be unpacked", "Fetch it or pack it again."
+            f"is damaged: its {form} data cannot be unpacked", "Download or create it again."
         ) from error
     except EOFError:
         raise ArchiveError(
-            f"is cut off: its {form} compression does not end", "Fetch it or pack it again."
+            f"is truncated: its {form} data is incomplete", "Download or create it again."
         ) from None
     return b"".join(pieces)
 
@@ -130,12 +130,12 @@ def _check_size(total: int, packed: int, bounds: ArchiveLimits) -> None:
     if total > bounds.total_bytes:
         raise ArchiveError(
             f"unpacks to more than {format_size(bounds.total_bytes)}",
-            "Pack the desired state alone, or split it.",
+            "Pack only the desired state, or split it.",
         )
     if total > bounds.ratio_floor and total > packed * bounds.ratio:
         raise ArchiveError(
-            f"unpacks to more than {bounds.ratio} times its own {format_size(packed)}, as archive bombs do",
-            "If it is your own, pack it as a plain .tar.",
+            f"unpacks to more than {bounds.ratio} times its own {format_size(packed)}, like an archive bomb",
+            "If it is your own, pack it as an uncompressed .tar.",
         )
 
 

@@ -69,14 +69,14 @@ def read_members(data: bytes | memoryview) -> Iterator[TarMember]:
     while True:
         header = bytes(view[offset : offset + BLOCK])
         if len(header) < BLOCK:
-            raise MalformedTar(f"it is cut off at byte {offset + len(header)}")
+            raise MalformedTar(f"it is truncated at byte {offset + len(header)}")
         if not any(header):
             _nothing_but_zeros(view, offset)
             return
         member = _member(header, offset, {**standing, **overrides})
         end = offset + BLOCK + (0 if member.kind in EMPTY else member.size)
         if end > len(view):
-            raise MalformedTar(f"it is cut off inside the member at byte {offset}")
+            raise MalformedTar(f"it is truncated inside the member at byte {offset}")
         if member.kind in EXTENSIONS:
             given = _extension(member, bytes(view[member.offset : end]))
             (standing if member.kind == "g" else overrides).update(given)
@@ -129,14 +129,14 @@ def _number(raw: bytes, offset: int) -> int:
     digits = raw.split(b"\0", 1)[0].strip(b" ")
     if not digits.isdigit() or set(digits) & set(b"89"):
         if digits:
-            raise MalformedTar(f"the header at byte {offset} has a number that is none")
+            raise MalformedTar(f"the header at byte {offset} has an invalid number")
         return 0
     return int(digits, 8)
 
 
 def _decimal(text: str, offset: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):  # noqa: PLR2004  (digits of 2**64)
-        raise MalformedTar(f"the member at byte {offset} has a size that is no number")
+        raise MalformedTar(f"the member at byte {offset} has an invalid size")
     return int(text)
 
 
@@ -175,7 +175,7 @@ def _records(contents: bytes, offset: int) -> Iterator[tuple[str, str]]:
         record = contents[space + 1 : end]
         key, equals, value = record[:-1].partition(b"=")
         if end > len(contents) or not equals or not key or not record.endswith(b"\n"):
-            raise MalformedTar(f"the extended header at byte {offset} has a wrong record")
+            raise MalformedTar(f"the extended header at byte {offset} has an invalid record")
         yield _text(key, offset), _value(key, value, offset)
         at = end
 

@@ -173,7 +173,7 @@ async def _earlier(
     if not source.has_history:
         if base.ref and not base.told:
             raise UsageError(
-                f"--base {base.ref} is for a git source, and this source keeps no history",
+                f"--base {base.ref} requires a git source, and this source keeps no history",
                 remedy="leave --base out, or name a git repository",
             )
         return PriorFiles(), ""

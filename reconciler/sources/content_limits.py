@@ -12,7 +12,7 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_SHOWN = 80
 
 
-SMALLER = "Choose the folder of the desired state alone, with --path or as the source."
+SMALLER = "Select only the folder with the desired state, by --path or as the source."
 
 
 @dataclass
@@ -53,7 +53,7 @@ class ScanCounts:
             raise SourceError(
                 f"{self.where}: the target of the link {quote_path(path)} is longer than "
                 f"{self.limits.path_chars} characters or {self.limits.depth} folders",
-                remedy="Put the file itself there.",
+                remedy="Replace the link with the file.",
             )
 
     def folder(self, path: str) -> None:
@@ -68,14 +68,14 @@ class ScanCounts:
 
     def _check(self, count: int, most: int, what: str) -> None:
         if count > most:
-            raise SourceError(f"{self.where} holds more than {most:,} {what}", remedy=SMALLER)
+            raise SourceError(f"{self.where} contains more than {most:,} {what}", remedy=SMALLER)
 
     def _check_path(self, path: str) -> None:
         if path.count("/") > self.limits.depth:
             raise SourceError(
                 f"{self.where}: {quote_path(path[:LONGEST_SHOWN])} … is nested more than "
                 f"{self.limits.depth} folders deep",
-                remedy="Move the files up; desired state needs no such depth.",
+                remedy="Move the files to a higher folder.",
             )
         if len(path) > self.limits.path_chars:
             raise SourceError(
@@ -105,9 +105,8 @@ class ByteBudget:
             self.spent += count
         if self.spent > self.limits.total_bytes:
             raise SourceError(
-                f"{self.where}: the files that are read have more than "
-                f"{format_size(self.limits.total_bytes)} "
-                "together",
+                f"{self.where}: the files to read have more than "
+                f"{format_size(self.limits.total_bytes)} in total",
                 remedy="Keep large files out of the desired state.",
             )
 
@@ -120,9 +119,8 @@ def check_file_size(limits: SourceLimits, *, where: str, path: str, count: int) 
     """
     if count > limits.file_bytes:
         raise SourceError(
-            f"{where}: {quote_path(path)} has {format_size(count)}, more than the "
-            f"{format_size(limits.file_bytes)} "
-            "that a file of desired state may have",
+            f"{where}: {quote_path(path)} has {format_size(count)}; the limit for a file is "
+            f"{format_size(limits.file_bytes)}",
             remedy="Keep large files out of the desired state.",
         )
 
@@ -135,8 +133,8 @@ def refuse_lfs_pointer(data: bytes, *, where: str, path: str) -> bytes:
     """
     if data.startswith(POINTER):
         raise SourceError(
-            f"{where}: {quote_path(path)} is a Git LFS pointer, its contents are kept elsewhere",
-            remedy="Store it as an ordinary file (git lfs untrack, then commit), or, in a folder, "
+            f"{where}: {quote_path(path)} is a Git LFS pointer; its content is stored elsewhere",
+            remedy="Store it as a regular file (git lfs untrack, then commit). In a folder, "
             "run `git lfs pull`.",
         )
     return data

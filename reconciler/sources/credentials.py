@@ -17,7 +17,7 @@ def read_token(environment: Mapping[str, str], variable: str) -> str:
     value = read_credential(environment, variable).strip()
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise UsageError(
-            f"the token in {variable} holds characters that no token has",
-            remedy="Set it again, without line ends, blanks and quotes.",
+            f"the token in {variable} contains characters that a token cannot have",
+            remedy="Set it again without line breaks, spaces or quotes.",
         )
     return value

@@ -83,8 +83,8 @@ async def download_archive(
         body = await _body(response, place, limits)
         if _web_page(response.headers.get("content-type", ""), body):
             raise SourceError(
-                f"{place.shown} answered with a web page, not with an archive",
-                remedy=f"It is probably a login page: set {TOKEN}, or use the link of the raw archive.",
+                f"{place.shown} answered with a web page instead of an archive",
+                remedy=f"It is probably a login page: set {TOKEN}, or use the direct link to the archive.",
             )
         return FetchedArchive(
             body, response.headers.get("etag", ""), response.headers.get("last-modified", "")
@@ -123,19 +123,20 @@ async def open_answer(
     except httpx.ConnectError as error:
         raise SourceUnreachable(
             f"{place.shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
-            remedy="Look at the host's name and the network; a certificate of your own authority needs "
+            remedy="Check the host name and the network. For your own certificate authority, set "
             "SSL_CERT_FILE.",
         ) from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise SourceUnreachable(
-            f"{place.shown} did not answer in time", remedy="Try again; look at the server."
+            f"{place.shown} did not answer in time", remedy="Try again, or check the server."
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:  # the latter where a host's name cannot be encoded
-        raise SourceError(f"{place.shown} is no URL that can be asked", remedy="Look at the URL.") from error
+        raise SourceError(f"{place.shown} is not a valid URL", remedy="Check the URL.") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{place.shown} gave no whole answer: {take_first_line(str(error)) or type(error).__name__}",
-            remedy="Try again; look at the server and at proxies on the way.",
+            f"{place.shown} sent an incomplete response: "
+            f"{take_first_line(str(error)) or type(error).__name__}",
+            remedy="Try again. Check the server and any proxies.",
         ) from error
 
 
@@ -156,7 +157,7 @@ async def _follow(
             return response
         await response.aclose()
         at = _next(at, location, place)
-    raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="Look at the URL.")
+    raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="Check the URL.")
 
 
 def _identity(place: SourceAddress, token: str) -> dict[str, str]:
@@ -172,15 +173,13 @@ def _next(at: SourceAddress, location: str, place: SourceAddress) -> SourceAddre
     try:
         target = parse_source_address(urljoin(at.url, location))
     except (UsageError, ValueError):
-        raise SourceError(
-            f"{place.shown} redirects to what is no URL", remedy="Look at the server."
-        ) from None
+        raise SourceError(f"{place.shown} redirects to an invalid URL", remedy="Check the server.") from None
     if target.scheme not in ("http", "https"):
         raise SourceError(f"{place.shown} redirects to a {target.scheme} address, which is not followed")
     if at.scheme == "https" and target.scheme == "http":
         raise SourceError(
             f"{place.shown} redirects from https to plain http, which is not followed",
-            remedy="Use the final https URL, or mend the server.",
+            remedy="Use the final https URL, or fix the server.",
         )
     return target
 
@@ -195,33 +194,31 @@ def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
         return
     if status >= 500 or status in RETRY:  # noqa: PLR2004  (the server's own failures)
         raise SourceUnreachable(
-            f"{place.shown} answered {status}: the server has trouble of its own",
-            remedy="Try again later; look at the server.",
+            f"{place.shown} answered {status}: the server cannot answer now",
+            remedy="Try again later, or check the server.",
         )
     if status == 407:  # noqa: PLR2004  (Proxy Authentication Required)
         raise SourceError(
-            f"{place.shown} answered 407: the proxy on the way wants a user and a password",
-            remedy="Write them into the variable that names the proxy, as http://USER:PASSWORD@HOST:PORT.",
+            f"{place.shown} answered 407: the proxy requires a user name and a password",
+            remedy="Add them to the proxy variable, as http://USER:PASSWORD@HOST:PORT.",
         )
     if status == 401:  # noqa: PLR2004  (Unauthorized)
-        words = "the token is refused" if token else "it wants to know who asks"
+        words = "the token was rejected" if token else "authentication is required"
         raise SourceError(f"{place.shown} answered {status}: {words}", remedy=_token_remedy(place))
     if status == 403:  # noqa: PLR2004  (Forbidden)
-        raise SourceError(
-            f"{place.shown} answered 403: whoever asks may not read it", remedy=_token_remedy(place)
-        )
+        raise SourceError(f"{place.shown} answered 403: access is denied", remedy=_token_remedy(place))
     if status in (404, 410):
         raise SourceError(
-            f"{place.shown} answered {status}: there is nothing",
-            remedy=f"Look at the URL; a private archive may answer so without a token: set {TOKEN}.",
+            f"{place.shown} answered {status}: not found",
+            remedy=f"Check the URL. A private archive may need a token: set {TOKEN}.",
         )
-    raise SourceError(f"{place.shown} answered {status}, which is no archive", remedy="Look at the URL.")
+    raise SourceError(f"{place.shown} answered {status} instead of an archive", remedy="Check the URL.")
 
 
 def _token_remedy(place: SourceAddress) -> str:
     if not place.confidential:
         return f"{TOKEN} is sent over https only: use the https URL."
-    return f"Put a valid token into {TOKEN}."
+    return f"Set {TOKEN} to a valid token."
 
 
 async def _body(response: httpx.Response, place: SourceAddress, limits: SourceLimits) -> bytes:
@@ -233,7 +230,7 @@ async def _body(response: httpx.Response, place: SourceAddress, limits: SourceLi
         if total > limits.download_bytes:
             raise SourceError(
                 f"{place.shown} is larger than {format_size(limits.download_bytes)}",
-                remedy="Pack the desired state alone.",
+                remedy="Pack only the desired state.",
             )
         pieces.append(piece)
     return b"".join(pieces)

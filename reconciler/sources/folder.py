@@ -74,7 +74,7 @@ class FolderSource(Source):
             Untrusted: a signature is asked for, and there is none that counts for these files.
         """
         if not self.folder.is_dir():
-            raise SourceError(f"there is no folder {self.folder}", remedy="Look at the path.")
+            raise SourceError(f"there is no folder {self.folder}", remedy="Check the path.")
         self._last = await run_blocking(self._taken)
         return self._last
 
@@ -91,7 +91,7 @@ class FolderSource(Source):
             signer = self._signer(self._trust, work, head, changed) if self._trust else None
             files = FolderFiles(layout, self.limits, ByteBudget(str(self.folder), self.limits))
             return add_signer(Snapshot(revision, files), signer)
-        raise SourceUnreachable(f"{self.folder} is being changed all the while", remedy="Try again.")
+        raise SourceUnreachable(f"{self.folder} keeps changing while it is read", remedy="Try again.")
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None where that is not known here.
@@ -208,12 +208,12 @@ class FolderSource(Source):
         what = str(self.folder)
         if not (work and head):
             raise make_untrusted_error(
-                UNSIGNED, what, "is a folder that no commit has, so that nobody signed it"
+                UNSIGNED, what, "is a folder that no commit contains, so it has no signature"
             )
         if changed:
             names = ", ".join(changed[:NAMED])
             raise make_untrusted_error(
-                UNSIGNED, what, f"has changes that are not committed, and nobody signed them: {names}"
+                UNSIGNED, what, f"has uncommitted changes, which nobody signed: {names}"
             )
         from reconciler.sources.git.signer import find_git_signer  # noqa: PLC0415  (loads the library)
         from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415

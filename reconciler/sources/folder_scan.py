@@ -76,7 +76,7 @@ def scan_folder(
         except OSError as error:
             raise SourceError(
                 f"{error.filename or place} cannot be read: {error.strerror}",
-                remedy="Look at its permissions, or choose another folder.",
+                remedy="Check its permissions, or choose another folder.",
             ) from error
     return Layout(str(folder), walk.files, walk.links, walk.closed, most=limits.files)
 
@@ -101,7 +101,7 @@ class _Walk:
                 continue
             is_ignored = hidden or path in self.ignored
             if is_ignored and path not in self.kept:
-                self.closed[path] = "git is told to ignore it (.gitignore)"
+                self.closed[path] = "git ignores it (.gitignore)"
             elif entry.is_symlink():
                 target = decode_name(os.fsencode(Path(entry.path).readlink()))
                 self.counts.link(path, target)
@@ -159,7 +159,7 @@ def read_found_file(found: FoundFile) -> bytes:
         same = False
     except OSError as error:
         raise SourceError(
-            f"{found.path} cannot be read: {error.strerror}", remedy="Look at its permissions."
+            f"{found.path} cannot be read: {error.strerror}", remedy="Check its permissions."
         ) from error
     if not same:
         raise SourceUnreachable(
@@ -188,7 +188,7 @@ class DigestCache:
         readable = sum(found.bytes for found in files.values() if found.bytes <= self.limits.file_bytes)
         if readable > self.limits.total_bytes:
             raise SourceError(
-                f"{layout.where} holds {format_size(readable)} in files, more than "
+                f"{layout.where} contains {format_size(readable)} of files; the limit is "
                 f"{format_size(self.limits.total_bytes)}",
                 remedy=SMALLER,
             )

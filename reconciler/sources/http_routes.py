@@ -42,9 +42,8 @@ def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransp
                     raise
                 raise SourceUnreachable(
                     f"{request.url.host} cannot be reached through the proxy {proxy.shown}, which "
-                    f"{proxy.variable} names: {take_first_line(str(error)) or type(error).__name__}",
-                    remedy=f"Look at the proxy and at {proxy.variable}, "
-                    f"or list {request.url.host} in NO_PROXY.",
+                    f"{proxy.variable} sets: {take_first_line(str(error)) or type(error).__name__}",
+                    remedy=f"Check the proxy and {proxy.variable}, or add {request.url.host} to NO_PROXY.",
                 ) from error
             except ValueError as error:  # a host name that cannot be encoded
                 raise _unusable(proxy) from error
@@ -79,8 +78,8 @@ def _transport(
 
 
 def _unusable(proxy: Proxy | None) -> SourceError:
-    what = f"the variable {proxy.variable} holds" if proxy else "it has"
-    return SourceError(f"{what} a host name that cannot be asked for", remedy="Correct the name.")
+    what = f"the variable {proxy.variable} contains" if proxy else "the URL contains"
+    return SourceError(f"{what} an invalid host name", remedy="Correct the name.")
 
 
 def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
@@ -92,7 +91,7 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
     import httpx  # noqa: PLC0415  (as above)
 
     file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
-    remedy = "Correct the variable, or leave it unset for the usual authorities."
+    remedy = "Correct the variable, or unset it to use the default certificate authorities."
     if file:
         if find_irregular_authorities(environment):
             raise SourceError(
@@ -102,9 +101,13 @@ def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
             )
         try:
             return ssl.create_default_context(cafile=file)
-        except (OSError, ValueError) as error:  # an SSLError where it holds no certificates
+        except (OSError, ValueError) as error:  # an SSLError where it contains no certificates
             bad = isinstance(error, ssl.SSLError)
-            why = "it holds no certificates" if bad else getattr(error, "strerror", "") or "it is no path"
+            why = (
+                "it contains no certificates"
+                if bad
+                else getattr(error, "strerror", "") or "it is not a valid path"
+            )
             raise SourceError(
                 f"the variable {CA_FILE} names {take_first_line(file)}, which cannot be used: {why}",
                 remedy=remedy,

@@ -68,8 +68,8 @@ class Layout:
                 # What is looked at counts, too: a link to a folder of broken links finds nothing.
                 if max(looked_at, len(found)) > self.most:
                     raise SourceError(
-                        f"{self.where}: the links in it lead to more than {self.most:,} files",
-                        remedy=f"Look at the link {quote_path(link)}.",
+                        f"{self.where}: its links lead to more than {self.most:,} files",
+                        remedy=f"Check the link {quote_path(link)}.",
                     )
         return tuple(sorted(found))
 
@@ -145,7 +145,7 @@ class Layout:
             raise SourceError(
                 f"{self.where}: {quote_path(full)} is a link to {quote_path(self.links[full])}, "
                 "which does not exist",
-                remedy="Mend the link, or put the file in its place.",
+                remedy="Fix the link, or replace it with the file.",
             )
         raise FileNotFoundError(path)
 
@@ -177,13 +177,13 @@ class Layout:
                 if target.startswith("/"):
                     raise self._leads_out(path)
                 if hops > HOPS:
-                    raise SourceError(f"{self.where}: the links at {quote_path(path)} lead in a circle")
+                    raise SourceError(f"{self.where}: the links at {quote_path(path)} form a loop")
                 done.pop()
                 todo.extend(target.split("/")[::-1])
         return "/".join(done)
 
     def _leads_out(self, path: str) -> SourceError:
         return SourceError(
-            f"{self.where}: the link at {quote_path(path)} leads out of the source",
-            remedy="Put the file itself into the source; links are followed inside it only.",
+            f"{self.where}: the link at {quote_path(path)} points outside the source",
+            remedy="Put the file itself into the source; only links inside the source are followed.",
         )

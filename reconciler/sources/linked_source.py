@@ -48,8 +48,8 @@ class LinkedSource(Source):
         if real != self._real:
             if not real.is_dir():
                 raise SourceError(
-                    f"{self.path} leads to {real}, and there is no such folder",
-                    remedy="Look at the link and at what switches it.",
+                    f"{self.path} points to {real}, which is not a folder",
+                    remedy="Check the link and the program that updates it.",
                 )
             try:
                 self._source = self._make(real)
@@ -57,7 +57,7 @@ class LinkedSource(Source):
                 raise
             except ReconcilerError as error:  # what was refused as an argument is refused as a source
                 raise SourceError(
-                    f"{self.path} leads to {real}: {error.message}", remedy=error.remedy
+                    f"{self.path} points to {real}: {error.message}", remedy=error.remedy
                 ) from error
             self._real = real
         return self._source
@@ -94,13 +94,13 @@ def resolve_target(path: Path) -> Path:
     """The real path that a path leads to.
 
     Raises:
-        SourceError: its links lead in a circle, or cannot be read.
+        SourceError: its links form a loop, or cannot be read.
     """
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle, before Python 3.13
-        why = getattr(error, "strerror", None) or "its links lead in a circle"
-        raise SourceError(f"{path} cannot be followed: {why}", remedy="Look at the link.") from error
+        why = getattr(error, "strerror", None) or "its links form a loop"
+        raise SourceError(f"{path} cannot be resolved: {why}", remedy="Check the link.") from error
 
 
 def make_absolute(path: Path) -> Path:

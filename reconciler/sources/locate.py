@@ -80,8 +80,8 @@ class _Wish:
     def without_saved(self) -> None:
         if self.saved:
             raise UsageError(
-                "--uncommitted is for a folder, whose files are read as they are saved",
-                remedy="Leave it out, or name a folder, without --ref.",
+                "--uncommitted requires a folder as the source",
+                remedy="Remove it, or give a folder without --ref.",
             )
 
     @staticmethod
@@ -90,8 +90,8 @@ class _Wish:
             if value:
                 meant = {"ref": "a git repository", "sha256": "a tarball"}[option]
                 raise UsageError(
-                    f"--{option} is for {meant}, but the source is a {kind}",
-                    remedy=f"Leave --{option} out, or name {meant}.",
+                    f"--{option} requires {meant}, but the source is a {kind}",
+                    remedy=f"Remove --{option}, or give {meant}.",
                 )
 
 
@@ -141,7 +141,7 @@ def locate_source(
         found = place.exists()
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody has this home folder
         why = getattr(error, "strerror", None) or "there is no such home folder"
-        raise UsageError(f"the source '{make_one_line(text, 200)}' cannot be looked for: {why}") from error
+        raise UsageError(f"the source '{make_one_line(text, 200)}' cannot be accessed: {why}") from error
     if not found and ALIKE_SCP.fullmatch(text):
         return wish.git(parse_source_address(text))
     return _local(place, wish)
@@ -186,7 +186,7 @@ def _remote(text: str, wish: _Wish) -> Source:
     if scheme not in SCHEMES:
         hint = " git:// is neither encrypted nor authenticated." if scheme == "git" else ""
         raise UsageError(
-            f"'{strip_secrets(text)}' is no address that is read here",
+            f"the address '{strip_secrets(text)}' is not supported",
             remedy=f"Use https, http, ssh or file, or a path.{hint}",
         )
     place = parse_source_address(text)
@@ -211,7 +211,7 @@ def _git_address(place: SourceAddress, text: str, wish: _Wish) -> Source:
     if place.query or "#" in text:
         raise UsageError(
             f"the address {place.shown} of a git repository has a query or a fragment",
-            remedy="Name the branch, tag or commit with --ref, and a folder in it with --path.",
+            remedy="Give the branch, tag or commit with --ref, and a folder with --path.",
         )
     return wish.git(place)
 
@@ -227,17 +227,18 @@ def _local(place: Path, wish: _Wish) -> Source:
     if place.is_file():
         if not ARCHIVE.search(place.name):
             raise UsageError(
-                f"the source {place} is a file, but no tarball",
-                remedy="Name the folder that holds it, or a .tar, .tar.gz or .tgz.",
+                f"the source {place} is a file, but not a tarball",
+                remedy="Give the folder that contains it, or a .tar, .tar.gz or .tgz.",
             )
         return wish.tarball(place.absolute())
     if place.exists():
         raise SourceError(
-            f"{place} is neither a folder nor a regular file", remedy="Name the folder or the tarball itself."
+            f"{place} is neither a folder nor a regular file",
+            remedy="Give the path of a folder or a tarball.",
         )
     kind = "tarball" if ARCHIVE.search(place.name) else "folder"
     hint = f" For a repository write https://{place}." if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
-    raise SourceError(f"there is no {kind} {place}", remedy=f"Look at the path.{hint}")
+    raise SourceError(f"there is no {kind} {place}", remedy=f"Check the path.{hint}")
 
 
 def _folder(real: Path, wish: _Wish) -> Source:
@@ -248,8 +249,8 @@ def _folder(real: Path, wish: _Wish) -> Source:
         return wish.git(_on_disk(_explicit(real)))
     if is_bare(real):
         raise UsageError(
-            f"the folder {real} holds a bare repository, and no files of desired state",
-            remedy=f"To read the repository, name it file://{real}",
+            f"the folder {real} is a bare repository, without files of desired state",
+            remedy=f"To read the repository, give it as file://{real}",
         )
     if wish.ref:
         return _in_work_tree(real, find_work_tree(real), wish)
@@ -261,8 +262,8 @@ def _in_work_tree(folder: Path, work: WorkTree | None, wish: _Wish) -> Source:
     """The commit that `--ref` names, or else the one that is checked out."""
     if work is None:
         raise UsageError(
-            f"--ref is for a git repository, and the folder {folder} lies in none",
-            remedy="Leave --ref out, or name a repository.",
+            f"--ref requires a git repository, but the folder {folder} is not inside one",
+            remedy="Remove --ref, or give a repository.",
         )
     below = folder.relative_to(work.top).as_posix()
     return wish.git(_on_disk(work.top), below="" if below == "." else below, work=None if wish.ref else work)
@@ -277,9 +278,9 @@ def _explicit(folder: Path) -> Path:
     work = find_work_tree(folder.parent) if folder.name != NAME else None
     if work is not None:
         raise UsageError(
-            f"{folder} is named like a repository and lies in the work tree {work.top}, so that it may be "
-            "a folder of that repository",
-            remedy=f"To read it as a repository, name it file://{folder}",
+            f"{folder} has the name of a repository and is inside the work tree {work.top}: it may be a "
+            "folder of that repository",
+            remedy=f"To read it as a repository, give it as file://{folder}",
         )
     return folder
 
@@ -292,7 +293,7 @@ def _folder_name(path: str) -> str:
     found = clean_path(path.strip())
     if found is None:
         raise UsageError(
-            f"--path '{path}' leads out of the source", remedy="Give a folder within it, without '..'."
+            f"--path '{path}' points outside the source", remedy="Give a folder inside it, without '..'."
         )
     return found
 

@@ -32,9 +32,9 @@ def refuse_written_inside(folder: Path, written: WrittenFile) -> None:
     """
     if _is_inside(written.place, folder):
         raise UsageError(
-            f"{written.what} {written.place} lies in the source {folder}: each write to it would be a new "
+            f"{written.what} {written.place} is inside the source {folder}: each write would create a new "
             "revision",
-            remedy="write it to a place outside the source",
+            remedy="choose a path outside the source",
         )
 
 
@@ -54,8 +54,8 @@ def refuse_state_inside(folder: Path, state: Path) -> None:
     """
     if _is_inside(state, folder):
         raise UsageError(
-            f"the state folder {state} lies in the source {folder}: each write to it would be a new revision",
-            remedy="name a folder outside the source: by --state, RECONCILE_STATE or the host configuration",
+            f"the state folder {state} is inside the source {folder}: each write would be a new revision",
+            remedy="choose a folder outside it with --state, RECONCILE_STATE or the host configuration",
         )
 
 

@@ -122,19 +122,17 @@ def _first(environment: Mapping[str, str], name: str) -> tuple[str, str]:
 
 def _check(proxy: Proxy, host: str) -> None:
     url, variable = proxy.url, proxy.variable
-    remedy = (
-        f"Name a proxy as http://HOST:PORT in {variable}, or list {host} in NO_PROXY to reach it directly."
-    )
+    remedy = f"Set {variable} to http://HOST:PORT, or add {host} to NO_PROXY to connect directly."
     try:
         parts = urlsplit(url)
         named = parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
     except ValueError:
         parts, named = None, False
     if parts is None or not named:
-        raise SourceError(f"the variable {variable} holds no URL of a proxy", remedy=remedy)
+        raise SourceError(f"the variable {variable} does not contain the URL of a proxy", remedy=remedy)
     if parts.scheme.lower() not in SUPPORTED:
         raise SourceError(
-            f"the variable {variable} names the proxy {take_first_line(strip_secrets(url))}: "
-            f"proxies of the kind {take_first_line(parts.scheme)} are not supported for downloads",
+            f"the variable {variable} sets the proxy {take_first_line(strip_secrets(url))}: "
+            f"downloads do not support proxies of the type {take_first_line(parts.scheme)}",
             remedy=remedy,
         )

@@ -38,7 +38,7 @@ class SourceAddress:
     query: str = ""
 
     def __repr__(self) -> str:
-        return f"Address({self.shown})"
+        return f"SourceAddress({self.shown})"
 
     @property
     def confidential(self) -> bool:
@@ -53,7 +53,7 @@ def parse_source_address(text: str) -> SourceAddress:
         UsageError: it has no host, a port that is no number, or control characters.
     """
     if not unquote(text).isprintable():
-        raise UsageError(f"the URL '{strip_secrets(take_first_line(text))}' has control characters in it")
+        raise UsageError(f"the URL '{strip_secrets(take_first_line(text))}' contains control characters")
     if "://" not in text:
         return _short_form(text)
     parts, host = _split(text)
@@ -84,7 +84,7 @@ def _split(text: str) -> tuple[SplitResult, str]:
         port = parts.port
     except ValueError:
         raise UsageError(
-            f"the URL '{strip_secrets(text)}' cannot be read: its host or port is wrong",
+            f"the URL '{strip_secrets(text)}' is invalid: its host or port is wrong",
             remedy="Write it as https://HOST:PORT/PATH.",
         ) from None
     host = format_url_host(parts.hostname or "")
@@ -95,7 +95,7 @@ def _short_form(text: str) -> SourceAddress:
     found = ALIKE_SCP.fullmatch(text)
     if not found:
         raise UsageError(
-            f"'{strip_secrets(text)}' is no URL", remedy="Write https://HOST/PATH or USER@HOST:PATH."
+            f"'{strip_secrets(text)}' is not a URL", remedy="Write https://HOST/PATH or USER@HOST:PATH."
         )
     return SourceAddress(
         url=text,

@@ -77,8 +77,10 @@ class TarballOptions:
         if self.trust is None:
             return None
         if signature is None:
-            beside = " and no ".join(self.beside)
-            raise make_untrusted_error(UNSIGNED, where, f"is not signed: there is no {beside} beside it")
+            beside = " or ".join(self.beside)
+            raise make_untrusted_error(
+                UNSIGNED, where, f"is not signed: there is no {beside} file next to it"
+            )
         return await run_blocking(partial(find_file_signer, data, signature, self.trust, what=where))
 
     def snapshot(self, data: bytes, *, where: str, title: str) -> Snapshot:
@@ -91,14 +93,14 @@ class TarballOptions:
         if self.sha256 and digest != self.sha256:
             raise SourceError(
                 f"{where} has the digest sha256:{digest}, not sha256:{self.sha256}; it was not unpacked",
-                remedy="Find out who changed it; only then give --sha256 the new digest.",
+                remedy="Find out who changed it before you give the new digest to --sha256.",
             )
         files = unpack_archive(data, where=where, path=self.path, limits=self.limits)
         id_ = files.digest()
         if self.named and not any(self._names(one) for one in (id_, digest)):
             raise SourceError(
-                f"{where} is revision {id_[:SHORT_ID]} now, not {self.named}",
-                remedy="Put the archive of that revision in its place; only a repository keeps earlier ones.",
+                f"{where} is now revision {id_[:SHORT_ID]}, not {self.named}",
+                remedy="Put the archive of that revision there; only a repository keeps earlier revisions.",
             )
         source = f"{where}//{self.path}" if self.path else where
         return Snapshot(Revision(source, id_, id_[:SHORT_ID], take_first_line(title)), files)
@@ -162,11 +164,12 @@ class TarballFileSource(Source):
         except OSError as error:
             raise SourceError(
                 f"the tarball {self.file} cannot be read: {error.strerror}",
-                remedy="Look at the path and at its permissions.",
+                remedy="Check the path and its permissions.",
             ) from error
         if len(data) > most:
             raise SourceError(
-                f"the tarball {self.file} is larger than {format_size(most)}", remedy="Pack less."
+                f"the tarball {self.file} is larger than {format_size(most)}",
+                remedy="Pack only the desired state.",
             )
         return mark, data
 

@@ -95,9 +95,9 @@ def unpack_archive(
         for number, member in enumerate(tar.read_members(plain), start=1):
             sorter.add(number, member)
     except tar.MalformedTar as error:
-        what = f"no whole tar archive: {error}" if is_archive(plain[:BLOCK]) else "no tar archive"
+        what = f"not a complete tar archive: {error}" if is_archive(plain[:BLOCK]) else "not a tar archive"
         raise SourceError(
-            f"{where} is {what}", remedy="Look at what it is, and fetch or pack it again."
+            f"{where} is {what}", remedy="Check the file, then download or create it again."
         ) from error
     return UnpackedFiles(where, plain, _looked_at(sorter.layout(), path, where))
 
@@ -110,7 +110,7 @@ def _looked_at(layout: Layout, path: str, where: str) -> Layout:
         return stripped
     found = layout.below(f"{top}/{path}") or layout.below(path)
     if found is None:
-        raise SourceError(f"{where}: there is no folder {quote_path(path)} in it", remedy="Look at --path.")
+        raise SourceError(f"{where}: it contains no folder {quote_path(path)}", remedy="Check --path.")
     return found
 
 
@@ -129,7 +129,7 @@ class _Sorter:
         if number > self.limits.files:
             raise SourceError(
                 f"{self.where} has more than {self.limits.files:,} members",
-                remedy="Pack the desired state alone.",
+                remedy="Pack only the desired state.",
             )
         path = self._checked_name(number, member)
         base = path.rpartition("/")[2]
@@ -146,7 +146,7 @@ class _Sorter:
         elif member.kind == "2":
             self._symbolic_link(number, path, member)
         else:
-            what = SPECIAL.get(member.kind, f"of the unknown kind {member.kind!r}")
+            what = SPECIAL.get(member.kind, f"of the unknown type {member.kind!r}")
             raise self._refused(number, path, f"is {what}")
 
     def _checked_name(self, number: int, member: tar.TarMember) -> str:
@@ -157,7 +157,7 @@ class _Sorter:
         if name.startswith("/"):
             raise self._refused(number, name, "has an absolute path")
         if ".." in parts:
-            raise self._refused(number, name, "leads out of the archive with '..'")
+            raise self._refused(number, name, "points outside the archive with '..'")
         if len(name) > self.limits.path_chars or len(parts) > self.limits.depth:
             raise self._refused(number, name, "has a path that is too long")
         if not parts and member.kind != "5":
@@ -166,22 +166,24 @@ class _Sorter:
 
     def _claim(self, number: int, path: str) -> None:
         if path in self.numbers:
-            raise self._refused(number, path, f"is already there as member {self.numbers[path]}")
+            raise self._refused(number, path, f"has the same path as member {self.numbers[path]}")
         if path in self.folders:
-            raise self._refused(number, path, "is a folder as well")
+            raise self._refused(number, path, "is also a folder")
         self._claim_folders(number, path)
         self.numbers[path] = number
 
     def _claim_folders(self, number: int, path: str) -> None:
         while (path := path.rpartition("/")[0]) and path not in self.folders:
             if path in self.numbers:
-                raise self._refused(number, path, f"is a folder as well as member {self.numbers[path]}")
+                raise self._refused(
+                    number, path, f"is a folder, but member {self.numbers[path]} has the same path"
+                )
             self.folders.add(path)
 
     def _hard_link(self, number: int, path: str, member: tar.TarMember) -> tar.TarMember:
         target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
         if member.size or target not in self.files:
-            reason = f"is a hard link to {quote_path(member.link)}, which is no file before it"
+            reason = f"is a hard link to {quote_path(member.link)}, but no member before it is this file"
             raise self._refused(number, path, reason)
         return self.files[target]
 
@@ -190,27 +192,27 @@ class _Sorter:
         limits = self.limits
         too_long = len(target) > limits.path_chars or target.count("/") > limits.depth
         if too_long or len(self.links) >= limits.links:
-            raise self._refused(number, path, "is one link too many, or leads too far")
+            raise self._refused(number, path, "exceeds the limit for links or for the length of a target")
         if not target or not all(char.isprintable() for char in target):
-            raise self._refused(number, path, "is a link to a name that cannot be")
+            raise self._refused(number, path, "is a link with an invalid target")
         self.links[path] = target
 
     def layout(self) -> Layout:
         """The paths, once every link is known to stay inside."""
         if not self.files:
-            raise SourceError(f"{self.where} holds no files", remedy="Look at how it was packed.")
+            raise SourceError(f"{self.where} contains no files", remedy="Check how it was packed.")
         layout = Layout(self.where, self.files, self.links, most=self.limits.files)
         for path in sorted(self.links):
             try:
                 layout.below(path)
             except SourceError as error:
                 number = self.numbers[path]
-                reason = f"is a link to {quote_path(self.links[path])}, which leads out of the archive"
-                raise self._refused(number, path, f"{reason} or in a circle") from error
+                reason = f"is a link to {quote_path(self.links[path])}, which points outside the archive"
+                raise self._refused(number, path, f"{reason} or forms a loop") from error
         return layout
 
     def _refused(self, number: int, path: str, reason: str) -> SourceError:
         return SourceError(
             f"{self.where}: member {number}, {quote_path(path)}, {reason}",
-            remedy="Nothing of this archive is used. Ask whoever made it; pack plain files and folders only.",
+            remedy="The whole archive is rejected. Ask its author; pack only regular files and folders.",
         )

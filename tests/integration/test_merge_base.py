@@ -261,5 +261,5 @@ def test_a_base_is_for_git_alone_and_what_a_ci_system_tells_hinders_no_plain_fol
         archive.add(plain, ".")
     for place in (plain, packed):
         assert told_of_base(place, MergeTarget("main", "GITHUB_BASE_REF")) is None
-        with pytest.raises(UsageError, match="--base main is for a git source"):
+        with pytest.raises(UsageError, match="--base main requires a git source"):
             told_of_base(place, MergeTarget("main"))

@@ -141,7 +141,7 @@ def test_a_tarball_that_was_applied_before_another_is_older(site):
     assert "[older-revision]" in told
     name = re.search("`reconcile rollback ([0-9a-f]{12})", told)[1]
     site.run("rollback", name, deployed, "--yes")
-    assert "is revision" in site.run("rollback", "0123456789ab", deployed, "--yes", status=1)
+    assert "is now revision" in site.run("rollback", "0123456789ab", deployed, "--yes", status=1)
     deployed.unlink()
     packed(site, "current.tar", "c.example")
     site.run(deployed, "--yes")

@@ -151,7 +151,7 @@ async def test_links_stay_inside(plain, tmp_path):
 
     assert files.read("in") == files.read("folder/a.json") == b"a"
     for name in ("out", "abs"):
-        with pytest.raises(SourceError, match="leads out of the source"):
+        with pytest.raises(SourceError, match="points outside the source"):
             files.read(name)
 
 
@@ -176,8 +176,8 @@ async def test_pipes_are_not_waited_for(plain):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (SourceLimits(files=1), "holds more than 1 files"),
-        (SourceLimits(total_bytes=3), "holds 4 bytes in files, more than 3 bytes"),
+        (SourceLimits(files=1), "contains more than 1 files"),
+        (SourceLimits(total_bytes=3), "contains 4 bytes of files; the limit is 3 bytes"),
     ],
 )
 async def test_bounds(plain, limits, words):
@@ -188,7 +188,7 @@ async def test_bounds(plain, limits, words):
 async def test_large_file_fails_where_it_is_read(plain):
     files = (await FolderSource(plain, limits=SourceLimits(file_bytes=2)).snapshot()).files
     assert files.read("edge/a.json") == b"a"
-    with pytest.raises(SourceError, match=r"'fleet\.yaml' has 3 bytes, more than the 2 bytes"):
+    with pytest.raises(SourceError, match=r"'fleet\.yaml' has 3 bytes; the limit for a file is 2 bytes"):
         files.read("fleet.yaml")
 
 
@@ -275,7 +275,7 @@ async def test_what_git_ignores_is_no_part(work):
     assert taken.revision.id == work.head
     assert "edge/node.key" not in taken.files.names()
     for name in ("edge/node.key", "build/x"):
-        with pytest.raises(SourceError, match="git is told to ignore it"):
+        with pytest.raises(SourceError, match="git ignores it"):
             taken.files.read(name)
 
 
@@ -326,5 +326,5 @@ async def test_folder_that_changes_all_the_while(work, monkeypatch):
         return found
 
     monkeypatch.setattr(folder, "scan_folder", scan)
-    with pytest.raises(SourceUnreachable, match="is being changed all the while"):
+    with pytest.raises(SourceUnreachable, match="keeps changing while it is read"):
         await FolderSource(work.folder).snapshot()

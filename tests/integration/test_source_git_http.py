@@ -182,7 +182,7 @@ async def test_credential_helper_of_the_user_is_asked_without_a_token(guarded, w
 async def test_refused_without_or_with_a_wrong_token(guarded, tmp_path, monkeypatch, token):
     monkeypatch.setenv("RECONCILE_GIT_TOKEN", token)
 
-    with pytest.raises(SourceError, match="does not accept who asks") as caught:
+    with pytest.raises(SourceError, match="refused the login") as caught:
         await locate_source(f"{guarded.url}/r.git", cache=tmp_path / "cache").snapshot()
 
     assert "RECONCILE_GIT_TOKEN" in caught.value.remedy
@@ -203,7 +203,7 @@ async def test_token_is_not_sent_to_a_host_that_a_redirect_names(guarded, tmp_pa
             """Say nothing on the terminal."""
 
     monkeypatch.setenv("RECONCILE_GIT_TOKEN", SECRET)
-    with serving(Redirects) as url, pytest.raises(SourceError, match="does not accept who asks"):
+    with serving(Redirects) as url, pytest.raises(SourceError, match="refused the login"):
         await locate_source(f"{url}/r.git", cache=tmp_path / "cache").snapshot()
     assert guarded.asked
     assert not any(guarded.authorizations)
@@ -218,7 +218,7 @@ async def test_token_with_a_line_end_is_refused_unseen(guarded, tmp_path, monkey
 
 
 async def test_repository_that_is_not_there(served, tmp_path):
-    with pytest.raises(SourceError, match=r"there is no such repository") as caught:
+    with pytest.raises(SourceError, match=r"the repository does not exist") as caught:
         await locate_source(f"{served.url}/none.git", cache=tmp_path / "cache").snapshot()
     assert str(caught.value).startswith(f"{served.url}/none.git: ")
 
@@ -226,11 +226,11 @@ async def test_repository_that_is_not_there(served, tmp_path):
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
     [
-        (403, SourceError, "does not accept who asks"),
-        (404, SourceError, "no such repository"),
-        (429, SourceUnreachable, "trouble of its own"),
-        (500, SourceUnreachable, "trouble of its own"),
-        (503, SourceUnreachable, "trouble of its own"),
+        (403, SourceError, "refused the login"),
+        (404, SourceError, "the repository does not exist"),
+        (429, SourceUnreachable, "cannot answer now"),
+        (500, SourceUnreachable, "cannot answer now"),
+        (503, SourceUnreachable, "cannot answer now"),
     ],
 )
 async def test_status_in_words(work, tmp_path, status, kind, words):

@@ -47,7 +47,7 @@ async def test_command_of_the_environment_is_taken_as_it_is(server, work, tmp_pa
 
 
 async def test_unknown_host_key_is_refused(server, work, tmp_path):
-    with pytest.raises(SourceError, match="ssh key is not known here") as caught:
+    with pytest.raises(SourceError, match="is unknown") as caught:
         await source(server, work, tmp_path).snapshot()
     assert f"ssh-keyscan -p {server.port} 127.0.0.1" in caught.value.remedy
     assert not (tmp_path / "ssh/known_hosts").exists(), "nothing was trusted on first use"
@@ -56,7 +56,7 @@ async def test_unknown_host_key_is_refused(server, work, tmp_path):
 async def test_changed_host_key_is_refused(server, work, tmp_path):
     server.trust(key=ssh_key(tmp_path / "ssh" / "other"))
 
-    with pytest.raises(SourceError, match="another ssh key than the one known") as caught:
+    with pytest.raises(SourceError, match="the ssh key of its host has changed") as caught:
         await source(server, work, tmp_path).snapshot()
     assert f"ssh-keygen -R '[127.0.0.1]:{server.port}'" in caught.value.remedy
 
@@ -65,7 +65,7 @@ async def test_wrong_key_is_refused(server, work, tmp_path):
     server.trust()
     server.use("stranger")
 
-    with pytest.raises(SourceError, match="refuses the ssh key") as caught:
+    with pytest.raises(SourceError, match="rejects the ssh key") as caught:
         await source(server, work, tmp_path).snapshot()
     assert "public key" in caught.value.remedy
 
@@ -74,7 +74,7 @@ async def test_missing_repository(server, work, tmp_path):
     server.trust()
 
     url = f"ssh://operator@127.0.0.1:{server.port}/nowhere.git"
-    with pytest.raises(SourceError, match="there is no such repository"):
+    with pytest.raises(SourceError, match="the repository does not exist"):
         await locate_source(url, cache=tmp_path / "cache").snapshot()
 
 

@@ -94,8 +94,8 @@ async def test_variables_that_do_not_count_for_this_url_are_not_looked_at(stack,
 @pytest.mark.parametrize(
     ("variable", "value", "kind", "words"),
     [
-        ("ALL_PROXY", "socks5://127.0.0.1:9", SourceError, "the variable ALL_PROXY names the proxy"),
-        ("http_proxy", "http://[::1", SourceError, "the variable http_proxy holds no URL"),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", SourceError, "the variable ALL_PROXY sets the proxy"),
+        ("http_proxy", "http://[::1", SourceError, "the variable http_proxy does not contain the URL"),
         (
             "http_proxy",
             "http://user:secret@127.0.0.1:1",
@@ -114,7 +114,7 @@ async def test_a_variable_that_is_to_blame_is_named(tmp_path, variable, value, k
 
 async def test_a_proxy_that_wants_a_password_is_told_from_a_server_that_does(stack, tmp_path):
     proxy = Answering("proxy", stack, status=407)
-    with pytest.raises(SourceError, match="407: the proxy on the way wants a user and a password"):
+    with pytest.raises(SourceError, match="407: the proxy requires a user name and a password"):
         await read("http://192.0.2.1/x.tgz", tmp_path, http_proxy=proxy.url)
 
 
@@ -127,7 +127,7 @@ async def test_a_proxy_that_wants_a_password_is_told_from_a_server_that_does(sta
             "SSL_CERT_FILE names .*nothing, which cannot be used: No such file",
         ),
         ("SSL_CERT_FILE", "{here}", "SSL_CERT_FILE names .*cannot be used"),
-        ("SSL_CERT_FILE", "{here}/empty", "it holds no certificates"),
+        ("SSL_CERT_FILE", "{here}/empty", "it contains no certificates"),
         ("SSL_CERT_DIR", "{here}/nothing", "SSL_CERT_DIR names .*nothing, which is not a folder"),
     ],
 )

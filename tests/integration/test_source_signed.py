@@ -268,5 +268,5 @@ async def test_signers_that_are_none_are_no_reason_to_believe_anybody(work, peop
     assert await refused(of(work), tmp_path, Trust("ssh", empty)) == "unknown-signer"
     with pytest.raises(SourceError, match="cannot be read"):
         await look(of(work), tmp_path, Trust("ssh", tmp_path / "nowhere"))
-    with pytest.raises(SourceError, match="holds no public key"):
+    with pytest.raises(SourceError, match="contains no gpg public key"):
         await look(of(work), tmp_path, Trust("gpg", empty))

@@ -169,7 +169,7 @@ async def test_whoever_goes_back_to_an_archive_names_its_revision_or_its_own_dig
     for name in (known, known[:12], hashlib.sha256(ONE).hexdigest()[:12].upper()):
         assert (await at(file, ref=name, is_rollback=True).snapshot()).revision.id == known
     for name in (known[:3], "0" * 12, "main"):
-        with pytest.raises(SourceError, match=f"is revision {known[:12]} now, not {name}"):
+        with pytest.raises(SourceError, match=f"is now revision {known[:12]}, not {name}"):
             await at(file, ref=name, is_rollback=True).snapshot()
 
 
@@ -243,7 +243,7 @@ async def test_damaged_memory_is_not_used(at, tmp_path):
 async def test_refused_archive_is_not_remembered(at):
     with site(body=b"rubbish" * 100, etag='"one"') as server:
         for _ in range(2):
-            with pytest.raises(SourceError, match="is no tar archive"):
+            with pytest.raises(SourceError, match="is not a tar archive"):
                 await at(f"{server.url}/fleet.tgz").snapshot()
     assert "if-none-match" not in server.asked[1]
 
@@ -274,27 +274,27 @@ def redirect(to: str) -> dict:
 @pytest.mark.parametrize(
     ("given", "kind", "words", "remedy"),
     [
-        ({"status": 401}, REFUSED, "answered 401: it wants to know who asks", "RECONCILE_SOURCE_TOKEN"),
-        ({"status": 403}, REFUSED, "answered 403: whoever asks may not read it", "RECONCILE_SOURCE_TOKEN"),
-        ({"status": 404}, REFUSED, "answered 404: there is nothing", "may answer so without a token"),
-        ({"status": 410}, REFUSED, "answered 410: there is nothing", "URL"),
-        ({"status": 429}, UNREACHABLE, "answered 429: the server has trouble", "later"),
-        ({"status": 500}, UNREACHABLE, "answered 500: the server has trouble", "later"),
-        ({"status": 503}, UNREACHABLE, "answered 503: the server has trouble", "later"),
-        ({"status": 418}, REFUSED, "answered 418, which is no archive", "URL"),
-        ({"status": 304, "body": b""}, REFUSED, "answered 304, which is no archive", "URL"),
+        ({"status": 401}, REFUSED, "answered 401: authentication is required", "RECONCILE_SOURCE_TOKEN"),
+        ({"status": 403}, REFUSED, "answered 403: access is denied", "RECONCILE_SOURCE_TOKEN"),
+        ({"status": 404}, REFUSED, "answered 404: not found", "may need a token"),
+        ({"status": 410}, REFUSED, "answered 410: not found", "URL"),
+        ({"status": 429}, UNREACHABLE, "answered 429: the server cannot answer now", "later"),
+        ({"status": 500}, UNREACHABLE, "answered 500: the server cannot answer now", "later"),
+        ({"status": 503}, UNREACHABLE, "answered 503: the server cannot answer now", "later"),
+        ({"status": 418}, REFUSED, "answered 418 instead of an archive", "URL"),
+        ({"status": 304, "body": b""}, REFUSED, "answered 304 instead of an archive", "URL"),
         ({"body": b"<!DOCTYPE html><title>Sign in"}, REFUSED, "answered with a web page", "login page"),
         (
             {"body": b"Sign in", "headers": {"Content-Type": "text/html; charset=utf-8"}},
             REFUSED, "answered with a web page", "RECONCILE_SOURCE_TOKEN",
         ),
-        ({"body": b'{"error": 1}'}, REFUSED, "is no tar archive", "again"),
-        ({"body": b""}, REFUSED, "is no tar archive", "again"),
-        ({"body": ONE[:-30]}, REFUSED, "is cut off", "again"),
-        ({"announced": len(ONE) + 5}, UNREACHABLE, "gave no whole answer", "again"),
+        ({"body": b'{"error": 1}'}, REFUSED, "is not a tar archive", "again"),
+        ({"body": b""}, REFUSED, "is not a tar archive", "again"),
+        ({"body": ONE[:-30]}, REFUSED, "is truncated", "again"),
+        ({"announced": len(ONE) + 5}, UNREACHABLE, "sent an incomplete response", "again"),
         (redirect("ftp://x/y"), REFUSED, "redirects to a ftp address", ""),
-        (redirect("http://[::1"), UNREACHABLE, "gave no whole answer", ""),
-        (redirect("/a%07b"), REFUSED, "redirects to what is no URL", ""),
+        (redirect("http://[::1"), UNREACHABLE, "sent an incomplete response", ""),
+        (redirect("/a%07b"), REFUSED, "redirects to an invalid URL", ""),
         (redirect("/again.tgz"), REFUSED, "redirects more than 5 times", ""),
     ],
 )  # fmt: skip

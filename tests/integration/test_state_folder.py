@@ -292,21 +292,21 @@ def test_copies_of_sources_are_never_left_in_another_users_folder(tmp_path, monk
 @pytest.mark.parametrize("command", [("--dry-run",), ("--yes",), ("status",), ("watch", "--listen", "off")])
 def test_a_state_folder_in_the_source_is_refused(machine, command):
     words = machine.run(*command, machine.fleet, "--state", machine.fleet / "state", status=1)
-    assert f"the state folder {machine.fleet}/state lies in the source {machine.fleet}" in words
+    assert f"the state folder {machine.fleet}/state is inside the source {machine.fleet}" in words
     assert not (machine.fleet / "state").exists()
 
 
 def test_a_plan_file_and_a_log_in_the_folder_that_is_read_are_refused(machine):
     inside = machine.fleet / "plan.json"
     words = machine.run("--dry-run", machine.fleet, "--out", inside, status=1)
-    assert f"the plan file {inside} lies in the source" in words
+    assert f"the plan file {inside} is inside the source" in words
     assert not inside.exists()
     command = [sys.executable, "-m", "reconciler.cli.main", "watch", "--listen", "off", machine.fleet]
     with (machine.fleet / "watch.log").open("w+") as log:
         environment = {**os.environ, "RECONCILE_STATE": str(machine.own)}
         ended = subprocess.run(command, stderr=log, env=environment, check=False, timeout=60)
         log.seek(0)
-        assert (ended.returncode, "the log" in (told := log.read()), "lies in the source" in told) == (
+        assert (ended.returncode, "the log" in (told := log.read()), "is inside the source" in told) == (
             1,
             True,
             True,
@@ -334,7 +334,7 @@ def test_every_spelling_of_a_state_folder_in_the_source_is_refused(machine, monk
     (machine.fleet / "deep").mkdir()
     (machine.folder / "inner").symlink_to(machine.fleet / "deep")
     place = machine.folder / source.format(machine.folder.name)
-    assert "lies in the source" in machine.run("--dry-run", place, "--state", state, status=1)
+    assert "is inside the source" in machine.run("--dry-run", place, "--state", state, status=1)
 
 
 def test_a_state_folder_in_a_work_tree_is_refused_and_one_beside_the_folder_that_is_read_is_not(machine):
@@ -344,14 +344,14 @@ def test_a_state_folder_in_a_work_tree_is_refused_and_one_beside_the_folder_that
     for words in (("init", "-q"), ("add", "."), (*AUTHOR, "commit", "-qm", "first")):
         subprocess.run(["git", "-C", str(machine.fleet), *words], check=True, env=machine.environment)
     watch = ("watch", "--listen", "off", machine.fleet)
-    assert "lies in the source" in machine.run(*watch, "--state", machine.fleet / "s", status=1)
+    assert "is inside the source" in machine.run(*watch, "--state", machine.fleet / "s", status=1)
     watch = (*watch, "--uncommitted", "--state", machine.fleet / "s")
-    assert "lies in the source" in machine.run(*watch, status=1)
+    assert "is inside the source" in machine.run(*watch, status=1)
     url = ("--dry-run", f"file://{machine.fleet}", "--path", "sub", "--state", machine.fleet / "s")
-    assert "lies in the source" in machine.run(*url, status=1)
+    assert "is inside the source" in machine.run(*url, status=1)
     within = ("--dry-run", machine.fleet, "--path", "sub", "--state")
-    assert "lies in the source" in machine.run(*within, machine.fleet / "sub/s", status=1)
-    assert "lies in the source" not in machine.run(*within, machine.fleet / "s", status=1)
+    assert "is inside the source" in machine.run(*within, machine.fleet / "sub/s", status=1)
+    assert "is inside the source" not in machine.run(*within, machine.fleet / "s", status=1)
 
 
 def test_a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_not_followed(machine):
@@ -362,7 +362,7 @@ def test_a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_not_followe
     assert asyncio.run(source.snapshot()).revision.source == str(current)
     current.unlink()
     current.symlink_to(machine.folder / "new")
-    with pytest.raises(SourceError, match="lies in the source"):
+    with pytest.raises(SourceError, match="is inside the source"):
         asyncio.run(source.snapshot())
 
 

@@ -46,7 +46,7 @@ class BlobIdCache:
         readable = {path: found for path, found in files.items() if found.bytes <= self.limits.file_bytes}
         if (total := sum(found.bytes for found in readable.values())) > self.limits.total_bytes:
             raise SourceError(
-                f"{layout.where} holds {format_size(total)} in files, more than "
+                f"{layout.where} contains {format_size(total)} of files; the limit is "
                 f"{format_size(self.limits.total_bytes)}",
                 remedy=SMALLER,
             )

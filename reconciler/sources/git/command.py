@@ -9,9 +9,9 @@ repository, and none is given a git directory whose configuration somebody else 
 - `GitSettings.remote` reaches other repositories. It sees the user's and the system's configuration, since
   those hold proxies, certificates and credential helpers of this host.
 
-GitPython itself gives every child this process's environment whole, names no git directory, and ends one
-child but not what that started. `Git.execute` is where all its commands come together, those of `Repo` and
-of its object database, too; here it starts none of them the library's way, but by `host.subprocesses`.
+GitPython itself gives every child the whole environment of this process, names no git directory, and stops
+a child but not the children of that. All its commands, those of `Repo` and of its object database included,
+go through `Git.execute`, which starts them by `host.subprocesses` instead.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ class GitSettings:
             ValueError: it is a command that is not run here.
         """
         if (verb := _verb(arguments)) not in VERBS | self.verbs:
-            raise ValueError(f"git {verb} is not run here: it may run what a configuration names")
+            raise ValueError(f"git {verb} is not allowed: it may run programs that a configuration names")
         # Without a git directory git would look for one, from its folder upwards.
         directory = self.repository.directory if self.repository else os.devnull
         options = [part for key, value in SHIELD for part in ("-c", f"{key}={value}")]
@@ -347,12 +347,12 @@ class Git(library.Git):
             raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
         except ProgramTimeout:
             raise SourceUnreachable(
-                f"git {verb} did not end within {settings.seconds:g} seconds",
-                remedy="Look at the network and at the size of the repository.",
+                f"git {verb} did not finish within {settings.seconds:g} seconds",
+                remedy="Check the network and the size of the repository.",
             ) from None
         except OutputTooLarge:
             raise SourceError(
-                f"git {verb} gave more than {limit:,} bytes",
+                f"git {verb} returned more than {limit:,} bytes",
                 remedy="Use a smaller repository for the desired state.",
             ) from None
 

@@ -138,13 +138,13 @@ class WorkTree:
             ref = text.removeprefix("ref:").strip()
             if not _is_ref(ref):
                 raise _refused(
-                    self.top, f"its HEAD names {quote_path(take_first_line(ref))}, which is not a ref"
+                    self.top, f"its HEAD points to {quote_path(take_first_line(ref))}, which is not a ref"
                 )
             found = self._ref(ref)
             if found is None:
                 return None
             text = found
-        raise _refused(self.top, "the refs that its HEAD names lead in a circle")
+        raise _refused(self.top, "its symbolic refs form a loop")
 
     def find(self, name: str) -> str | None:
         """The id that a branch, a tag or a commit id means; None where there is none of this name.
@@ -167,7 +167,9 @@ class WorkTree:
         file = self.common / ref
         with _reading(self.top, str(file)):
             if not file.resolve().is_relative_to(self.common / "refs"):
-                raise _refused(self.top, f"the ref {quote_path(ref)} is a link that leads out of it")
+                raise _refused(
+                    self.top, f"the ref {quote_path(ref)} is a link that points outside the repository"
+                )
             if file.is_file():
                 return _read(file, self.top)
         return next((id_ for name, id_ in self._packed() if name == ref), None)
@@ -186,7 +188,7 @@ class WorkTree:
         if _LONGER_ID.fullmatch(found):
             raise SourceError(f"{self.top}: {SHA256}", remedy=SHA256_REMEDY)
         if not _ID.fullmatch(found):
-            raise _refused(self.top, "its HEAD names no commit")
+            raise _refused(self.top, "its HEAD does not point to a commit")
         return found
 
 
@@ -242,7 +244,7 @@ def find_repository(folder: Path) -> WorkTree | None:
         has_work_tree = False
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a NUL
         place = quote_path(take_first_line(str(folder)))[:LONGEST_SHOWN]
-        raise SourceError(f"{place} cannot be read: {_why(error)}", remedy="Look at the path.") from error
+        raise SourceError(f"{place} cannot be read: {_why(error)}", remedy="Check the path.") from error
     if has_work_tree:
         return find_work_tree(folder)
     found = WorkTree(folder, folder, folder)
@@ -280,13 +282,13 @@ def _is_plain(entry: os.DirEntry[str], objects: Path) -> bool:
     return True
 
 
-_PLAIN = "Clone the repository anew, without options that share objects."
+_PLAIN = "Clone the repository again, without options that share objects."
 
 
 def _refused(top: Path, why: str, *, remedy: str = "") -> SourceError:
     return SourceError(
-        f"the git repository of {top} is not used: {why}",
-        remedy=remedy or f"Look at {top / NAME}, or name a folder that lies in no git repository.",
+        f"the git repository of {top} cannot be used: {why}",
+        remedy=remedy or f"Check {top / NAME}, or give a folder outside any git repository.",
     )
 
 
@@ -325,7 +327,7 @@ def _named_folder(base: Path, text: str, top: Path) -> Path:
         found = (base / text).resolve()
         found.exists()
     except (OSError, RuntimeError, ValueError) as error:  # as above
-        why = f"a file of git names a folder that cannot be looked for: {_why(error)}"
+        why = f"a git file names a folder that cannot be accessed: {_why(error)}"
         raise _refused(top, why) from error
     return found
 
@@ -340,9 +342,11 @@ def _named_by_file(top: Path) -> WorkTree:
     text = _read(top / NAME, top)
     directory = _named_folder(top, text.removeprefix("gitdir:").strip(), top)
     if not text.startswith("gitdir:") or not directory.is_dir():
-        raise _refused(top, f"{top / NAME} names no git directory", remedy="Run `git worktree repair`.")
+        raise _refused(
+            top, f"{top / NAME} does not name a git directory", remedy="Run `git worktree repair`."
+        )
     if directory.is_relative_to(top):
-        raise _refused(top, f"{top / NAME} names a folder of the work tree itself, {directory}")
+        raise _refused(top, f"{top / NAME} names a folder inside the work tree, {directory}")
     if (directory / "commondir").is_file():
         common = _named_folder(directory, _read(directory / "commondir", top).strip(), top)
         back = directory / _read(directory / "gitdir", top).strip()
@@ -357,8 +361,8 @@ def _named_by_file(top: Path) -> WorkTree:
     if _configured_work_tree(directory, top) != top:
         raise _refused(
             top,
-            f"{directory}, which {top / NAME} names, does not name it as its work tree",
-            remedy=f"If it belongs to it: git --git-dir={directory} config core.worktree {top}",
+            f"{top / NAME} names {directory}, which does not name this work tree",
+            remedy=f"If they belong together, run: git --git-dir={directory} config core.worktree {top}",
         )
     return WorkTree(top, directory, directory)
 
@@ -394,9 +398,8 @@ def _check_owner(found: WorkTree, named: Path) -> None:
         if (owner := place.lstat().st_uid) not in wanted:
             raise _refused(
                 found.top,
-                f"{place} belongs to the user {owner}, neither to this user nor to the owner of {named}",
-                remedy="If you trust it, give it to the owner of the folder with chown; "
-                "else name a folder outside of it.",
+                f"the user {owner} owns {place}, and is neither this user nor the owner of {named}",
+                remedy="If you trust it, change its owner with chown; otherwise give a folder outside it.",
             )
 
 
@@ -409,17 +412,17 @@ def _check_parts(found: WorkTree) -> None:
     if not os.path.lexists(found.directory / "HEAD"):
         missing.append("HEAD")
     if missing:
-        raise _refused(top, f"{common} is damaged, it has no {missing[0]}", remedy="Clone it anew.")
+        raise _refused(top, f"{common} is damaged: {missing[0]} is missing", remedy="Clone it again.")
     if (common / "reftable").exists():
         raise _refused(
             top,
-            "it keeps its refs in the format reftable",
+            "it stores its refs in the reftable format",
             remedy="Run `git refs migrate --ref-format=files`.",
         )
     alternates = common / "objects/info/alternates"
     if os.path.lexists(alternates) and (not alternates.is_file() or alternates.stat().st_size):
         raise _refused(
             top,
-            f"it takes objects from another repository, which {alternates} names",
+            f"it uses objects of another repository, which {alternates} names",
             remedy=f"Run `git -C {top} repack -a -d`, then remove that file.",
         )

@@ -48,60 +48,60 @@ RULES = (
     ),
     ErrorRule(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host shows another ssh key than the one known here",
-        "Find out why before anything else. If the host was set up anew: ssh-keygen -R KNOWN, "
-        "then add its new key to known_hosts.",
+        "the ssh key of its host has changed",
+        "Find out why first. If the host was reinstalled, run ssh-keygen -R KNOWN "
+        "and add its new key to known_hosts.",
     ),
     ErrorRule(
         r"Host key verification failed|host key is known for",
-        "its host's ssh key is not known here, so the host was not trusted",
-        "Compare the key's fingerprint with the host's owner, then add it: "
+        "the ssh key of its host is unknown, so the host is not trusted",
+        "Check the fingerprint of the key with the owner of the host, then add it: "
         "ssh-keyscan SCANNED >> ~/.ssh/known_hosts",
     ),
     ErrorRule(
         r"Permission denied \([a-z,-]*(publickey|password|keyboard-interactive)|Too many authentication",
-        "its host refuses the ssh key",
-        "Add this account's public key there, or name the right key in ~/.ssh/config (IdentityFile).",
+        "its host rejects the ssh key",
+        "Add the public key of this account there, or set the right key in ~/.ssh/config (IdentityFile).",
     ),
     ErrorRule(
         r"Load key .*(bad permissions|invalid format|error in libcrypto)|UNPROTECTED PRIVATE KEY",
         "the ssh key cannot be used",
-        "Look at the key file: chmod 600, and the right format.",
+        "Check the key file: it needs mode 600 and a valid format.",
     ),
     ErrorRule(
         r"SSL certificate problem|certificate verification failed|certificate has expired"
         r"|SSL_ERROR|gnutls_handshake",
-        "its certificate is not trusted here",
-        "Look at the certificate; one of your own authority needs http.sslCAInfo in git's configuration.",
+        "its certificate is not trusted",
+        "Check the certificate. For your own certificate authority, set http.sslCAInfo "
+        "in the git configuration.",
     ),
     ErrorRule(
         r"[Oo]ut of memory|Cannot allocate memory|mmap failed|malloc failed",
-        "it holds objects that take more memory than git may have here",
-        "Find the large objects in it, with git rev-list --objects, and remove them.",
+        "it contains objects that need more memory than git is allowed to use",
+        "Find the large objects with git rev-list --objects, and remove them.",
     ),
     ErrorRule(
         r"returned error: (429|5\d\d)|HTTP (429|5\d\d)",
-        "its server has trouble of its own",
-        "Try again later; look at the server.",
+        "its server cannot answer now",
+        "Try again later, or check the server.",
         again=True,
     ),
     ErrorRule(
         r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
         r"|returned error: 40[13]|HTTP 40[13]|HTTP Basic: Access denied",
-        "it does not accept who asks",
-        "Put a valid token into RECONCILE_GIT_TOKEN (sent over https only), or set up "
-        "git's credential helper.",
+        "it refused the login",
+        "Set RECONCILE_GIT_TOKEN to a valid token (sent over https only), or set up git's credential helper.",
     ),
     ErrorRule(
         r"dubious ownership|is owned by someone else",
         "it belongs to another user, and git refuses to read it",
-        "If you trust it: git config --global --add safe.directory FOLDER",
+        "If you trust it, run: git config --global --add safe.directory FOLDER",
     ),
     ErrorRule(
         r"[Rr]epository .*not found|does not appear to be a git repository|returned error: 404"
         r"|not a git repository|[Pp]roject .*(not be found|does not exist)",
-        "there is no such repository, or it is hidden from who asks",
-        "Look at the address; a private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key.",
+        "the repository does not exist, or this account may not read it",
+        "Check the address. A private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key.",
     ),
     ErrorRule(
         r"mismatched algorithms|unknown repository extension|unsupported object format",
@@ -110,22 +110,22 @@ RULES = (
     ),
     ErrorRule(
         r"No space left on device|Disk quota exceeded",
-        "there is no space left for it here",
-        "Make room in the cache folder's file system.",
+        "there is no disk space left for it",
+        "Free disk space in the file system of the cache folder.",
     ),
     ErrorRule(
         r"Could not resolve proxy|Unsupported proxy|from proxy after CONNECT|CONNECT tunnel failed"
         r"|Proxy CONNECT aborted|returned error: 407|HTTP 407",
-        "the proxy that the environment names for it does not work",
-        "Look at the proxy and at https_proxy, http_proxy and all_proxy; "
-        "hosts that are reached without a proxy belong into NO_PROXY.",
+        "the proxy that the environment sets for it does not work",
+        "Check the proxy and https_proxy, http_proxy and all_proxy. "
+        "Add hosts that need no proxy to NO_PROXY.",
         again=True,
     ),
     ErrorRule(
         r"Could not resolve host|Name or service not known|Temporary failure in name resolution"
         r"|nodename nor servname",
-        "its host's name is not known to the network",
-        "Look at the name and at the DNS.",
+        "its host name cannot be resolved",
+        "Check the name and the DNS.",
         again=True,
     ),
     ErrorRule(
@@ -133,13 +133,13 @@ RULES = (
         r"|Connection reset|Connection closed|early EOF|hung up|RPC failed"
         r"|Operation too slow|unexpected disconnect"
         r"|Empty reply|transfer closed|invalid index-pack|bad pack header|Could not read from remote",
-        "it cannot be reached, or the connection broke",
-        "Look at the network and at the server, then try again.",
+        "it cannot be reached, or the connection was lost",
+        "Check the network and the server, then try again.",
         again=True,
     ),
     ErrorRule(
         r"transport '.*' not allowed",
-        "its kind of address is not allowed",
+        "its type of address is not allowed",
         "Use https, ssh or a path.",
     ),
 )
@@ -169,7 +169,9 @@ def translate_error(words: str, place: SourceAddress) -> SourceError:
             remedy = rule.remedy.replace("FOLDER", named[1] if named else place.shown)
             return kind(f"{place.shown}: {rule.message}", remedy=_for_host(remedy, place.host))
     said = take_first_line(strip_secrets(_telling(words)))
-    return SourceError(f"{place.shown}: git cannot read it: {said}", remedy="Try the same with git fetch.")
+    return SourceError(
+        f"{place.shown}: git cannot read it: {said}", remedy="Try the same address with git fetch."
+    )
 
 
 def _for_host(remedy: str, authority: str) -> str:

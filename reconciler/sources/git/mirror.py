@@ -130,8 +130,8 @@ class Mirror:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StateError(
-                f"the cache folder {self.folder} cannot be made: {error.strerror}",
-                remedy="Look at its permissions and at the free space.",
+                f"the cache folder {self.folder} cannot be created: {error.strerror}",
+                remedy="Check its permissions and the free disk space.",
             ) from error
         self._local("init", "--quiet", "--bare", "--template=")
 
@@ -170,7 +170,7 @@ class Mirror:
         matching = [id_] if len(id_) == refs.FULL else objects.matching(id_)
         if len(matching) > 1:
             raise SourceError(
-                f"{self.place.shown}: the id '{id_}' begins several objects", remedy="Give more digits."
+                f"{self.place.shown}: the id '{id_}' matches several objects", remedy="Give more digits."
             )
         if not matching or objects.resolve(matching[0]) is None:
             return None
@@ -182,14 +182,14 @@ class Mirror:
             return id_
         if (count := objects.size(id_)) > LARGEST:  # git reads a tag whole to see what it names
             raise SourceError(
-                f"{self.place.shown}: '{name}' names an object of {format_size(count)}, more than the "
-                f"{format_size(LARGEST)} that are read",
-                remedy="Name a branch, a tag or a commit.",
+                f"{self.place.shown}: '{name}' is an object of {format_size(count)}; "
+                f"the limit is {format_size(LARGEST)}",
+                remedy="Give a branch, a tag or a commit.",
             )
         found = objects.resolve(f"{id_}^{{commit}}")
         if found is None:
             raise SourceError(
-                f"{self.place.shown}: '{name}' names no commit", remedy="Name a branch, a tag or a commit."
+                f"{self.place.shown}: '{name}' is not a commit", remedy="Give a branch, a tag or a commit."
             )
         return found[0]
 
@@ -234,10 +234,8 @@ class Mirror:
             most = git.settings.pack
             if any(left.stat().st_size >= most for left in self._left()):
                 raise SourceError(
-                    f"{self.place.shown}: what it sends is larger than {format_size(most)}, which is "
-                    f"the most that "
-                    "is fetched",
-                    remedy="Keep large files out of its history, or use a repository of its own for the "
+                    f"{self.place.shown}: it sends more than the limit of {format_size(most)}",
+                    remedy="Keep large files out of its history, or use a separate repository for the "
                     "desired state.",
                 ) from None
             raise

@@ -116,7 +116,7 @@ class ObjectReader:
         if os.path.lexists(alternates):
             # No option of git's keeps it from reading them. A fetch writes none, so somebody else did.
             raise SourceError(
-                f"{where}: the local copy takes objects from elsewhere, which {alternates} names",
+                f"{where}: the local copy uses objects of another repository, which {alternates} names",
                 remedy=f"Find out who wrote that file, then delete {repository.directory}.",
             )
         if repository.objects:
@@ -192,8 +192,8 @@ class ObjectReader:
             raise self.damaged()
         if found.data is None:
             raise SourceError(
-                f"{self.where}: the object {id_} of the commit has {format_size(found.size)}, more than the "
-                f"{format_size(LARGEST)} that are read",
+                f"{self.where}: the object {id_} of the commit has {format_size(found.size)}; the limit is "
+                f"{format_size(LARGEST)}",
                 remedy="Keep large files out of the desired state.",
             )
         return found.data

@@ -39,7 +39,7 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 _SETTINGS: Final = (b".json", b".yaml", b".yml")
 _BLOB: Final = {0o100644, 0o100664, 0o100755}
 
-SHALLOW: Final = "the commits before {commit} are not in this clone, which is shallow or damaged"
+SHALLOW: Final = "this clone is shallow or damaged: it does not contain the commits before {commit}"
 
 
 def read_prior_files(
@@ -189,8 +189,8 @@ def make_empty_history(where: str, base: str) -> PriorFiles:
     """
     if base:
         raise UsageError(
-            f"--base {base} is for a git source, and {where} is none",
-            remedy="Leave --base out, or name a git repository.",
+            f"--base {base} requires a git source, and {where} is not one",
+            remedy="Remove --base, or give a git repository.",
         )
     return PriorFiles()
 
@@ -220,7 +220,7 @@ def make_unknown_base_error(base: str, where: str) -> SourceError:
     """The error for a base that is not there."""
     return SourceError(
         f"{where} has no branch, tag or commit {quote_path(base)} to compare with",
-        remedy="Fetch it, or name another one with --base.",
+        remedy="Fetch it, or give another one with --base.",
     )
 
 
@@ -234,7 +234,7 @@ def _starts(objects: ObjectReader, commit: str, base: str, *, changed: bool) -> 
     if base:
         shared = objects.merge_bases(commit, base)
         if not shared:
-            words = f"this clone does not have the commit where {commit[:SHORT_ID]} leaves {base[:SHORT_ID]}"
+            words = f"this clone has no common ancestor of {commit[:SHORT_ID]} and {base[:SHORT_ID]}"
             return [], words
         if commit not in shared:
             return shared[:MOST_BASES], ""

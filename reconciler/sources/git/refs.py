@@ -50,8 +50,8 @@ def check_ref(ref: str) -> str:
     """
     if FORBIDDEN.search(ref):
         raise UsageError(
-            f"--ref {quote_path(ref)} is no name of a branch, a tag or a commit",
-            remedy="Give a branch, a tag, or a commit id; expressions such as HEAD~1 are not read.",
+            f"--ref {quote_path(ref)} is not a name of a branch, a tag or a commit",
+            remedy="Give a branch, a tag, or a commit id; expressions such as HEAD~1 are not supported.",
         )
     return ref
 
@@ -91,13 +91,14 @@ def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
         if "HEAD" in refs.ids:
             return Ref("HEAD", refs.ids["HEAD"])
         raise SourceError(
-            f"{where} has no default branch: its HEAD names {refs.default or 'nothing'}, which is not there",
-            remedy=f"Name one with --ref: {', '.join(_short(refs)[:5])}.",
+            f"{where} has no default branch: "
+            + (f"its HEAD names {refs.default}, which does not exist" if refs.default else "it has no HEAD"),
+            remedy=f"Give one with --ref: {', '.join(_short(refs)[:5])}.",
         )
     found = [name for name in list_full_names(ref) if name in refs.ids]
     if len({refs.ids[name] for name in found}) > 1:
         raise SourceError(
-            f"{where}: {quote_path(ref)} means {' and '.join(found)}, which are not the same",
+            f"{where}: {quote_path(ref)} is ambiguous: {' and '.join(found)} differ",
             remedy=f"Give the full name: --ref {found[0]}.",
         )
     if found:
@@ -114,7 +115,7 @@ def make_unknown_ref_error(refs: Refs, ref: str, *, where: str) -> SourceError:
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(
         f"{where} has no {what} {quote_path(ref)}",
-        remedy=f"There are, among others: {', '.join(near)}." if near else "",
+        remedy=f"Names there include: {', '.join(near)}." if near else "",
     )
 
 

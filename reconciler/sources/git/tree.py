@@ -139,7 +139,7 @@ def _looked_at(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation
     if found is None:
         raise SourceError(
             f"{place.where}: there is no folder {quote_path(place.path)} at {commit}",
-            remedy=f"Commit it, or look at the path; at the top are: {', '.join(_top(tree))}.",
+            remedy=f"Commit it, or check the path. Folders at the top: {', '.join(_top(tree))}.",
         )
     return found
 
@@ -154,7 +154,7 @@ def _subtree(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation) 
 
 
 def _top(tree: list[TreeEntry]) -> list[str]:
-    return [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["no folders"]
+    return [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["none"]
 
 
 def _blob(objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]) -> bytes:
@@ -180,7 +180,7 @@ def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, b
                 break  # more than are counted below
         elif entry.mode == SUBMODULE:
             counts.file(path)
-            found.closed[path] = "it is a submodule, and those are not fetched"
+            found.closed[path] = "it is a submodule; submodules are not fetched"
         else:
             counts.file(path)
             found.files[path] = entry.id
@@ -226,9 +226,9 @@ def _entries(tree: list[TreeEntry], prefix: str, where: str) -> Iterator[tuple[s
         # git writes no such tree, but everybody can: `a/b` in one tree stands for what another tree holds.
         if own in ("", ".", "..") or "/" in own or own in before:
             raise SourceError(
-                f"{where}: the commit is damaged: a folder of it has the entry {quote_path(prefix + own)}, "
-                "which is a name that no file can have, or is there twice",
-                remedy="Make the commit anew; `git fsck` tells more.",
+                f"{where}: the commit is damaged: a folder in it has the entry {quote_path(prefix + own)}, "
+                "whose name is invalid or used twice",
+                remedy="Create the commit again; `git fsck` shows details.",
             )
         before.add(own)
         yield prefix + own, entry

@@ -51,8 +51,8 @@ def open_own_view(work: WorkTree) -> Iterator[GitDirectory]:
                 (directory / part).mkdir()
         except OSError as error:
             raise StateError(
-                f"a temporary folder cannot be made: {error.strerror}",
-                remedy="Look at TMPDIR and at the free space.",
+                f"a temporary folder cannot be created: {error.strerror}",
+                remedy="Check TMPDIR and the free disk space.",
             ) from error
         yield GitDirectory(made, str(work.objects))
 
@@ -66,7 +66,7 @@ def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
     """
     refs, head = work.refs(), work.head_ref() or work.head()
     if "\n" in str(work.objects):
-        raise SourceError(f"{work.top}: the path has a line end in it", remedy="Rename the folder.")
+        raise SourceError(f"{work.top}: the path contains a line break", remedy="Rename the folder.")
     shallow = work.common / "shallow"
     with open_own_view(work) as repository:
         directory = Path(repository.directory)
@@ -111,7 +111,7 @@ def read_head_folder(
             )
     except DamagedMirror as error:
         raise SourceError(
-            f"the git repository of {work.top} lacks objects of its commit {commit}",
+            f"the git repository of {work.top} does not have all objects of its commit {commit}",
             remedy="Run `git fsck` in it. A clone without trees (--filter=tree:0) cannot be used.",
         ) from error
 
@@ -152,8 +152,8 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
             )
         except GitCommandFailed as failed:
             raise SourceError(
-                f"{folder}: git cannot tell which files are ignored: {take_first_line(failed.words)}",
-                remedy="Look at the files .gitignore in it.",
+                f"{folder}: git cannot list the ignored files: {take_first_line(failed.words)}",
+                remedy="Check its .gitignore files.",
             ) from failed
     return frozenset(decode_name(path) for path in output.split(b"\0") if path)
 

@@ -25,11 +25,11 @@ _GOOD_SSH = re.compile(
     r'^Good "[^"\n]*" signature for (?P<who>\S+) with (?P<type>\S+) key (?P<key>SHA256:\S+)$', re.MULTILINE
 )
 _REMEDIES = {
-    UNSIGNED: "sign it (`git commit -S`, `git tag -s`, or FILE.sig beside a tarball), and ask for that",
-    UNKNOWN: "find out whose key it is; only then add it to the file of --allowed-signers",
-    EXPIRED: "have it signed with a key that counts today",
-    REVOKED: "find out why the key was revoked, then have it signed with another one",
-    BAD: "do not use it: find out who changed it, and have it signed anew",
+    UNSIGNED: "sign it (`git commit -S`, `git tag -s`, or FILE.sig next to a tarball) and use that",
+    UNKNOWN: "find out who owns the key before you add it to the file of --allowed-signers",
+    EXPIRED: "have it signed with a key that is valid today",
+    REVOKED: "find out why the key was revoked, then have it signed with another key",
+    BAD: "do not use it: find out who changed it, and have it signed again",
 }
 
 
@@ -95,28 +95,26 @@ def judge_gpg_output(status: str, what: str) -> Signer:
     lines = [line.removesuffix("\r") for line in status.split("\n") if line.startswith("[GNUPG:]")]
     rows = [line.removeprefix("[GNUPG:]").split() for line in lines]
     if not all(rows) or not all(row[0].isascii() for row in rows):
-        raise make_untrusted_error(
-            BAD, what, "has a signature of which gpg writes a status that cannot be read"
-        )
+        raise make_untrusted_error(BAD, what, "has a signature for which gpg wrote an unreadable status")
     said = {row[0]: row[1:] for row in reversed(rows)}
     if "BADSIG" in said:
-        raise make_untrusted_error(BAD, what, "has a signature that does not fit what was signed")
+        raise make_untrusted_error(BAD, what, "has a signature that does not match its content")
     for word, code, why in (
-        ("REVKEYSIG", REVOKED, "is signed with a key that was revoked"),
-        ("KEYREVOKED", REVOKED, "is signed with a key that was revoked"),
-        ("EXPKEYSIG", EXPIRED, "is signed with a key that has expired"),
-        ("EXPSIG", EXPIRED, "has a signature that has expired"),
+        ("REVKEYSIG", REVOKED, "is signed with a revoked key"),
+        ("KEYREVOKED", REVOKED, "is signed with a revoked key"),
+        ("EXPKEYSIG", EXPIRED, "is signed with an expired key"),
+        ("EXPSIG", EXPIRED, "has an expired signature"),
     ):
         if word in said:
-            raise make_untrusted_error(code, what, f"{why}, {_owner(said[word])}")
+            raise make_untrusted_error(code, what, f"{why}: {_owner(said[word])}")
     if "NO_PUBKEY" in said:
         raise make_untrusted_error(
-            UNKNOWN, what, f"is signed with the gpg key {_owner(said['NO_PUBKEY'])}, unknown here"
+            UNKNOWN, what, f"is signed with the unknown gpg key {' '.join(said['NO_PUBKEY'])}"
         )
     good = [row for row in rows if row[0] == "GOODSIG"]
     valid = said.get("VALIDSIG", [])
     if len(good) != 1 or not valid or sum(row[0] == "NEWSIG" for row in rows) > 1:
-        raise make_untrusted_error(BAD, what, "has a signature that gpg does not call good")
+        raise make_untrusted_error(BAD, what, "has a signature that gpg does not accept")
     return Signer("gpg", f"{' '.join(good[0][2:])} (gpg {valid[-1]})")
 
 
@@ -138,14 +136,14 @@ def judge_ssh_output(said: str, what: str, *, good: bool) -> Signer:
     named = f" {key[0]}" if key else ""
     if "has expired" in said or "not yet valid" in said:
         raise make_untrusted_error(
-            EXPIRED, what, f"is signed with the ssh key{named}, whose time is over or not yet come"
+            EXPIRED, what, f"is signed with the ssh key{named}, which is expired or not yet valid"
         )
     if "No principal matched" in said or "not permitted for use" in said:
         raise make_untrusted_error(
-            UNKNOWN, what, f"is signed with the ssh key{named}, which is no allowed signer's"
+            UNKNOWN, what, f"is signed with the ssh key{named}, which belongs to no allowed signer"
         )
-    raise make_untrusted_error(BAD, what, "has a signature that does not fit what was signed")
+    raise make_untrusted_error(BAD, what, "has a signature that does not match its content")
 
 
 def _owner(row: list[str]) -> str:
-    return " ".join(row) if row else "of unknown owner"
+    return " ".join(row) if row else "unknown owner"

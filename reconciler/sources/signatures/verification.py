@@ -70,7 +70,7 @@ class _Ended:
 
 def make_revoked_key_error(what: str) -> UntrustedRevision:
     """The refusal of what is good but for the list of revoked keys."""
-    return trust.make_untrusted_error(trust.REVOKED, what, "is signed with a key that was revoked")
+    return trust.make_untrusted_error(trust.REVOKED, what, "is signed with a revoked key")
 
 
 def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, signer: str) -> None:
@@ -88,7 +88,7 @@ def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, sig
         trust.judge_ssh_output(found.out + found.error, what, good=False)
     if signer not in found.out.splitlines():
         raise trust.make_untrusted_error(
-            trust.EXPIRED, what, f"is signed by {signer}, whose time is over or not yet come"
+            trust.EXPIRED, what, f"is signed by {signer}, whose key is expired or not yet valid"
         )
 
 
@@ -106,9 +106,9 @@ def check_kind(signature: str, wanted: Trust, what: str) -> None:
         raise trust.make_untrusted_error(trust.UNSIGNED, what, "is not signed")
     found = trust.detect_signature_format(signature)
     if found != wanted.kind:
-        kind = f"with {found}" if found else "in another way"
+        kind = f"with {found}" if found else "in an unknown format"
         raise trust.make_untrusted_error(
-            trust.UNKNOWN, what, f"is signed {kind}, and this host trusts signatures of {wanted.kind} only"
+            trust.UNKNOWN, what, f"is signed {kind}, but this host accepts {wanted.kind} signatures only"
         )
 
 
@@ -127,15 +127,15 @@ def open_checker_home(wanted: Trust) -> Iterator[Path]:
         for option, file in (("allowed", wanted.signers), ("revoked", wanted.revoked)):
             if file is not None and not os.access(file, os.R_OK):
                 raise SourceError(
-                    f"the {option} signers {file} cannot be read", remedy=f"look at --{option}-signers"
+                    f"the {option} signers {file} cannot be read", remedy=f"check --{option}-signers"
                 )
         if wanted.kind == "gpg":
             (home / "gpg.conf").write_text(_GPG_CONF)
             done = _run(("gpg", "--status-fd=1", "--import", str(wanted.signers.absolute())), home)
             if "IMPORT_OK" not in done.out:
                 raise SourceError(
-                    f"{wanted.signers} holds no public key of gpg",
-                    remedy="write it with `gpg --export --armor WHO`",
+                    f"{wanted.signers} contains no gpg public key",
+                    remedy="create it with `gpg --export --armor WHO`",
                 )
         yield home
 

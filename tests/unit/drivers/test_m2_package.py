@@ -128,7 +128,7 @@ PACKAGES = Path(__file__).parents[2] / "cases" / "packages"
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("loop", "a number that is none"), ("crash", "a sparse file"), ("mem", "a sparse file")],
+    [("loop", "an invalid number"), ("crash", "a sparse file"), ("mem", "a sparse file")],
 )
 def test_an_archive_that_hurts_the_standard_library_is_refused_at_once(name, why):
     began = time.process_time()

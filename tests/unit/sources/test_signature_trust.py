@@ -86,7 +86,7 @@ def test_a_signature_tells_its_kind_by_its_first_line():
     ],
 )
 def test_a_status_of_gpg_that_cannot_be_read_is_refused(status):
-    with pytest.raises(UntrustedRevision, match=r"cannot be read|does not call good"):
+    with pytest.raises(UntrustedRevision, match=r"unreadable status|does not accept"):
         judge_gpg_output(status, "commit 1")
 
 

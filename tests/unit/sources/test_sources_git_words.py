@@ -63,7 +63,7 @@ def test_what_may_be_a_commit(ref):
 def test_unknown_names_are_answered_with_near_ones():
     with pytest.raises(SourceError) as caught:
         find_ref(parse_ls_remote(LISTED), "mainn", where="r")
-    assert caught.value.remedy == "There are, among others: main."
+    assert caught.value.remedy == "Names there include: main."
     assert make_unknown_ref_error(Refs({"refs/pull/1": A}), "x", where="r").remedy == ""
 
 
@@ -71,7 +71,7 @@ def test_unknown_names_are_answered_with_near_ones():
     "ref", ["HEAD~1", "a b", "-x", "a..b", "@{1}", "a:b", "a\n", "/a", "a/", "a.lock", "a//b"]
 )
 def test_expressions_and_options_are_no_refs(ref):
-    with pytest.raises(UsageError, match="no name of a branch"):
+    with pytest.raises(UsageError, match="not a name of a branch"):
         check_ref(ref)
 
 
@@ -79,32 +79,34 @@ COMPLAINTS = {
     ("error: cannot run ssh: No such file or directory\nfatal: unable to fork"): "ssh is not installed",
     (
         "ssh: Could not resolve hostname h.org: Name or service not known\nfatal: Could not read from remote"
-    ): "not known to the network",
+    ): "host name cannot be resolved",
     (
         "git@h: Permission denied (publickey).\nfatal: Could not read from remote repository."
-    ): "refuses the ssh key",
+    ): "rejects the ssh key",
     ('Load key "/k": invalid format\nfatal: Could not read'): "ssh key cannot be used",
-    ("ERROR: Repository not found.\nfatal: Could not read from remote repository."): "no such repository",
-    "remote: ERROR: The project you were looking for could not be found": "no such repository",
+    (
+        "ERROR: Repository not found.\nfatal: Could not read from remote repository."
+    ): "the repository does not exist",
+    "remote: ERROR: The project you were looking for could not be found": "the repository does not exist",
     "fatal: unable to access 'https://h.org/': SSL certificate problem: x": "certificate is not",
     "fatal: unable to access 'https://h/': server certificate verification failed.": "certificate",
     "fatal: unable to access 'https://h/': Failed to connect to h port 443: timed out": "cannot be reached",
     (
         "error: RPC failed; curl 56\nfatal: early EOF\nfatal: fetch-pack: invalid index-pack output"
-    ): "connection broke",
+    ): "connection was lost",
     "fatal: detected dubious ownership in repository at '/srv/r'": "belongs to another user",
     "fatal: mismatched algorithms: client sha1; server sha256": "SHA-256",
-    "fatal: write error: No space left on device": "no space left",
+    "fatal: write error: No space left on device": "no disk space left",
     "fatal: transport 'ext' not allowed": "not allowed",
     "fatal: Out of memory, malloc failed (tried to allocate 9 bytes)": "more memory than git",
     "fatal: unable to access 'http://h/': Could not resolve proxy: nowhere": "the proxy that the environment",
     "fatal: unable to access 'http://h/': Unsupported proxy syntax in ':'": "the proxy that the environment",
     (
         "@@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\nHost key verification failed."
-    ): "another ssh key",
-    ("No ED25519 host key is known for h.org\nHost key verification failed."): "not known here",
-    "fatal: Authentication failed for 'https://h.org/r.git/'": "does not accept who asks",
-    "fatal: unable to access 'https://h.org/r/': The requested URL returned error: 502": "trouble of its own",
+    ): "ssh key of its host has changed",
+    ("No ED25519 host key is known for h.org\nHost key verification failed."): "is unknown",
+    "fatal: Authentication failed for 'https://h.org/r.git/'": "refused the login",
+    "fatal: unable to access 'https://h.org/r/': The requested URL returned error: 502": "cannot answer now",
 }
 
 
@@ -128,7 +130,7 @@ def test_only_what_may_pass_by_itself_is_tried_again():
     place = parse_source_address("https://h.org/r.git")
     again = {words for words in COMPLAINTS if isinstance(translate_error(words, place), SourceUnreachable)}
     assert {COMPLAINTS[words] for words in again} == {
-        "not known to the network", "cannot be reached", "connection broke", "trouble of its own",
+        "host name cannot be resolved", "cannot be reached", "connection was lost", "cannot answer now",
         "the proxy that the environment",
     }  # fmt: skip
 

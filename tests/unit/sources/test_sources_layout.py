@@ -47,9 +47,9 @@ def test_what_leads_out_is_listed_and_explained():
 
     assert set(found.names()) == {"a", "out", "abs", "loop", "loop2", "gone"}
     for name, words in {
-        "out": "leads out",
-        "abs": "leads out",
-        "loop": "in a circle",
+        "out": "points outside",
+        "abs": "points outside",
+        "loop": "form a loop",
         "gone": "does not exist",
     }.items():
         with pytest.raises(SourceError, match=f"here: .*{words}"):

@@ -74,11 +74,11 @@ async def test_a_link_to_nothing_is_said_and_found_again(site):
     source = locate_source("current", path="fleet", cache=site / "cache")
     switch(site, "releases/3")
     with pytest.raises(
-        SourceError, match=rf"{site}/current leads to {site}/releases/3, and there is no such"
+        SourceError, match=rf"{site}/current points to {site}/releases/3, which is not a folder"
     ):
         await source.snapshot()
     switch(site, "current")
-    with pytest.raises(SourceError, match="cannot be followed"):
+    with pytest.raises(SourceError, match="cannot be resolved"):
         await source.snapshot()
     switch(site, "releases/2")
     assert (await read(source))[1] == b"2\n"

@@ -70,28 +70,36 @@ def test_kind(here, text, options, kind):
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("x.tgz", {"ref": "main"}, "--ref is for a git repository, but the source is a tarball"),
-        ("https://h.org/x.tgz", {"ref": "main"}, "--ref is for a git repository"),
-        ("plain", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a folder"),
-        ("bare", {}, "bare holds a bare repository, and no files of desired state"),
-        ("bare", {"ref": "main"}, "bare holds a bare repository"),
-        ("work/nested.git", {}, "is named like a repository and lies in the work tree"),
-        ("named.git", {"sha256": "a" * 64}, "--sha256 is for a tarball, but the source is a git repository"),
-        ("git@h.org:x", {"sha256": "a" * 64}, "--sha256 is for a tarball"),
-        ("https://h.org/x", {"ref": "main", "sha256": "a" * 64}, "--ref is for a git repository"),
-        ("plain", {"ref": "main"}, "--ref is for a git repository, and the folder .*plain lies in none"),
-        ("work", {"ref": "HEAD~1"}, "is no name of a branch"),
-        ("work", {"ref": "main", "saved": True}, "--uncommitted is for a folder"),
-        ("https://h.org/fleet.git", {"saved": True}, "--uncommitted is for a folder"),
-        ("x.tgz", {"saved": True}, "--uncommitted is for a folder"),
-        ("work", {"ref": "--upload-pack=x"}, "is no name of a branch"),
-        ("plain", {"path": "../work"}, "leads out of the source"),
-        ("plain", {"path": "/etc"}, "leads out of the source"),
+        ("x.tgz", {"ref": "main"}, "--ref requires a git repository, but the source is a tarball"),
+        ("https://h.org/x.tgz", {"ref": "main"}, "--ref requires a git repository"),
+        ("plain", {"sha256": "a" * 64}, "--sha256 requires a tarball, but the source is a folder"),
+        ("bare", {}, "bare is a bare repository, without files of desired state"),
+        ("bare", {"ref": "main"}, "bare is a bare repository"),
+        ("work/nested.git", {}, "has the name of a repository and is inside the work tree"),
+        (
+            "named.git",
+            {"sha256": "a" * 64},
+            "--sha256 requires a tarball, but the source is a git repository",
+        ),
+        ("git@h.org:x", {"sha256": "a" * 64}, "--sha256 requires a tarball"),
+        ("https://h.org/x", {"ref": "main", "sha256": "a" * 64}, "--ref requires a git repository"),
+        (
+            "plain",
+            {"ref": "main"},
+            "--ref requires a git repository, but the folder .*plain is not inside one",
+        ),
+        ("work", {"ref": "HEAD~1"}, "is not a name of a branch"),
+        ("work", {"ref": "main", "saved": True}, "--uncommitted requires a folder"),
+        ("https://h.org/fleet.git", {"saved": True}, "--uncommitted requires a folder"),
+        ("x.tgz", {"saved": True}, "--uncommitted requires a folder"),
+        ("work", {"ref": "--upload-pack=x"}, "is not a name of a branch"),
+        ("plain", {"path": "../work"}, "points outside the source"),
+        ("plain", {"path": "/etc"}, "points outside the source"),
         ("x.tgz", {"sha256": "abc"}, "is not a SHA-256 digest"),
-        ("fleet.yaml", {}, "is a file, but no tarball"),
-        ("git://h.org/x", {}, "no address that is read here"),
-        ("ext::sh -c x://", {}, "no address that is read here"),
-        ("ftp://u:pw@h.org/x.tgz", {}, "'ftp://h.org/x.tgz' is no address"),
+        ("fleet.yaml", {}, "is a file, but not a tarball"),
+        ("git://h.org/x", {}, "is not supported"),
+        ("ext::sh -c x://", {}, "is not supported"),
+        ("ftp://u:pw@h.org/x.tgz", {}, "the address 'ftp://h.org/x.tgz' is not supported"),
         ("https://h.org/x.git#main", {}, "has a query or a fragment"),
         ("https:///x.git", {}, "has no host"),
     ],
@@ -139,7 +147,7 @@ def test_a_pipe_is_there_but_no_source(tmp_path, name):
     ("text", "why"), [("~nobody-here/x", "no such home folder"), ("x" * 5000, "File name too long")]
 )
 def test_a_path_that_cannot_be_looked_for_is_a_usage_error(tmp_path, text, why):
-    with pytest.raises(UsageError, match=f"cannot be looked for: .*{why}"):
+    with pytest.raises(UsageError, match=f"cannot be accessed: .*{why}"):
         locate_source(text, cache=tmp_path)
 
 
@@ -159,7 +167,7 @@ async def test_files_of_git_that_name_no_path_are_refused(tmp_path, file, named)
     (tree / "loop").symlink_to("loop")
     (tree / file).write_text(f"gitdir: {named}\n" if file == ".git" else named)
     text = str(tree) if file == ".git" else f"file://{tree}"
-    with pytest.raises(SourceError, match="names a folder that cannot be looked for") as caught:
+    with pytest.raises(SourceError, match="names a folder that cannot be accessed") as caught:
         await locate_source(text, cache=tmp_path / "cache").snapshot()
     assert len(str(caught.value)) < 1000
 
@@ -171,5 +179,5 @@ async def test_a_branch_that_is_a_link_to_itself_is_refused(tmp_path, monkeypatc
     branch = tree / ".git" / (tree / ".git/HEAD").read_text().split()[1]
     branch.unlink()
     branch.symlink_to(branch.name)
-    with pytest.raises(SourceError, match=r"is not used: .* cannot be read"):
+    with pytest.raises(SourceError, match=r"cannot be used: .* cannot be read"):
         await locate_source(str(tree), cache=tmp_path / "cache").snapshot()

@@ -79,13 +79,16 @@ def test_addresses_and_networks_that_need_no_proxy(host, entries, direct):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("socks5://user:secret@p:1", r"names the proxy socks5://p:1: proxies of the kind socks5"),
-        ("ftp://p:1", "kind ftp"),
-        ("http://user:secret@[::1", "holds no URL"),
-        ("http://p:99999", "holds no URL"),
-        ("http://", "holds no URL"),
-        ("http://a b:1", "holds no URL"),
-        ("http://a\x1b[31m:1", "holds no URL"),
+        (
+            "socks5://user:secret@p:1",
+            r"sets the proxy socks5://p:1: downloads do not support proxies of the type socks5",
+        ),
+        ("ftp://p:1", "type ftp"),
+        ("http://user:secret@[::1", "does not contain the URL"),
+        ("http://p:99999", "does not contain the URL"),
+        ("http://", "does not contain the URL"),
+        ("http://a b:1", "does not contain the URL"),
+        ("http://a\x1b[31m:1", "does not contain the URL"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(value, words):
