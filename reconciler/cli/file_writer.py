@@ -30,7 +30,11 @@ def write_files(folder: Path, before: Mapping[str, bytes], after: Mapping[str, s
             _put(folder / name, text.encode())
     except OSError as error:
         left = _put_back(folder, done, before)
-        remedy = f"look at {', '.join(left)}, which could not be put back" if left else "nothing was changed"
+        remedy = (
+            f"check {', '.join(left)}: the old content could not be restored"
+            if left
+            else "nothing was changed"
+        )
         raise StateError(
             f"cannot write {folder / done[-1]}: {error.strerror or error}", remedy=remedy
         ) from error
@@ -64,11 +68,13 @@ def _unchanged(path: Path, before: bytes | None) -> None:
         ) from error
     if before is None and now is not None:
         raise StateError(
-            f"{path} is there already, and nothing in the fleet names it",
-            remedy="nothing was written; move it away, or import into a folder of its own",
+            f"{path} already exists, and the fleet does not use it",
+            remedy="nothing was written; move the file away, or import into another folder",
         )
     if now != before:
-        raise StateError(f"{path} changed meanwhile", remedy="nothing was written; run it again")
+        raise StateError(
+            f"{path} changed in the meantime", remedy="nothing was written; run the command again"
+        )
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from reconciler.cli.terminal import Terminal
 from reconciler.ports.store import StoreReader
 
 WITHOUT = (
-    "--no-state: no state folder is open. Earlier runs, suspensions, approvals, and nodes that left are not "
+    "--no-state: no state folder is used. Earlier runs, suspensions, approvals and removed nodes are not "
     "known, and guards that need them cannot refuse.\n"
 )
 

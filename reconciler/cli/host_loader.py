@@ -49,7 +49,7 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
     if pipe := find_irregular_authorities(environment):
         raise UsageError(
             f"the variable {AUTHORITIES} names {make_one_line(pipe, 300)}, which is not a regular file",
-            remedy="name a file with certificates, or leave the variable unset for the usual authorities",
+            remedy="set it to a file with certificates, or unset it to use the default authorities",
         )
     file = find_host_file(given, environment)
     if file is None:
@@ -123,8 +123,8 @@ def find_host_file(given: Path | None, environment: Environment) -> Path | None:
         return own if os.path.lexists(own) else None
     except OSError as error:  # to go on without it would be to allow what it may forbid
         raise UsageError(
-            f"whether there is a host configuration {SYSTEM} cannot be found out: {error.strerror}",
-            remedy=f"let the user who runs reconcile look into {SYSTEM.parent}",
+            f"cannot find out whether the host configuration {SYSTEM} exists: {error.strerror}",
+            remedy=f"give the user who runs reconcile access to {SYSTEM.parent}",
         ) from None
     return SYSTEM
 
@@ -150,7 +150,7 @@ def read_config(file: Path) -> tuple[HostConfig, Path]:
     except FileRefused as error:
         raise UsageError(
             f"the host configuration {file} {error}",
-            remedy="only root or the user who runs reconcile may own and write it and every folder above it",
+            remedy="the file and every folder above it must be owned and writable only by root or this user",
         ) from None
     return parse_config(str(file), data), real
 

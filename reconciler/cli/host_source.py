@@ -55,14 +55,14 @@ def find_host_source(
     known = _with_source(state) if state is not None else []
     if len(known) == 1:
         return _remembered(known[0], given)
-    why = "no run of this host has read one yet" if state is not None else "no state folder is open"
+    why = "no run on this host has read a source yet" if state is not None else "no state folder is used"
     if known:
         labels = ", ".join(fleet.label for fleet in known[:_MOST_NAMED])
         why = f"this host has several fleets: {labels}{' …' if len(known) > _MOST_NAMED else ''}"
     raise UsageError(
-        f"the source of the desired state is not known, and a plan file does not decide it: {why}",
-        remedy=f"name the host's own source behind the file, as in `reconcile apply FILE SOURCE`, or set "
-        f"{VARIABLE}; the plan says that it was made from {planned}",
+        f"the source of the desired state is unknown, and a plan file cannot choose it: {why}",
+        remedy=f"give this host's source after the file, as in `reconcile apply FILE SOURCE`, or set "
+        f"{VARIABLE}; according to the file, the plan was made from {planned}",
     )
 
 

@@ -73,7 +73,7 @@ def _dispatch(given: list[str], environment: Environment) -> int:
 
     command = COMMANDS.get(given[0]) if given else None
     if command is not None and any(os.path.lexists(f"{given[0]}/{name}") for name in _DESIRED):
-        _complain(f"note: `{given[0]}` is a command; the folder of that name is ./{given[0]}\n")
+        _complain(f"note: `{given[0]}` runs the command; for the folder of that name write ./{given[0]}\n")
     if command is None:
         _suggest(given, COMMANDS)
         return _invoke(import_module(DEFAULT.module), "reconcile", given, environment)
@@ -122,9 +122,9 @@ def _apologise(error: Exception, environment: Mapping[str, str]) -> None:
     """The type and the place only: a message of the depths may quote a secret."""
     _show_traceback(environment)
     _complain(
-        f"error: reconcile {__version__} failed in a way it never should: "
+        f"error: reconcile {__version__} failed unexpectedly: "
         f"{name_error(error)}\n"
-        "  This is a defect of the program. What was done so far is in `reconcile history`.\n"
+        "  This is a defect in the program. What was done so far is in `reconcile history`.\n"
         f"  → {REPORT}\n"
     )
 

@@ -43,7 +43,7 @@ def warn_of_unknown_cluster(cluster: str, known: Iterable[str]) -> str:
         return ""
     near = find_nearest(cluster, listed)
     hint = f"; did you mean {near}?" if near else ""
-    return f"No run here has dealt with a cluster {cluster!r} yet{hint}\n"
+    return f"This host has no record of a cluster {cluster!r}{hint}\n"
 
 
 def describe_scope(suspension: Suspension) -> str:
@@ -60,7 +60,7 @@ def resolve_digest(text: str, found: OpenOrders) -> str:
     word = text.strip().lower()
     if set(word) - set("0123456789abcdef") or not LEAST <= len(word) <= _WHOLE:
         raise UsageError(
-            f"{text!r} is no plan's id", remedy=f"give at least {LEAST} characters of the id in the refusal"
+            f"{text!r} is not a plan id", remedy=f"give at least {LEAST} characters of the id in the refusal"
         )
     matching = sorted({one.digest for one in found.requests if one.digest.startswith(word)})
     if len(matching) == 1:
@@ -68,10 +68,10 @@ def resolve_digest(text: str, found: OpenOrders) -> str:
     if len(word) == _WHOLE:
         return word
     if matching:
-        raise UsageError(f"{len(matching)} plans begin with {text!r}", remedy="give more of the id")
+        raise UsageError(f"{len(matching)} plan ids begin with {text!r}", remedy="give more characters")
     raise UsageError(
-        f"no run here has asked for an approval of a plan that begins with {text!r}",
-        remedy="see `reconcile approve --list`, or give the whole id",
+        f"no plan with an id that begins with {text!r} waits for approval on this host",
+        remedy=f"see `reconcile approve --list`, or give all {_WHOLE} characters of the id",
     )
 
 

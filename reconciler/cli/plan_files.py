@@ -18,6 +18,7 @@ from reconciler.planning.plan_file import (
 )
 from reconciler.planning.plan_pass import Drivers, PlanResult
 from reconciler.sources.linked_source import make_absolute
+from reconciler.text.one_line import format_size
 from reconciler.text.urls import strip_secrets
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def write_plan_file(
         write_atomically(path, data)
     except OSError as error:
         raise StateError(
-            f"the plan file {path} cannot be written: {error.strerror}",
-            remedy="name another place with --out",
+            f"cannot write the plan file {path}: {error.strerror}",
+            remedy="choose another file with --out",
         ) from error
 
 
@@ -60,10 +61,12 @@ def read_plan_file(path: Path) -> PlanFile:
             data = file.read(LARGEST + 1)
     except OSError as error:
         raise UsageError(
-            f"the plan file {path} cannot be read: {error.strerror}", remedy="look at the path"
+            f"cannot read the plan file {path}: {error.strerror}", remedy="check the path"
         ) from error
     if len(data) > LARGEST:
-        raise UsageError(f"the plan file {path} is larger than any plan", remedy="look at the path")
+        raise UsageError(
+            f"the plan file {path} is larger than {format_size(LARGEST)}", remedy="check the path"
+        )
     found = parse_plan_file(data, str(path))
     check_program(found)
     return found

@@ -82,17 +82,17 @@ class PlannedSource(Source):
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
         if get_base_commit(tip) == planned.id:
             return
-        before, name = await branch.ancestors(get_base_commit(tip)), order.ref or "its default branch"
+        before, name = await branch.ancestors(get_base_commit(tip)), order.ref or "the default branch"
         if before is None:
             raise WorldChanged(
-                f"whether {name} of {order.source} has revision {planned.short}, from which the plan was "
-                f"made, is not known: its history is cut off [{OUTDATED}]",
-                remedy="fetch its whole history, or make a plan anew",
+                f"cannot find out whether {name} of {order.source} contains revision {planned.short}, from "
+                f"which the plan was made: the history is incomplete [{OUTDATED}]",
+                remedy="fetch the full history, or make a new plan",
             )
         if planned.id not in before:
             raise WorldChanged(
-                f"{name} of {order.source} does not have revision {planned.short}, from which the plan was "
-                f"made: it is of another branch, or the branch was rewritten [{OUTDATED}]",
-                remedy="merge it first, and make a plan anew; where this host follows another branch, "
-                "name it with --ref",
+                f"{name} of {order.source} does not contain revision {planned.short}, from which the plan "
+                f"was made: it is on another branch, or the branch was rewritten [{OUTDATED}]",
+                remedy="merge the revision and make a new plan; if this host follows another branch, give it "
+                "with --ref",
             )

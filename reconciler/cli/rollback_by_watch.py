@@ -67,15 +67,14 @@ def _refuse_what_the_watch_decides(order: RunOptions, cluster_input: StateAccess
         raise StateError(f"no watch answers for the state {cluster_input.folder}")
     if order.source not in {".", cluster_input.watch.source} or order.path or order.trust is not None:
         raise UsageError(
-            f"the state {cluster_input.folder} is closed to this user, so that the watch "
-            f"({cluster_input.watch}) rolls back, "
-            "from its own source and with its own options",
-            remedy="leave out SOURCE, --path and what is said of signers; or run the command as root",
+            f"this user cannot open the state {cluster_input.folder}; instead, the watch "
+            f"({cluster_input.watch}) rolls back, from its own source and with its own options",
+            remedy="leave out SOURCE, --path and the options for signers, or run the command as root",
         )
     if not order.ref:
         raise UsageError(
-            "a rollback through a watch needs its revision",
-            remedy="name the commit: `reconcile rollback COMMIT`; `reconcile history` lists what was applied",
+            "a rollback through the watch needs a revision",
+            remedy="give the commit: `reconcile rollback COMMIT`; `reconcile history` lists applied commits",
         )
 
 

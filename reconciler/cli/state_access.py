@@ -128,7 +128,7 @@ class _Sent:
         except OSError as error:
             raise StateError(
                 f"the watch at {self.path} does not answer: {error.strerror or error}",
-                remedy="run the command as root; whether the order was taken, `reconcile history` tells",
+                remedy="run the command as root; `reconcile history` shows whether the order was accepted",
             ) from error
         return tuple(map(str, said.get("found", ())))
 
@@ -161,12 +161,12 @@ def open_writable_state(folder: StateFolder) -> Iterator[StateAccess]:
         raise StateError(
             f"the watch of this host ({others[0]}) uses the state {others[0].state}, and this command would "
             f"use {folder}; nothing was done",
-            remedy=f"add --state {others[0].state}, or name that folder by `state` in the host configuration",
+            remedy=f"add --state {others[0].state}, or set `state` to that folder in the host configuration",
         )
     if refused is not None and not mine:
         denied = control_socket.find_access_refusal(control_socket.RUNTIME)
-        words = denied.message if denied else "no watch answers for it"
-        raise StateError(f"{refused.message}; and {words}", remedy=(denied or refused).remedy)
+        words = denied.message if denied else "no running watch uses it"
+        raise StateError(f"{refused.message}; {words}", remedy=(denied or refused).remedy)
     with ExitStack() as stack:
         yield StateAccess(folder, mine[0] if mine else None, refused is None, stack)
 

@@ -26,7 +26,7 @@ OPTION: Final = "--state"
 COPIES: Final = "sources"
 """Folder below the state folder, and below the user's cache folder, where copies of sources are kept."""
 
-_WITHOUT = "a plan can be made without it: --dry-run --no-state"
+_WITHOUT = "to plan without it: --dry-run --no-state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class StateFolder:
         except FileNotFoundError:
             if self.path.is_symlink():
                 return StateError(
-                    f"the state folder {self} is a link that leads nowhere",
-                    remedy="restore the folder that it leads to, or remove the link",
+                    f"the state folder {self} is a broken symbolic link",
+                    remedy="restore the folder that it points to, or remove the link",
                 )
             return None
         except OSError as error:
@@ -62,7 +62,7 @@ class StateFolder:
                 f"the state folder {self} is not a folder", remedy="name a folder, or move the file away"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-            return self._closed("this user may not read and write it")
+            return self._closed("this user cannot read and write it")
         return None
 
     def _closed(self, why: str) -> StateError:
@@ -100,8 +100,8 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
         return StateFolder(platformdirs.user_state_path("reconciler"), "this user's own")
     except OSError as error:
         raise StateError(
-            f"whether there is a state folder {SYSTEM} cannot be found out: {error.strerror}",
-            remedy=f"let the user who runs reconcile look into {SYSTEM.parent}, or name a folder: --state",
+            f"cannot find out whether the state folder {SYSTEM} exists: {error.strerror}",
+            remedy=f"give the user who runs reconcile access to {SYSTEM.parent}, or choose a folder: --state",
         ) from None
     return StateFolder(SYSTEM, "system folder")
 

@@ -67,8 +67,8 @@ class Terminal:
         except OSError as error:
             release_streams()
             raise StateError(
-                f"standard output cannot be written: {error.strerror or error}",
-                remedy="what was done, if anything, is in `reconcile history`",
+                f"cannot write to standard output: {error.strerror or error}",
+                remedy="`reconcile history` shows what was done, if anything",
             ) from error
 
     def remark(self, text: str) -> None:

@@ -34,7 +34,7 @@ def edit_text(data: bytes, name: str, environment: Mapping[str, str]) -> bytes:
     """
     command = shlex.split(environment.get("VISUAL") or environment.get("EDITOR") or "")
     if not command:
-        raise UsageError("there is no editor", remedy="set EDITOR, such as EDITOR=vi")
+        raise UsageError("no editor is set", remedy="set EDITOR, for example EDITOR=vi")
     with _clean_end(), tempfile.TemporaryDirectory(prefix="reconcile-", dir=_place(environment)) as folder:
         path = Path(folder) / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -45,7 +45,7 @@ def edit_text(data: bytes, name: str, environment: Mapping[str, str]) -> bytes:
             status = run_at_terminal([*command, str(path)], environment=own)
             if status:
                 why = f"the editor ended with status {status}: nothing was changed"
-                raise UsageError(why, remedy="run it again, and leave the editor in the ordinary way")
+                raise UsageError(why, remedy="run the command again, and exit the editor without an error")
             return path.read_bytes()
         except ProgramMissing as error:
             raise UsageError(f"{command[0]}: {error}", remedy="correct EDITOR") from None

@@ -34,7 +34,7 @@ class InvalidNumber(ValueError):
         remedy: what to write instead.
     """
 
-    def __init__(self, message: str, remedy: str = "write a smaller one, or text in quotes") -> None:
+    def __init__(self, message: str, remedy: str = "write a smaller number, or text in quotes") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy

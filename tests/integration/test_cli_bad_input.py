@@ -229,4 +229,7 @@ def test_a_folder_with_a_commands_name_is_pointed_out(tmp_path, monkeypatch, cap
     (tmp_path / "history/fleet.yaml").write_text("clusters: []")
     monkeypatch.chdir(tmp_path)
     assert main(["history", "--state", str(tmp_path / "state")]) == 0
-    assert "note: `history` is a command; the folder of that name is ./history" in capsys.readouterr().err
+    assert (
+        "note: `history` runs the command; for the folder of that name write ./history"
+        in capsys.readouterr().err
+    )

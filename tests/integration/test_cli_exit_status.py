@@ -90,5 +90,5 @@ def test_a_node_that_refused_is_stalled_everywhere_until_somebody_says_resume(si
     assert "stalled" in site.run("status")
     assert site.changes.count("edge-01") == sent
     with site.start("resume", "edge") as process:
-        assert "To be tried again: edge/edge-01" in process.communicate(timeout=60)[0]
+        assert "Will be tried again: edge/edge-01" in process.communicate(timeout=60)[0]
     assert "Done: 1 change; verified" in site.run(*only)

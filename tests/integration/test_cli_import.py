@@ -184,9 +184,9 @@ def test_nobody_to_ask_and_wrong_arguments_are_said(site, tmp_path, capsys):
     assert site.run("import") == 1
     assert "add --yes to write without asking" in capsys.readouterr().err
     assert site.run("import", folder=tmp_path / "nothing") == 1
-    assert "name what to read" in capsys.readouterr().err
+    assert "name the nodes to read" in capsys.readouterr().err
     assert site.run("import", "--m2", "edge", folder=tmp_path / "nothing") == 1
-    assert "is not NAME=ADDRESS" in capsys.readouterr().err
+    assert "must be NAME=ADDRESS" in capsys.readouterr().err
     assert site.run("import", "--m2", f"edge={site.places[0]}", "--yes") == 1
     assert "edge is a cluster of this fleet already" in capsys.readouterr().err
 
@@ -205,7 +205,7 @@ def test_files_are_written_all_or_not_at_all(tmp_path):
         write_files(tmp_path, {"a": b"old"}, {"a": "new", "b": "new", "b/x": "cannot be"})
     assert (tmp_path / "a").read_text() == "old"
     assert not (tmp_path / "b").exists()
-    with pytest.raises(StateError, match="changed meanwhile"):
+    with pytest.raises(StateError, match="changed in the meantime"):
         write_files(tmp_path, {"a": b"older"}, {"a": "new"})
     assert (tmp_path / "a").read_text() == "old"
 
@@ -228,7 +228,7 @@ def test_new_files_are_shown_and_never_put_over_old_ones(site, tmp_path, capsys)
     assert site.run("import", "--m2", edge, "--yes", folder=new) == 1
     told = capsys.readouterr()
     assert f'+      - {{name: other-02, address: "{site.places[1]}"}}' in told.out
-    assert "other/base.json is there already" in told.err
+    assert "other/base.json already exists" in told.err
     assert [path.name for path in new.rglob("*.*")] == ["base.json"]
 
     text = site.read()

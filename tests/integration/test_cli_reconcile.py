@@ -262,7 +262,7 @@ def test_a_stop_between_steps_is_orderly(site):
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     assert process.returncode == 5, out + error
-    assert "Stopping: what is under way is finished" in out
+    assert "Stopping: running steps finish" in out
     assert "not done: edge: upload edge-02, edge-03 (2 nodes): the run was asked to stop" in out
     assert site.changes == ["edge-01"]
 
@@ -277,7 +277,7 @@ def test_a_killed_run_is_settled_by_reading(site):
         process.communicate(timeout=60)
     site.nodes._loop.call_soon_threadsafe(site.simulation.clear)
     out = site.run("--yes", "--only", "edge")
-    assert "An earlier run had not ended" in out
+    assert "An earlier run did not finish" in out
     assert "verified: no changes" in out
     assert sorted(site.changes) == ["edge-01", "edge-02", "edge-03"]
 

@@ -104,11 +104,11 @@ def test_without_an_earlier_revision_it_says_so(repository, capsys):
     folder = str(repository.folder)
     assert run(repository, folder, "--yes") == 0
     assert run(repository, "rollback", "", folder, "--yes") == 1
-    assert "knows no commit that was applied before" in capsys.readouterr().err
+    assert "has no commit that was applied before" in capsys.readouterr().err
 
 
 def test_a_folder_in_the_place_of_the_revision_is_pointed_out(tmp_path, monkeypatch, capsys):
     (tmp_path / "fleet").mkdir()
     monkeypatch.chdir(tmp_path)
     assert main(["rollback", "fleet", "--state", str(tmp_path / "state")]) == 1
-    assert '`reconcile rollback "" fleet` goes back to the one applied before' in capsys.readouterr().err
+    assert 'for the previously applied commit: `reconcile rollback "" fleet`' in capsys.readouterr().err

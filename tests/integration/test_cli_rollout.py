@@ -77,7 +77,7 @@ def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, caps
     assert "Converged: 3 nodes show what is desired." in shown
     assert shown.count(" since 20") == 3
     assert main(["approve", "--list", *state]) == 0
-    assert capsys.readouterr().out.startswith("No plan waits for an approval.\n")
+    assert capsys.readouterr().out.startswith("No plan waits for approval.\n")
 
 
 def test_a_suspension_by_command_holds_up_a_run_and_shows_in_the_status(folder, capsys):

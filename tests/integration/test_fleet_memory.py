@@ -147,10 +147,10 @@ def test_the_same_name_on_another_history_is_taken_up_once_the_host_has_confirme
     assert main(["state", "fleets", *state]) == 0
     assert str(new.folder) in capsys.readouterr().out
     assert main(["state", "rebind", "egde", "--source", str(new.folder), *state]) == 1
-    assert "the nearest: edge" in capsys.readouterr().err
+    assert "did you mean edge" in capsys.readouterr().err
     other = Repository.make(site.folder / "nameless", {"fleet.json": fleet_file(), "README": "other"})
     assert main(["state", "rebind", "edge", "--source", str(other.folder), *state]) == 1
-    assert "says no name" in capsys.readouterr().err
+    assert "has no name" in capsys.readouterr().err
 
 
 def test_a_folder_takes_up_a_named_fleet_only_where_the_host_has_confirmed_it(site):

@@ -101,7 +101,7 @@ def test_a_systems_file_that_cannot_be_looked_for_is_not_passed_over(site, monke
 
     monkeypatch.setattr(host_module, "SYSTEM", Closed(site.file))
     told = site.run("validate", site.fleet, status=1)
-    assert "cannot be found out: Permission denied" in told
+    assert "exists: Permission denied" in told
 
 
 def test_what_is_wrong_in_it_is_said_with_its_place(site):

@@ -131,7 +131,7 @@ def test_a_step_whose_node_has_changed_is_left_out_and_planned_anew(site):
     before = len(site.changed)
     told = site.apply(status=5)
     assert "n1 has changed since the plan was made" in told
-    anew = told.partition("Planned anew")[2]
+    anew = told.partition("New plan for the nodes")[2]
     assert "n1" in anew
     assert "n0" not in anew
     assert "upload" in anew
@@ -145,7 +145,7 @@ def test_where_every_node_has_changed_nothing_is_done(site):
     before = len(site.changed)
     told = site.apply(status=4)
     assert "2 world changed" in site.run("history")
-    assert "Planned anew" in told
+    assert "New plan for the nodes" in told
     assert len(site.changed) == before
 
 
@@ -245,7 +245,7 @@ def test_the_source_is_the_hosts_whatever_stands_in_the_file(site, monkeypatch):
     site.repository = other
     site.planned("--only", "edge")
     site.repository = good
-    assert "the source of the desired state is not known" in site.run("apply", site.plan, status=1)
+    assert "the source of the desired state is unknown" in site.run("apply", site.plan, status=1)
     told = site.apply(status=4)
     assert "[plan-outdated]" in told
     monkeypatch.setenv("RECONCILE_SOURCE", str(good.folder))
@@ -271,8 +271,8 @@ def test_a_commit_of_another_branch_is_not_applied_though_the_source_has_it(site
     site.run(site.source, "--ref", "topic", "--dry-run", "--out", site.plan, "--only", "edge")
     git(site.repository.folder, "checkout", "--quiet", "main")
     told = " ".join(site.run("apply", site.plan, site.source, status=4).split())
-    assert "its default branch of" in told
-    assert "does not have revision" in told
+    assert "the default branch of" in told
+    assert "does not contain revision" in told
     assert site.changed == []
     site.run("apply", site.plan, site.source, "--ref", "topic")
     assert sorted(site.changed) == ["n0", "n1"]
@@ -292,8 +292,8 @@ def test_a_plan_file_is_walked_by_the_model_checker_less_what_has_changed(site):
     assert rest[0]["states"] < whole[0]["states"]
     assert rest[1] == whole[1]
     assert site.changed == ["n1"]
-    assert "a plan file says itself" in site.check("--only", "edge", status=1)
-    assert "is no plan file" in site.run("check", site.repository.folder, "elsewhere", status=1)
+    assert "do not work with a plan file" in site.check("--only", "edge", status=1)
+    assert "works only with a plan file" in site.run("check", site.repository.folder, "elsewhere", status=1)
 
 
 def test_the_model_checker_reads_a_plan_files_revision_where_the_host_says(site):
@@ -301,7 +301,7 @@ def test_the_model_checker_reads_a_plan_files_revision_where_the_host_says(site)
     elsewhere = site.folder / "elsewhere"
     git(site.repository.folder, "clone", "--quiet", ".", str(elsewhere))
     site.edit(lambda value: value["origin"].update(source=str(elsewhere), ref="topic", path="x", whole=False))
-    assert "a plan file does not decide it" in site.run("check", site.plan, status=1)
+    assert "a plan file cannot choose it" in site.run("check", site.plan, status=1)
     assert "edge" in site.check()
     git(site.repository.folder, "commit", "--quiet", "--amend", "-m", "rewritten")
-    assert "does not have revision" in " ".join(site.check(status=4).split())
+    assert "does not contain revision" in " ".join(site.check(status=4).split())

@@ -110,7 +110,7 @@ def test_an_address_in_use_is_named(tmp_path, capsys):
         (["--fault", "live=tired"], "there is no fault 'tired'"),
         (["--fresh", "node-09"], "there is no node or cluster 'node-09'"),
         (["--choice", "sora.hue=blue"], "sora has no choice 'hue'"),
-        (["--control", "8650"], "--control '8650' is not HOST:PORT"),
+        (["--control", "8650"], "--control must be HOST:PORT, got '8650'"),
         (
             ["--control", "0.0.0.0:8650"],
             "the control endpoint: its address 0.0.0.0:8650 is not on this machine",
@@ -130,7 +130,7 @@ def test_a_fleet_is_not_written_over_another(tmp_path, capsys):
     fleet(tmp_path, "127.0.0.1:3000")
     before = (tmp_path / "fleet.yaml").read_bytes()
     assert main(["simulate", "--write", str(tmp_path)]) == 1
-    assert "fleet.yaml is there already" in capsys.readouterr().err
+    assert "fleet.yaml already exists" in capsys.readouterr().err
     assert (tmp_path / "fleet.yaml").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["fleet.yaml"]
 

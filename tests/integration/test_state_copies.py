@@ -46,10 +46,10 @@ def test_a_backup_made_while_a_run_writes_is_whole_and_closed_to_others(state):
         asyncio.run(store.suspend("late", "after the backup", Actor("kim")))
     assert stat.S_IMODE(state.backup.stat().st_mode) == 0o600
     assert [one.name for one in state.backup.parent.iterdir() if "backup" in one.name] == ["backup"]
-    assert ": sound; 0 runs" in state.run("state", "check", state.backup)
-    assert ": sound; 0 runs" in state.run("state", "check")
+    assert ": no damage found; 0 runs" in state.run("state", "check", state.backup)
+    assert ": no damage found; 0 runs" in state.run("state", "check")
     told = state.run("state", "restore", state.backup)
-    assert "not known any more: suspension of cluster late: after the backup" in told
+    assert "no longer known: suspension of cluster late: after the backup" in told
     assert {one.cluster for one in state.orders().suspensions} == {"", "edge"}
 
 
@@ -58,11 +58,11 @@ def test_a_restored_state_holds_everything_up_and_takes_no_approval_over(state):
         asyncio.run(store.approve(ONE, Actor("kim"), "looked at it"))
     state.run("state", "backup", state.backup)
     told = state.run("state", "restore", state.backup)
-    assert "All clusters are suspended, and no approval was taken over." in told
+    assert "All clusters are suspended, and all approvals are dropped." in told
     found = state.orders()
     assert found.approvals == ()
     (everywhere,) = found.suspensions
-    assert "restored from a backup that ends" in everywhere.reason
+    assert "restored from a backup until" in everywhere.reason
     (aside,) = state.folder.glob("state-before-*.sqlite")
     aside.rename(state.folder / FILE)
     assert [one.digest for one in state.orders().approvals] == [ONE]
@@ -93,7 +93,7 @@ def test_runs_that_a_backup_does_not_have_are_named(state):
         asyncio.run(
             store.refuse(RunStart("command", Plan(Revision("/repo", "a", "a"), "0.1.0", ())), "refused")
         )
-    assert "not known any more: run 20261121-034455-k7fm" in state.run("state", "restore", state.backup)
+    assert "no longer known: run 20261121-034455-k7fm" in state.run("state", "restore", state.backup)
 
 
 def test_what_is_damaged_foreign_newer_or_missing_is_neither_sound_nor_restored(state, tmp_path):
@@ -158,7 +158,7 @@ def test_a_damaged_state_is_found_and_can_be_replaced_by_a_backup(state):
     state.run("state", "backup", state.backup.with_name("second"), status=1)
     assert not state.backup.with_name("second").exists()
     state.run("state", "restore", state.backup)
-    assert ": sound" in state.run("state", "check")
+    assert ": no damage found" in state.run("state", "check")
 
 
 def test_a_backup_replaces_nothing_and_needs_a_state(state):

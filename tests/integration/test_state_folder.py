@@ -240,7 +240,7 @@ def test_a_folder_that_exists_and_may_not_be_used_is_never_passed_over(machine, 
 
 def test_a_link_that_leads_nowhere_and_a_file_are_no_state_folders(machine):
     machine.system.symlink_to(machine.folder / "private")
-    assert "is a link that leads nowhere" in machine.run("suspend", "--reason", "r", status=1)
+    assert "is a broken symbolic link" in machine.run("suspend", "--reason", "r", status=1)
     machine.system.unlink()
     machine.system.write_text("")
     assert f"{machine.system} (system folder) is not a folder" in machine.run("history", status=1)
@@ -273,7 +273,7 @@ def test_a_plan_without_a_past_is_asked_for_and_says_so(machine):
     machine.system.mkdir(mode=0o700)
     for command in (("--dry-run", machine.fleet), ("status", machine.fleet), ("check", machine.fleet)):
         _, told = machine.run_as_nobody(*command, "--no-state")
-        assert "--no-state: no state folder is open" in told
+        assert "--no-state: no state folder is used" in told
         assert "edge" in told
     words = machine.run("--yes", machine.fleet, "--no-state", status=1)
     assert "--no-state works only with --dry-run" in words

@@ -111,7 +111,7 @@ def test_the_command_tells_the_story_of_what_did_not_hold(scenario, capsys):
     lines = told.splitlines()
     assert "failed: 1 of 1 schedule" in told
     assert "  edge-01 has another setting than the fleet file gives it [converged]" in lines
-    assert f"to see it again: reconcile simulate --faults {path} --seed 1" in lines
+    assert f"to reproduce: reconcile simulate --faults {path} --seed 1" in lines
     assert any(line.startswith("  run 9 ends: ") for line in lines)
 
 
@@ -125,7 +125,7 @@ def test_the_command_names_the_place_of_a_mistake(scenario, capsys):
 
 def test_options_that_would_not_be_heeded_are_refused(scenario, tmp_path, capsys):
     assert main(["simulate", "--faults", str(scenario("seed: 3")), "--converged"]) == 1
-    assert "the scenario file says what the nodes are" in capsys.readouterr().err
+    assert "the scenario file decides about nodes" in capsys.readouterr().err
     assert main(["simulate", str(tmp_path), "--seed", "3"]) == 1
     assert "--seed and --runs work only with --faults" in capsys.readouterr().err
 

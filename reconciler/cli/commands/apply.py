@@ -151,7 +151,7 @@ def _applied(file: PlanFile, order: RunOptions, terminal: Terminal) -> int:
         print_run(seen, report, shown_rest, order.format, terminal, status=status)
         if seen.anew is not None and not seen.anew.empty:
             shown = render_plan_text(PlanView(seen.anew), layout=terminal.layout)
-            terminal.remark(f"\nPlanned anew for what had changed; nothing of it was done:\n\n{shown}")
+            terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
         return status
 
 

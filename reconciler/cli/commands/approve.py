@@ -83,7 +83,7 @@ def _listed(found: OpenOrders, shape: OutputFormat) -> str:
     ]
     lines += [
         f"{one.digest[:SHORT_ID]}  approved {format_minute(one.since)} UTC by "
-        f"{clean_line(one.by) or 'somebody'}" + (f": {clean_line(one.reason)}" if one.reason else "")
+        f"{clean_line(one.by) or 'unknown'}" + (f": {clean_line(one.reason)}" if one.reason else "")
         for one in found.approvals
     ]
-    return "".join(f"{line}\n" for line in lines) or "No plan waits for an approval.\n"
+    return "".join(f"{line}\n" for line in lines) or "No plan waits for approval.\n"

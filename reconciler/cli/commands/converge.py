@@ -35,7 +35,8 @@ from reconciler.store.factory import open_store
 IN_PART = 5
 
 _STOPPING = (
-    "Stopping: what is under way is finished and read back first, the rest is left. Again to leave at once.\n"
+    "Stopping: running steps finish and are read back, no other step begins. Press Ctrl-C again to exit "
+    "at once.\n"
 )
 
 
@@ -79,7 +80,7 @@ def report_nothing_to_apply(
     with suppress(GuardRefusal):  # the plan below shows the verdicts
         report = aio.run_until_signal(apply_with_progress(reconciler, order, terminal, seen))
     if order.trigger == "rollback" and any(one.code == "suspended" for one in seen.violations):
-        terminal.remark("To go back while changes stay suspended for all others: add --while-suspended.\n")
+        terminal.remark("To roll back and keep all other changes suspended, add --while-suspended.\n")
     status = REFUSED if seen.violations else get_plan_exit_status(seen, detailed=False) or report.exit_status
     if order.format is PlanFormat.JSON:
         terminal.say(as_json.render_run_json(make_plan_view(seen), report, None, status=status))
@@ -117,7 +118,7 @@ async def recover_and_plan(
         settled = await connected.settle(fleet)
         if settled:
             number = format_count(len(settled), "step")
-            terminal.remark(f"An earlier run had not ended; {number} settled by reading the nodes:\n")
+            terminal.remark(f"An earlier run did not finish. Settled {number} by reading the nodes:\n")
             for outcome in settled:
                 terminal.remark(text.format_outcome(outcome, layout=terminal.layout) + "\n")
             terminal.remark("\n")

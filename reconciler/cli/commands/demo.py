@@ -52,11 +52,11 @@ def run_demo(*, no_color: NoColor = False) -> int:
         story.refuse()
         story.look_back()
     typer.echo(
-        f"\nAll {story.checked} checks held, in {time.monotonic() - began:.0f} seconds. To go on:\n"
+        f"\nAll {story.checked} checks passed in {time.monotonic() - began:.0f} seconds. Next:\n"
         "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
         "  reconcile simulate fleet                                serve it, in another terminal\n"
         "  reconcile --dry-run fleet                               see what would happen\n"
-        "  reconcile fleet                                         make it so"
+        "  reconcile fleet                                         apply it"
     )
     return 0
 
@@ -78,7 +78,7 @@ class _Story:
 
     def begin(self) -> None:
         """A repository, and nodes that run but know nothing of it."""
-        self._title("A repository of desired state, and nine nodes fresh from the factory")
+        self._title("A repository of desired state, and nine empty nodes")
         feedback = f"feedback: {{url: {self._sink.url}}}\n\nclusters:"
         self._repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
         self._tell(f"commit {self._repository.commit('The fleet as it should be')}")
@@ -92,13 +92,13 @@ class _Story:
 
     def first_plan(self) -> None:
         """A dry run says what would happen and changes nothing."""
-        self._title("What would happen?")
+        self._title("A dry run: what would be done")
         self._reconcile("--dry-run", "--detailed-exitcode", status=2)
         self._check(not self._fleet.calls(changes=True), "the dry run changed nothing")
 
     def first_apply(self) -> None:
         """Applied, read back, and nothing left to do."""
-        self._title("Make it so")
+        self._title("Apply the plan; confirm each step by reading back")
         self._reconcile("--yes", status=0)
         self._check(self._versions() == {self._repository.head}, "every M2 node loaded the commit's version")
         self._check(len(self._members()) == 3, "the Sora cluster has three members")  # noqa: PLR2004
@@ -114,8 +114,8 @@ class _Story:
         self._reconcile("--yes", status=0)
         loaded = self._loaded("edge-02")["env"]["management"]
         self._check(loaded["cluster"]["balance"]["mode"] == "hash", "edge-02 balances by hash")
-        self._check(loaded["roles"][-1]["name"] == "monitor", "edge-02 knows the role monitor")
-        self._check(self._versions() == {self._repository.head}, "every M2 node tells which commit it runs")
+        self._check(loaded["roles"][-1]["name"] == "monitor", "edge-02 has the role monitor")
+        self._check(self._versions() == {self._repository.head}, "every M2 node shows which commit it runs")
 
     def register(self) -> None:
         """Two more Sora nodes join, one membership change at a time."""
@@ -127,7 +127,7 @@ class _Story:
 
     def replace(self) -> None:
         """A dead node's successor registers first; then the dead one is purged."""
-        self._title("node-02 dies for good; its successor is registered, then it is purged")
+        self._title("node-02 fails for good; its replacement is registered, then node-02 is purged")
         dead = "node-02@sora-02.example.com"
         self._nodes.kill(self._fleet, dead)
         self._repository.edit("fleet.yaml", lambda text: self._with_nodes(_without(text, dead), 6))
@@ -144,7 +144,7 @@ class _Story:
         self._repository.edit(
             "fleet.yaml", lambda text: _without(text, *(f"node-{n:02}@" for n in (3, 4, 5, 6)))
         )
-        self._tell(f"commit {self._repository.commit('Save some money')}")
+        self._tell(f"commit {self._repository.commit('Remove four Sora nodes')}")
         self._reconcile("--yes", status=3)
         self._check(len(self._fleet.calls(changes=True)) == before, "no node was asked to change anything")
         self._check(len(self._members()) == 5, "the cluster still has five members")  # noqa: PLR2004
@@ -153,7 +153,7 @@ class _Story:
         """What the feedback sink was told, and what the history keeps."""
         self._title("What happened: feedback and history")
         messages = self._sink.messages
-        self._check(bool(messages), "the feedback sink was told of every change")
+        self._check(bool(messages), "the feedback sink received messages")
         for message in messages[-3:]:
             result = message["parameters"][0]["result"]
             revision = message["userdata"]["revision"][:12]
@@ -189,7 +189,7 @@ class _Story:
     def _check(self, held: bool, claim: str, instead: str = "") -> None:  # noqa: FBT001  (read as a sentence)
         if not held:
             raise DemoFailure(
-                f"the demonstration went wrong: not so: {claim}{f', {instead}' if instead else ''}"
+                f"the demonstration failed; expected: {claim}{f'; {instead}' if instead else ''}"
             )
         self.checked += 1
         typer.echo(f"   ✓ {claim}")

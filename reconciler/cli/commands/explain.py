@@ -52,5 +52,5 @@ def _unknown(word: str, known: tuple[str, ...]) -> UsageError:
     from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
     near = find_similar(word, known)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists them all"
-    return UsageError(f"there is no code {word!r}", remedy=remedy)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists all codes"
+    return UsageError(f"unknown code {word!r}", remedy=remedy)

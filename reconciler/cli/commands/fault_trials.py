@@ -93,8 +93,8 @@ def _head(script: ScenarioFile, stage: TrialSetup, seed: int, number: int) -> It
 def _report(path: Path, tally: _Tally) -> Iterator[str]:
     played = (
         f"{format_count(tally.schedules, 'schedule')}, {format_count(tally.runs, 'run')} of the reconciler, "
-        f"{format_count(tally.requests, 'request')} of which {tally.changes} to change something"
-        + (f", {format_count(tally.died, 'death')} of the reconciler" if tally.died else "")
+        f"{format_count(tally.requests, 'request')}, {tally.changes} of them changes"
+        + (f", {format_count(tally.died, 'kill')} of the reconciler" if tally.died else "")
     )
     if tally.first is None:
         yield f"passed: {played}; every invariant held"
@@ -103,23 +103,23 @@ def _report(path: Path, tally: _Tally) -> Iterator[str]:
     yield ""
     yield from _story(tally.first)
     yield ""
-    yield f"to see it again: reconcile simulate --faults {path} --seed {tally.first.schedule.seed}"
+    yield f"to reproduce: reconcile simulate --faults {path} --seed {tally.first.schedule.seed}"
     if len(tally.failed) > 1:
         yield f"the other seeds: {', '.join(map(str, tally.failed[1:_SHOWN]))}"
 
 
 def _story(verdict: TrialVerdict) -> Iterator[str]:
-    yield f"What did not hold, with seed {verdict.schedule.seed}:"
+    yield f"Broken invariants, with seed {verdict.schedule.seed}:"
     for breach in verdict.breaches:
         yield f"  {breach}"
     for invariant in dict.fromkeys(breach.invariant for breach in verdict.breaches):
         yield f"  ({invariant}: {CLAIMS[invariant]})"
     yield ""
-    yield "What was to go wrong:"
+    yield "Scheduled faults:"
     for line in verdict.schedule.lines():
         yield f"  {line}"
     yield ""
     left_out = max(0, len(verdict.story) - _SHOWN)
-    yield "What happened" + (f", but for the first {format_count(left_out, 'line')}:" if left_out else ":")
+    yield "Events" + (f", without the first {format_count(left_out, 'line')}:" if left_out else ":")
     for line in verdict.story[left_out:]:
         yield f"  {line}"

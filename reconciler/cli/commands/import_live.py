@@ -51,7 +51,7 @@ def run_import(
     host = read_host(context, host_config, str(folder))
     found = aio.run_until_signal(_adopted(folder, new, only, host, there=folder.is_dir()))
     if not found.after:
-        terminal.say("Nothing to write: the files say what the nodes show.\n")
+        terminal.say("Nothing to write: the files match the nodes.\n")
         return 0
     terminal.say("".join(_told(found)))
     if dry_run:
@@ -62,7 +62,7 @@ def run_import(
     from reconciler.cli.file_writer import write_files  # noqa: PLC0415
 
     write_files(folder, found.before, found.after)
-    terminal.remark(f"Written into {folder}.\n")
+    terminal.remark(f"The files are in {folder}.\n")
     return 0
 
 
@@ -79,7 +79,7 @@ async def _adopted(
     if snapshot is None and not new:
         raise UsageError(
             f"there is no desired state in {folder} yet",
-            remedy=f"name what to read, for example --{next(iter(select_drivers(host.config)))} "
+            remedy=f"name the nodes to read, for example --{next(iter(select_drivers(host.config)))} "
             "edge=192.0.2.11,192.0.2.12",
         )
     drivers = select_drivers(host.config)
@@ -88,7 +88,7 @@ async def _adopted(
         for kind, text in new:
             name, _, addresses = text.partition("=")
             if not name or not _several(addresses):
-                raise UsageError(f"--{kind} {text!r} is not NAME=ADDRESS,…")
+                raise UsageError(f"--{kind} must be NAME=ADDRESS,…, got {text!r}")
             driver = drivers[kind]
             reading = restrict_to_reading(transports, driver.reads)
             entries.append(await driver.entry_of(name, _several(addresses), reading))
@@ -172,7 +172,7 @@ def _agreed(terminal: Terminal, files: int) -> bool:
     if not terminal.answers:
         raise UsageError(
             "cannot ask whether to write this: standard input is not a terminal",
-            remedy="add --yes to write without asking, or --dry-run to look only",
+            remedy="add --yes to write without asking, or --dry-run to only show it",
         )
     return terminal.confirm(f"Write {format_count(files, 'file')}?")
 

@@ -48,7 +48,9 @@ def run_dry_run(order: RunOptions, terminal: Terminal) -> int:
         from reconciler.cli.plan_files import write_plan_file  # noqa: PLC0415  (only where it is asked for)
 
         write_plan_file(order.out, found, order, notes, reader.products)
-        terminal.remark(f"The plan is in {order.out}; `reconcile apply {order.out}` applies exactly it.\n")
+        terminal.remark(
+            f"The plan is in {order.out}; `reconcile apply {order.out}` applies exactly this plan.\n"
+        )
     return get_plan_exit_status(found, detailed=order.detailed_exitcode)
 
 

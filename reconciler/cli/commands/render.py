@@ -117,11 +117,11 @@ def _nobody(fleet: Fleet, shares: list[NodeDocument], node: str) -> UsageError:
         who = f"the node {node!r}" if node else "no node of this fleet"
         return UsageError(
             f"there is no settings file for {who}" if node else f"{who} gets a settings file",
-            remedy="only products with a settings file, such as m2, have something to render",
+            remedy="`reconcile render` works only for products with a settings file, such as m2",
         )
     near = find_similar(node, [share.node for share in shares], most=_NEAREST)
-    remedy = f"the nearest names: {', '.join(near)}" if near else "leave --node out to see all names"
-    return UsageError(f"no node is named {node!r}", remedy=remedy)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "leave out --node to see all names"
+    return UsageError(f"unknown node {node!r}", remedy=remedy)
 
 
 def _listed(shares: list[NodeDocument]) -> str:

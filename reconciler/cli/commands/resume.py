@@ -52,9 +52,11 @@ def run_resume(
         left = orders.read_open_orders(cluster_input.read()).suspensions
     own = [one for one in before if one.cluster == cluster]
     scope = f"cluster {clean_line(cluster)}" if cluster else "the whole fleet"
-    terminal.say(f"Changes of {scope} are resumed.\n" if own else f"There was no suspension of {scope}.\n")
+    terminal.say(
+        f"Changes to {scope} are allowed again.\n" if own else f"There was no suspension of {scope}.\n"
+    )
     for node in anew:
-        terminal.say(f"To be tried again: {clean_line(node)}\n")
+        terminal.say(f"Will be tried again: {clean_line(node)}\n")
     for one in left:
         terminal.say(f"Still suspended: {clean_line(orders.describe_scope(one))}: {clean_line(one.reason)}\n")
     terminal.say(used)

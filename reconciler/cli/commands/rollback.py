@@ -93,8 +93,8 @@ def run_rollback(
 
     if revision and source == "." and Path(revision).is_dir():
         raise UsageError(
-            f"{revision!r} is a folder, and what comes first is the revision",
-            remedy=f'`reconcile rollback "" {revision}` goes back to the one applied before',
+            f"the first argument is the revision, and {revision!r} is a folder",
+            remedy=f'for the previously applied commit: `reconcile rollback "" {revision}`',
         )
     order = build_run_options(
         context,
@@ -145,8 +145,8 @@ def find_previous_commit(runs: Sequence[RunSummary]) -> str:
         if run.exit_status == 0 and run.revision != current and _COMMIT.fullmatch(run.revision):
             return run.revision
     raise UsageError(
-        "the history knows no commit that was applied before the current one",
-        remedy="name the commit: `reconcile rollback COMMIT`; `reconcile history` lists what was applied",
+        "the history has no commit that was applied before the current one",
+        remedy="give the commit: `reconcile rollback COMMIT`; `reconcile history` lists applied commits",
     )
 
 
@@ -178,5 +178,5 @@ def _history(order: RunOptions) -> tuple[RunSummary, ...]:
             return tuple(await own.runs(_LOOKED_AT)) if own else ()
 
     if not folder.is_dir():
-        raise StateError(f"{folder} has no history", remedy="name the commit to go back to")
+        raise StateError(f"{folder} has no history", remedy="give the commit to roll back to")
     return aio.run_until_signal(found())

@@ -55,7 +55,7 @@ def _write(texts: dict[str, str], folder: Path) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be written: {error.strerror}", remedy="name another folder"
+            f"cannot write to {folder}: {error.strerror}", remedy="choose another folder"
         ) from error
 
 
@@ -63,5 +63,5 @@ def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
     from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
     near = find_similar(name, known)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists them all"
-    return UsageError(f"there is no schema {name!r}", remedy=remedy)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists all schemas"
+    return UsageError(f"unknown schema {name!r}", remedy=remedy)

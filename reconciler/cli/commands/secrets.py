@@ -54,7 +54,7 @@ def encrypt_value(
     if out is not None:
         if out.suffix != ".age":
             raise UsageError(
-                f"--out {out}: an encrypted file's name ends in .age", remedy=f"name it {out}.age"
+                f"--out {out}: the name of an encrypted file must end in .age", remedy=f"use {out}.age"
             )
         _write(out, encrypt_data(data, to))
         return 0
@@ -86,14 +86,16 @@ def edit_encrypted_file(
     from reconciler.secrets.local_resolver import LocalResolver, encrypt_data  # noqa: PLC0415
 
     if file.suffix != ".age":
-        raise UsageError(f"{file} is no encrypted file", remedy="the name of one ends in .age")
+        raise UsageError(
+            f"{file} is not an encrypted file", remedy="the name of an encrypted file ends in .age"
+        )
     to = _recipients(recipient, file.absolute().parent)
     data = _attempt(file, file.read_bytes) if file.exists() else None
     host = read_host(context, None)
     clear = b"" if data is None else LocalResolver(host, identity).opened(str(file), data)
     new = edit_text(clear, file.stem, host.environment)
     if new == clear:
-        sys.stdout.write(f"{file} is as it was\n")
+        sys.stdout.write(f"{file} is unchanged\n")
         return 0
     _write(file, encrypt_data(new, to))
     return 0
@@ -120,7 +122,9 @@ def make_identity(
             stream.write(f"# recipient: {public}\n{made}\n")
 
     if file.exists():
-        raise UsageError(f"{file} is there already", remedy="name another file: an identity is not replaced")
+        raise UsageError(
+            f"{file} already exists", remedy="choose another file: an identity is never replaced"
+        )
     _attempt(file, write)
     sys.stdout.write(f"{public}\n")
     return 0
@@ -137,11 +141,11 @@ def _recipients(given: list[str] | None, folder: Path) -> list[Any]:
         if path.is_file():
             found = parse_recipients(str(path), _attempt(path, path.read_text))
             if not found:
-                raise SecretError(f"{path} lists nobody", remedy="write a recipient on each line")
+                raise SecretError(f"{path} has no recipient", remedy="write one recipient per line")
             return found
     raise SecretError(
-        f"there is nobody to encrypt for: no {RECIPIENTS} in {folder} or above it",
-        remedy="write one, with a recipient on each line, or give --recipient",
+        f"there is no recipient to encrypt for: no {RECIPIENTS} in {folder} or above it",
+        remedy="write that file, with one recipient per line, or add --recipient",
     )
 
 
@@ -171,7 +175,7 @@ def _attempt(path: Path, work: Callable[[], Any]) -> Any:
         return work()
     except OSError as error:
         raise UsageError(
-            f"{path}: {error.strerror or error}", remedy="name a place that you may use"
+            f"{path}: {error.strerror or error}", remedy="choose a file that you can read and write"
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no UTF-8 text", remedy="name a text file") from None
+        raise UsageError(f"{path} is not UTF-8 text", remedy="choose a text file") from None

@@ -110,7 +110,9 @@ def run_simulate(
     status is 0 if all invariants held, else 1. FOLDER then replaces the fleet that the scenario names.
     """
     if faults is None and (seed is not None or runs != 1):
-        raise UsageError("--seed and --runs work only with --faults", remedy="name a scenario file")
+        raise UsageError(
+            "--seed and --runs work only with --faults", remedy="add --faults SCENARIO, or leave them out"
+        )
     if faults is not None:
         if converged or fresh or fault or choice or control or ready_file or write:
             raise _with_faults()
@@ -140,8 +142,8 @@ def run_simulate(
 
 def _with_faults() -> UsageError:
     return UsageError(
-        "with --faults the scenario file says what the nodes are and what goes wrong",
-        remedy="leave out the other options but --seed and --runs, or write them into the file",
+        "with --faults, the scenario file decides about nodes and faults",
+        remedy="give no other option than --seed and --runs, or change the scenario file",
     )
 
 
@@ -220,7 +222,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     """Write the files of a fleet, over none that is there."""
     there = next((name for name in files if (folder / name).exists()), None)
     if there:
-        raise UsageError(f"{folder / there} is there already", remedy="name a folder that has no fleet yet")
+        raise UsageError(f"{folder / there} already exists", remedy="choose a folder without a fleet")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -232,5 +234,5 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
 def _address(option: str, text: str) -> SocketAddress:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal():
-        raise UsageError(f"{option} {text!r} is not HOST:PORT", remedy="for example 127.0.0.1:8650")
+        raise UsageError(f"{option} must be HOST:PORT, got {text!r}", remedy="for example 127.0.0.1:8650")
     return SocketAddress(host.strip("[]"), int(port))

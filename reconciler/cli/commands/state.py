@@ -53,7 +53,7 @@ def list_fleets(
         terminal.say("This host remembers no fleet.\n")
     for one in known:
         began = (
-            f"history began with {', '.join(map(shorten_commit, one.roots))}"
+            f"history begins with {', '.join(map(shorten_commit, one.roots))}"
             if one.roots
             else "no history known"
         )
@@ -93,7 +93,9 @@ def rebind_fleet(
     terminal, host = Terminal.here(no_color=no_color), read_host(context, host_config, source)
     folder = require_state(host, state).path
     if not has_store(folder):
-        raise UsageError(f"{folder} remembers no fleet", remedy="name the folder of the state with --state")
+        raise UsageError(
+            f"the state folder {folder} has no fleet", remedy="choose the state folder with --state"
+        )
     found = locate_source(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
     with open_store(folder) as store:
         known = aio.run_until_signal(store.fleets())
@@ -102,14 +104,14 @@ def rebind_fleet(
         if identity.name != fleet.name:
             said = f"`name: {identity.name}`" if identity.name else "no name"
             raise UsageError(
-                f"the fleet file of {identity.source} says {said}, and the fleet is {fleet.label}",
+                f"the fleet file of {identity.source} has {said}, but the fleet is {fleet.label}",
                 remedy=f"write `name: {fleet.name}` into that fleet file first"
                 if fleet.name
-                else "name the fleet by its name; `reconcile state fleets` lists them",
+                else "give the fleet's name; `reconcile state fleets` lists them",
             )
         aio.run_until_signal(store.rebind(fleet.number, identity))
     terminal.say(
-        f"The fleet {clean_line(fleet.label)} is read from {clean_line(identity.source)} from now on.\n"
+        f"From now on, the fleet {clean_line(fleet.label)} is read from {clean_line(identity.source)}.\n"
     )
     return 0
 
@@ -129,10 +131,8 @@ def _named(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
     if found:
         return found[0]
     near = find_similar(text, [one.label for one in known], most=3)
-    hint = (
-        f"the nearest: {', '.join(near)}" if near else "`reconcile state fleets` lists those that are known"
-    )
-    raise UsageError(f"this host remembers no fleet {text!r}", remedy=hint)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`reconcile state fleets` lists known fleets"
+    raise UsageError(f"unknown fleet {text!r}", remedy=hint)
 
 
 async def _identity(source: Source, host: Host, known: Sequence[KnownFleet]) -> FleetIdentity:

@@ -77,13 +77,13 @@ def check_state(
         summary = examine_backup(file)
         with TemporaryDirectory(prefix="reconcile-") as place:
             restore_into(Path(place) / "state", file, prepare=_read_all)
-        terminal.say(f"{clean_line(str(file))}: sound; {_told(summary)}\n")
+        terminal.say(f"{clean_line(str(file))}: no damage found; {_told(summary)}\n")
         return 0
     folder = require_state(read_host(context, host_config), state)
     summary = examine_store(folder.path)
     with open_reader(folder.path) as store:
         _read_all(store)
-    terminal.say(f"State: {clean_line(str(folder))}: sound; {_told(summary)}\n")
+    terminal.say(f"State: {clean_line(str(folder))}: no damage found; {_told(summary)}\n")
     return 0
 
 
@@ -113,26 +113,28 @@ def restore_state(
 
     folder = require_state(read_host(context, host_config), state)
     summary = factory.examine_backup(file)
-    until = f"{format_minute(summary.newest)} UTC" if summary.newest else "its beginning"
+    until = f"until {format_minute(summary.newest)} UTC" if summary.newest else "without any record"
     before = _known_before(folder.path)
     lost: list[str] = []
 
     def prepare(store: Store) -> None:
         _read_all(store)
         lost.extend(_lost(before, _known(store)) if before else [])
-        reason = f"the state was restored from a backup that ends {until}; what was done since is not known"
+        reason = f"the state was restored from a backup {until}; what was done later is not known"
         aio.run_until_signal(store.suspend("", reason, get_current_actor()))
 
     _, aside = factory.restore_store(folder.path, file, prepare=prepare)
     terminal = Terminal.here(no_color=no_color)
     lines = [
         f"Restored from {file}: {_told(summary)}",
-        f"It knows nothing of what happened after {until}: runs, orders, rejected revisions,",
-        "and entries of fleet files that count once and were used since.",
-        *(f"  not known any more: {line}" for line in lost),
-        *([f"The state before is in {aside}."] if aside else []),
-        "All clusters are suspended, and no approval was taken over.",
-        "  → look at `reconcile status SOURCE` and at suspensions and approvals, then `reconcile resume`",
+        f"The backup has records {until}. It lacks later runs, orders and rejected revisions,"
+        if summary.newest
+        else "The backup has no records. It lacks all runs, orders and rejected revisions,",
+        "and which one-time entries of fleet files were used since.",
+        *(f"  no longer known: {line}" for line in lost),
+        *([f"The previous state is in {aside}."] if aside else []),
+        "All clusters are suspended, and all approvals are dropped.",
+        "  → check `reconcile status SOURCE`, suspensions and approvals, then run `reconcile resume`",
         f"State: {folder}",
     ]
     terminal.say("".join(f"{clean_line(line)}\n" for line in lines))
@@ -164,8 +166,10 @@ def _told(summary: StoreSummary) -> str:
     from reconciler.core.timestamps import format_minute  # noqa: PLC0415
     from reconciler.text.one_line import format_size  # noqa: PLC0415
 
-    newest = f", the newest record of {format_minute(summary.newest)} UTC" if summary.newest else ""
-    left = f", {format_count(summary.open_steps, 'step')} without a known end" if summary.open_steps else ""
+    newest = f", newest record {format_minute(summary.newest)} UTC" if summary.newest else ""
+    left = (
+        f", {format_count(summary.open_steps, 'step')} with an unknown outcome" if summary.open_steps else ""
+    )
     return f"{format_count(summary.runs, 'run')}{newest}{left}, {format_size(summary.bytes)}"
 
 

@@ -40,7 +40,7 @@ def run_suspend(
     from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     if not reason.strip():
-        raise UsageError("a suspension needs its reason", remedy='add --reason "…"')
+        raise UsageError("a suspension needs a reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
     with open_state(read_host(context, host_config), state) as cluster_input:
         used = str(cluster_input)
@@ -53,9 +53,7 @@ def run_suspend(
         )
     what = f"Cluster {clean_line(cluster)} is" if cluster else "All clusters are"
     terminal.say(
-        f"{what} suspended: {clean_line(reason)}\n"
-        f"  → {f'reconcile resume {cluster}'.strip()} when it "
-        f"is over\n"
+        f"{what} suspended: {clean_line(reason)}\n  → to end it: {f'reconcile resume {cluster}'.strip()}\n"
     )
     terminal.say(used)
     return 0

@@ -194,7 +194,7 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
         stage.run(yes=True)
     assert stage.run(yes=True) == 0
     assert stage.world.acts == ["a"]
-    assert "An earlier run had not ended; 1 step settled" in stage.aside.getvalue()
+    assert "An earlier run did not finish. Settled 1 step" in stage.aside.getvalue()
 
 
 def test_json_of_a_dry_run_is_one_document(stage):

@@ -51,7 +51,7 @@ def test_a_suspension_stands_until_it_is_resumed(state, capsys):
     capsys.readouterr()
     assert run(state, "resume") == 0
     assert capsys.readouterr().out == (
-        "Changes of the whole fleet are resumed.\nStill suspended: cluster live: it looks odd\n"
+        "Changes to the whole fleet are allowed again.\nStill suspended: cluster live: it looks odd\n"
         f"State: {state} (--state)\n{NO_WATCH}"
     )
     assert run(state, "resume", "live") == 0
@@ -63,7 +63,7 @@ def test_a_suspension_stands_until_it_is_resumed(state, capsys):
 
 def test_a_suspension_needs_a_reason_and_a_doubtful_name_is_said(state, capsys):
     assert run(state, "suspend", "live") == 1
-    assert "needs its reason" in capsys.readouterr().err
+    assert "needs a reason" in capsys.readouterr().err
     with open_store(state) as store:
         asyncio.run(store.record_pass("live", ClusterFacts(members=AppliedMembers(1, ("a",), "/repo"))))
     assert run(state, "suspend", "lvie", "--reason", "it looks odd") == 0
@@ -105,10 +105,10 @@ def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys)
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("a1a1a1a", "is no plan's id"),
-        ("latest!!", "is no plan's id"),
-        ("a1a1a1a1", "2 plans begin with"),
-        ("ffffffff", "no run here has asked"),
+        ("a1a1a1a", "is not a plan id"),
+        ("latest!!", "is not a plan id"),
+        ("a1a1a1a1", "2 plan ids begin with"),
+        ("ffffffff", "waits for approval on this host"),
     ],
 )
 def test_an_id_that_does_not_name_one_plan_is_refused(state, capsys, word, words):
@@ -129,7 +129,7 @@ def test_approve_wants_one_thing_of_two(state, capsys):
     assert run(state, "approve", ONE, "--list") == 1
     assert capsys.readouterr().err.count("give either a plan id or --list") == 2
     assert run(state, "approve", "--list") == 0
-    assert capsys.readouterr().out == f"No plan waits for an approval.\nState: {state} (--state)\n{NO_WATCH}"
+    assert capsys.readouterr().out == f"No plan waits for approval.\nState: {state} (--state)\n{NO_WATCH}"
 
 
 def test_explain_shows_a_page_lists_all_and_names_the_nearest(capsys):

@@ -53,7 +53,7 @@ def test_nodes_that_differ_are_listed_and_nodes_that_do_not_need_no_name():
     assert json.loads(format_documents(fleet_of(same), "", explain=False))["a"] == []
 
 
-@pytest.mark.parametrize(("name", "words"), [("n-3", "nearest names: n-"), ("s@a.example", "such as m2")])
+@pytest.mark.parametrize(("name", "words"), [("n-3", "did you mean n-"), ("s@a.example", "such as m2")])
 def test_a_node_that_is_not_there_or_has_no_settings(name, words):
     with pytest.raises(UsageError) as caught:
         format_documents(fleet_of(FILES), name, explain=False)

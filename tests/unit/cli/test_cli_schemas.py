@@ -170,4 +170,4 @@ def test_a_name_that_is_none_is_told_with_the_nearest(capsys):
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["schemas", "--write", str(tmp_path / "file")]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot write to" in capsys.readouterr().err

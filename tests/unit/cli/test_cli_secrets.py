@@ -71,10 +71,10 @@ def test_a_file_is_encrypted_as_it_is(repository, capsys):
     [
         (["encrypt", "absent"], "absent"),
         (["encrypt", "empty"], "empty"),
-        (["encrypt", "full", "--out", "x"], "ends in .age"),
+        (["encrypt", "full", "--out", "x"], "must end in .age"),
         (["encrypt", "full", "--recipient", "age1x"], "no age recipient"),
-        (["edit", "full"], "no encrypted file"),
-        (["edit", "x.age"], "there is no editor"),
+        (["edit", "full"], "not an encrypted file"),
+        (["edit", "x.age"], "no editor is set"),
     ],
 )
 def test_what_cannot_be_done_is_said(repository, monkeypatch, capsys, arguments, words):
@@ -103,7 +103,7 @@ def test_edit_encrypts_anew_only_what_changed(repository, tmp_path, monkeypatch,
     second = Path("notes.txt.age").read_bytes()
     _editor(tmp_path, monkeypatch, "")
     assert main(["secrets", "edit", "notes.txt.age"]) == 0
-    assert "as it was" in capsys.readouterr().out
+    assert "is unchanged" in capsys.readouterr().out
     assert Path("notes.txt.age").read_bytes() == second
     assert sorted(path.name for path in repository.iterdir()) == [".age-recipients", "notes.txt.age"]
 

@@ -133,5 +133,5 @@ def test_a_full_disk_behind_standard_output_is_told_in_words():
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 1
-    assert "error: standard output cannot be written: No space left on device" in ended.stderr
+    assert "error: cannot write to standard output: No space left on device" in ended.stderr
     assert "defect" not in ended.stderr
