@@ -55,7 +55,7 @@ def test_a_command_line_in_a_tree_is_refused_with_what_to_write_instead(site, tm
     for arguments in (["validate"], ["--dry-run"], ["--yes"]):
         told = site.run(*arguments, status=1)
         assert "fleet.yaml:4:11" in told
-        assert "does not say what is run" in told
+        assert "not a command line" in told
         assert "write `stop: {command: stop-sora}` here" in told
         assert f'`commands: {{stop-sora: {{run: ["touch", "{tmp_path}/ran"]}}}}`' in told
     assert not (tmp_path / "ran").exists()

@@ -65,6 +65,6 @@ def find_unfit_addresses(
         if not is_allowed(node.api, allowed):
             words = f"{node.api} has a path, and this host's configuration does not list that address"
             remedy = (
-                "write scheme, host and port only, or list the address under `sora.api_paths` of the host"
+                "write scheme, host and port only, or add it to `sora.api_paths` of the host configuration"
             )
             yield Diagnostic(Severity.ERROR, "api-path", words, remedy, position=where, pointer=pointer)

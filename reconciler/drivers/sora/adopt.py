@@ -25,7 +25,7 @@ async def make_entry(name: str, addresses: Sequence[str], transports: Transports
     for address in addresses:
         if not API_URL.fullmatch(address):
             raise UsageError(
-                f"--sora {name}: {address!r} is no address of an API",
+                f"--sora {name}: {address!r} is not an API address",
                 remedy="for example http://192.0.2.5:3000/",
             )
     rows = await _listed(name, addresses, transports)
@@ -33,14 +33,14 @@ async def make_entry(name: str, addresses: Sequence[str], transports: Transports
     if silent:
         raise NodeUnreachable(
             silent[0],
-            "it belongs to the cluster, and nobody tells the address of its API",
+            "it is in the cluster, but no node lists its API address",
             remedy="start it or purge it first, or write it into the fleet file by hand",
         )
     if all(row.temporary for row in rows):
         raise NodeUnreachable(
             rows[0].node_name,
             "it lists only temporary nodes, which cannot form a cluster",
-            remedy="name the API of a regular node",
+            remedy="give the API of a regular node",
         )
     return {"name": name, "kind": "sora", "nodes": [_entry(row) for row in rows]}
 
@@ -66,11 +66,11 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
         return LiveState(missing=(f"no node of {desired.entry.name} lists the cluster's nodes",))
     told = {tuple((row.node_name, row.temporary) for row in view.rows) for view in views}
     if len(told) > 1:
-        return LiveState(missing=(f"the nodes of {desired.entry.name} do not agree on who belongs to it",))
+        return LiveState(missing=(f"the nodes of {desired.entry.name} disagree about its members",))
     known = {node.name: node for node in desired.entry.nodes}
     rows = _told(views)
     missing = [
-        f"{row.node_name} belongs to the cluster, and nobody tells the address of its API"
+        f"{row.node_name} is in the cluster, but no node lists its API address"
         for row in rows.values()
         if row.api is None and row.node_name not in known
     ]
@@ -83,9 +83,7 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
             if known[name].mode is not None and row.mode is not None:
                 entry["mode"] = row.mode
         nodes.append(entry)
-    stop = (
-        f"{desired.entry.name}: how its nodes are stopped is not known, so plans wait for a person to do it"
-    )
+    stop = "no stop command is known, so plans wait until an operator stops the node"
     return LiveState(
         nodes=tuple(nodes),
         missing=tuple(missing),

@@ -39,8 +39,8 @@ def suggest_way_out(step: Step) -> str:
     """
     if step.action == "purge":
         return (
-            f"purge {step.node} by hand on another member (PurgeClusterNode), or start it again: it comes "
-            "back by itself"
+            f"purge {step.node} by hand on another member (PurgeClusterNode), or start it again: it returns "
+            "by itself"
         )
     if step.action != "register":
         return ""

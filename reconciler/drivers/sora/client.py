@@ -72,10 +72,10 @@ class Client:
         try:
             rows = tuple(_redacted(row, answer) for row in parse_nodes(answer.body))
         except UnreadableAnswer as error:
-            words = f"its list of nodes is not readable: {answer.redact(str(error), MOST)}"
+            words = f"cannot read its list of nodes: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_NODES, answer, words) from error
         if not rows and not _has_sora_headers(answer) and not await self._is_sora():
-            words = "an empty list, and GetStatsReport is not answered as Sora does"
+            words = "an empty list, and its answer to GetStatsReport is not Sora's"
             raise self._stranger(LIST_NODES, answer, words)
         return rows
 
@@ -85,7 +85,7 @@ class Client:
         try:
             return parse_channels(answer.body)
         except UnreadableAnswer as error:
-            words = f"its list of channels is not readable: {answer.redact(str(error), MOST)}"
+            words = f"cannot read its list of channels: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_CHANNELS, answer, words) from error
 
     async def init(self, names: Sequence[str]) -> str:
@@ -166,7 +166,7 @@ class Client:
             return NodeUnauthorized(
                 self.node,
                 describe_denial(self.api, answer, f"{call} is not allowed for this host"),
-                remedy="let this host call the API",
+                remedy="allow this host to call the API",
             )
         code, reason = _error(answer)
         if status == HTTPStatus.BAD_REQUEST and code:
@@ -176,12 +176,12 @@ class Client:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             if _has_sora_headers(answer):
                 words = f"{call} failed inside the node (500)"
-                return NodeRefused(self.node, words, status=status, remedy="look at the node's log")
+                return NodeRefused(self.node, words, status=status, remedy="check the node's log")
             return self._stranger(target, answer, "unless Sora crashed: then its log says so")
         if status == HTTPStatus.TEMPORARY_REDIRECT:
             elsewhere = answer.redact(strip_url(answer.headers.get("location", "")), MOST)
             words = f"{call} was redirected to {elsewhere}"
-            remedy = "correct `api` in the fleet file: calls about a cluster are never redirected"
+            remedy = "correct `api` in the fleet file: cluster calls are never redirected"
             return NodeRefused(self.node, words, status=status, remedy=remedy)
         return self._stranger(target, answer)
 

@@ -46,11 +46,11 @@ def judge_view(name: str, view: NodeView) -> Observation[NodeView]:
         return Absent("ListClusterNodes answered an empty list")
     own = view.row(name)
     if own is None:
-        return Stale(view, f"its answer does not list it, but {', '.join(list_view_names(view)[:5])}")
+        return Stale(view, f"its own list does not contain it, but {', '.join(list_view_names(view)[:5])}")
     regular = [row for row in view.rows if not row.temporary]
     connected = sum(row.connected for row in regular)
     if not own.connected or connected < compute_quorum(len(regular)):
-        return Stale(view, f"it sees {connected} of {len(regular)} regular nodes, which is no majority")
+        return Stale(view, f"it sees {connected} of {len(regular)} regular nodes, less than a majority")
     return Present(view)
 
 

@@ -164,7 +164,7 @@ def parse_conf(name: str, data: bytes) -> ConfFile:
                 Diagnostic(
                     Severity.ERROR,
                     "duplicate-key",
-                    f"{match['key']} stands twice, first in line {first}",
+                    f"duplicate key {match['key']}, first in line {first}",
                     "keep one of them",
                     position=Position(name, number, match.start("key") + 1),
                     pointer=f"/{match['key']}",

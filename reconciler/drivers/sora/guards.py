@@ -81,7 +81,7 @@ def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
                 f"{turn.step.id} would lose the majority: {up} of {total} regular nodes would be connected, "
                 f"at least {compute_quorum(total)} are needed, now it is "
                 f"{preconditions.describe_numbers(turn.state)}",
-                "bring the nodes that are away back first, or add regular nodes, then plan again",
+                "restore the nodes that are away, or add regular nodes, then plan again",
                 target=f"{case.plan.cluster}/{turn.step.node}",
             )
             break
@@ -106,7 +106,7 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
         yield Diagnostic(
             Severity.ERROR,
             "quorum-margin",
-            f"{turn.step.id} would leave no node to spare: one further failure before it is purged "
+            f"{turn.step.id} leaves no reserve: one more failure before the purge "
             f"would lose the majority ({preconditions.describe_numbers(turn.result)})",
             f"{_way_to_spare(turn, following)}, {_override(case, 'quorum-margin')}",
             target=f"{case.plan.cluster}/{turn.step.node}",
@@ -116,12 +116,12 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
 def _way_to_spare(turn: SimulatedStep, following: SimulatedStep | None) -> str:
     """How the same is done with a node to spare."""
     if turn.step.waits_for_person:
-        return "name the host's command that stops it under `stop`, so that it is purged in the same run"
+        return "set `stop` to the host's stop command, so that the same run purges the node"
     if following is not None and following.step.wave != turn.step.wave:
-        return "leave out `rollout` for this change, so that it is purged at once"
+        return "remove `rollout` for this change, so that the purge follows at once"
     if get_registered(turn.state) & ~get_alive(turn.state):
-        return "bring the nodes that are away back first"
-    return "name another regular node in its place, which is registered first"
+        return "restore the nodes that are away first"
+    return "add a replacement regular node, which is registered first"
 
 
 def _is_closed(turn: SimulatedStep, following: SimulatedStep | None) -> bool:
@@ -140,7 +140,7 @@ def _override(case: GuardContext, code: str) -> str:
     _, cluster_view = _seen(case)
     day = cluster_view.day or "YYYY-MM-DD"
     return (
-        "or, if it has to be, add to the fleet file: `overrides: "
+        "or, to override this once, add to the fleet file: `overrides: "
         f'[{{guard: {code}, target: {case.plan.cluster}, until: {day}, reason: "why this once"}}]`'
     )
 
@@ -161,12 +161,13 @@ def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
             continue
         left = _left(turn.result, turn.node_numbers, cluster_view)
         if left.connections < entry.connections:
-            untold = f"; {', '.join(left.untold)} does not tell its licence" if left.untold else ""
+            failure = f" and a failure of {left.without}" if left.without else ""
+            untold = f"; unknown licence: {', '.join(left.untold)}" if left.untold else ""
             yield Diagnostic(
                 Severity.ERROR,
                 "capacity",
-                f"{turn.step.id}: once it is stopped and {left.without or 'nobody else'} has failed too, the "
-                f"licences allow {left.connections} connections, {entry.connections} are needed{untold}",
+                f"{turn.step.id}: after the stop{failure}, the licences allow {left.connections} "
+                f"connections, but {entry.connections} are needed{untold}",
                 "add nodes or raise their licences first, then plan again",
                 target=f"{case.plan.cluster}/{turn.step.node}",
             )
@@ -196,9 +197,9 @@ def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
         yield Diagnostic(
             Severity.ERROR,
             "capacity",
-            f"{dead[-1].step.id}: while {gone} is registered, the licences of the others take over its "
-            f"{taken} connections; once it is purged they allow {kept}, and {entry.connections} are needed",
-            "name another regular node in its place in the same commit, or raise the others' licences first",
+            f"{dead[-1].step.id}: while {gone} is registered, the other licences cover its "
+            f"{taken} connections; after the purge they allow {kept}, but {entry.connections} are needed",
+            "add a replacement regular node in the same commit, or raise the other licences first",
             target=f"{case.plan.cluster}/{dead[-1].step.node}",
         )
 
@@ -245,8 +246,8 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
         everyone = len({*now.regular, *then.regular})
         if now.regular and compute_quorum(len(now.regular)) + compute_quorum(len(then.regular)) <= everyone:
             words = (
-                f"{step.id} goes from {len(now.regular)} to {len(then.regular)} regular nodes, "
-                "and a majority of the one need not share a node with a majority of the other"
+                f"{step.id} changes {len(now.regular)} regular nodes to {len(then.regular)}: "
+                "a majority before and a majority after may have no common node"
             )
             yield Diagnostic(Severity.ERROR, "membership", words, "change one node at a time", target=target)
 
@@ -262,7 +263,7 @@ def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
         return
     words = f"{entry.name} has {now} regular nodes, and the fleet file names {wanted}, fewer than {SMALLEST}"
     if wanted == 1:
-        words += ": two nodes cannot become one, because one of two is no majority"
+        words += ": two nodes cannot become one, because one of two is not a majority"
         remedy = "keep at least three regular nodes; to start over with one, build a new cluster"
     else:
         words += ": with two, the failure of either stops the cluster"
@@ -277,9 +278,9 @@ def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnosti
         yield Diagnostic(
             Severity.ERROR,
             "cluster-size",
-            f"{entry.name}: {len(leaving)} of its {len(members)} regular nodes are to leave "
-            f"({', '.join(leaving)}), and those that stay are no majority of it, which takes "
-            f"{compute_quorum(len(members))}",
+            f"{entry.name}: {len(leaving)} of its {len(members)} regular nodes are removed "
+            f"({', '.join(leaving)}), and the rest is not a majority; at least "
+            f"{compute_quorum(len(members))} are needed",
             "replace fewer nodes in one commit, so that a majority of the members stays",
             target=entry.name,
         )
@@ -309,13 +310,13 @@ def refuse_repeated_init(case: GuardContext) -> Iterator[Diagnostic]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
     for step in inits:
-        why = "another step does it too" if len(inits) > 1 else _against_init(case, step)
+        why = "another step initialises too" if len(inits) > 1 else _against_init(case, step)
         if why:
             yield Diagnostic(
                 Severity.ERROR,
                 "double-init",
-                f"{step.id} must not be done: {why}",
-                "look at ListClusterNodes on each node; a live cluster is never initialised again",
+                f"{step.id} is not allowed: {why}",
+                "check ListClusterNodes on each node; a live cluster is never initialised again",
                 target=case.plan.cluster,
             )
 
@@ -329,9 +330,8 @@ def refuse_init_with_unread_past(case: GuardContext) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 Severity.ERROR,
                 "past-unread",
-                f"{step.id} waits: which nodes {case.plan.cluster} had before is not known, because "
-                f"{history.unread}",
-                "fetch the history (`git fetch --unshallow`), or name the revision before with --base; "
+                f"{step.id} waits: the earlier nodes of {case.plan.cluster} are unknown: {history.unread}",
+                "fetch the history (`git fetch --unshallow`), or give the earlier revision with --base; "
                 "or set an override for past-unread in the fleet file",
                 target=case.plan.cluster,
                 hold=True,
@@ -347,9 +347,9 @@ def refuse_init_of_renamed_cluster(case: GuardContext) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 Severity.ERROR,
                 "cluster-renamed",
-                f"{step.id} waits: the revision before names {', '.join(gone)}, and no {name}; if {name} is "
-                "the same cluster under a new name, initialising would found a second one",
-                f"if it is the same, write `renamed_from: {gone[0]}` into it; if {name} is another one, "
+                f"{step.id} waits: the earlier revision names {', '.join(gone)}, but not {name}; if {name} "
+                "is the same cluster under a new name, InitCluster would create a second one",
+                f"if it is the same, add `renamed_from: {gone[0]}` to it; if {name} is another one, "
                 f"remove {gone[0]} in a commit before the one that adds {name}, or set an override for "
                 "cluster-renamed in the fleet file",
                 target=name,
@@ -370,7 +370,7 @@ def refuse_unknown_command(case: GuardContext) -> Iterator[Diagnostic]:
             "unknown-command",
             f"{step.id} runs the command {name}, and this host has "
             f"{'the commands ' + ', '.join(sorted(case.commands)) if case.commands else 'no commands'}",
-            f"write {name} under `commands` of the host configuration, or correct `stop` in the fleet file",
+            f"define {name} under `commands` in the host configuration, or correct `stop` in the fleet file",
             target=f"{case.plan.cluster}/{step.node}",
         )
 
@@ -455,13 +455,13 @@ def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:
 def _against_init(case: GuardContext, step: Step) -> str:
     entry, cluster_view = _seen(case)
     if cluster_view.answering_nodes:
-        return f"{', '.join(cluster_view.answering_nodes)} is in a cluster that holds a majority"
+        return f"{', '.join(cluster_view.answering_nodes)} is in a cluster with a majority"
     own = read_arguments(step.arguments, InitArguments)
     if set(own.names) != set(entry.regular):
-        return "it does not name exactly the regular nodes of the fleet file"
+        return "its nodes are not exactly the regular nodes of the fleet file"
     outcome = look_up_decision(case.desired, cluster_view)
     if not outcome.allowed:
-        return f"what is known and what the nodes answer do not allow it ({outcome})"
+        return f"the known history and the nodes' answers do not allow it ({outcome})"
     cluster_memory = case.desired.history
     why = find_init_doubt(
         outcome, entry.regular, cluster_view, members=cluster_memory.members, required=cluster_memory.required
@@ -469,4 +469,4 @@ def _against_init(case: GuardContext, step: Step) -> str:
     if why and not own.unproven:
         return why
     word = InitDecision.COLLAPSED if own.word.name == "collapsed" else InitDecision.INITIALISE
-    return "" if word is outcome else f"it rests on `{word}`, and only `{outcome}` allows it"
+    return "" if word is outcome else f"it uses `{word}`, but only `{outcome}` allows it"

@@ -20,7 +20,7 @@ _ANSWERS = (Present, Absent, Stale)
 _SHOWN = 5
 _TOGETHER = 2
 _ONLY_IF = (
-    "only if the cluster never existed or is gone for good, write `collapsed` with a reason and a date into "
+    "only if the cluster never existed or is permanently lost, add `collapsed` with a reason and a date to "
     "the fleet file"
 )
 
@@ -37,7 +37,7 @@ def judge_init(
     entry = desired.entry
     outcome = look_up_decision(desired, cluster_view)
     if outcome is InitDecision.INITIALISE:
-        return InitConfirmation("initialise", "the fleet file says `initialise: true`", ""), ()
+        return InitConfirmation("initialise", "the fleet file has `initialise: true`", ""), ()
     if outcome is InitDecision.COLLAPSED:
         assert entry.collapsed is not None
         return InitConfirmation("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
@@ -200,17 +200,16 @@ def find_init_doubt(
 
 
 def _mute(names: Iterable[str]) -> str:
-    answer = "they answer" if len({*names}) > 1 else "it answers"
     return (
-        f"{_shown(names)} may be in a cluster that only lost its majority: what {answer} to ListClusterNodes "
-        "and GetStatsReport does not tell"
+        f"{_shown(names)} may be in a cluster that lost its majority: the answers to ListClusterNodes and "
+        "GetStatsReport do not show whether this is so"
     )
 
 
 def _gone(names: Iterable[str]) -> str:
     return (
-        f"the revision before names {_shown(names)}, which this host does not reach, and neither its state "
-        "nor an answer of a node tells that the cluster that collapsed was theirs"
+        f"the earlier revision names {_shown(names)}, which this host cannot reach; neither the state of "
+        "this host nor an answer of a node shows that the collapsed cluster was theirs"
     )
 
 
@@ -279,9 +278,9 @@ def _living(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnos
         yield _error(
             "living-elsewhere",
             f"{desired.entry.name}/{name}",
-            f"{name} answers at {address} and is in a cluster that holds its majority, so no other cluster "
+            f"{name} answers at {address} and is in a cluster with a majority, so no other cluster "
             "is initialised",
-            f"write {address} as the `api` of {name} if that is the right address, and add new nodes beside "
+            f"if the address is right, set `api` of {name} to {address}, and add the new nodes beside "
             "the old ones: the plan then registers the new nodes and removes the old ones one by one",
         )
 
@@ -295,7 +294,7 @@ def _silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnos
             yield _error(
                 "node-unidentified" if is_other else "node-unreachable",
                 f"{entry.name}/{name}",
-                f"{name}: {describe_silence(answer)}; a cluster is initialised only when every regular "
+                f"{name}: {describe_silence(answer)}; a cluster is initialised only after every regular "
                 f"node has "
                 "answered",
                 "correct `api` in the fleet file" if is_other else suggest_remedy(answer),
@@ -309,10 +308,10 @@ def _earlier_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
         yield _error(
             "earlier-node-silent",
             f"{entry.name}/{name}",
-            f"revision {history.revision or 'before'} named {name} for {entry.name}, and it does not answer "
-            f"that it is in no cluster ({asked}: "
-            f"{describe_silence(cluster_view.observed.nodes.get(name))}); a cluster may "
-            "live there",
+            f"revision {history.revision or 'before'} had {name} in {entry.name}, and {name} has not "
+            f"confirmed that it is in no cluster ({asked}: "
+            f"{describe_silence(cluster_view.observed.nodes.get(name))}); it may still be in "
+            "a cluster",
             f"start the node or make its API reachable; {_ONLY_IF}",
         )
 
@@ -323,26 +322,26 @@ def _kind_differs(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[D
         yield _error(
             "kind-differs",
             f"{entry.name}/{name}",
-            f"{name} shows itself as a temporary node, the fleet file says regular; a cluster is initialised "
-            "of regular nodes only",
-            "write `temporary: true` beside the node in the fleet file, or set cluster_temporary_node to "
+            f"{name} reports that it is temporary, but the fleet file says regular; a cluster is initialised "
+            "with regular nodes only",
+            "set `temporary: true` for the node in the fleet file, or set cluster_temporary_node to "
             "false in its sora.conf and restart it",
         )
 
 
 def _needs_initialise(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry, history = desired.entry, desired.history
-    known = "nothing is known of its past"
+    known = "no earlier state is known"
     if history.unread:
-        known = f"its past is not known, because {history.unread}"
+        known = f"its history is unknown: {history.unread}"
     elif history.nodes:
-        known = f"revision {history.revision} names its nodes, and nobody is known to have applied it"
+        known = f"revision {history.revision} names its nodes, but no run is known to have applied it"
     yield _error(
         "initialise-needed",
         entry.name,
-        f"{entry.name} does not exist yet as far as its nodes tell, and {known}; a cluster is initialised "
+        f"the nodes of {entry.name} show no cluster, and {known}; a cluster is initialised "
         "only on an explicit entry",
-        f"if it never existed, write `initialise: true` into the entry of {entry.name}",
+        f"if it never existed, add `initialise: true` to the entry of {entry.name}",
     )
 
 
@@ -360,9 +359,9 @@ def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterato
         entry.name,
         f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, or InitCluster was sent for "
         "them, and no node sees it now"
-        f"{f' ({states})' if states else ''}; initialising would create a second cluster if it still lives",
-        "start the nodes, or put them back into the fleet file; where a call may be under way, wait for its "
-        "end; only if the cluster is gone for good, write `collapsed` with a reason and a date into the "
+        f"{f' ({states})' if states else ''}; if that cluster lives, InitCluster would create a second one",
+        "start the nodes, or add them to the fleet file again; if a call may still be running, wait until it "
+        "ends; only if the cluster is permanently lost, add `collapsed` with a reason and a date to the "
         "fleet file",
     )
 
@@ -382,8 +381,8 @@ def _unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagno
         yield _error(
             "initialised-unclear",
             f"{entry.name}/{name}",
-            f"{name}: {describe_silence(answer)}; that does not tell whether it was ever in a cluster",
-            f"look at the node's log; {_ONLY_IF}",
+            f"{name}: {describe_silence(answer)}; this does not show whether it was ever in a cluster",
+            f"check the node's log; {_ONLY_IF}",
         )
 
 
@@ -394,7 +393,7 @@ def _expired(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagno
         "collapsed-expired",
         entry.name,
         f"the `collapsed` entry of {entry.name} expired on {entry.collapsed.until}",
-        "if the cluster is still gone for good, write a new `until` into the fleet file",
+        "if the cluster is still lost, write a new `until` date in the fleet file",
     )
 
 
@@ -402,10 +401,10 @@ def _used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnosti
     yield _error(
         "collapsed-used",
         desired.entry.name,
-        f"this `collapsed` entry of {desired.entry.name} does not count any more: an earlier run used it, or "
-        "saw the cluster hold its majority while the entry stood",
-        "start the stopped nodes or mend the network; if the cluster has collapsed again, write a new "
-        "reason or date into the fleet file",
+        f"this `collapsed` entry of {desired.entry.name} was already used: an earlier run used it, or "
+        "saw the cluster with its majority while the entry was in the fleet file",
+        "start the stopped nodes or repair the network; if the cluster has collapsed again, write a new "
+        "reason or date in the fleet file",
     )
 
 
@@ -415,11 +414,11 @@ def _apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnost
     yield _error(
         "collapsed-apart",
         desired.entry.name,
-        f"{desired.entry.name} has a `collapsed` entry, and {', '.join(holding[:_SHOWN])}{more} run with the "
-        "data of a cluster, enough for a majority: they only do not reach each other, so the cluster has not "
-        "collapsed, or was initialised again already",
-        "mend the network between them: the cluster then comes back by itself; if it is to start anew all "
-        "the same, stop the nodes, wipe their data and start them",
+        f"{desired.entry.name} has a `collapsed` entry, but {', '.join(holding[:_SHOWN])}{more} run with the "
+        "data of a cluster, enough for a majority: they cannot reach each other, so the cluster has not "
+        "collapsed, or it was already initialised again",
+        "repair the network between them: the cluster then recovers by itself; to start a new cluster "
+        "instead, stop the nodes, wipe their data and start them",
     )
 
 
@@ -466,8 +465,8 @@ def _lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnosti
         Severity.ERROR,
         "majority-lost",
         f"no node of {entry.name} sees a majority: {words}; nothing can be changed",
-        "start the stopped nodes or mend the network; only if they are gone for good, write "
-        "`collapsed` with a reason and a date into the fleet file",
+        "start the stopped nodes or repair the network; only if they are permanently lost, add "
+        "`collapsed` with a reason and a date to the fleet file",
         target=entry.name,
     )
 

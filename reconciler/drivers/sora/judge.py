@@ -50,7 +50,7 @@ def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
         return StepVerdict(StepStatus.UNKNOWN, "no node that sees a majority answers")
     membership = cluster_view.membership
     if membership is None:
-        return StepVerdict(StepStatus.UNKNOWN, "the views of the nodes disagree about who is a member")
+        return StepVerdict(StepStatus.UNKNOWN, "the nodes disagree about the members")
     return _changed(own, step, cluster_view, membership)
 
 
@@ -94,7 +94,7 @@ def _init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
         who = ", ".join(
             (*cluster_view.answering_nodes, *(f"{name} at {place}" for name, place in cluster_view.living))
         )
-        return StepVerdict(StepStatus.CHANGED, f"{who} is in a cluster that holds a majority")
+        return StepVerdict(StepStatus.CHANGED, f"{who} is in a cluster with a majority")
     if answers is AnswerSummary.SILENT:
         heard = (Present, Absent, Stale)
         silent = next(name for name in names if not isinstance(cluster_view.observed.nodes.get(name), heard))
@@ -134,7 +134,7 @@ def _register(own: RegisterArguments, cluster_view: ClusterView, membership: Mem
                 f"it is listed, but does not show the cluster itself: {_own(cluster_view, target)}",
             )
         if not (own.again and cluster_view.outside(target)):
-            why = "it is registered by half: listed by the members, but not connected to them"
+            why = "it is half registered: the members list it, but it is not connected to them"
             return StepVerdict(StepStatus.CHANGED, why)
     if membership != own.before or not cluster_view.agreed:
         return _other(membership, cluster_view)
@@ -162,7 +162,7 @@ def _purge(own: PurgeArguments, cluster_view: ClusterView, membership: Membershi
     if not proof.enough(word=bool(word.until)):
         return StepVerdict(StepStatus.CHANGED, f"{target} is not known to be stopped: {proof.words}")
     if not has_enough_views(cluster_view, membership):
-        return StepVerdict(StepStatus.UNKNOWN, "too few members answer to believe that it is stopped")
+        return StepVerdict(StepStatus.UNKNOWN, "too few members answer to prove that it is stopped")
     return _if_allowed(
         cluster_view, own.contact, preconditions.find_purge_obstacle, first=own.contact, second=target
     )
@@ -172,17 +172,17 @@ def _drain(own: DrainArguments, cluster_view: ClusterView, membership: Membershi
     target = own.target
     observed = find_mode(cluster_view, target)
     if observed in {own.mode, "block_new_connection"}:
-        return StepVerdict(StepStatus.DONE, "the node takes no new sessions")
+        return StepVerdict(StepStatus.DONE, "the node accepts no new sessions")
     if not observed:
         return StepVerdict(
-            StepStatus.UNKNOWN, f"{target} does not tell its mode: {_own(cluster_view, target)}"
+            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_own(cluster_view, target)}"
         )
     return _removable(own, cluster_view, membership, spare=0)
 
 
 def _stop(own: StopArguments, step: Step, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     if cluster_view.down(own.target):
-        return StepVerdict(StepStatus.DONE, "no member sees it, and its API is silent")
+        return StepVerdict(StepStatus.DONE, "no member sees it, and its API does not answer")
     verdict = _removable(own, cluster_view, membership, spare=own.spare)
     if step.waits_for_person and verdict.status is StepStatus.READY:
         return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
@@ -210,7 +210,7 @@ def _mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
     observed = find_mode(cluster_view, target)
     if not observed:
         return StepVerdict(
-            StepStatus.UNKNOWN, f"{target} does not tell its mode: {_own(cluster_view, target)}"
+            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_own(cluster_view, target)}"
         )
     if observed == wanted:
         return StepVerdict(StepStatus.DONE, f"it is in {wanted}")
@@ -229,9 +229,7 @@ def _if_allowed(
     temporary: tuple[str, ...] = (),
 ) -> StepVerdict:
     if contact not in cluster_view.answering_nodes or not cluster_view.connected(contact):
-        return StepVerdict(
-            StepStatus.CHANGED, f"{contact}, which was to do it, no longer answers from within the majority"
-        )
+        return StepVerdict(StepStatus.CHANGED, f"the contact node {contact} is no longer in the majority")
     node_numbers, state = make_machine_state(cluster_view, (first, second), temporary)
     why = rule(state, node_numbers.at(first), node_numbers.at(second))
     return StepVerdict(StepStatus.CHANGED, why) if why else _READY

@@ -22,7 +22,7 @@ def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     for index, node in enumerate(cluster_input.entry.nodes):
         host = node.name.rpartition("@")[2]
         if "." not in host:
-            said = f"what stands behind the @ of {node.name} has no dot, so other nodes cannot reach it"
+            said = f"the host after the @ of {node.name} has no dot, so other nodes cannot reach it"
             remedy = f"write a full domain name or an IP address, such as {node.name}.example.com"
             yield _warning(cluster_input, f"nodes/{index}/name", "node-name-without-dot", said, remedy)
 
@@ -33,14 +33,14 @@ def _size(cluster_input: ClusterInput, count: int) -> Iterator[Diagnostic]:
     lost = count - (count // 2 + 1)
     if count < SMALLEST:
         nodes = "1 regular node" if count == 1 else f"{count} regular nodes"
-        said = f"{cluster_input.entry.name} has {nodes}: when one fails, so does the cluster"
-        yield _warning(cluster_input, "nodes", "small-cluster", said, "name at least three regular nodes")
+        said = f"{cluster_input.entry.name} has {nodes}: if one fails, the cluster fails"
+        yield _warning(cluster_input, "nodes", "small-cluster", said, "use at least three regular nodes")
     elif count % 2 == 0:
         said = (
             f"{cluster_input.entry.name} has {count} regular nodes and survives the loss of {lost}, "
-            f"as {count - 1} do"
+            f"the same as {count - 1}"
         )
-        remedy = f"name {count + 1}, which survive the loss of {lost + 1}, or {count - 1}"
+        remedy = f"use {count + 1}, which survive the loss of {lost + 1}, or {count - 1}"
         yield _warning(cluster_input, "nodes", "even-cluster", said, remedy)
 
 

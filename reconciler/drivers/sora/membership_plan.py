@@ -71,7 +71,7 @@ class MembershipPlan:
         """Why the node cannot be registered now; "" where it can."""
         contact = self._contact(name)
         if not contact:
-            return "no connected member is known to register it with"
+            return "no connected member with a known address can register it"
         return preconditions.find_register_obstacle(
             self.state, self.node_numbers.at(name), self.node_numbers.at(contact)
         )
@@ -90,7 +90,7 @@ class MembershipPlan:
         """Why the node cannot be purged now; "" where it can."""
         contact = self._contact(name)
         if not contact:
-            return "no connected member is known to purge it on"
+            return "no connected member with a known address can purge it"
         return preconditions.find_purge_obstacle(
             self.state, self.node_numbers.at(contact), self.node_numbers.at(name)
         )

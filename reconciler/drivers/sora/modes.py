@@ -76,8 +76,8 @@ def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagn
     yield Diagnostic(
         Severity.NOTE,
         "mode-left-alone",
-        f"{node.name} is in {observed}{ours}; the fleet file says nothing of it",
-        "write `mode: normal` beside the node if it should serve",
+        f"{node.name} is in {observed}{ours}; the fleet file does not set the mode",
+        "set `mode: normal` for the node if it should serve",
         target=f"{desired.entry.name}/{node.name}",
     )
 
@@ -86,9 +86,9 @@ def _by_itself(desired: SoraDesired, node: SoraNode) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING,
         "node-blocked-itself",
-        f"{node.name} is in {CLOSED}, and no run of this host is known to have set it: a node does that "
-        "itself when it cannot write a file, and so may a person or another management host",
-        "look at its log and disk; once the cause is gone, or where another host or a person set the mode, "
-        "set it by hand: it is not set back blindly",
+        f"{node.name} is in {CLOSED}, and no run of this host is known to have set it: a node sets "
+        "it when it cannot write a file; an operator or another management host may also have set it",
+        "check its log and disk; then set the mode by hand: the reconciler does not change it back "
+        "automatically",
         target=f"{desired.entry.name}/{node.name}",
     )

@@ -131,7 +131,7 @@ def _member(
             Diagnostic(
                 Severity.ERROR,
                 "kind-differs",
-                f"{node.name} is registered as a {found} node, the fleet file says {wanted}",
+                f"{node.name} is registered as a {found} node, but the fleet file says {wanted}",
                 "change cluster_temporary_node in its sora.conf while it is out of the cluster, "
                 "or correct the fleet file",
                 target=target,
@@ -155,11 +155,11 @@ def _member(
             Diagnostic(
                 Severity.ERROR,
                 "node-away",
-                f"{node.name} is registered, but the other members do not see it ({state}); it is left alone",
-                "find out why it is cut off: once it reaches the others, it comes back by itself; if it does "
+                f"{node.name} is registered, but the other members do not see it ({state})",
+                "repair its connection to the other nodes: it then returns by itself; if it does "
                 "not, stop it and remove it from the fleet file, so that it is purged, then wipe its data"
                 if running
-                else "start it, and it comes back by itself; or take it out of the fleet file to purge it",
+                else "start it: it returns by itself; or remove it from the fleet file to purge it",
                 target=target,
             )
         )
@@ -169,21 +169,21 @@ def _outsider(entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, pil
     answer = cluster_view.observed.nodes.get(node.name)
     own = answer.value.row(node.name) if isinstance(answer, Present | Stale) else None
     if own is not None and own.temporary not in {None, node.temporary}:
-        code, words = "kind-differs", "it shows itself as another kind of node than the fleet file says"
+        code, words = "kind-differs", "its kind, regular or temporary, differs from the fleet file"
         remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
     elif cluster_view.joinable(node.name):
         piles.put("temporary" if node.temporary else "regular", node.name)
         return
     elif isinstance(answer, Present | Stale) and own is not None:
         others = [name for name in list_view_names(answer.value) if name != node.name]
-        code, words = "in-another-cluster", f"it is connected to {', '.join(others[:5])}, of another cluster"
-        remedy = "take it out of that cluster first"
+        code, words = "in-another-cluster", f"it is in another cluster, with {', '.join(others[:5])}"
+        remedy = "remove it from that cluster first"
     elif isinstance(answer, Stale) and answer.value.rows:
         code, words = "wrong-address", f"another node answers at its address: {answer.reason}"
         remedy = "correct `api` in the fleet file, or `node_name` in its sora.conf"
     elif isinstance(answer, Unauthorized | Stale):
         code, words = "node-refuses", answer.reason
-        remedy = "look at the node's log, and let this host call its API"
+        remedy = "check the node's log, and allow this host to call its API"
     elif isinstance(answer, Unidentified):
         code, words, remedy = "node-unidentified", answer.reason, "correct `api` in the fleet file"
     else:
@@ -216,7 +216,7 @@ def _unwanted(
                 Diagnostic(
                     Severity.ERROR,
                     "temporary-away",
-                    f"the temporary node {name} is cut off; it is erased when it is stopped",
+                    f"the temporary node {name} is cut off; the cluster erases it when it stops",
                     "stop it on its host",
                     target=target,
                 )
@@ -260,9 +260,9 @@ def _unproven(
     return Diagnostic(
         Severity.ERROR,
         "purge-unproven",
-        f"{name} no longer belongs to the cluster and no member sees it, but nothing proves that it is "
+        f"{name} is not in the fleet file and no member sees it, but nothing proves that it is "
         f"stopped, so it is not purged: {proof.words}{said}",
-        "stop what answers there, or, if the node is stopped for good, add it to `stopped` in the cluster's "
+        "stop what answers there; if the node is permanently stopped, add it to `stopped` in the cluster's "
         "entry with a reason and a date",
         target=target,
     )
@@ -272,9 +272,9 @@ def _error(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         "member-error",
-        f"the members show an error in place of {name}, so it counts neither as up nor as down: "
+        f"the members report an error for {name}, so it counts neither as up nor as down: "
         f"{make_one_line(cluster_view.errors[name], 200)}",
-        "look at the log of the node and of its peers; while the error stays, nothing is done about the node",
+        "check the logs of the node and of its peers; nothing is changed while the error lasts",
         target=target,
     )
 
@@ -285,8 +285,8 @@ def _few(target: str, name: str, cluster_view: ClusterView, membership: Membersh
     return Diagnostic(
         Severity.ERROR,
         "purge-waits",
-        f"{name} seems to be stopped, but only {seen} of {total} regular nodes gave their view, "
-        f"and {compute_quorum(total)} are needed to believe it",
+        f"{name} seems to be stopped, but only {seen} of {total} regular nodes answered, "
+        f"and {compute_quorum(total)} are needed to prove it",
         "make the APIs of the other nodes reachable for this host",
         target=target,
     )
@@ -296,9 +296,9 @@ def _silent(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING,
         "api-silent",
-        f"the members see {name} connected, but it does not tell this host itself: "
+        f"the members see {name} connected, but it does not answer this host: "
         f"{describe_silence(cluster_view.observed.nodes.get(name))}",
-        "correct `api` in the fleet file, or look at the node",
+        "correct `api` in the fleet file, or check the node",
         target=target,
     )
 

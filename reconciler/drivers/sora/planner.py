@@ -156,7 +156,7 @@ def _leave(
         if name in tasks.leaving:
             pass  # a temporary node counts in no majority, so that it waits for nobody
         elif blocked:
-            why = f"{', '.join(blocked)} is not in the cluster yet, and takes its place first"
+            why = f"{', '.join(blocked)} must join the cluster first"
         elif silent:
             why = f"{', '.join(silent)} is in the cluster but does not answer this host"
         elif name in membership.regular:
@@ -174,7 +174,7 @@ def _leave(
             why = chain.against_purge(name)
             if why:
                 yield make_waiting_finding(
-                    chain.entry, "purge-waits", name, f"cannot be purged once it is stopped: {why}", _MORE
+                    chain.entry, "purge-waits", name, f"cannot be purged after its stop: {why}", _MORE
                 )
                 return
             chain.purge(name)
@@ -188,14 +188,14 @@ def _window_left(chain: MembershipPlan, dead: Iterable[str]) -> Iterator[Diagnos
         yield Diagnostic(
             Severity.WARNING,
             "quorum-margin",
-            f"{name} is stopped and still registered, and no node is to spare: one further failure would "
+            f"{name} is stopped but still registered, and there is no reserve: one more failure would "
             f"stop the cluster ({preconditions.describe_numbers(chain.state)})",
-            f"apply this plan now, which purges {name}, or start {name} again: it comes back by itself",
+            f"apply this plan now to purge {name}, or start {name} again: it returns by itself",
             target=f"{chain.entry.name}/{name}",
         )
 
 
-_MORE = "bring the nodes that are away back first; the next run goes on from there"
+_MORE = "restore the nodes that are away first; the next run continues from there"
 
 
 def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
@@ -203,8 +203,8 @@ def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
         entry,
         "half-registered",
         name,
-        "is registered by half: the members list it, and it shows no cluster itself",
-        "the plan registers it once more; if it stays so, stop the node and remove it from the fleet file, "
+        "is half registered: the members list it, but it shows no cluster itself",
+        "the plan registers it again; if that does not help, stop the node and remove it from the fleet file "
         "so that the next run purges it; then wipe its data, start it and add it again",
     )
 
@@ -214,18 +214,18 @@ def _register_waits(chain: MembershipPlan, name: str, why: str) -> Diagnostic:
     if get_registered(chain.state).bit_count() == 1 and has_majority(chain.state):
         (contact,) = chain.node_numbers.spelled(get_registered(chain.state))
         remedy = (
-            "a cluster of one has no node that may be missing: register a second one by hand, when an "
-            f"interruption does no harm (RegisterClusterNode on {name}, with contact_node_name {contact}); "
-            "the next run goes on from there"
+            "a cluster of one has no reserve: register a second node by hand when an "
+            f"interruption is acceptable (RegisterClusterNode on {name}, with contact_node_name {contact}); "
+            "the next run continues from there"
         )
     return make_waiting_finding(chain.entry, "register-waits", name, f"is not registered yet: {why}", remedy)
 
 
 def _disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
-    remedy = "wait a moment and look again; if it stays so, compare ListClusterNodes on each node"
+    remedy = "wait and plan again; if they still disagree, compare ListClusterNodes on each node"
     if len(cluster_view.told) > 1:
         said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in cluster_view.told)
-        words = f"the views of the nodes of {entry.name} disagree, so no member is changed: {said}"
+        words = f"the nodes of {entry.name} disagree about its members, so no member is changed: {said}"
         yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=entry.name)
     for name in cluster_view.disputed:
         rows = ((who, view.row(name)) for who, view in cluster_view.answering_nodes.items())
@@ -237,7 +237,7 @@ def _disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Dia
 
 def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
     if entry.collapsed is not None:
-        words = f"{entry.name} holds its majority; its `collapsed` entry is not needed"
+        words = f"{entry.name} has its majority; its `collapsed` entry is not needed"
         yield Diagnostic(
             Severity.NOTE,
             "collapsed-unneeded",
@@ -250,8 +250,8 @@ def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
 def _single(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     for name, view in cluster_view.answering_nodes.items():
         if len(view.rows) == 1 and not view.clustered:
-            words = f"{name} lists nobody but itself: a cluster of one looks like none at all"
-            remedy = "if it serves nothing, initialise it by hand; better, have three regular nodes"
+            words = f"{name} lists only itself: a cluster of one looks the same as no cluster"
+            remedy = "if it does not serve, initialise it by hand; better, use three regular nodes"
             yield Diagnostic(
                 Severity.NOTE, "initialised-unclear", words, remedy, target=f"{entry.name}/{name}"
             )
@@ -272,7 +272,7 @@ def _rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diag
         yield Diagnostic(
             Severity.NOTE if named else Severity.WARNING,
             "node-rejoins",
-            f"{name} is not in the cluster and runs with the data of one, so it tries to rejoin by itself",
+            f"{name} is not in the cluster but has a cluster's data, so it tries to rejoin by itself",
             "if its registration is refused, stop it, wipe its data and start it"
             if named
             else "stop it, and wipe its data before it is started again",

@@ -35,7 +35,7 @@ def find_register_obstacle(state: State, node: int, contact: int) -> str:
         return half.reason
     if has_majority(half):
         return ""
-    return f"a registration that failed halfway would lose the majority ({describe_numbers(half)})"
+    return f"a half-finished registration would lose the majority ({describe_numbers(half)})"
 
 
 def find_purge_obstacle(state: State, on: int, target: int) -> str:
@@ -69,5 +69,5 @@ def find_stop_obstacle(state: State, node: int, *, spare: int = 0) -> str:
         return f"the majority would be lost ({describe_numbers(after)})"
     # A cluster that has no node to spare already must not be refused a step that costs nothing more.
     if compute_margin(after) < min(spare, compute_margin(state)):
-        return f"one further failure would then lose the majority ({describe_numbers(after)})"
+        return f"one more failure would then lose the majority ({describe_numbers(after)})"
     return ""

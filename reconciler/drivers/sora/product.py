@@ -109,7 +109,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     guards: tuple[Guard, ...] = (*GUARDS, *place_conflicts.GUARDS)
     import_option = ImportOption(
         "NAME=URL,…",
-        "A new Sora cluster and the API of some of its nodes, of which one tells all; may stand repeatedly.",
+        "A new Sora cluster and the APIs of some of its nodes; may be given more than once.",
     )
     reads = READS
     host_section = SoraRules
@@ -321,7 +321,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             return f"its channels are not known ({error.reason}); "
         if owned:
             return f"it still owned {owned} channels after {own.drain:g} s; "
-        return "it owned no channel any more; "
+        return "it owned no channels; "
 
     async def _ask(
         self,
@@ -383,7 +383,7 @@ def _problems(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagn
             Severity.ERROR,
             "temporary-alone",
             f"{entry.name} has only temporary nodes, which cannot form a cluster",
-            "name at least one regular node, better three",
+            "add at least one regular node, better three",
             position=cluster_input.fleet.position(nodes),
             pointer=nodes,
         )

@@ -66,7 +66,7 @@ def _no_vector(value: Any) -> Any:
     shown = json.dumps(value, ensure_ascii=False, default=str)[:200]
     raise PydanticCustomError(
         "sora-stop-vector",
-        "a fleet file names a command of the host, and does not say what is run",
+        "a fleet file names a host command, not a command line",
         {
             "remedy": f"write `stop: {{command: stop-sora}}` here, and into the host configuration "
             f"`commands: {{stop-sora: {{run: {shown}}}}}`; see `reconcile explain host`"
@@ -84,7 +84,7 @@ ApiUrl = Annotated[
 
 def _own_argument(name: str) -> str:
     if name in _GIVEN:
-        raise PydanticCustomError("sora-own-argument", "the program itself gives the node and the host")
+        raise PydanticCustomError("sora-own-argument", "the program sets `node` and `host` itself")
     return name
 
 
@@ -96,7 +96,7 @@ ArgumentName = Annotated[
 
 
 class StopCommand(StrictModel):
-    """A command of the host that stops a node; what is run stands in the host configuration."""
+    """A command of the host that stops a node; the host configuration says what it runs."""
 
     command: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] = Field(
         description="Its name under `commands` of the host configuration.", examples=["stop-sora"]
@@ -107,7 +107,7 @@ class StopCommand(StrictModel):
     ] = Field(
         default_factory=dict,
         max_length=20,
-        description="Data for the command's own placeholders, beside `{node}` and `{host}`.",
+        description="Data for the command's own placeholders, in addition to `{node}` and `{host}`.",
         examples=[{"unit": "sora"}],
     )
 
@@ -131,7 +131,7 @@ class SoraNode(NodeEntry):
         "leaves the cluster when it is stopped.",
     )
     mode: ModeName | None = Field(
-        default=None, description="What the node accepts; without it the mode is left alone."
+        default=None, description="What the node accepts; without it the mode is not changed."
     )
     stop: Stop | None = Field(default=None, description="Stops this node; see the cluster's `stop`.")
 
@@ -144,14 +144,14 @@ class SoraNode(NodeEntry):
 
 
 class Collapsed(StrictModel):
-    """A person's statement that the cluster has collapsed and may be initialised again."""
+    """An operator's statement that the cluster has collapsed and may be initialised again."""
 
     reason: str = Field(min_length=1, max_length=1000, description="Why, for whoever reads it later.")
     until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
 class Stopped(StrictModel):
-    """A person's statement that a node is stopped, where the program cannot find out."""
+    """An operator's statement that a node is stopped, where the program cannot find out."""
 
     node: SoraName = Field(
         description="`node_name` of a node that the fleet file no longer names.",
@@ -170,7 +170,7 @@ class SoraCluster(ClusterEntry):
     nodes: tuple[SoraNode, ...] = Field(min_length=1, description="The nodes, regular and temporary.")
     stop: Stop | None = Field(
         default=None,
-        description="The host's command that stops a node. Without it the plan waits for a person.",
+        description="The host's command that stops a node. Without it the plan waits for an operator.",
         examples=[{"command": "stop-sora"}],
     )
     drain: Number = Field(
@@ -181,14 +181,14 @@ class SoraCluster(ClusterEntry):
     )
     connections: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None,
-        description="Connections that the cluster has to carry at its busiest. A node is not stopped where "
-        "the licences of the others, after one further failure, do not allow as many.",
+        description="Connections that the cluster needs at peak. A node is stopped only if "
+        "the other licences, after one more failure, still allow that many.",
         examples=[300],
     )
     initialise: Flag = Field(
         default=False,
         description="States that this cluster never existed; without it the cluster is not initialised. "
-        "It may stay: it does nothing to a live cluster, and is not enough once a node was known in it.",
+        "It may stay: it does not affect a live cluster, and is not enough once a node was known in it.",
     )
     collapsed: Collapsed | None = Field(
         default=None,
@@ -197,8 +197,8 @@ class SoraCluster(ClusterEntry):
     stopped: tuple[Stopped, ...] = Field(
         default=(),
         max_length=100,
-        description="Nodes that a person states to be stopped for good, each for one purge. Needed only "
-        "where no API address of the node is known, or what answers there is in no cluster.",
+        description="Nodes that an operator confirms as permanently stopped, each for one purge. Needed only "
+        "if no API address of the node is known, or if what answers there is in no cluster.",
     )
 
     @property

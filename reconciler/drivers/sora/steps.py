@@ -107,7 +107,7 @@ def make_init_step(
         step,
         reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
         risk=Risk.MEDIUM if clear and word.name == "initialise" and not history.unread else Risk.HIGH,
-        risk_reason="a cluster that was alive after all would be started anew",
+        risk_reason="if a cluster is still alive, it would be started anew",
         needs="every named node answers, and no node known from earlier sees a living cluster",
         inverse=Inverse("point of no return: a cluster is initialised once"),
     )
@@ -128,7 +128,7 @@ def make_register_step(
         intent_facts={} if again else {node: make_member_facts(source, [api])},
     )
     why = (
-        "it is registered only by half: it answers that it is in no cluster"
+        "it is only half registered: it answers that it is in no cluster"
         if again
         else "it is not registered yet"
     )
@@ -140,7 +140,7 @@ def make_register_step(
         risk_reason="it never counts for the majority"
         if temporary
         else "a registration that fails halfway raises the number of nodes needed for a majority",
-        needs=f"{contact} sees a majority that stands even if the registration fails halfway",
+        needs=f"{contact} sees a majority that holds even if the registration fails halfway",
         inverse=Inverse(f"{undo}", "stop", {"target": node}),
     )
 
@@ -184,13 +184,13 @@ def make_purge_step(
     )
     return replace(
         _step(frame, node, "purge", arguments),
-        reason=f"{node} is stopped and no longer belongs to the cluster"
+        reason=f"{node} is stopped and not in the fleet file"
         + (f": {word.reason}" if word is not None else ""),
         risk=Risk.MEDIUM if word is None else Risk.HIGH,
-        risk_reason="the cluster forgets the node for good"
+        risk_reason="the cluster removes the node permanently"
         if word is None
-        else "the fleet file says that it is stopped, and the cluster forgets the node for good",
-        needs=f"{node} is stopped, at all its addresses, and the majority stands without it",
+        else "the fleet file says that it is stopped, and the cluster removes the node permanently",
+        needs=f"{node} is stopped, at all its addresses, and the majority holds without it",
         inverse=Inverse(
             "point of no return: it can only be registered again, as a new member; wipe its data before it "
             "is started again"
@@ -203,11 +203,11 @@ def make_drain_step(frame: StepContext, node: str, api: str, mode: str) -> Step:
     arguments = DrainArguments(**_shared(frame, "drain"), api=api, target=node, mode=BLOCKED, previous=mode)
     return replace(
         _step(frame, node, "drain", arguments),
-        reason=f"{node} is to leave the cluster and gets no new sessions from now on",
+        reason=f"{node} leaves the cluster and gets no more new sessions",
         effect=Effect.HOT,
         risk=Risk.LOW,
         risk_reason="the other nodes take its new sessions",
-        needs="the majority stands without it",
+        needs="the majority holds without it",
         inverse=_mode_back(node, mode),
     )
 
@@ -240,14 +240,14 @@ def make_stop_step(frame: StepContext, node: str, own: str, *, spare: int, windo
     asked = f"run the host's command {stop.command} {wait}" if stop else f"stop it on its host {wait}"
     return replace(
         _step(frame, node, "stop", arguments),
-        reason=f"{node} runs and no longer belongs to the cluster: {asked.rstrip()}",
+        reason=f"{node} runs but is not in the fleet file: {asked.rstrip()}",
         effect=Effect.MEMBERSHIP,
         risk=Risk.MEDIUM if is_temporary else Risk.HIGH,
         risk_reason=_risk_of_stop(node, seconds, spare=spare, is_temporary=is_temporary),
         needs="the cluster lists it as a temporary node"
         if is_temporary
-        else "every other member is known to be up or down, and the majority stands without this one",
-        inverse=Inverse(f"start {node} again: it comes back by itself")
+        else "every other member is known to be up or down, and the majority holds without this one",
+        inverse=Inverse(f"start {node} again: it returns by itself")
         if node in frame.before.regular
         else Inverse(f"start {node} and register it again", "register", {"target": node}),
         waits_for_person=stop is None,
@@ -260,12 +260,12 @@ def _risk_of_stop(node: str, window: float, *, spare: int, is_temporary: bool) -
     if window:
         return (
             "its remaining sessions end; from the stop to the purge that follows, at most "
-            f"{window:g} s after the command has ended, one further failure would stop the cluster until "
+            f"{window:g} s after the command has ended, one more failure would stop the cluster until "
             f"{node} or the node that failed is started again"
         )
     if not spare:
-        return "its remaining sessions end, and then one further failure would stop the cluster"
-    return "its remaining sessions end, and the majority has one node less to spare"
+        return "its remaining sessions end, and then one more failure would stop the cluster"
+    return "its remaining sessions end, and the majority has one node less in reserve"
 
 
 def make_mode_step(frame: StepContext, node: str, api: str, previous: str, *, mode: str, reason: str) -> Step:

@@ -104,21 +104,21 @@ def prove_stopped(
         places = [place for place, found in replies.items() if found is reply]
         if proof is StopProof.BLANK and not (regular or _told_regular(cluster_view, name)):
             return StopVerdict(
-                StopProof.KIND, "no member tells whether it is a regular node (temporary_node)"
+                StopProof.KIND, "no member shows whether it is a regular node (temporary_node)"
             )
         if places:
             return StopVerdict(proof, f"{words}: {', '.join(places)}" if places[0] else words)
     if not required:
         return StopVerdict(StopProof.UNASKED, "no address of its API is known")
     return StopVerdict(
-        StopProof.STOPPED, f"no member sees it, and nothing of it answers at {', '.join(required)}"
+        StopProof.STOPPED, f"no member sees it, and its API does not answer at {', '.join(required)}"
     )
 
 
 _ORDER: Final = (
     (AddressReply.ANSWERS, StopProof.ANSWERS, "its API answers"),
     (AddressReply.BLANK, StopProof.BLANK, "a node that is in no cluster answers at its address"),
-    (AddressReply.UNASKED, StopProof.UNASKED, "its API cannot be asked"),
+    (AddressReply.UNASKED, StopProof.UNASKED, "its API cannot be called"),
 )
 
 

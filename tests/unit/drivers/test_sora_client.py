@@ -111,7 +111,7 @@ async def test_changes_are_sent_as_documented(call, target, body):
     ],
 )
 async def test_what_is_no_list_of_nodes_is_no_answer(body):
-    with pytest.raises(NodeUnreachable, match="not readable"):
+    with pytest.raises(NodeUnreachable, match="cannot read"):
         await client(FixedWire(body=body)).nodes()
 
 

@@ -47,7 +47,7 @@ def test_a_change_keeps_comments_order_and_unknown_keys():
         (b"cluster = true", b"cluster = yes", 2, 11, "must be `true` or `false`"),
         (b"= 20", b"= 0", 7, 30, "must be at least 1"),
         (b"# the first node", b"the first node", 1, 1, "not `key = value`"),
-        (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "stands twice, first in line 2"),
+        (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "duplicate key"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_place(old, new, line, column, words):

@@ -134,7 +134,7 @@ class TestPasses:
             await host.driver.act(step, Transports(host.wire, host), {})
         verdict = await host.verdict(step)
         assert verdict.status is StepStatus.CHANGED
-        assert "by half" in verdict.reason
+        assert "half registered" in verdict.reason
         plan, _ = await host.carry_out()
         assert verbs(plan) == ["register d"]
 
@@ -397,7 +397,7 @@ class TestAct:
         plan, answers = await host.carry_out()
         assert verbs(plan)[:3] == ["drain d", "stop d", "purge d"]
         assert answers[0].facts == {"mode": "block_new_session", "drained": "normal"}
-        assert "owned no channel any more" in answers[1].words
+        assert "owned no channels" in answers[1].words
         assert host.pauses == [2.0, 2.0]
         values = {"unit": "sora", "node": full("d"), "host": "d.example.com"}
         assert host.commands[0] == (full("d"), "stop-sora", values)

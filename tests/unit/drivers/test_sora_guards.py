@@ -159,7 +159,7 @@ def test_init_twice_or_of_others_than_the_fleet_file_names_is_refused():
 def test_a_stop_needs_one_node_to_spare_unless_the_node_is_cut_off_anyway():
     five = found(entry("a b c e", **STOP), agreeing("a b c d e!", *"abcd", e=None))
     assert "3 of 5" in five["quorum-margin"].message
-    assert "bring the nodes that are away back" in five["quorum-margin"].remedy
+    assert "restore the nodes that are away" in five["quorum-margin"].remedy
     cut_off = found(entry("a b c", **STOP), agreeing("a b c d!", *"abc", d="a! b! c! d"))
     assert cut_off == {}
 
@@ -199,11 +199,11 @@ def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():
 @pytest.mark.parametrize(
     ("change", "remedy"),
     [
-        (lambda steps: steps[:-1], "name another regular node"),
-        (lambda steps: [*steps[:-1], replace(steps[-1], wave=2)], "leave out `rollout`"),
+        (lambda steps: steps[:-1], "add a replacement regular node"),
+        (lambda steps: [*steps[:-1], replace(steps[-1], wave=2)], "remove `rollout`"),
         (
             lambda steps: [*steps[:-2], replace(steps[-2], waits_for_person=True), steps[-1]],
-            "command that stops it under `stop`",
+            "the host's stop command",
         ),
     ],
 )

@@ -180,7 +180,7 @@ def test_nor_where_a_majority_of_all_known_nodes_refuses_to_list():
 def test_new_nodes_that_refuse_in_the_words_of_a_lost_majority_are_no_dead_end(answer):
     plan, _ = case(NEW, dict.fromkeys("def", answer), cluster_memory())
     assert (verbs(plan), codes(plan)) == ([], ["majority-lost"])
-    assert "write `collapsed`" in plan.findings[0].remedy
+    assert "add `collapsed`" in plan.findings[0].remedy
     assert verbs(case(GONE, dict.fromkeys("def", answer), cluster_memory())[0]) == ["init d"]
 
 

@@ -52,7 +52,7 @@ def test_one_and_two_regular_nodes_are_too_few(count, words):
 def test_an_even_number_holds_no_more_than_one_less(count, lost):
     ((code, pointer, message),) = told(count)
     assert (code, pointer) == ("even-cluster", "/clusters/0/nodes")
-    assert f"survives the loss of {lost}, as {count - 1} do" in message
+    assert f"survives the loss of {lost}, the same as {count - 1}" in message
 
 
 @pytest.mark.parametrize("count", [3, 5, 7])

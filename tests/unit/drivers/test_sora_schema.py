@@ -81,7 +81,7 @@ def test_a_stop_names_a_command_of_the_host_and_gives_data():
 
 @pytest.mark.parametrize("stop", [["ssh", "{host}"], [], "reboot"])
 def test_a_command_line_in_a_tree_is_refused(stop):
-    with pytest.raises(ValidationError, match="does not say what is run"):
+    with pytest.raises(ValidationError, match="not a command line"):
         cluster(stop=stop)
 
 
@@ -184,7 +184,7 @@ async def test_a_row_of_texts_that_cannot_be_makes_that_node_unreadable_and_no_o
     observed = await SoraDriver(today=lambda: TODAY).observe(SoraDesired(entry("a")), Transports(wire))
     answer = observed.nodes[full("a")]
     assert isinstance(answer, Unidentified)
-    assert "its list of nodes is not readable" in answer.reason
+    assert "cannot read its list of nodes" in answer.reason
     assert len(answer.reason) < 1000
     assert answer.reason.isprintable()
 
