@@ -1,1 +1,1 @@
-"""Guards that hold for every product: pure functions that look at a plan before the first write."""
+"""Guards for every product: pure functions that check a plan before the first write."""

@@ -1,4 +1,4 @@
-"""Guards of failure domains: what fails together is not changed together with something else."""
+"""Guards of failure domains: nodes that fail together are not changed together with others."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ _NAMED = 4
 
 @guard("failure-domain")
 def refuse_crossing_domains(case: GuardContext) -> Iterator[Diagnostic]:
-    """What is changed at once is in as few failure domains as the policy says.
+    """Steps that run at the same time touch at most the number of failure domains that the policy allows.
 
-    At once are the steps of one wave, but for those of which one comes after another. Without a word in
-    the policy, steps of high risk keep to one domain, and others to any number. Nodes without a domain
-    do not count.
+    Steps of one wave run at the same time unless one waits for the other. If the policy has no limit, steps
+    of high risk keep to one domain. Nodes without a domain do not count.
     """
-    domains = _domains(case)
-    said = case.policy.max_domains
-    steps = [step for step in case.plan.steps if said is not None or step.risk is Risk.HIGH]
-    limit = 1 if said is None else resolve_amount(said, len(set(domains.values())))
-    told: set[tuple[str, ...]] = set()
-    for together in _at_once(case.plan.steps, {step.id for step in steps}):
+    domains = _read_domains(case)
+    allowed = case.policy.max_domains
+    steps = [step for step in case.plan.steps if allowed is not None or step.risk is Risk.HIGH]
+    limit = 1 if allowed is None else resolve_amount(allowed, len(set(domains.values())))
+    reported: set[tuple[str, ...]] = set()
+    for together in _find_simultaneous_steps(case.plan.steps, {step.id for step in steps}):
         touched = tuple(sorted({domains[step.node] for step in together if step.node in domains}))
-        if len(touched) <= limit or touched in told:
+        if len(touched) <= limit or touched in reported:
             continue
-        told.add(touched)
-        wave, risky = together[0].wave, "" if said is not None else " by steps of high risk"
+        reported.add(touched)
+        wave, risky = together[0].wave, "" if allowed is not None else " by steps of high risk"
         yield Diagnostic(
             Severity.ERROR,
             "failure-domain",
@@ -43,11 +42,11 @@ def refuse_crossing_domains(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("failure-domain-share")
 def refuse_emptying_domains(case: GuardContext) -> Iterator[Diagnostic]:
-    """Of no failure domain more is changed by steps of high risk, in one run, than the policy says."""
-    domains = _domains(case)
+    """In one run, steps of high risk change at most the share of a failure domain that the policy allows."""
+    domains = _read_domains(case)
     risky = {step.node for step in case.plan.steps if step.risk is Risk.HIGH}
     for domain in sorted(set(domains.values())):
-        nodes = [node for node, own in domains.items() if own == domain]
+        nodes = [node for node, its in domains.items() if its == domain]
         touched, limit = sorted(risky & set(nodes)), resolve_amount(case.policy.max_of_domain, len(nodes))
         if len(touched) > limit:
             yield Diagnostic(
@@ -64,12 +63,12 @@ GUARDS: tuple[Guard, ...] = (refuse_crossing_domains, refuse_emptying_domains)
 """Applied to every cluster."""
 
 
-def _domains(case: GuardContext) -> Mapping[str, str]:
+def _read_domains(case: GuardContext) -> Mapping[str, str]:
     return {node.name: node.domain for node in case.entry.members() if node.domain}
 
 
-def _at_once(steps: Iterable[Step], counted: set[str]) -> Iterator[list[Step]]:
-    """The counted steps, wave by wave, those with equally many steps before them in the wave together."""
+def _find_simultaneous_steps(steps: Iterable[Step], counted: set[str]) -> Iterator[list[Step]]:
+    """The counted steps, grouped by wave and by their depth in the order of steps within the wave."""
     depth: dict[str, int] = {}
     wave: dict[str, int] = {}
     found: dict[tuple[int, int], list[Step]] = {}

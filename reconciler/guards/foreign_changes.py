@@ -1,7 +1,7 @@
-"""Nodes that somebody else's newer revision was written to: they are left alone until somebody says so.
+"""Nodes that another reconciler has written to: they are not changed without an override.
 
-A node tells by its stamp which revision changed its content last. One that this host never applied, and that
-does not come before the revision at hand, was written by a reconciler that knows more, or another history.
+The stamp of a node names the revision that changed its content last. If this host never applied that revision
+and it is no ancestor of the current one, a reconciler with a newer revision or another history wrote it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Final
 from reconciler.core.memory import FleetMemory
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
-from reconciler.core.prior_revisions import MergeBase
 from reconciler.core.revision import STAMP, get_base_commit, shorten_commit
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.merge_base import BEHIND
@@ -22,19 +21,19 @@ FOREIGN = "foreign-change"
 """Code of the finding, and the guard that an override names."""
 
 UNKNOWN: Final = "unknown-stamp"
-"""Code of what is said where only the host that applies knows whether it wrote to a node."""
+"""Code of the report that only the host that applies can know whether it wrote to a node."""
 
 _MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionTraces:
-    """What the source tells of revisions that neither came before the one at hand nor were applied here.
+    """What the source knows of revisions that are no ancestors of the current one and were not applied here.
 
     Args:
-        continued: stamps whose content the revision has, or one that it comes from: after a squash or rebase.
-        unknown: stamps of commits that the source does not have, where nothing is remembered here and
-            another host applies: it may have written them itself.
+        continued: stamps whose content the revision or an ancestor has: after a squash or rebase.
+        unknown: stamps of commits that the source does not have, if this host has no memory and another host
+            applies: that host may have written them itself.
     """
 
     continued: frozenset[str] = frozenset()
@@ -49,30 +48,33 @@ def find_foreign_stamps(
     revision: Revision,
     overrides: Sequence[Override],
 ) -> dict[str, str]:
-    """Node -> stamp, of those that neither come before the revision nor were applied here.
+    """Node -> stamp, for stamps that are no ancestors of the revision and were not applied here.
 
     Args:
-        cluster: whose nodes.
+        cluster: name of the cluster of the nodes.
         stamps: node -> the stamp that it shows.
-        memory: what this host has applied, and the history of the revision at hand; where that is not known,
-            there are none.
-        revision: the one at hand.
-        overrides: of the fleet file; one that holds today sets this aside.
+        memory: what this host has applied, and the ancestors of the revision. If they are unknown, the result
+            is empty.
+        revision: the current one.
+        overrides: of the fleet file; one that is valid today removes its nodes from the result.
     """
     if memory.lineage is None:
         return {}
     runs = memory.of(cluster).runs
-    ours = {revision.short, *(known for _, known in memory.acted)}
+    known = {revision.short, *(stamp for _, stamp in memory.acted)}
     found: dict[str, str] = {}
     for node, stamp in sorted(stamps.items()):
-        own = runs.get(node)
+        last = runs.get(node)
         if (
-            stamp in ours
+            stamp in known
             or get_base_commit(stamp) in memory.lineage
-            or (own and get_base_commit(stamp) == shorten_commit(own.revision))
+            or (last and get_base_commit(stamp) == shorten_commit(last.revision))
         ):
             continue
-        if STAMP.fullmatch(stamp) and not _set_aside(overrides, f"{cluster}/{node}", memory):
+        is_overridden = any(
+            one.until >= memory.at.date() and one.covers(FOREIGN, f"{cluster}/{node}") for one in overrides
+        )
+        if STAMP.fullmatch(stamp) and not is_overridden:
             found[node] = stamp
     return found
 
@@ -85,14 +87,14 @@ def find_foreign_changes(
     revision: Revision,
     traces: RevisionTraces = RevisionTraces(),
 ) -> Iterator[Diagnostic]:
-    """A finding for each node to be left alone.
+    """A finding for each node that must not be changed.
 
     Args:
-        cluster: whose nodes.
-        given: what `find_foreign_stamps` gave.
-        memory: what the revision is to be merged into.
-        revision: the one at hand.
-        traces: what the source tells of the stamps.
+        cluster: name of the cluster of the nodes.
+        given: the result of `find_foreign_stamps`.
+        memory: has the merge target of the revision, if there is one.
+        revision: the current one.
+        traces: what the source knows of the stamps.
     """
     merge = memory.base
     for node, stamp in given.items():
@@ -102,15 +104,22 @@ def find_foreign_changes(
             and get_base_commit(stamp) in merge.lacking
             and (cluster in merge.changed or not is_continued)
         ):
-            yield _lacking(node, stamp, merge, target)
+            yield Diagnostic(
+                Severity.ERROR,
+                BEHIND,
+                f"{node} has the content of commit {stamp} of {merge.ref}, which this revision lacks, so "
+                "nothing is planned for it",
+                f"merge {merge.ref} into the branch, or rebase it, and plan again",
+                target=target,
+            )
         elif not is_continued and stamp not in traces.unknown:
             yield Diagnostic(
                 Severity.ERROR,
                 FOREIGN,
-                f"{node} runs revision {stamp}, which this host did not apply and which does not come before "
-                f"{revision.short}: another reconciler wrote it, so it is left alone",
-                "look who did; then apply a revision that has it, or set an override with an expiry in the "
-                "fleet file",
+                f"{node} has revision {stamp}, which this host did not apply and which is not an ancestor of "
+                f"{revision.short}: another reconciler wrote it, so the node is left unchanged",
+                "find out who wrote it; then apply a revision that descends from it, or set an override with "
+                "an expiry in the fleet file",
                 target=target,
             )
 
@@ -118,29 +127,29 @@ def find_foreign_changes(
 def report_unknown_stamps(
     cluster: str, given: Mapping[str, str], traces: RevisionTraces
 ) -> Iterator[Diagnostic]:
-    """A warning for each stamp of which only the host that applies knows whether it wrote it."""
+    """A warning for each stamp that the host that applies may have written itself."""
     for stamp, nodes in _by_stamp(given):
         if stamp in traces.unknown:
             yield Diagnostic(
                 Severity.WARNING,
                 UNKNOWN,
-                f"{_named(nodes)} the stamp {stamp}, and no commit here has it: a branch that was squashed "
-                "or rebased looks so, and so does the work of another reconciler. Only the host that applies "
-                "knows whether it wrote it; if it did not, it leaves these nodes alone",
-                "plan on that host to be sure",
+                f"{_name_nodes(nodes)} the stamp {stamp}, which no commit here has: a branch was squashed or "
+                "rebased, or another reconciler wrote to the nodes. The host that applies knows whether it "
+                "wrote the stamp itself; if it did not, it leaves these nodes unchanged",
+                "to be sure, plan on that host",
                 target=cluster,
             )
 
 
 def report_assumed_stamps(cluster: str, given: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """A note for each stamp whose files are not known, while the nodes do not show theirs."""
+    """A note for each unknown stamp on nodes that do not show their files."""
     for stamp, nodes in _by_stamp(given):
         yield Diagnostic(
             Severity.NOTE,
             UNKNOWN,
-            f"{_named(nodes)} the stamp {stamp}, which no commit here has, and not the package: whether the "
-            "files of this revision are there, only the host that applies knows; no change is planned",
-            "plan on that host to be sure",
+            f"{_name_nodes(nodes)} the stamp {stamp}, which no commit here has, and not the package; only "
+            "the host that applies knows which files they have, so no change of files is planned",
+            "to be sure, plan on that host",
             target=cluster,
         )
 
@@ -151,22 +160,6 @@ def _by_stamp(given: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _named(nodes: Sequence[str]) -> str:
+def _name_nodes(nodes: Sequence[str]) -> str:
     more = f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else ""
     return f"{', '.join(nodes[:_MOST_NAMED])}{more} {'shows' if len(nodes) == 1 else 'show'}"
-
-
-def _lacking(node: str, stamp: str, merge: MergeBase, target: str) -> Diagnostic:
-    return Diagnostic(
-        Severity.ERROR,
-        BEHIND,
-        f"{node} has the content of commit {stamp} of {merge.ref}, which this revision lacks, so nothing is "
-        "planned for it",
-        f"merge {merge.ref} into the branch, or rebase it, and plan again",
-        target=target,
-    )
-
-
-def _set_aside(overrides: Sequence[Override], target: str, memory: FleetMemory) -> bool:
-    today = memory.at.date()
-    return any(one.until >= today and one.covers(FOREIGN, target) for one in overrides)

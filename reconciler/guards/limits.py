@@ -1,8 +1,8 @@
-"""Guards that hold for every product: how much of a cluster one run, or one day, may touch."""
+"""Guards of all products: how many nodes one run, or all runs in a time window, may change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
@@ -13,9 +13,10 @@ from reconciler.guards import failure_domains
 
 @guard("blast-radius", "blast-radius-risky")
 def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
-    """One run may touch so many nodes, and fewer by steps that are risky or take a node away."""
+    """Limits on the nodes that one run changes, and on those that steps of high risk change."""
+    # Nodes that leave are observed but no longer desired: they belong to the cluster that can be harmed.
     cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
-    touched = _nodes(case.plan.steps)
+    touched = _list_changed_nodes(case.plan.steps)
     limit = resolve_amount(case.policy.max_changed, total)
     if len(touched) > limit:
         yield Diagnostic(
@@ -25,7 +26,7 @@ def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
             f"{case.in_parts}, or raise policy.max_changed in the fleet file",
             target=cluster,
         )
-    risky = _nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
+    risky = _list_changed_nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
     limit = resolve_amount(case.policy.max_risky, total)
     if len(risky) > limit:
         yield Diagnostic(
@@ -40,14 +41,13 @@ def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("desired-shrank")
 def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
-    """A source that suddenly lets many nodes go, or all, is more often a mistake than a wish.
-
-    What counts is which nodes go, by name: others in their place make up for nothing, because the old ones
-    are left alone or removed all the same. A person's word that all of them are gone for good is enough.
-    """
+    """A fleet file that suddenly lacks many nodes, or all of them, is more often a mistake than a wish."""
+    # An operator has confirmed that the old nodes are permanently lost; the cluster is made again.
     if any(step.is_anew for step in case.plan.steps):
         return
     before, now = case.cluster_memory.nodes, case.plan.nodes
+    # By name: new nodes do not make up for missing ones, which are abandoned or removed all the same. Only
+    # memory of older versions has a number without names.
     names = {node.name for node in case.entry.members()}
     gone = sorted(case.cluster_memory.names - names - case.uncounted) if case.cluster_memory.names else []
     count = len(gone) if case.cluster_memory.names else before - now - len(case.uncounted - names)
@@ -58,29 +58,30 @@ def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
         yield Diagnostic(
             Severity.ERROR,
             "desired-shrank",
-            f"{case.plan.cluster}: {count} of the {before} nodes that stood in the fleet file before are no "
-            f"longer named{listed}; at most {limit} may go at once{', and never all' if whole else ''}",
-            "if that is meant, remove them in several commits, or set an override in the fleet file",
+            f"{case.plan.cluster}: {count} of {before} nodes are no longer in the fleet file{listed}; the "
+            f"limit for one run is {limit}{', and a cluster must keep some' if whole else ''}",
+            "put them back, or remove them in several commits, or set an override in the fleet file",
             target=case.plan.cluster,
         )
 
 
 @guard("budget")
 def refuse_over_budget(case: GuardContext) -> Iterator[Diagnostic]:
-    """Changes of all runs within the window, together with this plan, stay within the budget."""
+    """The nodes that all runs in the time window changed, together with this plan, stay within the budget."""
     allowed = case.policy.budget
     if allowed is None:
         return
     limit = resolve_amount(allowed.nodes, case.plan.nodes)
     recent = {node for node, hours in case.cluster_memory.changed if hours <= allowed.hours}
-    planned = set(_nodes(case.plan.steps))
+    planned = set(_list_changed_nodes(case.plan.steps))
     if planned and len(recent | planned) > limit:
         yield Diagnostic(
             Severity.ERROR,
             "budget",
-            f"{case.plan.cluster}: {len(recent)} nodes were changed in the last {allowed.hours:g} hours and "
-            f"{len(planned - recent)} more would be, the budget is {limit}",
-            "wait until the window has moved on, or raise policy.budget in the fleet file",
+            f"{case.plan.cluster}: {len(recent)} nodes were changed in the last {allowed.hours:g} hours, "
+            f"{len(planned - recent)} more would follow, the budget is {limit}",
+            f"wait until earlier changes are {allowed.hours:g} hours old, or raise policy.budget in the "
+            "fleet file",
             target=case.plan.cluster,
         )
 
@@ -89,5 +90,5 @@ GUARDS: tuple[Guard, ...] = (refuse_blast_radius, refuse_shrink, refuse_over_bud
 """Applied to every cluster, before the guards of its product."""
 
 
-def _nodes(steps: Iterator[Step] | tuple[Step, ...]) -> list[str]:
+def _list_changed_nodes(steps: Iterable[Step]) -> list[str]:
     return sorted({step.node for step in steps if not step.waits_for_person})

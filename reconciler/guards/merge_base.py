@@ -1,6 +1,6 @@
-"""What a revision takes out of the fleet, and what the branch lacks that it is to be merged into.
+"""Nodes that a revision removes from the fleet, and commits of the merge target that it lacks.
 
-Before it stands the base that a pull request names, and what was applied last, as far as either is known.
+It is compared with the base of a pull request and with what was applied last, as far as they are known.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from typing import Final
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.prior_revisions import MergeBase
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.guards.removed_clusters import CODE as GONE
 
 LEAVES: Final = "no-longer-managed"
-"""Code of the remark that nodes are named no more."""
+"""Code of the warning that the fleet file no longer names nodes."""
 
 BEHIND: Final = "behind-base"
-"""Code of what is said where the base has changed a cluster since the revision left it."""
+"""Code for a cluster that the base has changed since the revision branched off."""
 
 UNKNOWN: Final = "base-unknown"
-"""Code of what is said where the base cannot be compared with."""
+"""Code for a base that the revision cannot be compared with."""
 
 _MOST_NAMED: Final = 10
 
@@ -30,12 +29,12 @@ _MOST_NAMED: Final = 10
 def report_leaving_nodes(
     memory: FleetMemory, members: Mapping[str, AbstractSet[str]], clusters: AbstractSet[str]
 ) -> Iterator[Diagnostic]:
-    """A warning for each cluster of which nodes, or all, are named no more.
+    """A warning for each cluster of which the fleet file no longer names some nodes, or all.
 
     Args:
         memory: what was applied last, and the base.
-        members: cluster -> names of its nodes, of the clusters that are looked at.
-        clusters: all that the fleet file has.
+        members: cluster -> names of its nodes, for the clusters of this pass.
+        clusters: all clusters of the fleet file.
     """
     base = memory.base.clusters if memory.base else {}
     for name in sorted(
@@ -53,50 +52,33 @@ def report_leaving_nodes(
                 Severity.WARNING,
                 LEAVES,
                 f"{len(gone)} {node} no longer managed: {whole}{shown}{more}",
-                "they keep what they have, and nobody looks after them; put them back if that is not meant",
-                target=name,
-            )
-
-
-def report_vanishing_clusters(memory: FleetMemory, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
-    """A verdict for each cluster that the base names and the fleet file does not."""
-    base = memory.base
-    for name, nodes in sorted(base.clusters.items()) if base else ():
-        if name not in clusters and not memory.cluster_memory.get(name, ClusterMemory()).nodes:
-            assert base is not None
-            yield Diagnostic(
-                Severity.ERROR,
-                GONE,
-                f"{name}: the fleet file no longer names this cluster, which {base.ref} names with "
-                f"{len(nodes)} nodes; nobody would look after them",
-                "put it back; if it has another name now, write `renamed_from` into its entry; if it is to "
-                "go, set an override for this cluster in the fleet file",
+                "they keep their settings and are no longer managed; put them back if this is a mistake",
                 target=name,
             )
 
 
 def report_stale_branch(base: MergeBase | None, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
-    """A warning for each cluster that the base has changed since the revision left it."""
+    """A warning for each cluster that the base has changed since the revision branched off."""
     for name in sorted(base.changed & clusters) if base else ():
         assert base is not None
         yield Diagnostic(
             Severity.WARNING,
             BEHIND,
-            f"{base.ref} changes this cluster in commits that this revision lacks, up to {base.tip}: the "
-            "plan is that of the revision alone, and not of the merge",
+            f"{base.ref} changes this cluster in commits that this revision lacks, up to {base.tip}; the "
+            "plan shows the revision alone, not the merge",
             f"merge {base.ref} into the branch, or rebase it, and plan again",
             target=name,
         )
 
 
 def report_missing_comparison(base: MergeBase | None, fleet_file: str) -> Iterator[Diagnostic]:
-    """A warning where nobody knows what the revision takes out, or what it lacks."""
+    """A warning if it is unknown what the revision removes or lacks."""
     if base is not None and base.unread:
-        how = "wholly compared" if base.left else "compared"
+        how = "fully compared" if base.left else "compared"
         yield Diagnostic(
             Severity.WARNING,
             UNKNOWN,
-            f"the revision is not {how} with {base.ref}: {base.unread}",
+            f"the revision was not {how} with {base.ref}: {base.unread}",
             "fetch the whole history and the target branch: `fetch-depth: 0` in GitHub Actions, "
             '`GIT_DEPTH: "0"` in GitLab CI',
             position=Position(fleet_file),
@@ -104,11 +86,11 @@ def report_missing_comparison(base: MergeBase | None, fleet_file: str) -> Iterat
 
 
 def add_merge_base(cluster_memory: ClusterMemory, base: MergeBase | None, cluster: str) -> ClusterMemory:
-    """A cluster's past, in which the base's nodes count as those that stood before.
+    """The memory of a cluster, to which the nodes in the base are added.
 
     Args:
         cluster_memory: what the store remembers of it.
-        base: what the revision is to be merged into.
+        base: the merge target of the revision.
         cluster: its name.
     """
     names = base.clusters.get(cluster, frozenset()) if base else frozenset[str]()

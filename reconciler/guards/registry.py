@@ -1,4 +1,4 @@
-"""All guards that hold for every product, and the codes that an override may name, as data."""
+"""All guards of every product, and the codes that an override may name, as data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EVERYWHERE: Final[tuple[Guard, ...]] = (
 """The guards of every cluster, before those of its product."""
 
 FLEETWIDE: Final = (foreign_changes.FOREIGN, removed_clusters.CODE)
-"""Codes of what is judged beside any one cluster's plan: nodes to be left alone, clusters that are gone."""
+"""Codes of violations that do not come from a guard of one plan: foreign changes, removed clusters."""
 
 
 def list_guard_codes(products: Iterable[Guard]) -> tuple[str, ...]:
     """The codes that an override may name, sorted.
 
     Args:
-        products: the guards of the products that are known.
+        products: the guards of all known products.
     """
     every = (*EVERYWHERE, *products)
     return tuple(sorted({*FLEETWIDE, *(code for guard in every for code in guard.codes)}))

@@ -1,36 +1,42 @@
-"""Clusters that earlier runs of this fleet applied, and that its fleet file no longer names."""
+"""Clusters that this host applied, or that the merge target has, and the fleet file no longer names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
-from reconciler.core.memory import FleetMemory
+from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.diagnostic import Diagnostic, Severity
 
 CODE = "cluster-vanished"
 
 
-def find_removed_clusters(memory: FleetMemory, clusters: AbstractSet[str]) -> tuple[Diagnostic, ...]:
-    """A verdict for each cluster that was applied and has no entry any more; it holds up nothing else.
-
-    Its nodes would keep what they have, and nobody would look after them.
+def find_removed_clusters(memory: FleetMemory, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
+    """A violation for each cluster that has no entry any more; its nodes would no longer be managed.
 
     Args:
-        memory: what earlier runs of the fleet left.
-        clusters: the names that the fleet file has.
+        memory: what earlier runs of the fleet left, and the merge target.
+        clusters: names of the clusters in the fleet file.
     """
-    return tuple(
-        Diagnostic(
-            Severity.ERROR,
-            CODE,
-            f"{name}: the fleet file no longer names this cluster, which was applied"
-            + (f" from {cluster_memory.source}" if cluster_memory.source else "")
-            + f" with {cluster_memory.nodes} nodes; nobody would look after them",
-            "put it back; if it has another name now, write `renamed_from` into its entry; if it is to go, "
-            "set an override for this cluster in the fleet file",
-            target=name,
-            hold=True,
-        )
-        for name, cluster_memory in sorted(memory.cluster_memory.items())
-        if cluster_memory.nodes and name not in clusters
+    for name, cluster_memory in sorted(memory.cluster_memory.items()):
+        if cluster_memory.nodes and name not in clusters:
+            source = f" from {cluster_memory.source}" if cluster_memory.source else ""
+            known = f"which was applied{source} with {cluster_memory.nodes} nodes"
+            yield _make_violation(name, known, hold=True)  # the other clusters go on
+    base = memory.base
+    for name, nodes in sorted(base.clusters.items()) if base else ():
+        if name not in clusters and not memory.cluster_memory.get(name, ClusterMemory()).nodes:
+            assert base is not None
+            yield _make_violation(name, f"which {base.ref} names with {len(nodes)} nodes", hold=False)
+
+
+def _make_violation(name: str, known: str, *, hold: bool) -> Diagnostic:
+    return Diagnostic(
+        Severity.ERROR,
+        CODE,
+        f"{name}: the fleet file no longer names this cluster, {known}; they would no longer be managed",
+        "put it back; if it has a new name, write `renamed_from` into its entry; to remove it, set an "
+        "override for this cluster in the fleet file",
+        target=name,
+        hold=hold,
     )

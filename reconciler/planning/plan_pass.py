@@ -28,7 +28,6 @@ from reconciler.guards.merge_base import (
     report_leaving_nodes,
     report_missing_comparison,
     report_stale_branch,
-    report_vanishing_clusters,
 )
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import CODE as VANISHED
@@ -189,7 +188,7 @@ def _fleetwide(found: PlanResult, memory: FleetMemory, *, whole: bool) -> PlanRe
     """The survey with what concerns no single cluster: clusters that are gone, overrides that have ended."""
     fleet, today = found.fleet, memory.at.date()
     named = fleet.clusters
-    away = [*find_removed_clusters(memory, named), *report_vanishing_clusters(memory, named)] if whole else []
+    away = [*find_removed_clusters(memory, named)] if whole else []
     gone = apply_overrides(away, fleet.overrides, today)
     members = {case.plan.cluster: _looked_after(case) for case in found.cases}
     remarks = (

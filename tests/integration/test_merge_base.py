@@ -85,7 +85,7 @@ def test_a_pull_request_is_told_what_leaves_and_refused_for_it(site, monkeypatch
     told = site.run("--dry-run", "--base", "main", status=3)
     assert "edge: 3 nodes are no longer managed: n1, n2, n3 [no-longer-managed]" in told
     assert "side: 1 node is no longer managed: with its cluster, n4 [no-longer-managed]" in told
-    assert "edge: 3 of the 4 nodes that stood in the fleet file before are no longer named" in told
+    assert "edge: 3 of 4 nodes are no longer in the fleet file" in told
     assert "no longer names this cluster, which main names with 1 nodes" in told
     for variable in VARIABLES:
         with monkeypatch.context() as own:
@@ -200,9 +200,11 @@ def test_after_a_squash_a_pull_request_is_planned_without_any_state(site):
     assert "No changes" in site.run("--dry-run", "--base", "origin/main", state="none")
     later.commit({"s.json": setting("c.example")})
     told = site.run("--dry-run", "--base", "origin/main", "--detailed-exitcode", state="none", status=2)
-    assert "no commit here has it" in told
+    assert "which no commit here has" in told
     assert "5 changes on 2 clusters" in told
-    assert "another reconciler wrote it, so it is left alone" in site.run("--yes", state="none", status=1)
+    assert "another reconciler wrote it, so the node is left unchanged" in site.run(
+        "--yes", state="none", status=1
+    )
     git(later.folder, "fetch", "--quiet", "origin", "topic")
     assert "foreign-change" not in site.run("--dry-run", "--base", "origin/main", state="none")
 
@@ -229,12 +231,12 @@ def test_a_clone_without_the_base_says_what_is_not_compared(site):
         git(made.folder, "checkout", "--quiet", "--detach", "FETCH_HEAD")
     told = told_of_base(site.folder / "github", MergeTarget("main", "GITHUB_BASE_REF"))
     (warning,) = report_missing_comparison(told, "fleet.yaml")
-    assert "is not compared with main: GITHUB_BASE_REF names main, and" in warning.message
+    assert "was not compared with main: GITHUB_BASE_REF names main, and" in warning.message
     told = told_of_base(
         site.folder / "gitlab", MergeTarget("main", "TARGET", MergeTarget(first, "DIFF_BASE"))
     )
     (warning,) = report_missing_comparison(told, "fleet.yaml")
-    assert "is not wholly compared with main: TARGET names main, and" in warning.message
+    assert "was not fully compared with main: TARGET names main, and" in warning.message
     assert len(told.clusters["edge"]) == 4
     assert told_of_base(folder, MergeTarget("main")).unread == ""
 

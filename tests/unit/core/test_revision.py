@@ -72,7 +72,7 @@ def test_a_fleet_file_that_asks_for_signatures_wants_one_of_that_kind():
     wants = ChangeRules(require_signed="ssh")
     assert [one.code for one in refuse_unsigned(looked(change_rules=wants))] == ["signature-required"]
     (other,) = refuse_unsigned(looked(change_rules=wants, signed="gpg"))
-    assert "checked a signature of gpg only" in other.message
+    assert "checked only a signature by gpg" in other.message
     assert list(refuse_unsigned(looked(change_rules=wants, signed="ssh"))) == []
     assert list(refuse_unsigned(looked(signed=""))) == []
     assert wants.of(looked().entry).require_signed == "ssh"

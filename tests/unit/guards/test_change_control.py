@@ -1,4 +1,4 @@
-"""Guards of time and of people, each at the moment at which its answer turns."""
+"""Guards of time and of operators, each at the moment when its answer changes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,7 +61,7 @@ def test_nothing_holds_where_nothing_is_said():
 def test_outside_its_windows_a_cluster_is_not_changed_and_the_next_one_is_named():
     (found,) = run_guards(case(change_rules=ChangeRules(windows=NIGHTS)), GUARDS)
     assert found.code == "outside-window"
-    assert found.message == "c: no change window is open, the next one opens at 2026-11-22 02:00 UTC"
+    assert found.message == "c: no change window is open; the next one opens at 2026-11-22 02:00 UTC"
     assert (
         codes(case(change_rules=ChangeRules(windows=NIGHTS), at=datetime(2026, 11, 21, 2, 30, tzinfo=UTC)))
         == []
@@ -95,8 +95,8 @@ def test_suspensions_say_who_and_how_they_end():
         "c: the fleet file suspends changes: moving house",
     ]
     assert [one.remedy for one in found][:2] == [
-        "`reconcile resume` when it is over",
-        "`reconcile resume c` when it is over",
+        "to continue, run `reconcile resume`",
+        "to continue, run `reconcile resume c`",
     ]
 
 

@@ -105,7 +105,7 @@ def test_the_nodes_that_go_are_named():
     entry = cluster("c", {"a1": FakeNode(name="a1", value="v")})
     plan = ClusterPlan("c", "fake", nodes=1, unchanged=0, steps=())
     (found,) = run_guards(GuardContext(plan, entry, None, Observed({}), Policy(), cluster_memory), GUARDS)
-    assert "4 of the 5 nodes" in found.message
+    assert "4 of 5 nodes" in found.message
     assert "(o1, o2, o3, o4)" in found.message
 
 
