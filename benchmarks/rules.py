@@ -100,7 +100,7 @@ def metric_gates() -> None:
             tuple(unchanged),
             soaked,
         )
-        return found.weight, found.reason
+        return found.status, found.reason
 
     def value(changed: Any, unchanged: Any, **gate: Any) -> GateStatus:
         return judged(changed, unchanged, compare="value", **gate)[0]
@@ -136,7 +136,7 @@ def metric_gates() -> None:
     assert judged({"a": 1}, {"x": 1}, {"a": 0})[0] is UNCLEAR
     assert judged({"a": 1}, {"x": 1}, {"a": 0, "x": 0}, 0.0) == (
         UNCLEAR,
-        "the rate of m cannot be told without a soak",
+        "the rate of m needs a soak time",
     )
     usual = "on unchanged nodes it is"
     worst = judged({"a": 5, "b": 9, "c": 1}, {"x": 1}, compare="value")[1]
@@ -155,7 +155,7 @@ def metric_gates() -> None:
     assert same.startswith("the value of m of b"), "of several the last name, whatever their order"
     assert judged({"a": 1}, {"x": 0.5}, {"a": 0, "x": 0}, 0.5)[0] is GOOD, "a soak of less than a second"
     quiet = judged(dict.fromkeys("gfedcba"), {"x": 1}, compare="value")[1]
-    assert quiet == "a, b, c, d, e did not tell the value of m"
+    assert quiet == "the value of m is missing from a, b, c, d, e"
 
 
 def report_gates() -> None:
@@ -171,7 +171,7 @@ def report_gates() -> None:
         for report in told:
             heard.take(report)
         found = report_gate.evaluate_reports(gate, given, heard, frozenset(silent))
-        return found.weight, found.reason
+        return found.status, found.reason
 
     def beat(node: str, version: Any = "7") -> Told:
         return Told(node, ReportKind.HEARTBEAT, version)
@@ -186,19 +186,17 @@ def report_gates() -> None:
     assert judged(beats, {"a": "7"}, beat("b")) == (UNCLEAR, "a has sent no heartbeat since it was changed")
     assert judged(beats, {"a": "7"}, beat("a", "6")) == (
         UNCLEAR,
-        "a still names version 6 in its heartbeat, not 7",
+        "the heartbeat of a still has version 6 instead of 7",
     )
-    assert judged(beats, {"a": "7"}, beat("a", None)) == (UNCLEAR, "a names no version in its heartbeat")
+    assert judged(beats, {"a": "7"}, beat("a", None)) == (UNCLEAR, "the heartbeat of a has no version")
     assert judged(beats, {"a": "7"}, beat("a", "6"), beat("a"))[0] is GOOD, "the newest counts"
     assert judged(beats, {"a": "7"}, beat("a"), beat("a", "6"))[0] is UNCLEAR, "the newest counts"
     assert judged(both, {"a": "7"}, beat("a"))[0] is UNCLEAR
     assert judged(both, {"a": "7"}, beat("a"), says("a"))[0] is GOOD
     assert judged(both, {"a": "7"}, beat("a"), says("a", "OK"))[0] is GOOD
-    assert judged(both, {"a": "7"}, beat("a"), says("a", "E4")) == (BAD, "a reports of its new setting: E4")
-    assert judged(both, {"a": "7"}, beat("a"), says("a", "")) == (
-        BAD,
-        "a reports of its new setting: no status",
-    )
+    failure = "a reports a failure of its new setting"
+    assert judged(both, {"a": "7"}, beat("a"), says("a", "E4")) == (BAD, f"{failure}: E4")
+    assert judged(both, {"a": "7"}, beat("a"), says("a", "")) == (BAD, f"{failure}: no status")
     assert judged(both, {"a": "7"}, beat("a"), says("a", "E4", "6"))[0] is UNCLEAR, "of another version"
     assert judged(both, {"a": "7", "b": "7"}, beat("a"), says("b", "E4"))[0] is BAD
     assert judged(feedback, {"a": "7"}, says("a"))[0] is GOOD
@@ -464,12 +462,11 @@ def plain(function: Any) -> FunctionType:
     return found
 
 
-GATES = (SoakReadings.of, metric_comparison.compare_metric, metric_comparison._bad)
+GATES = (SoakReadings.of, metric_comparison.compare_metric)
 REPORTS = (
     report_gate.evaluate_reports,
-    report_gate._asked,
-    report_gate._fits,
-    report_gate._missing,
+    report_gate._has_version,
+    report_gate._explain_missing,
     ReceivedReports.take,
     ReceivedReports.forget,
 )

@@ -28,8 +28,8 @@ from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.gates import Rest, sleep_real_time
 from reconciler.rollout.recovery import StepRecovery, has_open_steps, recover_runs
-from reconciler.rollout.refusals import RefusalMemory
 from reconciler.rollout.report_listener import ReportListener
+from reconciler.rollout.run_log import RefusalMemory
 
 
 def override_suspensions(fleet: Fleet, reason: str) -> Fleet:

@@ -1,10 +1,10 @@
-"""The writing half of the pass: takes a survey's plan and nothing else, and journals every step of it."""
+"""The writing half of the pass: applies the plan of the reading half, and journals every step of it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -32,9 +32,8 @@ from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
 from reconciler.rollout.recovery import StepRecovery
-from reconciler.rollout.refusals import RefusalMemory
 from reconciler.rollout.report_listener import ReportListener, ReportSubscription
-from reconciler.rollout.run_log import RunLog, record_members, record_refusal
+from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members, record_refusal
 from reconciler.rollout.step_executor import ExecutionContext, execute_step
 from reconciler.rollout.step_scheduler import StepScheduler
 from reconciler.rollout.wave_runner import WaveRunner
@@ -42,18 +41,16 @@ from reconciler.rollout.wave_runner import WaveRunner
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the journal and the messages say of a run beside its steps.
+    """What a run needs beside its plan.
 
     Args:
-        trigger: what asked for it: `command`, `webhook`, `interval` …
+        trigger: what started it: `command`, `webhook`, `interval` …
         actor: who asked for it.
-        clock: stamps the messages.
+        clock: dates intents and messages.
         rest: waits while a wave soaks.
-        report_listener: hears what nodes report by themselves; runs of one process that go on side by side
-            share it.
-        refusals: those that this process has written down already.
-        is_rollback: whether a person named the revision, so that what was applied before is not applied
-            again.
+        report_listener: receives what nodes report by themselves; concurrent runs of one process share it.
+        refusals: those that this process has journalled already.
+        is_rollback: whether this is a rollback, so that the revision before it is not applied again.
     """
 
     trigger: str = "command"
@@ -75,34 +72,35 @@ async def run_apply_pass(
     stop: asyncio.Event | None = None,
     run_context: RunContext | None = None,
 ) -> RunReport:
-    """Make it so: every step of the plan that is still ready is performed once and believed when read.
+    """Apply the plan: perform each step that is still ready once, and confirm it by reading back.
 
-    Clusters go on side by side, each under its lock; a failed step holds up only what comes after it.
-    What killed runs left in these clusters is settled first. A plan without steps leaves no run in
-    the history, but remembers which nodes run its revision and delivers messages left over. Clusters that
-    something holds up for now are left as they are, which is a refused run of its own in the history.
+    Clusters are applied concurrently, each under its lock; a failed step stops only the steps that depend on
+    it. Steps that killed runs left open in these clusters are settled first. A plan without steps leaves no
+    run in the history, but it records which nodes run its revision and delivers remaining messages. Clusters
+    on hold are not changed; the history has a refused run for them.
 
     Args:
-        plan_result: the plan, with the guards' verdicts on it.
+        plan_result: the plan, with the guards' violations.
         drivers: kind -> product.
         transports: the ways to the nodes, and to the feedback sink.
-        journal: is told of each intent before the call and of each outcome after it.
-        listener: hears of each step.
-        stop: once set, no step is taken up any more; those under way are completed and written down.
-        run_context: why the run takes place; None for a run of its own that a person asked for.
+        journal: gets each intent before the call, and each outcome after it.
+        listener: told of each step.
+        stop: once set, no further step starts; running steps are completed and journalled.
+        run_context: why the run takes place; None for a command.
 
     Raises:
-        GuardRefusal: a verdict stands against the plan, or nothing is left beside what is held up; nothing
-            was done, the history says so.
-        ClusterBusy: every cluster of the plan is held by another run; nothing was done.
-        FleetRefused: the store has come to know another fleet by the same name or history; nothing was done.
-        StateError: the journal cannot be written; no call was made that it does not know of.
+        GuardRefusal: a violation is in force, or all clusters with steps are on hold; nothing was done, and
+            the history says so.
+        ClusterBusy: other runs hold every cluster of the plan; nothing was done.
+        FleetRefused: the store knows another fleet by the same name or history; nothing was done.
+        StateError: the journal cannot be written; it has the intent of every call that was made.
     """
     run_context, transports = (
         run_context or RunContext(),
         mask_transports(transports, plan_result.fleet.secrets),
     )
     if plan_result.identity is not None:
+        # The fleet is resolved again: another process may have written to the store since the plan was made.
         journal = await journal.enter(plan_result.identity)
     open_ones, refusals = plan_result.released(), run_context.refusals
     if plan_result.refused or (plan_result.violations and open_ones.plan.empty):
@@ -111,7 +109,7 @@ async def run_apply_pass(
             await record_refusal(plan_result, journal, run_context.trigger, run_context.actor)
             refusals.note(plan_result)
         raise GuardRefusal(plan_result.violations)
-    await _rename(open_ones, drivers, transports, journal, run_context)
+    await _rename_clusters(open_ones, drivers, transports, journal, run_context)
     await record_members(plan_result, drivers, journal)
     if plan_result.violations:
         held_up = plan_result.held_up()
@@ -132,22 +130,21 @@ async def run_apply_pass(
             run_context,
         )
         idle = all(case.is_idle for case in plan_result.cases)
-        report = RunReport("", plan_result.plan) if idle else await run.whole()
-        await _remember(plan_result, report, journal)
+        report = RunReport("", plan_result.plan) if idle else await run.run()
+        await _record_facts(plan_result, report, journal)
         return replace(report, findings=(*report.findings, *await message_sender.farewell(run.stop)))
 
 
-async def _rename(
+async def _rename_clusters(
     plan_result: PlanResult, drivers: Drivers, transports: Transports, journal: Store, run_context: RunContext
 ) -> None:
-    """Let the past of renamed clusters be that of their new names, of those that this pass goes on with.
-
-    A revision that guards refuse renames nothing: the next one may have the former name again. Steps that are
-    open are settled before, as far as they can be, by whoever holds the lock of the former name.
+    """Move the stored history of renamed clusters to their new names.
 
     Raises:
         ClusterBusy: a run still holds a cluster by its former name; nothing was done.
     """
+    # Only now: a revision that guards refuse must rename nothing, because the next one may have the former
+    # name again. Open steps are settled first, under the lock of the former name that their run had.
     for case in plan_result.cases:
         former = plan_result.renames.get(case.plan.cluster)
         if former is not None:
@@ -158,14 +155,15 @@ async def _rename(
                 await journal.rename_cluster(former, case.plan.cluster, run_context.actor)
 
 
-async def _remember(plan_result: PlanResult, report: RunReport, journal: Store) -> None:
-    """Write down what the pass established of each cluster, and of those that are gone."""
+async def _record_facts(plan_result: PlanResult, report: RunReport, journal: Store) -> None:
+    """Store what the pass established about each cluster, and forget removed ones."""
     found = collect_cluster_facts(plan_result, report.outcomes)
     for cluster, facts in found.items():
         await journal.record_pass(cluster, facts)
     for cluster in list_removed_clusters(plan_result):
         await journal.forget_members(cluster)
-    # Nodes that had the content already are this fleet's as well: another one is told before its first write.
+    # Nodes that had the content already belong to this fleet too: another fleet that names one is refused
+    # before its first write.
     held = {
         place: (case.plan.cluster, node)
         for case in plan_result.cases
@@ -175,16 +173,14 @@ async def _remember(plan_result: PlanResult, report: RunReport, journal: Store) 
     left = sorted({place for case in plan_result.cases for place in case.released})
     if held or left:
         await journal.claim(held, left)
-    for cluster, words in list_withdrawn_confirmations(plan_result).items():
-        if words:
-            await journal.remember(cluster, words)
-            await journal.remember(cluster, list_attempt_facts(plan_result, cluster, words))
+    for cluster, confirmations in list_withdrawn_confirmations(plan_result).items():
+        if confirmations:
+            await journal.remember(cluster, confirmations)
+            await journal.remember(cluster, list_attempt_facts(plan_result, cluster, confirmations))
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run under way."""
-
     plan_result: PlanResult
     drivers: Drivers
     transports: Transports
@@ -194,19 +190,25 @@ class _Run:
     stop: asyncio.Event
     run_context: RunContext
 
-    async def whole(self) -> RunReport:
-        """Lock, settle, write the run down, perform its steps and write down how it ended."""
+    async def run(self) -> RunReport:
+        """Lock, settle open steps, journal the run, perform its steps and journal its end."""
         plan, journal = self.plan_result.plan, self.store
         cases = [case for case in self.plan_result.cases if not case.is_idle]
         async with AsyncExitStack() as locks:
             held, busy = await self._lock([case.plan for case in cases], locks)
             feedback, clock = self.plan_result.fleet.feedback, self.run_context.clock
+            # Under the locks, and before the first call: after it, the effect of this run would be read as
+            # that of the killed one.
             settling = StepRecovery(journal, self.drivers, self.transports, feedback, clock)
             await run_unless_stopped(self.stop, settling.settle(held.keys()))
             cases = [case for case in cases if case.plan.cluster in held]
-            hearings = [await locks.enter_async_context(self._hearing(case)) for case in cases]
-            tries = {step: facts for case in cases for step, facts in case.attempts.items()}
-            await self._claim(cases)
+            listen, secrets = self.run_context.report_listener.subscription, self.plan_result.fleet.secrets
+            subscriptions = [
+                await locks.enter_async_context(listen(case, self.drivers[case.plan.kind], secrets))
+                for case in cases
+            ]
+            attempts = {step: facts for case in cases for step, facts in case.attempts.items()}
+            await self._claim_places(cases)
             log = await RunLog.open(
                 journal,
                 self.run_context.trigger,
@@ -216,15 +218,15 @@ class _Run:
                 clock=clock,
                 listener=self.listener,
                 message_sender=self.message_sender,
-                attempts=tries,
+                attempts=attempts,
             )
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
                     await log.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
             found = await gather_all(
                 [
-                    self._cluster(case, log, held[case.plan.cluster], subscription)
-                    for case, subscription in zip(cases, hearings, strict=True)
+                    self._apply_cluster(case, log, held[case.plan.cluster], subscription)
+                    for case, subscription in zip(cases, subscriptions, strict=True)
                 ]
             )
             outcomes = tuple(log.outcomes[step.id] for step in plan.steps())
@@ -232,8 +234,8 @@ class _Run:
             await log.finish(report.exit_status, "\n".join(one.located for one in report.findings))
         return report
 
-    async def _claim(self, cases: Iterable[GuardContext]) -> None:
-        """Write down, before anything is sent, that this fleet writes to these nodes' places."""
+    async def _claim_places(self, cases: Iterable[GuardContext]) -> None:
+        """Record, before anything is sent, that this fleet writes to these nodes' places."""
         changed = [(case, {step.node for step in case.plan.steps}) for case in cases]
         taken = {
             place: (case.plan.cluster, node)
@@ -248,7 +250,7 @@ class _Run:
     async def _lock(
         self, plans: Iterable[ClusterPlan], locks: AsyncExitStack
     ) -> tuple[dict[str, AsyncExitStack], dict[str, str]]:
-        """The locks that could be had, each to be released by itself, and why the others could not."""
+        """The locks that were free, each to be released by itself, and why the others were not."""
         held: dict[str, AsyncExitStack] = {}
         refusal: ClusterBusy | None = None
         busy: dict[str, str] = {}
@@ -265,69 +267,54 @@ class _Run:
             raise refusal
         return held, busy
 
-    def _hearing(self, case: GuardContext) -> AbstractAsyncContextManager[ReportSubscription | None]:
-        return self.run_context.report_listener.subscription(
-            case, self.drivers[case.plan.kind], self.plan_result.fleet.secrets
-        )
-
-    async def _cluster(
+    async def _apply_cluster(
         self, case: GuardContext, log: RunLog, lock: AsyncExitStack, subscription: ReportSubscription | None
     ) -> tuple[Diagnostic, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = case.plan, case.change_rules.rollout
         driver, clock = self.drivers[plan.kind], self.run_context.clock
-        bench = ExecutionContext(
+        context = ExecutionContext(
             driver, self.transports, plan.payloads, log, self.stop, clock, self.plan_result.stale
         )
         async with lock:
-            if stops := await self._stops(case):
-                await log.skip([(step, stops[0].message) for step in plan.steps])
-                return stops
+            if holds := await self._find_new_holds(case):
+                await log.skip([(step, holds[0].message) for step in plan.steps])
+                return holds
             if self.run_context.is_rollback:
-                await self._roll_back(case)
+                await self._record_rollback(case)
+            # Spent before the first call: an approval is for one run, also if that run is killed.
             if case.digest in case.cluster_memory.approved:
                 await self.store.spend_approval(case.digest)
             if rollout is not None:
-                gate_keeper = GateKeeper(case, rollout, bench, self.run_context.rest, subscription)
+                gate_keeper = GateKeeper(case, rollout, context, self.run_context.rest, subscription)
                 is_whole = not self.plan_result.node
                 return await WaveRunner(gate_keeper, log, self.plan_result.fleet.overrides, is_whole).run()
-            perform = partial(execute_step, bench=bench)
+            perform = partial(execute_step, context=context)
             await StepScheduler(plan.steps, max(1, plan.concurrency), perform, log.skip, self.stop).run()
             return ()
 
-    async def _stops(self, case: GuardContext) -> tuple[Diagnostic, ...]:
-        """What has come to stand in the way since the plan was made.
-
-        Reading many nodes takes minutes. A suspension or a rollback of that time would otherwise stop
-        nothing: the plan was judged before it, and the lock was taken after it.
-        """
+    async def _find_new_holds(self, case: GuardContext) -> tuple[Diagnostic, ...]:
+        """The holds that are in force now."""
+        # Reading many nodes takes minutes. A suspension or a rollback of that time would otherwise stop
+        # nothing: the plan was judged before it, and the lock was taken after it.
         memory = await self.store.recall()
         cluster_memory = memory.of(case.plan.cluster)
-        cluster_memory = (
-            cluster_memory if not self.run_context.is_rollback else replace(cluster_memory, rolled_back=())
-        )
+        if self.run_context.is_rollback:
+            cluster_memory = replace(cluster_memory, rolled_back=())
         now = replace(case, at=memory.at, cluster_memory=cluster_memory)
         found = apply_overrides(
             run_guards(now, (find_all_holds,)), self.plan_result.fleet.overrides, memory.at.date()
         ).in_force
         return tuple(replace(one, severity=Severity.WARNING) for one in found)
 
-    async def _roll_back(self, case: GuardContext) -> None:
-        """Remember what is rolled back from, before anything is sent: a run killed here is not undone."""
-        revision, cluster_memory, asked = (
-            self.plan_result.plan.revision,
-            case.cluster_memory,
-            self.run_context,
-        )
+    async def _record_rollback(self, case: GuardContext) -> None:
+        """Store from which revision the cluster is rolled back."""
+        # Before anything is sent: if this run is killed, a watch must not apply the former revision again.
+        revision, memory, run = self.plan_result.plan.revision, case.cluster_memory, self.run_context
         left = None
-        if (
-            cluster_memory.applied
-            and cluster_memory.applied.id != revision.id
-            and cluster_memory.content != case.content
-        ):
-            left = (cluster_memory.applied, cluster_memory.content)
-        words = f"{asked.actor.words or 'somebody'} went back to {revision.short or revision.id}"
-        reason = f"{words} at {format_minute(asked.clock())} UTC" + (
-            f": {asked.actor.why}" if asked.actor.why else ""
-        )
+        if memory.applied and memory.applied.id != revision.id and memory.content != case.content:
+            left = (memory.applied, memory.content)
+        words = f"{run.actor.words or 'somebody'} rolled back to {revision.short or revision.id}"
+        why = f": {run.actor.why}" if run.actor.why else ""
+        reason = f"{words} at {format_minute(run.clock())} UTC{why}"
         await self.store.roll_back(case.plan.cluster, left, (revision, case.content), reason)

@@ -1,4 +1,4 @@
-"""The gates after a wave: the nodes still show what they were given, and are as well as the others."""
+"""The gates after a wave: its nodes still show the new content, and their metrics are as good as before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reconciler.rollout.report_listener import ReportSubscription
 from reconciler.rollout.step_executor import ExecutionContext
 
 Rest = Callable[[float, asyncio.Event], Awaitable[None]]
-"""Waits so many seconds, or until the event is set."""
+"""Waits for a number of seconds, or until the event is set."""
 
 
 async def sleep_real_time(seconds: float, stop: asyncio.Event) -> None:
@@ -38,13 +38,13 @@ async def sleep_real_time(seconds: float, stop: asyncio.Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FinishedWave:
-    """What of a wave has its effect.
+    """The part of a wave whose effect is visible.
 
     Args:
-        nodes: all nodes of it that have.
-        done: the steps that this run did.
-        earlier: the steps that an earlier run did, as far as they are known.
-        soak: seconds to wait before the gates are judged.
+        nodes: all nodes of the wave that show the effect.
+        done: the steps that this run performed.
+        earlier: the steps that an earlier run performed, as far as they are known.
+        soak: seconds to wait before the gates are evaluated.
     """
 
     nodes: tuple[str, ...]
@@ -55,84 +55,82 @@ class FinishedWave:
 
 @dataclass(frozen=True, slots=True)
 class GateKeeper:
-    """Judges the waves of one cluster.
+    """Evaluates the gates of one cluster.
 
     Args:
         rest: waits for the soak.
-        subscription: what the nodes report by themselves; none where no gate asks.
+        subscription: what the nodes report by themselves; None if there is no such gate.
     """
 
     case: GuardContext
     rollout: Rollout
-    bench: ExecutionContext
+    context: ExecutionContext
     rest: Rest
     subscription: ReportSubscription | None = None
 
     async def judge(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
-        """Soak, then see whether all gates hold; where the run is stopped meanwhile, it is not clear.
-
-        Gates only wait and read: a stop gives them up at once, wherever they are.
+        """Soak, then evaluate all gates; unclear if the run is stopped meanwhile.
 
         Args:
-            wave: what has its effect.
-            touched: nodes that this rollout has changed, or tried to, so far.
+            wave: the part whose effect is visible.
+            touched: nodes that this rollout has changed, or tried to change, so far.
         """
-        found = await run_unless_stopped(self.bench.stop, self._judge(wave, touched))
-        if found is None or self.bench.stop.is_set():
-            return GateResult(GateStatus.UNCLEAR, "the run was stopped before they were judged")
+        # Gates only wait and read, so a stop may cancel them at any point.
+        found = await run_unless_stopped(self.context.stop, self._soak_and_evaluate(wave, touched))
+        if found is None or self.context.stop.is_set():
+            return GateResult(GateStatus.UNCLEAR, "the run was stopped before the gates were evaluated")
         return found
 
-    async def _judge(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
+    async def _soak_and_evaluate(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
         unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
         asked = (*wave.nodes, *unchanged) if self.rollout.gates.metrics else ()
         if self.subscription is not None:
             self.subscription.performed()
-        before = await self._sampled(asked)
-        await self.rest(wave.soak, self.bench.stop)
-        if self.rollout.gates.read_back and (strayed := await self._strayed((*wave.earlier, *wave.done))):
-            return GateResult(GateStatus.BAD, strayed)
+        before = await self._read_metrics(asked)
+        await self.rest(wave.soak, self.context.stop)
+        last = _list_last_steps((*wave.earlier, *wave.done))
+        if self.rollout.gates.read_back and (reverted := await self._find_reverted_nodes(last)):
+            return GateResult(GateStatus.BAD, reverted)
         if self.subscription is not None:
-            # a feedback about what an earlier run did was sent to that run, and does not come again
-            found = await self.subscription.judge(
-                _last((*wave.earlier, *wave.done)),
-                self.bench.stop,
-                silent=frozenset(step.node for step in wave.earlier),
-            )
-            if found.weight is not GateStatus.GOOD:
+            # A feedback about a step of an earlier run was sent to that run, and is not sent again.
+            silent = frozenset(step.node for step in wave.earlier)
+            found = await self.subscription.judge(last, self.context.stop, silent=silent)
+            if found.status is not GateStatus.GOOD:
                 return found
-        soaked = SoakReadings(before, await self._sampled(asked), wave.soak)
+        soaked = SoakReadings(before, await self._read_metrics(asked), wave.soak)
         compared = [
             compare_metric(gate, wave.nodes, unchanged, soaked) for gate in self.rollout.gates.metrics
         ]
-        bad = [one for one in compared if one.weight is GateStatus.BAD]
-        unclear = [one for one in compared if one.weight is GateStatus.UNCLEAR]
+        # A bad metric is named before one that is unclear: with `on_failure: return`, only the first undoes.
+        bad = [one for one in compared if one.status is GateStatus.BAD]
+        unclear = [one for one in compared if one.status is GateStatus.UNCLEAR]
         return next(iter([*bad, *unclear]), GOOD)
 
-    async def _strayed(self, done: Sequence[Step]) -> str:
-        """Which nodes no longer show what they were given, in words; empty where all do."""
-        last, bench = _last(done), self.bench
+    async def _find_reverted_nodes(self, last: Sequence[Step]) -> str:
+        """Which nodes no longer show the effect of their last step, in words; empty if all do."""
+        context = self.context
         verdicts = await gather_all(
-            wait_until_done(step, bench.driver, bench.transports, seconds=step.settle, stop=bench.stop)
+            wait_until_done(step, context.driver, context.transports, seconds=step.settle, stop=context.stop)
             for step in last
         )
         wrong = [
-            f"{step.node}: {verdict.reason or 'it does not show what it was given'}"
+            f"{step.node}: {verdict.reason or 'it no longer shows the effect of its step'}"
             for step, verdict in zip(last, verdicts, strict=True)
             if verdict.status is not StepStatus.DONE
         ]
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  (enough to begin with)
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  (enough to start with)
         return "; ".join(wrong[:3]) + more
 
-    async def _sampled(self, nodes: Sequence[str]) -> Samples:
-        driver = self.bench.driver
+    async def _read_metrics(self, nodes: Sequence[str]) -> Samples:
+        driver = self.context.driver
         if not nodes or not driver.capabilities.metrics:
             return {}
         return await driver.health(
-            self.case.desired, nodes, restrict_to_reading(self.bench.transports, driver.reads)
+            self.case.desired, nodes, restrict_to_reading(self.context.transports, driver.reads)
         )
 
 
-def _last(done: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps that no other one comes after: what they gave is what the nodes have now."""
+def _list_last_steps(done: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps on which no other one depends: their effect is what the nodes show now."""
     followed = {name for step in done for name in step.after}
     return tuple(step for step in done if step.id not in followed)

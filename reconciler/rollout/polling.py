@@ -1,4 +1,4 @@
-"""Looking at the nodes until a step's effect shows, or until its time is over."""
+"""Reads nodes until a step's effect is visible, or until its time is over."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from reconciler.ports.driver import Driver
 from reconciler.ports.transport import Transports
 
 GRACE = 20.0
-"""Seconds that a step under way still has to show its effect once the run is asked to stop."""
+"""Seconds that a running step still gets to show its effect once the run is asked to stop.
+
+Kubernetes kills a process 30 s after it asked it to stop, systemd after 90 s; the journal needs the rest.
+"""
 
 _FIRST, _LONGEST = 0.05, 2.0
 
 
 async def assess_step(step: Step, driver: Driver[Any, Any], transports: Transports) -> StepVerdict:
-    """How a step stands, by one fresh look."""
+    """The status of a step, by one fresh reading."""
     return judge_step(step, driver, await driver.look(step, restrict_to_reading(transports, driver.reads)))
 
 
 def judge_step(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> StepVerdict:
-    """How a step stands by a look; unknown where the program fails at what its node shows."""
+    """The status of a step by a reading; unknown if the program fails to process what its node shows."""
     try:
         return driver.judge(step, seen)
     except EXPECTED:
         raise
-    except Exception as error:  # noqa: BLE001  (the step keeps its record, and the other nodes go on)
+    except Exception as error:  # noqa: BLE001  (the step still gets an outcome, and the other nodes continue)
         return StepVerdict(StepStatus.UNKNOWN, make_defect_observation(step.node, error).reason)
 
 
 async def wait_until_clear(step: Step, driver: Driver[Any, Any], transports: Transports) -> StepVerdict:
-    """How a step stands before it is performed; nodes that do not tell are asked twice more."""
+    """The status of a step before it is performed; if it is unknown, the nodes are read twice more."""
     return await poll_until(
         partial(assess_step, step, driver, transports),
         lambda verdict: verdict.status is not StepStatus.UNKNOWN,
@@ -54,9 +57,9 @@ async def wait_until_done(
     seconds: float,
     stop: asyncio.Event | None = None,
 ) -> StepVerdict:
-    """How a step stands as soon as its effect shows, or else after so many seconds; looks at least once.
+    """The status of a step as soon as its effect is visible, else after `seconds`; reads at least once.
 
-    Once `stop` is set, no more than `GRACE` seconds are waited.
+    Once `stop` is set, it waits no longer than `GRACE` seconds.
     """
     return await poll_until(
         partial(assess_step, step, driver, transports),
@@ -66,7 +69,7 @@ async def wait_until_done(
 
 
 def _pauses(end: float, stop: asyncio.Event | None) -> Iterator[float]:
-    """Growing pauses until a moment of the event loop's clock; a request to stop brings it nearer, once."""
+    """Growing pauses until a moment of the event loop's clock; a request to stop moves it nearer, once."""
     now = asyncio.get_running_loop().time
     hurried = False
     for pause in make_growing_pauses(_FIRST, _LONGEST):

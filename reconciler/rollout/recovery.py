@@ -1,4 +1,4 @@
-"""Settling what killed runs left behind: by reading, never by doing it again."""
+"""Recovery: settles the open steps of killed runs by reading the nodes, never by a second call."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from reconciler.rollout.polling import wait_until_done
 from reconciler.rollout.run_log import RunLog
 
 PATIENCE = 30.0
-"""Seconds after an intent within which its call may still be on its way."""
+"""Seconds after an intent for which recovery waits for the effect; after that, a later run reads again."""
 
-NOTE = "the run was killed; the next one settled its steps by reading"
+NOTE = "the run was killed; a later run settled its steps by reading the nodes"
 """Note of a run that could not finish itself."""
 
 
@@ -36,16 +36,16 @@ async def recover_runs(
     feedback: FeedbackEntry | None = None,
     clock: Clock = utc_now,
 ) -> tuple[Outcome, ...]:
-    """Settle every intent without outcome, and every outcome that is unknown; gives what was settled.
+    """Settle every intent without outcome, and every unknown outcome; gives the settled outcomes.
 
-    A cluster that another run holds right now is left to that run. Call it before a survey.
+    A cluster that another run holds now is left to that run. Call it before the reading half of a pass.
 
     Args:
-        journal: where the intents are.
+        journal: has the intents.
         drivers: kind -> product.
         transports: the ways to the nodes.
-        feedback: the sink that messages about the settled steps are meant for.
-        clock: stamps the messages, and tells how long ago an intent was written.
+        feedback: the sink for messages about the settled steps.
+        clock: dates the messages, and gives the age of an intent.
     """
     settled: list[Outcome] = []
     left = await journal.unsettled()
@@ -61,7 +61,7 @@ async def recover_runs(
 
 
 async def has_open_steps(journal: Store, cluster: str) -> bool:
-    """Whether a step of a cluster was sent and its end is not known."""
+    """Whether a step of a cluster was sent and its outcome is not known."""
     if not await journal.is_open(cluster):
         return False
     left = await journal.unsettled()
@@ -86,15 +86,15 @@ class StepRecovery:
         self._clock = clock
 
     async def settle(self, clusters: AbstractSet[str]) -> list[Outcome]:
-        """What became of the open steps of these clusters, written down; unknown ones may stay so."""
+        """Journal the outcomes of the open steps of these clusters; an unknown outcome may stay unknown."""
         settled: list[Outcome] = []
         for record in await self._journal.unsettled():
             entries = [
-                self._typed(entry, record)
+                self._type_arguments(entry, record)
                 for entry in record.entries
                 if entry.step.cluster in clusters and _open(entry)
             ]
-            found = await gather_all([self._found(entry, record) for entry in entries])
+            found = await gather_all([self._read_state(entry, record) for entry in entries])
             news = [
                 StepEnd(
                     Outcome(
@@ -117,67 +117,63 @@ class StepRecovery:
             settled += [ending.outcome for ending in news]
         return settled
 
-    def _typed(self, entry: JournalEntry, record: RunRecord) -> JournalEntry:
-        """The entry with its step as the product reads it; as it was written where nobody can read it."""
-        driver = self._drivers.get(_kind(record, entry.step))
+    def _type_arguments(self, entry: JournalEntry, record: RunRecord) -> JournalEntry:
+        """The entry with the product's own arguments; as it was written if they cannot be read."""
+        driver = self._drivers.get(_get_kind(record, entry.step))
         if driver is not None:
             with suppress(UnreadableArguments):
                 return replace(entry, step=driver.typed(entry.step))
         return entry
 
-    async def _found(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str]:
-        """How a step stands now. What was sent just before the kill still gets its time to show."""
+    async def _read_state(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str]:
+        """The outcome of a step by a reading now."""
         step = entry.step
         if entry.intended is None:
             return State.SKIPPED, "the run was killed before this step"
-        driver = self._drivers.get(_kind(record, step))
+        driver = self._drivers.get(_get_kind(record, step))
+        # Another version may mean something else by the same action, and so judge a wrong effect as this one.
         if driver is None or record.plan.program != __version__:
             return State.UNKNOWN, (
                 f"the run was killed; version {record.plan.program} of this program planned the step, "
-                "and only that version could tell whether it took effect"
+                "and only that version can find out whether it took effect"
             )
         try:
             step = driver.typed(step)
         except UnreadableArguments as error:
-            return State.UNKNOWN, f"{error.message}; whether it took effect is not known"
+            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect"
+        # What was sent just before the kill still gets its time to become visible; an offer does not, because
+        # the node takes it when it next asks.
         age = max(0.0, (self._clock() - entry.intended).total_seconds())
-        # An offer is taken when the node next asks: there is nothing to wait for.
         left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
-        return self._settled(entry, await wait_until_done(step, driver, self._transports, seconds=left))
+        return self._settle(entry, await wait_until_done(step, driver, self._transports, seconds=left))
 
-    def _settled(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
-        """What a reading says of a step that was sent.
-
-        An effect that shows is this call's, whoever heard the answer. One that does not show proves nothing
-        while the call may be under way; after that the step has failed, and a run may send it again.
-        """
-        why, under_way = f": {verdict.reason}" if verdict.reason else "", self._under_way(entry)
+    def _settle(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
+        # No visible effect proves nothing as long as the call may still take effect. After that the step has
+        # failed, and another run may send it again.
+        in_flight = entry.until is not None and self._clock() < entry.until
+        why = f": {verdict.reason}" if verdict.reason else ""
         match verdict.status:
             case StepStatus.DONE:
-                return State.DONE, f"settled by reading, its effect shows{why}"
-            case StepStatus.READY if not under_way:
-                return State.FAILED, f"settled by reading, it was not done{why}"
-        if entry.state is State.OFFERED and under_way:
+                return State.DONE, f"settled by reading: the effect is visible{why}"
+            case StepStatus.READY if not in_flight:
+                return State.FAILED, f"settled by reading: the effect is not visible{why}"
+        if entry.state is State.OFFERED and in_flight:
             return State.OFFERED, f"the node has not taken it yet{why}"
-        return State.UNKNOWN, f"whether it took effect is not known{why}"
-
-    def _under_way(self, entry: JournalEntry) -> bool:
-        """Whether the call may still take effect: then an old setting shows nothing."""
-        return entry.until is not None and self._clock() < entry.until
+        return State.UNKNOWN, f"it is unknown whether it took effect{why}"
 
 
 def _open(entry: JournalEntry) -> bool:
     return entry.state is None or (entry.state in OPEN and entry.intended is not None)
 
 
-def _kind(record: RunRecord, step: Step) -> str:
-    """The kind of a step's cluster, which may have had another name when the run was planned."""
+def _get_kind(record: RunRecord, step: Step) -> str:
+    # By the step's id: it keeps the name that the cluster had when the run was planned.
     cluster = step.id.partition("/")[0]
     return next((plan.kind for plan in record.plan.clusters if plan.cluster == cluster), "")
 
 
 async def _close(journal: Store) -> None:
-    """Finish the runs that were killed and have no open step any more."""
+    """Finish the killed runs that have no open step any more."""
     for record in await journal.unsettled():
         if record.line.finished is None and all(entry.state for entry in record.entries):
             outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]

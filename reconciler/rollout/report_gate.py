@@ -1,8 +1,8 @@
-"""Whether changed nodes have said by themselves, by heartbeat and feedback, what they run now."""
+"""The gate of reports: whether changed nodes report what they run now, by heartbeat and feedback; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,73 +11,65 @@ from reconciler.core.rollout import ReportGate
 from reconciler.rollout.metric_comparison import GOOD, GateResult, GateStatus
 
 OK = "ok"
-"""The status of a feedback that reports success (facts: M2, `setting.feedback`)."""
+"""Status of a feedback that reports success (M2 manual, `setting.feedback`)."""
 
 
 @dataclass(slots=True)
 class ReceivedReports:
-    """The reports of one cluster's nodes since `forget`, the newest of each kind by node."""
+    """The newest report of each kind and node of one cluster, since `forget`."""
 
     newest: dict[tuple[str, ReportKind], NodeReport] = field(default_factory=dict)
 
     def take(self, report: NodeReport) -> None:
-        """Keep a report in place of the node's earlier one of its kind."""
+        """Keep a report in place of the node's earlier one of this kind."""
         self.newest[report.node, report.kind] = report
 
     def forget(self, *kinds: ReportKind) -> None:
-        """Reports of these kinds that came so far count no more."""
+        """Discard the reports of these kinds that came so far."""
         self.newest = {key: report for key, report in self.newest.items() if key[1] not in kinds}
 
 
 def evaluate_reports(
     gate: ReportGate, given: Mapping[str, Any], heard: ReceivedReports, silent: frozenset[str] = frozenset()
 ) -> GateResult:
-    """What the reports so far amount to: good, bad for good, or unclear as long as some are missing.
+    """The gate's result by the reports so far: good, bad, or unclear as long as some are missing.
 
     Args:
-        gate: which reports are asked for.
-        given: changed node -> the version it was given; None where it has none to be told by.
+        gate: which reports are required.
+        given: changed node -> the version it was given; None if it has none to recognise.
         heard: the reports since the wave.
-        silent: nodes whose feedback went to an earlier run, so that a missing one says nothing.
+        silent: nodes whose feedback went to an earlier run and is not sent again.
     """
+    required = ((ReportKind.FEEDBACK, gate.feedback), (ReportKind.HEARTBEAT, gate.heartbeat))
     missing = []
     for node, version in sorted(given.items()):
-        for kind in _asked(gate):
+        for kind in (kind for kind, is_required in required if is_required):
             report = heard.newest.get((node, kind))
-            if report is None or not _fits(report, version):
+            if report is None or not _has_version(report, version):
                 if kind is ReportKind.FEEDBACK and node in silent:
                     continue
-                missing.append(_missing(node, kind, version, report))
+                missing.append(_explain_missing(node, kind, version, report))
             elif kind is ReportKind.FEEDBACK and report.status.casefold() != OK:
-                return GateResult(
-                    GateStatus.BAD, f"{node} reports of its new setting: {report.status or 'no status'}"
-                )
+                why = report.status or "no status"
+                return GateResult(GateStatus.BAD, f"{node} reports a failure of its new setting: {why}")
     if not missing:
         return GOOD
     more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""  # noqa: PLR2004  (enough to begin with)
     return GateResult(GateStatus.UNCLEAR, "; ".join(missing[:3]) + more)
 
 
-def _asked(gate: ReportGate) -> Iterable[ReportKind]:
-    if gate.feedback:
-        yield ReportKind.FEEDBACK
-    if gate.heartbeat:
-        yield ReportKind.HEARTBEAT
-
-
-def _fits(report: NodeReport, given: Any) -> bool:
-    """Whether a report is of the version that was given; one of the two may be a number.
-
-    A feedback may leave it out, a heartbeat may not: it would say nothing of the change.
-    """
+def _has_version(report: NodeReport, given: Any) -> bool:
+    """Whether a report is of the version that was given; one of the two may be a number."""
+    # A feedback is sent because of the change, so it may leave the version out. A heartbeat is sent anyway:
+    # without a version it says nothing of the change.
     if given is None or (report.version is None and report.kind is ReportKind.FEEDBACK):
         return True
     return report.version is not None and str(report.version) == str(given)
 
 
-def _missing(node: str, kind: ReportKind, version: Any, report: NodeReport | None) -> str:
+def _explain_missing(node: str, kind: ReportKind, version: Any, report: NodeReport | None) -> str:
     if report is None:
         return f"{node} has sent no {kind} since it was changed"
     if report.version is None:
-        return f"{node} names no version in its {kind}"
-    return f"{node} still names version {report.version} in its {kind}, not {version}"
+        return f"the {kind} of {node} has no version"
+    return f"the {kind} of {node} still has version {report.version} instead of {version}"

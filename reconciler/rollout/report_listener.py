@@ -1,4 +1,4 @@
-"""Hearing what nodes report by themselves while they are rolled out: one door, however many listen."""
+"""Receives what nodes report by themselves during a rollout: one receiver for each address."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from reconciler.rollout.report_gate import ReceivedReports, evaluate_reports
 from reconciler.secrets.redaction import SHAPES
 
 _PAUSE = 0.1
+"""Seconds between two evaluations of the reports."""
 
 
 @dataclass(slots=True)
 class ReportSubscription:
-    """What one cluster's nodes report, for the gate that asks for it.
+    """What one cluster's nodes report, for its gate.
 
     Args:
-        gate: which reports are asked for.
-        product: whether the product's nodes report at all.
+        gate: which reports are required.
+        product: whether the product's nodes send reports at all.
         redactor: masks the secrets that a report quotes.
     """
 
@@ -40,17 +41,19 @@ class ReportSubscription:
     heard: ReceivedReports = field(default_factory=ReceivedReports)
 
     def begin(self) -> None:
-        """A wave is about to be performed."""
+        """Discard all reports: a wave is about to be performed."""
         self.heard.forget(*ReportKind)
 
     def performed(self) -> None:
-        """The wave was performed: heartbeats count from now on; a feedback may have come already."""
+        """Discard the heartbeats so far: the wave was performed."""
+        # A heartbeat of the time before may have been sent by the old setting. A feedback is kept, because it
+        # is about the change: it may have come before the step's own reading.
         self.heard.forget(ReportKind.HEARTBEAT)
 
     async def judge(
         self, done: tuple[Step, ...], stop: asyncio.Event, silent: frozenset[str] = frozenset()
     ) -> GateResult:
-        """What the changed nodes report; those that are silent are waited for, as long as the gate says.
+        """The gate's result by what the changed nodes report; waits for missing reports as the gate says.
 
         Args:
             done: the last steps of the changed nodes.
@@ -66,39 +69,43 @@ class ReportSubscription:
             return replace(found, reason=self.redactor.text(found.reason))
 
         def is_over(found: GateResult) -> bool:
-            return found.weight is not GateStatus.UNCLEAR or stop.is_set()
+            return found.status is not GateStatus.UNCLEAR or stop.is_set()
 
         found = await poll_until(look, is_over, make_steady_pauses(_PAUSE, self.gate.within))
         return found if is_over(found) else GateResult(GateStatus.BAD, found.reason)
 
 
 @dataclass(slots=True)
-class _Door:
-    takers: list[Callable[[Mapping[str, Any]], None]]
+class _SharedReceiver:
+    handlers: list[Callable[[Mapping[str, Any]], None]] = field(default_factory=list)
     users: int = 0
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     receiver: ReportReceiver | None = None
 
+    def dispatch(self, message: Mapping[str, Any]) -> None:
+        for handle in tuple(self.handlers):
+            handle(message)
+
 
 @dataclass(slots=True)
 class ReportListener:
-    """The addresses at which reports are taken now; several clusters may share one."""
+    """The receivers that are open now, by address; several clusters may share one."""
 
-    _doors: dict[str, _Door] = field(default_factory=dict)
+    _receivers: dict[str, _SharedReceiver] = field(default_factory=dict)
 
     @asynccontextmanager
     async def subscription(
         self, case: GuardContext, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
     ) -> AsyncIterator[ReportSubscription | None]:
-        """What the case's nodes report while this is entered; none where its rollout does not ask.
+        """What a cluster's nodes report while this is entered; None if its rollout has no such gate.
 
         Args:
-            case: whose nodes.
+            case: the cluster.
             driver: of its product.
             redactor: masks the secrets that a report quotes.
 
         Raises:
-            StateError: its address cannot be listened on.
+            StateError: the address cannot be listened on.
         """
         gate = case.change_rules.rollout.gates.reports if case.change_rules.rollout else None
         if gate is None or not driver.capabilities.reports:
@@ -106,43 +113,36 @@ class ReportListener:
             return
         subscription = ReportSubscription(gate, redactor=redactor)
 
-        def take(message: Mapping[str, Any]) -> None:
+        def handle(message: Mapping[str, Any]) -> None:
             try:
                 report = driver.reported(case.desired, message)
             except EXPECTED:
                 raise
-            except Exception as error:  # noqa: BLE001  (one node's odd message)
+            except Exception as error:  # noqa: BLE001  (a message of one node must not stop the others')
                 make_defect_observation(case.plan.cluster, error)
                 return
             if report is not None:
                 subscription.heard.take(report)
 
-        async with self._open(gate.listen, take):
+        async with self._open(gate.listen, handle):
             yield subscription
 
     @asynccontextmanager
-    async def _open(self, address: str, take: Callable[[Mapping[str, Any]], None]) -> AsyncIterator[None]:
-        door = self._doors.setdefault(address, _Door([]))
-        door.users += 1
+    async def _open(self, address: str, handle: Callable[[Mapping[str, Any]], None]) -> AsyncIterator[None]:
+        shared = self._receivers.setdefault(address, _SharedReceiver())
+        shared.users += 1  # before the first await, so that a user who leaves meanwhile does not close it
         try:
-            async with door.opening:
-                if door.receiver is None:
-                    door.receiver = await ReportReceiver(
-                        address, lambda message: _told(door, message)
-                    ).__aenter__()
-            door.takers.append(take)
+            async with shared.opening:
+                if shared.receiver is None:
+                    shared.receiver = await ReportReceiver(address, shared.dispatch).__aenter__()
+            shared.handlers.append(handle)
             try:
                 yield
             finally:
-                door.takers.remove(take)
+                shared.handlers.remove(handle)
         finally:
-            door.users -= 1
-            if not door.users:
-                del self._doors[address]
-                if door.receiver is not None:
-                    await door.receiver.__aexit__(None, None, None)
-
-
-def _told(door: _Door, message: Mapping[str, Any]) -> None:
-    for take in tuple(door.takers):
-        take(message)
+            shared.users -= 1
+            if not shared.users:
+                del self._receivers[address]
+                if shared.receiver is not None:
+                    await shared.receiver.__aexit__(None, None, None)

@@ -1,9 +1,9 @@
-"""Takes a failed wave back: the inverse of each of its steps, journalled as a run of its own."""
+"""Undoes a failed wave: the inverse of each of its steps, journalled as a run of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,11 +12,11 @@ from reconciler import __version__
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
-from reconciler.core.plan import Payload, Plan, Revision, Step
+from reconciler.core.plan import Payload, Plan, Step
 from reconciler.core.step import StepStatus
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.read_only import restrict_to_reading
-from reconciler.ports.driver import Driver, Undo
+from reconciler.ports.driver import Driver
 from reconciler.ports.store import StepEnd
 from reconciler.rollout.polling import judge_step
 from reconciler.rollout.run_log import RunLog
@@ -24,15 +24,15 @@ from reconciler.rollout.step_executor import ExecutionContext, execute_step
 from reconciler.rollout.step_scheduler import StepScheduler
 
 UNCERTAIN = "effect-uncertain"
-"""Code of the finding that a step that failed may still take effect."""
+"""Code of the finding that a failed step may still take effect."""
 
 TRIGGER = "undo"
-"""What asks for such a run, in the history."""
+"""The trigger of such a run, in the history."""
 
 
 @dataclass(slots=True)
-class _Back:
-    """The way back from a wave, in the making: the steps of it in reverse, and what has no way back."""
+class _UndoPlan:
+    """The inverse steps of a wave, in reverse order, and findings about steps that cannot be undone."""
 
     case: GuardContext
     driver: Driver[Any, Any]
@@ -40,137 +40,129 @@ class _Back:
     payloads: dict[str, Payload] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
 
-    def take(self, step: Step, wave: Sequence[Step], shown: Observed[Any] | None = None) -> bool:
-        """Add the way back from a step; whether there is one.
+    def add(self, step: Step, wave: Sequence[Step], why: str, shown: Observed[Any] | None = None) -> None:
+        """Add the inverse of a step, or a finding if it has none.
 
         Args:
-            step: what is to be taken back.
-            wave: all steps that are; a step goes back after those that came after it.
-            shown: what the step's nodes show, where it took effect in part.
+            step: the step to undo.
+            wave: all steps to undo; a step is undone after those that depend on it.
+            why: why it cannot be undone, if it has no inverse.
+            shown: what the step's nodes show, if it took effect in part.
         """
-        found = self._found(step, shown)
-        if found is None:
-            return False
-        own, carried = found
-        ready = {one.id for one in self.steps}
-        after = tuple(_id(one) for one in wave if step.id in one.after and _id(one) in ready)
-        self.steps.append(replace(own, id=_id(step), after=after, changes=(), wave=0))
-        self.payloads |= carried
-        return True
-
-    def _found(self, step: Step, shown: Observed[Any] | None) -> Undo | None:
         observed, payloads = self.case.observed, self.case.plan.payloads
         if shown is None:
-            return self.driver.undo(step, observed, payloads)
-        return self.driver.undo_part(step, observed, payloads, shown)
+            undo = self.driver.undo(step, observed, payloads)
+        else:
+            undo = self.driver.undo_part(step, observed, payloads, shown)
+        if undo is None:
+            self.findings.append(_report_not_undone(step, why))
+            return
+        inverse, inverse_payloads = undo
+        added = {one.id for one in self.steps}
+        after = tuple(_get_id(one) for one in wave if step.id in one.after and _get_id(one) in added)
+        self.steps.append(replace(inverse, id=_get_id(step), after=after, changes=(), wave=0))
+        self.payloads |= inverse_payloads
 
 
 async def undo_wave(
-    wave: Sequence[Outcome], earlier: Sequence[Step], case: GuardContext, bench: ExecutionContext, log: RunLog
+    wave: Sequence[Outcome],
+    earlier: Sequence[Step],
+    case: GuardContext,
+    context: ExecutionContext,
+    log: RunLog,
 ) -> tuple[Diagnostic, ...]:
-    """Undo what a wave did, last step first, whatever else is asked to stop meanwhile.
+    """Undo what a wave did, last step first.
 
-    What a step's node had before is taken from the survey's observations, in memory; it is written
-    nowhere. A step that failed is not without effect: its node is read, and what shows of it is taken back
-    too. A step that was taken back ends as undone in the run that did it.
+    The previous content of a node comes from the observations of this pass, in memory; it is not stored. A
+    failed step may have had an effect: its node is read, and a partial effect is undone too. A step that was
+    undone ends as undone in the run that performed it.
 
     Args:
-        wave: how the steps of the wave ended, in the plan's order.
-        earlier: steps of it that an earlier run did: what their nodes had before is not known any more.
-        case: the cluster as it was surveyed.
-        bench: what the steps were performed with; a product that has no way back undoes nothing.
-        log: the run that did the steps.
+        wave: the outcomes of the wave's steps, in the plan's order.
+        earlier: steps of the wave that an earlier run performed: their nodes' previous content is not known.
+        case: the cluster as it was observed.
+        context: what the steps were performed with; a product that cannot undo gives no inverse.
+        log: the run that performed the steps.
 
     Returns:
         A finding for each step that was not undone, or may still take effect.
     """
-    back = _Back(case, bench.driver)
+    undo = _UndoPlan(case, context.driver)
     steps = [outcome.step for outcome in wave if outcome.sent]
     for outcome in reversed(wave):
         if outcome.sent:
-            await _plan_back(outcome, steps, back, bench)
-    forgotten = "an earlier run sent it, and what the node had before is not kept"
-    back.findings += [_kept(step, forgotten) for step in earlier]
-    if not back.steps:
-        return tuple(back.findings)
-    plan = replace(case.plan, unchanged=0, steps=tuple(back.steps), findings=(), payloads=back.payloads)
-    whole = Plan(_revision(log.revision), __version__, (plan,))
+            await _plan_undo(outcome, steps, undo, context)
+    not_stored = "an earlier run sent it, and the previous content of the node is not stored"
+    undo.findings += [_report_not_undone(step, not_stored) for step in earlier]
+    if not undo.steps:
+        return tuple(undo.findings)
+    plan = replace(case.plan, unchanged=0, steps=tuple(undo.steps), findings=(), payloads=undo.payloads)
+    rejected = log.revision
+    title = f"undo of {rejected.short or rejected.id}" + (f": {rejected.title}" if rejected.title else "")
+    whole = Plan(replace(rejected, title=title), __version__, (plan,))
     own = await log.open_another(TRIGGER, whole)
-    way = replace(bench, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
-    perform = partial(execute_step, bench=way)
+    # A stop does not apply here: a wave that is half undone is worse than one that is late.
+    own_context = replace(context, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
+    perform = partial(execute_step, context=own_context)
     await StepScheduler(plan.steps, max(1, plan.concurrency), perform, own.skip, asyncio.Event()).run()
     outcomes = tuple(own.outcomes[step.id] for step in plan.steps)
-    await own.finish(RunReport(own.run, whole, outcomes).exit_status, f"takes back steps of run {log.run}")
-    await log.conclude([_taken_back(step, own, log) for step in steps if _succeeded(own, step)])
-    back.findings += [_kept(step, own.outcomes[_id(step)].reason) for step in _failed(steps, own)]
-    return tuple(back.findings)
+    await own.finish(RunReport(own.run, whole, outcomes).exit_status, f"undoes steps of run {log.run}")
+    undone: list[StepEnd] = []
+    for step in steps:
+        ended = own.outcomes.get(_get_id(step))
+        if ended is not None and ended.state in SUCCESSES:
+            before, reason = log.outcomes[step.id], f"its wave failed its gates; run {own.run} undid it"
+            undone.append(StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds)))
+        elif ended is not None:
+            undo.findings.append(_report_not_undone(step, ended.reason))
+    await log.conclude(undone)
+    return tuple(undo.findings)
 
 
-async def _plan_back(outcome: Outcome, steps: Sequence[Step], back: _Back, bench: ExecutionContext) -> None:
-    """Add the way back from one step to the plan, or a finding; a failed step by what its node shows now."""
+async def _plan_undo(
+    outcome: Outcome, steps: Sequence[Step], undo: _UndoPlan, context: ExecutionContext
+) -> None:
+    """Add the inverse of one step, or a finding; of a failed step, by what its node shows now."""
     step = outcome.step
-    none = step.inverse.words or "the product has no way back"
+    why = step.inverse.words or "the product cannot undo it"
     if outcome.state is State.DONE:
-        if not back.take(step, steps):
-            back.findings.append(_kept(step, none))
+        undo.add(step, steps, why)
         return
-    seen = await bench.driver.look(step, restrict_to_reading(bench.transports, bench.driver.reads))
-    verdict = judge_step(step, bench.driver, seen)
+    seen = await context.driver.look(step, restrict_to_reading(context.transports, context.driver.reads))
+    verdict = judge_step(step, context.driver, seen)
     match verdict.status:
         case StepStatus.DONE:
-            if not back.take(step, steps):
-                back.findings.append(_kept(step, none))
+            undo.add(step, steps, why)
         case StepStatus.READY if outcome.refused:
             return
         case _ if outcome.state in OPEN or verdict.status is StepStatus.READY:
-            back.findings.append(_uncertain(step))  # while its call may be under way, nothing is sent
+            # The call may still take effect. An inverse that is sent now could come before it, and be lost.
+            undo.findings.append(
+                Diagnostic(
+                    Severity.ERROR,
+                    UNCERTAIN,
+                    f"{step.id} was sent and the effect is not visible; it may still take effect on "
+                    f"{step.node}, so it was not undone",
+                    "check the node again in a few minutes; a later run also reads it",
+                    target=f"{step.cluster}/{step.node}",
+                )
+            )
         case StepStatus.CHANGED:
-            if not back.take(step, steps, seen):
-                back.findings.append(_kept(step, f"{verdict.reason}; {none}"))
+            undo.add(step, steps, f"{verdict.reason}; {why}", seen)
         case StepStatus.UNKNOWN:
-            back.findings.append(_kept(step, f"its node does not tell: {verdict.reason}"))
+            inconclusive = f"the node's answer is not conclusive: {verdict.reason}"
+            undo.findings.append(_report_not_undone(step, inconclusive))
 
 
-def _revision(rejected: Revision) -> Revision:
-    name = rejected.short or rejected.id
-    return replace(rejected, title=f"back from {name}" + (f": {rejected.title}" if rejected.title else ""))
-
-
-def _id(step: Step) -> str:
+def _get_id(step: Step) -> str:
     return f"{step.id}/undo"
 
 
-def _succeeded(own: RunLog, step: Step) -> bool:
-    outcome = own.outcomes.get(_id(step))
-    return outcome is not None and outcome.state in SUCCESSES
-
-
-def _failed(steps: Iterable[Step], own: RunLog) -> list[Step]:
-    return [step for step in steps if _id(step) in own.outcomes and not _succeeded(own, step)]
-
-
-def _taken_back(step: Step, own: RunLog, log: RunLog) -> StepEnd:
-    before = log.outcomes[step.id]
-    reason = f"its wave failed its gates; run {own.run} took it back"
-    return StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds))
-
-
-def _uncertain(step: Step) -> Diagnostic:
-    return Diagnostic(
-        Severity.ERROR,
-        UNCERTAIN,
-        f"{step.id} was sent and its effect does not show; it may still take effect on {step.node}, and "
-        "was not taken back",
-        "look at the node again in a few minutes; a later run reads it, too",
-        target=f"{step.cluster}/{step.node}",
-    )
-
-
-def _kept(step: Step, why: str) -> Diagnostic:
+def _report_not_undone(step: Step, why: str) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         "not-undone",
-        f"{step.id} stays as it is: {why}",
-        "look at the node, then revert the commit, or undo it by hand",
+        f"{step.id} was not undone: {why}",
+        "check the node, then revert the commit or undo the step by hand",
         target=f"{step.cluster}/{step.node}",
     )

@@ -1,4 +1,4 @@
-"""The one way of a run to its journal: intents, outcomes and the messages about them, and refusals."""
+"""Writes a run to its journal: intents, outcomes, the messages about them, and refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import OutboxMessage, RunStart, StepEnd, Store
 
 _NAMED_STEPS = 3
-"""Steps that a request for approval names; more of them fit on no line."""
+"""Steps that a request for approval names: it is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class RunLog:
     Args:
         store: has the run already, by its id; `open` begins one.
         run: its id.
-        revision: what its messages speak of.
+        revision: named in its messages.
         wanted: whether there is a sink for messages; the history keeps them either way.
-        clock: stamps the messages.
-        listener: hears of each step once the journal has it.
-        message_sender: is told that there are new messages; none where nobody delivers them now.
-        attempts: step -> facts of its node to be written with its intent.
+        clock: dates the messages.
+        listener: told of each step once the journal has it.
+        message_sender: told that there are new messages; None if they are not delivered now.
+        attempts: step -> facts of its node to write with its intent.
         actor: who asked for it.
-        outcomes: step -> how it ended, filled in as the run goes on.
+        outcomes: step -> its outcome, filled in during the run.
     """
 
     store: Store
@@ -67,26 +67,14 @@ class RunLog:
         message_sender: MessageSender | None = None,
         attempts: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Self:
-        """Write down a new run with all its steps open.
-
-        Args:
-            store: where.
-            trigger: what asked for it.
-            plan: what it is going to do.
-            actor: who asked for it.
-            wanted: whether there is a sink for its messages.
-            clock: stamps them.
-            listener: hears of it and of each step.
-            message_sender: is told that there are new messages.
-            attempts: step -> facts of its node to be written with its intent.
-        """
+        """Journal a new run with all its steps open; for the arguments see the class."""
         actor = actor or Actor()
         run = await store.begin(RunStart(trigger, plan, actor))
         listener.begun(run)
         return cls(store, run, plan.revision, wanted, clock, listener, message_sender, attempts or {}, actor)
 
     async def open_another(self, trigger: str, plan: Plan) -> Self:
-        """Write down a further run beside this one, of which the same people hear."""
+        """Journal another run beside this one, with the same listener and message sender."""
         return await self.open(
             self.store,
             trigger,
@@ -99,29 +87,27 @@ class RunLog:
         )
 
     def take_up(self, step: Step) -> None:
-        """Let everybody know that a step is taken up; its first look tells whether it is performed."""
+        """Announce that a step begins; its first reading decides whether it is performed."""
         self.listener.started(step)
 
     async def intend(self, step: Step) -> None:
-        """Write down that a step is about to be performed; it is on disk when this returns.
+        """Journal that a step is about to be performed; it is on disk when this returns.
 
         Raises:
-            Fenced: a later run has taken the cluster over, so nothing may be sent.
+            RunFenced: a later run has taken the cluster over, so nothing may be sent.
             StateError: it could not be written, so nothing may be sent.
         """
         await self.store.intend(self.run, step, self.attempts.get(step.id))
 
     async def skip(self, skipped: Sequence[tuple[Step, str]]) -> None:
-        """Write down that steps were not taken up, and why."""
+        """Journal that steps were not started, and why."""
         await self.conclude([StepEnd(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
 
     async def conclude(self, endings: Sequence[StepEnd]) -> None:
-        """Write outcomes down with their facts and messages, all or none, then let everybody know.
-
-        A message goes into the outbox in the transaction of its outcome: were it sent first, a run killed in
-        between would have told what its journal does not know; were it sent last, nobody would ever hear.
-        """
-        await self.store.conclude(self.run, [self._with_letter(ending) for ending in endings])
+        """Journal outcomes with their facts and messages, all or none, then announce them."""
+        # A message goes into the outbox in the transaction of its outcome. Sent before it, a run killed in
+        # between would have announced what its journal does not know; after it, the message would be lost.
+        await self.store.conclude(self.run, [self._add_message(ending) for ending in endings])
         if self.message_sender is not None:
             self.message_sender.nudge()
         for ending in endings:
@@ -129,11 +115,10 @@ class RunLog:
             self.listener.ended(ending.outcome)
 
     async def finish(self, exit_status: int, note: str = "") -> None:
-        """Write down that the run has ended."""
+        """Journal the end of the run."""
         await self.store.finish(self.run, exit_status, note)
 
-    def _with_letter(self, ending: StepEnd) -> StepEnd:
-        """The same ending, with its message where one is to be told."""
+    def _add_message(self, ending: StepEnd) -> StepEnd:
         outcome = ending.outcome
         if not is_reported(outcome):
             return ending
@@ -144,30 +129,56 @@ class RunLog:
 
 
 async def record_members(plan_result: PlanResult, drivers: Drivers, store: Store) -> None:
-    """Write down what drivers want to remember of what the nodes showed, whatever becomes of the plan.
-
-    It comes before the first step: a run that is killed must not leave the store without who was there.
-    """
+    """Store what drivers want to remember of the nodes' answers, whether the plan is applied or not."""
+    # Before the first step: a run that is killed must not leave the store without the members of a cluster.
     for cluster, facts in collect_observed_facts(plan_result, drivers).items():
         await store.remember(cluster, facts)
 
 
 async def record_refusal(plan_result: PlanResult, store: Store, trigger: str, actor: Actor) -> None:
-    """Write down a refused run with its verdicts, and each plan of a cluster that waits for an approval."""
-    verdicts = "\n".join(violation.message for violation in plan_result.violations)
-    await store.refuse(RunStart(trigger, plan_result.plan, actor), verdicts)
+    """Journal a refused run with its violations, and an approval request for each plan that needs one."""
+    reasons = "\n".join(violation.message for violation in plan_result.violations)
+    await store.refuse(RunStart(trigger, plan_result.plan, actor), reasons)
     waiting = {violation.target for violation in plan_result.violations if violation.code in APPROVED}
     short = plan_result.plan.revision.short or plan_result.plan.revision.id
     for case in plan_result.cases:
         if case.plan.cluster in waiting:
-            await store.request_approval(case.plan.cluster, case.digest, short, _words(case))
+            await store.request_approval(case.plan.cluster, case.digest, short, _describe_request(case))
 
 
-def _words(case: GuardContext) -> str:
+def _describe_request(case: GuardContext) -> str:
     marked = [f"{step.id} ({step.doubt})" for step in case.plan.steps if step.doubt]
     marked += [
         f"{step.id} ({', '.join(marks)})" for step, marks in find_steps_to_approve(case) if not step.doubt
     ]
     more = f" and {len(marked) - _NAMED_STEPS} more" if len(marked) > _NAMED_STEPS else ""
     named = ", ".join(marked[:_NAMED_STEPS])
-    return f"{len(case.plan.steps)} steps, of which {named}{more} wait for an approval"
+    return f"{len(case.plan.steps)} steps; these need an approval: {named}{more}"
+
+
+@dataclass(slots=True)
+class RefusalMemory:
+    """The refusals that one process has journalled: one that repeats at every interval is written once."""
+
+    _known: dict[frozenset[str], str] = field(default_factory=dict)
+
+    def is_new(self, plan_result: PlanResult) -> bool:
+        """Whether the same clusters were refused for another reason, or not at all, the last time."""
+        return self._known.get(_get_clusters(plan_result)) != _get_reasons(plan_result)
+
+    def note(self, plan_result: PlanResult) -> None:
+        """Remember a refusal that was journalled."""
+        self._known[_get_clusters(plan_result)] = _get_reasons(plan_result)
+
+    def forget(self, plan_result: PlanResult) -> None:
+        """Forget the refusal of clusters that were not refused this time."""
+        self._known.pop(_get_clusters(plan_result), None)
+
+
+def _get_reasons(plan_result: PlanResult) -> str:
+    messages = (violation.message for violation in plan_result.violations)
+    return "\n".join([plan_result.plan.revision.id, *messages])
+
+
+def _get_clusters(plan_result: PlanResult) -> frozenset[str]:
+    return frozenset(case.plan.cluster for case in plan_result.cases)

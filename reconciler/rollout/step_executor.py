@@ -1,4 +1,4 @@
-"""One step: look, write down the intent, act once, and believe only what is read afterwards."""
+"""Executes one step: read the node, journal the intent, call once, and trust only the reading afterwards."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from reconciler.rollout.run_log import RunLog
 from reconciler.secrets.redaction import Redactor, hide_by_key
 
 STOPPED = "the run was asked to stop before this step"
-"""Reason of steps that a stop kept from starting."""
+"""Reason of a step that was not started because the run was stopped."""
 
 _NOTHING = Payload(None)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """What the steps of one cluster are performed with.
+    """What the steps of one cluster need.
 
     Args:
-        log: where each intent goes before the call, and each outcome after it.
+        log: takes each intent before the call, and each outcome after it.
         stop: once set, nothing more is sent.
-        clock: gives the moment of an intent, from which a call under way is counted.
+        clock: dates each intent; the time in which a call may still take effect counts from there.
         stale: step -> why it must not be performed.
     """
 
@@ -49,35 +49,33 @@ class ExecutionContext:
     clock: Clock = utc_now
     stale: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, step: Step) -> ExecutionContext:
-        """The same for one step; a stop does not reach one that has to follow those before it at once."""
-        return replace(self, stop=asyncio.Event()) if step.follows_at_once else self
 
-
-async def execute_step(step: Step, bench: ExecutionContext) -> State:
-    """Take up one step, and write down how it ended.
+async def execute_step(step: Step, context: ExecutionContext) -> State:
+    """Take up one step, and journal its outcome.
 
     Raises:
-        StateError: the journal could not be written; no call was made that it does not know of.
+        StateError: the journal could not be written; it has the intent of every call that was made.
     """
-    bench = bench.of(step)
-    bench.log.take_up(step)
-    why = bench.stale.get(step.id, "")
-    ending = await skip_step(step, bench, why) if why else await perform_step(step, bench)
-    await bench.log.conclude([ending])
+    if step.follows_at_once:
+        # The steps before it left the cluster in a state that must not last, so a stop does not apply to it.
+        context = replace(context, stop=asyncio.Event())
+    context.log.take_up(step)
+    why = context.stale.get(step.id, "")
+    ending = await skip_step(step, context, why) if why else await perform_step(step, context)
+    await context.log.conclude([ending])
     return ending.outcome.state
 
 
-async def perform_step(step: Step, bench: ExecutionContext) -> StepEnd:
-    """The end of one step, told without what the node had or was sent as a secret; see `_performed`.
+async def perform_step(step: Step, context: ExecutionContext) -> StepEnd:
+    """The end of one step, with every secret masked that the node had or was sent; see `_call_and_read_back`.
 
     Raises:
-        StateError: the intent could not be written down, so nothing was sent.
+        StateError: the intent could not be written, so nothing was sent.
     """
-    redactor = Redactor(_clear_texts(step, bench.payloads.get(step.payload, _NOTHING)))
-    own = replace(bench, transports=mask_transports(bench.transports, redactor))
-    ending = await _performed(step, own)
-    # The verdict may quote what the node shows, which is data on the way and is not masked there.
+    redactor = Redactor(_clear_texts(step, context.payloads.get(step.payload, _NOTHING)))
+    own = replace(context, transports=mask_transports(context.transports, redactor))
+    ending = await _call_and_read_back(step, own)
+    # The verdict may quote what the node shows, which transports leave unmasked because it is compared.
     outcome = replace(
         ending.outcome,
         reason=redactor.text(ending.outcome.reason),
@@ -86,110 +84,108 @@ async def perform_step(step: Step, bench: ExecutionContext) -> StepEnd:
     return replace(ending, outcome=outcome, answer=redactor.text(ending.answer))
 
 
-async def _performed(step: Step, bench: ExecutionContext) -> StepEnd:
+async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     """The end of one step.
 
-    Not performed: where the effect is there already (found), where the world is not as planned
-    (changed), where the nodes' answers do not tell or the run was stopped (skipped), and where a
-    person has to act (waiting). Performed: done where the effect shows; failed where the nodes show
-    that it does not, and no call can be under way any more; unknown where they do not tell, where nobody
-    answered for the call, and where this run was stopped before its time was over; offered where what was
-    sent lies ready for the node to take. What the call itself answered never counts as the effect.
+    Not performed: the effect is visible already (found), the nodes are not as planned (changed), the nodes'
+    answers are not conclusive or the run was stopped (skipped), an operator has to act (waiting).
+    Performed: the effect is visible (done); it is not, and no call can take effect any more (failed); the
+    nodes' answers are not conclusive, the call was not answered, or the run was stopped early (unknown); the
+    content is left for the node to take (offered). The answer to the call never counts as the effect.
 
     Raises:
-        StateError: the intent could not be written down, so nothing was sent.
+        StateError: the intent could not be written, so nothing was sent.
     """
-    verdict = await run_unless_stopped(bench.stop, wait_until_clear(step, bench.driver, bench.transports))
+    # A plan may be hours old: the step is judged again by a fresh reading right before its call.
+    driver, transports = context.driver, context.transports
+    verdict = await run_unless_stopped(context.stop, wait_until_clear(step, driver, transports))
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
     if verdict.status is not StepStatus.READY or step.waits_for_person:
         return StepEnd(_unperformed(step, verdict))
-    if bench.stop.is_set():
+    if context.stop.is_set():
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
-    payload = bench.payloads.get(step.payload, _NOTHING)
+    payload = context.payloads.get(step.payload, _NOTHING)
     try:
         refuse_missing_secrets(payload)
-    except SecretError as lacking:
-        return StepEnd(Outcome(step, State.SKIPPED, f"nothing was sent: {lacking}"))
+    except SecretError as missing:
+        return StepEnd(Outcome(step, State.SKIPPED, f"nothing was sent: {missing}"))
     now = asyncio.get_running_loop().time
-    began, intended = now(), bench.clock()
-    # The intent, with the try that it counts, is on disk before the call: a run that is killed in between has
-    # counted one try too many, but no call is ever unknown to the journal.
-    await bench.log.intend(step)
-    done, error = await _act(step, bench)
-    offered = done is not None and done.offered
-    # An offer is taken when the node next asks, which may be long after this pass: one look is enough.
+    began, intended = now(), context.clock()
+    # The intent, with the attempt that it counts, is on disk before the call: a run that is killed in between
+    # has counted one attempt too many, but the journal knows of every call.
+    await context.log.intend(step)
+    answer, error = await _call(step, context)
+    offered = answer is not None and answer.offered
+    # The node takes an offer when it next asks, which may be long after this pass: one reading is enough.
     seconds = 0.0 if offered or _is_over(error) else step.settle
-    asked = now()
+    called = now()
     # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
-    verdict = await wait_until_done(step, bench.driver, bench.transports, seconds=seconds, stop=bench.stop)
-    interrupted = bench.stop.is_set() and now() - asked < seconds
-    lasts = step.in_flight if offered else _lasts(step, error, asked - began, interrupted=interrupted)
-    # Counted from before the intent: a later run knows that moment from the journal, and no other one.
-    until = intended + timedelta(seconds=lasts) if lasts > now() - began else None
-    state = _state(verdict, is_open=until is not None, is_offered=offered)
+    verdict = await wait_until_done(step, driver, transports, seconds=seconds, stop=context.stop)
+    interrupted = context.stop.is_set() and now() - called < seconds
+    lifetime = (
+        step.in_flight if offered else _get_lifetime(step, error, called - began, interrupted=interrupted)
+    )
+    # Counted from before the intent: this is the only moment that a later run finds in the journal.
+    until = intended + timedelta(seconds=lifetime) if lifetime > now() - began else None
+    state = _decide_state(verdict, is_open=until is not None, is_offered=offered)
     outcome = Outcome(
         step,
         state,
-        _reason(state, verdict, error, done),
+        _explain(state, verdict, error, answer),
         round(now() - began, 3),
-        done.waiting_for_restart if done else (),
-        sent=not _is_unsent(error),
+        answer.waiting_for_restart if answer else (),
+        # An error that is no NodeError, such as a missing tool, was raised here before any call.
+        sent=error.sent
+        if isinstance(error, NodeUnreachable)
+        else error is None or isinstance(error, NodeError),
         refused=isinstance(error, NodeError) and error.is_final,
     )
     return StepEnd(
         outcome,
-        answer=done.words if done else str(error),
-        facts=done.facts if done else {},
-        spent=done.spent if done else {},
+        answer=answer.words if answer else str(error),
+        facts=answer.facts if answer else {},
+        spent=answer.spent if answer else {},
         until=until if state in OPEN else None,
     )
 
 
-async def skip_step(step: Step, bench: ExecutionContext, why: str) -> StepEnd:
-    """The end of a step that must not be performed: found where its effect is there already, else changed."""
-    redactor = Redactor(_clear_texts(step, bench.payloads.get(step.payload, _NOTHING)))
-    verdict = await assess_step(step, bench.driver, bench.transports)
+async def skip_step(step: Step, context: ExecutionContext, why: str) -> StepEnd:
+    """The end of a step that must not be performed: found if its effect is visible already, else changed."""
+    redactor = Redactor(_clear_texts(step, context.payloads.get(step.payload, _NOTHING)))
+    verdict = await assess_step(step, context.driver, context.transports)
     if verdict.status is StepStatus.DONE:
         return StepEnd(Outcome(step, State.FOUND, redactor.text(verdict.reason)))
     return StepEnd(Outcome(step, State.CHANGED, why))
 
 
 def _clear_texts(step: Step, payload: Payload) -> set[str]:
-    """What a node may quote from what it was sent or has, and nobody may read."""
+    """The secrets in what a node was sent or has; its answers may quote them."""
     sent = [secret for _, secret in find_secrets(hide_by_key("", payload.document))]
     had = [secret for change in step.changes for _, secret in find_secrets(change.old)]
     # The value of a secret that is not known here is its reference, which tells where to look for it.
     return {str(secret.value) for secret in (*sent, *had) if not secret.missing}
 
 
-async def _act(step: Step, bench: ExecutionContext) -> tuple[StepAnswer | None, ReconcilerError | None]:
+async def _call(step: Step, context: ExecutionContext) -> tuple[StepAnswer | None, ReconcilerError | None]:
     try:
-        return await bench.driver.act(step, bench.transports, bench.payloads), None
+        return await context.driver.act(step, context.transports, context.payloads), None
     except ReconcilerError as error:
         return None, error
 
 
-def _is_unsent(error: ReconcilerError | None) -> bool:
-    """Whether a call failed before anything could reach the node."""
-    if isinstance(error, NodeUnreachable):
-        return not error.sent
-    return error is not None and not isinstance(error, NodeError)
-
-
 def _is_over(error: ReconcilerError | None) -> bool:
-    """Whether an error says that no effect is on its way, so that one look is enough."""
+    """Whether an error rules out a later effect, so that one reading is enough."""
     return error is not None and not (isinstance(error, NodeError) and error.is_lost)
 
 
-def _lasts(step: Step, error: ReconcilerError | None, took: float, *, interrupted: bool) -> float:
-    """Seconds after the intent for which the call may still take effect, given how it was answered.
-
-    A call that nobody answered for may be under way long after its connection was closed. One that was
-    answered has the time to settle, which is over unless this run was stopped in the midst of it.
-    """
+def _get_lifetime(step: Step, error: ReconcilerError | None, took: float, *, interrupted: bool) -> float:
+    """Seconds after the intent for which the call may still take effect, given how it was answered."""
+    # A closed connection does not stop the server: it may finish its work long after we gave up. Called again
+    # meanwhile, it might do the work twice, or the late first call might overwrite the second one.
     if isinstance(error, NodeError) and error.is_lost:
         return max(step.in_flight, took + step.settle)
+    # A call that was answered has `settle` to become visible. Only a stop ends the wait before that.
     return took + step.settle if interrupted and not _is_over(error) else 0.0
 
 
@@ -199,37 +195,35 @@ def _unperformed(step: Step, verdict: StepVerdict) -> Outcome:
         case StepStatus.DONE:
             return Outcome(step, State.FOUND, reason)
         case StepStatus.CHANGED:
-            return Outcome(step, State.CHANGED, reason or "the nodes are no longer as they were when planned")
+            return Outcome(step, State.CHANGED, reason or "the nodes have changed since the plan was made")
         case StepStatus.UNKNOWN:
-            return Outcome(step, State.SKIPPED, f"nothing was sent: {reason or 'the nodes do not tell'}")
+            why = reason or "the nodes' answers are not conclusive"
+            return Outcome(step, State.SKIPPED, f"nothing was sent: {why}")
         case StepStatus.READY:
             return Outcome(step, State.WAITING, reason or step.needs)
 
 
-def _state(verdict: StepVerdict, *, is_open: bool, is_offered: bool) -> State:
+def _decide_state(verdict: StepVerdict, *, is_open: bool, is_offered: bool) -> State:
     if verdict.status is StepStatus.DONE:
         return State.DONE
     if is_offered:
         return State.OFFERED
+    # FAILED allows another attempt, so it needs both: the nodes show no effect, and none can come any more.
     return State.UNKNOWN if is_open or verdict.status is StepStatus.UNKNOWN else State.FAILED
 
 
-def _reason(
-    state: State, verdict: StepVerdict, error: ReconcilerError | None, done: StepAnswer | None
+def _explain(
+    state: State, verdict: StepVerdict, error: ReconcilerError | None, answer: StepAnswer | None
 ) -> str:
-    """What happened, as one sentence: the read first where it succeeded, the call first where not."""
+    """What happened, as one sentence: of a success the reading first, otherwise the call first."""
+    why = error.reason if isinstance(error, NodeError) else str(error)
+    words = answer.words if answer else ""
     if state is State.DONE:
-        lost = f"the call itself failed ({_why(error)}), its effect shows" if error else ""
+        lost = f"the call failed ({why}), but the effect is visible" if error else ""
         return "; ".join(part for part in (lost, verdict.reason) if part)
     if state is State.OFFERED:
-        return f"{done.words if done and done.words else 'it lies ready'}; the node has not taken it yet"
-    if error is not None:
-        call = _why(error)
-    else:
-        call = f"the node answered {done.words!r}" if done and done.words else "the call was made"
-    shown = "whether it took effect is not known" if state is State.UNKNOWN else "its effect does not show"
-    return f"{call}; {shown}" + (f": {verdict.reason}" if verdict.reason else "")
-
-
-def _why(error: ReconcilerError | None) -> str:
-    return error.reason if isinstance(error, NodeError) else str(error)
+        return f"{words or 'the content is ready for the node'}; the node has not taken it yet"
+    answered = f"the node answered {words!r}" if words else "the call was made"
+    call = why if error is not None else answered
+    effect = "it is unknown whether it took effect" if state is State.UNKNOWN else "the effect is not visible"
+    return f"{call}; {effect}" + (f": {verdict.reason}" if verdict.reason else "")

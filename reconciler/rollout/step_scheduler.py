@@ -1,4 +1,4 @@
-"""The steps of one cluster: as many at once as allowed, none before what it comes after."""
+"""Runs the steps of one cluster: as many at once as allowed, each after the steps that it depends on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from reconciler.rollout.step_executor import STOPPED
 
 _ENDED = {
     State.FAILED: "failed",
-    State.UNKNOWN: "ended without telling whether it took effect",
-    State.OFFERED: "lies ready for its node, which has not taken it yet",
-    State.CHANGED: "was not performed because the world has changed",
-    State.WAITING: "waits for a person",
+    State.UNKNOWN: "may or may not have taken effect",
+    State.OFFERED: "is ready for its node, which has not taken it yet",
+    State.CHANGED: "was not performed because the nodes have changed",
+    State.WAITING: "waits for an operator",
     State.SKIPPED: "was not performed",
 }
 
 Skipped = tuple[Step, str]
-"""A step that is not taken up, with the reason."""
+"""A step that is not started, with the reason."""
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class StepScheduler:
 
     Args:
         steps: in an order that respects `after`.
-        at_once: how many may be under way at the same time.
-        perform: takes one step up and records how it ended.
-        skip: records steps that are not taken up.
-        stop: once set, no step is taken up any more; those under way are completed, with those that follow
-            them at once.
-        behind: ids of steps that succeeded before; nobody waits for them.
+        at_once: how many may run at the same time.
+        perform: executes one step and records its outcome.
+        skip: records steps that are not started.
+        stop: once set, no further step starts; running steps are completed, and so are those that have to
+            follow them at once.
+        behind: ids of steps that succeeded before; no step waits for them.
     """
 
     steps: tuple[Step, ...]
@@ -49,21 +49,22 @@ class StepScheduler:
     _waiting: dict[str, Step] = field(init=False, default_factory=dict)
     _missing: dict[str, int] = field(init=False, default_factory=dict)
     _followers: dict[str, list[Step]] = field(init=False, default_factory=dict)
-    _place: dict[str, int] = field(init=False, default_factory=dict)
+    _index: dict[str, int] = field(init=False, default_factory=dict)
     _ready: list[int] = field(init=False, default_factory=list)
     _running: dict[asyncio.Task[State], Step] = field(init=False, default_factory=dict)
     _failure: BaseException | None = field(init=False, default=None)
 
     async def run(self) -> None:
-        """Take up every step that may be, and skip the others.
+        """Run every step that may run, and skip the others.
 
-        Where performing or recording fails, no step is taken up any more, those under way are
-        completed, and then the failure is raised.
+        If performing or recording fails, no further step starts, running steps are completed, and then the
+        error is raised.
         """
-        await self._drop(self._arrange())
+        await self._drop(self._build_graph())
         try:
             while await self._advance():
                 done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                # Several may end in one turn of the event loop; sorted, the journal's order is stable.
                 for task in sorted(done, key=lambda task: self._running[task].id):
                     await self._collect(task)
         finally:
@@ -73,10 +74,10 @@ class StepScheduler:
         if self._failure is not None:
             raise self._failure
 
-    def _arrange(self) -> list[Skipped]:
-        """Fill in who waits for whom; gives the steps that wait for what is not in the plan."""
+    def _build_graph(self) -> list[Skipped]:
+        """Fill in which step waits for which; gives the steps that wait for one outside of the plan."""
         self._waiting = {step.id: step for step in self.steps}
-        self._place = {step.id: place for place, step in enumerate(self.steps)}
+        self._index = {step.id: index for index, step in enumerate(self.steps)}
         lost: list[Skipped] = []
         for step in self.steps:
             after = [name for name in step.after if name not in self.behind]
@@ -89,27 +90,30 @@ class StepScheduler:
                 if name not in self._waiting
             ][:1]
             if not after:
-                heappush(self._ready, self._place[step.id])
+                heappush(self._ready, self._index[step.id])
         return lost
 
     async def _advance(self) -> bool:
-        """Start what may start, or drop what is left; whether anything is under way then."""
+        """Start what may start, or skip what is left; whether any step is running then."""
         if self._failure is None:
             if self.stop.is_set():
+                # A step that follows at once still runs if all before it have started: what they leave behind
+                # must not last.
                 await self._drop(
-                    [(step, STOPPED) for step in self._waiting.values() if not self._is_due(step)]
+                    [
+                        (step, STOPPED)
+                        for step in self._waiting.values()
+                        if not step.follows_at_once or any(name in self._waiting for name in step.after)
+                    ]
                 )
             while self._ready and len(self._running) < self.at_once:
                 step = self.steps[heappop(self._ready)]
                 if self._waiting.pop(step.id, None):
                     self._running[asyncio.ensure_future(self.perform(step))] = step
             if not self._running:
-                await self._drop([(step, "it waits for itself") for step in self._waiting.values()])
+                cycle = "it is part of a dependency cycle"
+                await self._drop([(step, cycle) for step in self._waiting.values()])
         return bool(self._running)
-
-    def _is_due(self, step: Step) -> bool:
-        """Whether what the step has to follow at once has been taken up."""
-        return step.follows_at_once and not any(name in self._waiting for name in step.after)
 
     async def _collect(self, task: asyncio.Task[State]) -> None:
         step = self._running.pop(task)
@@ -117,9 +121,9 @@ class StepScheduler:
         if failure is not None:
             self._failure = self._failure or failure
         elif self._failure is None:
-            await self._ended(step, task.result())
+            await self._release_followers(step, task.result())
 
-    async def _ended(self, step: Step, state: State) -> None:
+    async def _release_followers(self, step: Step, state: State) -> None:
         followers = self._followers.get(step.id, [])
         if state not in SUCCESSES:
             why = f"it comes after {step.id}, which {_ENDED[state]}"
@@ -128,10 +132,10 @@ class StepScheduler:
         for follower in followers:
             self._missing[follower.id] -= 1
             if not self._missing[follower.id]:
-                heappush(self._ready, self._place[follower.id])
+                heappush(self._ready, self._index[follower.id])
 
     async def _drop(self, skipped: Iterable[Skipped]) -> None:
-        """Skip steps that still wait, and all that come after them."""
+        """Skip steps that still wait, and all steps that depend on them."""
         queue, fresh = deque(skipped), []
         while queue:
             step, why = queue.popleft()

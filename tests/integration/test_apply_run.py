@@ -210,7 +210,7 @@ async def test_a_person_is_waited_for_and_the_run_says_so(bench):
     }
     report = await bench.run(cluster("edge", nodes))
     assert states(report) == {"a": "waiting", "b": "skipped"}
-    assert report.outcomes[1].reason == "it comes after edge/a/set, which waits for a person"
+    assert report.outcomes[1].reason == "it comes after edge/a/set, which waits for an operator"
     assert bench.world.acts == []
     bench.world.values["a"] = "1"
     assert states(await bench.run(cluster("edge", nodes))) == {"b": "done"}

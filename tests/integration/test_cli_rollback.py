@@ -59,7 +59,7 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     for files in ({}, {"README": "a commit that changes no node"}):
         repository.commit(files) if files else None
         assert run(repository, folder, "--yes") == 3
-        assert "went back to" in capsys.readouterr().out
+        assert "rolled back to" in capsys.readouterr().out
     second = git(repository.folder, "rev-parse", "HEAD").strip()
     repository.commit({"s.json": setting("a.example", "c.example")})
     assert run(repository, folder, "--yes") == 0

@@ -138,7 +138,7 @@ async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_repo
     (settled,) = await site.settle()
     assert (settled.state, settled.reason) == (
         State.DONE,
-        "settled by reading, its effect shows: a holds new",
+        "settled by reading: the effect is visible: a holds new",
     )
     assert (await site.look()).plan.empty
     assert not await site.store.is_open("barn")

@@ -130,7 +130,7 @@ async def test_a_failure_that_a_node_reports_itself_stops_the_rollout_at_once(st
         report = await asyncio.wait_for(stage.run(stage.fleet("2", feedback=True, within=600)), 30)
         complaining.cancel()
     assert states(report) == ["undone", "skipped"]
-    assert "n0 reports of its new setting: E0004 no such file" in report.findings[0].message
+    assert "n0 reports a failure of its new setting: E0004 no such file" in report.findings[0].message
 
 
 async def test_where_it_cannot_listen_nothing_is_done(stage):

@@ -11,7 +11,7 @@ from reconciler.modelcheck.explore import Transition, list_traces
 from reconciler.modelcheck.journal_model import EMPTY, EventKind, follow_move
 from reconciler.rollout.recovery import StepRecovery
 from reconciler.rollout.run_log import RunLog
-from reconciler.rollout.step_executor import _act, _performed, _state
+from reconciler.rollout.step_executor import _call, _call_and_read_back, _decide_state
 from reconciler.rollout.step_scheduler import StepScheduler
 
 SCENES = {scene.name: scene for scene in all_scenes()}
@@ -39,18 +39,18 @@ def test_the_traces_hold_whatever_the_executor_can_write():
 PLANTED = {
     "the call comes before the intent": (
         edit(
-            _performed,
-            "await bench.log.intend(step)\n    done, error = await _act(step, bench)",
-            "done, error = await _act(step, bench)\n    await bench.log.intend(step)",
+            _call_and_read_back,
+            "await context.log.intend(step)\n    answer, error = await _call(step, context)",
+            "answer, error = await _call(step, context)\n    await context.log.intend(step)",
         ),
         "one M2 node",
     ),
     "a call without an answer is made once more": (
         edit(
-            _act,
+            _call,
             "return None, error",
-            "return (await bench.driver.act(step, bench.transports, bench.payloads), None)"
-            " if _lasts(step, error, 0.0, interrupted=False) else (None, error)",
+            "return (await context.driver.act(step, context.transports, context.payloads), None)"
+            " if _get_lifetime(step, error, 0.0, interrupted=False) else (None, error)",
         ),
         "one M2 node",
     ),
@@ -63,15 +63,15 @@ PLANTED = {
         "one M2 node",
     ),
     "the answer to a call counts as its effect": (
-        edit(_state, "verdict.status is StepStatus.DONE", "not is_open"),
+        edit(_decide_state, "verdict.status is StepStatus.DONE", "not is_open"),
         "one M2 node",
     ),
     "a call under way is settled as failed": (
-        edit(StepRecovery._settled, "READY if not under_way", "READY if entry"),
+        edit(StepRecovery._settle, "READY if not in_flight", "READY if entry"),
         "two M2 nodes that do not fail, one after the other",
     ),
     "a step begins though the one before it has failed": (
-        edit(StepScheduler._ended, "if state not in SUCCESSES:", "if False:"),
+        edit(StepScheduler._release_followers, "if state not in SUCCESSES:", "if False:"),
         "a dead Sora node replaced, no other fails",
     ),
 }

@@ -21,7 +21,7 @@ def judged(changed, unchanged, before=None, seconds=10.0, **gate):
 )
 def test_a_value_may_be_so_many_times_the_median_of_the_others(value, weight):
     found = judged({"a": value}, {"x": 1.0, "y": 2.0, "z": 90.0}, compare="value", factor=2)
-    assert found.weight is weight
+    assert found.status is weight
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ def test_a_value_may_be_so_many_times_the_median_of_the_others(value, weight):
 )
 def test_lower_may_be_the_bad_way(value, weight):
     found = judged({"a": value}, {"x": 100.0}, compare="value", factor=2, worse="lower")
-    assert found.weight is weight
+    assert found.status is weight
 
 
 def test_what_the_others_do_not_have_at_all_is_bad_unless_it_is_small_enough_to_ignore():
-    assert judged({"a": 3.0}, {"x": 0.0}, compare="value").weight is GateStatus.BAD
+    assert judged({"a": 3.0}, {"x": 0.0}, compare="value").status is GateStatus.BAD
     assert judged({"a": 3.0}, {"x": 0.0}, compare="value", ignore=3) == GOOD
 
 
 def test_a_rate_is_the_growth_in_a_second_and_survives_a_counter_that_began_anew():
     before = {"a": {"m": 100.0}, "x": {"m": 0.0}, "b": {"m": 100.0}}
     grown = judged({"a": 130.0}, {"x": 10.0}, before, factor=2)
-    assert grown.weight is GateStatus.BAD
+    assert grown.status is GateStatus.BAD
     assert "the rate of m of a is 3, on unchanged nodes it is 1" in grown.reason
     assert judged({"b": 15.0}, {"x": 10.0}, before, factor=2) == GOOD
 
@@ -51,7 +51,7 @@ def test_a_rate_is_the_growth_in_a_second_and_survives_a_counter_that_began_anew
 def test_a_counter_that_began_anew_grew_by_what_it_has_now(now, weight):
     """As a difference it would have fallen, which looks healthier than any node that kept counting."""
     before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
-    assert judged({"a": now}, {"x": 10.0}, before, factor=2).weight is weight
+    assert judged({"a": now}, {"x": 10.0}, before, factor=2).status is weight
 
 
 def test_unchanged_nodes_that_began_anew_do_not_lower_what_is_usual():
@@ -64,7 +64,7 @@ def test_unchanged_nodes_that_began_anew_do_not_lower_what_is_usual():
 def test_where_lower_is_worse_a_counter_that_began_anew_counts_for_no_more_than_it_has():
     before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
     told = judged({"a": 4.0}, {"x": 10.0}, before, factor=2, worse="lower")
-    assert told.weight is GateStatus.BAD
+    assert told.status is GateStatus.BAD
 
 
 def test_the_worst_of_several_nodes_is_named():
@@ -75,14 +75,14 @@ def test_the_worst_of_several_nodes_is_named():
 @pytest.mark.parametrize(
     ("changed", "unchanged", "more", "words"),
     [
-        ({"a": None}, {"x": 1.0}, {"compare": "value"}, "a did not tell"),
+        ({"a": None}, {"x": 1.0}, {"compare": "value"}, "m is missing from a"),
         ({"a": 1.0}, {"x": None}, {"compare": "value"}, "no unchanged node"),
         ({"a": 1.0}, {}, {"compare": "value"}, "no unchanged node"),
-        ({"a": 1.0}, {"x": 1.0}, {"seconds": 0.0}, "cannot be told without a soak"),
-        ({"a": 1.0}, {"x": 1.0}, {}, "a did not tell"),
+        ({"a": 1.0}, {"x": 1.0}, {"seconds": 0.0}, "needs a soak time"),
+        ({"a": 1.0}, {"x": 1.0}, {}, "m is missing from a"),
     ],
 )
 def test_what_cannot_be_told_is_not_taken_for_good(changed, unchanged, more, words):
     found = judged(changed, unchanged, **more)
-    assert found.weight is GateStatus.UNCLEAR
+    assert found.status is GateStatus.UNCLEAR
     assert words in found.reason

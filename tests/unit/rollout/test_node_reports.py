@@ -24,16 +24,16 @@ def beat(node, version="7"):
 
 
 def test_heartbeats_of_every_changed_node_with_its_version_are_good():
-    assert evaluate_reports(BEATS, GIVEN, heard(beat("n1"), beat("n2"))).weight is GateStatus.GOOD
+    assert evaluate_reports(BEATS, GIVEN, heard(beat("n1"), beat("n2"))).status is GateStatus.GOOD
 
 
 def test_a_version_may_be_a_number_on_one_side():
-    assert evaluate_reports(BEATS, {"n1": 7}, heard(beat("n1", "7"))).weight is GateStatus.GOOD
+    assert evaluate_reports(BEATS, {"n1": 7}, heard(beat("n1", "7"))).status is GateStatus.GOOD
 
 
 def test_a_silent_node_leaves_it_unclear_and_is_named():
     found = evaluate_reports(BEATS, GIVEN, heard(beat("n1")))
-    assert (found.weight, found.reason) == (
+    assert (found.status, found.reason) == (
         GateStatus.UNCLEAR,
         "n2 has sent no heartbeat since it was changed",
     )
@@ -41,9 +41,9 @@ def test_a_silent_node_leaves_it_unclear_and_is_named():
 
 def test_a_heartbeat_of_the_old_version_does_not_count():
     found = evaluate_reports(BEATS, GIVEN, heard(beat("n1"), beat("n2", "6")))
-    assert (found.weight, found.reason) == (
+    assert (found.status, found.reason) == (
         GateStatus.UNCLEAR,
-        "n2 still names version 6 in its heartbeat, not 7",
+        "the heartbeat of n2 still has version 6 instead of 7",
     )
 
 
@@ -52,7 +52,7 @@ def test_a_heartbeat_of_the_old_version_does_not_count():
 )
 def test_a_feedback_counts_by_its_status(status, weight):
     told = heard(beat("n1"), NodeReport("n1", ReportKind.FEEDBACK, "7", status))
-    assert evaluate_reports(BOTH, {"n1": "7"}, told).weight is weight
+    assert evaluate_reports(BOTH, {"n1": "7"}, told).status is weight
 
 
 def test_what_was_forgotten_counts_no_more():
@@ -60,14 +60,14 @@ def test_what_was_forgotten_counts_no_more():
     told.forget(ReportKind.HEARTBEAT)
     assert evaluate_reports(BOTH, {"n1": "7"}, told).reason == "n1 has sent no heartbeat since it was changed"
     told.take(beat("n1"))
-    assert evaluate_reports(BOTH, {"n1": "7"}, told).weight is GateStatus.GOOD
+    assert evaluate_reports(BOTH, {"n1": "7"}, told).status is GateStatus.GOOD
 
 
 def test_a_heartbeat_without_a_version_says_nothing_of_the_change():
     found = evaluate_reports(BEATS, {"n1": "7"}, heard(beat("n1", None)))
-    assert (found.weight, found.reason) == (GateStatus.UNCLEAR, "n1 names no version in its heartbeat")
+    assert (found.status, found.reason) == (GateStatus.UNCLEAR, "the heartbeat of n1 has no version")
 
 
 def test_a_late_failure_of_an_earlier_version_is_not_this_ones():
     told = heard(beat("n1"), NodeReport("n1", ReportKind.FEEDBACK, "6", "E0004"))
-    assert evaluate_reports(BOTH, {"n1": "7"}, told).weight is GateStatus.UNCLEAR
+    assert evaluate_reports(BOTH, {"n1": "7"}, told).status is GateStatus.UNCLEAR

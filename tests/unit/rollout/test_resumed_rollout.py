@@ -294,7 +294,7 @@ async def test_what_an_earlier_run_sent_is_named_where_it_cannot_be_taken_back(b
     bench.soak.meanwhile = lambda: bench.world.values.update(b="odd")
     report = await bench.run(edge(soak=60, waves=2, on_failure="return"))
     assert codes(report) == ["gate-failed", "not-undone", "not-undone"]
-    assert "what the node had before is not kept" in report.findings[1].message
+    assert "the previous content of the node is not stored" in report.findings[1].message
 
 
 async def test_a_run_of_one_node_leaves_an_open_rollout_as_it_is(bench):

@@ -162,7 +162,7 @@ async def test_what_a_node_reports_by_itself_is_masked():
     )
     subscription.heard.take(NodeReport("n", ReportKind.FEEDBACK, None, "E4: lear-text-of-A"))
     found = await subscription.judge((step,), asyncio.Event())
-    assert found.reason == f"n reports of its new setting: E4: {MASK}"
+    assert found.reason == f"n reports a failure of its new setting: E4: {MASK}"
 
 
 async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_the_host():

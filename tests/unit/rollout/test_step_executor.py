@@ -91,7 +91,9 @@ async def test_a_lost_answer_is_settled_by_reading_and_not_sent_again():
     table = Table("lost")
     outcome = await table.outcome()
     assert outcome.state is State.DONE
-    assert outcome.reason == "the call itself failed (the answer did not come), its effect shows; n holds new"
+    assert (
+        outcome.reason == "the call failed (the answer did not come), but the effect is visible; n holds new"
+    )
     assert table.world.acts == ["n"]
 
 
@@ -99,7 +101,7 @@ async def test_no_answer_and_no_effect_is_a_failure_after_the_time_to_settle():
     table = Table("nothing")
     outcome = await table.outcome()
     assert outcome.state is State.FAILED
-    assert outcome.reason == "connection refused; its effect does not show: n still holds old"
+    assert outcome.reason == "connection refused; the effect is not visible: n still holds old"
     assert outcome.seconds >= table.step.settle
     assert table.world.acts == []
 
@@ -107,7 +109,7 @@ async def test_no_answer_and_no_effect_is_a_failure_after_the_time_to_settle():
 async def test_a_yes_without_effect_is_a_failure():
     outcome = await Table("ignored").outcome()
     assert outcome.state is State.FAILED
-    assert outcome.reason == "the node answered 'accepted'; its effect does not show: n still holds old"
+    assert outcome.reason == "the node answered 'accepted'; the effect is not visible: n still holds old"
 
 
 async def test_an_effect_that_takes_its_time_is_waited_for():
@@ -120,7 +122,7 @@ async def test_a_refusal_is_believed_after_one_look():
     table = Table("refused", settle=600)
     outcome = await asyncio.wait_for(table.outcome(), 5)
     assert outcome.state is State.FAILED
-    assert outcome.reason.startswith("it said no; its effect does not show")
+    assert outcome.reason.startswith("it said no; the effect is not visible")
     assert table.world.looks == ["n", "n"]
 
 
@@ -141,14 +143,14 @@ async def test_only_the_node_s_own_word_ends_the_waiting(status, code, believed)
 async def test_a_node_left_halfway_is_a_failure_that_says_so():
     outcome = await Table("half").outcome()
     assert outcome.state is State.FAILED
-    assert outcome.reason.endswith("its effect does not show: n holds halfway")
+    assert outcome.reason.endswith("the effect is not visible: n holds halfway")
 
 
 async def test_a_node_that_cannot_be_read_any_more_is_unknown():
     table = Table("blind")
     outcome = await table.outcome()
     assert outcome.state is State.UNKNOWN
-    assert "whether it took effect is not known" in outcome.reason
+    assert "it is unknown whether it took effect" in outcome.reason
 
 
 async def test_a_missing_secret_fails_the_step_at_once_and_not_the_run():
@@ -160,7 +162,7 @@ async def test_a_missing_secret_fails_the_step_at_once_and_not_the_run():
     table.driver.act = lacking
     outcome = await asyncio.wait_for(table.outcome(), 5)
     assert outcome.state is State.FAILED
-    assert outcome.reason.startswith("${env:KEY} is not set; its effect does not show")
+    assert outcome.reason.startswith("${env:KEY} is not set; the effect is not visible")
 
 
 async def test_without_an_intent_on_disk_nothing_is_sent():

@@ -77,9 +77,9 @@ async def test_a_step_late_in_the_plan_waits_for_its_turn_behind_earlier_ones():
     ("state", "words"),
     [
         (State.FAILED, "it comes after a, which failed"),
-        (State.UNKNOWN, "it comes after a, which ended without telling whether it took effect"),
-        (State.WAITING, "it comes after a, which waits for a person"),
-        (State.CHANGED, "it comes after a, which was not performed because the world has changed"),
+        (State.UNKNOWN, "it comes after a, which may or may not have taken effect"),
+        (State.WAITING, "it comes after a, which waits for an operator"),
+        (State.CHANGED, "it comes after a, which was not performed because the nodes have changed"),
         (State.SKIPPED, "it comes after a, which was not performed"),
     ],
 )

@@ -80,7 +80,7 @@ async def test_a_step_that_fails_stops_all_further_waves_and_rejects_the_revisio
     assert codes(report) == ["gate-failed"]
     assert report.exit_status == 5
     assert "wave 2 failed its gates: edge/b/set" in report.findings[0].message
-    assert "nothing follows: wave 2 failed" in report.outcomes[3].reason
+    assert "the rollout stops: wave 2 failed" in report.outcomes[3].reason
     again = await bench.plan_result(edge(canary=1, waves=2))
     assert [violation.code for violation in again.violations] == ["revision-rejected"]
     with pytest.raises(GuardRefusal):
@@ -160,7 +160,7 @@ async def test_a_wave_is_given_back_in_reverse_and_the_way_back_is_a_run_of_its_
     assert report.exit_status == 1
     undoing, first = await bench.store.runs()
     assert (undoing.trigger, undoing.exit_status, undoing.revision) == ("undo", 0, REVISION.id)
-    assert undoing.note == f"takes back steps of run {first.id}"
+    assert undoing.note == f"undoes steps of run {first.id}"
     record = await bench.store.run(undoing.id)
     assert [entry.step.id for entry in record.entries] == ["edge/b/set/undo", "edge/a/set/undo"]
     assert record.entries[1].step.after == ("edge/b/set/undo",)
@@ -176,7 +176,7 @@ async def test_a_step_without_a_way_back_is_said_and_left(bench):
     report = await bench.run(edge(on_failure="return", waves=2))
     assert states(report) == {"a": "done", "b": "failed", "c": "skipped", "d": "skipped"}
     assert codes(report) == ["gate-failed", "not-undone"]
-    assert "edge/a/set stays as it is: set it back" in report.findings[1].message
+    assert "edge/a/set was not undone: set it back" in report.findings[1].message
     assert len(await bench.store.runs()) == 1
 
 
