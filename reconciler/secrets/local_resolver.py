@@ -15,7 +15,7 @@ from reconciler.host.files import FileRefused, read_regular
 from reconciler.host.host import Host
 from reconciler.host.secret_files import LARGEST, read_secret_file, read_secret_variable
 
-_SUPPLY = f"set {name_file_variable(AGE_IDENTITY)} to a file with an identity that it is encrypted for"
+_SUPPLY = f"set {name_file_variable(AGE_IDENTITY)} to a file with a matching age identity"
 
 
 class LocalResolver:
@@ -52,7 +52,7 @@ class LocalResolver:
                 read = partial(read_secret_file, self._host, name)
                 self._known[key] = _text(f"file {name}", self._noted(f"file {name}", read))
             else:
-                self._known[key] = _text("what age decrypted", self.opened("the value", b64decode(name)))
+                self._known[key] = _text("the decrypted value", self.opened("the value", b64decode(name)))
         return self._known[key]
 
     def opened(self, name: str, data: bytes) -> bytes:
@@ -65,7 +65,7 @@ class LocalResolver:
 
         identities = self._load()
         if not identities:
-            raise SecretError(f"{name} is encrypted, and no age identity is given here", remedy=_SUPPLY)
+            raise SecretError(f"{name} is encrypted, but no age identity is configured", remedy=_SUPPLY)
         try:
             return bytes(pyrage.decrypt(data, identities))
         except pyrage.DecryptError as error:
@@ -123,14 +123,14 @@ def parse_identities(name: str, text: str) -> list[Any]:
     """
     from pyrage import IdentityError, ssh, x25519  # noqa: PLC0415
 
-    remedy = "write one with `reconcile secrets keygen`"
+    remedy = "create one with `reconcile secrets keygen`"
     try:
         if text.lstrip().startswith("-----BEGIN"):
             return [ssh.Identity.from_buffer(text.encode())]
         lines = [line.strip() for line in text.splitlines()]
         return [x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
     except IdentityError:
-        raise SecretError(f"{name} holds something that is no age identity", remedy=remedy) from None
+        raise SecretError(f"{name} contains an invalid age identity", remedy=remedy) from None
 
 
 def parse_recipients(name: str, text: str) -> list[Any]:
@@ -151,7 +151,7 @@ def parse_recipients(name: str, text: str) -> list[Any]:
             found.append(kind.from_str(word))
         except RecipientError:
             remedy = "a recipient begins with age1, ssh-ed25519 or ssh-rsa"
-            raise SecretError(f"{name}:{number}: this is no age recipient", remedy=remedy) from None
+            raise SecretError(f"{name}:{number}: invalid age recipient", remedy=remedy) from None
     return found
 
 
@@ -167,7 +167,7 @@ def _read(path: Path) -> bytes:
         return read_regular(path, limit=LARGEST)
     except FileRefused as error:
         raise SecretError(
-            f"the age identities {path} {error}", remedy="name a file that this user may read"
+            f"the age identities {path} {error}", remedy="give a file that this user can read"
         ) from None
 
 
@@ -175,5 +175,5 @@ def _text(name: str, data: bytes) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise SecretError(f"{name} is no UTF-8 text", remedy="keep what is no text in a .age file") from None
+        raise SecretError(f"{name} is not UTF-8 text", remedy="put binary data into a .age file") from None
     return text.removesuffix("\n").removesuffix("\r")

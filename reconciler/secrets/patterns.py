@@ -223,7 +223,7 @@ def find_secret(key: str, text: str) -> str:
     shapes = (
         (named or (may_tell_secret(key) and _is_random(text)), f"the value of `{key}`"),
         (find_private_key(text), "a private key"),
-        (_TOKEN.search(text), "what looks like an access token"),
+        (_TOKEN.search(text), "a probable access token"),
         (_has_password(text), "a password in an address"),
     )
     what = next((what for found, what in shapes if found), "")

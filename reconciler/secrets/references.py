@@ -33,10 +33,8 @@ _DEEPEST, _MOST_PLACES, _PASSES = 100, 10_000, 8
 """Bounds on the places that moves lead to: a patch may move a place into itself, again and again."""
 
 _OVERLAYS = frozenset({"overlays"})
-_CLOSED = "secrets are not looked up here"
-_FORM = (
-    "write ${env:RECONCILE_SECRET_NAME}, ${file:PATH} or ${age:BASE64}, or $${ for the characters themselves"
-)
+_CLOSED = "secrets are not resolved here"
+_FORM = "write ${env:RECONCILE_SECRET_NAME}, ${file:PATH} or ${age:BASE64}, or $${ for a literal ${"
 
 
 class _BadReference(ValueError):
@@ -229,8 +227,8 @@ def find_misplaced_references(fleet: Document) -> list[Diagnostic]:
         token = next((token for token in _TOKEN.finditer(text) if token["scheme"]), None)
         if token is not None and _OVERLAYS.isdisjoint(path):
             where = pointer_of(path)
-            said = f"a reference to a secret (`${{{token['scheme']}:`) stands where none is read"
-            remedy = "secrets may stand in settings and in overlays"
+            said = f"a reference to a secret (`${{{token['scheme']}:`) is not allowed here"
+            remedy = "use secret references in settings and overlays only"
             place = fleet.position(where)
             found.append(
                 Diagnostic(Severity.ERROR, "misplaced-reference", said, remedy, position=place, pointer=where)
@@ -255,15 +253,13 @@ def _said(error: SecretError) -> str:
 
 def _check(scheme: str, name: str, *, closed: bool) -> None:
     if not closed:
-        raise _BadReference(f"a reference begins with ${{{scheme}: and does not end")
+        raise _BadReference(f"the reference ${{{scheme}: has no closing }}")
     if scheme == "env" and not _VARIABLE.fullmatch(name):
-        raise _BadReference("what stands behind ${env: is no name of an environment variable")
+        raise _BadReference("${env: must name an environment variable")
     if scheme == "file" and (not name or ".." in PurePosixPath(name).parts or "\0" in name):
-        raise _BadReference("what stands behind ${file: is no path, or one with `..`")
+        raise _BadReference("${file: must give a path without `..`")
     if scheme == "age" and not _is_base64(name):
-        raise _BadReference(
-            "what stands behind ${age: is no base64, as `reconcile secrets encrypt` writes it"
-        )
+        raise _BadReference("${age: must contain base64, as `reconcile secrets encrypt` writes it")
 
 
 def _is_base64(text: str) -> bool:

@@ -20,10 +20,10 @@ from reconciler.text.json_pointer import split_pointer
 CODE: Final = "clear-secret"
 
 REMEDY: Final = (
-    "replace it by `${env:RECONCILE_SECRET_…}`, `${file:PATH}` or what `reconcile secrets encrypt` prints, "
-    "and change it"
+    "replace it with `${env:RECONCILE_SECRET_…}`, `${file:PATH}` or the output of "
+    "`reconcile secrets encrypt`, and change the secret"
 )
-"""What helps: it stays in the history of git, so it is to be changed, too."""
+"""The secret has to be changed, because it stays in the history of git."""
 
 
 def scan_document(document: Document) -> Iterator[Diagnostic]:
@@ -34,7 +34,7 @@ def scan_document(document: Document) -> Iterator[Diagnostic]:
         return
     for path, what in _walk(document.value, shaped=worth.shapes):
         place = pointer_of(path)
-        said = f"{what} stands here in clear"
+        said = f"{what} is in plain text"
         yield Diagnostic(
             Severity.WARNING, CODE, said, REMEDY, position=document.position(place), pointer=place
         )
@@ -49,8 +49,8 @@ def scan_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1
         column = found.start() - text.rfind("\n", 0, found.start())
-        remedy = f"encrypt it by `reconcile secrets encrypt --out {path}.age {path}`, and make a new one"
-        said = "a private key stands here in clear"
+        remedy = f"encrypt it with `reconcile secrets encrypt --out {path}.age {path}`, and create a new key"
+        said = "a private key is in plain text"
         yield Diagnostic(Severity.WARNING, CODE, said, remedy, position=Position(path, line, column))
 
 

@@ -97,8 +97,8 @@ def has_store(url: str | Path) -> bool:
         return False
     except OSError as error:
         raise StateError(
-            f"the state file {file} cannot be looked for: {error.strerror}",
-            remedy="run the command as the owner of the state folder, or name another folder with --state",
+            f"the state file {file} cannot be accessed: {error.strerror}",
+            remedy="run the command as the owner of the state folder, or give another folder with --state",
         ) from None
     return True
 
@@ -212,7 +212,7 @@ class EmptyStore:
         Raises:
             UsageError: always.
         """
-        raise UsageError(f"there is no run {text!r}: {self._folder} holds no history", remedy="see --state")
+        raise UsageError(f"there is no run {text!r}: {self._folder} has no history", remedy="check --state")
 
     async def is_open(self, cluster: str) -> bool:  # noqa: ARG002  (the form of a reader)
         """No step is."""
@@ -230,12 +230,12 @@ def _folder(url: str | Path) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "sqlite":
         raise UsageError(
-            f"the store {parts.scheme}://… is of a kind that is not known",
-            remedy="name a folder on a local disk, or sqlite:///FOLDER",
+            f"unknown type of store: {parts.scheme}://…",
+            remedy="give a folder on a local disk, or sqlite:///FOLDER",
         )
     if parts.netloc or not parts.path.strip("/"):
         raise UsageError(
-            f"the store {url} names no folder of this host",
+            f"the store {url} does not contain a folder of this host",
             remedy="write sqlite:///FOLDER, with three slashes",
         )
     return Path(unquote(parts.path))

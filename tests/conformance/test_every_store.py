@@ -91,7 +91,7 @@ async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id
     assert (await store.run("run-0011")).line.id == ids[11]
     with pytest.raises(UsageError, match=r"10 runs begin with 'run-000': run-0009, .* …"):
         await store.run("run-000")
-    with pytest.raises(UsageError, match="no run 'run-0099'; the nearest: run-0009"):
+    with pytest.raises(UsageError, match="no run 'run-0099'; similar ids: run-0009"):
         await store.run("run-0099")
     with pytest.raises(UsageError, match="no run ''"):
         await store.run("")
@@ -404,7 +404,7 @@ async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(kind, u
             await old.intend(run, step)
             kind.lose_locks(tmp_path)
             async with new.lock(step.cluster):
-                with pytest.raises(RunFenced, match=r"was taken over by a later one .* \[fenced\]"):
+                with pytest.raises(RunFenced, match=r"a later run took over from run .* \[fenced\]"):
                     await old.intend(run, step)
                 await new.intend(run, step)
             with pytest.raises(RunFenced):

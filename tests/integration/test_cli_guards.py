@@ -182,7 +182,7 @@ def test_a_renamed_cluster_keeps_its_past_and_status_and_history_tell(fleet, cap
     assert fleet.run("status", "--detailed-exitcode") == 0
     assert "mesh (m2, renamed from lab): 1 of 1 node as desired" in capsys.readouterr().out
     assert main(["history", "orders", "--state", str(fleet.state)]) == 0
-    assert "it was lab before" in capsys.readouterr().out
+    assert "renamed from lab" in capsys.readouterr().out
 
 
 def test_a_file_without_clusters_or_nodes_is_wrong_before_anything_is_asked(fleet, capsys):

@@ -102,7 +102,7 @@ def test_a_process_that_stood_still_finds_itself_fenced_before_its_next_write(si
                 os.kill(old.pid, signal.SIGCONT)
                 old.kill()
     assert old.returncode == 1
-    assert "was taken over by a later one" in said
+    assert "a later run took over" in said
     assert "[fenced]" in said
     assert site.changes() == before
     assert re.search(r'"version": ?"1"', _shown(site.places[1]))

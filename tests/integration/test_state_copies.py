@@ -146,7 +146,7 @@ def test_an_emptied_state_is_no_new_one(state):
         beside.write_bytes(b"")
     for command in (("suspend", "--reason", "r"), ("history",), ("state", "check")):
         assert "→" in state.run(*command, status=1)
-    assert "what this host remembered is lost" in state.run("history", status=1)
+    assert "its records are lost" in state.run("history", status=1)
 
 
 def test_a_damaged_state_is_found_and_can_be_replaced_by_a_backup(state):
@@ -165,6 +165,6 @@ def test_a_backup_replaces_nothing_and_needs_a_state(state):
     assert "there is no state file" in state.run("state", "backup", state.backup, status=1)
     state.run("suspend", "--reason", "r")
     state.backup.symlink_to("nowhere")
-    assert "is there already" in state.run("state", "backup", state.backup, status=1)
+    assert "already exists" in state.run("state", "backup", state.backup, status=1)
     missing = state.backup.parent / "missing/backup"
     assert "cannot be written" in state.run("state", "backup", missing, status=1)

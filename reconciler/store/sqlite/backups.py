@@ -44,7 +44,7 @@ def copy_database(file: Path, target: Path) -> StoreSummary:
         StateError: the store cannot be read, the copy cannot be written, or it is damaged.
     """
     if os.path.lexists(target):
-        raise UsageError(f"{target} is there already", remedy="name a new file: a backup replaces nothing")
+        raise UsageError(f"{target} already exists", remedy="give a new file: a backup never replaces a file")
     try:
         with (
             replace_atomically(target) as beside,
@@ -57,7 +57,7 @@ def copy_database(file: Path, target: Path) -> StoreSummary:
     except OSError as error:
         raise StateError(
             f"the backup {target} cannot be written: {error.strerror}",
-            remedy="name a file in a writable folder",
+            remedy="give a file in a writable folder",
         ) from error
 
 
@@ -144,7 +144,7 @@ def _alone(file: Path) -> None:
             raise translate_sqlite_error(file, error) from error
         raise StateError(
             f"the state file {file} is in use by another process",
-            remedy="stop the watch and wait for other commands, then run this again",
+            remedy="stop the watch, wait until other commands end, then run this again",
         ) from error
     except sqlite3.Error as error:
         raise translate_sqlite_error(file, error) from error
@@ -153,7 +153,7 @@ def _alone(file: Path) -> None:
 @contextmanager
 def _connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
     if not file.is_file():
-        raise StateError(f"there is no state file {file}", remedy="look at the path, or name it with --state")
+        raise StateError(f"there is no state file {file}", remedy="check the path, or give it with --state")
     address = f"file:{quote(str(file.absolute()))}?{mode}"
     try:
         with closing(
@@ -175,16 +175,17 @@ def _examined(connection: sqlite3.Connection, file: Path) -> StoreSummary:
     if one("PRAGMA application_id") != APPLICATION or one(
         "SELECT count(*) FROM sqlite_master WHERE type IN ('trigger', 'view')"
     ):
-        raise StateError(f"{file} is no state of this program", remedy="look at the path")
+        raise StateError(f"{file} is not a state file of this program", remedy="check the path")
     if version > len(MIGRATIONS):
         raise StateError(
-            f"a newer version of this program wrote {file} (tables {version}, known here {len(MIGRATIONS)})",
+            f"a newer version of this program wrote {file} (schema version {version}, "
+            f"this program supports {len(MIGRATIONS)})",
             remedy="use the newer version",
         )
     faults = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_PROBLEMS})")]
     faults = [fault for fault in faults if fault != "ok"]
     faults += [
-        f"a row of {row[0]} refers to none of {row[2]}"
+        f"a row of {row[0]} refers to a missing row of {row[2]}"
         for row in connection.execute("PRAGMA foreign_key_check")
     ]
     if faults:

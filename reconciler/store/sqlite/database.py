@@ -29,18 +29,21 @@ PATIENCE = 30.0
 _TRY = 500
 """Milliseconds of one try to get the file while another process writes: a close waits no longer."""
 
-_LOCAL = "name a writable folder on a local disk with --state"
-_AWAY = "move it away to begin a new history, or name another folder with --state; nodes are not affected"
-_KEPT = "run again then; what was recorded is kept"
+_LOCAL = "give a writable folder on a local disk with --state"
+_AWAY = "move it away to start a new history, or give another folder with --state; nodes are not affected"
+_KEPT = "then run again; recorded data is kept"
 _TROUBLES: dict[str, tuple[str, str]] = {
     "SQLITE_NOTADB": ("it is not a database", _AWAY),
     "SQLITE_CORRUPT": ("it is damaged", _AWAY),
-    "SQLITE_FULL": ("the disk is full", f"make room, {_KEPT}"),
+    "SQLITE_FULL": ("the disk is full", f"free disk space, {_KEPT}"),
     "SQLITE_READONLY": ("it cannot be written", _LOCAL),
     "SQLITE_CANTOPEN": ("it cannot be opened", _LOCAL),
-    "SQLITE_PERM": ("it may not be opened", _LOCAL),
-    "SQLITE_IOERR": ("the disk reports an error", f"look after it, {_KEPT}"),
-    "SQLITE_BUSY": (f"another process kept it locked for {PATIENCE:g} s", "wait for its end and run again"),
+    "SQLITE_PERM": ("this user may not open it", _LOCAL),
+    "SQLITE_IOERR": ("the disk reports an error", f"check the disk, {_KEPT}"),
+    "SQLITE_BUSY": (
+        f"another process kept it locked for {PATIENCE:g} s",
+        "wait until it ends, then run again",
+    ),
 }
 
 
@@ -131,8 +134,8 @@ class Database:
             raise translate_sqlite_error(self._path, error) from error
         except UnicodeEncodeError as error:
             raise StateError(
-                f"the state file {self._path} cannot hold the text {ascii(error.object)[:80]}",
-                remedy="look for characters that are not Unicode in names and paths, and change them",
+                f"the state file {self._path} cannot store the text {ascii(error.object)[:80]}",
+                remedy="replace invalid Unicode characters in names and paths",
             ) from error
 
     def _tried(self, begin: str, work: Callable[[], T]) -> T:
@@ -182,8 +185,9 @@ def _refuse_lost(path: Path) -> None:
     """
     if path.is_file() and path.stat().st_size == 0 and HostKey(path.parent).is_made():
         raise StateError(
-            f"the state file {path} is empty: what this host remembered is lost",
-            remedy="restore a backup: `reconcile state restore FILE`; or remove the empty file to begin anew",
+            f"the state file {path} is empty: its records are lost",
+            remedy="restore a backup: `reconcile state restore FILE`; or remove the empty file to start "
+            "a new history",
         )
 
 
@@ -193,7 +197,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StateError(
-            f"the state file {path}: its file system does not allow shared memory", remedy=_LOCAL
+            f"the state file {path}: its file system does not support shared memory", remedy=_LOCAL
         )
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -211,9 +215,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise StateError(f"the state file {path}: it belongs to another program", remedy=_AWAY)
     if version > len(MIGRATIONS):
         raise StateError(
-            f"the state file {path}: a newer version of this program wrote it (tables {version}, "
-            f"known here {len(MIGRATIONS)})",
-            remedy="use the newer version, or name another folder with --state",
+            f"the state file {path}: a newer version of this program wrote it (schema version {version}, "
+            f"this program supports {len(MIGRATIONS)})",
+            remedy="use the newer version, or give another folder with --state",
         )
     if version == len(MIGRATIONS):
         return

@@ -186,7 +186,9 @@ def _unknown(connection: sqlite3.Connection, text: str) -> UsageError:
     if not ids:
         return UsageError(f"there is no run {text!r}: the history is empty")
     near = find_similar(text, ids, most=_SHOWN) or ids
-    return UsageError(f"there is no run {text!r}; the nearest: {_some(near)}", remedy="see reconcile history")
+    return UsageError(
+        f"there is no run {text!r}; similar ids: {_some(near)}", remedy="run `reconcile history`"
+    )
 
 
 def _some(ids: list[str]) -> str:

@@ -85,7 +85,7 @@ class HostKey:
     def _unreadable(self, error: Exception) -> StateError:
         return StateError(
             f"the key of this host {self._path} cannot be read: {error}",
-            remedy="restore it from a backup, or move it away: runs that were killed stay unknown then",
+            remedy="restore it from a backup, or move it away: the results of killed runs then stay unknown",
         )
 
     def _own(self, *, make: bool) -> Any:
@@ -123,7 +123,7 @@ class HostKey:
                 draft.unlink()
         except OSError as error:
             raise StateError(
-                f"the key of this host {self._path} cannot be made: {error.strerror}",
-                remedy="name a writable folder on a local disk with --state",
+                f"the key of this host {self._path} cannot be created: {error.strerror}",
+                remedy="give a writable folder on a local disk with --state",
             ) from error
         return identity

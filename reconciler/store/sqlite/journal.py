@@ -109,9 +109,9 @@ def write_intent(
     fleet = _fleet(connection, run)
     if epoch and (latest := facts.read_epoch(connection, fleet, step.cluster)) != epoch:
         raise RunFenced(
-            f"cluster {step.cluster}: run {run} was taken over by a later one (epoch {latest}, its own is "
-            f"{epoch}); it writes no more [fenced]",
-            remedy="nothing is to be done for this run; see `reconcile history` for the later one",
+            f"cluster {step.cluster}: a later run took over from run {run} (epoch {latest}, run {run} has "
+            f"{epoch}); run {run} writes no more [fenced]",
+            remedy="this run needs no action; `reconcile history` shows the later one",
         )
     facts.write_facts(connection, fleet, step.cluster, step.facts_of_intent, now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
@@ -124,7 +124,8 @@ def write_intent(
     )
     if changed.rowcount != 1:
         raise StateError(
-            f"run {run} is no longer in the journal", remedy="run again; nothing was done without its record"
+            f"run {run} is no longer in the journal",
+            remedy="run again; no step was performed without a journal entry",
         )
     facts.write_facts(connection, fleet, step.cluster, {step.node: learnt}, now)
 

@@ -71,7 +71,7 @@ def _opened(path: Path) -> Iterator[int]:
 def _unusable(path: Path, error: OSError) -> StateError:
     return StateError(
         f"the state folder cannot be used: {path}: {error.strerror}",
-        remedy="name a writable folder on a local disk with --state",
+        remedy="give a writable folder on a local disk with --state",
     )
 
 
@@ -80,7 +80,7 @@ def _busy(cluster: str, number: int) -> ClusterBusy:
     who = f"process {holder}" if holder else "another process"
     return ClusterBusy(
         f"cluster {cluster} is being changed by {who}",
-        remedy="wait for its end; its lock is released even if it is killed",
+        remedy="wait until it ends; its lock is released even if it is killed",
     )
 
 

@@ -53,7 +53,7 @@ def rename_cluster(
         (name, former, fleet),
     )
     facts.write_cluster_facts(connection, fleet, name, own, now)
-    write_order_record(connection, "rename", replace(by, why=f"it was {former} before"), now, cluster=name)
+    write_order_record(connection, "rename", replace(by, why=f"renamed from {former}"), now, cluster=name)
 
 
 def _move_suspension(

@@ -29,8 +29,8 @@ def prepare_file(path: Path) -> None:
         _narrow(path)
     except OSError as error:
         raise StateError(
-            f"the state file {path} cannot be made: {error.strerror}",
-            remedy="name a writable folder on a local disk with --state",
+            f"the state file {path} cannot be created: {error.strerror}",
+            remedy="give a writable folder on a local disk with --state",
         ) from error
 
 
@@ -41,16 +41,14 @@ def _narrow(path: Path) -> None:
             if not stat.S_ISREG(found.st_mode):
                 raise StateError(
                     f"the state file {file} is not a regular file",
-                    remedy="move it away, or name another folder",
+                    remedy="move it away, or give another folder with --state",
                 )
             if found.st_mode & _OTHERS and found.st_uid == os.geteuid():
                 file.chmod(found.st_mode & ~_OTHERS)
         except FileNotFoundError:
             if file == path:
-                remedy = "restore the file that it leads to, or remove the link"
-                raise StateError(
-                    f"the state file {path} is a link that leads nowhere", remedy=remedy
-                ) from None
+                remedy = "restore the target of the link, or remove the link"
+                raise StateError(f"the state file {path} is a broken link", remedy=remedy) from None
         except OSError as error:
             raise StateError(f"the state file {file} cannot be used: {error.strerror}") from error
 
@@ -95,9 +93,9 @@ class FileIdentity:
             except FileNotFoundError:
                 if known is None and file != self._path:
                     continue
-                raise _gone(file, "was removed, or moved away, while it was in use") from None
+                raise _gone(file, "was removed or moved while it was in use") from None
             except OSError as error:
-                raise _gone(file, f"cannot be reached any more: {error.strerror}") from error
+                raise _gone(file, f"can no longer be accessed: {error.strerror}") from error
             if known is None:
                 self._known[file] = (found.st_dev, found.st_ino)
             elif known != (found.st_dev, found.st_ino):

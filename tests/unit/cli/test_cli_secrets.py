@@ -72,7 +72,7 @@ def test_a_file_is_encrypted_as_it_is(repository, capsys):
         (["encrypt", "absent"], "absent"),
         (["encrypt", "empty"], "empty"),
         (["encrypt", "full", "--out", "x"], "must end in .age"),
-        (["encrypt", "full", "--recipient", "age1x"], "no age recipient"),
+        (["encrypt", "full", "--recipient", "age1x"], "invalid age recipient"),
         (["edit", "full"], "not an encrypted file"),
         (["edit", "x.age"], "no editor is set"),
     ],

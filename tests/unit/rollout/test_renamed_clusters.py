@@ -72,7 +72,7 @@ async def test_all_that_is_remembered_goes_along_and_nothing_is_sent(store, worl
     assert core.progress.wave == ("core/a/set",)
     assert memory.claims["192.0.2.1:80"].cluster == "core"
     assert [(act.kind, act.cluster, act.actor.why) for act in await store.acts(1)] == [
-        ("rename", "core", "it was edge before")
+        ("rename", "core", "renamed from edge")
     ]
     assert world.acts == ["a"]
 

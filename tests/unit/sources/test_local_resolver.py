@@ -179,7 +179,7 @@ def test_age_opens_with_an_identity_of_the_environment_or_of_a_file(tmp_path, id
 def test_age_says_what_is_missing(tmp_path, identity):
     value = _age(identity, b"clear")
     other = str(pyrage.x25519.Identity.generate())
-    with pytest.raises(SecretError, match="no age identity is given"):
+    with pytest.raises(SecretError, match="no age identity is configured"):
         _vault({}).clear("age", value)
     with pytest.raises(SecretError, match="No matching keys"):
         _vault({"RECONCILE_AGE_IDENTITY": other}).clear("age", value)
@@ -206,7 +206,7 @@ def test_each_secret_is_looked_up_once(tmp_path):
 def test_recipients_of_a_list_and_the_line_of_a_bad_one(identity):
     text = f"# team\n{identity.to_public()}\n\n"
     assert len(parse_recipients("list", text)) == 1
-    with pytest.raises(SecretError, match="list:4: this is no age recipient"):
+    with pytest.raises(SecretError, match="list:4: invalid age recipient"):
         parse_recipients("list", f"{text}age1nonsense\n")
 
 

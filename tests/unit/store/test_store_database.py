@@ -104,7 +104,7 @@ async def test_a_full_disk_keeps_what_was_recorded(tmp_path):
         large = {f"key-{number}": "x" * 2000 for number in range(100)}
         with pytest.raises(StateError, match="the disk is full") as caught:
             await store.remember("edge", {"node": large})
-        assert "make room" in caught.value.remedy
+        assert "free disk space" in caught.value.remedy
         assert [line.id for line in await store.runs()] == [run]
         assert (await store.recall()).facts == {}
 
