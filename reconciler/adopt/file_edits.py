@@ -125,8 +125,8 @@ class FileEdits:
         cluster_input = self._desk(member[0])
         if not cluster_input.pointer:
             raise UsageError(
-                f"the nodes of {cluster_input.fleet.name} differ, which one file cannot say",
-                remedy="write a fleet.yaml that names them, or import them into a folder of their own",
+                f"the nodes of {cluster_input.fleet.name} differ, and one file cannot describe them",
+                remedy="write a fleet.yaml with these nodes, or import them into a separate folder",
             )
         index, node = next(
             (index, node)

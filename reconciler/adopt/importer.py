@@ -129,8 +129,8 @@ async def import_live_state(
         if not rest:
             return _adoption(files, after, extractor, live)
         trouble = trouble or StateError(
-            f"what would be written is not what {rest[0]} shows",
-            remedy="nothing was written; change it by hand",
+            f"the new files would not describe what {rest[0]} shows",
+            remedy="nothing was written; change the files by hand",
         )
     assert trouble is not None
     raise trouble
@@ -157,8 +157,8 @@ def _complete(live: Sequence[_Live]) -> None:
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UsageError(
-            f"{missing[0][0]} cannot be imported, for {missing[0][1]}{more}",
-            remedy="mend that, or name another cluster with --only; nothing was written",
+            f"cannot import {missing[0][0]}: {missing[0][1]}{more}",
+            remedy="fix this, or choose another cluster with --only; nothing was written",
         )
 
 
@@ -171,11 +171,11 @@ def _begun(
     taken = {cluster_input.entry.name for cluster_input in fleet.cluster_inputs} if fleet else set()
     again = next((entry["name"] for entry in new if entry["name"] in taken), None)
     if again:
-        words = f"{again} is a cluster of this fleet already"
-        raise UsageError(words, remedy="leave it out, or choose a name")
+        words = f"the fleet already has a cluster {again}"
+        raise UsageError(words, remedy="leave it out, or choose another name")
     if fleet is not None and not all(cluster_input.pointer for cluster_input in fleet.cluster_inputs):
-        words = f"{fleet.document.name} stands alone, without a fleet file"
-        raise UsageError(words, remedy="import into a folder of its own")
+        words = f"{fleet.document.name} has no fleet file"
+        raise UsageError(words, remedy="import into a separate folder")
     settings = {path for entry in new for path in _settings(entry, drivers[entry["kind"]])}
     begun = dict.fromkeys(sorted(settings), "{}\n")
     if fleet is None:
@@ -233,7 +233,7 @@ def _unoccupied(files: OverlaidFiles, made: Mapping[str, Any]) -> None:
     """Refuse to write new files over old ones."""
     taken = sorted(set(made) & set(files.below.names() if files.below else ()))
     if taken:
-        raise UsageError(f"{taken[0]} is there already", remedy="choose another name, or move it away")
+        raise UsageError(f"{taken[0]} already exists", remedy="choose another name, or move it away")
 
 
 def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:

@@ -37,8 +37,8 @@ def find_drift_edits(rendered: Any, shown: Any, path: Path = (), *, key: Key = g
     if isinstance(rendered, Secret):
         if not rendered.missing and rendered.value != shown:
             raise UsageError(
-                f"the value at {make_pointer(path)} is not that of {rendered.reference}",
-                remedy="change the secret where it is kept, then import again; nothing was written",
+                f"the value at {make_pointer(path)} differs from {rendered.reference}",
+                remedy="change the secret where it is stored, then import again; nothing was written",
             )
     elif isinstance(rendered, Mapping) and isinstance(shown, Mapping):
         yield from _members(rendered, shown, path, key)
@@ -86,7 +86,7 @@ def _told_apart(gone: Any, path: Path, *, replaced: bool) -> None:
     unknown = next((secret for _, secret in find_secrets(gone) if secret.missing), None)
     if unknown is not None and replaced:
         raise UsageError(
-            f"{unknown.reference} at {make_pointer(path)} is not known here, and cannot be told from others",
+            f"{unknown.reference} at {make_pointer(path)} is unknown here, so its item cannot be identified",
             remedy=f"{unknown.missing}; nothing was written",
         )
 

@@ -23,40 +23,42 @@ NAMES = ("fleet.yaml", "fleet.yml", "fleet.json")
 class FleetFile(StrictModel):
     """The fleet file's top level; each cluster is read by the model of its kind."""
 
-    schema_: Any = Field(default=None, alias="$schema", description="For editors; not looked at.")
+    schema_: Any = Field(default=None, alias="$schema", description="For editors; ignored.")
     name: Name | None = Field(
         default=None,
-        description="By which hosts tell the fleet from others; needed where one repository has several.",
+        description="Name of the fleet on its hosts; required if one repository has several fleets.",
         examples=["edge"],
     )
     renamed_from: Name | None = Field(
-        default=None, description="The `name` that the fleet had before: what hosts remember stays with it."
+        default=None, description="The previous `name` of the fleet: hosts keep its state under the new name."
     )
     version: Literal["commit"] | None = Field(
-        default=None, description="`commit` stamps the commit's short id into the settings of every cluster."
+        default=None, description="`commit` writes the short commit id into the settings of every cluster."
     )
-    feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes go.")
+    feedback: FeedbackEntry | None = Field(default=None, description="Where messages about changes are sent.")
     management: tuple[Address, ...] = Field(
         default=(),
-        description="Addresses of the management hosts as the nodes see them, of clusters that name none.",
+        description="Addresses of the management hosts as the nodes see them, if a cluster has none.",
         examples=[["192.0.2.7"]],
     )
-    policy: Policy | None = Field(default=None, description="Limits of clusters that have none of their own.")
+    policy: Policy | None = Field(default=None, description="Limits of clusters without their own.")
     rollout: Rollout | None = Field(
-        default=None, description="Waves and their gates, of clusters that say nothing else."
+        default=None, description="Waves and their gates, of clusters without their own."
     )
     windows: tuple[Window, ...] = Field(
-        default=(), description="When changes may be made, of clusters without windows of their own."
+        default=(), description="When changes may be made, of clusters without their own windows."
     )
-    freeze: tuple[Freeze, ...] = Field(default=(), description="When nothing is changed in any cluster.")
-    suspend: Suspend | None = Field(default=None, description="Nothing is changed in any cluster.")
+    freeze: tuple[Freeze, ...] = Field(default=(), description="Times when no cluster is changed.")
+    suspend: Suspend | None = Field(default=None, description="Suspends changes in all clusters.")
     require_signed: Literal["gpg", "ssh"] | None = Field(
         default=None,
-        description="Nothing is changed unless the management host has checked such a signature of the "
-        "revision. Whose signatures count, only the host is told.",
+        description="Nothing is changed unless the management host has verified such a signature of the "
+        "revision. The host alone says which signers it accepts.",
     )
-    overrides: tuple[Override, ...] = Field(default=(), description="Guards set aside for a while.")
-    lint: Lint = Field(default_factory=Lint, description="What is said of lints.")
+    overrides: tuple[Override, ...] = Field(
+        default=(), description="Guards that are set aside for a limited time."
+    )
+    lint: Lint = Field(default_factory=Lint, description="Settings of lints.")
     clusters: list[Any] = Field(description="The clusters, at least one.")
 
     def defaults(self) -> dict[str, Any]:

@@ -23,12 +23,12 @@ FLEET: Final = SchemaTitle(
     "Fleet file",
     "The clusters of a fleet, and how they may be changed.",
     beyond=(
-        "clusters and nodes have different names",
-        "nodes, files, addresses and settings that are named are there",
-        "a JSON Patch fits what it is laid over",
+        "names of clusters and names of nodes are unique",
+        "every node, file, address and setting that is named exists",
+        "a JSON Patch fits the document it is applied to",
         "days and time zones exist, a freeze ends after it begins, a span is at most a year",
         CRON_BEYOND,
-        "references to secrets stand in overlays only",
+        "references to secrets are in overlays only",
     ),
 )
 

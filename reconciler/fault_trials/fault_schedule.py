@@ -82,7 +82,7 @@ class FaultSchedule:
         yield from map(str, self.blows)
         yield from map(str, self.deaths)
         for change in self.shots:
-            yield f"the reconciler is killed when change {change} comes to a node"
+            yield f"the reconciler is killed when change {change} reaches a node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _written(
     known = {*cast.nodes, *cast.nodes.values()}
     for key, named in (("node", name), ("at/to", entry.at.to if entry.at else None)):
         if named and named not in known:
-            remedy = f"there are {', '.join(sorted(known))}"
+            remedy = f"the nodes and clusters are {', '.join(sorted(known))}"
             raise script.wrong(f"{pointer}/{key}", f"there is no node or cluster {named!r}", remedy)
     try:
         fault = make_fault(entry.fault.value, entry.argument, count=entry.count, on=entry.only)

@@ -77,11 +77,12 @@ def _calls(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
             yield InvariantBreach(Invariant(asked.broke[0]), asked.broke[1])
         if asked.repeated and not _misled(recorder, number):
             yield InvariantBreach(
-                Invariant(ONCE), f"{asked.about} was asked for what was so already: {asked.call.asked}"
+                Invariant(ONCE),
+                f"{asked.about} was asked for a change that was already done: {asked.call.asked}",
             )
         inside = [place for place, window in enumerate(windows) if window.holds(asked)]
         if not inside:
-            words = f"{asked.call.asked} came to {asked.node}, and no intent in the history is behind it"
+            words = f"{asked.call.asked} reached {asked.node}, but the history has no intent for it"
             yield InvariantBreach(Invariant(NOTHING_LOST), words)
         if inside:  # a step that is taken back has the intent of that after its own
             sent[max(inside, key=lambda place: windows[place].since)] += 1
@@ -170,11 +171,11 @@ def _untrue(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> 
     oracle = recorder.witnesses[step.cluster]
     shown = [oracle.effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)]
     if entry.state in {State.DONE, State.FOUND} and not any(shown):
-        return f"the history says {entry.state}, and the nodes never had its effect"
+        return f"the history says {entry.state}, but the nodes never had its effect"
     if entry.state is State.FAILED and entry.intended and _hidden(recorder, entry, shown, until):
-        return "the history says failed, and the nodes had its effect, and said so"
+        return "the history says failed, but the nodes had its effect and showed it"
     if entry.state in _UNSENT and entry.intended:
-        return f"the history says {entry.state}, and an intent was written"
+        return f"the history says {entry.state}, but an intent was written"
     return ""
 
 

@@ -175,7 +175,7 @@ class TrialCommands(Commands):
         told = await self._told(command, values, node)
         if told is None:
             self.stopped.append(node)
-            return f"the command {command} is to stop it"
+            return f"the command {command} will stop it"
         return f"the command {command} ended with status 0: {told}"
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:

@@ -41,12 +41,12 @@ def _of_products() -> dict[str, str]:
 
 
 _CLAIMS: Final[Mapping[str, str]] = {
-    ONCE: "nothing is sent twice, and nothing is asked for that is so already",
-    NOTHING_LOST: "every change that came to a node is in the history, and every step has its end",
-    HISTORY_TRUE: "what the history says of a step was so, by the node's own state",
+    ONCE: "no change is sent twice, and no change is requested that is already done",
+    NOTHING_LOST: "every change that reached a node is in the history, and every step has an outcome",
+    HISTORY_TRUE: "the history of a step agrees with the node's own state",
     **_of_products(),
-    MANAGEABLE: "no node is left that this host can no longer manage",
-    CONVERGED: "once the faults are over, the nodes become what the fleet file says",
+    MANAGEABLE: "this host can still manage every node",
+    CONVERGED: "after the faults end, the nodes become what the fleet file says",
 }
 Invariant = StrEnum(  # type: ignore[misc]
     "Invariant", {name.upper().replace("-", "_"): name for name in _CLAIMS}
@@ -80,12 +80,12 @@ class FaultTime(StrictModel):
     run: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="Before this run of the reconciler, counted from 1."
     )
-    after: Span | None = Field(default=None, description="So long after the beginning.", examples=["5s"])
+    after: Span | None = Field(default=None, description="This long after the start.", examples=["5s"])
 
     to: str | None = Field(
         default=None,
         description="With `request` or `change`: the node or cluster whose requests count; "
-        "left out, that of the fault.",
+        "default: that of the fault.",
     )
 
     @property
@@ -108,12 +108,15 @@ class FaultEntry(StrictModel):
 
     fault: What = Field(description="What goes wrong.", examples=["lost", "stale", SIGKILL])
     node: str = Field(
-        default="", description="A node, or a cluster for all of its nodes; left out, the seed draws a node."
+        default="",
+        description="A node, or a cluster for all of its nodes; default: a node drawn from the seed.",
     )
-    at: FaultTime | None = Field(default=None, description="When it begins; left out, before the first run.")
-    argument: Number | None = Field(default=None, description="Seconds or a status, as the fault needs it.")
+    at: FaultTime | None = Field(default=None, description="When it begins; default: before the first run.")
+    argument: Number | None = Field(
+        default=None, description="Seconds or an HTTP status, depending on the fault."
+    )
     count: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=1, description="For how many requests; `null` for all until the faults are over."
+        default=1, description="For how many requests; `null` for all until the faults end."
     )
     only: FaultScope | None = Field(default=None, description="Only for `reads`, or only for `changes`.")
 
@@ -141,47 +144,47 @@ DRAWN: Final = tuple(
 class RandomFaults(StrictModel):
     """Faults that the seed draws."""
 
-    faults: Annotated[Whole, Field(ge=0, le=20)] = Field(default=3, description="How many at most.")
+    faults: Annotated[Whole, Field(ge=0, le=20)] = Field(default=3, description="The most faults.")
     kinds: Annotated[tuple[FaultKind, ...], Field(min_length=1)] = Field(
-        default=DRAWN, description="Which ones; left out, all that fit the nodes."
+        default=DRAWN, description="Kinds of fault; default: all that fit the nodes."
     )
     kills: Annotated[Whole, Field(ge=0, le=5)] = Field(
-        default=1, description="How often the reconciler dies at most, at any write of its journal."
+        default=1, description="The most crashes of the reconciler, each at a write of its journal."
     )
 
 
 class InitialState(StrictModel):
-    """What the nodes are when it begins."""
+    """State of the nodes at the start."""
 
     fleet: str = Field(
-        default="", description="Folder with the fleet file of the nodes as they are; left out, the same one."
+        default="", description="Folder with the fleet file of the nodes before the trial; default: `fleet`."
     )
-    converged: Flag = Field(default=False, description="Whether the nodes are as that fleet file says.")
+    converged: Flag = Field(
+        default=False, description="Whether the nodes already are as that fleet file says."
+    )
     fresh: tuple[str, ...] = Field(
-        default=(), description="With `converged`: nodes that know nothing all the same."
+        default=(), description="With `converged`: nodes that are new nevertheless."
     )
-    down: tuple[str, ...] = Field(default=(), description="Nodes that are down, and stay so.")
+    down: tuple[str, ...] = Field(default=(), description="Nodes that are down during the whole trial.")
 
 
 class Scenario(StrictModel):
     """A scenario file's top level."""
 
-    name: str = Field(min_length=1, description="What it is about, for the report.")
-    seed: Annotated[Whole, Field(ge=0)] = Field(default=1, description="What is drawn is drawn from this.")
+    name: str = Field(min_length=1, description="Title for the report.")
+    seed: Annotated[Whole, Field(ge=0)] = Field(default=1, description="Seed of everything that is drawn.")
     fleet: str = Field(default=".", description="Folder with the fleet file, relative to this file.")
-    before: InitialState = Field(default=InitialState(), description="What the nodes are when it begins.")
+    before: InitialState = Field(default=InitialState(), description="State of the nodes at the start.")
     choices: tuple[str, ...] = Field(
-        default=(), description="How nodes behave where their documents are silent.", examples=["m2.late=3"]
+        default=(), description="How nodes behave where their documents say nothing.", examples=["m2.late=3"]
     )
     faults: tuple[FaultEntry, ...] = Field(default=(), description="What goes wrong.")
-    random: RandomFaults | None = Field(
-        default=None, description="What goes wrong besides, drawn from the seed."
-    )
+    random: RandomFaults | None = Field(default=None, description="Further faults, drawn from the seed.")
     reruns: Annotated[Whole, Field(ge=0, le=20)] = Field(
-        default=1, description="How often the reconciler is run again before the faults are over."
+        default=1, description="How often the reconciler runs again before the faults end."
     )
     invariants: Annotated[tuple[Invariant, ...], Field(min_length=1)] = Field(
-        default=tuple(Invariant), description="What has to hold; left out, everything."
+        default=tuple(Invariant), description="Invariants to check; default: all."
     )
 
     @property
@@ -224,7 +227,7 @@ def read_scenario(path: Path) -> ScenarioFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        message = f"the scenario cannot be read: {error.strerror or error}"
+        message = f"cannot read the scenario: {error.strerror or error}"
         where = Position(str(path))
         raise InputError([Diagnostic(Severity.ERROR, "no-scenario", message, position=where)]) from error
     document = parse_document(str(path), data)
@@ -241,7 +244,7 @@ def _scenario(document: Document, value: Any) -> Scenario:
     if not scenario.kills:
         return scenario
     if scenario.random is not None:
-        message = "`random` draws the reconciler's deaths itself, and does not go together with sigkill"
+        message = "`random` draws crashes of the reconciler itself and cannot be combined with sigkill"
         where = document.position("/random")
         raise InputError(
             [Diagnostic(Severity.ERROR, "bad-scenario", message, position=where, pointer="/random")]
@@ -249,7 +252,9 @@ def _scenario(document: Document, value: Any) -> Scenario:
     for index, entry in enumerate(scenario.faults):
         if not entry.kills and entry.at and (entry.at.step or entry.at.journal):
             pointer = f"/faults/{index}/at"
-            message = "beside sigkill, a node's fault begins with a request, a change, a run or a time"
+            message = (
+                "in a scenario with sigkill, a node's fault begins with a request, a change, a run or a time"
+            )
             where = document.position(pointer)
             raise InputError(
                 [Diagnostic(Severity.ERROR, "bad-scenario", message, position=where, pointer=pointer)]

@@ -87,9 +87,9 @@ def _check(script: ScenarioFile, stage: TrialSetup) -> None:
             if served.get(node.name) != cluster_input.entry.name:
                 raise script.wrong(
                     "/before/fleet",
-                    f"{node.name} of {cluster_input.entry.name} is in the fleet file, and is none of "
-                    f"the nodes before",
-                    "name it in the fleet file of `before` too, and in `fresh` if it knows nothing yet",
+                    f"{node.name} of {cluster_input.entry.name} is in the fleet file, but not among "
+                    "the nodes before the trial",
+                    "add it to the fleet file of `before`, and to `fresh` if it is new",
                 )
 
 

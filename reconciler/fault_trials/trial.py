@@ -199,7 +199,7 @@ class Trial:
         ran = await reconciler.run()
         recorder.note(f"run {number} ends: {ran.words}")
         for node in ran.stops:
-            recorder.note(f"a person stops {node}, as the run asks")
+            recorder.note(f"an operator stops {node}, as the run asks")
             await injector.stop(node)
         recorder.look()
         return ran
@@ -208,7 +208,7 @@ class Trial:
         """A person has seen to the nodes, and lets what was refused be tried again."""
         with open_store(self.folder, clock=self.clock) as store:
             if await store.forget_attempts():
-                recorder.note("a person lets nodes that refused be tried again")
+                recorder.note("an operator allows new attempts for nodes that refused")
 
     async def _verdict(self, recorder: TrialRecorder, ran: Sequence[RunResult]) -> TrialVerdict:
         with open_store(self.folder, clock=self.clock) as store:

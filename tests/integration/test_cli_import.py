@@ -166,7 +166,7 @@ def test_a_node_that_does_not_answer_stops_the_import_with_its_name(site, capsys
     site.nodes.kill(site.simulation, "e2")
     before = site.read("edge/base.json")
     assert site.run("import", "--yes") == 1
-    assert "edge cannot be imported, for e2 cannot be read" in capsys.readouterr().err
+    assert "cannot import edge: e2 cannot be read" in capsys.readouterr().err
     assert site.run("import", "--yes", "--only", "live") == 0
     assert site.read("edge/base.json") == before
 
@@ -175,7 +175,7 @@ def test_a_secret_that_was_changed_on_the_nodes_is_named_and_never_written(site,
     monkeypatch.setenv("RECONCILE_SECRET_KEY", "another one")
     assert site.run("import", "--yes") == 1
     told = capsys.readouterr()
-    assert "connection/0/info/secretAccessKey is not that of ${env:RECONCILE_SECRET_KEY}" in told.err
+    assert "connection/0/info/secretAccessKey differs from ${env:RECONCILE_SECRET_KEY}" in told.err
     assert KEY not in told.out + told.err + "".join(site.read(name) for name in site.files())
 
 
@@ -188,7 +188,7 @@ def test_nobody_to_ask_and_wrong_arguments_are_said(site, tmp_path, capsys):
     assert site.run("import", "--m2", "edge", folder=tmp_path / "nothing") == 1
     assert "must be NAME=ADDRESS" in capsys.readouterr().err
     assert site.run("import", "--m2", f"edge={site.places[0]}", "--yes") == 1
-    assert "edge is a cluster of this fleet already" in capsys.readouterr().err
+    assert "the fleet already has a cluster edge" in capsys.readouterr().err
 
 
 def test_a_cluster_is_added_to_a_fleet(site, capsys):
@@ -237,7 +237,7 @@ def test_new_files_are_shown_and_never_put_over_old_ones(site, tmp_path, capsys)
     )
     before = {name: site.read(name) for name in site.files()}
     assert site.run("import", "--m2", f"edge={site.places[1]}", "--only", "edge", "--yes") == 1
-    assert "edge/base.json is there already" in capsys.readouterr().err
+    assert "edge/base.json already exists" in capsys.readouterr().err
     assert {name: site.read(name) for name in site.files()} == before
 
 

@@ -140,7 +140,7 @@ def test_a_node_that_a_command_is_to_stop_is_stopped_by_the_trial_and_nothing_is
     scene("name: before", sora=5, folder="before", version="2")
     verdict = model(scene("name: x\nfleet: fleet\nbefore: {fleet: before, converged: true}\n", sora=4))
     assert said(verdict) == [], "\n".join(verdict.story)
-    assert f"a person stops {SORA[4]}, as the run asks" in verdict.story
+    assert f"an operator stops {SORA[4]}, as the run asks" in verdict.story
     assert not (tmp_path / "ran").exists()
 
 

@@ -55,7 +55,7 @@ class SoraConf(BaseModel):
     cluster: bool = Field(default=False, description="Use the cluster feature.")
     node_name: NodeName | None = Field(
         default=None,
-        description="Unique in the cluster; a domain name or an address with a dot stands behind the @.",
+        description="Unique in the cluster; after the @ comes a domain name or an IP address with a dot.",
         examples=["node01@node01.example.com"],
     )
     external_signaling_url: str | None = Field(

@@ -182,7 +182,7 @@ class SoraModel:
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
         if has_majority(before) and not has_majority(after) and not self._in_window(before, step):
-            return f"{step.id} loses a majority that was there"
+            return f"{step.id} loses an existing majority"
         if after == before:
             return ""
         target = self.node_numbers.at(step.node)

@@ -54,7 +54,7 @@ def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else()
     assert calm.explored.complete
     assert not calm.explored.broken
     (struck,) = check_plans(seen, DRIVERS, faults=1, most=100_000)
-    assert "loses a majority" in struck.explored.broken
+    assert "loses an existing majority" in struck.explored.broken
     told = render_check_text([struck], 1).splitlines()
     assert told[0].startswith("live: broken after ")
     assert told[1].startswith("  1. ")

@@ -81,7 +81,7 @@ def test_without_the_guard_for_a_spare_node_the_checker_finds_the_story():
     """Four of five to three: one failure between the last reading and the stop would lose the majority."""
     lax = tuple(guard for guard in GUARDS if guard is not refuse_missing_reserve)
     result = explored(machine.stop(make_formed_state([False] * 5), 4), entry(1, 2, 3, 5), guards=lax)
-    assert "loses a majority" in result.broken
+    assert "loses an existing majority" in result.broken
     assert any("fails" in sentence for sentence in result.story)
 
 
@@ -100,7 +100,7 @@ def test_a_stop_that_announces_no_window_keeps_a_node_to_spare():
     failed = machine.stop(world, 0)
     assert not played.broken(failed, stop, machine.stop(failed, 3))
     silent = replace(stop, arguments=replace(stop.arguments, window=0))
-    assert "loses a majority" in played.broken(failed, silent, machine.stop(failed, 3))
+    assert "loses an existing majority" in played.broken(failed, silent, machine.stop(failed, 3))
 
 
 def test_five_to_four_stops_only_with_one_to_spare():

@@ -59,7 +59,7 @@ WRONG = {
     "{fault: lost, at: {change: 0}}": "must be at least 1",
     "{fault: lost, count: 0}": "must be at least 1",
     "{fault: lost, only: writes}": "`any`, `reads` or `changes`",
-    "{fault: lost, at: {journal: 2}}, {fault: sigkill, at: {journal: 3}}": "beside sigkill",
+    "{fault: lost, at: {journal: 2}}, {fault: sigkill, at: {journal: 3}}": "in a scenario with sigkill",
 }
 
 
@@ -72,10 +72,10 @@ def test_a_fault_that_makes_no_sense_is_named(tmp_path, faults, words):
 
 
 def test_drawn_deaths_and_killed_processes_do_not_mix(tmp_path):
-    with pytest.raises(InputError, match="draws the reconciler's deaths itself"):
+    with pytest.raises(InputError, match="draws crashes of the reconciler itself"):
         scenario(tmp_path, "faults: [{fault: sigkill, at: {change: 1}}]\nrandom: {}")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot read the scenario: No such file"):
         read_scenario(tmp_path / "none.yaml")

@@ -77,13 +77,13 @@ class SoraOracle:
         """The majority, one initialisation, and no purge of what runs."""
         asked = _call(request)
         if has_majority(before) and not has_majority(after):
-            return MAJORITY, f"{asked} on {node} took away a majority that was there"
+            return MAJORITY, f"{asked} on {node} removed an existing majority"
         if after == before:
             return NOTHING
         if asked == "InitCluster" and (
             has_running_majority(before) or any(one.usable for one in find_groups(before))
         ):
-            return INIT_ONCE, f"InitCluster on {node} began a cluster anew that was there"
+            return INIT_ONCE, f"InitCluster on {node} initialised an existing cluster again"
         if asked == "PurgeClusterNode":
             target = self.about(node, request)
             one = before[self._roster.at(target)]
@@ -118,11 +118,11 @@ class SoraOracle:
         membership, group = self._roster.membership(state), find_leading_group(state)
         wanted = {node.name: node for node in self._entry.nodes}
         for name in sorted({*membership.names} - wanted.keys()):
-            yield f"{name} is a member of {self._entry.name}, and is not in the fleet file"
+            yield f"{name} is a member of {self._entry.name}, but is not in the fleet file"
         for name, node in sorted(wanted.items()):
             number = self._roster.at(name)
             if name not in (membership.temporary if node.temporary else membership.regular):
-                yield f"{name} is no member of {self._entry.name}"
+                yield f"{name} is not a member of {self._entry.name}"
             elif group is None or not group.nodes & 1 << number:
                 yield f"{name} is not connected to the others of {self._entry.name}"
             elif node.mode is not None and state[number].mode.value != node.mode:
