@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 from reconciler.archive.inflate import is_archive
 from reconciler.core.prior_revisions import PriorFiles
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
-from reconciler.sources.credentials import read_token
 from reconciler.sources.download import TOKEN, open_answer
 from reconciler.sources.git.prior_files import make_empty_history
-from reconciler.sources.source_address import SourceAddress
+from reconciler.sources.source_address import SourceAddress, read_token
 
 START = 512
 OK = 200

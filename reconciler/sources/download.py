@@ -13,8 +13,8 @@ from urllib.parse import urljoin
 
 from reconciler.archive.inflate import is_archive
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
+from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.http_routes import make_http_transport
-from reconciler.sources.limits import SourceLimits
 from reconciler.sources.source_address import SourceAddress, parse_source_address
 from reconciler.text.one_line import format_size, take_first_line
 

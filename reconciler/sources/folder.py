@@ -14,19 +14,18 @@ from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.subprocesses import run_blocking
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
-from reconciler.sources.content_limits import ByteBudget
-from reconciler.sources.folder_scan import DigestCache, FolderFiles, scan_folder
-from reconciler.sources.git.blob_ids import BlobIdCache
+from reconciler.sources.content_limits import LIMITS, ByteBudget, SourceLimits
+from reconciler.sources.folder_scan import DigestCache, FolderFiles, hash_folder, scan_folder
 from reconciler.sources.git.discovery import WorkTree, find_work_tree
 from reconciler.sources.git.prior_files import (
     make_empty_history,
     make_unknown_base_error,
     read_fleet_files,
     read_prior_files,
+    walk_first_parents,
 )
-from reconciler.sources.git.tree import CommittedFolder
+from reconciler.sources.git.tree import CommittedFolder, TreeLocation, hash_blob, list_changed
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import LIMITS, SourceLimits
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
 from reconciler.text.one_line import SHORT_ID
 
@@ -60,7 +59,7 @@ class FolderSource(Source):
         self.limits = limits
         self._trust = trust
         self._digests = DigestCache(limits)
-        self._blobs = BlobIdCache(limits)
+        self._blob_ids = DigestCache(limits, hash_blob)
         self._head: CommittedFolder | None = None
         self._last: Snapshot | None = None
         self._origins: dict[tuple[str, tuple[str, ...]], SourceOrigin] = {}
@@ -82,7 +81,7 @@ class FolderSource(Source):
         for _ in range(TRIES):
             work = find_work_tree(self.folder)
             head, layout = self._look(work)
-            changed = self._blobs.changed(layout, head) if head else []
+            changed = list_changed(layout, self._blob_ids.update(layout), head) if head else []
             if work and head and work.head() != head.commit:
                 continue  # committed or checked out meanwhile
             revision = self._revision(head, changed, layout)
@@ -116,16 +115,11 @@ class FolderSource(Source):
         if work is None:
             yield iter(())
             return
-        from reconciler.sources.git.objects import ObjectReader  # noqa: PLC0415
-        from reconciler.sources.git.prior_files import walk_first_parents  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.tree import TreeLocation  # noqa: PLC0415
-        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
+        from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
 
-        place = TreeLocation(str(work.top), self._below(work), self.limits)
-        with open_own_view(work) as repository:
-            yield walk_first_parents(
-                ObjectReader(repository, os.environ, where=str(work.top)), revision, place, most
-            )
+        place = TreeLocation(str(work.top), work.locate(self.folder), self.limits)
+        with open_objects(work) as objects:
+            yield walk_first_parents(objects, revision, place, most)
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
@@ -138,22 +132,15 @@ class FolderSource(Source):
         key = (commit, tuple(folders))
         if key in self._origins:
             return self._origins[key]
-        from reconciler.sources.git.objects import ObjectReader  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
+        from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
 
-        path = self._below(work)
-        with open_own_view(work) as repository:
-            objects = ObjectReader(repository, os.environ, where=str(work.top))
+        path = work.locate(self.folder)
+        with open_objects(work) as objects:
             roots = () if work.is_shallow else objects.roots(commit)
             others = read_fleet_files(objects, commit, names, [one for one in folders if one != path])
         kept = {known: found for known, found in self._origins.items() if known[0] == commit}
         self._origins = {**kept, key: SourceOrigin(roots, path, "", others)}
         return self._origins[key]
-
-    def _below(self, work: WorkTree) -> str:
-        """The folder within the work tree; empty for its top."""
-        below = self.folder.relative_to(work.top).as_posix()
-        return "" if below == "." else below
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
@@ -168,12 +155,10 @@ class FolderSource(Source):
         target = work.find(base) if base else ""
         if target is None:
             raise make_unknown_base_error(base, str(work.top))
-        from reconciler.sources.git.objects import ObjectReader  # noqa: PLC0415  (loads the library)
-        from reconciler.sources.git.worktree import open_own_view  # noqa: PLC0415
+        from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
 
-        path = self._below(work)
-        with open_own_view(work) as repository:
-            objects = ObjectReader(repository, os.environ, where=str(work.top))
+        path = work.locate(self.folder)
+        with open_objects(work) as objects:
             return read_prior_files(objects, revision, names, path=path, base=target, applied=applied)
 
     def _look(self, work: WorkTree | None) -> tuple[CommittedFolder | None, Layout]:
@@ -191,7 +176,7 @@ class FolderSource(Source):
     def _revision(self, head: CommittedFolder | None, changed: list[str], layout: Layout) -> Revision:
         if head and not changed:
             return Revision(str(self.folder), head.commit, head.commit[:SHORT_ID], head.title)
-        digest = self._digests.of(layout)
+        digest = hash_folder(layout, self._digests.update(layout))
         if not head:
             return Revision(str(self.folder), digest, digest[:SHORT_ID])
         return Revision(

@@ -8,16 +8,21 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources import content_limits
-from reconciler.sources.content_limits import SMALLER, ScanCounts
+from reconciler.sources.content_limits import (
+    SMALLER,
+    ByteBudget,
+    ScanCounts,
+    SourceLimits,
+    check_file_size,
+    refuse_lfs_pointer,
+)
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import SourceLimits
 from reconciler.text.one_line import decode_name, format_size
 
 PASSED_OVER = (
@@ -168,45 +173,66 @@ def read_found_file(found: FoundFile) -> bytes:
     return data
 
 
+def hash_sha256(data: bytes) -> str:
+    """The SHA-256 of a file's contents, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 @dataclass
 class DigestCache:
-    """Content digests of a folder, remembered from one look to the next for files that lie still."""
+    """Digests of a folder's files, kept from one scan to the next for files that did not change.
+
+    Args:
+        limits: `file_bytes` and `total_bytes` apply.
+        hash_data: contents -> digest.
+        known: path -> mark and digest at the last scan.
+    """
 
     limits: SourceLimits
-    known: dict[str, tuple[Mark, bytes]] = field(default_factory=dict)
+    hash_data: Callable[[bytes], str] = hash_sha256
+    known: dict[str, tuple[Mark, str]] = field(default_factory=dict)
 
-    def of(self, layout: Layout) -> str:
-        """SHA-256 over all paths, contents and links, in hexadecimal.
-
-        A file beyond `limits.file_bytes` counts with its size only: nobody can read it.
+    def update(self, layout: Layout) -> dict[str, str]:
+        """Path -> digest; without files beyond `limits.file_bytes`, which nobody can read.
 
         Raises:
             SourceError: the files are more than `limits.total_bytes`, or one cannot be read.
             SourceUnreachable: one was changed meanwhile.
         """
         files: Mapping[str, FoundFile] = layout.files
-        readable = sum(found.bytes for found in files.values() if found.bytes <= self.limits.file_bytes)
-        if readable > self.limits.total_bytes:
+        readable = {path: found for path, found in files.items() if found.bytes <= self.limits.file_bytes}
+        if (total := sum(found.bytes for found in readable.values())) > self.limits.total_bytes:
             raise SourceError(
-                f"{layout.where} contains {format_size(readable)} of files; the limit is "
+                f"{layout.where} contains {format_size(total)} of files; the limit is "
                 f"{format_size(self.limits.total_bytes)}",
                 remedy=SMALLER,
             )
-        self.known = {path: (found.mark, self._of(path, found)) for path, found in sorted(files.items())}
-        whole = hashlib.sha256()
-        for path, (_, digest) in self.known.items():
-            whole.update(b"file\0%s\0%s" % (path.encode(), digest))
-        for path, target in sorted(layout.links.items()):
-            whole.update(b"link\0%s\0%s\0" % (path.encode(), target.encode()))
-        return whole.hexdigest()
+        digests: dict[str, tuple[Mark, str]] = {}
+        for path, found in sorted(readable.items()):
+            mark, digest = self.known.get(path, ((), ""))
+            # A write within the same clock tick leaves size and times as they are, so that the mark of a file
+            # that was changed a moment ago proves nothing: such a file is read again.
+            if not found.settled or mark != found.mark:
+                digest = self.hash_data(read_found_file(found))
+            digests[path] = (found.mark, digest)
+        self.known = digests
+        return {path: digest for path, (_, digest) in digests.items()}
 
-    def _of(self, path: str, found: FoundFile) -> bytes:
-        mark, digest = self.known.get(path, ((), b""))
-        if found.settled and mark == found.mark:
-            return digest
-        if found.bytes > self.limits.file_bytes:
-            return hashlib.sha256(b"%d bytes" % found.bytes).digest()
-        return hashlib.sha256(read_found_file(found)).digest()
+
+def hash_folder(layout: Layout, digests: Mapping[str, str]) -> str:
+    """SHA-256 over all paths, contents and links of a folder, in hexadecimal.
+
+    Args:
+        layout: what is in the folder.
+        digests: of `DigestCache.update`; a file without one counts by its size.
+    """
+    whole = hashlib.sha256()
+    for path, found in sorted(layout.files.items()):
+        content = bytes.fromhex(digests.get(path, "")) or hashlib.sha256(b"%d bytes" % found.bytes).digest()
+        whole.update(b"file\0%s\0%s" % (path.encode(), content))
+    for path, target in sorted(layout.links.items()):
+        whole.update(b"link\0%s\0%s\0" % (path.encode(), target.encode()))
+    return whole.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -215,7 +241,7 @@ class FolderFiles:
 
     layout: Layout
     limits: SourceLimits
-    budget: content_limits.ByteBudget
+    budget: ByteBudget
 
     def names(self) -> tuple[str, ...]:
         """Paths of all files, sorted."""
@@ -231,6 +257,6 @@ class FolderFiles:
         """
         full = self.layout.find(path)
         found = self.layout.files[full]
-        content_limits.check_file_size(self.limits, where=self.layout.where, path=path, count=found.bytes)
+        check_file_size(self.limits, where=self.layout.where, path=path, count=found.bytes)
         self.budget.spend(full, found.bytes)
-        return content_limits.refuse_lfs_pointer(read_found_file(found), where=self.layout.where, path=path)
+        return refuse_lfs_pointer(read_found_file(found), where=self.layout.where, path=path)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from reconciler.errors import SourceError
-from reconciler.sources.limits import LIMITS
+from reconciler.sources.content_limits import LIMITS
 from reconciler.text.one_line import quote_path
 
 HOPS = 40

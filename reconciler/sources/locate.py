@@ -265,8 +265,7 @@ def _in_work_tree(folder: Path, work: WorkTree | None, wish: _Wish) -> Source:
             f"--ref requires a git repository, but the folder {folder} is not inside one",
             remedy="Remove --ref, or give a repository.",
         )
-    below = folder.relative_to(work.top).as_posix()
-    return wish.git(_on_disk(work.top), below="" if below == "." else below, work=None if wish.ref else work)
+    return wish.git(_on_disk(work.top), below=work.locate(folder), work=None if wish.ref else work)
 
 
 def _explicit(folder: Path) -> Path:

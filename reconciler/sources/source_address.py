@@ -1,14 +1,16 @@
-"""URLs of sources: what may be shown of them, what must not, and which parts they have: pure."""
+"""URLs of sources, which parts of them may be shown, and the token that goes with a request."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from reconciler.core.endpoint import format_url_host
 from reconciler.errors import UsageError
+from reconciler.host.credentials import read_credential
 from reconciler.text.one_line import take_first_line
 from reconciler.text.urls import strip_secrets
 
@@ -76,6 +78,21 @@ def parse_source_address(text: str) -> SourceAddress:
         password=unquote(parts.password or ""),
         query=parts.query,
     )
+
+
+def read_token(environment: Mapping[str, str], variable: str) -> str:
+    """The token in a variable, or in the file that `VARIABLE_FILE` names; empty where neither is set.
+
+    Raises:
+        UsageError: it holds what no token can, which is not repeated; or its file cannot be read.
+    """
+    value = read_credential(environment, variable).strip()
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise UsageError(
+            f"the token in {variable} contains characters that a token cannot have",
+            remedy="Set it again without line breaks, spaces or quotes.",
+        )
+    return value
 
 
 def _split(text: str) -> tuple[SplitResult, str]:

@@ -22,12 +22,11 @@ from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.subprocesses import run_blocking
 from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
-from reconciler.sources.credentials import read_token
+from reconciler.sources.content_limits import LIMITS, SourceLimits
 from reconciler.sources.download import TOKEN, WHOLE, download_archive
-from reconciler.sources.limits import LIMITS, SourceLimits
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
 from reconciler.sources.signatures.verification import find_file_signer
-from reconciler.sources.source_address import SourceAddress
+from reconciler.sources.source_address import SourceAddress, read_token
 from reconciler.sources.unpack import unpack_archive
 from reconciler.text.one_line import SHORT_ID, format_size, take_first_line
 

@@ -19,9 +19,8 @@ from reconciler.archive import tar
 from reconciler.archive.inflate import ArchiveError, ArchiveLimits, inflate, is_archive
 from reconciler.archive.tar import BLOCK, SPECIAL
 from reconciler.errors import SourceError
-from reconciler.sources import content_limits
+from reconciler.sources.content_limits import LIMITS, SourceLimits, check_file_size, refuse_lfs_pointer
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import LIMITS, SourceLimits
 from reconciler.text.one_line import quote_path
 
 
@@ -44,9 +43,7 @@ class UnpackedFiles:
             FileNotFoundError: there is no such file.
             SourceError: it is a Git LFS pointer.
         """
-        return content_limits.refuse_lfs_pointer(
-            self._bytes(self.layout.find(path)), where=self.where, path=path
-        )
+        return refuse_lfs_pointer(self._bytes(self.layout.find(path)), where=self.where, path=path)
 
     def digest(self) -> str:
         """SHA-256 over the paths and contents of all files, as they can be read, in hexadecimal.
@@ -139,7 +136,7 @@ class _Sorter:
             return
         self._claim(number, path)
         if member.kind == "0":
-            content_limits.check_file_size(self.limits, where=self.where, path=path, count=member.size)
+            check_file_size(self.limits, where=self.where, path=path, count=member.size)
             self.files[path] = member
         elif member.kind == "1":
             self.files[path] = self._hard_link(number, path, member)

@@ -19,13 +19,13 @@ import pytest
 from support.git_repositories import Repository, alone, git, serving
 
 from reconciler.errors import SourceError
+from reconciler.sources.content_limits import LIMITS
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.command import GitDirectory as Repository_
 from reconciler.sources.git.objects import ObjectReader
 from reconciler.sources.git.source import GitSource
 from reconciler.sources.git.tree import TreeLocation, make_snapshot
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import LIMITS
 from reconciler.sources.locate import locate_source
 from reconciler.sources.source_address import SourceAddress
 

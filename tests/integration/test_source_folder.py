@@ -12,10 +12,10 @@ from support.git_repositories import Repository, alone, git
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import folder
+from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.folder_scan import DigestCache, scan_folder
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import SourceLimits
 
 
 @pytest.fixture(autouse=True)
@@ -97,10 +97,10 @@ def test_file_written_a_moment_ago_is_read_again(plain):
     """A second write within one tick of the clock leaves size and time stamps as they are."""
     digests = DigestCache(SourceLimits())
     young = scan_folder(plain, ignored=(), limits=SourceLimits())
-    digests.of(young)
+    digests.update(young)
     (plain / "fleet.yaml").write_text("changed")
     with pytest.raises(SourceUnreachable, match="was changed"):
-        digests.of(young)
+        digests.update(young)
 
 
 def test_file_that_lies_still_is_not_read_again(plain):
@@ -108,9 +108,9 @@ def test_file_that_lies_still_is_not_read_again(plain):
     old = scan_folder(plain, ignored=(), limits=SourceLimits())
     old.files["fleet.yaml"] = replace(old.files["fleet.yaml"], settled=True)
     digests = DigestCache(SourceLimits())
-    before = digests.of(old)
+    before = digests.update(old)
     (plain / "fleet.yaml").unlink()
-    assert digests.of(Layout(old.where, {"fleet.yaml": old.files["fleet.yaml"]})) != before
+    assert digests.update(Layout(old.where, {"fleet.yaml": old.files["fleet.yaml"]})) != before
 
 
 async def test_what_changes_after_the_look_is_not_read_as_that_revision(plain):

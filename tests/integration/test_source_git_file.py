@@ -16,10 +16,10 @@ from support.git_repositories import Repository, alone, git
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.locks import hold_folder_lock
 from reconciler.host.subprocesses import run_blocking
+from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
 from reconciler.sources.git.command import GitDirectory as Repository_
 from reconciler.sources.git.source import GitSource
-from reconciler.sources.limits import SourceLimits
 from reconciler.sources.locate import locate_source
 from reconciler.sources.source_address import SourceAddress
 

@@ -18,7 +18,7 @@ import pytest
 from support.git_repositories import alone, serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
-from reconciler.sources.limits import SourceLimits
+from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.locate import locate_source
 from reconciler.sources.source_address import parse_source_address
 from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource

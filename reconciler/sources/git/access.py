@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sources.credentials import read_token
 from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
-from reconciler.sources.source_address import SourceAddress
+from reconciler.sources.source_address import SourceAddress, read_token
 
 TOKEN = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
 USER = "RECONCILE_GIT_USER"

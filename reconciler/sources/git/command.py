@@ -31,8 +31,8 @@ from reconciler.host.subprocesses import (
     run_program,
 )
 from reconciler.secrets.redaction import Redactor
+from reconciler.sources.content_limits import LIMITS
 from reconciler.sources.git import library
-from reconciler.sources.limits import LIMITS
 
 SECONDS: Final = 300.0
 """For one command."""

@@ -87,6 +87,11 @@ class WorkTree:
         """Whether the beginning of its history is missing."""
         return (self.common / "shallow").exists()
 
+    def locate(self, folder: Path) -> str:
+        """A folder's path from the top; empty for the top itself."""
+        below = folder.relative_to(self.top).as_posix()
+        return "" if below == "." else below
+
     def head(self) -> str | None:
         """The id of the commit that is checked out; None where there is none yet.
 

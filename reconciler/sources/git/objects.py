@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 from reconciler.errors import SourceError
+from reconciler.sources.content_limits import LIMITS
 from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
 from reconciler.sources.git.discovery import check_objects
 from reconciler.sources.git.errors import DamagedMirror
@@ -33,7 +34,6 @@ from reconciler.sources.git.library import (
     Repo,
     SymbolicReference,
 )
-from reconciler.sources.limits import LIMITS
 from reconciler.text.one_line import format_size
 
 LARGEST = LIMITS.file_bytes

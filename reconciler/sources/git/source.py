@@ -17,6 +17,7 @@ from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision
 from reconciler.host.locks import hold_folder_lock
 from reconciler.host.subprocesses import run_blocking
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
+from reconciler.sources.content_limits import LIMITS, SourceLimits
 from reconciler.sources.git import errors, tree
 from reconciler.sources.git.discovery import WorkTree, find_repository
 from reconciler.sources.git.errors import DamagedMirror
@@ -28,7 +29,6 @@ from reconciler.sources.git.prior_files import (
 )
 from reconciler.sources.git.refs import check_ref
 from reconciler.sources.git.tree import TreeLocation
-from reconciler.sources.limits import LIMITS, SourceLimits
 from reconciler.sources.proxy import find_proxy_variable
 from reconciler.sources.signatures.trust import Signer, Trust, add_signer
 from reconciler.sources.source_address import SourceAddress

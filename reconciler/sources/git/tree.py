@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,15 @@ from typing import TYPE_CHECKING
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError
 from reconciler.ports.source import Snapshot
-from reconciler.sources import content_limits
-from reconciler.sources.content_limits import ScanCounts
+from reconciler.sources.content_limits import (
+    ByteBudget,
+    ScanCounts,
+    SourceLimits,
+    check_file_size,
+    refuse_lfs_pointer,
+)
+from reconciler.sources.folder_scan import is_passed_over
 from reconciler.sources.layout import Layout
-from reconciler.sources.limits import SourceLimits
 from reconciler.text.one_line import SHORT_ID, decode_name, quote_path, take_first_line
 
 if TYPE_CHECKING:  # it loads the library, which those who only name these types have no need of
@@ -47,7 +53,7 @@ class CommitFiles:
     objects: ObjectReader
     layout: Layout
     place: TreeLocation
-    budget: content_limits.ByteBudget
+    budget: ByteBudget
 
     def names(self) -> Iterable[str]:
         """Paths of all files, sorted."""
@@ -63,7 +69,7 @@ class CommitFiles:
         full = self.layout.find(path)
         data = _blob(self.objects, self.layout.files[full], self.place, path, near=self._following(full))
         self.budget.spend(full, len(data))
-        return content_limits.refuse_lfs_pointer(data, where=self.layout.where, path=path)
+        return refuse_lfs_pointer(data, where=self.layout.where, path=path)
 
     def _following(self, full: str) -> Iterator[str]:
         """Ids of the files from one on, those of its folder first: they are likely to be read next."""
@@ -84,7 +90,7 @@ def make_snapshot(objects: ObjectReader, commit: str, place: TreeLocation) -> Sn
         short=commit[:SHORT_ID],
         title=take_first_line(found.message.decode("utf-8", "replace")),
     )
-    budget = content_limits.ByteBudget(place.where, place.limits)
+    budget = ByteBudget(place.where, place.limits)
     return Snapshot(revision, CommitFiles(objects, layout, place, budget))
 
 
@@ -128,6 +134,36 @@ def read_committed_folder(objects: ObjectReader, commit: str, place: TreeLocatio
     )
 
 
+def hash_blob(data: bytes) -> str:
+    """The id that git gives to a file's contents."""
+    return hashlib.sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
+def list_changed(layout: Layout, ids: Mapping[str, str], head: CommittedFolder) -> list[str]:
+    """Paths at which a folder differs from the commit, sorted.
+
+    - Contents count as they are on disk. No filter is run, so a file whose line ends were converted, or that
+      Git LFS or git-crypt put in the place of a pointer, differs: its bytes are not those of the commit.
+    - A link and a file differ. Whether a file may be executed does not count: nothing here executes it.
+    - The index does not count: neither what is staged nor `assume-unchanged`.
+    - Files in a submodule differ, since the commit does not have them.
+
+    Args:
+        layout: what is in the folder.
+        ids: path -> id of the contents; a file without one is too large to be read, and counts as unchanged
+            if the commit has the path.
+        head: what the commit has there.
+    """
+    files = {path: ids[path] if path in ids else head.files.get(path, "") for path in layout.files}
+    links = {path: hash_blob(target.encode()) for path, target in layout.links.items()}
+    return sorted(
+        path
+        for here, there in ((files, head.files), (links, head.links))
+        for path in {*here, *(path for path in there if not is_passed_over(path))}
+        if here.get(path) != there.get(path)
+    )
+
+
 def _looked_at(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, commit: str) -> Layout:
     """The wanted folder alone, or all of the commit where links lead out of that folder."""
     alone = _subtree(objects, tree, place)
@@ -159,7 +195,7 @@ def _top(tree: list[TreeEntry]) -> list[str]:
 
 def _blob(objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]) -> bytes:
     """A file's contents; as `ObjectReader.read`, with the file's name in the message."""
-    content_limits.check_file_size(place.limits, where=place.where, path=path, count=objects.size(key, near))
+    check_file_size(place.limits, where=place.where, path=path, count=objects.size(key, near))
     return objects.read(key, "blob")
 
 

@@ -1,8 +1,7 @@
 """What git knows of a folder in a work tree: what the commit that is checked out has there, what is ignored.
 
 Nothing here asks git for a status: with the configuration of the repository it runs programs. Objects are
-read through a git directory of our own, and whether files differ from the commit is found by hashing them:
-see `blob_ids`.
+read through a git directory of our own; `tree.list_changed` compares files with the commit by their hashes.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from reconciler.errors import SourceError, StateError
+from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.git import tree
 from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
 from reconciler.sources.git.discovery import WorkTree
@@ -22,7 +22,6 @@ from reconciler.sources.git.errors import DamagedMirror
 from reconciler.sources.git.objects import ObjectReader
 from reconciler.sources.git.refs import COMMIT_ID, FULL
 from reconciler.sources.git.tree import CommittedFolder, TreeLocation
-from reconciler.sources.limits import SourceLimits
 from reconciler.text.one_line import decode_name, take_first_line
 
 IGNORE_SECONDS = 60.0
@@ -79,6 +78,18 @@ def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
         yield repository
 
 
+@contextmanager
+def open_objects(work: WorkTree, environment: Mapping[str, str] = os.environ) -> Iterator[ObjectReader]:
+    """The objects of a work tree's repository, readable until the block ends.
+
+    Raises:
+        SourceError: one of its files cannot be read.
+        StateError: there is no room among the temporary files.
+    """
+    with open_own_view(work) as repository:
+        yield ObjectReader(repository, environment, where=str(work.top))
+
+
 def read_head_folder(
     work: WorkTree,
     folder: Path,
@@ -101,13 +112,10 @@ def read_head_folder(
     commit = work.head()
     if commit is None or (known is not None and known.commit == commit):
         return known if commit else None
-    below = folder.relative_to(work.top).as_posix()
-    place = TreeLocation(str(work.top), "" if below == "." else below, limits)
-
     try:
-        with open_own_view(work) as repository:
+        with open_objects(work, environment) as objects:
             return tree.read_committed_folder(
-                ObjectReader(repository, environment, where=place.where), commit, place
+                objects, commit, TreeLocation(str(work.top), work.locate(folder), limits)
             )
     except DamagedMirror as error:
         raise SourceError(
@@ -133,7 +141,8 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
     own = _excludes_file(environment)
     config = (("core.excludesFile", own),) if own else ()
     excludes = work.common / "info/exclude"
-    more = (f"--exclude-from={excludes}",) if _is_plain(excludes) else ()
+    is_plain = excludes.is_file() and not excludes.is_symlink()
+    more = (f"--exclude-from={excludes}",) if is_plain else ()
     with open_own_view(work) as repository:
         git = Git(
             settings=GitSettings.local(
@@ -168,13 +177,9 @@ def _excludes_file(environment: Mapping[str, str]) -> str:
     return found.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
-def _is_plain(file: Path) -> bool:
-    return file.is_file() and not file.is_symlink()
-
-
 def list_ancestors(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
     """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
     if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
         return None
-    with open_own_view(work) as repository:
-        return ObjectReader(repository, environment, where=str(work.top)).history(commit)
+    with open_objects(work, environment) as objects:
+        return objects.history(commit)

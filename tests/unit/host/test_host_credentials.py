@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.errors import UsageError
 from reconciler.host.credentials import GIT_TOKEN, WEBHOOK_SECRET, list_known_credentials, read_credential
-from reconciler.sources.credentials import read_token
+from reconciler.sources.source_address import read_token
 
 FILE = f"{GIT_TOKEN}_FILE"
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import SourceError
-from reconciler.sources.limits import SourceLimits
+from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.unpack import unpack_archive
 
 KINDS = {
