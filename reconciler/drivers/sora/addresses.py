@@ -8,15 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_machine, parse_api
+from reconciler.core.fields import StrictModel
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.cluster_input import ClusterInput
 
 Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 """Scheme, host, port and path of the addresses that may have one."""
+
+
+def _api_address(text: str) -> str:
+    """An address that could never be one of a Sora API would be listed without effect."""
+    try:
+        parse_api(text)
+    except InvalidAddress:
+        raise PydanticCustomError(
+            "api_address", "an API's address is written as https://node1.example.com/api, without query"
+        ) from None
+    return text
+
+
+ApiAddress = Annotated[
+    str,
+    AfterValidator(_api_address),
+    WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"}),
+]
+"""The whole address of an API, which may have a path."""
+
+
+class SoraRules(StrictModel):
+    """Rules for Sora nodes."""
+
+    api_paths: tuple[ApiAddress, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Addresses of Sora APIs that may have a path; every other one is scheme, host and port.",
+        examples=[["https://node1.example.com/api"]],
+    )
 
 
 def find_endpoints(entry: SoraCluster) -> dict[str, Endpoint]:

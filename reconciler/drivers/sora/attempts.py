@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
-from reconciler.core.observation import Observation, Observed, Present, Stale
+from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.arguments import RegisterArguments, read_cluster_arguments
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
@@ -56,13 +56,14 @@ def suggest_way_out(step: Step) -> str:
 def fingerprint_readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
     """What the members are, and what each node that tells how the step stands says of the others."""
     own = read_cluster_arguments(step)
-    told = {name: fingerprint(_told(observed.nodes.get(name)))[:_SHORT] for name in own.witnesses}
-    return {"members": fingerprint(own.before.plain())[:_SHORT], **told}
-
-
-def _told(answer: Observation[NodeView] | None) -> Any:
-    """A node's view without figures that change by themselves, or the kind of its answer."""
-    if not isinstance(answer, Present | Stale):
-        return type(answer).__name__
-    rows = [[row.node_name, row.connected, row.temporary, row.mode] for row in answer.value.rows]
-    return [type(answer).__name__, answer.value.refusal, rows]
+    readings = {"members": fingerprint(own.before.plain())[:_SHORT]}
+    for name in own.witnesses:
+        answer = observed.nodes.get(name)
+        shown: Any = type(answer).__name__
+        if isinstance(answer, Present | Stale):
+            # Without licences, URLs and versions: they change by themselves, and would reset the count of
+            # attempts although nothing changed that a further attempt depends on.
+            rows = [[row.node_name, row.connected, row.temporary, row.mode] for row in answer.value.rows]
+            shown = [shown, answer.value.refusal, rows]
+        readings[name] = fingerprint(shown)[:_SHORT]
+    return readings

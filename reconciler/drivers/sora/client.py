@@ -70,7 +70,12 @@ class Client:
         """ListClusterNodes, sorted by name."""
         answer = await self._call(LIST_NODES)
         try:
-            rows = tuple(_redacted(row, answer) for row in parse_nodes(answer.body))
+            rows = tuple(
+                row.model_copy(update={"error": answer.redact(row.error, LONGEST_ERROR) or row.error})
+                if row.error
+                else row
+                for row in parse_nodes(answer.body)
+            )
         except UnreadableAnswer as error:
             words = f"cannot read its list of nodes: {answer.redact(str(error), MOST)}"
             raise self._stranger(LIST_NODES, answer, words) from error
@@ -189,13 +194,6 @@ class Client:
 def _has_sora_headers(answer: HttpAnswer) -> bool:
     """Whether an answer allows browsers to send `x-sora-target`, as every documented answer does."""
     return "x-sora-target" in answer.headers.get("access-control-allow-headers", "").lower()
-
-
-def _redacted(row: NodeRow, answer: HttpAnswer) -> NodeRow:
-    """A row whose `error`, the node's own words, may be shown; one that is there stays there."""
-    if not row.error:
-        return row
-    return row.model_copy(update={"error": answer.redact(row.error, LONGEST_ERROR) or row.error})
 
 
 def _error(answer: HttpAnswer) -> tuple[str, str]:

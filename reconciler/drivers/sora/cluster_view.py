@@ -227,15 +227,13 @@ def merge_views(
         tuple((said, tuple(who)) for said, who in sayings),
         {name: frozenset(kinds) for name, kinds in shown.items()},
         errors,
-        tuple(_living(observed, lonely)),
+        tuple(
+            (name, address)
+            for name, answers in sorted(observed.elsewhere.items())
+            for address, answer in sorted(answers.items())
+            if isinstance(answer, Present) and _speaks(name, answer.value, lonely)
+        ),
     )
-
-
-def _living(observed: Observed[NodeView], lonely: Container[str]) -> Iterator[tuple[str, str]]:
-    for name, answers in sorted(observed.elsewhere.items()):
-        for address, answer in sorted(answers.items()):
-            if isinstance(answer, Present) and _speaks(name, answer.value, lonely):
-                yield name, address
 
 
 def _speaks(name: str, view: NodeView, lonely: Container[str]) -> bool:
@@ -325,7 +323,14 @@ def find_node_addresses(
             own = told.setdefault(row.node_name, set())
             if row.api and format_api_address(row.api):
                 own.add(format_api_address(row.api))
-    built, usual, taken = _pattern_of(entry), _usual(entry), {node.api for node in entry.nodes}
+    # Where every address of the fleet file is its node's host in one pattern, the pattern gives the address
+    # of other nodes too; else the usual scheme and port are only a guess.
+    patterns = {_find_pattern(node.name, node.api) for node in entry.nodes}
+    built = patterns.pop() if len(patterns) == 1 else None
+    ends = Counter((parts.scheme, parts.port) for parts in (urlsplit(node.api) for node in entry.nodes))
+    (scheme, port), _ = min(ends.items(), key=lambda one: (-one[1], one[0][0], one[0][1] or 0))
+    usual = f"{scheme}://{{host}}:{port}/" if port else f"{scheme}://{{host}}/"
+    taken = {node.api for node in entry.nodes}
     found: dict[str, NodeAddresses] = {}
     for name in sorted({*(node.name for node in entry.nodes), *told, *history.nodes}):
         known = {*history.addresses(name)}
@@ -386,20 +391,7 @@ def _rank(answer: Observation[NodeView] | None) -> int:
     return next((number for number, kind in enumerate(order) if isinstance(answer, kind)), 7)
 
 
-def _pattern_of(entry: SoraCluster) -> str | None:
-    """How every address of the fleet file follows from its node's name; None where they do not."""
-    patterns = {_pattern(node.name, node.api) for node in entry.nodes}
-    return patterns.pop() if len(patterns) == 1 else None
-
-
-def _usual(entry: SoraCluster) -> str:
-    """Scheme and port that most addresses of the fleet file have, around `{host}`."""
-    ends = Counter((parts.scheme, parts.port) for parts in (urlsplit(node.api) for node in entry.nodes))
-    (scheme, port), _ = min(ends.items(), key=lambda one: (-one[1], one[0][0], one[0][1] or 0))
-    return f"{scheme}://{{host}}:{port}/" if port else f"{scheme}://{{host}}/"
-
-
-def _pattern(name: str, api: str) -> str | None:
+def _find_pattern(name: str, api: str) -> str | None:
     parts, host = urlsplit(api), name.rpartition("@")[2]
     return api.replace(host, "{host}", 1) if parts.hostname == host.lower() else None
 

@@ -162,7 +162,8 @@ def merge_past(
         )
         for name, one in sorted(found.items())
     }
-    revision, single = _revision(prior.clusters), _single(prior.clusters, nodes)
+    revision = next((cluster.revision for cluster in prior.clusters), "")
+    single = _single(prior.clusters, nodes)
     return ClusterPast(nodes, existed, prior.unread, revision, single, prior.replaced)
 
 
@@ -173,10 +174,6 @@ def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, EarlierNode]) 
     ]
     members = [name for name, one in nodes.items() if one.member]
     return frozenset(names[0] for names in (*named, members) if len(names) == 1)
-
-
-def _revision(clusters: Iterable[PriorCluster]) -> str:
-    return next((cluster.revision for cluster in clusters), "")
 
 
 def _told(facts: Mapping[str, str]) -> dict[str, set[str]]:

@@ -136,7 +136,7 @@ def _collapsed(desired: SoraDesired, cluster_view: ClusterView) -> CollapsedStat
         return CollapsedState.NONE
     if cluster_view.day is not None and cluster_view.day > entry.collapsed.until:
         return CollapsedState.EXPIRED
-    if make_confirmation_key(entry) in _known(desired, "collapsed"):
+    if make_confirmation_key(entry) in {facts.get("collapsed") for facts in desired.recalled.values()}:
         return CollapsedState.USED
     return (
         CollapsedState.APART
@@ -193,23 +193,25 @@ def find_init_doubt(
         return _mute(untold) if untold else ""
     holding = {name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)}
     may_hold = untold | holding
-    if (untold or _refusing_names(cluster_view)) and _is_enough(may_hold, regular, members):
+    # Of a cluster whose nodes refuse to list, the members are not known from them.
+    is_refused = any(
+        isinstance(answer, Stale) and answer.value.refusal for _, answer in cluster_view.answers_of_all()
+    )
+    if (untold or is_refused) and _is_enough(may_hold, regular, members):
         return _mute(may_hold)
     strangers = _strangers(regular, cluster_view, required)
-    return "" if members or not strangers else _gone(strangers)
+    if members or not strangers:
+        return ""
+    return (
+        f"the earlier revision names {_shown(strangers)}, which this host cannot reach; neither the state of "
+        "this host nor an answer of a node shows that the collapsed cluster was theirs"
+    )
 
 
 def _mute(names: Iterable[str]) -> str:
     return (
         f"{_shown(names)} may be in a cluster that lost its majority: the answers to ListClusterNodes and "
         "GetStatsReport do not show whether this is so"
-    )
-
-
-def _gone(names: Iterable[str]) -> str:
-    return (
-        f"the earlier revision names {_shown(names)}, which this host cannot reach; neither the state of "
-        "this host nor an answer of a node shows that the collapsed cluster was theirs"
     )
 
 
@@ -243,12 +245,6 @@ def _is_enough(may_hold: AbstractSet[str], regular: Iterable[str], members: Iter
     return not known or named <= may_hold or len(may_hold & known) >= compute_quorum(len(known))
 
 
-def _refusing_names(cluster_view: ClusterView) -> set[str]:
-    """Nodes that refuse to list, so that who belongs to their cluster is not known from them."""
-    told = ((name, answer) for name, answer in cluster_view.answers_of_all() if isinstance(answer, Stale))
-    return {name for name, answer in told if answer.value.refusal}
-
-
 def _untold(cluster_view: ClusterView) -> set[str]:
     """Nodes whose answers fit a node in no cluster as well as one of a cluster."""
     told = (
@@ -257,11 +253,6 @@ def _untold(cluster_view: ClusterView) -> set[str]:
         if isinstance(answer, Present | Stale)
     )
     return {name for name, answer in told if answer.value.tells_nothing}
-
-
-def _known(desired: SoraDesired, fact: str) -> set[str]:
-    """What the store remembers under one key, of any node."""
-    return {facts[fact] for facts in desired.recalled.values() if fact in facts}
 
 
 def is_expired(until: str, cluster_view: ClusterView) -> bool:
@@ -350,9 +341,11 @@ def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterato
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
     more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
     states = "; ".join(
-        f"{name}: {_state(name, cluster_view)}"
+        f"{name}: answers that it is in no cluster"
+        if cluster_view.blank(name)
+        else f"{name}: {describe_silence(answer)}"
         for name in members[:_SHOWN]
-        if name in cluster_view.observed.nodes
+        if (answer := cluster_view.observed.nodes.get(name)) is not None
     )
     yield _error(
         "collapsed-needed",
@@ -364,12 +357,6 @@ def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterato
         "ends; only if the cluster is permanently lost, add `collapsed` with a reason and a date to the "
         "fleet file",
     )
-
-
-def _state(name: str, cluster_view: ClusterView) -> str:
-    if cluster_view.blank(name):
-        return "answers that it is in no cluster"
-    return describe_silence(cluster_view.observed.nodes.get(name))
 
 
 def _unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:

@@ -145,8 +145,8 @@ def decide_init(
         collapsed: what its entry `collapsed` is worth.
     """
     case = (answers, knowledge, initialise, collapsed)
-    return next(row.outcome for row in TABLE if _fits(row, case))
-
-
-def _fits(row: DecisionRow, case: tuple[AnswerSummary, PastKnowledge, bool, CollapsedState]) -> bool:
-    return all(not allowed or one in allowed for allowed, one in zip(row[:-1], case, strict=True))
+    return next(
+        row.outcome
+        for row in TABLE
+        if all(not allowed or one in allowed for allowed, one in zip(row[:-1], case, strict=True))
+    )

@@ -161,7 +161,12 @@ def list_nodes(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[Li
     if log is None or group is None:
         return _view_outside(state, node, choices)
     if not group.usable:
-        if choices.list_after_purge is not ReturnedListing.STALE and _purged(state, node, log):
+        is_purged = any(
+            other.usable and other.log.epoch == log.epoch and not other.log.listed >> node & 1
+            for other in find_groups(state)
+            if state[list_members(other.nodes)[0]].side == state[node].side
+        )
+        if choices.list_after_purge is not ReturnedListing.STALE and is_purged:
             return IS_PURGED if choices.list_after_purge is ReturnedListing.ERROR else ()
         if choices.list_without_majority is not MinorityListing.SHOW:
             return NO_MAJORITY if choices.list_without_majority is MinorityListing.ERROR else NOT_LISTED
@@ -202,14 +207,6 @@ def _against_joining(state: State, node: int, group: ReachableGroup, choices: Ch
     if mine is not None and choices.returned_register is UndocumentedCall.REFUSE:
         return IN_ANOTHER_CLUSTER
     return None
-
-
-def _purged(state: State, node: int, log: ClusterLog) -> bool:
-    return any(
-        group.usable and group.log.epoch == log.epoch and not group.log.listed >> node & 1
-        for group in find_groups(state)
-        if state[list_members(group.nodes)[0]].side == state[node].side
-    )
 
 
 def _reach(state: State, one: int, other: int) -> bool:

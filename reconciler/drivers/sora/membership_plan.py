@@ -100,6 +100,7 @@ class MembershipPlan:
         contact = self._contact(name)
         after = machine.purge(self.state, self.node_numbers.at(contact), self.node_numbers.at(name))
         assert not isinstance(after, machine.CallRefusal)
+        stop = self.steps[-1].arguments if self.steps else None
         step = make_purge_step(
             self._frame(after, elsewhere=(name,)),
             name,
@@ -108,15 +109,12 @@ class MembershipPlan:
             known=self.places.get(name, NodeAddresses()).known,
             word=word,
             regular=self.desired.is_regular(name),
-            closes=self._is_open(name),
+            closes=isinstance(stop, StopArguments)
+            and stop.target == name
+            and bool(stop.command)
+            and not stop.spare,
         )
         self._add(step, after)
-
-    def _is_open(self, name: str) -> bool:
-        """Whether the step before stops the node and leaves none to spare until it is purged."""
-        stops = self.steps[-1].arguments if self.steps else None
-        is_stopped = isinstance(stops, StopArguments) and stops.target == name and bool(stops.command)
-        return is_stopped and isinstance(stops, StopArguments) and not stops.spare
 
     def against_stop(self, name: str) -> str:
         """Why the node cannot be stopped now; "" where it can."""

@@ -34,7 +34,11 @@ def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> ModePlan:
         if not observed or observed == (node.mode or "normal"):
             continue
         frame = StepContext(desired.entry, {node.name: node.api}, Membership(), Membership())
-        if node.mode is None and (back := _before_drain(desired, node, observed)):
+        # Only what a run of this host drained is set back: a node blocks itself when it cannot write a file,
+        # and setting it back blindly would hide that (facts: sora.md, "State machine").
+        is_drained = observed == BLOCKED and _ours(desired, node, BLOCKED)
+        back = desired.recalled[node.name].get("drained", "") if is_drained else ""
+        if node.mode is None and back:
             why = (
                 f"an earlier run drained it before a stop, and the fleet file names it again: back to {back}"
             )
@@ -63,12 +67,6 @@ def find_mode(cluster_view: ClusterView, name: str) -> str:
 def _ours(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
     """Whether the store remembers that an earlier run set this mode."""
     return desired.recalled.get(node.name, {}).get("mode") == mode
-
-
-def _before_drain(desired: SoraDesired, node: SoraNode, observed: str) -> str:
-    """The mode that a run of ours took from the node when it drained it; empty where it did not."""
-    is_ours = observed == BLOCKED and _ours(desired, node, BLOCKED)
-    return desired.recalled[node.name].get("drained", "") if is_ours else ""
 
 
 def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagnostic]:

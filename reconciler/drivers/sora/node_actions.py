@@ -90,18 +90,14 @@ def list_uncounted(
     membership = cluster_view.membership or Membership()
     told = {name for name, one in desired.history.nodes.items() if one.temporary}
     temporary = {*membership.temporary, *told} - {*membership.regular}
-    dead = {
-        name
-        for name in membership.regular
-        if has_enough_views(cluster_view, membership)
-        and _is_dead(desired, name, cluster_view, places.get(name, NodeAddresses()).known)
-    }
+    dead = set()
+    if has_enough_views(cluster_view, membership):
+        for name in membership.regular:
+            known = places.get(name, NodeAddresses()).known
+            proof = prove_stopped(cluster_view, name, known, regular=desired.is_regular(name))
+            if proof.enough(word=_word(desired, name, cluster_view) is not None):
+                dead.add(name)
     return frozenset((temporary | dead) - {node.name for node in desired.entry.nodes})
-
-
-def _is_dead(desired: SoraDesired, name: str, cluster_view: ClusterView, known: tuple[str, ...]) -> bool:
-    proof = prove_stopped(cluster_view, name, known, regular=desired.is_regular(name))
-    return proof.enough(word=_word(desired, name, cluster_view) is not None)
 
 
 def has_enough_views(cluster_view: ClusterView, membership: Membership) -> bool:

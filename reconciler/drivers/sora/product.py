@@ -23,6 +23,7 @@ from reconciler.core.step import StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, place_conflicts, planner
 from reconciler.drivers.sora.addresses import (
+    SoraRules,
     find_endpoints,
     find_unfit_addresses,
     is_allowed,
@@ -48,7 +49,6 @@ from reconciler.drivers.sora.cluster_view import (
 )
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
-from reconciler.drivers.sora.host_rules import SoraRules
 from reconciler.drivers.sora.node_actions import list_uncounted
 from reconciler.drivers.sora.observation import (
     MOST,
@@ -360,20 +360,16 @@ async def _reply(client: Client, day: date) -> Reply:
     except NodeUnauthorized as error:
         return Unauthorized(error.reason)
     except NodeRefused as error:
-        return await _refusal(client, day, error)
+        if error.status == HTTPStatus.TEMPORARY_REDIRECT:  # it speaks for another address, not for a node
+            return Unidentified(error.reason)
+        refusal = error.code or str(error.status)
+        return NodeView((), day, refusal=refusal, clustered=await client.clustered())
     except NodeUnidentified as error:
         return Unidentified(error.reason)
-    except NodeUnreachable as error:
-        return Unreachable(error.reason, Liveness(error.sign))
     except NodeError as error:
-        return Unreachable(error.reason, Liveness.ALIVE)
-
-
-async def _refusal(client: Client, day: date, error: NodeRefused) -> Reply:
-    """What a refusal to list is worth, with what the node's statistics show of a cluster."""
-    if error.status == HTTPStatus.TEMPORARY_REDIRECT:  # it speaks for another address, not for a node
-        return Unidentified(error.reason)
-    return NodeView((), day, refusal=error.code or str(error.status), clustered=await client.clustered())
+        # Any other failure is an answer of something: the node is not proven silent.
+        sign = Liveness(error.sign) if isinstance(error, NodeUnreachable) else Liveness.ALIVE
+        return Unreachable(error.reason, sign)
 
 
 def _problems(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagnostic]:

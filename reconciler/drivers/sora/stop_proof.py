@@ -100,9 +100,13 @@ def prove_stopped(
     }
     if own is not None and not isinstance(own, Unreachable) and not required:
         replies[""] = _reply(cluster_view, name, own)
+    # Only an explicit `temporary_node: false` counts: a purge of a temporary node is refused, and 2023.2 does
+    # not list the key at all.
+    rows = [row for view in cluster_view.answering_nodes.values() if (row := view.row(name)) is not None]
+    is_listed_regular = bool(rows) and all(row.temporary is False for row in rows)
     for reply, proof, words in _ORDER:
         places = [place for place, found in replies.items() if found is reply]
-        if proof is StopProof.BLANK and not (regular or _told_regular(cluster_view, name)):
+        if proof is StopProof.BLANK and not regular and not is_listed_regular:
             return StopVerdict(
                 StopProof.KIND, "no member shows whether it is a regular node (temporary_node)"
             )
@@ -135,9 +139,3 @@ def _reply(cluster_view: ClusterView, name: str, answer: Observation[NodeView] |
     if isinstance(answer, Absent):
         return AddressReply.BLANK
     return AddressReply.OTHER if cluster_view.is_other(name, answer) else AddressReply.ANSWERS
-
-
-def _told_regular(cluster_view: ClusterView, name: str) -> bool:
-    """Whether every member that lists the node says in so many words that it is no temporary one."""
-    rows = [row for view in cluster_view.answering_nodes.values() if (row := view.row(name)) is not None]
-    return bool(rows) and all(row.temporary is False for row in rows)

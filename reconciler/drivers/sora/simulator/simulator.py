@@ -1,16 +1,79 @@
-"""Simulated Sora nodes, as the driver brings them."""
+"""Simulated Sora nodes, as the driver brings them: their clusters, and a fleet of them to try things out."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from reconciler.drivers.sora.choices import DEFAULTS, Choices
-from reconciler.drivers.sora.simulator.cluster import SoraSimulatedCluster
 from reconciler.drivers.sora.simulator.oracle import INVARIANTS, SoraOracle
-from reconciler.drivers.sora.simulator.sample_fleet import make_sample_fleet
+from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.simulator import Simulator, SocketAddress
+from reconciler.ports.simulator import (
+    NodeRequest,
+    Reply,
+    SimulatedCluster,
+    Simulator,
+    SocketAddress,
+    keep_address,
+)
+
+MEMBERS: Final = 5
+"""Nodes of one made-up Sora cluster; the last one may have 3 to 7, so that each has a majority to lose."""
+
+_FEWEST: Final = 3
+
+
+class SoraSimulatedCluster(SimulatedCluster):
+    """Sora: one path, requests differ by the header `x-sora-target`."""
+
+    def __init__(
+        self, cluster_input: ClusterInput, *, converged: bool, choices: Choices, fresh: Collection[str]
+    ) -> None:
+        outside = [node.name for node in cluster_input.entry.members() if node.name in fresh]
+        self._world = SoraWorld.from_entry(
+            cluster_input.entry, converged=converged, outside=outside, choices=choices
+        )
+        self.addresses = {}
+        for node in cluster_input.entry.members():
+            url = getattr(node, "api", "")
+            parts = urlsplit(url)
+            address = SocketAddress(parts.hostname or url, parts.port or 80)
+            self.addresses[node.name] = keep_address(node.name, parts.scheme, address)
+
+    @property
+    def world(self) -> SoraWorld:
+        """The nodes."""
+        return self._world
+
+    def answer(self, node: str, request: NodeRequest) -> Reply:
+        """What the node answers, and the change it makes."""
+        return self._world.answer(
+            node, request.headers.get("x-sora-target", ""), request.method, request.body
+        )
+
+    def asked(self, request: NodeRequest) -> str:
+        """The value of `x-sora-target`."""
+        return request.headers.get("x-sora-target", "")
+
+    def changes(self, request: NodeRequest) -> bool:
+        """Whether it is anything but a getter or a list."""
+        return not self.asked(request).partition(".")[2].startswith(("Get", "List"))
+
+    def refusal(self) -> Reply:
+        """How a node says no to a change."""
+        return 400, {"Content-Type": "application/json"}, b'{"error_type":"REFUSED-ON-REQUEST"}'
+
+
+def _sizes(nodes: int) -> list[int]:
+    clusters, rest = divmod(nodes, MEMBERS)
+    sizes = [MEMBERS] * clusters
+    if rest >= _FEWEST or not clusters:
+        sizes.append(rest)
+    else:
+        sizes[-1] += rest
+    return sizes
 
 
 class SoraSimulator(Simulator):
@@ -32,7 +95,17 @@ class SoraSimulator(Simulator):
 
     def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:  # noqa: ARG002
         """Clusters of about five nodes."""
-        return make_sample_fleet(addresses)
+        width = max(2, len(str(len(addresses))))
+        lines = [f"# {len(addresses)} simulated Sora nodes in clusters of their own.", "clusters:"]
+        begun = 0
+        for cluster, size in enumerate(_sizes(len(addresses)), start=1):
+            lines += [f"  - name: live-{cluster:0{width}}", "    kind: sora", "    initialise: true"]
+            lines.append("    nodes:")
+            for number in range(begun, begun + size):
+                name = f"node-{number + 1:0{width}}@sora-{number + 1:0{width}}.example.com"
+                lines.append(f'      - {{name: {name}, api: "http://{addresses[number]}/"}}')
+            begun += size
+        return {"fleet.yaml": "\n".join(lines) + "\n"}
 
 
 SIMULATOR = SoraSimulator()
