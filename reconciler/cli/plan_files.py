@@ -1,4 +1,4 @@
-"""Plan files on disk: written beside a dry run, read before they are applied."""
+"""Plan files on disk: written by a dry run, read before they are applied."""
 
 from __future__ import annotations
 
@@ -25,21 +25,28 @@ if TYPE_CHECKING:
     from reconciler.cli.run_options import RunOptions
 
 LARGEST = 256 * 1024 * 1024
-"""Bytes that a plan file may have."""
+"""Maximum size of a plan file in bytes."""
 
 _HEAD = 256
-"""Bytes within which a plan file says what it is."""
+"""Bytes at the start of a plan file that contain its kind; a tarball of any size is not read further."""
 
 
 def write_plan_file(
-    path: Path, seen: PlanResult, order: RunOptions, notes: FileDigests, drivers: Drivers
+    path: Path, result: PlanResult, options: RunOptions, notes: FileDigests, drivers: Drivers
 ) -> None:
-    """Write a survey's plan into a file that only this user can read; what was there is replaced.
+    """Write a plan into a file that only this user can read; an existing file is replaced.
 
     Raises:
         StateError: it cannot be written.
     """
-    data = make_plan_file(seen, _origin(order), notes.digests, datetime.now(UTC), drivers).written()
+    place = Path(options.source).expanduser()
+    source = str(make_absolute(place)) if place.exists() else options.source
+    # Plan files end up in CI artifacts and tickets, so no secret part of a URL goes into one.
+    bare = strip_secrets(source)
+    origin = PlanOrigin(
+        source=bare, ref=options.ref, path=options.path, only=options.only, whole=bare == source
+    )
+    data = make_plan_file(result, origin, notes.digests, datetime.now(UTC), drivers).written()
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -50,10 +57,10 @@ def write_plan_file(
 
 
 def read_plan_file(path: Path) -> PlanFile:
-    """The plan file at a path.
+    """Read the plan file at a path.
 
     Raises:
-        UsageError: it cannot be read, is none, or was changed since it was written.
+        UsageError: it cannot be read, is not a plan file, or was changed since it was written.
         WorldChanged: another version of this program wrote it.
     """
     try:
@@ -73,16 +80,9 @@ def read_plan_file(path: Path) -> PlanFile:
 
 
 def is_plan_file(place: str) -> bool:
-    """Whether a place is a file that says it is a plan, rather than a source of desired state."""
+    """Whether a path is a plan file, rather than a source of desired state."""
     try:
         with Path(place).open("rb") as file:
             return b'"reconcile-plan"' in file.read(_HEAD)
     except OSError:
         return False
-
-
-def _origin(order: RunOptions) -> PlanOrigin:
-    place = Path(order.source).expanduser()
-    source = str(make_absolute(place)) if place.exists() else order.source
-    bare = strip_secrets(source)
-    return PlanOrigin(source=bare, ref=order.ref, path=order.path, only=order.only, whole=bare == source)

@@ -16,18 +16,18 @@ from reconciler.sources.locate import locate_pinned_source, locate_source
 
 @dataclass(frozen=True, slots=True)
 class PlannedSource(Source):
-    """A source at the revision of a plan file; that it gives it no more means that the world has changed."""
+    """A source at the revision of a plan file. If it no longer has the revision, the world has changed."""
 
-    order: RunOptions
+    options: RunOptions
     file: PlanFile
 
     async def snapshot(self) -> Snapshot:
         """The files of that revision.
 
         Raises:
-            WorldChanged: the source does not give the revision any more.
+            WorldChanged: the source or the branch that this host follows no longer has the revision.
             SourceUnreachable: it does not answer.
-            Untrusted: it is not signed by anybody whose signature counts here.
+            UntrustedRevision: it lacks a required signature.
         """
         planned = self.file.loaded().revision
         try:
@@ -37,43 +37,39 @@ class PlannedSource(Source):
             raise
         except SourceError as error:
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
-        await self._not_withdrawn(planned, source)
+        await self._require_on_branch(planned, source)
         return snapshot
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
         found = await self._pinned(self.file.loaded().revision).origin(revision, names, folders)
-        return replace(found, ref=self.order.ref)
+        return replace(found, ref=self.options.ref)
 
     def _pinned(self, planned: Revision) -> Source:
-        order = self.order
+        options = self.options
         return locate_pinned_source(
-            order.source,
+            options.source,
             planned.id,
-            ref=order.ref,
-            path=order.path,
-            cache=order.copies,
-            trust=order.trust,
-            environment=order.host.environment,
+            ref=options.ref,
+            path=options.path,
+            cache=options.source_cache,
+            trust=options.trust,
+            environment=options.host.environment,
         )
 
-    async def _not_withdrawn(self, planned: Revision, source: Source) -> None:
-        """Nothing, where this host's branch has the commit: a file may name any that somebody pushed.
-
-        Raises:
-            WorldChanged: the branch does not have it, or is gone, or its history is not known.
-            SourceUnreachable: the source does not answer.
-        """
-        order = self.order
+    async def _require_on_branch(self, planned: Revision, source: Source) -> None:
+        # Who may push any branch could otherwise get an unreviewed commit applied: push it, plan it elsewhere
+        # and hand in the plan file. A commit that was force-pushed away is refused for the same reason.
+        options = self.options
         if not (source.has_history and COMMIT.fullmatch(planned.id)):
             return
         try:
             branch = locate_source(
-                order.source,
-                ref=order.ref,
-                path=order.path,
-                cache=order.copies,
-                environment=order.host.environment,
+                options.source,
+                ref=options.ref,
+                path=options.path,
+                cache=options.source_cache,
+                environment=options.host.environment,
             )
             tip = (await branch.snapshot()).revision.id
         except SourceUnreachable:
@@ -82,16 +78,16 @@ class PlannedSource(Source):
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
         if get_base_commit(tip) == planned.id:
             return
-        before, name = await branch.ancestors(get_base_commit(tip)), order.ref or "the default branch"
+        before, name = await branch.ancestors(get_base_commit(tip)), options.ref or "the default branch"
         if before is None:
             raise WorldChanged(
-                f"cannot find out whether {name} of {order.source} contains revision {planned.short}, from "
+                f"cannot find out whether {name} of {options.source} contains revision {planned.short}, from "
                 f"which the plan was made: the history is incomplete [{OUTDATED}]",
                 remedy="fetch the full history, or make a new plan",
             )
         if planned.id not in before:
             raise WorldChanged(
-                f"{name} of {order.source} does not contain revision {planned.short}, from which the plan "
+                f"{name} of {options.source} does not contain revision {planned.short}, from which the plan "
                 f"was made: it is on another branch, or the branch was rewritten [{OUTDATED}]",
                 remedy="merge the revision and make a new plan; if this host follows another branch, give it "
                 "with --ref",

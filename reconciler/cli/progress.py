@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line that moves on a terminal, one calm line a step elsewhere."""
+"""Progress of a run: an animated line on a terminal, one line for each step elsewhere."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _EACH = 50
-"""Steps up to which each one gets a line on a terminal; beyond, only those that did not succeed."""
+"""Steps up to which each one gets a line on a terminal; of more steps, only those that did not succeed."""
 
 
 class ProgressLines:
-    """A listener that writes one line for each step that ended."""
+    """A listener that writes one line for each completed step."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
     def settled(self, outcome: Outcome) -> None:
-        """A step of an earlier run is settled; all of them are told together."""
+        """A step of an earlier run is settled; the caller shows all of them together."""
 
     def observing(self, cluster: str, nodes: int) -> None:
         """A cluster is about to be read."""
@@ -50,7 +50,7 @@ class ProgressLines:
         self._terminal.remark(format_outcome(outcome, layout=self._terminal.layout) + "\n")
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
-        """A wave is waited for; said where it takes a while."""
+        """A wave soaks; shown from one second on."""
         if seconds >= 1:
             self._terminal.remark(
                 f"{clean_line(cluster)}: wave {wave} soaks for {seconds:g} s before its gates\n"
@@ -58,12 +58,12 @@ class ProgressLines:
 
 
 class LiveProgress(ProgressLines):
-    """A listener that keeps one line up to date, and leaves behind what is worth keeping.
+    """A listener that updates one animated line, and leaves lines of completed steps above it.
 
     Args:
         terminal: where it is.
         progress: rich's display of that line, started by `show_progress`.
-        steps: how many steps are to be done; 0 while nodes are only read.
+        steps: number of steps to do; 0 while nodes are only read.
     """
 
     def __init__(self, terminal: Terminal, progress: Progress, steps: int) -> None:
@@ -73,15 +73,15 @@ class LiveProgress(ProgressLines):
         self._task: TaskID = progress.add_task("starting", total=steps or None)
 
     def observing(self, cluster: str, nodes: int) -> None:
-        """Name the cluster that is being read."""
+        """Show the cluster that is being read."""
         self._describe(f"reading {cluster}, {format_count(nodes, 'node')}")
 
     def started(self, step: Step) -> None:
-        """Name the step that is being done."""
+        """Show the step that is being performed."""
         self._describe(f"{step.action} {step.node}")
 
     def ended(self, outcome: Outcome) -> None:
-        """Count the step; leave a line where there are few, or where it did not succeed."""
+        """Count the step; leave a line if there are few steps, or if it did not succeed."""
         self._progress.advance(self._task)
         if self._steps <= _EACH or outcome.state not in SUCCESSES:
             from rich.text import Text  # noqa: PLC0415
@@ -90,7 +90,7 @@ class LiveProgress(ProgressLines):
             self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
-        """Name the wave that is waited for."""
+        """Show the wave that soaks."""
         self._describe(f"{cluster}: wave {wave} soaks for {seconds:g} s")
 
     def _describe(self, words: str) -> None:
@@ -99,11 +99,11 @@ class LiveProgress(ProgressLines):
 
 @contextmanager
 def show_progress(terminal: Terminal, steps: int = 0) -> Iterator[ProgressLines]:
-    """A listener for as long as something goes on.
+    """A listener that shows progress within the block.
 
     Args:
         terminal: where to show it.
-        steps: how many steps are to be done; 0 while nodes are only read.
+        steps: number of steps to do; 0 while nodes are only read.
     """
     if not terminal.live:
         yield ProgressLines(terminal)

@@ -1,4 +1,4 @@
-"""`reconcile rollback` by a user who may not open the state: the running watch plans and applies it."""
+"""`reconcile rollback` by a user who cannot open the state folder: the running watch plans and applies it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reconciler.cli.options import PlanFormat
 from reconciler.cli.render.history import render_run_record, render_run_record_json
 from reconciler.cli.render.plan_view import PlanView
 from reconciler.cli.render.text import render_plan_text
-from reconciler.errors import StateError, UsageError
+from reconciler.errors import UsageError
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.planning.plan_file import parse_plan_file
@@ -22,63 +22,58 @@ if TYPE_CHECKING:
 _FAILED = 5
 
 
-def roll_back_by_watch(order: RunOptions, cluster_input: StateAccess, terminal: Terminal) -> int:
-    """Let the watch show its plan, ask, and let it apply exactly that; gives the exit status.
+def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Terminal) -> int:
+    """Ask the watch for its plan, ask for confirmation, and let the watch apply it; gives the exit status.
 
     Raises:
-        UsageError: the order asks for what the watch decides, or nobody can be asked.
+        UsageError: an option contradicts the watch's own, or nobody can confirm.
         StateError: the watch refuses, or does not answer.
     """
-    _refuse_what_the_watch_decides(order, cluster_input)
+    if options.source not in {".", access.running_watch.source} or options.path or options.trust is not None:
+        raise UsageError(
+            f"this user cannot open the state {access.folder}; instead, the watch ({access.watch}) rolls "
+            "back, from its own source and with its own options",
+            remedy="leave out SOURCE, --path and the options for signers, or run the command as root",
+        )
+    if not options.ref:
+        raise UsageError(
+            "a rollback through the watch needs a revision",
+            remedy="give the commit: `reconcile rollback COMMIT`; `reconcile history` lists applied commits",
+        )
     asked = {
-        "revision": order.ref,
-        "only": order.only,
-        "while_suspended": "yes" if order.while_suspended else "",
-        "by": get_current_actor(claim=order.by, why=order.why).plain(),
+        "revision": options.ref,
+        "only": options.only,
+        "while_suspended": "yes" if options.while_suspended else "",
+        "by": get_current_actor(claim=options.by, why=options.why).plain(),
     }
-    shown, data = cluster_input.ask_watch({"do": "rollback", **asked})
+    shown, data = access.ask_watch({"do": "rollback", **asked})
     plan = parse_plan_file(data, "the watch's answer").loaded()
     terminal.remark(render_plan_text(PlanView(plan), layout=terminal.layout) + "\n")
     if shown.get("refused"):
-        _tell_refused(shown, terminal)
+        _show_refusals(shown, terminal)
     if shown.get("status") or shown.get("empty"):
         return int(shown.get("status", 0))
-    if not order.yes and not terminal.answers:
+    if not options.yes and not terminal.can_prompt:
         raise UsageError(
             "cannot ask whether to apply this: standard input is not a terminal",
             remedy="add --yes to apply without asking",
         )
-    if not order.yes and not terminal.confirm("Apply this?"):
+    if not options.yes and not terminal.confirm("Apply this?"):
         terminal.remark("Nothing was done.\n")
         return 1
-    done, _ = cluster_input.ask_watch({"do": "rollback", **asked, "plan": str(shown["plan"])})
-    _tell_refused(done, terminal)
+    # The second request names the plan that was shown: if the watch now plans anything else, it refuses.
+    done, _ = access.ask_watch({"do": "rollback", **asked, "plan": str(shown["plan"])})
+    _show_refusals(done, terminal)
     if run := str(done.get("run", "")):
-        record = aio.run_until_signal(cluster_input.read().run(run))
-        is_json = order.format is PlanFormat.JSON
+        record = aio.run_until_signal(access.read().run(run))
+        is_json = options.format is PlanFormat.JSON
         terminal.say(
             render_run_record_json(record) if is_json else render_run_record(record, layout=terminal.layout)
         )
     return int(done.get("status", _FAILED))
 
 
-def _refuse_what_the_watch_decides(order: RunOptions, cluster_input: StateAccess) -> None:
-    if cluster_input.watch is None:  # refused where the desk was opened
-        raise StateError(f"no watch answers for the state {cluster_input.folder}")
-    if order.source not in {".", cluster_input.watch.source} or order.path or order.trust is not None:
-        raise UsageError(
-            f"this user cannot open the state {cluster_input.folder}; instead, the watch "
-            f"({cluster_input.watch}) rolls back, from its own source and with its own options",
-            remedy="leave out SOURCE, --path and the options for signers, or run the command as root",
-        )
-    if not order.ref:
-        raise UsageError(
-            "a rollback through the watch needs a revision",
-            remedy="give the commit: `reconcile rollback COMMIT`; `reconcile history` lists applied commits",
-        )
-
-
-def _tell_refused(answer: dict[str, object], terminal: Terminal) -> None:
+def _show_refusals(answer: dict[str, object], terminal: Terminal) -> None:
     refused = answer.get("refused")
     for line in refused if isinstance(refused, list) else []:
         terminal.remark(f"refused: {clean_line(str(line))}\n")

@@ -1,4 +1,4 @@
-"""What the command line asks of the commands that plan or apply."""
+"""The options of the commands that plan or apply, together with what this host adds to them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from reconciler.sources.signatures.trust import Trust
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line asks for.
+    """What one command plans or applies.
 
     Args:
-        state: the state folder; None to plan without what is remembered.
-        while_suspended: set suspensions aside, which stay for all others.
+        state: the state folder; None to plan without one.
+        trigger: what started the run, for the history.
+        by: claimed name of the person who asks; `actor` has the real user beside it.
+        while_suspended: override suspensions in this run; they stay in force for all others.
     """
 
     source: str = "."
@@ -50,26 +52,21 @@ class RunOptions:
 
     @property
     def actor(self) -> Actor:
-        """Who asks."""
+        """Who asks for the run."""
         return get_current_actor(claim=self.by, why=self.why)
 
     @property
-    def copies(self) -> Path:
-        """Where copies of sources are kept."""
+    def source_cache(self) -> Path:
+        """The folder with copies of sources."""
         return find_source_cache(self.state.path if self.state else None)
 
     @property
-    def journal(self) -> Path:
-        """The state folder of an order that writes.
+    def required_state(self) -> StateFolder:
+        """The state folder of a command that writes.
 
         Raises:
-            UsageError: the order is to do without one.
+            UsageError: the options ask to use none.
         """
-        return self.used_state.path
-
-    @property
-    def used_state(self) -> StateFolder:
-        """The same, with what names it."""
         if self.state is None:
             raise UsageError("--no-state works only with --dry-run", remedy="add --dry-run, or leave it out")
         return self.state
@@ -77,10 +74,10 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostOptions:
-    """The options by which a command line chooses among what this host has; each as it was given.
+    """Options that override settings of this host, each as it was given.
 
     Args:
-        base: what the revision is to be merged into, empty for what a CI system says; None for nothing.
+        base: what the revision will be merged into; empty to ask the environment; None for no merge target.
     """
 
     host_config: Path | None = None
@@ -94,30 +91,32 @@ class HostOptions:
 
 
 def build_run_options(
-    context: typer.Context, options: HostOptions, asked: RunOptions, *, writes: bool
+    context: typer.Context, host_options: HostOptions, asked: RunOptions, *, writes: bool
 ) -> RunOptions:
-    """An order with what this host adds to it: its configuration, its state, whose signatures count.
+    """Complete the options of a command with the configuration, state folder and signers of this host.
 
     Args:
         context: of the command.
-        options: what the command line chooses of the host.
+        host_options: what the command line overrides.
         asked: what the command line asks for.
-        writes: whether the state is written to, so that reading it through a watch is not enough.
+        writes: whether the command writes to the state folder; reading it through a watch is then not enough.
 
     Raises:
         ReconcilerError: the host configuration or the state cannot be used, or options contradict each other.
     """
-    host = read_host(context, options.host_config, asked.source)
+    host = read_host(context, host_options.host_config, asked.source)
     found = (
-        require_state(host, options.state)
-        if writes and not options.no_state
-        else find_readable_state(host, options.state, without=options.no_state)
+        require_state(host, host_options.state)
+        if writes and not host_options.no_state
+        else find_readable_state(host, host_options.state, without=host_options.no_state)
     )
     return replace(
         asked,
         host=host,
         state=found,
-        keep=read_kept_runs(host, options.keep),
-        base=NO_BASE if options.base is None else read_merge_target(host, options.base),
-        trust=read_trust(host, options.require_signed, options.allowed_signers, options.revoked_signers),
+        keep=read_kept_runs(host, host_options.keep),
+        base=NO_BASE if host_options.base is None else read_merge_target(host, host_options.base),
+        trust=read_trust(
+            host, host_options.require_signed, host_options.allowed_signers, host_options.revoked_signers
+        ),
     )

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or that take nothing any more."""
+"""Standard streams that are closed at the start, or whose reader goes away."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from typing import TextIO, cast
 
 
 def release_streams() -> None:
-    """What is still buffered must not fail at exit."""
+    """Send what is still buffered to the null device, so that the interpreter's flush at exit cannot fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
 def replace_closed_streams() -> None:
-    """Put the null device in place of standard streams that were closed at the start.
-
-    Otherwise the next file or socket that is opened gets their numbers, and what is meant for a person
-    goes into it; and every `print` fails.
-    """
+    """Open the null device for each standard stream that was closed at the start."""
+    # Otherwise the next file or socket gets number 0, 1 or 2, and text for a person is written into it:
+    # into the store, or to a node.
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # the lowest free number is given out first: it is this one
+        except OSError:  # open() returns the lowest free number, which is this one
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdin = sys.stdin or _null_device("r")
     sys.stdout = sys.stdout or _null_device("w")

@@ -1,4 +1,4 @@
-"""Where people's orders go: into the state folder, or to the watch, for users who may not open the folder."""
+"""How commands reach the state: in its folder, or through the watch if this user cannot open the folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler.cli.state_folder import OPTION, StateFolder, find_state, find_watches
 from reconciler.core.actor import Actor
@@ -19,33 +19,42 @@ from reconciler.host.host import Host
 from reconciler.ports.store import Store, StoreReader
 from reconciler.store.factory import has_store, open_reader, open_store
 
+if TYPE_CHECKING:
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.terminal import Terminal
+
 _COPY: Final = "state.sqlite"
+
+_NO_STATE: Final = (
+    "--no-state: no state folder is used. Earlier runs, suspensions, approvals and removed nodes are not "
+    "known, and guards that need them cannot refuse.\n"
+)
 
 
 class OrderWriter(Protocol):
-    """Takes orders; each is durable when the call returns."""
+    """Accepts orders; each is durable when the call returns."""
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        """Let nothing be changed in a cluster, or in all."""
+        """Stop all changes in a cluster, or in all clusters."""
 
     async def resume(self, cluster: str, by: Actor) -> None:
         """End a suspension."""
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
-        """Let a plan be applied, once."""
+        """Approve a plan for one run."""
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
-        """Let nodes be tried again; gives them."""
+        """Let stalled nodes be tried again; gives their names."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateAccess:
-    """The state that a command works with, in one of two ways.
+    """The state that a command uses.
 
     Args:
         folder: the state folder.
-        watch: the watch that uses it; None where none answers.
-        is_open: whether this user may open the folder; else all goes through the watch.
+        watch: the watch that uses it; None if none answers.
+        is_open: whether this user can open the folder; if not, every request goes through the watch.
         stack: closes what is opened.
     """
 
@@ -59,54 +68,56 @@ class StateAccess:
         return f"State: {self.folder}\n{watch}\n"
 
     def exists(self) -> bool:
-        """Whether there is a store already."""
+        """Whether the folder has a store."""
         return not self.is_open or has_store(self.folder.path)
 
     def read(self) -> StoreReader:
-        """The store as it is now, for reading."""
+        """The store as it is now, for reading; of a closed folder, a copy that the watch sends."""
         if self.is_open:
             return self.stack.enter_context(open_reader(self.folder.path))
-        return self.stack.enter_context(open_reader(self._copy()))
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="reconcile-")))
+        self._send({"do": "copy"}, into=folder / _COPY)
+        return self.stack.enter_context(open_reader(folder))
 
     def orders(self) -> OrderWriter:
-        """What takes orders."""
+        """Where to write orders."""
         if self.is_open:
             store: Store = self.stack.enter_context(open_store(self.folder.path))
             return store
-        return _Sent(self._watch().path)
+        return _OrdersToWatch(self.running_watch.path)
 
     def ask_watch(self, request: Mapping[str, str]) -> tuple[dict[str, Any], bytes]:
-        """What the watch answers to a request, and the bytes that follow.
+        """The watch's answer to a request, and the bytes after it.
 
         Raises:
-            StateError: it refuses, or does not answer.
+            StateError: the watch refuses, or does not answer.
         """
         with tempfile.TemporaryDirectory(prefix="reconcile-") as folder:
             file = Path(folder) / "answer"
-            try:
-                said, size = send_request(self._watch().path, request, into=file)
-            except OSError as error:
-                raise _silent(self._watch(), error) from error
-            return said, file.read_bytes() if size else b""
+            answer, size = self._send(request, into=file)
+            return answer, file.read_bytes() if size else b""
 
-    def _watch(self) -> RunningWatch:
-        if self.watch is None:  # refused where the desk was opened
-            raise StateError(f"no watch answers for the state {self.folder}")
+    @property
+    def running_watch(self) -> RunningWatch:
+        """The watch that uses the folder."""
+        if self.watch is None:  # open_writable_state refuses a closed folder without a watch
+            raise StateError(f"no running watch uses the state {self.folder}")
         return self.watch
 
-    def _copy(self) -> Path:
-        """A folder with a copy of the store, which the watch sends."""
-        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="reconcile-")))
+    def _send(self, request: Mapping[str, str], into: Path) -> tuple[dict[str, Any], int]:
         try:
-            send_request(self._watch().path, {"do": "copy"}, into=folder / _COPY)
+            return send_request(self.running_watch.path, request, into=into)
         except OSError as error:
-            raise _silent(self._watch(), error) from error
-        return folder
+            reason = error.strerror or os.strerror(error.errno or 0)
+            raise StateError(
+                f"the watch ({self.running_watch}) does not answer: {reason}",
+                remedy="run the command as root",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """Orders that a watch takes."""
+class _OrdersToWatch:
+    """Sends orders to a watch."""
 
     path: Path
 
@@ -124,38 +135,37 @@ class _Sent:
 
     def _ask(self, order: str, **request: str) -> tuple[str, ...]:
         try:
-            said, _ = send_request(self.path, {"do": order, **request})
+            answer, _ = send_request(self.path, {"do": order, **request})
         except OSError as error:
             raise StateError(
                 f"the watch at {self.path} does not answer: {error.strerror or error}",
                 remedy="run the command as root; `reconcile history` shows whether the order was accepted",
             ) from error
-        return tuple(map(str, said.get("found", ())))
+        return tuple(map(str, answer.get("found", ())))
 
 
 def open_state(host: Host, given: Path | None) -> AbstractContextManager[StateAccess]:
-    """The state of a command, and the watch that uses it.
+    """Find the state of a command, and open it as `open_writable_state` does.
 
     Args:
         host: its environment and configuration.
-        given: as `--state` says.
-
-    Raises:
-        StateError: as for `open_writable_state`.
+        given: value of `--state`.
     """
     return open_writable_state(find_state(host, given))
 
 
 @contextmanager
 def open_writable_state(folder: StateFolder) -> Iterator[StateAccess]:
-    """A state that was found already, and the watch that uses it.
+    """Open a state folder, and find the watch that uses it.
 
     Raises:
-        StateError: this user may not open the state, and no watch answers for it; or a watch of this host
-            uses another state, which no option names.
+        StateError: this user cannot open the folder and no watch uses it; or a watch of this host uses
+            another folder, and `--state` is not given.
     """
     refused = folder.refusal()
     mine = find_watches(folder.path)
+    # An order in a folder that no watch reads has no effect: an operator who suspends in an emergency would
+    # believe that the watch has stopped. Only --state shows that the operator means this folder.
     others = [one for one in find_running_watches(control_socket.RUNTIME) if not one.uses(folder.path)]
     if others and not mine and folder.origin != OPTION:
         raise StateError(
@@ -171,6 +181,25 @@ def open_writable_state(folder: StateFolder) -> Iterator[StateAccess]:
         yield StateAccess(folder, mine[0] if mine else None, refused is None, stack)
 
 
-def _silent(watch: RunningWatch, error: OSError) -> StateError:
-    words = error.strerror or os.strerror(error.errno or 0)
-    return StateError(f"the watch ({watch}) does not answer: {words}", remedy="run the command as root")
+@contextmanager
+def open_history(
+    options: RunOptions, terminal: Terminal, *, always_shown: bool = False
+) -> Iterator[StoreReader | None]:
+    """The store of a command that only plans, for reading; None with `--no-state`, after a warning.
+
+    Args:
+        options: names the state.
+        terminal: shows which state is used.
+        always_shown: show the state and its watch always, not only if the watch gives the state.
+
+    Raises:
+        StateError: the store cannot be used.
+    """
+    if options.state is None:
+        terminal.remark(_NO_STATE)
+        yield None
+        return
+    with open_writable_state(options.state) as access:
+        if always_shown or not access.is_open:
+            terminal.remark(str(access))
+        yield access.read()

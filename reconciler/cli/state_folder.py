@@ -1,4 +1,4 @@
-"""The state folder of a command: found in one way by all of them, and refused where it may not be used."""
+"""The state folder of a command: all commands find it in the same way."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from reconciler.host.host import Host
 
 VARIABLE: Final = "RECONCILE_STATE"
-"""Environment variable that names the state folder, where `--state` does not."""
+"""Environment variable that names the state folder if `--state` is not given."""
 
 SYSTEM: Final = Path("/var/lib/reconciler")
-"""The host's state folder where nothing names another one and this one exists."""
+"""The host's state folder, if it exists and nothing names another one."""
 
 OPTION: Final = "--state"
-"""What names a folder that the command line gives."""
+"""Origin of a folder that the command line names."""
 
 COPIES: Final = "sources"
-"""Folder below the state folder, and below the user's cache folder, where copies of sources are kept."""
+"""Folder for copies of sources, below the state folder or the user's cache folder."""
 
 _WITHOUT = "to plan without it: --dry-run --no-state"
 
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:
-    """Where the journal and the history are, and what says so.
+    """The folder of the journal and the history.
 
     Args:
-        path: absolute; it need not exist yet.
+        path: absolute; may not exist yet.
         origin: what names it, such as `--state`.
     """
 
@@ -45,7 +45,7 @@ class StateFolder:
         return f"{self.path} ({self.origin})"
 
     def refusal(self) -> StateError | None:
-        """Why this user may not use the folder; None where he may, or where it is still to be made."""
+        """Why this user cannot use the folder; None if the user can, or if it does not exist yet."""
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:
@@ -56,35 +56,34 @@ class StateFolder:
                 )
             return None
         except OSError as error:
-            return self._closed(error.strerror or type(error).__name__)
+            return self._refuse(error.strerror or type(error).__name__)
         if not stat.S_ISDIR(mode):
             return StateError(
                 f"the state folder {self} is not a folder", remedy="name a folder, or move the file away"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-            return self._closed("this user cannot read and write it")
+            return self._refuse("this user cannot read and write it")
         return None
 
-    def _closed(self, why: str) -> StateError:
+    def _refuse(self, reason: str) -> StateError:
         return StateError(
-            f"the state folder {self} cannot be used: {why}",
+            f"the state folder {self} cannot be used: {reason}",
             remedy=f"run the command as the folder's owner or as root; {_WITHOUT}",
         )
 
 
 def find_state(host: Host, given: Path | None) -> StateFolder:
-    """Which folder a command uses; whether it may is another question.
+    """The folder that a command uses; `require_state` checks whether it can.
 
-    `--state`, else `RECONCILE_STATE`, else `state` of the host configuration, else `SYSTEM` where there is
-    anything of that name, else the user's own folder. A folder that exists is never passed over for the
-    next one: an order would be written where the watch does not read it.
+    `--state`, else `RECONCILE_STATE`, else `state` of the host configuration, else `SYSTEM` if anything has
+    that name, else the user's own folder.
 
     Args:
         host: its environment and configuration.
-        given: as `--state` says.
+        given: value of `--state`.
 
     Raises:
-        StateError: whether there is a system folder cannot be found out.
+        StateError: whether the system folder exists cannot be found out.
     """
     if given is not None:
         return StateFolder(given.absolute(), OPTION)
@@ -93,6 +92,8 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
     if host.config.state is not None:
         return StateFolder(host.config.state.absolute(), f"host configuration {host.file}")
     try:
+        # An existing folder is taken even if this user cannot open it: with the user's own folder instead,
+        # orders would be written where the watch does not read them.
         SYSTEM.lstat()
     except (FileNotFoundError, NotADirectoryError):
         import platformdirs  # noqa: PLC0415  (--help stays quick)
@@ -107,10 +108,10 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
 
 
 def require_state(host: Host, given: Path | None) -> StateFolder:
-    """The folder that `find_state` finds, which this user may use.
+    """The folder that `find_state` finds, if this user can use it.
 
     Raises:
-        StateError: the folder exists and this user may not use it, or it cannot be looked for.
+        StateError: this user cannot use the folder, or it cannot be found.
     """
     found = find_state(host, given)
     if (refused := found.refusal()) is not None:
@@ -119,26 +120,26 @@ def require_state(host: Host, given: Path | None) -> StateFolder:
 
 
 def find_readable_state(host: Host, given: Path | None, *, without: bool) -> StateFolder | None:
-    """The folder for a command that only reads; None where it is to plan without what is remembered.
+    """The folder for a command that only reads; None with `--no-state`.
 
     Args:
         host: its environment and configuration.
-        given: as `--state` says.
-        without: as `--no-state` says.
+        given: value of `--state`.
+        without: value of `--no-state`.
 
     Raises:
         UsageError: both options are given.
         StateError: as for `require_state`.
     """
     if not without:
-        return find_state(host, given)  # who may not open it may ask a watch: found out where it is read
+        return find_state(host, given)  # a user who cannot open it may still read through the watch
     if given is not None:
         raise UsageError("--no-state and --state contradict each other", remedy="leave out one of them")
     return None
 
 
 def find_watches(state: Path) -> tuple[RunningWatch, ...]:
-    """The watches of this host that answer and use a state folder."""
+    """The running watches of this host that use a state folder, those that write first."""
     from reconciler.host import control_socket  # noqa: PLC0415  (--help stays quick)
 
     found = (
@@ -150,17 +151,15 @@ def find_watches(state: Path) -> tuple[RunningWatch, ...]:
 
 
 def find_source_cache(state: Path | None) -> Path:
-    """Where copies of git repositories and tarballs are kept; made when needed.
-
-    They are below the state folder where it is this user's; else below his own cache folder, so that
-    nobody leaves files in another user's folder which that user cannot replace.
-    """
+    """The folder for copies of git repositories and tarballs; it may not exist yet."""
+    # Below the state folder only if this user owns it: otherwise root would leave files there that the
+    # user of the watch cannot replace.
     if state is not None:
         try:
             is_own = state.stat().st_uid == os.geteuid()
-        except FileNotFoundError:  # this user makes it
+        except FileNotFoundError:  # this user will create it
             is_own = True
-        except OSError:  # behind a folder that is closed to this user
+        except OSError:  # a folder above it is closed to this user
             is_own = False
         if is_own:
             return state / COPIES

@@ -1,16 +1,20 @@
-"""Where words go: the output, what a person at a terminal sees besides, and the answer to a question."""
+"""The process's terminal: output, remarks, questions, and the signal that asks to stop."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TextIO
 
 from reconciler.cli.render.text import PLAIN, TerminalLayout
 from reconciler.cli.standard_streams import release_streams
 from reconciler.errors import StateError
+from reconciler.host.aio import defer_first_signal
 
 _NARROW, _WIDE = 60, 120
 _AGREED = frozenset({"y", "yes"})
@@ -18,45 +22,49 @@ _AGREED = frozenset({"y", "yes"})
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The process's streams with what is known of them.
+    """The streams of the process and what they can show.
 
     Args:
-        out: for what was asked for: the plan, the report.
-        aside: for progress, questions and remarks: `out` where that is for people, else standard error.
-        layout: how `out` wants its text.
-        live: whether `aside` can show progress that moves.
-        answers: whether a person can be asked.
+        out: for the result of the command: a plan, a report.
+        aside: for progress, questions and remarks: `out` if that is for people, else standard error.
+        layout: width and colours of text on `out`.
+        live: whether `aside` can show animated progress.
+        can_prompt: whether a person can answer questions.
     """
 
     out: TextIO
     aside: TextIO
     layout: TerminalLayout = PLAIN
     live: bool = False
-    answers: bool = False
+    can_prompt: bool = False
 
     @classmethod
     def here(cls, *, no_color: bool = False, for_people: bool = True) -> Self:
-        """This process's terminal.
+        """The terminal of this process.
 
         Args:
-            no_color: no colours even where they could be shown.
-            for_people: whether `out` gets text for people rather than a document for a program.
+            no_color: use no colours and no animation.
+            for_people: whether `out` gets text for people, not a document for a program.
         """
         aside = sys.stdout if for_people else sys.stderr
-        colour = _colours(sys.stdout) and for_people and not no_color
+        may_colour = for_people and not no_color and not os.environ.get("NO_COLOR")
+        columns = shutil.get_terminal_size((100, 24)).columns
         return cls(
             out=sys.stdout,
             aside=aside,
-            layout=TerminalLayout(width=_width(), colour=colour),
-            live=_moves(aside) and not no_color,
-            answers=sys.stdin is not None and sys.stdin.isatty(),
+            layout=TerminalLayout(
+                width=min(max(columns, _NARROW), _WIDE),
+                colour=may_colour and _is_smart_terminal(sys.stdout),
+            ),
+            live=_is_smart_terminal(aside) and not no_color,
+            can_prompt=sys.stdin is not None and sys.stdin.isatty(),
         )
 
     def say(self, text: str) -> None:
-        """Write what was asked for.
+        """Write the result of the command.
 
         Raises:
-            BrokenPipeError: nobody reads it any more.
+            BrokenPipeError: the reader has closed the stream.
             StateError: it cannot be written.
         """
         try:
@@ -72,15 +80,15 @@ class Terminal:
             ) from error
 
     def remark(self, text: str) -> None:
-        """Write something besides; nobody reading it any more is no reason to stop."""
+        """Write progress or a remark; a closed terminal is no reason to stop a run."""
         try:
             self.aside.write(text)
             self.aside.flush()
         except OSError:
-            return  # the terminal is gone; the journal and the history still tell
+            return  # the journal and the history have it all the same
 
     def confirm(self, question: str) -> bool:
-        """Whether a person says yes; the end of the input, or an empty line, means no."""
+        """Ask a yes/no question; an empty line or the end of the input means no."""
         self.remark(f"{question} [y/N] ")
         answer = sys.stdin.readline()
         if not answer:
@@ -88,13 +96,24 @@ class Terminal:
         return answer.strip().lower() in _AGREED
 
 
-def _moves(stream: TextIO) -> bool:
+def _is_smart_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") != "dumb"
 
 
-def _colours(stream: TextIO) -> bool:
-    return _moves(stream) and not os.environ.get("NO_COLOR")
+@contextmanager
+def catch_stop_signal(on_stop: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """An event that the first signal sets, after which a run stops between steps; the second signal cancels.
 
+    Works within `host.aio.run_until_signal` only.
 
-def _width() -> int:
-    return min(max(shutil.get_terminal_size((100, 24)).columns, _NARROW), _WIDE)
+    Args:
+        on_stop: called with the first signal, to inform the person.
+    """
+    stop = asyncio.Event()
+
+    def handle() -> None:
+        stop.set()
+        on_stop()
+
+    with defer_first_signal(handle):
+        yield stop

@@ -30,7 +30,6 @@ from reconciler.host import aio
 if TYPE_CHECKING:
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.terminal import Terminal
-    from reconciler.core.outcome import RunReport
     from reconciler.planning.plan_file import PlanFile
     from reconciler.planning.plan_pass import PlanResult
 
@@ -88,12 +87,12 @@ def run_apply(
     from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    found = read_plan_file(file)
+    plan_file = read_plan_file(file)
     folder = require_state(read_host(context, host_config, source), state).path
     place = find_host_source(
-        HostSource(source, ref, path), get_environment(context), folder, planned=found.origin.source
+        HostSource(source, ref, path), get_environment(context), folder, planned=plan_file.origin.source
     )
-    order = build_run_options(
+    options = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -107,7 +106,7 @@ def run_apply(
             source=place.source,
             ref=place.ref,
             path=place.path,
-            only=found.origin.only,
+            only=plan_file.origin.only,
             format=format,
             trigger="plan file",
             by=by,
@@ -115,10 +114,10 @@ def run_apply(
         ),
         writes=True,
     )
-    return _applied(found, order, Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT))
+    return _apply(plan_file, options, Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT))
 
 
-def _applied(file: PlanFile, order: RunOptions, terminal: Terminal) -> int:
+def _apply(file: PlanFile, options: RunOptions, terminal: Terminal) -> int:
     from reconciler.api.reconciler import Reconciler  # noqa: PLC0415
     from reconciler.cli.commands.converge import (  # noqa: PLC0415
         apply_and_plan_again,
@@ -132,28 +131,24 @@ def _applied(file: PlanFile, order: RunOptions, terminal: Terminal) -> int:
     from reconciler.cli.render.text import render_plan_text  # noqa: PLC0415
     from reconciler.store.factory import open_store  # noqa: PLC0415
 
-    folder, reader = order.journal, make_reader(order)
-    with open_store(folder, keep=order.keep) as store:
-        reconciler = Reconciler(reader, store, actor=order.actor)
+    folder, reader = options.required_state.path, make_reader(options)
+    with open_store(folder, keep=options.keep) as store:
+        reconciler = Reconciler(reader, store, actor=options.actor)
 
-        async def surveyed() -> PlanResult:
-            fleet = await read_planned_fleet(file, order, reconciler.reader)
-            return await recover_and_plan(reconciler, fleet, order, terminal, file=file)
+        async def read() -> PlanResult:
+            fleet = await read_planned_fleet(file, options, reconciler.reader)
+            return await recover_and_plan(reconciler, fleet, options, terminal, file=file)
 
-        seen = aio.run_until_signal(surveyed())
-        if seen.refused or seen.released().plan.empty:
-            return report_nothing_to_apply(reconciler, order, terminal, seen)
-        if order.format is PlanFormat.TEXT:
-            terminal.remark(render_plan_text(make_plan_view(seen), layout=terminal.layout) + "\n")
-        report, remaining = aio.run_until_signal(apply_and_plan_again(reconciler, order, terminal, seen))
+        result = aio.run_until_signal(read())
+        if result.refused or result.released().plan.empty:
+            return report_nothing_to_apply(reconciler, options, terminal, result)
+        if options.format is PlanFormat.TEXT:
+            terminal.remark(render_plan_text(make_plan_view(result), layout=terminal.layout) + "\n")
+        report, remaining = aio.run_until_signal(apply_and_plan_again(reconciler, options, terminal, result))
         status = report.exit_status or get_apply_exit_status(report, remaining)
-        shown_rest = remaining if _acted(report) else None
-        print_run(seen, report, shown_rest, order.format, terminal, status=status)
-        if seen.anew is not None and not seen.anew.empty:
-            shown = render_plan_text(PlanView(seen.anew), layout=terminal.layout)
+        acted = report.exit_status != WorldChanged.exit_status
+        print_run(result, report, remaining if acted else None, options.format, terminal, status=status)
+        if result.anew is not None and not result.anew.empty:
+            shown = render_plan_text(PlanView(result.anew), layout=terminal.layout)
             terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
         return status
-
-
-def _acted(report: RunReport) -> bool:
-    return report.exit_status != WorldChanged.exit_status

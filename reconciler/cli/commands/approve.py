@@ -47,15 +47,13 @@ def run_approve(
     if bool(id) is list_:
         raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
     terminal = Terminal.here(no_color=no_color)
-    with open_state(read_host(context, host_config), state) as cluster_input:
-        used, found = str(cluster_input), orders.read_open_orders(cluster_input.read())
+    with open_state(read_host(context, host_config), state) as access:
+        used, found = str(access), orders.read_open_orders(access.read())
         if list_:
             terminal.say(_listed(found, format) + (used if format is OutputFormat.TEXT else ""))
             return 0
         digest = orders.resolve_digest(id, found)
-        aio.run_until_signal(
-            cluster_input.orders().approve(digest, get_current_actor(claim=by), reason.strip())
-        )
+        aio.run_until_signal(access.orders().approve(digest, get_current_actor(claim=by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:
             terminal.say(clean_line(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")

@@ -107,7 +107,7 @@ def run_check(
             f"HOST_SOURCE works only with a plan file, and {source} is not one",
             remedy="give one source: `reconcile check SOURCE`",
         )
-    order = build_run_options(
+    options = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -127,13 +127,13 @@ def run_check(
         ),
         writes=False,
     )
-    reader = plan.make_reader(order)
-    seen = plan.read_and_plan(reader, order, terminal, file=file)
-    found = reader.check(seen, faults=faults, most=most)
+    reader = plan.make_reader(options)
+    result = plan.read_and_plan(reader, options, terminal, file=file)
+    found = reader.check(result, faults=faults, most=most)
     terminal.say((render_check_json if format is OutputFormat.JSON else render_check_text)(found, faults))
     if any(one.explored is not None and one.explored.broken for one in found):
         return _BROKEN
-    return plan.get_plan_exit_status(seen, detailed=False)
+    return plan.get_plan_exit_status(result, detailed=False)
 
 
 def _plan_in(name: str, sha256: str, only: str) -> PlanFile:

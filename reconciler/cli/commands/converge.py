@@ -1,4 +1,4 @@
-"""The default command without `--dry-run`: look, show, ask, apply, look again, report."""
+"""The default command without `--dry-run`: plan, show, ask, apply, plan again, report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
 from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
-from reconciler.cli.signals import catch_stop_signal
-from reconciler.cli.terminal import Terminal
+from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.outcome import RunReport
 from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
@@ -40,32 +39,39 @@ _STOPPING = (
 )
 
 
-def converge(order: RunOptions, terminal: Terminal) -> int:
-    """Carry out an order; gives the exit status.
+def converge(options: RunOptions, terminal: Terminal) -> int:
+    """Plan and apply; gives the exit status.
 
     Raises:
-        ReconcilerError: the source, the files or the state cannot be used, or nobody can be asked.
+        ReconcilerError: the source, the files or the state cannot be used, or nobody can confirm.
     """
-    folder, reader = order.journal, make_reader(order)
-    with open_store(folder, keep=order.keep) as store:
-        reconciler = Reconciler(reader, store, actor=order.actor)
-        seen = aio.run_until_signal(_surveyed(reconciler, order, terminal))
-        open_ones = seen.released()
-        if seen.refused or open_ones.plan.empty:
-            return report_nothing_to_apply(reconciler, order, terminal, seen)
-        if order.format is PlanFormat.TEXT or not order.yes:
-            terminal.remark(text.render_plan_text(make_plan_view(seen), layout=terminal.layout) + "\n")
-        if not order.yes and not _agreed(open_ones.plan, terminal):
+    folder, reader = options.required_state.path, make_reader(options)
+    with open_store(folder, keep=options.keep) as store:
+        reconciler = Reconciler(reader, store, actor=options.actor)
+
+        async def read() -> PlanResult:
+            fleet = await reconciler.reader.read_fleet()
+            if options.while_suspended:
+                fleet = override_suspensions(fleet, f"{options.trigger} --while-suspended")
+            return await recover_and_plan(reconciler, fleet, options, terminal)
+
+        result = aio.run_until_signal(read())
+        open_ones = result.released()
+        if result.refused or open_ones.plan.empty:
+            return report_nothing_to_apply(reconciler, options, terminal, result)
+        if options.format is PlanFormat.TEXT or not options.yes:
+            terminal.remark(text.render_plan_text(make_plan_view(result), layout=terminal.layout) + "\n")
+        if not options.yes and not _confirm(open_ones.plan, terminal):
             terminal.remark("Nothing was done.\n")
             return 1
-        report, remaining = aio.run_until_signal(apply_and_plan_again(reconciler, order, terminal, seen))
-        status = get_apply_exit_status(report, remaining) or (IN_PART if seen.vanished else 0)
-        print_run(seen, report, remaining, order.format, terminal, status=status)
+        report, remaining = aio.run_until_signal(apply_and_plan_again(reconciler, options, terminal, result))
+        status = get_apply_exit_status(report, remaining) or (IN_PART if result.vanished else 0)
+        print_run(result, report, remaining, options.format, terminal, status=status)
         return status
 
 
 def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:
-    """What an apply ends with: the report's own status, and 5 where a second look still finds something."""
+    """Exit status of an apply: the report's own, or 5 if the plan made afterwards is not empty."""
     status = report.exit_status
     if status == 0 and (not remaining.empty or has_errors(remaining)):
         return IN_PART
@@ -73,24 +79,28 @@ def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:
 
 
 def report_nothing_to_apply(
-    reconciler: Reconciler, order: RunOptions, terminal: Terminal, seen: PlanResult
+    reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> int:
-    """A refusal goes into the history; where all is as desired, messages left over are delivered."""
-    report = RunReport("", seen.plan)
-    with suppress(GuardRefusal):  # the plan below shows the verdicts
-        report = aio.run_until_signal(apply_with_progress(reconciler, order, terminal, seen))
-    if order.trigger == "rollback" and any(one.code == "suspended" for one in seen.violations):
+    """Show a plan that is refused or empty; gives the exit status."""
+    report = RunReport("", result.plan)
+    # Applied all the same: this records a refusal and its approval request in the history, and delivers
+    # messages that an earlier run left in the outbox.
+    with suppress(GuardRefusal):  # print_plan shows the violations
+        report = aio.run_until_signal(apply_with_progress(reconciler, options, terminal, result))
+    if options.trigger == "rollback" and any(one.code == "suspended" for one in result.violations):
         terminal.remark("To roll back and keep all other changes suspended, add --while-suspended.\n")
-    status = REFUSED if seen.violations else get_plan_exit_status(seen, detailed=False) or report.exit_status
-    if order.format is PlanFormat.JSON:
-        terminal.say(as_json.render_run_json(make_plan_view(seen), report, None, status=status))
+    status = (
+        REFUSED if result.violations else get_plan_exit_status(result, detailed=False) or report.exit_status
+    )
+    if options.format is PlanFormat.JSON:
+        terminal.say(as_json.render_run_json(make_plan_view(result), report, None, status=status))
     else:
-        print_plan(replace(make_plan_view(seen), findings=report.findings), order.format, terminal)
+        print_plan(replace(make_plan_view(result), findings=report.findings), options.format, terminal)
     return status
 
 
-def _agreed(plan: Plan, terminal: Terminal) -> bool:
-    if not terminal.answers:
+def _confirm(plan: Plan, terminal: Terminal) -> bool:
+    if not terminal.can_prompt:
         raise UsageError(
             "cannot ask whether to apply this: standard input is not a terminal",
             remedy="add --yes to apply without asking, or --dry-run to plan only",
@@ -98,22 +108,15 @@ def _agreed(plan: Plan, terminal: Terminal) -> bool:
     return terminal.confirm(f"Apply {phrases.describe_pending(plan)}?")
 
 
-async def _surveyed(reconciler: Reconciler, order: RunOptions, terminal: Terminal) -> PlanResult:
-    fleet = await reconciler.reader.read_fleet()
-    if order.while_suspended:
-        fleet = override_suspensions(fleet, f"{order.trigger} --while-suspended")
-    return await recover_and_plan(reconciler, fleet, order, terminal)
-
-
 async def recover_and_plan(
     reconciler: Reconciler,
     fleet: Fleet,
-    order: RunOptions,
+    options: RunOptions,
     terminal: Terminal,
     *,
     file: PlanFile | None = None,
 ) -> PlanResult:
-    """Settle what a killed run left, then look."""
+    """Settle the steps that a killed run left open, then plan."""
     async with reconciler.connected() as connected:
         settled = await connected.settle(fleet)
         if settled:
@@ -122,37 +125,37 @@ async def recover_and_plan(
             for outcome in settled:
                 terminal.remark(text.format_outcome(outcome, layout=terminal.layout) + "\n")
             terminal.remark("\n")
-        return await plan_with_progress(connected.reader, fleet, order, terminal, file=file)
+        return await plan_with_progress(connected.reader, fleet, options, terminal, file=file)
 
 
 async def apply_with_progress(
-    reconciler: Reconciler, order: RunOptions, terminal: Terminal, seen: PlanResult
+    reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> RunReport:
-    """Apply a survey's plan, with what is under way shown on the terminal.
+    """Apply a plan, with progress on the terminal.
 
     Raises:
-        GuardRefusal: a verdict stands against it; the history has it.
+        GuardRefusal: a guard refuses it; the history has the refusal.
     """
-    steps = len(list(seen.plan.steps()))
+    steps = len(list(result.plan.steps()))
     with (
         show_progress(terminal, steps) as listener,
         catch_stop_signal(lambda: terminal.remark(_STOPPING)) as stop,
     ):
-        return await reconciler.apply(seen, trigger=order.trigger, listener=listener, stop=stop)
+        return await reconciler.apply(result, trigger=options.trigger, listener=listener, stop=stop)
 
 
 async def apply_and_plan_again(
-    reconciler: Reconciler, order: RunOptions, terminal: Terminal, seen: PlanResult
+    reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> tuple[RunReport, Plan]:
-    """Apply, then survey the same desired state again."""
+    """Apply, then plan the same desired state again."""
     async with reconciler.connected() as connected:
-        report = await apply_with_progress(connected, order, terminal, seen)
+        report = await apply_with_progress(connected, options, terminal, result)
         with show_progress(terminal) as listener:
-            return report, await connected.observe_again(seen, only=order.only, listener=listener)
+            return report, await connected.observe_again(result, only=options.only, listener=listener)
 
 
 def print_run(
-    seen: PlanResult,
+    result: PlanResult,
     report: RunReport,
     remaining: Plan | None,
     form: PlanFormat,
@@ -160,17 +163,17 @@ def print_run(
     *,
     status: int,
 ) -> None:
-    """Write what became of a run, in the form asked for; without `remaining` where nothing was done.
+    """Print the report of a run.
 
     Args:
-        seen: what the run's plan was made from.
+        result: the run's plan with all it was made from.
         report: the run.
-        remaining: what a second look would still plan.
-        form: how to write it.
-        terminal: where to.
-        status: the exit status that the command ends with.
+        remaining: the plan made after the run; None if nothing was done.
+        form: output format.
+        terminal: where to print it.
+        status: exit status of the command.
     """
-    view = make_plan_view(seen)
+    view = make_plan_view(result)
     match form:
         case PlanFormat.TEXT:
             terminal.say("\n" + text.render_report_text(report, remaining, layout=terminal.layout))

@@ -42,8 +42,8 @@ def list_runs(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with open_state(read_host(context, host_config), state) as cluster_input:
-        used, store = str(cluster_input), cluster_input.read()
+    with open_state(read_host(context, host_config), state) as access:
+        used, store = str(access), access.read()
         found, acts = aio.run_until_signal(store.runs(limit)), aio.run_until_signal(store.acts(limit))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is OutputFormat.JSON
@@ -71,8 +71,8 @@ def list_orders(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with _desk(context, host_config, state) as cluster_input:
-        found = aio.run_until_signal(cluster_input.read().acts(limit))
+    with _desk(context, host_config, state) as access:
+        found = aio.run_until_signal(access.read().acts(limit))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is OutputFormat.JSON
     terminal.say(
@@ -96,8 +96,8 @@ def show_run(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with _desk(context, host_config, state) as cluster_input:
-        record = aio.run_until_signal(cluster_input.read().run(run))
+    with _desk(context, host_config, state) as access:
+        record = aio.run_until_signal(access.read().run(run))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is OutputFormat.JSON
     terminal.say(

@@ -169,7 +169,7 @@ def _line(text: str) -> str:
 def _agreed(terminal: Terminal, files: int) -> bool:
     from reconciler.cli.render.values import format_count  # noqa: PLC0415
 
-    if not terminal.answers:
+    if not terminal.can_prompt:
         raise UsageError(
             "cannot ask whether to write this: standard input is not a terminal",
             remedy="add --yes to write without asking, or --dry-run to only show it",

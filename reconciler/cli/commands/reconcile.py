@@ -118,7 +118,7 @@ def run_reconcile(
     from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
 
-    order = build_run_options(
+    options = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -148,7 +148,7 @@ def run_reconcile(
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
     if dry_run:
-        return plan.run_dry_run(order, terminal)
+        return plan.run_dry_run(options, terminal)
     from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (a dry run does not even load it)
 
-    return converge(order, terminal)
+    return converge(options, terminal)

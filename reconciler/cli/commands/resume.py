@@ -40,16 +40,16 @@ def run_resume(
     from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    with open_state(read_host(context, host_config), state) as cluster_input:
-        used = str(cluster_input)
-        if not cluster_input.exists():
+    with open_state(read_host(context, host_config), state) as access:
+        used = str(access)
+        if not access.exists():
             terminal.say(f"Nothing was suspended.\n{used}")
             return 0
-        before = orders.read_open_orders(cluster_input.read()).suspensions
-        taken = cluster_input.orders()
+        before = orders.read_open_orders(access.read()).suspensions
+        taken = access.orders()
         aio.run_until_signal(taken.resume(cluster, get_current_actor(claim=by, why=reason)))
         anew = aio.run_until_signal(taken.forget_attempts(cluster))
-        left = orders.read_open_orders(cluster_input.read()).suspensions
+        left = orders.read_open_orders(access.read()).suspensions
     own = [one for one in before if one.cluster == cluster]
     scope = f"cluster {clean_line(cluster)}" if cluster else "the whole fleet"
     terminal.say(

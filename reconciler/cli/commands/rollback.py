@@ -96,7 +96,7 @@ def run_rollback(
             f"the first argument is the revision, and {revision!r} is a folder",
             remedy=f'for the previously applied commit: `reconcile rollback "" {revision}`',
         )
-    order = build_run_options(
+    options = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -120,14 +120,14 @@ def run_rollback(
         writes=False,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
-    with open_writable_state(order.used_state) as cluster_input:
-        terminal.remark(str(cluster_input))
-        if not cluster_input.is_open:
+    with open_writable_state(options.required_state) as access:
+        terminal.remark(str(access))
+        if not access.is_open:
             from reconciler.cli.rollback_by_watch import roll_back_by_watch  # noqa: PLC0415
 
-            return roll_back_by_watch(replace(order, ref=revision), cluster_input, terminal)
-        order = replace(order, ref=revision or find_previous_commit(_history(order)))
-        return converge(order, terminal)
+            return roll_back_by_watch(replace(options, ref=revision), access, terminal)
+        options = replace(options, ref=revision or find_previous_commit(_history(options)))
+        return converge(options, terminal)
 
 
 def find_previous_commit(runs: Sequence[RunSummary]) -> str:
@@ -150,7 +150,7 @@ def find_previous_commit(runs: Sequence[RunSummary]) -> str:
     )
 
 
-def _history(order: RunOptions) -> tuple[RunSummary, ...]:
+def _history(options: RunOptions) -> tuple[RunSummary, ...]:
     """The runs of the fleet that the source has, from wherever it was read.
 
     Raises:
@@ -162,14 +162,17 @@ def _history(order: RunOptions) -> tuple[RunSummary, ...]:
     from reconciler.sources.locate import locate_source  # noqa: PLC0415
     from reconciler.store.factory import open_reader  # noqa: PLC0415
 
-    folder = order.journal
+    folder = options.required_state.path
 
     async def found() -> tuple[RunSummary, ...]:
         source = locate_source(
-            order.source, path=order.path, cache=find_source_cache(folder), environment=order.host.environment
+            options.source,
+            path=options.path,
+            cache=find_source_cache(folder),
+            environment=options.host.environment,
         )
         with open_reader(folder) as store:
-            reader = Reader(source, store, host=order.host)
+            reader = Reader(source, store, host=options.host)
             try:
                 _, own = await reader.bind(await reader.read_fleet())
             except InputError:  # what a rollback is to get away from may be a commit that is wrong

@@ -172,7 +172,7 @@ class _Stage:
 
 async def _serve(stage: _Stage) -> int:
     """Serve until the first SIGINT or SIGTERM."""
-    from reconciler.cli.signals import catch_stop_signal  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.terminal import catch_stop_signal  # noqa: PLC0415  (--help stays quick)
     from reconciler.desired.fleet import load_fleet  # noqa: PLC0415
     from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
     from reconciler.simulation.fault_control import FaultControl  # noqa: PLC0415

@@ -67,7 +67,7 @@ def run_status(
     from reconciler.host import aio  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
-    order = build_run_options(
+    options = build_run_options(
         context,
         HostOptions(
             host_config=host_config,
@@ -82,7 +82,7 @@ def run_status(
         ),
         writes=False,
     )
-    found = aio.run_until_signal(_status(order, terminal))
+    found = aio.run_until_signal(_status(options, terminal))
     terminal.say(
         render_status_json(found)
         if format is OutputFormat.JSON
@@ -91,14 +91,14 @@ def run_status(
     return PENDING if detailed_exitcode and not found.converged else 0
 
 
-async def _status(order: RunOptions, terminal: Terminal) -> FleetStatus:
+async def _status(options: RunOptions, terminal: Terminal) -> FleetStatus:
     from dataclasses import replace  # noqa: PLC0415
 
     from reconciler.cli.commands.plan import make_reader  # noqa: PLC0415
-    from reconciler.cli.history_reader import open_history  # noqa: PLC0415
     from reconciler.cli.progress import show_progress  # noqa: PLC0415
+    from reconciler.cli.state_access import open_history  # noqa: PLC0415
 
-    is_text = order.format is PlanFormat.TEXT
-    with open_history(order, terminal, names_it=is_text) as store, show_progress(terminal) as listener:
-        reader = replace(make_reader(order), store=store)
-        return await reader.status(only=order.only, listener=listener)
+    is_text = options.format is PlanFormat.TEXT
+    with open_history(options, terminal, always_shown=is_text) as store, show_progress(terminal) as listener:
+        reader = replace(make_reader(options), store=store)
+        return await reader.status(only=options.only, listener=listener)

@@ -42,15 +42,13 @@ def run_suspend(
     if not reason.strip():
         raise UsageError("a suspension needs a reason", remedy='add --reason "…"')
     terminal = Terminal.here(no_color=no_color)
-    with open_state(read_host(context, host_config), state) as cluster_input:
-        used = str(cluster_input)
+    with open_state(read_host(context, host_config), state) as access:
+        used = str(access)
         if cluster:  # to stop everything, nothing is read first
             terminal.remark(
-                orders.warn_of_unknown_cluster(cluster, orders.list_known_clusters(cluster_input.read()))
+                orders.warn_of_unknown_cluster(cluster, orders.list_known_clusters(access.read()))
             )
-        aio.run_until_signal(
-            cluster_input.orders().suspend(cluster, reason.strip(), get_current_actor(claim=by))
-        )
+        aio.run_until_signal(access.orders().suspend(cluster, reason.strip(), get_current_actor(claim=by)))
     what = f"Cluster {clean_line(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean_line(reason)}\n  → to end it: {f'reconcile resume {cluster}'.strip()}\n"

@@ -47,7 +47,6 @@ class Stage:
         self.options = {}
         self.folder = folder / "state"
         self.out, self.aside = io.StringIO(), io.StringIO()
-        self.answers = False
         self.monkeypatch = monkeypatch
         self.terminal = Terminal(out=self.out, aside=self.aside)
         for module in (flow, plan):
@@ -67,7 +66,7 @@ class Stage:
 
     def answering(self, text):
         self.monkeypatch.setattr("sys.stdin", io.StringIO(text))
-        self.terminal = replace(self.terminal, answers=True)
+        self.terminal = replace(self.terminal, can_prompt=True)
 
     @property
     def said(self) -> str:

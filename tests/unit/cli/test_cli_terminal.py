@@ -12,8 +12,7 @@ import pytest
 from support.cli_samples import PLAN, partial, report
 
 from reconciler.cli.progress import show_progress
-from reconciler.cli.signals import catch_stop_signal
-from reconciler.cli.terminal import Terminal
+from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.host import aio
 
 
