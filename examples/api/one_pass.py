@@ -1,4 +1,4 @@
-"""Plans towards a source, applies the plan, and tells how every node stands afterwards.
+"""Plan a source, apply the plan, and print the state of every node.
 
 python examples/api/one_pass.py SOURCE STATE
 """
@@ -16,8 +16,8 @@ from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 
 
-class Told(SilentListener):
-    """Hears of the pass as it goes on; here of the end of each step."""
+class StepPrinter(SilentListener):
+    """Receives the events of a pass; here the end of each step."""
 
     def ended(self, outcome: Outcome) -> None:
         print(f"  {outcome.step.id}: {outcome.state} {outcome.reason}".rstrip())
@@ -26,9 +26,9 @@ class Told(SilentListener):
 async def main(place: str, state: Path) -> int:
     reader = Reader(locate_source(place, cache=state / "sources"))
 
-    seen = await reader.plan()  # reads, and cannot write
+    seen = await reader.plan()  # reads only: a reader cannot write
     for step in seen.plan.steps():
-        print(f"planned: {step.id}, because {step.reason}; undone so: {step.inverse.words}")
+        print(f"planned: {step.id}, reason: {step.reason}; undo: {step.inverse.words}")
     for violation in seen.violations:
         print(f"refused: {violation.message} [{violation.code}]")
     if seen.refused:
@@ -36,10 +36,10 @@ async def main(place: str, state: Path) -> int:
 
     with open_store(state) as store:
         reconciler = Reconciler(reader, store)
-        done = await reconciler.run(seen.fleet, trigger="example", listener=Told())
+        done = await reconciler.run(seen.fleet, trigger="example", listener=StepPrinter())
         if done.report is None:
             return 3
-        print(f"run {done.report.run or 'not needed'}")
+        print(f"run {done.report.run or 'without a step'}")
         status = await reconciler.reader.status()
     for cluster in status.clusters:
         for node in cluster.nodes:
