@@ -1,4 +1,4 @@
-"""What the demonstration plays on: a git repository, simulated nodes in a thread, and a feedback sink."""
+"""Fixtures of the demonstration: a git repository, simulated nodes in a thread, and a feedback sink."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _LOOPBACK = re.compile(r"127\.0\.0\.1:(1\d{4})")
 def find_examples() -> Path:
     """The folder of examples: inside an installed package, or beside it in a clone."""
     package = Path(__file__).parents[1]
-    places = (package / "_examples", package.parent / "examples")
-    found = next((place for place in places if place.is_dir()), None)
+    candidates = (package / "_examples", package.parent / "examples")
+    found = next((folder for folder in candidates if folder.is_dir()), None)
     if found is None:
-        raise StateError("the examples are not installed", remedy="install reconciler again, or clone it")
+        raise StateError("the examples are not installed", remedy="reinstall reconciler, or clone it")
     return found
 
 
@@ -41,9 +41,9 @@ class DemoRepository:
     """A git repository of desired state, made from an example.
 
     Args:
-        folder: where it is made.
-        example: the folder whose files are its first commit; every `127.0.0.1:PORT` of its fleet file is
-            replaced by one that is free on this machine.
+        folder: where to create it.
+        example: the folder with its first files; every `127.0.0.1:PORT` in the fleet file is replaced by an
+            address that is free on this machine.
     """
 
     def __init__(self, folder: Path, example: Path) -> None:
@@ -62,23 +62,26 @@ class DemoRepository:
         self._git = command.Git(settings=replace(settings, verbs=frozenset({"add", "commit"})))
         self._git.run("init", "--quiet", "--template=")
         self._spare = iter(find_free_addresses(32))
-        moved: dict[str, str] = {}
-        self.edit("fleet.yaml", lambda text: _LOOPBACK.sub(lambda found: self._moved(moved, found[0]), text))
+        addresses: dict[str, str] = {}
 
-    def _moved(self, moved: dict[str, str], address: str) -> str:
-        return moved.setdefault(address, str(next(self._spare)))
+        def replace_address(found: re.Match[str]) -> str:
+            if found[0] not in addresses:
+                addresses[found[0]] = self.spare()
+            return addresses[found[0]]
+
+        self.edit("fleet.yaml", lambda text: _LOOPBACK.sub(replace_address, text))
 
     def spare(self) -> str:
-        """One more `host:port` that is free."""
+        """Another `host:port` that is free."""
         return str(next(self._spare))
 
     def edit(self, name: str, change: Callable[[str], str]) -> None:
-        """Rewrite one file."""
+        """Change the text of one file."""
         path = self.folder / name
         path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
     def commit(self, title: str) -> str:
-        """Commit everything and give the short id."""
+        """Commit all changes; gives the short id."""
         self._git.run("add", "--all")
         self._git.run("commit", "--quiet", "--message", title)
         return self.head
@@ -90,10 +93,10 @@ class DemoRepository:
 
 
 class DemoNodes:
-    """Simulated nodes of a fleet, served by a thread of their own while entered.
+    """Simulated nodes of a fleet, served by a thread of their own within the block.
 
     Args:
-        host: gives the values of secrets; the process's own environment where None.
+        host: has the values of secrets; None for the environment of the process.
     """
 
     def __init__(self, host: Host | None = None) -> None:
@@ -113,18 +116,18 @@ class DemoNodes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for simulation in self._simulations:
-            self._done(simulation.__aexit__(None, None, None))
+            self._wait(simulation.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def serve(self, folder: Path, *, converged: bool = False, fresh: Collection[str] = ()) -> Any:
-        """Serve every node that the fleet file in a folder names; gives the simulation.
+        """Serve all nodes of the fleet file in a folder; gives the simulation.
 
         Args:
             folder: where the fleet file is.
-            converged: whether the nodes begin as the fleet file says.
-            fresh: with `converged`, nodes that know nothing yet.
+            converged: whether the nodes start with their desired state.
+            fresh: with `converged`, nodes that start empty.
         """
         from reconciler.desired.fleet import load_fleet  # noqa: PLC0415  (heavy)
         from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
@@ -133,28 +136,28 @@ class DemoNodes:
         from reconciler.sources.locate import locate_source  # noqa: PLC0415
 
         source = locate_source(str(folder), cache=folder / ".git")
-        fleet = load_fleet(self._done(source.snapshot()), DRIVERS, LocalResolver(self._host))
+        fleet = load_fleet(self._wait(source.snapshot()), DRIVERS, LocalResolver(self._host))
         simulation = Simulation(fleet, DRIVERS, converged=converged, fresh=fresh)
-        self._done(simulation.__aenter__())
+        self._wait(simulation.__aenter__())
         self._simulations.append(simulation)
         return simulation
 
     def kill(self, simulation: Any, node: str) -> None:
-        """Take a node down for good."""
-        self._done(simulation.fault(node, "killed"))
+        """Stop a node for the rest of the demonstration."""
+        self._wait(simulation.fault(node, "killed"))
 
-    def _done(self, work: Coroutine[Any, Any, T]) -> T:
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
 
 class DemoSink:
-    """A local HTTP server that keeps every feedback message it is sent."""
+    """A local HTTP server that keeps every feedback message that it receives."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         kept = self.messages
 
-        class Taker(BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 kept.append(json.loads(self.rfile.read(length)))
@@ -162,9 +165,9 @@ class DemoSink:
                 self.end_headers()
 
             def log_message(self, *words: object) -> None:
-                """Say nothing: the story tells what came."""
+                """Log nothing: the demonstration shows the messages itself."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Taker)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -180,5 +183,5 @@ class DemoSink:
 
     @property
     def url(self) -> str:
-        """Where messages are POSTed to."""
+        """The URL for POSTs of messages."""
         return f"http://127.0.0.1:{self._server.server_port}/feedback"

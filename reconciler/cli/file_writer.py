@@ -1,4 +1,4 @@
-"""Writes several files of a folder as one change: all of them, or none."""
+"""Write several files of a folder as one change: all of them, or none."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from reconciler.host.atomic_write import write_atomically
 
 
 def write_files(folder: Path, before: Mapping[str, bytes], after: Mapping[str, str]) -> None:
-    """Write files, each put in place as a whole; where one cannot be, those before it are put back.
+    """Write files, each atomically; if one cannot be written, the ones before it are restored.
 
     Args:
-        folder: made where it is missing.
-        before: file -> what it has to hold still.
-        after: file -> its new text; folders on the way are made.
+        folder: created if missing.
+        before: file -> content that it must still have.
+        after: file -> its new text; missing folders are created.
 
     Raises:
-        StateError: a file changed meanwhile, or cannot be written; the folder is as it was.
+        StateError: a file changed in the meantime, or cannot be written; the folder is as before.
     """
+    # All files are checked before the first is written: minutes may lie between reading and confirmation.
     for name in after:
-        _unchanged(folder / name, before.get(name))
+        _check_unchanged(folder / name, before.get(name))
     done: list[str] = []
     try:
         for name, text in after.items():
             done.append(name)
-            _put(folder / name, text.encode())
+            _write(folder / name, text.encode())
     except OSError as error:
-        left = _put_back(folder, done, before)
+        left = _restore(folder, done, before)
         remedy = (
             f"check {', '.join(left)}: the old content could not be restored"
             if left
@@ -38,18 +39,18 @@ def write_files(folder: Path, before: Mapping[str, bytes], after: Mapping[str, s
         raise StateError(
             f"cannot write {folder / done[-1]}: {error.strerror or error}", remedy=remedy
         ) from error
-    except BaseException:
-        _put_back(folder, done, before)
+    except BaseException:  # Ctrl-C must not leave half of the files new
+        _restore(folder, done, before)
         raise
 
 
-def _put_back(folder: Path, names: Iterable[str], before: Mapping[str, bytes]) -> list[str]:
-    """Let files be as they were; gives those that cannot be."""
+def _restore(folder: Path, names: Iterable[str], before: Mapping[str, bytes]) -> list[str]:
+    """Restore files; gives those that could not be restored."""
     left = []
     for name in names:
         try:
             if name in before:
-                _put(folder / name, before[name])
+                _write(folder / name, before[name])
             else:
                 (folder / name).unlink(missing_ok=True)
         except OSError:
@@ -57,7 +58,7 @@ def _put_back(folder: Path, names: Iterable[str], before: Mapping[str, bytes]) -
     return left
 
 
-def _unchanged(path: Path, before: bytes | None) -> None:
+def _check_unchanged(path: Path, before: bytes | None) -> None:
     try:
         now = path.read_bytes()
     except FileNotFoundError:
@@ -77,13 +78,8 @@ def _unchanged(path: Path, before: bytes | None) -> None:
         )
 
 
-def _put(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_mask())
-
-
-def _mask() -> int:
-    """What the user's umask takes from new files."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    umask = os.umask(0o077)  # the only way to read it is to set it
+    os.umask(umask)
+    write_atomically(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)

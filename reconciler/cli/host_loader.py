@@ -1,4 +1,4 @@
-"""The host of a command: its configuration file is found, read and checked here, once."""
+"""Find, read and check the configuration of the host, once for each command."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from reconciler.host.host import Host
 
 VARIABLE: Final = "RECONCILE_HOST_CONFIG"
-"""Environment variable that names the host's file, where `--host-config` does not."""
+"""Environment variable that names the host's file if `--host-config` is not given."""
 
 SYSTEM: Final = Path("/etc/reconciler/host.yaml")
-"""The host's file where nothing names another one and this one exists."""
+"""The host's file, if it exists and nothing names another one."""
 
 LARGEST: Final = 1024 * 1024
-"""Bytes that a host's file may have."""
+"""Maximum size of the host's file in bytes."""
 
 
 def read_host(context: typer.Context, given: Path | None, source: str = "") -> Host:
-    """What this machine says, for one command.
+    """Read the host of a command: its environment and its configuration.
 
     Args:
-        context: of the command; its root was given the environment of the process as its object.
-        given: the file that `--host-config` names.
-        source: where the desired state is read; empty where the command reads none.
+        context: of the command; its root has the environment of the process as object.
+        given: value of `--host-config`.
+        source: where the desired state is read; empty if the command reads none.
 
     Raises:
-        UsageError: SSL_CERT_FILE names a pipe or a device; the file is missing, cannot be read, may be
-            written by others, or lies in the source, as the files of signers must not either.
-        InputError: what it says is wrong, with positions.
+        UsageError: SSL_CERT_FILE names a pipe or a device; the file is missing, unreadable or writable by
+            others; or it, or a file of signers, lies in the source.
+        InputError: its content is wrong, with positions.
     """
     from reconciler.host.config import HostConfig  # noqa: PLC0415  (--help stays quick)
     from reconciler.host.environment import AUTHORITIES, find_irregular_authorities  # noqa: PLC0415
@@ -56,20 +56,22 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
         return Host(HostConfig(), environment)
     config, real = read_config(file)
     signers = config.signers
-    judges = [place for place in (signers.allowed, signers.revoked) if place] if signers else []
-    named = [("the host configuration", file), ("the host configuration", real)]
-    for what, place in (*named, *(("the file of signers", judge) for judge in judges)):
+    files = [("the host configuration", file), ("the host configuration", real)]
+    if signers:
+        files += [("the file of signers", path) for path in (signers.allowed, signers.revoked) if path]
+    # A file in the source would let a commit decide which commits are accepted and which commands run.
+    for what, path in files:
         for tree in find_source_folders(source):
-            if any(step.is_relative_to(tree) for step in _places_that_decide(place)):
+            if any(step.is_relative_to(tree) for step in _list_deciding_paths(path)):
                 raise UsageError(
-                    f"{what} {place} lies in the source {tree}, where a commit could change it",
+                    f"{what} {path} lies in the source {tree}, where a commit could change it",
                     remedy=f"move it out of the source, for example into {SYSTEM.parent}",
                 )
     return Host(config, environment, file)
 
 
-def _places_that_decide(file: Path) -> Iterator[Path]:
-    """Where a file lies and where each link on the way to it does: who may change one chooses the content."""
+def _list_deciding_paths(file: Path) -> Iterator[Path]:
+    """The path of a file and of each link to it: who can change one of them chooses the content."""
     for step in (*reversed(file.parents), file):
         # ".." is left behind by a link's target, not by its name: /source/../file lies outside the source
         place = step.parent.resolve() / step.name
@@ -79,7 +81,7 @@ def _places_that_decide(file: Path) -> Iterator[Path]:
 
 
 def find_source_folders(source: str) -> tuple[Path, ...]:
-    """The folder of a local source, and that of the work tree it lies in; none for any other source."""
+    """The folder of a local source, and the top of the work tree around it; none for another source."""
     scheme, separator, rest = source.partition("://")
     if separator:  # as `locate` reads it: file://localhost/srv, git+file:///srv, file:///s%72v
         path = unquote(rest.partition("/")[2])
@@ -90,14 +92,14 @@ def find_source_folders(source: str) -> tuple[Path, ...]:
         folder = Path(source).expanduser().resolve()
         if not source or not folder.is_dir():
             return ()
-    except (OSError, RuntimeError, ValueError):  # no path: whoever reads the source says why
+    except (OSError, RuntimeError, ValueError):  # not a path: the reader of the source reports it
         return ()
     tops = [top for top in (folder, *folder.parents) if (top / ".git").exists()]
     return (folder, *tops[:1])
 
 
 def get_environment(context: typer.Context) -> Environment:
-    """The environment of the process, as it was when the program started."""
+    """The environment of the process when the program started; `os.environ` no longer has secrets."""
     from reconciler.host.environment import Environment  # noqa: PLC0415
 
     found = context.find_root().obj
@@ -105,10 +107,10 @@ def get_environment(context: typer.Context) -> Environment:
 
 
 def find_host_file(given: Path | None, environment: Environment) -> Path | None:
-    """The host's file: the one that is named, else the system's, else the user's; None for none.
+    """The host's file: the named one, else the system's, else the user's; None if there is none.
 
     Raises:
-        UsageError: a file is named and is not there, or the system's folder cannot be looked into.
+        UsageError: the named file does not exist, or whether the system's exists cannot be found out.
     """
     named = given or Path(environment.get(VARIABLE, ""))
     if named != Path():
@@ -121,7 +123,7 @@ def find_host_file(given: Path | None, environment: Environment) -> Path | None:
     except (FileNotFoundError, NotADirectoryError):
         own = find_user_file()
         return own if os.path.lexists(own) else None
-    except OSError as error:  # to go on without it would be to allow what it may forbid
+    except OSError as error:  # continuing without the file would allow what it may forbid
         raise UsageError(
             f"cannot find out whether the host configuration {SYSTEM} exists: {error.strerror}",
             remedy=f"give the user who runs reconcile access to {SYSTEM.parent}",
@@ -130,18 +132,18 @@ def find_host_file(given: Path | None, environment: Environment) -> Path | None:
 
 
 def find_user_file() -> Path:
-    """Where the user's own file is, if there is one."""
+    """The path of the user's own file, which may not exist."""
     import platformdirs  # noqa: PLC0415  (--help stays quick)
 
     return platformdirs.user_config_path("reconciler") / "host.yaml"
 
 
 def read_config(file: Path) -> tuple[HostConfig, Path]:
-    """The configuration in a file, and the file's real path.
+    """Read the configuration in a file; gives it with the file's real path.
 
     Raises:
-        UsageError: it cannot be read, or somebody other than root and this user may write it.
-        InputError: what it says is wrong, with positions.
+        UsageError: it cannot be read, or others than root and this user can write it.
+        InputError: its content is wrong, with positions.
     """
     from reconciler.host.files import FileRefused, read_trusted  # noqa: PLC0415
 
@@ -156,11 +158,11 @@ def read_config(file: Path) -> tuple[HostConfig, Path]:
 
 
 def parse_config(name: str, data: bytes) -> HostConfig:
-    """The configuration in a text.
+    """Parse a configuration.
 
     Args:
         name: of the file, for positions; YAML unless it ends in `.json`.
-        data: its bytes; empty ones are the defaults.
+        data: its bytes; empty for the defaults.
 
     Raises:
         InputError: with every problem found, each with its position.
@@ -186,10 +188,10 @@ def parse_config(name: str, data: bytes) -> HostConfig:
 
 
 def make_config_model(named: Iterable[str] = ()) -> type[HostConfig]:
-    """The configuration with the sections of all products.
+    """The model of the configuration with the sections of all products.
 
     Args:
-        named: keys, some of which may be kinds that only packages bring.
+        named: keys that may be kinds of products from other packages.
     """
     from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
     from reconciler.host.config import add_sections  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Where this host reads the revision of a plan file: never where the file says, which anybody may edit."""
+"""The source from which this host reads the revision of a plan file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.host.environment import Environment
 from reconciler.store.factory import open_reader
 
 VARIABLE: Final = "RECONCILE_SOURCE"
-"""Environment variable that names the host's source, where the command line does not."""
+"""Environment variable that names the host's source if the command line does not."""
 
 _MOST_NAMED: Final = 5
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
@@ -22,7 +22,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")
 
 @dataclass(frozen=True, slots=True)
 class HostSource:
-    """Where the desired state is read, as this host says it.
+    """Where this host reads the desired state.
 
     Args:
         source: folder, git repository or tarball.
@@ -38,23 +38,28 @@ class HostSource:
 def find_host_source(
     given: HostSource, environment: Environment, state: Path | None, *, planned: str
 ) -> HostSource:
-    """The source by the command line, else by the environment, else the one fleet that the state remembers.
+    """The source of the command line, else of the environment, else of the only fleet in the state.
 
     Args:
-        given: as the command line says; each part may be empty.
+        given: as on the command line; each part may be empty.
         environment: of the process.
-        state: the state folder; None where none is opened.
-        planned: where the plan was made, for the message alone.
+        state: the state folder; None if none is used.
+        planned: the source in the plan file, for the error message only.
 
     Raises:
-        UsageError: none of them names it.
+        UsageError: none of them names a source.
         StateError: the state cannot be read.
     """
+    # Never the source in the file: whoever edits the file could otherwise let this host apply a repository of
+    # their own.
     if source := given.source or environment.get(VARIABLE, ""):
         return HostSource(source, given.ref, given.path)
-    known = _with_source(state) if state is not None else []
+    known: list[KnownFleet] = []
+    if state is not None:
+        with open_reader(state) as store:
+            known = [fleet for fleet in aio.run_until_signal(store.fleets()) if fleet.sources]
     if len(known) == 1:
-        return _remembered(known[0], given)
+        return _complete_from_fleet(given, known[0])
     why = "no run on this host has read a source yet" if state is not None else "no state folder is used"
     if known:
         labels = ", ".join(fleet.label for fleet in known[:_MOST_NAMED])
@@ -66,16 +71,12 @@ def find_host_source(
     )
 
 
-def _with_source(state: Path) -> list[KnownFleet]:
-    with open_reader(state) as store:
-        return [fleet for fleet in aio.run_until_signal(store.fleets()) if fleet.sources]
-
-
-def _remembered(fleet: KnownFleet, given: HostSource) -> HostSource:
-    """The source that a fleet was read from last, with its branch and folder where none are given."""
+def _complete_from_fleet(given: HostSource, fleet: KnownFleet) -> HostSource:
+    """The last source of a fleet, with its branch and folder unless they are given."""
     path = fleet.path or ""
     source = fleet.sources[-1].removesuffix(f"//{path}") if path else fleet.sources[-1]
-    # a source without a folder behind it has the folder's path in itself, as a work tree has
+    # The path of a work tree already contains the folder; only other sources end in //FOLDER.
     inner = path if source != fleet.sources[-1] else ""
-    followed = "" if _COMMIT.fullmatch(fleet.ref) else fleet.ref  # a rollback named it, and nobody follows it
+    # A ref that is a commit comes from a rollback; the host does not follow it.
+    followed = "" if _COMMIT.fullmatch(fleet.ref) else fleet.ref
     return HostSource(source, given.ref or followed, given.path or inner)

@@ -1,4 +1,4 @@
-"""The entry point: finds the command, runs it, and turns whatever went wrong into words and a status."""
+"""The entry point: finds and runs the command, and turns every exception into a message and a status."""
 
 from __future__ import annotations
 
@@ -15,55 +15,65 @@ from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
 
 SIGNALLED = 128
-"""Exit status of a program that a signal ended, less the signal's number: 130 after Ctrl-C."""
+"""Exit status after a signal, without the signal's number: 130 after Ctrl-C."""
 
 PIPE_CLOSED = 141
+"""Exit status when the reader of standard output closed it: 128 and SIGPIPE, as `cat` has it."""
+
 DEBUG = "RECONCILE_DEBUG"
 
 _DESIRED = ("fleet.yaml", "fleet.yml", "fleet.json", "setting.json")
-"""Files by which a folder is known to hold desired state."""
+"""Files that show that a folder contains desired state."""
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
-    """Run one command line and give its exit status; nothing is raised, whatever happens.
+    """Run one command line and give its exit status; raises nothing.
 
     Args:
-        arguments: without the program's name; the process's own where None.
-        environment: of the process. Where it is None and no arguments are given either, this is the process's
-            entry point: its environment is read, and what is not to be seen by others is wiped.
+        arguments: without the program's name; None for those of the process.
+        environment: of the process. If both are None, this is the entry point of the process: secrets are
+            wiped from the environment that other processes can see.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     replace_closed_streams()
     if given[:1] == ["--version"]:
         sys.stdout.write(f"reconcile {__version__}\n")
         return 0
-    if environment is None:
-        environment = _own_environment(sealed=arguments is None)
+    if environment is None and arguments is None:
+        from reconciler.host.environment import seal_environment  # noqa: PLC0415  (--version stays quick)
+
+        environment = seal_environment()
+    elif environment is None:
+        environment = dict(os.environ)
     try:
-        _tolerate_poor_terminals()
-        _show_defects(environment)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a locale without "→" must not end a run
+        _log_defects(environment)
         status = _dispatch(given, Environment(environment))
         sys.stdout.flush()
     except ReconcilerError as error:
-        status = _explain(error, environment)
+        from reconciler.cli.render.error import render_error  # noqa: PLC0415
+
+        _show_traceback(environment)
+        _print_error(render_error(error))
+        status = error.exit_status
     except KeyboardInterrupt as stop:
-        _complain("Stopped on request. What was done so far is in `reconcile history`.\n")
+        _print_error("Stopped on request. What was done so far is in `reconcile history`.\n")
         status = SIGNALLED + getattr(stop, "number", signal.SIGINT)
     except BrokenPipeError:
         release_streams()
         status = PIPE_CLOSED
-    except Exception as error:  # noqa: BLE001  (the last resort: words instead of a traceback)
-        _apologise(error, environment)
+    except Exception as error:  # noqa: BLE001  (the last resort: a message instead of a traceback)
+        # The type and the line only: the text of an unexpected exception may quote a secret.
+        _show_traceback(environment)
+        _print_error(
+            f"error: reconcile {__version__} failed unexpectedly: {name_error(error)}\n"
+            "  This is a defect in the program. What was done so far is in `reconcile history`.\n"
+            f"  → {REPORT}\n"
+        )
         status = 1
     return status
-
-
-def _own_environment(*, sealed: bool) -> Mapping[str, str]:
-    if not sealed:
-        return dict(os.environ)
-    from reconciler.host.environment import seal_environment  # noqa: PLC0415  (--version stays quick)
-
-    return seal_environment()
 
 
 def _dispatch(given: list[str], environment: Environment) -> int:
@@ -73,15 +83,14 @@ def _dispatch(given: list[str], environment: Environment) -> int:
 
     command = COMMANDS.get(given[0]) if given else None
     if command is not None and any(os.path.lexists(f"{given[0]}/{name}") for name in _DESIRED):
-        _complain(f"note: `{given[0]}` runs the command; for the folder of that name write ./{given[0]}\n")
+        _print_error(f"note: `{given[0]}` runs the command; for the folder of that name write ./{given[0]}\n")
     if command is None:
-        _suggest(given, COMMANDS)
+        _refuse_misspelt_command(given, COMMANDS)
         return _invoke(import_module(DEFAULT.module), "reconcile", given, environment)
     return _invoke(import_module(command.module), f"reconcile {given[0]}", given[1:], environment)
 
 
-def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
-    """A word that is not a folder, but nearly a command, is a slip."""
+def _refuse_misspelt_command(given: Sequence[str], commands: Iterable[str]) -> None:
     word = given[0] if given else ""
     if not word.isalpha() or os.path.lexists(word):
         return
@@ -94,14 +103,13 @@ def _suggest(given: Sequence[str], commands: Iterable[str]) -> None:
 
 
 def _invoke(module: object, name: str, arguments: list[str], environment: Environment) -> int:
-    """Parse and run; what the parser refuses becomes a `UsageError`."""
     import typer  # noqa: PLC0415
 
     command = typer.main.get_command(module.app)  # type: ignore[attr-defined]
     try:
         with command.make_context(name, arguments, obj=environment) as context:
             status = command.invoke(context)
-    except typer.TyperException as error:
+    except typer.TyperException as error:  # typer itself would exit with 2, which here means pending changes
         raise UsageError(error.format_message().rstrip("."), remedy=f"see `{name} --help`") from error
     except typer.Exit as end:
         return end.exit_code
@@ -110,70 +118,44 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
     return status if isinstance(status, int) else 0
 
 
-def _explain(error: ReconcilerError, environment: Mapping[str, str]) -> int:
-    from reconciler.cli.render.error import render_error  # noqa: PLC0415
-
-    _show_traceback(environment)
-    _complain(render_error(error))
-    return error.exit_status
-
-
-def _apologise(error: Exception, environment: Mapping[str, str]) -> None:
-    """The type and the place only: a message of the depths may quote a secret."""
-    _show_traceback(environment)
-    _complain(
-        f"error: reconcile {__version__} failed unexpectedly: "
-        f"{name_error(error)}\n"
-        "  This is a defect in the program. What was done so far is in `reconcile history`.\n"
-        f"  → {REPORT}\n"
-    )
-
-
-def _show_defects(environment: Mapping[str, str]) -> None:
-    """Where somebody debugs, the traces of defects that only one node brought out are shown, too."""
+def _log_defects(environment: Mapping[str, str]) -> None:
+    """With RECONCILE_DEBUG, also show tracebacks of defects that were caught at one node."""
     if environment.get(DEBUG):
         import logging  # noqa: PLC0415
 
-        class Shown(logging.Handler):
+        class MaskingHandler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                _complain(_masked(f"{self.format(record)}\n", environment))
+                _print_error(_mask(f"{self.format(record)}\n", environment))
 
         log = logging.getLogger("reconciler")
         log.setLevel(logging.DEBUG)
-        log.handlers = [Shown()]
+        log.handlers = [MaskingHandler()]
 
 
 def _show_traceback(environment: Mapping[str, str]) -> None:
     if environment.get(DEBUG):
         import traceback  # noqa: PLC0415
 
-        _complain(_masked(traceback.format_exc(), environment))
+        _print_error(_mask(traceback.format_exc(), environment))
 
 
-def _masked(text: str, environment: Mapping[str, str]) -> str:
-    """A trace without secrets: the words of libraries quote what they were given."""
+def _mask(text: str, environment: Mapping[str, str]) -> str:
+    # Messages of libraries quote their arguments, which may be credentials.
     from reconciler.host.credentials import list_known_credentials  # noqa: PLC0415
     from reconciler.secrets.redaction import Redactor  # noqa: PLC0415
 
     return Redactor(list_known_credentials(environment)).text(text)
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.write(text)
         sys.stderr.flush()
     except BrokenPipeError:
         release_streams()
-    except OSError:  # a full disk behind standard error: there is nobody left to tell
+    except OSError:  # a full disk behind standard error: there is no other place for the message
         return
-
-
-def _tolerate_poor_terminals() -> None:
-    """A terminal that lacks a character shows an escape for it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the commands share by which people give orders beside the desired state: suspend, resume, approve."""
+"""What `suspend`, `resume` and `approve` share: open orders, plan ids, cluster names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from reconciler.host import aio
 from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, StoreReader
 
 LEAST = 8
-"""Characters of a plan's id that are enough, where a run has asked for its approval."""
+"""Characters of a plan id that are enough if the plan waits for approval."""
 
 _WHOLE = 64
+"""Characters of a complete plan id, a SHA-256 in hexadecimal."""
 
 
 def list_known_clusters(store: StoreReader) -> tuple[str, ...]:
-    """The clusters of all fleets that the store has heard of, sorted."""
+    """The clusters of all fleets in the store, sorted."""
 
     async def read() -> tuple[str, ...]:
         found: set[str] = set()
@@ -30,12 +31,12 @@ def list_known_clusters(store: StoreReader) -> tuple[str, ...]:
 
 
 def read_open_orders(store: StoreReader) -> OpenOrders:
-    """All orders that stand."""
+    """All orders in force."""
     return aio.run_until_signal(store.orders())
 
 
 def warn_of_unknown_cluster(cluster: str, known: Iterable[str]) -> str:
-    """What to say of a cluster that no run here has dealt with; empty where one has."""
+    """A warning about a cluster that the store does not know; empty if it does."""
     from reconciler.text.suggestions import find_nearest  # noqa: PLC0415
 
     listed = sorted(known)
@@ -52,21 +53,21 @@ def describe_scope(suspension: Suspension) -> str:
 
 
 def resolve_digest(text: str, found: OpenOrders) -> str:
-    """The full digest that an id stands for.
+    """The full digest of a plan id, or of its first characters.
 
     Raises:
-        UsageError: it stands for none, or for several.
+        UsageError: no plan or more than one has this id.
     """
-    word = text.strip().lower()
-    if set(word) - set("0123456789abcdef") or not LEAST <= len(word) <= _WHOLE:
+    prefix = text.strip().lower()
+    if set(prefix) - set("0123456789abcdef") or not LEAST <= len(prefix) <= _WHOLE:
         raise UsageError(
             f"{text!r} is not a plan id", remedy=f"give at least {LEAST} characters of the id in the refusal"
         )
-    matching = sorted({one.digest for one in found.requests if one.digest.startswith(word)})
+    matching = sorted({one.digest for one in found.requests if one.digest.startswith(prefix)})
     if len(matching) == 1:
         return matching[0]
-    if len(word) == _WHOLE:
-        return word
+    if len(prefix) == _WHOLE:  # a plan that another host made may be approved before this host plans it
+        return prefix
     if matching:
         raise UsageError(f"{len(matching)} plan ids begin with {text!r}", remedy="give more characters")
     raise UsageError(
@@ -76,7 +77,7 @@ def resolve_digest(text: str, found: OpenOrders) -> str:
 
 
 def to_plain_request(request: ApprovalRequest) -> dict[str, str]:
-    """A plan that waits, as plain JSON."""
+    """A waiting plan as plain JSON."""
     return {
         "cluster": request.cluster,
         "id": request.digest,
@@ -87,7 +88,7 @@ def to_plain_request(request: ApprovalRequest) -> dict[str, str]:
 
 
 def to_plain_approval(approval: Approval) -> dict[str, str]:
-    """An approval, as plain JSON."""
+    """An approval as plain JSON."""
     return {
         "id": approval.digest,
         "by": approval.by,

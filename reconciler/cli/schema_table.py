@@ -1,4 +1,4 @@
-"""The one table of JSON Schemas that the program writes: a name, and what makes it."""
+"""The table of JSON Schemas that the program writes."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
         **{kind: partial(make_message_schema, kind) for kind in KINDS},
     }
 )
-"""Name -> what makes the schema; the name is that of its file before `.schema.json`."""
+"""Name -> function that makes the schema; its file is the name with `.schema.json`."""
 
 
 def format_schema(name: str) -> str:
-    """A schema as the text of its file."""
+    """The text of a schema's file."""
     return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
 
 
 def get_schema_title(name: str) -> str:
-    """What a schema is of."""
+    """The title of a schema."""
     return str(SCHEMAS[name]()["title"])

@@ -1,4 +1,4 @@
-"""A person's editor on a text that must not stay behind anywhere."""
+"""Run the user's editor on a text that must not remain anywhere."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from reconciler.host.environment import TERMINAL, make_child_environment
 from reconciler.host.subprocesses import ProgramMissing, run_at_terminal
 
 _SCREEN = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
-"""Variables that lead an editor with windows to the person's screen."""
+"""Variables that a graphical editor needs to reach the screen."""
 
 _IN_MEMORY = ("/dev/shm",)  # noqa: S108  (a private folder is made in it)
 
 
 def edit_text(data: bytes, name: str, environment: Mapping[str, str]) -> bytes:
-    """What a person makes of a text with $VISUAL or $EDITOR.
+    """Let the user edit a text with $VISUAL or $EDITOR; gives the new text.
 
     Args:
         data: the text.
-        name: of the file that the editor sees, whose ending tells it the language.
-        environment: of the process; the editor gets what a program at a terminal needs of it.
+        name: of the file that the editor sees; its suffix shows the language.
+        environment: of the process; the editor gets the part that a program at a terminal needs.
 
     Raises:
-        UsageError: there is no editor, it cannot be started, or it failed; nothing is to be changed.
+        UsageError: there is no editor, it cannot be started, or it failed; the caller must change nothing.
     """
     command = shlex.split(environment.get("VISUAL") or environment.get("EDITOR") or "")
     if not command:
         raise UsageError("no editor is set", remedy="set EDITOR, for example EDITOR=vi")
-    with _clean_end(), tempfile.TemporaryDirectory(prefix="reconcile-", dir=_place(environment)) as folder:
+    # In memory if possible: what was once written to a disk can be recovered after deletion.
+    candidates = (environment.get("XDG_RUNTIME_DIR", ""), *_IN_MEMORY)
+    parent = next((path for path in candidates if path and os.access(path, os.W_OK | os.X_OK)), None)
+    with _remove_on_signal(), tempfile.TemporaryDirectory(prefix="reconcile-", dir=parent) as folder:
         path = Path(folder) / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
@@ -53,15 +56,9 @@ def edit_text(data: bytes, name: str, environment: Mapping[str, str]) -> bytes:
             raise UsageError(f"{command[0]}: {error.strerror}", remedy="correct EDITOR") from None
 
 
-def _place(environment: Mapping[str, str]) -> str | None:
-    """A folder in memory, where the system has one for this user."""
-    wanted = (environment.get("XDG_RUNTIME_DIR", ""), *_IN_MEMORY)
-    return next((folder for folder in wanted if folder and os.access(folder, os.W_OK | os.X_OK)), None)
-
-
 @contextmanager
-def _clean_end() -> Iterator[None]:
-    """Let a signal that would end the program end it in good order, so that the text is removed."""
+def _remove_on_signal() -> Iterator[None]:
+    """Turn signals that kill a program into an exception, so that the text is removed."""
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
