@@ -1,4 +1,4 @@
-"""Where desired state comes from: folders, git repositories, tarballs, each as files at a revision.
+"""Where desired state comes from: folders, git repositories and tarballs, each as files at a revision.
 
-Belongs here: fetching, verifying and safely unpacking. Never here: what the files mean.
+Belongs here: fetching, verifying and unpacking safely. Never here: what the files mean.
 """

@@ -23,9 +23,9 @@ class SourceLimits:
 
     Args:
         files: files (for an archive, members) at most.
-        folders: folders at most; empty ones count, for a git tree can hold them in exponential numbers.
+        folders: folders at most; empty ones count, because a git tree can hold exponentially many.
         links: symbolic links at most.
-        depth: folders above one another at most.
+        depth: nested folders at most.
         path_chars: characters of one path, and of one link's target, at most.
         file_bytes: bytes of one file at most; a larger one is refused where it is read.
         total_bytes: bytes of all files together at most; for an archive, of its unpacked form; for a
@@ -55,7 +55,7 @@ LIMITS = SourceLimits()
 
 @dataclass
 class ScanCounts:
-    """How much a walk over a source has met so far; every walk counts, so that none is without an end.
+    """Counts of a walk over a source; every walk counts, so that each one ends.
 
     Args:
         where: the source, for messages.
@@ -72,17 +72,17 @@ class ScanCounts:
         """Count one file.
 
         Raises:
-            SourceError: it is one too many, or its path is too long.
+            SourceError: there are too many, or its path is too long.
         """
         self.files += 1
         self._check(self.files, self.limits.files, "files")
         self._check_path(path)
 
     def link(self, path: str, target: str) -> None:
-        """Count one symbolic link, which is a file, too.
+        """Count one symbolic link, which counts as a file too.
 
         Raises:
-            SourceError: it is one too many, or its path or its target is too long.
+            SourceError: there are too many, or its path or its target is too long.
         """
         self.file(path)
         self.links += 1
@@ -98,7 +98,7 @@ class ScanCounts:
         """Count one folder.
 
         Raises:
-            SourceError: it is one too many, nested too deep, or its path is too long.
+            SourceError: there are too many, it is nested too deep, or its path is too long.
         """
         self.folders += 1
         self._check(self.folders, self.limits.folders, "folders")
@@ -125,7 +125,7 @@ class ScanCounts:
 
 @dataclass
 class ByteBudget:
-    """How many bytes were read of one snapshot; a file that is read again costs nothing more."""
+    """Bytes read of one snapshot; a file that is read again counts once."""
 
     where: str
     limits: SourceLimits
@@ -136,7 +136,7 @@ class ByteBudget:
         """Count the bytes of a file before they are read.
 
         Raises:
-            SourceError: together with those that were read they are more than `limits.total_bytes`.
+            SourceError: all files read have more than `limits.total_bytes`.
         """
         if path not in self.paths:
             self.paths.add(path)
@@ -164,7 +164,7 @@ def check_file_size(limits: SourceLimits, *, where: str, path: str, count: int) 
 
 
 def refuse_lfs_pointer(data: bytes, *, where: str, path: str) -> bytes:
-    """The same bytes, unless they only stand for contents that Git LFS keeps elsewhere.
+    """The same bytes, unless they are a pointer to contents that Git LFS stores elsewhere.
 
     Raises:
         SourceError: the file is a Git LFS pointer.

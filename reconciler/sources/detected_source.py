@@ -1,10 +1,11 @@
-"""An http(s) URL whose text does not tell whether it is a repository or a tarball: its answer does."""
+"""An http(s) URL that may be a repository or a tarball: the first answer decides."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 from reconciler.archive.inflate import is_archive
 from reconciler.core.prior_revisions import PriorFiles
@@ -14,19 +15,17 @@ from reconciler.sources.git.prior_files import make_empty_history
 from reconciler.sources.source_address import SourceAddress, read_token
 
 START = 512
-OK = 200
+"""Bytes that tell whether an answer is an archive: `ustar` is at byte 257."""
 
 
 class DetectedSource(Source):
-    """Becomes a tarball if the URL answers with the bytes of one, else a git repository.
-
-    It asks once, at the first snapshot.
+    """A tarball if the URL answers with an archive, else a git repository; decided at the first use.
 
     Args:
         place: the URL.
-        tarball: makes the source if it is one.
-        git: makes the source if it is not.
-        environment: of the process, which gives the token.
+        tarball: makes the source of a tarball.
+        git: makes the source of a repository.
+        environment: of the process, with the token.
     """
 
     has_history = True
@@ -46,13 +45,13 @@ class DetectedSource(Source):
         self._decided: Source | None = None
 
     async def snapshot(self) -> Snapshot:
-        """The files as they are there now.
+        """The files as they are now.
 
         Raises:
             SourceError: it is neither, or refuses.
             SourceUnreachable: no answer.
         """
-        return await (await self._found()).snapshot()
+        return await (await self._decide()).snapshot()
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None for a tarball.
@@ -60,33 +59,33 @@ class DetectedSource(Source):
         Raises:
             SourceError: it is neither, or refuses.
         """
-        return await (await self._found()).ancestors(revision)
+        return await (await self._decide()).ancestors(revision)
 
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """Commits along first parents; see `ports.source.Source`."""
-        async with (await self._found()).line(revision, most) as found:
+        async with (await self._decide()).line(revision, most) as found:
             yield found
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
-        return await (await self._found()).origin(revision, names, folders)
+        return await (await self._decide()).origin(revision, names, folders)
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """The fleet file before a revision; see `ports.source.Source`."""
-        source = await self._found()
+        source = await self._decide()
         if source.has_history:
             return await source.earlier(revision, names, base=base, applied=applied)
         return make_empty_history(self.place.shown, base)
 
     @property
     def dated_by_use(self) -> bool:
-        """Whether it turned out to be a tarball."""
+        """Whether it is a tarball."""
         return self._decided is not None and self._decided.dated_by_use
 
-    async def _found(self) -> Source:
+    async def _decide(self) -> Source:
         if self._decided is None:
             self._decided = self._tarball() if await self._answers_archive() else self._git()
         return self._decided
@@ -98,7 +97,7 @@ class DetectedSource(Source):
             headers={},
             environment=self._environment,
         ) as response:
-            if response.status_code != OK:
+            if response.status_code != HTTPStatus.OK:
                 return False
             start = b""
             async for piece in response.aiter_raw():

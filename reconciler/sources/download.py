@@ -1,4 +1,4 @@
-"""Fetch one archive over http or https: bounded, resumed by ETag, every refusal in words."""
+"""Download one archive over http or https, within bounds; with an ETag only if it changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE = 300.0
 MOVED = frozenset({301, 302, 303, 307, 308})
 RETRY = frozenset({408, 425, 429})
 LONGEST_VALIDATOR = 1024
-"""Characters of an ETag or a date that is sent back."""
+"""Characters of an ETag or a date to send back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FetchedArchive:
     """A server's answer.
 
     Args:
-        body: the archive; None when the server says that it has not changed.
+        body: the archive; None if the server says that it did not change.
         etag: the answer's ETag, empty if it has none.
         modified: the answer's Last-Modified, empty if it has none.
     """
@@ -57,31 +57,38 @@ async def download_archive(
     seconds: float = WHOLE,
     environment: Mapping[str, str] = os.environ,
 ) -> FetchedArchive:
-    """The archive at a URL, or the word that it is still the one with this ETag or date.
+    """The archive at a URL, unless it still has this ETag or date.
 
     Args:
-        place: where it is; its user and password are sent as Basic authentication.
-        token: sent as Bearer, to this host only and only over https or loopback; may be empty.
+        place: its address; user and password are sent as Basic authentication.
+        token: sent as Bearer, to this host alone, over https or loopback; may be empty.
         limits: `download_bytes` applies.
-        etag: of the archive that is there already; may be empty.
+        etag: of the archive that the caller has; may be empty.
         modified: its Last-Modified; may be empty.
-        seconds: for all of it.
-        environment: of the process, which names proxies and certificates.
+        seconds: for the whole download.
+        environment: of the process, with proxies and certificates.
 
     Raises:
-        SourceError: a person has to mend something: the URL, the token, the server, a variable.
-        SourceUnreachable: no answer, or not a whole one.
+        SourceError: the URL, the token, the server or a variable is wrong.
+        SourceUnreachable: no answer, or an incomplete one.
     """
     known = {"If-None-Match": etag, "If-Modified-Since": modified}
-    conditions = {key: value for key, value in known.items() if _is_sendable(value)}
+    # The server chose these values, and may have put any bytes into them.
+    conditions = {
+        key: value
+        for key, value in known.items()
+        if 0 < len(value) <= LONGEST_VALIDATOR and value.isascii() and value.isprintable()
+    }
     async with open_answer(
         place, token=token, headers=conditions, seconds=seconds, environment=environment
     ) as response:
         if response.status_code == 304 and conditions:  # noqa: PLR2004  (Not Modified)
             return FetchedArchive(None, etag, modified)
         check_answer(response.status_code, place, token=token)
-        body = await _body(response, place, limits)
-        if _web_page(response.headers.get("content-type", ""), body):
+        body = await _read_body(response, place, limits)
+        start, kind = body[:512].lstrip().lower(), response.headers.get("content-type", "")
+        is_html = kind.startswith(("text/html", "application/xhtml")) and not is_archive(body)
+        if is_html or start.startswith((b"<!doctype html", b"<html")):
             raise SourceError(
                 f"{place.shown} answered with a web page instead of an archive",
                 remedy=f"It is probably a login page: set {TOKEN}, or use the direct link to the archive.",
@@ -100,17 +107,17 @@ async def open_answer(
     seconds: float = WHOLE,
     environment: Mapping[str, str] = os.environ,
 ) -> AsyncIterator[httpx.Response]:
-    """An answer whose body is still to be read, after redirects, with the client's errors translated.
+    """The answer after redirects, with its body unread; errors of the client are translated.
 
     Raises:
-        SourceError: a redirect leads where it must not, or a variable names what cannot be used.
-        SourceUnreachable: no answer, or not a whole one.
+        SourceError: a redirect is not followed, or a variable is invalid.
+        SourceUnreachable: no answer, or an incomplete one.
     """
     import httpx  # noqa: PLC0415  (a tenth of a second that only downloads pay)
 
     limits = httpx.Timeout(SILENCE, connect=CONNECT)
     try:
-        # trust_env would have httpx read the variables, and fail on them with errors of any kind.
+        # With trust_env httpx reads the variables itself, and raises errors of any type for invalid ones.
         client = httpx.AsyncClient(
             transport=make_http_transport(environment), timeout=limits, trust_env=False
         )
@@ -130,7 +137,7 @@ async def open_answer(
         raise SourceUnreachable(
             f"{place.shown} did not answer in time", remedy="Try again, or check the server."
         ) from error
-    except (httpx.InvalidURL, UnicodeError) as error:  # the latter where a host's name cannot be encoded
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the host name cannot be encoded
         raise SourceError(f"{place.shown} is not a valid URL", remedy="Check the URL.") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
@@ -145,22 +152,27 @@ async def _follow(
 ) -> httpx.Response:
     at = place
     for _ in range(REDIRECTS + 1):
+        # The token goes to the host that the operator named, never to where a redirect points.
         home = (at.scheme, at.host) == (place.scheme, place.host)
         request = client.build_request(
             "GET",
             at.url,
-            headers={**headers, **(_identity(place, token) if home else {}), "Accept-Encoding": "identity"},
+            headers={
+                **headers,
+                **(_make_authorization(place, token) if home else {}),
+                "Accept-Encoding": "identity",
+            },
         )
         response = await client.send(request, stream=True, auth=None)
         location = response.headers.get("location", "")
         if response.status_code not in MOVED or not location:
             return response
         await response.aclose()
-        at = _next(at, location, place)
+        at = _resolve_redirect(at, location, place)
     raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="Check the URL.")
 
 
-def _identity(place: SourceAddress, token: str) -> dict[str, str]:
+def _make_authorization(place: SourceAddress, token: str) -> dict[str, str]:
     if token and place.confidential:
         return {"Authorization": f"Bearer {token}"}
     if place.user or place.password:
@@ -169,7 +181,7 @@ def _identity(place: SourceAddress, token: str) -> dict[str, str]:
     return {}
 
 
-def _next(at: SourceAddress, location: str, place: SourceAddress) -> SourceAddress:
+def _resolve_redirect(at: SourceAddress, location: str, place: SourceAddress) -> SourceAddress:
     try:
         target = parse_source_address(urljoin(at.url, location))
     except (UsageError, ValueError):
@@ -185,10 +197,10 @@ def _next(at: SourceAddress, location: str, place: SourceAddress) -> SourceAddre
 
 
 def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
-    """Nothing for a 200; otherwise what the status means and what to do.
+    """Refuse every status but 200, with its meaning and what to do.
 
     Raises:
-        SourceError: always but for a 200.
+        SourceError: another status.
     """
     if status == 200:  # noqa: PLR2004  (OK)
         return
@@ -204,9 +216,9 @@ def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
         )
     if status == 401:  # noqa: PLR2004  (Unauthorized)
         words = "the token was rejected" if token else "authentication is required"
-        raise SourceError(f"{place.shown} answered {status}: {words}", remedy=_token_remedy(place))
+        raise SourceError(f"{place.shown} answered {status}: {words}", remedy=_suggest_token(place))
     if status == 403:  # noqa: PLR2004  (Forbidden)
-        raise SourceError(f"{place.shown} answered 403: access is denied", remedy=_token_remedy(place))
+        raise SourceError(f"{place.shown} answered 403: access is denied", remedy=_suggest_token(place))
     if status in (404, 410):
         raise SourceError(
             f"{place.shown} answered {status}: not found",
@@ -215,14 +227,14 @@ def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
     raise SourceError(f"{place.shown} answered {status} instead of an archive", remedy="Check the URL.")
 
 
-def _token_remedy(place: SourceAddress) -> str:
+def _suggest_token(place: SourceAddress) -> str:
     if not place.confidential:
         return f"{TOKEN} is sent over https only: use the https URL."
     return f"Set {TOKEN} to a valid token."
 
 
-async def _body(response: httpx.Response, place: SourceAddress, limits: SourceLimits) -> bytes:
-    """The raw body: a server that names .tar.gz a content encoding is not obeyed."""
+async def _read_body(response: httpx.Response, place: SourceAddress, limits: SourceLimits) -> bytes:
+    """The raw body: some servers declare .tar.gz as a content encoding, which would unpack it."""
     pieces: list[bytes] = []
     total = 0
     async for piece in response.aiter_raw():
@@ -234,14 +246,3 @@ async def _body(response: httpx.Response, place: SourceAddress, limits: SourceLi
             )
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def _is_sendable(value: str) -> bool:
-    """Whether a header that a server gave can be sent back: it may have given any bytes."""
-    return 0 < len(value) <= LONGEST_VALIDATOR and value.isascii() and value.isprintable()
-
-
-def _web_page(content_type: str, body: bytes) -> bool:
-    start = body[:512].lstrip().lower()
-    marked = content_type.startswith(("text/html", "application/xhtml")) and not is_archive(body)
-    return marked or start.startswith((b"<!doctype html", b"<html"))

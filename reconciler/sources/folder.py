@@ -1,4 +1,4 @@
-"""An existing folder as a source, read as it lies on disk."""
+"""A folder as a source, read as it is on disk."""
 
 from __future__ import annotations
 
@@ -32,24 +32,22 @@ from reconciler.text.one_line import SHORT_ID
 SHORT_CHANGE = 8
 TRIES = 3
 NAMED = 3
-"""Files with changes that a message names."""
+"""Changed files that a message names."""
 UNCOMMITTED = "+ uncommitted changes"
 
 
 class FolderSource(Source):
     """The files of a folder.
 
-    In a work tree of git the revision is the commit that is checked out, and with changes that are not
-    committed `COMMIT+DIGEST`, the digest being that of the files; what git ignores is left out, so
-    that the folder shows what the commit will. Elsewhere, and where the commit has no such folder, the
-    revision is the digest of the files. Whatever the folder carries of git's own, it is the files that
-    are read.
+    In a work tree the revision is the commit that is checked out; with uncommitted changes it is
+    `COMMIT+DIGEST`, with the digest of the files. Files that git ignores are left out, so that the folder has
+    what a commit of it would have. Elsewhere, and where the commit does not have the folder, the revision is
+    the digest of the files. The files on disk are read, never those of the commit.
 
     Args:
-        folder: where it is.
+        folder: its path.
         limits: bounds on what is read.
-        trust: whose signature the commit has to have, whose files have to be exactly these; None where
-            none is asked.
+        trust: whose signature the commit must have, which must have exactly these files; None for no check.
     """
 
     has_history = True
@@ -68,24 +66,24 @@ class FolderSource(Source):
         """The files as they are now.
 
         Raises:
-            SourceError: the folder cannot be read or holds too much, or its git repository is not used.
-            SourceUnreachable: it was being changed all the while.
-            Untrusted: a signature is asked for, and there is none that counts for these files.
+            SourceError: the folder cannot be read or is too large, or its git repository cannot be used.
+            SourceUnreachable: it kept changing.
+            UntrustedRevision: the files have no signature that this host accepts.
         """
         if not self.folder.is_dir():
             raise SourceError(f"there is no folder {self.folder}", remedy="Check the path.")
-        self._last = await run_blocking(self._taken)
+        self._last = await run_blocking(self._take)
         return self._last
 
-    def _taken(self) -> Snapshot:
+    def _take(self) -> Snapshot:
         for _ in range(TRIES):
             work = find_work_tree(self.folder)
             head, layout = self._look(work)
             changed = list_changed(layout, self._blob_ids.update(layout), head) if head else []
             if work and head and work.head() != head.commit:
-                continue  # committed or checked out meanwhile
+                continue  # a commit or checkout came in between: files and commit may not belong together
             revision = self._revision(head, changed, layout)
-            if self._last and self._same(self._last, revision, layout):
+            if self._last and self._is_same(self._last, revision, layout):
                 return self._last
             signer = self._signer(self._trust, work, head, changed) if self._trust else None
             files = FolderFiles(layout, self.limits, ByteBudget(str(self.folder), self.limits))
@@ -96,11 +94,11 @@ class FolderSource(Source):
         """Ids of a commit and of all that it descends from; None where that is not known here.
 
         Raises:
-            SourceError: its git repository is not used.
+            SourceError: its git repository cannot be used.
         """
-        return await run_blocking(partial(self._ancestors, revision))
+        return await run_blocking(partial(self._read_ancestors, revision))
 
-    def _ancestors(self, revision: str) -> frozenset[str] | None:
+    def _read_ancestors(self, revision: str) -> frozenset[str] | None:
         work = find_work_tree(self.folder)
         if work is None:
             return None
@@ -123,9 +121,9 @@ class FolderSource(Source):
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
-        return await run_blocking(partial(self._whence, revision.partition("+")[0], names, folders))
+        return await run_blocking(partial(self._read_origin, revision.partition("+")[0], names, folders))
 
-    def _whence(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+    def _read_origin(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         work = find_work_tree(self.folder)
         if work is None or not COMMIT.fullmatch(commit):
             return SourceOrigin()
@@ -146,9 +144,11 @@ class FolderSource(Source):
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """The fleet file before a revision; see `ports.source.Source`."""
-        return await run_blocking(partial(self._earlier, revision, names, base, applied))
+        return await run_blocking(partial(self._read_earlier, revision, names, base, applied))
 
-    def _earlier(self, revision: str, names: Sequence[str], base: str, applied: Sequence[str]) -> PriorFiles:
+    def _read_earlier(
+        self, revision: str, names: Sequence[str], base: str, applied: Sequence[str]
+    ) -> PriorFiles:
         work = find_work_tree(self.folder)
         if work is None or not COMMIT.fullmatch(revision.partition("+")[0]):
             return make_empty_history(str(self.folder), base)
@@ -162,7 +162,7 @@ class FolderSource(Source):
             return read_prior_files(objects, revision, names, path=path, base=target, applied=applied)
 
     def _look(self, work: WorkTree | None) -> tuple[CommittedFolder | None, Layout]:
-        """What the commit has, if it has the folder, and what lies there."""
+        """What the commit has in the folder, None for nothing, and what is on disk."""
         head, ignored = None, frozenset[str]()
         if work:
             from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
@@ -170,6 +170,7 @@ class FolderSource(Source):
             head = worktree.read_head_folder(work, self.folder, self.limits, self._head, os.environ)
             ignored = worktree.list_ignored(work, self.folder, os.environ) if head else ignored
         self._head = head
+        # A committed file counts although .gitignore names it: git itself goes by the index.
         kept = {*head.files, *head.links} if head else set()
         return head, scan_folder(self.folder, ignored=ignored, kept=kept, limits=self.limits)
 
@@ -189,7 +190,7 @@ class FolderSource(Source):
     def _signer(
         self, trust: Trust, work: WorkTree | None, head: CommittedFolder | None, changed: list[str]
     ) -> Signer:
-        """Who signed the commit that has exactly these files."""
+        """The signer of the commit that has exactly these files."""
         what = str(self.folder)
         if not (work and head):
             raise make_untrusted_error(
@@ -207,7 +208,7 @@ class FolderSource(Source):
             return find_git_signer(repository, head.commit, head.commit, trust, where=what)
 
     @staticmethod
-    def _same(last: Snapshot, revision: Revision, layout: Layout) -> bool:
+    def _is_same(last: Snapshot, revision: Revision, layout: Layout) -> bool:
         return (
             last.revision.id == revision.id
             and isinstance(last.files, FolderFiles)

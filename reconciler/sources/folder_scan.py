@@ -1,4 +1,4 @@
-"""What lies in a folder on disk: its files, each with the mark by which a later change is noticed."""
+"""The files in a folder on disk, each with the mark that shows a later change."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ PASSED_OVER = (
     ".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", ".idea", ".vscode", ".DS_Store", "._*",
     ".*.sw?", ".#*", "#*#", "*~", "4913",
 )  # fmt: skip
-"""Names that never are desired state: version control, environments, what editors and desktops leave."""
+"""Names that are never desired state: of version control, environments, editors and desktops."""
 
 SKIPPED = re.compile("|".join(fnmatch.translate(pattern) for pattern in PASSED_OVER))
 SETTLED = 2_000_000_000
-"""Nanoseconds after which a changed file shows another time stamp on any file system."""
+"""Nanoseconds after which a change shows in the time stamps: FAT counts in steps of two seconds."""
 
 Mark: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """One file.
+    """A file of a folder.
 
     Args:
-        path: where it lies on disk.
-        mark: differs once the file has been changed or replaced.
+        path: on disk.
+        mark: differs after the file was changed or replaced.
         bytes: its size.
-        settled: whether its last change is long enough ago for the mark to be relied upon.
+        settled: whether the last change is old enough for the mark to be reliable.
     """
 
     path: str
@@ -58,20 +58,23 @@ class FoundFile:
 def scan_folder(
     folder: Path, *, ignored: Collection[str], kept: Collection[str] = (), limits: SourceLimits
 ) -> Layout:
-    """All files and links of a folder, links not followed, without `PASSED_OVER` and `ignored`.
+    """All files and links of a folder, without `PASSED_OVER` and `ignored`; links are not followed.
 
     Args:
-        folder: where to look.
-        ignored: paths from the folder that are left out; folders end with `/`.
-        kept: paths of files that are not left out, although they are ignored: those that are committed.
+        folder: to scan.
+        ignored: paths below it to leave out; folders end with `/`.
+        kept: ignored files to include all the same, because they are committed.
         limits: all but the sizes apply.
 
     Raises:
-        SourceError: it cannot be read, holds too many files, or is nested too deep.
+        SourceError: it cannot be read, has too many files, or is nested too deep.
     """
-    walk = _Walk(
-        frozenset(path.rstrip("/") for path in ignored), _with_folders(kept), ScanCounts(str(folder), limits)
-    )
+    # An ignored folder is entered only on the way to a file that is committed in it.
+    entered = set(kept)
+    for path in kept:
+        while (path := path.rpartition("/")[0]) and path not in entered:
+            entered.add(path)
+    walk = _Walk(frozenset(path.rstrip("/") for path in ignored), entered, ScanCounts(str(folder), limits))
     todo = [(str(folder), "", "./" in ignored)]
     while todo:
         place, prefix, hidden = todo.pop()
@@ -99,7 +102,7 @@ class _Walk:
     def add(
         self, entries: Iterator[os.DirEntry[str]], prefix: str, *, hidden: bool
     ) -> Iterator[tuple[str, str, bool]]:
-        """Sort a folder's entries; gives the folders in it, with prefix and whether they are ignored."""
+        """Sort the entries of a folder; gives its folders: place, prefix, whether ignored."""
         for entry in entries:
             path = prefix + decode_name(os.fsencode(entry.name))
             if SKIPPED.fullmatch(entry.name):
@@ -127,34 +130,26 @@ class _Walk:
         self.files[path] = FoundFile(entry.path, make_mark(status), status.st_size, settled)
 
 
-def _with_folders(paths: Collection[str]) -> frozenset[str]:
-    """Paths and all folders on the way to them."""
-    found = set(paths)
-    for path in paths:
-        while (path := path.rpartition("/")[0]) and path not in found:
-            found.add(path)
-    return frozenset(found)
-
-
 def is_passed_over(path: str) -> bool:
-    """Whether a part of a path has a name that never is desired state."""
+    """Whether a part of a path has a name of `PASSED_OVER`."""
     return any(SKIPPED.fullmatch(part) for part in path.split("/"))
 
 
 def make_mark(status: os.stat_result) -> Mark:
-    """The mark of a file in a certain state."""
+    """The mark of a file: device, inode, size in bytes, times of change in nanoseconds."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_found_file(found: FoundFile) -> bytes:
-    """The bytes of a file, if they are still those that were found.
+    """The bytes of a file that did not change since the scan.
 
     Raises:
-        SourceUnreachable: it has been changed or removed since.
+        SourceUnreachable: it was changed or removed.
         SourceError: it cannot be read.
     """
     try:
-        # Without O_NONBLOCK a pipe that took the file's place since would be waited for, for ever.
+        # O_NONBLOCK: a pipe may have replaced the file since the scan, and opening one would block.
+        # The mark is compared before and after reading: a writer may come in between.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with os.fdopen(os.open(found.path, flags), "rb") as file:
             same = make_mark(os.fstat(file.fileno())) == found.mark

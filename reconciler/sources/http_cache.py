@@ -1,4 +1,4 @@
-"""What an http(s) source answered last, kept on disk with its ETag and date."""
+"""The last answer of an http(s) source, kept on disk with its ETag and date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEYS = ("etag", "modified", "sha256")
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """An archive as it was downloaded, and how the server named that state of it."""
+    """A downloaded archive, with the ETag and the date that the server gave it."""
 
     body: bytes
     etag: str
@@ -28,15 +28,15 @@ class CachedAnswer:
 
 
 def find_cache_file(cache: Path, url: str) -> Path:
-    """The file in which the answers of one URL are kept; its name does not tell the URL."""
+    """The cache file of a URL; its name does not reveal the URL, which may have a token in its query."""
     return cache / "tarball" / hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
 def read_cached_answer(place: Path) -> CachedAnswer | None:
-    """What was kept; None where there is nothing, or not a whole file.
+    """The cached answer; None where there is none, or the file is incomplete.
 
     Raises:
-        StateError: the file is there and cannot be read.
+        StateError: the file exists and cannot be read.
     """
     try:
         head, _, body = place.read_bytes().partition(b"\n")
@@ -55,7 +55,7 @@ def read_cached_answer(place: Path) -> CachedAnswer | None:
 
 
 def write_cached_answer(place: Path, answer: CachedAnswer) -> None:
-    """Keep an answer; a reader sees the old one or the new one, never a part.
+    """Write an answer; a reader sees the old one or the new one, never a part.
 
     Raises:
         StateError: the cache cannot be written.

@@ -1,4 +1,4 @@
-"""How downloads reach a server: through the proxy and by the certificates that the environment names."""
+"""How downloads reach a server: with the proxy and the certificates that the environment sets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CA_FILE, CA_FOLDER = AUTHORITIES, "SSL_CERT_DIR"
 
 
 def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransport:
-    """A transport that decides for every request anew: a redirect may lead to where no proxy is wanted.
+    """A transport that chooses the proxy for each request: a redirect may lead to a host without one.
 
-    Its requests raise SourceError where a variable cannot be used, and SourceUnreachable where a proxy fails.
+    Its requests raise SourceError if a variable is invalid, and SourceUnreachable if a proxy fails.
 
     Args:
         environment: of the process.
@@ -46,7 +46,7 @@ def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransp
                     remedy=f"Check the proxy and {proxy.variable}, or add {request.url.host} to NO_PROXY.",
                 ) from error
             except ValueError as error:  # a host name that cannot be encoded
-                raise _unusable(proxy) from error
+                raise _make_host_error(proxy) from error
 
         def _way(self, proxy: Proxy | None, encrypted: bool) -> httpx.AsyncHTTPTransport:  # noqa: FBT001
             key = (proxy.url if proxy else "", encrypted)
@@ -64,29 +64,31 @@ def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransp
 def _transport(
     proxy: Proxy | None, *, encrypted: bool, environment: Mapping[str, str]
 ) -> httpx.AsyncHTTPTransport:
-    """One way: directly or through a proxy, to servers that are encrypted or not."""
+    """A transport for one proxy or none, to servers with or without TLS."""
     import httpx  # noqa: PLC0415  (as above)
 
     over_tls = proxy is not None and proxy.url.lower().startswith("https:")
-    # What is not encrypted needs no certificates, and is not to fail where there are none.
-    context = _context(environment) if encrypted or over_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Plain http must work on a host without certificates, so none are loaded for it.
+    context = (
+        _make_ssl_context(environment) if encrypted or over_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
     try:
         inner = httpx.Proxy(proxy.url, ssl_context=context if over_tls else None) if proxy else None
     except (httpx.InvalidURL, ValueError) as error:
-        raise _unusable(proxy) from error
+        raise _make_host_error(proxy) from error
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, proxy=inner)
 
 
-def _unusable(proxy: Proxy | None) -> SourceError:
+def _make_host_error(proxy: Proxy | None) -> SourceError:
     what = f"the variable {proxy.variable} contains" if proxy else "the URL contains"
     return SourceError(f"{what} an invalid host name", remedy="Correct the name.")
 
 
-def _context(environment: Mapping[str, str]) -> ssl.SSLContext:
-    """The authorities that are trusted: those that the environment names, else the usual ones.
+def _make_ssl_context(environment: Mapping[str, str]) -> ssl.SSLContext:
+    """The trusted certificate authorities: those that the environment sets, else the usual ones.
 
     Raises:
-        SourceError: a variable names a file that holds no certificates, or a folder that is not there.
+        SourceError: a variable names a file without certificates, or a folder that does not exist.
     """
     import httpx  # noqa: PLC0415  (as above)
 

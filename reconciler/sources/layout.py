@@ -1,4 +1,4 @@
-"""Which paths a revision has and where its symbolic links lead, never out of it: pure."""
+"""The paths of a revision and the targets of its symbolic links, never outside it: pure."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from reconciler.sources.content_limits import LIMITS
 from reconciler.text.one_line import quote_path
 
 HOPS = 40
-"""Links followed for one path; Linux stops at the same number."""
+"""Links followed for one path; the limit of Linux."""
 STEPS = 1000
-"""Parts of paths gone through for one path, with those of the links on its way."""
+"""Parts of paths followed for one path: forty links of a thousand folders each would take long."""
 
 
 def clean_path(path: str) -> str | None:
-    """A relative path without `.` and doubled slashes; None where it is absolute or climbs with `..`."""
+    """A relative path without `.` and doubled slashes; None where it is absolute or has a `..`."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return None if path.startswith("/") or ".." in parts else "/".join(parts)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files and links of one revision, by path from its root, and the folder that is looked at.
+    """The files and links of one revision, by path from its root, and the folder that is read.
 
-    Links are followed inside the root only, also out of `base`. A link to a folder is listed with the
-    files below it; a folder that only two such links together reach is readable, not listed.
+    Links are followed inside the root only; they may leave `base`. A link to a folder is listed with the
+    files below it. A folder that takes two such links to reach can be read and is not listed.
 
     Args:
-        where: the source, as messages name it.
-        files: path -> whatever its owner needs to read it.
-        links: path -> the link's target as it is written.
-        closed: path -> why nothing can be read there or below (a submodule …).
-        base: the folder whose paths `names` and `find` speak of, from the root; empty for the root.
-        most: paths that `names` gives at most.
+        where: the source, for messages.
+        files: path -> what its owner needs to read it.
+        links: path -> target of the link, as written.
+        closed: path -> why it cannot be read, nor anything below it (a submodule …).
+        base: the folder to which the paths of `names` and `find` are relative; empty for the root.
+        most: paths of `names` at most.
     """
 
     where: str
@@ -51,7 +51,7 @@ class Layout:
         """All paths below `base`, sorted, relative to it.
 
         Raises:
-            SourceError: links multiply the files beyond `most`.
+            SourceError: with those behind links they are more than `most`.
         """
         return self._names
 
@@ -61,11 +61,11 @@ class Layout:
         found = {path[len(start) :] for path in self.files if path.startswith(start)}
         looked_at = 0
         for link in sorted(path for path in self.links if path.startswith(start)):
-            for path in self._through(link):
+            for path in self._list_through(link):
                 looked_at += 1
                 if path is not None:
                     found.add(path[len(start) :])
-                # What is looked at counts, too: a link to a folder of broken links finds nothing.
+                # Paths without a result count too: a link to a folder of broken links takes time for nothing.
                 if max(looked_at, len(found)) > self.most:
                     raise SourceError(
                         f"{self.where}: its links lead to more than {self.most:,} files",
@@ -73,12 +73,12 @@ class Layout:
                     )
         return tuple(sorted(found))
 
-    def _through(self, link: str) -> Iterator[str | None]:
-        """The paths that a link adds; None for each that was looked at and adds nothing."""
+    def _list_through(self, link: str) -> Iterator[str | None]:
+        """The paths that a link adds; None for each one that adds nothing."""
         try:
             end = self._follow(link)
         except SourceError:
-            yield link  # listed, so that reading it explains what is wrong
+            yield link  # listed: reading it reports what is wrong
             return
         if end in self.files or end not in self._folders:
             yield link
@@ -99,7 +99,7 @@ class Layout:
 
     @cached_property
     def _ends(self) -> dict[str, bool]:
-        """Link -> whether it leads to a file, for those asked for already."""
+        """Link -> whether it leads to a file; filled on demand."""
         return {}
 
     @cached_property
@@ -117,20 +117,20 @@ class Layout:
         return frozenset(found)
 
     def below(self, path: str) -> Layout | None:
-        """The same revision looked at from another folder, given from the root; None if there is none.
+        """The same revision with another base, given from the root; None where there is no such folder.
 
         Raises:
-            SourceError: a link on the way leads out, or the place is closed.
+            SourceError: a link on the way points outside, or the path is closed.
         """
         end = self._follow(path)
         return replace(self, base=end) if end in self._folders else None
 
     def find(self, path: str) -> str:
-        """The path, from the root, of the file that a path below `base` leads to.
+        """The path, from the root, of the file at a path below `base`.
 
         Raises:
             FileNotFoundError: there is none.
-            SourceError: a link on the way leads out or nowhere, or the place is closed.
+            SourceError: a link on the way is broken or points outside, or the path is closed.
         """
         wanted = clean_path(path)
         if not wanted:
@@ -150,6 +150,7 @@ class Layout:
         raise FileNotFoundError(path)
 
     def _follow(self, path: str) -> str:
+        # Part by part, as the kernel does: `link/..` is the folder above the target of the link.
         todo = path.split("/")[::-1]
         done: list[str] = []
         hops = steps = 0
@@ -164,7 +165,7 @@ class Layout:
                 continue
             if part == "..":
                 if not done:
-                    raise self._leads_out(path)
+                    raise self._make_outside_error(path)
                 done.pop()
                 continue
             done.append(part)
@@ -175,14 +176,14 @@ class Layout:
                 hops += 1
                 target = self.links[here]
                 if target.startswith("/"):
-                    raise self._leads_out(path)
+                    raise self._make_outside_error(path)
                 if hops > HOPS:
                     raise SourceError(f"{self.where}: the links at {quote_path(path)} form a loop")
                 done.pop()
                 todo.extend(target.split("/")[::-1])
         return "/".join(done)
 
-    def _leads_out(self, path: str) -> SourceError:
+    def _make_outside_error(self, path: str) -> SourceError:
         return SourceError(
             f"{self.where}: the link at {quote_path(path)} points outside the source",
             remedy="Put the file itself into the source; only links inside the source are followed.",

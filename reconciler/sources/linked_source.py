@@ -1,7 +1,7 @@
-"""A local source that is reached through links: each look goes where they lead then.
+"""A local source behind symbolic links, which are followed anew at each look.
 
-A deploy that makes a new folder for every release switches one link (`current`); who follows a path that
-was resolved once stays with the first release for ever.
+A deployment that makes a new folder for every release switches one link (`current`). A path that was resolved
+once would stay with the first release.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from reconciler.errors import ReconcilerError, SourceError
 from reconciler.ports.source import Snapshot, Source
 
 MOST_LINKS: Final = 40
-"""Links on the way to a folder, as the kernel has it."""
+"""Links on the way to a folder; the limit of the Linux kernel."""
 
 
 class LinkedSource(Source):
-    """The source behind a path with links; its revisions bear the path's own name, not the target's.
+    """The source behind a path with links; its revisions have the name of the path, not of the target.
 
     Args:
         path: absolute, with the links in it.
-        source: what it leads to now.
-        make: the source for the folder that it leads to later on.
-        name: how revisions name where they come from.
+        source: of the folder it points to now.
+        make: makes the source of a folder that it points to later.
+        name: of the source, for revisions.
     """
 
     has_history = True
@@ -39,10 +39,10 @@ class LinkedSource(Source):
         self._real, self._source = path.resolve(), source
 
     def located(self) -> Source:
-        """The source that the path leads to now; the same object while that is the same folder.
+        """The source that the path points to now; the same object for the same folder.
 
         Raises:
-            SourceError: it leads to no folder, or to one that is not used.
+            SourceError: it does not point to a folder, or to one that cannot be used.
         """
         real = resolve_target(self.path)
         if real != self._real:
@@ -55,7 +55,7 @@ class LinkedSource(Source):
                 self._source = self._make(real)
             except SourceError:
                 raise
-            except ReconcilerError as error:  # what was refused as an argument is refused as a source
+            except ReconcilerError as error:  # a usage error at the start, a failure of the source later
                 raise SourceError(
                     f"{self.path} points to {real}: {error.message}", remedy=error.remedy
                 ) from error
@@ -63,12 +63,12 @@ class LinkedSource(Source):
         return self._source
 
     async def snapshot(self) -> Snapshot:
-        """The files as they are now, where the path leads now.
+        """The files as they are now, where the path points now.
 
         Raises:
-            SourceError: it leads to no folder, or to one that cannot be read.
-            SourceUnreachable: the folder was being changed all the while.
-            Untrusted: a signature is asked for, and there is none that counts for these files.
+            SourceError: it does not point to a folder that can be read.
+            SourceUnreachable: the folder kept changing.
+            UntrustedRevision: the files have no signature that this host accepts.
         """
         snapshot = await self.located().snapshot()
         return replace(snapshot, revision=replace(snapshot.revision, source=self._name))
@@ -91,7 +91,7 @@ class LinkedSource(Source):
 
 
 def resolve_target(path: Path) -> Path:
-    """The real path that a path leads to.
+    """The real path behind a path.
 
     Raises:
         SourceError: its links form a loop, or cannot be read.
@@ -104,14 +104,14 @@ def resolve_target(path: Path) -> Path:
 
 
 def make_absolute(path: Path) -> Path:
-    """The absolute path with the links that are in it; what stands before a `..` is resolved."""
+    """The absolute path with its links; the part before a `..` is resolved."""
     parts = path.absolute().parts
     above = max((index for index, part in enumerate(parts) if part == ".."), default=-1) + 1
     return Path(*parts[:above]).resolve().joinpath(*parts[above:]) if above else Path(*parts)
 
 
 def list_links(path: Path) -> tuple[Path, ...]:
-    """The links that are followed on the way to where a path leads, each in the real folder that holds it."""
+    """The links on the way to the target of a path, each in the real folder that contains it."""
     found: list[Path] = []
     todo, here = list(reversed(path.parts[1:])), Path(path.anchor)
     while todo and len(found) < MOST_LINKS:

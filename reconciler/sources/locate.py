@@ -1,11 +1,12 @@
-"""Which kind of source a text on the command line means, and whether the options fit it."""
+"""Which kind of source a text on the command line means, and whether the options apply to it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +20,7 @@ from reconciler.sources.layout import clean_path
 from reconciler.sources.linked_source import LinkedSource, make_absolute
 from reconciler.sources.output_check import WrittenFile, refuse_state_inside, refuse_written_inside
 from reconciler.sources.signatures.trust import Trust
-from reconciler.sources.source_address import ALIKE_SCP, SourceAddress, parse_source_address
+from reconciler.sources.source_address import SCP_FORM, SourceAddress, parse_source_address
 from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
 from reconciler.text.one_line import make_one_line
 from reconciler.text.urls import strip_secrets
@@ -31,8 +32,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """The options beside the text."""
+class _Options:
+    """The options of the source."""
 
     ref: str
     path: str
@@ -46,11 +47,11 @@ class _Wish:
     writes: Sequence[WrittenFile] = ()
 
     def git(self, place: SourceAddress, *, below: str = "", work: WorkTree | None = None) -> Source:
-        self.without(kind="git repository", sha256=self.sha256)
+        self.refuse_unfit(kind="git repository", sha256=self.sha256)
         if self.state is not None and place.url.startswith("file://"):
             refuse_state_inside(Path(unquote(place.url.removeprefix("file://"))), self.state)
         path = "/".join(part for part in (below, self.path) if part)
-        self.without_saved()
+        self.refuse_saved()
         return GitSource(
             place,
             ref=self.ref,
@@ -63,21 +64,21 @@ class _Wish:
 
     def tarball(self, file: Path | SourceAddress) -> Source:
         named = self.ref.lower() if self.is_rollback else ""
-        self.without(kind="tarball", ref="" if named else self.ref)
-        self.without_saved()
+        self.refuse_unfit(kind="tarball", ref="" if named else self.ref)
+        self.refuse_saved()
         packing = TarballOptions(self.path, self.sha256, trust=self.trust, named=named)
         if isinstance(file, Path):
             return TarballFileSource(file, packing)
         return TarballUrlSource(file, packing, cache=self.cache, environment=self.environment)
 
     def folder(self, folder: Path) -> Source:
-        self.without(kind="folder", sha256=self.sha256)
+        self.refuse_unfit(kind="folder", sha256=self.sha256)
         for one in self.writes:
             if not (one.is_final and find_work_tree(folder)):
                 refuse_written_inside(folder / self.path, one)
         return FolderSource(folder / self.path, trust=self.trust)
 
-    def without_saved(self) -> None:
+    def refuse_saved(self) -> None:
         if self.saved:
             raise UsageError(
                 "--uncommitted requires a folder as the source",
@@ -85,7 +86,7 @@ class _Wish:
             )
 
     @staticmethod
-    def without(*, kind: str, **options: str) -> None:
+    def refuse_unfit(*, kind: str, **options: str) -> None:
         for option, value in options.items():
             if value:
                 meant = {"ref": "a git repository", "sha256": "a tarball"}[option]
@@ -109,7 +110,7 @@ def locate_source(
     is_rollback: bool = False,
     writes: Sequence[WrittenFile] = (),
 ) -> Source:
-    """The source that a text names; nothing is read or asked yet, but for looking at local paths.
+    """The source that a text means; nothing is read or requested yet, except for a look at local paths.
 
     Args:
         text: a folder, a repository (URL, `user@host:path`, a folder whose name ends in `.git`, or a work
@@ -120,31 +121,33 @@ def locate_source(
         path: folder within the source.
         sha256: digest that a tarball must have, in hexadecimal, with or without `sha256:`.
         cache: where copies are kept; made when needed.
-        trust: whose signature every revision has to have; None where none is asked.
+        trust: whose signature every revision must have; None for no check.
         environment: of the process, which gives the tokens of sources.
-        saved: whether a folder in a work tree stands for its files as they are saved, or, where False, for
-            the commit that is checked out; None for as they are saved, unless `ref` says otherwise.
-        state: the state folder, which must not lie in a folder that is read; None where none is used.
-        is_rollback: whether `ref` names a revision to go back to, which a tarball in its place has to be.
-        writes: files that this process writes, which must not lie in a folder whose files are read.
+        saved: whether a folder in a work tree means its files as saved or, if False, the commit that is
+            checked out; None for the files as saved unless `ref` is given.
+        state: the state folder, which must be outside the folder that is read; None for no state.
+        is_rollback: whether `ref` is the revision to go back to, which a tarball must have.
+        writes: files that this process writes, which must be outside a folder whose files are read.
 
     Raises:
-        UsageError: the text is no kind of source, an option does not fit it, or the state lies in it.
+        UsageError: the text is not a source, an option does not apply to it, or the state is inside it.
         SourceError: there is no such folder or file.
     """
-    folder, digest = _folder_name(path), _digest(sha256)
-    wish = _Wish(ref.strip(), folder, digest, cache, trust, environment, saved, is_rollback, state, writes)
+    folder, digest = _parse_folder(path), _parse_digest(sha256)
+    options = _Options(
+        ref.strip(), folder, digest, cache, trust, environment, saved, is_rollback, state, writes
+    )
     if "://" in text:
-        return _remote(text, wish)
+        return _remote(text, options)
     try:
         place = Path(text or ".").expanduser()
         found = place.exists()
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody has this home folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no such user
         why = getattr(error, "strerror", None) or "there is no such home folder"
         raise UsageError(f"the source '{make_one_line(text, 200)}' cannot be accessed: {why}") from error
-    if not found and ALIKE_SCP.fullmatch(text):
-        return wish.git(parse_source_address(text))
-    return _local(place, wish)
+    if not found and SCP_FORM.fullmatch(text):
+        return options.git(parse_source_address(text))
+    return _local(place, options)
 
 
 def locate_pinned_source(
@@ -157,16 +160,16 @@ def locate_pinned_source(
     trust: Trust | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Source:
-    """The source that a text names, at exactly a revision that it gave before.
+    """The source that a text means, at a revision that it gave before.
 
-    A commit is read as it was committed, also that of a folder. A folder whose files are no commit's, and a
-    tarball, stay what they are, so that whoever asks compares the revision that they give.
+    A commit is read as it was committed, that of a folder too. A folder with uncommitted changes and a
+    tarball are read as they are now: the caller compares the revision that they give.
 
     Args:
         text: as for `locate_source`.
         revision: the full id.
-        ref: as it was when the source gave the revision.
-        path: as it was then.
+        ref: as given when the source had the revision.
+        path: as given then.
         cache: as for `locate_source`.
         trust: as for `locate_source`.
         environment: as for `locate_source`.
@@ -181,7 +184,7 @@ def locate_pinned_source(
     return source
 
 
-def _remote(text: str, wish: _Wish) -> Source:
+def _remote(text: str, options: _Options) -> Source:
     scheme = text.partition("://")[0].lower()
     if scheme not in SCHEMES:
         hint = " git:// is neither encrypted nor authenticated." if scheme == "git" else ""
@@ -191,46 +194,46 @@ def _remote(text: str, wish: _Wish) -> Source:
         )
     place = parse_source_address(text)
     if scheme not in ("http", "https"):
-        return _git_address(place, text, wish)
+        return _make_git_source(place, text, options)
     route = urlsplit(text).path
-    if wish.sha256 or ARCHIVE.search(route):
-        return wish.tarball(place)
-    if wish.ref or route.rstrip("/").endswith(".git"):
-        return _git_address(place, text, wish)
+    if options.sha256 or ARCHIVE.search(route):
+        return options.tarball(place)
+    if options.ref or route.rstrip("/").endswith(".git"):
+        return _make_git_source(place, text, options)
     if place.query:
-        return wish.tarball(place)
-    tarball, git = _later(wish.tarball, place), _later(wish.git, place)
-    return DetectedSource(place, tarball=tarball, git=git, environment=wish.environment)
+        return options.tarball(place)
+    return DetectedSource(
+        place,
+        tarball=partial(options.tarball, place),
+        git=partial(options.git, place),
+        environment=options.environment,
+    )
 
 
-def _later(make: Callable[[SourceAddress], Source], place: SourceAddress) -> Callable[[], Source]:
-    return lambda: make(place)
-
-
-def _git_address(place: SourceAddress, text: str, wish: _Wish) -> Source:
+def _make_git_source(place: SourceAddress, text: str, options: _Options) -> Source:
     if place.query or "#" in text:
         raise UsageError(
             f"the address {place.shown} of a git repository has a query or a fragment",
             remedy="Give the branch, tag or commit with --ref, and a folder with --path.",
         )
-    return wish.git(place)
+    return options.git(place)
 
 
-def _local(place: Path, wish: _Wish) -> Source:
+def _local(place: Path, options: _Options) -> Source:
     if place.is_dir():
         named, real = make_absolute(place), place.resolve()
-        source = _folder(real, wish)
+        source = _folder(real, options)
         if named == real:
             return source
-        name = str(named / wish.path) if wish.path else str(named)
-        return LinkedSource(named, source, lambda folder: _folder(folder, wish), name=name)
+        name = str(named / options.path) if options.path else str(named)
+        return LinkedSource(named, source, lambda folder: _folder(folder, options), name=name)
     if place.is_file():
         if not ARCHIVE.search(place.name):
             raise UsageError(
                 f"the source {place} is a file, but not a tarball",
                 remedy="Give the folder that contains it, or a .tar, .tar.gz or .tgz.",
             )
-        return wish.tarball(place.absolute())
+        return options.tarball(place.absolute())
     if place.exists():
         raise SourceError(
             f"{place} is neither a folder nor a regular file",
@@ -241,38 +244,40 @@ def _local(place: Path, wish: _Wish) -> Source:
     raise SourceError(f"there is no {kind} {place}", remedy=f"Check the path.{hint}")
 
 
-def _folder(real: Path, wish: _Wish) -> Source:
-    """What a folder stands for: a repository, the commit of a work tree, or its files."""
-    if wish.state is not None:
-        refuse_state_inside(real / wish.path, wish.state)
+def _folder(real: Path, options: _Options) -> Source:
+    """What a folder means: a repository, the commit of a work tree, or its files."""
+    if options.state is not None:
+        refuse_state_inside(real / options.path, options.state)
     if real.name.endswith(NAME):
-        return wish.git(_on_disk(_explicit(real)))
+        return options.git(_make_file_address(_check_repository_name(real)))
     if is_bare(real):
         raise UsageError(
             f"the folder {real} is a bare repository, without files of desired state",
             remedy=f"To read the repository, give it as file://{real}",
         )
-    if wish.ref:
-        return _in_work_tree(real, find_work_tree(real), wish)
-    work = find_work_tree(real) if wish.saved is False else None
-    return _in_work_tree(real, work, wish) if work else wish.folder(real)
+    if options.ref:
+        return _in_work_tree(real, find_work_tree(real), options)
+    work = find_work_tree(real) if options.saved is False else None
+    return _in_work_tree(real, work, options) if work else options.folder(real)
 
 
-def _in_work_tree(folder: Path, work: WorkTree | None, wish: _Wish) -> Source:
+def _in_work_tree(folder: Path, work: WorkTree | None, options: _Options) -> Source:
     """The commit that `--ref` names, or else the one that is checked out."""
     if work is None:
         raise UsageError(
             f"--ref requires a git repository, but the folder {folder} is not inside one",
             remedy="Remove --ref, or give a repository.",
         )
-    return wish.git(_on_disk(work.top), below=work.locate(folder), work=None if wish.ref else work)
+    return options.git(
+        _make_file_address(work.top), below=work.locate(folder), work=None if options.ref else work
+    )
 
 
-def _explicit(folder: Path) -> Path:
-    """A folder whose name says that it is a repository, unless it may be a work tree's own content.
+def _check_repository_name(folder: Path) -> Path:
+    """A folder with the name of a repository, unless it may be content of a work tree.
 
     Raises:
-        UsageError: it lies in a work tree, whose author may have put a repository there for us to read.
+        UsageError: it is in a work tree, whose author may have put a repository there for us to read.
     """
     work = find_work_tree(folder.parent) if folder.name != NAME else None
     if work is not None:
@@ -284,11 +289,11 @@ def _explicit(folder: Path) -> Path:
     return folder
 
 
-def _on_disk(folder: Path) -> SourceAddress:
+def _make_file_address(folder: Path) -> SourceAddress:
     return SourceAddress(str(folder), str(folder), "file")
 
 
-def _folder_name(path: str) -> str:
+def _parse_folder(path: str) -> str:
     found = clean_path(path.strip())
     if found is None:
         raise UsageError(
@@ -297,7 +302,7 @@ def _folder_name(path: str) -> str:
     return found
 
 
-def _digest(text: str) -> str:
+def _parse_digest(text: str) -> str:
     digest = text.strip().lower().removeprefix("sha256:")
     if digest and not DIGEST.fullmatch(digest):
         raise UsageError(

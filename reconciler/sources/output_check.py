@@ -1,4 +1,4 @@
-"""Keeps what this program writes out of what it reads as desired state: state, log, plan file."""
+"""Refuses to write into the folder that is read as desired state: state, log, plan file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ class WrittenFile:
     """A file that this process writes besides the state.
 
     Args:
-        what: it is, in words.
-        place: where.
-        is_final: whether it is written once, so that it is in the way of a folder alone that no commit dates.
+        what: its name in messages.
+        place: its path.
+        is_final: whether it is written once, at the end; then a folder in a work tree may contain it, because
+            its revision is a commit.
     """
 
     what: str
@@ -24,11 +25,12 @@ class WrittenFile:
 
 
 def refuse_written_inside(folder: Path, written: WrittenFile) -> None:
-    """Nothing, where a file that this process writes lies outside a folder whose files are read.
+    """Refuse a file that this process writes into a folder that it reads.
+
+    Each line of a log would trigger the next pass, and a plan file would change the revision of its plan.
 
     Raises:
-        UsageError: it lies inside. A log would ask for the next pass by each of its lines, and the revision
-            of a plan would be gone once the plan is written.
+        UsageError: the file is inside the folder.
     """
     if _is_inside(written.place, folder):
         raise UsageError(
@@ -39,18 +41,18 @@ def refuse_written_inside(folder: Path, written: WrittenFile) -> None:
 
 
 def refuse_state_inside(folder: Path, state: Path) -> None:
-    """Nothing, where the state folder lies outside a folder that is read as desired state.
+    """Refuse a state folder inside a folder that is read as desired state.
 
-    Inside, each write to the journal would be a new revision, which asks for the next pass: a loop without
-    end, in which no revision is ever the one that failed. In a work tree whose commits are read it could be
-    committed, and `git clean` would remove it.
+    Each write to the journal would be a new revision and trigger the next pass: an endless loop, in which no
+    revision is ever known to have failed. In a work tree the state could be committed, and `git clean` would
+    remove it.
 
     Args:
-        folder: what is read.
-        state: the state folder, which need not exist yet.
+        folder: that is read.
+        state: the state folder, which may not exist yet.
 
     Raises:
-        UsageError: it lies inside, however either of them is spelt.
+        UsageError: it is inside, whatever paths are given.
     """
     if _is_inside(state, folder):
         raise UsageError(
@@ -60,16 +62,16 @@ def refuse_state_inside(folder: Path, state: Path) -> None:
 
 
 def _is_inside(inner: Path, outer: Path) -> bool:
-    """Whether a folder is another one or lies below it; by identity, for links give it many names."""
+    """Whether a folder is another one or is below it, by device and inode: links give it many names."""
     try:
         found = outer.stat()
         real = inner.resolve()
-    except (OSError, RuntimeError):  # whoever opens them says why they cannot be used
+    except (OSError, RuntimeError):  # opening them later reports why
         return False
     for step in (real, *real.parents):
         try:
             same = step.stat()
-        except OSError:  # not made yet, or closed to this user: a folder above it decides
+        except OSError:  # not created yet, or not readable: a folder above it decides
             continue
         if (same.st_dev, same.st_ino) == (found.st_dev, found.st_ino):
             return True

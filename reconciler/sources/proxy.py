@@ -1,8 +1,8 @@
-"""Which proxy the environment names for a URL, and how the variables are read: pure.
+"""Which proxy the environment sets for a URL: pure.
 
-The variables are those of curl: `https_proxy` or `http_proxy` by the URL's scheme, else `all_proxy`, in lower
-case or else in capitals; `no_proxy` names hosts, domains, addresses and networks that are reached directly.
-An entry of `no_proxy` that is none of these fits nothing. Nodes are never reached through a proxy.
+The variables are those of curl: `https_proxy` or `http_proxy` by the scheme of the URL, else `all_proxy`, in
+lower case or else in capitals. `no_proxy` lists hosts, domains, addresses and networks that are reached
+directly; an entry of another kind matches nothing. Nodes are never reached through a proxy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Proxy:
 
     Args:
         url: with user and password, if the variable has them.
-        variable: which variable named it.
+        variable: that sets it.
     """
 
     url: str
@@ -43,14 +43,14 @@ class Proxy:
 
 
 def find_proxy(url: str, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy through which a URL is to be reached; None for directly.
+    """The proxy for a URL; None to connect directly.
 
     Args:
         url: absolute, http or https.
         environment: of the process.
 
     Raises:
-        SourceError: the variable that counts names no http or https proxy; the message names the variable.
+        SourceError: the variable does not contain an http or https proxy; the message names it.
     """
     variable, value = find_proxy_variable(url, environment)
     if not value:
@@ -61,7 +61,7 @@ def find_proxy(url: str, environment: Mapping[str, str]) -> Proxy | None:
 
 
 def find_proxy_variable(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """The variable that names a proxy for a URL, and its text; both empty where it is reached directly."""
+    """The variable that sets a proxy for a URL, and its text; both empty to connect directly."""
     parts = urlsplit(url)
     variable, value = _first(environment, f"{parts.scheme}_proxy")
     if not value:
@@ -73,20 +73,20 @@ def find_proxy_variable(url: str, environment: Mapping[str, str]) -> tuple[str, 
 
 
 def is_direct(host: str, port: int, no_proxy: str) -> bool:
-    """Whether `no_proxy` says that a host is reached directly.
+    """Whether `no_proxy` lists a host.
 
     Args:
         host: a name or an address, without brackets.
-        port: where it is asked.
-        no_proxy: the variable's text, with commas or blanks between entries.
+        port: of the connection.
+        no_proxy: entries, separated by commas or white space.
     """
     return any(
-        _fits(host.lower().rstrip("."), port, entry) for entry in re.split(r"[\s,]+", no_proxy) if entry
+        _matches(host.lower().rstrip("."), port, entry) for entry in re.split(r"[\s,]+", no_proxy) if entry
     )
 
 
-def _fits(host: str, port: int, entry: str) -> bool:
-    name, wanted = _without_port(entry.partition("://")[2] or entry)
+def _matches(host: str, port: int, entry: str) -> bool:
+    name, wanted = _split_port(entry.partition("://")[2] or entry)
     if wanted and wanted != str(port):
         return False
     try:
@@ -100,8 +100,8 @@ def _fits(host: str, port: int, entry: str) -> bool:
         return False
 
 
-def _without_port(entry: str) -> tuple[str, str]:
-    """A host, address or network, without brackets, and the port behind it, if any."""
+def _split_port(entry: str) -> tuple[str, str]:
+    """A host, address or network without brackets, and its port, if any."""
     if found := re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", entry):
         return found[1], found[2] or ""
     if entry.count(":") == 1 and (found := re.fullmatch(r"([^:]+):(\d+)", entry)):
@@ -112,7 +112,7 @@ def _without_port(entry: str) -> tuple[str, str]:
 def _first(environment: Mapping[str, str], name: str) -> tuple[str, str]:
     """The variable that is set, in lower case or else in capitals, and its text."""
     for variable in (name, name.upper()):
-        # A web server gives a request's header `Proxy` to its programs as HTTP_PROXY.
+        # A web server passes the header `Proxy` of a request to CGI programs as HTTP_PROXY ("httpoxy").
         if variable == "HTTP_PROXY" and "REQUEST_METHOD" in environment:
             continue
         if value := environment.get(variable, "").strip():

@@ -14,7 +14,7 @@ from reconciler.host.credentials import read_credential
 from reconciler.text.one_line import take_first_line
 from reconciler.text.urls import strip_secrets
 
-ALIKE_SCP = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
+SCP_FORM = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[^:].*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class SourceAddress:
     """Where a source is reached.
 
     Args:
-        url: what is given to git or to the HTTP client, without user and password for http(s).
-        shown: what people see: without user, password, query and fragment.
+        url: for git or the HTTP client; for http(s) without user and password.
+        shown: for messages, without user, password, query and fragment.
         scheme: `https`, `http`, `ssh`, `file`.
-        host: host and port, as credentials are looked up by.
+        host: host and port, by which credentials are looked up.
         user: the user's name in the URL.
         password: the password in the URL; never shown.
         query: the query of an http(s) URL; never shown, part of `url`.
@@ -44,12 +44,12 @@ class SourceAddress:
 
     @property
     def confidential(self) -> bool:
-        """Whether a token may be sent there: over https, or without leaving this host."""
-        return self.scheme == "https" or (self.scheme == "http" and _loopback(self.host))
+        """Whether a token may be sent there: over https, or to this host itself."""
+        return self.scheme == "https" or (self.scheme == "http" and _is_loopback(self.host))
 
 
 def parse_source_address(text: str) -> SourceAddress:
-    """The address that a URL, or git's short form `user@host:path`, stands for.
+    """The address of a URL, or of git's short form `user@host:path`.
 
     Raises:
         UsageError: it has no host, a port that is no number, or control characters.
@@ -57,7 +57,7 @@ def parse_source_address(text: str) -> SourceAddress:
     if not unquote(text).isprintable():
         raise UsageError(f"the URL '{strip_secrets(take_first_line(text))}' contains control characters")
     if "://" not in text:
-        return _short_form(text)
+        return _parse_scp_form(text)
     parts, host = _split(text)
     scheme = parts.scheme.removeprefix("git+").removesuffix("+git")
     if scheme == "file":
@@ -84,8 +84,9 @@ def read_token(environment: Mapping[str, str], variable: str) -> str:
     """The token in a variable, or in the file that `VARIABLE_FILE` names; empty where neither is set.
 
     Raises:
-        UsageError: it holds what no token can, which is not repeated; or its file cannot be read.
+        UsageError: it contains invalid characters, or its file cannot be read; the value is not shown.
     """
+    # Checked before it reaches a header or a helper: a line break would add a header or a line of its own.
     value = read_credential(environment, variable).strip()
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise UsageError(
@@ -108,8 +109,8 @@ def _split(text: str) -> tuple[SplitResult, str]:
     return parts, host if port is None else f"{host}:{port}"
 
 
-def _short_form(text: str) -> SourceAddress:
-    found = ALIKE_SCP.fullmatch(text)
+def _parse_scp_form(text: str) -> SourceAddress:
+    found = SCP_FORM.fullmatch(text)
     if not found:
         raise UsageError(
             f"'{strip_secrets(text)}' is not a URL", remedy="Write https://HOST/PATH or USER@HOST:PATH."
@@ -123,7 +124,7 @@ def _short_form(text: str) -> SourceAddress:
     )
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     bare = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     bare = bare.strip("[]")
     if bare == "localhost":

@@ -1,7 +1,7 @@
-"""A tarball as a source, by path or by http(s) URL; its revision is the digest of the files in it.
+"""A tarball as a source, by path or by http(s) URL; its revision is the digest of its files.
 
-The same files packed again, by another program or with other dates, are the same revision: what an archive's
-own bytes are tells nothing about the desired state. They count for `--sha256` and for signatures.
+The same files packed again, by another program or with other dates, are the same revision. The bytes of the
+archive itself count for `--sha256` and for signatures.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
 from reconciler.sources.content_limits import LIMITS, SourceLimits
 from reconciler.sources.download import TOKEN, WHOLE, download_archive
+from reconciler.sources.folder_scan import Mark, make_mark
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
 from reconciler.sources.signatures.verification import find_file_signer
 from reconciler.sources.source_address import SourceAddress, read_token
@@ -31,22 +32,22 @@ from reconciler.sources.unpack import unpack_archive
 from reconciler.text.one_line import SHORT_ID, format_size, take_first_line
 
 SHORTEST = 4
-"""Digits from which the beginning of a digest names it, as with git's commits."""
+"""Digits of an abbreviated digest at least, as for commits of git."""
 
 LARGEST_SIGNATURE = 64 * 1024
-"""Bytes that a detached signature may have."""
+"""Bytes of a detached signature at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class TarballOptions:
-    """What is expected of a tarball.
+    """What a tarball must be.
 
     Args:
-        path: the folder in it to look at; empty for its root.
-        sha256: the digest it must have, 64 hexadecimal digits; empty for any.
+        path: the folder in it to read; empty for its root.
+        sha256: the digest of the archive, 64 hexadecimal digits; empty for any.
         limits: bounds on its size, packed and unpacked.
-        trust: whose detached signature has to be beside it; None where none is asked.
-        named: how the revision that it must have begins, or the archive's own digest; empty for any.
+        trust: whose detached signature must be next to it; None for no check.
+        named: the beginning of its revision or of the digest of the archive; empty for any.
     """
 
     path: str = ""
@@ -56,37 +57,37 @@ class TarballOptions:
     named: str = ""
 
     @property
-    def beside(self) -> tuple[str, ...]:
-        """How the names of signature files end, the likeliest first."""
+    def signature_suffixes(self) -> tuple[str, ...]:
+        """Endings of signature files, the likeliest first."""
         if self.trust is None:
             return ()
         return (".asc", ".sig") if self.trust.kind == "gpg" else (".sig",)
 
     async def signer(self, data: bytes, signature: bytes | None, *, where: str) -> Signer | None:
-        """Who signed the archive; none where nobody asks.
+        """The signer of the archive; None without `trust`.
 
         Args:
             data: the archive.
-            signature: what stands in the file beside it; None where there is no such file.
+            signature: content of the file next to it; None if there is none.
             where: the archive, for messages.
 
         Raises:
-            Untrusted: nobody whose signature counts did.
+            UntrustedRevision: it has no signature that this host accepts.
         """
         if self.trust is None:
             return None
         if signature is None:
-            beside = " or ".join(self.beside)
+            beside = " or ".join(self.signature_suffixes)
             raise make_untrusted_error(
                 UNSIGNED, where, f"is not signed: there is no {beside} file next to it"
             )
         return await run_blocking(partial(find_file_signer, data, signature, self.trust, what=where))
 
     def snapshot(self, data: bytes, *, where: str, title: str) -> Snapshot:
-        """The files in an archive's bytes, once they have the expected digest.
+        """The files of an archive with the expected digest.
 
         Raises:
-            SourceError: they have another digest or revision, or are refused by `unpack_archive`.
+            SourceError: it has another digest or revision, or `unpack_archive` refuses it.
         """
         digest = hashlib.sha256(data).hexdigest()
         if self.sha256 and digest != self.sha256:
@@ -96,16 +97,15 @@ class TarballOptions:
             )
         files = unpack_archive(data, where=where, path=self.path, limits=self.limits)
         id_ = files.digest()
-        if self.named and not any(self._names(one) for one in (id_, digest)):
+        # People have either of the two at hand: the history shows the revision, sha256sum the digest.
+        fits = len(self.named) >= SHORTEST and any(one.startswith(self.named) for one in (id_, digest))
+        if self.named and not fits:
             raise SourceError(
                 f"{where} is now revision {id_[:SHORT_ID]}, not {self.named}",
                 remedy="Put the archive of that revision there; only a repository keeps earlier revisions.",
             )
         source = f"{where}//{self.path}" if self.path else where
         return Snapshot(Revision(source, id_, id_[:SHORT_ID], take_first_line(title)), files)
-
-    def _names(self, digest: str) -> bool:
-        return len(self.named) >= SHORTEST and digest.startswith(self.named)
 
 
 class TarballFileSource(Source):
@@ -116,18 +116,18 @@ class TarballFileSource(Source):
     def __init__(self, file: Path, packing: TarballOptions) -> None:
         self.file = file
         self.packing = packing
-        self._last: tuple[tuple[int, ...], bytes, Snapshot] | None = None
+        self._last: tuple[Mark, bytes, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
-        """The files in it as it is now.
+        """Its files as they are now.
 
         Raises:
-            SourceError: it cannot be read, or must not be unpacked.
-            Untrusted: a signature is asked for, and there is none that counts.
+            SourceError: it cannot be read or is refused.
+            UntrustedRevision: it has no signature that this host accepts.
         """
         mark, data = await asyncio.to_thread(self._read)
         if data is None:
-            assert self._last is not None  # only then nothing is read
+            assert self._last is not None  # without a last look everything is read
             return self._last[2]
         signature = await asyncio.to_thread(self._signature)
         signer = await self.packing.signer(data, signature, where=str(self.file))
@@ -142,20 +142,20 @@ class TarballFileSource(Source):
         return self._last[2]
 
     def _signature(self) -> bytes | None:
-        """What stands in the signature file beside it; none where there is no such file."""
-        for end in self.packing.beside:
+        """Content of the signature file next to it; None if there is none."""
+        for end in self.packing.signature_suffixes:
             place = self.file.with_name(self.file.name + end)
             if place.is_file():
-                with _opened(place) as file:
+                with _open_regular(place) as file:
                     return file.read(LARGEST_SIGNATURE)
         return None
 
-    def _read(self) -> tuple[tuple[int, ...], bytes | None]:
-        """The mark of the file and its bytes; no bytes where they are still those of the last look."""
+    def _read(self) -> tuple[Mark, bytes | None]:
+        """The mark of the file and its bytes; None for the bytes of the last look."""
         try:
-            with _opened(self.file) as opened:
+            with _open_regular(self.file) as opened:
                 status = os.fstat(opened.fileno())
-                mark = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                mark = make_mark(status)
                 if self._last and self._last[0] == mark:
                     return mark, None
                 most = self.packing.limits.download_bytes
@@ -173,12 +173,13 @@ class TarballFileSource(Source):
         return mark, data
 
 
-def _opened(file: Path) -> BinaryIO:
-    """A regular file, open for reading: a pipe in its place would be waited for, for ever.
+def _open_regular(file: Path) -> BinaryIO:
+    """A regular file, open for reading.
 
     Raises:
         OSError: it cannot be read, or is not a regular file.
     """
+    # O_NONBLOCK: opening a pipe would block until somebody writes to it.
     opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
         opened.close()
@@ -187,10 +188,10 @@ def _opened(file: Path) -> BinaryIO:
 
 
 class TarballUrlSource(Source):
-    """A tarball behind an http(s) URL.
+    """A tarball at an http(s) URL.
 
-    The last answer is kept in `cache` and asked for again only if it has changed. With a pinned
-    digest the kept bytes are enough: they cannot be others.
+    The last answer is kept in `cache` and downloaded again only if it changed. With a pinned digest the
+    cached bytes are enough, because no others have it.
     """
 
     dated_by_use = True
@@ -212,13 +213,13 @@ class TarballUrlSource(Source):
         self._last: tuple[http_cache.CachedAnswer, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
-        """The files in it as the server has it now.
+        """Its files as the server has them now.
 
         Raises:
-            SourceError: the server refuses, or the archive must not be unpacked.
-            SourceUnreachable: no answer, or not a whole one.
+            SourceError: the server refuses, or the archive is refused.
+            SourceUnreachable: no answer, or an incomplete one.
             StateError: the cache cannot be used.
-            Untrusted: a signature is asked for, and there is none that counts.
+            UntrustedRevision: it has no signature that this host accepts.
         """
         known = (
             self._last[0]
@@ -237,9 +238,10 @@ class TarballUrlSource(Source):
             seconds=self.seconds,
         )
         if fetched.body is None:
-            assert known is not None  # only what is known is asked for by its ETag or date
+            assert known is not None  # a server says "not modified" only to a request with an ETag or a date
             return await self._snapshot(known)
         fresh = http_cache.CachedAnswer(fetched.body, fetched.etag, fetched.modified)
+        # Unpacked before it is cached: what is refused must not take the place of an answer that is not.
         found = await self._snapshot(fresh)
         if fresh != known:
             await asyncio.to_thread(http_cache.write_cached_answer, self._kept, fresh)
@@ -259,13 +261,13 @@ class TarballUrlSource(Source):
         return found
 
     async def _signature(self) -> bytes | None:
-        """What the server has beside the archive; none where it has nothing.
+        """The signature that the server has next to the archive; None if it has none.
 
         Raises:
             SourceUnreachable: no answer.
         """
         limits = replace(self.packing.limits, download_bytes=LARGEST_SIGNATURE)
-        for end in self.packing.beside:
+        for end in self.packing.signature_suffixes:
             try:
                 found = await download_archive(
                     make_sibling_address(self.place, end),
@@ -283,10 +285,10 @@ class TarballUrlSource(Source):
 
 
 def make_sibling_address(place: SourceAddress, end: str) -> SourceAddress:
-    """Where the file lies whose name is that of an archive with an ending more."""
+    """The address of the file with the name of an archive and an ending after it."""
 
-    def longer(url: str) -> str:
+    def extend(url: str) -> str:
         path, mark, query = url.partition("?")
         return f"{path}{end}{mark}{query}"
 
-    return replace(place, url=longer(place.url), shown=longer(place.shown))
+    return replace(place, url=extend(place.url), shown=extend(place.shown))

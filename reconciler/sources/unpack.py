@@ -1,12 +1,12 @@
-"""From an archive's bytes to files, refusing everything that could reach outside of them: pure.
+"""From the bytes of an archive to files, refusing everything that could reach outside them: pure.
 
 Nothing is written to disk. Decisions:
 
-- Symbolic and hard links to files inside are followed; a link that leads out, in a circle or, if hard,
-  to nothing before it is refused even if nobody reads it.
-- Devices, fifos, sparse files and kinds unknown are refused, and so is a path given twice.
-- If one folder holds everything, as in the archives that forges make, it is stripped.
-- What macOS adds (`._name`, `.DS_Store`) is passed over.
+- Symbolic and hard links to files inside are followed. A link that points outside or forms a loop is refused
+  even if nobody reads it, and so is a hard link to a file that does not come before it.
+- Devices, fifos, sparse files, unknown types and a path that appears twice are refused.
+- If one folder contains everything, as in the archives of forges, it is stripped.
+- Files that macOS adds (`._name`, `.DS_Store`) are skipped.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class UnpackedFiles:
         """SHA-256 over the paths and contents of all files, as they can be read, in hexadecimal.
 
         Raises:
-            SourceError: links multiply the files beyond measure.
+            SourceError: links lead to too many files.
         """
         whole, known = hashlib.sha256(), dict[str, bytes]()
         for name in self.names():
@@ -58,7 +58,7 @@ class UnpackedFiles:
                 if full not in known:
                     known[full] = hashlib.sha256(self._bytes(full)).digest()
                 found = b"file\0%s\0%s" % (name.encode(), known[full])
-            except (SourceError, FileNotFoundError):  # a link to nothing, which nobody can read
+            except (SourceError, FileNotFoundError):  # a broken link
                 found = b"link\0%s\0" % name.encode()
             whole.update(found)
         return whole.hexdigest()
@@ -74,14 +74,13 @@ def unpack_archive(
     """The files in a tar archive, compressed or not.
 
     Args:
-        data: the archive as it lies on disk or came over the network.
-        where: its name for messages.
-        path: the folder to look at; searched for below the stripped top folder first.
+        data: the archive as stored or downloaded.
+        where: its name, for messages.
+        path: the folder to read; looked up below the stripped top folder first.
         limits: bounds on what comes out.
 
     Raises:
-        SourceError: the archive is damaged or holds something that is refused; the message names the
-            member and its number.
+        SourceError: the archive is damaged, or a member is refused; the message has its name and number.
     """
     try:
         plain = inflate(data, ArchiveLimits(limits.total_bytes, limits.ratio, limits.ratio_floor))
@@ -96,10 +95,10 @@ def unpack_archive(
         raise SourceError(
             f"{where} is {what}", remedy="Check the file, then download or create it again."
         ) from error
-    return UnpackedFiles(where, plain, _looked_at(sorter.layout(), path, where))
+    return UnpackedFiles(where, plain, _select_folder(sorter.layout(), path, where))
 
 
-def _looked_at(layout: Layout, path: str, where: str) -> Layout:
+def _select_folder(layout: Layout, path: str, where: str) -> Layout:
     tops = {name.partition("/")[0] for name in (*layout.files, *layout.links)}
     top = tops.pop() if len(tops) == 1 else ""
     stripped = (layout.below(top) if top else None) or layout
@@ -113,7 +112,7 @@ def _looked_at(layout: Layout, path: str, where: str) -> Layout:
 
 @dataclass
 class _Sorter:
-    """Takes the members one by one and refuses what must not be there."""
+    """Sorts the members one by one and refuses those that are not allowed."""
 
     where: str
     limits: SourceLimits
@@ -128,7 +127,7 @@ class _Sorter:
                 f"{self.where} has more than {self.limits.files:,} members",
                 remedy="Pack only the desired state.",
             )
-        path = self._checked_name(number, member)
+        path = self._check_name(number, member)
         base = path.rpartition("/")[2]
         if member.kind == "5" or base.startswith("._") or base == ".DS_Store":
             if member.kind == "5" and path:
@@ -139,63 +138,61 @@ class _Sorter:
             check_file_size(self.limits, where=self.where, path=path, count=member.size)
             self.files[path] = member
         elif member.kind == "1":
-            self.files[path] = self._hard_link(number, path, member)
+            target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
+            if member.size or target not in self.files:
+                reason = f"is a hard link to {quote_path(member.link)}, but no member before it is this file"
+                raise self._make_error(number, path, reason)
+            self.files[path] = self.files[target]
         elif member.kind == "2":
-            self._symbolic_link(number, path, member)
+            self._add_link(number, path, member)
         else:
             what = SPECIAL.get(member.kind, f"of the unknown type {member.kind!r}")
-            raise self._refused(number, path, f"is {what}")
+            raise self._make_error(number, path, f"is {what}")
 
-    def _checked_name(self, number: int, member: tar.TarMember) -> str:
+    def _check_name(self, number: int, member: tar.TarMember) -> str:
         name = member.name
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if not all(char.isprintable() for char in name):
-            raise self._refused(number, name, "has a control or invisible character in its name")
+            raise self._make_error(number, name, "has a control or invisible character in its name")
         if name.startswith("/"):
-            raise self._refused(number, name, "has an absolute path")
+            raise self._make_error(number, name, "has an absolute path")
         if ".." in parts:
-            raise self._refused(number, name, "points outside the archive with '..'")
+            raise self._make_error(number, name, "points outside the archive with '..'")
         if len(name) > self.limits.path_chars or len(parts) > self.limits.depth:
-            raise self._refused(number, name, "has a path that is too long")
+            raise self._make_error(number, name, "has a path that is too long")
         if not parts and member.kind != "5":
-            raise self._refused(number, name, "has no name")
+            raise self._make_error(number, name, "has no name")
         return "/".join(parts)
 
     def _claim(self, number: int, path: str) -> None:
         if path in self.numbers:
-            raise self._refused(number, path, f"has the same path as member {self.numbers[path]}")
+            raise self._make_error(number, path, f"has the same path as member {self.numbers[path]}")
         if path in self.folders:
-            raise self._refused(number, path, "is also a folder")
+            raise self._make_error(number, path, "is also a folder")
         self._claim_folders(number, path)
         self.numbers[path] = number
 
     def _claim_folders(self, number: int, path: str) -> None:
+        # A file that is a folder for later members would let two readers see different files.
         while (path := path.rpartition("/")[0]) and path not in self.folders:
             if path in self.numbers:
-                raise self._refused(
+                raise self._make_error(
                     number, path, f"is a folder, but member {self.numbers[path]} has the same path"
                 )
             self.folders.add(path)
 
-    def _hard_link(self, number: int, path: str, member: tar.TarMember) -> tar.TarMember:
-        target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
-        if member.size or target not in self.files:
-            reason = f"is a hard link to {quote_path(member.link)}, but no member before it is this file"
-            raise self._refused(number, path, reason)
-        return self.files[target]
-
-    def _symbolic_link(self, number: int, path: str, member: tar.TarMember) -> None:
+    def _add_link(self, number: int, path: str, member: tar.TarMember) -> None:
         target = member.link
         limits = self.limits
         too_long = len(target) > limits.path_chars or target.count("/") > limits.depth
         if too_long or len(self.links) >= limits.links:
-            raise self._refused(number, path, "exceeds the limit for links or for the length of a target")
+            raise self._make_error(number, path, "exceeds the limit for links or for the length of a target")
         if not target or not all(char.isprintable() for char in target):
-            raise self._refused(number, path, "is a link with an invalid target")
+            raise self._make_error(number, path, "is a link with an invalid target")
         self.links[path] = target
 
     def layout(self) -> Layout:
-        """The paths, once every link is known to stay inside."""
+        """The paths, after a check that every link stays inside."""
         if not self.files:
             raise SourceError(f"{self.where} contains no files", remedy="Check how it was packed.")
         layout = Layout(self.where, self.files, self.links, most=self.limits.files)
@@ -205,10 +202,10 @@ class _Sorter:
             except SourceError as error:
                 number = self.numbers[path]
                 reason = f"is a link to {quote_path(self.links[path])}, which points outside the archive"
-                raise self._refused(number, path, f"{reason} or forms a loop") from error
+                raise self._make_error(number, path, f"{reason} or forms a loop") from error
         return layout
 
-    def _refused(self, number: int, path: str, reason: str) -> SourceError:
+    def _make_error(self, number: int, path: str, reason: str) -> SourceError:
         return SourceError(
             f"{self.where}: member {number}, {quote_path(path)}, {reason}",
             remedy="The whole archive is rejected. Ask its author; pack only regular files and folders.",
