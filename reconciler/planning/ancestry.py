@@ -1,4 +1,4 @@
-"""How a revision stands to what was applied before: asked of its source, and of the history."""
+"""The ancestry of a revision: whether it is newer or older than the applied one, by source and history."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ async def add_ancestry(
     resolver: SecretResolver | None = None,
     named: bool = False,
 ) -> FleetMemory:
-    """The same memory, in which each cluster's past says how the fleet's revision stands to it.
-
-    The source is asked for its history only where another revision was applied, or where nodes tell which
-    revision they run.
+    """The same memory, with the ancestry of the fleet's revision for each cluster.
 
     Args:
         memory: what the store remembers.
@@ -38,7 +35,7 @@ async def add_ancestry(
         source: where it was read.
         drivers: kind -> product.
         resolver: gives the values of secrets, which are part of what is compared.
-        named: somebody asked for this very revision, so that it may be any.
+        named: the operator named this revision, so that it may be older.
 
     Raises:
         SourceError: the source does not give its history.
@@ -54,49 +51,49 @@ async def add_ancestry(
         for cluster_input in fleet.cluster_inputs
     )
     if not applied and not stamped:
-        return memory
-    before = await _before(source, revision)
+        return memory  # reading the history of a large repository takes seconds, and nobody needs it
+    before = await _list_ancestors(source, revision)
     known = (
-        {one: await _before(source, one) for one in sorted(applied - (before or frozenset()))}
+        {one: await _list_ancestors(source, one) for one in sorted(applied - (before or frozenset()))}
         if before
         else {}
     )
+    acted = [id_ for id_, _ in memory.acted]
 
-    def stands(cluster_memory: str) -> Ancestry:
-        found = compare_revisions(
-            revision, cluster_memory, before, known.get(get_base_commit(cluster_memory))
-        )
-        if found is Ancestry.UNKNOWN and source.dated_by_use:
-            return _by_use(revision, cluster_memory, [id_ for id_, _ in memory.acted])
+    def compare(applied_id: str) -> Ancestry:
+        found = compare_revisions(revision, applied_id, before, known.get(get_base_commit(applied_id)))
+        # Only the history of this host dates such a source: what was applied before is older.
+        if found is Ancestry.UNKNOWN and source.dated_by_use and {revision, applied_id} <= set(acted):
+            return Ancestry.OLDER if acted.index(revision) < acted.index(applied_id) else found
         return found
 
     cluster_memory = {
         cluster: cluster_memory
         if named or cluster_memory.applied is None
-        else replace(cluster_memory, ancestry=stands(cluster_memory.applied.id))
+        else replace(cluster_memory, ancestry=compare(cluster_memory.applied.id))
         for cluster, cluster_memory in memory.cluster_memory.items()
     }
     lineage = ContentAncestry(fleet, source, drivers, resolver, {**fleet.renames, **memory.renames})
     return replace(
         memory,
-        cluster_memory={**cluster_memory, **await _by_content(cluster_memory, lineage, known)},
+        cluster_memory={**cluster_memory, **await _find_continued(cluster_memory, lineage, known)},
         lineage=None if before is None else frozenset(map(shorten_commit, before)),
     )
 
 
-async def _before(source: Source, revision: str) -> frozenset[str] | None:
-    """Ids of a revision and of all that it descends from; None where that is not known."""
+async def _list_ancestors(source: Source, revision: str) -> frozenset[str] | None:
+    """Ids of a revision and of all its ancestors; None if they are not known."""
     if not COMMIT.fullmatch(get_base_commit(revision)) or not source.has_history:
         return None
     return await source.ancestors(get_base_commit(revision))
 
 
-async def _by_content(
+async def _find_continued(
     cluster_memory: Mapping[str, ClusterMemory],
     lineage: ContentAncestry,
     known: Mapping[str, frozenset[str] | None],
 ) -> dict[str, ClusterMemory]:
-    """Clusters that go on by their content, though the revision does not descend from the applied one."""
+    """Clusters whose content continues, although the revision does not descend from the applied one."""
     diverged: dict[str, set[str]] = defaultdict(set)
     for cluster, one in cluster_memory.items():
         if one.ancestry is Ancestry.DIVERGED and one.applied is not None:
@@ -107,10 +104,3 @@ async def _by_content(
             same = await lineage.continues(applied, before, clusters)
             found |= {cluster: replace(cluster_memory[cluster], ancestry=Ancestry.NEWER) for cluster in same}
     return found
-
-
-def _by_use(revision: str, applied: str, acted: list[str]) -> Ancestry:
-    """Where nothing but this host's history dates a revision: what was applied before is older."""
-    if revision in acted and applied in acted and acted.index(revision) < acted.index(applied):
-        return Ancestry.OLDER
-    return Ancestry.UNKNOWN

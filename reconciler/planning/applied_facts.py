@@ -1,4 +1,4 @@
-"""Which nodes run the plan's revision, judged by what was read and done: facts for `reconcile status`."""
+"""The facts that a pass stores: which nodes run the revision, by what was read and done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Facts = Mapping[str, Mapping[str, str]]
 
 
 def collect_observed_facts(plan_result: PlanResult, drivers: Drivers) -> dict[str, Facts]:
-    """Cluster -> what its driver wants to remember of what the nodes showed, whatever becomes of the plan."""
+    """Cluster -> what its driver wants to remember of the nodes' answers, also if nothing is applied."""
     found = {
         case.plan.cluster: drivers[case.plan.kind].learnt(case.desired, case.observed)
         for case in plan_result.cases
@@ -34,29 +34,31 @@ def collect_observed_facts(plan_result: PlanResult, drivers: Drivers) -> dict[st
 
 
 def collect_cluster_facts(plan_result: PlanResult, outcomes: Iterable[Outcome]) -> dict[str, ClusterFacts]:
-    """Cluster -> what a pass established of it.
+    """Cluster -> what a pass established about it.
 
-    A node runs the revision where all its steps succeeded, or where it answered and nothing was to be
-    done and nothing had to be said about it. Where a step changes the membership, it speaks for the
-    whole cluster: then its nodes count only if every step succeeded. Of a survey narrowed to one node
-    only that node is judged.
+    A node runs the revision if all its steps succeeded, or if it answered and there was nothing to do and no
+    warning about it. If a step changes the membership, the nodes count only if every step of the cluster
+    succeeded. In a pass of one node, only that node is recorded.
     """
     ended: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         ended.setdefault(outcome.step.cluster, []).append(outcome)
     return {
-        case.plan.cluster: _of_cluster(plan_result, case, ended.get(case.plan.cluster, []))
+        case.plan.cluster: _collect_facts(plan_result, case, ended.get(case.plan.cluster, []))
         for case in plan_result.cases
     }
 
 
 def list_removed_clusters(plan_result: PlanResult) -> tuple[str, ...]:
-    """The clusters that went with an override: they are forgotten, for once is enough to be told."""
+    """The clusters that an override allowed to be removed: they are forgotten, and not reported again."""
     return tuple(violation.target for violation, _ in plan_result.overridden if violation.code == GONE)
 
 
 def list_withdrawn_confirmations(plan_result: PlanResult) -> dict[str, Facts]:
-    """Cluster -> the one-time words to forget that its nodes' entries no longer give: they count anew."""
+    """Cluster -> node -> the used confirmations to forget, because its entry no longer has them.
+
+    A confirmation counts once. Whoever removes it from the fleet file may give it again later.
+    """
     return {
         case.plan.cluster: {
             node.name: dict.fromkeys(words, "")
@@ -69,7 +71,7 @@ def list_withdrawn_confirmations(plan_result: PlanResult) -> dict[str, Facts]:
 
 
 def list_attempt_facts(plan_result: PlanResult, cluster: str, nodes: Iterable[str]) -> Facts:
-    """The tries of some nodes, to be forgotten: what a word allows anew is tried anew."""
+    """The attempts of some nodes, to be forgotten: what is confirmed again is attempted again."""
     (case,) = (case for case in plan_result.cases if case.plan.cluster == cluster)
     return {
         node: {key: "" for key in case.recalled.get(node, {}) if key.startswith(attempts.FACT)}
@@ -77,38 +79,33 @@ def list_attempt_facts(plan_result: PlanResult, cluster: str, nodes: Iterable[st
     }
 
 
-def _moved(plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]) -> bool:
-    """Whether the cluster has come to the plan's revision, be it in part."""
-    if outcomes:
-        return any(outcome.state in SUCCESSES for outcome in outcomes)
-    return not case.kept_back and not plan_result.node and case.cluster_memory.ancestry not in BACK
-
-
-def _of_cluster(plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]) -> ClusterFacts:
-    revision, over = plan_result.plan.revision, case.cluster_memory.progress
-    pending = bool(case.kept_back) and case.waits
-    untouched = (bool(outcomes) or pending) and not any(outcome.state in SUCCESSES for outcome in outcomes)
+def _collect_facts(plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]) -> ClusterFacts:
+    revision, progress = plan_result.plan.revision, case.cluster_memory.progress
+    has_success = any(outcome.state in SUCCESSES for outcome in outcomes)
+    is_pending = bool(case.kept_back) and case.waits
+    is_untouched = (bool(outcomes) or is_pending) and not has_success
     members = None
-    if not plan_result.node and not untouched:
+    if not plan_result.node and not is_untouched:
         names = sorted(node.name for node in case.entry.members())
         members = AppliedMembers(case.plan.nodes, tuple(names), revision.source, case.plan.kind)
-    running = list(_running(plan_result, case, outcomes))
+    running = list(_list_running_nodes(plan_result, case, outcomes))
+    # Partly applied is applied: from now on an older revision would take something back. Without steps, an
+    # older revision changes nothing here, so it must not become the applied one.
+    is_back = case.cluster_memory.ancestry in BACK
+    is_applied = has_success if outcomes else not (case.kept_back or plan_result.node or is_back)
+    is_other_rollout = progress is not None and progress.content != case.content
     return ClusterFacts(
         members=members,
-        applied=revision if _moved(plan_result, case, outcomes) else None,
+        applied=revision if is_applied else None,
         content=case.content,
         runs=dict.fromkeys(running, revision.id),
-        facts={**case.noted, **({} if untouched else _references(plan_result, case, running))},
-        # a rollout of other content, which nothing goes on with
-        ends_rollout=over is not None
-        and over.content != case.content
-        and not plan_result.node
-        and case.is_idle,
+        facts={**case.noted, **({} if is_untouched else _list_references(plan_result, case, running))},
+        ends_rollout=is_other_rollout and not plan_result.node and case.is_idle,
     )
 
 
-def _references(plan_result: PlanResult, case: GuardContext, running: Collection[str]) -> Facts:
-    """Where the settings refer to secrets; where they did, too, as long as a node may still have those."""
+def _list_references(plan_result: PlanResult, case: GuardContext, running: Collection[str]) -> Facts:
+    """The places where the settings refer to secrets."""
     name = case.plan.cluster
     documents = (
         cluster_input.documents.values()
@@ -121,14 +118,16 @@ def _references(plan_result: PlanResult, case: GuardContext, running: Collection
         for document in different.values()
         for path, _ in find_secrets(document.value)
     }
+    # Earlier places stay as long as a node may still have a secret there: they decide what is masked.
     if not {node.name for node in case.entry.members()} <= set(running):
         places |= case.cluster_memory.references
     text = json.dumps(sorted(places)[:_MOST_REFERENCES]) if places else ""
     return {"": {REFERENCES: text}} if places or case.cluster_memory.references else {}
 
 
-def _running(plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]) -> Iterator[str]:
-    """The nodes that are seen to run the revision."""
+def _list_running_nodes(
+    plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]
+) -> Iterator[str]:
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
     if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
         return

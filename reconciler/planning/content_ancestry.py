@@ -1,7 +1,7 @@
-"""Whether a revision comes after what was applied by its content, where its ancestry does not tell.
+"""Ancestry by content, for revisions that are not related by commits.
 
-A branch that was applied and then squashed, or rebased, leaves a commit that nothing descends from, while its
-content goes on in another one.
+A branch that was applied and then squashed or rebased leaves a commit that has no descendants, while its
+content continues in another commit.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
 
 MOST: Final = 30
-"""Commits along first parents whose content is looked at."""
+"""Commits along first parents whose content is compared: each is a whole fleet to load."""
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class ContentAncestry:
-    """The content that a revision comes from, commit by commit.
+    """The content of a revision and of the commits before it.
 
     Args:
         fleet: the desired state at the revision.
         source: where it was read.
         drivers: kind -> product.
         resolver: gives the values of secrets, which are part of the content.
-        renames: cluster -> the name that it had before.
+        renames: cluster -> its former name.
     """
 
     fleet: Fleet
@@ -51,14 +51,12 @@ class ContentAncestry:
     async def continues(
         self, applied: str, before: AbstractSet[str], clusters: Collection[str]
     ) -> frozenset[str]:
-        """The clusters whose content at a commit is that of the revision, or of one that it comes from.
-
-        What both descend from bounds the search: older content is what the commit may have taken back.
+        """The clusters whose content at a commit is that of the revision, or of a commit before it.
 
         Args:
             applied: the id of a commit that the revision does not descend from.
-            before: ids of it and of all that it descends from.
-            clusters: which clusters are in question.
+            before: ids of it and of all its ancestors.
+            clusters: the clusters to compare.
 
         Raises:
             SourceUnreachable: the source does not answer.
@@ -67,13 +65,15 @@ class ContentAncestry:
             async with self.source.line(get_base_commit(applied), 1) as own:
                 wanted = next((self._contents(snapshot) for snapshot in own), {})
             left = {name for name in clusters if name in wanted}
-            found = {name for name in left if self._of_fleet(self.fleet).get(name) == wanted[name]}
+            found = {name for name in left if self._compute_contents(self.fleet).get(name) == wanted[name]}
             async with self.source.line(get_base_commit(self.fleet.revision.id), MOST) as line:
                 for snapshot in line:
                     if found == left:
                         break
                     shown = self._contents(snapshot)
                     found |= {name for name in left if shown.get(name) == wanted[name]}
+                    # A common ancestor ends the search: equal content before it is what `applied` may have
+                    # changed and changed back.
                     if snapshot.revision.id in before:
                         break
         except SourceUnreachable:
@@ -83,7 +83,7 @@ class ContentAncestry:
         return frozenset(found)
 
     async def full(self, stamp: str) -> str:
-        """The id of the commit whose stamp it is; empty for uncommitted changes, and where it is not here.
+        """The id of the commit with this stamp; empty for uncommitted changes, or if the source has none.
 
         Raises:
             SourceUnreachable: the source does not answer.
@@ -93,20 +93,20 @@ class ContentAncestry:
         return next(iter(await self._ids(stamp, 1)), "")
 
     async def start(self, left: str) -> str:
-        """The id of the commit that the revision goes on from: where it left its base, else its first parent.
+        """The id of the commit on which the revision is based: where it left its base, else its first parent.
 
         Args:
-            left: id of the commit where it left its base; empty where none is known.
+            left: id of the commit where it left its base; empty if it is not known.
 
         Raises:
             SourceUnreachable: the source does not answer.
         """
         own = self.fleet.revision.id
-        number = 1 if get_base_commit(own) == own else 0  # uncommitted changes go on from their commit
+        number = 1 if get_base_commit(own) == own else 0  # uncommitted changes are based on their commit
         return left or next(iter((await self._ids(get_base_commit(own), 2))[number:]), "")
 
     async def goes_on(self, commit: str, cluster: str) -> bool:
-        """Whether a cluster's content at a commit is that of the revision, or of one that it comes from.
+        """Whether a cluster's content at a commit is that of the revision, or of a commit before it.
 
         Raises:
             SourceUnreachable: the source does not answer.
@@ -115,7 +115,7 @@ class ContentAncestry:
         return before is not None and cluster in await self.continues(commit, before, [cluster])
 
     async def delivered(self, commit: str, cluster: str) -> Facts | None:
-        """What would be remembered of a cluster's nodes after a commit; None where that is not known.
+        """What would be remembered of a cluster's nodes after a commit; None if that is not known.
 
         Raises:
             SourceUnreachable: the source does not answer.
@@ -140,7 +140,7 @@ class ContentAncestry:
         return None
 
     async def differing(self, one: str, other: str) -> frozenset[str]:
-        """The clusters of the revision to which two commits give different content; of files that are right.
+        """The clusters of the revision that differ between two commits; empty if one commit is not valid.
 
         Raises:
             SourceUnreachable: the source does not answer.
@@ -169,15 +169,15 @@ class ContentAncestry:
             return []
 
     def _contents(self, snapshot: Snapshot) -> Mapping[str, Any]:
-        """Cluster -> what it is to get at a commit; none where its files are wrong."""
+        """Cluster -> its content at a commit; empty if its files are not valid."""
         id_ = snapshot.revision.id
         if id_ not in self._known:
             self._known[id_] = {}
             with suppress(InputError):
-                self._known[id_] = self._of_fleet(load_fleet(snapshot, self.drivers, self.resolver))
+                self._known[id_] = self._compute_contents(load_fleet(snapshot, self.drivers, self.resolver))
         return self._known[id_]
 
-    def _of_fleet(self, fleet: Fleet) -> Mapping[str, Any]:
+    def _compute_contents(self, fleet: Fleet) -> Mapping[str, Any]:
         found: dict[str, Any] = {}
         for cluster_input in fleet.cluster_inputs:
             driver = self.drivers[cluster_input.entry.kind]

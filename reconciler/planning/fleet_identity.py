@@ -1,4 +1,4 @@
-"""By what the fleet at hand is told from others: asked of its files and of its source."""
+"""Finds the identity of a fleet in its files and in the history of its source."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ async def identify_fleet(
     *,
     drivers: Mapping[str, Driver[Any, Any]],
 ) -> FleetIdentity:
-    """By what a fleet is told from others.
+    """The identity of a fleet.
 
     Args:
         fleet: the desired state at a revision.
         source: where it was read.
-        known: fleets of this host: where their files were is looked at in this revision, too.
-        drivers: kind -> product; they say what a settings file is called that stands for a fleet.
+        known: fleets of this host: the folders of their files are looked up in this revision too.
+        drivers: kind -> product; they know the name of a settings file that stands for a fleet.
 
     Raises:
         SourceError: the source does not give its history.
     """
     found = await source.origin(fleet.revision.id, NAMES, ())
     folders = {one.path for one in known if one.path is not None} - {found.path}
-    if found.roots and folders:  # every product is asked what its lone file is called, which loads it
+    if found.roots and folders:  # only then: asking every product loads its driver, which takes time
         lone = (name for name in sorted({driver.lone_file for driver in drivers.values()}) if name)
         found = await source.origin(fleet.revision.id, (*NAMES, *lone), sorted(folders))
     return FleetIdentity(
@@ -47,7 +47,7 @@ async def identify_fleet(
         roots=found.roots,
         path=found.path,
         ref=found.ref,
-        others={folder: _name(file) for folder, file in found.others.items()},
+        others={folder: _read_name(file) for folder, file in found.others.items()},
         is_lone=fleet.document.name not in NAMES,
         lone=frozenset(folder for folder, file in found.others.items() if _is_lone(file)),
     )
@@ -58,8 +58,8 @@ def _is_lone(file: PriorFile) -> bool:
     return file.name.rpartition("/")[2] not in NAMES
 
 
-def _name(file: PriorFile) -> str:
-    """The name that another fleet file says; empty where it says none, or cannot be read."""
+def _read_name(file: PriorFile) -> str:
+    """The `name` in another fleet file; empty if it has none, or cannot be read."""
     if _is_lone(file):
         return ""
     try:

@@ -1,4 +1,4 @@
-"""The model checker over a survey: every course that a cluster's concrete plan can take, within bounds."""
+"""Runs the model checker on a plan: every possible execution of each cluster's plan, within bounds."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from reconciler.planning.plan_pass import Drivers, PlanResult, judge_plans
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What became of one cluster.
+    """The result for one cluster.
 
     Args:
-        explored: what was seen; none where nothing could be explored.
-        reason: why nothing was, without a final stop; empty where something was.
-        words: which nodes stand for which; empty where the whole cluster was explored.
+        explored: the exploration; None if there was none.
+        reason: why there was none, without a final stop; empty if there was one.
+        words: which nodes represent which; empty if the whole cluster was explored.
     """
 
     cluster: str
@@ -36,38 +36,42 @@ class CheckResult:
 
 
 USUAL: Final = 5
-"""Nodes of a cluster whose states count as one each, where they are weighed."""
+"""Nodes of a cluster up to which a state counts as one, if states are weighted by the size of the cluster."""
 
 
 def check_plans(
-    seen: PlanResult, drivers: Drivers, *, faults: int, most: int, weighs: bool = False
+    plan_result: PlanResult, drivers: Drivers, *, faults: int, most: int, weighs: bool = False
 ) -> tuple[CheckResult, ...]:
     """Explore every cluster's plan, in the plan's order; pure.
 
     Args:
-        seen: a survey; the plan of a refused one is not explored, for it is never applied.
+        plan_result: a refused plan is not explored, because it is never applied.
         drivers: kind -> product.
-        faults: how many nodes may fail, be cut off or be changed, and calls go wrong, in all.
+        faults: how many faults may happen in all: nodes that fail, are cut off or changed, calls that fail.
         most: bound on the states of one cluster.
-        weighs: whether a state of a large cluster counts for several: it has more nodes, and as many more
-            moves lead on from it.
+        weighs: whether a state of a large cluster counts for several: it has more nodes, and so more
+            transitions.
     """
-    if seen.refused:
-        words = "a guard refused the plan, so that it is never applied"
-        return tuple(CheckResult(case.plan.cluster, reason=words) for case in seen.cases)
+    if plan_result.refused:
+        reason = "a guard refused the plan, so it is never applied"
+        return tuple(CheckResult(case.plan.cluster, reason=reason) for case in plan_result.cases)
     return tuple(
-        _checked(seen, case, drivers, faults, most // _weight(case) if weighs else most)
-        for case in seen.cases
+        _check_cluster(plan_result, case, drivers, faults, most // _compute_weight(case) if weighs else most)
+        for case in plan_result.cases
     )
 
 
-def _weight(case: GuardContext) -> int:
+def _compute_weight(case: GuardContext) -> int:
+    # Squared: with the number of nodes grows the size of a world, and the number of transitions from it.
     return max(1, (len(case.entry.members()) // USUAL) ** 2)
 
 
-def _checked(seen: PlanResult, case: GuardContext, drivers: Drivers, faults: int, most: int) -> CheckResult:
+def _check_cluster(
+    plan_result: PlanResult, case: GuardContext, drivers: Drivers, faults: int, most: int
+) -> CheckResult:
     cluster, driver = case.plan.cluster, drivers[case.plan.kind]
-    case = replace(case, plan=_fresh(case.plan, seen))
+    steps = tuple(step for step in case.plan.steps if step.id not in plan_result.stale)
+    case = replace(case, plan=replace(case.plan, steps=steps))
     if not case.plan.steps:
         return CheckResult(cluster, reason="nothing is planned")
     stages = driver.stages(case.desired, case.observed, case.plan)
@@ -76,28 +80,18 @@ def _checked(seen: PlanResult, case: GuardContext, drivers: Drivers, faults: int
     found: list[Exploration] = []
     for stage in stages:
         rest = most - sum(one.states for one in found)
-        weigh = _few(seen, case, stage, drivers) if stage.words else _whole(seen, case, drivers)
-        found.append(_explored(stage, weigh, faults, rest, single_node=driver.capabilities.single_node))
+        part, whole = (plan_result, case, stage, drivers), (plan_result, case, drivers)
+        weigh = _judge_part(*part) if stage.words else _judge_whole(*whole)
+        model = ExecutorModel(StateTable(stage.model, weigh, single_node=driver.capabilities.single_node))
+        starts = [model.under(stage.plan, model.begin(world, faults=faults)) for world in stage.worlds]
+        found.append(explore_states(starts, model.moves, most=rest))
         if found[-1].broken or not found[-1].complete:
             break
-    return CheckResult(cluster, _together(found), words=stages[0].words)
+    return CheckResult(cluster, _merge(found), words=stages[0].words)
 
 
-def _fresh(plan: ClusterPlan, seen: PlanResult) -> ClusterPlan:
-    """The plan without the steps of a plan file that must not be performed any more."""
-    return replace(plan, steps=tuple(step for step in plan.steps if step.id not in seen.stale))
-
-
-def _explored(
-    stage: ModelSetup[Any], weigh: Weigh, faults: int, most: int, *, single_node: bool
-) -> Exploration:
-    rehearsal = ExecutorModel(StateTable(stage.model, weigh, single_node=single_node))
-    starts = [rehearsal.under(stage.plan, rehearsal.begin(world, faults=faults)) for world in stage.worlds]
-    return explore_states(starts, rehearsal.moves, most=most)
-
-
-def _together(found: Sequence[Exploration]) -> Exploration:
-    """Several explorations as one; the last is the one that ended them."""
+def _merge(found: Sequence[Exploration]) -> Exploration:
+    """Several explorations as one; the last one decides the result."""
     return replace(
         found[-1],
         states=sum(one.states for one in found),
@@ -106,27 +100,27 @@ def _together(found: Sequence[Exploration]) -> Exploration:
     )
 
 
-def _whole(seen: PlanResult, case: GuardContext, drivers: Drivers) -> Weigh:
-    """All guards, with the fleet file's policy and overrides, on the plan of a further pass.
-
-    What only holds a plan up does not count: it ends by itself or by somebody's word. Where nothing proves
-    that a step was never done before, that word is not taken for granted, because all rests on it.
-    """
+def _judge_whole(plan_result: PlanResult, case: GuardContext, drivers: Drivers) -> Weigh:
+    """All guards, with the fleet file's policy and overrides, on the plan of a further pass."""
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
         own = assign_waves(plan, case.entry, case.change_rules.rollout)
         # The plan's own approval is for one run, so that it says nothing of a further one.
         judged_anew = judge_plans(
-            seen.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers
+            plan_result.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers
         )
+        # A hold passes: it ends by itself or by an operator's entry. One for a missing proof does not: only
+        # that entry would say that the step was never done before.
         return all(violation.hold and violation.code != PROOF_MISSING for violation in judged_anew.in_force)
 
     return weigh
 
 
-def _few(seen: PlanResult, case: GuardContext, stage: ModelSetup[Any], drivers: Drivers) -> Weigh:
-    """The product's guards alone: what is counted over all nodes cannot be counted over a few."""
-    overrides: Sequence[Override] = seen.fleet.overrides
+def _judge_part(
+    plan_result: PlanResult, case: GuardContext, stage: ModelSetup[Any], drivers: Drivers
+) -> Weigh:
+    """The product's guards alone: limits over all nodes mean nothing for the few that represent them."""
+    overrides: Sequence[Override] = plan_result.fleet.overrides
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
         again = GuardContext(

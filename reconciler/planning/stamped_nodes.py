@@ -1,4 +1,4 @@
-"""What the stamps tell that nodes show: whose content they have, and which files came with it."""
+"""Compares the stamps that nodes show with the source: whose content they have, and which files it has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
 
 MOST: Final = 30
-"""Different stamps in one cluster that are looked up; a rollout of many commits leaves a few."""
+"""Different stamps in one cluster that are looked up, each in the source; an open rollout leaves a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class ClusterReading:
     """One cluster as its nodes answered.
 
     Args:
-        desired: what they are to have, with what is remembered of them.
-        facts: what the store remembers of them.
+        desired: the desired state, with what is remembered of the nodes.
+        facts: what the store remembers of the nodes.
         prior: the cluster in earlier revisions.
-        stamps: node -> the stamp that it shows; none where this cluster carries none.
+        stamps: node -> the stamp that it shows; empty if this cluster has no stamps.
         fleet: the desired state at the revision.
-        is_elsewhere: whether nothing is remembered here and another host applies, so that it may have
+        is_elsewhere: whether another host applies, and this one remembers nothing: then that host may have
             written what this one does not know.
     """
 
@@ -56,13 +56,13 @@ class ClusterReading:
 
 @dataclass(frozen=True, slots=True)
 class StampedCluster:
-    """The cluster, in which each node stands by its stamp.
+    """The cluster without the nodes that somebody else has changed, by their stamps.
 
     Args:
-        desired: without the nodes that somebody else has changed.
+        desired: without these nodes.
         plan: for it.
-        findings: of the nodes that are left alone; part of the plan.
-        remarks: what is not known here, and no part of the plan.
+        findings: about the nodes that are left out; part of the plan.
+        remarks: about what is not known here; not part of the plan.
     """
 
     desired: Any
@@ -74,26 +74,24 @@ class StampedCluster:
 async def compare_stamps(
     reading: ClusterReading, memory: FleetMemory, lineage: ContentAncestry | None
 ) -> StampedCluster:
-    """The plan of a cluster, with what the source tells of the revisions whose stamps its nodes show.
-
-    Only nodes that would be changed are in question: one that has the content already may carry any stamp.
+    """The plan of a cluster, without the nodes whose stamps show that somebody else has changed them.
 
     Args:
         reading: the cluster.
-        memory: what this host has applied, and the history of the revision at hand.
-        lineage: gives the content of other revisions; None where the source is not at hand.
+        memory: what this host has applied, and the history of this revision.
+        lineage: gives the content of other revisions; None if the source is not available.
 
     Raises:
         SourceUnreachable: the source does not answer.
     """
     driver, cluster, fleet = reading.driver, reading.cluster, reading.fleet
     planned = driver.plan(reading.desired, reading.observed)
-    suspects, remarks = _suspects(reading, planned), tuple[Diagnostic, ...]()
+    suspects, remarks = _find_suspects(reading, planned), tuple[Diagnostic, ...]()
     if lineage is not None and suspects:
-        reading, planned, remarks = await _with_files(reading, planned, memory, lineage)
-        suspects = _suspects(reading, planned)
+        reading, planned, remarks = await _add_delivered_files(reading, planned, memory, lineage)
+        suspects = _find_suspects(reading, planned)
     given = find_foreign_stamps(cluster, suspects, memory, revision=fleet.revision, overrides=fleet.overrides)
-    traces = await _traces(reading, frozenset(given.values()), lineage) if lineage else RevisionTraces()
+    traces = await _trace_stamps(reading, frozenset(given.values()), lineage) if lineage else RevisionTraces()
     found = tuple(find_foreign_changes(cluster, given, memory, revision=fleet.revision, traces=traces))
     remarks = (*remarks, *report_unknown_stamps(cluster, given, traces))
     if not found:
@@ -102,15 +100,16 @@ async def compare_stamps(
     return StampedCluster(left, driver.plan(left, reading.observed), found, remarks)
 
 
-def _suspects(reading: ClusterReading, planned: ClusterPlan) -> dict[str, str]:
+def _find_suspects(reading: ClusterReading, planned: ClusterPlan) -> dict[str, str]:
+    # Only nodes that the plan changes: one that has the content already may show any stamp.
     differing = {step.node for step in planned.steps}
     return {node: stamp for node, stamp in sorted(reading.stamps.items()) if node in differing}
 
 
-async def _traces(
+async def _trace_stamps(
     reading: ClusterReading, stamps: AbstractSet[str], lineage: ContentAncestry
 ) -> RevisionTraces:
-    """What the source tells of revisions that neither came before nor were applied here."""
+    """What the source knows of revisions that are no ancestors and were not applied here."""
     looked_up = sorted(stamps)[:MOST]
     known = {stamp: await lineage.full(stamp) for stamp in looked_up}
     continued = {stamp for stamp, id_ in known.items() if id_ and await lineage.goes_on(id_, reading.cluster)}
@@ -118,17 +117,18 @@ async def _traces(
     return RevisionTraces(frozenset(continued), frozenset(missing) if reading.is_elsewhere else frozenset())
 
 
-async def _with_files(
+async def _add_delivered_files(
     reading: ClusterReading, planned: ClusterPlan, memory: FleetMemory, lineage: ContentAncestry
 ) -> tuple[ClusterReading, ClusterPlan, tuple[Diagnostic, ...]]:
-    """The same, where nodes that do not show what came with their settings have it from their revision.
+    """The same, with the files that came with the settings, for nodes that do not show them.
 
-    Of a revision that is not here, what the commit before gave counts, where another host applies: it knows.
+    They come from the revision whose stamp the node shows. If it is not in this source and another host
+    applies, the commit before this revision is assumed.
     """
     driver, own = reading.driver, reading.driver.delivered(reading.desired)
     asked = {
         node: stamp
-        for node, stamp in _suspects(reading, planned).items()
+        for node, stamp in _find_suspects(reading, planned).items()
         if node in own and not own[node].keys() & reading.facts.get(node, {}).keys()
     }
     if not asked:

@@ -1,4 +1,4 @@
-"""How a fleet stands: each node by its own answer, what it runs since when, and what holds up changes."""
+"""The status of a fleet: each node by its own answer, what it runs since when, and what holds changes."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, STALLED
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
 
 RESTART = "waits-for-restart"
-"""Code of a product's finding that a node has a change which only a restart puts into effect."""
+"""Code of a product's finding that a node has a change which needs a restart to take effect."""
 
 
 class NodeCondition(StrEnum):
-    """One word for how a node stands."""
+    """The condition of a node."""
 
     AS_DESIRED = "as desired"
     DIFFERS = "differs"
     STALLED = "stalled"
-    """It never shows what it was sent, and nothing is sent any more."""
+    """It never shows what it was sent, and nothing more is sent."""
     WAITS = "waits for a retry"
-    """What it was sent does not show, or may be under way; it is tried again later."""
+    """It does not show what it was sent, or a call is in flight; there is another attempt later."""
     RESTART = "waits for restart"
     PERSON = "waits for a person"
     DOUBTFUL = "doubtful"
@@ -52,7 +52,7 @@ class NodeCondition(StrEnum):
 
 
 _WITH_CONTENT = frozenset({NodeCondition.AS_DESIRED, NodeCondition.RESTART})
-"""States of a node that has what the revision at hand gives it."""
+"""Conditions of a node that has the content of this revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class NodeStatus:
     """One node.
 
     Args:
-        reason: why it is not as desired; empty where it is.
-        revision: the one whose content it has: of a node as desired the one at hand, of another one the
-            last that it was seen with; empty where none is known.
-        since: since when that was seen; none where it was not seen before.
-        stamp: the stamp of a revision that it shows: of the one that changed its content last.
+        reason: why it is not as desired; empty if it is.
+        revision: the one whose content it has: of a node as desired this revision, of another node the last
+            one that it was seen with; empty if none is known.
+        since: when that was first seen; None if it was not seen before.
+        stamp: the revision stamp that it shows, of the revision that changed its content last.
     """
 
     node: str
@@ -76,7 +76,7 @@ class NodeStatus:
 
     @property
     def has_content(self) -> bool:
-        """Whether it has what the revision at hand gives it."""
+        """Whether it has the content of this revision."""
         return self.state in _WITH_CONTENT
 
 
@@ -85,11 +85,11 @@ class ClusterStatus:
     """One cluster.
 
     Args:
-        findings: what a person should know of the cluster as a whole.
-        held: what holds up changes of it now, set aside by no override.
-        refused: what else a run would be refused for.
-        waiting: the plan that waits for an approval, if one does.
-        former: the names that it had before, the latest last.
+        findings: findings about the cluster as a whole.
+        held: the holds in force now.
+        refused: other violations that would refuse a run.
+        waiting: the plan that waits for an approval, if there is one.
+        former: its earlier names, the latest last.
     """
 
     cluster: str
@@ -103,9 +103,9 @@ class ClusterStatus:
 
     @property
     def converged(self) -> bool:
-        """Whether every node shows what is desired, and nothing is said against it."""
-        calm = all(finding.severity is not Severity.ERROR for finding in self.findings)
-        return calm and all(node.state is NodeCondition.AS_DESIRED for node in self.nodes)
+        """Whether every node is as desired, and there is no error about the cluster."""
+        has_error = any(finding.severity is Severity.ERROR for finding in self.findings)
+        return not has_error and all(node.state is NodeCondition.AS_DESIRED for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class FleetStatus:
 
     Args:
         last: the newest run of this management host.
-        gone: clusters that the fleet file no longer names, each as the verdict about it.
+        gone: violations about clusters that the fleet file no longer names.
     """
 
     revision: Revision
@@ -124,66 +124,65 @@ class FleetStatus:
 
     @property
     def converged(self) -> bool:
-        """Whether every cluster is, and none is left behind."""
+        """Whether every cluster is converged, and none was removed without an override."""
         return not self.gone and all(cluster.converged for cluster in self.clusters)
 
 
-def compute_status(seen: PlanResult, orders: OpenOrders, last: RunSummary | None) -> FleetStatus:
-    """How the surveyed clusters stand.
+def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary | None) -> FleetStatus:
+    """The status of the clusters of a fresh plan pass.
 
     Args:
-        seen: a fresh survey.
-        orders: what people ordered.
+        plan_result: the result of the pass.
+        orders: the orders that are open.
         last: the newest run.
     """
     return FleetStatus(
-        seen.plan.revision,
-        tuple(_cluster(seen, case, orders) for case in seen.cases),
+        plan_result.plan.revision,
+        tuple(_compute_cluster_status(plan_result, case, orders) for case in plan_result.cases),
         last,
-        tuple(violation for violation in seen.violations if violation.code == GONE),
+        tuple(violation for violation in plan_result.violations if violation.code == GONE),
     )
 
 
-def _cluster(seen: PlanResult, case: GuardContext, orders: OpenOrders) -> ClusterStatus:
+def _compute_cluster_status(plan_result: PlanResult, case: GuardContext, orders: OpenOrders) -> ClusterStatus:
     name = case.plan.cluster
-    overrides, today = seen.fleet.overrides, (case.at.date() if case.at else None)
+    overrides, today = plan_result.fleet.overrides, (case.at.date() if case.at else None)
     held = run_guards(case, (find_all_holds,))
     held = apply_overrides(held, overrides, today).in_force if today else held
-    names = [node.name for node in case.entry.members() if seen.node in {"", node.name}]
+    names = [node.name for node in case.entry.members() if plan_result.node in {"", node.name}]
     own = {f"{name}/{node}" for node in names} | set(names)
     waiting = [one for one in orders.requests if one.cluster == name and one.digest == case.digest]
     return ClusterStatus(
         name,
         case.plan.kind,
-        tuple(_nodes(case, names)),
+        tuple(_list_node_statuses(case, names)),
         findings=tuple(finding for finding in case.plan.findings if finding.target not in own),
         held=held,
-        refused=tuple(
-            one for one in seen.violations if one.target.partition("/")[0] == name and one not in held
-        ),
+        refused=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
         waiting=waiting[0] if waiting and case.digest not in case.cluster_memory.approved else None,
         former=case.cluster_memory.former,
     )
 
 
-def _nodes(case: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
-    """How each of some nodes stands; steps and findings are grouped once, however many nodes there are."""
+def _list_node_statuses(case: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
+    # Steps and findings are grouped once: searched for each node, a fleet of thousands would take minutes.
     steps: dict[str, list[Step]] = defaultdict(list)
     for step in case.plan.steps:
         for node in step.nodes:
             steps[node].append(step)
-    said: dict[str, list[Diagnostic]] = defaultdict(list)
+    findings: dict[str, list[Diagnostic]] = defaultdict(list)
     for finding in case.plan.findings:
-        said[finding.target.removeprefix(f"{case.plan.cluster}/")].append(finding)
+        findings[finding.target.removeprefix(f"{case.plan.cluster}/")].append(finding)
     for node in names:
         kept_back = case.kept_back.get(node, "")
-        state, reason = _state(case.observed.nodes.get(node), steps[node], said[node], kept_back)
-        revision, since = _content(case, node, has_content=state in _WITH_CONTENT)
+        answer = case.observed.nodes.get(node)
+        state, reason = _judge_node(answer, steps[node], findings[node], kept_back)
+        revision, since = _find_revision(case, node, has_content=state in _WITH_CONTENT)
         yield NodeStatus(node, state, reason, revision, since, case.stamps.get(node, ""))
 
 
-def _content(case: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
-    """The revision whose content a node has or was last seen to have, and since when that was seen."""
+def _find_revision(case: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
+    """The revision whose content a node has, or was last seen with, and since when."""
     seen, stamp = case.cluster_memory.runs.get(node), case.stamps.get(node, "")
     if has_content and case.revision is not None:
         current = case.revision.id
@@ -194,12 +193,12 @@ def _content(case: GuardContext, node: str, *, has_content: bool) -> tuple[str, 
     return (seen.revision, seen.since) if seen else ("", None)
 
 
-def _state(
-    answer: Observation[Any] | None, steps: list[Step], said: list[Diagnostic], kept_back: str = ""
+def _judge_node(
+    answer: Observation[Any] | None, steps: list[Step], findings: list[Diagnostic], kept_back: str = ""
 ) -> tuple[NodeCondition, str]:
     match answer:
         case None:
-            return NodeCondition.UNREACHABLE, "it was not asked"
+            return NodeCondition.UNREACHABLE, "it was not read"
         case Unreachable(reason):
             return NodeCondition.UNREACHABLE, reason
         case Unidentified(reason=reason):
@@ -209,21 +208,23 @@ def _state(
         case Stale(reason=reason):
             return NodeCondition.STALE, reason
         case Present() | Absent():
-            return _answered(steps, said, kept_back)
+            return _judge_answering_node(steps, findings, kept_back)
 
 
-def _answered(steps: list[Step], said: list[Diagnostic], differs: str) -> tuple[NodeCondition, str]:
+def _judge_answering_node(
+    steps: list[Step], findings: list[Diagnostic], differs: str
+) -> tuple[NodeCondition, str]:
     if steps:
         person = all(step.waits_for_person for step in steps)
         return NodeCondition.PERSON if person else NodeCondition.DIFFERS, steps[0].reason
     own = {STALLED: NodeCondition.STALLED, LATER: NodeCondition.WAITS, IN_FLIGHT: NodeCondition.WAITS}
-    for finding in said:
+    for finding in findings:
         if finding.code in own:
             return own[finding.code], finding.located
     if differs:
-        return NodeCondition.DIFFERS, f"{differs}; nothing is sent to it while another node is waited for"
-    restart = [finding for finding in said if finding.code == RESTART]
-    doubts = [finding for finding in said if finding.severity is not Severity.NOTE]
+        return NodeCondition.DIFFERS, f"{differs}; nothing is sent to it while another node is pending"
+    restart = [finding for finding in findings if finding.code == RESTART]
+    doubts = [finding for finding in findings if finding.severity is not Severity.NOTE]
     if doubts:
         return NodeCondition.DOUBTFUL, doubts[0].message
     return (NodeCondition.RESTART, restart[0].message) if restart else (NodeCondition.AS_DESIRED, "")

@@ -1,4 +1,4 @@
-"""Steps that must not be sent now: a call may be under way, a next try is not due yet, or the tries ended."""
+"""Steps that must not be sent now: a call is in flight, an attempt is not due yet, or the attempts ended."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from reconciler.ports.driver import Driver
 from reconciler.text.one_line import make_one_line
 
 STALLED: Final = "node-stalled"
-"""Code of the finding that nothing is sent to a node any more, because it never shows what it was sent."""
+"""Code of the finding that nothing more is sent to a node, because it never shows what it was sent."""
 
 LATER: Final = "retry-later"
-"""Code of the finding that the next try is not due yet."""
+"""Code of the finding that the next attempt is not due yet."""
 
 IN_FLIGHT: Final = "call-in-flight"
 """Code of the finding that a call may still take effect."""
 
 WAITING: Final = frozenset({LATER, IN_FLIGHT})
-"""Codes of what ends by itself."""
+"""Codes of the findings that end by themselves."""
 
 _PLACES: Final = 3
 _LONGEST: Final = 60
 _REMEDY: Final = (
-    "see why the node does not show it, and correct the node or the content; `reconcile resume {cluster}` "
-    "lets it be tried again at once"
+    "find out why the node does not show the content, and correct the node or the content; "
+    "`reconcile resume {cluster}` allows a new attempt at once"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class WithheldSteps:
-    """What a plan may send now, and what is remembered of the tries.
+    """What a plan may send now, and what is remembered of the attempts.
 
     Args:
-        desired: in which the nodes that nothing is sent to stay as they are.
+        desired: without the nodes that nothing is sent to.
         plan: without their steps, with a finding for each.
         attempts: step -> the fact to write with its intent.
-        noted: node -> facts that this reading established, to be written where the pass may write.
-        stalled: nodes that nothing is sent to any more, each with the reason.
-        content: fingerprint of all that the cluster is to get, without the stamp of the revision.
+        noted: node -> facts that this reading established, to be stored if the pass may write.
+        stalled: nodes that nothing more is sent to, each with the reason.
+        content: fingerprint of the cluster's desired content, without the stamp of the revision.
         kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
     """
 
@@ -63,7 +63,7 @@ class WithheldSteps:
 
 
 def fingerprint_content(driver: Driver[Any, Any], desired: Any) -> str:
-    """Fingerprint of all that a cluster is to get; empty where the product does not tell."""
+    """Fingerprint of a cluster's desired content; empty if the product gives none."""
     contents = driver.contents(desired)
     return fingerprint(dict(contents)) if contents else ""
 
@@ -79,39 +79,40 @@ def withhold_steps(
     in_waves: bool,
     only: str = "",
 ) -> WithheldSteps:
-    """What of a plan may be sent now.
+    """The part of a plan that may be sent now.
 
-    Where the product can leave a node out, the plan is made anew without the nodes that nothing is sent
-    to; elsewhere their steps go, with all that comes after them, and a call under way holds up the whole
-    cluster. So it does in a rollout, as does a node that failed in this very rollout: it would otherwise
-    go on without the node that is to prove it.
+    If the product can leave a node out, the plan is made again without the withheld nodes. Otherwise their
+    steps are dropped, with all steps that depend on them, and a call in flight holds the whole cluster.
 
     Args:
         plan: all that is to be done.
         desired: what it was made for.
         observed: what it was made from.
         driver: the cluster's product.
-        memory: what earlier runs left.
+        memory: what is remembered of earlier runs.
         content: of the whole cluster, see `fingerprint_content`.
-        in_waves: whether the plan goes through in waves.
+        in_waves: whether the plan is applied in waves. Then a call in flight, or a node that failed in this
+            rollout, holds the whole cluster: no wave may start without the node that is to prove it.
         only: the one node that the plan is about; empty for all.
     """
-    sorting = _Sorting(plan, desired, observed, driver, memory, content, in_waves, only)
-    sorting.sort()
-    given = WithheldSteps(desired, plan, sorting.attempts, sorting.noted, sorting.stalled, content)
-    if not sorting.findings:
+    withholding = _Withholding(plan, desired, observed, driver, memory, content, in_waves, only)
+    withholding.check_steps()
+    given = WithheldSteps(
+        desired, plan, withholding.attempts, withholding.noted, withholding.stalled, content
+    )
+    if not withholding.findings:
         return given
-    found = tuple(sorting.findings.values())
-    if sorting.whole:
+    found = tuple(withholding.findings.values())
+    if withholding.whole:
         kept = replace(plan, steps=())
     elif driver.capabilities.single_node:
-        nodes = {step.node for step in plan.steps if step.id in sorting.blocked}
-        desired = driver.without(desired, frozenset({*nodes, *sorting.in_flight}))
+        nodes = {step.node for step in plan.steps if step.id in withholding.blocked}
+        desired = driver.without(desired, frozenset({*nodes, *withholding.in_flight}))
         kept = driver.plan(desired, observed)
     else:
-        kept = replace(plan, steps=tuple(_unblocked(plan.steps, sorting.blocked)))
-    # A node of its own is planned anew, and what withholds it says all of it; of a cluster whose nodes depend
-    # on each other, the plan's own findings say why the step is there at all, and how to do without it.
+        kept = replace(plan, steps=tuple(_drop_blocked(plan.steps, withholding.blocked)))
+    # The finding about a withheld node says all of it if nodes are independent. If they depend on each other,
+    # the plan's own findings are needed too: they say why the step is planned, and how to do without it.
     known = {finding.target for finding in found} if driver.capabilities.single_node else set()
     others = tuple(one for one in kept.findings if one.target not in known)
     sent = {step.node for step in kept.steps}
@@ -122,8 +123,8 @@ def withhold_steps(
 
 
 @dataclass(slots=True)
-class _Sorting:
-    """The steps of one plan, sorted by whether they may be sent; see `withhold_steps` for its inputs."""
+class _Withholding:
+    """Decides for each step of one plan whether it may be sent; see `withhold_steps` for the inputs."""
 
     plan: ClusterPlan
     desired: Any
@@ -141,8 +142,8 @@ class _Sorting:
     in_flight: set[str] = field(default_factory=set)
     whole: bool = False
 
-    def sort(self) -> None:
-        """Fill all of it in."""
+    def check_steps(self) -> None:
+        """Check every step, and fill in the results."""
         driver = self.driver
         contents = driver.contents(self.desired)
         as_desired: set[str] = set()
@@ -151,56 +152,59 @@ class _Sorting:
             as_desired = {
                 node for node in self.observed.present() if node in contents and node not in differing
             }
-        self._wait_for_calls(as_desired)
+        self._block_calls_in_flight(as_desired)
         facts = self.memory.facts.get(self.plan.cluster, {})
-        for node in sorted(as_desired & facts.keys()):  # what was tried once says nothing of the next drift
+        # A node that shows its content starts the count again: old attempts say nothing about its next drift.
+        for node in sorted(as_desired & facts.keys()):
             spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT)}
             if spent:
                 self.noted[node] = spent
         for step in self.plan.steps:
             if step.id not in self.blocked and not step.waits_for_person:
-                self._take(step, contents, facts.get(step.node, {}))
+                self._check_attempts(step, contents, facts.get(step.node, {}))
 
-    def _wait_for_calls(self, as_desired: set[str]) -> None:
-        """Block the node of a call under way; where nodes depend on each other, the whole cluster."""
+    def _block_calls_in_flight(self, as_desired: set[str]) -> None:
+        """Block the node of a call in flight; the whole cluster if its nodes depend on each other."""
         for call in self.memory.under_way:
             is_ours = call.cluster == self.plan.cluster and self.only in {"", call.node}
             if is_ours and call.node not in as_desired:
                 self.in_flight.add(call.node)
-                self.findings[call.node] = _in_flight(call)
+                self.findings[call.node] = _report_in_flight(call)
                 self.blocked |= {step.id for step in self.plan.steps if step.node == call.node}
                 self.whole |= self.in_waves or not self.driver.capabilities.single_node
 
-    def _take(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
-        """Sort one step by what was tried for it before."""
+    def _check_attempts(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
+        """Decide about one step by its earlier attempts."""
         key, cluster = attempts.make_attempt_key(step.action), self.plan.cluster
         before = attempts.load_attempt(
             facts.get(key, ""), fingerprint_with_key(self.memory.key, self.driver.aim(step, contents))
         )
         readings = self.driver.readings(step, self.observed)
+        # With the host's key: otherwise whoever has a copy of the store could find a short value by guessing.
         shown = {
             place: fingerprint_with_key(self.memory.key, print_)[: len(print_)]
             for place, print_ in readings.items()
         }
         decision, attempt = attempts.decide_attempt(before, shown, self.memory.at)
         if decision is AttemptDecision.DUE:
+            # Counted with the intent, before the call: a run that is killed in every call still stalls.
             sent = attempts.count_try(attempt, self.memory.at, self.content)
             self.attempts[step.id] = {key: sent.plain()}
             return
         self.blocked.add(step.id)
         if decision is AttemptDecision.LATER:
-            self.findings[step.node] = _later(cluster, step, attempt, self.driver.way_out(step))
+            self.findings[step.node] = _report_later(cluster, step, attempt, self.driver.way_out(step))
             self.whole |= self.in_waves
             return
         if attempt is not before:
             self.noted.setdefault(step.node, {})[key] = attempt.plain()
-        self.stalled[step.node] = _why(attempt)
-        self.findings[step.node] = _stalled(cluster, step, attempt, self.driver.way_out(step))
+        self.stalled[step.node] = _explain_attempt(attempt)
+        self.findings[step.node] = _report_stalled(cluster, step, attempt, self.driver.way_out(step))
         self.whole |= self.in_waves and attempt.rollout == self.content
 
 
-def _unblocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
-    """The steps that come after none that is blocked; steps are in an order that respects `after`."""
+def _drop_blocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
+    """The steps that do not depend on a blocked one; steps are in an order that respects `after`."""
     gone = set(blocked)
     kept: list[Step] = []
     for step in steps:
@@ -211,70 +215,72 @@ def _unblocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
     return kept
 
 
-def _in_flight(call: PendingCall) -> Diagnostic:
+def _report_in_flight(call: PendingCall) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         IN_FLIGHT,
-        f"{call.step} of run {call.run} may still be under way on {call.node}: nobody answered for it, or "
+        f"{call.step} of run {call.run} may still take effect on {call.node}: its call was not answered, or "
         f"its effect was not read yet; nothing is sent before {format_second(call.until)} UTC",
-        "run again then, or as soon as the node shows the effect; `in_flight` under `timeouts` in the fleet "
-        "file says how long to wait",
+        "run again then, or as soon as the node shows the effect; `timeouts.in_flight` in the fleet file "
+        "sets this time",
         target=f"{call.cluster}/{call.node}",
     )
 
 
-def _later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
+def _report_later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
     due = attempt.due
     assert due is not None
     return Diagnostic(
         Severity.ERROR,
         LATER,
-        f"{step.node} does not show what it was sent: {_why(attempt)}; try {attempt.count + 1} of "
-        f"{attempts.TRIES} is made after {format_second(due)} UTC{_instead(step.changes)}",
-        f"run again then; `reconcile resume {cluster}` lets it be tried at once"
+        f"{step.node} does not show what it was sent: {_explain_attempt(attempt)}; attempt "
+        f"{attempt.count + 1} of {attempts.TRIES} is due after {format_second(due)} UTC"
+        f"{_describe_differences(step.changes)}",
+        f"run again then; `reconcile resume {cluster}` allows an attempt at once"
         f"{f'; if it fails each time, {way_out}' if way_out else ''}",
         target=f"{cluster}/{step.node}",
     )
 
 
-def _stalled(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
+def _report_stalled(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
     tries = "once" if attempt.count == 1 else f"{attempt.count} times"
     end = "a definite refusal" if attempt.refused else "no effect"
     return Diagnostic(
         Severity.ERROR,
         STALLED,
-        f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_why(attempt)}), so nothing is "
-        f"sent until what it is to get changes, or what it shows{_instead(step.changes)}",
+        f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_explain_attempt(attempt)}); "
+        "nothing more is sent until its desired content changes, or what it shows"
+        f"{_describe_differences(step.changes)}",
         f"{way_out}; then `reconcile resume {cluster}`" if way_out else _REMEDY.format(cluster=cluster),
         target=f"{cluster}/{step.node}",
     )
 
 
-def _why(attempt: Attempt) -> str:
-    return attempt.reason or "the end of the last try is not known"
+def _explain_attempt(attempt: Attempt) -> str:
+    return attempt.reason or "the result of the last attempt is unknown"
 
 
-def _instead(changes: Sequence[Change]) -> str:
+def _describe_differences(changes: Sequence[Change]) -> str:
     """What a node shows where it differs, masked and bounded."""
     if not changes:
         return ""
-    told = [_place(change) for change in changes[:_PLACES]]
+    named = [_describe_change(change) for change in changes[:_PLACES]]
     more = f", and {len(changes) - _PLACES} more places" if len(changes) > _PLACES else ""
-    return f": {'; '.join(told)}{more}"
+    return f": {'; '.join(named)}{more}"
 
 
-def _place(change: Change) -> str:
+def _describe_change(change: Change) -> str:
     where = make_one_line(change.pointer, _LONGEST) or "/"
     match change.op:
         case Op.ADD:
-            return f"at {where} it shows nothing in place of {_value(change.new)}"
+            return f"at {where} it shows nothing instead of {_format_value(change.new)}"
         case Op.REMOVE:
-            return f"at {where} it shows {_value(change.old)}, which it was not sent"
+            return f"at {where} it shows {_format_value(change.old)}, which it was not sent"
         case Op.REPLACE:
-            return f"at {where} it shows {_value(change.old)} in place of {_value(change.new)}"
+            return f"at {where} it shows {_format_value(change.old)} instead of {_format_value(change.new)}"
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     shown = mask(value)
-    told = f'"{shown}"' if isinstance(shown, str) else encode_canonical(shown).decode("utf-8", "replace")
-    return make_one_line(told, _LONGEST)
+    text = f'"{shown}"' if isinstance(shown, str) else encode_canonical(shown).decode("utf-8", "replace")
+    return make_one_line(text, _LONGEST)

@@ -101,7 +101,7 @@ def edge(**more):
     [
         (UploadBehaviour.ADDS, 3, "at /licensed it shows true, which it was not sent"),
         (UploadBehaviour.CASE, 3, "WWW.EXAMPLE.COM"),
-        (UploadBehaviour.KEEPS, 3, 'it shows "198.51.100.1" in place of "198.51.100.2"'),
+        (UploadBehaviour.KEEPS, 3, 'it shows "198.51.100.1" instead of "198.51.100.2"'),
         (UploadBehaviour.REFUSES, 1, "it does not accept the setting's content"),
         (UploadBehaviour.REDIRECTS, 1, "it refused /setting/upload with 307"),
     ],

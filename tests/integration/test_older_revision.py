@@ -231,7 +231,7 @@ def test_a_fleet_file_can_ask_for_signatures_and_the_host_says_whose(site, monke
     plan = site.folder / "plan.json"
     told = site.run(site.source, "--dry-run", "--out", plan, *host)
     assert "signed by ada@example.org (ssh SHA256:" in " ".join(told.split())
-    assert "this host was not asked to check it" in site.run("apply", plan, site.source, status=4)
+    assert "this host does not check signatures" in site.run("apply", plan, site.source, status=4)
     site.run("apply", plan, site.source, *host)
     assert "signed by ada@example.org" in site.run("history", "show", newest(site))
     signed_commit(site.repository, bob, {"s.json": setting("b.example")})

@@ -110,7 +110,7 @@ def test_a_light_that_does_not_answer_holds_the_whole_cluster_up_and_none_can_be
     assert "light-2 cannot be asked" in told
     assert "[node-unreachable]" in told
     told = served.run(served.fleet, "--dry-run", "--only", "light-1", status=1)
-    assert "light-1 cannot be looked at alone: a beacon cluster is planned as a whole" in told
+    assert "light-1 cannot be planned alone: a beacon cluster is planned as a whole" in told
 
 
 def test_live_beacons_are_imported_by_an_option_of_their_own(served):

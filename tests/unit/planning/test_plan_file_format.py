@@ -70,14 +70,14 @@ def test_what_is_written_is_read_back():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"absent"', '"unreachable"', "its digest does not fit"),
+        ('"absent"', '"unreachable"', "its digest does not match"),
         ('"digest": "', '"digest": "0', "is not a plan file: `digest`"),
-        ('"version": 1', '"version": 2', "of version 2, and only version 1 is known"),
+        ('"version": 1', '"version": 2', "of version 2; this program reads only version 1"),
         ('"format": "reconcile-plan"', '"format": "other"', "is not a plan file: `format`"),
         ('"origin"', '"orogin"', "is not a plan file: `origin`"),
-        ('"files": {}', '"files": {}, "files": {}', "a key stands twice"),
+        ('"files": {}', '"files": {}, "files": {}', "an object has a key twice"),
         ("{", "[", "not plain JSON"),
-        ('"id": "i"', '"id": "\\ud800"', "its digest does not fit"),
+        ('"id": "i"', '"id": "\\ud800"', "its digest does not match"),
     ],
 )
 def test_whatever_is_changed_is_refused(old, new, said):
@@ -88,14 +88,14 @@ def test_whatever_is_changed_is_refused(old, new, said):
 
 def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
     found = parse_plan_file(written(plan={"clusters": 1}), "plan.json")
-    with pytest.raises(UsageError, match="not whole"):
+    with pytest.raises(UsageError, match="is not valid"):
         found.loaded()
 
 
 def test_a_file_does_not_say_the_id_of_its_plan():
     plan = json.loads(written())["plan"]
     plan["clusters"] = [ClusterPlan("edge", "m2", 1, 1, made_as="f" * 64).plain()]
-    with pytest.raises(UsageError, match="parts that no plan has"):
+    with pytest.raises(UsageError, match="parts that a plan cannot have"):
         parse_plan_file(written(plan=plan), "plan.json").loaded()
 
 

@@ -117,8 +117,8 @@ async def test_a_membership_is_one_unit(store):
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        ({"a": "else", "b": "else", "c": "else"}, "a, b, c show something else than when the plan was made"),
-        ({"a": "else", "b": "else", "c": None}, "c answered when the plan was made and does not now"),
+        ({"a": "else", "b": "else", "c": "else"}, "a, b, c have changed since the plan was made"),
+        ({"a": "else", "b": "else", "c": None}, "c answered when the plan was made, but does not answer now"),
         ({"a": "old", "b": "old", "c": "else"}, "c has changed since the plan was made"),
     ],
 )
@@ -129,7 +129,7 @@ async def test_of_a_membership_the_node_that_changed_is_blamed_not_those_that_sh
     bench.world.values.update({name: value for name, value in now.items() if value})
     bench.world.silent.update(name for name, value in now.items() if value is None)
     ready, _ = await bench.apply(file)
-    assert set(ready.stale.values()) == {f"the membership of live is decided as a whole, and {words}"}
+    assert set(ready.stale.values()) == {f"the membership of live is planned as a whole, and {words}"}
     assert bench.world.acts == []
 
 
@@ -151,7 +151,7 @@ async def test_a_node_that_is_silent_now_is_not_touched_and_one_that_speaks_now_
     bench.world.silent = {"a"}
     ready, report = await bench.apply(file)
     assert states(report) == {"a": State.CHANGED}
-    assert "answered when the plan was made and does not now" in report.outcomes[0].reason
+    assert "answered when the plan was made, but does not answer now" in report.outcomes[0].reason
     assert [one.code for one in ready.anew.findings()] == ["changed-since"]
     assert [step.node for step in ready.anew.steps()] == ["b"]
     facts = await store.recall()
@@ -191,7 +191,7 @@ def test_files_that_are_others_or_more_or_fewer_are_named():
     )
     check_files(file, notes.digests)
     snapshot.files.read("y")
-    with pytest.raises(WorldChanged, match="not as when the plan was made: y"):
+    with pytest.raises(WorldChanged, match="changed since the plan was made: y"):
         check_files(file, notes.digests)
 
 

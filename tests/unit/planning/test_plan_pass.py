@@ -155,7 +155,7 @@ async def test_only_with_a_name_that_is_not_there_names_the_nearest():
 async def test_only_a_node_of_a_cluster_decided_as_a_whole_is_refused():
     driver = FakeDriver(World(dict(WORLD)))
     driver.capabilities = Capabilities()
-    with pytest.raises(UsageError, match="a1 cannot be looked at alone: a fake cluster is planned") as caught:
+    with pytest.raises(UsageError, match="a1 cannot be planned alone: a fake cluster is planned") as caught:
         await run_plan_pass(fleet(*CLUSTERS), drivers={"fake": driver}, transports=NOWHERE, only="a1")
     assert caught.value.remedy == "use --only alpha"
 

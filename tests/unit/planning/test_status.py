@@ -14,7 +14,7 @@ from reconciler.core.observation import Absent, Present, Stale, Unauthorized
 from reconciler.core.policy import Override, Policy
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.planning.status import NodeCondition, _state, compute_status
+from reconciler.planning.status import NodeCondition, _judge_node, compute_status
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
 
 SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -70,7 +70,7 @@ def finding(severity, code):
     ],
 )
 def test_no_failure_is_read_as_converged(answer, said, word):
-    assert _state(answer, [], said)[0] is word
+    assert _judge_node(answer, [], said)[0] is word
 
 
 async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():

@@ -219,7 +219,7 @@ async def test_nodes_that_a_call_under_way_holds_up_differ_and_run_no_revision(b
     seen = await bench.plan_result(wanted, README)
     (shown,) = compute_status(seen, OpenOrders(), None).clusters
     assert [node.state.value for node in shown.nodes] == ["waits for a retry", *["differs"] * 3]
-    assert shown.nodes[1].reason == "b holds old; nothing is sent to it while another node is waited for"
+    assert shown.nodes[1].reason == "b holds old; nothing is sent to it while another node is pending"
     assert (await bench.store.recall()).of("edge").runs == before
     (cluster_memory,) = (await bench.store.recall()).cluster_memory.values()
     assert cluster_memory.applied == REVISION

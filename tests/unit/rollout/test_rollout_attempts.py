@@ -102,7 +102,7 @@ async def test_the_tries_keep_their_distance_and_the_finding_names_the_time(benc
     seen = await bench.plan_result(hall())
     (finding,) = seen.plan.findings()
     assert finding.code == "retry-later"
-    assert "try 2 of 3 is made after 2026-11-29 12:01:00 UTC" in finding.message
+    assert "attempt 2 of 3 is due after 2026-11-29 12:01:00 UTC" in finding.message
     for seconds, number in ((59, 1), (1, 2), (599, 2), (1, 3), (100_000, 3)):
         bench.now += timedelta(seconds=seconds)
         await bench.run(hall())
