@@ -107,7 +107,10 @@ class FileEdits:
         """Give a node a patch of its own: in the last file that is laid over it alone, or in a new one."""
         document = self._document(member)
         concealed = [Edit(edit.path, self._concealed(member, edit)) for edit in edits]
-        merges = all(_mergeable(edit) for edit in concealed)
+        # A merge patch goes through no list, and its null removes a member.
+        merges = not any(
+            _null(edit.value) or any(isinstance(part, int) for part in edit.path) for edit in concealed
+        )
         name = self._last(member, merges=merges)
         if name and merges:
             for edit in concealed:
@@ -210,11 +213,6 @@ def _owner(value: Any, path: Path) -> str:
     return owner
 
 
-def _mergeable(edit: Edit) -> bool:
-    """Whether a merge patch can say it: it goes through no list, and nothing in it is null."""
-    return not any(isinstance(part, int) for part in edit.path) and not _null(edit.value)
-
-
 def _null(value: Any) -> bool:
     return value is None or (isinstance(value, Mapping) and any(_null(item) for item in value.values()))
 
@@ -245,12 +243,8 @@ def _operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
             part[last] = edit.value
             yield {"op": "replace", "path": place, "value": edit.value}
         else:
-            _add(part, last, edit.value)
+            if isinstance(part, list):
+                part.append(edit.value)
+            else:
+                part[last] = edit.value
             yield {"op": "add", "path": place, "value": edit.value}
-
-
-def _add(part: Any, key: str | int, value: Any) -> None:
-    if isinstance(part, list):
-        part.append(value)
-    else:
-        part[key] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,14 +13,12 @@ from pydantic import ValidationError
 from reconciler.adopt.file_edits import FileEdits, Member, pointer_to_path
 from reconciler.adopt.needed_edits import NodeDifference
 from reconciler.adopt.new_cluster import make_new_cluster, render_fleet_file
-from reconciler.adopt.node_list_edits import find_node_list_edits
-from reconciler.adopt.pending_files import OverlaidFiles, PendingResolver
 from reconciler.core import editor_key
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import find_secrets
 from reconciler.desired.fleet import Fleet, load_fleet
-from reconciler.documents.edit import Edit
+from reconciler.documents.edit import REMOVED, Edit
 from reconciler.documents.editor import apply_text_edits
 from reconciler.errors import InputError, StateError, UsageError
 from reconciler.host.aio import gather_all
@@ -56,6 +54,48 @@ class ImportResult:
     after: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OverlaidFiles:
+    """Files with others laid over them; implements `ports.source.SourceFiles`."""
+
+    below: SourceFiles | None
+    texts: Mapping[str, str]
+
+    def names(self) -> list[str]:
+        """All files, sorted."""
+        return sorted({*(self.below.names() if self.below else ()), *self.texts})
+
+    def read(self, path: str) -> bytes:
+        """What a file holds; FileNotFoundError where there is none."""
+        if path in self.texts:
+            return self.texts[path].encode()
+        if self.below is None:
+            raise FileNotFoundError(path)
+        return self.below.read(path)
+
+    def over(self, texts: Mapping[str, str]) -> OverlaidFiles:
+        """The same with more files, of which a name that is there already gets a new text."""
+        return replace(self, texts={**self.texts, **texts})
+
+
+@dataclass(frozen=True, slots=True)
+class PendingResolver:
+    """A vault that also knows the secrets whose references are only about to be written."""
+
+    resolver: SecretResolver
+    named: Mapping[str, str]
+
+    def clear(self, scheme: str, name: str) -> str:
+        """The secret of a reference, as `secrets.resolver.SecretResolver` gives it."""
+        return (
+            self.named[name] if scheme == "env" and name in self.named else self.resolver.clear(scheme, name)
+        )
+
+    def opened(self, name: str, data: bytes) -> bytes:
+        """A file in clear."""
+        return self.resolver.opened(name, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +252,14 @@ def _written(
             found = make_new_cluster(
                 one.cluster_input.entry, one.cluster_input.pointer, one.shown.documents, extractor
             )
-            _unoccupied(files, found.made)
+            taken = sorted(set(found.made) & set(files.below.names() if files.below else ()))
+            if taken:
+                raise UsageError(f"{taken[0]} already exists", remedy="choose another name, or move it away")
             rewriting.made |= found.made
             rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
         elif one.shown.nodes is not None:
-            raw = fleet.document.value["clusters"][_index(one.cluster_input)]["nodes"]
+            index = int(one.cluster_input.pointer.rpartition("/")[2])
+            raw = fleet.document.value["clusters"][index]["nodes"]
             edits = find_node_list_edits(raw, one.shown.nodes, one.cluster_input.pointer, one.shown.followed)
             rewriting.edits.setdefault(fleet.document.name, []).extend(edits)
     rewriting.settle(dict(_wanted(live)), shared=shared)
@@ -229,11 +272,39 @@ def _written(
     return files.over(texts)
 
 
-def _unoccupied(files: OverlaidFiles, made: Mapping[str, Any]) -> None:
-    """Refuse to write new files over old ones."""
-    taken = sorted(set(made) & set(files.below.names() if files.below else ()))
-    if taken:
-        raise UsageError(f"{taken[0]} already exists", remedy="choose another name, or move it away")
+def find_node_list_edits(
+    written: Sequence[Mapping[str, Any]],
+    shown: Sequence[Mapping[str, Any]],
+    pointer: str,
+    followed: Sequence[str],
+) -> list[Edit]:
+    """The edits of a cluster's nodes: keys that differ, then those who left, then those who came.
+
+    Args:
+        written: the nodes as the file says them.
+        shown: the nodes as they are; keys of which nothing is shown stay.
+        pointer: of the cluster.
+        followed: the keys in which the file follows what is shown.
+    """
+    place = (*pointer_to_path(pointer), "nodes")
+    now = {entry["name"]: entry for entry in shown}
+    left = [index for index, entry in enumerate(written) if entry["name"] not in now]
+    known = {entry["name"] for entry in written}
+    came = [entry for entry in shown if entry["name"] not in known]
+    kept = len(written) - len(left)
+    return [
+        *(
+            Edit((*place, index, key), REMOVED if value is None else value)
+            for index, entry in enumerate(written)
+            if entry["name"] in now
+            for key in followed
+            if key in now[entry["name"]]
+            for value in (now[entry["name"]][key],)
+            if (value is not None or entry.get(key)) and entry.get(key) != value
+        ),
+        *(Edit((*place, index), REMOVED) for index in reversed(left)),
+        *(Edit((*place, kept + number), dict(entry)) for number, entry in enumerate(came)),
+    ]
 
 
 def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
@@ -243,10 +314,6 @@ def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
             for _, secret in find_secrets(document.value):
                 if not secret.missing and isinstance(secret.value, str) and secret.value:
                     yield secret.value, secret.reference
-
-
-def _index(cluster_input: ClusterInput) -> int:
-    return int(cluster_input.pointer.rpartition("/")[2])
 
 
 def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
@@ -262,15 +329,11 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
                 pair = (id(rendered), id(document))
                 if pair not in known:
                     differing = NodeDifference(rendered, one.meaning, partial(_unsaid, unsaid=one.unsaid))
-                    known[pair] = _drift(node, differing, document)
+                    try:
+                        known[pair] = differing.edits(document)
+                    except UsageError as error:
+                        raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
                 yield (one.cluster_input.entry.name, node), known[pair]
-
-
-def _drift(node: str, differing: NodeDifference, shown: Any) -> tuple[Edit, ...]:
-    try:
-        return differing.edits(shown)
-    except UsageError as error:
-        raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
 
 
 def _unsaid(edit: Edit, unsaid: Collection[str]) -> bool:
@@ -296,13 +359,12 @@ def _rest(
         )
         driver = drivers[cluster_input.entry.kind]
         plan = driver.plan(driver.desire(cluster_input), one.observed)
-        found += [step.node for step in plan.steps if not _stamps(step, one.unsaid)]
+        found += [
+            step.node
+            for step in plan.steps  # a step that changes only stamped values is no difference
+            if not step.changes or any(change.pointer not in one.unsaid for change in step.changes)
+        ]
     return found
-
-
-def _stamps(step: Step, unsaid: Collection[str]) -> bool:
-    """Whether a step changes nothing but what is stamped."""
-    return bool(step.changes) and all(change.pointer in unsaid for change in step.changes)
 
 
 def _adoption(

@@ -44,8 +44,13 @@ def find_drift_edits(rendered: Any, shown: Any, path: Path = (), *, key: Key = g
         yield from _members(rendered, shown, path, key)
     elif isinstance(rendered, list) and isinstance(shown, list):
         yield from _items(rendered, shown, path, key)
-    elif not _same(rendered, shown):
+    elif isinstance(rendered, Mapping | list) or isinstance(shown, Mapping | list):
         yield Edit(path, shown)
+    else:
+        # A node may write 1.0 as 1; true is not 1.
+        are_numbers = {type(rendered), type(shown)} <= {int, float}
+        if not (rendered == shown if are_numbers else is_same_json(rendered, shown)):
+            yield Edit(path, shown)
 
 
 def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path, key: Key) -> Iterator[Edit]:
@@ -105,11 +110,3 @@ def _keys(items: Sequence[Any], path: Path, key: Key) -> dict[str, int]:
     """Key -> index, where every item has one and none has another's."""
     found = {one: index for index, item in enumerate(items) if (one := key(path, item)) is not None}
     return found if len(found) == len(items) else {}
-
-
-def _same(rendered: Any, shown: Any) -> bool:
-    """Whether two values that are no objects or lists mean the same; `1.0` is `1`, and `true` is neither."""
-    if isinstance(rendered, Mapping | list) or isinstance(shown, Mapping | list):
-        return False
-    numbers = {type(rendered), type(shown)} <= {int, float}
-    return bool(rendered == shown) if numbers else is_same_json(rendered, shown)

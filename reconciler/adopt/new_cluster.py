@@ -75,14 +75,12 @@ def _cluster(cluster: Mapping[str, Any]) -> Iterator[str]:
     for key, value in cluster.items():
         if key == "nodes":
             yield f"{lead}nodes:"
-            yield from (f"      - {_flow(node)}" for node in value)
+            for node in value:
+                members = ", ".join(f"{name}: {_scalar(item)}" for name, item in node.items())
+                yield f"      - {{{members}}}"
         else:
             yield f"{lead}{key}: {_scalar(value)}"
         lead = "    "
-
-
-def _flow(node: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{key}: {_scalar(value)}" for key, value in node.items()) + "}"
 
 
 def _scalar(value: Any) -> str:

@@ -102,7 +102,9 @@ class FileLoader:
             if outside := _outside(pattern):
                 self._tell(_named(cluster, pattern, cluster.pointer), pattern, *outside)
                 continue
-            fits = match_names(pattern, self.names) if is_pattern(pattern) else self._alone(pattern)
+            fits = (
+                match_names(pattern, self.names) if is_pattern(pattern) else {_normal(pattern)} & self.known
+            )
             if not fits:
                 self._tell(_named(cluster, pattern, cluster.pointer), pattern, *self._missing(pattern))
             found.update(fits)
@@ -132,9 +134,6 @@ class FileLoader:
             document = None
         self._documents[name] = document
         return document
-
-    def _alone(self, path: str) -> list[str]:
-        return [_normal(path)] if _normal(path) in self.known else []
 
     def _read(self, path: str) -> bytes | None:
         """The bytes of a file that was there when the names were listed."""

@@ -30,7 +30,7 @@ from reconciler.errors import InputError
 from reconciler.guards import registry
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Snapshot, SourceFiles
+from reconciler.ports.source import Snapshot
 from reconciler.secrets.references import find_misplaced_references
 from reconciler.secrets.resolver import SecretResolver
 
@@ -166,18 +166,18 @@ def add_desired_state(fleet: Fleet, drivers: Drivers) -> Fleet:
     problems: list[Diagnostic] = []
     for cluster_input in sorted(fleet.cluster_inputs, key=lambda cluster_input: cluster_input.entry.name):
         try:
+            driver = drivers[cluster_input.entry.kind]
             found.append(
-                known.get(id(cluster_input)) or _made(cluster_input, drivers[cluster_input.entry.kind])
+                known.get(id(cluster_input))
+                or DesiredCluster(
+                    cluster_input, driver.desire(cluster_input), driver.endpoints(cluster_input)
+                )
             )
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
     return replace(fleet, desired=tuple(found))
-
-
-def _made(cluster_input: ClusterInput, driver: Driver[Any, Any]) -> DesiredCluster:
-    return DesiredCluster(cluster_input, driver.desire(cluster_input), driver.endpoints(cluster_input))
 
 
 def read_fleet(
@@ -187,21 +187,16 @@ def read_fleet(
     names = tuple(snapshot.files.names())
     try:
         name, kind = find_fleet_file(names, drivers)
-        document = parse_document(name, _contents(snapshot.files, name))
+        document = parse_document(name, snapshot.files.read(name))
         raw = drivers[kind].alone(document) if kind else None
+    except FileNotFoundError:
+        return FleetReadResult(None, (make_missing_file_problem(name),))
     except InputError as error:
         return FleetReadResult(None, error.problems)
     attached = FileLoader(document, snapshot.files, names, resolver)
     if raw is not None:
         return _lone(snapshot.revision, attached, drivers, {"kind": kind, **raw})
     return _fleet(snapshot.revision, attached, drivers)
-
-
-def _contents(files: SourceFiles, name: str) -> bytes:
-    try:
-        return files.read(name)
-    except FileNotFoundError:
-        raise InputError([make_missing_file_problem(name)]) from None
 
 
 def _lone(
@@ -296,7 +291,14 @@ def _top(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Di
     except ValidationError as error:
         found = find_model_errors(error, model, document.value)
         return _salvaged(document, found, model), translate_model_errors(found, document, "")
-    return top, [] if top.clusters else [_no_clusters(document)]
+    if top.clusters:
+        return top, []
+    # An empty list may be a slip of the hand: with it, no node would be managed any more.
+    message = "the list of clusters is empty"
+    remedy = "add at least one cluster, with `name`, `kind` and `nodes`"
+    where = document.position("/clusters")
+    problem = Diagnostic(Severity.ERROR, "no-clusters", message, remedy, position=where, pointer="/clusters")
+    return top, [problem]
 
 
 def _salvaged(document: Document, found: Sequence[ModelError], model: type[FleetFile]) -> FleetFile:
@@ -309,13 +311,6 @@ def _salvaged(document: Document, found: Sequence[ModelError], model: type[Fleet
         )
     except ValidationError:
         return model(clusters=[])
-
-
-def _no_clusters(document: Document) -> Diagnostic:
-    message = "the list of clusters is empty"
-    remedy = "add at least one cluster, with `name`, `kind` and `nodes`"
-    where = document.position("/clusters")
-    return Diagnostic(Severity.ERROR, "no-clusters", message, remedy, position=where, pointer="/clusters")
 
 
 def _desk(cluster: ParsedCluster, revision: Revision, attached: FileLoader) -> ClusterInput:

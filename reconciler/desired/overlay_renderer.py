@@ -56,7 +56,13 @@ class OverlayRenderer:
             place: pointer of the node's entry.
         """
         if not cluster.whole:
-            return None if _overlaid(cluster.raw) else base
+            # Where parts were left out, overlays may be among them: the result would be a guess.
+            nodes = cluster.raw.get("nodes")
+            entries = [cluster.raw, *(nodes if isinstance(nodes, list) else ())]
+            has_overlays = any(
+                isinstance(entry, Mapping) and ("overlays" in entry or "groups" in entry) for entry in entries
+            )
+            return None if has_overlays else base
         key: _Key = (id(base),)
         document = base
         for pointer, overlay in self._stack(cluster, node, place):
@@ -98,22 +104,18 @@ class OverlayRenderer:
                         {name for name in names if fnmatchcase(name, pattern)} if wild else {pattern} & known
                     )
                     if not fits:
-                        self._nobody(f"{cluster.pointer}/groups/{number}/nodes/{index}", pattern, names)
+                        meant = find_nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
+                        self._tell(
+                            self.fleet,
+                            f"{cluster.pointer}/groups/{number}/nodes/{index}",
+                            "unknown-node",
+                            f"no node of the cluster matches {quote_text(pattern)}",
+                            f"did you mean `{meant}`?" if meant else "name nodes of this cluster",
+                        )
                     members |= fits
                 found.append((group, frozenset(members)))
             self._groups[cluster.pointer] = found
         return self._groups[cluster.pointer]
-
-    def _nobody(self, pointer: str, pattern: str, names: list[str]) -> None:
-        meant = find_nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
-        remedy = f"did you mean `{meant}`?" if meant else "name nodes of this cluster"
-        self._tell(
-            self.fleet,
-            pointer,
-            "unknown-node",
-            f"no node of the cluster matches {quote_text(pattern)}",
-            remedy,
-        )
 
     def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
         """The document under an overlay with it laid over; nothing where that cannot be."""
@@ -160,10 +162,3 @@ class OverlayRenderer:
         self.problems.append(
             Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
         )
-
-
-def _overlaid(raw: Mapping[str, Any]) -> bool:
-    """Whether an entry, right or wrong, says anything of overlays."""
-    nodes = raw.get("nodes")
-    entries = [raw, *(nodes if isinstance(nodes, list) else ())]
-    return any(isinstance(entry, Mapping) and ("overlays" in entry or "groups" in entry) for entry in entries)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,18 +25,14 @@ def make_policy_model(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> ty
     """
     listed = value.get("clusters") if isinstance(value, Mapping) else None
     clusters = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
-    named = {key for part in (value, *clusters) for key in _keys(part)}
+    policies = [part.get("policy") for part in (value, *clusters) if isinstance(part, Mapping)]
+    named = {key for policy in policies if isinstance(policy, Mapping) for key in policy}
     if named <= Policy.model_fields.keys():
         return Policy
     kinds = {one["kind"] for one in clusters if isinstance(one.get("kind"), str)}
     return make_joint_policy_model(
         drivers[kind] for kind in sorted({*drivers, *(kind for kind in kinds if kind in drivers)})
     )
-
-
-def _keys(part: Any) -> Iterator[str]:
-    policy = part.get("policy") if isinstance(part, Mapping) else None
-    yield from policy if isinstance(policy, Mapping) else ()
 
 
 def make_joint_policy_model(drivers: Iterable[Driver[Any, Any]]) -> type[Policy]:

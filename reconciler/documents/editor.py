@@ -256,9 +256,10 @@ class _Rewriting:
         """Another value in the place of a node."""
         node, value = entry.node, item.plain()
         text, form = self.body, self.form
+        is_spread = not node.entries or bool(_LINE_END.search(text, node.start, node.end))
         style = node.style or ("plain" if node.entries is None and isinstance(node.value, str) else "")
         words = form.one_line(value, style=style, quotes_names=_quotes_names(text, node))
-        if form.is_json and isinstance(value, dict | list) and value and not _is_one_line(text, node):
+        if form.is_json and isinstance(value, dict | list) and value and is_spread:
             words = form.pretty(value, self._margin(node.start))
         if node.entries is not None and not node.is_flow and entry.name_end > entry.start:
             # A block begins on a line of its own; in its place the value stands beside the name.
@@ -386,10 +387,6 @@ def _before(text: str, line: int) -> int:
     if text[:line].endswith("\r\n"):
         return line - 2
     return max(line - 1, 0)
-
-
-def _is_one_line(text: str, node: ValueNode) -> bool:
-    return bool(node.entries) and not _LINE_END.search(text, node.start, node.end)
 
 
 def _quotes_names(text: str, node: ValueNode) -> bool:

@@ -51,15 +51,9 @@ def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
     if more := _MORE.match(text, end):
         end = more.end()
     words = text[start:end]
-    return (
-        end,
-        Diagnostic(
-            Severity.ERROR,
-            "bare-word",
-            f"{quote_text(words)} is not in quotes",
-            f"write {_in_quotes(words)}",
-        ),
-    )
+    escaped = words.replace("\\", "\\\\")
+    remedy = "write " + quote_text(f'"{escaped}"')
+    return end, Diagnostic(Severity.ERROR, "bare-word", f"{quote_text(words)} is not in quotes", remedy)
 
 
 def _number(words: str) -> str:
@@ -73,8 +67,3 @@ def _number(words: str) -> str:
     whole = (found["whole"] or "").replace("_", "").lstrip("0") or "0"
     rest = found["rest"] or ""
     return f"{sign}{whole}{rest if rest != '.' else ''}{found['power'] or ''}"
-
-
-def _in_quotes(words: str) -> str:
-    escaped = words.replace("\\", "\\\\")
-    return quote_text(f'"{escaped}"')

@@ -11,7 +11,7 @@ from reconciler.documents.json_scanner import scan_json
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.value_offsets import INDEX, ValueOffsets
 from reconciler.errors import InputError
-from reconciler.text.numbers import InvalidNumber, read_number, read_whole_number
+from reconciler.text.numbers import read_number, read_whole_number
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -92,27 +92,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _number(words: str) -> int | float:
-    try:
-        return read_number(words)
-    except InvalidNumber:
-        raise _Doubtful from None
-
-
-def _integer(words: str) -> int:
-    try:
-        return read_whole_number(words)
-    except InvalidNumber:
-        raise _Doubtful from None
-
-
-def _constant(words: str) -> NoReturn:
+def _refuse_constant(words: str) -> NoReturn:
     raise _Doubtful(words)
 
 
 _SKIPPER = json.JSONDecoder()
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=_number, parse_int=_integer, parse_constant=_constant
+    object_pairs_hook=_object,
+    parse_float=read_number,
+    parse_int=read_whole_number,
+    parse_constant=_refuse_constant,
 )
 
 

@@ -43,6 +43,7 @@ def _value(stack: ParserStack, token: Token) -> bool:
 
 
 def _name(stack: ParserStack, token: Token) -> bool:
+    is_in_array = len(stack.frames) > 1 and stack.frames[-2].opener == "["
     if token.kind == "}":
         _trailing_comma(stack, token)
         return True
@@ -51,14 +52,14 @@ def _name(stack: ParserStack, token: Token) -> bool:
         _without_value(stack)
     elif token.kind == "word" and stack.lexer.colon_follows(token):
         message = f"the name {quote_text(token.value)} is not in quotes"
-        stack.complaints.add(token.start, "unquoted-name", message, f"write {_in_quotes(token.value)}")
+        stack.complaints.add(token.start, "unquoted-name", message, f'write `"{token.value}"`')
         stack.named(token)
     elif token.kind in {",", ";"}:
         _extra(stack, token)
     elif token.kind == "word":
         _unexpected(stack, token, "a name in quotes, then a colon")
         stack.state, stack.loose = ParserState.AFTER, True
-    elif token.kind == "{" and stack.state is ParserState.NAME and _in_array(stack):
+    elif token.kind == "{" and stack.state is ParserState.NAME and is_in_array:
         report_unclosed(stack, stack.comma)
         stack.state = ParserState.VALUE
         return True
@@ -237,11 +238,6 @@ def _unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
     stack.told = True
 
 
-def _in_array(stack: ParserStack) -> bool:
-    """Whether the innermost object stands in an array."""
-    return len(stack.frames) > 1 and stack.frames[-2].opener == "["
-
-
 def _look_again(stack: ParserStack, token: Token) -> None:
     """Read a word once more, as the value that it stands for."""
     stack.lexer.offset = token.start
@@ -250,7 +246,3 @@ def _look_again(stack: ParserStack, token: Token) -> None:
 
 def _words(stack: ParserStack, token: Token) -> str:
     return stack.text[token.start : token.end]
-
-
-def _in_quotes(words: str) -> str:
-    return f'`"{words}"`'

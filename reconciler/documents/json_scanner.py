@@ -60,11 +60,8 @@ def _fits(stack: ParserStack, token: Token) -> bool:
         and kind == stack.frames[-1].closer
     ):
         stack.close(token)
+    elif state is ParserState.DONE and kind == "end":
+        stack.finished = True
     else:
-        return state is ParserState.DONE and kind == "end" and _finish(stack)
-    return True
-
-
-def _finish(stack: ParserStack) -> bool:
-    stack.finished = True
+        return False
     return True

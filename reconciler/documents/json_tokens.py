@@ -125,19 +125,15 @@ class Lexer:
         self.offset = bare[0] if bare else _end(_WORD, self.text, start)
         within = self.text[start - 1 : start] in {'"', "'"}
         if not within and _LATE_QUOTE.match(self.text, self.offset):
-            return self._unopened(start)
+            word, self.offset = self.text[start : self.offset], self.offset + 1
+            message = f"{quote_text(word)} has a closing quote but no opening quote"
+            self.complaints.add(start, "unopened-text", message, 'insert `"` here')
+            return Token("string", start, self.offset, word)
         if bare is None:
             return Token("word", start, self.offset, self.text[start : self.offset])
         end, wrong = bare
         self.complaints.place(start, wrong)
         return Token("scalar", start, end)
-
-    def _unopened(self, start: int) -> Token:
-        """A word that ends with a quote but does not begin with one."""
-        word, self.offset = self.text[start : self.offset], self.offset + 1
-        message = f"{quote_text(word)} has a closing quote but no opening quote"
-        self.complaints.add(start, "unopened-text", message, 'insert `"` here')
-        return Token("string", start, self.offset, word)
 
     def _skip_trivia(self) -> None:
         """Go behind white space and comments; a run of comments is one problem."""
@@ -151,15 +147,18 @@ class Lexer:
                 closed = odd["end"] != ""
                 self.lost = self.lost or not closed
                 if not told or not closed:
-                    self._comment(closed=closed)
+                    message = (
+                        "JSON does not allow comments"
+                        if closed
+                        else "the comment that starts here is not closed"
+                    )
+                    self.complaints.add(
+                        self.offset, "comment", message, "remove it, or write the file as YAML"
+                    )
                 told = True
             else:
                 return
             self.offset = odd.end()
-
-    def _comment(self, *, closed: bool) -> None:
-        message = "JSON does not allow comments" if closed else "the comment that starts here is not closed"
-        self.complaints.add(self.offset, "comment", message, "remove it, or write the file as YAML")
 
     def _number(self, words: str, start: int) -> int | float | None:
         try:

@@ -55,7 +55,9 @@ def find_model_errors(error: ValidationError, model: type[BaseModel], value: Any
     """What is wrong with a value of a model, each place once."""
     found: dict[tuple[Path, str], ModelError] = {}
     for details in error.errors(include_url=False):
-        if _is_echo(details):
+        # Pydantic does not count items that are wrong, so it also calls a list with enough items too short.
+        given, least = details["input"], details.get("ctx", {}).get("min_length", 0)
+        if details["type"] == "too_short" and isinstance(given, list) and len(given) >= least:
             continue
         path = tuple(_existing(value, details["loc"]))
         missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
@@ -122,13 +124,6 @@ def _problem(
     )
 
 
-def _is_echo(details: ErrorDetails) -> bool:
-    """Whether pydantic calls a list too short only because it does not count items that are wrong."""
-    given = details["input"]
-    wanted = details.get("ctx", {}).get("min_length", 0)
-    return details["type"] == "too_short" and isinstance(given, list) and len(given) >= wanted
-
-
 def _existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
     """The parts of pydantic's location that are parts of the value; it also names members of unions."""
     for part in loc:
@@ -166,7 +161,12 @@ def _said(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
         return "missing-key", f"`{mismatch.missing}` is missing", _advice(mismatch.field)
     subject = _subject(mismatch.path)
     if mismatch.unknown:
-        return "unknown-key", f"{subject} is not a known key", _known_keys(mismatch)
+        if meant := _meant(mismatch):
+            remedy = f"did you mean `{meant}`?"
+        else:
+            known = ", ".join(sorted(mismatch.known))
+            remedy = f"the known keys are {known}" if known else "remove it"
+        return "unknown-key", f"{subject} is not a known key", remedy
     code, why, remedy = _wrong(mismatch, hidden=hidden)
     given = mismatch.error["input"]
     if mismatch.error["type"] == "string_too_short" and not given:
@@ -284,12 +284,6 @@ def describe_value(given: Any) -> str:
 
 def _meant(mismatch: ModelError) -> str:
     return find_nearest(str(mismatch.path[-1]), mismatch.known)
-
-
-def _known_keys(mismatch: ModelError) -> str:
-    if meant := _meant(mismatch):
-        return f"did you mean `{meant}`?"
-    return f"the known keys are {', '.join(sorted(mismatch.known))}" if mismatch.known else "remove it"
 
 
 def _advice(field: FieldInfo | None) -> str:

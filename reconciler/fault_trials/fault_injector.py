@@ -37,7 +37,7 @@ class FaultInjector:
             await self._simulation.add(name, Fault(FaultKind.KILLED))
         for blow in [blow for blow in self._waiting if blow.when.kind == "after"]:
             self._waiting.remove(blow)
-            self._later(self._after(blow))
+            self._later(self._strike(blow, delay=blow.when.number))
 
     async def stop(self, node: str) -> None:
         """A person stops a node, for good."""
@@ -112,12 +112,10 @@ class FaultInjector:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _after(self, blow: ScheduledFault) -> None:
-        await asyncio.sleep(blow.when.number)
-        await self._strike(blow)
-
-    async def _strike(self, blow: ScheduledFault) -> None:
-        """Strike, and wait until it is over."""
+    async def _strike(self, blow: ScheduledFault, *, delay: float = 0) -> None:
+        """Inject a fault after a delay in seconds, and wait until it is complete."""
+        if delay:
+            await asyncio.sleep(delay)
         fault = blow.fault
         self._noted(blow)
         if fault.kind is FaultKind.RESTARTED and fault.argument:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.errors import UsageError
-from reconciler.fault_trials.scenario import FaultEntry, FaultTime, RandomFaults, ScenarioFile
+from reconciler.fault_trials.scenario import FaultEntry, RandomFaults, ScenarioFile
 from reconciler.simulation.faults import AMONG_NODES, Fault, FaultKind, make_fault
 
 _STATUSES: Final = (500, 503, 401)
@@ -150,14 +150,13 @@ def _written(
     if fault.kind in AMONG_NODES and cast.nodes.get(name, name) not in cast.joined:
         message = f"the nodes of {cast.nodes.get(name, name)} do not talk to each other"
         raise script.wrong(f"{pointer}/fault", message, "use cut or killed")
-    return ScheduledFault(name, fault, _when(entry.at))
-
-
-def _when(at: FaultTime | None) -> FaultMoment:
-    if at is None:
-        return BEGINNING
-    kind, value = at.moment
-    return FaultMoment(kind, step=value) if kind == "step" else FaultMoment(kind, value, to=at.to or "")
+    if entry.at is None:
+        return ScheduledFault(name, fault, BEGINNING)
+    kind, value = entry.at.moment
+    moment = (
+        FaultMoment(kind, step=value) if kind == "step" else FaultMoment(kind, value, to=entry.at.to or "")
+    )
+    return ScheduledFault(name, fault, moment)
 
 
 def _blow(more: RandomFaults, cast: FaultTargets, chance: random.Random) -> ScheduledFault:

@@ -68,7 +68,12 @@ def judge_trial(evidence: TrialEvidence) -> list[InvariantBreach]:
 def _calls(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """What the nodes were asked, against the intents of the history."""
     recorder = evidence.recorder
-    windows = list(_windows(evidence))
+    windows = [
+        _Window(entry, entry.intended, entry.ended or evidence.end)
+        for record in evidence.history
+        for entry in record.entries
+        if entry.intended is not None
+    ]
     sent: defaultdict[int, int] = defaultdict(int)
     for number, asked in enumerate(recorder.asked):
         if not asked.call.change:
@@ -105,13 +110,6 @@ class _Window:
         step = self.entry.step
         same = (asked.cluster, asked.about) == (step.cluster, step.node)
         return same and self.since <= asked.at <= self.until + _SLACK
-
-
-def _windows(evidence: TrialEvidence) -> Iterator[_Window]:
-    for record in evidence.history:
-        for entry in record.entries:
-            if entry.intended is not None:
-                yield _Window(entry, entry.intended, entry.ended or evidence.end)
 
 
 def _misled(recorder: TrialRecorder, number: int) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS
@@ -47,26 +45,23 @@ def prepare_trial(script: ScenarioFile, folder: Path | None = None) -> TrialSetu
     place = folder or script.folder(scenario.fleet)
     fleet = load_trial_fleet(place)
     machines = load_trial_fleet(script.folder(before.fleet)) if before.fleet else fleet
+    try:
+        choices = parse_choices(scenario.choices, DRIVERS)
+    except UsageError as error:
+        raise script.wrong("/choices", error.message, error.remedy) from error
     stage = TrialSetup(
         fleet,
         machines,
         converged=before.converged,
         fresh=before.fresh,
         down=before.down,
-        choices=_choices(script),
+        choices=choices,
         runs=1 + scenario.reruns,
         invariants=scenario.invariants,
         folder=place,
     )
     _check(script, stage)
     return stage
-
-
-def _choices(script: ScenarioFile) -> dict[str, Any]:
-    try:
-        return parse_choices(script.scenario.choices, DRIVERS)
-    except UsageError as error:
-        raise script.wrong("/choices", error.message, error.remedy) from error
 
 
 def load_trial_fleet(folder: Path) -> Fleet:
@@ -81,7 +76,11 @@ def _check(script: ScenarioFile, stage: TrialSetup) -> None:
     served = stage.clusters
     for pointer, names in (("/before/fresh", stage.fresh), ("/before/down", stage.down)):
         for index, name in enumerate(names):
-            _known(script, f"{pointer}/{index}", name, served)
+            if name not in served:
+                known = ", ".join(sorted(served))
+                raise script.wrong(
+                    f"{pointer}/{index}", f"there is no node {name!r}", f"the nodes are {known}"
+                )
     for cluster_input in stage.fleet.cluster_inputs:
         for node in cluster_input.entry.members():
             if served.get(node.name) != cluster_input.entry.name:
@@ -91,9 +90,3 @@ def _check(script: ScenarioFile, stage: TrialSetup) -> None:
                     "the nodes before the trial",
                     "add it to the fleet file of `before`, and to `fresh` if it is new",
                 )
-
-
-def _known(script: ScenarioFile, pointer: str, name: str, served: Iterable[str]) -> None:
-    if name not in set(served):
-        known = ", ".join(sorted(served))
-        raise script.wrong(pointer, f"there is no node {name!r}", f"the nodes are {known}")

@@ -183,7 +183,10 @@ class Trial:
             await injector.begin()
             ran = [await self._run(number, reconciler, injector) for number in range(1, stage.runs + 1)]
             await injector.end()
-            await self._resume(recorder)
+            # The operator's part: nodes that refused too often get no further attempt without it.
+            with open_store(self.folder, clock=self.clock) as store:
+                if await store.forget_attempts():
+                    recorder.note("an operator allows new attempts for nodes that refused")
             for number in range(stage.runs + 1, stage.runs + LEFT + 1):
                 await self.wait(PATIENCE)
                 ran.append(await self._run(number, reconciler, injector))
@@ -203,12 +206,6 @@ class Trial:
             await injector.stop(node)
         recorder.look()
         return ran
-
-    async def _resume(self, recorder: TrialRecorder) -> None:
-        """A person has seen to the nodes, and lets what was refused be tried again."""
-        with open_store(self.folder, clock=self.clock) as store:
-            if await store.forget_attempts():
-                recorder.note("an operator allows new attempts for nodes that refused")
 
     async def _verdict(self, recorder: TrialRecorder, ran: Sequence[RunResult]) -> TrialVerdict:
         with open_store(self.folder, clock=self.clock) as store:

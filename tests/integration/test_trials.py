@@ -221,7 +221,7 @@ def test_a_run_that_is_settled_without_reading_is_found(scene, monkeypatch):
     async def believed(self, entry, record):
         return State.DONE, "it was on its way"
 
-    monkeypatch.setattr(StepRecovery, "_found", believed)
+    monkeypatch.setattr(StepRecovery, "_read_state", believed)
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 0, kills: 2}\n")
     verdicts = (model(script, seed=seed) for seed in range(20))
     assert any(one.invariant is Invariant.HISTORY_TRUE for verdict in verdicts for one in verdict.breaches)
