@@ -1,4 +1,4 @@
-"""The watch: a long-running process that runs the same pass whenever something asks for it.
+"""The watch: a long-running process that runs the same pass at every trigger.
 
-Belongs here: triggers, the webhook, health, metrics, logs. Never here: a second way to reconcile.
+Belongs here: loops, triggers, the webhook, health, metrics, logs. Never here: a second way to reconcile.
 """

@@ -1,4 +1,4 @@
-"""From options to a running watch: the real source, store, drivers and transports."""
+"""Builds a running watch from its options: source, store, drivers, log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
 
 CACHE = "sources"
-"""Folder below the state directory where copies of sources are kept."""
+"""Folder in the state folder for copies of sources."""
 
 
 def start_watch(options: WatchOptions, stream: TextIO) -> int:
@@ -38,12 +38,12 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
 
     Args:
         options: checked already.
-        stream: where the log goes: a stream over a file descriptor, usually standard error.
+        stream: where the log goes; it must have a file descriptor.
 
     Raises:
         UsageError: an option does not fit the source, or the endpoints cannot listen.
         SourceError: there is no such folder or file.
-        StateError: the state directory cannot be used.
+        StateError: the state folder cannot be used.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
     state = LogState()
@@ -65,7 +65,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
     )
     drivers = select_drivers(options.host.config, DRIVERS)
     with ExitStack() as stack:
-        # What anything else writes to standard error goes the same way: a full pipe would hold it up, too.
+        # Anything else that writes to standard error uses the writer too: a full pipe would block it as well.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
         stack.callback(writer.drain)
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
@@ -85,12 +85,12 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
 
 @dataclass(slots=True)
 class FleetReader:
-    """Reads the fleet of each snapshot, and knows which secrets the last one was read with.
+    """Loads the fleet of each snapshot, and knows which secrets the last one used.
 
     Args:
         drivers: kind -> product.
-        host: gives the values of secrets, which are looked up anew for each snapshot.
-        only: one cluster's or node's name; empty for all.
+        host: where secrets are resolved, again for each snapshot.
+        only: name of one cluster or node; empty for all.
     """
 
     drivers: Drivers
@@ -99,11 +99,11 @@ class FleetReader:
     _resolver: LocalResolver | None = field(default=None, repr=False)
 
     def load(self, snapshot: Snapshot) -> Fleet:
-        """The fleet with every cluster's desired state, which all passes towards it work from.
+        """The fleet with the desired state of every cluster, for all passes of this revision.
 
         Raises:
-            InputError: with the problems of all clusters; then none of them is touched.
-            UsageError: the fleet has nothing that `only` names.
+            InputError: with the problems of all clusters; no cluster is changed then.
+            UsageError: the fleet has no cluster or node named `only`.
         """
         resolver = LocalResolver(self.host)
         fleet = load_fleet(snapshot, self.drivers, resolver)
@@ -113,5 +113,5 @@ class FleetReader:
         return fleet
 
     def is_stale(self) -> bool:
-        """Whether a file with a secret of the last fleet was written, changed or taken away since."""
+        """Whether a file with a secret of the last fleet was written, changed or removed since."""
         return self._resolver is not None and self._resolver.has_changed()

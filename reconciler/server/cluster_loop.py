@@ -1,7 +1,7 @@
-"""One loop per cluster: it waits until something asks, runs one pass, and says when the next is due.
+"""One loop per cluster: it waits for a trigger, runs one pass, and schedules the next.
 
-A loop for each cluster, fed with the latest fleet, rather than one pass with locks: a cluster that is slow
-then holds up nobody, one that fails backs off alone, and "one pass at a time" needs no lock at all.
+Each cluster has its own loop instead of one pass over all clusters with locks: a slow cluster delays no
+other, a failing one backs off alone, and "one pass at a time" needs no lock.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from reconciler.server.triggers import Trigger
 from reconciler.server.watch_state import WatchedCluster, WatchState
 
 PATIENCE = 60.0
-"""Seconds beyond what it announced that a loop may be silent before it counts as dead."""
+"""Seconds beyond the announced time after which a silent loop counts as hung."""
 
-PRECEDENCE = ("webhook", "files", "poll", "start", "again", "interval")
-"""Of several triggers the one that the history names."""
+PRECEDENCE = ("webhook", "files", "poll", "start", "retry", "interval")
+"""Which of several triggers the history names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class PassJob:
 
     Args:
         fleet: the latest one, with all clusters.
-        cluster: the one to look at.
-        trigger: what asked for the pass.
-        listener: is told what goes on.
-        stop: once set, no further step is begun.
+        cluster: name of the cluster.
+        trigger: reason for the pass.
+        listener: receives the progress.
+        stop: once set, no further step starts.
     """
 
     fleet: Fleet
@@ -52,13 +52,13 @@ class PassJob:
 
 
 class PassRunner(Protocol):
-    """Runs one pass over one cluster; a dry run is another implementation, without a way to write."""
+    """Runs one pass over one cluster; a dry run is an implementation that has nothing to write with."""
 
     async def __call__(self, job: PassJob) -> PassSummary:
-        """Observe, plan, guard and, where this is no dry run, apply.
+        """Observe, plan, guard and, unless this is a dry run, apply.
 
         Raises:
-            ReconcilerError: the pass could not be run to its end.
+            ReconcilerError: the pass could not be completed.
         """
 
 
@@ -70,7 +70,7 @@ class LoopContext:
         clock: monotonic seconds.
         wall: seconds since 1970.
         draw: a random number from 0 to 1, for the jitter.
-        interval: seconds between passes that find nothing to do.
+        interval: seconds between passes without changes.
     """
 
     watch_state: WatchState
@@ -83,7 +83,7 @@ class LoopContext:
 
 
 class ClusterLoop:
-    """Keeps one cluster as the latest fleet says; `run` is its task."""
+    """Reconciles one cluster with the latest fleet; `run` is its task."""
 
     def __init__(self, name: str, perform: PassRunner, context: LoopContext) -> None:
         self.name = name
@@ -97,12 +97,12 @@ class ClusterLoop:
         self._last_defect = ""
 
     def take(self, fleet: Fleet, trigger: str, *, anew: bool = False) -> None:
-        """Work towards this fleet from now on; a pass towards an older one begins no further step.
+        """Use this fleet from now on; a running pass for an older one starts no further step.
 
         Args:
             fleet: the latest one.
-            trigger: what brought it.
-            anew: whether it asks for a pass although its revision is the same.
+            trigger: reason for reading it.
+            anew: whether to run a pass even if the revision is the same.
         """
         newer = anew or self._fleet is None or self._fleet.revision.id != fleet.revision.id
         self._fleet = fleet
@@ -115,19 +115,19 @@ class ClusterLoop:
             self._trigger.fire(trigger)
 
     def leave(self) -> None:
-        """The fleet no longer names this cluster: begin no further step, and rest."""
+        """The fleet no longer names this cluster: start no further step, and wait."""
         self._fleet = None
         self._stop_pass.set()
         self._context.watch_state.clusters.pop(self.name, None)
 
     def stop(self) -> None:
-        """Begin no further step, and end."""
+        """Start no further step, and end."""
         self._stopping = True
         self._stop_pass.set()
         self._trigger.fire("stop")
 
     async def run(self) -> None:
-        """The loop; it ends only once it is told to stop."""
+        """Run until `stop`."""
         context = self._context
         timing = start_timing(context.clock())
         while not self._stopping:
@@ -139,13 +139,16 @@ class ClusterLoop:
                 continue
             if reasons:
                 timing = reset_backoff(timing, now=context.clock())
-            timing = await self._run_and_schedule(fleet, timing, _most_urgent(reasons or {timing.cause}))
+            reasons = reasons or frozenset({timing.cause})
+            trigger = next((name for name in PRECEDENCE if name in reasons), min(reasons))
+            timing = await self._run_and_schedule(fleet, timing, trigger)
 
     async def _run_and_schedule(self, fleet: Fleet, timing: LoopTiming, trigger: str) -> LoopTiming:
-        """One pass with its bookkeeping; gives the timing from here on."""
+        """Run one pass, record its result, and give the timing of the next."""
         context, began = self._context, self._context.clock()
+        # A new event for each pass: `take` sets the old one, and only the pass it belongs to must stop.
         self._stop_pass = asyncio.Event()
-        if trigger in {"interval", "again"}:
+        if trigger in {"interval", "retry"}:
             context.metrics.triggers.labels(trigger).inc()
         log = context.log.bind(cluster=self.name, revision=fleet.revision.short)
         listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._set_heartbeat)
@@ -162,7 +165,7 @@ class ClusterLoop:
         return timing
 
     async def _run_pass(self, job: PassJob) -> PassSummary:
-        """The pass; an unexpected error is this cluster's failed pass, and logged once."""
+        """Run the pass; an error of any kind becomes its result."""
         try:
             pass_summary: PassSummary = await contain_errors(self._perform(job))
         except ClusterBusy as error:
@@ -172,7 +175,7 @@ class ClusterLoop:
             return PassSummary(PassResult.FAILED, message=_format_error(error))
         except ReconcilerError as error:
             return PassSummary(PassResult.INVALID, message=_format_error(error))
-        except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters go on, and this one again)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters continue)
             return self._log_defect(error)
         self._last_defect = ""
         return pass_summary
@@ -182,7 +185,7 @@ class ClusterLoop:
         context.metrics.unexpected.labels(f"cluster {self.name}").inc()
         if message != self._last_defect:
             self._last_defect = message
-            remedy = f"this cluster is tried again with growing pauses, the others go on; {REPORT_LINE}"
+            remedy = f"the watch retries this cluster with growing pauses, others continue; {REPORT_LINE}"
             context.log.error(
                 "unexpected error in a pass",
                 cluster=self.name,
@@ -211,7 +214,7 @@ class ClusterLoop:
         )
 
     def _log_end(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
-        """A line where something is other than at the end of the last pass; repetition is for metrics."""
+        """Log the end of a pass if its result differs from the last one; the metrics count repetitions."""
         current = repr(
             (
                 revision.id,
@@ -250,10 +253,6 @@ class ClusterLoop:
         self._context.watch_state.heartbeats[f"cluster {self.name}"] = (
             self._context.clock() + within + PATIENCE
         )
-
-
-def _most_urgent(reasons: frozenset[str] | set[str]) -> str:
-    return next((name for name in PRECEDENCE if name in reasons), min(reasons))
 
 
 def _format_error(error: ReconcilerError) -> str:

@@ -1,4 +1,4 @@
-"""Who is under watch: a loop for every cluster of the latest fleet."""
+"""One loop for every cluster of the latest fleet."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Spawn = Callable[[Loop, str], None]
 
 
 class ClusterLoops:
-    """Hands each new fleet to the loops of its clusters; starts those that are missing, rests the others.
+    """Gives each new fleet to the loops of its clusters, and starts a loop for each new cluster."""
 
-    A loop is never ended while the watch runs: one whose cluster left finishes the steps under way and
-    rests, and goes on should the cluster come back. So no cluster ever has two.
-    """
+    # A loop never ends while the watch runs. If its cluster leaves the fleet, it finishes the running steps
+    # and waits; if the cluster returns, it continues. So two loops can never work on one cluster.
 
     def __init__(self, perform: PassRunner, context: LoopContext, spawn: Spawn, *, only: str = "") -> None:
         self._perform = perform
@@ -31,10 +30,10 @@ class ClusterLoops:
         self.fleet: Fleet | None = None
 
     def publish(self, fleet: Fleet, trigger: str) -> None:
-        """Have every cluster work towards this fleet from now on; nothing where the watch is to end."""
+        """Use this fleet for every cluster from now on; does nothing if the watch is stopping."""
         if self._stopping:
             return
-        # The same revision is published again only because its secrets are others now.
+        # The same revision is published again only when its secrets have changed.
         anew = self.fleet is not None and self.fleet.revision.id == fleet.revision.id
         self.fleet = fleet
         names = [cluster_input.entry.name for cluster_input in select_clusters(fleet, self._only)]
@@ -47,14 +46,14 @@ class ClusterLoops:
             self._loops[name].take(fleet, trigger, anew=anew)
 
     def stop(self) -> None:
-        """Have every loop begin no further step, and end; no fleet is taken any more."""
+        """Stop every loop: none starts another step, and no further fleet is accepted."""
         self._stopping = True
         for loop in self._loops.values():
             loop.stop()
 
 
 def select_clusters(fleet: Fleet, only: str) -> tuple[ClusterInput, ...]:
-    """The desks that are watched: all, or the one that `only` names or that has the node it names.
+    """The clusters to watch: all, or the one that `only` names, or the one with the node that `only` names.
 
     Raises:
         UsageError: the fleet has neither.
@@ -73,6 +72,6 @@ def select_clusters(fleet: Fleet, only: str) -> tuple[ClusterInput, ...]:
     if not cluster_inputs:
         names = ", ".join(cluster_input.entry.name for cluster_input in fleet.cluster_inputs)
         raise UsageError(
-            f"--only {only}: the fleet has no such cluster or node", remedy=f"its clusters: {names}"
+            f"--only {only}: the fleet has no such cluster or node", remedy=f"clusters of the fleet: {names}"
         )
     return cluster_inputs

@@ -1,4 +1,4 @@
-"""What a running watch does for commands of this host's users: orders, and a copy of what is remembered."""
+"""Answers commands of this host's users at the control socket: orders, rollbacks, a copy of the store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from reconciler.store.factory import back_up_store
 from reconciler.text.one_line import LONGEST_NAME
 
 CONNECTIONS: Final = 8
-"""Requests that are answered at once; a further one waits."""
+"""Requests answered at the same time; further ones wait."""
 
 _MOST_VALUES: Final = 32
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -48,7 +48,7 @@ _LONGEST_TEXT: Final = 8000
 
 
 class OrderDenied(ReconcilerError):
-    """The user at the other end may not give orders here."""
+    """The caller may not give this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class ControlServer:
     """Answers requests at the control socket of one watch.
 
     Args:
-        options: of the watch; the host's configuration names the groups that may give orders.
-        store: what orders are written to; None for a dry run, which takes none.
-        log: is told of each order.
-        rollbacks: carries out what takes minutes; None for a dry run.
+        options: of the watch; its host configuration names the groups that may give orders.
+        store: where orders are written; None for a dry run, which accepts none.
+        log: gets a line for each order.
+        rollbacks: runs rollbacks; None for a dry run.
     """
 
     options: WatchOptions
@@ -71,18 +71,16 @@ class ControlServer:
     _rollback_tasks: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Answer until told to stop; where no socket can be made, say so: the watch itself goes on.
-
-        There are two: in the state folder, for who may open it, and where commands look for the watches of
-        this host, whatever state they use.
-        """
+        """Answer requests until `stop`. Without a socket the watch continues, with a warning."""
+        # Two sockets: one in the state folder, for users with access to it, and one in the shared folder,
+        # where commands find the watches of this host whatever state folder they use.
         groups = self.options.host.config.operators
         shared = find_shared_folder(self.options.host.environment)
         if groups and shared is None:
             self._warn_no_socket(
-                f"members of {', '.join(groups)} cannot reach this watch: {RUNTIME} is not this user's",
-                f"let root make the folder and give it to {get_current_actor().user}, or start the "
-                f"watch as a unit",
+                f"members of {', '.join(groups)} cannot reach this watch: this user does not own {RUNTIME}",
+                f"as root, create the folder and give it to {get_current_actor().user}, or start the "
+                "watch as a systemd unit",
             )
         async with AsyncExitStack() as stack:
             for folder in dict.fromkeys(one for one in (self.options.state, shared) if one and one.is_dir()):
@@ -91,7 +89,9 @@ class ControlServer:
                     opened = stack.enter_context(listen_on_socket(folder, is_shared=is_shared))
                 except OSError as error:
                     message = error.strerror or type(error).__name__
-                    self._warn_no_socket(f"{folder}: {message}", "let the user of the watch write there")
+                    self._warn_no_socket(
+                        f"{folder}: {message}", "give the user of the watch write access to it"
+                    )
                     continue
                 server = await asyncio.start_unix_server(self._serve_connection, sock=opened, limit=LARGEST)
                 await stack.enter_async_context(server)
@@ -99,10 +99,10 @@ class ControlServer:
         await self._finish()
 
     def _warn_no_socket(self, message: str, remedy: str) -> None:
-        self.log.warning("no control socket", message=message, remedy=remedy)
+        self.log.warning("cannot open control socket", message=message, remedy=remedy)
 
     async def _finish(self) -> None:
-        """Let what is under way end: steps are read back, answers are cut off after a moment."""
+        """Wait for rollbacks, which read their steps back; cancel slow answers."""
         if self._rollback_tasks:
             await asyncio.wait(self._rollback_tasks)
         if self._answer_tasks:
@@ -120,7 +120,7 @@ class ControlServer:
         try:
             async with self._slots:
                 await self._answer(reader, writer)
-        except (OSError, TimeoutError):  # who asked has gone
+        except (OSError, TimeoutError):  # the caller has disconnected
             return
         finally:
             writer.close()
@@ -146,11 +146,11 @@ class ControlServer:
         except ReconcilerError as error:
             answer = {"error": error.message, "remedy": error.remedy}
         except ValueError:
-            answer = {"error": "the request cannot be read", "remedy": "use the version of the watch"}
+            answer = {"error": "invalid request", "remedy": "use the same program version as the watch"}
         except (OSError, TimeoutError):
             raise
         except Exception as error:  # noqa: BLE001  (a request must not end the watch)
-            self.log.error(  # noqa: TRY400  (the trace is cut to what holds no secret)
+            self.log.error(  # noqa: TRY400  (the frames of the trace hold no secret)
                 "unexpected error in a request",
                 message=name_error(error),
                 remedy=REPORT_LINE,
@@ -164,7 +164,7 @@ class ControlServer:
     async def _answer_rollback(
         self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter
     ) -> None:
-        """Answer once a rollback is planned, or has ended; it goes on though who asked for it has gone."""
+        """Answer when a rollback is planned or has ended."""
         if self.rollbacks is None:
             raise _make_dry_run_error()
         by = _identify_actor(request, peer)
@@ -173,8 +173,9 @@ class ControlServer:
         work = asyncio.create_task(self.rollbacks.run(wanted, by))
         self._rollback_tasks.add(work)
         work.add_done_callback(self._rollback_tasks.discard)
+        # A task of its own: a caller that disconnects must not stop a rollback between two steps.
         if wanted.plan:
-            self.log.info("order taken", order="rollback", user=by.user, process=peer.process, **texts)
+            self.log.info("order accepted", order="rollback", user=by.user, process=peer.process, **texts)
         while not (await asyncio.wait({work}, timeout=SECONDS / 2))[0]:
             async with asyncio.timeout(SECONDS):
                 writer.write(WORKING)
@@ -185,20 +186,20 @@ class ControlServer:
             await writer.drain()
 
     def _refuse_stranger(self, peer: Peer) -> None:
-        """Root, the watch's own user, and the groups that the host names.
+        """Accept root, the watch's own user and members of `operators`.
 
         Raises:
-            Denied: anybody else.
+            OrderDenied: for any other caller.
         """
         if peer.user in {0, os.geteuid()}:
             return
         for name in self.options.host.config.operators:
-            with suppress(KeyError):  # a group that this host does not have lets nobody in
+            with suppress(KeyError):  # this host has no such group
                 if grp.getgrnam(name).gr_gid in peer.groups:
                     return
         raise OrderDenied(
-            f"{get_user_name(peer.user)} is in no group that may give orders on this host",
-            remedy="ask for a group of `operators` in the host configuration, or run the command as root",
+            f"user {get_user_name(peer.user)} may not give orders on this host",
+            remedy="join a group of `operators` in the host configuration, or run the command as root",
         )
 
     async def _execute_order(self, request: Mapping[str, str], peer: Peer) -> dict[str, Any]:
@@ -221,23 +222,27 @@ class ControlServer:
                 "dry_run": store is None,
             }
         if order not in work:
-            raise OrderDenied(f"this watch knows no request {order!r}", remedy="use the version of the watch")
+            raise OrderDenied(
+                f"unknown request {order!r}", remedy="use the same program version as the watch"
+            )
         if store is None:
             raise _make_dry_run_error()
         _refuse_incomplete_order(order, request)
         found = await work[order](store)
-        self.log.info("order taken", order=order, cluster=text("cluster"), user=by.user, process=peer.process)
+        self.log.info(
+            "order accepted", order=order, cluster=text("cluster"), user=by.user, process=peer.process
+        )
         return {"ok": True, "found": list(found or ())}
 
     async def _send_copy(self, writer: asyncio.StreamWriter) -> None:
-        """The answer, then the store as it is at this moment."""
+        """Send the answer, then a copy of the store as it is now."""
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(
                     tempfile.TemporaryDirectory(dir=self.options.state, prefix=".copy-")
                 )
             except OSError as error:
-                raise StateError(f"the state cannot be copied: {error.strerror}") from error
+                raise StateError(f"cannot copy the store: {error.strerror}") from error
             file = Path(folder) / "copy"
             await asyncio.to_thread(back_up_store, self.options.state, file)
             writer.write(json.dumps({"ok": True, "bytes": file.stat().st_size}).encode() + b"\n")
@@ -248,29 +253,30 @@ class ControlServer:
 
 
 def _parse_request(line: bytes) -> Mapping[str, str]:
-    """The request in a line.
+    """Parse a request.
 
     Raises:
-        ValueError: it is no JSON object of texts.
+        ValueError: it is not a JSON object with texts as values.
     """
     found = read_json(line, JsonLimits(size=LARGEST, values=_MOST_VALUES, depth=2))
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise ValueError("no object of texts")
+        raise ValueError("not an object of texts")
     return found
 
 
 def _refuse_incomplete_order(order: str, request: Mapping[str, str]) -> None:
-    """Nothing, where an order is one that the commands would give: they are not the only ones who can ask.
+    """Check an order.
 
     Raises:
-        Denied: it lacks what it needs.
+        OrderDenied: a value is missing or invalid.
     """
+    # The commands check this too, but any program of an operator can write to the socket.
     if len(_get_text(request, "cluster")) > LONGEST_NAME:
-        raise OrderDenied("the name of the cluster is too long", remedy="name a cluster of the fleet")
+        raise OrderDenied("the cluster name is too long", remedy="name a cluster of the fleet")
     if order == "suspend" and not _get_text(request, "reason").strip():
-        raise OrderDenied("a suspension needs its reason", remedy="say why")
+        raise OrderDenied("a suspension needs a reason", remedy="give a reason")
     if order == "approve" and not _DIGEST.fullmatch(_get_text(request, "digest")):
-        raise OrderDenied("an approval needs the whole id of a plan", remedy="give its 64 characters")
+        raise OrderDenied("an approval needs the complete id of a plan", remedy="give all 64 characters")
 
 
 def _get_text(request: Mapping[str, str], key: str) -> str:
@@ -278,7 +284,8 @@ def _get_text(request: Mapping[str, str], key: str) -> str:
 
 
 def _identify_actor(request: Mapping[str, str], peer: Peer) -> Actor:
-    """Who asks: by the kernel's word; terminal, claim and reason are the caller's own."""
+    """The caller as an actor."""
+    # The kernel names the user; terminal, claim and reason are only what the caller says.
     return replace(
         load_actor(_get_text(request, "by")), user=get_user_name(peer.user), host=get_current_actor().host
     )
@@ -286,6 +293,6 @@ def _identify_actor(request: Mapping[str, str], peer: Peer) -> Actor:
 
 def _make_dry_run_error() -> OrderDenied:
     return OrderDenied(
-        "this watch is a dry run: it applies nothing and takes no orders",
-        remedy="run the command as a user who may open the state folder",
+        "this watch is a dry run: it accepts no orders",
+        remedy="run the command as a user with access to the state folder",
     )

@@ -1,4 +1,4 @@
-"""Rings when files on disk change; the poll stays as the safety net."""
+"""Notifies when files on disk change; polling finds what this misses."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from reconciler.sources.git.source import GitSource
 from reconciler.sources.linked_source import LinkedSource, list_links, resolve_target
 
 DEBOUNCE, STEP = 200, 50
-"""Milliseconds over which changes are gathered, and between two looks at them."""
+"""Milliseconds over which changes are collected, and between two checks for more."""
 
 MOVES = frozenset({"HEAD", "ORIG_HEAD", "COMMIT_EDITMSG", "packed-refs"})
-"""Files of a git directory of which one changes whenever another commit is checked out or made."""
+"""Files of a git directory; each new or checked out commit changes at least one of them."""
 
 
 LOOK = 5_000
-"""Milliseconds after which a link is looked at, though nobody told that it changed."""
+"""Milliseconds between checks of a link: a change above its folder causes no event."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileEvents:
-    """Which changes count.
+    """The changes on disk that matter.
 
     Args:
-        places: folders, real paths without links on the way.
-        counts: whether a change of this path counts.
-        recursive: whether folders below count, too.
+        places: folders, as real paths without links.
+        counts: whether a change of this path matters.
+        recursive: whether subfolders are included.
     """
 
     places: tuple[Path, ...]
@@ -43,7 +43,7 @@ class FileEvents:
 
 
 def make_folder_events(folder: Path) -> FileEvents:
-    """Every file below a folder, but for those that git keeps for itself."""
+    """Every file below a folder, except those in `.git`."""
 
     def counts(path: Path) -> bool:
         return not path.is_relative_to(folder) or ".git" not in path.relative_to(folder).parts
@@ -52,14 +52,14 @@ def make_folder_events(folder: Path) -> FileEvents:
 
 
 def make_commit_events(work: WorkTree) -> FileEvents:
-    """Commits made or checked out in a work tree; files that are saved do not count."""
+    """New or checked out commits of a work tree; saved files do not count."""
     log = work.directory / "logs"
     places = (work.directory, log) if log.is_dir() else (work.directory,)
     return FileEvents(places, lambda path: path.name in MOVES, recursive=False)
 
 
 def choose_file_events(source: Source) -> FileEvents | None:
-    """Which changes on disk ask for a look at a source; None where none does."""
+    """The changes on disk that require reading a source; None if it has none."""
     if isinstance(source, GitSource) and source.work:
         return make_commit_events(source.work)
     return make_folder_events(source.folder) if isinstance(source, FolderSource) else None
@@ -68,7 +68,7 @@ def choose_file_events(source: Source) -> FileEvents | None:
 async def follow_source_files(
     source: Source, notify: Callable[[], None], log: Log, *, stop: asyncio.Event
 ) -> None:
-    """Ring for every batch of changes of a source on disk until told to stop; see `follow_files`.
+    """Notify for every batch of changes of a source on disk until `stop`; see `follow_files`.
 
     A link is followed to its current target. When the target changes, notify and watch the new one.
     """
@@ -89,7 +89,7 @@ async def follow_source_files(
 
 
 def _resolve_or_none(path: Path) -> Path | None:
-    """Where a path leads to; None where that cannot be told: whoever looks at the source says why."""
+    """Target of a path; None if it cannot be resolved: reading the source reports why."""
     try:
         return resolve_target(path)
     except SourceError:
@@ -106,7 +106,7 @@ def _find_events(source: LinkedSource) -> FileEvents | None:
 async def _wait_for_switch(
     source: LinkedSource, real: Path | None, log: Log, *, usable: bool, stop: asyncio.Event
 ) -> None:
-    """Wait until the links lead elsewhere than to `real`, to what can be used at last, or to be stopped."""
+    """Wait until the links lead to another target than `real`, or to a usable one, or until `stop`."""
     from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
 
     def has_moved() -> bool:
@@ -128,7 +128,11 @@ async def _wait_for_switch(
             if has_moved():
                 return
     except (OSError, RuntimeError, ValueError) as error:
-        log.warning("link not watched", message=str(error), remedy="a switch is seen a few seconds later")
+        log.warning(
+            "cannot watch link",
+            message=str(error),
+            remedy="the watch checks the link every few seconds instead",
+        )
     while not stop.is_set() and not has_moved():
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK / 1_000):
@@ -138,16 +142,16 @@ async def _wait_for_switch(
 async def follow_files(
     events: FileEvents, notify: Callable[[], None], log: Log, *, stop: asyncio.Event
 ) -> None:
-    """Ring for every batch of changes until told to stop.
+    """Notify for every batch of changes until `stop`.
+
+    If the system cannot watch the folder (it was removed, or the limit of inotify watches is reached), this
+    logs one warning and leaves the changes to polling.
 
     Args:
-        events: which changes count.
-        notify: called within the running loop.
-        log: is told where the system cannot watch the folder.
-        stop: ends it.
-
-    Where the system cannot watch the folder (it is gone, or there are too many watches), say so once
-    and leave it to the poll.
+        events: the changes that matter.
+        notify: called in the event loop.
+        log: gets the warning.
+        stop: ends the call.
     """
     from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
 
@@ -162,6 +166,10 @@ async def follow_files(
             ignore_permission_denied=True,
         ):
             notify()
-    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is no Unicode
-        log.warning("folder not watched", message=str(error), remedy="changes are seen at the next poll")
+    except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is not Unicode
+        log.warning(
+            "cannot watch folder",
+            message=str(error),
+            remedy="the watch sees changes at the next poll instead",
+        )
     await stop.wait()

@@ -1,4 +1,4 @@
-"""Whether the watch is alive and whether it is ready, told from the board as plain JSON."""
+"""Liveness and readiness of the watch, as plain JSON made from its state."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from reconciler.server.pass_result import PassSummary
 from reconciler.server.watch_state import SourceState, WatchedCluster, WatchState
 
 FINDINGS = 20
-"""As many findings as one cluster shows; the count of all stands beside them."""
+"""Findings listed for one cluster; `findings_in_all` counts them all."""
 
 
 def check_liveness(watch_state: WatchState, *, now: float) -> tuple[bool, dict[str, Any]]:
-    """Whether every loop has shown life within the time it said it would need.
+    """Whether every loop has reported by the time that it announced; with details.
 
     Args:
-        watch_state: as it is now.
-        now: the monotonic clock the pulses are given in.
+        watch_state: the current state.
+        now: monotonic time, as for the heartbeats.
     """
     late = {
         name: round(now - until, 1) for name, until in sorted(watch_state.heartbeats.items()) if now > until
@@ -33,8 +33,8 @@ def check_liveness(watch_state: WatchState, *, now: float) -> tuple[bool, dict[s
 
 
 def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
-    """Whether the first pass over every cluster is done, the source answers and the store can be written."""
-    because = list(_unready(watch_state))
+    """Whether every cluster has had a pass, the source answers and the store can be written; with details."""
+    because = list(_list_obstacles(watch_state))
     source = watch_state.source
     return not because, {
         "ready": not because,
@@ -60,11 +60,11 @@ def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, di
     }
 
 
-def _unready(watch_state: WatchState) -> Iterator[str]:
+def _list_obstacles(watch_state: WatchState) -> Iterator[str]:
     if watch_state.stopping:
         yield "the watch is stopping"
     if watch_state.source.state is SourceState.UNREAD:
-        yield "the source was not read yet"
+        yield "the source has not been read yet"
     if watch_state.source.state is SourceState.UNREACHABLE:
         yield f"the source does not answer: {watch_state.source.message}"
     elif watch_state.source.revision is None and watch_state.source.state is SourceState.INVALID:
@@ -73,7 +73,7 @@ def _unready(watch_state: WatchState) -> Iterator[str]:
         yield f"the store cannot be written: {watch_state.store}"
     waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
     if waiting:
-        yield f"the first pass is not done: {', '.join(waiting)}"
+        yield f"the first pass has not ended: {', '.join(waiting)}"
 
 
 def _cluster(status: WatchedCluster) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Accepts HTTP connections within bounds, so that whoever connects can neither fill them up nor hold them.
+"""Accepts HTTP connections within limits, so that no caller can use up all connections.
 
-Every connection has a deadline for each of its phases: for its request's head, for the request and its
-answer, for the next request. Where all connections are taken, a new one is accepted in place of the oldest
-that only waits for a request or for a slow reader; so a health check gets through however many idle
-connections there are. Connections are accepted here and not by `uvicorn.Server`: asyncio's own accept loop
-logs thousands of lines a second once the process has no more open files.
+Every connection has a deadline for each phase: the head of a request, the request with its answer, the next
+request. When all connections are in use, a new one replaces the oldest that only waits for a request or a
+slow reader, so that a health check is answered however many idle connections there are. Connections are
+accepted here and not by `uvicorn.Server`: the accept loop of asyncio logs thousands of lines per second once
+the process has no more file descriptors.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ from reconciler.server.supervision import Report, supervise_loop
 from reconciler.server.throttle import Throttle
 
 CONNECTIONS = 200
-"""Connections at once; fewer where the process may not open many files."""
+"""Connections at the same time; fewer if the process may open few files."""
 
 HEAD_SECONDS = 10.0
-"""Seconds that a new connection has to send the head of its request."""
+"""Seconds in which a new connection must send the head of its request."""
 
 IDLE_SECONDS = 5
-"""Seconds of silence after an answer that end a connection in good order."""
+"""Seconds without a request after which a connection is closed normally."""
 
 NEXT_SECONDS = 10.0
-"""Seconds from an answer that the next request's head, or what is left of a body, may take to come."""
+"""Seconds from an answer in which the next request's head, or the rest of a body, must arrive."""
 
 REQUEST_SECONDS = 30.0
-"""Seconds from the head of a request until its answer is made."""
+"""Seconds from the head of a request to its answer."""
 
 READ_SECONDS = 30.0
-"""Seconds that the caller has to read an answer."""
+"""Seconds in which the caller must read an answer."""
 
 GRACE_SECONDS = 3.0
-"""Seconds that the end of the watch waits for answers under way."""
+"""Seconds that the stopping watch waits for running answers."""
 
 PAUSE = 1.0
-"""Seconds until the next try to accept where this host has no more open files or memory."""
+"""Seconds until the next attempt to accept when this host has no file descriptors or memory left."""
 
 FILES = 4096
-"""Open files that the process asks for; it gets what its hard limit allows."""
+"""Open files that the process requests; its hard limit may allow fewer."""
 
 _FILES_PER_CONNECTION = 4
-"""One connection for so many files that the process may open: nodes, git and the store need the others."""
+"""Allowed open files per HTTP connection: nodes, git and the store need the rest."""
 
 _EXHAUSTED_ERRNOS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Dropped = Callable[[str], None]
-"""Is told why a connection was ended before its time: `deadline`, `room` or `files`."""
+"""Called with the reason why a connection was closed early: `deadline`, `room` or `files`."""
 
 
 class HttpConnection(H11Protocol):
-    """One connection: uvicorn's, with a deadline for every phase."""
+    """A connection of uvicorn with a deadline for every phase."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, dropped: Dropped) -> None:
         super().__init__(config=config, server_state=state, app_state={})
@@ -74,11 +74,11 @@ class HttpConnection(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing of ours is under way: a request is awaited, or a slow reader."""
+        """Whether this connection only waits for a request or for a slow reader."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, with a deadline for the first head."""
+        """Start, with a deadline for the first head."""
         super().connection_made(transport)
         self._set_deadline(HEAD_SECONDS)
 
@@ -89,23 +89,24 @@ class HttpConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request; the deadline of its head stands however many pieces it comes in."""
+        """Take bytes of a request."""
+        # Only a complete head starts a new deadline: a caller that sends one byte at a time gains no time.
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before and not self.cycle.response_complete:
             self._set_deadline(REQUEST_SECONDS)
 
     def on_response_complete(self) -> None:
-        """The answer is made: it has to be read, or the next request has to come."""
+        """The answer is complete: the caller must read it, or send the next request."""
         answered = self.cycle
         slow = self.transport.get_write_buffer_size() > 0
         self._set_deadline(READ_SECONDS if slow else NEXT_SECONDS)
         super().on_response_complete()
-        if self.cycle is not answered:  # the next request was there already
+        if self.cycle is not answered:  # the next request had arrived already
             self._set_deadline(REQUEST_SECONDS)
 
     def drop(self, reason: str) -> None:
-        """End at once, whatever is still to be read or written."""
+        """Close at once, without reading or writing the rest."""
         if self._timer is not None:
             self._timer.cancel()
         self._dropped(reason)
@@ -122,12 +123,12 @@ class HttpListener:
 
     Args:
         application: an ASGI application.
-        opened: the socket; it is not closed here.
-        log: is told of limits that are reached, a few times a minute.
-        dropped: counts connections that were ended before their time.
-        report: is told where accepting breaks down; it is begun again.
-        connections: at once; a suitable number where None.
-        trusted_proxies: networks of proxies whose `X-Forwarded-For` says who calls; the log names the caller.
+        opened: the listening socket; the caller closes it.
+        log: gets a warning when a limit is reached, a few times per minute.
+        dropped: counts connections that were closed early.
+        report: called when accepting crashes, before it restarts.
+        connections: limit; None for one that fits the limit of open files.
+        trusted_proxies: networks of proxies whose `X-Forwarded-For` names the caller.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class HttpListener:
         self._throttle = Throttle()
         self._state = ServerState()
         self._accepted: dict[HttpConnection, None] = {}
-        # Explicit where uvicorn would else ask the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
+        # Explicit, or uvicorn would read them from the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
         self._config = uvicorn.Config(
             application,
             http=HttpConnection,
@@ -164,7 +165,7 @@ class HttpListener:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Accept connections for as long as the context lasts; answers under way are finished."""
+        """Accept connections while the context lasts, then finish running answers."""
         self._opened.setblocking(False)
         closing = asyncio.Event()
         accepting = asyncio.ensure_future(
@@ -186,33 +187,32 @@ class HttpListener:
             except OSError as error:
                 if error.errno in _EXHAUSTED_ERRNOS:
                     await self._recover_files(error)
-                # Anything else concerns the one connection, which was gone before it was accepted.
+                # Any other error concerns one connection, which closed before it was accepted.
                 continue
             self._make_room()
             self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
             try:
-                _, connection = await loop.connect_accepted_socket(self._connection, connected)
+                _, connection = await loop.connect_accepted_socket(
+                    lambda: HttpConnection(self._config, self._state, self._dropped), connected
+                )
                 self._accepted[connection] = None
             except OSError:
                 connected.close()
 
-    def _connection(self) -> HttpConnection:
-        return HttpConnection(self._config, self._state, self._dropped)
-
     def _make_room(self) -> None:
-        """End the oldest waiting connection of the address that has the most, where all are taken."""
+        """If all connections are in use, close the oldest waiting one of the address with the most."""
         alive = self._state.connections
         self._accepted = {one: None for one in self._accepted if one in alive}
         if len(self._accepted) < self._limit:
             return
-        self._warn("the listener is at its limit of connections", limit=self._limit)
+        self._warn("connection limit reached", limit=self._limit)
         if (oldest := self._find_oldest_waiting()) is not None:
             oldest.drop("room")
             del self._accepted[oldest]
 
     async def _recover_files(self, error: OSError) -> None:
-        """This host has no more open files: give back one of ours, or wait; the log is told now and then."""
-        self._warn("no connection can be accepted", message=error.strerror)
+        """No file descriptors are left: close one waiting connection, or wait."""
+        self._warn("cannot accept connections", message=error.strerror)
         if (oldest := self._find_oldest_waiting()) is not None:
             oldest.drop("files")
             self._accepted.pop(oldest, None)
@@ -230,11 +230,11 @@ class HttpListener:
 
     def _warn(self, event: str, **fields: object) -> None:
         if (more := self._throttle.admit(event)) is not None:
-            remedy = "look at who connects to the endpoints; put a proxy with limits in front of them"
+            remedy = "check who connects to the endpoints; put a proxy with limits in front of them"
             self._log.warning(event, **fields, remedy=remedy, **more)
 
     async def _finish(self) -> None:
-        """Close what waits, let answers under way end, and cut off what is left."""
+        """Close waiting connections, let running answers end, and abort what is left."""
         for connection in list(self._state.connections):
             with suppress(h11.ProtocolError):
                 connection.shutdown()
@@ -249,7 +249,7 @@ class HttpListener:
 
 
 def compute_connection_limit() -> int:
-    """How many connections this process can afford, after it has asked for enough open files."""
+    """The limit of connections; first raises the limit of open files as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

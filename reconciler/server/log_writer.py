@@ -1,4 +1,4 @@
-"""Writes log lines in a thread, so that no reader or disk ever holds up or ends the watch."""
+"""Writes log lines in a thread, so that no slow reader and no full disk delays or ends the watch."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import TextIO
 
 LIMIT = 1024 * 1024
-"""Bytes of lines that may wait for a slow reader; beyond them new lines are counted, not kept."""
+"""Bytes of lines that may wait for a slow reader; further lines are lost and counted."""
 
 FLUSH_SECONDS = 2.0
-"""Seconds that the end of the watch waits for lines that are still to be written."""
+"""Seconds that the stopping watch waits for lines to be written."""
 
-READER_GONE = "the reader of the log is gone"
-READER_SLOW = "the reader of the log does not read"
+READER_GONE = "the reader of the log has closed the pipe"
+READER_SLOW = "the reader of the log is too slow"
 CLOSED = "standard error is closed"
 _REASONS = {
     errno.EPIPE: READER_GONE,
     errno.ENOSPC: "the disk of the log is full",
-    errno.EDQUOT: "the disk quota of the log is used up",
-    errno.EFBIG: "the file of the log may not grow any more",
+    errno.EDQUOT: "the disk quota of the log is exhausted",
+    errno.EFBIG: "the log file has reached its size limit",
     errno.EBADF: CLOSED,
 }
 
 
 @dataclass(slots=True)
 class LogState:
-    """How the log fares; written by the writer's thread, read by the endpoints.
+    """State of the log; written by the writer's thread, read by the endpoints.
 
     Args:
-        lost: lines that were not written, since the start.
-        problem: why lines are not written now; empty where they are.
+        lost: lines lost since the start.
+        problem: why lines cannot be written now; empty if they can.
     """
 
     lost: int = 0
@@ -44,21 +44,19 @@ class LogState:
 
 
 def is_null_device(stream: TextIO) -> bool:
-    """Whether a stream is the null device put in place of a standard error that was closed at the start.
-
-    Standard error that a person sends to the null device keeps its own name, and loses nothing.
-    """
+    """Whether a stream is the null device that replaces a standard error closed at the start."""
+    # Standard error that an operator redirects to /dev/null keeps its name `<stderr>`, and loses nothing.
     return stream.name == os.devnull
 
 
 class LogWriter:
-    """The `write` and `flush` of a text stream, over a file descriptor that may block or fail.
+    """A text stream for writing, over a file descriptor that may block or fail.
 
     Args:
         number: the descriptor; it stays open.
-        state: is told what was lost.
+        state: updated with lost lines and problems.
         limit: bytes of lines that may wait.
-        closed: whether there is nothing to write to: then every line counts as lost.
+        closed: whether the descriptor is closed: then every line counts as lost.
     """
 
     def __init__(self, number: int, state: LogState, *, limit: int = LIMIT, closed: bool = False) -> None:
@@ -70,11 +68,11 @@ class LogWriter:
         self._changed = threading.Condition()
         if closed:
             self._number, state.problem = -1, CLOSED
-        # A daemon: a reader that never reads must not hold up the end of the process.
+        # A daemon thread: a reader that never reads must not delay the end of the process.
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def write(self, text: str) -> int:
-        """Take some text, usually one line with its end; never waits, never raises."""
+        """Queue a text, usually one line; never blocks and never raises."""
         data = text.encode("utf-8", "backslashreplace")
         with self._changed:
             if self._size + len(data) > self._limit:
@@ -86,17 +84,17 @@ class LogWriter:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: the thread writes as soon as it can."""
+        """Does nothing: the thread writes as soon as it can."""
 
     def isatty(self) -> bool:
-        """Whether a person reads at a terminal."""
+        """Whether the descriptor is a terminal."""
         try:
             return os.isatty(self._number)
         except OSError:
             return False
 
     def drain(self, seconds: float = FLUSH_SECONDS) -> bool:
-        """Wait until everything was written, or given up, for so many seconds; whether it was."""
+        """Wait until all lines are written or lost, for at most `seconds`; gives whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
 
@@ -117,14 +115,14 @@ class LogWriter:
                     self._state.problem = ""
 
     def _write_line(self, line: bytes) -> str:
-        """Why a line was not written whole; empty where it was."""
-        # A line that was cut off in the middle must not swallow the next one.
+        """Write one line; gives the reason if it was not written completely, else an empty text."""
+        # After a partly written line, a newline first: else the next line would become part of it.
         rest = memoryview(b"\n" + line if self._is_line_open else line)
         try:
             while rest:
                 try:
                     count = os.write(self._number, rest)
-                except BlockingIOError:  # somebody who shares the descriptor made it non-blocking
+                except BlockingIOError:  # another process that shares the descriptor made it non-blocking
                     select.select((), (self._number,), (), 1.0)
                     continue
                 rest = rest[count:]
@@ -141,7 +139,7 @@ class LogWriter:
 
 
 def find_open_file(number: int) -> Path | None:
-    """The regular file behind a descriptor; None where it is none, or its name is not known."""
+    """The regular file behind a descriptor; None if it is not a regular file or its name is unknown."""
     try:
         is_file = stat.S_ISREG(os.fstat(number).st_mode)
         return Path(f"/proc/self/fd/{number}").readlink() if is_file else None

@@ -1,4 +1,4 @@
-"""Logs to stderr, one line an event: for a person on a terminal, as JSON for everything else."""
+"""The log: one line per event, as text on a terminal and as JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Log = FilteringBoundLogger
 Event: TypeAlias = MutableMapping[str, Any]
 
 LONGEST = 8_000
-"""Characters of one text in a line; what comes from a node or a repository may be longer."""
+"""Characters of one text in a line; texts from nodes and repositories may be longer."""
 
 MOST = 100
 """Items of one list or mapping in a line."""
 
 LONGEST_LINE = 64_000
-"""Characters of all texts in a line together."""
+"""Characters of all texts in a line."""
 
 MOST_OF_LINE = 2_000
-"""Items of all lists and mappings in a line together."""
+"""Items of all lists and mappings in a line."""
 
 DEEPEST = 10
 """Levels of lists and mappings in a line."""
@@ -46,16 +46,16 @@ class LogStream(Protocol):
         """Called after every line."""
 
     def isatty(self) -> bool:
-        """Whether a person reads at a terminal."""
+        """Whether this is a terminal."""
 
 
 def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) -> Log:
-    """A logger of its own that writes to `stream`; nothing global is touched.
+    """A logger that writes to `stream`; no global configuration changes.
 
     Args:
         stream: where the lines go.
-        form: `console`, `json`, or empty: console where the stream is a terminal.
-        secrets: texts that must never be seen, whatever event holds them.
+        form: `console`, `json`, or empty: console if the stream is a terminal.
+        secrets: texts to mask in every event.
     """
     plain = form == "json" or (not form and not stream.isatty())
     shape: list[Processor] = (
@@ -81,10 +81,10 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
 
 
 class SafeProcessors:
-    """Runs processors, and gives a short line where one of them fails: no text may end what is logged.
+    """Runs processors; if one fails, gives a short line instead: logging must never raise into the caller.
 
     Args:
-        processors: the last one renders.
+        processors: in order; the last one renders.
     """
 
     def __init__(self, processors: Sequence[Processor]) -> None:
@@ -98,27 +98,24 @@ class SafeProcessors:
             for processor in self._processors:
                 found = processor(logger, method, found)
             return str(found)
-        except Exception as error:  # noqa: BLE001  (numbers, keys or depths that no line can hold)
-            message = f"a log line could not be written: {type(error).__name__}"
-            return _json({**kept, "event": message, "remedy": "report it, with the lines around it"})
+        except Exception as error:  # noqa: BLE001  (values that a renderer cannot handle)
+            message = f"cannot render a log line: {type(error).__name__}"
+            return _json({**kept, "event": message, "remedy": "report it with the lines before and after it"})
 
 
 class LogRedactor:
-    """A processor that masks secrets by type, known texts by value, and user names in URLs by form.
-
-    What is longer than a line can hold is cut, and the cut is told.
-    """
+    """Masks secrets by type, known secrets by value and URLs by form; shortens what exceeds the limits."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._redactor = Redactor(secrets, shortest=1)
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        """The event as it may be seen."""
+        """The event with secrets masked and long values shortened."""
         room = _Room()
         return {self._clean(key, room, DEEPEST): self._clean(value, room, 0) for key, value in event.items()}
 
     def _clean(self, value: Any, room: _Room, depth: int) -> Any:
-        """A value within the room that is left in the line."""
+        """A value, masked, within the space left in the line."""
         if isinstance(value, str):
             return room.take(self._redactor.text(value))
         if not isinstance(value, Mapping | list | tuple):
@@ -135,27 +132,27 @@ class LogRedactor:
 
 @dataclass(slots=True)
 class _Room:
-    """What a line can still hold: lists of lists multiply."""
+    """Space left in a line. Limits of single values are not enough: nested lists multiply."""
 
     characters: int = LONGEST_LINE
     left: int = MOST_OF_LINE
 
     def take(self, text: str) -> str:
-        """The text, or its beginning and how much of it is left out."""
+        """The text, or its beginning and the number of characters left out."""
         most = min(LONGEST, self.characters)
         self.characters -= min(len(text), most)
         more = len(text) - most
         return f"{text[:most]} … ({more:,} more characters)" if more > 0 else text
 
     def items(self, number: int) -> int:
-        """How many of so many items there is room for."""
+        """How many of `number` items fit."""
         kept = min(number, MOST, self.left)
         self.left -= kept
         return kept
 
 
 class LibraryLogBridge(logging.Handler):
-    """Brings what libraries log the standard way into the same stream and form, a few lines a minute."""
+    """Writes what libraries log through `logging` into this log, a few lines per minute."""
 
     def __init__(self, log: Log, *, level: int = logging.WARNING) -> None:
         super().__init__(level)
@@ -163,11 +160,11 @@ class LibraryLogBridge(logging.Handler):
         self._throttle = Throttle()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One library record as one event; its traceback shrinks to the error's class and message."""
+        """Write one record as one event, with the class and message of its error instead of the traceback."""
         try:
             self._forward(record)
-        except Exception as error:  # noqa: BLE001  (a library's bad line must not end what it was doing)
-            self._log.warning("a library's log line could not be read", message=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  (a bad record must not end the library's call)
+            self._log.warning("cannot read a library's log record", message=type(error).__name__)
 
     def _forward(self, record: logging.LogRecord) -> None:
         more = self._throttle.admit(f"{record.name} {record.msg!s:.100}")
@@ -184,7 +181,7 @@ def _put_main_keys_first(_logger: Any, _method: str, event: Event) -> Event:
 
 
 def _escape_event(_logger: Any, _method: str, event: Event) -> Event:
-    """The event for a terminal, which a text from outside must not steer."""
+    """The event for a terminal: escape sequences in foreign texts must not control it."""
     return {_escape(key): _escape(item) for key, item in event.items()}
 
 
@@ -200,5 +197,5 @@ def _json(value: Any, **_options: Any) -> str:
     try:
         text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         return UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-    except TypeError:  # lone surrogates, or whole numbers beyond 64 bits
+    except TypeError:  # lone surrogates, or integers beyond 64 bits
         return json.dumps(value, default=str)

@@ -1,8 +1,8 @@
-"""The figures of one watch, in a registry of its own: counts that grow, and the board as it stands."""
+"""The metrics of one watch, in their own registry: counters, and gauges read from the watch state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -12,10 +12,10 @@ from prometheus_client.exposition import choose_encoder
 from reconciler import __version__
 from reconciler.core.observation import KINDS, Observed
 from reconciler.planning.withheld_steps import STALLED
-from reconciler.server.watch_state import SourceState, WatchedCluster, WatchState
+from reconciler.server.watch_state import SourceState, WatchState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
-TRIGGERS = ("start", "poll", "files", "webhook", "interval", "again")
+TRIGGERS = ("start", "poll", "files", "webhook", "interval", "retry")
 LOOKS = ("new", "secrets", "same", "invalid", "unreachable")
 DROPPED = ("deadline", "room", "files")
 ANSWERS = tuple(kind.__name__.lower() for kind in KINDS)
@@ -26,20 +26,18 @@ class Metrics:
 
     def __init__(self, watch_state: WatchState, *, dry_run: bool) -> None:
         self.registry = CollectorRegistry()
-        self.triggers = self._counter("triggers", "What asked for a look or a pass.", "trigger")
-        self.looks = self._counter("source_looks", "Looks at the source.", "result")
+        self.triggers = self._counter("triggers", "Triggers of source reads and passes.", "trigger")
+        self.looks = self._counter("source_looks", "Reads of the source.", "result")
         self.passes = self._counter("passes", "Passes over a cluster.", "cluster", "result")
         self.steps = self._counter("steps", "Steps that ended.", "cluster", "action", "state")
-        self.rejects = self._counter("webhook_rejects", "Webhook calls that were not believed.", "reason")
+        self.rejects = self._counter("webhook_rejects", "Rejected webhook calls.", "reason")
         self.dropped = self._counter(
-            "http_connections_dropped", "Connections ended before their time.", "reason"
+            "http_connections_dropped", "Connections that the listener closed early.", "reason"
         )
-        self.unexpected = self._counter(
-            "unexpected_errors", "Unexpected errors, by the loop they came from.", "loop"
-        )
+        self.unexpected = self._counter("unexpected_errors", "Unexpected errors by loop.", "loop")
         self.seconds = Histogram(
             "reconciler_pass_duration_seconds",
-            "Seconds from the first question to the last answer of a pass.",
+            "Duration of passes in seconds.",
             ["cluster"],
             buckets=BUCKETS,
             registry=self.registry,
@@ -63,17 +61,21 @@ class Metrics:
 
 
 class StateCollector:
-    """A collector that reads the board at the moment it is asked, so that nothing outlives its cluster."""
+    """Reads the watch state at each scrape, so that no series outlives its cluster."""
 
     def __init__(self, watch_state: WatchState, *, dry_run: bool) -> None:
         self._watch_state, self._dry_run = watch_state, dry_run
 
     def collect(self) -> Iterator[Metric]:
         """All gauges."""
-        yield self._describe_watch()
+        info = GaugeMetricFamily(
+            "reconciler_watch_info", "Version and mode of the watch.", labels=["version", "dry_run"]
+        )
+        info.add_metric([__version__, str(self._dry_run).lower()], 1)
+        yield info
         yield from self._source()
         yield _make_gauge(
-            "feedback_outbox_messages", "Messages that wait to be delivered.", self._watch_state.outbox
+            "feedback_outbox_messages", "Feedback messages that wait for delivery.", self._watch_state.outbox
         )
         yield _make_gauge("store_writable", "Whether the store can be written.", not self._watch_state.store)
         yield _make_gauge(
@@ -84,20 +86,13 @@ class StateCollector:
         yield lost
         yield from self._clusters()
 
-    def _describe_watch(self) -> Metric:
-        family = GaugeMetricFamily(
-            "reconciler_watch_info", "Version and mode of the watch.", labels=["version", "dry_run"]
-        )
-        family.add_metric([__version__, str(self._dry_run).lower()], 1)
-        return family
-
     def _source(self) -> Iterator[Metric]:
         source = self._watch_state.source
         reached = source.state in {SourceState.GOOD, SourceState.INVALID}
-        yield _make_gauge("source_up", "Whether the source answered the last look.", reached)
+        yield _make_gauge("source_up", "Whether the source answered the last read.", reached)
         good = source.state is SourceState.GOOD
-        yield _make_gauge("source_valid", "Whether its newest revision is the one in use.", good)
-        yield _make_gauge("source_looked_timestamp_seconds", "When the source was last asked.", source.looked)
+        yield _make_gauge("source_valid", "Whether its newest revision is in use.", good)
+        yield _make_gauge("source_looked_timestamp_seconds", "When the source was last read.", source.looked)
         revision = GaugeMetricFamily(
             "reconciler_source_revision_info", "The revision in use.", labels=["source", "revision", "short"]
         )
@@ -106,45 +101,39 @@ class StateCollector:
         yield revision
 
     def _clusters(self) -> Iterator[Metric]:
-        watch_state = self._watch_state
-        yield self._per_cluster(
-            "cluster_revision_info", "What the last pass worked towards.", "revision", _revisions
-        )
-        yield self._per_cluster("nodes", "Nodes by their last answer.", "observation", _answers)
-        yield self._per_cluster("violations", "Guard verdicts against the last plan.", "code", _violations)
-        figures: tuple[tuple[str, str, Callable[[WatchedCluster], float]], ...] = (
-            ("stalled_nodes", "Nodes that nothing is sent to any more.", _stalled),
-            ("pending_steps", "Steps planned that do not have their effect: the drift.", _pending),
-            (
-                "unsettled_passes",
-                "Passes in a row that left something to try again.",
-                lambda status: status.tries,
-            ),
-            ("last_pass_timestamp_seconds", "When the last pass ended.", lambda status: status.ended),
-            (
-                "last_success_timestamp_seconds",
-                "When a pass last found or made everything as desired.",
-                lambda status: status.success,
-            ),
-        )
-        for name, description, figure in figures:
-            family = GaugeMetricFamily(f"reconciler_{name}", description, labels=["cluster"])
-            for cluster in sorted(watch_state.clusters):
-                family.add_metric([cluster], float(figure(watch_state.clusters[cluster])))
-            yield family
+        def gauge(name: str, description: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"reconciler_{name}", description, labels=["cluster", *labels])
 
-    def _per_cluster(
-        self, name: str, description: str, label: str, figures: Callable[[WatchedCluster], dict[str, int]]
-    ) -> Metric:
-        family = GaugeMetricFamily(f"reconciler_{name}", description, labels=["cluster", label])
+        revision = gauge("cluster_revision_info", "Revision of the last pass.", "revision")
+        nodes = gauge("nodes", "Nodes by their last observation.", "observation")
+        violations = gauge("violations", "Guard violations of the last plan.", "code")
+        stalled = gauge("stalled_nodes", "Nodes that no more steps are sent to.")
+        pending = gauge("pending_steps", "Planned steps without their effect: the drift.")
+        tries = gauge("unsettled_passes", "Passes in a row that need a retry.")
+        ended = gauge("last_pass_timestamp_seconds", "When the last pass ended.")
+        success = gauge(
+            "last_success_timestamp_seconds", "When a pass last found or made everything as desired."
+        )
         for cluster, status in sorted(self._watch_state.clusters.items()):
-            for value, figure in sorted(figures(status).items()):
-                family.add_metric([cluster, value], figure)
-        return family
+            summary = status.pass_summary
+            if status.revision:
+                revision.add_metric([cluster, status.revision.id], 1)
+            for kind, count in sorted(status.answers.items()):
+                nodes.add_metric([cluster, kind], count)
+            codes = [violation.code for violation in summary.violations] if summary else []
+            for code in sorted(set(codes)):
+                violations.add_metric([cluster, code], codes.count(code))
+            findings = summary.findings if summary else ()
+            stalled.add_metric([cluster], sum(finding.code == STALLED for finding in findings))
+            pending.add_metric([cluster], summary.pending if summary else 0)
+            tries.add_metric([cluster], status.tries)
+            ended.add_metric([cluster], status.ended)
+            success.add_metric([cluster], status.success)
+        yield from (revision, nodes, violations, stalled, pending, tries, ended, success)
 
 
 def count_answers(observed: Observed[Any]) -> dict[str, int]:
-    """How many nodes gave each of the kinds of answers."""
+    """Number of nodes by kind of observation."""
     counts = dict.fromkeys(ANSWERS, 0)
     for seen in observed.nodes.values():
         counts[type(seen).__name__.lower()] += 1
@@ -155,25 +144,3 @@ def _make_gauge(name: str, description: str, value: float) -> Metric:
     family = GaugeMetricFamily(f"reconciler_{name}", description)
     family.add_metric([], float(value))
     return family
-
-
-def _revisions(status: WatchedCluster) -> dict[str, int]:
-    return {status.revision.id: 1} if status.revision else {}
-
-
-def _answers(status: WatchedCluster) -> dict[str, int]:
-    return dict(status.answers)
-
-
-def _violations(status: WatchedCluster) -> dict[str, int]:
-    codes = [violation.code for violation in status.pass_summary.violations] if status.pass_summary else []
-    return {code: codes.count(code) for code in codes}
-
-
-def _stalled(status: WatchedCluster) -> float:
-    findings = status.pass_summary.findings if status.pass_summary else ()
-    return float(sum(finding.code == STALLED for finding in findings))
-
-
-def _pending(status: WatchedCluster) -> float:
-    return float(status.pass_summary.pending) if status.pass_summary else 0.0

@@ -1,4 +1,4 @@
-"""What one pass over one cluster came to, in one word with its figures."""
+"""The result of one pass over one cluster, with its numbers."""
 
 from __future__ import annotations
 
@@ -18,66 +18,66 @@ class PassResult(StrEnum):
     """How a pass ended."""
 
     CONVERGED = "converged"
-    """Nothing to do: every node answered, and is as desired."""
+    """Nothing to do: every node answered and is as desired."""
 
     INCOMPLETE = "incomplete"
-    """Nothing to do as far as can be seen: nodes did not answer, or do not tell enough."""
+    """Nothing to do as far as known: some nodes did not answer, or show too little."""
 
     STALLED = "stalled"
-    """Nothing to send: nodes never show what they were sent, and wait for a change of it or of them."""
+    """Nothing to send: nodes never show what they were sent; a change of content or node is needed."""
 
     DRIFT = "drift"
-    """Steps are pending and, this being a dry run, nobody takes them."""
+    """Steps are pending; this is a dry run."""
 
     REFUSED = "refused"
     """A guard refused the plan; nothing was done."""
 
     APPLIED = "applied"
-    """Every step has its effect; the next pass looks once more."""
+    """Every step has its effect; the next pass checks again."""
 
     PARTIAL = "partial"
-    """Some steps have their effect, others failed or are not known."""
+    """Some steps have their effect; others failed or are unknown."""
 
     FAILED = "failed"
     """No step has its effect."""
 
     CHANGED = "changed"
-    """The nodes changed between plan and step; the next pass plans anew."""
+    """The nodes changed between plan and step; the next pass makes a new plan."""
 
     WAITING = "waiting"
-    """What is left waits for a person."""
+    """The remaining steps wait for an operator."""
 
     STOPPED = "stopped"
-    """No further steps were begun: the watch stops, or a newer revision came."""
+    """No further steps were started: the watch stops, or there is a newer revision."""
 
     INVALID = "invalid"
-    """The desired state does not fit together or lacks a secret; nothing was done."""
+    """The desired state is inconsistent or lacks a secret; nothing was done."""
 
     BUSY = "busy"
-    """Another run holds the cluster."""
+    """Another run holds the lock of the cluster."""
 
     DEFECT = "defect"
-    """The program broke down in this pass; the others go on."""
+    """An unexpected error ended this pass; other clusters continue."""
 
 
 SETTLED = frozenset({PassResult.CONVERGED, PassResult.DRIFT, PassResult.REFUSED, PassResult.STALLED})
-"""After these the interval is soon enough; after the others the next pass comes sooner, with backoff."""
+"""After these the next pass comes after the interval; after the others it comes sooner, with backoff."""
 
 GOOD = frozenset({PassResult.CONVERGED, PassResult.APPLIED})
-"""These count as success where every node was heard."""
+"""These count as success if every node answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassSummary:
-    """The end of one pass over one cluster.
+    """The result of one pass over one cluster.
 
     Args:
-        message: one sentence where there is more to say than the result.
-        run: id of the run in the history; empty where nothing was applied.
-        steps: how many were planned.
-        pending: how many of them do not have their effect.
+        message: one sentence beyond the result; may be empty.
+        run: id of the run in the history; empty if nothing was applied.
+        steps: number of planned steps.
+        pending: number of planned steps without their effect.
         unheard_nodes: nodes without a fresh answer, sorted.
-        waiting_for_restart: nodes that asked to be restarted for a change to count, sorted.
+        waiting_for_restart: nodes that need a restart before a change takes effect, sorted.
     """
 
     result: PassResult
@@ -92,7 +92,7 @@ class PassSummary:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is gained by trying again before the interval is over."""
+        """Whether a retry before the end of the interval would be useless."""
         return self.result in SETTLED and not self.unheard_nodes
 
     @property
@@ -111,7 +111,7 @@ def list_unheard_nodes(observed: Observed[Any]) -> tuple[str, ...]:
 def summarise_plan_pass(
     plan: ClusterPlan, observed: Observed[Any], violations: Iterable[Diagnostic] = ()
 ) -> PassSummary:
-    """The turn of a pass that stops before the first step."""
+    """Summary of a pass that only planned."""
     refused, unheard, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
     serious = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
     errors = [finding.located for finding in serious]
@@ -135,7 +135,7 @@ def summarise_plan_pass(
 
 
 def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: RunReport) -> PassSummary:
-    """The turn of a pass that performed its plan."""
+    """Summary of a pass that applied its plan."""
     states = {outcome.state for outcome in report.outcomes}
     open_ends = [outcome for outcome in report.outcomes if outcome.state not in SUCCESSES]
     restarts = {outcome.step.node for outcome in report.outcomes if outcome.waiting_for_restart}

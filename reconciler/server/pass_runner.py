@@ -1,4 +1,4 @@
-"""The two ways of running one pass: looking only, and keeping; the first has nothing to write with."""
+"""The two ways to run a pass: a dry run, which has nothing to write with, and one that applies its plan."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from reconciler.server.cluster_loop import PassJob
 from reconciler.server.pass_result import PassResult, PassSummary, summarise_apply_pass, summarise_plan_pass
 from reconciler.store.factory import open_reader
 
-HALTED = PassSummary(PassResult.STOPPED, message="stopped before the plan was made")
+HALTED = PassSummary(PassResult.STOPPED, message="stopped before the plan was complete")
 
 
 @dataclass(frozen=True, slots=True)
 class DryRunPass:
-    """A dry run: it observes, plans and guards, and holds no journal, hence cannot apply.
+    """Observes, plans and guards; it has no journal and cannot apply.
 
-    The ways to the nodes are opened anew for each pass, so that no cluster waits for another's calls.
+    Transports are opened for each pass, so that no cluster waits for the calls of another.
 
     Args:
-        state: where the store is, or may come to be; it is opened for each look alone.
-        only: a cluster or a node to keep to; empty for all.
+        state: the state folder, which may not exist yet; its store is opened for each pass.
+        only: name of one cluster or node; empty for all.
     """
 
     reader: Reader
@@ -33,7 +33,7 @@ class DryRunPass:
     only: str = ""
 
     async def __call__(self, job: PassJob) -> PassSummary:
-        """The drift of one cluster."""
+        """Plan one cluster."""
         with open_reader(self.state) as store:
             reader = replace(self.reader, store=store)
             plan_result = await run_unless_stopped(
@@ -45,13 +45,13 @@ class DryRunPass:
 
 @dataclass(frozen=True, slots=True)
 class ApplyPass:
-    """A pass that applies its plan; what a killed run left open is settled first, by reading."""
+    """Applies its plan; first settles, by reading, what a killed run left open."""
 
     reconciler: Reconciler
     only: str = ""
 
     async def __call__(self, job: PassJob) -> PassSummary:
-        """Make one cluster so."""
+        """Plan and apply one cluster."""
         done = await self.reconciler.run(
             job.fleet,
             cluster=job.cluster,

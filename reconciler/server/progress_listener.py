@@ -1,4 +1,4 @@
-"""Tells the board, the metrics and the log what goes on within a pass."""
+"""Writes the progress of a pass into the watch state, the metrics and the log."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from reconciler.server.metrics import Metrics, count_answers
 from reconciler.server.watch_state import WatchState
 
 OBSERVE_SECONDS = 600.0
-"""Seconds that a look at a whole cluster may take; each node has its own, smaller bound."""
+"""Seconds that observing a whole cluster may take; each node has its own, smaller bound."""
 
 STEP_EXTRA = 120.0
-"""Seconds that a step may take beyond the time it has to show its effect."""
+"""Seconds that a step may take beyond the time in which its effect must show."""
 
 
 class WatchListener:
-    """A listener of the engine for one cluster's pass.
+    """The `PassListener` of one pass over one cluster.
 
     Args:
-        announce: called with the seconds within which more is to be heard.
+        announce: called with the seconds within which the next event follows.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class WatchListener:
         self._running: dict[str, float] = {}
 
     def settled(self, outcome: Outcome) -> None:
-        """A step that an earlier run left open is settled, whatever revision planned it."""
+        """A step that an earlier run left open is settled."""
+        # Another revision may have planned the step.
         self._log.try_unbind("revision").info(
             "step settled",
             cluster=outcome.step.cluster,
@@ -52,29 +53,29 @@ class WatchListener:
         )
 
     def observing(self, cluster: str, nodes: int) -> None:
-        """A look at the nodes begins."""
+        """Observing the nodes begins."""
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"observing {nodes} nodes")
 
     def observed(self, cluster: str, observed: Observed[Any]) -> None:
-        """The nodes have answered, or not."""
+        """Observing the nodes has ended."""
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing="planning", answers=count_answers(observed))
 
     def planned(self, plan: Plan) -> None:
-        """The steps are known."""
+        """The plan is complete."""
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
 
     def begun(self, run: str) -> None:
-        """The run has an id from here on."""
+        """The run is in the journal."""
         self._log = self._log.bind(run=run)
 
     def started(self, step: Step) -> None:
         """A step begins."""
         self._running[step.id] = step.settle
         self._show_running()
-        self._log.info("step began", step=step.id, node=step.node, reason=step.reason)
+        self._log.info("step started", step=step.id, node=step.node, reason=step.reason)
 
     def ended(self, outcome: Outcome) -> None:
         """A step has ended."""
@@ -94,10 +95,10 @@ class WatchListener:
         )
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
-        """A wave is waited for; nothing else is heard meanwhile."""
+        """A wave soaks; no other event follows meanwhile."""
         self._announce(seconds + OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
-        self._log.info("wave soaks", wave=wave, seconds=seconds)
+        self._log.info("soak started", wave=wave, seconds=seconds)
 
     def _show_running(self) -> None:
         self._announce(max(self._running.values(), default=OBSERVE_SECONDS) + STEP_EXTRA)

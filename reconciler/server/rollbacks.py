@@ -1,4 +1,4 @@
-"""Takes a watch's fleet back to an earlier revision, for people who may not open the state themselves."""
+"""Rollbacks through a running watch, for operators who have no access to the state folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reconciler.text.one_line import make_one_line
 from reconciler.text.urls import strip_secrets
 
 Answer: TypeAlias = tuple[dict[str, Any], bytes]
-"""What is answered, and the bytes of a plan that follow it."""
+"""The answer as plain data, and the bytes of the plan file that follow it."""
 
 _MOST_VIOLATIONS: Final = 20
 _LONGEST: Final = 300
@@ -32,13 +32,13 @@ _LONGEST: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """What a person asks for.
+    """A rollback that an operator requests.
 
     Args:
-        revision: as a git source knows it.
-        only: a cluster or a node to keep to; empty for all that the watch looks after.
-        while_suspended: whether suspensions are set aside for this run.
-        plan: digest of the plan that was shown and agreed to; empty to be shown one.
+        revision: a commit, tag or branch of the source.
+        only: name of one cluster or node; empty for all that the watch handles.
+        while_suspended: whether to ignore suspensions in this run.
+        plan: digest of the plan that the operator confirmed; empty to request the plan.
     """
 
     revision: str
@@ -55,8 +55,8 @@ class RollbackRunner:
 
     Args:
         options: of the watch.
-        store: its journal.
-        stop: once set, nothing more is begun.
+        store: of the watch.
+        stop: once set, nothing more is started.
     """
 
     options: WatchOptions
@@ -65,16 +65,18 @@ class RollbackRunner:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, request: RollbackRequest, actor: Actor) -> Answer:
-        """Show the plan, or apply exactly the one that was shown.
+        """Give the plan to the operator, or apply exactly the plan that the operator confirmed.
 
         Raises:
             ReconcilerError: it cannot be planned or applied, or the plan has changed.
         """
         if not request.revision:
-            raise UsageError("a rollback through a watch needs its revision", remedy="name the commit")
+            raise UsageError("a rollback through a watch needs a revision", remedy="name the commit")
         if self._lock.locked():
-            raise UsageError("another rollback is under way in this watch", remedy="wait until it has ended")
-        async with self._lock, self._reconciler(request.revision, actor).connected() as reconciler:
+            raise UsageError("another rollback is running in this watch", remedy="wait until it has finished")
+        source = self._source(request.revision, is_rollback=True)
+        reader = Reader(source, host=self.options.host, is_named=True)
+        async with self._lock, Reconciler(reader, self.store, actor=actor).connected() as reconciler:
             fleet = await reconciler.reader.read_fleet()
             await self._refuse_foreign(fleet, reconciler)
             if request.while_suspended:
@@ -82,27 +84,22 @@ class RollbackRunner:
             only = request.only or self.options.only
             plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
             if plan_result is None:
-                raise StateError("the watch is stopping; nothing was done", remedy="start it and try again")
+                raise StateError(
+                    "the watch is stopping; nothing was done", remedy="start it again and repeat the command"
+                )
             if not request.plan:
                 return self._answer_with_plan(plan_result, reconciler)
             if plan_result.plan.digest != request.plan:
                 raise WorldChanged(
-                    "the plan is not the one that was shown: the nodes have changed since; nothing was done",
-                    remedy="run the command again and look at the plan",
+                    "the nodes have changed since the plan was shown; nothing was done",
+                    remedy="run the command again and check the new plan",
                 )
             try:
                 report = await reconciler.apply(plan_result, trigger="rollback", stop=self.stop)
             except GuardRefusal as error:
-                return {
-                    "status": error.exit_status,
-                    "refused": _format_violations(plan_result),
-                    "run": "",
-                }, b""
+                answer = {"status": error.exit_status, "refused": _format_violations(plan_result), "run": ""}
+                return answer, b""
             return {"status": report.exit_status, "refused": [], "run": report.run}, b""
-
-    def _reconciler(self, revision: str, actor: Actor) -> Reconciler:
-        source = self._source(revision, is_rollback=True)
-        return Reconciler(Reader(source, host=self.options.host, is_named=True), self.store, actor=actor)
 
     def _source(self, ref: str, *, is_rollback: bool) -> Source:
         options = self.options
@@ -135,29 +132,23 @@ class RollbackRunner:
         if get_base_commit(revision) not in (before or ()):
             name = fleet.revision.short or revision
             raise UsageError(
-                f"revision {name} is none that the watched branch comes from, nor one that was applied here",
-                remedy="name a commit of `reconcile history` or of the branch; another one needs root",
+                f"revision {name} is not in the history of the watched branch; this host never applied it",
+                remedy="name a commit of the branch or of `reconcile history`; only root may use another one",
             )
 
     def _answer_with_plan(self, plan_result: PlanResult, reconciler: Reconciler) -> Answer:
         origin = PlanOrigin(source=strip_secrets(self.options.source), path=self.options.path)
-        data = make_plan_file(
-            plan_result, origin, {}, datetime.now(UTC), reconciler.reader.products
-        ).written()
+        plan, products = plan_result.plan, reconciler.reader.products
+        data = make_plan_file(plan_result, origin, {}, datetime.now(UTC), products).written()
+        # A violation that holds back one cluster alone leaves the rest of the plan to apply.
         is_refused = plan_result.refused or plan_result.released().plan.empty
-        answer = {
-            "refused": _format_violations(plan_result),
-            "plan": plan_result.plan.digest,
-            "empty": plan_result.plan.empty,
-        }
-        return {
-            **answer,
-            "status": GuardRefusal.exit_status if plan_result.violations and is_refused else 0,
-        }, data
+        status = GuardRefusal.exit_status if plan_result.violations and is_refused else 0
+        refused = _format_violations(plan_result)
+        return {"refused": refused, "plan": plan.digest, "empty": plan.empty, "status": status}, data
 
 
 def _format_violations(plan_result: PlanResult) -> list[str]:
-    """The verdicts against a plan, in lines, as many as an answer has room for."""
+    """The first violations of a plan, one line each."""
     return [
         make_one_line(f"{one.message} [{one.code}]" + (f"; {one.remedy}" if one.remedy else ""), _LONGEST)
         for one in plan_result.violations[:_MOST_VIOLATIONS]

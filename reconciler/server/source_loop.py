@@ -1,4 +1,4 @@
-"""The loop that looks at the source, and keeps the last good fleet whatever becomes of it."""
+"""The loop that reads the source; the last good fleet stays in use whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from reconciler.server.watch_state import SourceState, WatchedSource
 from reconciler.text.one_line import SHORT_ID
 
 WINDOW, LIMIT = 0.3, 3.0
-"""Seconds of silence that end a burst of triggers, and seconds after which it is answered anyway."""
+"""Seconds without a trigger that end a burst, and longest duration of a burst in seconds."""
 
 FETCH = 900.0
-"""Seconds that one look may take before it is given up."""
+"""Seconds after which one read of the source is cancelled."""
 
 LEFT_BEHIND = 3
-"""Revisions whose files are still being read, after `FETCH` seconds, before no other one is begun."""
+"""Reads that may still run in threads after `FETCH` seconds; beyond that no further one starts."""
 
 PROBLEMS = 20
-"""As many problems of one revision as the log names."""
+"""Problems of one revision that the log names."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLoopContext:
-    """How the source is read and who gets what comes of it.
+    """How the source is read, and where new fleets go.
 
     Args:
-        load: snapshot to fleet; raises `ReconcilerError` where the files are wrong.
-        publish: given each new fleet and the trigger that brought it.
-        poll: seconds between looks that nobody asked for.
-        is_stale: whether files with secrets are others than when the last fleet was loaded.
+        load: snapshot to fleet; raises `ReconcilerError` if the files are invalid.
+        publish: called with each new fleet and the trigger of the read.
+        poll: seconds between reads without another trigger.
+        is_stale: whether files with secrets have changed since the last fleet was loaded.
     """
 
     source: Source
@@ -51,7 +51,7 @@ class SourceLoopContext:
 
 
 class SourceLoop:
-    """Looks at the source when asked and at every poll; `run` is its task."""
+    """Reads the source at each trigger and each poll; `run` is its task."""
 
     def __init__(self, source_context: SourceLoopContext, context: LoopContext) -> None:
         self._source_context = source_context
@@ -61,17 +61,17 @@ class SourceLoop:
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
 
     def ask(self, trigger: str) -> None:
-        """Have the source looked at soon."""
+        """Request a read of the source."""
         self._context.metrics.triggers.labels(trigger).inc()
         self._trigger.fire(trigger, at_once=trigger == "start")
 
     def stop(self) -> None:
-        """End; a look under way is given up at once, and publishes nothing."""
+        """End; a running read is cancelled at once and publishes nothing."""
         self._stop.set()
         self._trigger.fire("stop", at_once=True)
 
     async def run(self) -> None:
-        """The loop; it ends only once it is told to stop."""
+        """Run until `stop`."""
         context = self._context
         timing = start_timing(context.clock() + self._source_context.poll)
         self.ask("start")
@@ -97,10 +97,7 @@ class SourceLoop:
             )
 
     async def look(self, trigger: str) -> bool:
-        """Look once; gives whether the source answered with something that can be judged.
-
-        Whatever a revision brings about, the last good one stays in force.
-        """
+        """Read the source once; gives whether it answered. The last good revision stays in use."""
         seen: list[Revision] = []
         try:
             async with asyncio.timeout(FETCH):
@@ -111,18 +108,18 @@ class SourceLoop:
             self._set_failed(state, error, seen[0].id if seen else "")
             return not away
         except TimeoutError:
-            message = f"reading the source did not end within {FETCH:g} s"
-            remedy = "look at the size of the newest revision, and at the network"
+            message = f"reading the source took longer than {FETCH:g} s"
+            remedy = "check the size of the newest revision and the network"
             self._set_failed(
                 SourceState.UNREACHABLE, SourceError(message, remedy=remedy), seen[0].id if seen else ""
             )
             return False
         except OSError as error:
             message = f"this host could not read the source: {error.strerror or type(error).__name__}"
-            remedy = "look at its open files, memory and disks"
+            remedy = "check the open files, memory and disks of this host"
             self._set_failed(SourceState.UNREACHABLE, SourceError(message, remedy=remedy), "")
             return False
-        except Exception as error:  # noqa: BLE001  (whatever it is, the last good revision stays in force)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the last good revision stays in use)
             self._log_unexpected(error, seen[0].id if seen else "")
             return False
         return True
@@ -132,7 +129,7 @@ class SourceLoop:
         snapshot = await self._source_context.source.snapshot()
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
-        # Secrets are no part of a revision: one that appears or changes later is read for the same one.
+        # Secrets are not part of a revision: one that appears or changes later is read for the same revision.
         if same and not await contain_errors(asyncio.to_thread(self._source_context.is_stale)):
             self._set_good(status, result="same")
             return
@@ -140,17 +137,19 @@ class SourceLoop:
         self._source_context.publish(fleet, trigger)
         self._set_good(replace(status, revision=fleet.revision), result="secrets" if same else "new")
         if same:
-            self._context.log.info("secrets read again", revision=fleet.revision.short, trigger=trigger)
+            self._context.log.info("secrets reloaded", revision=fleet.revision.short, trigger=trigger)
         else:
             self._log_revision(fleet, trigger)
 
     async def _load_fleet(self, snapshot: Snapshot) -> Fleet:
-        """The fleet of a snapshot, read in a thread; nobody can end one, so that only a few may be left."""
+        """The fleet of a snapshot, read in a thread."""
+        # A thread cannot be cancelled. Without the bound, each poll of a revision that takes for ever to
+        # parse would leave one more thread behind.
         name = snapshot.revision.id
         if name in self._loads or len(self._loads) >= LEFT_BEHIND:
             raise SourceError(
-                f"the files of revision {next(iter(self._loads))[:SHORT_ID]} are still being read",
-                remedy="revert the commit that made them so large, and start the watch again",
+                f"reading the files of revision {next(iter(self._loads))[:SHORT_ID]} has not ended",
+                remedy="revert the commit that made the files so large, and restart the watch",
             )
         load = asyncio.ensure_future(contain_errors(asyncio.to_thread(self._source_context.load, snapshot)))
         self._loads[name] = load
@@ -158,10 +157,10 @@ class SourceLoop:
         def ended(load: asyncio.Future[Fleet]) -> None:
             self._loads.pop(name, None)
             if not load.cancelled():
-                load.exception()  # looked at, so that the event loop does not complain of it
+                load.exception()  # retrieved, or the event loop would log it as never retrieved
 
         load.add_done_callback(ended)
-        # The thread goes on where this look is given up: its future stays on the list until it has ended.
+        # The thread continues if this read is cancelled: its future stays in `_loads` until it has ended.
         return await asyncio.shield(load)
 
     def _log_revision(self, fleet: Fleet, trigger: str) -> None:
@@ -174,15 +173,17 @@ class SourceLoop:
             source=revision.source,
         )
         for warning in fleet.warnings[:PROBLEMS]:
-            self._context.log.warning("desired state", revision=revision.short, message=str(warning))
+            self._context.log.warning(
+                "warning in desired state", revision=revision.short, message=str(warning)
+            )
         if len(fleet.warnings) > PROBLEMS:
-            message = f"{len(fleet.warnings)} warnings in all: `reconcile validate` shows them"
-            self._context.log.warning("desired state", revision=revision.short, message=message)
+            message = f"{len(fleet.warnings)} warnings in total: `reconcile validate` lists them"
+            self._context.log.warning("warning in desired state", revision=revision.short, message=message)
 
     def _set_good(self, status: WatchedSource, *, result: str) -> None:
         before, now = self._context.watch_state.source, self._context.wall()
         if before.message:
-            self._context.log.info("source is well again", was=before.state.value)
+            self._context.log.info("source recovered", previous_state=before.state.value)
         since = before.since if before.state is SourceState.GOOD else now
         self._context.watch_state.source = replace(
             status, state=SourceState.GOOD, message="", problems=(), rejected="", looked=now, since=since
@@ -190,7 +191,7 @@ class SourceLoop:
         self._context.metrics.looks.labels(result).inc()
 
     def _set_failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
-        """Keep the last good fleet; say what is wrong once, not at every poll."""
+        """Keep the last good fleet, and log the problem once, not at every poll."""
         before, now = self._context.watch_state.source, self._context.wall()
         message = f"{error.message}; {error.remedy}" if error.remedy else error.message
         if (before.state, before.message, before.rejected) != (state, message, rejected):
@@ -208,15 +209,15 @@ class SourceLoop:
         self._context.metrics.looks.labels(state.value).inc()
 
     def _log_unexpected(self, error: Exception, rejected: str) -> None:
-        """An unexpected error is an invalid revision; its trace is logged once."""
+        """Treat an unexpected error as an invalid revision, and log its trace once."""
         context, message = self._context, f"an unexpected error: {name_error(error)}"
         context.metrics.unexpected.labels("source").inc()
         if context.watch_state.source.message.partition(";")[0] != message:
             kept = context.watch_state.source.revision
-            remedy = f"the last good revision stays in force; {REPORT_LINE}"
+            remedy = f"the last good revision stays in use; {REPORT_LINE}"
             fields = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
             context.log.error(
-                "unexpected error in reading the source",
+                "unexpected error while reading the source",
                 message=message,
                 remedy=remedy,
                 trace=list_error_frames(error),
@@ -233,9 +234,11 @@ class SourceLoop:
             for problem in error.problems[:PROBLEMS]:
                 place = {"code": problem.code, "file": problem.position.file, "pointer": problem.pointer}
                 numbers = {"line": problem.position.line, "column": problem.position.column}
-                log.error("desired state refused", message=str(problem), **place, **numbers, **fields)
+                log.error("desired state rejected", message=str(problem), **place, **numbers, **fields)
             if len(error.problems) > PROBLEMS:
-                log.error("desired state refused", message=f"{len(error.problems)} problems in all", **fields)
+                log.error(
+                    "desired state rejected", message=f"{len(error.problems)} problems in total", **fields
+                )
             return
         log.error("source failed", message=error.message, **fields)
 

@@ -1,4 +1,4 @@
-"""Keeping loops alive whatever happens in them, and ending them all in good order."""
+"""Restarts loops that crash, and stops all of them in order."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""SIGHUP, too: the terminal that the watch was started from is gone. Under `nohup` it stays ignored."""
+"""SIGHUP means that the terminal of the watch has closed. Under `nohup` it stays ignored."""
 
 FIRST, LONGEST = 1.0, 300.0
-"""Seconds before a loop that broke down is begun again: at first, and at most."""
+"""Seconds before a crashed loop restarts: first and longest wait."""
 
 STEADY = 600.0
-"""Seconds after which a loop that ran counts as sound: the next breakdown is its first one."""
+"""A loop that ran this many seconds counts as healthy: its next crash starts again with the first wait."""
 
 CANCEL_SECONDS = 5.0
-"""Seconds that loops which were cancelled have to close their connections and child processes."""
+"""Seconds that cancelled loops have to close their connections and child processes."""
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Begins a loop, also after it broke down: what it has to remember is not in its coroutine."""
+"""Starts a loop, also after a crash: its state must not be in the coroutine."""
 
 Report: TypeAlias = Callable[[str, BaseException, float], None]
-"""Is told which loop broke down, with what, and after how many seconds it is begun again."""
+"""Called with the name of the crashed loop, the error, and the seconds until the restart."""
 
 
 class Supervision:
     """The tasks of one watch.
 
     Args:
-        halt: called once, at the moment that `stop` is set.
-        report: called for each breakdown of a loop.
+        halt: called once, when `stop` is set.
+        report: called for each crash of a loop.
 
     Attributes:
-        stop: set once the watch is to end.
+        stop: set when the watch must stop.
         hurry: set by a second signal.
     """
 
@@ -47,22 +47,20 @@ class Supervision:
         self._tasks: dict[asyncio.Task[None], str] = {}
 
     def spawn(self, loop: Loop, name: str) -> None:
-        """Start a loop; should it break down, it is begun again after a pause, until the watch ends.
-
-        This is the one place that no error passes: a commit, a node or a request that brings an error
-        which nobody foresaw ends neither the watch nor, for good, its own loop.
-        """
+        """Start a loop and restart it after each crash, until the watch stops."""
+        # The one place that stops every error: an unexpected one, caused by a commit, a node or a request,
+        # ends neither the watch nor its own loop for good.
         task = asyncio.ensure_future(supervise_loop(loop, name, stop=self.stop, report=self._report))
         self._tasks[task] = name
         task.add_done_callback(self._forget)
 
     def running(self) -> tuple[str, ...]:
-        """Names of the loops that have not ended, sorted."""
+        """Names of the running loops, sorted."""
         return tuple(sorted(self._tasks.values()))
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """The first of `SIGNALS` ends the watch in good order, the next one sets `hurry`."""
+        """Handle `SIGNALS`: the first stops the watch in order, the next one sets `hurry`."""
         loop = asyncio.get_running_loop()
         handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         for number in handled:
@@ -74,7 +72,7 @@ class Supervision:
                 loop.remove_signal_handler(number)
 
     def interrupt(self) -> None:
-        """What a signal does."""
+        """Handle one signal."""
         if self.stop.is_set():
             self.hurry.set()
         else:
@@ -82,7 +80,7 @@ class Supervision:
             self._halt()
 
     async def drain(self, grace: float) -> bool:
-        """Wait until every loop has ended, for `grace` seconds or until told to hurry; whether all have."""
+        """Wait for all loops to end, for `grace` seconds or until `hurry`; gives whether all have ended."""
         hurry = asyncio.ensure_future(self.hurry.wait())
         deadline = asyncio.get_running_loop().time() + grace
         try:
@@ -91,13 +89,13 @@ class Supervision:
                 if left <= 0:
                     break
                 await asyncio.wait({*self._tasks, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.sleep(0)  # the tasks' callbacks take them off the list
+                await asyncio.sleep(0)  # lets the callbacks remove ended tasks
         finally:
             hurry.cancel()
         return not self._tasks
 
     async def cancel(self) -> None:
-        """Cancel what still runs and wait until it has noticed, for `CANCEL_SECONDS` seconds at most."""
+        """Cancel running loops and wait for them, at most `CANCEL_SECONDS`."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -107,18 +105,18 @@ class Supervision:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task)
         if not task.cancelled():
-            task.exception()  # looked at, so that the event loop does not complain of it
+            task.exception()  # retrieved, or the event loop would log it as never retrieved
 
 
 async def supervise_loop(loop: Loop, name: str, *, stop: asyncio.Event, report: Report) -> None:
-    """Run a loop until it ends by itself; begin it again, after a growing pause, where it breaks down."""
+    """Run a loop until it returns; after each crash restart it with a growing pause."""
     now = asyncio.get_running_loop().time
     wait = FIRST
     while not stop.is_set():
         began = now()
         try:
             await contain_errors(loop())
-        except Exception as error:  # noqa: BLE001  (whatever it is, the others go on, and this one again)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other loops continue)
             if now() - began >= STEADY:
                 wait = FIRST
             report(name, error, wait)
@@ -132,25 +130,26 @@ async def supervise_loop(loop: Loop, name: str, *, stop: asyncio.Event, report: 
 
 
 class EscapedError(Exception):
-    """What would have ended more than the code it came from: an exit, or a cancellation by nobody of ours."""
+    """An exit or an unrequested cancellation, which would have ended more than its own task."""
 
 
 async def contain_errors(work: Coroutine[Any, Any, Any]) -> Any:
-    """What `work` gives or raises, but never more than an `Exception`.
-
-    `SystemExit` in a task ends the event loop, and a stray `CancelledError` looks like an end in good
-    order; a real cancellation of the caller passes.
+    """The result of `work`; what it raises is always an `Exception`.
 
     Raises:
-        Escaped: in place of those.
+        EscapedError: `work` raised `SystemExit`, `KeyboardInterrupt` or a `CancelledError` that the caller
+            did
+            not request.
     """
+    # `SystemExit` in a task ends the event loop, and a stray `CancelledError` looks like a normal end of the
+    # loop: both would stop the watch silently. A real cancellation of the caller passes.
     try:
         return await work
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise EscapedError("a call was cancelled that nobody cancelled here") from error
+        raise EscapedError("a call was cancelled without a request") from error
     except (SystemExit, KeyboardInterrupt, BaseExceptionGroup) as error:
         if isinstance(error, ExceptionGroup):
             raise

@@ -1,4 +1,4 @@
-"""Keeps what anybody outside can cause from filling the log: a few lines a minute, the rest is counted."""
+"""Limits log lines that outsiders can cause: a few per minute are written, the others are counted."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 BURST = 10
-"""Lines of one kind within `PERIOD` that are written as they come."""
+"""Lines of one kind that are written within one `PERIOD`."""
 
 PERIOD = 60.0
 """Seconds over which lines of one kind are counted."""
 
 KINDS = 200
-"""Kinds that are told apart; all others share one count."""
+"""Kinds with their own count; all others share one. Without a bound, callers could fill the memory."""
 
 
 @dataclass(slots=True)
@@ -23,11 +23,11 @@ class _Count:
 
 
 class Throttle:
-    """Decides which of many equal events are written.
+    """Decides which of many equal events are logged.
 
     Args:
         clock: monotonic seconds.
-        burst: events of one kind that pass within one `period`.
+        burst: events of one kind that are logged within one `period`.
         period: seconds.
     """
 
@@ -42,14 +42,14 @@ class Throttle:
         self._counts: dict[str, _Count] = {}
 
     def admit(self, kind: str) -> dict[str, int] | None:
-        """The fields to add to the event's line; None where it is only counted.
+        """Fields to add to the event's line; None if the event is only counted.
 
         Args:
-            kind: what makes events equal; a name of ours, never a text from outside.
+            kind: what makes events equal; must not contain text from outside.
 
         Returns:
-            `{"not_logged": n}` with the first line after a period in which n events were left out,
-            else nothing to add.
+            `{"not_logged": n}` for the first event after a period in which n events were not logged, else
+            an empty dict.
         """
         now = self._clock()
         if kind not in self._counts and len(self._counts) >= KINDS:

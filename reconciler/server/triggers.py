@@ -1,4 +1,4 @@
-"""A bell that anything may ring: reasons gather until the one who waits comes for them."""
+"""Collects reasons for a pass until the loop that waits takes them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from reconciler.server.timing import compute_debounce
 
 
 class Trigger:
-    """Level, not edge: ringing twice asks once, and ringing while nobody waits is not lost.
+    """A set of reasons. Firing twice causes one pass; firing while nobody waits is not lost.
 
     Args:
-        window: seconds of silence that end a burst; 0 answers at once.
-        limit: seconds after which a burst that does not end is answered all the same.
-        clock: monotonic seconds; the running loop's clock where it is left out.
+        window: seconds without a reason that end a burst; 0 ends it at once.
+        limit: longest duration of a burst in seconds.
+        clock: monotonic seconds; None for the clock of the running event loop.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Trigger:
         self._first = self._last = 0.0
 
     def fire(self, reason: str, *, at_once: bool = False) -> None:
-        """Ask for attention; `at_once` ends a burst without waiting for silence."""
+        """Add a reason; `at_once` ends the burst immediately."""
         now = self._read_clock()
         if not self._reasons:
             self._first = now
@@ -37,28 +37,22 @@ class Trigger:
         self._fired.set()
 
     async def wait(self, within: float) -> frozenset[str]:
-        """The reasons gathered, once the burst is over; none where nobody rang for `within` seconds."""
+        """The collected reasons when the burst is over; empty if there is none for `within` seconds."""
         try:
             async with asyncio.timeout(max(within, 0.0)):
                 await self._fired.wait()
         except TimeoutError:
             return frozenset()
-        while not self._hurry and (left := self._left()) > 0:
+        while not self._hurry:
+            end = compute_debounce(self._first, self._last, window=self._window, limit=self._limit)
+            if (left := end - self._read_clock()) <= 0:
+                break
             self._fired.clear()
             try:
                 async with asyncio.timeout(left):
                     await self._fired.wait()
             except TimeoutError:
                 break
-        return self._taken()
-
-    def _left(self) -> float:
-        return (
-            compute_debounce(self._first, self._last, window=self._window, limit=self._limit)
-            - self._read_clock()
-        )
-
-    def _taken(self) -> frozenset[str]:
         reasons = frozenset(self._reasons)
         self._reasons.clear()
         self._fired.clear()

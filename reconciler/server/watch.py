@@ -1,4 +1,4 @@
-"""The watch itself: loops, endpoints and signals put together, from the first look to a clean end."""
+"""The watch itself: loops, endpoints and signals, from the start to an orderly stop."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from reconciler.sources.git.source import GitSource
 from reconciler.sources.linked_source import LinkedSource
 
 CLEAN, ABORTED = 0, 5
-"""Exit statuses: ended in good order; steps are left to be resumed."""
+"""Exit statuses: stopped in order; stopped while steps were running, which the next run settles."""
 
 CHECK_SECONDS = 15.0
-"""Seconds between looks at the store and at the outbox."""
+"""Seconds between checks of the store and the outbox."""
 
 RETRY_SECONDS = 2.0
-"""Seconds between tries to write to a store that failed."""
+"""Seconds between attempts to write to a store that failed."""
 
 LAST_READ_SECONDS = 5.0
-"""Seconds that the end of the watch waits for the store, to name the steps that are left."""
+"""Seconds that the stopping watch waits for the store to list the steps that are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ class WatchDependencies:
 
     Args:
         source: where desired state comes from.
-        load: snapshot to fleet; raises `ReconcilerError` where the files are wrong.
+        load: snapshot to fleet; raises `ReconcilerError` if the files are invalid.
         perform: runs one pass over one cluster.
         store: journal and history; None for a dry run.
-        is_stale: whether files with secrets are others than when the last fleet was loaded.
+        is_stale: whether files with secrets have changed since the last fleet was loaded.
     """
 
     source: Source
@@ -109,7 +109,7 @@ class Watch:
         """Watch until told to stop; gives the exit status.
 
         Raises:
-            UsageError: the endpoints cannot listen where they should.
+            UsageError: the endpoints cannot listen at their address.
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(self._tasks.signals())
@@ -122,7 +122,7 @@ class Watch:
     def _start(self, where: str) -> None:
         options, spawn = self._options, self._tasks.spawn
         self._log.info(
-            "watch began",
+            "watch started",
             version=__version__,
             source=options.source,
             **_describe_followed(self._dependencies.source),
@@ -145,13 +145,14 @@ class Watch:
             spawn(lambda: follow_source_files(source, ring, self._log, stop=stop), "files")
 
     def _stop_loops(self) -> None:
-        """Begin nothing more from this moment on: the signal itself calls this, not a task that it wakes."""
+        """Start nothing more from this moment on."""
+        # Called by the signal handler itself. A task that it wakes could run after a loop has sent a step.
         self._watch_state.stopping = True
         self._source_loop.stop()
         self._cluster_loops.stop()
 
     async def _stop(self) -> int:
-        """Wait for the steps under way, and say what is left."""
+        """Wait for running steps, then log which steps are left."""
         under_way = {
             name: status.doing
             for name, status in self._watch_state.clusters.items()
@@ -164,9 +165,9 @@ class Watch:
         await self._tasks.cancel()
         left = await self._list_unsettled_steps()
         if not drained and left:
-            self._log.error("watch cut off", left=left, remedy="the next run settles these steps by reading")
+            self._log.error("watch aborted", left=left, remedy="the next run settles these steps by reading")
             return ABORTED
-        self._log.info("watch ended", **({"left": left} if left else {}))
+        self._log.info("watch stopped", **({"left": left} if left else {}))
         return CLEAN
 
     def _report_breakdown(self, loop: str, error: BaseException, wait: float) -> None:
@@ -175,12 +176,12 @@ class Watch:
             "unexpected error in a loop",
             loop=loop,
             message=name_error(error),
-            remedy=f"the loop is begun again in {wait:g} s, the others go on; {REPORT_LINE}",
+            remedy=f"the loop restarts in {wait:g} s, the other loops continue; {REPORT_LINE}",
             trace=list_error_frames(error),
         )
 
     async def _list_unsettled_steps(self) -> list[str]:
-        """Steps that were begun and whose end is not known; the journal has them."""
+        """Ids of steps in the journal that were sent and have no known outcome."""
         if self._dependencies.store is None:
             return []
         try:
@@ -200,12 +201,13 @@ class Watch:
         )
 
     async def _check_store(self, store: Store) -> None:
-        """Keep an eye on the store and on the messages that wait in it."""
+        """Check again and again that the store can be written, and count the messages in its outbox."""
         logged = 0
         while not self._tasks.stop.is_set():
+            # Report lost lines only once the log can be written again: before, this line is lost too.
             lost = self._watch_state.log.lost
             if lost > logged and not self._watch_state.log.problem:
-                self._log.warning("log lines were lost", lines=lost - logged)
+                self._log.warning("log lines lost", lines=lost - logged)
                 logged = lost
             self._watch_state.heartbeats["store"] = time.monotonic() + CHECK_SECONDS + PATIENCE
             before = self._watch_state.store
@@ -225,7 +227,7 @@ class Watch:
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:
-        """The endpoints, if there are to be any; gives their address as text."""
+        """Serve the endpoints while the context lasts; gives their address as text, or `off`."""
         if self._options.listen is None:
             yield "off"
             return
@@ -254,24 +256,24 @@ class Watch:
 
 
 def _describe_followed(source: Source) -> dict[str, str]:
-    """What of a folder is followed, for the first line of the log."""
+    """Which files of a folder count, for the first line of the log."""
     if isinstance(source, LinkedSource):
         return {
-            key: f"{text}; {source.path} leads there now"
+            key: f"{text} ({source.path} is a link to it now)"
             for key, text in _describe_followed(source.located()).items()
         }
     if isinstance(source, GitSource) and source.work:
         return {
-            "follows": f"the commit checked out in {source.work.top}; saved files only with --uncommitted"
+            "follows": f"the commit checked out in {source.work.top}; uncommitted files need --uncommitted"
         }
     if isinstance(source, FolderSource):
-        return {"follows": f"the files in {source.folder} as they are saved"}
+        return {"follows": f"the saved files in {source.folder}"}
     return {}
 
 
 @contextmanager
 def _bridge_library_logs(log: Log) -> Iterator[None]:
-    """What libraries log the standard way comes as lines of ours."""
+    """Write what libraries log through `logging` into this log."""
     bridge = LibraryLogBridge(log)
     logging.getLogger().addHandler(bridge)
     logging.captureWarnings(capture=True)

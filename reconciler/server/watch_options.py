@@ -1,4 +1,4 @@
-"""What the watch is told on its command line and in its environment, checked before anything starts."""
+"""Options of the watch from its command line and environment, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFF = "off"
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where the HTTP endpoints listen; port 0 lets the system choose."""
+    """Where the HTTP endpoints listen; with port 0 the system chooses."""
 
     host: str
     port: int
@@ -31,22 +31,22 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """All that one watch runs by.
+    """All options of one watch.
 
     Args:
         source: folder, git URL or path, or tarball, as the operator wrote it.
         state: the state directory.
         keep: how many runs the history keeps.
         host: what this machine allows.
-        uncommitted: whether a folder in a git work tree is followed as its files are saved, not as committed.
-        only: one cluster's or node's name; empty for all.
-        interval: seconds after a pass until the nodes are looked at again.
-        poll: seconds after which the source is asked again.
-        listen: where the endpoints are; None for none.
-        log_format: `console`, `json`, or empty to decide by what stderr is.
-        grace: seconds that running steps have to finish once the watch is told to stop.
-        secret: shared with the forge, empty where the webhook is not wanted.
-        trust: whose signature every revision has to have; None where none is asked.
+        uncommitted: whether saved files of a git work tree count, not only committed ones.
+        only: name of one cluster or node; empty for all.
+        interval: seconds from a pass to the next check of the nodes.
+        poll: seconds between reads of the source.
+        listen: address of the endpoints; None for no endpoints.
+        log_format: `console`, `json`, or empty: console if stderr is a terminal.
+        grace: seconds that running steps have to finish when the watch stops.
+        secret: shared with the forge; empty to accept no webhook calls.
+        trust: required signatures of revisions; None if signatures are not required.
     """
 
     source: str
@@ -69,13 +69,13 @@ class WatchOptions:
 
 
 def parse_duration_option(text: str, *, name: str, least: float = 0.1, most: float = 30 * DAY) -> float:
-    """Seconds that `90`, `1.5s`, `5m`, `1h30m` or `1d` stand for.
+    """Seconds in a text such as `90`, `1.5s`, `5m`, `1h30m` or `1d`.
 
     Args:
-        text: one or more numbers, each with a unit; a bare number is seconds.
+        text: one or more numbers, each with a unit; a number without a unit is seconds.
         name: the option, for the message.
-        least: seconds below which the value is refused.
-        most: seconds above which the value is refused.
+        least: smallest allowed number of seconds.
+        most: largest allowed number of seconds.
 
     Raises:
         UsageError: not a duration, or out of bounds.
@@ -86,12 +86,12 @@ def parse_duration_option(text: str, *, name: str, least: float = 0.1, most: flo
     parts = re.findall(r"([\d.]+)([smhd]?)", clean)
     seconds = sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
     if not least <= seconds <= most:
-        raise UsageError(f"{name}: {text!r} is not between {least:g} s and {most:g} s")
+        raise UsageError(f"{name}: {text!r} must be between {least:g} s and {most:g} s")
     return seconds
 
 
 def parse_listen_address(text: str) -> ListenAddress | None:
-    """Where to listen: `HOST:PORT`, `[IPv6]:PORT`, `:PORT` for loopback; None for `off`.
+    """Parse `HOST:PORT`, `[IPv6]:PORT` or `:PORT` (loopback); None for `off`.
 
     Raises:
         UsageError: not of that form.
@@ -100,6 +100,7 @@ def parse_listen_address(text: str) -> ListenAddress | None:
         return None
     host, colon, port = text.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    # `::1:8642` could be an address with a port or an address without one: brackets are required.
     ambiguous = ":" in host and not text.strip().startswith("[")
     if not colon or ambiguous or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
         remedy = "write it like 127.0.0.1:8642 or [::1]:8642, or off"

@@ -1,4 +1,4 @@
-"""What is known at this moment: the source, the clusters, and whether each loop is alive."""
+"""The current state of the source, of the clusters and of each loop."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from reconciler.server.pass_result import PassSummary
 
 
 class SourceState(StrEnum):
-    """How the last look at the source went."""
+    """Result of the last read of the source."""
 
     UNREAD = "unread"
-    """Nobody has looked yet."""
+    """Not read yet."""
 
     GOOD = "good"
-    """Read, and its newest revision is the one in use."""
+    """Read; its newest revision is in use."""
 
     INVALID = "invalid"
-    """Read, but its newest revision cannot be used; the one before stays."""
+    """Read, but its newest revision cannot be used; the previous one stays in use."""
 
     UNREACHABLE = "unreachable"
-    """Not read; the last good revision stays."""
+    """Not read; the last good revision stays in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class WatchedSource:
     """The source of desired state.
 
     Args:
-        revision: the one in use; None before the first good one.
-        message: what is wrong, empty where nothing is.
-        problems: the first of what is wrong in its files; none where something else is wrong.
-        rejected: id of the newest revision where it cannot be used.
-        looked: when it was last asked, seconds since 1970; 0 for never.
-        since: when it came to be in this state, seconds since 1970.
+        revision: in use; None before the first good one.
+        message: what is wrong; empty if nothing is.
+        problems: the first problems in its files; empty if the files are not the cause.
+        rejected: id of the newest revision if it cannot be used.
+        looked: time of the last read, seconds since 1970; 0 for never.
+        since: start of this state, seconds since 1970.
     """
 
     state: SourceState = SourceState.UNREAD
@@ -52,18 +52,18 @@ class WatchedSource:
 
 @dataclass(frozen=True, slots=True)
 class WatchedCluster:
-    """One cluster under watch; times in seconds since 1970, 0 for never.
+    """One cluster; times in seconds since 1970, 0 for never.
 
     Args:
-        target: the newest revision, which the next pass, or the one under way, works towards.
-        revision: what the last pass worked towards; None before the first.
-        doing: what happens now: `idle`, `observing`, `planned`, or the id of the running step.
-        pass_summary: how the last pass ended; None before the first.
-        ended: when it ended.
-        success: when a pass last found or made everything as desired.
-        tries: passes in a row that did not settle.
-        due: when the next pass is due.
-        answers: how many nodes gave each kind of answer in the last pass.
+        target: the newest revision, for the current or the next pass.
+        revision: of the last pass; None before the first.
+        doing: current activity: `idle`, `observing`, `planning`, or the ids of the running steps.
+        pass_summary: result of the last pass; None before the first.
+        ended: end of the last pass.
+        success: end of the last pass that left everything as desired.
+        tries: passes in a row that need a retry.
+        due: time of the next pass.
+        answers: number of nodes by kind of observation in the last pass.
     """
 
     name: str
@@ -80,13 +80,13 @@ class WatchedCluster:
 
 @dataclass(slots=True)
 class WatchState:
-    """The one place where loops write down how they are; the endpoints only read it.
+    """The state that loops write and endpoints read.
 
     Args:
-        heartbeats: loop -> the moment, on the monotonic clock, by which it should show life again.
-        outbox: messages of feedback that wait to be delivered.
-        store: why the store cannot be written, empty where it can.
-        log: how the log fares.
+        heartbeats: loop -> the monotonic time by which it must report again.
+        outbox: number of feedback messages that wait for delivery.
+        store: why the store cannot be written; empty if it can.
+        log: whether the log can be written, and how many lines were lost.
         stopping: whether the watch was told to stop.
     """
 
@@ -99,6 +99,6 @@ class WatchState:
     stopping: bool = False
 
     def note(self, name: str, **changes: object) -> None:
-        """Change some fields of a cluster's status; a cluster that left is passed over."""
+        """Change some fields of a cluster's status; does nothing if the cluster has left the fleet."""
         if name in self.clusters:
             self.clusters[name] = replace(self.clusters[name], **changes)  # type: ignore[arg-type]

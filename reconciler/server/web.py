@@ -35,24 +35,24 @@ from reconciler.server.webhook.answer import (
 )
 
 BODY_SECONDS = 10
-"""Seconds that the body of a webhook call may take."""
+"""Seconds in which the body of a webhook call must arrive."""
 
 BODIES = 32
-"""Webhook calls at once whose bodies are being read."""
+"""Webhook calls whose bodies are read at the same time: each may hold `CAP` bytes of memory."""
 
 _SINGLE_HEADERS = ("content-type", "webhook-", "x-forgejo-", "x-gitea-", "x-github-", "x-gitlab-", "x-hub-")
-"""Headers, by their beginnings, of which a second one would leave open which of them counts."""
+"""Prefixes of headers that may come once. With two, a proxy and this server could each check another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What the endpoints read, and the bell that the webhook rings.
+    """The HTTP endpoints of a watch.
 
     Args:
-        ref: the branch, tag or commit watched; empty for the default branch.
-        secret: shared with the forge; empty where the webhook is not wanted.
+        ref: the watched branch, tag or commit; empty for the default branch.
+        secret: shared with the forge; empty to accept no webhook calls.
         trigger: called with the trigger's name.
-        monotonic: the clock of the board's pulses.
+        monotonic: the clock of the heartbeats.
         wall: seconds since 1970.
     """
 
@@ -69,8 +69,8 @@ class Endpoints:
     _body_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
 
     def application(self) -> ASGIApp:
-        """The ASGI application; an error in it is told in the log, and to the caller without details."""
-        # A router and no Starlette application: that one answers errors itself, and raises them again.
+        """The ASGI application. An error in it is logged; the caller gets no details."""
+        # A `Router`, not a `Starlette` application, which would answer errors itself and raise them again.
         application = Router(
             routes=[
                 Route("/healthz", self.healthz),
@@ -89,12 +89,12 @@ class Endpoints:
 
             try:
                 await application(scope, receive, sending)
-            except Exception as error:  # noqa: BLE001  (whatever it is, the other requests are answered)
+            except Exception as error:  # noqa: BLE001  (whatever it is, other requests get answers)
                 self._log_unexpected(error)
                 if not begun:
                     body = {
                         "status": "error",
-                        "message": "the request could not be answered; the log says why",
+                        "message": "internal error; the log has the details",
                     }
                     await _json(body, 500, {"connection": "close"})(scope, receive, send)
 
@@ -110,12 +110,12 @@ class Endpoints:
             )
 
     async def healthz(self, _request: Request) -> Response:
-        """200 while every loop shows life, else 503."""
+        """200 while every loop reports in time, else 503."""
         good, detail = check_liveness(self.watch_state, now=self.monotonic())
         return _json(detail, 200 if good else 503)
 
     async def readyz(self, _request: Request) -> Response:
-        """200 once the first passes are done and source and store answer, else 503; details either way."""
+        """200 once every cluster has had a pass and source and store answer, else 503; with details."""
         good, detail = check_readiness(self.watch_state, dry_run=self.dry_run)
         return _json(detail, 200 if good else 503)
 
@@ -125,7 +125,7 @@ class Endpoints:
         return Response(body, headers={"content-type": content_type})
 
     async def webhook(self, request: Request) -> Response:
-        """Believe the call or refuse it, and ring where it tells of a push."""
+        """Check the call, and trigger a read of the source if it reports a push to the watched ref."""
         reply = await self._reply(request)
         line = {
             "code": reply.code,
@@ -135,7 +135,7 @@ class Endpoints:
         if reply.is_rejected:
             self.metrics.rejects.labels(reply.code).inc()
         if (more := self._throttle.admit(f"webhook {reply.code}")) is not None:
-            event = "webhook refused" if reply.is_rejected else "webhook answered"
+            event = "webhook rejected" if reply.is_rejected else "webhook accepted"
             (self.log.warning if reply.is_rejected else self.log.info)(event, **line, **more)
         if reply.is_push:
             self.trigger("webhook")
@@ -161,7 +161,7 @@ class Endpoints:
 
 
 def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON that a person can read with nothing but curl."""
+    """A response with indented JSON, readable with curl."""
     body = write_json(value, indent=True) + b"\n"
     return Response(body, status, headers, media_type="application/json")
 
@@ -180,10 +180,10 @@ async def _read_body(request: Request) -> bytes | None:
 
 
 def bind_socket(address: ListenAddress) -> socket.socket:
-    """A socket that listens at the address, whoever will accept on it.
+    """A socket that listens at the address.
 
     Raises:
-        UsageError: the address is taken, not this machine's, or not allowed.
+        UsageError: the address is in use, not on this machine, or not permitted.
     """
     try:
         addresses = socket.getaddrinfo(
@@ -199,6 +199,6 @@ def bind_socket(address: ListenAddress) -> socket.socket:
             opened.close()
             raise
     except OSError as error:
-        remedy = "choose another with --listen HOST:PORT, or --listen off"
+        remedy = "choose another address with --listen HOST:PORT, or use --listen off"
         raise UsageError(f"cannot listen on {address}: {error.strerror or error}", remedy=remedy) from error
     return opened

@@ -383,7 +383,7 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
         assert (order.cluster, order.reason) == ("", "a storm")
         assert "nobody" in repr(order)
         assert "kim" in repr(order)
-        assert [fields["user"] for event, fields in log.lines if event == "order taken"] == ["nobody"]
+        assert [fields["user"] for event, fields in log.lines if event == "order accepted"] == ["nobody"]
         for command in (("history",), ("approve", "--list"), ("status", machine.fleet)):
             status, told = machine.run_as_nobody(*command, **operator)
             assert "Watch: process" in told, told
@@ -437,7 +437,7 @@ def test_an_operator_rolls_back_through_the_watch_from_its_own_source(machine):
             git(made.folder, "checkout", "--quiet", "-b", "elsewhere", first)
             pushed = made.commit({"s.json": setting("evil.example")})
             git(made.folder, "checkout", "--quiet", "main")
-            assert "none that the watched branch comes from" in ask(pushed, "--yes")[1]
+            assert "not in the history of the watched branch" in ask(pushed, "--yes")[1]
             for wrong in (("HEAD~9",), (), (first, machine.fleet), (first, "--path", "x")):
                 status, told = ask(*wrong, "--yes")
                 assert (status, "→" in told) == (1, True), told
@@ -466,7 +466,7 @@ def test_a_watch_without_a_folder_for_operators_says_so(machine, monkeypatch):
     monkeypatch.setattr(control_socket, "RUNTIME", machine.folder / "none/reconciler")
     with control_of(machine, machine.own, OPERATORS.gr_name, variable="") as log:
         pass
-    assert [event for event, _ in log.lines] == ["no control socket"]
+    assert [event for event, _ in log.lines] == ["cannot open control socket"]
 
 
 @needs_root
@@ -478,7 +478,7 @@ def test_a_dry_run_tells_what_is_remembered_and_takes_no_orders(machine):
         status, told = machine.run_as_nobody("history", **operator)
         assert (status, "before" in told, ", dry run\n" in told) == (0, True, True), told
         status, told = machine.run_as_nobody("resume", **operator)
-        assert (status, "is a dry run: it applies nothing" in told) == (1, True), told
+        assert (status, "is a dry run: it accepts no orders" in told) == (1, True), told
         assert ", dry run\n" in machine.run("resume")
 
 
@@ -490,7 +490,7 @@ def test_a_user_of_no_group_that_is_allowed_gives_no_orders_and_reads_nothing(ma
             status, told = machine.run_as_nobody(*command)
             assert status == 1
             assert "cannot be used" in told
-            assert "the watch refuses: nobody is in no group that may give orders on this host" in told
+            assert "the watch refuses: user nobody may not give orders on this host" in told
     with control_of(machine, machine.system):
         status, told = machine.run_as_nobody("suspend", "--reason", "r", groups=(OPERATORS.gr_gid,))
         assert (status, "takes orders of root and its own user alone" in told) == (1, True)

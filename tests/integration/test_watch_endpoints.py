@@ -45,4 +45,4 @@ async def test_with_few_open_files_and_many_connections_the_work_goes_on_and_the
             assert await stage.mode(LIVE) == "block_new_session"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(path.read_text()) < 50_000
-    assert [line["event"] for line in lines][-1] == "watch ended"
+    assert [line["event"] for line in lines][-1] == "watch stopped"

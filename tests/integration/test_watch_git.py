@@ -79,7 +79,7 @@ async def test_drift_is_repaired_after_the_interval_and_a_commit_after_the_poll(
         assert served("source_looks_total", "new") == 2
         watch.signal()
         assert await watch.ended() == 0
-    assert [line["event"] for line in watch.lines][-1] == "watch ended"
+    assert [line["event"] for line in watch.lines][-1] == "watch stopped"
     assert all({"timestamp", "level", "event"} <= line.keys() for line in watch.lines)
 
 
@@ -111,7 +111,7 @@ async def test_sigterm_in_the_middle_finishes_the_step_under_way_and_begins_no_o
     for node in LIVE:
         await stage.simulation.fault(node, "slow", 1, on="changes")
     async with stage.watch("--interval", "1h", source=remote(stage)) as watch:
-        first = (await watch.said("step began"))["node"]
+        first = (await watch.said("step started"))["node"]
         await stage.changed()
         watch.signal()
         assert (await watch.said("watch stopping"))["under_way"]["live"].startswith("live/")
@@ -131,7 +131,7 @@ async def test_cut_off_in_the_middle_the_next_start_settles_what_is_left_and_doe
     for node in LIVE:
         await stage.simulation.fault(node, "slow", 8, on="changes", count=1)
     async with stage.watch("--interval", "1h", source=remote(stage)) as watch:
-        first = await watch.said("step began")
+        first = await watch.said("step started")
         await stage.changed()
         if end == "SIGKILL":
             watch.signal(signal.SIGKILL)
@@ -141,7 +141,7 @@ async def test_cut_off_in_the_middle_the_next_start_settles_what_is_left_and_doe
             await watch.said("watch stopping")
             watch.signal(signal.SIGINT)
             assert await watch.ended() == 5
-            assert watch.lines[-1]["event"] == "watch cut off"
+            assert watch.lines[-1]["event"] == "watch aborted"
             assert watch.lines[-1]["left"] == [first["step"]]
     stage.simulation.clear()
     async with stage.watch("--interval", "0.5s", source=remote(stage)) as watch:
@@ -175,7 +175,7 @@ async def test_a_bad_commit_touches_nothing_and_the_last_good_one_stays_in_force
         await watch.until(all_are("converged"))
         text = fleet_file(stage.addresses, "block_new_session").replace("kind: sora", "kind: sorra", 1)
         bad = stage.repository.commit({"fleet.yaml": text})
-        refused = await watch.said("desired state refused")
+        refused = await watch.said("desired state rejected")
         assert refused["message"].startswith("fleet.yaml:3:")
         assert (refused["kept"], refused["rejected"]) == (good[:12], bad[:12])
         told = (await watch.get("/readyz")).json()
@@ -186,8 +186,8 @@ async def test_a_bad_commit_touches_nothing_and_the_last_good_one_stays_in_force
         assert await stage.mode(LIVE[0]) == "normal"
 
         stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses)}, "Revert")
-        await watch.said("source is well again")
-    assert len([line for line in watch.lines if line["event"] == "desired state refused"]) == 1
+        await watch.said("source recovered")
+    assert len([line for line in watch.lines if line["event"] == "desired state rejected"]) == 1
 
 
 async def test_a_repository_that_goes_away_is_seen_and_drift_is_repaired_all_the_same(stage):
@@ -199,7 +199,7 @@ async def test_a_repository_that_goes_away_is_seen_and_drift_is_repaired_all_the
         await watch.said("step ended", node=LIVE[2], state="done")
         assert (await watch.get("/healthz")).status_code == 200
         away.rename(stage.repository.folder)
-        await watch.said("source is well again")
+        await watch.said("source recovered")
 
 
 async def test_a_dead_node_in_one_cluster_holds_up_no_other(stage):

@@ -54,7 +54,7 @@ async def test_the_reader_of_the_log_ends(stage):
         os.close(writer)
         await told(client, lambda found: found["ready"])
         os.close(reader)
-        await works_on(stage, client, "the reader of the log is gone")
+        await works_on(stage, client, "the reader of the log has closed the pipe")
 
 
 async def test_standard_error_is_closed(stage):

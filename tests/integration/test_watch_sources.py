@@ -81,7 +81,7 @@ async def test_a_commit_in_a_linked_work_tree_is_seen_without_polling(stage):
 async def test_what_is_saved_counts_where_the_command_line_says_so(stage):
     folder = str(stage.repository.folder)
     async with stage.watch("--interval", "1h", "--poll", "1h", "--uncommitted", source=folder) as watch:
-        assert "as they are saved" in watch.lines[0]["follows"]
+        assert "the saved files in" in watch.lines[0]["follows"]
         await watch.until(settled)
         stage.repository.write({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
         await watch.said("pass ended", cluster="live", result="applied", trigger="files")
@@ -110,7 +110,7 @@ async def test_a_tarball_is_polled(stage):
         await watch.said("source failed")
         assert (await watch.get("/readyz")).json()["source"]["state"] == "invalid"
         pack(path, fleet_file(stage.addresses, "block_new_session"))
-        await watch.said("source is well again")
+        await watch.said("source recovered")
 
 
 async def test_a_cluster_that_somebody_else_changes_is_left_alone_until_they_are_done(stage):
@@ -163,7 +163,7 @@ def test_the_console_form_is_for_people(tmp_path):
     )
     with process:
         told = ""
-        while "desired state refused" not in told:
+        while "desired state rejected" not in told:
             line = process.stderr.readline()
             assert line, told
             told += line
@@ -171,7 +171,7 @@ def test_the_console_form_is_for_people(tmp_path):
         told += process.stderr.read()
     assert process.returncode == 0
     assert "fleet.yaml:1:11: error: the list of clusters is empty" in told
-    assert "watch ended" in told
+    assert "watch stopped" in told
 
 
 @pytest.fixture
@@ -232,6 +232,6 @@ async def test_a_folder_whose_name_is_no_unicode_is_watched_as_any_other(stage):
         assert await stage.mode(LIVE[0]) == "block_new_session"
         (folder / os.fsdecode(b"b\xfed.yaml")).write_text("x: [")
         (folder / "fleet.yaml").write_text("clusters: [\n")
-        await watch.said("desired state refused")
+        await watch.said("desired state rejected")
         assert (await watch.get("/readyz")).json()["source"]["state"] == "invalid"
     assert "unexpected" not in watch.log

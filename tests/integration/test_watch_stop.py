@@ -34,7 +34,7 @@ async def ended_promptly(watch):
     assert time.monotonic() - began < PROMPT
     stopping = [line["event"] for line in watch.lines].index("watch stopping")
     after = {line["event"] for line in watch.lines[stopping + 1 :]}
-    assert after <= {"pass ended", "watch ended"}, watch.log
+    assert after <= {"pass ended", "watch stopped"}, watch.log
     return status
 
 
@@ -86,4 +86,4 @@ async def test_a_stop_while_nodes_are_read_begins_no_step(stage):
         assert await ended_promptly(watch) == 0
     stage.simulation.clear()
     assert stage.changes() == []
-    assert not [line for line in watch.lines if line["event"] == "step began"]
+    assert not [line for line in watch.lines if line["event"] == "step started"]

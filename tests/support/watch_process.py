@@ -142,7 +142,7 @@ class Stage:
         )
         watch = Watch(process)
         try:
-            address = (await watch.said("watch began"))["listen"]
+            address = (await watch.said("watch started"))["listen"]
             async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as watch.client:
                 yield watch
                 if process.returncode is None:

@@ -1,1 +1,1 @@
-"""Webhook calls: who sent them, what they say, and what is answered."""
+"""Webhook calls: check of the signature, reading of the payload, the answer."""

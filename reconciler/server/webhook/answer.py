@@ -1,4 +1,4 @@
-"""The answer to one webhook call, decided from its headers and body alone."""
+"""The answer to one webhook call, from its headers and body alone."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from reconciler.server.webhook.payload import CallKind, UnreadableCall, parse_pa
 from reconciler.server.webhook.signature import check_signature
 
 CAP = 2 * 1024 * 1024
-"""Bytes of a body beyond which nothing is read; a push that is larger costs a poll interval."""
+"""Largest body in bytes; a larger push is seen at the next poll."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookReply:
-    """What a caller is told.
+    """The answer to a call.
 
     Args:
         status: of HTTP.
-        code: stable name; a label of the metrics where the call was not believed.
+        code: stable name; the metrics label of a rejected call.
         message: a sentence.
-        is_push: whether the source is to be looked at.
+        is_push: whether the call reports a push to the watched ref.
     """
 
     status: HTTPStatus
@@ -32,38 +32,40 @@ class WebhookReply:
 
     @property
     def is_rejected(self) -> bool:
-        """Whether the call was not believed or not understood."""
+        """Whether the call was refused or could not be read."""
         return self.status >= HTTPStatus.BAD_REQUEST
 
 
 UNWANTED = WebhookReply(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "no-secret",
-    f"no webhook secret is set here, so no call is accepted; set {WEBHOOK_SECRET} or "
-    f"{name_file_variable(WEBHOOK_SECRET)} and start again",
+    f"this watch has no webhook secret and accepts no calls; set {WEBHOOK_SECRET} or "
+    f"{name_file_variable(WEBHOOK_SECRET)} and restart it",
 )
 TOO_LARGE = WebhookReply(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "too-large",
-    f"the body is larger than {CAP} bytes; the poll will see it",
+    f"the body is larger than {CAP} bytes; the next poll finds the push",
 )
 BUSY = WebhookReply(
-    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many webhook calls are being read; the poll will see it"
+    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many webhook calls; the next poll finds the push"
 )
-REPEATED = WebhookReply(HTTPStatus.BAD_REQUEST, "repeated-header", "a header that may come once comes twice")
+REPEATED = WebhookReply(
+    HTTPStatus.BAD_REQUEST, "repeated-header", "a header that must be unique occurs twice"
+)
 TOO_SLOW = WebhookReply(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "the body did not arrive in time")
 
 
 def answer_call(
     headers: Mapping[str, str], body: bytes, *, secret: str, ref: str, now: float
 ) -> WebhookReply:
-    """Whether a call is believed, and what it asks for.
+    """Check and read a call.
 
     Args:
         headers: names in lower case.
-        body: the bytes as they were received.
-        secret: shared with the forge; empty where none is set.
-        ref: the branch, tag or commit watched; empty for the default branch.
+        body: the bytes as received.
+        secret: shared with the forge; empty if none is set.
+        ref: the watched branch, tag or commit; empty for the default branch.
         now: seconds since 1970.
     """
     if not secret:

@@ -1,4 +1,4 @@
-"""What a believed webhook call says: a ping, a push to a ref, or something to pass over."""
+"""The content of a verified webhook call: a ping, a push to a ref, or an event to ignore."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from reconciler.sources.git.refs import list_full_names
 
 EVENT_HEADERS = ("x-forgejo-event", "x-gitea-event", "x-github-event", "x-gitlab-event")
 LONGEST = 200
-"""Characters of a ref or of an event's name; nothing longer is one of those that are watched."""
+"""Characters of a ref or event name; a longer one cannot be a watched one."""
 
 PUSHES = frozenset({"push", "tag_push", "push hook", "tag push hook", "create", "delete"})
 
 _DEFAULT_REFS = frozenset({"", "HEAD"})
-"""Refs that stand for the default branch."""
+"""Refs that mean the default branch."""
 
 
 class CallKind(StrEnum):
-    """What to do about a call."""
+    """What a call reports."""
 
     PING = "ping"
-    """The forge tries whether somebody is there."""
+    """The forge tests the connection."""
 
     PUSH = "push"
-    """What is watched may have changed."""
+    """The watched ref may have changed."""
 
     ELSEWHERE = "elsewhere"
     """A push to a ref that is not watched."""
@@ -39,26 +39,23 @@ class CallKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebhookCall:
-    """One believed call: what it is and a sentence about it."""
+    """One verified call: its kind and a sentence about it."""
 
     kind: CallKind
     message: str
 
 
 class UnreadableCall(ValueError):
-    """The body is not what the forges' pages describe."""
+    """The body is not of a form that the forges document."""
 
 
 def parse_payload(headers: Mapping[str, str], body: bytes, *, ref: str) -> WebhookCall:
-    """What a call means for someone who watches `ref`.
-
-    A push whose ref cannot be told counts as a push: the price is one look at the source, and
-    missing one would cost a poll interval.
+    """What a call means for a watch of `ref`.
 
     Args:
         headers: names in lower case.
         body: JSON, or a form whose `payload` is JSON.
-        ref: the branch, tag or commit watched; empty for the repository's default branch.
+        ref: the watched branch, tag or commit; empty for the repository's default branch.
 
     Raises:
         UnreadableCall: the body is neither JSON nor a form with JSON in `payload`.
@@ -70,30 +67,28 @@ def parse_payload(headers: Mapping[str, str], body: bytes, *, ref: str) -> Webho
     if event in {"", "system hook"}:  # GitLab's system hooks and bare senders name the event in the body
         event = (_get_short_text(payload.get("object_kind") or payload.get("event_name")) or "push").lower()
     if event not in PUSHES:
-        return WebhookCall(CallKind.OTHER, f"nothing to do for an event of kind {event!r}")
+        return WebhookCall(CallKind.OTHER, f"events of kind {event!r} are ignored")
     return _judge_push(payload, event, ref)
 
 
 def _judge_push(payload: Mapping[str, Any], event: str, ref: str) -> WebhookCall:
     pushed = _expand_ref(_get_short_text(payload.get("ref")), event, _get_short_text(payload.get("ref_type")))
     watched = _list_watched_refs(ref, payload)
+    # An unknown ref counts as watched: an unneeded read is cheap, a missed push costs a poll interval.
     if pushed and watched and pushed not in watched:
         watched_ref = ref if ref not in _DEFAULT_REFS else " or ".join(sorted(watched))
         return WebhookCall(CallKind.ELSEWHERE, f"{pushed} was pushed; this watch follows {watched_ref}")
-    return WebhookCall(CallKind.PUSH, f"{pushed or 'something'} was pushed; the source is looked at")
+    return WebhookCall(CallKind.PUSH, f"{pushed or 'something'} was pushed; the watch reads the source")
 
 
 def _list_watched_refs(ref: str, payload: Mapping[str, Any]) -> frozenset[str]:
-    """The full names that `ref` may stand for; none where the call does not tell the default branch."""
+    """The full names that `ref` may mean; empty if the call does not name the default branch."""
     if ref in _DEFAULT_REFS:
-        branches = [_get_short_text(part.get("default_branch")) for part in _repositories(payload)]
+        # `repository` is GitHub's and Gitea's key, `project` is GitLab's.
+        parts = [payload.get(key) for key in ("repository", "project")]
+        branches = [_get_short_text(one.get("default_branch")) for one in parts if isinstance(one, Mapping)]
         return frozenset(f"refs/heads/{branch}" for branch in branches if branch)
     return frozenset(list_full_names(ref))
-
-
-def _repositories(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The descriptions of the repository: `repository` (GitHub, Gitea), `project` (GitLab)."""
-    return [part for part in (payload.get("repository"), payload.get("project")) if isinstance(part, Mapping)]
 
 
 def _expand_ref(ref: str, event: str, ref_type: str) -> str:
@@ -103,7 +98,7 @@ def _expand_ref(ref: str, event: str, ref_type: str) -> str:
 
 
 def _get_short_text(value: object) -> str:
-    """A short text as it is; empty for anything else, which names nothing."""
+    """A short text unchanged; empty for any other value."""
     return value if isinstance(value, str) and len(value) <= LONGEST else ""
 
 

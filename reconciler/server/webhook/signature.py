@@ -1,4 +1,4 @@
-"""Who sent a webhook call: the forges' signatures, checked in constant time over the bytes as they came."""
+"""Signatures of webhook calls, checked in constant time over the bytes as received."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TOLERANCE = 300
-"""Seconds by which a signed time may differ from ours (Standard Webhooks: "within some tolerance")."""
+"""Seconds by which a signed time may differ from this clock (Standard Webhooks: "within some tolerance")."""
 
 DIGITS = 12
-"""Digits of a time in seconds: enough for the next thirty thousand years."""
+"""Most digits of a time in seconds."""
 
 SIGNING_PREFIX = "whsec_"
-"""How a signing token of the Standard Webhooks form begins, which GitLab uses."""
+"""Prefix of a signing token of Standard Webhooks, which GitLab uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureRefusal:
-    """Why a call is not believed.
+    """Why a call is rejected.
 
     Args:
         code: stable name, a label of the metrics.
-        message: a sentence for whoever sent it; never quotes the secret or the expected signature.
+        message: a sentence for the caller; never quotes the secret or the expected signature.
     """
 
     code: str
@@ -34,30 +34,29 @@ class SignatureRefusal:
 def check_signature(
     headers: Mapping[str, str], body: bytes, secret: str, *, now: float
 ) -> SignatureRefusal | None:
-    """Why a call is not from a forge that knows the secret; None where it is.
-
-    The first scheme that the call shows is the one that counts: a bad signature is not rescued by
-    a good one of another scheme. Gitea and Forgejo send GitHub's header beside their own.
+    """Why a call is rejected; None if its sender knows the secret.
 
     Args:
         headers: names in lower case.
-        body: the bytes as they were received.
+        body: the bytes as received.
         secret: shared with the forge, not empty.
         now: seconds since 1970.
     """
+    # The first scheme found decides: a good signature of another scheme does not make up for a bad one. Gitea
+    # and Forgejo send GitHub's header in addition to their own.
     for name in ("x-forgejo-signature", "x-gitea-signature"):
         if name in headers:
             return _compare_hexadecimal(headers[name], body, secret, name=name)
     if "x-hub-signature-256" in headers:
-        return _github(headers["x-hub-signature-256"], body, secret)
+        return _check_github(headers["x-hub-signature-256"], body, secret)
     if "webhook-signature" in headers and secret.startswith(SIGNING_PREFIX):
         return _check_standard_webhook(headers, body, secret, now=now)
     if "x-gitlab-token" in headers:
         return _compare(headers["x-gitlab-token"], secret, name="X-Gitlab-Token")
     if "webhook-signature" in headers:
-        message = f"the call is signed with a signing token, but the secret here is none ({SIGNING_PREFIX}…)"
+        message = f"the call is signed with a signing token; set one as secret ({SIGNING_PREFIX}…)"
         return SignatureRefusal("other-scheme", message)
-    return SignatureRefusal("no-signature", "the call has no signature; set the shared secret at the forge")
+    return SignatureRefusal("no-signature", "the call has no signature; set the shared secret in the forge")
 
 
 def _compare_hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> SignatureRefusal | None:
@@ -65,7 +64,7 @@ def _compare_hexadecimal(value: str, body: bytes, secret: str, *, name: str) -> 
     return _compare(value.lower(), expected, name=name)
 
 
-def _github(value: str, body: bytes, secret: str) -> SignatureRefusal | None:
+def _check_github(value: str, body: bytes, secret: str) -> SignatureRefusal | None:
     scheme, _, digest = value.partition("=")
     if scheme != "sha256":
         return SignatureRefusal("bad-signature", "X-Hub-Signature-256 does not begin with sha256=")
@@ -75,18 +74,18 @@ def _github(value: str, body: bytes, secret: str) -> SignatureRefusal | None:
 def _check_standard_webhook(
     headers: Mapping[str, str], body: bytes, secret: str, *, now: float
 ) -> SignatureRefusal | None:
-    """The form of Standard Webhooks, which GitLab's signing tokens use."""
+    """Check a signature of Standard Webhooks, which GitLab's signing tokens use."""
     identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     try:
         key = base64.b64decode(secret.removeprefix(SIGNING_PREFIX), validate=True)
     except ValueError:  # also for characters that are not ASCII
         return SignatureRefusal(
-            "bad-secret", f"what follows {SIGNING_PREFIX} in the secret here is not base64"
+            "bad-secret", f"the secret of this watch is not base64 after {SIGNING_PREFIX}"
         )
     if not stamp.isascii() or not stamp.isdigit() or len(stamp) > DIGITS:
         return SignatureRefusal("bad-signature", "webhook-timestamp is not a number of seconds")
     if abs(now - int(stamp)) > TOLERANCE:
-        message = f"webhook-timestamp is more than {TOLERANCE} seconds away from the clock here"
+        message = f"webhook-timestamp differs by more than {TOLERANCE} seconds from this host's clock"
         return SignatureRefusal("too-old", message)
     content = b".".join((identity.encode(), stamp.encode(), body))
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -99,16 +98,18 @@ def _check_standard_webhook(
     return (
         None
         if None in found
-        else SignatureRefusal("bad-signature", "webhook-signature does not fit the body")
+        else SignatureRefusal("bad-signature", "webhook-signature does not match the body")
     )
 
 
 def _compare(value: str, expected: str, *, name: str) -> SignatureRefusal | None:
     if hmac.compare_digest(_to_bytes(value), _to_bytes(expected)):
         return None
-    return SignatureRefusal("bad-signature", f"{name} does not fit; is the secret the same on both sides?")
+    return SignatureRefusal(
+        "bad-signature", f"{name} does not match; check that both sides have the same secret"
+    )
 
 
 def _to_bytes(text: str) -> bytes:
-    """The bytes of a text, also of a secret from an environment that is not UTF-8."""
+    """The bytes of a text, also of a secret from an environment variable that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape")

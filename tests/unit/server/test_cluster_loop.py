@@ -71,7 +71,7 @@ async def test_what_did_not_settle_is_tried_again_before_the_interval():
         await until(lambda: rig.watch_state.clusters["edge"].tries == 2)
         await script.ran(4)
         await until(lambda: rig.watch_state.clusters["edge"].tries == 0)
-    assert [job.trigger for job in script.jobs[:4]] == ["start", "again", "again", "interval"]
+    assert [job.trigger for job in script.jobs[:4]] == ["start", "retry", "retry", "interval"]
     assert rig.sample("passes_total", cluster="edge", result="failed") == 2
 
 
@@ -151,7 +151,7 @@ async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothi
     (line,) = [line for line in rig.lines("pass ended") if line["result"] == "defect"]
     assert line["message"].startswith("an unexpected error: ")
     (told,) = rig.lines("unexpected error in a pass")
-    assert "the others go on" in told["remedy"]
+    assert "others continue" in told["remedy"]
     assert any("watch_server.py" in frame for frame in told["trace"])
     assert "the-secret" not in rig.stream.getvalue()
 

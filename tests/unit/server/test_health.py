@@ -52,7 +52,7 @@ def test_ready_when_all_is_well():
 
 def test_each_reason_alone_makes_it_unready():
     unread = WatchState()
-    assert "not read yet" in check_readiness(unread, dry_run=False)[1]["because"][0]
+    assert "not been read yet" in check_readiness(unread, dry_run=False)[1]["because"][0]
     changes = [
         {"stopping": True},
         {"store": "disk full"},

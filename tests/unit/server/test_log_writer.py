@@ -130,7 +130,7 @@ def test_without_a_standard_error_every_line_counts_as_lost():
     writer = LogWriter(2, state, closed=True)
     assert state.problem == CLOSED
     log = open_log(writer)
-    log.info("watch began")
+    log.info("watch started")
     assert writer.drain(10)
     assert (state.lost, state.problem) == (1, CLOSED)
 

@@ -24,8 +24,8 @@ def test_json_lines_begin_with_time_level_and_event():
 
 def test_what_is_no_terminal_gets_json():
     stream = io.StringIO()
-    open_log(stream).info("watch began")
-    assert lines(stream)[0]["event"] == "watch began"
+    open_log(stream).info("watch started")
+    assert lines(stream)[0]["event"] == "watch started"
 
 
 def test_the_console_form_is_one_plain_line():
@@ -89,7 +89,7 @@ def test_what_no_line_can_hold_costs_that_line_and_nothing_else():
     log.info("after")
     first, second, last = lines(stream)
     assert first["value"] == [[[[[[[[[["…"]]]]]]]]]]
-    assert second["event"].startswith("a log line could not be written")
+    assert second["event"].startswith("cannot render a log line")
     assert (first["level"], last["event"]) == ("warning", "after")
 
 
@@ -174,7 +174,7 @@ def test_a_library_that_repeats_itself_fills_no_log():
     bridge.handle(logging.makeLogRecord({"name": "asyncio", "levelno": 40, "msg": "bad %d", "args": ("x",)}))
     told = lines(stream)
     assert len(told) == BURST + 1
-    assert told[-1]["event"] == "a library's log line could not be read"
+    assert told[-1]["event"] == "cannot read a library's log record"
 
 
 def test_after_a_while_the_lines_that_were_left_out_are_counted():

@@ -18,4 +18,4 @@ def test_a_soak_is_given_its_time_and_is_said():
     WatchListener("edge", watch_state, None, log, alive.append).soaking("edge", 2, 7200)
     assert alive == [7200 + OBSERVE_SECONDS]
     assert watch_state == {"edge": {"doing": "wave 2 soaks for 7200 s"}}
-    assert log == [("wave soaks", {"wave": 2, "seconds": 7200})]
+    assert log == [("soak started", {"wave": 2, "seconds": 7200})]

@@ -97,7 +97,7 @@ async def test_secrets_that_changed_are_read_again_for_the_same_revision():
         await until(lambda: site.source.looks >= 6)
     assert site.published == [("a", "start"), ("a", "poll")]
     assert site.rig.sample("source_looks_total", result="secrets") == 1
-    assert len(site.rig.lines("secrets read again")) == 1
+    assert len(site.rig.lines("secrets reloaded")) == 1
 
 
 async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit():
@@ -133,7 +133,7 @@ async def test_a_failure_keeps_the_last_good_fleet_and_is_told_once(end, state, 
     refused = [line for line in site.rig.lines() if line["level"] == "error"]
     assert len(refused) == 1
     assert refused[0]["kept"] == "aaaaaaa"
-    assert len(site.rig.lines("source is well again")) == 1
+    assert len(site.rig.lines("source recovered")) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
         await until(lambda: site.status.state is SourceState.GOOD)
         await until(lambda: site.published[-1][0] == "c")
     assert site.rig.sample("unexpected_errors_total", loop="source") >= 1
-    (told,) = site.rig.lines("unexpected error in reading the source")
+    (told,) = site.rig.lines("unexpected error while reading the source")
     assert told["kept"] == "aaaaaaa"
-    assert "the last good revision stays in force" in told["remedy"]
+    assert "the last good revision stays in use" in told["remedy"]
     assert told["trace"]
     assert "the-secret" not in site.rig.stream.getvalue()
 
@@ -191,10 +191,10 @@ async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_r
     site.source_loop = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.context)
     async with site.running():
         await until(lambda: site.status.state is SourceState.UNREACHABLE)
-        assert "did not end within" in site.status.message
+        assert "took longer than" in site.status.message
         await until(lambda: site.published[-1][0] == "c")
     assert [line["message"] for line in site.rig.lines("source failed")][1:] == [
-        "the files of revision xxxxxxxxxxxx are still being read"
+        "reading the files of revision xxxxxxxxxxxx has not ended"
     ]
     go_on.set()
 
@@ -202,7 +202,7 @@ async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_r
 async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
     async with Site("bad").running() as site:
         await until(lambda: site.status.state is SourceState.INVALID)
-    (line,) = site.rig.lines("desired state refused")
+    (line,) = site.rig.lines("desired state rejected")
     assert line["message"].startswith("fleet.yaml:3:1: error: unknown key 'x'")
     assert (line["file"], line["line"], line["pointer"]) == ("fleet.yaml", 3, "/x")
     assert site.published == []
@@ -262,7 +262,7 @@ async def test_stopping_does_not_wait_for_the_poll():
         await until(lambda: site.source.looks == 1)
 
 
-@pytest.mark.parametrize(("count", "last"), [(20, "doubt 20"), (21, "21 warnings in all: `rec")])
+@pytest.mark.parametrize(("count", "last"), [(20, "doubt 20"), (21, "21 warnings in total: `rec")])
 async def test_many_warnings_of_one_revision_are_counted(count, last):
     doubts = tuple(
         Diagnostic(Severity.WARNING, "lint", f"doubt {line}", position=Position("a.json", line, 1))
@@ -278,7 +278,7 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
     )
     async with site.running():
         await until(lambda: site.published)
-    told = [line["message"] for line in site.rig.lines("desired state")]
+    told = [line["message"] for line in site.rig.lines("warning in desired state")]
     assert len(told) == count
     assert last in told[-1]
 

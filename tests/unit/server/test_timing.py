@@ -31,7 +31,7 @@ def test_failures_back_off_and_success_forgets_them():
         timing = schedule_next(timing, settled=False, now=0, interval=300, draw=1.0)
         waits.append(timing.due)
     assert waits == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert (timing.failures, timing.cause) == (8, "again")
+    assert (timing.failures, timing.cause) == (8, "retry")
     assert schedule_next(timing, settled=True, now=0, interval=300, draw=1.0).failures == 0
 
 

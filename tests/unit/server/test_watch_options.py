@@ -32,7 +32,7 @@ def test_what_is_no_duration_is_refused_with_an_example(text):
 
 @pytest.mark.parametrize("text", ["0", "0.01s", "31d"])
 def test_durations_out_of_bounds(text):
-    with pytest.raises(UsageError, match="not between"):
+    with pytest.raises(UsageError, match="must be between"):
         parse_duration_option(text, name="--poll")
 
 

@@ -48,7 +48,7 @@ async def test_only_a_trusted_proxy_says_who_calls(trusted, caller):
     headers = {**signed(b"{}"), "X-Forwarded-For": "198.51.100.9"}
     async with Site(trusted_proxies=trusted) as site:
         await site.client.post("/webhook", content=b"{} ", headers=headers)
-    assert [line["client"] for line in site.told("webhook refused")] == [caller]
+    assert [line["client"] for line in site.told("webhook rejected")] == [caller]
 
 
 async def chunks(count):
