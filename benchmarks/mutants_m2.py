@@ -70,7 +70,9 @@ M2 = (
     Mutant(
         "guard uniformity",
         "off by one",
-        edit(m2_guards.refuse_cluster_split, "<= case.plan.concurrency", "<= case.plan.concurrency + 1"),
+        edit(
+            m2_guards.refuse_cluster_split, "<= context.plan.concurrency", "<= context.plan.concurrency + 1"
+        ),
         PAIR,
     ),
     Mutant(

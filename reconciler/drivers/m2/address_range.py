@@ -1,4 +1,4 @@
-"""Addresses as M2 writes them: the allowList's forms, parsed and printed."""
+"""Addresses as M2 writes them: the forms of the allowList, parsed and printed; pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Final
 from reconciler.core.endpoint import InvalidAddress
 
 FORMS: Final = "192.168.1.1, 192.168.2.1-255, 192.168.3.0/24 or 192.168.4.0/255.255.255.0"
-"""The four forms of an allowList's `addr`, as the product's page shows them."""
+"""The four forms of an `addr` (M2 manual, allowList)."""
 
 LONGEST: Final = 100
-"""Characters of an `addr`; two IPv6 addresses with a netmask have fewer."""
+"""Highest number of characters of an `addr`; two IPv6 addresses with a netmask have fewer."""
 
 _RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(\d+)", re.ASCII)
 _WHOLE_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-\1\.(\d+)", re.ASCII)
@@ -25,22 +25,18 @@ _BYTE = 255
 
 @dataclass(frozen=True, slots=True, order=True)
 class AddressRange:
-    """A run of addresses of one IP version, both ends included; what an `addr` means.
-
-    Two spans are equal exactly when they hold the same addresses, and `str` gives their one
-    canonical form.
-    """
+    """Consecutive addresses of one IP version, both ends included; `str` gives the canonical form."""
 
     version: int
     low: int
     high: int
 
     def overlaps(self, other: AddressRange) -> bool:
-        """Whether some address is in both."""
+        """Whether both share an address."""
         return self.version == other.version and self.low <= other.high and other.low <= self.high
 
     def within(self, other: AddressRange) -> bool:
-        """Whether every address of it is in the other, too."""
+        """Whether the other contains all addresses of this one."""
         return self.version == other.version and other.low <= self.low and self.high <= other.high
 
     def __str__(self) -> str:
@@ -53,14 +49,14 @@ class AddressRange:
 
 
 def has_overlap(some: Sequence[AddressRange], others: Sequence[AddressRange]) -> bool:
-    """Whether an address is in one of each, found in one sweep over both in order."""
+    """Whether the two lists share an address, found in one sweep over both."""
     first, second = sorted(some), sorted(others)
     here = there = 0
     while here < len(first) and there < len(second):
         one, other = first[here], second[there]
         if one.overlaps(other):
             return True
-        # the one that ends first ends before all that follow in the other list begin
+        # The range that ends first cannot overlap any later range of the other list.
         if (one.version, one.high) < (other.version, other.high):
             here += 1
         else:
@@ -69,7 +65,7 @@ def has_overlap(some: Sequence[AddressRange], others: Sequence[AddressRange]) ->
 
 
 def find_uncovered(some: Sequence[AddressRange], others: Sequence[AddressRange]) -> list[AddressRange]:
-    """Those of some that lie within none of the others, in their own order."""
+    """The ranges of `some` that no range of `others` contains, in their own order."""
     starts: list[tuple[int, int]] = []
     reach: list[int] = []
     for other in sorted(others):
@@ -86,12 +82,12 @@ def find_uncovered(some: Sequence[AddressRange], others: Sequence[AddressRange])
 
 @lru_cache(maxsize=8192)  # rules and lints ask about one list one after another
 def parse_address_range(addr: str) -> AddressRange:
-    """The addresses that an `addr` of an allowList means (forms: `FORMS`).
+    """The addresses of an `addr` in one of the `FORMS`, or of an IPv6 address or network.
 
-    IPv6 addresses and networks are taken too, though the product's page does not show them.
+    M2's pages do not show IPv6; the check of a setting warns of it.
 
     Raises:
-        BadAddress: it has none of the forms, or says two things at once.
+        InvalidAddress: it has none of the forms, or is ambiguous.
     """
     if len(addr) > LONGEST:
         raise InvalidAddress(f"has {len(addr):,} characters", f"one of {FORMS}")
@@ -100,9 +96,9 @@ def parse_address_range(addr: str) -> AddressRange:
     if "%" in addr:
         raise InvalidAddress("names an interface of one host", "write the address alone")
     if "-" in addr:
-        return _range(addr)
+        return _parse_range(addr)
     if "/" in addr:
-        return _network(addr)
+        return _parse_network(addr)
     try:
         address = ip_address(addr)
     except ValueError as error:
@@ -110,7 +106,7 @@ def parse_address_range(addr: str) -> AddressRange:
     return AddressRange(address.version, int(address), int(address))
 
 
-def _range(addr: str) -> AddressRange:
+def _parse_range(addr: str) -> AddressRange:
     whole = _WHOLE_RANGE.fullmatch(addr)
     if whole:
         prefix, first, last = whole.groups()
@@ -130,13 +126,13 @@ def _range(addr: str) -> AddressRange:
     return AddressRange(4, int(low), int(high))
 
 
-def _network(addr: str) -> AddressRange:
+def _parse_network(addr: str) -> AddressRange:
     try:
         network = ip_network(addr, strict=False)
     except ValueError as error:
         raise InvalidAddress("is not a network", f"one of {FORMS}") from error
     host, _, mask = addr.partition("/")
-    # ipaddress also reads host masks such as 0.0.0.255, and a netmask's opposite is a mistake here
+    # The library also accepts host masks such as 0.0.0.255. In an allowList they are a mistake.
     if "." in mask and mask != str(network.netmask):
         raise InvalidAddress(
             f"has {mask} where a netmask should be", f"did you mean {host}/{network.netmask}?"

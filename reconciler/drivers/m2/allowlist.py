@@ -1,4 +1,4 @@
-"""The one order of an allowList: entries move where their order means nothing, and stay where it may."""
+"""The canonical order of an allowList: entries are sorted except where their order may matter; pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.drivers.m2.address_range import AddressRange, parse_address_rang
 
 
 def get_address_range(entry: Any) -> AddressRange | None:
-    """The addresses an entry means; None where it cannot be read."""
+    """The addresses of an entry; None where its `addr` is invalid."""
     addr = entry.get("addr") if isinstance(entry, Mapping) else None
     try:
         return parse_address_range(addr) if isinstance(addr, str) else None
@@ -22,44 +22,50 @@ def get_address_range(entry: Any) -> AddressRange | None:
 
 
 def sort_entries(entries: list[Any]) -> list[Any]:
-    """Entries by address, but those that overlap and differ in role in the order they had.
+    """Entries sorted by address; those that overlap and differ in role keep their order.
 
-    An entry that cannot be read may mean anything, so none moves across it. An entry that is there
-    twice, with nothing between that its order could matter to, is there once.
-    Takes n log n steps for n entries: a node may show any number, each overlapping all others.
+    A repeated entry is left out where that has no effect. Takes n log n steps for n entries: a node may show
+    any number of entries that all overlap.
     """
     result: list[Any] = []
     readable: list[_Entry] = []
     for entry in entries:
-        span = get_address_range(entry)
-        if span is None:
-            result += [*_sorted(readable), entry]
+        addresses = get_address_range(entry)
+        if addresses is None:
+            # An invalid entry may mean anything to the node, so no entry moves across it.
+            result += [*_sort_readable(readable), entry]
             readable = []
         else:
             role = encode_canonical(reveal(entry.get("role"))).decode()
-            readable.append(_Entry(entry, span, role, encode_canonical(reveal(entry))))
-    return result + _sorted(readable)
+            readable.append(_Entry(entry, addresses, role, encode_canonical(reveal(entry))))
+    return result + _sort_readable(readable)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry that can be read; `key` tells equal ones, `role` is canonical JSON."""
+    """A valid entry.
+
+    Args:
+        value: the entry as it is in the list.
+        role: its role as canonical JSON.
+        key: the whole entry as canonical JSON; equal entries have equal keys.
+    """
 
     value: Any
-    span: AddressRange
+    addresses: AddressRange
     role: str
     key: bytes
 
 
-def _sorted(entries: list[_Entry]) -> list[Any]:
-    """Entries, all of which can be read, in their one order, each once where that means the same.
+def _sort_readable(entries: list[_Entry]) -> list[Any]:
+    """Valid entries in their canonical order, without repetitions.
 
-    An entry's level is the length of the longest chain of entries before it in which each overlaps the
-    next and differs from it in role: sorting by level keeps all orders that mean something.
+    The level of an entry is the length of the longest chain of earlier entries in which each overlaps the
+    next and differs from it in role. Sorting by level keeps every order that may matter.
     """
-    levels = _levels(entries) if _order_matters(entries) else [0] * len(entries)
+    levels = _compute_levels(entries) if _order_matters(entries) else [0] * len(entries)
     rank = sorted(
-        range(len(entries)), key=lambda index: (levels[index], entries[index].span, entries[index].key)
+        range(len(entries)), key=lambda index: (levels[index], entries[index].addresses, entries[index].key)
     )
     kept = [
         index
@@ -72,8 +78,9 @@ def _sorted(entries: list[_Entry]) -> list[Any]:
 def _order_matters(entries: list[_Entry]) -> bool:
     """Whether any two entries overlap and differ in role, found in one sweep over addresses."""
     reach: dict[str, tuple[int, int]] = {}  # the two roles that reach furthest -> (IP version, address)
-    for entry in sorted(entries, key=lambda entry: entry.span):
-        start, end = (entry.span.version, entry.span.low), (entry.span.version, entry.span.high)
+    for entry in sorted(entries, key=lambda entry: entry.addresses):
+        version = entry.addresses.version
+        start, end = (version, entry.addresses.low), (version, entry.addresses.high)
         if any(role != entry.role and furthest >= start for role, furthest in reach.items()):
             return True
         reach[entry.role] = max(end, reach.get(entry.role, end))
@@ -82,19 +89,17 @@ def _order_matters(entries: list[_Entry]) -> bool:
     return False
 
 
-def _levels(entries: list[_Entry]) -> list[int]:
-    """The level of each entry, from 0; see `_sorted`."""
-    edges = sorted(
-        {(entry.span.version, edge) for entry in entries for edge in (entry.span.low, entry.span.high + 1)}
-    )
-    number = {edge: index for index, edge in enumerate(edges)}
-    tree = _LevelTree(len(edges))
+def _compute_levels(entries: list[_Entry]) -> list[int]:
+    """The level of each entry, from 0; see `_sort_readable`."""
+    ends = [
+        ((own.version, own.low), (own.version, own.high + 1))
+        for own in (entry.addresses for entry in entries)
+    ]
+    number = {edge: index for index, edge in enumerate(sorted({edge for pair in ends for edge in pair}))}
+    tree = _LevelTree(len(number))
     levels = []
-    for entry in entries:
-        first, last = (
-            number[entry.span.version, entry.span.low],
-            number[entry.span.version, entry.span.high + 1],
-        )
+    for entry, (low, high) in zip(entries, ends, strict=True):
+        first, last = number[low], number[high]
         level = tree.highest(first, last, entry.role) + 1
         tree.add(first, last, entry.role, level)
         levels.append(level)
@@ -102,11 +107,11 @@ def _levels(entries: list[_Entry]) -> list[int]:
 
 
 class _LevelTree:
-    """The highest level among the intervals that overlap one and have another role; a segment tree.
+    """A segment tree: the highest level of the intervals that overlap one and have another role.
 
     Each vertex stands for a run of elementary intervals. `_whole` has the best of the intervals that
-    were added to exactly that run, `_within` the best of those that touch any part of it; the best two
-    of different roles are enough to know the best that is not of a given role.
+    were added to exactly that run, `_within` the best of those that touch any part of it. The best two
+    of different roles are kept: one of them is the best that differs from a given role.
     """
 
     def __init__(self, places: int) -> None:
@@ -118,15 +123,15 @@ class _LevelTree:
         """The highest level of intervals that overlap [first, last) and have another role; -1 for none."""
         best = -1
         for vertex in self._runs(first, last):
-            best = max(best, _other(self._within[vertex], role))
+            best = max(best, _get_best_of_others(self._within[vertex], role))
             above = vertex >> 1
             while above:
-                best = max(best, _other(self._whole[above], role))
+                best = max(best, _get_best_of_others(self._whole[above], role))
                 above >>= 1
         return best
 
     def add(self, first: int, last: int, role: str, level: int) -> None:
-        """Remember an interval."""
+        """Add the interval [first, last)."""
         for vertex in self._runs(first, last):
             _keep(self._whole[vertex], role, level)
             above = vertex
@@ -135,7 +140,7 @@ class _LevelTree:
                 above >>= 1
 
     def _runs(self, first: int, last: int) -> Iterator[int]:
-        """The fewest vertices that make up [first, last)."""
+        """The smallest set of vertices that covers [first, last) exactly."""
         low, high = first + self._size, last + self._size
         while low < high:
             if low & 1:
@@ -148,7 +153,7 @@ class _LevelTree:
             high >>= 1
 
 
-def _other(best: Mapping[str, int], role: str) -> int:
+def _get_best_of_others(best: Mapping[str, int], role: str) -> int:
     return max((level for known, level in best.items() if known != role), default=-1)
 
 

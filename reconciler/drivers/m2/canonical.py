@@ -1,12 +1,12 @@
-"""The meaning of a `setting.json` as plain data: the same meaning gives the same value.
+"""The canonical form of a `setting.json`: the same meaning gives the same value; pure.
 
-Documented defaults are made explicit, addresses take their one canonical form, and lists are sorted
-where their order means nothing: roles and connections by name, permissions, brokers, functions of a
-group, addresses of a propagation list, members that are served in turn. Order is kept where it means
-something: groups, which match in order; allowList entries that overlap and differ in role; nodes that
-a hash chooses among; `urlIgnoreList`; and everywhere that the product's pages do not tell.
+Documented defaults are made explicit, addresses get their canonical form, and lists are sorted where their
+order has no effect: roles and connections by name, brokers, functions of a group, addresses of a propagation
+list, members of the mode `rr`. The order is kept where it has an effect: groups, which match in order;
+allowList entries that overlap and differ in role; members of the mode `hash`; `urlIgnoreList`; and wherever
+M2's pages say nothing.
 
-Nothing here refuses anything: a part of another shape than the pages show stays as it is.
+Nothing is refused: a part with an undocumented structure stays as it is.
 """
 
 from __future__ import annotations
@@ -36,42 +36,38 @@ _MAYBE_WHOLE = re.compile(rb"\.0[,}\]]|\d[eE]")
 
 
 def canonicalise(document: Any) -> Any:
-    """The meaning of a document; total, and applying it twice changes nothing.
-
-    Values at the places of known secrets become `Secret`.
-    """
+    """The meaning of any document; values under keys of known secrets become `Secret`. Idempotent."""
     if not isinstance(document, Mapping):
         return document
     return {key: canonicalise_section(key, document.get(key, {})) for key in list_keys(document)}
 
 
 def list_keys(document: Mapping[str, Any]) -> list[str]:
-    """The top-level keys of a document's meaning: its own, and those that have defaults."""
+    """The top-level keys of a document's meaning: its own, and those with defaults."""
     return [*document, *(key for key in _MODELS if key not in document)]
 
 
 def canonicalise_section(key: str, value: Any) -> Any:
-    """The meaning of the value at one top-level key, which depends on no other."""
+    """The meaning of the value at one top-level key; no other key affects it."""
     holder: Object = {key: value}
     if key in _MODELS and isinstance(value, Mapping):
         holder[key] = dict(value)
         _fill(holder[key], _MODELS[key])
     for path, rule in _RULES.get(key, ()):
         _within(holder, path, rule)
-    # A node may answer `10.0` where the file says `10`. To look for such a number in the bytes takes a small
-    # part of walking the value, and most settings have none.
-    return _whole(holder[key]) if _MAYBE_WHOLE.search(encode_clear(holder)) else holder[key]
+    # A node may answer `10.0` where the file has `10`. The search for such a number in the bytes takes a
+    # fraction of a walk over the value, and most settings have none.
+    return _normalise_numbers(holder[key]) if _MAYBE_WHOLE.search(encode_clear(holder)) else holder[key]
 
 
 def encode_clear(value: Any) -> bytes:
     """The canonical bytes of a plain value with secrets in clear: for comparing and for the wire."""
-    # In clear, because two values that differ in a secret alone are different settings, though both are
-    # shown as the same mask. The bytes are hashed or sent, and kept nowhere.
+    # In clear, because two values that differ only in a secret are different settings, though both are shown
+    # as the same mask. The bytes are hashed or sent, and stored nowhere.
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
     try:
-        return orjson.dumps(
-            value, default=_clear, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-        )
-    except TypeError:  # integers beyond 64 bits
+        return orjson.dumps(value, default=reveal_secret, option=options)
+    except TypeError:  # orjson refuses integers beyond 64 bits
         return encode_canonical(reveal(value))
 
 
@@ -80,7 +76,12 @@ def fingerprint_clear(value: Any) -> str:
     return hashlib.sha256(encode_clear(value)).hexdigest()
 
 
-def _clear(value: Any) -> Any:
+def reveal_secret(value: Any) -> Any:
+    """For orjson: the text of a secret.
+
+    Raises:
+        TypeError: it is not a secret.
+    """
     if isinstance(value, Secret):
         return value.value
     raise TypeError(type(value).__name__)
@@ -88,9 +89,9 @@ def _clear(value: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _defaults(model: type[BaseModel]) -> tuple[tuple[str, Any, type[BaseModel] | None], ...]:
-    """(key, default, model of the part) of a model's fields; parts that have defaults themselves.
+    """(key, default, model of the part) of a model's fields; either a default or a model.
 
-    A default of None is made explicit only where the pages say that null is the default.
+    A default of None is made explicit only where the pages give null as the default.
     """
     found: list[tuple[str, Any, type[BaseModel] | None]] = []
     for name, field in model.model_fields.items():
@@ -107,7 +108,7 @@ def _defaults(model: type[BaseModel]) -> tuple[tuple[str, Any, type[BaseModel] |
 
 
 def _fill(part: Object, model: type[BaseModel]) -> None:
-    """Make a part's defaults explicit, in place; parts below it are copied first."""
+    """Add a part's defaults, in place; parts below it are copied first."""
     for key, default, inner in _defaults(model):
         if inner is None:
             if key not in part:
@@ -139,7 +140,7 @@ def _each(part: Object, key: str, rule: Rule) -> None:
 
 
 def _by_name(part: Object, key: str) -> None:
-    """Sort a list by its items' names, where all have one; equal names stay in their order."""
+    """Sort a list by the names of its items, where all have one; equal names keep their order."""
     found = part.get(key)
     if isinstance(found, list) and all(isinstance(item, dict) for item in found):
         names = [item.get("name") for item in found]
@@ -147,52 +148,56 @@ def _by_name(part: Object, key: str) -> None:
             part[key] = sorted(found, key=lambda item: str(item["name"]))
 
 
-def _sorted_texts(part: Object, key: str) -> None:
-    """Sort a list that holds nothing but text."""
+def _sort_texts(part: Object, key: str) -> None:
+    """Sort a list where all items are text."""
     found = part.get(key)
     if isinstance(found, list | tuple) and all(isinstance(item, str) for item in found):
         part[key] = sorted(found)
 
 
-def _management(management: Object) -> None:
+def _canonicalise_management(management: Object) -> None:
     _each(management, "roles", lambda role: _fill(role, models.Role))
     _by_name(management, "roles")
 
 
-def _api(api: Object) -> None:
+def _canonicalise_api(api: Object) -> None:
     default = api.get("defaultRole")
 
-    def explicit(entry: Object) -> None:
+    def make_explicit(entry: Object) -> None:
         if entry.get("role") is None and isinstance(default, str):
             entry["role"] = default
         found = get_address_range(entry)
         if found is not None:
             entry["addr"] = str(found)
 
-    _each(api, "allowList", explicit)
-    # Only entries that cannot both match a caller may change places: of others, the order decides.
+    _each(api, "allowList", make_explicit)
     if isinstance(api.get("allowList"), list):
         api["allowList"] = sort_entries(api["allowList"])
 
 
-def _server(server: Object) -> None:
-    _each(server, "connection", _connection)
+def _canonicalise_server(server: Object) -> None:
+    _each(server, "connection", _canonicalise_connection)
     _by_name(server, "connection")
-    _within(server, ("features",), _features)
-    _within(server, ("events", "onPurgeRequest", "propagation"), lambda part: _sorted_texts(part, "nodelist"))
+    _within(server, ("features",), _hide_urls)
+    _within(server, ("events", "onPurgeRequest", "propagation"), lambda part: _sort_texts(part, "nodelist"))
 
 
-def _connection(connection: Object) -> None:
+def _canonicalise_connection(connection: Object) -> None:
     info = connection.get("info")
     if isinstance(info, Mapping):
-        # An OCI `fingerprint` stays readable: it is the public name of a key, and tells which one is meant.
-        copy = {key: _hidden(value) if sounds_secret(key) else value for key, value in info.items()}
-        _sorted_texts(copy, "brokers")
+        # An OCI `fingerprint` stays readable: it is public, and tells which key is meant.
+        copy = {
+            key: Secret(value)
+            if sounds_secret(key) and not isinstance(value, Secret) and value not in (None, "")
+            else value
+            for key, value in info.items()
+        }
+        _sort_texts(copy, "brokers")
         connection["info"] = copy
 
 
-def _features(features: Object) -> None:
-    """Hide addresses that carry a password."""
+def _hide_urls(features: Object) -> None:
+    """URLs with a password become secrets."""
     for name, feature in list(features.items()):
         for side in ("feed", "feedback"):
             part: Mapping[str, Any] = get_object(feature, side)
@@ -202,57 +207,49 @@ def _features(features: Object) -> None:
                 features[name] = {**features[name], side: {**part, "info": {**info, "url": Secret(url)}}}
 
 
-def _hidden(value: Any) -> Any:
-    return value if isinstance(value, Secret) or value in (None, "") else Secret(value)
-
-
-def _cluster(cluster: Object) -> None:
+def _canonicalise_cluster(cluster: Object) -> None:
     balance, discover = cluster.get("balance"), cluster.get("discover")
     mode = balance.get("mode") if isinstance(balance, dict) else None
     if not isinstance(discover, dict):
         return
-    # Served in turn, members are a set. A hash chooses by their place in the list: there another order is
-    # another setting.
+    # In the mode `rr` members are a set. A hash chooses a member by its index: another order would send
+    # requests to other nodes, so it is another setting.
     if mode == "rr":
-        _sorted_texts(discover, "members")
+        _sort_texts(discover, "members")
 
-    def group(item: Object) -> None:
+    def canonicalise_group(item: Object) -> None:
         _fill(item, models.Group)
-        _sorted_texts(item, "functions")
+        _sort_texts(item, "functions")
         own = item.get("balance", {})
         if isinstance(own, Mapping):
             inherited: Object = {"mode": mode} if isinstance(mode, str) else {}
-            said = {key: value for key, value in own.items() if key != "mode" or value is not None}
-            item["balance"] = {**inherited, **said}
+            given = {key: value for key, value in own.items() if key != "mode" or value is not None}
+            item["balance"] = {**inherited, **given}
             if item["balance"].get("mode") == "rr":
-                _sorted_texts(item, "nodes")
+                _sort_texts(item, "nodes")
 
-    _each(discover, "members", group)
-
-
-def _hostings(root: Object) -> None:
-    _each(root, "hosting", lambda host: _fill(host, models.Hosting))
+    _each(discover, "members", canonicalise_group)
 
 
 _MODELS: Final[Mapping[str, type[BaseModel]]] = {"meta": models.Meta, "env": models.Env}
 
 _RULES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Rule], ...]]] = {
     "env": (
-        (("env", "management"), _management),
-        (("env", "management", "api"), _api),
-        (("env", "management", "server"), _server),
-        (("env", "management", "cluster"), _cluster),
+        (("env", "management"), _canonicalise_management),
+        (("env", "management", "api"), _canonicalise_api),
+        (("env", "management", "server"), _canonicalise_server),
+        (("env", "management", "cluster"), _canonicalise_cluster),
     ),
-    "hosting": (((), _hostings),),
+    "hosting": (((), lambda root: _each(root, "hosting", lambda host: _fill(host, models.Hosting))),),
 }
 
 
-def _whole(value: Any) -> Any:
-    """The same value with `1.0` as `1`: JSON knows one kind of number, and nodes write either."""
+def _normalise_numbers(value: Any) -> Any:
+    """The same value with `1.0` as `1`: JSON has one kind of number, and nodes write either form."""
     if isinstance(value, float):
         return normalise_whole(value)
     if isinstance(value, Mapping):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _normalise_numbers(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_whole(item) for item in value]
+        return [_normalise_numbers(item) for item in value]
     return value

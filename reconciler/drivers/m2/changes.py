@@ -1,4 +1,4 @@
-"""What differs between two settings in meaning, told so that a person can read it; pure."""
+"""The differences in meaning between two settings, for a plan; pure."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ NAMED: Final[tuple[tuple[Path, str], ...]] = (
     (("env", "management", "server", "connection"), "name"),
     (("hosting",), "name"),
 )
-"""Lists whose items have a name of their own: path -> the key that holds it."""
+"""Path of a list whose items have names -> the key of the name."""
 
 _LISTS: Final = frozenset(path for path, _ in NAMED)
 
 
 def find_changes(before: Content | None, after: Content, more: RedactionMask = NO_VEIL) -> tuple[Change, ...]:
-    """The changes that make `before` mean what `after` means, in the order of their pointers.
+    """The changes from the meaning of `before` to that of `after`, in the order of their pointers.
 
-    Items of the lists in `NAMED` are told by name: `/env/management/roles/admin`, where each list has
-    every name once and what both have is in one order. What either of the two, or an earlier revision, has
-    as a secret is one on both sides, by its place and by its value.
+    The items of the lists in `NAMED` are addressed by name, such as `/env/management/roles/admin`, where the
+    names in each list are unique and common ones have the same order. What is a secret in one of the two, or
+    in an earlier revision, is hidden on both sides, by place and by value.
 
     Args:
-        before: what the node shows; None for no setting at all.
-        after: what it is to have.
-        more: what is hidden besides.
+        before: what the node shows; None for no setting.
+        after: what it should have.
+        more: what is also hidden.
     """
     sides = [one for one in (before, after) if one is not None]
     redaction_mask = RedactionMask.of((more, *(one.redaction_mask for one in sides)))
     if before is None:
-        return _veiled(diff_values({}, after.canonical), redaction_mask)
-    apart = sorted(
+        return _redact_changes(diff_values({}, after.canonical), redaction_mask)
+    different = sorted(
         key
         for key in {*before.fingerprints, *after.fingerprints}
         if before.fingerprints.get(key) != after.fingerprints.get(key)
     )
-    old, new = _part(before.canonical, apart), _part(after.canonical, apart)
+    old, new = _select_keys(before.canonical, different), _select_keys(after.canonical, different)
     for path, key in NAMED:
-        if path[0] in apart:
-            old, new = _by_name(old, new, path, key)
-    return _veiled(diff_values(old, new), redaction_mask)
+        if path[0] in different:
+            old, new = _index_by_name(old, new, path, key)
+    return _redact_changes(diff_values(old, new), redaction_mask)
 
 
-def _part(value: Any, keys: list[str]) -> Any:
+def _select_keys(value: Any, keys: list[str]) -> Any:
     return {key: value[key] for key in keys if key in value} if isinstance(value, Mapping) else value
 
 
-def _by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:
-    """Both with the list at a path as an object, where that loses nothing."""
-    before, after = _named(get_value(old, path), key), _named(get_value(new, path), key)
+def _index_by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:
+    """Both with the list at a path as an object by name; unchanged where that would lose a difference."""
+    before, after = _read_names(get_value(old, path), key), _read_names(get_value(new, path), key)
     if before is None or after is None:
         return old, new
     if [name for name in before if name in after] != [name for name in after if name in before]:
         return old, new
-    return _with(old, path, before), _with(new, path, after)
+    return _replace_at(old, path, before), _replace_at(new, path, after)
 
 
-def _named(items: Any, key: str) -> dict[str, Any] | None:
+def _read_names(items: Any, key: str) -> dict[str, Any] | None:
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         return None
     names = [item.get(key) for item in items]
@@ -75,32 +75,29 @@ def _named(items: Any, key: str) -> dict[str, Any] | None:
     return found if len(found) == len(items) else None
 
 
-def _with(value: Any, path: Path, leaf: Any) -> Any:
-    """A copy with another value at a path that is there."""
+def _replace_at(value: Any, path: Path, leaf: Any) -> Any:
+    """A copy with another value at an existing path."""
     if not path:
         return leaf
-    return {**value, path[0]: _with(value[path[0]], path[1:], leaf)}
+    return {**value, path[0]: _replace_at(value[path[0]], path[1:], leaf)}
 
 
-def _veiled(changes: tuple[Change, ...], redaction_mask: RedactionMask) -> tuple[Change, ...]:
-    """The changes with all that is hidden as secrets; a key that quotes one is masked in the place, too."""
+def _redact_changes(changes: tuple[Change, ...], redaction_mask: RedactionMask) -> tuple[Change, ...]:
+    """The changes with what is hidden as `Secret`; in a pointer, a key that has such a text is masked."""
     names = Redactor(redaction_mask.texts)
-    return tuple(
-        replace(
-            change,
-            pointer=names.values(change.pointer) if redaction_mask.texts else change.pointer,
-            old=redaction_mask.hide(change.old, path),
-            new=redaction_mask.hide(change.new, path),
-        )
-        for change in changes
-        for path in (_place(change.pointer),)
-    )
+    redacted = []
+    for change in changes:
+        path = _make_mask_path(change.pointer)
+        pointer = names.values(change.pointer) if redaction_mask.texts else change.pointer
+        old, new = redaction_mask.hide(change.old, path), redaction_mask.hide(change.new, path)
+        redacted.append(replace(change, pointer=pointer, old=old, new=new))
+    return tuple(redacted)
 
 
-def _place(place: str) -> tuple[str, ...]:
-    """The place of a change as a veil knows it: without indices, and without the names of items."""
+def _make_mask_path(pointer: str) -> tuple[str, ...]:
+    """The path as a redaction mask has it: without indices, and without the names of items."""
     path: tuple[str, ...] = ()
-    rest = list(split_pointer(place))
+    rest = list(split_pointer(pointer))
     while rest:
         path = (*path, rest.pop(0))
         if rest and path in _LISTS:

@@ -1,8 +1,8 @@
-"""M2's management API over HTTP: what a node shows, and one call for each way of delivery.
+"""M2's management API over HTTP: reading a node, and one call for each way of delivery (M2 manual, API).
 
-What the product's pages leave open is read cautiously. `/setting/setting.json` may show the setting that
-was asked for, or the one in effect; `/get/setting/running` and `/get/setting/artifact` tell them apart.
-They need another permission (`enableGet`): without it, what waits for a restart is unknown, not nothing.
+The pages do not say whether `/setting/setting.json` shows the setting that was delivered last or the one in
+effect. `/get/setting/running` and `/get/setting/artifact` show each, but need the permission `enableGet`:
+without it, what waits for a restart is unknown, which is not the same as nothing.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ READS: Final = tuple(
         "/metrics",
     )
 )
-"""The calls by which a node is read; `/setting/deploy/local` changes a node, though its verb is GET."""
+"""The calls that only read; `/setting/deploy/local` changes a node, though its method is GET."""
 
-_NO_WITNESS: Final = "every web server answers so, and `/metrics` tells no metric of M2"
+_NO_EVIDENCE: Final = "every web server answers so, and `/metrics` tells no metric of M2"
 
 _LARGE: Final = 256 * 1024
-"""Bytes from which an answer is read outside the event loop."""
+"""Bytes from which an answer is parsed outside the event loop."""
 
-BARRED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+UNAUTHORIZED_STATUSES: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One node's API.
+    """The API of one node.
 
     Args:
-        bases: URLs at which it may answer, the likeliest first; no slash at their ends.
+        bases: URLs at which it may answer, the most probable first, without a slash at the end.
         timeout: seconds for one call.
         connect: seconds for its connection.
     """
@@ -80,24 +80,24 @@ class Client:
         """What the node shows; a failure is an observation.
 
         Args:
-            contents: remembers what other nodes showed.
-            expected: the setting it should have; where it has it, less is asked.
-            resources: whether to ask for the files in its package too.
-            trusted: whether somebody has said that the first address is a node's which has no setting yet.
+            contents: what other nodes showed.
+            expected: the setting that it should have; where it has it, fewer calls are made.
+            resources: whether to read the files in its package too.
+            trusted: whether the fleet file confirms that a new node without a setting is at the first URL.
         """
         found: list[Observation[LoadedSetting]] = []
         caller = self.http.local_address(self.bases[0])
         for base in self.bases:
-            shown = await self._shown(base, contents)
+            shown = await self._read_setting(base, contents)
             if isinstance(shown, Absent):
                 return shown
             if isinstance(shown, Content):
-                waiting, asked = await self._waiting(base, shown, contents, expected)
+                waiting, asked = await self._read_waiting(base, shown, contents, expected)
                 fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
                 here = expected.is_met_by(shown.fingerprint, shown.unstamped) or expected.is_met_by(
                     *fingerprints
                 )
-                held, unread = await self._held(base) if resources and here else (None, "")
+                held, unread = await self._read_package(base) if resources and here else (None, "")
                 return Present(
                     LoadedSetting(
                         shown, base, waiting, fingerprints[0], held, caller, unread, fingerprints[1]
@@ -109,10 +109,10 @@ class Client:
         kinds: tuple[type, ...] = (Unauthorized, Unidentified, Unreachable)
         return min(found, key=lambda answer: kinds.index(type(answer)))
 
-    async def _shown(self, base: str, contents: ContentCache) -> Content | Observation[LoadedSetting]:
-        """The setting that one address shows, or what it answers instead.
+    async def _read_setting(self, base: str, contents: ContentCache) -> Content | Observation[LoadedSetting]:
+        """The setting that one URL shows, or what its answer means instead.
 
-        Nothing but the documented answers of a node says that a node is there; see `evidence`.
+        Only documented answers count as a node's; see `evidence`.
         """
         url = f"{base}/setting/setting.json"
         try:
@@ -120,91 +120,98 @@ class Client:
         except NodeUnidentified as error:
             return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
         except NodeUnreachable as error:
-            return Unreachable(_likely(error))
-        if answer.status in BARRED:
-            return Unauthorized(_denied(url, answer))
+            return Unreachable(_explain_failure(error))
+        if answer.status in UNAUTHORIZED_STATUSES:
+            denied = "this host may not read its setting"
+            is_own = is_refusal(answer.body)  # else another server may have refused
+            return Unauthorized(
+                f"{denied} ({answer.status})" if is_own else describe_denial(url, answer, denied)
+            )
         if answer.status == HTTPStatus.NOT_FOUND:
-            return await self._without_setting(base, answer)
+            return await self._judge_missing_setting(base, answer)
         if answer.status != HTTPStatus.OK:
             return Unidentified(describe_answer(url, answer, PRODUCT))
-        return await self._with_setting(base, answer, contents)
+        return await self._judge_setting(base, answer, contents)
 
-    async def _with_setting(
+    async def _judge_setting(
         self, base: str, answer: HttpAnswer, contents: ContentCache
     ) -> Content | Observation[LoadedSetting]:
-        """What a 200 means: many servers answer everything with some JSON object."""
+        """What a 200 means: many servers answer every request with a JSON object."""
         url = f"{base}/setting/setting.json"
         try:
-            content = await _content(contents, answer.body)
+            content = await _parse_content(contents, answer.body)
         except ContentTooLarge as error:
             return Unreachable(answer.redact(str(error), LONGEST_SENTENCE), Liveness.ALIVE)
         except ValueError as error:
             return Unidentified(
                 describe_answer(url, answer, PRODUCT, answer.redact(str(error), LONGEST_SENTENCE))
             )
-        shape = classify_document(content.document)
-        if shape is DocumentKind.SETTING or (
-            shape is DocumentKind.POSSIBLE and await self._has_metrics(base)
-        ):
+        kind = classify_document(content.document)
+        if kind is DocumentKind.SETTING or (kind is DocumentKind.POSSIBLE and await self._has_metrics(base)):
             return content
         return Unidentified(describe_answer(url, answer, PRODUCT, "it is no setting of M2"))
 
-    async def _without_setting(self, base: str, answer: HttpAnswer) -> Absent | Unidentified:
-        """What a 404 means: every web server answers so, a node only before its first setting."""
+    async def _judge_missing_setting(self, base: str, answer: HttpAnswer) -> Absent | Unidentified:
+        """What a 404 means: a node answers so before its first setting, and every other web server too."""
         if is_refusal(answer.body):
             return Absent("it answered 404 in M2's own form: no setting is loaded yet", base)
         if await self._has_metrics(base):
             return Absent("it answered 404 and tells M2's metrics: no setting is loaded yet", base)
-        words = describe_answer(f"{base}/setting/setting.json", answer, PRODUCT, _NO_WITNESS)
-        return Unidentified(words, vacant=True)
+        reason = describe_answer(f"{base}/setting/setting.json", answer, PRODUCT, _NO_EVIDENCE)
+        return Unidentified(reason, vacant=True)
 
     async def _has_metrics(self, base: str) -> bool:
-        """The second witness: whether the address tells metrics that M2 alone has."""
+        """The second evidence: whether the address shows metrics that only M2 has."""
         with suppress(NodeUnreachable):
             answer = await self._get(base, "/metrics")
             return answer.status == HTTPStatus.OK and has_m2_metrics(answer.body)
         return False
 
-    async def _waiting(
+    async def _read_waiting(
         self, base: str, content: Content, contents: ContentCache, expected: ExpectedSetting
     ) -> tuple[tuple[str, ...] | None, Content | None]:
-        """What waits for a restart, and the setting that was asked for, if apart."""
-        running = await self._setting(base, "/get/setting/running", contents)
+        """(fields that wait for a restart, the setting that was delivered where `content` is not it).
+
+        None for the fields where the node does not show them.
+        """
+        running = await self._read_further(base, "/get/setting/running", contents)
         if running is None:
             return None, None
         waiting = find_restart_fields(running, content)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
             return waiting, None
-        asked = await self._setting(base, "/get/setting/artifact", contents)
+        # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered.
+        asked = await self._read_further(base, "/get/setting/artifact", contents)
         if asked is None:
             return None, None
         return find_restart_fields(content, asked), asked
 
-    async def _setting(self, base: str, path: str, contents: ContentCache) -> Content | None:
-        with suppress(NodeUnreachable, ValueError):  # not told: unknown
+    async def _read_further(self, base: str, path: str, contents: ContentCache) -> Content | None:
+        """A setting at another path; None where it is not shown, which means unknown."""
+        with suppress(NodeUnreachable, ValueError):
             answer = await self._get(base, path)
             if answer.status == HTTPStatus.OK:
-                return await _content(contents, answer.body)
+                return await _parse_content(contents, answer.body)
         return None
 
-    async def _held(self, base: str) -> tuple[Mapping[str, str] | None, str]:
-        """The files in the node's package, or None and why its package cannot be read."""
-        with suppress(NodeUnreachable):  # not told: unknown
+    async def _read_package(self, base: str) -> tuple[Mapping[str, str] | None, str]:
+        """(path -> SHA-256 of the files in the node's package, or None; why the package is unreadable)."""
+        with suppress(NodeUnreachable):  # unknown
             answer = await self._get(base, "/setting/download")
             if answer.status == HTTPStatus.OK:
                 try:
-                    # unpacking takes up to a second, in which the event loop has to serve others
+                    # Unpacking takes up to a second; the event loop serves other nodes meanwhile.
                     return await asyncio.to_thread(package.list_held_files, answer.body), ""
                 except package.UnreadablePackage as error:
                     return None, answer.redact(str(error), LONGEST_NAME)
         return None, ""
 
     async def metrics(self) -> Mapping[str, float] | None:
-        """What the node's `/metrics` says, by name; None where it does not tell."""
+        """The node's metrics by name; None where it does not show them."""
         for base in self.bases:
-            with suppress(NodeUnreachable):  # perhaps at the next address
+            with suppress(NodeUnreachable):  # the next URL may answer
                 answer = await self._get(base, "/metrics")
-                with suppress(ValueError):  # no metrics
+                with suppress(ValueError):  # not metrics
                     return parse_metrics(answer.body) if answer.status == HTTPStatus.OK else None
                 return None
         return None
@@ -216,23 +223,23 @@ class Client:
 
         Args:
             payload: what to deliver.
-            part: `api.multipartName` of the setting the node has loaded now.
-            pack: makes its package.
+            part: `api.multipartName` of the setting that the node has loaded.
+            pack: makes the package of a payload.
 
         Raises:
             NodeError: see `_change`.
-            SecretError: a secret in it is not known here; nothing was sent.
+            SecretError: a secret in the payload is unknown here; nothing was sent.
         """
         refuse_missing_secrets(payload)
         kind, body = package.encode_body(payload, part, pack)
         return await self._change("POST", "/setting/upload", {"content-type": kind}, body)
 
     async def deploy_local(self) -> StepAnswer:
-        """Have the node apply the file that lies on its disk."""
+        """Make the node apply the file on its disk."""
         return await self._change("GET", "/setting/deploy/local", {}, b"")
 
     async def checkout(self, method: str) -> StepAnswer:
-        """Have the node pull its git repository and apply what it finds."""
+        """Make the node check out its git repository and apply the setting in it."""
         return await self._change(method, "/setting/deploy/checkout", {}, b"")
 
     async def _get(self, base: str, path: str) -> HttpAnswer:
@@ -241,13 +248,15 @@ class Client:
         )
 
     async def _change(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> StepAnswer:
-        """One change; its answer is words. It goes over a connection of its own, and once only.
+        """Send one change, once.
 
         Raises:
-            NodeUnreachable: no whole answer.
+            NodeUnreachable: no complete answer; the change may have taken effect.
             NodeUnauthorized: 401 or 403.
-            NodeRefused: anything but 200 and `OK`.
+            NodeRefused: any other answer than 200 and `OK`.
         """
+        # On a connection of its own: a kept connection that the node closes just then would leave it unknown
+        # whether the change arrived.
         answer = await self.http.send(
             method,
             self.bases[0] + path,
@@ -260,27 +269,19 @@ class Client:
         return responses.read_answer(self.node, path, answer)
 
 
-async def _content(contents: ContentCache, body: bytes) -> Content:
-    """The setting in an answer; a large one takes up to a second, in which the event loop serves others."""
-    if len(body) < _LARGE:
-        return contents.read(body)
-    async with contents.large:
-        return await asyncio.to_thread(contents.read, body)
-
-
-def _denied(url: str, answer: HttpAnswer) -> str:
-    """What a 401 or 403 means: in M2's own form the node's word, else perhaps another server's."""
-    denied = "this host may not read its setting"
-    if is_refusal(answer.body):
-        return f"{denied} ({answer.status})"
-    return describe_denial(url, answer, denied)
-
-
-def _likely(error: NodeUnreachable) -> str:
-    """Why there was no answer, with what is likely behind a connection that is closed at once."""
+def _explain_failure(error: NodeUnreachable) -> str:
     if not error.closed:
         return error.reason
     return (
         f"{error.reason}, as a node may do to an address that its allowList does not name, or a port that "
         "speaks TLS to a request without it"
     )
+
+
+async def _parse_content(contents: ContentCache, body: bytes) -> Content:
+    if len(body) < _LARGE:
+        return contents.read(body)
+    # A large setting takes up to a second; the event loop serves other nodes meanwhile. One at a time: some
+    # hundred of them at once would need more memory than the host has.
+    async with contents.large:
+        return await asyncio.to_thread(contents.read, body)

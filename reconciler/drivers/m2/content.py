@@ -1,4 +1,4 @@
-"""Settings and their meanings, each different part read and compared once however many nodes show it."""
+"""Settings with their meanings; each different part is read once, however many nodes show it; pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from reconciler.drivers.m2 import canonical
 from reconciler.drivers.m2.schema import Content, SectionMask
 from reconciler.drivers.m2.setting.check import LIMITS
 
-MOST_SHOWN: Final = 128 * 1024 * 1024
-"""Bytes of the different sections that the nodes of one cluster show; ten times as many in memory."""
+MAX_SECTION_BYTES: Final = 128 * 1024 * 1024
+"""Highest number of bytes of the different sections of one cluster; in memory they take ten times as many."""
 
 
 def make_content(
@@ -28,10 +28,10 @@ def make_content(
     """A setting with its fingerprints.
 
     Args:
-        document: as it stands.
-        meaning: of it, by top-level key.
-        fingerprints: fingerprint of the meaning of each key, sorted by key.
-        redaction_masks: what of the value of each key is not shown.
+        document: the setting as it is in its file or answer.
+        meaning: its canonical form, by top-level key.
+        fingerprints: top-level key -> fingerprint of the meaning, sorted by key.
+        redaction_masks: top-level key -> what is not shown of the value.
     """
     meta = meaning.get("meta")
     bare = {key: meta[key] for key in meta if key != "version"} if isinstance(meta, Mapping) else meta
@@ -42,19 +42,18 @@ def make_content(
 
 
 class ContentTooLarge(ValueError):
-    """The nodes of one cluster show more than this host can hold."""
+    """The nodes of one cluster show more different settings than this host keeps in memory."""
 
 
 @dataclass(slots=True)
 class ContentCache:
-    """Remembers what it has read: a thousand nodes with one setting cost no more than one.
+    """Keeps what it has read: a thousand nodes with one setting cost no more than one node.
 
-    Top-level sections are remembered too, so that nodes which differ in their version alone share
-    everything else.
+    Top-level sections are kept too, so that nodes that differ only in their version share all other sections.
 
     Args:
-        most: bytes of different sections that are remembered; beyond it nothing new is read. 0 for no bound.
-        large: held while a large answer is read outside the event loop, one at a time.
+        most: bytes of different sections that are kept; beyond it nothing new is read. 0 for no limit.
+        large: held while a large answer is read outside the event loop.
     """
 
     most: int = 0
@@ -66,7 +65,7 @@ class ContentCache:
     )
 
     def read(self, body: bytes) -> Content:
-        """The setting in a node's answer; of a key that stands twice the last counts.
+        """The setting in a node's answer; of a repeated key the last one counts.
 
         Raises:
             ValueError: not a JSON object, or beyond `LIMITS`; `ContentTooLarge` with what other nodes showed.
@@ -82,12 +81,12 @@ class ContentCache:
     def of(self, document: Mapping[str, Any]) -> Content:
         """A setting with its meaning, wanted or shown; equal sections share their values.
 
-        What the file says to editors is left out here: it is neither delivered nor compared.
+        The `$schema` key for editors is left out: it is neither delivered nor compared.
         """
         document = strip_editor_key(document)
         found = {key: self._section(key, document.get(key, {})) for key in canonical.list_keys(document)}
-        # The whole has the print of its sections' prints: nodes that differ in their version alone cost a
-        # small section each, and each large one is read once.
+        # The fingerprint of the whole is made of those of the sections: nodes that differ only in their
+        # version cost one small section each.
         fingerprints = {key: found[key][2] for key in sorted(found)}
         meaning = {key: one[1] for key, one in found.items()}
         redaction_masks = {key: one[3] for key, one in found.items()}

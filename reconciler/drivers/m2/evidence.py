@@ -1,7 +1,7 @@
-"""Which answers show that an M2 node is there, and which document is a setting; pure.
+"""Which answers show that an M2 node is at an address, and which document is a setting; pure.
 
 The list with its reasons is in `docs/node-evidence.md`. Nothing is sent to an address without evidence: other
-servers answer 404 to what they do not know, and many answer 200 with some JSON object to everything.
+servers answer 404 to unknown paths, and many answer 200 with a JSON object to every request.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from typing import Any, Final
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 
 SECTIONS: Final = ("management", "network", "properties", "rt")
-"""Documented objects below `env`."""
+"""Documented objects below `env`; no other known product has them."""
 
 _TYPES: Final[Mapping[str, type]] = {"meta": dict, "env": dict, "functions": dict, "hosting": list}
-"""Documented top-level keys of a setting, and what stands under them (facts: M2, `setting.json`)."""
+"""Documented top-level keys of a setting -> the types of their values (M2 manual, setting.json)."""
 
 _ENVELOPE: Final = ("version", "method", "status", "result")
-"""Keys of the object that every documented JSON answer is, but for settings themselves."""
+"""Keys of every documented JSON answer except settings themselves."""
 
 _REFUSAL: Final = JsonLimits(size=65_536, values=1_000)
-"""Bounds on the object of an error."""
+"""Limits of an error answer."""
 
 _METRIC: Final = re.compile(rb"^m2_sys_[a-z_]+(?:\{([^{}\n]{0,500})\})?[ \t]+[-+0-9.eE]+", re.MULTILINE)
 _LOOKED_AT: Final = 1024 * 1024
 
 
 class DocumentKind(Enum):
-    """How far a JSON value looks like a setting."""
+    """How much a JSON value looks like a setting."""
 
     SETTING = "setting"
-    """It has a section that only a setting of M2 has."""
+    """It has a section that only settings of M2 have."""
 
     POSSIBLE = "possible"
-    """It has documented keys, which other products have too: a second witness decides."""
+    """It has documented keys that other products have too; a second source has to confirm it."""
 
     OTHER = "other"
-    """It is no setting."""
+    """It is not a setting."""
 
 
 def classify_document(document: Any) -> DocumentKind:
-    """How far a document looks like a setting: by its documented top-level keys and their types."""
+    """How much a document looks like a setting, by its documented keys and their types."""
     if not isinstance(document, Mapping):
         return DocumentKind.OTHER
     known = {key: kind for key, kind in _TYPES.items() if key in document}
     if not known or any(not isinstance(document[key], kind) for key, kind in known.items()):
         return DocumentKind.OTHER
     if isinstance(document.get("method"), str) and isinstance(document.get("status"), str):
-        return DocumentKind.OTHER  # the envelope of an answer
+        return DocumentKind.OTHER  # the envelope of another answer, which may have a key `meta` or `env`
     env, hosting = document.get("env", {}), document.get("hosting", [])
     if any(isinstance(env.get(section), Mapping) for section in SECTIONS) or (
         hosting and all(isinstance(host, Mapping) and isinstance(host.get("name"), str) for host in hosting)
@@ -60,7 +60,7 @@ def classify_document(document: Any) -> DocumentKind:
 
 
 def is_refusal(body: bytes) -> bool:
-    """Whether a body is M2's envelope that says no: all four of its documented keys, and not `OK`."""
+    """Whether a body is M2's error answer: all four documented keys, and a status other than `OK`."""
     try:
         value = read_json(body, _REFUSAL)
     except JsonError:
@@ -72,10 +72,8 @@ def is_refusal(body: bytes) -> bool:
 
 
 def has_m2_metrics(body: bytes) -> bool:
-    """Whether `/metrics` has a metric of M2's own, from the node itself.
-
-    A collector that gathers the metrics of many nodes marks each with its `instance` or `job`.
-    """
+    """Whether `/metrics` has a metric that only M2 has, from the node itself."""
+    # A Prometheus server at this address would show M2's metrics too, but labelled with `instance` or `job`.
     return any(
         not re.search(rb"(?:^|,)\s*(?:instance|job)=", match[1] or b"")
         for match in _METRIC.finditer(body[:_LOOKED_AT])

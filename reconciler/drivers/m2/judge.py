@@ -1,4 +1,4 @@
-"""How a delivery stands, given what its node shows now: one judgement for before, after and a crash; pure."""
+"""The status of a delivery, from what its node shows; used before and after it, and after a crash; pure."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from reconciler.secrets.patterns import is_masked
 
 
 def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
-    """Done where the node shows the desired setting, ready where it shows the one planned from.
+    """Done where the node shows the desired setting, ready where it shows the one it was planned from.
 
-    A step that gives back what a node had is done once nothing else waits for a restart either.
-    Where only the files that go with a setting differ, the node's own package decides; a node that does
-    not show it leaves the step unknown, so that nothing is sent and nothing is believed.
+    Where only the files beside the setting differ, the node's own package decides. A node that does not show
+    its package leaves the step unknown, so that nothing is sent again.
     """
     own = read_delivery(step)
     before = own.before
     if isinstance(answer, Absent):
         if before == "":
-            return _ready(own, answer.base)
+            return _judge_ready(own, answer.base)
         return StepVerdict(StepStatus.CHANGED, "the node has no setting loaded any more")
     if not isinstance(answer, Present):
         return StepVerdict(StepStatus.UNKNOWN, answer.reason)
     loaded, after = answer.value, own.after
+    # An undo of restart-only fields finds the old values still in effect while the new ones wait. It is done
+    # only when these no longer wait: a later restart would bring them back.
     waits = own.returning and loaded.asked not in {"", after}
     if loaded.shows(ExpectedSetting(after)) and not waits:
-        return _arrived(own, loaded)
+        return _judge_arrived(own, loaded)
     if before == loaded.content.fingerprint or (waits and before == loaded.asked):
-        return _ready(own, loaded.base)
-    hidden = isinstance(own.setting_version, str) and is_masked(own.setting_version)
-    told = "" if hidden else loaded.content.version
-    version = f" (version {told})" if told else ""
+        return _judge_ready(own, loaded.base)
+    is_hidden = isinstance(own.setting_version, str) and is_masked(own.setting_version)
+    shown = "" if is_hidden else loaded.content.version
+    version = f" (version {shown})" if shown else ""
     reason = (
         f"the node shows a setting that is neither the old nor the new one{version}: somebody changed it "
         "meanwhile, or a value in it changes by itself"
@@ -45,11 +46,8 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
     return StepVerdict(StepStatus.CHANGED, reason)
 
 
-def _ready(own: DeliveryArguments, base: str) -> StepVerdict:
-    """Ready, where the node answered at the very URL that the step sends to.
-
-    Another server may have taken that one since, while the node answers at the next one.
-    """
+def _judge_ready(own: DeliveryArguments, base: str) -> StepVerdict:
+    # The node answered at another of its URLs than the step sends to: another server may have taken that one.
     if base and base != own.bases[0]:
         return StepVerdict(
             StepStatus.CHANGED, f"the node answers at {base} now, and no more where it was planned"
@@ -58,10 +56,12 @@ def _ready(own: DeliveryArguments, base: str) -> StepVerdict:
 
 
 def has_files(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool | None:
-    """Whether a package has the wanted files with these contents; None where it was not shown.
+    """Whether a package has the wanted files with these contents; None where the package is unknown.
 
-    Other files in it do not matter: a node keeps those that earlier deliveries left. A file whose digest
-    is not known here need only be there.
+    Args:
+        held: path -> SHA-256 of the files in the package. More files than wanted are accepted: a node keeps
+            those of earlier deliveries.
+        wanted: path -> SHA-256, or `UNKNOWN` where any content is accepted.
     """
     if not wanted:
         return True
@@ -70,15 +70,12 @@ def has_files(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool
     return all(path in held and digest in (UNKNOWN, held[path]) for path, digest in wanted.items())
 
 
-def _arrived(own: DeliveryArguments, loaded: LoadedSetting) -> StepVerdict:
-    done = StepVerdict(StepStatus.DONE, "the node shows the desired setting")
-    match has_files(loaded.held, own.resources):
-        case True:
-            return done
-        case False:
-            return StepVerdict(
-                StepStatus.READY, "the node has the setting, but not all files that go with it"
-            )
-    if own.before != own.after:
-        return done
-    return StepVerdict(StepStatus.UNKNOWN, "the node does not show which files it has")
+def _judge_arrived(own: DeliveryArguments, loaded: LoadedSetting) -> StepVerdict:
+    found = has_files(loaded.held, own.resources)
+    if found is False:
+        return StepVerdict(StepStatus.READY, "the node has the setting, but not all files that go with it")
+    # Without its package, a changed setting is the evidence that the files came with it: they travel in one
+    # upload. Where the setting did not change, there is no evidence.
+    if found is None and own.before == own.after:
+        return StepVerdict(StepStatus.UNKNOWN, "the node does not show which files it has")
+    return StepVerdict(StepStatus.DONE, "the node shows the desired setting")

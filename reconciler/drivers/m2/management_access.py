@@ -1,4 +1,7 @@
-"""What the management hosts may do on a node before and after a change, however it reads its list; pure."""
+"""What the management hosts may do on a node before and after a change; pure.
+
+M2's pages leave open how a node reads its allowList. So everything here is decided under each possible way.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from reconciler.drivers.m2.access import AccessTable
 from reconciler.drivers.m2.address_range import AddressRange
 from reconciler.drivers.m2.allowlist import get_address_range
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
-from reconciler.drivers.m2.risk import NEEDED, find_allowed_addresses
+from reconciler.drivers.m2.risk import SETTING_PERMISSION, find_allowed_addresses
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object
 
-READ_MORE: Final = "enableGet"
-"""The permission with which a node tells what is in effect apart from what waits for a restart."""
+GET_PERMISSION: Final = "enableGet"
+"""The permission to read what is in effect apart from what waits for a restart."""
 
-_SAID: Final = ("api", "roles")
+_ACCESS_KEYS: Final = ("api", "roles")
 _RULES: Final = tuple(
     Choices(match=match, open_without_list=open_) for match in AllowListMatch for open_ in (True, False)
 )
-"""Every way in which a node may read its allowList: the pages do not say which."""
+"""Every way in which a node may read its allowList."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class Callers:
     """The hosts that manage a node.
 
     Args:
-        addresses: as the node sees them: what the fleet file says, or else this host's own.
-        before: what the node's setting says of access; None where it has none loaded yet.
-        rules: the ways of reading an allowList under which one of the hosts could deliver just now; none
-            where the node sees all of them at addresses that are not known here.
+        addresses: as the node sees them: those of the fleet file, or else this host's own.
+        before: the access part of the node's setting; None where it has no setting yet.
+        rules: the ways of reading an allowList under which one of the hosts can deliver now; empty where
+            the node sees all of them at unknown addresses.
     """
 
     addresses: tuple[str, ...]
@@ -41,8 +44,8 @@ class Callers:
     rules: tuple[Choices, ...]
 
     def losing(self, after: Any, permission: str) -> tuple[str, ...]:
-        """Those of the hosts that hold a permission now and would no longer be sure of it."""
-        before, then = _table(self.before), _table(after)
+        """The hosts that have a permission now and may not have it after the change."""
+        before, then = _read_table(self.before), _read_table(after)
         return tuple(
             caller
             for caller in self.addresses
@@ -54,42 +57,42 @@ class Callers:
 
 
 def find_callers(before: Content | None, named: tuple[str, ...], caller: str) -> Callers:
-    """The management hosts of a node, seen from the setting that it shows.
-
-    A way of reading the allowList under which none of them could have delivered is ruled out, because
-    the node has just been read.
+    """The management hosts of a node.
 
     Args:
-        before: what the node has loaded.
-        named: the addresses in the fleet file; they take the place of the caller's.
-        caller: the address from which this host called the node; empty where it is not known.
+        before: the setting that the node has loaded.
+        named: the addresses in the fleet file; they replace the caller's.
+        caller: the address from which this host called the node; empty where it is unknown.
     """
     addresses = named or ((caller,) if caller else ())
-    said = extract_access(before) if before is not None else None
-    table = _table(said)
-    rules = (rule for rule in _RULES if any(_may(table, address, rule, NEEDED) for address in addresses))
-    return Callers(addresses, said, tuple(rules))
+    access = extract_access(before) if before is not None else None
+    table = _read_table(access)
+
+    def can_deliver(rule: Choices) -> bool:
+        return any(_may(table, address, rule, SETTING_PERMISSION) for address in addresses)
+
+    # The node has just been read, which needs the same permission as a delivery. So it does not read its list
+    # in a way under which none of the hosts has it.
+    return Callers(addresses, access, tuple(rule for rule in _RULES if can_deliver(rule)))
 
 
 def has_certain_access(after: Any) -> bool:
-    """Whether some address is sure that it may deliver, however a node reads the order of its list.
+    """Whether some address may deliver, whichever way a node reads its list.
 
-    A setting without a list is taken to let everybody in, as the default role.
+    Without a list, every address counts as having the default role.
     """
-    if not _spans(after):
+    if not _read_ranges(after):
         return bool(find_allowed_addresses(after))
-    return any(first and any_ for first, any_ in _table(after).granting(_edges(after), NEEDED))
+    grants = _read_table(after).granting(_list_edges(after), SETTING_PERMISSION)
+    return any(by_first and by_any for by_first, by_any in grants)
 
 
 def find_addresses_losing_access(before: Any, after: Any) -> tuple[str, ...]:
-    """Addresses that may deliver now and would no longer be sure of it, of the edges of all entries.
-
-    For hosts that a node sees at addresses which are not known here: it may be any of them.
-    """
-    edges = sorted({*_edges(before), *_edges(after)})
+    """Addresses that may deliver now and possibly not after the change, among the edges of all entries."""
+    edges = sorted({*_list_edges(before), *_list_edges(after)})
+    old, new = _read_table(before), _read_table(after)
     ways = [
-        zip(_held(_table(before), rule, edges), _held(_table(after), rule, edges), strict=True)
-        for rule in _RULES
+        zip(_list_grants(old, rule, edges), _list_grants(new, rule, edges), strict=True) for rule in _RULES
     ]
     return tuple(
         str(AddressRange(version, number, number))
@@ -98,30 +101,28 @@ def find_addresses_losing_access(before: Any, after: Any) -> tuple[str, ...]:
     )
 
 
-def _held(table: AccessTable, rule: Choices, edges: Sequence[tuple[int, int]]) -> Iterator[bool]:
+def _list_grants(table: AccessTable, rule: Choices, edges: Sequence[tuple[int, int]]) -> Iterator[bool]:
     """Whether each of these addresses may deliver, under one way of reading the list."""
     if not table.has_entries:
-        # Without a list all addresses are alike.
-        alike = _may(table, "0.0.0.0", rule, NEEDED)  # noqa: S104  (an address to ask about, not to bind)
-        return (alike for _ in edges)
+        # Without a list every address gets the same answer: any will do.
+        same = _may(table, "0.0.0.0", rule, SETTING_PERMISSION)  # noqa: S104  (looked up, not bound)
+        return (same for _ in edges)
     union = rule.match is AllowListMatch.UNION
-    return (any_ if union else first for first, any_ in table.granting(edges, NEEDED))
+    return (by_any if union else by_first for by_first, by_any in table.granting(edges, SETTING_PERMISSION))
 
 
-def _spans(document: Any) -> list[AddressRange]:
+def _read_ranges(document: Any) -> list[AddressRange]:
     entries = get_items(get_object(document, "env", "management", "api"), "allowList")
     return [found for found in (get_address_range(entry) for _, entry in entries) if found is not None]
 
 
-def _edges(document: Any) -> list[tuple[int, int]]:
-    """The first and the last address of each entry, and those beside it: between them nothing changes.
-
-    Those beside it matter as much: where an entry gives way to narrower ones, what is lost lies between
-    them, and begins where none of the old edges is. Gives IP version and number, in ascending order.
-    """
+def _list_edges(document: Any) -> list[tuple[int, int]]:
+    """(IP version, number) of the addresses at and beside the ends of each entry, in ascending order."""
+    # All addresses between two edges have the same permissions, so the edges stand for all. The addresses
+    # beside an entry are needed too: where narrower entries replace a wide one, access is lost between these.
     found = {
         (one.version, number)
-        for one in _spans(document)
+        for one in _read_ranges(document)
         for number in (one.low - 1, one.low, one.high, one.high + 1)
         if 0 <= number < 2 ** (32 if one.version == 4 else 128)  # noqa: PLR2004
     }
@@ -129,19 +130,20 @@ def _edges(document: Any) -> list[tuple[int, int]]:
 
 
 def has_same_access(before: Content, after: Content) -> bool:
-    """Whether two settings say the same of access, so that nobody can lose anything."""
+    """Whether the access parts of two settings are equal, so that nobody can lose anything."""
     old = get_object(before.canonical, "env", "management")
     new = get_object(after.canonical, "env", "management")
-    return all(old.get(key) == new.get(key) for key in _SAID)
+    return all(old.get(key) == new.get(key) for key in _ACCESS_KEYS)
 
 
 def extract_access(content: Content) -> Any:
-    """What a setting says of access, with what was given as a secret in clear."""
+    """The access part of a setting, as a setting, with secrets in clear."""
     management = get_object(content.canonical, "env", "management")
-    return {"env": {"management": reveal({key: management[key] for key in _SAID if key in management})}}
+    part = {key: management[key] for key in _ACCESS_KEYS if key in management}
+    return {"env": {"management": reveal(part)}}
 
 
-def _table(document: Any) -> AccessTable:
+def _read_table(document: Any) -> AccessTable:
     return AccessTable(document if isinstance(document, Mapping) else None)
 
 

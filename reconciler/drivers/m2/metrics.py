@@ -1,7 +1,7 @@
-"""What a node's `/metrics` says, as one number for each name; pure.
+"""The parser of a node's `/metrics`: one number for each name; pure.
 
-The text is read line by line and not by prometheus-client's parsers, which are made for what a
-program trusts: one odd line ends them with a KeyError or an IndexError.
+It replaces prometheus-client's parsers, which trust their input: one malformed line ends them with a KeyError
+or an IndexError.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 _PARTS: Final = ("_bucket", "_created")
-"""Ends of names whose samples do not add up to anything."""
+"""Suffixes of names whose samples have no meaningful sum."""
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_NAMES: Final = 5_000
@@ -24,18 +24,18 @@ _SAMPLE: Final = re.compile(
         (?=[ \t]|\Z)""",
     re.VERBOSE,
 )
-"""A sample: name, labels, value; what may follow (a time, an exemplar) is not looked at. Possessive, so
-that no line takes more steps than it has characters."""
+"""A sample: name, labels, value; what follows (a time, an exemplar) is ignored. The quantifiers are
+possessive, so that a node cannot make the match of a long line take quadratic time."""
 
 
 def parse_metrics(body: bytes) -> dict[str, float]:
-    """Name of a sample -> its value, summed over its labels; OpenMetrics, or Prometheus' older form.
+    """Name -> sum of the values of its samples; the text is OpenMetrics or Prometheus' older form.
 
-    A line that is neither is left out, as are values that are not finite, names longer than
-    `LONGEST_NAME` and, in the order of the text, names beyond `MOST_NAMES`.
+    Left out are other lines, values that are not finite, names longer than `LONGEST_NAME` and, in the order
+    of the text, names beyond `MOST_NAMES`.
 
     Raises:
-        ValueError: it has more than `MOST_BYTES`, or not one sample.
+        ValueError: it has more than `MOST_BYTES`, or no sample.
     """
     if len(body) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES:,} bytes")

@@ -1,4 +1,4 @@
-"""What travels to a node and back: `setting.json` alone, or with its resources as a reproducible tgz."""
+"""Uploads and packages: `setting.json` alone, or a reproducible tgz with its resources; pure."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from reconciler.archive import tar
 from reconciler.archive.inflate import GZIP, ArchiveError, ArchiveLimits, inflate
 from reconciler.core.canonical import write_json
 from reconciler.core.plan import Payload
-from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.m2.canonical import fingerprint_clear
+from reconciler.core.secret import reveal
+from reconciler.drivers.m2.canonical import fingerprint_clear, reveal_secret
 
 SETTING: Final = "setting.json"
 UNPACKED_LIMIT: Final = 128 * 1024 * 1024
 MOST_MEMBERS: Final = 10_000
 KINDS: Final = "0125"
-"""Kinds of members in a package: files, links of both kinds, folders."""
+"""Kinds of tar members that are accepted: files, hard and symbolic links, folders."""
 
 MODE: Final = 0o644
 
 
 class UnreadablePackage(ValueError):
-    """A node's package cannot be read; the message says why, to follow the words "its package"."""
+    """A node's package cannot be read; the message completes a sentence that begins with "its package:"."""
 
 
 def compute_digests(resources: Mapping[str, bytes]) -> dict[str, str]:
@@ -38,28 +38,30 @@ def compute_digests(resources: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def compute_payload_digest(document: Any, files: Mapping[str, str]) -> str:
-    """What names a payload: SHA-256 over its document in clear and the digests of its resources."""
-    # Not of the bytes that travel: packing takes long, and the name is needed for plans that send nothing.
+    """The digest of a payload: SHA-256 over its document in clear and the digests of its resources."""
+    # Not of the bytes on the wire: packing takes long, and a dry run needs the digest too.
     return fingerprint_clear({"document": document, "resources": files})
 
 
 def encode_setting(document: Any) -> bytes:
-    """`setting.json` as it is sent: UTF-8, indented, keys in their file's order, secrets in clear."""
+    """`setting.json` as it is sent: UTF-8, indented, keys in the order of the file, secrets in clear."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_APPEND_NEWLINE
     try:
-        return orjson.dumps(document, default=_clear, option=options)
-    except TypeError:  # integers beyond 64 bits
+        return orjson.dumps(document, default=reveal_secret, option=options)
+    except TypeError:  # orjson refuses integers beyond 64 bits
         return write_json(reveal(document), indent=True) + b"\n"
 
 
 def pack_tgz(payload: Payload) -> bytes:
-    """The package: `setting.json` first, then the resources by path, without times and owners."""
+    """The package: `setting.json` first, then the resources by path.
+
+    Without times and owners, so that the same payload gives the same bytes on every day and host.
+    """
     out = io.BytesIO()
     with (
         gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
-        # Sorted, without times and owners: a second packing on another day gives the same bytes.
         for path, data in ((SETTING, encode_setting(payload.document)), *sorted(payload.resources.items())):
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(data), MODE
@@ -69,17 +71,17 @@ def pack_tgz(payload: Payload) -> bytes:
 
 @dataclass(slots=True)
 class PackageCache:
-    """Packs payloads, each once for all the nodes that get it one after the other.
+    """Packs payloads, and keeps the last ones for the next nodes that get them.
 
     Args:
-        most: packages that are kept; each may be as large as its resources.
+        most: packages that are kept in memory; each may be as large as its resources.
     """
 
     most: int = 2
     _kept: list[tuple[Payload, bytes]] = field(init=False, default_factory=list, repr=False)
 
     def tgz(self, payload: Payload) -> bytes:
-        """The package of a payload; see `tgz`."""
+        """The package of a payload; see `pack_tgz`."""
         for known, content in self._kept:
             if known is payload:
                 return content
@@ -91,19 +93,19 @@ class PackageCache:
 def encode_body(
     payload: Payload, part: str, pack: Callable[[Payload], bytes] = pack_tgz
 ) -> tuple[str, bytes]:
-    """(Content-Type, body) of an upload: JSON alone, or multipart where there are resources.
-
-    The same payload gives the same bytes.
+    """(Content-Type, body) of an upload: JSON alone, or multipart with resources (M2 manual, API).
 
     Args:
         payload: what to send.
-        part: `api.multipartName` of the setting that the node has loaded now.
-        pack: makes its package.
+        part: `api.multipartName` of the setting that the node has loaded.
+        pack: makes the package of a payload.
     """
     if not payload.resources:
         return "application/json", encode_setting(payload.document)
     content = pack(payload)
+    # From the content, so that the bytes are reproducible, and no content is likely to have its own boundary.
     boundary = f"reconciler-{hashlib.sha256(content).hexdigest()[:32]}"
+    # The name comes from a node: a quote or a line break in it could add a header to the part.
     name = part.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     head = (
         f"--{boundary}\r\n"
@@ -115,20 +117,19 @@ def encode_body(
 
 
 def list_held_files(package: bytes) -> dict[str, str]:
-    """Path -> SHA-256 of the files in a node's package but its `setting.json`.
+    """Path -> SHA-256 of the files in a node's package without its `setting.json`.
 
-    Paths are taken from the folder in which `setting.json` lies. Links and folders are passed over.
-    Nothing is written to a disk.
+    Paths are relative to the folder of `setting.json`. Links and folders are left out. Nothing is written to
+    disk.
 
     Raises:
-        Unreadable: the bytes are no tgz, hold no `setting.json` or a sparse file or
-            device, or unpack to too much.
+        UnreadablePackage: the bytes are not a tgz, have no `setting.json`, have a sparse file or device, or
+            unpack to more than `UNPACKED_LIMIT`.
     """
     if not package.startswith(GZIP):
         raise UnreadablePackage("it is not a tgz")
     try:
-        unpacked = inflate(package, ArchiveLimits(UNPACKED_LIMIT))
-        found = _hashes(unpacked)
+        found = _hash_members(inflate(package, ArchiveLimits(UNPACKED_LIMIT)))
     except ArchiveError as error:
         raise UnreadablePackage(f"it {error.message}") from error
     except tar.MalformedTar as error:
@@ -140,8 +141,8 @@ def list_held_files(package: bytes) -> dict[str, str]:
     return {path.removeprefix(top): text for path, text in sorted(found.items()) if path != setting}
 
 
-def _hashes(archive: bytes) -> dict[str, str]:
-    """Name -> SHA-256 of the ordinary files; of a name that is there twice the last counts, as in tar."""
+def _hash_members(archive: bytes) -> dict[str, str]:
+    """Name -> SHA-256 of the ordinary files; of a repeated name the last one counts, as in tar."""
     found: dict[str, str] = {}
     view = memoryview(archive)
     for number, member in enumerate(tar.read_members(archive)):
@@ -154,9 +155,3 @@ def _hashes(archive: bytes) -> dict[str, str]:
             contents = view[member.offset : member.offset + member.size]
             found[member.name.removeprefix("./")] = hashlib.sha256(contents).hexdigest()
     return found
-
-
-def _clear(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value.value
-    raise TypeError(type(value).__name__)

@@ -199,7 +199,7 @@ def _arguments(
         ),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
-        "uses": {findings.WORD: target.bases[0]} if only_on_word else {},
+        "uses": {findings.FIRST_DELIVERY: target.bases[0]} if only_on_word else {},
     }
     match entry.deliver:
         case Deliver.UPLOAD:

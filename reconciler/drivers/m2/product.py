@@ -31,7 +31,7 @@ from reconciler.drivers.m2.arguments import (
 )
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.client import READS, Client
-from reconciler.drivers.m2.content import MOST_SHOWN, ContentCache
+from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
@@ -63,7 +63,7 @@ from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import TransportKind, Transports
 from reconciler.secrets.redaction import RedactionMask
 
-AT_ONCE: Final = 128
+MAX_PARALLEL_READS: Final = 128
 """Nodes that are read at the same time."""
 
 
@@ -132,7 +132,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
         """Ask every node for its setting and for what waits for a restart."""
-        contents, gate = ContentCache(MOST_SHOWN), asyncio.Semaphore(AT_ONCE)
+        contents, gate = ContentCache(MAX_SECTION_BYTES), asyncio.Semaphore(MAX_PARALLEL_READS)
         timeouts = desired.entry.timeouts
 
         async def read(target: NodeTarget) -> tuple[str, Observation[LoadedSetting]]:
@@ -307,7 +307,11 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         self, desired: M2Desired, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
         """What the nodes' `/metrics` say; it needs their permission enableMetric."""
-        gate, timeouts, asked = asyncio.Semaphore(AT_ONCE), desired.entry.timeouts, frozenset(nodes)
+        gate, timeouts, asked = (
+            asyncio.Semaphore(MAX_PARALLEL_READS),
+            desired.entry.timeouts,
+            frozenset(nodes),
+        )
 
         async def read(target: NodeTarget) -> tuple[str, Mapping[str, float] | None]:
             async with gate:

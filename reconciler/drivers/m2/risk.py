@@ -1,4 +1,4 @@
-"""What a change of settings does to a running node, how risky that is, and how it is undone; pure."""
+"""Effect and risk of a change of settings, and how it is undone; pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object, get_value
 
-NEEDED: Final = "enableSetting"
-"""The permission without which nobody can deliver another setting."""
+SETTING_PERMISSION: Final = "enableSetting"
+"""The permission to read and to deliver a setting (M2 manual, Roles)."""
 
 _ACCESS: Final = ("/env/management/api/", "/env/management/roles")
 _MEMBERSHIP: Final = (
@@ -32,10 +32,10 @@ _ORDER: Final = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
 @dataclass(frozen=True, slots=True)
 class ChangeImpact:
-    """What a change does.
+    """Effect and risk of a change.
 
     Args:
-        reason: why the risk is what it is; several reasons are joined.
+        reason: of the risk; several are joined.
         restart: restart-only fields, by the product's dotted names, that differ.
         lost: hostings whose cache is destroyed.
     """
@@ -48,56 +48,64 @@ class ChangeImpact:
 
 
 def assess_impact(before: Content | None, after: Content, changes: tuple[Change, ...]) -> ChangeImpact:
-    """What the change from one setting to another does; None stands for a node without a setting.
+    """The impact of a change from one setting to another (M2 manual, Hosting and Restart).
 
-    Deleting a hosting destroys its cache, for good. Restart-only settings wait for a restart, which is
-    for a person to make; all others apply without interruption.
+    Args:
+        before: what the node has; None for a node without a setting.
+        after: what it should have.
+        changes: between the two.
     """
     if before is None:
         return ChangeImpact(Effect.HOT, Risk.LOW, "no setting is loaded that could be lost")
     restart = find_restart_fields(before, after)
     lost = find_lost_hostings(before, after)
-    dangers = list(_dangers(before, after, changes, lost))
+    pointers = [change.pointer for change in changes]
+    risks: list[tuple[Risk, str]] = []
+    if lost:
+        risks.append((Risk.HIGH, f"the cache of {', '.join(lost)} is destroyed with its hosting"))
+    if any(pointer.startswith(_ACCESS) for pointer in pointers):
+        risks += _assess_access(before.canonical, after.canonical)
+    if any(pointer.startswith(_MEMBERSHIP) for pointer in pointers):
+        reason = "nodes with the old and the new cluster settings do not find each other meanwhile"
+        risks.append((Risk.MEDIUM, reason))
     if restart:
-        dangers.append((Risk.LOW, f"takes effect at the next restart only: {', '.join(restart)}"))
-    if not dangers:
-        dangers.append((Risk.LOW, "applies without interruption"))
+        risks.append((Risk.LOW, f"takes effect at the next restart only: {', '.join(restart)}"))
+    if not risks:
+        risks.append((Risk.LOW, "applies without interruption"))
     return ChangeImpact(
         Effect.RESTART if restart else Effect.HOT,
-        max((risk for risk, _ in dangers), key=_ORDER.index),
-        "; ".join(reason for _, reason in dangers),
+        max((risk for risk, _ in risks), key=_ORDER.index),
+        "; ".join(reason for _, reason in risks),
         restart,
         lost,
     )
 
 
 def find_new_address(base: str, before: Content, after: Content) -> str:
-    """Where a node that answers at `base` may answer after a change; empty where it stays.
-
-    An address whose port is not the one that the setting says is translated on the way, and stays.
-    """
+    """The URL at which a node may answer after a change, instead of `base`; empty where it stays."""
     path = ("env", "management", "api", "port")
     old, new = get_value(before.canonical, path), get_value(after.canonical, path)
     front, _, port = base.rpartition(":")
+    # A port that is not the one in the setting is translated on the way: a new `api.port` does not change it.
     return f"{front}:{new}" if old != new and port == str(old) else ""
 
 
 def find_restart_fields(current: Content, asked: Content) -> tuple[str, ...]:
-    """The restart-only fields, by the product's dotted names, that differ; all of them stand in `env`."""
+    """The restart-only fields, by the product's dotted names, that differ."""
     if current.fingerprints.get("env") == asked.fingerprints.get("env"):
-        return ()
+        return ()  # all restart-only fields are in `env`
     pairs = ((name, lookup(current.canonical, name), lookup(asked.canonical, name)) for name in RESTART_ONLY)
     return tuple(name for name, old, new in pairs if diff_values(old, new))
 
 
 def make_inverse(before: Content | None, lost: tuple[str, ...], shown: str, version: str) -> Inverse:
-    """How a delivery is undone: by delivering what was there, where that brings it back.
+    """How a delivery is undone: by delivering the previous setting, where that restores everything.
 
     Args:
-        before: what was there.
-        lost: hostings whose cache does not come back.
-        shown: the fingerprint of what was there, as plans show it.
-        version: its `meta.version`, as plans show it.
+        before: the previous setting; None where the node had none.
+        lost: hostings whose cache cannot be restored.
+        shown: fingerprint of the previous setting, as plans show it.
+        version: `meta.version` of the previous setting, as plans show it.
     """
     if lost:
         return Inverse(f"point of no return: the cache of {', '.join(lost)} does not come back")
@@ -108,32 +116,20 @@ def make_inverse(before: Content | None, lost: tuple[str, ...], shown: str, vers
 
 
 def find_lost_hostings(before: Content, after: Content) -> tuple[str, ...]:
-    """The hostings that a change deletes, and with them their caches."""
+    """Names of the hostings that a change deletes, with their caches."""
     kept = {name for _, name, _ in get_named_items(after.document, "hosting")}
     return tuple(name for _, name, _ in get_named_items(before.document, "hosting") if name not in kept)
 
 
-def _dangers(
-    before: Content, after: Content, changes: tuple[Change, ...], lost: tuple[str, ...]
-) -> Iterator[tuple[Risk, str]]:
-    touched = [change.pointer for change in changes]
-    if lost:
-        yield Risk.HIGH, f"the cache of {', '.join(lost)} is destroyed with its hosting"
-    if any(place.startswith(_ACCESS) for place in touched):
-        yield from _access(before.canonical, after.canonical)
-    if any(place.startswith(_MEMBERSHIP) for place in touched):
-        yield Risk.MEDIUM, "nodes with the old and the new cluster settings do not find each other meanwhile"
-
-
-def _access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
-    """A change of who may call: high where the API moves, or where nobody keeps the power to repair."""
+def _assess_access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
+    """Risks of a change of access: high where the API moves, or where no address keeps its permission."""
     old, new = (get_value(document, ("env", "management", "api", "port")) for document in (before, after))
     if old != new:
         yield Risk.HIGH, f"the node's API moves from port {old} to {new}"
     had, have = find_allowed_addresses(before), find_allowed_addresses(after)
     gone = find_uncovered(had, have)
     if had and not has_overlap(had, have):
-        yield Risk.HIGH, f"no address that holds {NEEDED} now keeps it"
+        yield Risk.HIGH, f"no address that holds {SETTING_PERMISSION} now keeps it"
     elif gone:
         yield Risk.MEDIUM, f"{', '.join(map(str, gone[:3]))} may no longer change settings"
     elif old == new:
@@ -141,29 +137,29 @@ def _access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
 
 
 def find_allowed_addresses(document: Any) -> tuple[AddressRange, ...]:
-    """The addresses that a setting lets change settings, entry by entry; order and overlap left aside.
+    """The addresses of all entries that may deliver a setting, without regard to order and overlap.
 
-    Without a list everybody counts as the default role; without roles there are the factory's.
+    Without a list every address has the default role; without roles the factory's apply.
     """
     api = get_object(document, "env", "management", "api")
     roles = get_value(document, ("env", "management", "roles"))
-    powerful = {
-        _name(role.get("name"))
+    granting = {
+        _make_key(role.get("name"))
         for _, role in get_items({"roles": FACTORY_ROLES if roles is None else roles}, "roles")
-        if isinstance(role, Mapping) and NEEDED in list_granted_permissions(role)
+        if isinstance(role, Mapping) and SETTING_PERMISSION in list_granted_permissions(role)
     }
     default = api.get("defaultRole", "admin")
     entries = get_items(api, "allowList")
     if not entries:
-        return _EVERYONE if _name(default) in powerful else ()
-    spans = (
+        return _EVERYONE if _make_key(default) in granting else ()
+    ranges = (
         get_address_range(entry)
         for _, entry in entries
-        if _name(get_object(entry).get("role") or default) in powerful
+        if _make_key(get_object(entry).get("role") or default) in granting
     )
-    return tuple(span for span in spans if span is not None)
+    return tuple(found for found in ranges if found is not None)
 
 
-def _name(value: Any) -> str | bytes:
-    """A role's name as something that can be looked up; a node may show a name of any type."""
-    return value if isinstance(value, str) else encode_canonical(reveal(value))
+def _make_key(name: Any) -> str | bytes:
+    """A role's name as a hashable key; a node may show a name of any type."""
+    return name if isinstance(name, str) else encode_canonical(reveal(name))

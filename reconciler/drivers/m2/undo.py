@@ -1,4 +1,4 @@
-"""The way back from a delivery: what the node showed before is delivered again; pure."""
+"""The undo of a delivery: the setting that the node showed before is delivered again; pure."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ _PORT: Final = "/env/management/api/port"
 def undo_delivery(
     step: Step, before: LoadedSetting, payloads: Mapping[str, Payload]
 ) -> tuple[Step, Mapping[str, Payload]] | None:
-    """The upload that undoes a delivery; none where it could not be told, or not be done, for sure.
-
-    There is none where the files beside the setting changed too (their old contents are not known here),
-    where the node's port changes (it may have moved), and where fields wait for a restart that the node
-    does not tell about.
+    """The upload that undoes a delivery; None where its success could not be ensured or not be verified.
 
     Args:
         step: the delivery.
-        before: what the node showed when it was planned.
+        before: what the node showed when the step was planned.
         payloads: of the plan.
     """
     given, carried = read_delivery(step), payloads.get(step.payload)
     wanted = given.resources
-    # a step with very many changes tells those below one place together
-    moved = any(place == _PORT or _PORT.startswith(f"{place}/") for place in _places(step))
-    unseen = bool(given.restart) and before.waiting is None
-    files = bool(wanted) and (carried is None or has_files(before.held, wanted) is not True)
-    if moved or unseen or files:
+    # The node may have moved to its new port, so that the undo would reach another server. A step with very
+    # many changes lists only the place above them.
+    pointers = {change.pointer for change in step.changes}
+    moved = any(pointer == _PORT or _PORT.startswith(f"{pointer}/") for pointer in pointers)
+    # Without the list of waiting fields, a reading cannot show whether they went back too.
+    unverifiable = bool(given.restart) and before.waiting is None
+    # The previous contents of changed files are unknown here.
+    files_changed = bool(wanted) and (carried is None or has_files(before.held, wanted) is not True)
+    if moved or unverifiable or files_changed:
         return None
-    document = _hidden(before, carried, step)
+    document = _mark_secrets(before, carried, step)
     resources = carried.resources if carried and wanted else {}
     digest = fingerprint(
         [compute_redacted_digest(document, given.plain()["resources"], step.node), "undo", step.node]
     )
     shown = {"before": given.plain()["after"], "after": given.plain()["before"]}
     version = mask(hide_by_key("version", get_value(document, ("meta", "version"))))
-    named = "" if version is None else make_one_line(str(version), LONGEST_NAME)
+    label = "" if version is None else make_one_line(str(version), LONGEST_NAME)
+    # The node expects the part by the name in the setting that was delivered to it.
+    part = get_value(carried.document, ("env", "management", "api", "multipartName")) if carried else None
     arguments = UploadArguments(
         bases=given.bases,
         addresses=given.addresses,
@@ -66,34 +68,30 @@ def undo_delivery(
         returning=True,
         shown={**shown, "resources": given.plain()["resources"]},
         payload=digest,
-        part=_part(carried),
+        part=part if isinstance(part, str) and part else "settingFile",
     )
-    own = replace(
+    undo = replace(
         step,
         action="upload",
         arguments=arguments,
-        reason=f"gives back {f'version {named}' if named else 'the setting'} that it had",
+        reason=f"gives back {f'version {label}' if label else 'the setting'} that it had",
         needs="the node still shows what was delivered",
         inverse=Inverse("deliver the new setting again", "upload"),
         changes=(),
     )
-    return own, {digest: Payload(document, resources)}
-
-
-def _places(step: Step) -> set[str]:
-    return {change.pointer for change in step.changes}
+    return undo, {digest: Payload(document, resources)}
 
 
 def undo_partial_delivery(
     step: Step, before: LoadedSetting, payloads: Mapping[str, Payload], now: LoadedSetting
 ) -> tuple[Step, Mapping[str, Payload]] | None:
-    """The upload that takes back what a node made of a delivery; none where nothing of it shows.
+    """The upload that undoes the visible part of a delivery; None where no part is visible.
 
     Args:
-        step: the delivery, which does not show as it should.
-        before: what the node showed when it was planned.
+        step: the delivery, whose result differs from what was sent.
+        before: what the node showed when the step was planned.
         payloads: of the plan.
-        now: what the node shows; what somebody else wrote is not overwritten.
+        now: what the node shows now.
     """
     carried, found = payloads.get(step.payload), undo_delivery(step, before, payloads)
     if carried is None or found is None:
@@ -101,34 +99,32 @@ def undo_partial_delivery(
     missing = {change.pointer for change in find_changes(now.content, ContentCache().of(carried.document))}
     if all(change.pointer in missing for change in step.changes):
         return None
-    own, needed = found
-    arguments = replace(read_delivery(own), before=now.content.fingerprint)
-    return replace(
-        own, arguments=arguments, needs="the node still shows what it made of the delivery"
-    ), needed
+    undo, needed = found
+    # Judged from what the node shows now: what somebody else writes from here on is not overwritten.
+    arguments = replace(read_delivery(undo), before=now.content.fingerprint)
+    needs = "the node still shows what it made of the delivery"
+    return replace(undo, arguments=arguments, needs=needs), needed
 
 
-def _part(carried: Payload | None) -> str:
-    path = ("env", "management", "api", "multipartName")
-    name = get_value(carried.document, path) if carried else None
-    return name if isinstance(name, str) and name else "settingFile"
+def _mark_secrets(before: LoadedSetting, carried: Payload | None, step: Step) -> Any:
+    """The setting that the node showed, with its secrets as `Secret`.
 
-
-def _hidden(before: LoadedSetting, carried: Payload | None, step: Step) -> Any:
-    """What the node showed, with its secrets marked as such: those known by their place or their value."""
+    A node shows them as plain text. They are found by the values and places of known secrets, so that plan
+    and journal show masks.
+    """
     known = [secret.value for change in step.changes for _, secret in find_secrets(change.old)]
     known += [secret.value for _, secret in find_secrets(before.content.canonical)]
-    places = [path for path, _ in find_secrets(carried.document)] if carried else []
-    known += [get_value(before.content.document, path) for path in places]
+    paths = [path for path, _ in find_secrets(carried.document)] if carried else []
+    known += [get_value(before.content.document, path) for path in paths]
     texts = {value for value in known if isinstance(value, str) and value}
-    return _marked(before.content.document, texts)
 
+    def mark_value(value: Any) -> Any:
+        if isinstance(value, str):
+            return Secret(value) if value in texts else value
+        if isinstance(value, Mapping):
+            return {key: mark_value(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [mark_value(item) for item in value]
+        return value
 
-def _marked(value: Any, texts: set[str]) -> Any:
-    if isinstance(value, str):
-        return Secret(value) if value in texts else value
-    if isinstance(value, Mapping):
-        return {key: _marked(item, texts) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_marked(item, texts) for item in value]
-    return value
+    return mark_value(before.content.document)

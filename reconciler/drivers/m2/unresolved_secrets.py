@@ -1,4 +1,4 @@
-"""Settings with secrets that are not known here: not compared, named in a finding, never delivered."""
+"""Settings with secrets that are unknown here: not compared, reported in a finding, never delivered; pure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from reconciler.drivers.m2.content import make_content
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.text.json_pointer import make_pointer
+from reconciler.text.one_line import join_some
 
 UNKNOWN = ""
-"""Stands for the digest of a file that cannot be opened here: it counts as equal to any."""
+"""The digest of a file that cannot be decrypted here: it counts as equal to any other."""
 
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 
 
 def find_missing_secrets(document: Any, files: Mapping[str, str]) -> dict[str, str]:
-    """What of a payload is not known here -> why.
+    """What is unknown in a payload -> why; a secret is named by its reference and its pointer.
 
     Args:
-        document: a setting; each secret in it is named by its reference and its place.
-        files: path -> why, of resources that cannot be opened.
+        document: a setting.
+        files: path -> why, of resources that cannot be decrypted.
     """
     found = {
         f"{secret.reference} at {make_pointer(path)}": secret.missing
@@ -37,46 +38,47 @@ def find_missing_secrets(document: Any, files: Mapping[str, str]) -> dict[str, s
 
 
 def report_missing_secrets(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
-    """What is not compared, for each reason once."""
+    """What is not compared; one finding for each reason."""
     places: dict[str, dict[str, None]] = {}
     for payload in payloads:
         for name, why in payload.missing.items():
             places.setdefault(why, {})[name.rpartition(" at ")[2]] = None
     for why, found in sorted(places.items()):
-        shown = ", ".join(list(found)[:_MOST_NAMED])
-        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        said = f"{shown}{more}: not compared, because the secret is not known here: {why}"
+        shown = join_some(list(found), _MAX_NAMED)
+        message = f"{shown}: not compared, because the secret is not known here: {why}"
         remedy = "supply it where changes are applied; without it nothing is sent to these nodes"
-        yield Diagnostic(Severity.WARNING, "secret-unavailable", said, remedy, target=cluster)
+        yield Diagnostic(Severity.WARNING, "secret-unavailable", message, remedy, target=cluster)
 
 
 def report_undeliverable_references(
     cluster_input: ClusterInput, documents: Iterator[Document]
 ) -> Iterator[Diagnostic]:
-    """References to secrets in files that the nodes pull themselves: they would take them literally."""
+    """References to secrets in files that the nodes check out themselves, and so would take literally."""
     entry = cluster_input.entry
     assert isinstance(entry, M2Cluster)
     if entry.deliver is not Deliver.CHECKOUT:
         return
     for document in documents:
         for path, _ in find_secrets(document.value):
-            place = make_pointer(path)
-            said = "the nodes check this file out themselves, and would take the reference for the value"
+            pointer = make_pointer(path)
+            message = "the nodes check this file out themselves, and would take the reference for the value"
             remedy = "say `deliver: upload`, by which secrets are put in on the way"
-            where = document.position(place)
+            position = document.position(pointer)
             yield Diagnostic(
-                Severity.ERROR, "secret-not-delivered", said, remedy, position=where, pointer=place
+                Severity.ERROR, "secret-not-delivered", message, remedy, position=position, pointer=pointer
             )
 
 
 def assume_node_secrets(wanted: Content, shown: Content) -> Content:
-    """What a node is to have, where each secret that is not known here is what the node shows there.
+    """What a node should have, with the node's own values for secrets that are unknown here.
 
-    Where the node shows nothing at its place, the secret stays, so that the difference shows.
+    Where the node has no value there, the secret stays unknown, so that the plan shows a difference.
     """
     if not isinstance(wanted.canonical, Mapping) or not isinstance(shown.canonical, Mapping):
         return wanted
-    canonical = {key: _filled(value, shown.canonical.get(key)) for key, value in wanted.canonical.items()}
+    canonical = {
+        key: _fill_secrets(value, shown.canonical.get(key)) for key, value in wanted.canonical.items()
+    }
     fingerprints = {
         key: wanted.fingerprints.get(key, "") if value is wanted.canonical[key] else fingerprint_clear(value)
         for key, value in canonical.items()
@@ -84,18 +86,23 @@ def assume_node_secrets(wanted: Content, shown: Content) -> Content:
     return make_content(wanted.document, canonical, fingerprints, wanted.redaction_masks)
 
 
-def _filled(wanted: Any, shown: Any) -> Any:
-    """A value with unknown secrets taken from another; the value itself where there are none."""
+def _fill_secrets(wanted: Any, shown: Any) -> Any:
+    """A value with its unknown secrets taken from another value; the same object where there are none."""
     if isinstance(wanted, Secret):
         return Secret(reveal(shown), wanted.reference) if wanted.missing and shown is not None else wanted
     if isinstance(wanted, Mapping) and isinstance(shown, Mapping):
-        members = {key: _filled(value, shown.get(key)) for key, value in wanted.items()}
+        members = {key: _fill_secrets(value, shown.get(key)) for key, value in wanted.items()}
         return members if any(members[key] is not value for key, value in wanted.items()) else wanted
     if isinstance(wanted, list | tuple) and isinstance(shown, list | tuple):
+        # Items with names correspond by name. Others correspond by index only where both lists have the same
+        # length: after an insertion the index would pair a secret with another item's value.
         by_name = {item["name"]: item for item in shown if _is_named(item)}
-        same = len(wanted) == len(shown)
+        same_length = len(wanted) == len(shown)
         items = [
-            _filled(item, by_name.get(item["name"]) if _is_named(item) else shown[index] if same else None)
+            _fill_secrets(
+                item,
+                by_name.get(item["name"]) if _is_named(item) else shown[index] if same_length else None,
+            )
             for index, item in enumerate(wanted)
         ]
         return items if any(new is not old for new, old in zip(items, wanted, strict=True)) else wanted

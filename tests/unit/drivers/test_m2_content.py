@@ -50,7 +50,7 @@ class Showing(WorldWire):
 
 
 async def test_a_node_that_shows_more_than_there_is_room_for_is_unread_and_no_other(monkeypatch):
-    monkeypatch.setattr(m2_driver, "MOST_SHOWN", 50_000)
+    monkeypatch.setattr(m2_driver, "MAX_SECTION_BYTES", 50_000)
     wire = Showing({"edge-01": 10, "edge-02": 100_000, "edge-03": 10})
     desired = DRIVER.desire(cluster_input(nodes=NODES))
     seen = (await DRIVER.observe(desired, Transports(wire))).nodes

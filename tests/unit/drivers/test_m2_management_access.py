@@ -10,7 +10,7 @@ from support.m2_wire import setting
 from reconciler.drivers.m2.access import AccessTable
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
 from reconciler.drivers.m2.management_access import find_addresses_losing_access, has_certain_access
-from reconciler.drivers.m2.risk import NEEDED
+from reconciler.drivers.m2.risk import SETTING_PERMISSION
 
 
 def allowing(*entries):
@@ -65,9 +65,12 @@ def test_the_sweep_says_of_every_address_what_asking_for_it_says():
             entries.append(f"{mark}10.0.0.{low}-{draw.randrange(low, 32)}")
         table = AccessTable(allowing(*entries))
         numbers = [(4, (10 << 24) + one) for one in range(34)]
-        for (_, number), told in zip(numbers, table.granting(numbers, NEEDED), strict=True):
+        for (_, number), told in zip(numbers, table.granting(numbers, SETTING_PERMISSION), strict=True):
             address = str(ip_address(number))
-            asked = [NEEDED in table.access(address, rules[union]).permissions for union in (False, True)]
+            asked = [
+                SETTING_PERMISSION in table.access(address, rules[union]).permissions
+                for union in (False, True)
+            ]
             assert list(told) == asked, (entries, address)
 
 

@@ -19,9 +19,9 @@ from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments, 
 from reconciler.drivers.m2.choices import Choices, PortChange
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files, judge
-from reconciler.drivers.m2.management_access import READ_MORE
+from reconciler.drivers.m2.management_access import GET_PERMISSION
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
-from reconciler.drivers.m2.risk import NEEDED
+from reconciler.drivers.m2.risk import SETTING_PERMISSION
 from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
 
 
@@ -170,7 +170,7 @@ class M2Model:
         model_node, constants = world.model_nodes[place], self.constants_by_node[place]
         if not self._reached(world, place) or model_node.at != own.bases[0]:
             return world
-        if NEEDED not in self._rights(world, place):
+        if SETTING_PERMISSION not in self._rights(world, place):
             return world
         shape = self.shapes.shape(model_node.shape)
         result: machine.ChangeAccepted | machine.ChangeRefused
@@ -237,7 +237,7 @@ class M2Model:
     def _shut(self, rule: int, place: int, step: Step, new: int, old: int) -> str:
         choices, constants = self.rules[rule], self.constants_by_node[place]
         for host in constants.hosts:
-            may = (NEEDED in self.shapes.rights(number, host, choices) for number in (old, new))
+            may = (SETTING_PERMISSION in self.shapes.rights(number, host, choices) for number in (old, new))
             if tuple(may) == (True, False):
                 return f"{step.id} shuts {host} out of {constants.name}, which it then cannot change again"
         if self.shapes.repairable(old, choices) and not self.shapes.repairable(new, choices):
@@ -302,7 +302,7 @@ class M2Model:
         """What this host, or any other that manages the node, may do there."""
         hosts, shape = self.constants_by_node[place].hosts, world.model_nodes[place].shape
         if not hosts:
-            return frozenset({NEEDED, READ_MORE})
+            return frozenset({SETTING_PERMISSION, GET_PERMISSION})
         rule = self.rules[world.rule]
         return frozenset[str]().union(*(self.shapes.rights(shape, host, rule) for host in hosts))
 
@@ -321,13 +321,13 @@ class M2Model:
         if not self._reached(world, place) or model_node.at not in bases:
             return Unreachable("connection refused" if not model_node.up else "it did not answer in time")
         rights = self._rights(world, place)
-        if NEEDED not in rights:
+        if SETTING_PERMISSION not in rights:
             return Unauthorized("this host may not read its setting (401)")
         content = self.shapes.shown(model_node.shape, rule)
         if content is None:
             return Absent("it answered 404: no setting is loaded yet")
         waiting, asked = None, None
-        if READ_MORE in rights:
+        if GET_PERMISSION in rights:
             waiting, asked = self.shapes.open_questions(model_node.shape, rule, expected)
         fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
         here = expected.is_met_by(content.fingerprint, content.unstamped) or expected.is_met_by(*fingerprints)

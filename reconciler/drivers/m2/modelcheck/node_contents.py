@@ -15,7 +15,7 @@ from reconciler.drivers.m2.address_range import AddressRange, parse_address_rang
 from reconciler.drivers.m2.choices import Choices, SettingAnswer
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring
-from reconciler.drivers.m2.risk import NEEDED, find_restart_fields
+from reconciler.drivers.m2.risk import SETTING_PERMISSION, find_restart_fields
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 
 STRANGER = "203.0.113.1"
@@ -172,7 +172,9 @@ class NodeContents:
         if key not in self._open:
             listed = machine.lookup(self._all[number].node.running, "env.management.api.allowList")
             callers = {STRANGER, *_lowest(listed)}
-            self._open[key] = any(NEEDED in self.rights(number, caller, rule) for caller in callers)
+            self._open[key] = any(
+                SETTING_PERMISSION in self.rights(number, caller, rule) for caller in callers
+            )
         return self._open[key]
 
     def ring(self, number: int) -> DiscoveryRing | None:

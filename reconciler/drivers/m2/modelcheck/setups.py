@@ -22,10 +22,10 @@ from reconciler.drivers.m2.address_range import AddressRange
 from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices, PortChange, SettingAnswer
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files
-from reconciler.drivers.m2.management_access import READ_MORE, extract_access, find_callers
+from reconciler.drivers.m2.management_access import GET_PERMISSION, extract_access, find_callers
 from reconciler.drivers.m2.modelcheck.model import M2Model, ModelNode, ModelWorld, NodeConstants
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
-from reconciler.drivers.m2.risk import NEEDED, find_allowed_addresses, find_restart_fields
+from reconciler.drivers.m2.risk import SETTING_PERMISSION, find_allowed_addresses, find_restart_fields
 from reconciler.drivers.m2.schema import Content, Deliver, LoadedSetting, M2Desired, NodeTarget
 
 FEW: Final = 3
@@ -137,7 +137,7 @@ def _powers(content: Content | None, hosts: tuple[str, ...]) -> tuple[Any, ...]:
     )
     rights = [find_access(said, host, way).permissions for way in ways for host in hosts]
     return bool(find_allowed_addresses(said or {})), tuple(
-        (NEEDED in own, READ_MORE in own) for own in rights
+        (SETTING_PERMISSION in own, GET_PERMISSION in own) for own in rights
     )
 
 
@@ -235,7 +235,9 @@ def _rules(
         )
         barred = any(
             constants.hosts
-            and not any(NEEDED in shapes.rights(model_node.shape, host, rule) for host in constants.hosts)
+            and not any(
+                SETTING_PERMISSION in shapes.rights(model_node.shape, host, rule) for host in constants.hosts
+            )
             for constants, model_node in zip(constants_by_node, model_nodes, strict=True)
         )
         effect = (rights, shown if waiting else None, port if moved else None)
