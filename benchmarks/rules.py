@@ -25,9 +25,8 @@ from reconciler.cli.commands.plan import get_plan_exit_status, has_errors
 from reconciler.core import secret
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments
-from reconciler.core.node_reports import NodeReport as Told
-from reconciler.core.node_reports import ReportKind
-from reconciler.core.observation import Observed
+from reconciler.core.observation import NodeReport as Told
+from reconciler.core.observation import Observed, ReportKind
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.rollout import MetricGate, ReportGate

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from reconciler.adopt.file_edits import FileEdits, Member, pointer_to_path
 from reconciler.adopt.needed_edits import NodeDifference
 from reconciler.adopt.new_cluster import make_new_cluster, render_fleet_file
-from reconciler.core import editor_key
+from reconciler.core.canonical import EDITOR_KEY
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import find_secrets
@@ -338,7 +338,7 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
 
 def _unsaid(edit: Edit, unsaid: Collection[str]) -> bool:
     """Whether a difference is none of the file's: what it says to editors, and what is stamped."""
-    return edit.path == (editor_key.KEY,) or edit.path in {pointer_to_path(pointer) for pointer in unsaid}
+    return edit.path == (EDITOR_KEY,) or edit.path in {pointer_to_path(pointer) for pointer in unsaid}
 
 
 def _rest(

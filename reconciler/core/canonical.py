@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -50,3 +50,14 @@ def fingerprint_with_key(key: bytes, text: str) -> str:
 def fingerprint(value: object) -> str:
     """SHA-256 of a plain value's canonical bytes, in hexadecimal."""
     return hashlib.sha256(encode_canonical(value)).hexdigest()
+
+
+EDITOR_KEY = "$schema"
+"""Key at the top of a document by which an editor finds the schema; no node gets it."""
+
+
+def strip_editor_key(document: Any) -> Any:
+    """A document without its `$schema`; the same object if it has none."""
+    if not isinstance(document, Mapping) or EDITOR_KEY not in document:
+        return document
+    return {key: value for key, value in document.items() if key != EDITOR_KEY}

@@ -8,10 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
-from reconciler.core.fields import Number, StrictModel, Whole
+from reconciler.core.fields import IPV4, IPV6, Number, StrictModel, Whole
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout import Rollout
-from reconciler.core.text_patterns import IPV4, IPV6
 
 __all__ = [
     "Address",

@@ -8,13 +8,12 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
-from reconciler.core.policy import Override, Policy
-from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.policy import ChangeRules, Override, Policy
+from reconciler.core.rollout import RolloutProgress
 from reconciler.diagnostic import Diagnostic
 
 

@@ -10,7 +10,7 @@ from reconciler.core.fleet_identity import HOST
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import MergeBase, PriorRevisions
 from reconciler.core.revision import Ancestry
-from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.rollout import RolloutProgress
 
 
 @dataclass(frozen=True, slots=True)

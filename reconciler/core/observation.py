@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -139,3 +139,25 @@ class Observed(Generic[T]):
     def present(self) -> dict[str, T]:
         """The fresh positive answers only."""
         return {name: answer.value for name, answer in self.nodes.items() if isinstance(answer, Present)}
+
+
+class ReportKind(StrEnum):
+    """What a report is about."""
+
+    HEARTBEAT = "heartbeat"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What one node said of itself.
+
+    Args:
+        version: of the setting that it has; None where it does not say.
+        status: of a feedback: `ok`, or why the change failed.
+    """
+
+    node: str
+    kind: ReportKind
+    version: Any = None
+    status: str = ""

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from itertools import chain, islice, repeat
 
-from reconciler.core.dependency_order import DependencyCycle, sort_by_dependency
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fields import resolve_amount
 from reconciler.core.plan import ClusterPlan, Effect, Step
-from reconciler.core.rollout import Rollout
-from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.rollout import Rollout, RolloutProgress
+
+
+class DependencyCycle(ValueError):
+    """Names depend on each other; `members` lists the cycle."""
+
+    def __init__(self, members: Iterable[str]) -> None:
+        self.members = tuple(members)
+        super().__init__(" → ".join(self.members))
+
+
+def sort_by_dependency(after: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Names so that each comes behind all that it waits for; ties in the mapping's own order.
+
+    Args:
+        after: name -> names it waits for; every name is a key.
+
+    Raises:
+        Cycle: where names wait for each other.
+    """
+    rank = {name: index for index, name in enumerate(after)}
+    sorter = TopologicalSorter({name: tuple(names) for name, names in after.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise DependencyCycle(error.args[1]) from error
+    result: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=rank.__getitem__)
+        result += ready
+        sorter.done(*ready)
+    return tuple(result)
 
 
 def split_into_waves(

@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.cluster_renames import read_declared_renames
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.plan import Revision
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCluster
 from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
 from reconciler.desired.fleet_file import FleetFile, find_fleet_file

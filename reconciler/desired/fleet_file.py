@@ -7,11 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.entries import Address, FeedbackEntry, Name, StrictModel
-from reconciler.core.lint import Lint
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import ChangeRules, Lint, Override, Policy
 from reconciler.core.rollout import Rollout
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError

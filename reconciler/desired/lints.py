@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from reconciler.core.entries import ClusterEntry
-from reconciler.core.lint import Ignore
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
+from reconciler.core.policy import Ignore
 from reconciler.desired.glob import match_names
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document

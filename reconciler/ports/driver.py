@@ -17,8 +17,7 @@ from reconciler.core.entries import ClusterEntry
 from reconciler.core.fields import StrictModel
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
-from reconciler.core.node_reports import NodeReport
-from reconciler.core.observation import Observed
+from reconciler.core.observation import NodeReport, Observed
 from reconciler.core.observation_digests import digest_observations
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.policy import Policy

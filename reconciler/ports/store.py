@@ -20,7 +20,7 @@ from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
-from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.rollout import RolloutProgress
 from reconciler.text.one_line import bound_sentence
 
 

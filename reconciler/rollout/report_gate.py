@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.core.node_reports import NodeReport, ReportKind
+from reconciler.core.observation import NodeReport, ReportKind
 from reconciler.core.rollout import ReportGate
 from reconciler.rollout.metric_comparison import GOOD, GateResult, GateStatus
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.guard import GuardContext
-from reconciler.core.node_reports import ReportKind
+from reconciler.core.observation import ReportKind
 from reconciler.core.plan import Step
 from reconciler.core.rollout import ReportGate
 from reconciler.feedback.receiver import ReportReceiver

@@ -14,7 +14,7 @@ from reconciler.core.memory import PlaceClaim, RollbackHold
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision
-from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.rollout import RolloutProgress
 from reconciler.errors import ClusterBusy, FleetRefused, RunFenced, StateError, UsageError
 from reconciler.ports.store import AppliedMembers, ClusterFacts, OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import make_run_id, open_store

@@ -25,12 +25,11 @@ from pydantic import Field
 
 from reconciler.core.arguments import StepFeedback, TypedArguments, read_arguments
 from reconciler.core.canonical import fingerprint
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.entries import ClusterEntry, FeedbackEntry, NodeEntry
 from reconciler.core.guard import GuardContext, guard
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Revision, Risk, Step
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Position, Severity

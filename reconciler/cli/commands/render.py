@@ -17,7 +17,7 @@ from reconciler.cli.options import (
     Within,
     make_app,
 )
-from reconciler.core.editor_key import strip_editor_key
+from reconciler.core.canonical import strip_editor_key
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.core.canonical import fingerprint
-from reconciler.core.editor_key import strip_editor_key
+from reconciler.core.canonical import fingerprint, strip_editor_key
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import canonical
 from reconciler.drivers.m2.schema import Content, SectionMask

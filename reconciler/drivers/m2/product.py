@@ -13,8 +13,7 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
-from reconciler.core.node_reports import NodeReport
-from reconciler.core.observation import Observation, Observed, Present, Unreachable
+from reconciler.core.observation import NodeReport, Observation, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup

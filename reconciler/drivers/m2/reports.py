@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.core.endpoint import parse_endpoint
-from reconciler.core.node_reports import NodeReport, ReportKind
+from reconciler.core.observation import NodeReport, ReportKind
 from reconciler.drivers.m2.schema import M2Desired
 from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from reconciler.core import attempts
 from reconciler.core.fleet_identity import HOST
-from reconciler.core.rollout_progress import RolloutProgress
+from reconciler.core.rollout import RolloutProgress
 from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.store import ClusterFacts
 

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from reconciler.core import rollout_progress
 from reconciler.core.memory import (
     AppliedRevision,
     ClusterMemory,
@@ -19,6 +18,7 @@ from reconciler.core.memory import (
     RollbackHold,
 )
 from reconciler.core.plan import Revision
+from reconciler.core.rollout import load_progress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import REFERENCES, OpenOrders
 from reconciler.store.sqlite.facts import (
@@ -99,7 +99,7 @@ def _past(
         names=frozenset(json.loads(own.get(NAMES, "[]"))),
         source=own.get(SOURCE, ""),
         applied=Revision(**json.loads(own[APPLIED])) if APPLIED in own else None,
-        progress=rollout_progress.load_progress(own[ROLLOUT]) if ROLLOUT in own else None,
+        progress=load_progress(own[ROLLOUT]) if ROLLOUT in own else None,
         changed=changed,
         runs=runs,
         kind=own.get(KIND, ""),

@@ -7,9 +7,9 @@ import sqlite3
 from dataclasses import replace
 from datetime import datetime
 
-from reconciler.core import rollout_progress
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST
+from reconciler.core.rollout import load_progress, rename_progress
 from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.memory import find_kind_in_runs
 from reconciler.store.sqlite.orders import write_order_record
@@ -31,13 +31,13 @@ def rename_cluster(
     if known is None or applied:
         return
     names = json.loads(facts.read_fact(connection, fleet, former, "", facts.FORMER) or "[]")
-    rollout = rollout_progress.load_progress(facts.read_fact(connection, fleet, former, "", facts.ROLLOUT))
+    rollout = load_progress(facts.read_fact(connection, fleet, former, "", facts.ROLLOUT))
     own = {
         facts.FORMER: json.dumps([*(one for one in names if one not in {former, name}), former]),
         # the plans of its runs go on telling the kind under the former name alone
         facts.KIND: facts.read_fact(connection, fleet, former, "", facts.KIND)
         or find_kind_in_runs(connection, fleet, former),
-        facts.ROLLOUT: rollout_progress.rename_progress(rollout, former, name).plain() if rollout else "",
+        facts.ROLLOUT: rename_progress(rollout, former, name).plain() if rollout else "",
     }
     # Without its epoch, whoever holds the lock of the former name is refused at his next intent.
     facts.write_cluster_facts(connection, fleet, former, {facts.EPOCH: "", facts.ROLLOUT: ""}, now)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.dependency_order import DependencyCycle, sort_by_dependency
+from reconciler.core.waves import DependencyCycle, sort_by_dependency
 
 
 @given(st.permutations(range(6)), st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5))))

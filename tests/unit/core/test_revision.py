@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from support.driver import FakeDriver, Wish, World, cluster
 
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.guard import GuardContext
 from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision
+from reconciler.core.policy import ChangeRules
 from reconciler.core.revision import Ancestry, compare_revisions, shorten_commit
 from reconciler.guards.provenance import refuse_older_revision, refuse_unsigned
 

@@ -41,11 +41,10 @@ from support.m2_wire import REVISION, setting
 from support.sora_clusters import agreeing
 
 from reconciler.core import place_conflicts
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Window
 from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
-from reconciler.core.policy import Budget, Policy
+from reconciler.core.policy import Budget, ChangeRules, Policy
 from reconciler.core.revision import Ancestry
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2

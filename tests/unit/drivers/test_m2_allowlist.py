@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.canonical import encode_canonical
-from reconciler.core.dependency_order import sort_by_dependency
+from reconciler.core.waves import sort_by_dependency
 from reconciler.drivers.m2.allowlist import get_address_range, sort_entries
 
 ADDRESSES = [

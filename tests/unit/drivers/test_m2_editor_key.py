@@ -8,7 +8,7 @@ from support.m2_wire import BASE, WorldWire, cluster_input, content, world
 from support.memory_files import fleet_of
 
 from reconciler.cli.commands.render import format_documents
-from reconciler.core.editor_key import strip_editor_key
+from reconciler.core.canonical import strip_editor_key
 from reconciler.drivers.m2.package import encode_setting
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.setting.check import check_setting

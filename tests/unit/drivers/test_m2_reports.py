@@ -5,7 +5,7 @@ import json
 import pytest
 from support.memory_files import fleet_of
 
-from reconciler.core.node_reports import NodeReport, ReportKind
+from reconciler.core.observation import NodeReport, ReportKind
 from reconciler.drivers.m2.product import DRIVER
 
 FLEET = {

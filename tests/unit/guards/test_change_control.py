@@ -7,13 +7,12 @@ import pytest
 from support.driver import NOON, REVISION, cluster
 
 from reconciler.core.arguments import RawArguments
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, RollbackHold, Suspension
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step, compute_plan_id
-from reconciler.core.policy import Policy
+from reconciler.core.policy import ChangeRules, Policy
 from reconciler.core.rollout import Gates, Rollout
 from reconciler.guards.change_control import GUARDS, find_all_holds
 

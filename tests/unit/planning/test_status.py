@@ -7,11 +7,10 @@ import pytest
 from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
 
 from reconciler.cli.render.status import render_status, render_status_json
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Suspend, Window
 from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.status import NodeCondition, _judge_node, compute_status

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.core.node_reports import NodeReport, ReportKind
+from reconciler.core.observation import NodeReport, ReportKind
 from reconciler.core.rollout import ReportGate
 from reconciler.rollout.metric_comparison import GateStatus
 from reconciler.rollout.report_gate import ReceivedReports, evaluate_reports

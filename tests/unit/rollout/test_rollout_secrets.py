@@ -11,8 +11,7 @@ from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, 
 
 from reconciler.core.diff import Change, Op
 from reconciler.core.memory import FleetMemory
-from reconciler.core.node_reports import NodeReport, ReportKind
-from reconciler.core.observation import Observed, Present
+from reconciler.core.observation import NodeReport, Observed, Present, ReportKind
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
 from reconciler.core.rollout import ReportGate

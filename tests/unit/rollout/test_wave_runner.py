@@ -10,11 +10,10 @@ from support.journal import Breaking
 from support.rollouts import Bench, Returning, states
 
 from reconciler.core.actor import Actor
-from reconciler.core.change_rules import ChangeRules
 from reconciler.core.change_windows import Window
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
-from reconciler.core.policy import Override, Policy
+from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.errors import GuardRefusal, StateError
 from reconciler.ports.driver import Driver

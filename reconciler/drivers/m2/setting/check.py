@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.core.canonical import encode_canonical
+from reconciler.core.canonical import encode_canonical, strip_editor_key
 from reconciler.core.cron import find_cron_error
-from reconciler.core.editor_key import strip_editor_key
 from reconciler.core.endpoint import InvalidAddress, is_ip_address, parse_endpoint
 from reconciler.core.json_reader import JsonError, JsonLimits, check_size
 from reconciler.core.secret import mask

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Final
 
-from reconciler.core.text_patterns import BYTE, IPV4, IPV6
+from reconciler.core.fields import BYTE, IPV4, IPV6
 
 _MASKS = "|".join(str(ip_network(f"0.0.0.0/{length}").netmask).replace(".", r"\.") for length in range(33))
 _PORT = "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
