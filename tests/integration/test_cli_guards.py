@@ -161,7 +161,7 @@ def test_a_cluster_that_the_file_loses_is_refused_until_it_is_let_go(fleet, caps
     assert "Done: 2 changes" in capsys.readouterr().out
     fleet.write(more, names=("edge",))
     assert fleet.run("status", "--detailed-exitcode") == 2
-    assert "Not converged: 2 as desired, 1 cluster no longer named." in capsys.readouterr().out
+    assert "Not converged: 2 as desired, 1 cluster missing from the fleet file." in capsys.readouterr().out
     assert fleet.run("status", "--format", "json") == 0
     assert [one["target"] for one in json.loads(capsys.readouterr().out)["vanished"]] == ["lab"]
     assert fleet.run("--yes", "--only", "edge") == 0

@@ -55,7 +55,7 @@ def run(folder, *arguments):
 def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, capsys):
     state = ["--state", str(folder.parent / "state")]
     assert run(folder, "status", "--detailed-exitcode") == 2
-    assert "n0  differs             revision not known here" in capsys.readouterr().out
+    assert "n0  differs             unknown revision" in capsys.readouterr().out
     assert run(folder, "--yes") == 0
     (folder / "s.json").write_text(setting("2", "b.example"))
     capsys.readouterr()
@@ -74,7 +74,7 @@ def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, caps
     capsys.readouterr()
     assert run(folder, "status", "--detailed-exitcode") == 0
     shown = capsys.readouterr().out
-    assert "Converged: 3 nodes show what is desired." in shown
+    assert "Converged: 3 nodes are as desired." in shown
     assert shown.count(" since 20") == 3
     assert main(["approve", "--list", *state]) == 0
     assert capsys.readouterr().out.startswith("No plan waits for approval.\n")
@@ -129,8 +129,8 @@ def test_what_holds_up_one_cluster_leaves_the_others_to_be_done(tmp_path, capsys
         simulation = served.serve(fleet)
         assert run(fleet, "--dry-run", "--detailed-exitcode") == 2
         shown = capsys.readouterr().out
-        assert "waits: held: the fleet file suspends changes: the racks are moving [suspended]" in shown
-        assert "2 changes on 2 clusters; 1 cluster is held up for now." in shown
+        assert "on hold: held: the fleet file suspends changes: the racks are moving [suspended]" in shown
+        assert "2 changes on 2 clusters; 1 cluster is on hold." in shown
         assert run(fleet, "--yes") == 5
         assert [call.node for call in simulation.calls(changes=True)] == ["open-1"]
         capsys.readouterr()

@@ -144,7 +144,7 @@ def test_text_shows_place_pointer_and_repair_and_ends_with_one_sentence(run):
     assert status == 1
     assert "edge/setting.json:4:26: error: expected `,`, got `;` [semicolon]\n" in out
     assert '  at /env/management/api/allowList/0/role\n  → did you mean "admin"?\n' in out
-    assert re.search(r"\n13 errors and \d+ warnings? in 4 files\. `reconcile explain CODE` tells more", out)
+    assert re.search(r"\n13 errors and \d+ warnings? in 4 files\. `reconcile explain CODE` explains", out)
 
 
 def test_github_s_commands_name_the_files_as_the_repository_does(run):
@@ -282,7 +282,7 @@ def test_nothing_wrong_is_an_empty_list_and_no_results(run):
     assert run("--format", "json", files=files) == (0, "[]\n")
     status, out = run("--format", "sarif", files=files)
     assert (status, json.loads(out)["runs"][0]["results"]) == (0, [])
-    assert run("--format", "github", files=files) == (0, "Nothing is wrong in 2 clusters with 18 nodes.\n")
+    assert run("--format", "github", files=files) == (0, "No problems in 2 clusters with 18 nodes.\n")
 
 
 def test_warnings_alone_end_with_0(run):

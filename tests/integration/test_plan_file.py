@@ -113,7 +113,7 @@ def test_a_plan_file_is_applied_as_it_stands_though_the_branch_has_moved_on(site
 
     site.repository.commit({"README": "nothing of the fleet\n"})
     told = site.apply()
-    assert "verified: no changes." in told
+    assert "verified: no changes remain." in told
     assert sorted(set(site.changed)) == ["l0@127.0.0.1", "n0", "n1"]
     newest = json.loads(site.run("history", "--format", "json"))[0]
     assert (newest["trigger"], newest["revision"]) == ("plan file", planned)
@@ -144,7 +144,7 @@ def test_where_every_node_has_changed_nothing_is_done(site):
     drift(site, "n1")
     before = len(site.changed)
     told = site.apply(status=4)
-    assert "2 world changed" in site.run("history")
+    assert "2 node changed" in site.run("history")
     assert "New plan for the nodes" in told
     assert len(site.changed) == before
 

@@ -88,7 +88,7 @@ def test_it_is_validated_planned_checked_applied_and_remembered(served):
     assert "light-1 flashes dark, light-2 flashes dark" in told
     assert "there is no model of beacon to explore" in served.run("check", served.fleet)
     assert served.changes == []
-    assert "Done: 1 change; verified: no changes." in served.run("apply", plan, served.fleet)
+    assert "Done: 1 change; verified: no changes remain." in served.run("apply", plan, served.fleet)
     assert (served.patterns, served.changes) == ({"slow"}, ["/set/slow"]), "one step for the whole cluster"
     assert "2 of 2 nodes as desired" in served.run("status", served.fleet)
     (run,) = json.loads(served.run("history", "--format", "json"))

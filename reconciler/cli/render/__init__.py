@@ -1,5 +1,5 @@
-"""Renderings of plans and reports for people and programs: pure functions from data to text.
+"""Renderings of plans, reports, history and status: pure functions from data to text.
 
-Belongs here: words, layout, bounds, masking, escaping. Never here: printing, colours nobody asked for,
-a decision about nodes.
+Belongs here: sentences, layout, limits of length, masking, escaping. Never here: printing, or a decision
+about nodes.
 """

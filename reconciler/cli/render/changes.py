@@ -1,4 +1,4 @@
-"""What differs at one place of a document, as a few bounded lines with a mark each."""
+"""Changes of a document as a few short lines with a mark each."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _ITEMS = 12
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line of a difference: `mark` is `+`, `-`, `~` or a blank."""
+    """One line of a change: `mark` is `+`, `-`, `~` or a space."""
 
     mark: str
     text: str
 
 
 def format_change(change: Change) -> tuple[DiffLine, ...]:
-    """A change as lines; the first names its place, as a JSON pointer."""
+    """A change as lines; the first has the JSON pointer."""
     place = clean_line(change.pointer) or "the whole document"
     if change.op is Op.ADD:
         return (DiffLine(ADD, f"{place}: {format_value(change.new)}"),)
     if change.op is Op.REMOVE:
         return (DiffLine(REMOVE, f"{place}: was {format_value(change.old)}"),)
     if _is_list(change.old) and _is_list(change.new):
-        return _items(place, change.old, change.new)
+        return _format_list_change(place, change.old, change.new)
     old, new = format_value(change.old), format_value(change.new)
     if mask(change.old) == mask(change.new):
         return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
@@ -44,16 +44,16 @@ def format_change(change: Change) -> tuple[DiffLine, ...]:
 
 
 def format_changes(changes: Sequence[Change], limit: int) -> tuple[DiffLine, ...]:
-    """The lines of at most `limit` changes, and a line that counts the rest."""
+    """The lines of at most `limit` changes, and a line with the number of the others."""
     result = [line for change in changes[:limit] for line in format_change(change)]
     if len(changes) > limit:
         result.append(DiffLine(" ", f"… and {format_count(len(changes) - limit, 'more change')}"))
     return tuple(result)
 
 
-def _items(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[DiffLine, ...]:
-    """Arrays have no identity in their items: what left, what came, and whether the order turned."""
-    gone, come = _without(old, new), _without(new, old)
+def _format_list_change(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[DiffLine, ...]:
+    """Items have no identity: a list shows which were removed and added, or a new order."""
+    gone, come = _subtract(old, new), _subtract(new, old)
     if mask(old) == mask(new):
         return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     if not gone and not come:
@@ -64,13 +64,13 @@ def _items(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[DiffLine
             DiffLine(ADD, f"  becomes  {format_value(new)}"),
         )
     stay = len(old) - len(gone)
-    # Items that look the same behind their masks may differ: which of them do is not told.
-    kept = f", {stay:,} of them as before" if stay and mask([old, new]) == [old, new] else ""
+    # Different secrets have the same mask, so an item that looks unchanged may have changed: no count then.
+    kept = f", {stay:,} of them unchanged" if stay and mask([old, new]) == [old, new] else ""
     head = DiffLine(REPLACE, f"{place}: was {format_count(len(old), 'item')}, becomes {len(new):,}{kept}")
-    return head, *_some(REMOVE, gone), *_some(ADD, come)
+    return head, *_list_items(REMOVE, gone), *_list_items(ADD, come)
 
 
-def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+def _subtract(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     left = Counter(encode_canonical(mask(item)) for item in others)
     result = []
     for item in items:
@@ -82,7 +82,7 @@ def _without(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return result
 
 
-def _some(mark: str, items: Sequence[Any]) -> Iterable[DiffLine]:
+def _list_items(mark: str, items: Sequence[Any]) -> Iterable[DiffLine]:
     yield from (DiffLine(mark, f"  {format_value(item)}") for item in items[:_ITEMS])
     if len(items) > _ITEMS:
         yield DiffLine(mark, f"  … and {format_count(len(items) - _ITEMS, 'more item')}")

@@ -1,9 +1,9 @@
-"""What the model checker found, in words and as JSON."""
+"""Results of the model checker, as text and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from reconciler.cli.render.values import format_count
@@ -12,44 +12,42 @@ from reconciler.text.one_line import clean_line
 
 
 def render_check_text(checked: Sequence[CheckResult], faults: int) -> str:
-    """A line for each cluster, and the story of what breaks.
+    """A line for each cluster, and the counterexample if an invariant is violated.
 
     Args:
-        checked: what was found of each cluster.
-        faults: how many could happen in each story.
+        checked: the result for each cluster.
+        faults: how many faults an execution may have.
     """
-    return "".join(f"{line}\n" for one in checked for line in _lines(one, faults))
+    lines: list[str] = []
+    for one in checked:
+        lines.append(clean_line(f"{one.cluster}: {describe_check(one, faults)}"))
+        if one.explored is not None and one.explored.broken:
+            lines += [f"  {number}. {clean_line(move)}" for number, move in enumerate(one.explored.story, 1)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def render_check_json(checked: Sequence[CheckResult], faults: int) -> str:
-    """The same as one JSON object."""
-    value = {"faults": faults, "clusters": [_plain(one) for one in checked]}
+    """The results as one JSON object."""
+    value = {"faults": faults, "clusters": [_to_plain_check(one) for one in checked]}
     text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
     return text.encode(errors="backslashreplace").decode() + "\n"
 
 
 def describe_check(one: CheckResult, faults: int) -> str:
-    """What is known of one cluster's plan."""
+    """The result for one cluster in a sentence."""
     if one.explored is None:
         return f"not explored: {one.reason}"
     bounds = f"up to {format_count(faults, 'fault')} and one kill of the reconciler"
     states = format_count(one.explored.states, "state")
     part = f"; {one.words}" if one.words else ""
     if one.explored.broken:
-        return f"broken after {format_count(len(one.explored.story), 'move')}: {one.explored.broken}"
+        return f"violation after {format_count(len(one.explored.story), 'transition')}: {one.explored.broken}"
     if not one.explored.complete:
-        return f"no violation in {states}, {bounds}; not exhaustive, the bound on states was reached{part}"
+        return f"no violation in {states}, {bounds}; not exhaustive: the limit of states was reached{part}"
     return f"all invariants hold in all {states}, {bounds}{part}"
 
 
-def _lines(one: CheckResult, faults: int) -> Iterator[str]:
-    yield clean_line(f"{one.cluster}: {describe_check(one, faults)}")
-    if one.explored is not None and one.explored.broken:
-        for number, move in enumerate(one.explored.story, 1):
-            yield f"  {number}. {clean_line(move)}"
-
-
-def _plain(one: CheckResult) -> dict[str, Any]:
+def _to_plain_check(one: CheckResult) -> dict[str, Any]:
     found = one.explored
     if found is None:
         return {"cluster": one.cluster, "reason": one.reason}

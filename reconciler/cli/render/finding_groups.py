@@ -1,4 +1,4 @@
-"""Findings and outcomes that say the same of many nodes, gathered and made fit to show."""
+"""Equal findings and outcomes of many nodes, gathered for display."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """One finding about one target or several; `who` is empty where the message names its target.
+    """One finding about one target or several; `who` is empty if the message names its target.
 
     Args:
-        finding: the first of those that say the same; its message and remedy fit to show.
+        finding: the first of the equal findings; its message and remedy can be shown as they are.
     """
 
     finding: Diagnostic
@@ -26,13 +26,13 @@ class FindingGroup:
 
     @property
     def text(self) -> str:
-        """Who and what, as one sentence."""
+        """Targets and message as one sentence."""
         return f"{self.who}: {self.finding.message}" if self.who else self.finding.message
 
 
 @dataclass(frozen=True, slots=True)
 class MissedSteps:
-    """Steps that did not come to their effect, for one reason."""
+    """Steps without their effect, for the same reason."""
 
     state: State
     cluster: str
@@ -43,7 +43,7 @@ class MissedSteps:
 
 @dataclass(frozen=True, slots=True)
 class PendingRestart:
-    """Nodes that took a change but wait for a restart to use all of it."""
+    """Nodes that loaded a change and wait for a restart to use all of it."""
 
     cluster: str
     who: str
@@ -51,10 +51,10 @@ class PendingRestart:
 
 
 def group_findings(findings: Iterable[Diagnostic]) -> list[FindingGroup]:
-    """Findings gathered by what they say, errors first."""
+    """Equal findings together, errors first."""
 
-    def said(finding: Diagnostic) -> tuple[str, ...]:
-        node = _last(finding.target)
+    def make_key(finding: Diagnostic) -> tuple[str, ...]:
+        node = _get_node(finding.target)
         return (
             finding.severity,
             finding.code,
@@ -63,40 +63,40 @@ def group_findings(findings: Iterable[Diagnostic]) -> list[FindingGroup]:
         )
 
     result = []
-    for group in group_by_key(findings, said):
+    for group in group_by_key(findings, make_key):
         first = group[0]
-        node = _last(first.target)
-        named = len(group) == 1 and generalise_sentence(first.located, node) != clean_line(first.located)
+        node = _get_node(first.target)
+        is_named = len(group) == 1 and generalise_sentence(first.located, node) != clean_line(first.located)
         shown = replace(
             first,
             code=clean_line(first.code),
-            message=_said(first.located, node, len(group)),
-            remedy=_said(first.remedy, node, len(group)),
+            message=_generalise(first.located, node, len(group)),
+            remedy=_generalise(first.remedy, node, len(group)),
             position=NOWHERE,
             target="",
         )
         result.append(
             FindingGroup(
-                shown, "" if named else format_node_names([_last(finding.target) for finding in group])
+                shown, "" if is_named else format_node_names([_get_node(finding.target) for finding in group])
             )
         )
     return sorted(result, key=lambda note: _WEIGHTS[note.finding.severity])
 
 
 def group_missed_steps(report: RunReport) -> list[MissedSteps]:
-    """What a run did not bring about, gathered by reason."""
+    """The steps without success, gathered by reason."""
 
-    def said(outcome: Outcome) -> tuple[str, ...]:
+    def make_key(outcome: Outcome) -> tuple[str, ...]:
         step = outcome.step
         return step.cluster, outcome.state, step.action, generalise_sentence(outcome.reason, step.node)
 
     result = []
     for group in group_by_key(
-        (outcome for outcome in report.outcomes if outcome.state not in SUCCESSES), said
+        (outcome for outcome in report.outcomes if outcome.state not in SUCCESSES), make_key
     ):
         first, step = group[0], group[0].step
         who = format_node_names([outcome.step.node for outcome in group])
-        reason = _said(first.reason, step.node, len(group))
+        reason = _generalise(first.reason, step.node, len(group))
         result.append(
             MissedSteps(first.state, clean_line(step.cluster), clean_line(step.action), who, reason)
         )
@@ -104,7 +104,7 @@ def group_missed_steps(report: RunReport) -> list[MissedSteps]:
 
 
 def group_restarts(report: RunReport) -> list[PendingRestart]:
-    """The nodes that wait for a restart, gathered by what for."""
+    """The nodes that wait for a restart, gathered by the fields that need it."""
     waiting = [outcome for outcome in report.outcomes if outcome.waiting_for_restart]
     return [
         PendingRestart(
@@ -118,10 +118,10 @@ def group_restarts(report: RunReport) -> list[PendingRestart]:
     ]
 
 
-def _said(text: str, node: str, number: int) -> str:
+def _generalise(text: str, node: str, number: int) -> str:
     return generalise_sentence(text, node) if number > 1 else clean_line(text)
 
 
-def _last(target: str) -> str:
+def _get_node(target: str) -> str:
     """The node of `cluster/node`; a target of another form as it is."""
     return target if "://" in target else target.partition("/")[2] or target

@@ -1,4 +1,4 @@
-"""The history as text and as JSON: a line a run, and one run in full."""
+"""The history as text and as JSON: a list of runs, and one run with all details."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
-from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
-from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout
+from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import format_second, format_timestamp
@@ -21,12 +20,12 @@ from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, Run
 from reconciler.text.one_line import SHORT_ID, clean_line
 
 _CHANGES = 20
-"""Differences of one step that are shown; JSON has them all."""
+"""Number of changes shown for a step; JSON has all of them."""
 
 _OPEN = "open"
 _BODY = 1000
 _TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.UNDONE)} | {_OPEN}
-_ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "world changed", 5: "in part"}
+_ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "node changed", 5: "applied in part"}
 
 
 def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -> str:
@@ -54,7 +53,7 @@ def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -
 
 
 def render_run_record(record: RunRecord, *, layout: TerminalLayout = PLAIN) -> str:
-    """One run with its steps, how each ended and why, and the messages that were made of them."""
+    """One run with the results of its steps, and its messages."""
     head = list(_head(record.line, layout))
     if record.plan.revision.signer:
         head.insert(2, f"  signed by {clean_line(record.plan.revision.signer)}")
@@ -73,133 +72,134 @@ def render_run_record(record: RunRecord, *, layout: TerminalLayout = PLAIN) -> s
 
 def render_runs_json(runs: Sequence[RunSummary]) -> str:
     """Runs as JSON, newest first."""
-    return format_json([_line(run) for run in runs])
+    return format_json([_to_plain_run(run) for run in runs])
 
 
 def render_run_record_json(record: RunRecord) -> str:
-    """One run as JSON: its line, its plan, its entries and its messages in full."""
+    """One run as JSON: summary, plan, journal entries and messages."""
     return format_json(
         {
-            **_line(record.line),
+            **_to_plain_run(record.line),
             "ids": record.plan.ids,
             "plan": record.plan.plain(),
-            "steps": [_entry(entry) for entry in record.entries],
-            "messages": [_message(message) for message in record.messages],
+            "steps": [_to_plain_entry(entry) for entry in record.entries],
+            "messages": [_to_plain_message(message) for message in record.messages],
         }
     )
 
 
-def render_orders(acts: Sequence[OrderRecord], *, layout: TerminalLayout = PLAIN) -> str:
-    """What people ordered beside the desired state, newest first; empty where nothing was."""
-    lines = [layout.paint("Orders", Tone.STRONG)] if acts else []
-    for act in acts:
-        about_ = f"plan {act.digest[:SHORT_ID]}" if act.digest else clean_line(act.cluster) or "all clusters"
-        who = f" by {clean_line(act.actor.words)}" if act.actor.words else ""
-        why = f": {clean_line(act.actor.why)}" if act.actor.why else ""
-        lines += layout.wrapped(f"{format_second(act.at)} UTC  {act.kind}  {about_}{who}{why}", 0)
+def render_orders(orders: Sequence[OrderRecord], *, layout: TerminalLayout = PLAIN) -> str:
+    """Orders of operators, newest first; empty if there are none."""
+    lines = [layout.paint("Orders", Tone.STRONG)] if orders else []
+    for order in orders:
+        target = f"plan {order.digest[:SHORT_ID]}" if order.digest else clean_line(order.cluster)
+        who = f" by {clean_line(order.actor.words)}" if order.actor.words else ""
+        why = f": {clean_line(order.actor.why)}" if order.actor.why else ""
+        lines += layout.wrapped(
+            f"{format_second(order.at)} UTC  {order.kind}  {target or 'all clusters'}{who}{why}", 0
+        )
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def render_orders_json(acts: Sequence[OrderRecord]) -> str:
-    """What people ordered as JSON, newest first."""
+def render_orders_json(orders: Sequence[OrderRecord]) -> str:
+    """Orders of operators as JSON, newest first."""
     return format_json(
         [
             {
-                "kind": act.kind,
-                "cluster": act.cluster,
-                "plan": act.digest,
-                "at": format_timestamp(act.at),
-                "actor": asdict(act.actor),
+                "kind": order.kind,
+                "cluster": order.cluster,
+                "plan": order.digest,
+                "at": format_timestamp(order.at),
+                "actor": asdict(order.actor),
             }
-            for act in acts
+            for order in orders
         ]
     )
 
 
 def describe_run_result(run: RunSummary) -> str:
-    """What a run came to, in few words."""
+    """The result of a run: `applied in part: 38 done, 3 failed`."""
     if run.finished is None or run.exit_status is None:
-        return f"not finished: {_told(run.counts)}"
+        return f"not finished: {_format_counts(run.counts)}"
     word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
     if not run.counts:
         return f"{word}: {textwrap.shorten(clean_line(run.note), 80, placeholder=' …')}" if run.note else word
     if run.counts.keys() <= SUCCESSES:
-        if not run.note:  # a later run has settled what this one left unknown
+        if not run.note:  # a later run has found out that the steps of unknown result succeeded
             word = _ENDINGS[0]
         return f"{word}: {format_count(sum(run.counts.values()), 'change')}"
-    if (
-        run.exit_status == 1 and not _TRIED & run.counts.keys()
-    ):  # stopped, or held up, before anything was sent
-        return _told(run.counts)
-    return f"{word}: {_told(run.counts)}"
+    if run.exit_status == 1 and not _TRIED & run.counts.keys():
+        return _format_counts(run.counts)  # stopped or on hold before anything was sent: nothing failed
+    return f"{word}: {_format_counts(run.counts)}"
 
 
-def _told(counts: Mapping[str, int]) -> str:
-    names_of = {**{state.value: word for state, word in phrases.STATES.items()}, _OPEN: "open"}
-    return ", ".join(f"{counts[state]:,} {word}" for state, word in names_of.items() if counts.get(state))
+def _format_counts(counts: Mapping[str, int]) -> str:
+    words = {**{state.value: word for state, word in phrases.STATES.items()}, _OPEN: "open"}
+    return ", ".join(f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state))
 
 
 def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     tone = Tone.ADD if run.exit_status == 0 else Tone.DANGER
     yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(describe_run_result(run), tone)}"
     title = f" “{clean_line(run.title)}”" if run.title else ""
-    yield f"  revision  {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
+    yield f"  revision      {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
     who = f" by {clean_line(run.actor.words)}" if run.actor.words else ""
-    yield f"  asked by  {clean_line(run.trigger)}{who}; reconcile {clean_line(run.program)}"
+    yield f"  triggered by  {clean_line(run.trigger)}{who}; reconcile {clean_line(run.program)}"
     if run.actor.why:
-        yield from layout.wrapped(f"reason    {clean_line(run.actor.why)}", 2)
-    yield f"  started   {format_second(run.started)} UTC{_took(run)}"
+        yield from layout.wrapped(f"reason        {clean_line(run.actor.why)}", 2)
+    seconds = (run.finished - run.started).total_seconds() if run.finished else 0.0
+    end = f"took {seconds:.1f} s" if run.finished else "still running or killed"
+    yield f"  started       {format_second(run.started)} UTC, {end}"
     for note in run.note.splitlines():
         yield from layout.wrapped(clean_line(note), 2, Tone.CHANGE)
 
 
-def _took(run: RunSummary) -> str:
-    if run.finished is None:
-        return ", still going on or killed"
-    return f", took {(run.finished - run.started).total_seconds():.1f} s"
-
-
 def _cluster(name: str, plan: str, entries: Sequence[JournalEntry], layout: TerminalLayout) -> Iterator[str]:
     yield f"{layout.paint(clean_line(name), Tone.STRONG)}, plan {plan[:SHORT_ID]}"
-    width = max(len(_state(entry)) for entry in entries)
-    verbs = max(len(clean_line(entry.step.action)) for entry in entries)
+    widths = (
+        max(len(_describe_state(entry)) for entry in entries),
+        max(len(clean_line(entry.step.action)) for entry in entries),
+    )
 
-    def said(entry: JournalEntry) -> tuple[Any, ...]:
+    def make_key(entry: JournalEntry) -> tuple[Any, ...]:
         node = entry.step.node
-        told = (entry.step.reason, entry.reason, entry.answer)
+        sentences = (entry.step.reason, entry.reason, entry.answer)
         return (
-            _state(entry),
+            _describe_state(entry),
             entry.step.action,
             entry.waiting_for_restart,
-            format_changes(entry.step.changes, _CHANGES),  # values may be lists, which are no part of a key
-            *(generalise_sentence(text, node) for text in told),
+            format_changes(entry.step.changes, _CHANGES),  # as text: values may be lists, which have no hash
+            *(generalise_sentence(text, node) for text in sentences),
         )
 
-    for group in group_by_key(entries, said):
-        yield from _entries(group, (width, verbs), layout)
+    for group in group_by_key(entries, make_key):
+        yield from _render_entries(group, widths, layout)
 
 
-def _entries(
+def _render_entries(
     group: tuple[JournalEntry, ...], widths: tuple[int, int], layout: TerminalLayout
 ) -> Iterator[str]:
     first, node = group[0], group[0].step.node
-    state = layout.paint(f"{_state(first):<{widths[0]}}", _tone(first.state))
+    tone = _choose_tone(first.state)
+    state = layout.paint(f"{_describe_state(first):<{widths[0]}}", tone)
     action = f"{clean_line(first.step.action):<{widths[1]}}"
-    yield f"  {state}  {action}  {format_node_names([entry.step.node for entry in group])}{_seconds(group)}"
+    seconds = max(entry.seconds for entry in group)
+    duration = f"  {'at most ' if len(group) > 1 else ''}{seconds:.1f} s" if seconds else ""
+    yield f"  {state}  {action}  {format_node_names([entry.step.node for entry in group])}{duration}"
 
-    def told(text: str) -> str:
+    def describe(text: str) -> str:
         return generalise_sentence(text, node) if len(group) > 1 else clean_line(text)
 
     indent = widths[0] + 4
-    yield from layout.wrapped(told(first.step.reason), indent)
+    yield from layout.wrapped(describe(first.step.reason), indent)
     for line in format_changes(first.step.changes, _CHANGES):
         yield from layout.wrapped(
             f"{line.mark} {line.text}", indent, MARKS.get(line.mark, Tone.QUIET), hang=4
         )
     if first.reason:
-        yield from layout.wrapped(f"ended so: {told(first.reason)}", indent, _tone(first.state))
+        yield from layout.wrapped(f"result: {describe(first.reason)}", indent, tone)
     if first.answer:
-        yield from layout.wrapped(f"answered: {told(first.answer)}", indent, Tone.QUIET)
+        yield from layout.wrapped(f"answer: {describe(first.answer)}", indent, Tone.QUIET)
     if first.waiting_for_restart:
         fields = ", ".join(clean_line(name) for name in first.waiting_for_restart)
         yield from layout.wrapped(f"waits for a restart: {fields}", indent, Tone.CHANGE)
@@ -210,59 +210,54 @@ def _messages(messages: Sequence[MessageRecord], layout: TerminalLayout) -> Iter
         yield layout.paint(format_count(len(messages), "feedback message"), Tone.STRONG)
     for message in messages:
         tone = Tone.PLAIN if message.delivered or not message.wanted else Tone.CHANGE
-        yield from layout.wrapped(f"{clean_line(message.step)}: {_delivery(message)}", 2, tone)
-        yield from layout.wrapped(format_value(_parsed(message), limit=_BODY), 4, Tone.QUIET)
+        yield from layout.wrapped(f"{clean_line(message.step)}: {_describe_delivery(message)}", 2, tone)
+        yield from layout.wrapped(format_value(_parse_body(message), limit=_BODY), 4, Tone.QUIET)
 
 
-def _delivery(message: MessageRecord) -> str:
+def _describe_delivery(message: MessageRecord) -> str:
     if message.delivered:
         return f"delivered {format_second(message.delivered)} UTC"
     if not message.wanted:
-        return "kept here, no sink is configured"
+        return "stored only, no sink is configured"
     why = f": {clean_line(message.error)}" if message.error else ""
     return f"not delivered yet, {format_count(message.attempts, 'attempt')}{why}"
 
 
-def _parsed(message: MessageRecord) -> Any:
+def _parse_body(message: MessageRecord) -> Any:
     try:
         return json.loads(message.body)
     except ValueError:
         return message.body
 
 
-def _seconds(group: tuple[JournalEntry, ...]) -> str:
-    slowest = max(entry.seconds for entry in group)
-    if not slowest:
-        return ""
-    return f"  {slowest:.1f} s" if len(group) == 1 else f"  at most {slowest:.1f} s"
-
-
-def _state(entry: JournalEntry) -> str:
+def _describe_state(entry: JournalEntry) -> str:
     if entry.state is not None:
         return phrases.STATES[entry.state]
-    return "intended" if entry.intended else _OPEN
+    return "started" if entry.intended else _OPEN
 
 
-def _tone(state: State | None) -> Tone:
+def _choose_tone(state: State | None) -> Tone:
     if state in SUCCESSES:
         return Tone.ADD
     return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
 
 
-def _line(run: RunSummary) -> dict[str, Any]:
-    # The digest of the whole plan is the store's own: people name the plan of a cluster.
-    told: dict[str, Any] = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "digest"}
+def _to_plain_run(run: RunSummary) -> dict[str, Any]:
+    # The digest of the whole plan is internal: operators name the plan of a cluster.
+    plain: dict[str, Any] = {
+        name: getattr(run, name) for name in run.__dataclass_fields__ if name != "digest"
+    }
     finished = format_timestamp(run.finished) if run.finished else None
-    told["actor"] = asdict(run.actor)
+    plain["actor"] = asdict(run.actor)
     return {
-        **told,
+        **plain,
         "counts": dict(run.counts),
         "started": format_timestamp(run.started),
         "finished": finished,
     }
 
 
-def _entry(entry: JournalEntry) -> dict[str, Any]:
+def _to_plain_entry(entry: JournalEntry) -> dict[str, Any]:
     return {
         "step": entry.step.id,
         "state": entry.state,
@@ -275,7 +270,7 @@ def _entry(entry: JournalEntry) -> dict[str, Any]:
     }
 
 
-def _message(message: MessageRecord) -> dict[str, Any]:
+def _to_plain_message(message: MessageRecord) -> dict[str, Any]:
     return {
         "id": message.id,
         "step": message.step,
@@ -284,5 +279,5 @@ def _message(message: MessageRecord) -> dict[str, Any]:
         "delivered": format_timestamp(message.delivered) if message.delivered else None,
         "attempts": message.attempts,
         "error": message.error,
-        "body": _parsed(message),
+        "body": _parse_body(message),
     }

@@ -1,4 +1,4 @@
-"""Plans and reports for programs: stable JSON with secrets masked."""
+"""Plans and reports as stable JSON with masked secrets, for programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from reconciler.core.plan import Plan, PlanShape
 
 @with_config(EXTENSIBLE)
 class OverriddenShape(ViolationShape):
-    """A violation that an override of the fleet file sets aside."""
+    """A violation that an override of the fleet file allows."""
 
     until: Annotated[str, Field(description="The last day of the override.", examples=["2026-12-01"])]
     reason: Annotated[str, Field(description="Why it was overridden.")]
@@ -34,11 +34,11 @@ class OverriddenShape(ViolationShape):
 
 @with_config(EXTENSIBLE)
 class OutcomeShape(TypedDict):
-    """What became of a step."""
+    """The outcome of a step."""
 
     step: Annotated[str, Field(description="Id of the step.")]
     state: Annotated[State, Field(description="How it ended.")]
-    reason: Annotated[str, Field(description="Why, where it did not succeed.")]
+    reason: Annotated[str, Field(description="Why it did not succeed; else empty.")]
     seconds: Annotated[Number, Field(description="How long it took.")]
     waiting_for_restart: Annotated[
         list[str], Field(description="Fields that wait for a restart of the node.")
@@ -47,64 +47,64 @@ class OutcomeShape(TypedDict):
 
 @with_config(EXTENSIBLE)
 class ReportShape(TypedDict):
-    """What became of a run."""
+    """The result of a run."""
 
     run: Annotated[
-        str, Field(description="What `reconcile history` knows it by; empty where nothing was to do.")
+        str, Field(description="Id of the run in `reconcile history`; empty if there was nothing to do.")
     ]
     succeeded: Annotated[bool, Field(description="Whether every step has its effect.")]
-    exit_status: Annotated[Whole, Field(description="What the command ended with.", examples=[0, 5])]
+    exit_status: Annotated[Whole, Field(description="Exit status of the command.", examples=[0, 5])]
     outcomes: Annotated[list[OutcomeShape], Field(description="One for each step.")]
-    findings: Annotated[list[FindingShape], Field(description="What a person should know of the run.")]
+    findings: Annotated[list[FindingShape], Field(description="Findings about the run.")]
 
 
 @with_config(EXTENSIBLE)
 class PlanOutput(TypedDict):
-    """What `--format json` prints."""
+    """Output of `--format json`."""
 
     ids: Annotated[
         dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]],
-        Field(description="Cluster -> the id of its plan, which an approval names."),
+        Field(description="Cluster -> id of its plan, for `reconcile approve`."),
     ]
-    plan: Annotated[PlanShape, Field(description="What would be done.")]
+    plan: Annotated[PlanShape, Field(description="The planned steps.")]
     violations: Annotated[
-        list[ViolationShape], Field(description="Why it is refused; empty where it is not.")
+        list[ViolationShape], Field(description="Why it is refused or on hold; empty if it is not.")
     ]
-    overridden: Annotated[list[OverriddenShape], Field(description="What overrides set aside.")]
-    warnings: Annotated[list[ProblemShape], Field(description="What is doubtful in the files.")]
-    report: NotRequired[Annotated[ReportShape | None, Field(description="What was done; not in a dry run.")]]
+    overridden: Annotated[list[OverriddenShape], Field(description="Violations that an override allows.")]
+    warnings: Annotated[list[ProblemShape], Field(description="Warnings about the files.")]
+    report: NotRequired[
+        Annotated[ReportShape | None, Field(description="The result of the run; missing in a dry run.")]
+    ]
     remaining: NotRequired[
-        Annotated[
-            PlanShape | None, Field(description="What a second look would still plan; not in a dry run.")
-        ]
+        Annotated[PlanShape | None, Field(description="The plan after the run; missing in a dry run.")]
     ]
 
 
 PLAN: Final = SchemaTitle(
     "plan",
     "Plan as JSON",
-    "What `reconcile --dry-run --format json` prints, and with a report what a run does.",
+    "Output of `reconcile --dry-run --format json`; with a report, the output of a run.",
 )
 
 
 def make_plan_schema() -> Schema:
-    """The schema of what `--format json` prints."""
+    """The schema of the output of `--format json`."""
     return make_schema(PlanOutput, PLAN)
 
 
 def render_plan_json(view: PlanView) -> str:
-    """`plan`, the `ids` of its clusters, the `violations`, those `overridden`, and the files' `warnings`."""
+    """`plan`, the `ids` of its clusters, `violations`, `overridden`, and the `warnings` about files."""
     return format_json(to_plain_output(view))
 
 
 def render_run_json(view: PlanView, report: RunReport, remaining: Plan | None, *, status: int) -> str:
-    """What `render_plan_json` gives, with the `report` and what a second look would still plan.
+    """The result of `render_plan_json`, with `report` and `remaining`.
 
     Args:
-        view: the plan and what is said of it.
-        report: what became of it.
-        remaining: what a second look would still plan; None where there was none.
-        status: what the command ends with, which a second look may make worse than the report's own.
+        view: the plan and its violations, warnings and findings.
+        report: the result of the run.
+        remaining: the plan after the run; None if the nodes were not read again.
+        status: exit status of the command; the second reading may make it worse than that of the report.
     """
     rest = None if remaining is None else remaining.plain()
     return format_json(
@@ -113,7 +113,7 @@ def render_run_json(view: PlanView, report: RunReport, remaining: Plan | None, *
 
 
 def to_plain_output(view: PlanView) -> PlanOutput:
-    """A plan and what is said of it, as plain JSON."""
+    """A plan with its violations and warnings, as plain JSON."""
     return {
         "ids": view.plan.ids,
         "plan": view.plan.plain(),
@@ -127,22 +127,22 @@ def to_plain_output(view: PlanView) -> PlanOutput:
 
 
 def to_plain_report(report: RunReport, *, status: int) -> ReportShape:
-    """A run's outcomes; steps are named by their id and stand in full in the plan."""
+    """The outcomes of a run; steps are named by their id, the plan has their details."""
     return {
         "run": report.run,
         "succeeded": report.succeeded,
         "exit_status": status,
-        "outcomes": [_outcome(outcome) for outcome in report.outcomes],
+        "outcomes": [_to_plain_outcome(outcome) for outcome in report.outcomes],
         "findings": [to_plain_finding(finding) for finding in report.findings],
     }
 
 
 def format_json(value: object) -> str:
-    """A plain value as indented JSON with sorted keys, ending in a line break."""
+    """A plain value as indented JSON with sorted keys and a final line break."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
 
 
-def _outcome(outcome: Outcome) -> OutcomeShape:
+def _to_plain_outcome(outcome: Outcome) -> OutcomeShape:
     return {
         "step": outcome.step.id,
         "state": outcome.state,

@@ -1,4 +1,4 @@
-"""Plans and reports as a pull-request comment: a summary, a table, the steps, folded differences."""
+"""Plans and reports as a comment on a pull request: a summary, a table, the steps, folded differences."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
 
 MARKER = "<!-- reconcile: plan -->"
-"""First line of every comment, by which a later run finds it again."""
+"""First line of every comment; a later run finds its own comment by it."""
 
 LIMIT = 60_000
-"""Characters that a comment may have: forges refuse somewhat more than this."""
+"""Characters of a comment: GitHub refuses more than 65,536."""
 
-TOO_MANY = "too many executions to explore beside a plan: `reconcile check` explores more"
-"""Said of a cluster that the model checker did not explore to the end."""
+TOO_MANY = "too many executions to explore with each plan; `reconcile check` explores more"
+"""For a cluster that the model checker did not explore completely."""
 
 _CHANGES = 40
 
 _PARAGRAPHS = 3
-"""As many groups that do the same, and differ in what changes, have a paragraph each; more share a table."""
+"""Up to so many groups with the same action, but other changes, have a paragraph each; more share a table."""
 
 _ROWS = ((5, 120), (2, 80), (1, 50))
-"""Changes in a table's row, and characters of one: the next where the rows of the one before are too long."""
+"""Number of changes in a table row, and characters of each; the next pair if the table is too long."""
 
 
 def render_plan_markdown(view: PlanView, *, limit: int = LIMIT) -> str:
-    """A plan as Markdown of at most `limit` characters; what is cut is counted in its last line."""
+    """A plan as Markdown of at most `limit` characters; the last line counts what was omitted."""
     pieces: list[DocumentPiece] = []
     for row in _ROWS:
         pieces = _plan(view, row)
@@ -57,23 +57,29 @@ def render_plan_markdown(view: PlanView, *, limit: int = LIMIT) -> str:
 
 
 def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
-    plan = view.plan
+    plan, revision, ids = view.plan, view.plan.revision, view.plan.ids
+    title = f" {escape_markdown(revision.title)}" if revision.title else ""
+    by = f", signed by {escape_markdown(revision.signer)}" if revision.signer else ""
     return [
         DocumentPiece(f"{MARKER}\n### {escape_markdown(phrases.summarise_plan(plan, view.violations))}\n\n"),
-        DocumentPiece(f"{_origin(plan)}\n\n"),
+        DocumentPiece(f"{format_code(revision.short or revision.id)}{title}, "),
+        DocumentPiece(f"from {format_code(revision.source)}{by}\n\n"),
         *_violations(view),
         *_warnings(view.warnings),
-        *_table(plan),
-        *_findings(plan),
+        DocumentPiece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n"),
+        DocumentPiece("|---|---|--:|--:|--:|---|--:|---|\n"),
+        *(DocumentPiece(_row(cluster, ids[cluster.cluster]), PieceRank.LINE) for cluster in plan.clusters),
+        DocumentPiece("\n"),
+        *_cluster_findings(plan),
         *_steps(plan, row),
-        *_notes(view.findings),
-        *_checked(view),
+        *_findings(view.findings),
+        *_model_check(view),
         DocumentPiece(f"<sub>made by reconcile {escape_markdown(plan.program)}</sub>\n"),
     ]
 
 
 def render_report_markdown(report: RunReport, remaining: Plan | None = None, *, limit: int = LIMIT) -> str:
-    """What became of a run, as Markdown; `remaining` is what a second look would still plan."""
+    """The result of a run as Markdown; `remaining` is the plan after it."""
     pieces = [DocumentPiece(f"### {escape_markdown(phrases.summarise_run(report, remaining))}\n\n")]
     for part in group_missed_steps(report):
         reason = f": {escape_markdown(part.reason)}" if part.reason else ""
@@ -85,22 +91,15 @@ def render_report_markdown(report: RunReport, remaining: Plan | None = None, *, 
     for wait in group_restarts(report):
         text = f"{escape_markdown(wait.cluster)}, {escape_markdown(wait.who)}: {escape_markdown(wait.fields)}"
         pieces.append(DocumentPiece(f"- **waits for a restart** {text}\n", PieceRank.LINE))
-    pieces += _notes((*report.findings, *phrases.select_findings(remaining)))
+    pieces += _findings((*report.findings, *phrases.select_findings(remaining)))
     if report.run:
         pieces.append(DocumentPiece(f"\nrun {format_code(report.run)}\n"))
     return fit_pieces(pieces, limit)
 
 
-def _origin(plan: Plan) -> str:
-    revision = plan.revision
-    title = f" {escape_markdown(revision.title)}" if revision.title else ""
-    by = f", signed by {escape_markdown(revision.signer)}" if revision.signer else ""
-    return f"{format_code(revision.short or revision.id)}{title}, from {format_code(revision.source)}{by}"
-
-
 def _violations(view: PlanView) -> Iterator[DocumentPiece]:
     if view.violations:
-        heading = "Refused; nothing is done:" if view.refused else "What is held up for now:"
+        heading = "Refused; nothing is applied:" if view.refused else "On hold:"
         yield DocumentPiece(f"**{heading}**\n\n")
     for violation in view.violations:
         remedy = f"\n  → {escape_markdown(violation.remedy)}" if violation.remedy else ""
@@ -133,16 +132,16 @@ def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[DocumentPiece]:
         yield DocumentPiece("\n")
 
 
-def _checked(view: PlanView) -> Iterator[DocumentPiece]:
-    """What the model checker found, as far as it helps to decide; how much it explored, `check` tells."""
+def _model_check(view: PlanView) -> Iterator[DocumentPiece]:
+    """What the model checker found; only `reconcile check` shows how much it explored."""
     bounds = f"with up to {format_count(view.faults, 'fault')} and one kill of the reconciler"
-    held = []
+    verified = []
     for one in view.checked:
         found = one.explored
         if found is None:
             continue
         if found.complete and not found.broken:
-            held.append(format_code(one.cluster))
+            verified.append(format_code(one.cluster))
             continue
         if not found.broken:
             yield DocumentPiece(
@@ -158,24 +157,16 @@ def _checked(view: PlanView) -> Iterator[DocumentPiece]:
         yield DocumentPiece(
             "".join(f"  {number}. {escape_markdown(move)}\n" for number, move in story), PieceRank.STEP
         )
-    if held:
+    if verified:
         yield DocumentPiece(
-            f"- **model checker** {', '.join(held)}: no execution {bounds} breaks a rule\n", PieceRank.LINE
+            f"- **model checker** {', '.join(verified)}: no execution {bounds} breaks a rule\n",
+            PieceRank.LINE,
         )
     if any(one.explored for one in view.checked):
         yield DocumentPiece("\n")
 
 
-def _table(plan: Plan) -> Iterator[DocumentPiece]:
-    yield DocumentPiece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n")
-    yield DocumentPiece("|---|---|--:|--:|--:|---|--:|---|\n")
-    ids = plan.ids
-    for cluster in plan.clusters:
-        yield DocumentPiece(_row(cluster, ids[cluster.cluster]), PieceRank.LINE)
-    yield DocumentPiece("\n")
-
-
-def _row(cluster: ClusterPlan, id_: str) -> str:
+def _row(cluster: ClusterPlan, plan_id: str) -> str:
     errors = sum(finding.severity is Severity.ERROR for finding in cluster.findings)
     top = max(cluster.steps, key=phrases.rank_step_risk, default=None)
     cells = [
@@ -186,19 +177,19 @@ def _row(cluster: ClusterPlan, id_: str) -> str:
         f"{len(cluster.steps):,}",
         phrases.describe_risk(top) if top else "",
         f"{errors:,}",
-        format_code(id_[:SHORT_ID]) if cluster.steps else "",
+        format_code(plan_id[:SHORT_ID]) if cluster.steps else "",
     ]
     return f"| {' | '.join(cells)} |\n"
 
 
-def _findings(plan: Plan) -> Iterator[DocumentPiece]:
+def _cluster_findings(plan: Plan) -> Iterator[DocumentPiece]:
     for cluster in plan.clusters:
-        yield from _notes(cluster.findings, f"{escape_markdown(cluster.cluster)}: ")
+        yield from _findings(cluster.findings, f"{escape_markdown(cluster.cluster)}: ")
     if any(cluster.findings for cluster in plan.clusters):
         yield DocumentPiece("\n")
 
 
-def _notes(findings: Sequence[Diagnostic], where: str = "") -> Iterator[DocumentPiece]:
+def _findings(findings: Sequence[Diagnostic], where: str = "") -> Iterator[DocumentPiece]:
     for note in group_findings(findings):
         remedy = f" → {escape_markdown(note.finding.remedy)}" if note.finding.remedy else ""
         text = f"- **{note.finding.severity}** {where}{escape_markdown(note.text)}"
@@ -211,30 +202,33 @@ def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[DocumentPiece]:
         if groups:
             yield DocumentPiece(f"#### {escape_markdown(cluster)}\n\n", PieceRank.STEP)
         wave = 0
-        for turns in _in_turns(group_families(groups)):
-            step = turns[0].groups[0].step
+        for families in _gather_repeats(group_families(groups)):
+            step = families[0].groups[0].step
             if step.wave != wave:
                 wave = step.wave
                 yield DocumentPiece(
                     f"- **{escape_markdown(phrases.describe_wave(plans[cluster], wave))}**\n", PieceRank.STEP
                 )
-            if len(turns) > _PARAGRAPHS:
-                yield from _turns(turns)
+            if len(families) > _PARAGRAPHS:
+                yield from _render_repeats(families)
             else:
-                for family in turns:
-                    yield from _family(family, row)
+                for family in families:
+                    yield from _render_family(family, row)
         if groups:
             yield DocumentPiece("\n", PieceRank.STEP)
 
 
-def _in_turns(own: Sequence[GroupFamily]) -> list[tuple[GroupFamily, ...]]:
-    """Families, each alone; those together that do the same to many nodes, one after the other."""
-    number = Counter(family.turn for family in own if family.turn)
-    keys = {id(family): family.turn if number[family.turn] > _PARAGRAPHS else id(family) for family in own}
-    return group_by_key(own, lambda family: keys[id(family)])
+def _gather_repeats(families: Sequence[GroupFamily]) -> list[tuple[GroupFamily, ...]]:
+    """The families, each alone, except that many equal steps on one node each come together."""
+    counts = Counter(family.repeat_key for family in families if family.repeat_key)
+    keys = {
+        id(family): family.repeat_key if counts[family.repeat_key] > _PARAGRAPHS else id(family)
+        for family in families
+    }
+    return group_by_key(families, lambda family: keys[id(family)])
 
 
-def _family(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece]:
+def _render_family(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece]:
     if len(family.groups) > _PARAGRAPHS:
         yield from _rows(family, row)
         return
@@ -244,9 +238,9 @@ def _family(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece
             yield DocumentPiece(_difference(group.step.changes, len(group.steps)), PieceRank.DIFFERENCE)
 
 
-def _turns(turns: Sequence[GroupFamily]) -> Iterator[DocumentPiece]:
-    """What is done to one node after the other, between other steps: said once, then a row for each turn."""
-    groups = [family.groups[0] for family in turns]
+def _render_repeats(families: Sequence[GroupFamily]) -> Iterator[DocumentPiece]:
+    """Equal steps on one node after the other, between other steps: their text once, then a row for each."""
+    groups = [family.groups[0] for family in families]
     whole = GroupFamily(
         (StepGroup(groups[0].first, tuple(step for group in groups for step in group.steps)),)
     )
@@ -260,18 +254,18 @@ def _turns(turns: Sequence[GroupFamily]) -> Iterator[DocumentPiece]:
 
 
 def _step(family: GroupFamily, numbers: str = "") -> str:
-    """What is done to the nodes of a family, with those of its reasons that hold for all of them."""
+    """The action on the nodes of a family, with the sentences that are the same for all of them."""
     group, step = family.whole, family.groups[0].step
     reason, why, needs, undo = (escape_markdown(family.shared(sentence)) for sentence in SENTENCES)
-    person = ", **needs a person**" if step.waits_for_person else ""
+    manual = ", **manual step**" if step.waits_for_person else ""
     risk = (
         f"**{phrases.describe_risk(step)}**" if phrases.is_destructive(step) else phrases.describe_risk(step)
     )
     title = f"{numbers or group.numbers} {escape_markdown(step.action)}"
-    lines = [f"- **{title}** {escape_markdown(group.nodes)}{person}  "]
+    lines = [f"- **{title}** {escape_markdown(group.nodes)}{manual}  "]
     if reason:
         lines.append(f"  {reason}  ")
-    lines.append(f"  {phrases.EFFECTS[step.effect]}; {risk}{f': {why}' if why else ''}  ")
+    lines.append(f"  {phrases.describe_effect(step, risk, why)}  ")
     if needs:
         lines.append(f"  needs: {needs}  ")
     if group.after:
@@ -290,7 +284,7 @@ def _difference(changes: Sequence[Change], nodes: int) -> str:
 
 
 def _rows(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece]:
-    """A family of which each node has its own: what they share once, then a row for each node."""
+    """A family whose changes differ: what is the same for all once, then a row for each group."""
     most, cell = row
     yield DocumentPiece(_step(family), PieceRank.STEP)
     common, others = family.changes()

@@ -1,4 +1,4 @@
-"""Text of others within Markdown: it may say anything and format, link or summon nothing."""
+"""Escapes foreign text for Markdown: it can format nothing, link nothing and mention nobody."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from reconciler.cli.render.values import shorten_text
 from reconciler.text.one_line import clean_line
 
 _PUNCTUATION = re.compile(r"([\\`*_\[\]<>|~#$&!])")
-_SUMMONS = re.compile(r"(?<!\w)(\\?[@#!])(?=\w)")
+_MENTIONS = re.compile(r"(?<!\w)(\\?[@#!])(?=\w)")
 _TICKS = re.compile(r"`+")
 _LIMIT = 600
 
 
 def escape_markdown(text: str) -> str:
-    """Words within a sentence: bounded, and nobody is mentioned by them."""
+    """Text within a sentence, shortened and escaped."""
+    # Forges read `@name`, `#1` and `!1` even in escaped text; an empty comment after the sign stops them.
     quiet = _PUNCTUATION.sub(r"\\\1", shorten_text(clean_line(text), _LIMIT))
-    return _SUMMONS.sub(r"\1<!-- -->", quiet)
+    return _MENTIONS.sub(r"\1<!-- -->", quiet)
 
 
 def format_code(text: str) -> str:
-    """A name as inline code, whatever backticks it holds; fit for a table's cell."""
+    """A name as inline code, whatever backticks it has; can be used in a table cell."""
     plain = shorten_text(clean_line(text), _LIMIT).replace("|", "\\|")
-    ticks = "`" * (_longest(plain) + 1)
+    ticks = "`" * (_count_backticks(plain) + 1)
     blank = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{ticks}{blank}{plain}{blank}{ticks}" if plain else ""
 
 
 def format_code_block(text: str, language: str) -> str:
-    """Lines as a code block that no run of backticks in them can end."""
-    ticks = "`" * max(3, _longest(text) + 1)
+    """Lines as a code block, with more backticks than any in them: they cannot end the block."""
+    ticks = "`" * max(3, _count_backticks(text) + 1)
     return f"{ticks}{language}\n{text}\n{ticks}"
 
 
-def _longest(text: str) -> int:
+def _count_backticks(text: str) -> int:
     return max((len(run) for run in _TICKS.findall(text)), default=0)

@@ -12,29 +12,27 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import clean_line
 
 EFFECTS = {
-    Effect.NONE: "nothing on the node changes",
-    Effect.HOT: "applies without interruption",
+    Effect.NONE: "no change on the node",
+    Effect.HOT: "no interruption",
     Effect.RESTART: "needs a restart",
     Effect.MEMBERSHIP: "changes the membership",
 }
 STATES = {
     State.DONE: "done",
-    State.FOUND: "already so",
+    State.FOUND: "already done",
     State.FAILED: "failed",
-    State.UNKNOWN: "not known",
+    State.UNKNOWN: "unknown",
     State.OFFERED: "offered",
     State.UNDONE: "undone",
-    State.CHANGED: "world changed",
+    State.CHANGED: "node changed",
     State.WAITING: "waiting",
     State.SKIPPED: "not done",
 }
-
-
 _FEW = 4
 
 
 def select_warnings(warnings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], str]:
-    """The warnings to show with a plan, and one sentence for the others; empty where there are none."""
+    """The warnings to show with a plan, and one sentence for the others; empty if there are none."""
     if len(warnings) <= _FEW:
         return warnings, ""
     shown = warnings[: _FEW - 1]
@@ -47,24 +45,24 @@ def is_final(step: Step) -> bool:
 
 
 def is_destructive(step: Step) -> bool:
-    """Whether a step deserves the eye's attention first."""
+    """Whether a step cannot be undone or has high risk."""
     return is_final(step) or step.risk is Risk.HIGH
 
 
 def rank_step_risk(step: Step) -> tuple[bool, int]:
-    """Sorts steps by how bad they can turn out."""
+    """Sort key of steps: the most dangerous one is the greatest."""
     return is_final(step), list(Risk).index(step.risk)
 
 
 def describe_revision(revision: Revision) -> str:
-    """Which desired state this is, in one line."""
+    """A revision in one line: its id, title, source and signer."""
     title = f" “{clean_line(revision.title)}”" if revision.title else ""
     by = f", signed by {clean_line(revision.signer)}" if revision.signer else ""
     return f"{clean_line(revision.short or revision.id)}{title} from {clean_line(revision.source)}{by}"
 
 
 def describe_counts(cluster: ClusterPlan) -> str:
-    """A cluster's nodes and steps in numbers."""
+    """`43 nodes, 1 as desired, 40 changes, 2 errors`."""
     parts = [format_count(cluster.nodes, "node"), f"{cluster.unchanged:,} as desired"]
     if cluster.steps:
         parts.append(format_count(len(cluster.steps), "change"))
@@ -87,74 +85,83 @@ def describe_risk(step: Step) -> str:
     return f"{step.risk} risk, cannot be undone" if is_final(step) else f"{step.risk} risk"
 
 
+def describe_effect(step: Step, risk: str, reason: str) -> str:
+    """`no interruption; low risk: reason`; the effect is not repeated where it is the reason.
+
+    Args:
+        step: gives the effect.
+        risk: from `describe_risk`, perhaps with marks of the format.
+        reason: why the risk is what it is; may be empty.
+    """
+    effect = EFFECTS[step.effect]
+    if reason == effect:
+        return f"{risk}: {reason}"
+    return f"{effect}; {risk}{f': {reason}' if reason else ''}"
+
+
 def describe_pending(plan: Plan) -> str:
-    """`3 changes on 2 clusters; 1 needs a person`, without a final stop."""
+    """`3 changes on 2 clusters; 1 manual step`, without a final stop."""
     steps = list(plan.steps())
     clusters = sum(bool(cluster.steps) for cluster in plan.clusters)
     text = f"{format_count(len(steps), 'change')} on {format_count(clusters, 'cluster')}"
-    waiting = sum(step.waits_for_person for step in steps)
-    if waiting:
-        text += f"; {waiting:,} {'needs' if waiting == 1 else 'need'} a person"
-    ends = sum(is_final(step) for step in steps)
-    if ends:
-        text += f"; {ends:,} cannot be undone"
+    if manual := sum(step.waits_for_person for step in steps):
+        text += f"; {format_count(manual, 'manual step')}"
+    if final := sum(is_final(step) for step in steps):
+        text += f"; {final:,} cannot be undone"
     return text
 
 
 def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
-    """The one sentence that a plan comes to."""
-    trouble = _trouble(plan)
+    """The summary of a plan in one line."""
+    problems = _count_problems(plan)
     reasons = sum(not violation.hold for violation in violations)
     if reasons:
-        return f"Refused for {format_count(reasons, 'reason')}, nothing is done: {describe_pending(plan)}."
-    if not plan.empty:
-        return f"{'; '.join(filter(None, (describe_pending(plan), _waiting(violations), trouble)))}."
-    return f"No changes: {'; '.join(filter(None, (_as_desired(plan), trouble)))}."
-
-
-def _waiting(violations: Sequence[Diagnostic]) -> str:
-    """How many clusters something holds up; empty where nothing does."""
+        count = format_count(reasons, "reason")
+        return f"Refused for {count}; nothing is applied. Planned: {describe_pending(plan)}."
+    if plan.empty:
+        return f"No changes: {'; '.join(filter(None, (_count_desired(plan), problems)))}."
     held = len({violation.cluster for violation in violations if violation.hold})
-    return f"{format_count(held, 'cluster is', 'clusters are')} held up for now" if held else ""
+    on_hold = f"{format_count(held, 'cluster is', 'clusters are')} on hold" if held else ""
+    return f"{'; '.join(filter(None, (describe_pending(plan), on_hold, problems)))}."
 
 
 def summarise_run(report: RunReport, remaining: Plan | None = None) -> str:
-    """The one sentence that a run comes to, with what a second look found."""
+    """The summary of a run in one line, with the changes that remain."""
     if report.succeeded:
         head = f"Done: {format_count(len(report.outcomes), 'change')}"
     else:
         numbers = Counter(outcome.state for outcome in report.outcomes)
-        told = ", ".join(f"{numbers[state]:,} {word}" for state, word in STATES.items() if numbers[state])
-        head = f"{_extent(report)}: {told}"
-    return f"{head}; {_verified(remaining)}."
+        counts = ", ".join(f"{numbers[state]:,} {word}" for state, word in STATES.items() if numbers[state])
+        head = f"{_describe_extent(report)}: {counts}"
+    return f"{head}; {_describe_remaining(remaining)}."
 
 
-def _extent(report: RunReport) -> str:
-    """How much of a run took effect; a call that was sent may have had one, whatever it was answered."""
+def _describe_extent(report: RunReport) -> str:
+    """How much of a run took effect."""
     if any(outcome.state in SUCCESSES for outcome in report.outcomes):
         return "Applied in part"
     states = {outcome.state for outcome in report.outcomes}
     if State.UNDONE in states:
-        return "Sent and taken back"
+        return "Sent and undone"
+    # A call that was sent may have had an effect, whatever its answer was.
     is_sent = bool(states & OPEN) or any(outcome.sent for outcome in report.outcomes)
     return "Sent without the intended effect" if is_sent else "Nothing was applied"
 
 
-def _verified(remaining: Plan | None) -> str:
+def _describe_remaining(remaining: Plan | None) -> str:
     if remaining is None:
-        return "not looked at again"
+        return "not verified"
+    problems = _count_problems(remaining)
     if not remaining.empty:
-        parts = (f"still different: {describe_pending(remaining)}", _trouble(remaining))
-    elif _trouble(remaining):
-        is_whole = all(cluster.unchanged == cluster.nodes for cluster in remaining.clusters)
-        left = "no changes remain" if is_whole else "nothing more is planned now"
-        parts = (f"{left}, {_as_desired(remaining)}", _trouble(remaining))
-    else:
-        parts = ("verified: no changes", "")
-    return "; ".join(filter(None, parts))
+        return "; ".join(filter(None, (f"still to do: {describe_pending(remaining)}", problems)))
+    if not problems:
+        return "verified: no changes remain"
+    is_complete = all(cluster.unchanged == cluster.nodes for cluster in remaining.clusters)
+    left = "no changes remain" if is_complete else "no further changes are planned now"
+    return f"{left}, {_count_desired(remaining)}; {problems}"
 
 
-def _as_desired(plan: Plan) -> str:
+def _count_desired(plan: Plan) -> str:
     nodes = sum(cluster.nodes for cluster in plan.clusters)
     unchanged = sum(cluster.unchanged for cluster in plan.clusters)
     if unchanged < nodes:
@@ -164,16 +171,15 @@ def _as_desired(plan: Plan) -> str:
 
 
 def select_findings(plan: Plan | None) -> tuple[Diagnostic, ...]:
-    """The errors and warnings of a plan that `summarise_run` counts, shown with it; none without a plan."""
+    """The errors and warnings of a plan, which `summarise_run` counts; none without a plan."""
     findings = plan.findings() if plan is not None else ()
     return tuple(finding for finding in findings if finding.severity is not Severity.NOTE)
 
 
-def _trouble(plan: Plan) -> str:
-    """Errors and warnings that a person should look at, in numbers; empty where there are none."""
+def _count_problems(plan: Plan) -> str:
+    """`2 errors and 1 warning`; empty if there are none."""
     weights = Counter(finding.severity for finding in plan.findings())
     named = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"))
-    told = " and ".join(
+    return " and ".join(
         format_count(weights[severity], noun) for severity, noun in named if weights[severity]
     )
-    return f"{told} to look at" if told else ""

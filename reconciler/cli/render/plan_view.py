@@ -1,4 +1,4 @@
-"""All that a rendering of a plan is made from."""
+"""All data that a rendering of a plan needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from reconciler.planning.model_check import CheckResult
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """A plan and what is said of it.
+    """A plan with its violations, warnings and findings.
 
     Args:
-        violations: why it is refused, or what holds up which cluster; empty where it may be applied.
+        violations: why it is refused, or which cluster is on hold; empty if it may be applied.
         overridden: violations that an override of the fleet file sets aside, each with that override.
-        warnings: what is doubtful in the files.
-        findings: what is to be said of the run itself, such as messages not delivered.
-        checked: what the model checker found; empty where it was not asked.
+        warnings: about the files.
+        findings: about the run itself, such as messages that were not delivered.
+        checked: results of the model checker; empty if it did not run.
         faults: how many faults it allowed.
     """
 
@@ -33,5 +33,5 @@ class PlanView:
 
     @property
     def refused(self) -> bool:
-        """Whether the plan as a whole must not be applied."""
+        """Whether the whole plan is refused."""
         return any(not violation.hold for violation in self.violations)

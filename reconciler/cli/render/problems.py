@@ -1,8 +1,8 @@
-"""What is wrong in files, for people, for programs and for GitHub's workflow log."""
+"""Problems in files: as text, as JSON, and as commands for GitHub's workflow log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from reconciler.cli.render.json import format_json
@@ -16,21 +16,23 @@ _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE
 
 
 def render_problems_text(found: ValidationResult) -> str:
-    """Two or three lines for each problem, then one sentence for all of it."""
-    lines = [line for problem in found.problems for line in _lines(problem)]
-    if found.problems:
-        lines += [
-            "",
-            f"{summarise_problems(found)} `reconcile explain CODE` tells more of a word in brackets.",
-        ]
-    else:
-        lines.append(summarise_problems(found))
+    """Two or three lines for each problem, then a summary."""
+    lines: list[str] = []
+    for problem in found.problems:
+        message = clean_line(problem.message)
+        lines.append(f"{clean_line(problem.where)}: {problem.severity}: {message} [{problem.code}]")
+        if problem.pointer:
+            lines.append(f"  at {clean_line(problem.pointer)}")
+        if problem.remedy:
+            lines.append(f"  → {clean_line(problem.remedy)}")
+    hint = " `reconcile explain CODE` explains a code in brackets." if found.problems else ""
+    lines += [*([""] if found.problems else []), f"{summarise_problems(found)}{hint}"]
     return "\n".join(lines) + "\n"
 
 
 def render_problems_json(problems: Sequence[Diagnostic]) -> str:
     """A list of objects; lines and columns count from 1, 0 means the file as a whole."""
-    return format_json([_plain(problem) for problem in problems])
+    return format_json([_to_plain_problem(problem) for problem in problems])
 
 
 def render_problems_github(found: ValidationResult, prefix: str = "") -> str:
@@ -40,16 +42,16 @@ def render_problems_github(found: ValidationResult, prefix: str = "") -> str:
         found: the problems.
         prefix: the folder of the files within the repository, ending in `/`; empty for its top.
     """
-    lines = [_command(problem, prefix) for problem in found.problems]
+    lines = [_format_github_command(problem, prefix) for problem in found.problems]
     return "\n".join([*lines, summarise_problems(found)]) + "\n"
 
 
 def summarise_problems(found: ValidationResult) -> str:
-    """The one sentence that it comes to."""
+    """The summary in one sentence."""
     errors, warnings = found.count(Severity.ERROR), found.count(Severity.WARNING)
     seen = f"{format_count(found.clusters, 'cluster')} with {format_count(found.nodes, 'node')}"
     if not found.problems:
-        return f"Nothing is wrong in {seen}."
+        return f"No problems in {seen}."
     doubts = f" and {format_count(warnings, 'warning')}" if warnings else ""
     if not errors:
         return f"No errors{doubts} in {seen}."
@@ -58,20 +60,11 @@ def summarise_problems(found: ValidationResult) -> str:
 
 
 def format_problem(problem: Diagnostic) -> str:
-    """What is wrong, and what would be right, in one line without a final stop."""
+    """Message and remedy in one line, without a final stop."""
     return "; ".join(filter(None, (clean_line(problem.message), clean_line(problem.remedy))))
 
 
-def _lines(problem: Diagnostic) -> Iterator[str]:
-    place = clean_line(problem.where)
-    yield f"{place}: {problem.severity}: {clean_line(problem.message)} [{problem.code}]"
-    if problem.pointer:
-        yield f"  at {clean_line(problem.pointer)}"
-    if problem.remedy:
-        yield f"  → {clean_line(problem.remedy)}"
-
-
-def _plain(problem: Diagnostic) -> dict[str, Any]:
+def _to_plain_problem(problem: Diagnostic) -> dict[str, Any]:
     return {
         "file": problem.position.file,
         "line": problem.position.line,
@@ -84,20 +77,20 @@ def _plain(problem: Diagnostic) -> dict[str, Any]:
     }
 
 
-def _command(problem: Diagnostic, prefix: str) -> str:
+def _format_github_command(problem: Diagnostic, prefix: str) -> str:
     """`::error file=…,line=…,col=…,title=…::…`, escaped as GitHub's runner reads it."""
     position = problem.position
-    properties = {"file": _property(prefix + position.file)} if position.file else {}
+    properties = {"file": _escape_property(prefix + position.file)} if position.file else {}
     if position.line:
         properties |= {"line": str(position.line), "col": str(position.column)}
-    properties["title"] = _property(problem.code)
-    told = ",".join(f"{name}={value}" for name, value in properties.items())
-    return f"::{_COMMANDS[problem.severity]} {told}::{_data(format_problem(problem))}"
+    properties["title"] = _escape_property(problem.code)
+    listed = ",".join(f"{name}={value}" for name, value in properties.items())
+    return f"::{_COMMANDS[problem.severity]} {listed}::{_escape_data(format_problem(problem))}"
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,4 +1,4 @@
-"""What is wrong in files as SARIF 2.1.0, which code scanning services read."""
+"""Problems in files as SARIF 2.1.0, which code scanning services read."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 
 
 def render_sarif(problems: Sequence[Diagnostic], prefix: str = "") -> str:
-    """One run whose rules are the codes that were met, with their explanations as help.
+    """One SARIF run; its rules are the codes of the problems, with their explanation pages as help.
 
     Args:
-        problems: what was found.
+        problems: of all files.
         prefix: the folder of the files within the repository, ending in `/`; empty for its top.
     """
     levels = {problem.code: _LEVELS[problem.severity] for problem in reversed(problems)}
-    met = sorted(levels)
-    order = {code: index for index, code in enumerate(met)}
+    codes = sorted(levels)
+    order = {code: index for index, code in enumerate(codes)}
     driver = {
         "name": "reconcile",
         "version": __version__,
-        "rules": [_rule(code, levels[code]) for code in met],
+        "rules": [_make_rule(code, levels[code]) for code in codes],
     }
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "invocations": [{"executionSuccessful": True}],
-        "results": [_result(problem, order, prefix) for problem in problems],
+        "results": [_make_result(problem, order, prefix) for problem in problems],
     }
     return format_json({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
-def _rule(code: str, level: str) -> dict[str, Any]:
+def _make_rule(code: str, level: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"id": code, "defaultConfiguration": {"level": level}}
     if code in list_codes():
         text = read_page(code)
@@ -49,11 +49,11 @@ def _rule(code: str, level: str) -> dict[str, Any]:
     return rule
 
 
-def _result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
-    location = _location(problem.position, prefix) if problem.position.file else {}
+def _make_result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[str, Any]:
+    location = _make_location(problem.position, prefix) if problem.position.file else {}
     if name := problem.pointer or problem.target:
         location["logicalLocations"] = [{"fullyQualifiedName": name}]
-    related = [_location(position, prefix) for position in problem.related]
+    related = [_make_location(position, prefix) for position in problem.related]
     return {
         "ruleId": problem.code,
         "ruleIndex": order[problem.code],
@@ -64,13 +64,10 @@ def _result(problem: Diagnostic, order: Mapping[str, int], prefix: str) -> dict[
     }
 
 
-def _location(position: Position, prefix: str) -> dict[str, Any]:
-    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(prefix + position.file)}}
+def _make_location(position: Position, prefix: str) -> dict[str, Any]:
+    # A relative reference, whatever characters the path has.
+    uri = quote((prefix + position.file).encode(errors="surrogatepass"), safe="/")
+    physical: dict[str, Any] = {"artifactLocation": {"uri": uri}}
     if position.line:
         physical["region"] = {"startLine": position.line, "startColumn": position.column}
     return {"physicalLocation": physical}
-
-
-def _uri(path: str) -> str:
-    """A path as a relative reference, whatever characters are in it."""
-    return quote(path.encode(errors="surrogatepass"), safe="/")

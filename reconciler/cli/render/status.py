@@ -1,4 +1,4 @@
-"""A fleet's status as text and as JSON."""
+"""The status of a fleet as text and as JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconciler.cli.render import phrases
-from reconciler.cli.render.colour import Tone
 from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
-from reconciler.cli.render.text import PLAIN, TerminalLayout
+from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.plan import Revision
@@ -21,7 +20,7 @@ from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition
 from reconciler.text.one_line import SHORT_ID, clean_line
 
 _EACH = 30
-"""Nodes of a cluster up to which each one has a line; beyond, those alike share one."""
+"""Up to so many nodes of a cluster have a line each; in larger clusters equal nodes share one."""
 
 _CALM = {
     NodeCondition.AS_DESIRED: Tone.ADD,
@@ -31,28 +30,32 @@ _CALM = {
 
 
 def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str:
-    """The state of each node, what it runs and since when, and what holds up changes."""
-    blocks = [[layout.paint(f"Status against {phrases.describe_revision(status.revision)}", Tone.STRONG)]]
+    """The state of each node, its revision, and what holds changes back."""
+    blocks = [
+        [layout.paint(f"Status compared with {phrases.describe_revision(status.revision)}", Tone.STRONG)]
+    ]
     blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
     if status.gone:
-        blocks.append([line for violation in status.gone for line in _held(violation, layout)])
+        blocks.append(
+            [line for violation in status.gone for line in _render_violation("on hold", violation, layout)]
+        )
     if status.last is not None:
         last = status.last
         blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
     tone = Tone.ADD if status.converged else Tone.CHANGE
-    blocks.append([layout.paint(_summary(status), tone)])
+    blocks.append([layout.paint(_summarise_status(status), tone)])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
 def render_status_json(status: FleetStatus) -> str:
-    """The same as JSON, node by node."""
+    """The status as JSON, node by node."""
     last = status.last
     return format_json(
         {
             "revision": status.revision.plain(),
             "converged": status.converged,
-            "clusters": [_plain(cluster) for cluster in status.clusters],
-            "vanished": [_violation(one) for one in status.gone],
+            "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
+            "vanished": [_to_plain_violation(one) for one in status.gone],
             "last_run": last
             and {"id": last.id, "started": format_timestamp(last.started), "exit_status": last.exit_status},
         }
@@ -60,31 +63,35 @@ def render_status_json(status: FleetStatus) -> str:
 
 
 def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout) -> Iterator[str]:
-    good = sum(node.state is NodeCondition.AS_DESIRED for node in cluster.nodes)
+    as_desired = sum(node.state is NodeCondition.AS_DESIRED for node in cluster.nodes)
     head = layout.paint(clean_line(cluster.cluster), Tone.STRONG)
     kind = clean_line(cluster.kind)
     if cluster.former:
         kind += f", renamed from {', '.join(map(clean_line, cluster.former))}"
-    yield f"{head} ({kind}): {good:,} of {format_count(len(cluster.nodes), 'node')} as desired"
-    rows = [(format_node_names([node.node for node in group]), group[0]) for group in _groups(cluster.nodes)]
+    yield f"{head} ({kind}): {as_desired:,} of {format_count(len(cluster.nodes), 'node')} as desired"
+    rows = [
+        (format_node_names([node.node for node in group]), group[0]) for group in _group_nodes(cluster.nodes)
+    ]
     width = max((len(name) for name, _ in rows), default=0)
     for name, node in rows:
         tone = _CALM.get(node.state, Tone.DANGER)
         word = layout.paint(f"{node.state.value:<18}", tone)
-        yield f"  {name:<{width}}  {word}  {_runs(node, revision)}".rstrip()
+        yield f"  {name:<{width}}  {word}  {_describe_revision(node, revision)}".rstrip()
         if node.reason:
             yield from layout.wrapped(
                 generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
             )
-    for violation in (*cluster.held, *cluster.refused):
-        yield from _held(violation, layout)
+    for violation in cluster.held:
+        yield from _render_violation("on hold", violation, layout)
+    for violation in cluster.refused:
+        yield from _render_violation("refused", violation, layout)
     for note in group_findings(cluster.findings):
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
 
 
-def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
+def _group_nodes(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
     if len(nodes) <= _EACH:
         return [(node,) for node in nodes]
     return group_by_key(
@@ -99,20 +106,19 @@ def _groups(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
     )
 
 
-def _runs(node: NodeStatus, revision: Revision) -> str:
+def _describe_revision(node: NodeStatus, revision: Revision) -> str:
     if not node.revision:
-        return "revision not known here"
-    same = node.revision == revision.id
-    name = (revision.short if same else "") or node.revision[:SHORT_ID]
-    has = "content of" if node.has_content else "last seen with"
-    told = f"{has} {clean_line(name)}" + (f" since {format_minute(node.since)} UTC" if node.since else "")
-    return (
-        f"{told}, stamped {clean_line(node.stamp)}" if node.stamp not in {"", revision.short, name} else told
-    )
+        return "unknown revision"
+    is_current = node.revision == revision.id
+    name = (revision.short if is_current else "") or node.revision[:SHORT_ID]
+    text = f"{'content of' if node.has_content else 'last seen with'} {clean_line(name)}"
+    text += f" since {format_minute(node.since)} UTC" if node.since else ""
+    # A node may have the right content from a commit that changed nothing for it: its stamp is then another.
+    return text if node.stamp in {"", revision.short, name} else f"{text}, stamped {clean_line(node.stamp)}"
 
 
-def _held(violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
-    yield from layout.wrapped(f"held: {clean_line(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
+def _render_violation(head: str, violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
+    yield from layout.wrapped(f"{head}: {clean_line(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
     if violation.remedy:
         yield from layout.wrapped(f"→ {clean_line(violation.remedy)}", 4)
 
@@ -124,24 +130,24 @@ _SEVERAL = {
     NodeCondition.RESTART: "wait for restart",
     NodeCondition.PERSON: "wait for a person",
 }
-"""The words that several nodes need in another form."""
+"""Plural forms."""
 
 
-def _summary(status: FleetStatus) -> str:
+def _summarise_status(status: FleetStatus) -> str:
     nodes = [node for cluster in status.clusters for node in cluster.nodes]
     if status.converged:
-        return f"Converged: {format_count(len(nodes), 'node shows', 'nodes show')} what is desired."
-    told = []
+        return f"Converged: {format_count(len(nodes), 'node is', 'nodes are')} as desired."
+    counts = []
     for state in NodeCondition:
         number = sum(node.state is state for node in nodes)
         if number:
-            told.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
+            counts.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
     if status.gone:
-        told.append(f"{format_count(len(status.gone), 'cluster')} no longer named")
-    return f"Not converged: {', '.join(told)}."
+        counts.append(f"{format_count(len(status.gone), 'cluster')} missing from the fleet file")
+    return f"Not converged: {', '.join(counts)}."
 
 
-def _plain(cluster: ClusterStatus) -> dict[str, Any]:
+def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
     return {
         "cluster": cluster.cluster,
         "kind": cluster.kind,
@@ -159,11 +165,11 @@ def _plain(cluster: ClusterStatus) -> dict[str, Any]:
             for node in cluster.nodes
         ],
         "findings": [to_plain_finding(one) for one in cluster.findings],
-        "held": [_violation(one) for one in cluster.held],
-        "refused": [_violation(one) for one in cluster.refused],
+        "held": [_to_plain_violation(one) for one in cluster.held],
+        "refused": [_to_plain_violation(one) for one in cluster.refused],
         "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,
     }
 
 
-def _violation(one: Diagnostic) -> dict[str, str]:
+def _to_plain_violation(one: Diagnostic) -> dict[str, str]:
     return {"code": one.code, "target": one.target, "message": one.message, "remedy": one.remedy}

@@ -1,4 +1,4 @@
-"""Steps that say the same of many nodes, gathered so that a thousand nodes read as one paragraph."""
+"""Equal steps on many nodes, gathered so that a thousand nodes read as one paragraph."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ _PIECES = 6
 _WORD = re.compile(r"[\w.@-]+")
 _LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
 
-
 SENTENCES: tuple[Callable[[Step], str], ...] = (
     lambda step: step.reason,
     lambda step: step.risk_reason,
     lambda step: step.needs,
     lambda step: step.inverse.words,
 )
-"""What a step says of itself: why it is planned, why that risk, what it needs, how it is undone."""
+"""The sentences of a step: why it is planned, why it has its risk, what it needs, how it is undone."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepGroup:
-    """Steps that differ in nothing but their node.
+    """Steps that differ only in their node.
 
     Args:
         first: number of the first step among all steps shown; the others follow it.
@@ -53,22 +52,22 @@ class StepGroup:
 
     @property
     def step(self) -> Step:
-        """The step that stands for all."""
+        """The first step, which represents all."""
         return self.steps[0]
 
     @property
     def nodes(self) -> str:
-        """The nodes in few words: `edge-01 … edge-40 (40 nodes)`."""
+        """The names of the nodes: `edge-01 … edge-40 (40 nodes)`."""
         return format_node_names([step.node for step in self.steps])
 
     def words(self, text: str) -> str:
-        """A sentence of the first step, said of all."""
+        """A sentence of the first step, in a form that is true for all."""
         return generalise_sentence(text, self.step.node) if len(self.steps) > 1 else clean_line(text)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupFamily:
-    """Groups that do the same to their nodes, and differ in what changes there or why.
+    """Groups with the same action that differ in their changes or reasons.
 
     Args:
         groups: at least one, side by side.
@@ -78,42 +77,43 @@ class GroupFamily:
 
     @property
     def whole(self) -> StepGroup:
-        """All their steps as one group; what it says of its first step need not hold for the others."""
+        """All their steps as one group; sentences of its first step need not be true for the others."""
         steps = tuple(step for group in self.groups for step in group.steps)
         return StepGroup(self.groups[0].first, steps, self.groups[0].after)
 
     def shared(self, sentence: Callable[[Step], str]) -> str:
-        """A sentence that all steps say, each of its own node; empty where they do not say the same.
+        """A sentence that is the same for all steps, apart from the node; empty if it differs.
 
         Args:
-            sentence: what a step says.
+            sentence: reads it from a step.
         """
         if len(self.groups) == 1:
             return self.groups[0].words(sentence(self.groups[0].step))
-        said = {generalise_sentence(sentence(group.step), group.step.node) for group in self.groups}
-        return said.pop() if len(said) == 1 else ""
+        texts = {generalise_sentence(sentence(group.step), group.step.node) for group in self.groups}
+        return texts.pop() if len(texts) == 1 else ""
 
     @property
-    def turn(self) -> Hashable:
-        """What a step on one node is, whatever comes before it; None for several nodes, and with changes."""
+    def repeat_key(self) -> Hashable:
+        """Equal for equal steps on one node, whatever comes before; None for several nodes or changes."""
         if len(self.groups) > 1 or len(self.groups[0].steps) > 1 or self.groups[0].step.changes:
             return None
         step = self.groups[0].step
-        *done, _ = _done(step)
-        return (*done, *(generalise_sentence(sentence(step), step.node) for sentence in SENTENCES))
+        *action, _ = _make_action_key(step)
+        return (*action, *(generalise_sentence(sentence(step), step.node) for sentence in SENTENCES))
 
     def changes(self) -> tuple[tuple[Change, ...], list[tuple[Change, ...]]]:
-        """What changes on every node alike, and beside that what changes on the nodes of each group."""
-        seen = [{_change(change): change for change in group.step.changes} for group in self.groups]
+        """The changes that are the same on every node, and the other changes of each group."""
+        seen = [{_make_change_key(change): change for change in group.step.changes} for group in self.groups]
         common = set(seen[0]).intersection(*seen[1:])
         shared = tuple(change for key, change in seen[0].items() if key in common)
-        return shared, [tuple(one for key, one in own.items() if key not in common) for own in seen]
+        return shared, [tuple(one for key, one in each.items() if key not in common) for each in seen]
 
 
 def group_families(groups: Iterable[StepGroup]) -> list[GroupFamily]:
-    """Groups side by side that do the same, together."""
+    """Neighbouring groups with the same action, together."""
     return [
-        GroupFamily(tuple(own)) for _, own in groupby(groups, lambda group: (group.after, _done(group.step)))
+        GroupFamily(tuple(family))
+        for _, family in groupby(groups, lambda group: (group.after, _make_action_key(group.step)))
     ]
 
 
@@ -122,14 +122,14 @@ def group_steps(plan: Plan) -> dict[str, tuple[StepGroup, ...]]:
     result: dict[str, tuple[StepGroup, ...]] = {}
     number = 1
     for cluster in plan.clusters:
-        result[cluster.cluster] = _numbered(_runs(cluster), number)
+        result[cluster.cluster] = _number_groups(_gather_steps(cluster), number)
         number += len(cluster.steps)
     return result
 
 
 def format_node_names(nodes: Sequence[str]) -> str:
-    """Node names in few words, ranges where their numbers follow each other."""
-    pieces = list(_ranges([clean_line(node) for node in nodes]))
+    """Node names in a short form, with ranges for consecutive numbers."""
+    pieces = list(_find_ranges([clean_line(node) for node in nodes]))
     if len(nodes) == 1:
         return pieces[0]
     rest = " …" if len(pieces) > _PIECES else ""
@@ -137,27 +137,29 @@ def format_node_names(nodes: Sequence[str]) -> str:
 
 
 def generalise_sentence(text: str, node: str) -> str:
-    """A sentence about one node, said of each: its name gives way to "each node"."""
+    """A sentence about one node as a sentence about each: its name is replaced by "each node"."""
     if not node or node not in text:
         return clean_line(text)
 
-    def said(word: re.Match[str]) -> str:
+    # Whole words only, and a full stop at the end is no part of a name: `edge-1` must not match in `edge-10`.
+    def replace(word: re.Match[str]) -> str:
         name = word.group().rstrip(".")
         return f"{_EACH}{word.group()[len(name) :]}" if name == node else word.group()
 
-    return clean_line(_WORD.sub(said, text))
+    return clean_line(_WORD.sub(replace, text))
 
 
 def group_by_key(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:
-    """Items with the same key together, each group where its first item stood."""
+    """Items with the same key together; the groups are in the order of their first items."""
     found: dict[Hashable, list[_T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
     return [tuple(group) for group in found.values()]
 
 
-def _runs(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
-    """Steps that wait only for their own node may be gathered from anywhere, others only side by side."""
+def _gather_steps(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
+    """Equal steps together; of those that depend on another node only neighbours."""
+    # A step that waits for another node, or that another node waits for, must not move in the list.
     node_of = {step.id: step.node for step in cluster.steps}
     tied = {
         name
@@ -170,21 +172,21 @@ def _runs(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
     last: Hashable = None
     keys: dict[str, Hashable] = {}
     for step in cluster.steps:
-        done = _done(step)
-        place += done != last
-        last = done
-        keys[step.id] = (place if step.id in tied else None, done)
+        action = _make_action_key(step)
+        place += action != last
+        last = action
+        keys[step.id] = (place if step.id in tied else None, action)
     runs: list[tuple[Step, ...]] = []
     for steps in group_by_key(cluster.steps, lambda step: keys[step.id]):
         if steps[0].id in tied:
-            runs += [tuple(run) for _, run in groupby(steps, _said)]
+            runs += [tuple(run) for _, run in groupby(steps, _make_step_key)]
         else:
-            runs += group_by_key(steps, _said)
+            runs += group_by_key(steps, _make_step_key)
     return runs
 
 
-def _done(step: Step) -> tuple[Hashable, ...]:
-    """What a step does to its node, whatever changes there and why."""
+def _make_action_key(step: Step) -> tuple[Hashable, ...]:
+    """Equal for steps with the same action and order, whatever they change and why."""
     return (
         step.wave,
         step.action,
@@ -196,35 +198,35 @@ def _done(step: Step) -> tuple[Hashable, ...]:
     )
 
 
-def _said(step: Step) -> Hashable:
+def _make_step_key(step: Step) -> Hashable:
     return (
-        _done(step),
+        _make_action_key(step),
         tuple(generalise_sentence(sentence(step), step.node) for sentence in SENTENCES),
-        tuple(_change(change) for change in step.changes),
+        tuple(_make_change_key(change) for change in step.changes),
     )
 
 
-def _change(change: Change) -> Hashable:
-    """A change as it is shown: secrets that differ behind their masks are alike."""
+def _make_change_key(change: Change) -> Hashable:
+    """Equal for changes that look the same: different secrets have the same mask."""
     return change.pointer, change.op, encode_canonical(mask([change.old, change.new]))
 
 
-def _numbered(runs: list[tuple[Step, ...]], number: int) -> tuple[StepGroup, ...]:
+def _number_groups(runs: list[tuple[Step, ...]], number: int) -> tuple[StepGroup, ...]:
     places: dict[str, int] = {}
     groups = []
     for steps in runs:
         places |= {step.id: number + index for index, step in enumerate(steps)}
         groups.append(StepGroup(number, steps))
         number += len(steps)
-    return tuple(StepGroup(group.first, group.steps, _after(group, places)) for group in groups)
+    return tuple(
+        StepGroup(group.first, group.steps, ", ".join(_format_number_ranges(group.steps, places)))
+        for group in groups
+    )
 
 
-def _after(group: StepGroup, places: Mapping[str, int]) -> str:
-    numbers = sorted({places[name] for step in group.steps for name in step.after if name in places})
-    return ", ".join(_number_ranges(numbers))
-
-
-def _number_ranges(numbers: Sequence[int]) -> Iterator[str]:
+def _format_number_ranges(steps: Iterable[Step], places: Mapping[str, int]) -> Iterator[str]:
+    """The numbers of the steps that these wait for: `1-3`, `5`."""
+    numbers = sorted({places[name] for step in steps for name in step.after if name in places})
     start = 0
     for index, number in enumerate(numbers):
         if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
@@ -232,9 +234,9 @@ def _number_ranges(numbers: Sequence[int]) -> Iterator[str]:
             start = index + 1
 
 
-def _ranges(nodes: Sequence[str]) -> Iterator[str]:
+def _find_ranges(nodes: Sequence[str]) -> Iterator[str]:
     start = 0
-    breaks = [index + 1 for index, (one, two) in enumerate(pairwise(nodes)) if not _follows(one, two)]
+    breaks = [index + 1 for index, (one, two) in enumerate(pairwise(nodes)) if not _is_next_name(one, two)]
     for end in [*breaks, len(nodes)]:
         if end - start >= _RUN:
             yield f"{nodes[start]} … {nodes[end - 1]}"
@@ -243,7 +245,7 @@ def _ranges(nodes: Sequence[str]) -> Iterator[str]:
         start = end
 
 
-def _follows(one: str, two: str) -> bool:
+def _is_next_name(one: str, two: str) -> bool:
     match = _LAST_NUMBER.match(one)
     if match is None:
         return False

@@ -1,42 +1,53 @@
-"""Plans and reports for a terminal: terse, aligned, calm."""
+"""Plans and reports for a terminal."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, format_changes
-from reconciler.cli.render.colour import Palette, Tone
 from reconciler.cli.render.finding_groups import group_findings, group_missed_steps, group_restarts
 from reconciler.cli.render.plan_view import PlanView
 from reconciler.cli.render.step_groups import StepGroup, group_steps
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Plan, Step
-from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import clean_line
 
 _CHANGES = 20
+
+
+class Tone(StrEnum):
+    """What a colour means, as the terminal's code for it; the words beside it say the same."""
+
+    ADD = "32"
+    CHANGE = "33"
+    DANGER = "31"
+    STRONG = "1"
+    QUIET = "2"
+    PLAIN = ""
+
+
 MARKS = {ADD: Tone.ADD, REMOVE: Tone.DANGER, REPLACE: Tone.CHANGE}
 _SEVERITIES = {Severity.ERROR: Tone.DANGER, Severity.WARNING: Tone.CHANGE, Severity.NOTE: Tone.QUIET}
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalLayout:
-    """How a terminal wants it: `width` in columns, colour or none."""
+    """The width of a terminal in columns, and whether it shows colours."""
 
     width: int = 100
     colour: bool = False
 
-    @property
-    def paint(self) -> Palette:
-        """Colours, or none."""
-        return Palette(self.colour)
+    def paint(self, text: str, tone: Tone) -> str:
+        """The text in a tone; unchanged without colours."""
+        return f"\x1b[{tone}m{text}\x1b[0m" if self.colour and tone and text else text
 
     def wrapped(self, text: str, indent: int, tone: Tone = Tone.PLAIN, *, hang: int = 0) -> Iterator[str]:
-        """A sentence as lines that stand `indent` columns in, all but the first `hang` more."""
+        """A sentence as lines, indented by `indent` columns, all but the first by `hang` more."""
         width = max(self.width - indent, 30)
         lines = textwrap.wrap(
             text,
@@ -53,14 +64,22 @@ PLAIN = TerminalLayout()
 
 
 def render_plan_text(view: PlanView, *, layout: TerminalLayout = PLAIN) -> str:
-    """A plan for a person at a terminal; it ends with one sentence that says it all."""
+    """A plan for a terminal; the last line is the summary."""
     plan, groups = view.plan, group_steps(view.plan)
     blocks = [
         list(layout.wrapped(f"Plan for {phrases.describe_revision(plan.revision)}", 0, Tone.STRONG, hang=2))
     ]
     blocks.append(list(_warnings(view.warnings, layout)))
     blocks += [list(_cluster(cluster, groups[cluster.cluster], layout)) for cluster in plan.clusters]
-    blocks += [list(_overridden(violation, override, layout)) for violation, override in view.overridden]
+    blocks += [
+        [
+            *layout.wrapped(
+                f"overridden: {clean_line(violation.message)} [{clean_line(violation.code)}]", 0, Tone.CHANGE
+            ),
+            *layout.wrapped(f"until {override.until}: {clean_line(override.reason)}", 2),
+        ]
+        for violation, override in view.overridden
+    ]
     blocks += [list(_violation(violation, layout)) for violation in view.violations]
     blocks.append(list(_findings(view.findings, layout, 0)))
     tone = Tone.DANGER if view.refused else Tone.STRONG
@@ -71,14 +90,21 @@ def render_plan_text(view: PlanView, *, layout: TerminalLayout = PLAIN) -> str:
 def render_report_text(
     report: RunReport, remaining: Plan | None = None, *, layout: TerminalLayout = PLAIN
 ) -> str:
-    """What became of a run: what was not done and why, what waits for a restart, and one sentence.
+    """The result of a run: what was not done and why, what waits for a restart, and a summary.
 
     Args:
         report: the run's outcomes.
-        remaining: what a second look at the nodes would still plan; None where there was none.
+        remaining: the plan after the run; None if the nodes were not read again.
         layout: width and colour.
     """
-    lines = [*_missed(report, layout), *_restarts(report, layout)]
+    lines: list[str] = []
+    for missed in group_missed_steps(report):
+        text = f"{phrases.STATES[missed.state]}: {missed.cluster}: {missed.action} {missed.who}"
+        reason = f": {missed.reason}" if missed.reason else ""
+        lines += layout.wrapped(text + reason, 0, _choose_outcome_tone(missed.state))
+    for pending in group_restarts(report):
+        text = f"waits for a restart: {pending.cluster}: {pending.who}: {pending.fields}"
+        lines += layout.wrapped(text, 0, Tone.CHANGE)
     lines += _findings((*report.findings, *phrases.select_findings(remaining)), layout, 0)
     tone = Tone.ADD if report.succeeded else Tone.DANGER
     lines += layout.wrapped(phrases.summarise_run(report, remaining), 0, tone)
@@ -88,15 +114,15 @@ def render_report_text(
 
 
 def format_outcome(outcome: Outcome, *, layout: TerminalLayout = PLAIN) -> str:
-    """One step's end in one line, for logs and pipes."""
+    """The outcome of one step in one line, for logs and pipes."""
     step = outcome.step
-    word = layout.paint(f"{phrases.STATES[outcome.state]:<13}", _outcome_tone(outcome.state))
+    word = layout.paint(f"{phrases.STATES[outcome.state]:<13}", _choose_outcome_tone(outcome.state))
     reason = f": {clean_line(outcome.reason)}" if outcome.reason and outcome.state not in SUCCESSES else ""
     return f"{word} {clean_line(step.cluster)}  {clean_line(step.action)}  {clean_line(step.node)}{reason}"
 
 
 def choose_step_tone(step: Step) -> Tone:
-    """Red for what cannot be undone, green for what only adds, else yellow."""
+    """Red for a step that cannot be undone or has high risk, green for one that only adds, else yellow."""
     if phrases.is_destructive(step):
         return Tone.DANGER
     only_adds = step.changes and all(change.op.value == "add" for change in step.changes)
@@ -123,12 +149,12 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
     step = group.step
     indent = widths[0] + 4
     verb = layout.paint(f"{clean_line(step.action):<{widths[1]}}", choose_step_tone(step))
-    person = "  (needs a person)" if step.waits_for_person else ""
-    yield f"  {group.numbers:>{widths[0]}}  {verb}  {group.nodes}{person}"
+    manual = "  (manual step)" if step.waits_for_person else ""
+    yield f"  {group.numbers:>{widths[0]}}  {verb}  {group.nodes}{manual}"
     yield from layout.wrapped(group.words(step.reason), indent)
     tone = Tone.DANGER if phrases.is_destructive(step) else Tone.PLAIN
-    why = f": {group.words(step.risk_reason)}" if step.risk_reason else ""
-    yield from layout.wrapped(f"{phrases.EFFECTS[step.effect]}; {step.risk} risk{why}", indent, tone)
+    effect = phrases.describe_effect(step, f"{step.risk} risk", group.words(step.risk_reason))
+    yield from layout.wrapped(effect, indent, tone)
     if step.needs:
         yield from layout.wrapped(f"needs: {group.words(step.needs)}", indent, Tone.QUIET)
     if group.after:
@@ -165,7 +191,7 @@ def _warnings(warnings: Sequence[Diagnostic], layout: TerminalLayout) -> Iterato
 
 
 def _violation(violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
-    head, tone = ("waits", Tone.CHANGE) if violation.hold else ("refused", Tone.DANGER)
+    head, tone = ("on hold", Tone.CHANGE) if violation.hold else ("refused", Tone.DANGER)
     yield from layout.wrapped(
         f"{head}: {clean_line(violation.message)} [{clean_line(violation.code)}]", 0, tone
     )
@@ -173,26 +199,7 @@ def _violation(violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
         yield from layout.wrapped(f"→ {clean_line(violation.remedy)}", 2)
 
 
-def _overridden(violation: Diagnostic, override: Override, layout: TerminalLayout) -> Iterator[str]:
-    text = f"overridden: {clean_line(violation.message)} [{clean_line(violation.code)}]"
-    yield from layout.wrapped(text, 0, Tone.CHANGE)
-    yield from layout.wrapped(f"until {override.until}: {clean_line(override.reason)}", 2)
-
-
-def _missed(report: RunReport, layout: TerminalLayout) -> Iterator[str]:
-    for part in group_missed_steps(report):
-        text = f"{phrases.STATES[part.state]}: {part.cluster}: {part.action} {part.who}"
-        reason = f": {part.reason}" if part.reason else ""
-        yield from layout.wrapped(text + reason, 0, _outcome_tone(part.state))
-
-
-def _restarts(report: RunReport, layout: TerminalLayout) -> Iterator[str]:
-    for part in group_restarts(report):
-        text = f"waits for a restart: {part.cluster}: {part.who}: {part.fields}"
-        yield from layout.wrapped(text, 0, Tone.CHANGE)
-
-
-def _outcome_tone(state: State) -> Tone:
+def _choose_outcome_tone(state: State) -> Tone:
     if state in SUCCESSES:
         return Tone.ADD
     return Tone.CHANGE if state in {State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER

@@ -1,4 +1,4 @@
-"""Values and numbers made fit to show: on one line, bounded, secrets masked."""
+"""Values and numbers for display: on one line, shortened, secrets masked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from reconciler.text.one_line import clean_line
 
 
 def shorten_text(text: str, limit: int) -> str:
-    """At most about `limit` characters of a text; what was cut is counted."""
+    """About `limit` characters of a text, with its full length if it was cut."""
     if len(text) <= limit:
         return text
     return f"{text[:limit].rstrip()} … ({len(text):,} characters)"
 
 
 def format_value(value: Any, *, limit: int = 300) -> str:
-    """A plain value as one bounded line of JSON with its keys sorted and its secrets masked."""
+    """A plain value as one short line of JSON with sorted keys and masked secrets."""
     return shorten_text(clean_line(json.dumps(mask(value), ensure_ascii=False, sort_keys=True)), limit)
 
 

@@ -71,7 +71,7 @@ def assess_impact(before: Content | None, after: Content, changes: tuple[Change,
     if restart:
         risks.append((Risk.LOW, f"takes effect at the next restart only: {', '.join(restart)}"))
     if not risks:
-        risks.append((Risk.LOW, "applies without interruption"))
+        risks.append((Risk.LOW, "no interruption"))
     return ChangeImpact(
         Effect.RESTART if restart else Effect.HOT,
         max((risk for risk, _ in risks), key=_ORDER.index),

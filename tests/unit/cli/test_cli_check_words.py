@@ -56,7 +56,7 @@ def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else()
     (struck,) = check_plans(seen, DRIVERS, faults=1, most=100_000)
     assert "loses an existing majority" in struck.explored.broken
     told = render_check_text([struck], 1).splitlines()
-    assert told[0].startswith("live: broken after ")
+    assert told[0].startswith("live: violation after ")
     assert told[1].startswith("  1. ")
     assert len(told) == 1 + len(struck.explored.story)
     (plain,) = json.loads(render_check_json([struck], 1))["clusters"]

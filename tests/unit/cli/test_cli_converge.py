@@ -95,7 +95,7 @@ def test_a_dry_run_without_changes_succeeds(stage):
 def test_a_dry_run_with_a_silent_node_fails_and_still_plans_the_others(stage):
     stage.world.silent.add("a")
     assert stage.run(dry_run=True, detailed_exitcode=True) == 1
-    assert "1 change on 1 cluster; 1 error to look at." in stage.said
+    assert "1 change on 1 cluster; 1 error." in stage.said
 
 
 def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage):
@@ -113,7 +113,7 @@ def test_an_agreed_plan_is_applied_verified_and_kept(stage):
     assert stage.run() == 0
     assert stage.world.values == {"a": "new", "b": "new", "c": "new"}
     assert "Apply 2 changes on 1 cluster? [y/N]" in stage.aside.getvalue()
-    assert "Done: 2 changes; verified: no changes." in stage.said
+    assert "Done: 2 changes; verified: no changes remain." in stage.said
     assert "done: 2 changes" in history(stage)
 
 
@@ -149,7 +149,8 @@ def test_a_failure_elsewhere_leaves_the_run_applied_in_part(stage):
     assert "failed: hall: set a: it said no" in stage.said
     said = " ".join(stage.said.split())
     assert (
-        "Applied in part: 1 done, 1 failed; nothing more is planned now, 2 of 3 nodes are as desired" in said
+        "Applied in part: 1 done, 1 failed; no further changes are planned now, 2 of 3 nodes are as desired"
+        in said
     )
     assert "error: a is stalled: set was sent once with a definite refusal (it said no;" in said
 
@@ -164,7 +165,7 @@ def test_a_silent_node_makes_a_run_partial(stage):
     stage.world.silent.add("a")
     assert stage.run(yes=True) == 5
     assert stage.world.values["c"] == "new"
-    assert "nothing more is planned now, 2 of 3 nodes are as desired; 1 error to look at" in stage.said
+    assert "no further changes are planned now, 2 of 3 nodes are as desired; 1 error" in stage.said
 
 
 def test_a_silent_node_and_nothing_else_to_do_is_status_1(stage):

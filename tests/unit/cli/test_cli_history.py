@@ -79,7 +79,7 @@ def test_a_run_whose_steps_were_all_settled_as_done_is_done():
     assert history.describe_run_result(settled) == "done: 2 changes"
     assert (
         history.describe_run_result(replace(settled, note="edge: wave 2 failed its gates"))
-        == "in part: 2 changes"
+        == "applied in part: 2 changes"
     )
 
 
@@ -136,8 +136,8 @@ def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too(
 def test_a_run_says_who_asked_for_it_and_why():
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
     shown = history.render_run_record(replace(record(), line=line(actor=kim)))
-    assert "asked by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown
-    assert "reason    the new lists" in shown
+    assert "triggered by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown
+    assert "reason        the new lists" in shown
 
 
 def test_differences_may_be_of_any_value():

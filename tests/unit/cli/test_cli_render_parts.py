@@ -70,7 +70,7 @@ def test_a_change_of_a_secret_shows_neither_value():
 def test_an_array_shows_what_left_and_what_came():
     told = format_change(Change("/list", Op.REPLACE, old=["a", "b", "b"], new=["b", "c"]))
     assert [f"{line.mark} {line.text}" for line in told] == [
-        "~ /list: was 3 items, becomes 2, 1 of them as before",
+        "~ /list: was 3 items, becomes 2, 1 of them unchanged",
         '-   "a"',
         '-   "b"',
         '+   "c"',
@@ -189,12 +189,12 @@ def test_a_comment_is_cut_to_its_length_and_says_what_is_missing():
     whole = markdown.render_plan_markdown(view, limit=10_000_000)
     cut = markdown.render_plan_markdown(view)
     assert len(whole) > markdown.LIMIT >= len(cut)
-    assert re.search(r"1 folded difference and [\d,]+ rows left out", cut)
+    assert re.search(r"1 folded difference and [\d,]+ rows omitted", cut)
     assert all(f"reason {number}" in cut for number in (0, 1, 2))
     shorter = markdown.render_plan_markdown(view, limit=5000)
     assert len(shorter) <= 5000
     assert "| `edge-seoul` |" in shorter
-    assert "rows left out" in shorter
+    assert "rows omitted" in shorter
 
 
 def own(number, *more):
@@ -329,26 +329,26 @@ def test_pieces_are_given_up_by_rank_and_from_the_end():
     ]
     told = fit_pieces(pieces, 900)
     assert told.startswith("head" + "s" * 600 + "\n")
-    assert "2 folded differences left out" in told
+    assert "2 folded differences omitted" in told
 
 
 def test_a_run_that_succeeded_but_left_something_different_does_not_look_verified():
     told = phrases.summarise_run(report(), PLAN)
-    assert told.startswith("Done: 43 changes; still different: 43 changes")
+    assert told.startswith("Done: 43 changes; still to do: 43 changes")
     assert "verified" not in told
 
 
 def test_nodes_that_are_not_as_desired_are_not_said_to_be():
     away = Diagnostic(Severity.WARNING, "node-away", "node-03 is away", target="live/node-03")
     plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 2, findings=(away,)),))
-    assert phrases.summarise_plan(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning to look at."
+    assert phrases.summarise_plan(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning."
     told = phrases.summarise_run(report(plan=PLAN), plan)
-    assert told.endswith("nothing more is planned now, 2 of 3 nodes are as desired; 1 warning to look at.")
+    assert told.endswith("no further changes are planned now, 2 of 3 nodes are as desired; 1 warning.")
 
 
 def test_a_run_that_did_nothing_says_so():
     told = text.render_report_text(report(*[State.CHANGED] * 43))
-    assert "Nothing was applied: 43 world changed; not looked at again." in told
+    assert "Nothing was applied: 43 node changed; not verified." in told
 
 
 def test_outcome_lines_name_the_node_and_why():

@@ -101,7 +101,7 @@ async def test_what_holds_up_changes_is_shown_even_where_there_is_nothing_to_cha
         "suspended",
     ]
     shown = render_status(found)
-    assert "held: edge: no change window is open" in shown
+    assert "on hold: edge: no change window is open" in shown
     assert json.loads(render_status_json(found))["clusters"][0]["held"][2]["code"] == "suspended"
 
 
