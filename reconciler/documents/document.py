@@ -1,4 +1,4 @@
-"""A parsed file of the desired state: its plain value, and on demand where each part of it stands."""
+"""A parsed file of the desired state: its plain value, and on demand the position of each part."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from reconciler.text.json_pointer import split_pointer
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 
 _FEW = 30
-"""Places that are looked for one by one take less time than all of them at once."""
+"""Up to this many positions are found one by one, which then takes less time than all at once."""
 
 
 class Document(Protocol):
-    """A parsed JSON or YAML file whose every value knows its place."""
+    """A parsed JSON or YAML file that knows the position of every value."""
 
     @property
     def name(self) -> str:
@@ -32,43 +32,42 @@ class Document(Protocol):
         """The plain value; `Secret` where the file refers to one."""
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
-        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
+        """The position of the value (or its key) at a JSON pointer, or of its nearest parent."""
 
 
 @dataclass(eq=False)
 class ParsedDocument:
-    """What one file says; implements `Document`.
+    """One file; implements `Document`.
 
-    Two documents are the same only if they are one object, so that what many nodes share is
-    looked at once.
+    Documents are equal only if they are one object: what many nodes share is then examined once, by identity.
 
     Args:
         name: the file's path within the source.
         value: the plain value.
-        text: the file's characters, which positions count.
-        place: where everything stands, if that is known already.
-        asked: how many places were asked for while that was not known.
+        text: the file's characters, in which positions count.
+        offsets: of all values, if they are known already.
+        asked: how many positions were looked up one by one.
     """
 
     name: str
     value: Any
     text: str = field(repr=False)
-    place: ValueOffsets | None = field(default=None, repr=False)
+    offsets: ValueOffsets | None = field(default=None, repr=False)
     asked: int = field(default=0, repr=False)
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
-        """Where the value (or its key) at a JSON pointer stands, or else its nearest parent."""
-        place, found = self._nearest(split_pointer(pointer))
-        return self._lines.at(place.key if key and found else place.start)
+        """The position of the value (or its key) at a JSON pointer, or of its nearest parent."""
+        offsets, found = self._nearest(split_pointer(pointer))
+        return self._lines.at(offsets.key if key and found else offsets.start)
 
     def _nearest(self, path: tuple[str, ...]) -> tuple[ValueOffsets, bool]:
-        """The place of a value, or of its nearest parent; all places are found out once many are wanted."""
+        """The offsets of a value or of its nearest parent; all are computed once many are wanted."""
         self.asked += 1
-        if self.place is None and self.asked <= _FEW:
+        if self.offsets is None and self.asked <= _FEW:
             return json_parser.locate_value(self.text, path)
-        if self.place is None:
-            self.place = json_parser.locate_values(self.name, self.text)
-        return self.place.nearest(path)
+        if self.offsets is None:
+            self.offsets = json_parser.locate_values(self.name, self.text)
+        return self.offsets.nearest(path)
 
     @cached_property
     def _lines(self) -> LineIndex:
@@ -76,7 +75,7 @@ class ParsedDocument:
 
 
 def parse_document(name: str, data: bytes) -> ParsedDocument:
-    """The document in a file: YAML if its name ends so, else JSON.
+    """The document in a file: YAML by the suffix of its name, else JSON.
 
     Raises:
         InputError: with every problem that can be found in the file.
@@ -99,5 +98,5 @@ def _read(name: str, text: str) -> ParsedDocument:
     from reconciler.documents import yaml_parser  # noqa: PLC0415  (loads libyaml, which JSON does not need)
 
     text = text.removeprefix(BYTE_ORDER_MARK)
-    value, place = yaml_parser.parse_yaml(name, text)
-    return ParsedDocument(name, value, text, place)
+    value, offsets = yaml_parser.parse_yaml(name, text)
+    return ParsedDocument(name, value, text, offsets)

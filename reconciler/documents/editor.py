@@ -52,16 +52,16 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
     )
     item = EditedValue.of(root)
     for edit in edits:
-        item = _applied(item, edit)
-    after = mark + _Rewriting(body, _form(body, root, is_json=is_json), root, item).text()
-    _prove(name, after, item, edits)
+        item = _apply_edit(item, edit)
+    after = mark + _TextRewriter(body, _detect_style(body, root, is_json=is_json), root, item).text()
+    _check_result(name, after, item, edits)
     return after
 
 
-def _prove(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) -> None:
+def _check_result(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) -> None:
     """Nothing, where a text says what is wanted and nothing else."""
     try:
-        if _same(parse_document(name, after.encode()).value, wanted.plain()):
+        if _is_same_json(parse_document(name, after.encode()).value, wanted.plain()):
             return
     except InputError:
         pass
@@ -72,7 +72,7 @@ def _prove(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) ->
     )
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same_json(one: Any, other: Any) -> bool:
     """Whether two plain values are the same JSON, true and 1 being different, and 1 and 1.0 too."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
@@ -124,7 +124,7 @@ class EditedValue:
             self.content, self.node = EditedValue.new(self.content).content, None
 
 
-def _applied(root: EditedValue, edit: Edit) -> EditedValue:
+def _apply_edit(root: EditedValue, edit: Edit) -> EditedValue:
     """The root after an edit."""
     if not edit.path:
         return EditedValue.new(edit.value, root.slot)
@@ -159,7 +159,7 @@ def _applied(root: EditedValue, edit: Edit) -> EditedValue:
     return root
 
 
-def _form(text: str, root: ValueNode, *, is_json: bool) -> TextStyle:
+def _detect_style(text: str, root: ValueNode, *, is_json: bool) -> TextStyle:
     """How a file is written: what its lines end with, and how far in it writes objects and lists."""
     ends = _LINE_END.search(text)
     indent = _INDENT.search(text)
@@ -169,49 +169,49 @@ def _form(text: str, root: ValueNode, *, is_json: bool) -> TextStyle:
         for entry in () if node.is_list else node.entries or ():
             inner = entry.node
             if inner.entries and not inner.is_flow:
-                further = _column(text, inner.entries[0].start) - _column(text, entry.start)
+                further = _get_column(text, inner.entries[0].start) - _get_column(text, entry.start)
                 (dashes if inner.is_list else steps).append(further)
     unit = indent[1] if indent and is_json else " " * max(steps[min(1, len(steps) - 1)], 1)
     return TextStyle(is_json, unit, dashes[min(1, len(dashes) - 1)], ends[0] if ends else "\n")
 
 
-def _line(text: str, offset: int) -> int:
+def _find_line_start(text: str, offset: int) -> int:
     """Where the line of an offset begins."""
     return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
 
 
-def _line_end(text: str, offset: int) -> int:
+def _find_line_end(text: str, offset: int) -> int:
     """Where the line of an offset ends, before what ends it."""
     found = _LINE_END.search(text, offset)
     return found.start() if found else len(text)
 
 
-def _column(text: str, offset: int) -> int:
-    return offset - _line(text, offset)
+def _get_column(text: str, offset: int) -> int:
+    return offset - _find_line_start(text, offset)
 
 
 @dataclass(slots=True)
-class _Rewriting:
+class _TextRewriter:
     """Gathers the replacements in a text, and makes them from its end on."""
 
     body: str
-    form: TextStyle
+    file_style: TextStyle
     root: ValueNode
     item: EditedValue
-    cuts: list[tuple[int, int, str]] = field(default_factory=list)
+    replacements: list[tuple[int, int, str]] = field(default_factory=list)
     kept: dict[int, EditedValue] = field(default_factory=dict)
 
     def text(self) -> str:
         """The text with all replacements."""
-        self._keep(self.item)
-        self._place(MemberNode("", self.root.start, self.root.start, self.root), self.item)
+        self._note_kept(self.item)
+        self._write_entry(MemberNode("", self.root.start, self.root.start, self.root), self.item)
         parts, at = list[str](), 0
-        for start, end, words in sorted(self.cuts, key=lambda cut: cut[:2]):
+        for start, end, words in sorted(self.replacements, key=lambda cut: cut[:2]):
             parts += (self.body[at : max(at, start)], words)
             at = max(at, end)
         return "".join((*parts, self.body[at:]))
 
-    def _keep(self, item: EditedValue) -> None:
+    def _note_kept(self, item: EditedValue) -> None:
         """Note which anchors' places are still there, and what stands at them."""
         if item.slot is not None:
             self.kept[id(item.slot)] = item
@@ -220,21 +220,21 @@ class _Rewriting:
             content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
         ):
             if isinstance(one, EditedValue):
-                self._keep(one)
+                self._note_kept(one)
 
-    def _place(self, entry: MemberNode, item: EditedValue) -> None:
+    def _write_entry(self, entry: MemberNode, item: EditedValue) -> None:
         """Write what stands in the place of a node, where that is another value now."""
         node = entry.node
         if node.target is not None:  # it stays where what it stands for says the same
             now = self.kept.get(id(node.target))
-            if now is None or not _same(now.plain(), item.plain()):
+            if now is None or not _is_same_json(now.plain(), item.plain()):
                 self._replace(entry, item)
         elif item.node is None:
             self._replace(entry, item)
         elif node.entries is not None:
-            self._within(entry, item)
+            self._write_members(entry, item)
 
-    def _within(self, entry: MemberNode, item: EditedValue) -> None:
+    def _write_members(self, entry: MemberNode, item: EditedValue) -> None:
         """Write the changes of an object or a list whose place is kept."""
         node, entries = entry.node, entry.node.entries or []
         members = list(item.content.items() if isinstance(item.content, dict) else enumerate(item.content))
@@ -245,7 +245,7 @@ class _Rewriting:
             self._replace(entry, item)
             return
         for one in kept:
-            self._place(one, placed[id(one.node)])
+            self._write_entry(one, placed[id(one.node)])
         for index, one in enumerate(entries):
             if id(one.node) not in placed:
                 self._remove(node, index, first=one.start < kept[0].start)
@@ -255,24 +255,24 @@ class _Rewriting:
     def _replace(self, entry: MemberNode, item: EditedValue) -> None:
         """Another value in the place of a node."""
         node, value = entry.node, item.plain()
-        text, form = self.body, self.form
+        text, file_style = self.body, self.file_style
         is_spread = not node.entries or bool(_LINE_END.search(text, node.start, node.end))
         style = node.style or ("plain" if node.entries is None and isinstance(node.value, str) else "")
-        words = form.one_line(value, style=style, quotes_names=_quotes_names(text, node))
-        if form.is_json and isinstance(value, dict | list) and value and is_spread:
-            words = form.pretty(value, self._margin(node.start))
+        words = file_style.one_line(value, style=style, quotes_names=_has_quoted_names(text, node))
+        if file_style.is_json and isinstance(value, dict | list) and value and is_spread:
+            words = file_style.pretty(value, self._get_margin(node.start))
         if node.entries is not None and not node.is_flow and entry.name_end > entry.start:
             # A block begins on a line of its own; in its place the value stands beside the name.
             colon = text.index(":", entry.name_end) + 1
-            first, last = _line(text, node.start), _line_end(text, node.end)
+            first, last = _find_line_start(text, node.start), _find_line_end(text, node.end)
             if first > colon:
-                self.cuts.append((colon, colon, f" {words}"))
-                self.cuts.append((_before(text, first), last, ""))
+                self.replacements.append((colon, colon, f" {words}"))
+                self.replacements.append((_find_previous_end(text, first), last, ""))
                 return
         if node.style in {"|", ">"} and text[node.start : node.end].endswith(("\n", "\r")):
-            words += form.end
+            words += file_style.end
         gap = " " if node.start == node.end and not text[node.start - 1 : node.start].isspace() else ""
-        self.cuts.append((node.start, node.end, gap + words))
+        self.replacements.append((node.start, node.end, gap + words))
 
     def _remove(self, node: ValueNode, index: int, *, first: bool) -> None:
         """Take an entry out; in a block with the comments that stand right above it."""
@@ -281,36 +281,41 @@ class _Rewriting:
         if node.is_flow:
             following = entries[index + 1].start if index + 1 < len(entries) else entry.node.end
             before = entries[index - 1].node.end if index else entry.start
-            self.cuts.append((entry.start, following, "") if first else (before, entry.node.end, ""))
+            self.replacements.append((entry.start, following, "") if first else (before, entry.node.end, ""))
             return
-        start, end = _line(text, entry.start), _line_end(text, _last(text, entry.start, entry.node.end))
+        start, end = (
+            _find_line_start(text, entry.start),
+            _find_line_end(text, _skip_line_ends(text, entry.start, entry.node.end)),
+        )
         if text[start : entry.start].strip():  # the first of a block that begins behind a dash
             following = entries[index + 1].start
             near = not text[end:following].strip() and len(_LINE_END.findall(text[end:following])) == 1
-            self.cuts.append((entry.start, following if near else end, ""))
+            self.replacements.append((entry.start, following if near else end, ""))
             return
         while index and start:
-            above = _line(text, _before(text, start))
+            above = _find_line_start(text, _find_previous_end(text, start))
             if not text[above:start].lstrip().startswith("#"):
                 break
             start = above
         behind = _LINE_END.match(text, end)
         if behind:
-            self.cuts.append((start, behind.end(), ""))
+            self.replacements.append((start, behind.end(), ""))
         else:
-            self.cuts.append((_before(text, start), end, ""))
+            self.replacements.append((_find_previous_end(text, start), end, ""))
 
     def _add(self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]) -> None:
         """Write new entries behind those that stay."""
         if not node.is_flow:
-            end = _last(self.body, kept[-1].start, self._kept_end(kept[-1].node))
-            at, indent = _line_end(self.body, end), _column(self.body, kept[0].start)
-            rows = self._rows(node, kept[-1].node, new)
-            self.cuts.append((at, at, "".join(f"{self.form.end}{' ' * indent}{row}" for row in rows)))
+            end = _skip_line_ends(self.body, kept[-1].start, self._kept_end(kept[-1].node))
+            at, indent = _find_line_end(self.body, end), _get_column(self.body, kept[0].start)
+            rows = self._render_rows(node, kept[-1].node, new)
+            self.replacements.append(
+                (at, at, "".join(f"{self.file_style.end}{' ' * indent}{row}" for row in rows))
+            )
         elif kept:
             self._add_between_brackets(node, kept, new)
         else:
-            self._fill(node, new)
+            self._fill_brackets(node, new)
 
     def _kept_end(self, node: ValueNode) -> int:
         """Where the last part of a node ends that stays: what goes away at its end takes its lines away."""
@@ -320,76 +325,91 @@ class _Rewriting:
             return node.end if left is None else self._kept_end(left)
         return node.end
 
-    def _rows(self, node: ValueNode, beside: ValueNode, new: Sequence[tuple[str, Any]]) -> Iterator[str]:
+    def _render_rows(
+        self, node: ValueNode, beside: ValueNode, new: Sequence[tuple[str, Any]]
+    ) -> Iterator[str]:
         """The lines of new entries of a block, written as the one beside them."""
-        quoted = _quotes_names(self.body, beside)
+        quoted = _has_quoted_names(self.body, beside)
         for name, value in new:
             if not node.is_list:
-                yield from self.form.member(name, value)
+                yield from self.file_style.member(name, value)
             elif isinstance(value, dict | list) and not beside.is_flow:
-                yield from self.form.item(value, is_block=True)
+                yield from self.file_style.item(value, is_block=True)
             else:
-                yield f"- {self.form.one_line(value, quotes_names=quoted)}"
+                yield f"- {self.file_style.one_line(value, quotes_names=quoted)}"
 
-    def _fill(self, node: ValueNode, new: Sequence[tuple[str, Any]]) -> None:
+    def _fill_brackets(self, node: ValueNode, new: Sequence[tuple[str, Any]]) -> None:
         """Write the first entries of an object or a list between brackets."""
-        margin = self._margin(node.start)
-        inner = margin + self.form.unit
-        words = self._words(node, new, margin=inner if self.form.is_json else None)
-        if self.form.is_json:
-            text = ",".join(f"{self.form.end}{inner}{one}" for one in words) + f"{self.form.end}{margin}"
+        margin = self._get_margin(node.start)
+        inner = margin + self.file_style.unit
+        words = self._render_members(node, new, margin=inner if self.file_style.is_json else None)
+        if self.file_style.is_json:
+            text = (
+                ",".join(f"{self.file_style.end}{inner}{one}" for one in words)
+                + f"{self.file_style.end}{margin}"
+            )
         else:
             text = ", ".join(words)
-        self.cuts.append((node.start + 1, node.end - 1, text))
+        self.replacements.append((node.start + 1, node.end - 1, text))
 
     def _add_between_brackets(
         self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]
     ) -> None:
         text, at = self.body, kept[-1].node.end
         if not _LINE_END.search(text, node.start, kept[0].start):
-            self.cuts.append((at, at, "".join(f", {one}" for one in self._words(node, new, margin=None))))
+            self.replacements.append(
+                (at, at, "".join(f", {one}" for one in self._render_members(node, new, margin=None)))
+            )
             return
-        margin = self._margin(kept[0].start)
-        words = self._words(node, new, margin=margin if self.form.is_json else None)
-        line = _line_end(text, at)
+        margin = self._get_margin(kept[0].start)
+        words = self._render_members(node, new, margin=margin if self.file_style.is_json else None)
+        line = _find_line_end(text, at)
         rest = text[at:line].strip()
         own = not rest or rest == "," or rest.lstrip(" \t,").startswith("#")
         if not own or kept[-1] is not (node.entries or kept)[-1]:  # a bracket or what goes away is behind it
             line, rest = at, ""
-        self.cuts.append((at, at, "" if rest.startswith(",") else ","))
-        self.cuts.append((line, line, ",".join(f"{self.form.end}{margin}{one}" for one in words)))
+        self.replacements.append((at, at, "" if rest.startswith(",") else ","))
+        self.replacements.append(
+            (line, line, ",".join(f"{self.file_style.end}{margin}{one}" for one in words))
+        )
 
-    def _words(self, node: ValueNode, new: Sequence[tuple[str, Any]], *, margin: str | None) -> list[str]:
+    def _render_members(
+        self, node: ValueNode, new: Sequence[tuple[str, Any]], *, margin: str | None
+    ) -> list[str]:
         """New entries as they stand between brackets; with a margin each may have several lines."""
-        form, quoted = self.form, _quotes_names(self.body, node)
+        file_style, quoted = self.file_style, _has_quoted_names(self.body, node)
         words = []
         for name, value in new:
             deep = margin is not None and isinstance(value, dict | list) and value
-            shown = form.pretty(value, margin or "") if deep else form.one_line(value, quotes_names=quoted)
-            words.append(shown if node.is_list else f"{form.name(name, quoted=quoted)}: {shown}")
+            shown = (
+                file_style.pretty(value, margin or "")
+                if deep
+                else file_style.one_line(value, quotes_names=quoted)
+            )
+            words.append(shown if node.is_list else f"{file_style.name(name, quoted=quoted)}: {shown}")
         return words
 
-    def _margin(self, offset: int) -> str:
+    def _get_margin(self, offset: int) -> str:
         """The white space at the beginning of a line."""
-        line = self.body[_line(self.body, offset) : offset]
+        line = self.body[_find_line_start(self.body, offset) : offset]
         return line[: len(line) - len(line.lstrip(" \t"))]
 
 
-def _last(text: str, start: int, end: int) -> int:
+def _skip_line_ends(text: str, start: int, end: int) -> int:
     """An offset on the last line of an entry: what ends a block's text is part of it, and no line more."""
     while end > start and text[end - 1] in "\r\n":
         end -= 1
     return end
 
 
-def _before(text: str, line: int) -> int:
+def _find_previous_end(text: str, line: int) -> int:
     """Where the line before one that begins here ends, before what ends it."""
     if text[:line].endswith("\r\n"):
         return line - 2
     return max(line - 1, 0)
 
 
-def _quotes_names(text: str, node: ValueNode) -> bool:
+def _has_quoted_names(text: str, node: ValueNode) -> bool:
     """Whether the names of an object between brackets stand in quotes."""
     entries = node.entries if node.is_flow and not node.is_list else None
     return bool(entries) and text[entries[0].start] == '"' if entries else False

@@ -1,4 +1,4 @@
-"""What a word without quotes, where JSON wants a value, was probably meant to be."""
+"""What a word without quotes was probably meant to be, where JSON expects a value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
 
 
 def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
-    """Where the word ends that stands at an offset in place of a value, and what to say of it."""
+    """The end of the word at an offset, and the problem to report for it."""
     found = _RUN.match(text, start)
     end = found.end() if found else start + 1
     words = text[start:end]
@@ -41,7 +41,7 @@ def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
             end,
             Diagnostic(Severity.ERROR, "not-a-number", f"{quote_text(words)} is not a JSON number", remedy),
         )
-    if right := _number(words):
+    if right := _read_odd_number(words):
         return (
             end,
             Diagnostic(
@@ -56,8 +56,8 @@ def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
     return end, Diagnostic(Severity.ERROR, "bare-word", f"{quote_text(words)} is not in quotes", remedy)
 
 
-def _number(words: str) -> str:
-    """A number of JSON that means what an odd one means; empty where it is none at all."""
+def _read_odd_number(words: str) -> str:
+    """The JSON number that an odd one means; empty if it is not a number at all."""
     found = _ODD_NUMBER.fullmatch(words)
     if not found or not (found["hex"] or found["whole"] or len(found["rest"] or "") > 1):
         return ""

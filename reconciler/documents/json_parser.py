@@ -1,4 +1,7 @@
-"""Strict JSON: values at the speed of C, and positions and repairs where somebody asks for them."""
+"""Strict JSON: values at the speed of C; positions and problems only on demand.
+
+The scanner in Python is some 30 times slower, and most files are right and never asked for a position.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class _Doubtful(ValueError):
-    """The fast reader met something that the scanner has to look at."""
+class _NeedsScan(ValueError):
+    """The fast decoder met something that only the scanner can judge."""
 
 
 def parse_json(name: str, text: str) -> Any:
@@ -29,11 +32,11 @@ def parse_json(name: str, text: str) -> Any:
     Raises:
         InputError: it is no JSON, with all that is wrong with it.
     """
-    if (_flat(text) or _flat(_TEXT.sub("", text))) and not _HALF_CHARACTER.search(text):
+    if (_is_flat(text) or _is_flat(_TEXT.sub("", text))) and not _HALF_CHARACTER.search(text):
         try:
             return _DECODER.decode(text)
         except (ValueError, RecursionError):
-            pass  # the scanner takes the same texts, and tells what is wrong with the others
+            pass  # the scanner accepts the same texts, and explains the others
     scanned = scan_json(name, text)
     if scanned.problems:
         raise InputError(scanned.problems)
@@ -41,72 +44,72 @@ def parse_json(name: str, text: str) -> Any:
 
 
 def locate_values(name: str, text: str) -> ValueOffsets:
-    """Where the values of a text stand that `parse_json` takes."""
-    return scan_json(name, text).place
+    """The offsets of all values of a text that `parse_json` accepts."""
+    return scan_json(name, text).offsets
 
 
 def locate_value(text: str, path: Iterable[str]) -> tuple[ValueOffsets, bool]:
-    """Where one value of a text stands that `parse_json` takes, like `ValueOffsets.nearest` for one value.
+    """The offsets of one value of a text that `parse_json` accepts, like `ValueOffsets.nearest`.
 
-    What stands before it is skipped at the speed of C, so that a few places are had at a small part of
-    what `locate_values` costs.
+    The C decoder skips what is before it, so a few positions cost a small part of `locate_values`.
     """
-    start = _behind_blank(text, 0)
+    start = _skip_blank(text, 0)
     found = ValueOffsets(start, start)
     for part in path:
-        child = _child(text, found.start, part)
+        child = _find_child(text, found.start, part)
         if child is None:
             return found, False
         found = child
     return found, True
 
 
-def _child(text: str, start: int, part: str) -> ValueOffsets | None:
-    """The place of a member or item of the object or array that starts at an offset."""
+def _find_child(text: str, start: int, part: str) -> ValueOffsets | None:
+    """The offsets of a member or item of the object or array that starts at an offset."""
     if text[start] not in "{[" or (text[start] == "[" and not INDEX.fullmatch(part)):
         return None
     index = 0
-    at = _behind_blank(text, start + 1)
+    at = _skip_blank(text, start + 1)
     while text[at] not in "}]":
         key, name = at, str(index)
         if text[start] == "{":
             name, at = _SKIPPER.raw_decode(text, at)
-            at = _behind_blank(text, _behind_blank(text, at) + 1)
+            at = _skip_blank(text, _skip_blank(text, at) + 1)
         if name == part:
             return ValueOffsets(at, key)
         _, at = _SKIPPER.raw_decode(text, at)
-        at = _behind_blank(text, at)
-        at, index = _behind_blank(text, at + 1) if text[at] == "," else at, index + 1
+        at = _skip_blank(text, at)
+        at, index = _skip_blank(text, at + 1) if text[at] == "," else at, index + 1
     return None
 
 
-def _behind_blank(text: str, start: int) -> int:
+def _skip_blank(text: str, start: int) -> int:
     found = _BLANK.match(text, start)
     return found.end() if found else start
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Doubtful
+        raise _NeedsScan
     return members
 
 
 def _refuse_constant(words: str) -> NoReturn:
-    raise _Doubtful(words)
+    raise _NeedsScan(words)
 
 
 _SKIPPER = json.JSONDecoder()
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object,
+    object_pairs_hook=_make_object,
     parse_float=read_number,
     parse_int=read_whole_number,
     parse_constant=_refuse_constant,
 )
 
 
-def _flat(text: str) -> bool:
-    """Whether brackets surely do not stand too deep within each other; a doubt is a no."""
+def _is_flat(text: str) -> bool:
+    """Whether the nesting is surely within `DEEPEST`; where it is not sure, the scanner decides."""
+    # The C decoder would accept more levels, as many as Python's recursion limit allows at that moment.
     rest = text.encode().translate(None, _NO_BRACKETS)
     for _ in range(DEEPEST // 2):  # each round takes away one level or two
         shorter = rest.replace(b"[]", b"").replace(b"{}", b"")

@@ -1,7 +1,10 @@
-"""What is wrong where JSON does not go on as it should, and how to read on behind it.
+"""What is wrong where JSON is broken, and how to continue after it.
 
-Each function gets a word that does not belong where it stands, tells of it once, and sets the state
-from which reading goes on. It gives True where the same word is to be looked at again.
+Each function gets a token that is wrong at its place, reports it once, and sets the state from which reading
+continues. It returns True if the same token must be looked at again.
+
+The aim is one problem for one slip: after a guess that may be wrong, `is_reported`, `is_comma_optional` and
+`is_bracket_count_lost` keep the follow-up errors quiet.
 """
 
 from __future__ import annotations
@@ -16,49 +19,49 @@ from reconciler.text.one_line import quote_text
 
 
 def repair_token(stack: ParserStack, token: Token) -> bool:
-    """Tell what is wrong with a word; True where it is to be looked at again."""
+    """Report what is wrong with a token; True if it must be looked at again."""
     if token.kind == "end":
         check_end(stack, token)
         return False
     if stack.frames and token.kind in {"}", "]"} and token.kind != stack.frames[-1].closer:
         report_wrong_bracket(stack, token)
         return False
-    return _MENDERS[stack.state](stack, token)
+    return _REPAIRS[stack.state](stack, token)
 
 
-def _value(stack: ParserStack, token: Token) -> bool:
+def _repair_value(stack: ParserStack, token: Token) -> bool:
     in_object = bool(stack.frames) and stack.frames[-1].opener == "{"
     if in_object and token.kind in {",", ";", "}"}:
-        _no_value(stack, token)
-        return token.kind != ";" or _as_comma(stack, token)
+        _report_missing_value(stack, token)
+        return token.kind != ";" or _treat_as_comma(stack, token)
     if stack.frames and token.kind in {",", ";"}:
-        _extra(stack, token)
+        _report_extra_comma(stack, token)
     elif stack.frames and token.kind == "]":
-        _trailing_comma(stack, token)
+        _report_trailing_comma(stack, token)
         return True
     else:
-        _unexpected(stack, token, "a value")
+        _report_unexpected(stack, token, "a value")
         stack.finished = not stack.frames
     return False
 
 
-def _name(stack: ParserStack, token: Token) -> bool:
+def _repair_name(stack: ParserStack, token: Token) -> bool:
     is_in_array = len(stack.frames) > 1 and stack.frames[-2].opener == "["
     if token.kind == "}":
-        _trailing_comma(stack, token)
+        _report_trailing_comma(stack, token)
         return True
-    if token.kind == "string":  # without an end: nothing is known of its value
-        stack.named(token)
-        _without_value(stack)
+    if token.kind == "string":  # without an end, so its value and colon are lost in it
+        stack.open_member(token)
+        _attach_null(stack)
     elif token.kind == "word" and stack.lexer.colon_follows(token):
         message = f"the name {quote_text(token.value)} is not in quotes"
-        stack.complaints.add(token.start, "unquoted-name", message, f'write `"{token.value}"`')
-        stack.named(token)
+        stack.problem_list.add(token.start, "unquoted-name", message, f'write `"{token.value}"`')
+        stack.open_member(token)
     elif token.kind in {",", ";"}:
-        _extra(stack, token)
+        _report_extra_comma(stack, token)
     elif token.kind == "word":
-        _unexpected(stack, token, "a name in quotes, then a colon")
-        stack.state, stack.loose = ParserState.AFTER, True
+        _report_unexpected(stack, token, "a name in quotes, then a colon")
+        stack.state, stack.is_comma_optional = ParserState.AFTER, True
     elif token.kind == "{" and stack.state is ParserState.NAME and is_in_array:
         report_unclosed(stack, stack.comma)
         stack.state = ParserState.VALUE
@@ -66,56 +69,56 @@ def _name(stack: ParserStack, token: Token) -> bool:
     else:
         before = "the colon" if token.kind in {":", "="} else "this value"
         message = f"the name before {before} is missing"
-        stack.doubt(token.start, "missing-name", message, 'write `"name":`')
+        stack.report_structure(token.start, "missing-name", message, 'write `"name":`')
         stack.frames[-1].name = None
         stack.state = ParserState.VALUE
         return token.kind not in {":", "="}
     return False
 
 
-def _colon(stack: ParserStack, token: Token) -> bool:
+def _repair_colon(stack: ParserStack, token: Token) -> bool:
     name = quote_text(str(stack.frames[-1].name))
     if token.kind in {"=", ";"}:
-        message = f"expected `:`, got {quote_text(_words(stack, token))}"
-        stack.complaints.add(token.start, "wrong-colon", message, "write `:`")
+        message = f"expected `:`, got {quote_text(_get_text(stack, token))}"
+        stack.problem_list.add(token.start, "wrong-colon", message, "write `:`")
         stack.state = ParserState.VALUE
     elif token.kind in {",", "}"}:
         message = f"the name {name} has no value"
-        stack.doubt(stack.end, "missing-value", message, "write `:` and a value here")
-        _without_value(stack)
+        stack.report_structure(stack.end, "missing-value", message, "write `:` and a value here")
+        _attach_null(stack)
         return True
-    elif not _stray_quote(stack, token):
+    elif not _repair_stray_quote(stack, token):
         message = f"missing `:` after the name {name}"
-        stack.complaints.add(stack.end, "missing-colon", message, "insert `:` here")
-        _look_again(stack, token)
+        stack.problem_list.add(stack.end, "missing-colon", message, "insert `:` here")
+        _reread_as_value(stack, token)
     return False
 
 
-def _after(stack: ParserStack, token: Token) -> bool:
+def _repair_after(stack: ParserStack, token: Token) -> bool:
     frame = stack.frames[-1]
     if token.kind == ";":
         remedy = "remove it" if stack.lexer.closer_follows(token) else "write `,`"
-        stack.complaints.add(token.start, "semicolon", "expected `,`, got `;`", remedy)
-        stack.told = _as_comma(stack, token) is False
+        stack.problem_list.add(token.start, "semicolon", "expected `,`, got `;`", remedy)
+        stack.is_reported = _treat_as_comma(stack, token) is False
     elif token.kind in {":", "="}:
-        _stray_colon(stack, token)
-    elif _stray_quote(stack, token):
+        _repair_stray_colon(stack, token)
+    elif _repair_stray_quote(stack, token):
         pass
     elif frame.opener == "[" or (token.kind in {"string", "word"} and stack.lexer.colon_follows(token)):
-        if not stack.loose:
-            what = quote_text(_words(stack, token))
-            stack.complaints.add(
+        if not stack.is_comma_optional:
+            what = quote_text(_get_text(stack, token))
+            stack.problem_list.add(
                 stack.end, "missing-comma", f"missing comma before {what}", "insert `,` here"
             )
-        stack.loose = False
+        stack.is_comma_optional = False
         if frame.opener == "[":
-            _look_again(stack, token)
+            _reread_as_value(stack, token)
         else:
             stack.state = ParserState.NAME
             return True
     else:
-        _unexpected(stack, token, "a comma or `}`")
-        stack.loose = True
+        _report_unexpected(stack, token, "a comma or `}`")
+        stack.is_comma_optional = True
         if token.kind in {"{", "["}:
             frame.name = None
             stack.state = ParserState.VALUE
@@ -123,72 +126,72 @@ def _after(stack: ParserStack, token: Token) -> bool:
     return False
 
 
-def _done(stack: ParserStack, token: Token) -> bool:
-    place = stack.complaints.lines.at(stack.end)
-    what = quote_text(_words(stack, token))
-    message = f"unexpected {what} after the end of the document at {place.line}:{place.column}"
+def _repair_done(stack: ParserStack, token: Token) -> bool:
+    position = stack.problem_list.lines.at(stack.end)
+    what = quote_text(_get_text(stack, token))
+    message = f"unexpected {what} after the end of the document at {position.line}:{position.column}"
     remedy = "remove it, or look for a bracket that closes too early"
-    stack.doubt(token.start, "after-the-end", message, remedy, related=place)
+    stack.report_structure(token.start, "after-the-end", message, remedy, related=position)
     stack.finished = True
     return False
 
 
-_MENDERS: Mapping[ParserState, Callable[[ParserStack, Token], bool]] = {
-    ParserState.VALUE: _value,
-    ParserState.FIRST_ITEM: _value,
-    ParserState.FIRST_NAME: _name,
-    ParserState.NAME: _name,
-    ParserState.COLON: _colon,
-    ParserState.AFTER: _after,
-    ParserState.DONE: _done,
+_REPAIRS: Mapping[ParserState, Callable[[ParserStack, Token], bool]] = {
+    ParserState.VALUE: _repair_value,
+    ParserState.FIRST_ITEM: _repair_value,
+    ParserState.FIRST_NAME: _repair_name,
+    ParserState.NAME: _repair_name,
+    ParserState.COLON: _repair_colon,
+    ParserState.AFTER: _repair_after,
+    ParserState.DONE: _repair_done,
 }
 
 
-def _no_value(stack: ParserStack, token: Token) -> None:
-    """A colon with nothing behind it; before a bracket, the opening one may be what is missing."""
-    if not stack.told:
+def _report_missing_value(stack: ParserStack, token: Token) -> None:
+    """A colon without a value; before a closing bracket, the opening one may be what is missing."""
+    if not stack.is_reported:
         message = f"the name {quote_text(str(stack.frames[-1].name))} has no value"
-        tell = stack.doubt if token.kind == "}" else stack.complaints.add
+        tell = stack.report_structure if token.kind == "}" else stack.problem_list.add
         tell(token.start, "missing-value", message, "write the value here, or `null`")
-    _without_value(stack)
+    _attach_null(stack)
 
 
-def _without_value(stack: ParserStack) -> None:
-    place = stack.frames[-1].name_start
-    stack.attach(None, ValueOffsets(place, place))
-    stack.state, stack.loose, stack.text_end = ParserState.AFTER, True, -1
+def _attach_null(stack: ParserStack) -> None:
+    start = stack.frames[-1].name_start
+    stack.attach(None, ValueOffsets(start, start))
+    stack.state, stack.is_comma_optional, stack.text_end = ParserState.AFTER, True, -1
 
 
-def _as_comma(stack: ParserStack, token: Token) -> bool:
-    """Take a word for the comma that it stands for."""
-    stack.comma, stack.loose = token.start, False
+def _treat_as_comma(stack: ParserStack, token: Token) -> bool:
+    """Continue as after a comma."""
+    stack.comma, stack.is_comma_optional = token.start, False
     stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
     return False
 
 
-def _extra(stack: ParserStack, token: Token) -> None:
+def _report_extra_comma(stack: ParserStack, token: Token) -> None:
     message = f"unexpected `{token.kind}`: there is no value before it"
     if stack.state in {ParserState.FIRST_ITEM, ParserState.FIRST_NAME}:
         closer = stack.frames[-1].closer
-        stack.doubt(token.start, "extra-comma", message, f"remove it, or put `{closer}` before it")
-    elif not stack.told:
-        stack.complaints.add(token.start, "extra-comma", message, "remove it")
-    stack.told, stack.comma = True, token.start
+        stack.report_structure(token.start, "extra-comma", message, f"remove it, or put `{closer}` before it")
+    elif not stack.is_reported:
+        stack.problem_list.add(token.start, "extra-comma", message, "remove it")
+    stack.is_reported, stack.comma = True, token.start
 
 
-def _trailing_comma(stack: ParserStack, token: Token) -> None:
+def _report_trailing_comma(stack: ParserStack, token: Token) -> None:
     stack.state = ParserState.AFTER
-    if not stack.told:
+    if not stack.is_reported:
         message = f"trailing comma before the closing `{token.kind}`"
-        stack.complaints.add(stack.comma, "trailing-comma", message, "remove it")
+        stack.problem_list.add(stack.comma, "trailing-comma", message, "remove it")
 
 
-def _stray_colon(stack: ParserStack, token: Token) -> None:
+def _repair_stray_colon(stack: ParserStack, token: Token) -> None:
     frame = stack.frames[-1]
-    if name := _name_of_outer(stack):
-        place = frame.place.items.pop() if frame.place.items else frame.place
-        report_unclosed(stack, place.start)
-        stack.named(name)
+    if name := _find_outer_name(stack):
+        offsets = frame.offsets.items.pop() if frame.offsets.items else frame.offsets
+        report_unclosed(stack, offsets.start)
+        stack.open_member(name)
         stack.state = ParserState.VALUE
         return
     if frame.opener == "[":
@@ -196,53 +199,53 @@ def _stray_colon(stack: ParserStack, token: Token) -> None:
     else:
         message = "this member has two colons"
         remedy = "put `,` between members, and names into quotes"
-    stack.doubt(token.start, "stray-colon", message, remedy)
+    stack.report_structure(token.start, "stray-colon", message, remedy)
     frame.name = None
-    stack.state, stack.told = ParserState.VALUE, True
+    stack.state, stack.is_reported = ParserState.VALUE, True
 
 
-def _name_of_outer(stack: ParserStack) -> Token | None:
-    """The text before a colon in an array, if it begins a line: then the array should have ended."""
-    items = stack.frames[-1].place.items
+def _find_outer_name(stack: ParserStack) -> Token | None:
+    """The text before a colon in an array, if it starts a line: then the array probably lacks its end."""
+    items = stack.frames[-1].offsets.items
     if not items or stack.text_end < 0 or len(stack.frames) == 1:
         return None
-    start, lines = items[-1].start, stack.complaints.lines
+    start, lines = items[-1].start, stack.problem_list.lines
     if stack.frames[-2].opener == "[" or not lines.indentation(start)[1]:
         return None
     return Token("string", start, stack.text_end, stack.frames[-1].value[-1])
 
 
-def _stray_quote(stack: ParserStack, token: Token) -> bool:
-    """Whether a word stands right behind a closing quote, which then ended the text too early."""
+def _repair_stray_quote(stack: ParserStack, token: Token) -> bool:
+    """Whether a token directly follows a closing quote, which then ended the text too early."""
     if token.start != stack.text_end or token.kind not in {"string", "word"}:
         return False
     if token.kind == "string" and token.broken:
         return True
     if token.kind == "string" and (stack.frames[-1].opener == "[" or stack.lexer.colon_follows(token)):
         return False
-    message = f"unexpected {quote_text(_words(stack, token))} directly after a closing quote"
+    message = f"unexpected {quote_text(_get_text(stack, token))} directly after a closing quote"
     remedy = 'write `\\"` for a quote inside a text, or look for a missing quote before this place'
-    stack.complaints.add(token.start - 1, "stray-quote", message, remedy)
+    stack.problem_list.add(token.start - 1, "stray-quote", message, remedy)
     stack.lexer.offset = token.start
     stack.lexer.skip_line()
-    stack.lexer.lost = True
+    stack.lexer.is_bracket_count_lost = True
     if stack.state is ParserState.COLON:
-        _without_value(stack)
-    stack.loose, stack.text_end = True, -1
+        _attach_null(stack)
+    stack.is_comma_optional, stack.text_end = True, -1
     return True
 
 
-def _unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
-    what = quote_text(_words(stack, token))
-    stack.doubt(token.start, "unexpected", f"unexpected {what}, expected {wanted}", "correct it")
-    stack.told = True
+def _report_unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
+    what = quote_text(_get_text(stack, token))
+    stack.report_structure(token.start, "unexpected", f"unexpected {what}, expected {wanted}", "correct it")
+    stack.is_reported = True
 
 
-def _look_again(stack: ParserStack, token: Token) -> None:
-    """Read a word once more, as the value that it stands for."""
+def _reread_as_value(stack: ParserStack, token: Token) -> None:
+    """Read a token once more, as a value."""
     stack.lexer.offset = token.start
     stack.state = ParserState.VALUE
 
 
-def _words(stack: ParserStack, token: Token) -> str:
+def _get_text(stack: ParserStack, token: Token) -> str:
     return stack.text[token.start : token.end]

@@ -1,4 +1,4 @@
-"""JSON with the place of every value, and for text that is no JSON all that is wrong with it."""
+"""JSON with the offsets of every value, and all problems of a text that is not JSON."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ _NAME_STATES = frozenset({ParserState.NAME, ParserState.FIRST_NAME})
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What a text says, and where; without problems `value` is exactly what it says."""
+    """The value of a text and its offsets; with problems, the value is only a guess."""
 
     value: Any
-    place: ValueOffsets
+    offsets: ValueOffsets
     problems: tuple[Diagnostic, ...]
 
 
 def scan_json(name: str, text: str) -> ScanResult:
-    """Read a text, whatever it holds; one broken place is one problem."""
+    """Read any text; one broken place gives one problem."""
     stack = ParserStack(name, text)
     if text.startswith(BYTE_ORDER_MARK):
         message = "the file starts with a byte order mark"
-        stack.complaints.add(
+        stack.problem_list.add(
             0, "byte-order-mark", message, "save the file as UTF-8 without a byte order mark"
         )
         stack.lexer.offset = 1
-    while not stack.finished and not stack.complaints.full:
+    while not stack.finished and not stack.problem_list.full:
         token = stack.lexer.next(name=stack.state not in _VALUE_STATES)
-        while not _fits(stack, token) and repair_token(stack, token):
+        while not _accept_token(stack, token) and repair_token(stack, token):
             pass
-    return ScanResult(stack.value, stack.place, tuple(stack.complaints.problems))
+    return ScanResult(stack.value, stack.offsets, tuple(stack.problem_list.problems))
 
 
-def _fits(stack: ParserStack, token: Token) -> bool:
-    """Take a word that belongs where it stands; False where it does not."""
+def _accept_token(stack: ParserStack, token: Token) -> bool:
+    """Take a token that is allowed here; False if it is not."""
     kind, state = token.kind, stack.state
     if state in _VALUE_STATES and kind in _VALUES:
         stack.put(token)
     elif state is ParserState.AFTER and kind == ",":
-        stack.comma, stack.loose = token.start, False
+        stack.comma, stack.is_comma_optional = token.start, False
         stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
     elif state is ParserState.COLON and kind == ":":
         stack.state = ParserState.VALUE
     elif state in _NAME_STATES and kind == "string" and not token.broken:
-        stack.named(token)
+        stack.open_member(token)
     elif (
         state in {ParserState.AFTER, ParserState.FIRST_ITEM, ParserState.FIRST_NAME}
         and kind in {"}", "]"}

@@ -1,4 +1,4 @@
-"""The arrays and objects that are open while JSON is read, and what they hold so far."""
+"""The arrays and objects that are open while JSON is read, and their content so far."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reconciler.text.json_pointer import make_pointer
 from reconciler.text.one_line import quote_text
 
 DEEPEST = 200
-"""How many arrays and objects may stand within each other."""
+"""How deep arrays and objects may be nested: every later recursion over a document must stand this depth."""
 
 CLOSERS = {"{": "}", "[": "]"}
 
 
 class ParserState(Enum):
-    """What belongs at the place that is being read."""
+    """What is expected next."""
 
     VALUE = "value"
     FIRST_ITEM = "a value, or the end of an empty array"
@@ -36,7 +36,7 @@ class OpenContainer:
     """An array or object that is open; `name` is of the member being read, nothing where it has none."""
 
     opener: str
-    place: ValueOffsets
+    offsets: ValueOffsets
     value: Any
     name: str | None = None
     name_start: int = 0
@@ -48,27 +48,27 @@ class OpenContainer:
 
 
 class ParserStack:
-    """All that is known while reading: open frames, state, and where the last words stood."""
+    """All that is known while reading: open containers, state, and the offsets of the last tokens."""
 
     def __init__(self, name: str, text: str) -> None:
         self.text = text
-        self.complaints = ProblemList(name, text, self.pointer)
-        self.lexer = Lexer(text, self.complaints)
+        self.problem_list = ProblemList(name, text, self.pointer)
+        self.lexer = Lexer(text, self.problem_list)
         self.frames: list[OpenContainer] = []
         self.state = ParserState.VALUE
         self.value: Any = None
-        self.place = ValueOffsets(0, 0)
+        self.offsets = ValueOffsets(0, 0)
         self.pairs: list[tuple[int, int]] = []
-        """Offsets of the brackets that were closed, in the order of closing."""
+        """Offsets of opening and closing brackets, in the order of closing."""
         self.end = 0
-        """Behind the last name or value."""
+        """After the last name or value."""
         self.text_end = -1
         """The same if that was text, else -1."""
         self.comma = 0
-        self.told = False
-        """Whether the mark that comes next may be wrong because of one already told."""
-        self.loose = False
-        """Whether the comma that comes next may be missing because of a problem already told."""
+        self.is_reported = False
+        """Whether the next mark may be wrong because of a problem already reported."""
+        self.is_comma_optional = False
+        """Whether the next comma may be missing because of a problem already reported."""
         self.finished = False
 
     def pointer(self) -> str:
@@ -89,63 +89,63 @@ class ParserStack:
                 parts.append(frame.name)
         return make_pointer(part for part in parts if part is not None)
 
-    def doubt(
+    def report_structure(
         self, offset: int, code: str, message: str, remedy: str, *, related: Position | None = None
     ) -> None:
-        """Tell of a broken structure; what is odd about brackets and names behind it is not told."""
-        if not self.lexer.lost:
-            self.complaints.add(offset, code, message, remedy, related=related)
-        self.lexer.lost = True
+        """Report a broken structure; later problems with brackets and names are not reported."""
+        if not self.lexer.is_bracket_count_lost:
+            self.problem_list.add(offset, code, message, remedy, related=related)
+        self.lexer.is_bracket_count_lost = True
 
     def put(self, token: Token) -> None:
-        """A value begins here; text, numbers and words also end here."""
+        """A value starts here; texts, numbers and literals also end here."""
         if token.kind in CLOSERS:
             self._open(token)
             return
         self.attach(token.value, ValueOffsets(token.start, token.start))
         self.end = token.end
         self.text_end = token.end if token.kind == "string" else -1
-        self.told, self.loose = False, token.broken
+        self.is_reported, self.is_comma_optional = False, token.broken
         self.state = ParserState.AFTER if self.frames else ParserState.DONE
 
-    def attach(self, value: Any, place: ValueOffsets) -> None:
-        """A value becomes part of the innermost frame, or is the whole text's."""
+    def attach(self, value: Any, offsets: ValueOffsets) -> None:
+        """Put a value into the innermost container, or make it the value of the whole text."""
         if not self.frames:
-            self.value, self.place = value, place
+            self.value, self.offsets = value, offsets
             return
         frame = self.frames[-1]
-        if frame.place.items is not None:
+        if frame.offsets.items is not None:
             frame.value.append(value)
-            frame.place.items.append(place)
-        elif frame.place.members is not None and frame.name is not None:
-            place.key = frame.name_start
+            frame.offsets.items.append(offsets)
+        elif frame.offsets.members is not None and frame.name is not None:
+            offsets.key = frame.name_start
             frame.value[frame.name] = value
-            frame.place.members[frame.name] = place
+            frame.offsets.members[frame.name] = offsets
 
-    def named(self, token: Token) -> None:
-        """A member's name stands here; a colon belongs behind it."""
+    def open_member(self, token: Token) -> None:
+        """A member's name is here; a colon must follow."""
         frame = self.frames[-1]
         name = str(token.value)
-        self.state, self.end, self.told = ParserState.COLON, token.end, False
+        self.state, self.end, self.is_reported = ParserState.COLON, token.end, False
         self.text_end = token.end if token.kind == "string" else -1
         frame.name, frame.name_start = name, token.start
-        members = frame.place.members
-        if members is not None and name in members and not self.lexer.lost:
-            first = self.complaints.lines.at(members[name].key)
+        members = frame.offsets.members
+        if members is not None and name in members and not self.lexer.is_bracket_count_lost:
+            first = self.problem_list.lines.at(members[name].key)
             message = f"duplicate key {quote_text(name)} in this object, first at {first.line}:{first.column}"
-            self.complaints.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
+            self.problem_list.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
 
     def close(self, token: Token) -> None:
-        """The innermost frame ends here."""
+        """The innermost container ends here."""
         frame = self.frames.pop()
-        self.pairs.append((frame.place.start, token.start))
-        self.end, self.text_end, self.told = token.end, -1, False
+        self.pairs.append((frame.offsets.start, token.start))
+        self.end, self.text_end, self.is_reported = token.end, -1, False
         self.state = ParserState.AFTER if self.frames else ParserState.DONE
 
     def _open(self, token: Token) -> None:
         if len(self.frames) == DEEPEST:
             message = f"arrays and objects are nested more than {DEEPEST} levels deep"
-            self.complaints.add(token.start, "too-deep", message, "reduce the nesting")
+            self.problem_list.add(token.start, "too-deep", message, "reduce the nesting")
             self.finished = True
             return
         if token.kind == "{":
@@ -154,6 +154,6 @@ class ParserStack:
         else:
             frame = OpenContainer("[", ValueOffsets(token.start, token.start, items=[]), [])
             self.state = ParserState.FIRST_ITEM
-        self.attach(frame.value, frame.place)
+        self.attach(frame.value, frame.offsets)
         self.frames.append(frame)
-        self.told = False
+        self.is_reported = False

@@ -1,4 +1,4 @@
-"""The words of JSON and of what people write instead of it, each with its offset."""
+"""The tokens of JSON and of what people write instead of it, each with its offset."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _QUOTES = {
     **dict.fromkeys(_SINGLE, _SINGLE),
     **dict.fromkeys(f"{_DOUBLE}\u201e", _DOUBLE),
 }
-"""What opens a text, and the characters that may close it."""
+"""Opening quote -> the characters that may close it."""
 _LITERALS = {"true": True, "false": False, "null": None}
 
 
 @dataclass(slots=True)
 class Token:
-    """One word: `kind` is a mark itself, or `string`, `scalar`, `word` (no JSON) or `end`.
+    """One token: `kind` is a mark itself, or `string`, `scalar`, `word` (not JSON) or `end`.
 
-    `broken` tells a string whose end is a guess.
+    `broken`: the end of the string is a guess.
     """
 
     kind: str
@@ -61,20 +61,20 @@ class Token:
 
 
 class Lexer:
-    """Words of a text one after the other; what is wrong within one goes to `complaints`."""
+    """The tokens of a text one after the other; problems within one go to `problem_list`."""
 
-    def __init__(self, text: str, complaints: ProblemList) -> None:
+    def __init__(self, text: str, problem_list: ProblemList) -> None:
         self.text = text
-        self.complaints = complaints
+        self.problem_list = problem_list
         self.offset = 0
-        self.lost = False
-        """Whether brackets may have been swallowed, so that their number says nothing."""
+        self.is_bracket_count_lost = False
+        """Whether a broken text or comment may contain brackets, so that counting them means nothing."""
 
     def next(self, *, name: bool) -> Token:
-        """The next word; `name` tells that a member's name may stand here."""
+        """The next token; `name`: a member's name may be here, which `1` or `true` then is."""
         found = _TOKEN.match(self.text, self.offset)
         if found is None or (name and found.lastgroup == "scalar"):
-            return self._odd(name=name)
+            return self._read_odd_token(name=name)
         self.offset = end = found.end()
         group = str(found.lastgroup)
         start = found.start(group)
@@ -82,28 +82,28 @@ class Lexer:
         if group == "mark":
             return Token(words, start, end)
         if group == "string":
-            return Token(group, start, end, self._unescaped(words, start))
+            return Token(group, start, end, self._unescape(words, start))
         if words in _LITERALS:
             return Token(group, start, end, _LITERALS[words])
-        return Token(group, start, end, self._number(words, start))
+        return Token(group, start, end, self._read_number(words, start))
 
     def colon_follows(self, token: Token) -> bool:
-        """Whether a `:`, or `=` in its stead, stands behind a word."""
-        return self.text.startswith((":", "="), _end(_BLANK, self.text, token.end))
+        """Whether a `:`, or a `=` instead, follows a token."""
+        return self.text.startswith((":", "="), _match_end(_BLANK, self.text, token.end))
 
     def closer_follows(self, token: Token) -> bool:
-        """Whether a closing bracket stands behind a word."""
-        return self.text.startswith(("}", "]"), _end(_BLANK, self.text, token.end))
+        """Whether a closing bracket follows a token."""
+        return self.text.startswith(("}", "]"), _match_end(_BLANK, self.text, token.end))
 
     def skip_line(self) -> None:
-        """Go on at the end of the line, but before the commas and brackets that end it."""
-        end = _line_end(self.text, self.offset)
+        """Continue at the end of the line, but before the commas and brackets that end it."""
+        end = _find_line_end(self.text, self.offset)
         while end > self.offset and self.text[end - 1] in " \t,]}":
             end -= 1
         self.offset = end
 
-    def _odd(self, *, name: bool) -> Token:
-        """The next word where it is none of JSON's own."""
+    def _read_odd_token(self, *, name: bool) -> Token:
+        """The next token where it is not one of JSON."""
         self._skip_trivia()
         start = self.offset
         if start == len(self.text):
@@ -113,143 +113,145 @@ class Lexer:
             return self.next(name=name)
         char = self.text[start]
         if char in _QUOTES:
-            return self._string(start, char, name=name)
+            return self._read_odd_string(start, char, name=name)
         if char in "{}[],:;=":
             self.offset = start + (2 if self.text.startswith("=>", start) else 1)
             return Token(char, start, self.offset)
-        return self._word(start, name=name)
+        return self._read_word(start, name=name)
 
-    def _word(self, start: int, *, name: bool) -> Token:
-        """A word without quotes, or with one of the two."""
+    def _read_word(self, start: int, *, name: bool) -> Token:
+        """A word without quotes, or with only a closing one."""
         bare = None if name else describe_bareword(self.text, start)
-        self.offset = bare[0] if bare else _end(_WORD, self.text, start)
+        self.offset = bare[0] if bare else _match_end(_WORD, self.text, start)
         within = self.text[start - 1 : start] in {'"', "'"}
         if not within and _LATE_QUOTE.match(self.text, self.offset):
             word, self.offset = self.text[start : self.offset], self.offset + 1
             message = f"{quote_text(word)} has a closing quote but no opening quote"
-            self.complaints.add(start, "unopened-text", message, 'insert `"` here')
+            self.problem_list.add(start, "unopened-text", message, 'insert `"` here')
             return Token("string", start, self.offset, word)
         if bare is None:
             return Token("word", start, self.offset, self.text[start : self.offset])
         end, wrong = bare
-        self.complaints.place(start, wrong)
+        self.problem_list.add_diagnostic(start, wrong)
         return Token("scalar", start, end)
 
     def _skip_trivia(self) -> None:
-        """Go behind white space and comments; a run of comments is one problem."""
-        told = False
+        """Skip white space and comments; a run of comments is one problem."""
+        is_reported = False
         while True:
-            self.offset = _end(_BLANK, self.text, self.offset)
+            self.offset = _match_end(_BLANK, self.text, self.offset)
             if odd := _ODD_BLANK.match(self.text, self.offset):
                 what = f"non-standard whitespace character U+{ord(odd[0][0]):04X}"
-                self.complaints.add(self.offset, "odd-blank", what, "replace it with a normal space")
+                self.problem_list.add(self.offset, "odd-blank", what, "replace it with a normal space")
             elif odd := _COMMENT.match(self.text, self.offset):
                 closed = odd["end"] != ""
-                self.lost = self.lost or not closed
-                if not told or not closed:
+                self.is_bracket_count_lost = self.is_bracket_count_lost or not closed
+                if not is_reported or not closed:
                     message = (
                         "JSON does not allow comments"
                         if closed
                         else "the comment that starts here is not closed"
                     )
-                    self.complaints.add(
+                    self.problem_list.add(
                         self.offset, "comment", message, "remove it, or write the file as YAML"
                     )
-                told = True
+                is_reported = True
             else:
                 return
             self.offset = odd.end()
 
-    def _number(self, words: str, start: int) -> int | float | None:
+    def _read_number(self, words: str, start: int) -> int | float | None:
         try:
             return read_number(words)
         except InvalidNumber as error:
             message = f"the number {quote_text(words)} cannot be stored exactly: {error.message}"
-            self.complaints.add(start, "bad-number", message, error.remedy)
+            self.problem_list.add(start, "bad-number", message, error.remedy)
             return None
 
-    def _unescaped(self, words: str, start: int) -> str:
+    def _unescape(self, words: str, start: int) -> str:
         if "\\" not in words:
             return words[1:-1]
         for found in _SURROGATE.finditer(words):
             if found["lone"]:
                 message = f"{quote_text(found[0])} is half of a surrogate pair"
                 remedy = "write the character itself, or both halves"
-                self.complaints.add(start + found.start(), "bad-escape", message, remedy)
+                self.problem_list.add(start + found.start(), "bad-escape", message, remedy)
         value: str = json.loads(words)
         return value
 
-    def _string(self, start: int, quote: str, *, name: bool) -> Token:
-        """A string that is none of JSON's: other quotes, bad escapes, control characters, no end."""
+    def _read_odd_string(self, start: int, quote: str, *, name: bool) -> Token:
+        """A string that is not one of JSON: other quotes, bad escapes, control characters, no end."""
         closing = _QUOTES[quote]
         if quote != '"':
             code = "single-quotes" if quote == "'" else "typographic-quotes"
             message = f"the text is in {code.replace('-', ' ')}"
-            self.complaints.add(start, code, message, 'use `"`, the only quote that JSON allows')
+            self.problem_list.add(start, code, message, 'use `"`, the only quote that JSON allows')
         at = start + 1
         seen: set[str] = set()
         while True:
-            at = _end(_PLAIN, self.text, at)
+            at = _match_end(_PLAIN, self.text, at)
             char = self.text[at : at + 1]
             if char and char in closing:
                 self.offset = at + 1
                 return Token("string", start, at + 1, self.text[start + 1 : at])
             if char == "\\":
-                at += self._escape(at, closing)
-            elif char and (char not in "\r\n" or self._goes_on(at, closing)):
+                at += self._measure_escape(at, closing)
+            elif char and (char not in "\r\n" or self._is_continued(at, closing)):
                 if char < " " and char not in seen:
-                    self._control(at, char)
+                    self._report_control(at, char)
                 seen.update({"\r", "\n"} if char in "\r\n" else char)
                 at += 1
             else:
-                return self._unterminated(start, at, name=name)
+                return self._end_unterminated(start, at, name=name)
 
-    def _escape(self, at: int, closing: str) -> int:
-        """How many characters the escape sequence at an offset takes."""
+    def _measure_escape(self, at: int, closing: str) -> int:
+        """The length of the escape sequence at an offset, in characters."""
         if found := _GOOD_ESCAPE.match(self.text, at):
             return len(found[0])
         following = self.text[at + 1 : at + 2]
         if following not in closing:
             message = f"{quote_text(self.text[at : at + 2])} is not a JSON escape sequence"
-            self.complaints.add(at, "bad-escape", message, "write `\\\\` for a backslash")
+            self.problem_list.add(at, "bad-escape", message, "write `\\\\` for a backslash")
         return 2 if following not in ("", "\r", "\n") else 1
 
-    def _control(self, at: int, char: str) -> None:
+    def _report_control(self, at: int, char: str) -> None:
         if char in "\r\n":
             message, code = "the text contains a line break", "line-break-in-text"
             remedy = 'write `\\n` for a line break, or close the text with `"`'
         else:
             message, code = f"the text contains the control character U+{ord(char):04X}", "control-character"
             remedy = f"write `{json.dumps(char)[1:-1]}`"
-        self.complaints.add(at, code, message, remedy)
+        self.problem_list.add(at, code, message, remedy)
 
-    def _goes_on(self, at: int, closing: str) -> bool:
-        """Whether a line break belongs to the text, judged by what the next line starts with."""
-        following = _end(_BLANK, self.text, at)
+    def _is_continued(self, at: int, closing: str) -> bool:
+        """Whether a line break is part of the text, judged by the start of the next line."""
+        following = _match_end(_BLANK, self.text, at)
         if self.text[following : following + 1] in ("", '"', "'", "{", "}", "[", "]", "“"):
             return False
-        line = self.text[following : _line_end(self.text, following)]
+        line = self.text[following : _find_line_end(self.text, following)]
         return any(quote in line for quote in closing)
 
-    def _unterminated(self, start: int, end: int, *, name: bool) -> Token:
-        """A string that ends, at a guess, before the commas and brackets that end its line."""
+    def _end_unterminated(self, start: int, end: int, *, name: bool) -> Token:
+        """A string without an end: it probably ends before the commas and brackets that end its line."""
         while end > start + 1 and self.text[end - 1] in " \t,]}":
             end -= 1
-        self.lost = self.lost or any(char in "{}[]" for char in self.text[start:end])
+        self.is_bracket_count_lost = self.is_bracket_count_lost or any(
+            char in "{}[]" for char in self.text[start:end]
+        )
         message = "the text that starts here has no closing quote"
         colon = self.text.find(":", start, end) if name else -1
-        place = self.complaints.lines.at(end if colon < 0 else colon)
-        remedy = f'insert `"` at its end, probably at {place.line}:{place.column}'
-        self.complaints.add(start, "unterminated-text", message, remedy, related=place)
+        position = self.problem_list.lines.at(end if colon < 0 else colon)
+        remedy = f'insert `"` at its end, probably at {position.line}:{position.column}'
+        self.problem_list.add(start, "unterminated-text", message, remedy, related=position)
         self.offset = end
         return Token("string", start, end, self.text[start + 1 : end], broken=True)
 
 
-def _end(pattern: re.Pattern[str], text: str, offset: int) -> int:
+def _match_end(pattern: re.Pattern[str], text: str, offset: int) -> int:
     found = pattern.match(text, offset)
     return found.end() if found else offset
 
 
-def _line_end(text: str, offset: int) -> int:
+def _find_line_end(text: str, offset: int) -> int:
     ends = [end for end in (text.find("\n", offset), text.find("\r", offset)) if end >= 0]
     return min(ends, default=len(text))

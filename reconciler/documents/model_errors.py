@@ -59,10 +59,10 @@ def find_model_errors(error: ValidationError, model: type[BaseModel], value: Any
         given, least = details["input"], details.get("ctx", {}).get("min_length", 0)
         if details["type"] == "too_short" and isinstance(given, list) and len(given) >= least:
             continue
-        path = tuple(_existing(value, details["loc"]))
+        path = tuple(_select_existing(value, details["loc"]))
         missing = str(details["loc"][-1]) if details["type"] == "missing" else ""
         names = tuple(part for part in path if isinstance(part, str))
-        field, known = _field_at(model, (*names, missing) if missing else names)
+        field, known = _find_field(model, (*names, missing) if missing else names)
         new = ModelError(details, path, missing, field, known, (details["type"],))
         first = found.get((path, missing), new)
         kinds = tuple(dict.fromkeys((*first.kinds, *new.kinds)))
@@ -85,9 +85,9 @@ def translate_model_errors(
         pointer: of the value that was given to the model.
         is_secret: whether what stands under a key is never shown.
     """
-    meant = {(each.path[:-1], _meant(each)) for each in found if each.unknown}
+    meant = {(each.path[:-1], _find_meant_key(each)) for each in found if each.unknown}
     return [
-        _problem(each, document, pointer, is_secret)
+        _make_problem(each, document, pointer, is_secret)
         for each in found
         if (each.path, each.missing) not in meant
     ]
@@ -102,16 +102,18 @@ def describe_first_error(error: ValidationError) -> str:
         return f"{subject} is missing"
     if details["type"] == "extra_forbidden":
         return f"{subject} is not a known key"
-    wanted = _wanted(details["type"])
-    return f"{subject} must be {wanted}" if wanted else f"{subject}: {_lowered(details['msg'])}"
+    wanted = _get_expected_type(details["type"])
+    return f"{subject} must be {wanted}" if wanted else f"{subject}: {_lower_first(details['msg'])}"
 
 
-def _problem(
-    mismatch: ModelError, document: Document | None, pointer: str, is_secret: Callable[[str], bool]
+def _make_problem(
+    model_error: ModelError, document: Document | None, pointer: str, is_secret: Callable[[str], bool]
 ) -> Diagnostic:
-    at = pointer + pointer_of((*mismatch.path, mismatch.missing) if mismatch.missing else mismatch.path)
-    hidden = any(isinstance(part, str) and is_secret(part) for part in mismatch.path)
-    code, message, remedy = _said(mismatch, hidden=hidden)
+    at = pointer + pointer_of(
+        (*model_error.path, model_error.missing) if model_error.missing else model_error.path
+    )
+    hidden = any(isinstance(part, str) and is_secret(part) for part in model_error.path)
+    code, message, remedy = _describe(model_error, hidden=hidden)
     if document is None:
         return Diagnostic(Severity.ERROR, code, message, remedy, pointer=at)
     return Diagnostic(
@@ -119,12 +121,12 @@ def _problem(
         code,
         message,
         remedy,
-        position=document.position(at, key=mismatch.unknown),
+        position=document.position(at, key=model_error.unknown),
         pointer=at,
     )
 
 
-def _existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
+def _select_existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
     """The parts of pydantic's location that are parts of the value; it also names members of unions."""
     for part in loc:
         inside = (isinstance(value, Mapping) and part in value) or (
@@ -136,7 +138,7 @@ def _existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
 
 
 @lru_cache(maxsize=1024)  # a file with one mistake in each of many items asks for the same field each time
-def _field_at(model: type[BaseModel], names: tuple[str, ...]) -> tuple[FieldInfo | None, tuple[str, ...]]:
+def _find_field(model: type[BaseModel], names: tuple[str, ...]) -> tuple[FieldInfo | None, tuple[str, ...]]:
     """What the model says of the field at a path without its indices, and the keys it knows beside it."""
     models, field = [model], None
     known: tuple[str, ...] = ()
@@ -144,42 +146,42 @@ def _field_at(model: type[BaseModel], names: tuple[str, ...]) -> tuple[FieldInfo
         fields = {info.alias or name: info for inner in models for name, info in inner.model_fields.items()}
         known = tuple(fields)
         field = fields.get(part)
-        models = list(_models(field.annotation)) if field else []
+        models = list(_list_models(field.annotation)) if field else []
     return field, known
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _list_models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
-        yield from _models(inner)
+        yield from _list_models(inner)
 
 
-def _said(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
+def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     """Code, message and remedy."""
-    if mismatch.missing:
-        return "missing-key", f"`{mismatch.missing}` is missing", _advice(mismatch.field)
-    subject = _subject(mismatch.path)
-    if mismatch.unknown:
-        if meant := _meant(mismatch):
+    if model_error.missing:
+        return "missing-key", f"`{model_error.missing}` is missing", _describe_field(model_error.field)
+    subject = _name_subject(model_error.path)
+    if model_error.unknown:
+        if meant := _find_meant_key(model_error):
             remedy = f"did you mean `{meant}`?"
         else:
-            known = ", ".join(sorted(mismatch.known))
+            known = ", ".join(sorted(model_error.known))
             remedy = f"the known keys are {known}" if known else "remove it"
         return "unknown-key", f"{subject} is not a known key", remedy
-    code, why, remedy = _wrong(mismatch, hidden=hidden)
-    given = mismatch.error["input"]
-    if mismatch.error["type"] == "string_too_short" and not given:
-        return "empty-text", f"{subject} is empty", remedy or _advice(mismatch.field)
+    code, why, remedy = _describe_cause(model_error, hidden=hidden)
+    given = model_error.error["input"]
+    if model_error.error["type"] == "string_too_short" and not given:
+        return "empty-text", f"{subject} is empty", remedy or _describe_field(model_error.field)
     text = "the text " if code == "wrong-type" and isinstance(given, str) and given and not hidden else ""
-    given = text + (_kind_of(given) if hidden else describe_value(given))
-    return code, why.format(subject=subject, given=given), remedy or _advice(mismatch.field)
+    given = text + (_describe_kind(given) if hidden else describe_value(given))
+    return code, why.format(subject=subject, given=given), remedy or _describe_field(model_error.field)
 
 
-def _wrong(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
+def _describe_cause(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     """Code, a sentence with places for `subject` and `given`, and a remedy better than the model's words."""
-    kind, given = mismatch.error["type"], mismatch.error["input"]
-    context = mismatch.error.get("ctx", {})
+    kind, given = model_error.error["type"], model_error.error["input"]
+    context = model_error.error.get("ctx", {})
     if kind in {"literal_error", "enum"}:
         expected = str(context.get("expected", ""))
         meant = find_nearest(str(given), _LITERAL.findall(expected))
@@ -189,23 +191,23 @@ def _wrong(mismatch: ModelError, *, hidden: bool) -> tuple[str, str, str]:
         return "out-of-range", _must(_LIMITS[kind](context)), ""
     if kind == "string_pattern_mismatch":
         return "wrong-form", _must(f"have the form `{context.get('pattern', '')}`"), ""
-    wanted = " or ".join(dict.fromkeys(filter(None, map(_wanted, mismatch.kinds))))
+    wanted = " or ".join(dict.fromkeys(filter(None, map(_get_expected_type, model_error.kinds))))
     if wanted:
-        return "wrong-type", _must(f"be {wanted}"), "" if hidden else _as_wanted(kind, given)
-    said = _literal(_lowered(str(context.get("error", mismatch.error["msg"]))))
+        return "wrong-type", _must(f"be {wanted}"), "" if hidden else _suggest_spelling(kind, given)
+    said = _escape_braces(_lower_first(str(context.get("error", model_error.error["msg"]))))
     return "bad-value", f"{{subject}} is {{given}}, but {said}", str(context.get("remedy", ""))
 
 
 def _must(what: str) -> str:
-    return f"{{subject}} must {_literal(what)}, got {{given}}"
+    return f"{{subject}} must {_escape_braces(what)}, got {{given}}"
 
 
-def _literal(words: str) -> str:
+def _escape_braces(words: str) -> str:
     """Words of others within a pattern of `str.format`."""
     return words.replace("{", "{{").replace("}", "}}")
 
 
-def _as_wanted(kind: str, given: Any) -> str:
+def _suggest_spelling(kind: str, given: Any) -> str:
     """How a value is written whose quotes are missing, or too many."""
     if kind == "string_type" and isinstance(given, int | float):
         return f"write `{json.dumps(json.dumps(given))}`"
@@ -215,8 +217,8 @@ def _as_wanted(kind: str, given: Any) -> str:
     return ""
 
 
-def _wanted(kind: str) -> str:
-    return next((words for start, words in _WANTED if kind.startswith(start)), "")
+def _get_expected_type(kind: str) -> str:
+    return next((words for start, words in _EXPECTED_TYPES if kind.startswith(start)), "")
 
 
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -224,12 +226,12 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda context: f"be at least {context['ge']:g}",
     "less_than": lambda context: f"be less than {context['lt']:g}",
     "less_than_equal": lambda context: f"be at most {context['le']:g}",
-    "string_too_short": lambda context: f"have at least {_counted(context['min_length'], 'character')}",
-    "string_too_long": lambda context: f"have at most {_counted(context['max_length'], 'character')}",
-    "too_short": lambda context: f"have at least {_counted(context['min_length'], 'item')}",
-    "too_long": lambda context: f"have at most {_counted(context['max_length'], 'item')}",
+    "string_too_short": lambda context: f"have at least {_format_count(context['min_length'], 'character')}",
+    "string_too_long": lambda context: f"have at most {_format_count(context['max_length'], 'character')}",
+    "too_short": lambda context: f"have at least {_format_count(context['min_length'], 'item')}",
+    "too_long": lambda context: f"have at most {_format_count(context['max_length'], 'item')}",
 }
-_WANTED = (
+_EXPECTED_TYPES = (
     ("string", "text"),
     ("int", "a whole number"),
     ("float", "a number"),
@@ -250,7 +252,7 @@ _WANTED = (
 )
 
 
-def _subject(path: Path) -> str:
+def _name_subject(path: Path) -> str:
     names = [part for part in path if isinstance(part, str)]
     if not path:
         return "this"
@@ -259,7 +261,7 @@ def _subject(path: Path) -> str:
     return quote_text(path[-1])
 
 
-def _kind_of(given: Any) -> str:
+def _describe_kind(given: Any) -> str:
     if isinstance(given, str):
         return "text"
     return (
@@ -282,22 +284,22 @@ def describe_value(given: Any) -> str:
     return quote_text(json.dumps(given, default=str))
 
 
-def _meant(mismatch: ModelError) -> str:
-    return find_nearest(str(mismatch.path[-1]), mismatch.known)
+def _find_meant_key(model_error: ModelError) -> str:
+    return find_nearest(str(model_error.path[-1]), model_error.known)
 
 
-def _advice(field: FieldInfo | None) -> str:
+def _describe_field(field: FieldInfo | None) -> str:
     """What the model says of a field: the first sentence of its description, and an example."""
     if field is None:
         return ""
     example = f"such as `{json.dumps(field.examples[0], default=str)}`" if field.examples else ""
-    description = _lowered((field.description or "").partition(". ")[0].rstrip("."))
+    description = _lower_first((field.description or "").partition(". ")[0].rstrip("."))
     return ", ".join(words for words in (description, example) if words)
 
 
-def _counted(number: int, thing: str) -> str:
+def _format_count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _lowered(words: str) -> str:
+def _lower_first(words: str) -> str:
     return words[:1].lower() + words[1:] if words[1:2].islower() or words[1:2] == " " else words

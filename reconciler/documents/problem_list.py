@@ -1,4 +1,4 @@
-"""A list of what is wrong in one file, that stops growing before it stops being read."""
+"""The problems of one file, up to a number that a person still reads."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.text_lines import LineIndex
 
 MOST = 100
-"""How many problems of one file are listed."""
+"""How many problems of one file are listed: a binary file would give one for nearly every byte."""
 
 _DEEP = 40
 
 
 class ProblemList:
-    """The problems of one text, in the order they are found.
+    """The problems of one text, in the order in which they are found.
 
     Args:
         name: the file's path.
         text: the characters that offsets count.
-        pointer: gives the JSON pointer of the place being looked at.
+        pointer: gives the JSON pointer of the place being read.
     """
 
     def __init__(self, name: str, text: str, pointer: Callable[[], str] = str) -> None:
@@ -37,18 +37,18 @@ class ProblemList:
 
     @property
     def full(self) -> bool:
-        """Whether looking further is of no use."""
+        """Whether the limit is reached."""
         return len(self.problems) > MOST
 
     def add(
         self, offset: int, code: str, message: str, remedy: str = "", *, related: Position | None = None
     ) -> None:
-        """One more error at an offset, with the further position that its message speaks of."""
+        """Add an error at an offset, with the second position that its message names."""
         further = () if related is None else (related,)
-        self.place(offset, Diagnostic(Severity.ERROR, code, message, remedy, related=further))
+        self.add_diagnostic(offset, Diagnostic(Severity.ERROR, code, message, remedy, related=further))
 
-    def place(self, offset: int, problem: Diagnostic) -> None:
-        """Add a problem at an offset; the one beyond the limit says that there are more."""
+    def add_diagnostic(self, offset: int, problem: Diagnostic) -> None:
+        """Add a problem at an offset; the one after the limit says that there are more."""
         if self.full:
             return
         if len(self.problems) == MOST:

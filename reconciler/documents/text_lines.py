@@ -1,4 +1,4 @@
-"""Text with line numbers: decoding of a file's bytes, and offsets turned into lines and columns."""
+"""Text with line numbers: decodes a file's bytes, and turns offsets into lines and columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class LineIndex:
-    """Where offsets of one text stand; a line ends with LF, CR LF or CR."""
+    """Turns offsets of one text into positions; a line ends with LF, CR LF or CR."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -32,7 +32,7 @@ class LineIndex:
         return Position(self.name, line, max(0, offset - self._starts[line - 1]) + 1)
 
     def indentation(self, offset: int) -> tuple[int, bool]:
-        """How many blanks begin the line of an offset, and whether nothing else stands before it."""
+        """How many blanks start the line of an offset, and whether nothing else is before the offset."""
         start = self._starts[max(1, bisect_right(self._starts, offset)) - 1]
         found = _INDENTATION.match(self._text, start)
         end = found.end() if found else start
@@ -41,19 +41,19 @@ class LineIndex:
 
 @dataclass(slots=True)
 class DecodedText:
-    """A file's characters; `problems` says which bytes are no UTF-8.
+    """A file's characters; `problems` says which bytes are not UTF-8.
 
-    Each bad byte stands in `content` as one space, so that the rest can still be looked at.
+    Each bad byte is one space in `content`, so that the rest can still be checked.
     """
 
     content: str
     problems: list[Diagnostic] = field(default_factory=list)
     is_unreadable: bool = False
-    """Whether looking at the rest would only report nonsense."""
+    """Whether checking the rest would only report nonsense."""
 
 
 def decode_text(name: str, data: bytes) -> DecodedText:
-    """The text of a UTF-8 file, with a problem for every run of bytes that is none."""
+    """The text of a UTF-8 file, with a problem for every run of other bytes."""
     try:
         return DecodedText(data.decode())
     except UnicodeDecodeError:

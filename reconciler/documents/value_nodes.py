@@ -71,30 +71,30 @@ class MemberNode:
 
 def read_json_nodes(text: str) -> ValueNode:
     """The nodes of a text that `json_parser.parse_json` takes."""
-    return _json_node(text, _behind(text, 0))
+    return _read_json_node(text, _skip_blank(text, 0))
 
 
-def _json_node(text: str, start: int) -> ValueNode:
+def _read_json_node(text: str, start: int) -> ValueNode:
     if text[start] not in "{[":
         value, end = _DECODER.raw_decode(text, start)
         return ValueNode(start, end, value, '"' if isinstance(value, str) else "")
     node = ValueNode(start, start, entries=[], is_list=text[start] == "[", is_flow=True)
-    at = _behind(text, start + 1)
+    at = _skip_blank(text, start + 1)
     while text[at] not in "]}":
         name, begin, name_end = "", at, at
         if not node.is_list:
             name, name_end = _DECODER.raw_decode(text, at)
-            at = _behind(text, _behind(text, name_end) + 1)
-        item = _json_node(text, at)
+            at = _skip_blank(text, _skip_blank(text, name_end) + 1)
+        item = _read_json_node(text, at)
         assert node.entries is not None
         node.entries.append(MemberNode(name, begin, name_end, item))
-        at = _behind(text, item.end)
-        at = _behind(text, at + 1) if text[at] == "," else at
+        at = _skip_blank(text, item.end)
+        at = _skip_blank(text, at + 1) if text[at] == "," else at
     node.end = at + 1
     return node
 
 
-def _behind(text: str, start: int) -> int:
+def _skip_blank(text: str, start: int) -> int:
     found = _BLANK.match(text, start)
     return found.end() if found else start
 
@@ -114,18 +114,18 @@ def read_yaml_nodes(text: str, plain: Any) -> ValueNode:
     finally:
         loader.dispose()
     (root,) = reader.done
-    _valued(root, plain)
+    _set_values(root, plain)
     return root
 
 
-def _valued(node: ValueNode, plain: Any) -> None:
+def _set_values(node: ValueNode, plain: Any) -> None:
     if node.target is not None:
         return
     if node.entries is None:
         node.value = plain
         return
     for index, entry in enumerate(node.entries):
-        _valued(entry.node, plain[index if node.is_list else entry.name])
+        _set_values(entry.node, plain[index if node.is_list else entry.name])
 
 
 @dataclass(slots=True)
@@ -142,21 +142,21 @@ class _Reader:
         begin, end = event.start_mark.index, event.end_mark.index
         if isinstance(event, yaml.AliasEvent):
             target = self.anchors[event.anchor]
-            self._put(ValueNode(begin, end, target.value, target=target), begin)
+            self._add_node(ValueNode(begin, end, target.value, target=target), begin)
         elif isinstance(event, yaml.ScalarEvent):
-            start = self._behind_properties(event, begin, end)
+            start = self._skip_properties(event, begin, end)
             node = ValueNode(start, end, event.value, event.style or "")
             if self.open and not self.open[-1][0].is_list and self.names[-1] is None:
                 self.names[-1] = (event.value, begin, end)
                 if event.anchor:
                     self.anchors[event.anchor] = node
                 return
-            self._put(node, begin, event.anchor)
+            self._add_node(node, begin, event.anchor)
         elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             is_list = isinstance(event, yaml.SequenceStartEvent)
-            start = self._behind_properties(event, begin, end) if event.flow_style else begin
+            start = self._skip_properties(event, begin, end) if event.flow_style else begin
             node = ValueNode(start, end, entries=[], is_list=is_list, is_flow=bool(event.flow_style))
-            self._put(node, begin, event.anchor)
+            self._add_node(node, begin, event.anchor)
             self.open.append((node, event.anchor or ""))
             self.names.append(None)
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
@@ -168,7 +168,7 @@ class _Reader:
             elif node.entries:
                 node.start, node.end = node.entries[0].start, node.entries[-1].node.end
 
-    def _put(self, node: ValueNode, begin: int, anchor: str | None = None) -> None:
+    def _add_node(self, node: ValueNode, begin: int, anchor: str | None = None) -> None:
         if anchor:
             self.anchors[anchor] = node
         if not self.open:
@@ -177,7 +177,7 @@ class _Reader:
         parent = self.open[-1][0]
         assert parent.entries is not None
         if parent.is_list:
-            start = begin if parent.is_flow else self._dash(begin)
+            start = begin if parent.is_flow else self._find_dash(begin)
             parent.entries.append(MemberNode("", start, start, node))
             return
         named = self.names[-1]
@@ -188,13 +188,13 @@ class _Reader:
         self.names[-1] = None
         parent.entries.append(MemberNode(*named, node))
 
-    def _behind_properties(self, event: Any, begin: int, end: int) -> int:
+    def _skip_properties(self, event: Any, begin: int, end: int) -> int:
         if event.anchor is None and event.tag is None:
             return int(begin)
         found = _PROPERTIES.match(self.text, begin, end)
         return found.end() if found else int(begin)
 
-    def _dash(self, begin: int) -> int:
+    def _find_dash(self, begin: int) -> int:
         """Where the dash stands before an item of a block."""
         stop = begin
         while True:

@@ -1,4 +1,4 @@
-"""Where every value of a parsed file stands, as a tree of offsets that mirrors the value."""
+"""The offsets of all values of a parsed file, as a tree that mirrors the value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
-"""What a part of a JSON pointer is where it means an item of an array."""
+"""A part of a JSON pointer that is an array index."""
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +16,7 @@ class ValueOffsets:
 
     Args:
         start: of the value's first character.
-        key: of the name it stands under in an object, else the same as `start`.
+        key: of its name in an object, else the same as `start`.
         members: of an object, by name.
         items: of an array.
     """
@@ -27,7 +27,7 @@ class ValueOffsets:
     items: list[ValueOffsets] | None = None
 
     def child(self, part: str) -> ValueOffsets | None:
-        """The place of a member or an item, or nothing where there is none."""
+        """The offsets of a member or an item; None if there is none."""
         if self.members is not None:
             return self.members.get(part)
         if self.items is None or not INDEX.fullmatch(part) or int(part) >= len(self.items):
@@ -35,11 +35,11 @@ class ValueOffsets:
         return self.items[int(part)]
 
     def nearest(self, parts: Iterable[str]) -> tuple[ValueOffsets, bool]:
-        """The place of the value at a path and True, or its nearest parent's and False."""
-        place = self
+        """The offsets of the value at a path and True, or of its nearest parent and False."""
+        offsets = self
         for part in parts:
-            child = place.child(part)
+            child = offsets.child(part)
             if child is None:
-                return place, False
-            place = child
-        return place, True
+                return offsets, False
+            offsets = child
+        return offsets, True

@@ -52,13 +52,13 @@ class TextStyle:
             return f"{{{', '.join(members)}}}"
         if isinstance(value, list):
             return f"[{', '.join(self.one_line(item, quotes_names=quotes_names) for item in value)}]"
-        return _text(value, style) if isinstance(value, str) else json.dumps(value)
+        return _render_text(value, style) if isinstance(value, str) else json.dumps(value)
 
     def name(self, name: str, *, quoted: bool = False) -> str:
         """A member's name."""
         if self.is_json:
             return json.dumps(name, ensure_ascii=False)
-        return _quoted(name) if quoted else _text(name, "")
+        return _quote(name) if quoted else _render_text(name, "")
 
     def lines(self, value: Any) -> Iterator[str]:
         """A value over several lines of YAML, without what all of them are indented by."""
@@ -100,15 +100,15 @@ def _is_deep(value: Any) -> bool:
     return any(isinstance(item, dict | list) and item for item in items)
 
 
-def _text(text: str, style: str) -> str:
+def _render_text(text: str, style: str) -> str:
     if style == "'" and not _UNREAD.search(text):
         return "'" + text.replace("'", "''") + "'"
-    if style in {"", "plain"} and (_SURE if style == "" else _FAIR).fullmatch(text) and _stays(text):
+    if style in {"", "plain"} and (_SURE if style == "" else _FAIR).fullmatch(text) and _is_plain_text(text):
         return text
-    return _quoted(text)
+    return _quote(text)
 
 
-def _stays(text: str) -> bool:
+def _is_plain_text(text: str) -> bool:
     """Whether words without quotes are text for every reader of YAML, those of version 1.1 included."""
     try:
         return (
@@ -120,6 +120,6 @@ def _stays(text: str) -> bool:
         return False
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     written = json.dumps(text, ensure_ascii=False)
     return _UNREAD.sub(lambda found: f"\\u{ord(found[0]):04x}", written)

@@ -15,7 +15,7 @@ Explained: TypeAlias = tuple[int, Diagnostic]
 """The offset at which YAML breaks, and what is to be said of it."""
 
 
-class _Break(NamedTuple):
+class _YamlBreak(NamedTuple):
     """Where libyaml gives up, and where what it was reading began."""
 
     offset: int
@@ -31,9 +31,9 @@ def explain_yaml_error(error: Exception, lines: LineIndex, text: str) -> Explain
     offset = min(error.problem_mark.index, len(text))
     began = offset if error.context_mark is None else min(error.context_mark.index, len(text))
     problem = str(error.problem)
-    for words, look in _LOOKS:
+    for words, look in _EXPLAINERS:
         if words in problem:
-            return look(_Break(offset, began, text, lines))
+            return look(_YamlBreak(offset, began, text, lines))
     for words, code, message, remedy in _KNOWN:
         if words in problem:
             return (offset, Diagnostic(Severity.ERROR, code, message, remedy))
@@ -41,7 +41,7 @@ def explain_yaml_error(error: Exception, lines: LineIndex, text: str) -> Explain
     return (offset, Diagnostic(Severity.ERROR, "yaml", f"invalid YAML: {problem}", remedy))
 
 
-def _odd_start(at: _Break) -> Explained:
+def _explain_start(at: _YamlBreak) -> Explained:
     char = at.text[at.offset : at.offset + 1]
     if char == "\t":
         return (
@@ -55,12 +55,12 @@ def _odd_start(at: _Break) -> Explained:
     )
 
 
-def _unterminated(at: _Break) -> Explained:
+def _explain_unterminated(at: _YamlBreak) -> Explained:
     message = "the text that starts here has no closing quote"
     return (at.began, Diagnostic(Severity.ERROR, "unterminated-text", message, "close its quotes"))
 
 
-def _no_name(at: _Break) -> Explained:
+def _explain_no_name(at: _YamlBreak) -> Explained:
     if at.text[: at.offset].rstrip(" \t").endswith(("'", '"')):
         remedy = 'write a quote within single quotes twice, and within double quotes as `\\"`'
         message = "unexpected content after a closing quote"
@@ -70,12 +70,12 @@ def _no_name(at: _Break) -> Explained:
     return (at.offset, Diagnostic(Severity.ERROR, "indentation", message, remedy))
 
 
-def _open_bracket(at: _Break) -> Explained:
+def _explain_bracket(at: _YamlBreak) -> Explained:
     """A comma or a closing bracket is missing: before a word on the line of the opening one, or at all."""
     offset, began, text, lines = at
     opener = text[began : began + 1]
     closer = "}" if opener == "{" else "]"
-    start, place = lines.at(began), lines.at(offset)
+    start, position = lines.at(began), lines.at(offset)
     if text[offset : offset + 1] in {"}", "]"}:
         opened = f"the `{opener}` at {start.line}:{start.column}"
         message = f"unexpected `{text[offset]}`: {opened} is still open"
@@ -89,25 +89,25 @@ def _open_bracket(at: _Break) -> Explained:
                 related=(start,),
             ),
         )
-    if place.line == start.line and offset < len(text):
+    if position.line == start.line and offset < len(text):
         if text[offset] == ":":  # libyaml takes the name for the end of the value before it
             offset = began + len(text[began:offset].rstrip().rpartition(" ")[0]) + 1
         word = (text[offset : offset + 40].split() or [""])[0]
         message = f"missing `,` or `{closer}` before {quote_text(word)}"
         return (offset, Diagnostic(Severity.ERROR, "missing-comma", message, "put `,` before it"))
-    remedy = f"put `{closer}` before {place.line}:{place.column}, or `,` between its members"
+    remedy = f"put `{closer}` before {position.line}:{position.column}, or `,` between its members"
     return (
         began,
-        Diagnostic(Severity.ERROR, "unclosed", f"this `{opener}` is not closed", remedy, related=(place,)),
+        Diagnostic(Severity.ERROR, "unclosed", f"this `{opener}` is not closed", remedy, related=(position,)),
     )
 
 
-_LOOKS: tuple[tuple[str, Callable[[_Break], Explained]], ...] = (
-    ("cannot start any token", _odd_start),
-    ("end of stream", _unterminated),
-    ("document indicator", _unterminated),
-    ("did not find expected ',' or", _open_bracket),
-    ("did not find expected key", _no_name),
+_EXPLAINERS: tuple[tuple[str, Callable[[_YamlBreak], Explained]], ...] = (
+    ("cannot start any token", _explain_start),
+    ("end of stream", _explain_unterminated),
+    ("document indicator", _explain_unterminated),
+    ("did not find expected ',' or", _explain_bracket),
+    ("did not find expected key", _explain_no_name),
 )
 _KNOWN = (
     (

@@ -42,11 +42,11 @@ _NO_MERGE = "write the members in full, or use an alias for the whole value"
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenCollection:
     """A mapping or sequence being read, or the document around them."""
 
     value: Any
-    place: ValueOffsets
+    offsets: ValueOffsets
     anchor: str | None = None
     size_before: int = 0
     is_name: bool = False
@@ -62,7 +62,7 @@ class _Anchor:
     """What an alias stands for; `size` counts the values in it."""
 
     value: Any
-    place: ValueOffsets
+    offsets: ValueOffsets
     size: int
 
 
@@ -78,9 +78,9 @@ def parse_yaml(name: str, text: str) -> tuple[Any, ValueOffsets]:
     """
     composer = _Composer(name, text)
     composer.run()
-    if composer.complaints.problems:
-        raise InputError(composer.complaints.problems)
-    return composer.values[0], composer.places[0]
+    if composer.problem_list.problems:
+        raise InputError(composer.problem_list.problems)
+    return composer.values[0], composer.all_offsets[0]
 
 
 class _Composer:
@@ -88,40 +88,40 @@ class _Composer:
 
     def __init__(self, name: str, text: str) -> None:
         self.text = text
-        self.complaints = ProblemList(name, text, self._pointer)
+        self.problem_list = ProblemList(name, text, self._pointer)
         self.values: list[Any] = []
-        self.places: list[ValueOffsets] = []
-        self.open = [_Open(self.values, ValueOffsets(0, 0, items=self.places))]
+        self.all_offsets: list[ValueOffsets] = []
+        self.open = [_OpenCollection(self.values, ValueOffsets(0, 0, items=self.all_offsets))]
         self.anchors: dict[str, _Anchor] = {}
         self.size = 0
-        self.stopped = False
+        self.is_stopped = False
 
     def run(self) -> None:
         """All of the text, or up to the first place where nothing can be made of it."""
         for found in _UNPRINTABLE.finditer(self.text):
             message = f"the file contains the control character U+{ord(found[0]):04X}"
             remedy = "remove it, or write it as an escape"
-            self.complaints.add(found.start(), "control-character", message, remedy)
+            self.problem_list.add(found.start(), "control-character", message, remedy)
         for found in _OLD_BREAKS.finditer(self.text):  # libyaml ends a line there, as YAML 1.1 did
             char = found[0]
             message = f"invisible line break U+{ord(char):04X}"
             remedy = f"remove it, or write `{_ESCAPES[char]}` inside double quotes"
-            self.complaints.add(found.start(), "hidden-line", message, remedy)
-        if self.complaints.problems:
+            self.problem_list.add(found.start(), "hidden-line", message, remedy)
+        if self.problem_list.problems:
             return
         loader = _LOADER(self.text)
         try:
-            while not self.stopped and loader.check_event():
+            while not self.is_stopped and loader.check_event():
                 event = loader.get_event()
-                take = _TAKERS.get(type(event))
+                take = _HANDLERS.get(type(event))
                 if take is not None:
                     take(self, event)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            self.complaints.place(*explain_yaml_error(error, self.complaints.lines, self.text))
+            self.problem_list.add_diagnostic(*explain_yaml_error(error, self.problem_list.lines, self.text))
         finally:
             loader.dispose()
-        if not self.values and not self.complaints.problems:
-            self.complaints.add(0, "empty-file", "the file contains no value", "write a YAML document")
+        if not self.values and not self.problem_list.problems:
+            self.problem_list.add(0, "empty-file", "the file contains no value", "write a YAML document")
 
     def start_document(self, event: Any) -> None:
         """A document begins; only one may."""
@@ -140,14 +140,14 @@ class _Composer:
             value = self._scalar_value(event)
         except InvalidScalar as bad:
             words = None
-            self.complaints.place(start, bad.diagnostic)
-        place = ValueOffsets(start, start)
+            self.problem_list.add_diagnostic(start, bad.diagnostic)
+        offsets = ValueOffsets(start, start)
         if event.anchor is not None:
-            self.anchors[event.anchor] = _Anchor(value, place, 1)
+            self.anchors[event.anchor] = _Anchor(value, offsets, 1)
         if wants_name:
             self._name(start, value, words)
         else:
-            self._attach(value, place)
+            self._attach(value, offsets)
 
     def _check_name(self, event: Any, start: int) -> None:
         if event.value == "<<" and event.implicit[0]:
@@ -165,26 +165,28 @@ class _Composer:
         is_name = self.open[-1].wants_name
         if is_name:
             message = "a list or mapping cannot be a name"
-            self.complaints.add(start, "name-not-text", message, "use text as the name")
+            self.problem_list.add(start, "name-not-text", message, "use text as the name")
         if len(self.open) > DEEPEST:
             message = f"lists and mappings are nested more than {DEEPEST} levels deep"
             self._stop(start, "too-deep", message, "reduce the nesting")
             return
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in _COLLECTION_TAGS:
-            self.complaints.place(start, make_unknown_tag_error(event.tag).diagnostic)
-        place = ValueOffsets(start, start, members={}) if mapping else ValueOffsets(start, start, items=[])
+            self.problem_list.add_diagnostic(start, make_unknown_tag_error(event.tag).diagnostic)
+        offsets = ValueOffsets(start, start, members={}) if mapping else ValueOffsets(start, start, items=[])
         value: Any = {} if mapping else []
         before = self.size
         if not is_name:
-            self._attach(value, place)
-        self.open.append(_Open(value, place, event.anchor, before, is_name=is_name, wants_name=mapping))
+            self._attach(value, offsets)
+        self.open.append(
+            _OpenCollection(value, offsets, event.anchor, before, is_name=is_name, wants_name=mapping)
+        )
 
     def end_collection(self, event: Any) -> None:
         """The innermost mapping or sequence ends."""
         ended = self.open.pop()
         if ended.anchor is not None:
-            self.anchors[ended.anchor] = _Anchor(ended.value, ended.place, self.size - ended.size_before)
+            self.anchors[ended.anchor] = _Anchor(ended.value, ended.offsets, self.size - ended.size_before)
         if ended.is_name:
             self._name(event.start_mark.index, None)
 
@@ -194,40 +196,40 @@ class _Composer:
         anchor = self.anchors.get(event.anchor)
         if any(frame.anchor == event.anchor for frame in self.open):
             message = f"the alias `*{event.anchor}` refers to a value that contains it"
-            self.complaints.add(start, "alias-loop", message, "write the value in full")
+            self.problem_list.add(start, "alias-loop", message, "write the value in full")
             anchor = None
         elif anchor is None:
             message = f"no anchor `&{event.anchor}` is defined before this alias"
             # a guess takes as long as there are anchors
-            guesses = len(self.complaints.problems) < _MOST_GUESSES
+            guesses = len(self.problem_list.problems) < _MOST_GUESSES
             known = find_nearest(event.anchor, self.anchors) if guesses else ""
             remedy = (
                 f"did you mean `*{known}`?" if known else "define the anchor first, or put the text in quotes"
             )
-            self.complaints.add(start, "unknown-alias", message, remedy)
+            self.problem_list.add(start, "unknown-alias", message, remedy)
         anchor = anchor or _Anchor(None, ValueOffsets(start, start), 1)
         if self.open[-1].wants_name:
             self._name(start, anchor.value, f"*{event.anchor}" if event.anchor in self.anchors else None)
             return
         self.size += anchor.size - 1
-        self._attach(anchor.value, ValueOffsets(start, start, anchor.place.members, anchor.place.items))
+        self._attach(anchor.value, ValueOffsets(start, start, anchor.offsets.members, anchor.offsets.items))
 
-    def _attach(self, value: Any, place: ValueOffsets) -> None:
+    def _attach(self, value: Any, offsets: ValueOffsets) -> None:
         self.size += 1
         if self.size > MOST_VALUES:
             message = f"the file has more than {MOST_VALUES} values, aliases included"
-            self._stop(place.start, "too-large", message, "use fewer aliases, or several files")
+            self._stop(offsets.start, "too-large", message, "use fewer aliases, or several files")
             return
         parent = self.open[-1]
-        if parent.place.items is not None:
+        if parent.offsets.items is not None:
             parent.value.append(value)
-            parent.place.items.append(place)
+            parent.offsets.items.append(offsets)
             return
         parent.wants_name = True
-        if parent.place.members is not None and parent.name is not None:
-            place.key = parent.name_start
+        if parent.offsets.members is not None and parent.name is not None:
+            offsets.key = parent.name_start
             parent.value[parent.name] = value
-            parent.place.members[parent.name] = place
+            parent.offsets.members[parent.name] = offsets
 
     def _name(self, start: int, value: Any, words: str | None = None) -> None:
         """A name of the innermost mapping stands here; nothing where it was complained of."""
@@ -235,15 +237,15 @@ class _Composer:
         frame.wants_name, frame.name, frame.name_start = False, None, start
         if isinstance(value, str):
             frame.name = value
-            members = frame.place.members
+            members = frame.offsets.members
             if members is not None and value in members:
-                first = self.complaints.lines.at(members[value].key)
+                first = self.problem_list.lines.at(members[value].key)
                 where = f"{first.line}:{first.column}"
                 message = f"duplicate key {quote_text(value)} in this mapping, first at {where}"
-                self.complaints.add(start, "duplicate-key", message, "keep one of the two", related=first)
+                self.problem_list.add(start, "duplicate-key", message, "keep one of the two", related=first)
         elif words is not None:
             message = f"the name {quote_text(words)} is not text" if words else "the name is empty"
-            self.complaints.add(start, "name-not-text", message, f'write `"{words}"`')
+            self.problem_list.add(start, "name-not-text", message, f'write `"{words}"`')
 
     def _scalar_value(self, event: Any) -> Any:
         words = event.value
@@ -257,21 +259,21 @@ class _Composer:
         return read_plain_scalar(words) if event.implicit[0] else words
 
     def _stop(self, offset: int, code: str, message: str, remedy: str) -> None:
-        self.complaints.add(offset, code, message, remedy)
-        self.stopped = True
+        self.problem_list.add(offset, code, message, remedy)
+        self.is_stopped = True
 
     def _pointer(self) -> str:
         parts: list[str | int] = []
         for depth, frame in enumerate(self.open[1:], 2):
             last = depth == len(self.open)
-            if frame.place.items is not None:
-                parts.append(len(frame.place.items) - (not last))
+            if frame.offsets.items is not None:
+                parts.append(len(frame.offsets.items) - (not last))
             elif frame.name is not None and not (last and frame.wants_name):
                 parts.append(frame.name)
         return make_pointer(parts)
 
 
-_TAKERS: Mapping[type, Callable[[_Composer, Any], None]] = {
+_HANDLERS: Mapping[type, Callable[[_Composer, Any], None]] = {
     yaml.DocumentStartEvent: _Composer.start_document,
     yaml.ScalarEvent: _Composer.scalar,
     yaml.SequenceStartEvent: _Composer.start_collection,

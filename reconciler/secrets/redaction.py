@@ -303,7 +303,7 @@ def mask_text(name: str, text: str) -> str:
             found[pointer_of(path)] = secret.value
     if not found:
         return text
-    tree = document.place or json_parser.locate_values(name, document.text)
+    tree = document.offsets or json_parser.locate_values(name, document.text)
     spans = {_span(document.text, tree, pointer, value) for pointer, value in found.items()}
     shown = document.text
     for start, end in sorted(spans, reverse=True):

@@ -15,6 +15,7 @@ from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, InitDecision, decide_init
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 from reconciler.drivers.sora.steps import make_confirmation_key
+from reconciler.text.one_line import join_some
 
 _ANSWERS = (Present, Absent, Stale)
 _SHOWN = 5
@@ -203,21 +204,16 @@ def find_init_doubt(
     if members or not strangers:
         return ""
     return (
-        f"the earlier revision names {_shown(strangers)}, which this host cannot reach; neither the state of "
-        "this host nor an answer of a node shows that the collapsed cluster was theirs"
+        f"the earlier revision names {join_some(sorted(strangers), _SHOWN)}, which this host cannot reach; "
+        "neither the state of this host nor an answer of a node shows that the collapsed cluster was theirs"
     )
 
 
 def _mute(names: Iterable[str]) -> str:
     return (
-        f"{_shown(names)} may be in a cluster that lost its majority: the answers to ListClusterNodes and "
-        "GetStatsReport do not show whether this is so"
+        f"{join_some(sorted(names), _SHOWN)} may be in a cluster that lost its majority: the answers to "
+        "ListClusterNodes and GetStatsReport do not show whether this is so"
     )
-
-
-def _shown(names: Iterable[str]) -> str:
-    every = sorted(names)
-    return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
 
 
 def _strangers(regular: Iterable[str], cluster_view: ClusterView, required: Iterable[str]) -> set[str]:
@@ -339,7 +335,6 @@ def _needs_initialise(desired: SoraDesired, cluster_view: ClusterView) -> Iterat
 def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
-    more = f" and {len(members) - _SHOWN} more" if len(members) > _SHOWN else ""
     states = "; ".join(
         f"{name}: answers that it is in no cluster"
         if cluster_view.blank(name)
@@ -350,7 +345,7 @@ def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterato
     yield _error(
         "collapsed-needed",
         entry.name,
-        f"{', '.join(members[:_SHOWN])}{more} were in the cluster {entry.name}, or InitCluster was sent for "
+        f"{join_some(members, _SHOWN)} were in the cluster {entry.name}, or InitCluster was sent for "
         "them, and no node sees it now"
         f"{f' ({states})' if states else ''}; if that cluster lives, InitCluster would create a second one",
         "start the nodes, or add them to the fleet file again; if a call may still be running, wait until it "
@@ -397,11 +392,10 @@ def _used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnosti
 
 def _apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     holding = sorted({name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)})
-    more = f" and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
     yield _error(
         "collapsed-apart",
         desired.entry.name,
-        f"{desired.entry.name} has a `collapsed` entry, but {', '.join(holding[:_SHOWN])}{more} run with the "
+        f"{desired.entry.name} has a `collapsed` entry, but {join_some(holding, _SHOWN)} run with the "
         "data of a cluster, enough for a majority: they cannot reach each other, so the cluster has not "
         "collapsed, or it was already initialised again",
         "repair the network between them: the cluster then recovers by itself; to start a new cluster "
