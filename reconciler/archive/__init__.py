@@ -1,5 +1,5 @@
 """Archives in memory: a strict reader of tar, and gzip and zstd unpacked within bounds.
 
-Sources read fleets from archives and drivers read packages from nodes: both are input that nobody has
-checked. Everything here is bytes in, values out; nothing touches a disk, a network or the clock.
+Sources read fleets from archives and drivers read packages of nodes: both are untrusted input. Everything
+here is pure: bytes in, values out, without disk, network or clock.
 """

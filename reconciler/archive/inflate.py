@@ -13,7 +13,7 @@ from reconciler.text.one_line import format_size
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
-STRANGE = {
+UNSUPPORTED = {
     b"\xfd7zXZ\0": "is compressed with xz",
     b"BZh": "is compressed with bzip2",
     b"PK\x03\x04": "is a ZIP archive",
@@ -22,15 +22,15 @@ STRANGE = {
 FEED = 64 * 1024
 PIECE = 1024 * 1024
 STREAMS = 10_000
-"""Compressed streams in one file; block-wise packers write one for every 64 KB."""
+"""Compressed streams in one file at most; block-wise packers such as bgzip write one for every 64 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """How much may come out of one compressed file.
+    """Bounds on the output of one compressed file.
 
     Args:
-        total_bytes: bytes, unpacked, at most.
+        total_bytes: unpacked bytes at most.
         ratio: unpacked bytes for each packed byte at most. A fleet of nearly equal settings reaches
             about 120, gzip itself can reach 1032.
         ratio_floor: unpacked bytes below which the ratio does not matter.
@@ -42,11 +42,11 @@ class ArchiveLimits:
 
 
 class ArchiveError(ValueError):
-    """Compressed bytes that are damaged, unpack to too much, or are of a kind that is not read.
+    """Compressed bytes that are damaged, unpack to too much, or have an unsupported format.
 
     Args:
-        message: what is wrong, to follow the file's name.
-        remedy: what to do about it, a sentence for whoever packed it.
+        message: what is wrong, to follow the name of the file.
+        remedy: what to do, a sentence for the author of the archive.
     """
 
     def __init__(self, message: str, remedy: str) -> None:
@@ -56,36 +56,36 @@ class ArchiveError(ValueError):
 
 
 def is_archive(start: bytes) -> bool:
-    """Whether a file that begins like this (300 bytes are enough) is an archive, of a kind read or not."""
-    return start.startswith((GZIP, ZSTD, *STRANGE)) or start[257:262] == b"ustar"
+    """Whether a file with this beginning (300 bytes are enough) is an archive, supported or not."""
+    return start.startswith((GZIP, ZSTD, *UNSUPPORTED)) or start[257:262] == b"ustar"
 
 
 def inflate(data: bytes, bounds: ArchiveLimits) -> bytes:
     """The tar archive inside: unpacked if it is compressed, else the bytes as they are.
 
     Args:
-        data: the file as it lies on disk or came over the network.
-        bounds: on what comes out.
+        data: the file as stored or downloaded.
+        bounds: on the output.
 
     Raises:
-        Unpackable: it is damaged, unpacks to too much, or is packed in a way that is not read.
+        ArchiveError: it is damaged, unpacks to too much, or has an unsupported format.
     """
-    for magic, words in STRANGE.items():
+    for magic, words in UNSUPPORTED.items():
         if data.startswith(magic):
             raise ArchiveError(words, "Pack it as .tar or .tar.gz.")
     if data.startswith(GZIP):
-        return _unpacked(data, "gzip", bounds)
+        return _unpack(data, "gzip", bounds)
     if data.startswith(ZSTD):
-        return _unpacked(data, "zstd", bounds)
+        return _unpack(data, "zstd", bounds)
     return data
 
 
-def _unpacked(data: bytes, form: str, bounds: ArchiveLimits) -> bytes:
-    new, error_type = _decoder(form)
+def _unpack(data: bytes, form: str, bounds: ArchiveLimits) -> bytes:
+    new, error_type = _choose_decoder(form)
     pieces: list[bytes] = []
     total = 0
     try:
-        for piece in _pieces(data, new):
+        for piece in _iterate_output(data, new):
             total += len(piece)
             _check_size(total, len(data), bounds)
             pieces.append(piece)
@@ -100,11 +100,10 @@ def _unpacked(data: bytes, form: str, bounds: ArchiveLimits) -> bytes:
     return b"".join(pieces)
 
 
-def _pieces(data: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
-    """What the streams in `data` hold, one after another; zeros may follow, as tape blocks leave them.
-
-    Input is fed in small parts, because a stream hands back what it has not used as a copy.
-    """
+def _iterate_output(data: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
+    """The output of the streams in `data`, one after another; zeros may follow, as from tape blocks."""
+    # Input is fed in small parts: a decoder returns what it did not use as a copy, and with many streams in
+    # one large input the copies would take quadratic time.
     stream, streams = new(), 1
     feed, at = b"", 0
     while True:
@@ -139,8 +138,8 @@ def _check_size(total: int, packed: int, bounds: ArchiveLimits) -> None:
         )
 
 
-def _decoder(form: str) -> tuple[Callable[[], Any], type[Exception]]:
-    """What makes a stream's decoder, and the error that it raises."""
+def _choose_decoder(form: str) -> tuple[Callable[[], Any], type[Exception]]:
+    """The function that makes a decoder, and the error that decoders raise."""
     if form == "gzip":
         return partial(zlib.decompressobj, wbits=16 + zlib.MAX_WBITS), zlib.error
     try:

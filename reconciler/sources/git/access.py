@@ -1,4 +1,4 @@
-"""Who git says it is: tokens, keys and host keys, handed over where no process list shows them."""
+"""Credentials for git: tokens, keys and host keys, passed where no process list shows them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reconciler.sources.source_address import SourceAddress, read_token
 TOKEN = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
 USER = "RECONCILE_GIT_USER"
 ANYONE = "x-access-token"
-"""The user that forges take beside a token if the URL names none."""
+"""The user that forges accept with a token if the URL has none."""
 
 HELPER = (
     f'!answer() {{ test "$1" = get && printf "username=%s\\npassword=%s\\n" "${USER}" "${TOKEN}"; }}; answer'
@@ -21,17 +21,17 @@ SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o Con
 def make_git_settings(place: SourceAddress, environment: Mapping[str, str]) -> GitSettings:
     """How git is run to reach an address.
 
-    A token goes through the environment into a credential helper that answers for this host only; the
-    user's own helpers are left out then, so that none of them stores it. Without a token they are
-    asked as ever. ssh takes the user's configuration, never asks, and refuses unknown host keys,
-    unless GIT_SSH_COMMAND or GIT_SSH is set.
+    A token goes through the environment to a credential helper that answers for this host only. The helpers
+    of the user are then left out, so that none of them stores it; without a token they are used. ssh uses the
+    configuration of the user, never prompts, and refuses unknown host keys, unless GIT_SSH_COMMAND or GIT_SSH
+    is set.
 
     Args:
-        place: where the repository is.
+        place: address of the repository.
         environment: usually `os.environ`.
     """
     if place.scheme == "ssh" and not environment.get("GIT_SSH_COMMAND") and not environment.get("GIT_SSH"):
-        command = _ssh_command(environment)
+        command = _read_ssh_command(environment)
         return GitSettings.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
     if place.scheme not in ("http", "https"):
         return GitSettings.remote(environment)
@@ -50,10 +50,10 @@ def make_git_settings(place: SourceAddress, environment: Mapping[str, str]) -> G
     return GitSettings.remote(environment, confidential=confidential)
 
 
-def _ssh_command(environment: Mapping[str, str]) -> str:
+def _read_ssh_command(environment: Mapping[str, str]) -> str:
     git = Git(settings=GitSettings.remote(environment))
     try:
         found = git.run("config", "--get", "core.sshCommand")
-    except GitCommandFailed:  # its way to say that the key is not set
+    except GitCommandFailed:  # git ends so if the key is not set
         return "ssh"
     return found.decode("utf-8", "replace").strip() or "ssh"

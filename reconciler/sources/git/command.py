@@ -1,13 +1,13 @@
 """The one way to git: GitPython's command class with an exact environment, a named git directory and bounds.
 
-Git obeys whatever configuration it finds, and much of it names programs: filters, hooks, `core.fsmonitor`,
-`core.sshCommand`, `include.path`. No option switches all of that off. So no command here looks for a
-repository, and none is given a git directory whose configuration somebody else wrote:
+Git obeys every configuration that it finds, and much of that names programs to run: filters, hooks,
+`core.fsmonitor`, `core.sshCommand`, `include.path`. No option switches all of it off. So no command here
+looks for a repository, and none gets a git directory whose configuration somebody else wrote:
 
-- `GitSettings.local` reads objects in a `GitDirectory` of ours, which may have its objects from elsewhere. It
-  sees neither the user's nor the system's configuration, and has no way to the network.
-- `GitSettings.remote` reaches other repositories. It sees the user's and the system's configuration, since
-  those hold proxies, certificates and credential helpers of this host.
+- `GitSettings.local` reads objects in a `GitDirectory` of ours, which may take its objects from elsewhere. It
+  ignores the configuration of the user and of the system, and cannot reach the network.
+- `GitSettings.remote` reaches other repositories. It uses the configuration of the user and of the system,
+  which has the proxies, certificates and credential helpers of this host.
 
 GitPython itself gives every child the whole environment of this process, names no git directory, and stops
 a child but not the children of that. All its commands, those of `Repo` and of its object database included,
@@ -44,10 +44,10 @@ LISTING: Final = 32 * 1024 * 1024
 """Bytes that `ls-remote` may write: half a million refs."""
 
 PACK: Final = LIMITS.pack_bytes
-"""Bytes of one file that git may write: a pack of what was fetched."""
+"""Bytes of one file that git may write: the pack of a fetch."""
 
 MEMORY: Final = 4 * 1024 * 1024 * 1024
-"""Bytes of address space that git may have: an object of any size packs into a few bytes."""
+"""Bytes of address space for git: an object of any size packs into a few bytes."""
 
 REMOTE: Final = (
     *NETWORK,
@@ -55,7 +55,7 @@ REMOTE: Final = (
     "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY", "KRB5CCNAME", "KRB5_CONFIG",
     "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_SYSTEM",
 )  # fmt: skip
-"""Variables with which this host's operator says how other repositories are reached."""
+"""Variables by which the operator configures access to other repositories."""
 
 STEADY: Final = {
     "GIT_ATTR_NOSYSTEM": "1",
@@ -69,26 +69,26 @@ STEADY: Final = {
     "LC_ALL": "C",
 }
 SHIELD: Final = (
-    ("core.commitGraph", "false"),  # a file beside the objects, which may say of parents what it likes
+    ("core.commitGraph", "false"),  # a file whose parents git believes without a look at the commits
     ("core.fsmonitor", "false"),
     ("core.hooksPath", os.devnull),
     ("fetch.recurseSubmodules", "false"),
     ("safe.bareRepository", "explicit"),
 )
-"""Options of every command: nothing that the user or the system has configured comes before them."""
+"""Options of every command; they take precedence over every configuration."""
 
 TUNING: Final = (
     ("advice.detachedHead", "false"),
-    ("core.packedGitLimit", "1g"),  # how much of packs is in its address space at once
+    ("core.packedGitLimit", "1g"),  # bytes of packs mapped at once: MEMORY would end git on a large one
     ("core.packedGitWindowSize", "64m"),
-    ("fetch.unpackLimit", "1"),  # keep packs: git writes them through to the disk, loose objects it does not
+    ("fetch.unpackLimit", "1"),  # keep packs: git syncs them to the disk, loose objects it does not
     ("gc.autoDetach", "false"),
     ("http.lowSpeedLimit", "100"),
     ("http.lowSpeedTime", "60"),
     ("maintenance.autoDetach", "false"),
     ("pack.threads", "2"),  # each takes address space of its own
 )
-"""Settings that the operator's own may change."""
+"""Settings that the configuration of the operator may change."""
 
 NOWHERE: Final = {
     "GIT_ALLOW_PROTOCOL": "",
@@ -96,7 +96,7 @@ NOWHERE: Final = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_SYSTEM": os.devnull,
 }
-"""No configuration but the repository's, and no transport: also none for objects of a partial clone."""
+"""No configuration but that of the repository, and no transport, not even for a partial clone."""
 
 PROTOCOLS: Final = "file:http:https:ssh"
 
@@ -104,24 +104,23 @@ VERBS: Final = frozenset({
     "cat-file", "config", "fetch", "init", "ls-files", "ls-remote", "merge-base", "rev-list", "rev-parse",
     "verify-commit", "verify-tag",
 })  # fmt: skip
-"""Commands that are run: those that read objects, fetch them, or make a repository of ours.
+"""Commands that may run: those that read objects, fetch them, or create a repository of ours.
 
-GitPython has many a method that runs another. Of those that are missing here `status`, `diff`, `archive`,
-`add` and `checkout` run the filters that a repository's configuration names, and no option keeps them from
-it.
+GitPython has methods that run others. `status`, `diff`, `archive`, `add` and `checkout` run the filters that
+the configuration of a repository names, and no option prevents it.
 """
 
-_MEANT: Final = frozenset({"max_chunk_size", "with_stdout"})
-"""Options of the library that change nothing here."""
+_IGNORED_OPTIONS: Final = frozenset({"max_chunk_size", "with_stdout"})
+"""Options of the library that have no effect here."""
 
 
 class GitCommandFailed(library.GitCommandError):
     """Git ended with an error.
 
     Args:
-        verb: the command, without its arguments: an address in them may hold a password.
+        verb: the command without its arguments: an address in them may contain a password.
         status: its exit status.
-        words: what it wrote, in English.
+        words: its error output, in English.
     """
 
     def __init__(self, verb: str, status: int, words: str) -> None:
@@ -137,8 +136,8 @@ class GitDirectory:
     """A git directory whose configuration this program wrote.
 
     Args:
-        directory: where it is.
-        objects: the object folder of another repository that is read in the place of its own; may be empty.
+        directory: its path.
+        objects: the object folder of another repository to read instead of its own; empty for its own.
     """
 
     directory: str
@@ -150,14 +149,14 @@ class GitSettings:
     """How git is run for one purpose; made by `local` or `remote`.
 
     Args:
-        environment: all that the program starts with, but for what `config` adds.
-        config: settings for this purpose, which a credential may be among.
-        repository: which is given to every command; None for commands that need none.
+        environment: the whole environment, except what `config` adds.
+        config: settings for this purpose; a credential may be among them.
+        repository: for every command; None for commands without a repository.
         seconds: for one command.
         pack: bytes of one file that it may write.
-        folder: where it runs; only commands that read a work tree need one.
-        verbs: commands that are run besides `VERBS`, in a repository whose files are ours, too.
-        confidential: what a server was given, or might be, and may quote: masked in all that git writes.
+        folder: working directory; only commands that read a work tree need one.
+        verbs: commands allowed besides `VERBS`, in a repository whose files are ours too.
+        confidential: secrets that a server may quote: masked in all output of git.
     """
 
     environment: Mapping[str, str]
@@ -180,15 +179,15 @@ class GitSettings:
         seconds: float = SECONDS,
         folder: str = "/",
     ) -> GitSettings:
-        """Git for reading objects: deaf to every configuration but ours, without a way to the network.
+        """Git for reading objects: no configuration but ours, and no network.
 
         Args:
-            environment: of this process; what is not known to be harmless is left out.
-            repository: what is read.
+            environment: of this process; only variables that are known to be harmless are passed on.
+            repository: to read.
             config: further settings.
             variables: further environment.
             seconds: for one command.
-            folder: where it runs.
+            folder: working directory.
         """
         kept = {**make_child_environment(environment), **STEADY, **NOWHERE, **(variables or {})}
         if repository.objects:
@@ -208,23 +207,23 @@ class GitSettings:
         """Git for reaching other repositories, with the configuration of the user and of the system.
 
         Args:
-            environment: of this process; what is not known to be harmless is left out.
+            environment: of this process; only variables that are known to be harmless are passed on.
             config: further settings.
-            variables: further environment, such as a credential, which nothing else is given.
+            variables: further environment, such as a credential.
             seconds: for one command.
-            confidential: what is masked in all that git writes.
+            confidential: secrets that are masked in all output of git.
         """
-        settings = tuple(_settings(environment))
+        settings = tuple(_read_config_variables(environment))
         kept = {**make_child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
         kept.setdefault("GIT_ASKPASS", "")
         own = {**kept, **(variables or {})}
         return cls(own, (*settings, *config), None, seconds, confidential=confidential)
 
     def child_environment(self) -> dict[str, str]:
-        """Exactly what git starts with.
+        """The exact environment of git.
 
-        Settings go through it and not onto the command line, which every user of the machine can read:
-        a header with a credential may be among them.
+        Settings are in it and not on the command line, which every user of the machine can read: a header
+        with a credential may be among them.
         """
         kept = dict(self.environment)
         for number, (key, value) in enumerate((*TUNING, *self.config)):
@@ -233,25 +232,25 @@ class GitSettings:
         return kept
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """The whole command line for a git command.
+        """The whole command line of a git command.
 
         Raises:
-            ValueError: it is a command that is not run here.
+            ValueError: the command is not allowed here.
         """
         if (verb := _verb(arguments)) not in VERBS | self.verbs:
             raise ValueError(f"git {verb} is not allowed: it may run programs that a configuration names")
-        # Without a git directory git would look for one, from its folder upwards.
+        # Without --git-dir git searches for one, from its working directory upwards.
         directory = self.repository.directory if self.repository else os.devnull
         options = [part for key, value in SHIELD for part in ("-c", f"{key}={value}")]
         return ["git", f"--git-dir={directory}", *options, *arguments]
 
 
 class Git(library.Git):
-    """GitPython's command class, shielded; it blocks, so it belongs into `host.subprocesses.run_blocking`.
+    """GitPython's command class, shielded. It blocks: see `host.subprocesses.run_blocking`.
 
     Args:
-        working_dir: what GitPython passes; it does not count.
-        settings: how git is run; without any it runs nothing.
+        working_dir: passed by GitPython, and ignored.
+        settings: how git is run; without them it runs nothing.
     """
 
     def __init__(
@@ -267,21 +266,21 @@ class Git(library.Git):
         return self._settings
 
     def changed(self, **changes: Any) -> Git:
-        """The same with other settings."""
+        """A copy with other settings."""
         return Git(settings=replace(self.settings, **changes))
 
     def run(self, *arguments: str) -> bytes:
         """Standard output of one git command; see `execute`."""
-        return self._ended_well(arguments).out
+        return self._run_checked(arguments).out
 
     def cat(self, names: Sequence[str], *, limit: int) -> bytes:
         """Headers and contents of objects as `cat-file --batch` writes them, cut after `limit` bytes."""
         data = "".join(f"{name}\n" for name in names).encode()
-        return self._ended(("cat-file", "--batch", "--buffer"), data=data, cut=limit).out
+        return self._run(("cat-file", "--batch", "--buffer"), data=data, cut=limit).out
 
-    def told(self, *arguments: str) -> str:
-        """What one git command wrote to standard error; see `execute`."""
-        return self._words(self._ended_well(arguments))
+    def run_for_errors(self, *arguments: str) -> str:
+        """Error output of one git command that succeeds; see `execute`."""
+        return self._read_errors(self._run_checked(arguments))
 
     def execute(  # type: ignore[override]  # noqa: D417  (the arguments are the library's)
         self,
@@ -294,41 +293,43 @@ class Git(library.Git):
         strip_newline_in_stdout: bool = True,
         **others: Any,
     ) -> Any:
-        """One git command, run to its end; everything that GitPython runs goes through here.
+        """Run one git command to its end; everything that GitPython runs goes through here.
 
         Args:
-            command: the command line, as GitPython makes it: `git`, then options and arguments.
+            command: the command line of GitPython: `git`, then options and arguments.
 
         Raises:
-            GitFailed: it ended with an error.
-            SourceUnreachable: it did not end within `seconds`.
-            SourceError: git is not installed, or it wrote more than it may.
-            ValueError: an option of the library is asked for that is not supported: a shell, another
-                environment, or a process that goes on. Ending such a process waits for ever where a helper of
-                git's holds its pipes, and so does reading from it where an object is shorter than it says.
+            GitCommandFailed: it ended with an error.
+            SourceUnreachable: it did not finish within `seconds`.
+            SourceError: git is not installed, or wrote more than it may.
+            ValueError: an option of the library is not supported: a shell, another environment, or a process
+                in the background. Stopping such a process blocks while a helper of git holds its pipes, and
+                so does reading from it when an object is shorter than its header says.
         """
-        if istream is not None or any(value and name not in _MEANT for name, value in others.items()):
+        if istream is not None or any(
+            value and name not in _IGNORED_OPTIONS for name, value in others.items()
+        ):
             raise ValueError(f"not supported for git here: {', '.join(sorted(others)) or 'istream'}")
         arguments = [str(part) for part in command[1:]]
-        ended = self._ended_well(arguments) if with_exceptions else self._ended(arguments)
+        ended = self._run_checked(arguments) if with_exceptions else self._run(arguments)
         out = ended.out.removesuffix(b"\n") if strip_newline_in_stdout else ended.out
         shown = out.decode("utf-8", "surrogateescape") if stdout_as_string else out
         if with_extended_output:
-            return ended.status, shown, self._words(ended)
+            return ended.status, shown, self._read_errors(ended)
         return shown
 
-    def _ended_well(self, arguments: Sequence[str]) -> ProgramResult:
-        ended = self._ended(arguments)
+    def _run_checked(self, arguments: Sequence[str]) -> ProgramResult:
+        ended = self._run(arguments)
         if ended.status:
-            raise GitCommandFailed(_verb(arguments), ended.status, self._words(ended))
+            raise GitCommandFailed(_verb(arguments), ended.status, self._read_errors(ended))
         return ended
 
-    def _words(self, ended: ProgramResult) -> str:
-        """What git wrote to standard error, where servers speak through it: without what is confidential."""
+    def _read_errors(self, ended: ProgramResult) -> str:
+        """The error output of git, with messages of the server, without secrets."""
         words = ended.error.decode("utf-8", "replace")
         return Redactor(self.settings.confidential).text(words) if words else ""
 
-    def _ended(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> ProgramResult:
+    def _run(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> ProgramResult:
         settings, verb = self.settings, _verb(arguments)
         limit = cut or (LISTING if verb == "ls-remote" else OUTPUT)
         try:
@@ -357,8 +358,8 @@ class Git(library.Git):
             ) from None
 
 
-def _settings(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:
-    """Git settings that this process was given in its environment."""
+def _read_config_variables(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    """Settings of git in the environment of this process."""
     count = environment.get("GIT_CONFIG_COUNT", "")
     numbers = range(int(count)) if count.isdecimal() and len(count) <= 3 else ()  # noqa: PLR2004
     pairs = ((f"GIT_CONFIG_KEY_{number}", f"GIT_CONFIG_VALUE_{number}") for number in numbers)

@@ -1,4 +1,4 @@
-"""Git's complaints, translated at one place into what an operator can act upon: pure."""
+"""Errors of git, translated in one place into messages with a remedy: pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.text.urls import strip_secrets
 
 
 class DamagedMirror(SourceError):
-    """The local copy lacks what it should have; made anew it is whole again."""
+    """The local copy of a repository is damaged; a new copy repairs it."""
 
     def __init__(self, where: str, folder: str) -> None:
         super().__init__(
@@ -22,12 +22,12 @@ class DamagedMirror(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """One complaint.
+    """One kind of error.
 
     Args:
-        pattern: what git's words contain.
-        message: what it means, said of the repository.
-        remedy: what to do.
+        pattern: regular expression for the error output of git.
+        message: about the repository, to follow its address.
+        remedy: what to do; FOLDER, KNOWN and SCANNED are replaced.
         again: whether a retry may help.
     """
 
@@ -40,6 +40,7 @@ class ErrorRule:
 SHA256 = "it uses object names (SHA-256) that are not supported"
 SHA256_REMEDY = "Use a repository with SHA-1 object names."
 
+# The first match counts: git repeats itself, and "Could not read from remote" ends most failures of ssh.
 RULES = (
     ErrorRule(
         r"cannot run ssh|ssh: (command )?not found",
@@ -161,28 +162,28 @@ UNADVERTISED = re.compile(
 
 
 def translate_error(words: str, place: SourceAddress) -> SourceError:
-    """The error to raise for what git wrote; everything secret in it is taken out."""
+    """The error for the output of git, without secrets."""
     for rule in RULES:
         if re.search(rule.pattern, words):
             kind = SourceUnreachable if rule.again else SourceError
             named = re.search(r"repository at '([^']+)'", words)
             remedy = rule.remedy.replace("FOLDER", named[1] if named else place.shown)
             return kind(f"{place.shown}: {rule.message}", remedy=_for_host(remedy, place.host))
-    said = take_first_line(strip_secrets(_telling(words)))
+    reason = take_first_line(strip_secrets(_find_reason(words)))
     return SourceError(
-        f"{place.shown}: git cannot read it: {said}", remedy="Try the same address with git fetch."
+        f"{place.shown}: git cannot read it: {reason}", remedy="Try the same address with git fetch."
     )
 
 
 def _for_host(remedy: str, authority: str) -> str:
-    """The remedy with the host in it, written as the ssh tools want it beside a port."""
+    """The remedy with the host, in the form that ssh tools need for a port."""
     host, colon, port = authority.rpartition(":")
     known, scanned = (f"'[{host}]:{port}'", f"-p {port} {host}") if colon else (authority, authority)
     return remedy.replace("KNOWN", known).replace("SCANNED", scanned)
 
 
-def _telling(words: str) -> str:
-    """The line that tells most: the first that says fatal or error, else the first."""
+def _find_reason(words: str) -> str:
+    """The first line that begins with fatal or error, else the first line."""
     lines = [part for part in words.splitlines() if part.strip()]
     marked = [part for part in lines if part.startswith(("fatal:", "error:", "ERROR:"))]
     return (marked or lines or ["no reason given"])[0]

@@ -1,8 +1,9 @@
-"""GitPython, imported so that it starts nothing.
+"""GitPython, imported in a way that starts no program.
 
-Its import runs `git version` with the whole environment of this process, secrets and a PATH with relative
-entries included. Named a program that is not there, and told not to mind, it runs nothing; what runs later
-is looked for by `command.Git` alone. The import takes about 0.12 s: only what reads a repository pays for it.
+Its import runs `git version` with the whole environment of this process, with secrets and with a PATH that
+may have relative entries. With a program that does not exist and with warnings off it runs nothing; later
+commands are started by `command.Git` alone. The import takes about 0.12 s, so only code that reads a
+repository does it.
 """
 
 from __future__ import annotations

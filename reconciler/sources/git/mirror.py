@@ -1,4 +1,4 @@
-"""The local copy of a remote repository: as much of it as the wanted commit needs, fetched when it moves."""
+"""The local copy of a remote repository: as much as the wanted commit needs, fetched when that changes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A bare repository in the cache; whoever calls holds its lock. It blocks: see `run_blocking`.
+    """A bare repository in the cache; the caller holds its lock. It blocks: see `run_blocking`.
 
-    Nothing about the remote is stored in it: address and identity are given to every command. The
-    newest commit alone is fetched where that is enough; an abbreviated id needs the whole history.
+    It stores nothing about the remote: every command gets address and credentials. Only the newest commit is
+    fetched where that is enough; an abbreviated id needs the whole history.
 
     Args:
-        folder: where it lies.
+        folder: of the copy.
         place: the remote repository.
-        git: how git is run to reach it.
+        git: reaches the remote.
     """
 
     folder: Path
@@ -37,57 +37,58 @@ class Mirror:
     git: Git
 
     def commit(self, ref: str) -> tuple[str, str]:
-        """The full id of the commit that a ref means now, and of what the ref names: it, or its tag.
+        """The full id of the commit that a ref means now, and of the object it names: the commit or a tag.
 
-        The commit's files are here afterwards.
+        Afterwards the copy has the files of the commit.
 
         Args:
             ref: a branch, a tag, a commit id; empty for the default branch.
 
         Raises:
-            SourceError: the remote has no such ref, or refuses.
+            SourceError: the remote does not have the ref, or refuses.
             SourceUnreachable: the remote does not answer.
         """
         self._prepare()
         id_ = ref.lower()
         full = len(id_) == refs.FULL and refs.COMMIT_ID.fullmatch(id_)
-        if full and (known := self._known(id_)):
-            return known, id_  # an id cannot come to mean anything else: no need to ask
+        if full and (known := self._find_commit(id_)):
+            return known, id_  # an id never changes its meaning: no need to ask the remote
         listed = self._list()
         found = refs.find_ref(listed, ref, where=self.place.shown)
         if found is not None:
-            return self._at(found)
+            return self._fetch_ref(found)
         head = "HEAD" in listed.ids
-        commit = self._exact(id_, head=head) if full else self._abbreviated(id_, head=head)
+        commit = self._fetch_commit(id_, head=head) if full else self._fetch_abbreviated(id_, head=head)
         if commit is None:
             raise refs.make_unknown_ref_error(listed, ref, where=self.place.shown)
         return commit, id_ if full else commit
 
     def history(self, commit: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from, fetched as far as need be; None if not there.
+        """Ids of a commit and of its ancestors, fetched as needed; None if it is missing or incomplete.
 
         Raises:
             SourceUnreachable: the remote does not answer.
         """
         self._prepare()
-        if self._known(commit) is None:
+        if self._find_commit(commit) is None:
             return None
-        if not self._complete:
+        if not self._is_complete:
             refs = self._list()
-            self._everything(head="HEAD" in refs.ids)
-        if (self.folder / "shallow").is_file():  # it is on no branch and no tag
+            self._fetch_all(head="HEAD" in refs.ids)
+        if (self.folder / "shallow").is_file():  # the commit is on no branch or tag
             with suppress(GitCommandFailed):
                 spec = f"+{commit}:refs/sources/{commit}"
                 self._run(*FETCH, "--unshallow", "--", self.place.url, spec)
-        found = (self._local("rev-list", commit, "--")).decode().split()
+        found = (self._run_locally("rev-list", commit, "--")).decode().split()
+        # git lists a shallow commit as if it had no parents: an ancestry that reaches one is incomplete.
         shallow = self.folder / "shallow"
         cut = set(shallow.read_text().split()) if shallow.is_file() else set()
         return None if cut & set(found) else frozenset(found)
 
     def find(self, name: str) -> str | None:
-        """The full id of what a branch, a tag or a commit id means; None where the remote has none.
+        """The full id of the object that a branch, a tag or a commit id means; None if there is none.
 
-        Call it after `history`, so that the commit itself is here.
+        Call it after `history`, so that the commit itself has been fetched.
 
         Raises:
             SourceUnreachable: the remote does not answer.
@@ -98,28 +99,28 @@ class Mirror:
             (listed.ids[f"{place}{name}"] for place in places if f"{place}{name}" in listed.ids), None
         )
         if found is None:
-            known = refs.COMMIT_ID.fullmatch(name) and self._known(name)
+            known = refs.COMMIT_ID.fullmatch(name) and self._find_commit(name)
             return known or None
-        if self._known(found) is None:
-            self._everything(head="HEAD" in listed.ids)
+        if self._find_commit(found) is None:
+            self._fetch_all(head="HEAD" in listed.ids)
         return found
 
     def open(self) -> ObjectReader:
-        """What it has now.
+        """Its objects, as they are now.
 
         Raises:
-            Damaged: it is no repository any more.
-            SourceError: it takes objects from elsewhere.
+            DamagedMirror: it is not a repository any more.
+            SourceError: it uses objects of another repository.
         """
         environment = self.git.settings.environment
         return ObjectReader(GitDirectory(str(self.folder)), environment, where=self.place.shown)
 
     def clear(self) -> None:
-        """Remove it: whatever is wrong with it, a fetch makes it anew."""
+        """Remove it; the next fetch creates it again."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _list(self) -> Refs:
-        """What the remote offers now."""
+        """The refs of the remote."""
         listing = self._run("ls-remote", "--symref", "--", self.place.url)
         return refs.parse_ls_remote(listing.decode("utf-8", "replace"))
 
@@ -133,37 +134,37 @@ class Mirror:
                 f"the cache folder {self.folder} cannot be created: {error.strerror}",
                 remedy="Check its permissions and the free disk space.",
             ) from error
-        self._local("init", "--quiet", "--bare", "--template=")
+        self._run_locally("init", "--quiet", "--bare", "--template=")
 
-    def _at(self, ref: Ref) -> tuple[str, str]:
+    def _fetch_ref(self, ref: Ref) -> tuple[str, str]:
         local = f"refs/sources/{hashlib.sha256(ref.name.encode()).hexdigest()[:16]}"
         if self.open().ref(local) != ref.id:
-            self._newest(f"+{ref.name}:{local}")
+            self._fetch_newest(f"+{ref.name}:{local}")
         objects = self.open()
         fetched = objects.ref(local)
         if fetched is None:
             raise objects.damaged()
-        return self._peeled(objects, fetched, ref.name), fetched
+        return self._peel(objects, fetched, ref.name), fetched
 
-    def _exact(self, id_: str, *, head: bool) -> str | None:
-        """A commit by its full id: asked for alone, and where a server will not, with everything."""
+    def _fetch_commit(self, id_: str, *, head: bool) -> str | None:
+        """A commit by its full id; if the server does not give a single commit, everything is fetched."""
         try:
-            self._newest(f"+{id_}:refs/sources/{id_}")
+            self._fetch_newest(f"+{id_}:refs/sources/{id_}")
         except GitCommandFailed as failed:
             if not errors.UNADVERTISED.search(failed.words):
                 raise
-            self._everything(head=head)
-        return self._known(id_)
+            self._fetch_all(head=head)
+        return self._find_commit(id_)
 
-    def _abbreviated(self, id_: str, *, head: bool) -> str | None:
-        known = self._known(id_) if self._complete else None
+    def _fetch_abbreviated(self, id_: str, *, head: bool) -> str | None:
+        known = self._find_commit(id_) if self._is_complete else None
         if known is None:
-            self._everything(head=head)
-            known = self._known(id_)
+            self._fetch_all(head=head)
+            known = self._find_commit(id_)
         return known
 
-    def _known(self, id_: str) -> str | None:
-        """The commit that an id, or the first digits of one, means; None where it is not here."""
+    def _find_commit(self, id_: str) -> str | None:
+        """The commit of an id or its first digits; None if the copy does not have it."""
         if not refs.COMMIT_ID.fullmatch(id_):
             return None
         objects = self.open()
@@ -174,13 +175,13 @@ class Mirror:
             )
         if not matching or objects.resolve(matching[0]) is None:
             return None
-        return self._peeled(objects, matching[0], id_)
+        return self._peel(objects, matching[0], id_)
 
-    def _peeled(self, objects: ObjectReader, id_: str, name: str) -> str:
+    def _peel(self, objects: ObjectReader, id_: str, name: str) -> str:
         """The commit that an object is, or that a tag names."""
         if objects.kind(id_) == "commit":
             return id_
-        if (count := objects.size(id_)) > LARGEST:  # git reads a tag whole to see what it names
+        if (count := objects.size(id_)) > LARGEST:  # git reads the whole tag into memory
             raise SourceError(
                 f"{self.place.shown}: '{name}' is an object of {format_size(count)}; "
                 f"the limit is {format_size(LARGEST)}",
@@ -194,12 +195,12 @@ class Mirror:
         return found[0]
 
     @property
-    def _complete(self) -> bool:
+    def _is_complete(self) -> bool:
         return (self.folder / "complete").is_file() and not (self.folder / "shallow").is_file()
 
-    def _newest(self, refspec: str) -> None:
-        """One commit without its history; from servers that cannot do that, with it."""
-        if self._complete:
+    def _fetch_newest(self, refspec: str) -> None:
+        """One commit without its history; with history from servers that cannot leave it out."""
+        if self._is_complete:
             self._run(*FETCH, "--", self.place.url, refspec)
             return
         try:
@@ -209,7 +210,7 @@ class Mirror:
                 raise
             self._run(*FETCH, "--", self.place.url, refspec)
 
-    def _everything(self, *, head: bool) -> None:
+    def _fetch_all(self, *, head: bool) -> None:
         """All branches and tags with their history."""
         deepen = ("--unshallow",) if (self.folder / "shallow").is_file() else ()
         detached = ("+HEAD:refs/sources/all/HEAD",) if head else ()
@@ -217,8 +218,8 @@ class Mirror:
         self._run(*FETCH, "--prune", *deepen, "--", self.place.url, *refspecs)
         (self.folder / "complete").touch()
 
-    def _local(self, *arguments: str) -> bytes:
-        """What needs neither the credential nor the network gets neither."""
+    def _run_locally(self, *arguments: str) -> bytes:
+        """Run a command that needs neither credentials nor network, without both."""
         settings = self.git.settings
         own = GitSettings.local(
             settings.environment, GitDirectory(str(self.folder)), seconds=settings.seconds
@@ -230,9 +231,9 @@ class Mirror:
         try:
             return git.run(*arguments)
         except GitCommandFailed:
-            # The signal that ends a program at the bound leaves no word of it.
+            # A signal ends git at the size limit, so it cannot report it; the size of the leftover shows it.
             most = git.settings.pack
-            if any(left.stat().st_size >= most for left in self._left()):
+            if any(left.stat().st_size >= most for left in self._list_leftovers()):
                 raise SourceError(
                     f"{self.place.shown}: it sends more than the limit of {format_size(most)}",
                     remedy="Keep large files out of its history, or use a separate repository for the "
@@ -240,9 +241,9 @@ class Mirror:
                 ) from None
             raise
         finally:
-            for left in self._left():
+            for left in self._list_leftovers():
                 left.unlink(missing_ok=True)
 
-    def _left(self) -> list[Path]:
-        """What a fetch leaves that was ended or failed; whoever holds the lock is alone here."""
+    def _list_leftovers(self) -> list[Path]:
+        """Files that a failed fetch left; the lock makes sure that no other fetch is running."""
         return list(self.folder.glob("objects/pack/tmp_*"))

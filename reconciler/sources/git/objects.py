@@ -1,13 +1,12 @@
 """Objects, refs and ancestry of a repository whose configuration this program wrote, by GitPython's `Repo`.
 
-Refs and ancestry come from it. What objects hold is read by the same command class, `Git.cat`, a bulk at a
-time, in place of `Repo.odb`. The library keeps a process and asks it for one object after another: a turn
-from process to process for each costs little on an idle machine, and for 3,000 files on a busy one 1 to
-4 seconds, where a bulk takes 0.05. And it waits for ever where an object is shorter than its header says, as
-everybody can make one. Its own reader of pack files (GitDB) is deprecated.
+Refs and ancestry come from the library. Objects are read by the same command class, `Git.cat`, in batches,
+instead of by `Repo.odb`: that keeps a process and asks it for one object at a time, which for 3,000 files on
+a busy machine takes 1 to 4 seconds, where a batch takes 0.05. It also blocks on an object that is shorter
+than its header says, which anyone can make. Its own reader of pack files (GitDB) is deprecated.
 
-Commits and trees are taken apart here, from the bytes: `Repo.commit` decodes a message by whatever encoding
-the commit itself names, and `Tree` has names without the bytes that they are made of.
+Commits and trees are parsed here, from the bytes: `Repo.commit` decodes a message by the encoding that the
+commit itself declares, and `Tree` has decoded names without their bytes.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ from reconciler.text.one_line import format_size
 LARGEST = LIMITS.file_bytes
 """Bytes of any object at most."""
 
-BULK = LARGEST + 1024
-"""Bytes that are read at once, so that the first object of a bulk comes whole if it may be read at all."""
+BATCH = LARGEST + 1024
+"""Bytes of one batch: enough for the first object, if it is not larger than `LARGEST`."""
 
 KEPT = 4 * LARGEST
-"""Bytes of objects that are kept, the last ones that were asked for or came along."""
+"""Bytes of recent objects in memory."""
 
 AT_ONCE = 5_000
-"""Objects that are asked for at once."""
+"""Objects of one batch."""
 
 FULL_ID = re.compile("[0-9a-f]{40}")
 _ID_BYTES = 20
@@ -54,7 +53,7 @@ _ID_BYTES = 20
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What counts of a commit: ids of its tree and of its parents, and its message as it was written."""
+    """A commit: ids of its tree and of its parents, and its message as written."""
 
     tree: str
     parents: tuple[str, ...]
@@ -63,7 +62,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """An entry of a tree: its name as it was written, its mode, and the id of what it names."""
+    """An entry of a tree: its name as written, its mode, and the id of its object."""
 
     name: bytes
     mode: int
@@ -72,7 +71,7 @@ class TreeEntry:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """An object: its kind and bytes, and what it holds; None where that is too large."""
+    """An object: kind, bytes, and contents; None for contents that are too large."""
 
     kind: str
     size: int
@@ -80,7 +79,7 @@ class _Found:
 
 
 class OwnRepository(Repo):
-    """A repository of ours, which GitPython reads by our command class and nothing else."""
+    """A repository of ours, which GitPython reads by our command class alone."""
 
     GitCommandWrapperType = Git
     git: Git
@@ -89,7 +88,7 @@ class OwnRepository(Repo):
         assert settings.repository is not None
         directory = settings.repository.directory
         super().__init__(directory, expand_vars=False)
-        # The library takes these from this process's environment, which a hook of git may have set.
+        # The library takes these from the environment of this process, where a hook of git may have set them.
         self._common_dir = ""
         self._working_tree_dir = None
         self.git = Git(directory, settings=settings)
@@ -97,16 +96,16 @@ class OwnRepository(Repo):
 
 
 class ObjectReader:
-    """Reads one repository; objects are bounded, and their contents are what their ids say.
+    """Reads one repository; objects are bounded, and their contents are checked against their ids.
 
     Args:
-        repository: what is read.
+        repository: to read.
         environment: of this process.
         where: the repository, for messages.
 
     Raises:
-        Damaged: it is no repository.
-        SourceError: it takes objects from elsewhere, or something in the place of an object cannot be read.
+        DamagedMirror: it is not a repository.
+        SourceError: it uses objects of another repository, or an object cannot be read.
     """
 
     def __init__(self, repository: GitDirectory, environment: Mapping[str, str], *, where: str) -> None:
@@ -114,7 +113,7 @@ class ObjectReader:
         self.directory = repository.directory
         alternates = os.path.join(repository.directory, "objects/info/alternates")  # noqa: PTH118
         if os.path.lexists(alternates):
-            # No option of git's keeps it from reading them. A fetch writes none, so somebody else did.
+            # No option makes git ignore this file. A fetch never writes it, so somebody else did.
             raise SourceError(
                 f"{where}: the local copy uses objects of another repository, which {alternates} names",
                 remedy=f"Find out who wrote that file, then delete {repository.directory}.",
@@ -125,28 +124,28 @@ class ObjectReader:
             self._repo = OwnRepository(GitSettings.local(environment, repository))
         except (InvalidGitRepositoryError, NoSuchPathError) as error:
             raise self.damaged() from error
-        self._lock = threading.RLock()  # what is likely to be asked for next may come from objects, too
+        self._lock = threading.RLock()  # reentrant: the iterable `near` may itself read objects
         self._known: OrderedDict[str, _Found] = OrderedDict()
         self._held = 0
 
     def damaged(self) -> DamagedMirror:
-        """The error for what has to be there and is not."""
+        """The error for an object that must exist and does not."""
         return DamagedMirror(self.where, self.directory)
 
     def ref(self, name: str) -> str | None:
-        """The id that a ref names; None where there is none, or none that can be read."""
+        """The id that a ref names; None if there is none, or it cannot be read."""
         try:
             return SymbolicReference.dereference_recursive(self._repo, name)
         except (AssertionError, OSError, ValueError):  # AssertionError: an empty file
             return None
 
     def resolve(self, name: str) -> tuple[str, str, int] | None:
-        """Id, kind and bytes of an object by its id, or by `ID^{KIND}`; None where there is none.
+        """Id, kind and bytes of an object by its id, or by `ID^{KIND}`; None if there is none.
 
         Raises:
-            Damaged: git cannot tell.
+            DamagedMirror: git cannot read it.
         """
-        data = self._repo.git.cat([name], limit=BULK)
+        data = self._repo.git.cat([name], limit=BATCH)
         fields = data.partition(b"\n")[0].decode("ascii", "replace").split(" ")
         if fields[-1] == "missing":
             return None
@@ -155,37 +154,37 @@ class ObjectReader:
         return fields[0], fields[1], int(fields[2])
 
     def matching(self, prefix: str) -> list[str]:
-        """Ids of all objects that begin so."""
+        """Ids of all objects that begin with these digits."""
         found: str = self._repo.git.rev_parse(f"--disambiguate={prefix}")
         return found.split()
 
     def kind(self, id_: str, near: Iterable[str] = ()) -> str:
-        """What kind of object it is that has to be there; see `size`."""
+        """The kind of an object that must exist; see `size`."""
         return self._found(id_, near).kind
 
     def size(self, id_: str, near: Iterable[str] = ()) -> int:
-        """The bytes of an object that has to be there.
+        """The size in bytes of an object that must exist.
 
         Args:
             id_: its full id.
-            near: ids of objects that are likely to be asked for next.
+            near: ids of objects that are likely to be needed next.
 
         Raises:
-            Damaged: it is not there, or not what its id says.
+            DamagedMirror: it is missing, or does not match its id.
         """
         return self._found(id_, near).size
 
     def read(self, id_: str, kind: str, near: Iterable[str] = ()) -> bytes:
-        """The contents of an object that has to be there.
+        """The contents of an object that must exist.
 
         Args:
             id_: its full id.
             kind: `blob`, `commit` or `tree`.
-            near: ids of objects that are likely to be asked for next.
+            near: ids of objects that are likely to be needed next.
 
         Raises:
-            Damaged: it is not there, is of another kind, or is not what its id says.
-            SourceError: it is larger than anything that is read.
+            DamagedMirror: it is missing, is of another kind, or does not match its id.
+            SourceError: it is larger than `LARGEST`.
         """
         found = self._found(id_, near)
         if found.kind != kind:
@@ -199,27 +198,27 @@ class ObjectReader:
         return found.data
 
     def commit(self, id_: str, near: Iterable[str] = ()) -> Commit:
-        """A commit that has to be there; see `read`.
+        """A commit that must exist; see `read`.
 
         Raises:
-            Damaged: it is not, or cannot be taken apart.
-            SourceError: it is larger than anything that is read.
+            DamagedMirror: it is missing, or cannot be parsed.
+            SourceError: it is larger than `LARGEST`.
         """
         head, _, message = self.read(id_, "commit", near).partition(b"\n\n")
         named = [line.partition(b" ")[::2] for line in head.split(b"\n")]
-        trees = [_text(value) for key, value in named if key == b"tree"]
-        parents = [_text(value) for key, value in named if key == b"parent"]
-        # Whoever makes a commit may write an option of git or the name of another object in place of an id.
+        trees = [_decode_ascii(value) for key, value in named if key == b"tree"]
+        parents = [_decode_ascii(value) for key, value in named if key == b"parent"]
+        # The author of a commit may write an option of git, or the name of another object, instead of an id.
         if not trees or not all(map(FULL_ID.fullmatch, (*trees, *parents))):
             raise self.damaged()
         return Commit(trees[0], tuple(parents), message)
 
     def tree(self, id_: str, near: Iterable[str] = ()) -> list[TreeEntry]:
-        """The entries of a tree that has to be there; see `read`.
+        """The entries of a tree that must exist; see `read`.
 
         Raises:
-            Damaged: it is not, or cannot be taken apart.
-            SourceError: it is larger than anything that is read.
+            DamagedMirror: it is missing, or cannot be parsed.
+            SourceError: it is larger than `LARGEST`.
         """
         data, place, found = self.read(id_, "tree", near), 0, list[TreeEntry]()
         while place < len(data):
@@ -235,15 +234,15 @@ class ObjectReader:
         with self._lock:
             if id_ not in self._known:
                 more = islice((other for other in near if other not in self._known), AT_ONCE)
-                self._read_bulk(list(dict.fromkeys((id_, *more))))
+                self._read_batch(list(dict.fromkeys((id_, *more))))
             if id_ not in self._known:
                 raise self.damaged()
             self._known.move_to_end(id_)
             return self._known[id_]
 
-    def _read_bulk(self, ids: Sequence[str]) -> None:
-        """Keep as many of some objects as come; the first comes, unless it is damaged or not there."""
-        data, place = self._repo.git.cat(ids, limit=BULK), 0
+    def _read_batch(self, ids: Sequence[str]) -> None:
+        """Read objects and keep those that fit a batch; the first one fits unless damaged or missing."""
+        data, place = self._repo.git.cat(ids, limit=BATCH), 0
         for id_ in ids:
             end = data.find(b"\n", place)
             kind, _, count = data[place:end].decode("ascii", "replace").partition(" ")[2].partition(" ")
@@ -257,10 +256,10 @@ class ObjectReader:
                 return
             place = end + 1 + int(count)
             whole = b"%s %s\0%s" % (kind.encode(), count.encode(), data[end + 1 : place])
-            # Git does not compare contents with the id: whoever writes into a work tree's object folder could
-            # put other files under a tree that somebody signed.
+            # Git does not compare contents with the id: who can write into the object folder of a work tree
+            # could put other files under a signed tree.
             if hashlib.sha1(whole, usedforsecurity=False).hexdigest() != id_:
-                return  # or it was cut off; in both cases it is not known where the next one begins
+                return  # damaged, or cut at the limit: in both cases the start of the next one is unknown
             self._keep(id_, _Found(kind, int(count), data[end + 1 : place]))
             place += 1
 
@@ -272,7 +271,7 @@ class ObjectReader:
             self._held -= len(oldest.data or b"")
 
     def line(self, commit: str, most: int) -> list[str]:
-        """Ids of a commit and of those before it along first parents, as far as git says."""
+        """Ids of a commit and of those before it along first parents, as far as git has them."""
         options = ("--first-parent", f"--max-count={most}")
         git = self._repo.git
         _, out, _ = git.rev_list(*options, commit, "--", with_extended_output=True, with_exceptions=False)
@@ -280,30 +279,30 @@ class ObjectReader:
         return found
 
     def history(self, commit: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from; None where some of them are not there."""
+        """Ids of a commit and of its ancestors; None if some of them are missing."""
         try:
             return frozenset(self._repo.git.rev_list(commit, "--").split())
-        except GitCommandFailed:  # its way to say that there is no such commit
+        except GitCommandFailed:  # git ends so if there is no such commit
             return None
 
     def roots(self, commit: str) -> tuple[str, ...]:
-        """Ids of the commits that a commit descends from and that have no parent, sorted; none if not there.
+        """Ids of the first commits in the history of a commit, sorted; none if it is missing.
 
-        A shallow clone gives the commits at its edge: ask only where the history is whole.
+        A shallow clone gives the commits at its edge: call it only if the history is complete.
         """
         try:
             return tuple(sorted(self._repo.git.rev_list("--max-parents=0", commit, "--").split()))
-        except GitCommandFailed:  # its way to say that there is no such commit
+        except GitCommandFailed:  # git ends so if there is no such commit
             return ()
 
     def merge_bases(self, one: str, other: str) -> list[str]:
-        """Ids of the nearest commits that both descend from, of which merges both ways leave several."""
+        """Ids of the nearest common ancestors; after merges in both directions there are several."""
         try:
             found: str = self._repo.git.merge_base("--all", one, other)
-        except GitCommandFailed:  # one of them, or what comes before, is not here
+        except GitCommandFailed:  # one of them, or its history, is missing
             return []
         return found.split()
 
 
-def _text(value: bytes) -> str:
+def _decode_ascii(value: bytes) -> str:
     return value.decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""The fleet file in the commits before one, read from the object database along first parents."""
+"""The fleet files of earlier commits, read from the object database along first parents."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from reconciler.sources.git.refs import COMMIT_ID, FULL
 from reconciler.sources.git.tree import TREE, TreeLocation, make_snapshot
 from reconciler.text.one_line import SHORT_ID, decode_name, quote_path
 
-if TYPE_CHECKING:  # it loads the library, which `make_empty_history` has no need of
+if TYPE_CHECKING:  # it loads the library, which `make_empty_history` does not need
     from reconciler.sources.git.objects import Commit, ObjectReader, TreeEntry
 
 COMMITS: Final = 500
-"""Commits that are walked back."""
+"""Earlier commits to look at, at most."""
 
 MOST_BASES: Final = 16
-"""Commits that a revision and its base both descend from, of which merges both ways leave several."""
+"""Common ancestors of a revision and its base at most; merges in both directions leave several."""
 
 DEEPEST: Final = 32
-"""Levels of folders that are compared."""
+"""Nested folders to compare, at most."""
 
 VERSIONS: Final = 20
-"""Different versions of the fleet file that are read."""
+"""Different versions of the fleet file to read, at most."""
 
 LARGEST: Final = 4 * 1024 * 1024
-"""Bytes of one earlier fleet file."""
+"""Bytes of one earlier fleet file at most."""
 
 MOST_OTHERS: Final = 2_000
-"""Files that an earlier revision has otherwise and that are read."""
+"""Files to read that an earlier revision has with other contents, at most."""
 
 MOST_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of all of them."""
+"""Bytes of all these files at most."""
 
 _SETTINGS: Final = (b".json", b".yaml", b".yml")
 _BLOB: Final = {0o100644, 0o100664, 0o100755}
@@ -53,23 +53,25 @@ def read_prior_files(
 ) -> PriorFiles:
     """The fleet files before a revision.
 
-    Parents are read from the commits themselves: git leaves out those that a shallow clone lacks, which
-    would look like the beginning of the history.
+    Parents are read from the commits themselves: git hides those that a shallow clone lacks, which would look
+    like the start of the history.
 
     Args:
         objects: of a repository that has the commit itself.
-        revision: full id of a commit; with `+` and a digest behind it, of uncommitted changes on top of it.
-        names: what a fleet file may be called.
-        path: the folder in which it lies; empty for the root.
-        base: full id of the commit into which the revision is to be merged; empty for the first parent.
-        applied: ids of commits to look at besides.
+        revision: full id of a commit; followed by `+` and a digest, uncommitted changes on top of it.
+        names: possible names of a fleet file.
+        path: its folder; empty for the root.
+        base: full id of the commit that the revision is to be merged into; empty for the first parent.
+        applied: ids of further commits to look at.
     """
     commit, _, changes = revision.partition("+")
-    starts, unread = _starts(objects, commit, base, changed=bool(changes))
+    starts, unread = _find_starts(objects, commit, base, changed=bool(changes))
     start = next(iter(starts), "")
-    # Where no fleet file is asked for, what counts is the one commit before.
-    line = _line(objects, start, COMMITS if names else 1) if start and not unread else []
-    files = _files(objects, [earlier.tree for _, earlier in line if earlier is not None], names, path)
+    # Without names only the settings files are compared, and those with the one commit before.
+    line = _walk_line(objects, start, COMMITS if names else 1) if start and not unread else []
+    files = _find_fleet_files(
+        objects, [earlier.tree for _, earlier in line if earlier is not None], names, path
+    )
     near = [file[1] for file in files.values()]
     found: list[PriorFile] = []
     last = ""
@@ -79,55 +81,57 @@ def read_prior_files(
             break
         file = files.get(earlier.tree)
         if file is not None and file[1] != last:
-            found.append(PriorFile(id_, file[0], _data(objects, file[1], near)))
+            found.append(PriorFile(id_, file[0], _read_file(objects, file[1], near)))
         last = file[1] if file is not None else ""
         if len(found) >= VERSIONS:
             break
-    bases = list(_at(objects, starts[1:], names, path))
+    bases = list(_read_bases(objects, starts[1:], names, path))
     at: dict[str, PriorFile] = {}
     compared = {id_: earlier.tree for id_, earlier in line[:1] if earlier is not None}
     for id_ in applied:
-        own = _commit(objects, id_, applied)
+        own = _find_commit(objects, id_, applied)
         if own is not None:
             compared[id_] = own.tree
-        file = _files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
+        file = _find_fleet_files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
         if file is not None:
-            at[id_] = PriorFile(id_, file[0], _data(objects, file[1], near))
-    now = None if changes else _commit(objects, commit)
-    others = _others(objects, now.tree if now else "", compared, path)
+            at[id_] = PriorFile(id_, file[0], _read_file(objects, file[1], near))
+    now = None if changes else _find_commit(objects, commit)
+    others = _list_replaced_files(objects, now.tree if now else "", compared, path)
     return PriorFiles(tuple(found), at, unread, tuple(others), base, tuple(bases))
 
 
-def _at(
+def _read_bases(
     objects: ObjectReader, commits: Sequence[str], names: Sequence[str], path: str
 ) -> Iterator[PriorFile]:
-    """The fleet files that commits have, of those that have one."""
+    """The fleet files of those commits that have one."""
     for id_ in commits:
-        own = _commit(objects, id_)
-        file = _files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
+        own = _find_commit(objects, id_)
+        file = _find_fleet_files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
         if file is not None:
-            yield PriorFile(id_, file[0], _data(objects, file[1], ()))
+            yield PriorFile(id_, file[0], _read_file(objects, file[1], ()))
 
 
-def _others(objects: ObjectReader, now: str, trees: Mapping[str, str], path: str) -> Iterator[PriorFile]:
-    """The settings files below a folder that earlier trees have and another one has not, or not so.
+def _list_replaced_files(
+    objects: ObjectReader, now: str, trees: Mapping[str, str], path: str
+) -> Iterator[PriorFile]:
+    """The settings files below a folder that earlier trees have and the present one lacks or changed.
 
     Args:
         objects: of the repository.
-        now: the tree that is compared with; empty where what lies there is not known.
+        now: the present tree; empty if it is unknown.
         trees: commit -> its tree.
         path: the folder.
     """
     budget, known = MOST_BYTES, set[str]()
-    present = _below(objects, now, path) if now else ""
+    present = _find_subtree(objects, now, path) if now else ""
     for commit, tree in trees.items():
-        todo = [("", _below(objects, tree, path), present)]
+        todo = [("", _find_subtree(objects, tree, path), present)]
         while todo:
             folder, old, new = todo.pop()
             if not old or old == new or folder.count("/") > DEEPEST:
                 continue
-            there = _entries(objects, new, ()) if new else {}
-            for name, entry in sorted(_entries(objects, old, ()).items()):
+            there = _list_entries(objects, new, ()) if new else {}
+            for name, entry in sorted(_list_entries(objects, old, ()).items()):
                 other = there.get(name)
                 if other is not None and other.id == entry.id:
                     continue
@@ -135,7 +139,7 @@ def _others(objects: ObjectReader, now: str, trees: Mapping[str, str], path: str
                     below = other.id if other is not None and other.mode == TREE else ""
                     todo.append((f"{folder}{decode_name(name)}/", entry.id, below))
                 elif entry.mode in _BLOB and name.endswith(_SETTINGS) and entry.id not in known:
-                    data = _data(objects, entry.id, ())
+                    data = _read_file(objects, entry.id, ())
                     known.add(entry.id)
                     budget -= len(data)
                     if budget < 0 or len(known) > MOST_OTHERS:
@@ -143,10 +147,10 @@ def _others(objects: ObjectReader, now: str, trees: Mapping[str, str], path: str
                     yield PriorFile(commit, folder + decode_name(name), data)
 
 
-def _below(objects: ObjectReader, tree: str, path: str) -> str:
-    """The id of a folder's tree within a tree; empty where there is none."""
+def _find_subtree(objects: ObjectReader, tree: str, path: str) -> str:
+    """The id of the tree of a folder within a tree; empty if there is none."""
     for part in path.split("/") if path else ():
-        entry = _entries(objects, tree, ()).get(part.encode())
+        entry = _list_entries(objects, tree, ()).get(part.encode())
         if entry is None or entry.mode != TREE:
             return ""
         tree = entry.id
@@ -156,16 +160,16 @@ def _below(objects: ObjectReader, tree: str, path: str) -> str:
 def walk_first_parents(
     objects: ObjectReader, commit: str, place: TreeLocation, most: int
 ) -> Iterator[Snapshot]:
-    """A commit and those before it along first parents, as far as they are here and have the folder.
+    """A commit and those before it along first parents, until one is missing or lacks the folder.
 
     Args:
         objects: of a repository.
-        commit: its id, or the first digits of it that a stamp has.
+        commit: its id, or its first digits, as in a stamp.
         place: the folder.
-        most: how many at most.
+        most: commits at most.
     """
-    start = commit if len(commit) == FULL else _full(objects, commit)
-    for id_, own in _line(objects, start, COMMITS)[:most] if start else ():
+    start = commit if len(commit) == FULL else _complete_id(objects, commit)
+    for id_, own in _walk_line(objects, start, COMMITS)[:most] if start else ():
         if own is None:
             return
         try:
@@ -174,18 +178,18 @@ def walk_first_parents(
             return
 
 
-def _full(objects: ObjectReader, digits: str) -> str:
-    """The id of the one commit that begins so; empty where there is none, or several."""
+def _complete_id(objects: ObjectReader, digits: str) -> str:
+    """The id of the one commit with these first digits; empty if there is none, or several."""
     found = objects.matching(digits) if COMMIT_ID.fullmatch(digits) else []
     commits = [id_ for id_ in found if (known := objects.resolve(id_)) is not None and known[1] == "commit"]
     return commits[0] if len(commits) == 1 else ""
 
 
 def make_empty_history(where: str, base: str) -> PriorFiles:
-    """What a source has that keeps no history.
+    """The prior files of a source without a history.
 
     Raises:
-        UsageError: a base is named, which only a git source has.
+        UsageError: a base is given, which needs a git source.
     """
     if base:
         raise UsageError(
@@ -198,35 +202,35 @@ def make_empty_history(where: str, base: str) -> PriorFiles:
 def read_fleet_files(
     objects: ObjectReader, commit: str, names: Sequence[str], folders: Sequence[str]
 ) -> dict[str, PriorFile]:
-    """Folder -> the fleet file that a commit has there, of those that have one.
+    """Folder -> its fleet file in a commit, for folders that have one.
 
     Args:
         objects: of a repository that has the commit itself.
         commit: its full id.
-        names: what a fleet file may be called.
-        folders: to look into.
+        names: possible names of a fleet file.
+        folders: to look in.
     """
-    own = _commit(objects, commit)
+    own = _find_commit(objects, commit)
     found: dict[str, PriorFile] = {}
     for folder in folders if own is not None else ():
         assert own is not None
-        file = _files(objects, [own.tree], names, folder).get(own.tree)
+        file = _find_fleet_files(objects, [own.tree], names, folder).get(own.tree)
         if file is not None:
-            found[folder] = PriorFile(commit, file[0], _data(objects, file[1], ()))
+            found[folder] = PriorFile(commit, file[0], _read_file(objects, file[1], ()))
     return found
 
 
 def make_unknown_base_error(base: str, where: str) -> SourceError:
-    """The error for a base that is not there."""
+    """The error for a base that does not exist."""
     return SourceError(
         f"{where} has no branch, tag or commit {quote_path(base)} to compare with",
         remedy="Fetch it, or give another one with --base.",
     )
 
 
-def _starts(objects: ObjectReader, commit: str, base: str, *, changed: bool) -> tuple[list[str], str]:
-    """The commits to begin at, and why none is known; both are empty where nothing came before."""
-    own = _commit(objects, commit)
+def _find_starts(objects: ObjectReader, commit: str, base: str, *, changed: bool) -> tuple[list[str], str]:
+    """The commits to start from, and why none is known; both are empty for a first commit."""
+    own = _find_commit(objects, commit)
     if own is None:
         return [], f"the commit {commit[:SHORT_ID]} is not in this clone"
     if changed:
@@ -241,8 +245,8 @@ def _starts(objects: ObjectReader, commit: str, base: str, *, changed: bool) -> 
     return list(own.parents[:1]), ""
 
 
-def _line(objects: ObjectReader, start: str, most: int) -> list[tuple[str, Commit | None]]:
-    """Commits by their ids along first parents; the last is None where it is missing."""
+def _walk_line(objects: ObjectReader, start: str, most: int) -> list[tuple[str, Commit | None]]:
+    """Id and commit along first parents; None for the last commit if it is missing."""
     near = objects.line(start, most)
     found: list[tuple[str, Commit | None]] = []
     id_ = start
@@ -256,8 +260,8 @@ def _line(objects: ObjectReader, start: str, most: int) -> list[tuple[str, Commi
     return found
 
 
-def _commit(objects: ObjectReader, id_: str, near: Iterable[str] = ()) -> Commit | None:
-    """A commit, also by a tag of it or by the first digits of its id; None where it is not here."""
+def _find_commit(objects: ObjectReader, id_: str, near: Iterable[str] = ()) -> Commit | None:
+    """A commit by its id, its first digits or the id of its tag; None if it is missing."""
     if not COMMIT_ID.fullmatch(id_):
         return None
     try:
@@ -270,18 +274,18 @@ def _commit(objects: ObjectReader, id_: str, near: Iterable[str] = ()) -> Commit
         return None
 
 
-def _files(
+def _find_fleet_files(
     objects: ObjectReader, trees: Sequence[str], names: Sequence[str], path: str
 ) -> dict[str, tuple[str, str]]:
-    """Name and id of the fleet file in a folder of trees, for those that have one; level by level."""
+    """Tree -> name and id of the fleet file in a folder of it, for those that have one; level by level."""
     at = {tree: tree for tree in trees}
     for part in path.split("/") if path else ():
-        below = {id_: _entries(objects, id_, at.values()).get(part.encode()) for id_ in set(at.values())}
+        below = {id_: _list_entries(objects, id_, at.values()).get(part.encode()) for id_ in set(at.values())}
         entries = {tree: below[id_] for tree, id_ in at.items()}
         at = {tree: entry.id for tree, entry in entries.items() if entry is not None and entry.mode == TREE}
     found: dict[str, tuple[str, str]] = {}
     for tree, id_ in at.items():
-        entries_ = _entries(objects, id_, at.values())
+        entries_ = _list_entries(objects, id_, at.values())
         named = ((name, entries_.get(name.encode())) for name in names)
         file = next(((name, entry.id) for name, entry in named if entry and entry.mode in _BLOB), None)
         if file is not None:
@@ -289,16 +293,16 @@ def _files(
     return found
 
 
-def _entries(objects: ObjectReader, tree: str, near: Iterable[str]) -> dict[bytes, TreeEntry]:
-    """The entries of a tree by their names; none where it is not here."""
+def _list_entries(objects: ObjectReader, tree: str, near: Iterable[str]) -> dict[bytes, TreeEntry]:
+    """The entries of a tree by name; none if it is missing."""
     try:
         return {entry.name: entry for entry in objects.tree(tree, near)}
     except SourceError:
         return {}
 
 
-def _data(objects: ObjectReader, id_: str, near: Iterable[str]) -> bytes:
-    """The content of a file; what is too large or missing is empty, and so no fleet file."""
+def _read_file(objects: ObjectReader, id_: str, near: Iterable[str]) -> bytes:
+    """The contents of a file; empty, which is not a fleet file, if it is too large or missing."""
     try:
         return objects.read(id_, "blob") if objects.size(id_, near) <= LARGEST else b""
     except SourceError:

@@ -1,4 +1,4 @@
-"""Which commit a branch, tag or commit id means, from what the repository says it has: pure."""
+"""Which commit a branch, tag or commit id means, from the refs of the repository: pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 COMMIT_ID = re.compile(r"[0-9a-f]{4,40}")
 FULL = 40
 MOST_COMPARED = 2000
-"""Names that are compared with one that is unknown; each costs some microseconds."""
+"""Names to compare with an unknown one; each takes some microseconds."""
 USUAL = 7
-"""Digits from which an abbreviated commit id is taken for one in messages."""
+"""Digits from which messages take hexadecimal text for an abbreviated commit id."""
 PREFIXES = ("refs/heads/", "refs/tags/", "refs/remotes/")
 FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^[-/.]|/$|\.lock$|//")
 
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """What a repository offers.
+    """The refs of a repository.
 
     Args:
-        ids: full name -> object id; of an annotated tag that of the tag itself.
-        default: full name of the branch that HEAD stands for; empty where it names none.
+        ids: full name -> object id; for an annotated tag the id of the tag itself.
+        default: full name of the branch that HEAD names; empty if it names none.
     """
 
     ids: Mapping[str, str] = field(default_factory=dict)
@@ -36,18 +36,19 @@ class Refs:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A ref that exists, by its full name, and the object it names now."""
+    """A ref: its full name, and the id of the object that it names now."""
 
     name: str
     id: str
 
 
 def check_ref(ref: str) -> str:
-    """The same ref, if it can be one.
+    """The same ref, if its form is valid.
 
     Raises:
-        UsageError: it is no branch, tag or commit id, whatever the repository has.
+        UsageError: no branch, tag or commit id can have this form.
     """
+    # Also keeps options of git and revision expressions out of its command line.
     if FORBIDDEN.search(ref):
         raise UsageError(
             f"--ref {quote_path(ref)} is not a name of a branch, a tag or a commit",
@@ -57,7 +58,7 @@ def check_ref(ref: str) -> str:
 
 
 def list_full_names(ref: str) -> tuple[str, ...]:
-    """The full names that a ref as people write it may stand for, such as `heads/main`; git's own rule."""
+    """The full names that a short ref such as `heads/main` may mean, by the rule of git (gitrevisions)."""
     return (ref, f"refs/{ref}", *(prefix + ref for prefix in PREFIXES))
 
 
@@ -75,10 +76,10 @@ def parse_ls_remote(output: str) -> Refs:
 
 
 def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
-    """The ref that a person means; None where it can only be a commit id.
+    """The ref that the operator means; None if it can only be a commit id.
 
     Args:
-        refs: what the repository has.
+        refs: of the repository.
         ref: a branch, a tag or a full name; empty for the default branch.
         where: the repository, for messages.
 
@@ -93,7 +94,7 @@ def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
         raise SourceError(
             f"{where} has no default branch: "
             + (f"its HEAD names {refs.default}, which does not exist" if refs.default else "it has no HEAD"),
-            remedy=f"Give one with --ref: {', '.join(_short(refs)[:5])}.",
+            remedy=f"Give one with --ref: {', '.join(_list_short_names(refs)[:5])}.",
         )
     found = [name for name in list_full_names(ref) if name in refs.ids]
     if len({refs.ids[name] for name in found}) > 1:
@@ -109,8 +110,8 @@ def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
 
 
 def make_unknown_ref_error(refs: Refs, ref: str, *, where: str) -> SourceError:
-    """The error for a ref that the repository does not have; it names the nearest that it has."""
-    names = _short(refs)[:MOST_COMPARED]
+    """The error for an unknown ref, with similar names."""
+    names = _list_short_names(refs)[:MOST_COMPARED]
     near = find_similar(ref.rpartition("/")[2], names, most=5) or names[:5]
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(
@@ -119,8 +120,8 @@ def make_unknown_ref_error(refs: Refs, ref: str, *, where: str) -> SourceError:
     )
 
 
-def _short(refs: Refs) -> list[str]:
-    """Names as people write them: branches, then tags, without those kept for machines."""
+def _list_short_names(refs: Refs) -> list[str]:
+    """Short names of branches, then of tags."""
     return [
         name.removeprefix(prefix)
         for prefix in PREFIXES[:2]

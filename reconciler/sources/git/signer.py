@@ -1,13 +1,13 @@
-"""Asks git whether a commit, or the tag that names it, is signed by whom this host trusts.
+"""Checks whether a commit, or the tag that names it, is signed by a signer that this host trusts.
 
-Nothing in the repository or in git's configuration has a say: git is run without the user's and the
-system's configuration, in a git directory of ours, and each program that it may ask is named. It blocks: see
-`host.subprocesses.run_blocking`.
+Nothing in the repository or in a configuration of git has an influence: git runs without the configuration of
+the user and of the system, in a git directory of ours, and each program that it may start is set. It blocks:
+see `host.subprocesses.run_blocking`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from reconciler.errors import SourceError
@@ -28,23 +28,23 @@ from reconciler.text.one_line import SHORT_ID
 def find_git_signer(
     repository: GitDirectory, commit: str, named: str, wanted: Trust, *, where: str
 ) -> Signer:
-    """Who signed a commit, or the tag that names it.
+    """The signer of a commit, or of the tag that names it.
 
-    A tag that is signed vouches for its commit; one that is not leaves it to the commit.
+    A signed tag vouches for its commit; with an unsigned one the signature of the commit counts.
 
     Args:
-        repository: where the objects are.
+        repository: with the objects.
         commit: the full id.
-        named: the full id of what the ref names: the commit, or an annotated tag.
-        wanted: whose signatures count.
+        named: the full id of the object that the ref names: the commit, or an annotated tag.
+        wanted: the signers that are trusted.
         where: the repository, for messages.
 
     Raises:
-        Untrusted: nobody whose signature counts did.
+        UntrustedRevision: it has no signature that this host accepts.
         SourceError: git, gpg or ssh-keygen is not installed, or the signers cannot be read.
     """
     with open_checker_home(wanted) as home:
-        git = _git(repository, wanted, home, wanted.revoked)
+        git = _make_git(repository, wanted, home, wanted.revoked)
         kind, number = "commit", commit
         signature = "" if named == commit else _tag_signature(git, named)
         if signature:
@@ -53,57 +53,53 @@ def find_git_signer(
             signature = _commit_signature(git, commit)
         what = f"{where}: {kind} {number[:SHORT_ID]}"
         check_kind(signature, wanted, what)
-        good, said = _verified(git, kind, number)
+        good, output = _verify(git, kind, number)
         if wanted.kind == "gpg":
-            return trust.judge_gpg_output(said, what)
+            return trust.judge_gpg_output(output, what)
+        # git reports a revoked key as a bad signature: good without the list of revoked keys means revoked.
         if not good and wanted.revoked is not None:
-            again, _ = _verified(_git(repository, wanted, home, None), kind, number)
+            again, _ = _verify(_make_git(repository, wanted, home, None), kind, number)
             if again:
                 raise make_revoked_key_error(what)
-        signer = trust.judge_ssh_output(said, what, good=good)
+        signer = trust.judge_ssh_output(output, what, good=good)
         check_counts_today(signature, wanted, home, what, signer.name.partition(" (ssh ")[0])
         return signer
 
 
 def _commit_signature(git: Git, commit: str) -> str:
-    """The signature in a commit's header; empty where it has none."""
-    head = (_object(git, "commit", commit)).partition("\n\n")[0]
+    """The signature in the header of a commit; empty if it has none."""
+    head = (_read_object(git, "commit", commit)).partition("\n\n")[0]
     _, found, rest = f"\n{head}\n".partition("\ngpgsig ")
     lines = rest.split("\n") if found else []
-    more = (line[1:] for line in _while_indented(lines[1:]))
+    more = (line[1:] for line in takewhile(lambda line: line.startswith(" "), lines[1:]))
     return "\n".join([lines[0], *more, ""]) if lines else ""
 
 
-def _while_indented(lines: Sequence[str]) -> Sequence[str]:
-    end = next((place for place, line in enumerate(lines) if not line.startswith(" ")), len(lines))
-    return lines[:end]
-
-
 def _tag_signature(git: Git, tag: str) -> str:
-    """The signature at the end of a tag; empty where it has none."""
-    text = _object(git, "tag", tag)
+    """The signature at the end of a tag; empty if it has none."""
+    text = _read_object(git, "tag", tag)
     places = [
         text.rfind(f"\n{start}") for start in (*trust.ARMOUR.values(), "-----BEGIN SIGNED MESSAGE-----")
     ]
     return text[max(places) + 1 :] if max(places) >= 0 else ""
 
 
-def _object(git: Git, kind: str, number: str) -> str:
+def _read_object(git: Git, kind: str, number: str) -> str:
     try:
         return (git.run("cat-file", kind, number)).decode("utf-8", "replace")
     except GitCommandFailed as failed:
         raise SourceError(f"{kind} {number[:SHORT_ID]} cannot be read: {failed.words.strip()}") from failed
 
 
-def _verified(git: Git, kind: str, number: str) -> tuple[bool, str]:
-    """Whether git calls it good, and what it, or the program that it asked, said."""
+def _verify(git: Git, kind: str, number: str) -> tuple[bool, str]:
+    """Whether git accepts it, and the output of git and of the program that checks."""
     try:
-        return True, git.told(f"verify-{kind}", "--raw", number)
+        return True, git.run_for_errors(f"verify-{kind}", "--raw", number)
     except GitCommandFailed as failed:
         return False, failed.words
 
 
-def _git(repository: GitDirectory, wanted: Trust, home: Path, revoked: Path | None) -> Git:
+def _make_git(repository: GitDirectory, wanted: Trust, home: Path, revoked: Path | None) -> Git:
     config = (
         ("gpg.program", "gpg"),
         ("gpg.openpgp.program", "gpg"),

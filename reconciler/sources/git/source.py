@@ -40,25 +40,25 @@ if TYPE_CHECKING:  # it loads the library; here that is done where a repository 
 T = TypeVar("T")
 
 SECONDS = 300.0
-"""For one git command, and for waiting for another process."""
+"""Seconds for one git command, and for the lock of another process."""
 
 HISTORIES = 4
-"""Commits whose ancestors are remembered."""
+"""Commits whose ancestors stay in memory."""
 
 
 class GitSource(Source):
     """The files of a repository at a ref.
 
     Args:
-        place: where the repository is.
+        place: address of the repository.
         ref: a branch, a tag or a commit id; empty for the default branch.
-        path: the folder in it to look at; empty for its root.
-        cache: where copies are kept, one folder for each address.
+        path: the folder in it to read; empty for its root.
+        cache: folder of the copies, one for each address.
         limits: bounds on what is read.
-        seconds: for one git command, and for waiting until another process has fetched.
-        trust: whose signature a commit, or the tag that `ref` names, has to have; None where none is asked.
-        environment: of the process, which gives the credential.
-        work: the work tree whose checked-out commit this is, for whoever waits for the next; None for none.
+        seconds: for one git command, and for the fetch of another process.
+        trust: whose signature a commit, or the tag that `ref` names, must have; None for no check.
+        environment: of the process, with the credential.
+        work: the work tree whose checked-out commit this is, where the next commit will show; None for none.
     """
 
     has_history = True
@@ -96,14 +96,14 @@ class GitSource(Source):
         Raises:
             SourceError: the repository refuses, or has no such ref or folder.
             SourceUnreachable: it does not answer.
-            Untrusted: a signature is asked for, and there is none that counts.
+            UntrustedRevision: it has no signature that this host accepts.
             StateError: the cache cannot be used.
         """
-        self._last = await self._reached(self._fetched)
+        self._last = await self._use_copy(self._fetch)
         return self._last[1]
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from; None where the repository does not know it.
+        """Ids of a commit and of its ancestors; None if the repository does not have it.
 
         Raises:
             SourceError: the repository refuses.
@@ -111,7 +111,7 @@ class GitSource(Source):
             StateError: the cache cannot be used.
         """
         if revision not in self._histories:
-            found = await self._reached(lambda copy: copy.history(revision))
+            found = await self._use_copy(lambda copy: copy.history(revision))
             if found is None:
                 return None
             kept = list(self._histories.items())[-HISTORIES:]
@@ -121,7 +121,7 @@ class GitSource(Source):
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """Commits along first parents; see `ports.source.Source`."""
-        objects = await self._reached(lambda copy: copy.open())
+        objects = await self._use_copy(lambda copy: copy.open())
         yield walk_first_parents(objects, revision, self._looked_at, most)
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
@@ -138,7 +138,7 @@ class GitSource(Source):
             others = read_fleet_files(objects, revision, names, [one for one in folders if one != path])
             return SourceOrigin(roots, path, self.ref, others)
 
-        found = await self._reached(read)
+        found = await self._use_copy(read)
         kept = {known: origin for known, origin in self._origins.items() if known[0] == revision}
         self._origins = {**kept, key: found}
         return found
@@ -159,23 +159,23 @@ class GitSource(Source):
                 raise make_unknown_base_error(base, self.place.shown)
             return read_prior_files(copy.open(), revision, names, path=path, base=target, applied=applied)
 
-        found = await self._reached(read)
+        found = await self._use_copy(read)
         self._earlier = (key, found)
         return found
 
-    def _translated(self, failed: GitCommandFailed) -> SourceError:
-        """The error for what git wrote, which does not tell that it was a proxy that it could not reach."""
+    def _translate(self, failed: GitCommandFailed) -> SourceError:
+        """The error for the output of git, with the proxy variable, which git does not mention."""
         error = errors.translate_error(failed.words, self.place)
         if isinstance(error, SourceUnreachable) and self.place.scheme in ("http", "https"):
             variable, _ = find_proxy_variable(self.place.url, self._environment)
             error.remedy += f" The variable {variable} sets a proxy for it." if variable else ""
         return error
 
-    async def _reached(self, work: Callable[[Mirror], T]) -> T:
-        """What blocking work gives, done on the local copy, which it has for itself.
+    async def _use_copy(self, work: Callable[[Mirror], T]) -> T:
+        """The result of blocking work on the local copy, under its lock.
 
         Raises:
-            SourceError: the repository refuses, or is one on this machine that is not used.
+            SourceError: the repository refuses, or a local one cannot be used.
             SourceUnreachable: it does not answer.
             StateError: the cache cannot be used.
         """
@@ -195,17 +195,18 @@ class GitSource(Source):
             with ExitStack() as stack:
                 place = self.place
                 if place.scheme == "file":
-                    # Its own configuration would count on the side that serves, too: it is served by a view.
+                    # A fetch also starts git on the side that serves, which would obey the configuration
+                    # there: the repository is served through a directory of ours.
                     folder = Path(unquote(place.url.removeprefix("file://")))
                     found = find_repository(folder)
                     if found is not None:
                         place = replace(place, url=stack.enter_context(open_served_view(found)).directory)
                 return work(Mirror(self._folder, place, git))
         except GitCommandFailed as failed:
-            raise self._translated(failed) from failed
+            raise self._translate(failed) from failed
 
-    def _fetched(self, copy: Mirror) -> tuple[str, Snapshot]:
-        """The snapshot, if need be from a new copy: a power cut may have damaged the old."""
+    def _fetch(self, copy: Mirror) -> tuple[str, Snapshot]:
+        """The snapshot, from a new copy if a power cut damaged the old one."""
         from reconciler.sources.git.command import GitCommandFailed  # noqa: PLC0415  (loads the library)
 
         try:
@@ -227,7 +228,7 @@ class GitSource(Source):
         return named, add_signer(found, signer)
 
     def _signer(self, commit: str, named: str) -> Signer:
-        """Who signed it; a refusal is remembered until other signers are allowed."""
+        """The signer; a refusal is remembered until the file of signers changes."""
         from reconciler.sources.git.command import GitDirectory  # noqa: PLC0415  (loads the library)
         from reconciler.sources.git.signer import find_git_signer  # noqa: PLC0415
 

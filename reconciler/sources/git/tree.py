@@ -1,4 +1,4 @@
-"""The files of one commit, read from the object database as they are asked for."""
+"""The files of one commit, read from the object database on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reconciler.sources.folder_scan import is_passed_over
 from reconciler.sources.layout import Layout
 from reconciler.text.one_line import SHORT_ID, decode_name, quote_path, take_first_line
 
-if TYPE_CHECKING:  # it loads the library, which those who only name these types have no need of
+if TYPE_CHECKING:  # it loads the library, which callers that only use the types do not need
     from reconciler.sources.git.objects import ObjectReader, TreeEntry
 
 LINK = 0o120000
@@ -33,7 +33,7 @@ SUBMODULE = 0o160000
 
 @dataclass(frozen=True, slots=True)
 class TreeLocation:
-    """What is looked at.
+    """A folder of a repository.
 
     Args:
         where: the repository, for messages.
@@ -67,23 +67,23 @@ class CommitFiles:
             SourceError: it is a Git LFS pointer, too large, in a submodule or behind a wrong link.
         """
         full = self.layout.find(path)
-        data = _blob(self.objects, self.layout.files[full], self.place, path, near=self._following(full))
+        data = _read_blob(self.objects, self.layout.files[full], self.place, path, near=self._following(full))
         self.budget.spend(full, len(data))
         return refuse_lfs_pointer(data, where=self.layout.where, path=path)
 
     def _following(self, full: str) -> Iterator[str]:
-        """Ids of the files from one on, those of its folder first: they are likely to be read next."""
+        """Ids of the files from one on: they are likely to be read next."""
         return (self.layout.files[path] for path in dropwhile(lambda path: path != full, self.layout.files))
 
 
 def make_snapshot(objects: ObjectReader, commit: str, place: TreeLocation) -> Snapshot:
-    """The files of a commit, which has to be in the repository.
+    """The files of a commit that is in the repository.
 
     Raises:
         SourceError: the commit has no such folder, or too many files.
     """
     found = objects.commit(commit)
-    layout = _looked_at(objects, objects.tree(found.tree), place, commit[:SHORT_ID])
+    layout = _read_layout(objects, objects.tree(found.tree), place, commit[:SHORT_ID])
     revision = Revision(
         source=f"{place.where}//{place.path}" if place.path else place.where,
         id=commit,
@@ -112,15 +112,15 @@ class CommittedFolder:
 
 
 def read_committed_folder(objects: ObjectReader, commit: str, place: TreeLocation) -> CommittedFolder | None:
-    """What a commit has in a folder; None where it has no such folder. Submodules are left out.
+    """What a commit has in a folder; None if it does not have the folder. Submodules are left out.
 
     Raises:
-        SourceError: it has too much there, or an object is missing.
+        SourceError: there are too many files, or an object is missing.
     """
     if objects.kind(commit) != "commit":
         raise SourceError(f"{place.where}: {commit} is not a commit", remedy="Run `git fsck`.")
     found = objects.commit(commit)
-    tree = _subtree(objects, objects.tree(found.tree), place)
+    tree = _find_subtree(objects, objects.tree(found.tree), place)
     if tree is None:
         return None
     counts = ScanCounts(place.where, place.limits)
@@ -164,9 +164,9 @@ def list_changed(layout: Layout, ids: Mapping[str, str], head: CommittedFolder) 
     )
 
 
-def _looked_at(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, commit: str) -> Layout:
-    """The wanted folder alone, or all of the commit where links lead out of that folder."""
-    alone = _subtree(objects, tree, place)
+def _read_layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, commit: str) -> Layout:
+    """The wanted folder alone; the whole commit if the folder has links, which may point out of it."""
+    alone = _find_subtree(objects, tree, place)
     if alone is not None:
         layout = _layout(objects, alone, place, place.path)
         if not layout.links:
@@ -175,12 +175,14 @@ def _looked_at(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation
     if found is None:
         raise SourceError(
             f"{place.where}: there is no folder {quote_path(place.path)} at {commit}",
-            remedy=f"Commit it, or check the path. Folders at the top: {', '.join(_top(tree))}.",
+            remedy=f"Commit it, or check the path. Folders at the top: {', '.join(_list_top_folders(tree))}.",
         )
     return found
 
 
-def _subtree(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation) -> list[TreeEntry] | None:
+def _find_subtree(
+    objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation
+) -> list[TreeEntry] | None:
     for part in place.path.split("/") if place.path else ():
         named = [entry for entry in tree if decode_name(entry.name) == part]
         if not named or named[0].mode != TREE:
@@ -189,12 +191,14 @@ def _subtree(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation) 
     return tree
 
 
-def _top(tree: list[TreeEntry]) -> list[str]:
+def _list_top_folders(tree: list[TreeEntry]) -> list[str]:
     return [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["none"]
 
 
-def _blob(objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]) -> bytes:
-    """A file's contents; as `ObjectReader.read`, with the file's name in the message."""
+def _read_blob(
+    objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]
+) -> bytes:
+    """The contents of a file; like `ObjectReader.read`, with the path in its messages."""
     check_file_size(place.limits, where=place.where, path=path, count=objects.size(key, near))
     return objects.read(key, "blob")
 
@@ -207,13 +211,13 @@ class _Sorted:
 
 
 def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, base: str) -> Layout:
-    """What is below a tree, sorted."""
+    """The files, links and submodules below a tree."""
     found, counts, links = _Sorted(), ScanCounts(place.where, place.limits), dict[str, str]()
     for path, entry in _walk(objects, tree, f"{base}/" if base else "", place, counts):
         if entry.mode == LINK:
             links[path] = entry.id
             if len(links) > place.limits.links:
-                break  # more than are counted below
+                break  # the loop below refuses them
         elif entry.mode == SUBMODULE:
             counts.file(path)
             found.closed[path] = "it is a submodule; submodules are not fetched"
@@ -221,7 +225,7 @@ def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, b
             counts.file(path)
             found.files[path] = entry.id
     for path, id_ in links.items():
-        target = decode_name(_blob(objects, id_, place, path, near=links.values()))
+        target = decode_name(_read_blob(objects, id_, place, path, near=links.values()))
         counts.link(path, target)
         found.links[path] = target
     return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
@@ -230,12 +234,10 @@ def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, b
 def _walk(
     objects: ObjectReader, tree: list[TreeEntry], prefix: str, place: TreeLocation, counts: ScanCounts
 ) -> Iterator[tuple[str, TreeEntry]]:
-    """Everything below a tree that is not a folder, by its path.
-
-    A commit of a few kilobytes can nest trees without end for a walk: thousands of levels, or one tree
-    that holds another ten times, which holds another ten times. So the walk has no recursion, and folders
-    count, also empty ones.
-    """
+    """Everything below a tree except folders, by path."""
+    # A commit of a few kilobytes can keep a walk busy for ever: thousands of nested trees, or a tree that
+    # contains another ten times, which contains another ten times. So there is no recursion, and every folder
+    # counts, empty ones too.
     known: dict[str, list[TreeEntry]] = {}
     todo = deque([("", prefix)])
     while todo:
@@ -251,15 +253,15 @@ def _walk(
 
 
 def _entries(tree: list[TreeEntry], prefix: str, where: str) -> Iterator[tuple[str, TreeEntry]]:
-    """The entries of one tree by their paths.
+    """The entries of one tree, by path.
 
     Raises:
-        SourceError: two have the same name, or one has a name that no file can have.
+        SourceError: a name is invalid or used twice.
     """
     before: set[str] = set()
     for entry in tree:
         own = decode_name(entry.name)
-        # git writes no such tree, but everybody can: `a/b` in one tree stands for what another tree holds.
+        # git writes no such tree, but anyone can: `a/b` in one tree would hide the file of another tree.
         if own in ("", ".", "..") or "/" in own or own in before:
             raise SourceError(
                 f"{where}: the commit is damaged: a folder in it has the entry {quote_path(prefix + own)}, "

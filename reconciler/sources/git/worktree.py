@@ -1,6 +1,6 @@
-"""What git knows of a folder in a work tree: what the commit that is checked out has there, what is ignored.
+"""A folder in a work tree: what the commit that is checked out has there, and what git ignores.
 
-Nothing here asks git for a status: with the configuration of the repository it runs programs. Objects are
+Nothing here runs `git status`: with the configuration of the repository it starts programs. Objects are
 read through a git directory of our own; `tree.list_changed` compares files with the commit by their hashes.
 """
 
@@ -25,18 +25,18 @@ from reconciler.sources.git.tree import CommittedFolder, TreeLocation
 from reconciler.text.one_line import decode_name, take_first_line
 
 IGNORE_SECONDS = 60.0
-"""For git to match what lies in a folder against `.gitignore`: a pattern can take exponential time."""
+"""Seconds to match a folder against `.gitignore`: a pattern can take exponential time."""
 
 
 @contextmanager
 def open_own_view(work: WorkTree) -> Iterator[GitDirectory]:
-    """A git directory of ours, for a while, through which the objects of a work tree are read.
+    """A temporary git directory of ours, through which the objects of a work tree are read.
 
-    So neither the configuration of the repository counts, nor its replacements, grafts, attributes,
-    alternates and hooks, nor a remote from which missing objects would be fetched.
+    So the configuration of the repository has no effect, nor have its replacements, grafts, attributes,
+    alternates and hooks, and missing objects are not fetched from a remote.
 
     Raises:
-        StateError: there is no room for it among the temporary files.
+        StateError: it cannot be created.
     """
     with ExitStack() as stack:
         try:
@@ -58,10 +58,10 @@ def open_own_view(work: WorkTree) -> Iterator[GitDirectory]:
 
 @contextmanager
 def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
-    """As `open_own_view`, with the refs, so that git can fetch from it: its server obeys configuration, too.
+    """Like `open_own_view`, with the refs, so that git can fetch from it.
 
     Raises:
-        SourceError: the refs cannot be read, or a path has a line end in it.
+        SourceError: the refs cannot be read, or the path contains a line break.
     """
     refs, head = work.refs(), work.head_ref() or work.head()
     if "\n" in str(work.objects):
@@ -84,7 +84,7 @@ def open_objects(work: WorkTree, environment: Mapping[str, str] = os.environ) ->
 
     Raises:
         SourceError: one of its files cannot be read.
-        StateError: there is no room among the temporary files.
+        StateError: a temporary folder cannot be created.
     """
     with open_own_view(work) as repository:
         yield ObjectReader(repository, environment, where=str(work.top))
@@ -97,17 +97,17 @@ def read_head_folder(
     known: CommittedFolder | None,
     environment: Mapping[str, str],
 ) -> CommittedFolder | None:
-    """What the commit that is checked out has in a folder; None where it has no such folder.
+    """What the commit that is checked out has in a folder; None if it does not have the folder.
 
     Args:
         work: the work tree.
         folder: a real path in it.
         limits: bounds on the commit.
-        known: what was found before, which is given again while the same commit is checked out.
+        known: the last result, which is valid while the same commit is checked out.
         environment: of this process.
 
     Raises:
-        SourceError: the repository cannot be read, or the commit has too much there.
+        SourceError: the repository cannot be read, or the folder has too many files.
     """
     commit = work.head()
     if commit is None or (known is not None and known.commit == commit):
@@ -125,10 +125,9 @@ def read_head_folder(
 
 
 def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -> frozenset[str]:
-    """Paths from a folder that git is told to ignore; folders end with `/`.
+    """Paths below a folder that git ignores; folders end with `/`. Committed files may be among them.
 
-    What counts is what people write for git: `.gitignore`, `.git/info/exclude` and the user's own file.
-    Also what is committed may be among them.
+    By the rules that git uses: `.gitignore`, `.git/info/exclude` and `core.excludesFile` of the user.
 
     Args:
         work: the work tree.
@@ -136,9 +135,9 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
         environment: of this process.
 
     Raises:
-        SourceError: git cannot tell.
+        SourceError: git cannot list them.
     """
-    own = _excludes_file(environment)
+    own = _read_excludes_file(environment)
     config = (("core.excludesFile", own),) if own else ()
     excludes = work.common / "info/exclude"
     is_plain = excludes.is_file() and not excludes.is_symlink()
@@ -167,18 +166,18 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
     return frozenset(decode_name(path) for path in output.split(b"\0") if path)
 
 
-def _excludes_file(environment: Mapping[str, str]) -> str:
-    """What `core.excludesFile` of the user or of the system says; empty where nothing does."""
+def _read_excludes_file(environment: Mapping[str, str]) -> str:
+    """`core.excludesFile` of the user or of the system; empty if not set."""
     git = Git(settings=GitSettings.remote(environment))
     try:
         found = git.run("config", "--path", "--get", "core.excludesFile")
-    except GitCommandFailed:  # its way to say that the key is not set
+    except GitCommandFailed:  # git ends so if the key is not set
         return ""
     return found.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def list_ancestors(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
-    """Ids of a commit and of all that it descends from; None where the clone lacks it, or its beginning."""
+    """Ids of a commit and of its ancestors; None if the clone lacks it or the start of its history."""
     if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
         return None
     with open_objects(work, environment) as objects:

@@ -1,1 +1,1 @@
-"""Whose signatures count on this host, and whether a revision carries one."""
+"""The signers that this host trusts, and whether a revision is signed by one."""

@@ -1,6 +1,6 @@
-"""Whose signatures count on this management host, and what the checking programs said.
+"""The signers that this host trusts, and the verdict from the output of gpg and ssh-keygen.
 
-The host is told, not the repository: what is judged must not choose its judge.
+The host configures the signers, not the repository: who could change the repository could else approve it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REVOKED = "revoked-key"
 BAD = "bad-signature"
 
 ARMOUR = {"gpg": "-----BEGIN PGP SIGNATURE-----", "ssh": "-----BEGIN SSH SIGNATURE-----"}
-"""How a signature of each kind begins."""
+"""Beginning of a signature of each kind."""
 
 _GOOD_SSH = re.compile(
     r'^Good "[^"\n]*" signature for (?P<who>\S+) with (?P<type>\S+) key (?P<key>SHA256:\S+)$', re.MULTILINE
@@ -35,13 +35,13 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What this host asks of every revision.
+    """The signature that this host requires of every revision.
 
     Args:
         kind: `gpg` or `ssh`.
-        signers: for ssh the allowed signers in the form of ssh-keygen; for gpg exported public keys, each
-            of which may sign.
-        revoked: for ssh, keys that do not count any more: a KRL or public keys; None for none.
+        signers: for ssh the file of allowed signers of ssh-keygen; for gpg exported public keys, all of which
+            may sign.
+        revoked: for ssh, revoked keys: a KRL or public keys; None for none.
     """
 
     kind: str
@@ -49,28 +49,28 @@ class Trust:
     revoked: Path | None = None
 
     def mark(self) -> str:
-        """Differs once one of the files has been changed."""
+        """A text that changes with the files."""
         places = [self.signers, *([self.revoked] if self.revoked else [])]
         return " ".join(str(place.stat().st_mtime_ns if place.exists() else 0) for place in places)
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signed: `name` in words for people, with the key."""
+    """A signer: kind of the signature, and name with the key, for messages."""
 
     kind: str
     name: str
 
 
 def add_signer(snapshot: Snapshot, signer: Signer | None) -> Snapshot:
-    """The same snapshot, whose revision says who signed it."""
+    """The same snapshot with the signer in its revision."""
     if signer is None:
         return snapshot
     return replace(snapshot, revision=replace(snapshot.revision, signer=signer.name, signed=signer.kind))
 
 
 def make_untrusted_error(code: str, what: str, why: str) -> UntrustedRevision:
-    """The error for a revision that is not taken.
+    """The error for a revision that is refused.
 
     Args:
         code: one of the codes of this module.
@@ -81,23 +81,25 @@ def make_untrusted_error(code: str, what: str, why: str) -> UntrustedRevision:
 
 
 def detect_signature_format(signature: str) -> str:
-    """`gpg`, `ssh`, or empty for a signature of a kind that is not known here."""
+    """`gpg`, `ssh`, or empty for another kind."""
     return next((kind for kind, start in ARMOUR.items() if signature.lstrip().startswith(start)), "")
 
 
 def judge_gpg_output(status: str, what: str) -> Signer:
-    """The signer, by the status lines of gpg; exactly one good signature counts.
+    """The signer, by the status lines of gpg (doc/DETAILS of GnuPG); exactly one good signature.
 
     Raises:
-        Untrusted: anything else.
+        UntrustedRevision: anything else.
     """
-    # gpg ends its lines with a line feed alone: a user ID may hold what Python also calls a line end
+    # Split at line feeds alone: a user ID may contain other characters that Python takes for a line end, and
+    # with them a forged status line.
     lines = [line.removesuffix("\r") for line in status.split("\n") if line.startswith("[GNUPG:]")]
     rows = [line.removeprefix("[GNUPG:]").split() for line in lines]
     if not all(rows) or not all(row[0].isascii() for row in rows):
         raise make_untrusted_error(BAD, what, "has a signature for which gpg wrote an unreadable status")
-    said = {row[0]: row[1:] for row in reversed(rows)}
-    if "BADSIG" in said:
+    # Refusals first: a second signature in the same file must not outvote a bad one.
+    found = {row[0]: row[1:] for row in reversed(rows)}
+    if "BADSIG" in found:
         raise make_untrusted_error(BAD, what, "has a signature that does not match its content")
     for word, code, why in (
         ("REVKEYSIG", REVOKED, "is signed with a revoked key"),
@@ -105,45 +107,45 @@ def judge_gpg_output(status: str, what: str) -> Signer:
         ("EXPKEYSIG", EXPIRED, "is signed with an expired key"),
         ("EXPSIG", EXPIRED, "has an expired signature"),
     ):
-        if word in said:
-            raise make_untrusted_error(code, what, f"{why}: {_owner(said[word])}")
-    if "NO_PUBKEY" in said:
+        if word in found:
+            raise make_untrusted_error(code, what, f"{why}: {_format_owner(found[word])}")
+    if "NO_PUBKEY" in found:
         raise make_untrusted_error(
-            UNKNOWN, what, f"is signed with the unknown gpg key {' '.join(said['NO_PUBKEY'])}"
+            UNKNOWN, what, f"is signed with the unknown gpg key {' '.join(found['NO_PUBKEY'])}"
         )
     good = [row for row in rows if row[0] == "GOODSIG"]
-    valid = said.get("VALIDSIG", [])
+    valid = found.get("VALIDSIG", [])
     if len(good) != 1 or not valid or sum(row[0] == "NEWSIG" for row in rows) > 1:
         raise make_untrusted_error(BAD, what, "has a signature that gpg does not accept")
     return Signer("gpg", f"{' '.join(good[0][2:])} (gpg {valid[-1]})")
 
 
-def judge_ssh_output(said: str, what: str, *, good: bool) -> Signer:
-    """The signer, by the words of ssh-keygen.
+def judge_ssh_output(output: str, what: str, *, good: bool) -> Signer:
+    """The signer, by the output of ssh-keygen.
 
     Args:
-        said: what it, or git on its behalf, wrote.
-        what: what was signed.
-        good: whether it ended without an error.
+        output: of ssh-keygen, or of git.
+        what: the signed object, for messages.
+        good: whether the program succeeded.
 
     Raises:
-        Untrusted: anything but one good signature of an allowed signer.
+        UntrustedRevision: anything but one good signature of an allowed signer.
     """
-    found = _GOOD_SSH.search(said)
+    found = _GOOD_SSH.search(output)
     if good and found:
         return Signer("ssh", f"{found['who']} (ssh {found['key']})")
-    key = re.search(r"SHA256:\S+", said)
+    key = re.search(r"SHA256:\S+", output)
     named = f" {key[0]}" if key else ""
-    if "has expired" in said or "not yet valid" in said:
+    if "has expired" in output or "not yet valid" in output:
         raise make_untrusted_error(
             EXPIRED, what, f"is signed with the ssh key{named}, which is expired or not yet valid"
         )
-    if "No principal matched" in said or "not permitted for use" in said:
+    if "No principal matched" in output or "not permitted for use" in output:
         raise make_untrusted_error(
             UNKNOWN, what, f"is signed with the ssh key{named}, which belongs to no allowed signer"
         )
     raise make_untrusted_error(BAD, what, "has a signature that does not match its content")
 
 
-def _owner(row: list[str]) -> str:
+def _format_owner(row: list[str]) -> str:
     return " ".join(row) if row else "unknown owner"

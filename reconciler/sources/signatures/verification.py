@@ -1,7 +1,7 @@
-"""Asks ssh-keygen and gpg whether a file is signed by whom this host trusts; `git.signer` asks for commits.
+"""Checks with ssh-keygen and gpg whether a file is signed by a trusted signer; `git.signer` checks commits.
 
-The programs get an environment and a home folder of their own, so that no configuration of a person's has a
-say. It blocks: see `host.subprocesses.run_blocking`.
+The programs get their own environment and home folder, so that no configuration of a user has an effect. It
+blocks: see `host.subprocesses.run_blocking`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from reconciler.sources.signatures import trust
 from reconciler.sources.signatures.trust import Signer, Trust
 
 SECONDS = 60.0
-"""For one call of gpg or ssh-keygen."""
+"""Seconds for one call of gpg or ssh-keygen."""
 
 NAMESPACE = "file"
-"""What a tarball is signed for: `ssh-keygen -Y sign -n file`."""
+"""Namespace of the signatures of tarballs: `ssh-keygen -Y sign -n file`."""
 
 _GPG_CONF = "batch\nno-autostart\nno-auto-key-retrieve\nno-auto-check-trustdb\ntrust-model always\n"
 _KEPT = ("PATH", "TMPDIR")
 
 
 def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str) -> Signer:
-    """Who signed a file with a detached signature.
+    """The signer of a file with a detached signature.
 
     Args:
         data: the file.
-        signature: what stands in the file beside it.
-        wanted: whose signatures count.
+        signature: the detached signature.
+        wanted: the signers that are trusted.
         what: the file, for messages.
 
     Raises:
-        Untrusted: nobody whose signature counts did.
+        UntrustedRevision: it has no signature that this host accepts.
         SourceError: gpg or ssh-keygen is not installed, or the signers cannot be read.
     """
     with open_checker_home(wanted) as home:
@@ -49,11 +49,17 @@ def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str)
             command = ("gpg", "--status-fd=1", "--verify", str(beside), "-")
             return trust.judge_gpg_output((_run(command, home, data)).out, what)
         check_kind(signature.decode("utf-8", "replace"), wanted, what)
-        found = _run(_ssh("find-principals", wanted, beside), home)
+        found = _run(_make_ssh_command("find-principals", wanted, beside), home)
         if found.status:
             good = 'Good "file" signature with ' + found.out + found.error
             return trust.judge_ssh_output(good + "\nNo principal matched.", what, good=False)
-        verify = (*_ssh("verify", wanted, beside), "-n", NAMESPACE, "-I", found.out.split("\n")[0].strip())
+        verify = (
+            *_make_ssh_command("verify", wanted, beside),
+            "-n",
+            NAMESPACE,
+            "-I",
+            found.out.split("\n")[0].strip(),
+        )
         revoked = ("-r", str(wanted.revoked)) if wanted.revoked else ()
         done = _run((*verify, *revoked), home, data)
         if done.status and revoked and not _run(verify, home, data).status:
@@ -62,28 +68,28 @@ def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _CheckerResult:
     status: int
     out: str
     error: str
 
 
 def make_revoked_key_error(what: str) -> UntrustedRevision:
-    """The refusal of what is good but for the list of revoked keys."""
+    """The error for a signature that is good except for the list of revoked keys."""
     return trust.make_untrusted_error(trust.REVOKED, what, "is signed with a revoked key")
 
 
 def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, signer: str) -> None:
-    """Refuse a key whose time is over: git believes the date of the commit, which its author chooses.
+    """Refuse a key that is expired today: git checks it for the date of the commit, which its author sets.
 
-    The key has to count for that very signer: it may stand for several, until different days.
+    The key must be valid for this signer: it may belong to several, with different dates.
 
     Raises:
-        Untrusted: its time is over.
+        UntrustedRevision: it is expired.
     """
     beside = home / "signature"
     beside.write_text(signature)
-    found = _run(_ssh("find-principals", wanted, beside), home)
+    found = _run(_make_ssh_command("find-principals", wanted, beside), home)
     if found.status:
         trust.judge_ssh_output(found.out + found.error, what, good=False)
     if signer not in found.out.splitlines():
@@ -92,15 +98,15 @@ def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, sig
         )
 
 
-def _ssh(verb: str, wanted: Trust, signature: Path) -> tuple[str, ...]:
+def _make_ssh_command(verb: str, wanted: Trust, signature: Path) -> tuple[str, ...]:
     return "ssh-keygen", "-Y", verb, "-f", str(wanted.signers), "-s", str(signature)
 
 
 def check_kind(signature: str, wanted: Trust, what: str) -> None:
-    """Refuse what is not signed, or in another way than this host asks for.
+    """Refuse an object without a signature, or with one of another kind than this host requires.
 
     Raises:
-        Untrusted: it is one of the two.
+        UntrustedRevision: it is one of the two.
     """
     if not signature:
         raise trust.make_untrusted_error(trust.UNSIGNED, what, "is not signed")
@@ -113,7 +119,7 @@ def check_kind(signature: str, wanted: Trust, what: str) -> None:
 
 
 def make_checker_environment(home: Path) -> Mapping[str, str]:
-    """All that a checking program starts with."""
+    """The whole environment of a checking program."""
     ours = make_child_environment(os.environ)
     kept = {name: ours[name] for name in _KEPT if name in ours}
     return {**kept, "HOME": str(home), "GNUPGHOME": str(home), "LC_ALL": "C", "LANGUAGE": "C"}
@@ -121,7 +127,7 @@ def make_checker_environment(home: Path) -> Mapping[str, str]:
 
 @contextmanager
 def open_checker_home(wanted: Trust) -> Iterator[Path]:
-    """A folder for one check: for gpg a keyring of exactly the keys that count."""
+    """A home folder for one check: for gpg with a keyring of exactly the trusted keys."""
     with tempfile.TemporaryDirectory(prefix="reconcile-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         for option, file in (("allowed", wanted.signers), ("revoked", wanted.revoked)):
@@ -140,12 +146,12 @@ def open_checker_home(wanted: Trust) -> Iterator[Path]:
         yield home
 
 
-def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _Ended:
-    """One call of a program with the bare environment.
+def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _CheckerResult:
+    """Run a program with the reduced environment.
 
     Raises:
         SourceError: it is not installed.
-        SourceUnreachable: it did not end in time.
+        SourceUnreachable: it did not finish in time.
     """
     try:
         ended = run_program(command, environment=make_checker_environment(home), seconds=SECONDS, data=data)
@@ -153,4 +159,6 @@ def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _Ended:
         raise SourceError(f"{command[0]} cannot be run: {error}") from None
     except ProgramError as error:
         raise SourceUnreachable(f"{command[0]} {error}") from None
-    return _Ended(ended.status, ended.out.decode("utf-8", "replace"), ended.error.decode("utf-8", "replace"))
+    return _CheckerResult(
+        ended.status, ended.out.decode("utf-8", "replace"), ended.error.decode("utf-8", "replace")
+    )
