@@ -98,7 +98,7 @@ def test_a_folder_is_begun_from_addresses_and_the_plan_from_it_is_empty(site, tm
     assert site.run("import", "--m2", m2, "--sora", sora, "--yes", folder=new) == 0
     told = capsys.readouterr().out
     names = ("RECONCILE_SECRET_CLOUD_ACCESS_KEY_ID", "RECONCILE_SECRET_CLOUD_SECRET_ACCESS_KEY")
-    assert f"Set these wherever reconcile runs: {', '.join(names)}" in told
+    assert f"Set these variables wherever reconcile runs: {', '.join(names)}" in told
     written = "".join(path.read_text() for path in new.rglob("*.*"))
     assert KEY not in told + written
     assert "n3@sora-3.example.com" in (new / "fleet.yaml").read_text()

@@ -89,7 +89,7 @@ def run_apply(
 
     plan_file = read_plan_file(file)
     folder = require_state(read_host(context, host_config, source), state).path
-    place = find_host_source(
+    origin = find_host_source(
         HostSource(source, ref, path), get_environment(context), folder, planned=plan_file.origin.source
     )
     options = build_run_options(
@@ -103,9 +103,9 @@ def run_apply(
             revoked_signers=revoked_signers,
         ),
         RunOptions(
-            source=place.source,
-            ref=place.ref,
-            path=place.path,
+            source=origin.source,
+            ref=origin.ref,
+            path=origin.path,
             only=plan_file.origin.only,
             format=format,
             trigger="plan file",

@@ -50,7 +50,7 @@ def run_approve(
     with open_state(read_host(context, host_config), state) as access:
         used, found = str(access), orders.read_open_orders(access.read())
         if list_:
-            terminal.say(_listed(found, format) + (used if format is OutputFormat.TEXT else ""))
+            terminal.say(_format_list(found, format) + (used if format is OutputFormat.TEXT else ""))
             return 0
         digest = orders.resolve_digest(id, found)
         aio.run_until_signal(access.orders().approve(digest, get_current_actor(claim=by), reason.strip()))
@@ -61,23 +61,23 @@ def run_approve(
     return 0
 
 
-def _listed(found: OpenOrders, shape: OutputFormat) -> str:
+def _format_list(found: OpenOrders, form: OutputFormat) -> str:
     from reconciler.cli import orders  # noqa: PLC0415
     from reconciler.cli.render.json import format_json  # noqa: PLC0415
     from reconciler.core.timestamps import format_minute  # noqa: PLC0415
     from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
-    if shape is OutputFormat.JSON:
+    if form is OutputFormat.JSON:
         waiting = [orders.to_plain_request(one) for one in found.requests]
         return format_json(
             {"waiting": waiting, "approved": [orders.to_plain_approval(one) for one in found.approvals]}
         )
-    approved_ones = {one.digest for one in found.approvals}
+    approved = {one.digest for one in found.approvals}
     lines = [
         f"{request.digest[:SHORT_ID]}  waits since {format_minute(request.since)} UTC  "
         f"{clean_line(request.cluster)}, revision {clean_line(request.short)}: {clean_line(request.words)}"
         for request in found.requests
-        if request.digest not in approved_ones
+        if request.digest not in approved
     ]
     lines += [
         f"{one.digest[:SHORT_ID]}  approved {format_minute(one.since)} UTC by "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -24,9 +24,6 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.state_folder import find_readable_state
 from reconciler.errors import UsageError
-
-if TYPE_CHECKING:
-    from reconciler.planning.plan_file import PlanFile
 
 app = make_app()
 
@@ -85,7 +82,7 @@ def run_check(
     from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.host_source import HostSource, find_host_source  # noqa: PLC0415
-    from reconciler.cli.plan_files import is_plan_file  # noqa: PLC0415
+    from reconciler.cli.plan_files import is_plan_file, read_plan_file  # noqa: PLC0415
     from reconciler.cli.render.check import render_check_json, render_check_text  # noqa: PLC0415
     from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -93,10 +90,12 @@ def run_check(
     terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
     host = read_host(context, host_config, source)
     folder = find_readable_state(host, state, without=no_state)
-    file, place = None, HostSource(source, ref, path)
+    file, origin = None, HostSource(source, ref, path)
     if is_plan_file(source):
-        file = _plan_in(source, sha256, only)
-        place = find_host_source(
+        if sha256 or only:
+            raise UsageError("--sha256 and --only do not work with a plan file", remedy="leave them out")
+        file = read_plan_file(Path(source))
+        origin = find_host_source(
             HostSource(host_source, ref, path),
             host.environment,
             folder.path if folder else None,
@@ -119,9 +118,9 @@ def run_check(
             revoked_signers=revoked_signers,
         ),
         RunOptions(
-            source=place.source,
-            ref=place.ref,
-            path=place.path,
+            source=origin.source,
+            ref=origin.ref,
+            path=origin.path,
             sha256=sha256,
             only=file.origin.only if file else only,
         ),
@@ -134,17 +133,3 @@ def run_check(
     if any(one.explored is not None and one.explored.broken for one in found):
         return _BROKEN
     return plan.get_plan_exit_status(result, detailed=False)
-
-
-def _plan_in(name: str, sha256: str, only: str) -> PlanFile:
-    """The plan in a file.
-
-    Raises:
-        UsageError: the file is not a complete plan, or options do not work with one.
-        WorldChanged: the plan does not fit this program.
-    """
-    from reconciler.cli.plan_files import read_plan_file  # noqa: PLC0415
-
-    if sha256 or only:
-        raise UsageError("--sha256 and --only do not work with a plan file", remedy="leave them out")
-    return read_plan_file(Path(name))

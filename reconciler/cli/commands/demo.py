@@ -20,11 +20,11 @@ app = make_app()
 
 NODE = '      - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}}\n'
 SPARE = (4, 5, 6)
-"""Numbers of the Sora nodes that run from the start and are registered in the course of the story."""
+"""Numbers of the Sora nodes that run from the start and are registered later."""
 
 
 class DemoFailure(ReconcilerError):
-    """A step of the demonstration did not do what it says."""
+    """A check of the demonstration failed."""
 
 
 @app.command()
@@ -42,17 +42,17 @@ def run_demo(*, no_color: NoColor = False) -> int:
         DemoNodes() as nodes,
         DemoSink() as sink,
     ):
-        story = _Story(Path(folder), nodes, sink, no_color=no_color)
-        story.begin()
-        story.first_plan()
-        story.first_apply()
-        story.change_settings()
-        story.register()
-        story.replace()
-        story.refuse()
-        story.look_back()
+        demo = _Demo(Path(folder), nodes, sink, no_color=no_color)
+        demo.set_up()
+        demo.dry_run()
+        demo.apply()
+        demo.change_settings()
+        demo.register_nodes()
+        demo.replace_node()
+        demo.refuse_plan()
+        demo.show_messages_and_history()
     typer.echo(
-        f"\nAll {story.checked} checks passed in {time.monotonic() - began:.0f} seconds. Next:\n"
+        f"\nAll {demo.checked} checks passed in {time.monotonic() - began:.0f} seconds. Next:\n"
         "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
         "  reconcile simulate fleet                                serve it, in another terminal\n"
         "  reconcile --dry-run fleet                               see what would happen\n"
@@ -61,14 +61,14 @@ def run_demo(*, no_color: NoColor = False) -> int:
     return 0
 
 
-class _Story:
-    """The scenes, in order; each runs the program as a person would and checks what came of it."""
+class _Demo:
+    """The parts of the demonstration; each runs the program as a user would and checks the result."""
 
     def __init__(self, folder: Path, nodes: Any, sink: Any, *, no_color: bool) -> None:
         from reconciler.cli.demo_fixtures import DemoRepository, find_examples  # noqa: PLC0415
 
         self.checked = 0
-        self._scene = 0
+        self._part = 0
         self._nodes = nodes
         self._sink = sink
         self._options = ["--state", str(folder / "state"), *(["--no-color"] if no_color else [])]
@@ -76,8 +76,8 @@ class _Story:
         self._repository = DemoRepository(folder / "fleet", find_examples() / "demo")
         self._spare = {number: self._repository.spare() for number in SPARE}
 
-    def begin(self) -> None:
-        """A repository, and nodes that run but know nothing of it."""
+    def set_up(self) -> None:
+        """Create a repository, and start nodes that have nothing of it yet."""
         self._title("A repository of desired state, and nine empty nodes")
         feedback = f"feedback: {{url: {self._sink.url}}}\n\nclusters:"
         self._repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
@@ -90,14 +90,14 @@ class _Story:
         self._fleet = self._nodes.serve(machines)
         self._tell(f"{len(self._fleet.nodes)} simulated nodes answer on 127.0.0.1")
 
-    def first_plan(self) -> None:
-        """A dry run says what would happen and changes nothing."""
+    def dry_run(self) -> None:
+        """A dry run shows the plan and changes nothing."""
         self._title("A dry run: what would be done")
         self._reconcile("--dry-run", "--detailed-exitcode", status=2)
         self._check(not self._fleet.calls(changes=True), "the dry run changed nothing")
 
-    def first_apply(self) -> None:
-        """Applied, read back, and nothing left to do."""
+    def apply(self) -> None:
+        """The plan is applied and read back, and nothing is left to do."""
         self._title("Apply the plan; confirm each step by reading back")
         self._reconcile("--yes", status=0)
         self._check(self._versions() == {self._repository.head}, "every M2 node loaded the commit's version")
@@ -117,7 +117,7 @@ class _Story:
         self._check(loaded["roles"][-1]["name"] == "monitor", "edge-02 has the role monitor")
         self._check(self._versions() == {self._repository.head}, "every M2 node shows which commit it runs")
 
-    def register(self) -> None:
+    def register_nodes(self) -> None:
         """Two more Sora nodes join, one membership change at a time."""
         self._title("A commit: two more Sora nodes, so that two may fail")
         self._repository.edit("fleet.yaml", lambda text: self._with_nodes(text, 4, 5))
@@ -125,8 +125,8 @@ class _Story:
         self._reconcile("--yes", status=0)
         self._check(len(self._members()) == 5, "the Sora cluster has five members")  # noqa: PLR2004
 
-    def replace(self) -> None:
-        """A dead node's successor registers first; then the dead one is purged."""
+    def replace_node(self) -> None:
+        """The replacement of a dead node is registered first; then the dead node is purged."""
         self._title("node-02 fails for good; its replacement is registered, then node-02 is purged")
         dead = "node-02@sora-02.example.com"
         self._nodes.kill(self._fleet, dead)
@@ -137,8 +137,8 @@ class _Story:
         self._check(dead not in members, "node-02 is gone from the membership")
         self._check(len(members) == 5, "the cluster has five members again")  # noqa: PLR2004
 
-    def refuse(self) -> None:
-        """A commit that would lose the quorum is refused as a whole, before the first call."""
+    def refuse_plan(self) -> None:
+        """A plan that would lose the quorum is refused as a whole, before the first call."""
         self._title("A careless commit: only one Sora node is left in the file")
         before = len(self._fleet.calls(changes=True))
         self._repository.edit(
@@ -149,8 +149,8 @@ class _Story:
         self._check(len(self._fleet.calls(changes=True)) == before, "no node was asked to change anything")
         self._check(len(self._members()) == 5, "the cluster still has five members")  # noqa: PLR2004
 
-    def look_back(self) -> None:
-        """What the feedback sink was told, and what the history keeps."""
+    def show_messages_and_history(self) -> None:
+        """The messages that the feedback sink received, and the history."""
         self._title("What happened: feedback and history")
         messages = self._sink.messages
         self._check(bool(messages), "the feedback sink received messages")
@@ -163,7 +163,7 @@ class _Story:
         self._run(["history", *self._options], status=0)
 
     def _with_nodes(self, text: str, *numbers: int) -> str:
-        """A fleet file's text with more Sora nodes at its end, where the Sora cluster's nodes stand."""
+        """A fleet file's text with more Sora nodes at its end, where those of the Sora cluster are."""
         return text.rstrip("\n") + "\n" + "".join(NODE.format(one, self._spare[one]) for one in numbers)
 
     def _reconcile(self, *options: str, status: int) -> None:
@@ -175,13 +175,13 @@ class _Story:
         shown = [word for word in arguments if word not in self._options]
         shown = [Path(word).name if word.startswith("/") else word for word in shown]
         typer.echo(f"\n$ reconcile {' '.join(shown)}")
-        ended = main(arguments)
+        actual = main(arguments)
         sys.stderr.flush()
-        self._check(ended == status, f"exit status {status}", f"the exit status is {ended}")
+        self._check(actual == status, f"exit status {status}", f"the exit status is {actual}")
 
     def _title(self, text: str) -> None:
-        self._scene += 1
-        typer.echo(f"\n── {self._scene}. {text}")
+        self._part += 1
+        typer.echo(f"\n── {self._part}. {text}")
 
     def _tell(self, text: str) -> None:
         typer.echo(f"   {text}")
@@ -195,7 +195,7 @@ class _Story:
         typer.echo(f"   ✓ {claim}")
 
     def _loaded(self, node: str) -> Any:
-        """The setting that an M2 node shows, asked for without any code of the driver."""
+        """The setting that an M2 node shows, read without any code of the driver."""
         with urllib.request.urlopen(f"http://{self._fleet.nodes[node]}/setting/setting.json") as answer:
             return json.load(answer)
 
@@ -203,7 +203,7 @@ class _Story:
         return {self._loaded(f"edge-{number:02}")["meta"]["version"] for number in (1, 2, 3)}
 
     def _members(self) -> set[str]:
-        """The Sora membership that node-01 shows, asked for without any code of the driver."""
+        """The Sora membership that node-01 shows, read without any code of the driver."""
         request = urllib.request.Request(
             f"http://{self._fleet.nodes['node-01@sora-01.example.com']}/",
             method="POST",
@@ -224,5 +224,5 @@ def _with_changes(text: str) -> str:
 
 
 def _without(text: str, *names: str) -> str:
-    """A text without the lines that hold one of the names."""
+    """A text without the lines that contain one of the names."""
     return "".join(line for line in text.splitlines(keepends=True) if not any(name in line for name in names))

@@ -29,28 +29,23 @@ def run_explain(
     """
     from reconciler.cli.explanations import list_codes, read_page, read_title  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
+    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
     terminal = Terminal.here(no_color=no_color)
-    word = code.strip("[]`")
-    if not word:
+    name = code.strip("[]`")
+    if not name:
         width = max(map(len, list_codes()))
         terminal.say("".join(f"{known:<{width}}  {read_title(known)}\n" for known in list_codes()))
         return 0
-    if word == "host":
+    if name == "host":
         from reconciler.cli.render.host_reference import render_host_reference  # noqa: PLC0415
 
         terminal.say(render_host_reference())
         return 0
     try:
-        terminal.say(read_page(word))
+        terminal.say(read_page(name))
     except FileNotFoundError:
-        raise _unknown(word, list_codes()) from None
+        near = find_similar(name, list_codes())
+        remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists all codes"
+        raise UsageError(f"unknown code {name!r}", remedy=remedy) from None
     return 0
-
-
-def _unknown(word: str, known: tuple[str, ...]) -> UsageError:
-    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
-
-    near = find_similar(word, known)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists all codes"
-    return UsageError(f"unknown code {word!r}", remedy=remedy)

@@ -1,4 +1,4 @@
-"""`reconcile simulate --faults`: play a scenario, and tell in words what came of it."""
+"""`reconcile simulate --faults`: run the trials of a scenario, and report the results."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from reconciler.cli.render.values import format_count
 from reconciler.cli.terminal import Terminal
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.fault_schedule import draw_schedule
-from reconciler.fault_trials.scenario import CLAIMS, ScenarioFile, read_scenario
+from reconciler.fault_trials.scenario import CLAIMS, read_scenario
 from reconciler.fault_trials.setup import prepare_trial
 from reconciler.fault_trials.subprocess_runner import run_subprocess_trials
-from reconciler.fault_trials.trial import TrialSetup, TrialVerdict, run_trial
+from reconciler.fault_trials.trial import TrialVerdict, run_trial
 from reconciler.text.one_line import clean_line
 
 _SHOWN = 40
-"""Lines of a story that are shown: those before the end."""
+"""Number of last events to show of a failed trial, and of further failing seeds."""
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What came of all schedules; of one that failed the seed, and of the first one all of it."""
+    """Totals of all trials, the seeds of those that failed, and the first of them."""
 
     schedules: int = 0
     runs: int = 0
@@ -33,7 +33,7 @@ class _Tally:
     first: TrialVerdict | None = None
 
     def add(self, verdict: TrialVerdict) -> None:
-        """One more."""
+        """Count one trial."""
         self.schedules += 1
         self.runs += verdict.runs
         self.requests += verdict.requests
@@ -47,68 +47,60 @@ class _Tally:
 def run_fault_trials(
     path: Path, fleet: Path | None, *, seed: int | None, runs: int, terminal: Terminal
 ) -> int:
-    """Play a scenario file; gives 0 where everything held, else 1.
+    """Run the trials of a scenario file; gives 0 if every invariant held, else 1.
 
     Args:
         path: the scenario file.
-        fleet: the folder with the fleet file, in the place of the scenario's own.
-        seed: in the place of the scenario's own.
-        runs: how many schedules to draw, the first from the seed and each next from the next number.
+        fleet: the folder with the fleet file, instead of the scenario's own.
+        seed: instead of the scenario's own.
+        runs: number of schedules to draw, the first from the seed, each next from the next number.
         terminal: where the report goes.
 
     Raises:
         ReconcilerError: the scenario or its fleet is wrong, or the nodes cannot be served here.
     """
-    script = read_scenario(path)
-    stage = prepare_trial(script, fleet)
-    first = script.scenario.seed if seed is None else seed
-    number = runs if script.scenario.drawn else 1
-    for line in _head(script, stage, first, number):
-        terminal.say(f"{clean_line(line)}\n")
+    file = read_scenario(path)
+    setup = prepare_trial(file, fleet)
+    first = file.scenario.seed if seed is None else seed
+    number = runs if file.scenario.drawn else 1
+    nodes = format_count(len(setup.clusters), "node")
+    clusters = format_count(len(setup.machines.cluster_inputs), "cluster")
+    seeds = f"seed {first}" if number == 1 else f"seeds {first} to {first + number - 1}"
+    terminal.say(f"{clean_line(f'{file.scenario.name}: {nodes} of {clusters}, {seeds}')}\n")
     tally = _Tally()
     for one in range(first, first + number):
-        schedule = draw_schedule(script, stage.cast(), one)
+        schedule = draw_schedule(file, setup.cast(), one)
         if number == 1:
             terminal.say("".join(f"  {clean_line(line)}\n" for line in schedule.lines()))
-        if script.scenario.kills:
-            run_subprocess_trials(script, stage, one, tally.add)
+        if file.scenario.kills:  # a killed reconciler needs a process of its own
+            run_subprocess_trials(file, setup, one, tally.add)
         else:
-            tally.add(run_trial(stage, schedule, DRIVERS))
-    terminal.say("".join(f"{_clean(line)}\n" for line in _report(path, tally)))
+            tally.add(run_trial(setup, schedule, DRIVERS))
+    for line in _report(path, tally):
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        terminal.say(f"{indent}{clean_line(line)}\n")
     return 1 if tally.failed else 0
 
 
-def _clean(line: str) -> str:
-    """The line, which keeps its indent."""
-    return " " * (len(line) - len(line.lstrip(" "))) + clean_line(line)
-
-
-def _head(script: ScenarioFile, stage: TrialSetup, seed: int, number: int) -> Iterator[str]:
-    nodes = format_count(len(stage.clusters), "node")
-    clusters = format_count(len(stage.machines.cluster_inputs), "cluster")
-    seeds = f"seed {seed}" if number == 1 else f"seeds {seed} to {seed + number - 1}"
-    yield f"{script.scenario.name}: {nodes} of {clusters}, {seeds}"
-
-
 def _report(path: Path, tally: _Tally) -> Iterator[str]:
-    played = (
+    total = (
         f"{format_count(tally.schedules, 'schedule')}, {format_count(tally.runs, 'run')} of the reconciler, "
         f"{format_count(tally.requests, 'request')}, {tally.changes} of them changes"
         + (f", {format_count(tally.died, 'kill')} of the reconciler" if tally.died else "")
     )
     if tally.first is None:
-        yield f"passed: {played}; every invariant held"
+        yield f"passed: {total}; every invariant held"
         return
-    yield f"failed: {len(tally.failed)} of {played}"
+    yield f"failed: {len(tally.failed)} of {total}"
     yield ""
-    yield from _story(tally.first)
+    yield from _describe_failure(tally.first)
     yield ""
     yield f"to reproduce: reconcile simulate --faults {path} --seed {tally.first.schedule.seed}"
     if len(tally.failed) > 1:
-        yield f"the other seeds: {', '.join(map(str, tally.failed[1:_SHOWN]))}"
+        yield f"other failing seeds: {', '.join(map(str, tally.failed[1:_SHOWN]))}"
 
 
-def _story(verdict: TrialVerdict) -> Iterator[str]:
+def _describe_failure(verdict: TrialVerdict) -> Iterator[str]:
     yield f"Broken invariants, with seed {verdict.schedule.seed}:"
     for breach in verdict.breaches:
         yield f"  {breach}"

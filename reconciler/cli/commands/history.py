@@ -1,4 +1,4 @@
-"""`reconcile history`: what earlier runs did, and one run in full."""
+"""`reconcile history`: earlier runs and orders, and one run in full."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 app = make_app()
 
-Written = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
+Format = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
 
 
 _ABOVE = "reconciler.cli.commands.history"
-"""Where the options before `show` and `orders` are kept for them."""
+"""Key under which the options before `show` and `orders` are kept for them."""
 
 
 @app.callback(invoke_without_command=True)
@@ -27,7 +27,7 @@ def list_runs(
     context: typer.Context,
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs to show.")] = 20,
-    format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
+    format: Format = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -61,7 +61,7 @@ def list_orders(
     context: typer.Context,
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of orders to show.")] = 20,
-    format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
+    format: Format = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -71,7 +71,7 @@ def list_orders(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with _desk(context, host_config, state) as access:
+    with _open_state(context, host_config, state) as access:
         found = aio.run_until_signal(access.read().acts(limit))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is OutputFormat.JSON
@@ -86,7 +86,7 @@ def show_run(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="ID", help="Run id, or its first characters.")],
     *,
-    format: Written = OutputFormat.TEXT,  # noqa: A002  (the option's name)
+    format: Format = OutputFormat.TEXT,  # noqa: A002  (the option's name)
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -96,7 +96,7 @@ def show_run(
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
 
-    with _desk(context, host_config, state) as access:
+    with _open_state(context, host_config, state) as access:
         record = aio.run_until_signal(access.read().run(run))
     terminal = Terminal.here(no_color=no_color)
     as_json = format is OutputFormat.JSON
@@ -108,10 +108,10 @@ def show_run(
     return 0
 
 
-def _desk(
+def _open_state(
     context: typer.Context, host_config: Path | None, state: Path | None
 ) -> AbstractContextManager[StateAccess]:
-    """Where a subcommand reads: by its own options, or else by those before it."""
+    """The state by a subcommand's own options, else by those of `history` before it."""
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.state_access import open_state  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`reconcile render`: what a node gets, and which file and line each value came from."""
+"""`reconcile render`: the settings of a node, and the file and line that each value comes from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEAREST = 3
 
 @dataclass(frozen=True, slots=True)
 class NodeDocument:
-    """A node with the document that it gets."""
+    """A node and its settings."""
 
     cluster: str
     node: str
@@ -81,33 +81,31 @@ def run_render(
 
 
 def format_documents(fleet: Fleet, node: str, *, explain: bool) -> str:
-    """What the command prints.
+    """The output of the command.
 
     Args:
         fleet: with secrets as references.
-        node: a node's name, or `cluster/node`; empty for the one document that all nodes get.
+        node: a node's name, or `cluster/node`; empty for the one document of all nodes.
         explain: one line for each value instead of JSON.
 
     Raises:
-        UsageError: no node has that name, or none of them gets a settings file.
+        UsageError: there is no such node, or it has no settings file.
     """
-    shares = list(_shares(fleet))
-    chosen = [share for share in shares if node in {"", share.node, f"{share.cluster}/{share.node}"}]
+    all_documents = [
+        NodeDocument(cluster_input.entry.name, name, document)
+        for cluster_input in fleet.cluster_inputs
+        for name, document in cluster_input.documents.items()
+    ]
+    chosen = [one for one in all_documents if node in {"", one.node, f"{one.cluster}/{one.node}"}]
     if not chosen:
-        raise _nobody(fleet, shares, node)
-    if len({id(share.document) for share in chosen}) > 1:
-        return _listed(chosen)
+        raise _make_refusal(fleet, all_documents, node)
+    if len({id(one.document) for one in chosen}) > 1:  # nodes with equal settings share one document
+        return _list_nodes(chosen)
     document = chosen[0].document
-    return _explained(document) if explain else _json(strip_editor_key(document.value))
+    return _explain_values(document) if explain else _format_json(strip_editor_key(document.value))
 
 
-def _shares(fleet: Fleet) -> Iterator[NodeDocument]:
-    for cluster_input in fleet.cluster_inputs:
-        for name, document in cluster_input.documents.items():
-            yield NodeDocument(cluster_input.entry.name, name, document)
-
-
-def _nobody(fleet: Fleet, shares: list[NodeDocument], node: str) -> UsageError:
+def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> UsageError:
     from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
     known = {
@@ -119,31 +117,31 @@ def _nobody(fleet: Fleet, shares: list[NodeDocument], node: str) -> UsageError:
             f"there is no settings file for {who}" if node else f"{who} gets a settings file",
             remedy="`reconcile render` works only for products with a settings file, such as m2",
         )
-    near = find_similar(node, [share.node for share in shares], most=_NEAREST)
+    near = find_similar(node, [one.node for one in documents], most=_NEAREST)
     remedy = f"did you mean {' or '.join(near)}?" if near else "leave out --node to see all names"
     return UsageError(f"unknown node {node!r}", remedy=remedy)
 
 
-def _listed(shares: list[NodeDocument]) -> str:
-    """The nodes, those that get the same on one line."""
+def _list_nodes(documents: list[NodeDocument]) -> str:
+    """The names of nodes; those with equal settings are on one line."""
     from reconciler.cli.render.values import format_count  # noqa: PLC0415
     from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
-    alike: dict[int, list[NodeDocument]] = {}
-    for share in shares:
-        alike.setdefault(id(share.document), []).append(share)
+    groups: dict[int, list[NodeDocument]] = {}
+    for one in documents:
+        groups.setdefault(id(one.document), []).append(one)
     head = (
-        f"{format_count(len(shares), 'node')} get {format_count(len(alike), 'different setting')}; "
+        f"{format_count(len(documents), 'node')} have {format_count(len(groups), 'different setting')}; "
         f"choose with --node:\n"
     )
     lines = (
-        f"  {clean_line(', '.join(f'{share.cluster}/{share.node}' for share in group))}\n"
-        for group in alike.values()
+        f"  {clean_line(', '.join(f'{one.cluster}/{one.node}' for one in group))}\n"
+        for group in groups.values()
     )
     return head + "".join(lines)
 
 
-def _json(value: Any) -> str:
+def _format_json(value: Any) -> str:
     import json  # noqa: PLC0415
 
     from reconciler.core.secret import mask  # noqa: PLC0415
@@ -153,28 +151,28 @@ def _json(value: Any) -> str:
     return text.encode(errors="backslashreplace").decode() + "\n"
 
 
-def _explained(document: Document) -> str:
-    """Each leaf: pointer, value, and where it came from."""
+def _explain_values(document: Document) -> str:
+    """Pointer, value and position of each leaf."""
     from reconciler.cli.render.values import format_value  # noqa: PLC0415
     from reconciler.secrets.redaction import hide_by_key  # noqa: PLC0415
     from reconciler.text.json_pointer import make_pointer  # noqa: PLC0415
     from reconciler.text.one_line import clean_line  # noqa: PLC0415
 
     lines = []
-    for path, value in _leaves(hide_by_key("", strip_editor_key(document.value)), ()):
-        place = make_pointer(path)
-        at = document.position(place)
+    for path, value in _walk_leaves(hide_by_key("", strip_editor_key(document.value)), ()):
+        pointer = make_pointer(path)
+        at = document.position(pointer)
         where = f"{at.file}:{at.line}" if at.line else at.file
-        lines.append(f"{clean_line(place) or '(whole)'}: {format_value(value)}  <- {clean_line(where)}\n")
+        lines.append(f"{clean_line(pointer) or '(whole)'}: {format_value(value)}  <- {clean_line(where)}\n")
     return "".join(lines)
 
 
-def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _walk_leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _leaves(item, (*path, key))
+            yield from _walk_leaves(item, (*path, key))
     elif isinstance(value, list) and value:
         for index, item in enumerate(value):
-            yield from _leaves(item, (*path, index))
+            yield from _walk_leaves(item, (*path, index))
     else:
         yield path, value

@@ -1,4 +1,4 @@
-"""`reconcile resume`: ends what `reconcile suspend` began."""
+"""`reconcile resume`: end a suspension."""
 
 from __future__ import annotations
 
@@ -46,16 +46,18 @@ def run_resume(
             terminal.say(f"Nothing was suspended.\n{used}")
             return 0
         before = orders.read_open_orders(access.read()).suspensions
-        taken = access.orders()
-        aio.run_until_signal(taken.resume(cluster, get_current_actor(claim=by, why=reason)))
-        anew = aio.run_until_signal(taken.forget_attempts(cluster))
+        writer = access.orders()
+        aio.run_until_signal(writer.resume(cluster, get_current_actor(claim=by, why=reason)))
+        retried = aio.run_until_signal(writer.forget_attempts(cluster))
         left = orders.read_open_orders(access.read()).suspensions
-    own = [one for one in before if one.cluster == cluster]
+    was_suspended = any(one.cluster == cluster for one in before)
     scope = f"cluster {clean_line(cluster)}" if cluster else "the whole fleet"
     terminal.say(
-        f"Changes to {scope} are allowed again.\n" if own else f"There was no suspension of {scope}.\n"
+        f"Changes to {scope} are allowed again.\n"
+        if was_suspended
+        else f"There was no suspension of {scope}.\n"
     )
-    for node in anew:
+    for node in retried:
         terminal.say(f"Will be tried again: {clean_line(node)}\n")
     for one in left:
         terminal.say(f"Still suspended: {clean_line(orders.describe_scope(one))}: {clean_line(one.reason)}\n")

@@ -1,4 +1,4 @@
-"""`reconcile rollback`: plan an earlier revision of a git source like any change, and apply it."""
+"""`reconcile rollback`: plan and apply an earlier revision, like any change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 app = make_app()
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_LOOKED_AT = 1000
+_MOST_RUNS = 1000
+"""Newest runs in which the previous commit is looked for."""
 _DONE = frozenset({"done", "found", "undone"})
 
 
@@ -126,7 +127,7 @@ def run_rollback(
             from reconciler.cli.rollback_by_watch import roll_back_by_watch  # noqa: PLC0415
 
             return roll_back_by_watch(replace(options, ref=revision), access, terminal)
-        options = replace(options, ref=revision or find_previous_commit(_history(options)))
+        options = replace(options, ref=revision or find_previous_commit(_read_runs(options)))
         return converge(options, terminal)
 
 
@@ -134,14 +135,15 @@ def find_previous_commit(runs: Sequence[RunSummary]) -> str:
     """The commit that was applied in full before the one that was applied last.
 
     Args:
-        runs: those of one fleet, newest first.
+        runs: of one fleet, newest first.
 
     Raises:
-        UsageError: the history knows no such commit.
+        UsageError: the history has no such commit.
     """
-    touched = [run for run in runs if _DONE & run.counts.keys()]
-    current = touched[0].revision if touched else ""
-    for run in touched:
+    # Runs that changed nothing do not count: a refused commit is not where the fleet is.
+    changing = [run for run in runs if _DONE & run.counts.keys()]
+    current = changing[0].revision if changing else ""
+    for run in changing:
         if run.exit_status == 0 and run.revision != current and _COMMIT.fullmatch(run.revision):
             return run.revision
     raise UsageError(
@@ -150,11 +152,11 @@ def find_previous_commit(runs: Sequence[RunSummary]) -> str:
     )
 
 
-def _history(options: RunOptions) -> tuple[RunSummary, ...]:
-    """The runs of the fleet that the source has, from wherever it was read.
+def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
+    """The newest runs of the source's fleet.
 
     Raises:
-        FleetRefused: the host has to say first whose history it is.
+        FleetRefused: it is not clear which fleet of this host the source is.
     """
     from reconciler.api.reader import Reader  # noqa: PLC0415
     from reconciler.core.fleet_identity import normalise_source  # noqa: PLC0415
@@ -164,7 +166,7 @@ def _history(options: RunOptions) -> tuple[RunSummary, ...]:
 
     folder = options.required_state.path
 
-    async def found() -> tuple[RunSummary, ...]:
+    async def read() -> tuple[RunSummary, ...]:
         source = locate_source(
             options.source,
             path=options.path,
@@ -175,11 +177,11 @@ def _history(options: RunOptions) -> tuple[RunSummary, ...]:
             reader = Reader(source, store, host=options.host)
             try:
                 _, own = await reader.bind(await reader.read_fleet())
-            except InputError:  # what a rollback is to get away from may be a commit that is wrong
+            except InputError:  # the newest commit may be broken, which is why somebody rolls back
                 at = normalise_source((await source.snapshot()).revision.source)
                 own = next((store.of(one.number) for one in await store.fleets() if at in one.sources), None)
-            return tuple(await own.runs(_LOOKED_AT)) if own else ()
+            return tuple(await own.runs(_MOST_RUNS)) if own else ()
 
     if not folder.is_dir():
         raise StateError(f"{folder} has no history", remedy="give the commit to roll back to")
-    return aio.run_until_signal(found())
+    return aio.run_until_signal(read())

@@ -1,4 +1,4 @@
-"""`reconcile schemas`: JSON Schemas of all files and messages, for editors and for other programs."""
+"""`reconcile schemas`: JSON Schemas of all files and messages, for editors and other programs."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ def run_schemas(
     """
     from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title  # noqa: PLC0415  (--help stays quick)
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
 
     if name and name not in SCHEMAS:
-        raise _unknown(name, tuple(SCHEMAS))
+        near = find_similar(name, SCHEMAS)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists all schemas"
+        raise UsageError(f"unknown schema {name!r}", remedy=remedy)
     terminal = Terminal.here(no_color=no_color, for_people=False)
     if write is not None:
         written = [name] if name else list(SCHEMAS)
@@ -57,11 +60,3 @@ def _write(texts: dict[str, str], folder: Path) -> None:
         raise UsageError(
             f"cannot write to {folder}: {error.strerror}", remedy="choose another folder"
         ) from error
-
-
-def _unknown(name: str, known: tuple[str, ...]) -> UsageError:
-    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
-
-    near = find_similar(name, known)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists all schemas"
-    return UsageError(f"unknown schema {name!r}", remedy=remedy)

@@ -49,8 +49,8 @@ def encrypt_value(
 
     from reconciler.secrets.local_resolver import encrypt_data  # noqa: PLC0415
 
-    to = _recipients(recipient, (out or file or Path("stdin")).absolute().parent)
-    data = _given(file)
+    to = _find_recipients(recipient, (out or file or Path("stdin")).absolute().parent)
+    data = _read_value(file)
     if out is not None:
         if out.suffix != ".age":
             raise UsageError(
@@ -89,12 +89,12 @@ def edit_encrypted_file(
         raise UsageError(
             f"{file} is not an encrypted file", remedy="the name of an encrypted file ends in .age"
         )
-    to = _recipients(recipient, file.absolute().parent)
-    data = _attempt(file, file.read_bytes) if file.exists() else None
+    to = _find_recipients(recipient, file.absolute().parent)
+    data = _access(file, file.read_bytes) if file.exists() else None
     host = read_host(context, None)
-    clear = b"" if data is None else LocalResolver(host, identity).opened(str(file), data)
-    new = edit_text(clear, file.stem, host.environment)
-    if new == clear:
+    old = b"" if data is None else LocalResolver(host, identity).opened(str(file), data)
+    new = edit_text(old, file.stem, host.environment)
+    if new == old:  # encrypting it again would change every byte of the file in git
         sys.stdout.write(f"{file} is unchanged\n")
         return 0
     _write(file, encrypt_data(new, to))
@@ -117,7 +117,7 @@ def make_identity(
     public = str(made.to_public())
 
     def write() -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # never through a link, never over another identity
         with os.fdopen(os.open(file, flags, 0o600), "w", encoding="utf-8") as stream:
             stream.write(f"# recipient: {public}\n{made}\n")
 
@@ -125,21 +125,21 @@ def make_identity(
         raise UsageError(
             f"{file} already exists", remedy="choose another file: an identity is never replaced"
         )
-    _attempt(file, write)
+    _access(file, write)
     sys.stdout.write(f"{public}\n")
     return 0
 
 
-def _recipients(given: list[str] | None, folder: Path) -> list[Any]:
-    """Whom to encrypt for: those given, or those of the nearest list in a folder or above it."""
+def _find_recipients(given: list[str] | None, folder: Path) -> list[Any]:
+    """The given recipients, else those of the nearest list in a folder or above it."""
     from reconciler.secrets.local_resolver import parse_recipients  # noqa: PLC0415
 
     if given:
         return parse_recipients("--recipient", "\n".join(given))
-    for place in (folder, *folder.parents):
-        path = place / RECIPIENTS
+    for above in (folder, *folder.parents):
+        path = above / RECIPIENTS
         if path.is_file():
-            found = parse_recipients(str(path), _attempt(path, path.read_text))
+            found = parse_recipients(str(path), _access(path, path.read_text))
             if not found:
                 raise SecretError(f"{path} has no recipient", remedy="write one recipient per line")
             return found
@@ -149,9 +149,9 @@ def _recipients(given: list[str] | None, folder: Path) -> list[Any]:
     )
 
 
-def _given(file: Path | None) -> bytes:
+def _read_value(file: Path | None) -> bytes:
     if file is not None:
-        return bytes(_attempt(file, file.read_bytes))
+        return bytes(_access(file, file.read_bytes))
     if sys.stdin.isatty():
         from getpass import getpass  # noqa: PLC0415
 
@@ -160,17 +160,16 @@ def _given(file: Path | None) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """The whole file, or none of it."""
     from reconciler.host.atomic_write import write_atomically  # noqa: PLC0415
 
-    _attempt(
+    _access(
         path,
         lambda: write_atomically(path, data, mode=path.stat().st_mode & 0o777 if path.exists() else 0o644),
     )
     sys.stdout.write(f"wrote {path}\n")
 
 
-def _attempt(path: Path, work: Callable[[], Any]) -> Any:
+def _access(path: Path, work: Callable[[], Any]) -> Any:
     try:
         return work()
     except OSError as error:

@@ -115,10 +115,17 @@ def run_simulate(
         )
     if faults is not None:
         if converged or fresh or fault or choice or control or ready_file or write:
-            raise _with_faults()
-        return _tried(faults, folder, seed, runs)
+            raise UsageError(
+                "with --faults, the scenario file decides about nodes and faults",
+                remedy="give no other option than --seed and --runs, or change the scenario file",
+            )
+        from reconciler.cli.commands.fault_trials import run_fault_trials  # noqa: PLC0415  (--help stays quick)
+        from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+
+        fleet = None if folder == Path() else folder
+        return run_fault_trials(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
     if write:
-        _write(folder, generate_fleet(kind, nodes, DRIVERS, _address("--first", first)))
+        _write_fleet(folder, generate_fleet(kind, nodes, DRIVERS, _parse_address("--first", first)))
         typer.echo(
             f"wrote {format_count(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}"
         )
@@ -127,37 +134,21 @@ def run_simulate(
     from reconciler.host import aio  # noqa: PLC0415
     from reconciler.simulation.choices import parse_choices  # noqa: PLC0415
 
-    stage = _Stage(
+    options = _ServeOptions(
         folder=folder,
         converged=converged,
         fresh=tuple(fresh or ()),
         faults=tuple(parse_fault(text) for text in fault or ()),
         choices=parse_choices(choice or (), DRIVERS),
-        control=_address("--control", control) if control else None,
+        control=_parse_address("--control", control) if control else None,
         ready_file=ready_file,
         host=read_host(context, host_config, str(folder)),
     )
-    return aio.run_until_signal(_serve(stage))
-
-
-def _with_faults() -> UsageError:
-    return UsageError(
-        "with --faults, the scenario file decides about nodes and faults",
-        remedy="give no other option than --seed and --runs, or change the scenario file",
-    )
-
-
-def _tried(scenario: Path, folder: Path, seed: int | None, runs: int) -> int:
-    """Run the trials of a scenario; gives the exit status."""
-    from reconciler.cli.commands.fault_trials import run_fault_trials  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
-
-    fleet = None if folder == Path() else folder
-    return run_fault_trials(scenario, fleet, seed=seed, runs=runs, terminal=Terminal.here())
+    return aio.run_until_signal(_serve(options))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
+class _ServeOptions:
     """What to serve."""
 
     folder: Path
@@ -170,7 +161,7 @@ class _Stage:
     host: Host
 
 
-async def _serve(stage: _Stage) -> int:
+async def _serve(options: _ServeOptions) -> int:
     """Serve until the first SIGINT or SIGTERM."""
     from reconciler.cli.terminal import catch_stop_signal  # noqa: PLC0415  (--help stays quick)
     from reconciler.desired.fleet import load_fleet  # noqa: PLC0415
@@ -180,37 +171,37 @@ async def _serve(stage: _Stage) -> int:
     from reconciler.simulation.reporting import ReportSender  # noqa: PLC0415
     from reconciler.sources.folder import FolderSource  # noqa: PLC0415
 
-    fleet = load_fleet(await FolderSource(stage.folder).snapshot(), DRIVERS, LocalResolver(stage.host))
+    fleet = load_fleet(await FolderSource(options.folder).snapshot(), DRIVERS, LocalResolver(options.host))
     simulation = Simulation(
-        fleet, DRIVERS, converged=stage.converged, choices=stage.choices, fresh=stage.fresh
+        fleet, DRIVERS, converged=options.converged, choices=options.choices, fresh=options.fresh
     )
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
         await stack.enter_async_context(ReportSender(simulation))
-        if stage.control:
-            await stack.enter_async_context(FaultControl(simulation, stage.control))
-        for name, fault in stage.faults:
+        if options.control:
+            await stack.enter_async_context(FaultControl(simulation, options.control))
+        for name, fault in options.faults:
             await simulation.add(name, fault)
         count = (
             f"{format_count(len(simulation.nodes), 'node')} of "
             f"{format_count(len(fleet.cluster_inputs), 'cluster')}"
         )
-        stack.enter_context(_announced(f"ready: {count}; stop with Ctrl-C", stage.ready_file))
+        stack.enter_context(_announce_ready(f"ready: {count}; stop with Ctrl-C", options.ready_file))
         await stop.wait()
     typer.echo("stopped")
     return 0
 
 
 @contextmanager
-def _announced(words: str, file: Path | None) -> Iterator[None]:
-    """Say that all is ready, on the terminal and by a file that goes away again."""
+def _announce_ready(message: str, file: Path | None) -> Iterator[None]:
+    """Say on the terminal that all nodes answer, and by a file that is removed at the end."""
     if file:
         try:
-            file.write_text(words + "\n", encoding="utf-8")
+            file.write_text(message + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"--ready-file: cannot write {file}: {error.strerror or error}") from error
-    typer.echo(words)
+    typer.echo(message)
     try:
         yield
     finally:
@@ -218,11 +209,11 @@ def _announced(words: str, file: Path | None) -> Iterator[None]:
             file.unlink(missing_ok=True)
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files of a fleet, over none that is there."""
-    there = next((name for name in files if (folder / name).exists()), None)
-    if there:
-        raise UsageError(f"{folder / there} already exists", remedy="choose a folder without a fleet")
+def _write_fleet(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of a fleet; overwrite none."""
+    existing = next((name for name in files if (folder / name).exists()), None)
+    if existing:
+        raise UsageError(f"{folder / existing} already exists", remedy="choose a folder without a fleet")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -231,7 +222,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
-def _address(option: str, text: str) -> SocketAddress:
+def _parse_address(option: str, text: str) -> SocketAddress:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal():
         raise UsageError(f"{option} must be HOST:PORT, got {text!r}", remedy="for example 127.0.0.1:8650")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
-    from reconciler.host.host import Host
-    from reconciler.ports.source import Source
 
 app = make_app()
 app.command("backup")(back_up_state)
@@ -52,12 +50,12 @@ def list_fleets(
     if not known:
         terminal.say("This host remembers no fleet.\n")
     for one in known:
-        began = (
+        history = (
             f"history begins with {', '.join(map(shorten_commit, one.roots))}"
             if one.roots
             else "no history known"
         )
-        terminal.say(f"{clean_line(one.name) or '(no name)'}: {began}\n")
+        terminal.say(f"{clean_line(one.name) or '(no name)'}: {history}\n")
         for source in reversed(one.sources):
             terminal.say(f"  {clean_line(source)}\n")
     return 0
@@ -82,6 +80,7 @@ def rebind_fleet(
 
     What this host remembers of the fleet is kept. A confirmed source needs no further confirmation.
     """
+    from reconciler.api.reader import Reader  # noqa: PLC0415
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import require_state  # noqa: PLC0415
     from reconciler.cli.terminal import Terminal  # noqa: PLC0415
@@ -99,12 +98,17 @@ def rebind_fleet(
     found = locate_source(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
     with open_store(folder) as store:
         known = aio.run_until_signal(store.fleets())
-        fleet = _named(name, known)
-        identity = aio.run_until_signal(_identity(found, host, known))
+        fleet = _find_fleet(name, known)
+        reader = Reader(found, host=host)
+
+        async def identify() -> FleetIdentity:
+            return await reader.identify(await reader.read_fleet(), known)
+
+        identity = aio.run_until_signal(identify())
         if identity.name != fleet.name:
-            said = f"`name: {identity.name}`" if identity.name else "no name"
+            own_name = f"`name: {identity.name}`" if identity.name else "no name"
             raise UsageError(
-                f"the fleet file of {identity.source} has {said}, but the fleet is {fleet.label}",
+                f"the fleet file of {identity.source} has {own_name}, but the fleet is {fleet.label}",
                 remedy=f"write `name: {fleet.name}` into that fleet file first"
                 if fleet.name
                 else "give the fleet's name; `reconcile state fleets` lists them",
@@ -116,11 +120,11 @@ def rebind_fleet(
     return 0
 
 
-def _named(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
-    """The fleet of this name, else the one with this source.
+def _find_fleet(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
+    """The fleet with this name, else the one with this source.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such fleet.
     """
     from reconciler.core.fleet_identity import normalise_source  # noqa: PLC0415
     from reconciler.text.suggestions import find_similar  # noqa: PLC0415
@@ -133,10 +137,3 @@ def _named(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
     near = find_similar(text, [one.label for one in known], most=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "`reconcile state fleets` lists known fleets"
     raise UsageError(f"unknown fleet {text!r}", remedy=hint)
-
-
-async def _identity(source: Source, host: Host, known: Sequence[KnownFleet]) -> FleetIdentity:
-    from reconciler.api.reader import Reader  # noqa: PLC0415
-
-    reader = Reader(source, host=host)
-    return await reader.identify(await reader.read_fleet(), known)

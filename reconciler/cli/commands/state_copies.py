@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from reconciler.ports.store import OpenOrders, RunSummary, Store, StoreReader, StoreSummary
 
 _COMPARED = 10_000
-"""Newest runs of the state before that are looked for in a backup."""
+"""Newest runs of the previous state that are looked for in a backup."""
 
 _NAMED = 5
+"""Lost runs that are shown one by one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What a store knows that a backup of it may not."""
+class _Records:
+    """Records of a store that a backup of it may lack."""
 
     runs: tuple[RunSummary, ...]
     orders: OpenOrders
@@ -47,7 +48,7 @@ def back_up_state(
     folder = require_state(read_host(context, host_config), state)
     summary = back_up_store(folder.path, file)
     terminal = Terminal.here(no_color=no_color)
-    terminal.say(f"{clean_line(str(file))}: {_told(summary)}\nState: {clean_line(str(folder))}\n")
+    terminal.say(f"{clean_line(str(file))}: {_describe_summary(summary)}\nState: {clean_line(str(folder))}\n")
     return 0
 
 
@@ -77,13 +78,13 @@ def check_state(
         summary = examine_backup(file)
         with TemporaryDirectory(prefix="reconcile-") as place:
             restore_into(Path(place) / "state", file, prepare=_read_all)
-        terminal.say(f"{clean_line(str(file))}: no damage found; {_told(summary)}\n")
+        terminal.say(f"{clean_line(str(file))}: no damage found; {_describe_summary(summary)}\n")
         return 0
     folder = require_state(read_host(context, host_config), state)
     summary = examine_store(folder.path)
     with open_reader(folder.path) as store:
         _read_all(store)
-    terminal.say(f"State: {clean_line(str(folder))}: no damage found; {_told(summary)}\n")
+    terminal.say(f"State: {clean_line(str(folder))}: no damage found; {_describe_summary(summary)}\n")
     return 0
 
 
@@ -114,19 +115,21 @@ def restore_state(
     folder = require_state(read_host(context, host_config), state)
     summary = factory.examine_backup(file)
     until = f"until {format_minute(summary.newest)} UTC" if summary.newest else "without any record"
-    before = _known_before(folder.path)
+    before = _read_previous_records(folder.path)
     lost: list[str] = []
 
     def prepare(store: Store) -> None:
+        # Before the backup is put in place: no run may begin in the restored state without this suspension,
+        # because it does not know which calls were made since.
         _read_all(store)
-        lost.extend(_lost(before, _known(store)) if before else [])
+        lost.extend(_describe_lost(before, _read_records(store)) if before else [])
         reason = f"the state was restored from a backup {until}; what was done later is not known"
         aio.run_until_signal(store.suspend("", reason, get_current_actor()))
 
     _, aside = factory.restore_store(folder.path, file, prepare=prepare)
     terminal = Terminal.here(no_color=no_color)
     lines = [
-        f"Restored from {file}: {_told(summary)}",
+        f"Restored from {file}: {_describe_summary(summary)}",
         f"The backup has records {until}. It lacks later runs, orders and rejected revisions,"
         if summary.newest
         else "The backup has no records. It lacks all runs, orders and rejected revisions,",
@@ -142,10 +145,10 @@ def restore_state(
 
 
 def _read_all(store: StoreReader) -> None:
-    """Read every record as the commands do: whole pages may hold what no version of this program wrote.
+    """Read every record as the commands do: the database may be intact and still hold a damaged record.
 
     Raises:
-        StateError: one cannot be read.
+        StateError: a record cannot be read.
     """
     from reconciler.host import aio  # noqa: PLC0415
 
@@ -161,7 +164,7 @@ def _read_all(store: StoreReader) -> None:
     aio.run_until_signal(read())
 
 
-def _told(summary: StoreSummary) -> str:
+def _describe_summary(summary: StoreSummary) -> str:
     from reconciler.cli.render.values import format_count  # noqa: PLC0415
     from reconciler.core.timestamps import format_minute  # noqa: PLC0415
     from reconciler.text.one_line import format_size  # noqa: PLC0415
@@ -173,27 +176,27 @@ def _told(summary: StoreSummary) -> str:
     return f"{format_count(summary.runs, 'run')}{newest}{left}, {format_size(summary.bytes)}"
 
 
-def _known_before(folder: Path) -> _Known | None:
-    """What the state knows that is there; None where there is none, or it cannot be read."""
+def _read_previous_records(folder: Path) -> _Records | None:
+    """The records of the state that is replaced; None if there is none, or it cannot be read."""
     from reconciler.store.factory import has_store, open_reader  # noqa: PLC0415
 
     if not has_store(folder):
         return None
     try:
         with open_reader(folder) as store:
-            return _known(store)
-    except StateError:  # damaged: that is why a backup is restored
+            return _read_records(store)
+    except StateError:  # a damaged state is why a backup is restored
         return None
 
 
-def _known(store: StoreReader) -> _Known:
+def _read_records(store: StoreReader) -> _Records:
     from reconciler.host import aio  # noqa: PLC0415
 
-    return _Known(tuple(aio.run_until_signal(store.runs(_COMPARED))), aio.run_until_signal(store.orders()))
+    return _Records(tuple(aio.run_until_signal(store.runs(_COMPARED))), aio.run_until_signal(store.orders()))
 
 
-def _lost(before: _Known, after: _Known) -> list[str]:
-    """What the state before knew and the restored one does not, in lines."""
+def _describe_lost(before: _Records, after: _Records) -> list[str]:
+    """One line for each record of the previous state that the restored one lacks."""
     from reconciler.cli.orders import describe_scope  # noqa: PLC0415
     from reconciler.core.timestamps import format_minute  # noqa: PLC0415
 

@@ -82,7 +82,7 @@ def run_status(
         ),
         writes=False,
     )
-    found = aio.run_until_signal(_status(options, terminal))
+    found = aio.run_until_signal(_read_status(options, terminal))
     terminal.say(
         render_status_json(found)
         if format is OutputFormat.JSON
@@ -91,7 +91,7 @@ def run_status(
     return PENDING if detailed_exitcode and not found.converged else 0
 
 
-async def _status(options: RunOptions, terminal: Terminal) -> FleetStatus:
+async def _read_status(options: RunOptions, terminal: Terminal) -> FleetStatus:
     from dataclasses import replace  # noqa: PLC0415
 
     from reconciler.cli.commands.plan import make_reader  # noqa: PLC0415

@@ -44,7 +44,7 @@ def run_suspend(
     terminal = Terminal.here(no_color=no_color)
     with open_state(read_host(context, host_config), state) as access:
         used = str(access)
-        if cluster:  # to stop everything, nothing is read first
+        if cluster:  # to stop everything, read nothing first: the store may be slow or damaged
             terminal.remark(
                 orders.warn_of_unknown_cluster(cluster, orders.list_known_clusters(access.read()))
             )

@@ -62,22 +62,22 @@ def run_validate(
     )
     found = validated(aio.run_until_signal(place.snapshot()), select_drivers(host.config))
     terminal = Terminal.here(for_people=format is ProblemFormat.TEXT)
-    terminal.say(_written(found, format, find_path_prefix(source, path)))
+    terminal.say(_render(found, format, find_path_prefix(source, path)))
     return 0 if found.valid else 1
 
 
 def find_path_prefix(source: str, path: str) -> str:
-    """The folder of the files as seen from the current one, which is a repository's top where CI runs.
+    """The path of the source from the current folder, with `/` at its end; empty if it is not below it.
 
-    Empty where that says nothing: for a source that is not a folder below the current one.
+    CI systems find annotated files by their path from the top of the repository, where their jobs run.
     """
-    here, there = Path.cwd(), (Path(source) / path).resolve()
-    if not there.is_dir() or here == there or not there.is_relative_to(here):
+    here, folder = Path.cwd(), (Path(source) / path).resolve()
+    if not folder.is_dir() or here == folder or not folder.is_relative_to(here):
         return ""
-    return f"{there.relative_to(here).as_posix()}/"
+    return f"{folder.relative_to(here).as_posix()}/"
 
 
-def _written(found: ValidationResult, form: ProblemFormat, folder: str) -> str:
+def _render(found: ValidationResult, form: ProblemFormat, folder: str) -> str:
     from reconciler.cli.render import problems  # noqa: PLC0415  (--help stays quick)
 
     match form:

@@ -42,7 +42,7 @@ def test_each_value_with_its_file_and_line():
 
 def test_nodes_that_differ_are_listed_and_nodes_that_do_not_need_no_name():
     assert format_documents(fleet_of(FILES), "", explain=False).splitlines() == [
-        "2 nodes get 2 different settings; choose with --node:",
+        "2 nodes have 2 different settings; choose with --node:",
         "  edge/n-1",
         "  edge/n-2",
     ]
