@@ -10,22 +10,9 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.guards import registry
 
 PACKAGE = Path(__file__).parents[3] / "reconciler"
-FILES = sorted(
-    [
-        *PACKAGE.glob("guards/*.py"),
-        *PACKAGE.glob("drivers/*/guards.py"),
-        *PACKAGE.glob("drivers/*/uniform.py"),
-    ]
-)
-FOUND = sorted(
-    {
-        code
-        for path in FILES
-        for code in re.findall(
-            r'Diagnostic\(\s*Severity\.ERROR,\s*"([a-z-]+)"', path.read_text(encoding="utf-8")
-        )
-    }
-)
+FILES = [*PACKAGE.glob("guards/*.py"), *PACKAGE.glob("drivers/*/guards.py")]
+VIOLATION = re.compile(r'(?:Diagnostic\(\s*Severity\.ERROR|_refuse\(\s*context,\s*target),\s*"([a-z-]+)"')
+FOUND = sorted({code for path in FILES for code in VIOLATION.findall(path.read_text(encoding="utf-8"))})
 KNOWN = registry.list_guard_codes(guard for driver in DRIVERS.values() for guard in driver.guards)
 
 
