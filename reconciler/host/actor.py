@@ -1,4 +1,4 @@
-"""Who runs this process, by the word of the operating system alone."""
+"""Who runs this process, according to the operating system."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from reconciler.core.actor import Actor
 
 
 def get_current_actor(*, claim: str = "", why: str = "") -> Actor:
-    """The user of this process, this machine and the terminal; variables such as `USER` count for nothing.
+    """The user, machine and terminal of this process.
 
     Args:
-        claim: whose word it is, as the caller says.
-        why: as the caller says.
+        claim: name that the caller gives with `--by`.
+        why: reason that the caller gives.
     """
+    # Variables such as USER are ignored: any caller can set them.
     return Actor(get_user_name(os.getuid()), platform.node(), _terminal(), claim, why)
 
 
 def get_user_name(number: int) -> str:
-    """The name of a user of this machine, with the number where it has none."""
+    """The name of a user of this machine; `user NUMBER` without a name."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

@@ -21,17 +21,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""They end the program; one that was ignored at the start, as `nohup` has it, stays ignored."""
+"""Signals that end the program; one that was ignored at the start, as under `nohup`, stays ignored."""
 
 THREADS: Final = 32
-"""Blocking calls at once; others wait."""
+"""Blocking calls at the same time; further ones wait."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program was asked to end.
+    """A signal asked the program to end.
 
     Args:
-        number: the signal that asked.
+        number: the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -40,7 +40,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Signals:
-    """What signals do to one run: the first may be taken softly, the next cancels, the last breaks off."""
+    """The effect of signals on one run: the first may be deferred, the next cancels, the last aborts."""
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self._task = task
@@ -48,7 +48,9 @@ class _Signals:
         self.received = 0
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        """Called by the interpreter between any two instructions, also where the event loop stands still."""
+        """Handle one signal."""
+        # The interpreter calls this between any two instructions, also while the event loop is blocked. That
+        # is why this is not `loop.add_signal_handler`, whose handler would run only once the loop continues.
         loop = self._task.get_loop()
         if self.soft is not None:
             soft, self.soft = self.soft, None
@@ -56,7 +58,7 @@ class _Signals:
         elif not self.received:
             self.received = number
             loop.call_soon_threadsafe(self._task.cancel)
-        else:  # what was cancelled does not end: nothing is lost that the journal does not know
+        else:  # cancelling has no effect: abort; the journal has every step that was sent
             raise Interrupted(number)
 
 
@@ -64,15 +66,15 @@ _SIGNALS: ContextVar[_Signals] = ContextVar("signals")
 
 
 def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; a signal cancels it, so that its child processes have ended when this returns.
+    """The result of `work`. A signal cancels it; its child processes have ended when this returns.
 
     Raises:
-        Interrupted: a signal asked to end.
+        Interrupted: a signal asked the program to end.
     """
     kept: list[T] = []
 
     async def main() -> None:
-        # The result is kept aside: asyncio makes a `repr` of what a main task gives, and plans are long.
+        # Not returned: asyncio makes a `repr` of the result of the main task, and plans are long.
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         loop.set_default_executor(_DaemonThreads())
@@ -110,9 +112,9 @@ def _handled(signals: _Signals) -> Iterator[None]:
 
 @contextmanager
 def defer_first_signal(soft: Callable[[], None]) -> Iterator[None]:
-    """Call `soft` at the first signal instead of cancelling; the next one cancels all the same.
+    """Call `soft` at the first signal instead of cancelling; the next signal cancels.
 
-    Only within `run_until_signal`; elsewhere signals do what they always do.
+    Has an effect only within `run_until_signal`.
     """
     signals = _SIGNALS.get(None)
     if signals is None:
@@ -164,7 +166,7 @@ async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) 
 
 
 class _DaemonThreads(ThreadPoolExecutor):
-    """Threads that hold up no end of the process: neither the event loop's nor the interpreter's."""
+    """Threads that delay the end of neither the event loop nor the interpreter."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=THREADS)
@@ -173,7 +175,7 @@ class _DaemonThreads(ThreadPoolExecutor):
         self._started = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a call made in one of the threads."""
+        """Run a call in one of the threads."""
         future: Future[T] = Future()
 
         def job() -> None:
@@ -193,7 +195,7 @@ class _DaemonThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Nothing: the threads end with the process."""
+        """Does nothing: the threads end with the process."""
 
     def _work(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Puts a file in its place as a whole: whoever reads it sees the old one or the new one, never a part."""
+"""Writes files atomically: a reader sees the old or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file beside its place, wait until it is on disk, and move it there.
+    """Write a file atomically.
 
     Args:
-        path: its folder has to be there; a link is followed.
-        data: all of it.
+        path: in an existing folder; a link is followed.
+        data: the new content.
         mode: its permissions.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        OSError: it cannot be written; the old content remains.
     """
     with replace_atomically(path, mode=mode) as beside:
         beside.write_bytes(data)
@@ -27,14 +27,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 @contextmanager
 def replace_atomically(path: Path, *, mode: int = 0o600) -> Iterator[Path]:
-    """An empty file beside a place for the block to fill; it is moved there once it is on disk.
+    """A new empty file for the block to fill; it replaces `path` at the end of the block.
 
     Args:
-        path: its folder has to be there; a link is followed.
-        mode: its permissions, once it is in its place; before, only this user may read it.
+        path: in an existing folder; a link is followed.
+        mode: permissions of the final file; until then only this user may read it.
 
     Raises:
-        OSError: it cannot be made or moved. Where the block raises, what was there is there still.
+        OSError: it cannot be created or moved. If the block raises, the old content remains.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -44,6 +44,7 @@ def replace_atomically(path: Path, *, mode: int = 0o600) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
+        # On disk before the rename: after a power failure some file systems would show an empty file.
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.chmod(mode)

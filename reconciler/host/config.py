@@ -1,6 +1,6 @@
-"""The host configuration: all that this machine decides and a tree of desired state must not.
+"""The host configuration: what this machine decides, and what desired state must not decide.
 
-The models alone; `reconciler.cli.host_loader` finds and reads the file.
+Only the models; `reconciler.cli.host_loader` finds and reads the file.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from reconciler.core.fields import SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
-"""Stands in the list of secret folders for the folder of a systemd unit's credentials."""
+"""Entry of the list of secret folders that means the credentials folder of the systemd unit."""
 
 PREFIX: Final = "RECONCILE_SECRET_"
-"""How the names of variables begin that `${env:NAME}` may read, unless the host says otherwise."""
+"""Default prefix of the variables that `${env:NAME}` may read."""
 
 NEVER: Final = ("/proc", "/dev", "/sys")
-"""Folders of the kernel; no secret is read from them, whatever the host says."""
+"""Folders of the kernel; no secret is read from them, whatever the configuration says."""
 
 S = TypeVar("S", bound=StrictModel)
 
@@ -41,7 +41,7 @@ def _absolute(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     if not text.startswith("/") or ".." in PurePosixPath(text).parts or "\0" in text or len(text) > _LONGEST:
-        raise PydanticCustomError("absolute_path", "a path begins with / and has no `..`")
+        raise PydanticCustomError("absolute_path", "the path must begin with / and must not contain `..`")
     return Path("/" + text.lstrip("/"))  # pathlib keeps two leading slashes apart from one
 
 
@@ -52,20 +52,21 @@ def _network(text: Any) -> Any:
     except ValueError:
         pass
     raise PydanticCustomError(
-        "network", "a network is written as 192.0.2.0/24 or 2001:db8::/32, with its first address"
+        "network", "a network must be written with its first address, such as 192.0.2.0/24 or 2001:db8::/32"
     )
 
 
 def _secret_folder(path: Path | str) -> Path | str:
     if any(str(path) == place or str(path).startswith(f"{place}/") for place in NEVER):
-        raise PydanticCustomError("kernel_folder", "no secret is read from /proc, /dev or /sys")
+        raise PydanticCustomError("kernel_folder", "secrets must not be in /proc, /dev or /sys")
     return path
 
 
 def _secret_prefix(prefix: str) -> str:
-    """No prefix that the program's own credentials have, such as RECONCILE_GIT_TOKEN."""
+    """Refuse a prefix of the program's own variables, such as RECONCILE_GIT_TOKEN."""
+    # Otherwise a fleet file could write the credentials of the host into a setting.
     if (prefix.startswith(_OWN) and not prefix.startswith(PREFIX)) or _OWN.startswith(prefix):
-        raise PydanticCustomError("own_prefix", "the program's own variables begin so")
+        raise PydanticCustomError("own_prefix", "this prefix also matches variables of the program itself")
     return prefix
 
 
@@ -78,14 +79,14 @@ AbsolutePath = Annotated[
     BeforeValidator(_absolute),
     WithJsonSchema({"type": "string", "pattern": r"^/", "maxLength": _LONGEST}),
 ]
-"""A path that begins with `/`: a relative one would depend on where the program was started."""
+"""A path that begins with `/`: a relative one would depend on the current folder of the program."""
 
 Cidr = Annotated[
     IPv4Network | IPv6Network,
     BeforeValidator(_network),
     WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
-"""A network such as `192.0.2.0/24` or `2001:db8::/32`; an address alone is a network of one."""
+"""A network such as `192.0.2.0/24` or `2001:db8::/32`, or a single address."""
 
 SecretFolder = Annotated[
     Path | Literal["$CREDENTIALS_DIRECTORY"],
@@ -108,120 +109,119 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
 class SecretSources(StrictModel):
-    """Where references to secrets in a tree may be looked up."""
+    """Where references to secrets are resolved."""
 
     folders: tuple[SecretFolder, ...] | None = Field(
         default=None,
         max_length=100,
-        description="Folders below which `${file:…}` may read. The list replaces the default: "
-        f"`{CREDENTIALS}`, `/etc/reconciler/secrets`, and `secrets` beside the user's host file.",
+        description="Folders in which `${file:…}` may read, with subfolders. The list replaces the default: "
+        f"`{CREDENTIALS}`, `/etc/reconciler/secrets`, and `secrets` next to the user's host file.",
         examples=[[CREDENTIALS, "/etc/reconciler/secrets"]],
     )
     variables: Annotated[str, AfterValidator(_secret_prefix)] = Field(
         default=PREFIX,
         pattern=_PREFIX_FORM,
-        description="How the names of environment variables begin that `${env:NAME}` may read.",
+        description="Prefix of the environment variables that `${env:NAME}` may read.",
     )
 
 
 class SigningRules(StrictModel):
-    """Whose signature every revision must have; the command line's options take precedence."""
+    """Required signatures of revisions; options of the command line take precedence."""
 
-    required: Literal["gpg", "ssh"] = Field(description="How revisions must be signed.")
+    required: Literal["gpg", "ssh"] = Field(description="Kind of signature that every revision must have.")
     allowed: AbsolutePath = Field(
-        description="Whose signatures count: allowed signers as ssh-keygen reads them, or exported gpg keys.",
+        description="Accepted signers: an `allowed_signers` file of ssh-keygen, or exported gpg keys.",
         examples=["/etc/reconciler/allowed_signers"],
     )
     revoked: AbsolutePath | None = Field(
-        default=None, description="For ssh: keys that no longer count, a KRL or public keys."
+        default=None, description="Only for ssh: file of revoked keys, a KRL or public keys."
     )
 
 
 class HostCommand(StrictModel):
-    """A program that a fleet file may ask for by its name."""
+    """A program that a fleet file may name."""
 
     run: tuple[Argument, ...] = Field(
         min_length=1,
         max_length=100,
-        description="Program and arguments, without a shell. `{node}` is the node's name, `{host}` its host, "
-        "and any other `{key}` comes from the `arguments` of the fleet file. A value is never split.",
+        description="Program and arguments, without a shell. `{node}` is the node's name, `{host}` its host. "
+        "Other `{key}` come from `arguments` of the fleet file. A value always stays one argument.",
         examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
     )
-    timeout: SomeTime = Field(default=60.0, description="How long the program may take until it is killed.")
+    timeout: SomeTime = Field(default=60.0, description="Time after which the program is killed.")
     variables: tuple[VariableName, ...] = Field(
         default=(),
         max_length=100,
-        description="Environment variables that the program gets beside PATH, HOME, USER, LANG and the like.",
+        description="Variables that the program gets in addition to PATH, HOME, USER, LANG and similar ones.",
         examples=[["SSH_AUTH_SOCK"]],
     )
 
     @field_validator("run")
     @classmethod
     def _own_program(cls, run: tuple[str, ...]) -> tuple[str, ...]:
-        """The tree must not choose the program, not even a part of its name."""
+        """Refuse a placeholder in the program: desired state must not choose what this host runs."""
         if "{" in run[0]:
-            raise PydanticCustomError("own_program", "the program itself has no placeholder")
+            raise PydanticCustomError("own_program", "the program must not contain a placeholder")
         return run
 
 
 class HistoryRules(StrictModel):
-    """How much this host remembers of what was done."""
+    """How many runs this host remembers."""
 
     keep: int = Field(
         default=KEPT_RUNS,
         ge=1,
         le=MOST_KEPT_RUNS,
-        description="Runs that the history keeps; older ones are forgotten once nothing needs them any more. "
+        description="Number of runs in the history; older ones are deleted when nothing needs them. "
         "`--keep` takes precedence.",
         examples=[5000],
     )
 
 
 class HostConfig(StrictModel):
-    """What this machine decides, whatever a tree of desired state says."""
+    """What this machine decides, whatever the desired state says."""
 
     state: AbsolutePath | None = Field(
         default=None,
-        description="Folder of the journal and the history. `--state` and `RECONCILE_STATE` take precedence; "
-        "without any, `/var/lib/reconciler` where it exists, else the user's own state folder.",
+        description="Folder of the journal and the history. `--state` and `RECONCILE_STATE` take precedence. "
+        "Default: `/var/lib/reconciler` if it exists, else the user's state folder.",
         examples=["/var/lib/reconciler"],
     )
     operators: tuple[GroupName, ...] = Field(
         default=(),
         max_length=20,
-        description="Groups of this host whose members may suspend, resume, approve, roll back and read the "
-        "history through a running watch, without being root.",
+        description="Groups of this host. Their members may suspend, resume, approve, roll back and read the "
+        "history through a running watch without root rights.",
         examples=[["fleet-operators"]],
     )
-    history: HistoryRules = Field(
-        default_factory=HistoryRules, description="How much is remembered of what was done."
-    )
+    history: HistoryRules = Field(default_factory=HistoryRules, description="How many runs are remembered.")
     secrets: SecretSources = Field(
-        default_factory=SecretSources, description="Where references to secrets may be looked up."
+        default_factory=SecretSources, description="Where references to secrets are resolved."
     )
     networks: tuple[Cidr, ...] = Field(
         default=(),
         max_length=1000,
-        description="Networks that nodes may be in; a node elsewhere is never asked. Without one, all are.",
+        description="Networks of nodes; nothing connects to others. Without an entry all are allowed.",
         examples=[["192.0.2.0/24", "2001:db8::/32"]],
     )
     trusted_proxies: tuple[Cidr, ...] = Field(
         default=(),
         max_length=1000,
-        description="Proxies before the watch's HTTP endpoints whose `X-Forwarded-For` counts.",
+        description="Proxies in front of the watch's HTTP endpoints whose `X-Forwarded-For` is trusted.",
         examples=[["127.0.0.1/32"]],
     )
     signers: SigningRules | None = Field(
-        default=None, description="Whose signature every revision must have; without it, none is asked for."
+        default=None,
+        description="Required signatures of revisions. Without this key, signatures are not required.",
     )
     commands: Mapping[CommandName, HostCommand] = Field(
         default_factory=dict,
-        description="Programs that a fleet file may ask for by name, such as Sora's `stop`.",
+        description="Programs that a fleet file may name, such as for Sora's `stop`.",
         examples=[{"stop-sora": {"run": ["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]}}],
     )
 
     def section(self, kind: str, model: type[S]) -> S:
-        """What the file says for one product; all at its default where it says nothing.
+        """The section of one product, or its defaults if the file has none.
 
         Args:
             kind: the section's key, see `add_sections`.

@@ -1,7 +1,7 @@
-"""The socket by which commands reach a running watch: where it is, who is at its other end, what is sent.
+"""The socket through which commands reach a running watch: its place, its peer, its messages.
 
-A request is one line of JSON, and so is the answer; the bytes of a file may follow it. The kernel says who
-the other side is, in both directions: no password, and nobody on the network.
+A request is one line of JSON, and so is the answer; the bytes of a file may follow it. Both sides ask the
+kernel for the identity of the other: there is no password and no network access.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.errors import ReconcilerError, StateError
 
 RUNTIME: Final = Path("/run/reconciler")
-"""Where watches of this host are found, whatever state they use; its owner and root alone write there."""
+"""Folder with the sockets of this host's watches; only its owner and root may write there."""
 
 VARIABLE: Final = "RUNTIME_DIRECTORY"
 """Set by systemd for a unit with `RuntimeDirectory=`."""
 
 LARGEST: Final = 64 * 1024
-"""Bytes of a request, and of the line of an answer."""
+"""Largest request, and largest first line of an answer, in bytes."""
 
 SECONDS: Final = 5.0
-"""How long a side waits for the other one."""
+"""Seconds that one side waits for the other."""
 
 MOST: Final = 32
-"""Sockets of one folder that are asked: whoever may write there must not make an order wait for ever."""
+"""Sockets tried in one folder: a user who may write there must not delay an order without limit."""
 
 WORKING: Final = b"\n"
-"""What a watch sends from time to time as long as it works on an answer."""
+"""Sent repeatedly by a watch while it prepares an answer."""
 
 LARGEST_COPY: Final = 4 * 1024**3
 
@@ -47,10 +47,10 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process at the other end, as the kernel knows it.
+    """The process at the other end, according to the kernel.
 
     Args:
-        groups: its own and all its further groups.
+        groups: its primary and supplementary groups.
     """
 
     process: int
@@ -60,14 +60,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class RunningWatch:
-    """A watch that answers.
+    """A watch that answers at its socket.
 
     Args:
         path: of its socket.
-        process: its id.
-        source: what it keeps the fleet as.
+        process: its process id.
+        source: of its desired state.
         state: its state folder.
-        dry_run: whether it applies nothing.
+        dry_run: whether it only plans.
     """
 
     path: Path
@@ -80,28 +80,28 @@ class RunningWatch:
         return f"process {self.process}, source {self.source}" + (", dry run" if self.dry_run else "")
 
     def uses(self, folder: Path) -> bool:
-        """Whether this is the watch's state folder, however it is spelt."""
+        """Whether a folder is the watch's state folder, also through links."""
         return os.path.realpath(self.state) == os.path.realpath(folder)
 
 
 def get_peer(connection: socket.socket) -> Peer:
-    """Who is at the other end of a connected unix socket."""
+    """The process at the other end of a connected unix socket."""
     process, user, group = _CREDENTIALS.unpack(
         connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )
     try:
         raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4)
         further = struct.unpack(f"{len(raw) // 4}I", raw)
-    except OSError:  # more than fit: only its own group counts
+    except OSError:  # too many groups for the buffer: only the primary group counts
         further = ()
     return Peer(process, user, frozenset({group, *further}))
 
 
 def find_shared_folder(environment: Mapping[str, str]) -> Path | None:
-    """Where a watch is found by users who may not open its state; None where this user has no such folder.
+    """The folder for sockets that users without access to the state folder can reach; None without one.
 
-    It is what systemd made for the unit, else `RUNTIME`: root makes it, and for another user an
-    administrator does, who gives it to him.
+    The `RuntimeDirectory` of a systemd unit, else `RUNTIME`, which root creates; for another user an
+    administrator creates it and makes this user its owner.
     """
     if given := environment.get(VARIABLE, "").partition(":")[0]:
         return Path(given)
@@ -109,7 +109,7 @@ def find_shared_folder(environment: Mapping[str, str]) -> Path | None:
         if os.geteuid() == 0:
             if not RUNTIME.is_dir():
                 RUNTIME.mkdir(exist_ok=True)
-                RUNTIME.chmod(0o755)  # whatever umask root works with: operators look for sockets there
+                RUNTIME.chmod(0o755)  # independent of the umask: operators must be able to list it
             return RUNTIME
         return RUNTIME if RUNTIME.stat().st_uid == os.geteuid() else None
     except OSError:
@@ -118,21 +118,22 @@ def find_shared_folder(environment: Mapping[str, str]) -> Path | None:
 
 @contextmanager
 def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket]:
-    """A listening socket in a folder; its file is removed at the end, and those of watches that died now.
+    """A listening socket in a folder; its file is removed at the end.
 
     Args:
-        folder: exists.
-        is_shared: whether users other than this one may connect; who they are is asked of the kernel.
+        folder: must exist.
+        is_shared: whether other users may connect; the kernel then names them.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
+    # A killed watch leaves its socket file behind: a refused connection means that nobody listens any more.
     for left in folder.glob(_PATTERN):
         try:
             _connected(left).close()
         except ConnectionRefusedError:
             left.unlink(missing_ok=True)
-        except OSError:  # busy, or not ours: left as it is
+        except OSError:  # busy, or of another user
             continue
     name = f"watch-{os.getpid()}.socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
@@ -149,7 +150,7 @@ def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket
 
 
 def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
-    """The watches that answer in a folder, by process; only those that its owner or root runs."""
+    """The watches that answer in a folder, sorted by process id; only those of its owner and of root."""
     found = []
     try:
         paths = sorted(folder.glob(_PATTERN))[:MOST]
@@ -161,20 +162,15 @@ def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
         except (OSError, ReconcilerError):
             continue
         try:
-            found.append(_watch_of(path, said))
+            watch = RunningWatch(path, int(said["process"]), str(said["source"]), str(said["state"]))
+            found.append(replace(watch, dry_run=said.get("dry_run") is True))
         except (KeyError, TypeError, ValueError):  # another version of the program
             continue
     return tuple(sorted(found, key=lambda one: one.process))
 
 
-def _watch_of(path: Path, said: Mapping[str, Any]) -> RunningWatch:
-    return RunningWatch(
-        path, int(said["process"]), str(said["source"]), str(said["state"]), said.get("dry_run") is True
-    )
-
-
 def find_access_refusal(folder: Path) -> StateError | None:
-    """Why a watch in a folder does not answer this user, though one is there; None where that is not so."""
+    """Why a watch in a folder refuses this user; None if no watch there does."""
     try:
         paths = sorted(folder.glob(_PATTERN))[:MOST]
     except OSError:
@@ -184,9 +180,9 @@ def find_access_refusal(folder: Path) -> StateError | None:
             send_request(path, {"do": "hello"})
         except PermissionError:
             return StateError(
-                f"the watch at {path} takes orders of root and its own user alone",
-                remedy="name a group of this user by `operators` in the host configuration of the watch, and "
-                "start it again; or run the command as root",
+                f"the watch at {path} accepts orders only from root and its own user",
+                remedy="add a group of this user to `operators` in the host configuration of the watch and "
+                "restart it, or run the command as root",
             )
         except StateError as error:
             return error
@@ -198,34 +194,37 @@ def find_access_refusal(folder: Path) -> StateError | None:
 def send_request(
     path: Path, request: Mapping[str, Any], into: Path | None = None
 ) -> tuple[dict[str, Any], int]:
-    """What a watch answers to one request, and how many bytes of a file came after it.
+    """The answer of a watch to one request, and the number of bytes received after it.
 
     Args:
         path: the socket.
-        request: `do` names what is asked for.
-        into: where the bytes that follow the answer are written.
+        request: `do` names the order.
+        into: file for the bytes that follow the answer.
 
     Raises:
-        OSError: nothing answers, or not in time.
-        StateError: the watch refuses, or what answers is not to be trusted.
+        OSError: no answer, or not in time.
+        StateError: the watch refuses, or its process is not to be trusted.
     """
     with _connected(path) as connection:
+        # An attacker who can create sockets in the folder could pose as the watch and take orders, or send a
+        # forged store.
         owner = path.parent.stat()
         if get_peer(connection).user not in {0, owner.st_uid} or owner.st_mode & stat.S_IWOTH:
             raise StateError(
-                f"what listens at {path} is not run by the owner of its folder", remedy="look at who runs it"
+                f"the process at {path} does not belong to the owner of the folder",
+                remedy="check which user runs it",
             )
-        with suppress(BrokenPipeError, ConnectionResetError):  # it refuses this user before it reads
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may refuse this user before reading
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
         with connection.makefile("rb") as answer:
             while (line := answer.readline(LARGEST)) == WORKING:
-                continue  # it is at work, and each such line is another while to wait
+                continue  # each such line starts the timeout again
             said = json.loads(line or b"{}")
             if not isinstance(said, dict) or "error" in said or not said.get("ok"):
                 words = said.get("error") if isinstance(said, dict) else ""
                 raise StateError(
                     f"the watch refuses: {words or 'no answer'}",
-                    remedy=str(said.get("remedy", "")) if words else "look at the log of the watch",
+                    remedy=str(said.get("remedy", "")) if words else "check the log of the watch",
                 )
             return said, _received(answer, int(said.get("bytes", 0)), into)
 
@@ -239,7 +238,7 @@ def _received(answer: Any, size: int, into: Path | None) -> int:
             file.write(piece)
             left -= len(piece)
     if left:
-        raise StateError("the watch sent its state in part", remedy="run the command again")
+        raise StateError("the watch sent an incomplete copy of its store", remedy="run the command again")
     return size
 
 
@@ -257,7 +256,7 @@ def _connected(path: Path) -> socket.socket:
 
 @contextmanager
 def _short(folder: Path) -> Iterator[str]:
-    """Another name of a folder, for as long as the block lasts: an address has room for 107 bytes."""
+    """A short path of a folder while the block lasts: a unix socket address holds only 107 bytes."""
     descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}"

@@ -1,4 +1,4 @@
-"""Credentials of the program itself: each in a variable of its own, or in a file that another names."""
+"""Credentials of the program: each in an environment variable, or in a file that another variable names."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ ALL: Final = (GIT_TOKEN, SOURCE_TOKEN, WEBHOOK_SECRET, AGE_IDENTITY)
 _SHORTEST: Final = 8
 
 LARGEST: Final = 64 * 1024
-"""Bytes that a file with a credential may have."""
+"""Largest size of a credential file in bytes."""
 
 
 def name_file_variable(variable: str) -> str:
-    """The variable that names a file, in the place of the one that holds the credential."""
+    """The variable that names the file of a credential."""
     return f"{variable}_FILE"
 
 
 def read_credential(environment: Mapping[str, str], variable: str) -> str:
-    """A credential; empty where neither its variable nor the one of its file is set.
+    """A credential; empty if neither its variable nor that of its file is set.
 
-    A file is read at every call, so that a new token counts without a restart.
+    The file is read at every call, so that a new token needs no restart.
 
     Args:
         environment: of the process.
-        variable: that holds it; `VARIABLE_FILE` may name a file instead.
+        variable: its variable; `VARIABLE_FILE` may name a file instead.
 
     Raises:
         UsageError: both are set, or the file cannot be read or is empty.
@@ -58,12 +58,11 @@ def read_credential(environment: Mapping[str, str], variable: str) -> str:
 
 
 def list_known_credentials(environment: Mapping[str, str], prefix: str = PREFIX) -> list[str]:
-    """Every credential that is set, for masking; files that cannot be read now are left out.
+    """Every credential that is set, for masking; unreadable files are left out.
 
     Args:
         environment: of the process.
-        prefix: how the names of variables begin that hold secrets of nodes; short values are left out, as
-            they are parts of words.
+        prefix: of the variables with secrets of nodes.
     """
     found = []
     for variable in ALL:
@@ -71,5 +70,6 @@ def list_known_credentials(environment: Mapping[str, str], prefix: str = PREFIX)
             found.append(read_credential(environment, variable))
         except UsageError:
             found.append(environment.get(variable, ""))
+    # Short values of nodes are left out: as parts of common words they would mask half of the log.
     of_nodes = [text for name, text in environment.items() if name.startswith(prefix)]
     return [text for text in found if text] + [text for text in of_nodes if len(text) >= _SHORTEST]

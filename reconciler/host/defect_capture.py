@@ -1,4 +1,4 @@
-"""A net around one node: a defect that its answer brings out is an observation of that node alone."""
+"""Limits a defect of this program to one node: it becomes an observation of that node."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from reconciler.errors import ReconcilerError
 T = TypeVar("T")
 
 LOG: Final = logging.getLogger("reconciler.defects")
-"""Takes the traces, at the level of debugging."""
+"""Logger of the traces, at debug level."""
 
 EXPECTED: Final = (ReconcilerError, MemoryError)
-"""What passes through the net: errors that are told in words of their own, and a full memory."""
+"""Errors that are raised as they are: those with their own messages, and lack of memory."""
 
 
 async def capture_defects(node: str, reading: Awaitable[T]) -> T | Unreachable:
-    """What a reading gives, or what is known of a node that the program cannot read.
+    """The result of a reading; an unreachable node if an unexpected error occurs.
 
     Args:
         node: its name, for the log.
-        reading: asks it and reads its answers.
+        reading: queries the node and reads its answers.
     """
     try:
         return await reading
     except EXPECTED:
         raise
-    except Exception as error:  # noqa: BLE001  (whatever it is, the other nodes go on)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the other nodes continue)
         return make_defect_observation(node, error)
 
 
 def make_defect_observation(node: str, error: Exception) -> Unreachable:
-    """The observation that stands for a defect; as something may be there, it never counts as silence."""
+    """The observation for a defect."""
+    # ALIVE, not SILENT: an answer that crashes the parser proves that something runs there.
     words = describe_defect(error)
     LOG.debug("%s: %s", node, words, exc_info=error)
     return Unreachable(words, Liveness.ALIVE, defect=True)

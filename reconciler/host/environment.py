@@ -19,32 +19,32 @@ PLAIN: Final = (
     "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER",
     "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
 )  # fmt: skip
-"""Variables that every child gets, with those whose names begin with LC_."""
+"""Variables that every child process gets, with those that begin with LC_."""
 
 NETWORK: Final = (
     "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "all_proxy", "http_proxy", "https_proxy", "no_proxy",
     "SSL_CERT_DIR", "SSL_CERT_FILE",
 )  # fmt: skip
-"""Variables for a program that speaks HTTP; the URL of a proxy may hold a password."""
+"""Variables for HTTP clients; the URL of a proxy may contain a password."""
 
 AUTHORITIES: Final = "SSL_CERT_FILE"
-"""The variable that names the file of the authorities that are trusted."""
+"""The variable that names the file of trusted certificate authorities."""
 
 TERMINAL: Final = ("COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM")
-"""Variables for a program at a terminal."""
+"""Variables for terminal programs."""
 
 _SET_DUMPABLE: Final = 4
 """PR_SET_DUMPABLE of prctl(2)."""
 
 _SUDO: Final = "SUDO_UID"
-"""Whose repositories count as the user's own under sudo, as git takes it."""
+"""Under sudo, git treats repositories of this user as its own."""
 
 _LOCALE: Final = re.compile(r"LC_[A-Z]+")
 
 
 class Environment(Mapping[str, str]):
-    """Environment variables; their values are never part of its `repr`.
+    """Environment variables; `repr` does not show their values.
 
     Args:
         variables: name -> value; copied.
@@ -69,15 +69,14 @@ class Environment(Mapping[str, str]):
 
 
 def make_child_environment(environment: Mapping[str, str], *names: str) -> dict[str, str]:
-    """What a child process starts with: an exact list, never a copy of ours.
-
-    Secrets, `LD_*`, `PYTHON*`, `GIT_*` and whatever else is set do not pass unless they are named here.
-    Relative entries of PATH are left out: a child often runs in a folder that somebody else fills.
+    """The environment of a child process: an explicit list, never a copy.
 
     Args:
-        environment: ours.
+        environment: of this process.
         names: further variables that this child needs, such as those of `NETWORK`.
     """
+    # Secrets, LD_*, PYTHON* and GIT_* must not pass. Relative entries of PATH are left out: a child often
+    # runs in a checked out folder, whose author could put a program there.
     wanted = {*PLAIN, *names}
     kept = {name: environment[name] for name in environment if name in wanted or _LOCALE.fullmatch(name)}
     if "PATH" in kept:
@@ -86,19 +85,17 @@ def make_child_environment(environment: Mapping[str, str], *names: str) -> dict[
 
 
 def find_irregular_authorities(environment: Mapping[str, str]) -> str:
-    """What SSL_CERT_FILE names where that is there and no regular file; empty otherwise.
-
-    OpenSSL opens the file as soon as a library for HTTP is loaded, and waits for a pipe for ever.
-    """
+    """The path in SSL_CERT_FILE if it exists and is not a regular file; else empty."""
+    # OpenSSL opens the file as soon as an HTTP library is loaded; opening a FIFO would block without end.
     file = environment.get(AUTHORITIES, "")
-    # os.path, because the text may be no path at all
+    # os.path, because the text may not be a valid path
     return file if os.path.exists(file) and not os.path.isfile(file) else ""  # noqa: PTH110, PTH113
 
 
 def seal_environment() -> Environment:
-    """The environment as it was; in the process and in `/proc` only what libraries here read is left.
+    """Read the environment, and remove from the process and `/proc` what libraries do not need.
 
-    To be called once, at the entry point, while there is one thread.
+    Call it once, at the entry point, before any thread starts.
     """
     found = Environment(os.environ)
     kept = make_child_environment(found, *NETWORK, *TERMINAL, _SUDO)
@@ -111,10 +108,10 @@ def seal_environment() -> Environment:
 
 
 def _overwrite(names: set[bytes]) -> None:
-    """Zeros in the place of the values, in the memory that the kernel shows of this process."""
+    """Overwrite the values with zeros in the memory that /proc/PID/environ shows."""
     try:
         entries = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), "environ")
-    except (OSError, ValueError):  # no such symbol: not a system with /proc/PID/environ either
+    except (OSError, ValueError):  # a system without this symbol has no /proc/PID/environ
         return
     index = 0
     while entry := entries[index]:
@@ -125,6 +122,6 @@ def _overwrite(names: set[bytes]) -> None:
 
 
 def _forbid_dumps() -> None:
-    """No core file with secrets, and no reading of this process's memory by others of the same user."""
+    """Prevent core dumps, and access to the memory by other processes of the same user."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,7 +1,7 @@
-"""Read files that decide or hold secrets: regular ones, bounded, without waiting, by safe ways only.
+"""Reads configuration and secret files safely: only regular files, with a size limit, without blocking.
 
-Names are looked up folder by folder from file descriptors, so that nobody can put a link in the place of
-a folder between the check and the use.
+Paths are resolved folder by folder with file descriptors, so that no attacker can replace a folder by a link
+between the check and the use.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Final
 from reconciler.host.config import NEVER
 
 LINKS: Final = 40
-"""Links that one name may lead over, as in the kernel."""
+"""Links on one path, as many as the kernel allows."""
 
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""Without O_NONBLOCK, to open a FIFO that nobody writes to would hang for ever."""
+"""Without O_NONBLOCK, opening a FIFO without a writer would block without end."""
 
 
 class FileRefused(Exception):
-    """A file is not read; the text says why, as the rest of a sentence after its name."""
+    """A file is not read; the text continues a sentence that begins with the file name."""
 
 
 class FileAbsent(FileRefused):
@@ -33,7 +33,7 @@ class FileAbsent(FileRefused):
 
 
 def read_regular(path: Path, *, limit: int) -> bytes:
-    """The bytes of a file that the operator names; links are followed.
+    """The bytes of a file that an operator names; links are followed.
 
     Args:
         path: the file.
@@ -50,14 +50,14 @@ def read_regular(path: Path, *, limit: int) -> bytes:
 
 
 def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
-    """The bytes of a file that nobody but root and this user may write or replace, and its real path.
+    """The bytes and the real path of a file that only root and this user may write or replace.
 
     Args:
-        path: the file; links on the way are followed, and every folder that they lead through counts.
+        path: the file; links are followed, and every folder on the way is checked.
         limit: bytes that it may have.
 
     Raises:
-        FileRefused: somebody else may write it or a folder above it; or as for `read_regular`.
+        FileRefused: another user may write it or a folder above it; or as for `read_regular`.
     """
     with _walk() as walk:
         walk.to(path.absolute())
@@ -77,18 +77,18 @@ def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
 
 
 def read_below(folder: Path, name: str, *, limit: int) -> bytes:
-    """The bytes of a file below a folder that nobody but root and this user may write.
+    """The bytes of a file below a folder that only root and this user may write.
 
-    Links are followed as far as they stay below the folder, as Kubernetes lays out a volume of secrets.
+    Links are followed if they stay below the folder, as in a Kubernetes secret volume.
 
     Args:
-        folder: an absolute path; links on the way to it are followed.
-        name: the file's path below it.
+        folder: an absolute path; links to it are followed.
+        name: path of the file below it.
         limit: bytes that it may have.
 
     Raises:
-        FileAbsent: there is no such folder, or no such file in it.
-        FileRefused: a link leads out of the folder, or somebody else may write it; or as for `read_regular`.
+        FileAbsent: the folder or the file does not exist.
+        FileRefused: a link leads out of the folder, or another user may write it; or as for `read_regular`.
     """
     if "\0" in name or ".." in name.split("/"):
         raise FileRefused("has a name that leads out of its folder")
@@ -104,6 +104,7 @@ def read_below(folder: Path, name: str, *, limit: int) -> bytes:
             descriptor = os.open(last, _FILE | os.O_NOFOLLOW, dir_fd=parent)
         except OSError as error:
             raise _refused(error) from None
+        # By device as well as by path: a bind mount can show /proc under any other name.
         if os.fstat(descriptor).st_dev in _kernel_devices():
             os.close(descriptor)
             raise FileRefused("is in /proc, /dev or /sys")
@@ -111,7 +112,7 @@ def read_below(folder: Path, name: str, *, limit: int) -> bytes:
 
 
 class _Walk:
-    """A way through folders, each held open; what is at its end is not opened yet."""
+    """A path through folders, each held open by a descriptor; its last name is not opened."""
 
     def __init__(self) -> None:
         self._open = [os.open("/", _FOLDER)]
@@ -123,11 +124,11 @@ class _Walk:
 
     @property
     def path(self) -> Path:
-        """The real path of the folder that was reached."""
+        """The real path of the current folder."""
         return Path("/", *self._names)
 
     def to(self, path: Path) -> None:
-        """Go along a path, up to the folder that holds its last name."""
+        """Follow a path to the folder of its last name."""
         self._pending.extend(part for part in path.parts if part != "/")
         self._last = ""
         while self._pending:
@@ -144,19 +145,19 @@ class _Walk:
                 self._last = part
 
     def end(self) -> tuple[int, str]:
-        """The folder that was reached, and the name in it of what the path leads to."""
+        """The current folder and the last name of the path in it."""
         if not self._last:
             raise FileRefused("is a folder")
         return self._open[-1], self._last
 
     def enter(self) -> None:
-        """What the path leads to is a folder: go into it."""
+        """Enter the folder that the path leads to."""
         if self._last:
             self._down(self._last)
             self._last = ""
 
     def close_to_above(self) -> None:
-        """From now on nothing leads above the folder that was reached, and nobody else may write in it."""
+        """Refuse every path above the current folder from now on; check who may write in it."""
         self._floor = len(self._names)
         _check_writers(self._open[-1], self.path, sticky=False)
 
@@ -165,7 +166,7 @@ class _Walk:
             os.close(descriptor)
 
     def _link(self, part: str) -> str | None:
-        """Where a link leads; None for anything else."""
+        """Target of a link; None if this is not a link."""
         try:
             info = os.stat(part, dir_fd=self._open[-1], follow_symlinks=False)
             if not stat.S_ISLNK(info.st_mode):
@@ -173,8 +174,9 @@ class _Walk:
             target = os.readlink(part, dir_fd=self._open[-1])
         except (OSError, ValueError) as error:
             raise _refused(error) from None
-        if info.st_uid not in (0, os.geteuid()):  # in a folder such as /tmp
-            raise FileRefused(f"is not safe: the link {self.path / part} belongs to the user {info.st_uid}")
+        # In a folder such as /tmp another user could point his link at a file that only this user may read.
+        if info.st_uid not in (0, os.geteuid()):
+            raise FileRefused(f"is not safe: the link {self.path / part} belongs to user {info.st_uid}")
         return target
 
     def _follow(self, target: str) -> None:
@@ -223,23 +225,21 @@ def _walk() -> Iterator[_Walk]:
 
 
 def _check_writers(descriptor: int, path: Path, *, sticky: bool) -> None:
-    """Refuse what somebody other than root and this user may write.
-
-    The group's bits also stand for the entries of an access control list. In a folder such as /tmp, whose
-    sticky bit keeps people from each other's files, only what belongs to root or this user is passed.
+    """Refuse what a user other than root and this user may write.
 
     Args:
-        descriptor: of the file or folder, opened.
+        descriptor: of the open file or folder.
         path: its real path, for the message.
-        sticky: whether such a folder passes.
+        sticky: whether to accept a folder such as /tmp, in which users cannot replace files of others.
     """
     info = os.fstat(descriptor)
     if info.st_uid not in (0, os.geteuid()):
-        raise FileRefused(f"is not safe: {path} belongs to the user {info.st_uid}, who may change it")
+        raise FileRefused(f"is not safe: {path} belongs to user {info.st_uid}, who may change it")
+    # With an access control list, the group bits are its mask: they show what any entry may allow.
     others = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not others or (sticky and info.st_mode & stat.S_ISVTX):
         return
-    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:  # such as a volume of secrets in Kubernetes
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:  # such as a Kubernetes secret volume
         return
     raise FileRefused(
         f"is not safe: others may write {path} (mode {stat.S_IMODE(info.st_mode):04o}); run chmod go-w {path}"
@@ -247,7 +247,7 @@ def _check_writers(descriptor: int, path: Path, *, sticky: bool) -> None:
 
 
 def _contents(descriptor: int, limit: int) -> bytes:
-    """The bytes of an open file, which is closed."""
+    """Read and close an open file."""
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FileRefused("is not a regular file")
@@ -264,7 +264,7 @@ def _contents(descriptor: int, limit: int) -> bytes:
 
 
 def _kernel_devices() -> set[int]:
-    """Numbers of the file systems mounted at /proc, /dev and /sys, where they are mounts of their own."""
+    """Device numbers of /proc, /dev and /sys, if they are mounts."""
     found = set()
     for place in NEVER:
         with suppress(OSError):
@@ -277,4 +277,6 @@ def _refused(error: OSError | ValueError) -> FileRefused:
         return FileAbsent("does not exist")
     if isinstance(error, IsADirectoryError):
         return FileRefused("is a folder")
-    return FileRefused(f"cannot be read: {getattr(error, 'strerror', None) or 'its name holds a NUL'}")
+    return FileRefused(
+        f"cannot be read: {getattr(error, 'strerror', None) or 'its name contains a NUL byte'}"
+    )

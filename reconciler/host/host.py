@@ -1,4 +1,4 @@
-"""This machine as one value: what its configuration and its environment say."""
+"""This machine as one value: its configuration and its environment."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Host:
 
     Args:
         config: from the host's file, or the defaults.
-        environment: as it was when the program started.
-        file: the host's file; None where there is none.
+        environment: as at the start of the program.
+        file: the configuration file; None without one.
     """
 
     config: HostConfig = field(default_factory=HostConfig)
@@ -24,8 +24,6 @@ class Host:
     file: Path | None = None
 
     def commands(self, *, applying: bool) -> frozenset[str] | None:
-        """Names of the commands that a tree may ask for; None where that is not known.
-
-        Where there is no host file and nothing is applied, as for a pull request, another host will run them.
-        """
+        """Names of the commands that a fleet file may use; None if unknown."""
+        # A check of a pull request runs without a host file; the commands exist on another host.
         return None if self.file is None and not applying else frozenset(self.config.commands)

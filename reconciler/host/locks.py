@@ -1,8 +1,8 @@
-"""Locks between processes as files that the kernel releases when their holder ends, however it ends.
+"""File locks between processes, which the kernel releases when their holder ends, even if it is killed.
 
-Why not the library filelock: where a file system has no `flock`, it makes a marker file unless told not to,
-which a killed run leaves behind; here such a place is refused. And its versions before 4 empty the file that
-they open, which is where a run that is refused reads who holds the cluster.
+Not the library filelock: on a file system without `flock` it falls back to a marker file, which a killed run
+leaves behind; here such a file system is refused. Its versions before 4 also truncate the lock file, where a
+refused run reads which run holds the cluster.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ PAUSE = 0.05
 
 @contextmanager
 def open_lock_file(path: Path) -> Iterator[int]:
-    """Open the file of a lock; with the block's end it is closed, and the lock is free.
+    """Open a lock file; at the end of the block it is closed and the lock released.
 
     Args:
-        path: made with its folder if it is not there, and left there: to remove it would let two processes
-            hold the locks of two files of one name.
+        path: created with its folder if missing, and never removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
+    # Removing it would let two processes hold "the" lock: one on the deleted file, one on its successor.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -39,7 +39,7 @@ def open_lock_file(path: Path) -> Iterator[int]:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file, unless somebody else holds it.
+    """Take the lock of an open file if it is free; gives whether it was.
 
     Raises:
         OSError: the file system has no locks.
@@ -52,7 +52,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def wait_lock(descriptor: int) -> None:
-    """Take the lock of an open file, however long somebody else holds it.
+    """Take the lock of an open file; wait for it without limit.
 
     Raises:
         OSError: the file system has no locks.
@@ -62,11 +62,11 @@ def wait_lock(descriptor: int) -> None:
 
 @asynccontextmanager
 async def hold_folder_lock(file: Path, *, seconds: float) -> AsyncIterator[None]:
-    """Hold the lock of a folder of the cache while the block runs.
+    """Hold the lock of a cache folder while the block runs.
 
     Args:
-        file: made if it is not there, and left there.
-        seconds: to wait for whoever holds it.
+        file: the lock file; created if missing.
+        seconds: longest wait.
 
     Raises:
         SourceUnreachable: another process holds it for longer.
@@ -77,16 +77,16 @@ async def hold_folder_lock(file: Path, *, seconds: float) -> AsyncIterator[None]
             descriptor = stack.enter_context(open_lock_file(file))
         except OSError as error:
             raise StateError(
-                f"the cache folder {file.parent} cannot be written: {error.strerror}",
-                remedy="Look at its permissions and at the free space.",
+                f"cannot write the cache folder {file.parent}: {error.strerror}",
+                remedy="Check its permissions and the free disk space.",
             ) from error
         try:
             async with asyncio.timeout(seconds):
-                while not try_lock(descriptor):  # noqa: ASYNC110  (another process gives no event)
+                while not try_lock(descriptor):  # noqa: ASYNC110  (there is no event from another process)
                     await asyncio.sleep(PAUSE)
         except TimeoutError:
             raise SourceUnreachable(
                 f"another process has been fetching the same repository for {seconds:g} seconds",
-                remedy="Wait for it, or end it.",
+                remedy="Wait for that process, or stop it.",
             ) from None
         yield

@@ -1,10 +1,9 @@
-"""To ask again until an answer is good enough: the one loop for it, and the pauses between the tries.
+"""Polling: the one loop that repeats a query until the answer is sufficient, and its pauses.
 
-Why not the library stamina: it tries again for exceptions, and here nearly every try has an answer (a
-status, a verdict, a list of channels) that says whether to go on; it has no deadline that a request to stop
-may shorten; and it logs each try, in every command, unless its global hooks are switched off. What is tried
-again over runs and restarts is a state, not a loop: `core.attempts` in the store, `server.timing` in the
-watch.
+Not the library stamina: it retries after exceptions, while here nearly every query has an answer that decides
+whether to continue; it has no deadline that a request to stop can shorten; and it logs each retry unless its
+global hooks are switched off. Retries across runs and restarts are state, not a loop: `core.attempts` in the
+store, `server.timing` in the watch.
 """
 
 from __future__ import annotations
@@ -24,17 +23,18 @@ async def poll_until(
     *,
     wait: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> T:
-    """Ask at least once, and again after each pause, until an answer is enough.
+    """Query at least once, and again after each pause, until an answer is sufficient.
 
     Args:
-        ask: one try; what it raises ends the polling.
-        is_enough: whether an answer ends it.
-        pauses: seconds before each further try; where they end, so do the tries. They are drawn one by one,
-            after an answer, so that a generator can follow a deadline.
-        wait: what a pause is made with.
+        ask: one query; an exception ends the polling.
+        is_enough: whether an answer is sufficient.
+        pauses: seconds before each further query; their end ends the polling. Each is taken after an answer,
+            so
+            that a generator can observe a deadline.
+        wait: makes a pause.
 
     Returns:
-        The last answer, enough or not.
+        The last answer, sufficient or not.
     """
     following = iter(pauses)
     answer = await ask()
@@ -56,7 +56,7 @@ def make_growing_pauses(first: float, longest: float) -> Iterator[float]:
 
 
 def make_steady_pauses(pause: float, seconds: float) -> Iterator[float]:
-    """Pauses of one length until so many seconds are over, by the clock of the event loop."""
+    """Pauses of equal length for a total of `seconds`, by the clock of the event loop."""
     now = asyncio.get_running_loop().time
-    end = now() + seconds  # counted from here, not from the first answer, as a generator would
+    end = now() + seconds  # from this call on; a generator would start at the first answer
     return takewhile(lambda _: now() < end, repeat(pause))

@@ -1,4 +1,4 @@
-"""What a reference in a tree may read of this machine, and why anything else is refused."""
+"""Files and variables of this machine that references to secrets may read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from reconciler.host.files import FileAbsent, FileRefused, read_below
 from reconciler.host.host import Host
 
 LARGEST: Final = 1024 * 1024
-"""Bytes that a file with a secret may have."""
+"""Largest size of a secret file in bytes."""
 
 SYSTEM_FOLDER: Final = Path("/etc/reconciler/secrets")
 
 
 def list_secret_folders(host: Host) -> tuple[Path, ...]:
-    """Folders below which `${file:…}` may read, in the order in which a name is looked for."""
+    """Folders in which `${file:…}` may read, in search order."""
     default = (CREDENTIALS, SYSTEM_FOLDER, platformdirs.user_config_path("reconciler") / "secrets")
     listed = host.config.secrets.folders
     credentials = host.environment.get(CREDENTIALS.removeprefix("$"), "")
@@ -34,11 +34,11 @@ def read_secret_file(host: Host, name: str) -> bytes:
     """The bytes of the file that `${file:NAME}` names.
 
     Args:
-        host: whose folders count.
-        name: an absolute path below one of the folders, or a path that is looked for in each of them.
+        host: its configuration lists the folders.
+        name: an absolute path below one of the folders, or a path relative to any of them.
 
     Raises:
-        SecretError: no folder of the host has it, or it is not safe to read.
+        SecretError: no folder has it, or it is not safe to read.
     """
     folders = list_secret_folders(host)
     path = Path("/" + name.lstrip("/")) if name.startswith("/") else Path(name)
@@ -59,8 +59,8 @@ def read_secret_file(host: Host, name: str) -> bytes:
         except FileRefused as error:
             raise SecretError(
                 f"the secret file {folder / rest} {error}",
-                remedy="secrets are regular files below `secrets.folders` of the host configuration, "
-                "in folders that nobody but root and the user who runs reconcile may write",
+                remedy="secrets must be regular files below `secrets.folders` of the host configuration, "
+                "in folders that only root and the user who runs reconcile may write",
             ) from None
     raise SecretError(
         f"the secret file {name} does not exist in {_listed(folders)}",
@@ -72,12 +72,12 @@ def read_secret_variable(host: Host, name: str) -> str:
     """The text of the variable that `${env:NAME}` names.
 
     Raises:
-        SecretError: its name has not the host's prefix, or it is not set.
+        SecretError: its name lacks the prefix of this host, or it is not set.
     """
     prefix = host.config.secrets.variables
     if not name.startswith(prefix) or name == prefix:
         raise SecretError(
-            f"the environment variable {name} is not for secrets: the names of those begin with {prefix}",
+            f"the environment variable {name} is not for secrets: its name must begin with {prefix}",
             remedy=f"name it {prefix}{name}, or set `secrets.variables` in the host configuration",
         )
     try:

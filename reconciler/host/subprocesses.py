@@ -6,14 +6,13 @@
         seconds=60,
     )
 
-`start_program` is the one place that starts a process; the rest are ways to wait for it: `run_program_async`
-for asynchronous callers, `run_program` for blocking ones, `run_at_terminal` for a program that a person uses.
-Blocking
-work that runs several programs goes into `run_blocking`, so that whoever waits for it can give it up.
+`start_program` is the one place that starts a process. The others wait for it: `run_program_async` for
+asynchronous callers, `run_program` for blocking ones, `run_at_terminal` for interactive programs. Blocking
+work that runs several programs goes into `run_blocking`, so that its caller can cancel it.
 
-A program gets a session of its own and is killed as a group, with all that it started, when its time is
-over, its output is too large, or the caller is cancelled. It inherits no file descriptor. The caller turns
-the errors below into its own words.
+A program has its own session and is killed as a group, with all its child processes, at its timeout, when its
+output is too large, or when the caller is cancelled. It inherits no file descriptor. The caller translates
+the errors below into its own messages.
 """
 
 from __future__ import annotations
@@ -39,41 +38,41 @@ Process = subprocess.Popen[bytes]
 
 MIB: Final = 1024 * 1024
 OUTPUT_LIMIT: Final = 256 * MIB
-"""Bytes of standard output that a program may write, unless the caller says otherwise."""
+"""Default limit of standard output in bytes."""
 
 ERROR_KEPT: Final = 64 * 1024
-"""Bytes of standard error that are kept: the last ones."""
+"""Bytes kept of the end of standard error."""
 
 GRACE: Final = 2.0
-"""Seconds that a pipe may stay open once the program itself has ended: something that it started holds it."""
+"""Seconds that a pipe may stay open after the program has ended, because a child process holds it."""
 
 PIPE: Final = subprocess.PIPE
 QUIET: Final = subprocess.DEVNULL
 TERMINAL: Final = None
-"""For `start_program`: the program has this process's own standard streams."""
+"""For `start_program`: the program uses the standard streams of this process."""
 
 _TICK: Final = 0.05
 _PIECE: Final = 64 * 1024
 
 
 class ProgramError(Exception):
-    """A program did not run to its end; the text says why, without the program's name."""
+    """A program did not run to its end; the text gives the reason, without the program's name."""
 
 
 class ProgramMissing(ProgramError):
-    """There is no such program, or it cannot be started."""
+    """The program does not exist or cannot be started."""
 
 
 class ProgramTimeout(ProgramError):
-    """It did not end in time and was killed: whether it had an effect is not known."""
+    """The program exceeded its time and was killed; its effect is unknown."""
 
 
 class OutputTooLarge(ProgramError):
-    """It wrote more than it may and was killed: whether it had an effect is not known."""
+    """The program exceeded its output limit and was killed; its effect is unknown."""
 
 
 class WorkCancelled(Exception):
-    """Nobody waits for this work any more: its programs were killed, and no further one is started."""
+    """This work was cancelled: its programs were killed, and no further one starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +80,9 @@ class ProgramResult:
     """How a program ended.
 
     Args:
-        status: its exit status; below 0 the number of the signal that ended it.
-        out: what it wrote to standard output.
-        error: the last of what it wrote to standard error.
+        status: its exit status; negative: the number of the signal that ended it.
+        out: its standard output.
+        error: the end of its standard error.
     """
 
     status: int
@@ -92,7 +91,7 @@ class ProgramResult:
 
 
 class _Work:
-    """The processes of one piece of blocking work, so that another thread can end them."""
+    """The processes of one piece of blocking work, for cancelling from another thread."""
 
     def __init__(self, processes: Sequence[Process]) -> None:
         self.is_cancelled = False
@@ -103,7 +102,7 @@ class _Work:
         with self._lock:
             self._running.add(process)
             late = self.is_cancelled
-        if late:  # cancelled while it was being started
+        if late:  # cancelled between the start of the process and this call
             kill_group(process)
 
     def discard(self, process: Process) -> None:
@@ -121,26 +120,27 @@ _WORK: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 
 def check_cancelled() -> None:
-    """Give up where nobody waits for this work any more: what a killed program has written is no answer.
+    """End cancelled work: the output of a killed program is not a result.
 
     Raises:
-        WorkCancelled: nobody does.
+        WorkCancelled: this work was cancelled.
     """
     work = _WORK.get()
     if work is not None and work.is_cancelled:
-        raise WorkCancelled("nobody waits for it any more")
+        raise WorkCancelled("the work was cancelled")
 
 
 async def run_blocking(work: Callable[[], T], *processes: Process) -> T:
-    """What blocking work gives; it has a thread of its own, so that it waits for no other such work.
+    """Run blocking work in its own thread and give its result.
 
-    Cancelled, every program that the work has running is killed with all that it started, the next one is
-    not started, and the work has ended when this returns, unless the system itself holds it up.
+    When cancelled, running programs are killed with their child processes and no further one starts. The work
+    has then ended when this returns, unless a system call blocks it.
 
     Args:
         work: may call `run_program` and `start_program`.
-        processes: further ones that are killed: those that the work reads from.
+        processes: further processes to kill: those that the work reads from.
     """
+    # A thread for each call, not a pool: a pool with all threads waiting for programs would block other work.
     scope = _Work(processes)
     context = copy_context()
     context.run(_WORK.set, scope)
@@ -161,9 +161,9 @@ def _in_own_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     def main() -> None:
         try:
             done = partial(future.set_result, work())
-        except BaseException as error:  # noqa: BLE001  (it belongs to whoever waits)
+        except BaseException as error:  # noqa: BLE001  (the caller gets it)
             done = partial(future.set_exception, error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(done)
 
     threading.Thread(target=main, name="blocking", daemon=True).start()
@@ -171,7 +171,7 @@ def _in_own_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
 
 def _look_at(future: asyncio.Future[T]) -> None:
-    """So that the event loop does not complain of the error of work that was given up."""
+    """Retrieve the error of cancelled work, or the event loop would log it as never retrieved."""
     if not future.cancelled():
         future.exception()
 
@@ -220,26 +220,26 @@ def run_program(
     largest_file: int = 0,
     memory: int = 0,
 ) -> ProgramResult:
-    """Run a program to its end, and block meanwhile.
+    """Run a program to its end, blocking.
 
     Args:
-        command: the program and its arguments; a program without `/` is looked for on the PATH given.
-        environment: all that it starts with; see `environment.make_child_environment`.
-        seconds: after which it is killed.
-        folder: where it runs; None for the current folder.
-        data: what it reads from standard input; None for nothing.
+        command: the program and its arguments; a name without `/` is found on the PATH of `environment`.
+        environment: its complete environment; see `environment.make_child_environment`.
+        seconds: timeout.
+        folder: its working folder; None for the current one.
+        data: its standard input; None for nothing.
         limit: bytes of standard output.
         tail: keep the last `limit` bytes of standard output and error together, instead of killing a
             program that writes more.
-        cut: keep the first `limit` bytes of standard output of a program that was killed for writing more.
-        largest_file: bytes of one file that it, or what it starts, may write; 0 for any number.
-        memory: bytes of address space that each of these processes may have; 0 for any number.
+        cut: give the first `limit` bytes of standard output if the program was killed for writing more.
+        largest_file: limit in bytes of each file that it and its child processes write; 0 for no limit.
+        memory: limit in bytes of the address space of each of these processes; 0 for no limit.
 
     Raises:
         ProgramMissing: it cannot be started.
-        ProcessTimeout: it did not end in time.
-        OutputTooLarge: it wrote more than `limit` bytes, and neither `tail` nor `cut` is asked for.
-        WorkCancelled: it is part of `run_blocking` work that was given up.
+        ProgramTimeout: it did not end in time.
+        OutputTooLarge: it wrote more than `limit` bytes, and neither `tail` nor `cut` is set.
+        WorkCancelled: it is part of `run_blocking` work that was cancelled.
     """
     check_cancelled()
     process = start_program(
@@ -259,7 +259,7 @@ def run_program(
         if not cut:
             raise
     except ProgramError:
-        check_cancelled()  # it did not fail: it was killed
+        check_cancelled()  # not a failure of the program: cancelling killed it
         raise
     finally:
         if not collector.is_closed:
@@ -272,13 +272,12 @@ def run_program(
 
 
 def run_at_terminal(command: Sequence[str], *, environment: Mapping[str, str]) -> int:
-    """The exit status of a program that a person uses at this terminal, such as an editor.
-
-    It stays in this process's session: in one of its own it would be cut off from the terminal.
+    """The exit status of an interactive program at this terminal, such as an editor.
 
     Raises:
         ProgramMissing: it cannot be started.
     """
+    # In a session of its own it would have no controlling terminal.
     process = start_program(
         command, environment=environment, stdin=TERMINAL, stdout=TERMINAL, stderr=TERMINAL, session=False
     )
@@ -302,7 +301,7 @@ def start_program(
     largest_file: int = 0,
     memory: int = 0,
 ) -> Process:
-    """Start a program, which the caller ends.
+    """Start a program; the caller must end it.
 
     Args:
         command: as for `run_program`.
@@ -310,8 +309,8 @@ def start_program(
         folder: as for `run_program`.
         stdin: PIPE, QUIET or TERMINAL.
         stdout: the same.
-        stderr: the same, or what `subprocess` has for joining it to standard output.
-        session: a session, and so a group, of its own, as `kill_group` needs it.
+        stderr: the same, or `subprocess.STDOUT`.
+        session: whether it gets its own session, and so its own group, which `kill_group` needs.
         largest_file: as for `run_program`.
         memory: as for `run_program`.
 
@@ -319,7 +318,7 @@ def start_program(
         ProgramMissing: it cannot be started.
     """
     try:
-        process = subprocess.Popen(  # noqa: S603  (no shell; who calls chooses the program)
+        process = subprocess.Popen(  # noqa: S603  (no shell; the caller chooses the program)
             [_program(command[0], environment), *command[1:]],
             stdin=stdin,
             stdout=stdout,
@@ -337,37 +336,36 @@ def start_program(
 
 
 def kill_group(process: Process) -> None:
-    """Kill a program that has a session of its own, with all that it started.
-
-    It leads its session, so that its number is also that of its group. Its helpers have to go with it:
-    one that stays holds the pipes open, and whoever reads them waits for it.
-    """
+    """Kill a program that has its own session, with its child processes."""
+    # A session leader's process id is its group id. A child process that survives would keep the pipes open,
+    # and their reader would wait for it.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _bound(pid: int, limits: Mapping[int, int]) -> None:
-    """Bound a process that has just started; what it starts inherits that. Only Linux can."""
+    """Limit a process that has just started, and its child processes; only on Linux."""
+    # Not a `preexec_fn`, which can deadlock in a process with threads.
     if hasattr(resource, "prlimit"):
-        with suppress(OSError, ValueError):  # it has ended already, or its bound is lower
+        with suppress(OSError, ValueError):  # it has ended, or its limit is lower already
             for kind, most in limits.items():
                 if most:
                     resource.prlimit(pid, kind, (most, most))
 
 
 def _program(name: str, environment: Mapping[str, str]) -> str:
-    """The program's path by the child's own PATH, not by ours."""
+    """The program's path on the PATH of the child, not of this process."""
     if "/" in name:
         return name
     found = shutil.which(name, path=environment.get("PATH", os.defpath))
     if found is None:
-        raise FileNotFoundError(2, "it is not installed, or not on the PATH")
+        raise FileNotFoundError(2, "it is not installed or not on the PATH")
     return found
 
 
 def _close(process: Process) -> None:
     """Close the pipes of a program that has ended or was killed."""
-    with suppress(subprocess.TimeoutExpired):  # in an uninterruptible call it does not even end when killed
+    with suppress(subprocess.TimeoutExpired):  # an uninterruptible system call survives even SIGKILL
         process.wait(GRACE)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
@@ -376,7 +374,7 @@ def _close(process: Process) -> None:
 
 
 class _Collector:
-    """Gathers what a program writes, within bounds, until it has ended."""
+    """Collects the output of a program, within limits, until it has ended."""
 
     def __init__(self, process: Process, limit: int, *, tail: bool) -> None:
         self.out = bytearray()
@@ -387,9 +385,9 @@ class _Collector:
         self._tail = tail
 
     def gather(self, data: bytes | None, seconds: float) -> None:
-        """Feed it, read it, wait for it; see `run_program`."""
+        """Write its input, read its output, wait for its end; see `run_program`."""
         end = time.monotonic() + seconds
-        held: float | None = None  # since when the program has ended and a pipe is open all the same
+        held: float | None = None  # when the program ended although a pipe is still open
         with selectors.DefaultSelector() as selector:
             self._register(selector, data)
             while selector.get_map():
@@ -420,7 +418,7 @@ class _Collector:
             selector.register(pipe, selectors.EVENT_WRITE, (pipe, memoryview(data)))
 
     def _move(self, selector: selectors.BaseSelector, pipe: IO[bytes], kept: bytearray | memoryview) -> bool:
-        """One step of one pipe; whether there is more to come."""
+        """Read or write one piece of one pipe; gives whether more follows."""
         if isinstance(kept, memoryview):
             rest = self._write(pipe.fileno(), kept)
             selector.modify(pipe, selectors.EVENT_WRITE, (pipe, rest))
@@ -441,7 +439,7 @@ class _Collector:
             return data[os.write(descriptor, data[:_PIECE]) :]
         except BlockingIOError:
             return data
-        except BrokenPipeError:  # it does not read it
+        except BrokenPipeError:  # the program does not read its input
             return memoryview(b"")
 
 

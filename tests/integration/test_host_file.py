@@ -128,7 +128,7 @@ def test_a_file_that_others_may_write_or_replace_is_refused(site, place, mode):
 def test_a_file_or_folder_of_somebody_else_is_refused(site, place):
     site.file.write_text("{}\n")
     os.chown(site.folder / place, 12345, -1)
-    assert "belongs to the user 12345" in site.run("--dry-run", site.fleet, status=1)
+    assert "belongs to user 12345" in site.run("--dry-run", site.fleet, status=1)
 
 
 def test_a_fifo_or_a_folder_is_refused_at_once(site):

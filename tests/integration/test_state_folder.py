@@ -493,7 +493,7 @@ def test_a_user_of_no_group_that_is_allowed_gives_no_orders_and_reads_nothing(ma
             assert "the watch refuses: user nobody may not give orders on this host" in told
     with control_of(machine, machine.system):
         status, told = machine.run_as_nobody("suspend", "--reason", "r", groups=(OPERATORS.gr_gid,))
-        assert (status, "takes orders of root and its own user alone" in told) == (1, True)
+        assert (status, "accepts orders only from root and its own user" in told) == (1, True)
     assert not suspensions(machine.system)
 
 

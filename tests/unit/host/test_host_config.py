@@ -42,7 +42,7 @@ def test_an_empty_file_is_the_defaults(text):
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        ("state: var/lib", "host.yaml:1:8", "begins with /"),
+        ("state: var/lib", "host.yaml:1:8", "must begin with /"),
         ("state: /var/../etc", "host.yaml:1:8", "`..`"),
         ("networks:\n  - 192.0.2.1/24\n", "host.yaml:2:5", "with its first address"),
         ("networks: [no]", "host.yaml:1:12", "network"),

@@ -60,7 +60,7 @@ def test_a_value_that_is_missing_or_too_many_is_said():
 
 @pytest.mark.parametrize("program", ["{unit}", "/opt/{unit}", "{node}"])
 def test_the_program_itself_is_the_hosts_alone(program):
-    with pytest.raises(ValueError, match="no placeholder"):
+    with pytest.raises(ValueError, match="must not contain a placeholder"):
         host(program)
 
 
