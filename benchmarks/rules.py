@@ -374,7 +374,7 @@ class Events(SilentListener):
         )
         self.seen.append(f"journal: {run} {states}, {letters} letters")
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         self.seen.append("courier")
 
     def ended(self, outcome: Outcome) -> None:

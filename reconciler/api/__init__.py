@@ -1,1 +1,1 @@
-"""The pass as a library: `Reader` plans and tells status, `Reconciler` applies."""
+"""The pass as a library: `Reader` plans and reads the status, `Reconciler` applies."""

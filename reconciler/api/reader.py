@@ -1,4 +1,4 @@
-"""The reading half of the pass for whoever calls it: command line, server, or a program of its own."""
+"""The reading half of the pass, for the command line, the server, or another program."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     from reconciler.planning.status import FleetStatus
 
 Connect: TypeAlias = Callable[[Host], AbstractAsyncContextManager[Transports]]
-"""Opens a host's ways to the nodes, which are closed at the end of the context."""
+"""Opens the transports of a host; they are closed at the end of the context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads a source and the nodes, plans and tells status; it holds nothing by which it could write.
+    """Reads a source and the nodes, plans, and reads the status; it has no object that could write.
 
-    Every call reads anew. A fleet that was read before can be handed in, so that what is in force stays so
-    while the source is away or wrong.
+    Every call reads again. A caller can pass a fleet that was read before, so that the last valid revision
+    stays in force while the source is unreachable or invalid.
 
     Args:
         source: where the desired state comes from; see `reconciler.sources.locate`.
-        store: what earlier runs left, for guards and status; None where nothing is remembered.
+        store: memory of earlier runs, for guards and status; None if there is none.
         host: this machine: its networks, its commands, its environment for secrets.
-        is_applying: whether this very host applies the plan, so that the commands it lacks count.
-        base: what the revision is to be merged into, for pull requests.
-        is_named: whether a person asked for this very revision, which may then be an older one.
+        is_applying: whether this host applies the plan; then a missing command is a violation.
+        base: the merge target of the revision, for pull requests.
+        is_named: whether an operator named this revision; then it may be an older one.
         drivers: kind -> product.
-        connect: opens the ways to the nodes.
+        connect: opens the transports.
     """
 
     source: Source
@@ -65,24 +65,24 @@ class Reader:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
-        """The same reader over one bundle of ways to the nodes, open until the context ends."""
+        """The same reader with one set of transports, which stay open until the context ends."""
         async with self.connect(self.host) as transports:
             yield replace(self, connect=lambda _: nullcontext(transports))
 
     @property
     def products(self) -> Drivers:
-        """Kind -> product, with what the host allows of each."""
+        """Kind -> product, limited to what the host configuration allows."""
         return select_drivers(self.host.config, self.drivers)
 
     async def read_fleet(self, *, notes: FileDigests | None = None) -> Fleet:
-        """The fleet that the source describes now; secrets are looked up anew.
+        """The fleet that the source describes now; secrets are resolved again.
 
         Args:
-            notes: is told which files were read, and what they held.
+            notes: records the digests of the files that are read.
 
         Raises:
             SourceError: the source cannot be used, or does not answer.
-            InputError: its files are wrong; with every problem.
+            InputError: the files are invalid; with every problem.
         """
         snapshot = await self.source.snapshot()
         return load_fleet(
@@ -90,11 +90,11 @@ class Reader:
         )
 
     async def read_planned_fleet(self, file: PlanFile) -> Fleet:
-        """The fleet that a plan file was made from; the source has to be one that gives its revision.
+        """The fleet from which a plan file was made; the source must have its revision.
 
         Raises:
             SourceError: the source cannot be used, or does not answer.
-            WorldChanged: it gives another revision, signer or content of files.
+            WorldChanged: the source has another revision, signer or content of files.
         """
         snapshot, notes = await self.source.snapshot(), FileDigests()
         planned = replace(snapshot, revision=check_revision(file, snapshot.revision))
@@ -111,37 +111,35 @@ class Reader:
         file: PlanFile | None = None,
         listener: PassListener = SILENT,
     ) -> PlanResult:
-        """Ask the nodes, plan, and judge the plan by all guards.
+        """Read the nodes, plan, and check the plan with all guards.
 
         Args:
             fleet: one that was read before; None to read the source now.
-            cluster: look at this cluster alone; the addresses of all others still count. Empty for all.
-            only: a cluster, a node or `cluster/node` to keep to; empty for all. A survey that is narrowed so
-                calls no cluster removed.
-            file: a plan that was made earlier, of this very revision: it takes the place of the plan, as far
-                as it still fits.
-            listener: hears of each stage.
+            cluster: plan only this cluster; addresses of the others are still compared. Empty for all.
+            only: restrict to a cluster, a node or `cluster/node`; empty for all. Then removed clusters are
+                not reported.
+            file: a plan of this revision that was made earlier; it replaces the plan as far as it is valid.
+            listener: called at each stage.
 
         Raises:
-            SourceError: the source, or its history, cannot be read.
-            InputError: the files are wrong; with the problems of all clusters.
-            UsageError: `cluster` or `only` names nothing, or a node that cannot be planned alone.
-            WorldChanged: the plan file does not fit its revision.
+            SourceError: the source or its history cannot be read.
+            InputError: the files are invalid; with the problems of all clusters.
+            UsageError: `cluster` or `only` matches nothing, or a node that cannot be planned alone.
+            WorldChanged: the plan file does not match its revision.
             StateError: the store cannot be read.
         """
         fleet = fleet or await self.read_fleet()
-        names = [cluster_input.entry.name for cluster_input in fleet.cluster_inputs]
+        entries = [cluster_input.entry for cluster_input in fleet.cluster_inputs]
+        names = [entry.name for entry in entries]
         if cluster and cluster not in names:
             remedy = f"its clusters: {', '.join(names)}"
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers = self.products
         identity, store = await self.bind(fleet)
         memory = await store.recall() if store else FleetMemory(at=utc_now())
-        memory = apply_renames(
-            memory, find_renames(memory, [cluster_input.entry for cluster_input in fleet.cluster_inputs])
-        )
+        memory = apply_renames(memory, find_renames(memory, entries))
         renames = {**fleet.renames, **memory.renames}
-        if self.is_named:  # somebody asks for this very revision: he may also take a rollback back
+        if self.is_named:  # an operator who names a revision may also cancel an earlier rollback
             cluster_memory = {
                 name: replace(one, rolled_back=()) for name, one in memory.cluster_memory.items()
             }
@@ -158,7 +156,7 @@ class Reader:
             memory, fleet, self.source, drivers=drivers, base=self.base, resolver=LocalResolver(self.host)
         )
         async with self.connect(self.host) as transports:
-            seen = await run_plan_pass(
+            plan_result = await run_plan_pass(
                 fleet,
                 drivers=drivers,
                 transports=transports,
@@ -170,11 +168,11 @@ class Reader:
                 lineage=ContentAncestry(fleet, self.source, drivers, LocalResolver(self.host), renames),
                 is_applying=self.is_applying,
             )
-        seen = replace(seen, identity=identity)
-        return prepare_plan(file, seen, drivers) if file else seen
+        plan_result = replace(plan_result, identity=identity)
+        return prepare_plan(file, plan_result, drivers) if file else plan_result
 
     async def identify(self, fleet: Fleet, known: Sequence[KnownFleet]) -> FleetIdentity:
-        """By what a fleet is told from the others of a host.
+        """The identity of a fleet among those of this host.
 
         Args:
             fleet: one that was read before.
@@ -186,17 +184,17 @@ class Reader:
         return await identify_fleet(fleet, self.source, known, drivers=self.products)
 
     async def bind(self, fleet: Fleet) -> tuple[FleetIdentity | None, StoreReader | None]:
-        """By what a fleet is told from others, and the store for its memory alone.
+        """The identity of a fleet among those of this host, and the store limited to its memory.
 
         Raises:
-            FleetRefused: the host has to say first whose memory it is.
+            FleetRefused: an operator must first decide to which fleet the memory belongs.
             SourceError: the source does not give its history.
             StateError: the store cannot be read.
         """
         if self.store is None:
             return None, None
         known = await self.store.fleets()
-        if not known and not self.is_applying:  # nothing is remembered of anybody
+        if not known and not self.is_applying:  # no memory at all: no identity is needed to read
             return None, self.store.of(NEW)
         identity = await self.identify(fleet, known)
         return identity, self.store.of(resolve_fleet(identity, known).number)
@@ -204,24 +202,24 @@ class Reader:
     async def status(
         self, fleet: Fleet | None = None, *, only: str = "", listener: PassListener = SILENT
     ) -> FleetStatus:
-        """How each node stands by its own answer, what it runs since when, and what holds up changes.
+        """The state of each node by its own answer, its revision, and what holds changes back.
 
         Args:
             fleet: one that was read before; None to read the source now.
-            only: a cluster, a node or `cluster/node` to keep to; empty for all.
-            listener: hears of each stage.
+            only: restrict to a cluster, a node or `cluster/node`; empty for all.
+            listener: called at each stage.
 
         Raises:
             ReconcilerError: as `plan` does.
         """
         from reconciler.planning.status import compute_status  # noqa: PLC0415  (a dry run does not need it)
 
-        seen = await self.plan(fleet, only=only, listener=listener)
-        _, store = await self.bind(seen.fleet)
+        plan_result = await self.plan(fleet, only=only, listener=listener)
+        _, store = await self.bind(plan_result.fleet)
         if store is None:
-            return compute_status(seen, OpenOrders(), None)
+            return compute_status(plan_result, OpenOrders(), None)
         newest = await store.runs(1)
-        return compute_status(seen, await store.orders(), next(iter(newest), None))
+        return compute_status(plan_result, await store.orders(), next(iter(newest), None))
 
     def check(
         self, seen: PlanResult, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False
@@ -229,10 +227,10 @@ class Reader:
         """Explore every possible execution of a plan, cluster by cluster; pure.
 
         Args:
-            seen: what `plan` gave.
-            faults: how many failures, cuts and lost calls at most.
-            most: bound on the states of one cluster.
-            weighs: whether a state of a large cluster counts for several.
+            seen: a result of `plan`.
+            faults: largest number of failures, disconnections and lost calls.
+            most: limit on the states of one cluster.
+            weighs: whether a state of a large cluster counts as several.
         """
         from reconciler.planning.model_check import check_plans  # noqa: PLC0415  (a dry run does not need it)
 

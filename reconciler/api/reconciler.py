@@ -1,4 +1,4 @@
-"""The writing half of the pass for whoever calls it: settles what was left open, applies, looks again."""
+"""The writing half of the pass: settles open steps of earlier runs, applies, and reads the nodes again."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from reconciler.rollout.run_log import RefusalMemory
 
 
 def override_suspensions(fleet: Fleet, reason: str) -> Fleet:
-    """The same fleet, in which suspensions are set aside; the plan and the history of its run say so.
+    """The same fleet with an override of suspensions, which the plan and the history show.
 
     Args:
-        fleet: as it was read.
+        fleet: from `Reader.read_fleet`.
         reason: why, at least eight characters.
     """
     override = Override(guard="suspended", until=utc_now().date() + timedelta(days=1), reason=reason)
@@ -45,11 +45,11 @@ def override_suspensions(fleet: Fleet, reason: str) -> Fleet:
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """What one whole pass came to.
+    """The result of one whole pass.
 
     Args:
-        plan_result: what was there and what was planned; None where the pass was stopped before.
-        report: what became of the plan; None where guards refused it, or the pass was stopped before.
+        plan_result: what was observed and planned; None if the pass was stopped before.
+        report: the result of the plan; None if guards refused it, or the pass was stopped before.
     """
 
     plan_result: PlanResult | None = None
@@ -58,14 +58,14 @@ class PassReport:
 
 @dataclass(slots=True)
 class _Process:
-    """What the passes of one process share.
+    """State that the passes of one process share.
 
     Args:
-        report_listener: hears what nodes report by themselves.
-        refusals: those that are in the history already.
-        settled: clusters whose open steps were looked at.
-        is_swept: whether those of clusters that nobody names any more were.
-        posting: held while left-over messages are delivered.
+        report_listener: receives the reports of nodes.
+        refusals: those that are already in the history.
+        settled: clusters whose open steps were settled.
+        is_swept: whether the open steps of clusters that left the fleet were settled.
+        posting: held while waiting messages are delivered.
     """
 
     report_listener: ReportListener = field(default_factory=ReportListener)
@@ -77,17 +77,17 @@ class _Process:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Makes nodes so: what a reader plans is applied step by step, and each step is journalled.
+    """Applies the plans of a reader step by step, and journals each step.
 
-    Passes over different clusters may go on side by side. One object serves a process for as long as it
-    lives: a refusal that repeats is written once, and reports of nodes find the run that waits for them.
+    Passes over different clusters may run at the same time. A process uses one object for its whole life: a
+    repeated refusal is then written once, and reports of nodes reach the run that waits for them.
 
     Args:
-        reader: the reading half; from here on it reads this store, and plans for this host to apply.
-        store: the journal, held open by the caller.
-        clock: stamps what is written.
-        rest: waits while a wave soaks.
-        actor: who asks for its runs, for the history.
+        reader: the reading half; it is changed to read this store and to plan for this host.
+        store: the journal, opened by the caller.
+        clock: gives the time of what is written.
+        rest: waits for the soak time of a wave.
+        actor: who asked for its runs, for the history.
     """
 
     reader: Reader
@@ -102,7 +102,7 @@ class Reconciler:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
-        """The same over one bundle of ways to the nodes, open until the context ends."""
+        """The same reconciler with one set of transports, which stay open until the context ends."""
         async with self.reader.connected() as reader:
             yield replace(self, reader=reader)
 
@@ -116,45 +116,43 @@ class Reconciler:
         listener: PassListener = SILENT,
         stop: asyncio.Event | None = None,
     ) -> PassReport:
-        """One whole pass, over one bundle of ways to the nodes: settle, plan, judge, apply.
+        """One whole pass with one set of transports: settle, plan, check with guards, apply.
 
         Args:
             fleet: one that was read before; None to read the source now.
-            cluster: make this cluster so, and no other; empty for all.
-            only: a cluster, a node or `cluster/node` to keep to; empty for all.
-            trigger: what asked for the pass, for the history.
-            listener: hears of each stage.
-            stop: once set, nothing more is begun; steps under way are completed and written down.
+            cluster: reconcile only this cluster; empty for all.
+            only: restrict to a cluster, a node or `cluster/node`; empty for all.
+            trigger: what started the pass, for the history.
+            listener: called at each stage.
+            stop: once set, no further step starts; steps in progress are completed and recorded.
 
         Raises:
-            ReconcilerError: the pass could not be run to its end; `ClusterBusy` where another run holds the
-                cluster.
+            ReconcilerError: the pass could not be completed; `ClusterBusy` if another run holds the cluster.
         """
         stop = stop or asyncio.Event()
         async with self.connected() as own:
             fleet = fleet or await own.reader.read_fleet()
             await run_unless_stopped(stop, own.settle(fleet, cluster=cluster, listener=listener))
-            found = await run_unless_stopped(
+            plan_result = await run_unless_stopped(
                 stop, own.reader.plan(fleet, cluster=cluster, only=only, listener=listener)
             )
-            if found is None or stop.is_set():
+            if plan_result is None or stop.is_set():
                 return PassReport()
             try:
-                report = await own.apply(found, trigger=trigger, listener=listener, stop=stop)
+                report = await own.apply(plan_result, trigger=trigger, listener=listener, stop=stop)
             except GuardRefusal:
-                return PassReport(found)
-            return PassReport(found, report)
+                return PassReport(plan_result)
+            return PassReport(plan_result, report)
 
     async def settle(
         self, fleet: Fleet, *, cluster: str = "", listener: PassListener = SILENT
     ) -> tuple[Outcome, ...]:
-        """Find out by reading what became of steps that earlier runs left open; gives what was settled.
+        """Read the nodes to find the outcomes of steps that earlier runs left open; returns these outcomes.
 
         Args:
-            fleet: says where messages about it go.
-            cluster: of this cluster, where it is open, and once of those that the fleet does not name; empty
-                for all clusters.
-            listener: hears of each.
+            fleet: has the sink for messages about them.
+            cluster: only this cluster, and once those that left the fleet; empty for all clusters.
+            listener: called for each outcome.
 
         Raises:
             ClusterBusy: another run holds the one cluster.
@@ -175,13 +173,13 @@ class Reconciler:
         drivers, feedback, process = self.reader.products, fleet.feedback, self._process
         if not cluster:
             return list(await recover_runs(store, drivers, transports, feedback=feedback, clock=self.clock))
-        # Not at the start of a process alone: what a stop, a full disk or a lost answer left open in this
-        # very process is settled here, too.
+        # Not only at the start of a process: a stop, a full disk or a lost answer can leave steps open in
+        # this process too.
         if cluster in process.settled and not await has_open_steps(store, cluster):
             return []
         async with store.lock(cluster):
-            settling = StepRecovery(store, drivers, transports, feedback, self.clock)
-            outcomes = await settling.settle({cluster})
+            recovery = StepRecovery(store, drivers, transports, feedback, self.clock)
+            outcomes = await recovery.settle({cluster})
         process.settled.add(cluster)
         if not process.is_swept and process.settled >= {
             cluster_input.entry.name for cluster_input in fleet.cluster_inputs
@@ -198,23 +196,23 @@ class Reconciler:
         listener: PassListener = SILENT,
         stop: asyncio.Event | None = None,
     ) -> RunReport:
-        """Apply the plan of a survey; see `rollout.apply_pass.run_apply_pass`.
+        """Apply a plan; see `rollout.apply_pass.run_apply_pass`.
 
         Args:
-            plan_result: what `Reader.plan` gave.
-            trigger: what asked for it, for the history.
-            listener: hears of each step.
-            stop: once set, nothing more is begun; steps under way are completed and written down.
+            plan_result: a result of `Reader.plan`.
+            trigger: what started it, for the history.
+            listener: called for each step.
+            stop: once set, no further step starts; steps in progress are completed and recorded.
 
         Raises:
-            GuardRefusal: a verdict stands against the plan; nothing was done, the history says so.
-            ClusterBusy: every cluster of the plan is held by another run; nothing was done.
-            StateError: the journal cannot be written; no call was made that it does not know of.
+            GuardRefusal: a guard refuses the plan; nothing was done, and the refusal is in the history.
+            ClusterBusy: other runs hold every cluster of the plan; nothing was done.
+            StateError: the journal cannot be written; every call that was made is in it.
         """
         posting = self._process.posting
         if not plan_result.plan.empty:
             return await self._apply(plan_result, trigger, listener, stop)
-        if posting.locked():  # somebody delivers left-over messages already: do not wait for it
+        if posting.locked():  # another pass already delivers the waiting messages: do not wait for it
             silent = replace(plan_result, fleet=replace(plan_result.fleet, feedback=None))
             return await self._apply(silent, trigger, listener, stop)
         async with posting:
@@ -246,12 +244,12 @@ class Reconciler:
     async def observe_again(
         self, plan_result: PlanResult, *, only: str = "", listener: PassListener = SILENT
     ) -> Plan:
-        """What a plan towards the same desired state would still do; of a plan file, to the nodes it names.
+        """The plan after a run, towards the same desired state; for a plan file, only for the nodes in it.
 
         Args:
             plan_result: what was applied.
-            only: what it was narrowed to.
-            listener: hears of each stage.
+            only: its restriction.
+            listener: called at each stage.
 
         Raises:
             ReconcilerError: as `Reader.plan` does.

@@ -1,4 +1,4 @@
-"""Messages about what happened to nodes, in the products' versioned format, and where they go.
+"""Messages about the outcomes of steps in M2's message format v1, and their delivery.
 
-Belongs here: building messages and delivering them. Never here: deciding what happens.
+Belongs here: making, sending and receiving messages. Never here: a decision about nodes.
 """

@@ -1,4 +1,4 @@
-"""Where this host takes the messages that nodes POST by themselves, heartbeats and feedbacks."""
+"""Receives the messages that nodes POST by themselves: heartbeats and feedback."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 LARGEST = 16 * 1024 * 1024
-"""Bytes of one message: a feedback may bring the whole setting along."""
+"""Bytes of one message: feedback may contain the whole setting."""
 
 Take: TypeAlias = Callable[[Mapping[str, Any]], None]
-"""Is given each message that is a JSON object."""
+"""Called with each message that is a JSON object."""
 
 _GRACE = 0.1
 
 
 class ReportReceiver:
-    """Listens while entered; an asynchronous context manager.
+    """Listens inside its context; an asynchronous context manager.
 
-    A message is taken with 204, whatever its path; what is no JSON object is refused with 400, another
+    A message is accepted with 204, whatever its path. Anything but a JSON object is refused with 400, another
     method with 405, a message that is too large with 413.
 
     Args:
         address: `host:port` to listen on.
-        take: is given each message.
+        take: called with each message.
     """
 
     def __init__(self, address: str, take: Take) -> None:
@@ -38,7 +38,7 @@ class ReportReceiver:
         self._runner: Any = None
 
     async def __aenter__(self) -> Self:
-        from aiohttp import web  # noqa: PLC0415  (few runs listen)
+        from aiohttp import web  # noqa: PLC0415  (few runs listen, and it is slow to import)
 
         host, _, port = self.address.rpartition(":")
         app = web.Application(client_max_size=LARGEST)
@@ -51,7 +51,7 @@ class ReportReceiver:
             await self._runner.cleanup()
             raise StateError(
                 f"cannot listen on {self.address} for the nodes' reports: {error}",
-                remedy="correct `gates.reports.listen`, or see who uses that port; nothing was done",
+                remedy="correct `gates.reports.listen`, or free this port; nothing was done",
             ) from error
         return self
 
@@ -68,6 +68,6 @@ class ReportReceiver:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, Mapping):
-            return web.Response(status=400, text="a message is a JSON object\n")
+            return web.Response(status=400, text="a message must be a JSON object\n")
         self._take(message)
         return web.Response(status=204)

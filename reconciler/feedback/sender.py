@@ -1,4 +1,4 @@
-"""Carrying messages from the outbox to the configured API sink: at least once, and never in the way."""
+"""Delivers messages from the outbox to the configured sink: at least once, without delaying steps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from reconciler.ports.transport import Http
 from reconciler.text.urls import strip_secrets
 
 PAUSES = (0.2, 0.8, 2.0)
-"""Seconds between the tries of one message, before the sink counts as dead for this run."""
+"""Seconds between the attempts for one message, before the sink counts as down for this run."""
 
-FAREWELL = 30.0
-"""Seconds that the end of a run waits for messages still on their way."""
+FINISH_TIMEOUT = 30.0
+"""Seconds that the end of a run waits for messages in delivery."""
 
-HURRIED = 1.0
-"""Seconds that it waits once it is asked to stop: what is left stays in the outbox for the next run."""
+STOP_TIMEOUT = 1.0
+"""Seconds that it waits after a request to stop: the rest stays in the outbox for the next run."""
 
 _AGAIN = frozenset({408, 425, 429})
 _OK = range(200, 300)
@@ -31,18 +31,17 @@ _SERVER_ERROR = 500
 
 
 class MessageSender:
-    """Delivers while a run goes on, one message after the other, in the order of the outcomes.
+    """Delivers during a run, one message after the other, in the order of the outcomes.
 
-    Every message is POSTed as JSON with its id in the header `Idempotency-Key`, by which a sink tells
-    a second delivery of the same message. A sink that does not answer is tried a few times and once
-    more at the end of the run; what is left then is for the next run. An answer of 4xx refuses one
-    message and does not hold up the others.
+    Every message is POSTed as JSON with its id in the header `Idempotency-Key`, so that a sink recognises a
+    second delivery. A sink that does not answer is tried a few times, and once more at the end of the run;
+    the next run delivers the rest. An answer of 4xx refuses one message and does not stop the others.
 
     Args:
         outbox: where the messages wait.
-        http: how they travel.
-        entry: the sink; without one the courier does nothing.
-        pauses: seconds between the tries of one message, `PAUSES` by default.
+        http: sends them.
+        entry: the sink; without one nothing is sent.
+        pauses: seconds between the attempts for one message, `PAUSES` by default.
     """
 
     def __init__(
@@ -57,17 +56,17 @@ class MessageSender:
         self._http = http
         self._entry = entry
         self._pauses = tuple(PAUSES if pauses is None else pauses)
-        self._bell = asyncio.Event()
-        self._last_round = False
-        self._reached = 0
-        self._dead = ""
-        self._refused = ""
+        self._has_messages = asyncio.Event()
+        self._is_finishing = False
+        self._reached = 0  # number of the last message that was handled in this run, delivered or refused
+        self._failure = ""
+        self._refusal = ""
         self._work: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._entry is not None:
-            self._work = asyncio.create_task(self._rounds(self._entry))
-            self.nudge()
+            self._work = asyncio.create_task(self._run(self._entry))
+            self.wake()
         return self
 
     async def __aexit__(
@@ -77,99 +76,101 @@ class MessageSender:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
 
-    def nudge(self) -> None:
-        """There may be something new in the outbox."""
-        self._bell.set()
+    def wake(self) -> None:
+        """Look for new messages in the outbox."""
+        self._has_messages.set()
 
-    async def farewell(self, stop: asyncio.Event | None = None) -> tuple[Diagnostic, ...]:
-        """Deliver what is left, within `FAREWELL` seconds; says what was not delivered and why.
+    async def finish(self, stop: asyncio.Event | None = None) -> tuple[Diagnostic, ...]:
+        """Deliver the remaining messages within `FINISH_TIMEOUT` seconds; report what was not delivered.
 
         Args:
-            stop: once it is set, no more than `HURRIED` seconds are waited; None where nothing stops the run.
+            stop: once set, it waits at most `STOP_TIMEOUT` seconds; None if nothing stops the run.
         """
         if self._work is None or self._entry is None:
             return ()
-        self._last_round = True
-        self.nudge()
+        self._is_finishing = True
+        self.wake()
         stop = stop or asyncio.Event()
         stopped = asyncio.ensure_future(stop.wait())
         try:
-            await asyncio.wait({self._work, stopped}, timeout=FAREWELL, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {self._work, stopped}, timeout=FINISH_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+            )
             if not self._work.done() and stop.is_set():
-                await asyncio.wait({self._work}, timeout=HURRIED)
+                await asyncio.wait({self._work}, timeout=STOP_TIMEOUT)
         finally:
             stopped.cancel()
         if self._work.done():
             self._work.result()
-        late = "the run was asked to stop" if stop.is_set() else f"they took longer than {FAREWELL:g} s"
-        return await self._findings(self._entry, late)
+        late = (
+            "the run was asked to stop"
+            if stop.is_set()
+            else f"delivery took longer than {FINISH_TIMEOUT:g} s"
+        )
+        return await self._report(self._entry, late)
 
-    async def _rounds(self, entry: FeedbackEntry) -> None:
-        while not self._last_round:
-            await self._bell.wait()
-            self._bell.clear()
-            if not self._dead:
-                await self._round(entry, self._pauses)
-        pauses = () if self._dead else self._pauses
-        self._dead = ""
-        await self._round(entry, pauses)
+    async def _run(self, entry: FeedbackEntry) -> None:
+        while not self._is_finishing:
+            await self._has_messages.wait()
+            self._has_messages.clear()
+            if not self._failure:
+                await self._deliver_all(entry, self._pauses)
+        pauses = () if self._failure else self._pauses
+        self._failure = ""
+        await self._deliver_all(entry, pauses)
 
-    async def _round(self, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
-        while not self._dead and (letters := await self._outbox.due(beyond=self._reached)):
-            for outbox_message in letters:
-                await self._deliver(outbox_message, entry, pauses)
-                if self._dead:
+    async def _deliver_all(self, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
+        while not self._failure and (messages := await self._outbox.due(beyond=self._reached)):
+            for message in messages:
+                await self._deliver(message, entry, pauses)
+                if self._failure:
                     break
-                self._reached = outbox_message.number
+                self._reached = message.number
 
-    async def _deliver(
-        self, outbox_message: OutboxMessage, entry: FeedbackEntry, pauses: tuple[float, ...]
-    ) -> None:
+    async def _deliver(self, message: OutboxMessage, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
         status, error = await poll_until(
-            partial(self._post, outbox_message, entry),
-            lambda answer: not _may_be_taken_later(answer[0]),
+            partial(self._post, message, entry),
+            lambda answer: not _is_temporary(answer[0]),
             pauses,
         )
         if status in _OK:
-            await self._outbox.sent(outbox_message.id)
-        elif _may_be_taken_later(status):
-            self._dead = error
-            await self._outbox.unsent(outbox_message.id, error, refused=False)
+            await self._outbox.sent(message.id)
+        elif _is_temporary(status):
+            self._failure = error  # the later messages would wait as long: the order of outcomes is kept
+            await self._outbox.unsent(message.id, error, refused=False)
         else:
-            self._refused = error
-            await self._outbox.unsent(outbox_message.id, error, refused=True)
+            self._refusal = error
+            await self._outbox.unsent(message.id, error, refused=True)
 
-    async def _post(self, outbox_message: OutboxMessage, entry: FeedbackEntry) -> tuple[int, str]:
-        """The answer's status and what is wrong with it; status 0 where no answer came."""
+    async def _post(self, message: OutboxMessage, entry: FeedbackEntry) -> tuple[int, str]:
+        """Status of the answer and the problem with it; status 0 without an answer."""
         try:
             answer = await self._http.send(
                 "POST",
                 entry.url,
                 node="feedback",
                 timeout=entry.timeout,
-                headers={"Content-Type": "application/json", "Idempotency-Key": outbox_message.id},
-                content=outbox_message.body,
+                headers={"Content-Type": "application/json", "Idempotency-Key": message.id},
+                content=message.body,
             )
         except NodeUnreachable as error:
             return 0, error.reason
         return answer.status, f"it answered {answer.status}"
 
-    async def _findings(self, entry: FeedbackEntry, late: str) -> tuple[Diagnostic, ...]:
+    async def _report(self, entry: FeedbackEntry, late: str) -> tuple[Diagnostic, ...]:
         found: list[Diagnostic] = []
         where = strip_secrets(entry.url)
-        if self._refused:
-            said = f"the feedback sink {where} refused messages: {self._refused}"
-            found.append(_finding("feedback-refused", where, said, "see its log; the history keeps them"))
+        if self._refusal:
+            text = f"the feedback sink {where} refused messages: {self._refusal}"
+            remedy = "read its log; the history keeps the messages"
+            found.append(Diagnostic(Severity.WARNING, "feedback-refused", text, remedy, target=where))
         if left := await self._outbox.left():
-            why = self._dead or self._refused or late
-            said = f"{left} feedback messages still wait for the sink {where}: {why}"
-            found.append(_finding("feedback-undelivered", where, said, "the next run delivers them"))
+            why = self._failure or self._refusal or late
+            text = f"{left} feedback messages still wait for the sink {where}: {why}"
+            remedy = "the next run delivers them"
+            found.append(Diagnostic(Severity.WARNING, "feedback-undelivered", text, remedy, target=where))
         return tuple(found)
 
 
-def _may_be_taken_later(status: int) -> bool:
+def _is_temporary(status: int) -> bool:
     return not status or status >= _SERVER_ERROR or status in _AGAIN
-
-
-def _finding(code: str, where: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(Severity.WARNING, code, message, remedy, target=where)

@@ -132,7 +132,7 @@ async def run_apply_pass(
         idle = all(case.is_idle for case in plan_result.cases)
         report = RunReport("", plan_result.plan) if idle else await run.run()
         await _record_facts(plan_result, report, journal)
-        return replace(report, findings=(*report.findings, *await message_sender.farewell(run.stop)))
+        return replace(report, findings=(*report.findings, *await message_sender.finish(run.stop)))
 
 
 async def _rename_clusters(

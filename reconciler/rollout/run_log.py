@@ -109,7 +109,7 @@ class RunLog:
         # between would have announced what its journal does not know; after it, the message would be lost.
         await self.store.conclude(self.run, [self._add_message(ending) for ending in endings])
         if self.message_sender is not None:
-            self.message_sender.nudge()
+            self.message_sender.wake()
         for ending in endings:
             self.outcomes[ending.outcome.step.id] = ending.outcome
             self.listener.ended(ending.outcome)

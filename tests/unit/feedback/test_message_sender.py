@@ -71,7 +71,7 @@ class Line(Http):
 
 async def carry(box, line, entry=ENTRY, pauses=(0, 0)):
     async with MessageSender(box, line, entry, pauses=pauses) as message_sender:
-        return await asyncio.wait_for(message_sender.farewell(), 5)
+        return await asyncio.wait_for(message_sender.finish(), 5)
 
 
 async def test_every_message_arrives_once_in_order_as_json_with_its_id():
@@ -89,11 +89,11 @@ async def test_a_message_is_delivered_while_the_run_goes_on():
     box, line = Box(), Line(204)
     async with MessageSender(box, line, ENTRY) as message_sender:
         box.letters.append(Letter(1))
-        message_sender.nudge()
+        message_sender.wake()
         async with asyncio.timeout(5):
             while not box.delivered:
                 await asyncio.sleep(0.005)
-        assert await message_sender.farewell() == ()
+        assert await message_sender.finish() == ()
 
 
 async def test_what_is_written_at_the_very_end_is_still_delivered():
@@ -101,7 +101,7 @@ async def test_what_is_written_at_the_very_end_is_still_delivered():
     async with MessageSender(box, line, ENTRY) as message_sender:
         await asyncio.sleep(0.01)
         box.letters.append(Letter(2))
-        assert await message_sender.farewell() == ()
+        assert await message_sender.finish() == ()
     assert box.delivered == ["id-1", "id-2"]
 
 
@@ -113,7 +113,7 @@ async def test_a_sink_that_stumbles_is_tried_again(trouble):
     assert [headers["Idempotency-Key"] for _, _, headers in line.calls] == ["id-1"] * 3 + ["id-2"]
 
 
-async def test_a_dead_sink_is_given_up_and_told_without_its_secrets():
+async def test_a_sink_that_is_down_is_reported_without_its_secrets():
     box, line = Box(5), Line("connection refused")
     (finding,) = await carry(box, line)
     assert finding.code == "feedback-undelivered"
@@ -134,7 +134,7 @@ async def test_a_sink_that_comes_back_by_the_end_of_the_run_gets_everything():
         async with asyncio.timeout(5):
             while not box.errors:
                 await asyncio.sleep(0.005)
-        assert await message_sender.farewell() == ()
+        assert await message_sender.finish() == ()
     assert box.delivered == ["id-1", "id-2"]
 
 
@@ -155,7 +155,7 @@ async def test_a_slow_sink_does_not_hold_up_the_end_for_ever(monkeypatch):
         async def send(self, *args, **kwargs):
             await asyncio.sleep(3600)
 
-    monkeypatch.setattr(sender, "FAREWELL", 0.05)
+    monkeypatch.setattr(sender, "FINISH_TIMEOUT", 0.05)
     (finding,) = await carry(Box(1), Slow())
     assert finding.code == "feedback-undelivered"
     assert "took longer than" in finding.message
@@ -167,7 +167,7 @@ async def test_without_a_sink_nothing_is_sent():
     assert line.calls == []
 
 
-async def test_a_run_that_breaks_off_leaves_no_courier_behind():
+async def test_a_run_that_breaks_off_leaves_no_task_behind():
     class Slow(Line):
         async def send(self, *args, **kwargs):
             await asyncio.sleep(3600)
@@ -189,14 +189,14 @@ class SlowLine(Line):
 
 
 async def test_a_stop_does_not_wait_for_a_slow_sink_and_the_messages_stay(monkeypatch):
-    monkeypatch.setattr(sender, "HURRIED", 0.01)
+    monkeypatch.setattr(sender, "STOP_TIMEOUT", 0.01)
     box, stop = Box(2), asyncio.Event()
     async with MessageSender(box, SlowLine(), ENTRY) as message_sender:
-        farewell = asyncio.create_task(message_sender.farewell(stop))
+        finish = asyncio.create_task(message_sender.finish(stop))
         await asyncio.sleep(0)
         stop.set()
         async with asyncio.timeout(10):
-            (finding,) = await farewell
+            (finding,) = await finish
     assert finding.code == "feedback-undelivered"
     assert "2 feedback messages still wait" in finding.message
     assert "the run was asked to stop" in finding.message
