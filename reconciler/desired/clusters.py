@@ -1,4 +1,4 @@
-"""The clusters of a fleet file: each read by its product's model, with the place of each node."""
+"""The clusters of a fleet file: each read by its product's model, with the pointer of each node."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
 UNNAMED = "unnamed"
-"""Stands for a cluster's name that is missing or wrong, so that the rest can be checked."""
+"""In place of a cluster's name that is missing or wrong, so that the rest can be checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterDefaults:
-    """What the fleet file's top level says for clusters that do not say it themselves.
+    """Values of the fleet file's top level, for clusters without their own.
 
     Args:
-        keys: key -> value of those that a cluster takes over whose product knows them.
+        keys: key -> value; a cluster takes over those that its product knows.
         limits: the model of policies.
     """
 
@@ -37,30 +37,30 @@ class ClusterDefaults:
 
 @dataclass(frozen=True, slots=True)
 class ParsedCluster:
-    """One cluster as read.
+    """One cluster of a fleet file.
 
     Args:
-        entry: of the product's model; where the file is wrong, of what is right in it.
-        raw: what the file says.
+        entry: in the product's model; if the file has errors, made of the valid parts.
+        raw: the entry as the file has it.
         pointer: of the entry in the fleet file.
-        places: pointer of each of the entry's nodes, in their order.
-        whole: whether the entry is all that the file says; not where something wrong was left out.
+        node_pointers: pointer of each of the entry's nodes, in their order.
+        whole: whether nothing wrong was left out of the entry.
     """
 
     entry: ClusterEntry
     raw: Mapping[str, Any]
     pointer: str
-    places: tuple[str, ...]
+    node_pointers: tuple[str, ...]
     policy: Policy
     whole: bool = True
 
     def members(self) -> list[tuple[NodeEntry, str]]:
-        """The nodes, each with its place."""
-        return list(zip(self.entry.members(), self.places, strict=False))
+        """The nodes, each with its pointer."""
+        return list(zip(self.entry.members(), self.node_pointers, strict=False))
 
 
 class ClusterParser:
-    """Reads clusters one by one and gathers what is wrong with them."""
+    """Reads clusters one by one and collects their problems."""
 
     def __init__(
         self, fleet: Document, drivers: Mapping[str, Driver[Any, Any]], defaults: ClusterDefaults
@@ -73,11 +73,13 @@ class ClusterParser:
     def read(self, raw: Any, pointer: str) -> ParsedCluster | None:
         """One cluster, as far as its file can be understood; nothing where it cannot."""
         if not isinstance(raw, Mapping):
-            self._tell(pointer, "wrong-type", "a cluster is a mapping with `name`, `kind` and `nodes`", "")
+            self._add_problem(
+                pointer, "wrong-type", "a cluster must be a mapping with `name`, `kind` and `nodes`", ""
+            )
             return None
         kind = raw.get("kind")
         if not isinstance(kind, str) or kind not in self.drivers:
-            self._unknown_kind(raw, pointer)
+            self._report_unknown_kind(raw, pointer)
             return None
         model = self.drivers[kind].entry
         rest, policy = self._policy(raw, pointer, model)
@@ -88,17 +90,19 @@ class ClusterParser:
         except ValidationError as error:
             found = find_model_errors(error, model, rest)
             self.problems += translate_model_errors(found, self.fleet, pointer)
-            kept = _salvaged(model, rest, found)
+            kept = _salvage_entry(model, rest, found)
             if kept is None:
                 return None
-            entry, gone = kept
-            return ParsedCluster(entry, raw, pointer, _places(pointer, rest, gone), policy, whole=False)
-        return ParsedCluster(entry, raw, pointer, _places(pointer, rest, frozenset()), policy)
+            entry, dropped_paths = kept
+            return ParsedCluster(
+                entry, raw, pointer, _list_node_pointers(pointer, rest, dropped_paths), policy, whole=False
+            )
+        return ParsedCluster(entry, raw, pointer, _list_node_pointers(pointer, rest, frozenset()), policy)
 
     def _policy(
         self, raw: Mapping[str, Any], pointer: str, model: type[ClusterEntry]
     ) -> tuple[dict[str, Any], Policy]:
-        """The entry without its policy, and the policy with the fleet's in the place of what is not said."""
+        """The entry without its policy, and its policy completed with that of the fleet."""
         rest = dict(raw)
         if "policy" in model.model_fields or "policy" not in rest:
             return rest, self.defaults.policy
@@ -113,62 +117,70 @@ class ClusterParser:
             {**self.defaults.policy.model_dump(exclude_unset=True), **given}
         )
 
-    def _unknown_kind(self, raw: Mapping[str, Any], pointer: str) -> None:
+    def _report_unknown_kind(self, raw: Mapping[str, Any], pointer: str) -> None:
         known = ", ".join(f"`{kind}`" for kind in sorted(self.drivers))
         if "kind" not in raw:
             remedy = f"set it to the product of its nodes: one of {known}"
-            self._tell(pointer, "missing-key", "`kind` is missing", remedy)
+            self._add_problem(pointer, "missing-key", "`kind` is missing", remedy)
             return
         kind = str(raw["kind"])
         meant = find_nearest(kind, self.drivers)
         remedy = f"did you mean `{meant}`? The kinds are {known}" if meant else f"the kinds are {known}"
         message = f"{quote_text(kind)} is not a known cluster kind"
-        self._tell(f"{pointer}/kind", "unknown-kind", message, remedy)
+        self._add_problem(f"{pointer}/kind", "unknown-kind", message, remedy)
 
-    def _tell(self, pointer: str, code: str, message: str, remedy: str) -> None:
+    def _add_problem(self, pointer: str, code: str, message: str, remedy: str) -> None:
         where = self.fleet.position(pointer)
         self.problems.append(
             Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
         )
 
 
-def _salvaged(
+def _salvage_entry(
     model: type[ClusterEntry], raw: dict[str, Any], found: list[ModelError]
 ) -> tuple[ClusterEntry, frozenset[Path]] | None:
-    """The entry without what is wrong in it, so that its files and nodes are checked all the same.
+    """The entry without its wrong parts, and their paths; None if too little is left.
 
-    Beside it the paths of what is left out; nothing where too little is left.
+    With it, one run reports the problems of the entry, its files and its nodes together.
     """
-    gone = frozenset(_removed(mismatch) for mismatch in found)
-    kept: Any = _without(raw, (), gone)
+    dropped_paths = frozenset(_find_removed_path(model_error) for model_error in found)
+    kept: Any = _drop_paths(raw, (), dropped_paths)
     kept.setdefault("name", UNNAMED)
     try:
-        return model.model_validate(kept), gone
+        return model.model_validate(kept), dropped_paths
     except ValidationError:
         return None
 
 
-def _removed(mismatch: ModelError) -> Path:
-    """The path of what has to go so that the rest fits the model: the value, or all that needs it."""
-    path = mismatch.path
-    needed = bool(mismatch.missing) or (mismatch.field is not None and mismatch.field.is_required())
-    if needed and not mismatch.missing:
+def _find_removed_path(model_error: ModelError) -> Path:
+    """The path to drop so that the rest fits the model: the value, or the object that requires it."""
+    path = model_error.path
+    needed = bool(model_error.missing) or (model_error.field is not None and model_error.field.is_required())
+    if needed and not model_error.missing:
         path = path[:-1] if path and isinstance(path[-1], str) and len(path) > 1 else path
     return path
 
 
-def _without(value: Any, path: Path, gone: frozenset[Path]) -> Any:
-    """A copy of a plain value without what stands at some paths."""
+def _drop_paths(value: Any, path: Path, dropped_paths: frozenset[Path]) -> Any:
+    """A copy of a plain value without the values at some paths."""
     if isinstance(value, dict):
         members = {key: (*path, key) for key in value}
-        return {key: _without(value[key], at, gone) for key, at in members.items() if at not in gone}
+        return {
+            key: _drop_paths(value[key], at, dropped_paths)
+            for key, at in members.items()
+            if at not in dropped_paths
+        }
     if isinstance(value, list):
         items = [(item, (*path, index)) for index, item in enumerate(value)]
-        return [_without(item, at, gone) for item, at in items if at not in gone]
+        return [_drop_paths(item, at, dropped_paths) for item, at in items if at not in dropped_paths]
     return value
 
 
-def _places(pointer: str, raw: Mapping[str, Any], gone: frozenset[Path]) -> tuple[str, ...]:
+def _list_node_pointers(
+    pointer: str, raw: Mapping[str, Any], dropped_paths: frozenset[Path]
+) -> tuple[str, ...]:
     nodes = raw.get("nodes")
     count = len(nodes) if isinstance(nodes, list) else 0
-    return tuple(f"{pointer}/nodes/{index}" for index in range(count) if ("nodes", index) not in gone)
+    return tuple(
+        f"{pointer}/nodes/{index}" for index in range(count) if ("nodes", index) not in dropped_paths
+    )

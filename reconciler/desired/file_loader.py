@@ -1,4 +1,4 @@
-"""The files that a fleet file names: settings, parsed once each, and resources to deliver with them."""
+"""The files that a fleet file names: settings, each parsed once, and resources delivered with them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _NOT_WHOLE = "encrypt only the secret values in it, each as `${age:…}`: see `r
 
 
 class FileLoader:
-    """Reads the files that clusters name, each once, and gathers what is wrong with them.
+    """Reads the files that clusters name, each once, and collects their problems.
 
     Args:
-        fleet: the fleet file, for the places where files are named.
+        fleet: the fleet file, for the positions where files are named.
         files: all files of the revision.
         names: their names, sorted.
-        resolver: gives the values of secrets; without one they stay unknown.
+        resolver: gives the values of secrets; without it they stay unknown.
     """
 
     def __init__(
@@ -47,67 +47,78 @@ class FileLoader:
     ) -> None:
         self.fleet = fleet
         self.marker = ReferenceMarker(resolver)
-        self.layers = OverlayRenderer(fleet, self._overlay, self.marker)
+        self.renderer = OverlayRenderer(fleet, self._open_overlay, self.marker)
         self.files = files
         self.names = names
         self.known = frozenset(names)
         self.problems: list[Diagnostic] = []
         self._documents: dict[str, Document | None] = {}
         self._contents: dict[str, bytes | None] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def documents(self, cluster: ParsedCluster) -> dict[str, Document]:
-        """What each node of a cluster gets, by node name; nodes that get the same share one object."""
+        """Node -> its rendered settings; nodes with equal settings share one object."""
         found: dict[str, Document] = {}
         for node, place in cluster.members():
             path = cluster.entry.setting_of(node)
             if not path:
                 continue
-            document = self._opened(path)
+            document = self._open(path)
             if document is not None:
-                laid = self.layers.over(document, cluster, node, place)
-                found |= {node.name: laid} if laid is not None else {}
-            elif self._why_not(path):
-                self._tell(_named(cluster, path, place), path, *self._why_not(path))
+                rendered = self.renderer.render(document, cluster, node, place)
+                found |= {node.name: rendered} if rendered is not None else {}
+            elif self._explain_missing(path):
+                self._add_problem(
+                    _find_naming_pointer(cluster, path, place), path, *self._explain_missing(path)
+                )
         return found
 
-    def written(self) -> list[Document]:
-        """The fleet file and all settings and overlays that were read, each once, as they stand in files."""
+    def list_documents(self) -> list[Document]:
+        """The fleet file and all settings and overlays that were read, each once and not rendered."""
         read = {document.name: document for document in self._documents.values() if document is not None}
         return list({self.fleet.name: self.fleet, **read}.values())
 
-    def wrong(self) -> list[Diagnostic]:
-        """Everything wrong in the files and in where they are named."""
-        return [*self.problems, *self.marker.problems, *self.layers.problems]
+    def list_problems(self) -> list[Diagnostic]:
+        """All problems of the files and of the places that name them."""
+        return [*self.problems, *self.marker.problems, *self.renderer.problems]
 
-    def _opened(self, path: str) -> Document | None:
+    def _open(self, path: str) -> Document | None:
         if path not in self._documents:
-            self._documents[path] = self._document(path)
+            self._documents[path] = self._load_document(path)
         return self._documents[path]
 
-    def _overlay(self, path: str, pointer: str) -> Document | None:
-        document = self._opened(path)
-        if document is None and self._why_not(path):
-            self._tell(pointer, path, *self._why_not(path))
+    def _open_overlay(self, path: str, pointer: str) -> Document | None:
+        document = self._open(path)
+        if document is None and self._explain_missing(path):
+            self._add_problem(pointer, path, *self._explain_missing(path))
         return document
 
     def resources(self, cluster: ParsedCluster) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
-        """The bytes of the files that go with a cluster's settings, by path.
+        """The files that are delivered with a cluster's settings.
 
-        Beside them, path -> why, those that are encrypted and cannot be opened here, and path -> SHA-256 of
-        the file as it lies there, all that are encrypted.
+        Returns:
+            Path -> bytes; path -> why an encrypted file cannot be opened on this host; path -> SHA-256 of
+            every encrypted file as it is stored.
         """
         found: set[str] = set()
         for pattern in cluster.entry.packed():
-            if outside := _outside(pattern):
-                self._tell(_named(cluster, pattern, cluster.pointer), pattern, *outside)
+            if outside_problem := _describe_outside(pattern):
+                self._add_problem(
+                    _find_naming_pointer(cluster, pattern, cluster.pointer), pattern, *outside_problem
+                )
                 continue
-            fits = (
-                match_names(pattern, self.names) if is_pattern(pattern) else {_normal(pattern)} & self.known
+            matches = (
+                match_names(pattern, self.names)
+                if is_pattern(pattern)
+                else {_normalize(pattern)} & self.known
             )
-            if not fits:
-                self._tell(_named(cluster, pattern, cluster.pointer), pattern, *self._missing(pattern))
-            found.update(fits)
+            if not matches:
+                self._add_problem(
+                    _find_naming_pointer(cluster, pattern, cluster.pointer),
+                    pattern,
+                    *self._describe_missing(pattern),
+                )
+            found.update(matches)
         read = {path: data for path in sorted(found) if (data := self._read(path)) is not None}
         encrypted = {
             path.removesuffix(ENCRYPTED): hashlib.sha256(data).hexdigest()
@@ -116,8 +127,12 @@ class FileLoader:
         }
         return *self.marker.opened(read), encrypted
 
-    def _document(self, path: str) -> Document | None:
-        if _outside(path) or path.endswith(ENCRYPTED) or (name := _normal(path)) not in self.known:
+    def _load_document(self, path: str) -> Document | None:
+        if (
+            _describe_outside(path)
+            or path.endswith(ENCRYPTED)
+            or (name := _normalize(path)) not in self.known
+        ):
             return None
         if name != path and name in self._documents:
             return self._documents[name]
@@ -136,7 +151,7 @@ class FileLoader:
         return document
 
     def _read(self, path: str) -> bytes | None:
-        """The bytes of a file that was there when the names were listed."""
+        """The bytes of a file that was listed; it can be removed between the two, in a plain folder."""
         if path not in self._contents:
             try:
                 self._contents[path] = self.files.read(path)
@@ -145,15 +160,17 @@ class FileLoader:
                 self.problems.append(make_missing_file_problem(path))
         return self._contents[path]
 
-    def _why_not(self, path: str) -> tuple[str, str, str] | tuple[()]:
-        """Code, message and remedy of a path that names no file; nothing where it names one."""
+    def _explain_missing(self, path: str) -> tuple[str, str, str] | tuple[()]:
+        """Code, message and remedy of a path that names no file; empty if it names one."""
         if path.endswith(ENCRYPTED):
             return "encrypted-settings", f"{quote_text(path)} is encrypted as a whole", _NOT_WHOLE
-        return _outside(path) or (() if _normal(path) in self.known else self._missing(path))
+        return _describe_outside(path) or (
+            () if _normalize(path) in self.known else self._describe_missing(path)
+        )
 
-    def _missing(self, path: str) -> tuple[str, str, str]:
+    def _describe_missing(self, path: str) -> tuple[str, str, str]:
         pattern = is_pattern(path)
-        inside = [name for name in self.names if name.startswith(f"{_normal(path)}/")]
+        inside = [name for name in self.names if name.startswith(f"{_normalize(path)}/")]
         if inside:
             message = f"{quote_text(path)} is a folder"
             remedy = f"name the file in it, such as `{inside[0]}`" if not pattern else ""
@@ -163,14 +180,14 @@ class FileLoader:
             if pattern
             else f"the file {quote_text(path)} does not exist"
         )
-        return "no-such-file", message, self._hint(path)
+        return "no-such-file", message, self._suggest_path(path)
 
-    def _hint(self, path: str) -> str:
+    def _suggest_path(self, path: str) -> str:
         if len(self.problems) >= _MOST_GUESSES:
             return ""
-        if not is_pattern(path) and (meant := find_nearest(_normal(path), self.names)):
+        if not is_pattern(path) and (meant := find_nearest(_normalize(path), self.names)):
             return f"did you mean `{meant}`?"
-        folder = _normal(path).rpartition("/")[0]
+        folder = _normalize(path).rpartition("/")[0]
         if is_pattern(folder):
             return "correct the pattern, or write the file"
         beside = [name for name in self.names if name.rpartition("/")[0] == folder]
@@ -182,10 +199,10 @@ class FileLoader:
         meant = find_nearest(folder, folders)
         return f"the folder `{folder}` does not exist" + (f", did you mean `{meant}`?" if meant else "")
 
-    def _tell(self, pointer: str, path: str, code: str, message: str, remedy: str) -> None:
-        if (pointer, path) in self._told:
+    def _add_problem(self, pointer: str, path: str, code: str, message: str, remedy: str) -> None:
+        if (pointer, path) in self._reported:
             return
-        self._told.add((pointer, path))
+        self._reported.add((pointer, path))
         where = self.fleet.position(pointer)
         self.problems.append(
             Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
@@ -193,13 +210,14 @@ class FileLoader:
 
 
 def make_missing_file_problem(path: str) -> Diagnostic:
-    """A file that went away between listing and reading."""
+    """The problem of a file that was removed between listing and reading."""
     message = "the file was removed while it was being read"
     return Diagnostic(Severity.ERROR, "file-vanished", message, "try again", position=Position(path))
 
 
-def _outside(path: str) -> tuple[str, str, str] | tuple[()]:
-    """What is wrong with a path that is outside the fleet file's folder; nothing where it stays inside."""
+def _describe_outside(path: str) -> tuple[str, str, str] | tuple[()]:
+    """Code, message and remedy of a path outside the fleet file's folder; empty if it is inside."""
+    # Others than the host's operator may write the fleet file: it must not deliver the host's own files.
     inside = "name a file in the fleet file's folder or below it, with `/` between folders"
     if "\\" in path:
         return "path-outside", f"{quote_text(path)} contains a backslash", inside
@@ -210,24 +228,24 @@ def _outside(path: str) -> tuple[str, str, str] | tuple[()]:
     return ()
 
 
-def _normal(path: str) -> str:
+def _normalize(path: str) -> str:
     return str(PurePosixPath(path))
 
 
-def _named(cluster: ParsedCluster, words: str, place: str) -> str:
-    """The pointer of the text that names a file: in the node's own entry, or else in the cluster's."""
+def _find_naming_pointer(cluster: ParsedCluster, words: str, place: str) -> str:
+    """The pointer of the text that names a file: in the entry of the node, or else of the cluster."""
     index = place.removeprefix(f"{cluster.pointer}/nodes/")
     nodes = cluster.raw.get("nodes")
     if index.isdigit() and isinstance(nodes, list):
-        own = _search(nodes[int(index)], words, ())
+        own = _find_text(nodes[int(index)], words, ())
         if own is not None:
             return place + pointer_of(own)
     shared = {key: value for key, value in cluster.raw.items() if key != "nodes"}
-    common = _search(shared, words, ())
+    common = _find_text(shared, words, ())
     return place if common is None else cluster.pointer + pointer_of(common)
 
 
-def _search(value: Any, words: str, path: Path) -> Path | None:
+def _find_text(value: Any, words: str, path: Path) -> Path | None:
     if value == words and isinstance(value, str):
         return path
     inner: list[tuple[str | int, Any]] = []
@@ -236,7 +254,7 @@ def _search(value: Any, words: str, path: Path) -> Path | None:
     elif isinstance(value, list):
         inner = list(enumerate(value))
     for part, item in inner:
-        found = _search(item, words, (*path, part))
+        found = _find_text(item, words, (*path, part))
         if found is not None:
             return found
     return None

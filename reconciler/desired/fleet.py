@@ -1,4 +1,4 @@
-"""From the files of a revision to the fleet: clusters, their settings and what else the fleet file says."""
+"""Reads the files of a revision as a fleet: clusters, their settings, and the rest of the fleet file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCl
 from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
 from reconciler.desired.fleet_file import FleetFile, find_fleet_file
 from reconciler.desired.known_secrets import KnownSecrets
-from reconciler.desired.lints import LintedFiles as Written
-from reconciler.desired.lints import LintWarning, find_unused_ignores, run_lints, select_unsilenced
-from reconciler.desired.overrides import find_idle_overrides as idle_overrides
+from reconciler.desired.lints import (
+    LintedFiles,
+    LintWarning,
+    find_unused_ignores,
+    run_lints,
+    select_unsilenced,
+)
+from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.policies import make_fleet_file_model, make_policy_model
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
 from reconciler.diagnostic import Diagnostic, Position, Severity
@@ -42,8 +47,8 @@ class DesiredCluster:
 
     Args:
         cluster_input: what it was made from.
-        state: what the product's `desire` made of it.
-        endpoints: node -> where the files say that it is reached.
+        state: from the product's `desire`.
+        endpoints: node -> its endpoint in the files.
     """
 
     cluster_input: ClusterInput
@@ -56,16 +61,16 @@ class Fleet:
     """The whole desired state of one revision.
 
     Args:
-        document: the fleet file, or the lone settings file that stands for one.
+        document: the fleet file, or the single settings file used instead.
         cluster_inputs: one for each cluster, in the file's order.
-        warnings: what is worth mending, though it stops nothing.
-        overrides: guards set aside for a while, expired or not.
-        policies: cluster name -> its limits, the fleet's own where the cluster says nothing else.
+        warnings: problems that stop nothing.
+        overrides: expired ones too.
+        policies: cluster name -> its limits, completed with those of the fleet.
         change_rules_by_cluster: cluster name -> when and how it may be changed.
         desired: the desired state of the clusters, sorted by name, once `add_desired_state` has made it.
-        name: by which it is told from other fleets; empty where the file says none.
-        renamed_from: the name that it had before.
-        secrets: masks the fleet's secrets in what nodes are quoted with.
+        name: of the fleet; may be empty.
+        renamed_from: its previous name.
+        secrets: masks the fleet's secrets in quotations of nodes.
     """
 
     revision: Revision
@@ -83,17 +88,17 @@ class Fleet:
 
     @property
     def label(self) -> str:
-        """The fleet as people know it."""
+        """The name of the fleet for people."""
         return self.name or self.revision.source
 
     @property
     def renames(self) -> dict[str, str]:
-        """Cluster -> the name that it had before, as the fleet file says."""
+        """Cluster -> its previous name by the fleet file."""
         return read_declared_renames([cluster_input.entry for cluster_input in self.cluster_inputs])
 
     @property
     def clusters(self) -> frozenset[str]:
-        """Names of all clusters of the file, of those too whose desks were taken out to look at a part."""
+        """Names of all clusters of the file, also of those that `part` left out."""
         return frozenset(
             (
                 *(cluster_input.entry.name for cluster_input in self.cluster_inputs),
@@ -103,7 +108,7 @@ class Fleet:
         )
 
     def part(self, cluster: str) -> Fleet:
-        """The fleet with one cluster alone to be looked at; `clusters` still names all of them."""
+        """The fleet with the input of one cluster only; `clusters` still names all of them."""
         cluster_inputs = tuple(
             cluster_input for cluster_input in self.cluster_inputs if cluster_input.entry.name == cluster
         )
@@ -121,12 +126,11 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class FleetReadResult:
-    """What came of reading a revision: a fleet where nothing is wrong, and every problem found.
+    """The result of reading a revision: a fleet if there is no error, and every problem.
 
     Args:
-        cluster_inputs: one for each cluster that could be read, nodes whose settings cannot be had without
-            them.
-        partial: places of the clusters among them in which something wrong was left out.
+        cluster_inputs: one for each readable cluster; settings that cannot be read are missing in it.
+        partial: pointers of the clusters with wrong parts left out.
     """
 
     fleet: Fleet | None
@@ -141,7 +145,7 @@ def load_fleet(snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | 
     Args:
         snapshot: the files.
         drivers: kind -> product; of each, the model of its entries and its lone file are used.
-        resolver: gives the values of secrets; without one they stay references, of unknown value.
+        resolver: gives the values of secrets; without it they stay references of unknown value.
 
     Raises:
         InputError: with every error of every file.
@@ -153,9 +157,9 @@ def load_fleet(snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | 
 
 
 def add_desired_state(fleet: Fleet, drivers: Drivers) -> Fleet:
-    """The fleet with the desired state of each of its clusters; what was made from the same desk is kept.
+    """The fleet with the desired state of each of its clusters; states made of the same input are kept.
 
-    It depends on the files alone, so that one revision's is made once, however many passes work towards it.
+    The desired state depends on the files alone, so it is made once for a revision, not once for each pass.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -192,73 +196,78 @@ def read_fleet(
         return FleetReadResult(None, (make_missing_file_problem(name),))
     except InputError as error:
         return FleetReadResult(None, error.problems)
-    attached = FileLoader(document, snapshot.files, names, resolver)
+    loader = FileLoader(document, snapshot.files, names, resolver)
     if raw is not None:
-        return _lone(snapshot.revision, attached, drivers, {"kind": kind, **raw})
-    return _fleet(snapshot.revision, attached, drivers)
+        return _read_lone_file(snapshot.revision, loader, drivers, {"kind": kind, **raw})
+    return _read_fleet_file(snapshot.revision, loader, drivers)
 
 
-def _lone(
-    revision: Revision, attached: FileLoader, drivers: Drivers, raw: Mapping[str, Any]
+def _read_lone_file(
+    revision: Revision, loader: FileLoader, drivers: Drivers, raw: Mapping[str, Any]
 ) -> FleetReadResult:
-    """One cluster made from its settings file, in which places within the entry are nowhere."""
-    clusters = ClusterParser(attached.fleet, drivers, ClusterDefaults())
+    """One cluster made from a single settings file; the entry itself has no position in a file."""
+    clusters = ClusterParser(loader.fleet, drivers, ClusterDefaults())
     cluster = clusters.read(raw, "")
     found = [cluster] if cluster else []
-    cluster_inputs = [_desk(each, revision, attached) for each in found]
-    wrong = [*clusters.problems, *find_repeated_nodes(attached.fleet, found), *attached.wrong()]
+    cluster_inputs = [_make_input(each, revision, loader) for each in found]
+    wrong = [*clusters.problems, *find_repeated_nodes(loader.fleet, found), *loader.list_problems()]
     if wrong or not cluster_inputs:
-        own = attached.fleet.name
-        told = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
-        return FleetReadResult(None, sort_problems(told, own), tuple(cluster_inputs), _partial(found))
+        own = loader.fleet.name
+        problems = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
+        return FleetReadResult(
+            None, sort_problems(problems, own), tuple(cluster_inputs), _list_partial(found)
+        )
     policies = {each.entry.name: each.policy for each in found}
     warnings = sort_problems(
-        select_unsilenced(_remarks(found, cluster_inputs, drivers, attached), ()), attached.fleet.name
+        select_unsilenced(_lint_clusters(found, cluster_inputs, drivers, loader), ()), loader.fleet.name
     )
-    known = KnownSecrets(attached.written(), attached.marker, cluster_inputs)
+    known = KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs)
     fleet = Fleet(
-        revision, attached.fleet, tuple(cluster_inputs), warnings=warnings, policies=policies, secrets=known
+        revision, loader.fleet, tuple(cluster_inputs), warnings=warnings, policies=policies, secrets=known
     )
     return FleetReadResult(fleet, warnings, fleet.cluster_inputs)
 
 
-def _remarks(
+def _lint_clusters(
     clusters: Sequence[ParsedCluster],
     cluster_inputs: Sequence[ClusterInput],
     drivers: Drivers,
-    attached: FileLoader,
+    loader: FileLoader,
 ) -> list[LintWarning]:
-    """What lints say of the clusters that are right as far as the fleet file goes."""
+    """Warnings of lints about the clusters without errors in the fleet file."""
     whole = [
         cluster_input
         for cluster, cluster_input in zip(clusters, cluster_inputs, strict=True)
         if cluster.whole
     ]
-    return run_lints(whole, drivers, Written(attached.written(), attached.known))
+    return run_lints(whole, drivers, LintedFiles(loader.list_documents(), loader.known))
 
 
-def _fleet(revision: Revision, attached: FileLoader, drivers: Drivers) -> FleetReadResult:
-    document = attached.fleet
+def _read_fleet_file(revision: Revision, loader: FileLoader, drivers: Drivers) -> FleetReadResult:
+    document = loader.fleet
     limits = make_policy_model(document.value, drivers)
-    top, wrong = _top(document, make_fleet_file_model(limits))
+    top, wrong = _read_top_level(document, make_fleet_file_model(limits))
     raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
     entries: Sequence[Any] = raw if isinstance(raw, list) else ()
-    reader = ClusterParser(document, drivers, ClusterDefaults(top.defaults(), top.policy or limits(), limits))
-    read_ones = [reader.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
-    clusters = [cluster for cluster in read_ones if cluster is not None]
-    cluster_inputs = tuple(_desk(cluster, revision, attached) for cluster in clusters)
-    wrong += reader.problems
+    parser = ClusterParser(document, drivers, ClusterDefaults(top.defaults(), top.policy or limits(), limits))
+    parsed = [parser.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
+    clusters = [cluster for cluster in parsed if cluster is not None]
+    cluster_inputs = tuple(_make_input(cluster, revision, loader) for cluster in clusters)
+    wrong += parser.problems
     wrong += find_repeated_clusters(document, entries)
     wrong += find_wrong_renames(document, entries)
     wrong += find_repeated_nodes(document, clusters)
-    wrong += attached.wrong()
+    wrong += loader.list_problems()
     wrong += find_misplaced_references(document)
-    doubts, ignores = _remarks(clusters, cluster_inputs, drivers, attached), top.lint.ignore
-    warnings = [*_targets(document, top.overrides, clusters, drivers), *select_unsilenced(doubts, ignores)]
-    warnings += find_unused_ignores(doubts, ignores, document, drivers) if not wrong else ()
-    told = sort_problems([*wrong, *warnings], document.name)
+    lint_warnings, ignores = _lint_clusters(clusters, cluster_inputs, drivers, loader), top.lint.ignore
+    warnings = [
+        *_check_overrides(document, top.overrides, clusters, drivers),
+        *select_unsilenced(lint_warnings, ignores),
+    ]
+    warnings += find_unused_ignores(lint_warnings, ignores, document, drivers) if not wrong else ()
+    problems = sort_problems([*wrong, *warnings], document.name)
     if wrong:
-        return FleetReadResult(None, told, cluster_inputs, _partial(clusters))
+        return FleetReadResult(None, problems, cluster_inputs, _list_partial(clusters))
     policies = {cluster.entry.name: cluster.policy for cluster in clusters}
     change_rules_by_cluster = {
         cluster.entry.name: top.change_rules().of(cluster.entry) for cluster in clusters
@@ -268,28 +277,28 @@ def _fleet(revision: Revision, attached: FileLoader, drivers: Drivers) -> FleetR
         document,
         cluster_inputs,
         top.feedback,
-        told,
+        problems,
         top.overrides,
         policies,
         change_rules_by_cluster,
         name=top.name or "",
         renamed_from=top.renamed_from or "",
-        secrets=KnownSecrets(attached.written(), attached.marker, cluster_inputs),
+        secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
     )
-    return FleetReadResult(fleet, told, cluster_inputs)
+    return FleetReadResult(fleet, problems, cluster_inputs)
 
 
-def _partial(clusters: Sequence[ParsedCluster]) -> frozenset[str]:
+def _list_partial(clusters: Sequence[ParsedCluster]) -> frozenset[str]:
     return frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
 
 
-def _top(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Diagnostic]]:
-    """The top level, as far as it is right, and what is wrong with it."""
+def _read_top_level(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Diagnostic]]:
+    """The valid part of the top level, and its problems."""
     try:
         top = model.model_validate(document.value)
     except ValidationError as error:
         found = find_model_errors(error, model, document.value)
-        return _salvaged(document, found, model), translate_model_errors(found, document, "")
+        return _salvage_top_level(document, found, model), translate_model_errors(found, document, "")
     if top.clusters:
         return top, []
     # An empty list may be a slip of the hand: with it, no node would be managed any more.
@@ -300,9 +309,9 @@ def _top(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Di
     return top, [problem]
 
 
-def _salvaged(document: Document, found: Sequence[ModelError], model: type[FleetFile]) -> FleetFile:
-    """What the top level says apart from the keys in which something is wrong."""
-    wrong = {mismatch.path[0] for mismatch in found if mismatch.path}
+def _salvage_top_level(document: Document, found: Sequence[ModelError], model: type[FleetFile]) -> FleetFile:
+    """The top level without the keys that have errors."""
+    wrong = {model_error.path[0] for model_error in found if model_error.path}
     value = document.value if isinstance(document.value, Mapping) else {}
     try:
         return model.model_validate(
@@ -312,12 +321,12 @@ def _salvaged(document: Document, found: Sequence[ModelError], model: type[Fleet
         return model(clusters=[])
 
 
-def _desk(cluster: ParsedCluster, revision: Revision, attached: FileLoader) -> ClusterInput:
-    documents = attached.documents(cluster)
-    resources, missing, encrypted = attached.resources(cluster)
+def _make_input(cluster: ParsedCluster, revision: Revision, loader: FileLoader) -> ClusterInput:
+    documents = loader.documents(cluster)
+    resources, missing, encrypted = loader.resources(cluster)
     return ClusterInput(
         cluster.entry,
-        attached.fleet,
+        loader.fleet,
         cluster.pointer,
         revision,
         documents,
@@ -327,26 +336,28 @@ def _desk(cluster: ParsedCluster, revision: Revision, attached: FileLoader) -> C
     )
 
 
-def _targets(
+def _check_overrides(
     document: Document, overrides: Sequence[Override], clusters: Sequence[ParsedCluster], drivers: Drivers
 ) -> list[Diagnostic]:
     """Warnings of overrides that do nothing."""
     if not overrides:
         return []
     kinds = {cluster.entry.kind for cluster in clusters}
-    guards = _guards(kinds, drivers)
+    guards = _list_guard_codes(kinds, drivers)
     if any(override.guard not in guards for override in overrides):
-        # asked last: a product is imported where it is asked for something, and that takes its time
-        guards = _guards({*kinds, *drivers}, drivers)
-    return idle_overrides(document, overrides, sorted({cluster.entry.name for cluster in clusters}), guards)
+        # Only now, because asking a product for its guards imports it, which takes time.
+        guards = _list_guard_codes({*kinds, *drivers}, drivers)
+    return find_idle_overrides(
+        document, overrides, sorted({cluster.entry.name for cluster in clusters}), guards
+    )
 
 
-def _guards(kinds: Iterable[str], drivers: Drivers) -> tuple[str, ...]:
+def _list_guard_codes(kinds: Iterable[str], drivers: Drivers) -> tuple[str, ...]:
     return registry.list_guard_codes(guard for kind in kinds for guard in drivers[kind].guards)
 
 
 def sort_problems(found: Sequence[Diagnostic], first: str) -> tuple[Diagnostic, ...]:
-    """Problems in the order of the files, the fleet file first, and of the places in them."""
+    """Problems by file, the fleet file first, and by position."""
 
     def rank(each: Diagnostic) -> tuple[bool, Position, str, str]:
         return each.position.file != first, each.position, each.pointer, each.code

@@ -1,4 +1,4 @@
-"""The fleet file itself: what its top level says, and how it is found among a source's files."""
+"""The fleet file itself: the keys of its top level, and how it is found among a source's files."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ class FleetFile(StrictModel):
     clusters: list[Any] = Field(description="The clusters, at least one.")
 
     def defaults(self) -> dict[str, Any]:
-        """What clusters take over that do not say it themselves, as plain data."""
+        """Values for clusters without their own, as plain data."""
         said = {"version": self.version, "management": list(self.management)}
         return {key: value for key, value in said.items() if value}
 
     def change_rules(self) -> ChangeRules:
-        """When and how clusters may be changed that say nothing else."""
+        """When and how clusters may be changed, for clusters without their own rules."""
         return ChangeRules(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
 
 
 def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:
-    """The name of the fleet file and an empty text; or of a lone settings file and its kind.
+    """The name of the fleet file and an empty text; or of a single settings file and its kind.
 
     Raises:
         InputError: there is neither, or more than one.

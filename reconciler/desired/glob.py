@@ -1,4 +1,4 @@
-"""Which files a pattern means: `*` stays within one folder, `**` does not, hidden files are named."""
+"""The files that match a pattern: `*` within one folder, `**` across folders, no hidden files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ _WILD = frozenset("*?[")
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a path means more than the file of its name."""
+    """Whether a path has wildcards."""
     return not _WILD.isdisjoint(text)
 
 
 def match_names(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that fit a pattern, in their order."""
+    """The names that match a pattern, in their order."""
     wanted = [part for part in pattern.split("/") if part not in {"", "."}]
     return [name for name in names if _fits(name.split("/"), wanted)]
 
 
 def _fits(parts: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether a path fits, by the set of all places of the pattern that may come next."""
+    """Whether a path matches, by the set of all places of the pattern that may come next."""
+    # A set instead of backtracking: `**/**/**/…` would take exponential time, and anyone may write one.
     places = _with_empty({0}, wanted)
     for part in parts:
         following = set()
@@ -36,7 +37,7 @@ def _fits(parts: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _with_empty(places: set[int], wanted: Sequence[str]) -> set[int]:
-    """The places, and those behind each `**` that stands for no folder."""
+    """The places, and those after each `**` that matches no folder."""
     reached = set(places)
     for place in range(len(wanted)):
         if place in reached and wanted[place] == "**":

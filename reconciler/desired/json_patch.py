@@ -1,4 +1,4 @@
-"""JSON Patch (RFC 6902) on values that know where they came from."""
+"""JSON Patch (RFC 6902) on values that know their origin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARKED = "\0secret"
 
 
 class InvalidPatch(ValueError):
-    """A JSON Patch that does not fit; the diagnostic's pointer leads, within the patch, to what is wrong."""
+    """A JSON Patch that does not fit; the diagnostic's pointer is within the patch."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
@@ -33,12 +33,12 @@ def apply_json_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
     """A value after a JSON Patch (RFC 6902).
 
     Raises:
-        BadPatch: an operation is none, has a path that is not there, or is a test that fails.
+        InvalidPatch: an operation is malformed, its path does not exist, or a test fails.
     """
     draft = _Draft(target)
     for index, operation in enumerate(patch.value):
         try:
-            given = _given(operation)
+            given = _check_operation(operation)
             _OPERATIONS[operation["op"]](draft, TracedValue(given, patch.origin.child(str(index))))
         except InvalidPatch as bad:
             within = f"/{index}{bad.diagnostic.pointer}"
@@ -49,42 +49,42 @@ def apply_json_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
 class _Draft:
     """A value that is being patched: what an operation changes is copied once, then changed in place.
 
-    Without that, each operation on a long list would copy all of it.
+    Otherwise each operation on a long list would copy all of it.
 
     Args:
-        whole: the value as it is now; the one that was given is never changed.
+        whole: the value as it is now; the original is never changed.
     """
 
     def __init__(self, whole: TracedValue) -> None:
         self.whole = whole
-        self._own: dict[int, Any] = {}  # by id, with the object itself, so that no id is given anew
+        self._copied: dict[int, Any] = {}  # by id, with the object, so that the id is not reused
         self._count = 0
-        self._sunk = 0
+        self._moved = 0
 
-    def holder(self, path: tuple[str, ...]) -> TracedValue:
+    def get_holder(self, path: tuple[str, ...]) -> TracedValue:
         """The object or array that holds the last part of a path, ours to change.
 
         Raises:
-            BadPatch: there is none.
+            InvalidPatch: it does not exist.
         """
-        held = self.whole = self._owned(self.whole)
+        held = self.whole = self._copy_once(self.whole)
         for depth, part in enumerate(path[:-1]):
             if not has_member(held.value, part):
-                raise _missing(pointer_of(path[: depth + 1]), "path")
-            child = self._owned(_child(held, part))
-            _set(held, part, child)
+                raise _make_missing_error(pointer_of(path[: depth + 1]), "path")
+            child = self._copy_once(_get_child(held, part))
+            _set_child(held, part, child)
             held = child
         return held
 
-    def share(self, value: Any, levels: int) -> None:
-        """Note that a value of ours stands at a second place, `levels` deep: neither may be changed in place.
+    def check_copy(self, value: Any, levels: int) -> None:
+        """A value is now at a second place, `levels` deep: neither may be changed in place any more.
 
         Raises:
-            BadPatch: with it the document is too large or too deep.
+            InvalidPatch: with it the document is too large or too deep.
         """
         if not self._count:
-            self._count = _size(self.whole.value, {})[0]
-        count, deep = _size(value, {})
+            self._count = _measure(self.whole.value, {})[0]
+        count, deep = _measure(value, {})
         self._count += count
         if self._count > MOST_VALUES or levels + deep > DEEPEST:
             message = f"after this copy the document has {self._count:,} values on {levels + deep} levels"
@@ -94,34 +94,34 @@ class _Draft:
             item = todo.pop()
             if isinstance(item, Mapping | list) and id(item) not in seen:
                 seen.add(id(item))
-                self._own.pop(id(item), None)
+                self._copied.pop(id(item), None)
                 todo.extend(item.values() if isinstance(item, Mapping) else item)
 
-    def sink(self, value: Any, levels: int) -> None:
-        """Note that a value comes to stand `levels` deep, deeper than where it stood.
+    def check_depth(self, value: Any, levels: int) -> None:
+        """Check a value that is moved to `levels` deep, deeper than before.
 
-        A document is read to a depth that every later recursion over it can take. Each operation can put one
-        such value at the bottom of another, so that a few of them would exceed it.
+        The parser limits the depth to what every later recursion can stand. Each operation can put one such
+        value at the bottom of another, so a few operations would exceed the limit.
 
         Raises:
-            BadPatch: with it the document is too deep, or the patch has moved too much.
+            InvalidPatch: with it the document is too deep, or the patch has moved too much.
         """
-        count, deep = _size(value, {})
-        self._sunk += count
+        count, deep = _measure(value, {})
+        self._moved += count
         if levels + deep > DEEPEST:
             message = (
                 f"after this operation the document has {levels + deep} levels; at most {DEEPEST} are allowed"
             )
             remedy = "put the value at a less deep place"
             raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
-        if self._sunk > MOST_VALUES:
-            message = f"up to this operation the patch has moved {self._sunk:,} values"
+        if self._moved > MOST_VALUES:
+            message = f"up to this operation the patch has moved {self._moved:,} values"
             remedy = f"at most {MOST_VALUES:,} are allowed: move less"
             raise InvalidPatch(Diagnostic(Severity.ERROR, "too-large", message, remedy))
 
-    def _owned(self, held: TracedValue) -> TracedValue:
+    def _copy_once(self, held: TracedValue) -> TracedValue:
         value, origin = held.value, held.origin
-        if id(value) in self._own:
+        if id(value) in self._copied:
             return held
         if isinstance(value, Mapping):
             new = TracedValue(dict(value), ValueOrigin(origin.document, origin.pointer, dict(origin.members)))
@@ -130,32 +130,32 @@ class _Draft:
             new = TracedValue(list(value), ValueOrigin(origin.document, origin.pointer, items=items))
         else:
             return held
-        self._own[id(new.value)] = new.value
+        self._copied[id(new.value)] = new.value
         return new
 
 
-def _set(held: TracedValue, part: str, new: TracedValue) -> None:
-    """Put a value in the place of one, or of none in an object, in place."""
+def _set_child(held: TracedValue, part: str, new: TracedValue) -> None:
+    """Set a member or an existing item, in place."""
     if isinstance(held.value, dict):
         held.value[part] = new.value
-        _members(held)[part] = new.origin
+        _get_member_origins(held)[part] = new.origin
     else:
         held.value[parse_index(part)] = new.value
-        _items(held)[parse_index(part)] = new.origin
+        _get_item_origins(held)[parse_index(part)] = new.origin
 
 
-def _members(held: TracedValue) -> dict[str, ValueOrigin]:
+def _get_member_origins(held: TracedValue) -> dict[str, ValueOrigin]:
     assert isinstance(held.origin.members, dict)
     return held.origin.members
 
 
-def _items(held: TracedValue) -> list[ValueOrigin]:
+def _get_item_origins(held: TracedValue) -> list[ValueOrigin]:
     assert isinstance(held.origin.items, list)
     return held.origin.items
 
 
-def _given(operation: Any) -> Mapping[str, Any]:
-    """An operation that has the form of one."""
+def _check_operation(operation: Any) -> Mapping[str, Any]:
+    """The operation, after a check of its form."""
     form = 'an operation is such as {"op": "replace", "path": "/a/b", "value": 1}'
     if not isinstance(operation, Mapping):
         raise InvalidPatch(
@@ -192,32 +192,32 @@ def _given(operation: Any) -> Mapping[str, Any]:
     return operation
 
 
-def _value(operation: TracedValue) -> TracedValue:
+def _get_operand(operation: TracedValue) -> TracedValue:
     return TracedValue(operation.value["value"], operation.origin.child("value"))
 
 
-def _add(draft: _Draft, operation: TracedValue) -> None:
-    draft.sink(operation.value["value"], len(split_pointer(operation.value["path"])))
-    _put(draft, operation.value["path"], _value(operation))
+def _apply_add(draft: _Draft, operation: TracedValue) -> None:
+    draft.check_depth(operation.value["value"], len(split_pointer(operation.value["path"])))
+    _insert_value(draft, operation.value["path"], _get_operand(operation))
 
 
-def _replace(draft: _Draft, operation: TracedValue) -> None:
+def _apply_replace(draft: _Draft, operation: TracedValue) -> None:
     path = split_pointer(operation.value["path"])
-    _at(draft.whole, path, "path")
-    draft.sink(operation.value["value"], len(path))
+    _get_value(draft.whole, path, "path")
+    draft.check_depth(operation.value["value"], len(path))
     if path:
-        _set(draft.holder(path), path[-1], _value(operation))
+        _set_child(draft.get_holder(path), path[-1], _get_operand(operation))
     else:
-        draft.whole = _value(operation)
+        draft.whole = _get_operand(operation)
 
 
-def _remove(draft: _Draft, operation: TracedValue) -> None:
-    _cut(draft, operation.value["path"], "path")
+def _apply_remove(draft: _Draft, operation: TracedValue) -> None:
+    _remove_value(draft, operation.value["path"], "path")
 
 
-def _move(draft: _Draft, operation: TracedValue) -> None:
+def _apply_move(draft: _Draft, operation: TracedValue) -> None:
     source, goal = operation.value["from"], operation.value["path"]
-    found = _at(draft.whole, split_pointer(source), "from")
+    found = _get_value(draft.whole, split_pointer(source), "from")
     if goal == source:
         return
     if goal.startswith(f"{source}/"):
@@ -232,25 +232,25 @@ def _move(draft: _Draft, operation: TracedValue) -> None:
         )
     levels = len(split_pointer(goal))
     if levels > len(split_pointer(source)):
-        draft.sink(found.value, levels)
-    _cut(draft, source, "from")
-    _put(draft, goal, found)
+        draft.check_depth(found.value, levels)
+    _remove_value(draft, source, "from")
+    _insert_value(draft, goal, found)
 
 
-def _copy(draft: _Draft, operation: TracedValue) -> None:
-    found = _at(draft.whole, split_pointer(operation.value["from"]), "from")
-    draft.share(found.value, len(split_pointer(operation.value["path"])))
-    _put(draft, operation.value["path"], found)
+def _apply_copy(draft: _Draft, operation: TracedValue) -> None:
+    found = _get_value(draft.whole, split_pointer(operation.value["from"]), "from")
+    draft.check_copy(found.value, len(split_pointer(operation.value["path"])))
+    _insert_value(draft, operation.value["path"], found)
 
 
-def _test(draft: _Draft, operation: TracedValue) -> None:
-    found = _at(draft.whole, split_pointer(operation.value["path"]), "path")
+def _apply_test(draft: _Draft, operation: TracedValue) -> None:
+    found = _get_value(draft.whole, split_pointer(operation.value["path"]), "path")
     wanted = operation.value["value"]
-    # A secret is known by its reference alone: were its value compared, whoever may write a test could try
-    # guesses against it, because a plan that fails is seen.
+    # A secret is compared by its reference only. If its value were compared, whoever may write a test could
+    # guess it: whether a test failed is visible to everybody who sees the plan.
     if diff_values(_by_reference(found.value), _by_reference(wanted)):
         where = operation.value["path"] or "the whole document"
-        message = f"the test failed: {where} is {_shown(found.value)}, not {_shown(wanted)}"
+        message = f"the test failed: {where} is {_format_value(found.value)}, not {_format_value(wanted)}"
         remedy = "correct the test, or the operations before it"
         if _has_secret(found.value) != _has_secret(wanted):
             remedy = "a test compares the reference of a secret, not its value: write the same reference"
@@ -262,7 +262,7 @@ def _has_secret(value: Any) -> bool:
 
 
 def _by_reference(value: Any) -> Any:
-    """A value in which each secret is its reference, which no text of a file equals."""
+    """A value with each secret replaced by its reference, in a form that no text of a file can have."""
     if isinstance(value, Secret):
         return {_MARKED: value.reference}
     if isinstance(value, Mapping):
@@ -271,36 +271,36 @@ def _by_reference(value: Any) -> Any:
 
 
 _OPERATIONS: Mapping[str, Callable[[_Draft, TracedValue], None]] = {
-    "add": _add,
-    "remove": _remove,
-    "replace": _replace,
-    "move": _move,
-    "copy": _copy,
-    "test": _test,
+    "add": _apply_add,
+    "remove": _apply_remove,
+    "replace": _apply_replace,
+    "move": _apply_move,
+    "copy": _apply_copy,
+    "test": _apply_test,
 }
 
 
-def _put(draft: _Draft, path: str, new: TracedValue) -> None:
+def _insert_value(draft: _Draft, path: str, new: TracedValue) -> None:
     """Add a value at a path."""
     inner = split_pointer(path)
     if not inner:
         draft.whole = new
         return
-    held, part = draft.holder(inner), inner[-1]
+    held, part = draft.get_holder(inner), inner[-1]
     if isinstance(held.value, dict):
-        _set(held, part, new)
+        _set_child(held, part, new)
     elif isinstance(held.value, list) and (part == "-" or parse_index(part) <= len(held.value)):
         index = len(held.value) if part == "-" else parse_index(part)
         held.value.insert(index, new.value)
-        _items(held).insert(index, new.origin)
+        _get_item_origins(held).insert(index, new.origin)
     else:
-        raise _missing(path, "path")
+        raise _make_missing_error(path, "path")
 
 
-def _cut(draft: _Draft, path: str, key: str) -> None:
-    """Take away what stands at a path."""
+def _remove_value(draft: _Draft, path: str, key: str) -> None:
+    """Remove the value at a path."""
     inner = split_pointer(path)
-    _at(draft.whole, inner, key)
+    _get_value(draft.whole, inner, key)
     if not inner:
         raise InvalidPatch(
             Diagnostic(
@@ -311,24 +311,24 @@ def _cut(draft: _Draft, path: str, key: str) -> None:
                 pointer=f"/{key}",
             )
         )
-    held, part = draft.holder(inner), inner[-1]
+    held, part = draft.get_holder(inner), inner[-1]
     if isinstance(held.value, dict):
         del held.value[part]
-        _members(held).pop(part, None)
+        _get_member_origins(held).pop(part, None)
     else:
         del held.value[parse_index(part)]
-        del _items(held)[parse_index(part)]
+        del _get_item_origins(held)[parse_index(part)]
 
 
-def _at(target: TracedValue, path: tuple[str, ...], key: str) -> TracedValue:
+def _get_value(target: TracedValue, path: tuple[str, ...], key: str) -> TracedValue:
     for depth, part in enumerate(path):
         if not has_member(target.value, part):
-            raise _missing(pointer_of(path[: depth + 1]), key)
-        target = _child(target, part)
+            raise _make_missing_error(pointer_of(path[: depth + 1]), key)
+        target = _get_child(target, part)
     return target
 
 
-def _missing(path: str, key: str) -> InvalidPatch:
+def _make_missing_error(path: str, key: str) -> InvalidPatch:
     message = f"there is no value at {path}"
     return InvalidPatch(
         Diagnostic(
@@ -341,24 +341,21 @@ def _missing(path: str, key: str) -> InvalidPatch:
     )
 
 
-def _child(held: TracedValue, part: str) -> TracedValue:
+def _get_child(held: TracedValue, part: str) -> TracedValue:
     return TracedValue(get_member(held.value, part), held.origin.child(part))
 
 
-def _size(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many values are in one, and how many objects and arrays are in each other at most.
-
-    Each shared part is looked at once.
-    """
+def _measure(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a value contains, and how deep it is nested; each shared part is measured once."""
     if not isinstance(value, Mapping | list):
         return 1, 0
     if id(value) not in known:
-        sizes = [_size(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
+        sizes = [_measure(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
         deepest = max((levels for _, levels in sizes), default=0)
         known[id(value)] = 1 + sum(count for count, _ in sizes), 1 + deepest
     return known[id(value)]
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     text = json.dumps(mask(hide_by_key("", value)), ensure_ascii=False)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""What a fleet's files say of secrets: the texts that nodes may quote, and nobody may read."""
+"""The secrets of a fleet's files, to be masked where nodes quote them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reconciler.secrets.references import ReferenceMarker
 
 
 class KnownSecrets:
-    """Masks, in quoted texts, every secret that the files of a revision hold or refer to.
+    """Masks, in quoted texts, every secret that the files of a revision contain or refer to.
 
-    The values are gathered with the first text: most passes quote nobody. `documents` are the files.
+    The values are collected with the first text, because most passes quote nothing.
 
     Args:
         documents: the files of settings and overlays, each once, secrets in the place of references.
         marker: knows the values that were looked up.
-        cluster_inputs: have the files that are delivered with settings.
+        cluster_inputs: with the files that are delivered with settings.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class KnownSecrets:
 
 
 def _files(cluster_inputs: Iterable[ClusterInput]) -> Iterator[str]:
-    """The files that were decrypted, and those that hold a private key."""
+    """The files that were decrypted, and those that contain a private key."""
     for path, data in {
         (path, data) for cluster_input in cluster_inputs for path, data in cluster_input.resources.items()
     }:

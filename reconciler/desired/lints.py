@@ -1,4 +1,4 @@
-"""All lints of a fleet: the products' own, those that span clusters, and what the fleet file silences."""
+"""All lints of a fleet: those of the products, those across clusters, and the entries that silence them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
 CODES: Final = frozenset({scan.CODE, "shared-member"})
-"""The codes of lints that no product has to know."""
+"""The codes of lints that belong to no product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class LintWarning:
     problem: Diagnostic
     clusters: frozenset[str]
 
-    def silenced(self, ignore: Ignore) -> bool:
-        """Whether an entry of the fleet file speaks of it."""
+    def is_silenced_by(self, ignore: Ignore) -> bool:
+        """Whether an entry of the fleet file silences it."""
         if ignore.code != self.problem.code:
             return False
         target = ignore.target
@@ -42,11 +42,11 @@ class LintWarning:
 
 @dataclass(frozen=True, slots=True)
 class LintedFiles:
-    """What the clusters' files are, as they were written.
+    """The clusters' files as they are stored.
 
     Args:
         documents: the fleet file, settings and overlays.
-        plain: names of all files of the revision; a resource that is none of them was decrypted.
+        plain: names of all files of the revision; a resource with another name was decrypted.
     """
 
     documents: Sequence[Document]
@@ -56,7 +56,7 @@ class LintedFiles:
 def run_lints(
     cluster_inputs: Sequence[ClusterInput], drivers: Mapping[str, Driver[Any, Any]], files: LintedFiles
 ) -> list[LintWarning]:
-    """Everything that lints say of these clusters, silenced or not."""
+    """All warnings about these clusters, silenced or not."""
     found: list[LintWarning] = []
     for cluster_input in cluster_inputs:
         driver, name = drivers[cluster_input.entry.kind], frozenset({cluster_input.entry.name})
@@ -65,18 +65,20 @@ def run_lints(
         driver = drivers[kind]
         alike = [cluster_input for cluster_input in cluster_inputs if cluster_input.entry.kind == kind]
         if len(alike) > 1:
-            found += _shared([(cluster_input, driver.claims(cluster_input)) for cluster_input in alike])
-    return [*found, *_clear(cluster_inputs, files)]
+            found += _find_shared_members(
+                [(cluster_input, driver.claims(cluster_input)) for cluster_input in alike]
+            )
+    return [*found, *_find_plain_secrets(cluster_inputs, files)]
 
 
 def select_unsilenced(found: Iterable[LintWarning], ignores: Sequence[Ignore]) -> list[Diagnostic]:
     """The warnings that are not silenced, each once however many clusters it is about."""
-    told: dict[tuple[Any, ...], Diagnostic] = {}
-    for remark in found:
-        if not any(remark.silenced(ignore) for ignore in ignores):
-            problem = remark.problem
-            told.setdefault((problem.position, problem.code, problem.message), problem)
-    return list(told.values())
+    problems: dict[tuple[Any, ...], Diagnostic] = {}
+    for warning in found:
+        if not any(warning.is_silenced_by(ignore) for ignore in ignores):
+            problem = warning.problem
+            problems.setdefault((problem.position, problem.code, problem.message), problem)
+    return list(problems.values())
 
 
 def find_unused_ignores(
@@ -87,10 +89,10 @@ def find_unused_ignores(
 ) -> Iterator[Diagnostic]:
     """Warnings about entries that silence nothing."""
     for index, ignore in enumerate(ignores):
-        if not any(remark.silenced(ignore) for remark in found):
-            yield _idle(
+        if not any(warning.is_silenced_by(ignore) for warning in found):
+            yield _make_unused_ignore(
                 fleet, index, ignore, list_lint_codes(drivers)
-            )  # only now does every product have to be loaded
+            )  # only here every product is loaded
 
 
 def list_lint_codes(drivers: Mapping[str, Driver[Any, Any]]) -> frozenset[str]:
@@ -99,28 +101,30 @@ def list_lint_codes(drivers: Mapping[str, Driver[Any, Any]]) -> frozenset[str]:
     return CODES.union(*own)
 
 
-def _idle(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) -> Diagnostic:
+def _make_unused_ignore(fleet: Document, index: int, ignore: Ignore, codes: frozenset[str]) -> Diagnostic:
     place = f"/lint/ignore/{index}"
     if ignore.code not in codes:
         meant = find_nearest(ignore.code, codes)
-        said = f"there is no lint {quote_text(ignore.code)}, so this entry has no effect"
+        message = f"there is no lint {quote_text(ignore.code)}, so this entry has no effect"
         remedy = f"did you mean `{meant}`?" if meant else f"the lints are {', '.join(sorted(codes))}"
         where = fleet.position(f"{place}/code")
         return Diagnostic(
-            Severity.WARNING, "unknown-lint", said, remedy, position=where, pointer=f"{place}/code"
+            Severity.WARNING, "unknown-lint", message, remedy, position=where, pointer=f"{place}/code"
         )
     there = f" for {quote_text(ignore.target)}" if ignore.target else ""
-    said = f"{quote_text(ignore.code)} gives no warning{there}, so this entry has no effect"
+    message = f"{quote_text(ignore.code)} gives no warning{there}, so this entry has no effect"
     remedy = (
         "remove it" if not ignore.target else "remove it, or name a cluster or file that has this warning"
     )
     return Diagnostic(
-        Severity.WARNING, "unused-ignore", said, remedy, position=fleet.position(place), pointer=place
+        Severity.WARNING, "unused-ignore", message, remedy, position=fleet.position(place), pointer=place
     )
 
 
-def _shared(claimed: Sequence[tuple[ClusterInput, Iterable[MemberClaim]]]) -> Iterator[LintWarning]:
-    """Members of two clusters of one kind; those that two clusters share are one remark."""
+def _find_shared_members(
+    claimed: Sequence[tuple[ClusterInput, Iterable[MemberClaim]]],
+) -> Iterator[LintWarning]:
+    """Members of two clusters of one kind; one warning for each pair of clusters."""
     first: dict[str, tuple[str, MemberClaim]] = {}
     for cluster_input, claims in claimed:
         name = cluster_input.entry.name
@@ -130,10 +134,12 @@ def _shared(claimed: Sequence[tuple[ClusterInput, Iterable[MemberClaim]]]) -> It
             if other != name:
                 shared.setdefault(other, []).append((claim, earlier))
         for other, pairs in shared.items():
-            yield LintWarning(_in_two(name, other, pairs), frozenset({name, other}))
+            yield LintWarning(_make_shared_member(name, other, pairs), frozenset({name, other}))
 
 
-def _in_two(name: str, other: str, pairs: Sequence[tuple[MemberClaim, MemberClaim]]) -> Diagnostic:
+def _make_shared_member(
+    name: str, other: str, pairs: Sequence[tuple[MemberClaim, MemberClaim]]
+) -> Diagnostic:
     claim, earlier = pairs[0]
     where, there = claim.document.position(claim.pointer), earlier.document.position(earlier.pointer)
     who = (
@@ -142,13 +148,13 @@ def _in_two(name: str, other: str, pairs: Sequence[tuple[MemberClaim, MemberClai
         else f"{claim.name} and {len(pairs) - 1} more are members"
     )
     same = "on the same line" if where == there else f"there at {there}"
-    said = f"{who} of two clusters, {quote_text(name)} and {quote_text(other)} ({same})"
+    message = f"{who} of two clusters, {quote_text(name)} and {quote_text(other)} ({same})"
     remedy = "give each cluster its own members, or merge the clusters"
     further = () if where == there else (there,)
     return Diagnostic(
         Severity.WARNING,
         "shared-member",
-        said,
+        message,
         remedy,
         position=where,
         pointer=claim.pointer,
@@ -156,13 +162,13 @@ def _in_two(name: str, other: str, pairs: Sequence[tuple[MemberClaim, MemberClai
     )
 
 
-def _clear(cluster_inputs: Sequence[ClusterInput], files: LintedFiles) -> Iterator[LintWarning]:
+def _find_plain_secrets(cluster_inputs: Sequence[ClusterInput], files: LintedFiles) -> Iterator[LintWarning]:
     """Secrets in the files that clusters use, and in the fleet file itself."""
     users: dict[str, set[str]] = {}
     resources: dict[str, bytes] = {}
     for cluster_input in cluster_inputs:
         resources |= cluster_input.resources
-        for path in {*_named(cluster_input.entry), *cluster_input.resources}:
+        for path in {*_list_named_files(cluster_input.entry), *cluster_input.resources}:
             users.setdefault(path, set()).add(cluster_input.entry.name)
     for document in files.documents:
         for problem in scan.scan_document(document):
@@ -172,7 +178,7 @@ def _clear(cluster_inputs: Sequence[ClusterInput], files: LintedFiles) -> Iterat
             yield LintWarning(problem, frozenset(users[path]))
 
 
-def _named(entry: ClusterEntry) -> Iterator[str]:
+def _list_named_files(entry: ClusterEntry) -> Iterator[str]:
     """Paths of the settings and overlays that a cluster names."""
     nodes = entry.members()
     stacks = [node.overlays for node in nodes if isinstance(node, OverlaidNode)]

@@ -1,4 +1,4 @@
-"""Documents laid over each other by JSON Merge Patch, every value knowing where it came from."""
+"""JSON Merge Patch (RFC 7396) on values that know their origin."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BEYOND = 10**12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueOrigin:
-    """Where a value came from; what is not said of the values in it came from the same place.
+    """The origin of a value; inner values that are not listed came from the same place.
 
     Args:
         pointer: of the value in `document`.
-        members: of an object, those that came from elsewhere.
+        members: of an object, those with another origin.
         items: of an array that was changed, all of them.
     """
 
@@ -32,7 +32,7 @@ class ValueOrigin:
     items: Sequence[ValueOrigin] | None = None
 
     def child(self, part: str) -> ValueOrigin:
-        """Where a member or an item came from."""
+        """The origin of a member or an item."""
         if self.items is not None:
             return self.items[int(part)] if _INDEX.fullmatch(part) and int(part) < len(self.items) else self
         return self.members.get(part) or ValueOrigin(self.document, self.pointer + pointer_of((part,)))
@@ -40,19 +40,19 @@ class ValueOrigin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TracedValue:
-    """A plain value and where everything in it came from; neither is ever changed."""
+    """A plain value and the origin of everything in it; both immutable."""
 
     value: Any
     origin: ValueOrigin
 
     def named(self, name: str) -> RenderedDocument:
-        """The same as a document, under the name of its base."""
+        """The value as a document with the name of its base."""
         return RenderedDocument(self.value, self.origin, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedDocument(TracedValue):
-    """A document that came from several files; implements `documents.document.Document`.
+    """A document made of several files; implements `documents.document.Document`.
 
     Args:
         name: of the base.
@@ -61,7 +61,7 @@ class RenderedDocument(TracedValue):
     name: str
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
-        """Where the value (or its key) at a JSON pointer came from, or else its nearest parent."""
+        """The origin of the value (or its key) at a JSON pointer, or of its nearest parent."""
         value, origin = self.value, self.origin
         for part in split_pointer(pointer):
             if not has_member(value, part):
@@ -75,11 +75,11 @@ def apply_merge_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
     """A value after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch.value, Mapping):
         return patch
-    # What is no object counts as an empty one (RFC 7396), and then all that comes of it is the patch's.
-    whole = isinstance(target.value, Mapping)
-    value = dict(target.value) if whole else {}
-    origin = target.origin if whole else patch.origin
-    members = dict(origin.members) if whole else {}
+    # A target that is not an object counts as an empty one (RFC 7396); the result then comes from the patch.
+    is_object = isinstance(target.value, Mapping)
+    value = dict(target.value) if is_object else {}
+    origin = target.origin if is_object else patch.origin
+    members = dict(origin.members) if is_object else {}
     for key, item in patch.value.items():
         if item is None:
             value.pop(key, None)
@@ -99,10 +99,10 @@ def has_member(value: Any, part: str) -> bool:
 
 
 def get_member(value: Any, part: str) -> Any:
-    """The member or item of this name, which is there."""
+    """The member or item of this name, which must exist."""
     return value[part] if isinstance(value, Mapping) else value[int(part)]
 
 
 def parse_index(part: str) -> int:
-    """An array's index; one beyond every array where the part is none."""
+    """An array index; one beyond every array if the part is not an index."""
     return int(part) if _INDEX.fullmatch(part) else _BEYOND

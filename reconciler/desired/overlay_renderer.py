@@ -1,4 +1,4 @@
-"""What each node gets: its base settings with the overlays of its cluster, its groups and its own."""
+"""Renders the settings of each node: its base with the overlays of its cluster, its groups and itself."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
 Opened = Callable[[str, str], Document | None]
-"""Gives the document at a path that is named at a pointer; None where it was complained of."""
+"""(path, pointer that names it) -> the document; None if a problem was reported."""
 
 _Key = tuple[Any, ...]
 _MOST_GUESSES = 20
 
 
 class OverlayRenderer:
-    """Renders documents, each different stack of overlays once, and gathers what is wrong with them.
+    """Renders documents, each different stack of overlays once, and collects their problems.
 
     Args:
-        fleet: the fleet file, in which overlays are named or stand themselves.
-        opened: reads the others.
+        fleet: the fleet file, which names overlays or contains them.
+        open_overlay: reads the others.
         marker: replaces references to secrets.
     """
 
-    def __init__(self, fleet: Document, opened: Opened, marker: ReferenceMarker) -> None:
+    def __init__(self, fleet: Document, open_overlay: Opened, marker: ReferenceMarker) -> None:
         self.fleet = fleet
-        self.opened = opened
+        self.open_overlay = open_overlay
         self.marker = marker
         self.problems: list[Diagnostic] = []
-        self._told: set[tuple[str, str]] = set()
-        self._made: dict[_Key, Document | None] = {}
+        self._reported: set[tuple[str, str]] = set()
+        self._rendered: dict[_Key, Document | None] = {}
         self._groups: dict[str, list[tuple[NodeGroup, frozenset[str]]]] = {}
 
-    def over(self, base: Document, cluster: ParsedCluster, node: NodeEntry, place: str) -> Document | None:
-        """What a node gets, or nothing where an overlay cannot be laid over, which is told of.
+    def render(self, base: Document, cluster: ParsedCluster, node: NodeEntry, place: str) -> Document | None:
+        """The settings of a node; None if an overlay does not fit, which is reported.
 
         Nodes with the same base and the same overlays share one object.
 
         Args:
             base: the node's settings file.
-            cluster: where the overlays are said.
+            cluster: names the overlays.
             node: of the cluster.
             place: pointer of the node's entry.
         """
@@ -65,18 +65,20 @@ class OverlayRenderer:
             return None if has_overlays else base
         key: _Key = (id(base),)
         document = base
-        for pointer, overlay in self._stack(cluster, node, place):
+        for pointer, overlay in self._list_overlays(cluster, node, place):
             key = (*key, overlay if isinstance(overlay, str) else pointer)
-            if key not in self._made:
-                self._made[key] = self._laid(document, pointer, overlay)
-            laid = self._made[key]
-            if laid is None:
+            if key not in self._rendered:
+                self._rendered[key] = self._apply_overlay(document, pointer, overlay)
+            rendered = self._rendered[key]
+            if rendered is None:
                 return None
-            document = laid
+            document = rendered
         return document
 
-    def _stack(self, cluster: ParsedCluster, node: NodeEntry, place: str) -> Iterator[tuple[str, Overlay]]:
-        """(pointer, overlay) of all that is laid over a node's settings, in this order."""
+    def _list_overlays(
+        self, cluster: ParsedCluster, node: NodeEntry, place: str
+    ) -> Iterator[tuple[str, Overlay]]:
+        """(pointer, overlay) of all overlays of a node, in the order in which they are applied."""
         if isinstance(cluster.entry, OverlaidCluster):
             for index, overlay in enumerate(cluster.entry.overlays):
                 yield f"{cluster.pointer}/overlays/{index}", overlay
@@ -99,53 +101,57 @@ class OverlayRenderer:
             for number, group in enumerate(entry.groups):
                 members: set[str] = set()
                 for index, pattern in enumerate(group.nodes):
-                    wild = is_pattern(pattern)
-                    fits = (
-                        {name for name in names if fnmatchcase(name, pattern)} if wild else {pattern} & known
+                    has_wildcard = is_pattern(pattern)
+                    matches = (
+                        {name for name in names if fnmatchcase(name, pattern)}
+                        if has_wildcard
+                        else {pattern} & known
                     )
-                    if not fits:
+                    if not matches:
                         meant = find_nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
-                        self._tell(
+                        self._add_problem(
                             self.fleet,
                             f"{cluster.pointer}/groups/{number}/nodes/{index}",
                             "unknown-node",
                             f"no node of the cluster matches {quote_text(pattern)}",
                             f"did you mean `{meant}`?" if meant else "name nodes of this cluster",
                         )
-                    members |= fits
+                    members |= matches
                 found.append((group, frozenset(members)))
             self._groups[cluster.pointer] = found
         return self._groups[cluster.pointer]
 
-    def _laid(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
-        """The document under an overlay with it laid over; nothing where that cannot be."""
-        patch, start = self._patch(pointer, overlay)
+    def _apply_overlay(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
+        """The document with an overlay applied; None if it does not fit."""
+        patch, start = self._read_patch(pointer, overlay)
         if patch is None:
             return None
-        grown = below if isinstance(below, RenderedDocument) else TracedValue(below.value, ValueOrigin(below))
+        below_value = (
+            below if isinstance(below, RenderedDocument) else TracedValue(below.value, ValueOrigin(below))
+        )
         try:
-            made = (
-                apply_json_patch(grown, patch)
+            rendered_value = (
+                apply_json_patch(below_value, patch)
                 if isinstance(patch.value, list)
-                else apply_merge_patch(grown, patch)
+                else apply_merge_patch(below_value, patch)
             )
         except InvalidPatch as bad:
             wrong = bad.diagnostic
             message = f"{wrong.message} (the overlay applies to {below.name})"
-            self._tell(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
+            self._add_problem(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
             return None
-        return made.named(below.name)
+        return rendered_value.named(below.name)
 
-    def _patch(self, pointer: str, overlay: Overlay) -> tuple[TracedValue | None, str]:
-        """What is laid over, and the pointer at which it stands in its document."""
+    def _read_patch(self, pointer: str, overlay: Overlay) -> tuple[TracedValue | None, str]:
+        """The content of an overlay, and its pointer in its document."""
         if isinstance(overlay, str):
-            document = self.opened(overlay, pointer)
+            document = self.open_overlay(overlay, pointer)
             if document is None:
                 return None, ""
             if isinstance(document.value, dict | list):
                 return TracedValue(document.value, ValueOrigin(document)), ""
             message = "an overlay must be an object, which is merged, or a list of JSON Patch operations"
-            self._tell(document, "", "bad-overlay", message, "")
+            self._add_problem(document, "", "bad-overlay", message, "")
             return None, ""
         key, value = ("merge", overlay.merge) if overlay.merge is not None else ("patch", overlay.patch)
         where = f"{pointer}/{key}"
@@ -153,11 +159,11 @@ class OverlayRenderer:
         marked = self.marker.value(plain, self.fleet, tuple(split_pointer(where)))
         return TracedValue(marked, ValueOrigin(self.fleet, where)), where
 
-    def _tell(self, document: Document, pointer: str, code: str, message: str, remedy: str) -> None:
-        """One more problem; an overlay that does not fit what lies under it is told of once."""
-        if (document.name, pointer) in self._told:
+    def _add_problem(self, document: Document, pointer: str, code: str, message: str, remedy: str) -> None:
+        """Add a problem; an overlay that does not fit is reported once, not once for each node."""
+        if (document.name, pointer) in self._reported:
             return
-        self._told.add((document.name, pointer))
+        self._reported.add((document.name, pointer))
         where = document.position(pointer)
         self.problems.append(
             Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)

@@ -1,4 +1,4 @@
-"""Overrides that do nothing: for a guard or a cluster that is not there, or of a day gone by."""
+"""Overrides without effect: for an unknown guard or cluster, or expired."""
 
 from __future__ import annotations
 
@@ -24,32 +24,39 @@ def find_idle_overrides(
         clusters: names of its clusters, sorted.
         guards: the codes of all guards, sorted.
     """
-    return [*_unknown(document, overrides, guards), *_elsewhere(document, overrides, clusters)]
+    return [
+        *_find_unknown_guards(document, overrides, guards),
+        *_find_unknown_targets(document, overrides, clusters),
+    ]
 
 
 def find_expired_overrides(
     document: Document, overrides: Sequence[Override], today: date
 ) -> list[Diagnostic]:
-    """Warnings of overrides that hold no more."""
+    """Warnings of expired overrides."""
     found = []
     for index, override in enumerate(overrides):
         if override.until < today:
             message = f"the override of {quote_text(override.guard)} expired on {override.until}"
             remedy = "remove it; if it is still needed, write a later date and the reason"
-            found.append(_warning(document, f"/overrides/{index}/until", "expired-override", message, remedy))
+            found.append(
+                _make_warning(document, f"/overrides/{index}/until", "expired-override", message, remedy)
+            )
     return found
 
 
-def _unknown(document: Document, overrides: Sequence[Override], known: Sequence[str]) -> Iterator[Diagnostic]:
+def _find_unknown_guards(
+    document: Document, overrides: Sequence[Override], known: Sequence[str]
+) -> Iterator[Diagnostic]:
     for index, override in enumerate(overrides):
         if override.guard not in known:
             meant = find_nearest(override.guard, known)
             message = f"{quote_text(override.guard)} is not a guard, so the override has no effect"
             remedy = f"did you mean `{meant}`?" if meant else f"the guards are {', '.join(known)}"
-            yield _warning(document, f"/overrides/{index}/guard", "unknown-guard", message, remedy)
+            yield _make_warning(document, f"/overrides/{index}/guard", "unknown-guard", message, remedy)
 
 
-def _elsewhere(
+def _find_unknown_targets(
     document: Document, overrides: Sequence[Override], clusters: Sequence[str]
 ) -> Iterator[Diagnostic]:
     for index, override in enumerate(overrides):
@@ -59,10 +66,10 @@ def _elsewhere(
         meant = find_nearest(name, clusters)
         message = f"the override is for {quote_text(name)}, which is not a cluster of this file"
         remedy = f"did you mean `{meant}`?" if meant else f"the clusters are {', '.join(clusters)}"
-        yield _warning(document, f"/overrides/{index}/target", "unknown-target", message, remedy)
+        yield _make_warning(document, f"/overrides/{index}/target", "unknown-target", message, remedy)
 
 
-def _warning(document: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
+def _make_warning(document: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING, code, message, remedy, position=document.position(pointer), pointer=pointer
     )

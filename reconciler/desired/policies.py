@@ -1,4 +1,4 @@
-"""The limits that a fleet file may name: those of every cluster, and those that products add."""
+"""The models of the limits in a fleet file: those of every cluster, and those that products add."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from reconciler.ports.driver import Driver
 def make_policy_model(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Policy]:
     """The model of the limits in a fleet file.
 
-    The fleet's own policy counts for clusters of every kind, so that it may name the limits of all products.
-    They are loaded only where the file names a limit that not every cluster has, because that takes time.
+    The fleet's own policy counts for clusters of every kind, so it may name the limits of all products.
+    Products are loaded only if the file names a limit that not every cluster has, because loading takes time.
 
     Args:
-        value: the fleet file, right or wrong.
+        value: the fleet file, valid or not.
         drivers: kind -> product.
     """
     listed = value.get("clusters") if isinstance(value, Mapping) else None
@@ -38,11 +38,11 @@ def make_policy_model(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> ty
 def make_joint_policy_model(drivers: Iterable[Driver[Any, Any]]) -> type[Policy]:
     """One model with the limits of all these products."""
     own = dict.fromkeys(driver.policy for driver in drivers if driver.policy is not Policy)
-    return _together(tuple(own))
+    return _join_policies(tuple(own))
 
 
 @lru_cache(maxsize=16)
-def _together(policies: tuple[type[Policy], ...]) -> type[Policy]:
+def _join_policies(policies: tuple[type[Policy], ...]) -> type[Policy]:
     if not policies:
         return Policy
     return create_model(Policy.__name__, __base__=policies, __doc__=Policy.__doc__)

@@ -1,4 +1,4 @@
-"""What may stand only once in a fleet: names of clusters, names and addresses of nodes."""
+"""What must be unique in a fleet: names of clusters, names and addresses of nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.text.one_line import quote_text
 
 
 def find_repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
-    """Clusters that have the name of an earlier one, whatever else is right or wrong with them."""
+    """Clusters with the name of an earlier one, valid or not."""
     first: dict[str, str] = {}
     for index, cluster in enumerate(raw):
         name = cluster.get("name") if isinstance(cluster, Mapping) else None
@@ -21,20 +21,20 @@ def find_repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diag
             continue
         place = f"/clusters/{index}/name"
         if first.setdefault(name, place) != place:
-            there = fleet.position(first[name])
+            where = fleet.position(first[name])
             yield Diagnostic(
                 Severity.ERROR,
                 "duplicate-cluster",
-                f"two clusters have the name {quote_text(name)}, first at {there.line}:{there.column}",
+                f"two clusters have the name {quote_text(name)}, first at {where.line}:{where.column}",
                 "give each its own name",
                 position=fleet.position(place),
                 pointer=place,
-                related=(there,),
+                related=(where,),
             )
 
 
 def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
-    """Clusters whose former name is that of a cluster of the file, or the former name of an earlier one."""
+    """Clusters whose `renamed_from` is the name, or the `renamed_from`, of another cluster."""
     names = (one.get("name") if isinstance(one, Mapping) else None for one in raw)
     named = {name: index for index, name in enumerate(names) if isinstance(name, str)}
     first: dict[str, int] = {}
@@ -43,13 +43,13 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
         if not isinstance(former, str):
             continue
         if former in named:
-            there = fleet.position(f"/clusters/{named[former]}/name")
-            what = f"a cluster has the name {quote_text(former)}, at {there.line}:{there.column}"
+            where = fleet.position(f"/clusters/{named[former]}/name")
+            claim = f"a cluster has the name {quote_text(former)}, at {where.line}:{where.column}"
             remedy = "remove `renamed_from`; it has no use after every host has applied the rename"
         elif first.setdefault(former, index) != index:
-            there = fleet.position(f"/clusters/{first[former]}/renamed_from")
-            what = (
-                f"two clusters have `renamed_from` {quote_text(former)}, first at {there.line}:{there.column}"
+            where = fleet.position(f"/clusters/{first[former]}/renamed_from")
+            claim = (
+                f"two clusters have `renamed_from` {quote_text(former)}, first at {where.line}:{where.column}"
             )
             remedy = "keep it in the cluster that was renamed; the other one is new"
         else:
@@ -58,39 +58,39 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
         yield Diagnostic(
             Severity.ERROR,
             "wrong-rename",
-            f"{what}, so this one cannot take over its history",
+            f"{claim}, so this one cannot take over its history",
             remedy,
             position=fleet.position(place),
             pointer=place,
-            related=(there,),
+            related=(where,),
         )
 
 
 def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> Iterator[Diagnostic]:
-    """Nodes that have the name or the address of an earlier one, in the same cluster or another."""
+    """Nodes with the name or the address of an earlier one, in any cluster."""
     names: dict[str, tuple[str, ParsedCluster]] = {}
     addresses: dict[tuple[Any, ...], tuple[str, ParsedCluster]] = {}
     for cluster in clusters:
         for node, place in cluster.members():
             earlier = names.setdefault(node.name, (place, cluster))
             if earlier[0] != place:
-                what = f"the node {quote_text(node.name)} is in the fleet twice"
-                yield _twice(fleet, f"{place}/name", what, earlier, "keep one of the two")
+                claim = f"the node {quote_text(node.name)} is in the fleet twice"
+                yield _make_duplicate(fleet, f"{place}/name", claim, earlier, "keep one of the two")
                 continue
-            address = _canonical(node.endpoint())
+            address = _normalize_address(node.endpoint())
             earlier = addresses.setdefault(address, (place, cluster)) if address else earlier
             if earlier[0] != place:
-                what = (
+                claim = (
                     f"the node {quote_text(node.name)} has the address {quote_text(node.endpoint())} "
                     f"of another node"
                 )
-                yield _twice(
-                    fleet, place, what, earlier, "give each node its own address, or keep one of them"
+                yield _make_duplicate(
+                    fleet, place, claim, earlier, "give each node its own address, or keep one of them"
                 )
 
 
-def _twice(
-    fleet: Document, place: str, what: str, earlier: tuple[str, ParsedCluster], remedy: str
+def _make_duplicate(
+    fleet: Document, place: str, claim: str, earlier: tuple[str, ParsedCluster], remedy: str
 ) -> Diagnostic:
     first, cluster = earlier
     there = fleet.position(first)
@@ -98,7 +98,7 @@ def _twice(
     return Diagnostic(
         Severity.ERROR,
         "duplicate-node",
-        f"{what}, first in the cluster {where}",
+        f"{claim}, first in the cluster {where}",
         remedy,
         position=fleet.position(place),
         pointer=place,
@@ -106,8 +106,8 @@ def _twice(
     )
 
 
-def _canonical(address: str) -> tuple[Any, ...]:
-    """What all spellings of an address share; what is no address is told elsewhere, and stands for itself."""
+def _normalize_address(address: str) -> tuple[Any, ...]:
+    """One value for all spellings of an address; an invalid address, reported elsewhere, is its own value."""
     address = address.rstrip("/")
     try:
         return (parse_api(address) if address.count("/") > 2 else parse_endpoint(address)).place  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""Everything wrong or doubtful in a revision's files, those too that the fleet file names; asks no node."""
+"""All errors and warnings of a revision's files; asks no node."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from reconciler.text.json_pointer import split_pointer
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What came of looking at a revision's files.
+    """The result of checking a revision's files.
 
     Args:
-        problems: errors and warnings, each once, in the order of the files and the places in them.
+        problems: errors and warnings, each once, by file and position.
         clusters: how many clusters could be read.
         nodes: how many nodes they have together.
     """
@@ -34,19 +34,19 @@ class ValidationResult:
     nodes: int = 0
 
     def count(self, severity: Severity) -> int:
-        """How many problems weigh so much."""
+        """How many problems have this severity."""
         return sum(problem.severity is severity for problem in self.problems)
 
     @property
     def valid(self) -> bool:
-        """Whether nothing is wrong, though something may be doubtful."""
+        """Whether there is no error; warnings are allowed."""
         return not self.count(Severity.ERROR)
 
 
 def validate_files(
     snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | None = None
 ) -> ValidationResult:
-    """All problems of all files that a revision's fleet is made of; total, whatever they hold.
+    """All problems of all files of a revision's fleet; never raises, whatever they contain.
 
     Args:
         snapshot: the files.
@@ -55,13 +55,13 @@ def validate_files(
     """
     reading = read_fleet(snapshot, drivers, resolver)
     found = list(reading.problems)
-    told = {_place(problem) for problem in found if problem.severity is Severity.ERROR}
+    reported = {_get_place(problem) for problem in found if problem.severity is Severity.ERROR}
     for cluster_input in reading.cluster_inputs:
         whole = cluster_input.pointer not in reading.partial
-        said = _examined(cluster_input, drivers[cluster_input.entry.kind], whole=whole)
-        found += (problem for problem in said if _place(problem) not in told)
+        found_by_product = _examine(cluster_input, drivers[cluster_input.entry.kind], whole=whole)
+        found += (problem for problem in found_by_product if _get_place(problem) not in reported)
     if not reading.cluster_inputs:
-        found += _unnamed(reading, snapshot, drivers)
+        found += _check_lone_files(reading, snapshot, drivers)
     first = reading.problems[0].position.file if reading.problems else NAMES[0]
     if reading.cluster_inputs:
         first = reading.cluster_inputs[0].fleet.name
@@ -71,32 +71,32 @@ def validate_files(
     )
 
 
-def _examined(cluster_input: ClusterInput, driver: Driver[Any, Any], *, whole: bool) -> Iterator[Diagnostic]:
-    """What the product says of a cluster.
+def _examine(cluster_input: ClusterInput, driver: Driver[Any, Any], *, whole: bool) -> Iterator[Diagnostic]:
+    """The problems that the product finds in a cluster.
 
-    Of one with parts left out, what it says of the files that are named, and of single values of the
-    entry: whatever it misses may be what was left out.
+    If parts were left out, only those of the named files and of single values of the entry: a value that the
+    product misses may be one that was left out.
     """
     for problem in driver.examine(cluster_input):
         if (
             whole
             or problem.position.file != cluster_input.fleet.name
-            or _single(cluster_input, problem.pointer)
+            or _is_single_value(cluster_input, problem.pointer)
         ):
             yield problem
 
 
-def _single(cluster_input: ClusterInput, pointer: str) -> bool:
-    """Whether a text or a number stands at a place of an entry none of whose nodes was left out."""
-    raw = _at(cluster_input.fleet.value, cluster_input.pointer)
+def _is_single_value(cluster_input: ClusterInput, pointer: str) -> bool:
+    """Whether a text or a number is at a pointer, in an entry without nodes left out."""
+    raw = _get_value(cluster_input.fleet.value, cluster_input.pointer)
     listed = raw.get("nodes") if isinstance(raw, Mapping) else None
     if not isinstance(listed, list) or len(listed) != len(cluster_input.entry.members()):
         return False
-    return isinstance(_at(cluster_input.fleet.value, pointer), str | int | float)
+    return isinstance(_get_value(cluster_input.fleet.value, pointer), str | int | float)
 
 
-def _at(value: Any, pointer: str) -> Any:
-    """What stands at a place; None where nothing does."""
+def _get_value(value: Any, pointer: str) -> Any:
+    """The value at a pointer; None if there is none."""
     for part in split_pointer(pointer):
         if not has_member(value, part):
             return None
@@ -104,14 +104,14 @@ def _at(value: Any, pointer: str) -> Any:
     return value
 
 
-def _place(problem: Diagnostic) -> tuple[str, str]:
+def _get_place(problem: Diagnostic) -> tuple[str, str]:
     return problem.position.file, problem.pointer
 
 
-def _unnamed(
+def _check_lone_files(
     reading: FleetReadResult, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]
 ) -> list[Diagnostic]:
-    """Settings files that are not even of their form, where no fleet file that can be read names any."""
+    """Settings files that cannot be parsed, if no readable fleet file names any."""
     if not any(problem.position.file in NAMES and problem.position.line for problem in reading.problems):
         return []
     lone = {driver.lone_file for driver in drivers.values()} - {""}
