@@ -32,7 +32,7 @@ HOST = SchemaTitle(
         "a path has no `..`, and no secret folder lies in /proc, /dev or /sys",
         "the program of a command has no placeholder",
         "a prefix of variables is not that of the program's own",
-        "a span is at most a year",
+        "a duration is at most 366 days",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Cron expressions: their form as a pattern, so that a schema can hold it, and what is wrong with one."""
+"""Cron expressions: their form as a pattern for schemas, and what is wrong with one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ _STRANGE = re.compile(r"[^!-~ \t]")
 
 
 def _any_case(names: list[str]) -> str:
-    return "|".join(
-        "".join(f"[{outbox_message}{outbox_message.lower()}]" for outbox_message in name) for name in names
-    )
+    return "|".join("".join(f"[{letter}{letter.lower()}]" for letter in name) for name in names)
 
 
 def _field(number: str, *special: str) -> str:
@@ -44,14 +42,14 @@ SIX_FIELDS: Final = f"^[ \\t]*{_BLANKS.join((_field(_SIXTY), *_FIVE))}[ \\t]*$"
 FIVE_OR_SIX_FIELDS: Final = f"^[ \\t]*(?:{_field(_SIXTY)}{_BLANKS})?{_BLANKS.join(_FIVE)}[ \\t]*$"
 """Five fields, or six with seconds first."""
 
-BEYOND: Final = "a cron's ranges run forwards and its day comes in its months"
-"""What these patterns cannot say."""
+BEYOND: Final = "the ranges of a cron expression ascend, and its day exists in its months"
+"""What these patterns cannot express."""
 
 
 def find_cron_error(text: str) -> str:
-    """What is wrong with a cron expression of five or six fields; empty where nothing is."""
+    """What is wrong with a cron expression of five or six fields; empty if it is valid."""
     if _STRANGE.search(text):
-        return "it has characters that no cron expression has"
+        return "it has characters that are not allowed in a cron expression"
     try:
         CronSim(text, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:

@@ -1,4 +1,4 @@
-"""What the fleet file says of any cluster and node; each product extends these models."""
+"""The entries of clusters and nodes in the fleet file; each product extends these models."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
-def _address(text: str) -> str:
+def _normalise_address(text: str) -> str:
     try:
-        return str(ip_address(text.replace("%", " ")))
+        return str(
+            ip_address(text.replace("%", " "))
+        )  # a zone id, as in fe80::1%eth0, means nothing elsewhere
     except ValueError:
-        raise ValueError("this is no IP address, such as 192.0.2.7 or 2001:db8::7") from None
+        raise ValueError("not an IP address, such as 192.0.2.7 or 2001:db8::7") from None
 
 
 Address = Annotated[
-    str, AfterValidator(_address), Field(json_schema_extra={"pattern": f"^(?:{IPV4}|{IPV6})$"})
+    str, AfterValidator(_normalise_address), Field(json_schema_extra={"pattern": f"^(?:{IPV4}|{IPV6})$"})
 ]
 """One IP address, in its one canonical form."""
 
@@ -45,29 +47,32 @@ class NodeEntry(StrictModel):
 
     name: Name = Field(description="The node's name, unique in the fleet.", examples=["edge-01"])
     domain: str = Field(
-        default="", description="What fails together with it: a rack, a site, a zone.", examples=["rack-3"]
+        default="",
+        description="Failure domain: the rack, site or zone that fails as one.",
+        examples=["rack-3"],
     )
 
     one_time_words: ClassVar[tuple[str, ...]] = ()
-    """Keys that count once. A run of a fleet file without one lets it count once more when it comes back."""
+    """Keys of confirmations, which count once; one that is removed and later added again counts again."""
 
     def endpoint(self) -> str:
-        """Where the node is reached, so that one node under two names is noticed; empty where unknown."""
+        """Where the node is reached, to find one node under two names; empty if unknown."""
         return ""
 
 
 class Timeouts(StrictModel):
     """How long to wait, in seconds."""
 
-    connect: Seconds = Field(default=3, validate_default=True, description="For a connection to one node.")
-    read: Seconds = Field(default=10, validate_default=True, description="For one whole answer of one node.")
+    connect: Seconds = Field(default=3, validate_default=True, description="For a connection to a node.")
+    read: Seconds = Field(default=10, validate_default=True, description="For one complete answer of a node.")
     settle: Seconds = Field(
-        default=30, validate_default=True, description="For a change to show in the node's own answers."
+        default=30, validate_default=True, description="Until a change is visible in the node's answers."
     )
     in_flight: Seconds = Field(
         default=IN_FLIGHT,
         validate_default=True,
-        description="For a call without an answer to take effect; nothing is sent to the node meanwhile.",
+        description="For which a call without an answer may still take effect; nothing is sent to the node "
+        "in this time.",
     )
 
 
@@ -75,25 +80,26 @@ class ClusterEntry(StrictModel):
     """One cluster of the fleet file; `kind` decides which product's model reads it."""
 
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
-    kind: str = Field(description="The product that its nodes run.", examples=["m2", "sora"])
+    kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])
     renamed_from: Name | None = Field(
         default=None,
-        description="The `name` that the cluster had before: what hosts remember stays with it.",
+        description="The former `name` of the cluster: its history on the hosts is kept.",
     )
     concurrency: Whole = Field(
-        default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at once."
+        default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at the same time."
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")
     rollout: Rollout | None = Field(
-        default=None, description="Waves and their gates; what is not said here is as in the fleet's own."
+        default=None,
+        description="Waves and their gates; keys that are missing here come from the fleet's `rollout`.",
     )
     windows: tuple[Window, ...] | None = Field(
-        default=None, description="When changes may be made, in place of the fleet's own windows."
+        default=None, description="When changes may be made; replaces the fleet's windows."
     )
     freeze: tuple[Freeze, ...] = Field(
-        default=(), description="When nothing is changed, besides the fleet's own freezes."
+        default=(), description="When nothing is changed, in addition to the fleet's freezes."
     )
-    suspend: Suspend | None = Field(default=None, description="Nothing of this cluster is changed.")
+    suspend: Suspend | None = Field(default=None, description="Nothing in this cluster is changed.")
 
     def members(self) -> tuple[NodeEntry, ...]:
         """The cluster's nodes, in the file's order."""
@@ -101,16 +107,16 @@ class ClusterEntry(StrictModel):
         return tuple(nodes)
 
     def setting_of(self, node: NodeEntry) -> str:  # noqa: ARG002  (the contract's parameter)
-        """Path, beside the fleet file, of the settings file that a node gets; empty for none."""
+        """Path of the node's settings file, relative to the fleet file; empty for none."""
         return ""
 
     def packed(self) -> tuple[str, ...]:
-        """Paths or glob patterns, beside the fleet file, of files to deliver with the settings."""
+        """Paths or glob patterns of files to deliver with the settings, relative to the fleet file."""
         return ()
 
 
 class FeedbackEntry(StrictModel):
-    """Where messages about changes go."""
+    """Where messages about changes are sent."""
 
-    url: str = Field(pattern=r"^https?://", description="Each message is POSTed here as JSON.")
+    url: str = Field(pattern=r"^https?://", description="Each message is sent here as JSON by POST.")
     timeout: Seconds = Field(default=5, description="Seconds for one POST.")

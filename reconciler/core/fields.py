@@ -1,4 +1,4 @@
-"""The ground of every model of the fleet file, and the forms that several of them share."""
+"""The base class of the fleet file's models, and the field types that several of them share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IPV4: Final = f"(?:{BYTE}\\.){{3}}{BYTE}"
 """An IPv4 address."""
 
 IPV6: Final = "[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
-"""What an IPv6 address is made of; whether it is one, no pattern of a bearable length says."""
+"""What looks like an IPv6 address; an exact pattern would be pages long."""
 
 _FORM = r"([0-9]{1,4}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?"
 
@@ -37,7 +37,7 @@ _DAY = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 
 
 class StrictModel(BaseModel):
-    """A part of the fleet file: unknown keys are errors, because the file is ours."""
+    """A part of the fleet file: unknown keys are errors, because a mistyped key would have no effect."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,9 +48,9 @@ def drop_zero_fraction(value: Any) -> Any:
 
 
 def require_whole_number(value: Any) -> Any:
-    """A whole number, for fields that take one number alone, of which `true` is none."""
+    """A whole number, for fields that take one fixed number; refuses `true`, which Python counts as 1."""
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")  # noqa: TRY004  (becomes a ValidationError)
+        raise ValueError("true and false are not numbers")  # noqa: TRY004  (becomes a ValidationError)
     return drop_zero_fraction(value)
 
 
@@ -64,21 +64,22 @@ Flag = Annotated[bool, Field(strict=True)]
 """True or false, never a number or text."""
 
 
-def _written_out(value: Any) -> Any:
+def _require_iso_day(value: Any) -> Any:
+    # Pydantic alone would also take a number, as seconds since 1970.
     if not isinstance(value, date) and not (isinstance(value, str) and re.fullmatch(_DAY, value)):
-        raise PydanticCustomError("date_form", "a day has the form 2026-12-24")
+        raise PydanticCustomError("date_form", "write a day as 2026-12-24")
     return value
 
 
 Day = Annotated[
     date,
-    BeforeValidator(_written_out),
+    BeforeValidator(_require_iso_day),
     WithJsonSchema({"type": "string", "format": "date", "pattern": _DAY}),
 ]
 """A day as YYYY-MM-DD."""
 
 
-def _as_text(value: Any) -> Any:
+def _amount_to_text(value: Any) -> Any:
     number = drop_zero_fraction(value)
     return str(number) if type(number) is int else value
 
@@ -89,50 +90,51 @@ AMOUNT_FORM: dict[str, Any] = {
         {"type": "integer", "minimum": 0, "maximum": 999_999},
     ]
 }
-"""What a schema says of an `Amount`."""
+"""The schema of an `Amount`."""
 
 Amount = Annotated[
     str,
     StringConstraints(pattern=_AMOUNT),
-    BeforeValidator(_as_text),
+    BeforeValidator(_amount_to_text),
     WithJsonSchema(AMOUNT_FORM),
 ]
-"""A number of nodes such as `3`, or a share of a cluster's nodes such as `25%`."""
+"""A number of nodes such as `3`, or a percentage of a cluster's nodes such as `25%`."""
 
 
 def resolve_amount(amount: str, total: int) -> int:
-    """How many of `total` nodes an amount is; a share is rounded down but is at least one."""
+    """How many of `total` nodes an amount is; a percentage is rounded down, but is at least one."""
+    # Rounded down, because it is a limit. At least one, or a small cluster could never be changed.
     if amount.endswith("%"):
         return max(1, total * int(amount[:-1]) // 100)
     return int(amount)
 
 
 def parse_duration(text: str) -> float:
-    """How long a span such as `90s`, `30m` or `1h30m` is, in seconds.
+    """The seconds of a duration such as `90s`, `30m` or `1h30m`.
 
     Raises:
-        ValueError: it has another form, or is longer than a year.
+        ValueError: it has another form, or is longer than 366 days.
     """
     match = _SPAN.fullmatch(text)
     if match is None or not text:
-        raise ValueError("a span has the form `90s`, `30m`, `1h30m` or `2d`, or is a number of seconds")
+        raise ValueError("write a duration as `90s`, `30m`, `1h30m` or `2d`, or as a number of seconds")
     seconds = sum(int(number) * unit for number, unit in zip(match.groups(), _UNITS, strict=True) if number)
     if seconds > _LONGEST:
-        raise ValueError("a span is at most a year")
+        raise ValueError("a duration is at most 366 days")
     return float(seconds)
 
 
-def _as_seconds(value: Any) -> Any:
+def _duration_to_seconds(value: Any) -> Any:
     if isinstance(value, str):
         return parse_duration(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= _LONGEST:
-        raise ValueError("a span is at least 0 seconds and at most a year")
+        raise ValueError("a duration is at least 0 seconds and at most 366 days")
     return value
 
 
 Span = Annotated[
     Number,
-    BeforeValidator(_as_seconds),
+    BeforeValidator(_duration_to_seconds),
     WithJsonSchema(
         {
             "anyOf": [
@@ -145,15 +147,15 @@ Span = Annotated[
 """A length of time: seconds as a number, or text such as `90s`, `30m`, `1h30m`, `2d`."""
 
 
-def _some(seconds: float) -> float:
+def _require_positive(seconds: float) -> float:
     if seconds <= 0:
-        raise ValueError("more than 0 seconds are needed")
+        raise ValueError("the duration must be more than 0 seconds")
     return seconds
 
 
 SomeTime = Annotated[
     Span,
-    AfterValidator(_some),
+    AfterValidator(_require_positive),
     WithJsonSchema(
         {
             "anyOf": [
@@ -163,4 +165,4 @@ SomeTime = Annotated[
         }
     ),
 ]
-"""A length of time that is not nothing."""
+"""A length of time above 0."""

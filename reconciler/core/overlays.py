@@ -1,4 +1,4 @@
-"""What the fleet file says of overlays: for a whole cluster, for groups of its nodes, for one node."""
+"""Overlays in the fleet file: for a whole cluster, for groups of its nodes, for one node."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ONE_OF_BOTH: dict[str, Any] = {
 
 
 class Inline(StrictModel):
-    """An overlay that stands in the fleet file itself."""
+    """An overlay in the fleet file itself."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_OF_BOTH)
 
     merge: dict[str, Any] | None = Field(
         default=None,
-        description="JSON Merge Patch (RFC 7396): objects are merged, `null` removes, all else replaces.",
+        description="JSON Merge Patch (RFC 7396): objects are merged, `null` removes, other values replace.",
         examples=[{"env": {"management": {"api": {"port": 10041}}}}],
     )
     patch: tuple[dict[str, Any], ...] | None = Field(
@@ -40,27 +40,24 @@ class Inline(StrictModel):
         return self
 
 
-def _form(value: Any) -> str:
-    return "file" if isinstance(value, str) else "inline"
-
-
 Overlay = Annotated[
-    Annotated[str, Field(min_length=1), Tag("file")] | Annotated[Inline, Tag("inline")], Discriminator(_form)
+    Annotated[str, Field(min_length=1), Tag("file")] | Annotated[Inline, Tag("inline")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "inline"),
 ]
-"""A file beside the fleet file, an object (merged) or a list (patched); or the overlay itself."""
+"""A file, by its path relative to the fleet file (an object merges, a list patches); or the overlay."""
 
 Overlays = Annotated[
     tuple[Overlay, ...],
-    Field(description="What is laid over the settings, in this order: files, or `merge:` or `patch:`."),
+    Field(description="Patches of the settings, applied in this order: files, `merge:` or `patch:`."),
 ]
 
 
 class NodeGroup(StrictModel):
-    """Nodes of a cluster that differ from the others in the same way."""
+    """Nodes of a cluster that share overlays."""
 
     name: Name = Field(description="The group's name, for people.", examples=["canary"])
     nodes: tuple[str, ...] = Field(
-        min_length=1, description="Names of nodes; `*` stands for any text.", examples=[["edge-0*"]]
+        min_length=1, description="Names of nodes; `*` matches any text.", examples=[["edge-0*"]]
     )
     overlays: Overlays = ()
 
@@ -72,7 +69,7 @@ class OverlaidNode(NodeEntry):
 
 
 class OverlaidCluster(ClusterEntry):
-    """A cluster whose nodes' settings come from a base and what is laid over it."""
+    """A cluster whose nodes' settings come from a base and overlays."""
 
     overlays: Overlays = ()
     groups: tuple[NodeGroup, ...] = Field(

@@ -1,4 +1,4 @@
-"""How a change goes through a cluster: waves, soak, health gates, and what a failed gate leads to."""
+"""How a cluster is changed in waves: sizes, soak, gates, what follows a failed gate, and stored progress."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from reconciler.core.fields import AMOUNT_FORM, Amount, Flag, Number, Span, Stri
 
 
 class MetricGate(StrictModel):
-    """One metric of changed nodes that may not be worse than that of unchanged ones."""
+    """One metric that must not be worse on changed nodes than on unchanged ones."""
 
     name: str = Field(
         min_length=1,
-        description="The metric's name as the node's `/metrics` has it; its labels are summed up.",
+        description="Name of the metric in the node's `/metrics`; the values of all labels are added.",
         examples=["m2_sys_setting_reload_total"],
     )
     compare: Literal["value", "rate"] = Field(
-        default="rate", description="Its value after the soak, or how much it grew in a second of the soak."
+        default="rate",
+        description="`value`: its value after the soak; `rate`: its growth per second of the soak.",
     )
     factor: Annotated[Number, Field(ge=1, le=1000)] = Field(
-        default=2, description="How many times the unchanged nodes' median is still good."
+        default=2, description="Allowed factor between a changed node and the median of the unchanged nodes."
     )
-    worse: Literal["higher", "lower"] = Field(default="higher", description="Which way is the bad one.")
+    worse: Literal["higher", "lower"] = Field(
+        default="higher", description="Whether higher or lower values are worse."
+    )
     ignore: Annotated[Number, Field(ge=0)] = Field(
-        default=0, description="Differences from the unchanged nodes up to this much never count."
+        default=0, description="Differences from the unchanged nodes up to this value are ignored."
     )
 
 
 class ReportGate(StrictModel):
-    """What changed nodes have to report by themselves, to this host, before the next wave."""
+    """What changed nodes have to report to this host before the next wave."""
 
     listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$")] = Field(
-        description="`host:port` at which this host takes reports while a rollout goes on; the nodes' own "
-        "settings name it as the URL of their heartbeat or feedback.",
+        description="`host:port` at which this host receives reports during a rollout; the nodes' settings "
+        "have it as the URL of their heartbeat or feedback.",
         examples=["192.0.2.5:9600"],
     )
     heartbeat: Flag = Field(
         default=True,
-        description="After the wave, each changed node has sent a heartbeat of what it was given.",
+        description="Each changed node must send a heartbeat with its new version after the wave.",
     )
     feedback: Flag = Field(
-        default=False, description="Each changed node has reported `ok` for what it was given."
+        default=False, description="Each changed node must report `ok` for its new content."
     )
     within: Span = Field(
         default=60, description="How long to wait for them after the soak.", examples=["45s"]
@@ -52,15 +55,15 @@ class ReportGate(StrictModel):
 
 
 class Gates(StrictModel):
-    """What has to hold after each wave, before the next one begins."""
+    """Conditions after each wave, before the next one starts."""
 
     read_back: Flag = Field(
-        default=True, description="Every node of the wave still shows, after the soak, what was delivered."
+        default=True, description="Every node of the wave must still show its new content after the soak."
     )
     metrics: tuple[MetricGate, ...] = Field(
-        default=(), description="Metrics of changed nodes against those of unchanged ones."
+        default=(), description="Metrics of changed nodes, compared with those of unchanged nodes."
     )
-    reports: ReportGate | None = Field(default=None, description="What changed nodes report by themselves.")
+    reports: ReportGate | None = Field(default=None, description="Reports that changed nodes must send.")
 
 
 def _as_list(value: Any) -> Any:
@@ -76,43 +79,44 @@ Sizes = Annotated[
 
 
 class Rollout(StrictModel):
-    """The waves of a cluster; without this key a plan is applied in one go, as `concurrency` allows."""
+    """The waves of a cluster; without this key a plan is applied without waves, as `concurrency` allows."""
 
     canary: Amount | None = Field(
-        default=None, description="Nodes of the first wave, a number or a share of the nodes to change."
+        default=None,
+        description="Nodes of the first wave, as a number or a percentage of the nodes to change.",
     )
     waves: Sizes = Field(
         default=("100%",),
-        description="Nodes of each further wave, a number or a share of the nodes to change; of a list "
-        "the last one holds for all waves that are left.",
+        description="Nodes of each further wave, as a number or a percentage of the nodes to change; the "
+        "last item of a list applies to all remaining waves.",
         examples=["25%", ["1", "25%", "50%"]],
     )
     by: Literal["node", "domain"] = Field(
-        default="node", description="`domain`: no wave has nodes of two failure domains."
+        default="node", description="`domain`: each wave has nodes of only one failure domain."
     )
     soak: Span = Field(
         default=0, description="Time to wait after each wave before its gates.", examples=["5m"]
     )
-    gates: Gates = Field(default_factory=Gates, description="What has to hold after each wave.")
+    gates: Gates = Field(default_factory=Gates, description="Conditions after each wave.")
     on_failure: Literal["stop", "return"] = Field(
         default="stop",
-        description="`stop` leaves the failed wave as it is; `return` gives its nodes back what they had.",
+        description="`stop` keeps the failed wave; `return` undoes it.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutProgress:
-    """A rollout that has begun and not ended.
+    """A rollout that has started and not ended.
 
     Args:
-        content: fingerprint of all that the cluster is to get, without the stamp of the revision: another
+        content: fingerprint of the cluster's desired content, without the stamp of the revision: another
             revision with the same content is the same rollout.
-        number: how many waves have begun.
-        total: how many nodes the rollout set out to change; shares are of these.
+        number: how many waves have started.
+        total: how many nodes the rollout changes in all; percentages are of these.
         wave: ids of the steps of the wave that has not passed its gates yet; empty between two waves.
-        passed: nodes of the waves that have.
+        passed: nodes of the waves that have passed.
         runs: the runs that sent something to the open wave, the oldest first.
-        performed: when all of the open wave had its effect, as a stamp; empty before that.
+        performed: when the effect of the whole open wave was visible, as a timestamp; empty before that.
     """
 
     content: str
@@ -134,7 +138,7 @@ class RolloutProgress:
 
 
 def rename_progress(progress: RolloutProgress, former: str, name: str) -> RolloutProgress:
-    """The same progress of a cluster that has another name now."""
+    """The same progress, of a cluster that has another name now."""
     start = f"{former}/"
     wave = tuple(
         f"{name}/{id_.removeprefix(start)}" if id_.startswith(start) else id_ for id_ in progress.wave
@@ -143,7 +147,7 @@ def rename_progress(progress: RolloutProgress, former: str, name: str) -> Rollou
 
 
 def load_progress(text: str) -> RolloutProgress | None:
-    """The progress that a fact tells of; none where another version of this program wrote it."""
+    """The progress in a fact; None if another version of this program wrote it."""
     try:
         value = json.loads(text)
         lists = {key: tuple(map(str, value[key])) for key in ("wave", "passed", "runs")}

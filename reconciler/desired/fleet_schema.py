@@ -26,7 +26,7 @@ FLEET: Final = SchemaTitle(
         "names of clusters and names of nodes are unique",
         "every node, file, address and setting that is named exists",
         "a JSON Patch fits the document it is applied to",
-        "days and time zones exist, a freeze ends after it begins, a span is at most a year",
+        "days and time zones exist, a freeze ends after it begins, a duration is at most 366 days",
         CRON_BEYOND,
         "references to secrets are in overlays only",
     ),

@@ -82,12 +82,12 @@ WORDS = {
     "text for a number": (
         one("    concurrency: many\n"),
         "`concurrency` must be a whole number, got the text `many`",
-        "how many nodes of the cluster may be changed at once",
+        "how many nodes of the cluster may be changed at the same time",
     ),
     "too small": (
         one("    concurrency: 0\n"),
         "`concurrency` must be at least 1, got `0`",
-        "how many nodes of the cluster may be changed at once",
+        "how many nodes of the cluster may be changed at the same time",
     ),
     "one of a few": (
         one("    deliver: uplaod\n"),
@@ -116,7 +116,7 @@ WORDS = {
             "clusters: [{name: a, kind: bell}]"
         },
         "`until` must be a date such as 2026-12-01, got the text `soon`",
-        "last day on which it holds, as YYYY-MM-DD",
+        "last day on which it applies, as YYYY-MM-DD",
     ),
     "short text": (
         {
@@ -124,12 +124,12 @@ WORDS = {
             "clusters: [{name: a, kind: bell}]"
         },
         "`reason` must have at least 8 characters, got `so`",
-        "why, for whoever reads it later",
+        "why, for later readers",
     ),
     "form, and no password shown": (
         {"fleet.yaml": "feedback: {url: 'ftp://me:secret@h/'}\nclusters: [{name: a, kind: bell}]"},
         "`url` must have the form `^https?://`, got `ftp://…@h/`",
-        "each message is POSTed here as JSON",
+        "each message is sent here as JSON by POST",
     ),
     "policy of a cluster": (
         one("    policy: {max_chnged: 50%}\n"),
