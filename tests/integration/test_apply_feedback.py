@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, Killed, World, cluster, fleet
+from support.waiting import wait_until
 
 from reconciler.core.entries import FeedbackEntry
 from reconciler.feedback import sender
@@ -131,12 +132,9 @@ async def test_a_change_is_told_while_the_run_still_goes_on(store):
     world = World()
     async with Sink().serving() as sink:
         running = asyncio.create_task(run(store, world, sink.entry, node("a"), node("b", after=("a",))))
-        async with asyncio.timeout(5):
-            while not world.acts:
-                await asyncio.sleep(0)
-            world.gate = asyncio.Event()
-            while not sink.got:
-                await asyncio.sleep(0.005)
+        await wait_until(lambda: world.acts, every=0)
+        world.gate = asyncio.Event()
+        await wait_until(lambda: sink.got)
         assert world.acts == ["a"]
         world.gate.set()
         assert (await running).succeeded

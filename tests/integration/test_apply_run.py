@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
+from support.waiting import wait_until
 
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
@@ -111,8 +112,7 @@ async def test_no_more_nodes_are_changed_at_once_than_allowed(bench):
         bench.run(cluster("edge", {f"n{number}": "1" for number in range(12)}, concurrency=3))
     )
     await asyncio.wait_for(bench.world.entered.wait(), 5)
-    while bench.world.under_way < 3:
-        await asyncio.sleep(0.005)
+    await wait_until(lambda: bench.world.under_way == 3)
     bench.world.gate.set()
     assert (await running).succeeded
     assert bench.world.peak == 3
@@ -122,9 +122,7 @@ async def test_clusters_do_not_wait_for_each_other(bench):
     bench.world.gate = asyncio.Event()
     clusters = [cluster(name, {f"{name}1": "1"}, concurrency=1) for name in ("a", "b", "c")]
     running = asyncio.create_task(bench.run(*clusters))
-    async with asyncio.timeout(5):
-        while bench.world.under_way < 3:
-            await asyncio.sleep(0.005)
+    await wait_until(lambda: bench.world.under_way == 3)
     bench.world.gate.set()
     assert (await running).succeeded
 
@@ -191,13 +189,15 @@ async def test_the_lock_of_a_cluster_that_is_done_is_free_while_others_go_on(ben
     )
     running = asyncio.create_task(bench.apply(seen))
     await asyncio.wait_for(bench.world.entered.wait(), 5)
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                async with bench.store.lock("edge"):
-                    break
-            except ClusterBusy:
-                await asyncio.sleep(0.005)
+
+    async def is_free():
+        try:
+            async with bench.store.lock("edge"):
+                return True
+        except ClusterBusy:
+            return False
+
+    await wait_until(is_free)
     assert not running.done()
     bench.world.gate.set()
     assert states(await running) == {"a": "waiting", "b": "done"}

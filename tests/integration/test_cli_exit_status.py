@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from support.waiting import block_until
 from test_cli_reconcile import Site
 
 from reconciler.cli.demo_fixtures import DemoNodes
@@ -21,9 +22,7 @@ def lose(site, node):
     """Take a node down once it shows what it was sent, while its wave soaks."""
 
     def watch():
-        end = time.monotonic() + 20
-        while node not in site.changes and time.monotonic() < end:
-            time.sleep(0.02)
+        block_until(lambda: node in site.changes)
         time.sleep(0.5)  # its read-back is within milliseconds, its soak takes two seconds
         site.nodes.kill(site.simulation, node)
 

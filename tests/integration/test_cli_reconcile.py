@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from support.waiting import block_until
 
 from reconciler.cli.demo_fixtures import DemoNodes, DemoRepository, DemoSink, find_examples
 from reconciler.cli.main import main
@@ -258,7 +259,7 @@ def test_a_stop_between_steps_is_orderly(site):
     site.serve()
     site.fault("edge", "slow", 1.0, on="changes")
     with site.start("--yes", "--only", "edge") as process:
-        _until(lambda: "edge-01" in site.changes)
+        block_until(lambda: "edge-01" in site.changes)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     assert process.returncode == 5, out + error
@@ -272,7 +273,7 @@ def test_a_killed_run_is_settled_by_reading(site):
     site.serve()
     site.fault("edge-01", "slow", 5.0, on="changes")
     with site.start("--yes", "--only", "edge") as process:
-        _until(lambda: "edge-01" in site.changes)
+        block_until(lambda: "edge-01" in site.changes)
         process.kill()
         process.communicate(timeout=60)
     site.nodes._loop.call_soon_threadsafe(site.simulation.clear)
@@ -378,13 +379,6 @@ def test_the_installed_script_is_the_same_program():
     assert script
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert re.fullmatch(r"reconcile \d+\.\d+\.\d+\S*\n", done.stdout)
-
-
-def _until(condition) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass within 30 s"
-        time.sleep(0.02)
 
 
 def _read_until(descriptor: int, wanted: bytes) -> bytes:

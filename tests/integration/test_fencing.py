@@ -7,10 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
+from support.waiting import block_until
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
@@ -80,9 +80,7 @@ def test_a_process_that_stood_still_finds_itself_fenced_before_its_next_write(si
     site.nodes._done(site.simulation.fault("n0", "slow", 4, on="changes", count=1))
     with site.start() as old:
         try:
-            end = time.monotonic() + 30
-            while site.changes() != ["n0"] and time.monotonic() < end:
-                time.sleep(0.02)
+            block_until(lambda: site.changes() == ["n0"])
             old.send_signal(signal.SIGSTOP)
             assert site.changes() == ["n0"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.git_repositories import Repository, alone, git, http_server
+from support.waiting import wait_until
 
 import reconciler
 from reconciler.errors import SourceError
@@ -158,15 +159,12 @@ async def test_a_reading_git_is_killed_with_all_that_it_started(fake, tmp_path):
     (tmp_path / "hang").touch()
     git_ = Git(settings=GitSettings.local(fake, command.GitDirectory("/r")))
     reading = asyncio.ensure_future(run_blocking(partial(git_.cat, ["0" * 40], limit=100)))
-    while not (tmp_path / "pid").exists():
-        await asyncio.sleep(0.01)
+    await wait_until((tmp_path / "pid").exists)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     helper = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
-    async with asyncio.timeout(5):
-        while helper.exists() and ") Z " not in helper.read_text():
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: not helper.exists() or ") Z " in helper.read_text(), seconds=5)
 
 
 async def test_a_copy_is_not_thrown_away_because_its_reader_was_stopped(work, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from support.git_repositories import ALONE, Repository
+from support.waiting import block_until
 from support.watch_process import fleet_file, hung_git, is_alive
 
 PATIENCE = 30
@@ -43,11 +44,7 @@ def begun(tmp_path, *arguments, **environment):
 
 
 def appeared(path):
-    end = time.monotonic() + PATIENCE
-    while not path.exists() or not path.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return path.read_text()
+    return block_until(lambda: path.exists() and path.read_text())
 
 
 def interrupted(process, number):

@@ -1,6 +1,5 @@
 """Secrets planted in every kind of place: they reach the nodes, and nothing that a person or a disk keeps."""
 
-import asyncio
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 import pyrage
 import pytest
 from support.hostile_nodes import HostileNodes, Search, forms
+from support.waiting import block_until
 
 from reconciler.cli.demo_fixtures import DemoNodes, DemoSink
 from reconciler.cli.main import main
@@ -218,7 +218,7 @@ def _watched(site, sink) -> str:
     with subprocess.Popen(
         [*command, str(site.folder)], env=dict(os.environ), stderr=subprocess.PIPE, text=True
     ) as watch:
-        asyncio.run(_until(lambda: len(sink.messages) >= before + 2))
+        block_until(lambda: len(sink.messages) >= before + 2)
         told = "".join(map(_page, pages))
         assert "reconcile" in told
         watch.send_signal(signal.SIGTERM)
@@ -235,12 +235,6 @@ def _page(url: str) -> str:
     except urllib.error.HTTPError as error:
         with error:
             return error.read().decode()
-
-
-async def _until(condition) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("debug", ["", "1"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.waiting import wait_until
 
 from reconciler.drivers.m2.schema import Deliver, M2Cluster
 from reconciler.drivers.m2.simulator import Choices, PortChange, UnlistedAnswer
@@ -197,8 +198,7 @@ async def test_a_slow_node_does_at_once_what_it_answers_late(simulation):
     address = simulation.nodes["edge-01"]
     await simulation.fault("edge-01", "slow", 30, count=1)
     waiting = asyncio.create_task(upload(address, "B"))
-    while not simulation.calls("edge-01", changes=True):
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: simulation.calls("edge-01", changes=True))
     assert await version(address) == "B"
     await simulation.fault("edge-01", "killed")
     with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -234,9 +234,7 @@ async def test_a_restart_may_take_its_time(simulation):
     await simulation.fault("edge-01", "restarted", 0.2)
     with pytest.raises(ConnectionRefusedError):
         await ask(address)
-    async with asyncio.timeout(5):
-        while not simulation.describe()[0]["up"]:
-            await asyncio.sleep(0.02)
+    await wait_until(lambda: simulation.describe()[0]["up"])
     assert await version(address) == "A"
 
 

@@ -6,12 +6,12 @@ import asyncio
 import shutil
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 from support.git_repositories import Repository, alone, git
+from support.waiting import wait_until
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.locks import hold_folder_lock
@@ -371,25 +371,21 @@ async def test_git_that_hangs_is_ended_with_its_children(hanging, tmp_path):
     environment, pid = hanging
     with pytest.raises(SourceUnreachable, match=r"git fetch did not finish within 1 seconds"):
         await in_thread(GitSettings.remote(environment, seconds=1), "--quiet", "fetch")
-    assert await _ends(int(pid.read_text()))
+    await _ends(int(pid.read_text()))
 
 
 async def test_stopping_the_program_ends_git_with_its_children(hanging, tmp_path):
     environment, pid = hanging
     running = asyncio.create_task(in_thread(GitSettings.remote(environment), "fetch"))
-    while not pid.exists():
-        await asyncio.sleep(0.01)
+    await wait_until(pid.exists)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert await _ends(int(pid.read_text()))
+    await _ends(int(pid.read_text()))
 
 
-async def _ends(process: int) -> bool:
-    deadline = time.monotonic() + 5
-    while _alive(process) and time.monotonic() < deadline:
-        await asyncio.sleep(0.01)
-    return not _alive(process)
+async def _ends(process: int) -> None:
+    await wait_until(lambda: not _alive(process), seconds=5)
 
 
 def _alive(process: int) -> bool:

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +16,7 @@ from threading import Event, Thread
 
 import pytest
 from support.git_repositories import Repository, alone, git
+from support.waiting import block_until, wait_until
 
 from reconciler.cli import host_loader as host_module
 from reconciler.cli import state_folder
@@ -160,18 +160,14 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
             rollbacks = None if dry_run else RollbackRunner(options, store, stop)
             control = ControlServer(options, None if dry_run else store, log, rollbacks)
             serving = asyncio.create_task(control.serve(stop))
-            while not (serving.done() or any(state.glob("*.socket"))):
-                await asyncio.sleep(0.005)
+            await wait_until(lambda: serving.done() or any(state.glob("*.socket")))
             ready.set()
             await serving
 
     thread = Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     assert ready.wait(10)
-    end = time.monotonic() + 10
-    while not control_socket.find_running_watches(state):  # its file is there a moment before it listens
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    block_until(lambda: control_socket.find_running_watches(state))  # the socket exists before it listens
     try:
         yield log
     finally:

@@ -1,6 +1,5 @@
 """`reconcile watch` as a process: a real repository, simulated nodes over HTTP, signals, the webhook."""
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -8,7 +7,8 @@ import signal
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.watch_process import PATIENCE, Stage, fleet_file
+from support.waiting import wait_until
+from support.watch_process import Stage, fleet_file
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
 SECRET = "s3cret"
@@ -223,9 +223,11 @@ async def test_a_refused_plan_is_told_once_and_visible_everywhere(stage):
         served = Figures((await watch.get("/metrics")).text)
         assert served("violations", "blast-radius", "live") == 1
         count = served("passes_total", "live", "refused") + 2
-        async with asyncio.timeout(PATIENCE):
-            while Figures((await watch.get("/metrics")).text)("passes_total", "live", "refused") < count:
-                await asyncio.sleep(0.05)
+
+        async def were_refused():
+            return Figures((await watch.get("/metrics")).text)("passes_total", "live", "refused") >= count
+
+        await wait_until(were_refused, every=0.05)
     assert len([line for line in watch.lines if line["event"] == "plan refused"]) == len(
         states["live"]["violations"]
     )

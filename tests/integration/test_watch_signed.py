@@ -1,11 +1,10 @@
 """`reconcile watch` takes only what is signed, says once what it refuses, and never goes back unasked."""
 
-import asyncio
-
 import pytest
 from support.git_repositories import git
 from support.signing import SSH_MISSING, SshPerson, signed_commit
-from support.watch_process import PATIENCE, Stage, fleet_file
+from support.waiting import wait_until
+from support.watch_process import Stage, fleet_file
 
 pytestmark = pytest.mark.skipif(bool(SSH_MISSING), reason=SSH_MISSING or "-")
 
@@ -20,15 +19,14 @@ async def stage(tmp_path):
 
 
 async def looked(watch, result, least):
-    """Wait until the source was looked at so often with this result."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            text = (await watch.get("/metrics")).text
-            rows = [row for row in text.splitlines() if row.startswith("reconciler_source_looks_total{")]
-            found = [float(row.split()[-1]) for row in rows if f'"{result}"' in row]
-            if found and found[0] >= least:
-                return
-            await asyncio.sleep(0.05)
+    """Wait until the source was read so often with this result."""
+
+    async def were_counted():
+        text = (await watch.get("/metrics")).text
+        rows = [row for row in text.splitlines() if row.startswith("reconciler_source_looks_total{")]
+        return any(float(row.split()[-1]) >= least for row in rows if f'"{result}"' in row)
+
+    await wait_until(were_counted, every=0.05)
 
 
 async def test_an_unsigned_commit_is_refused_said_once_and_remembered(stage, tmp_path):

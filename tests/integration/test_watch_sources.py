@@ -1,6 +1,5 @@
 """`reconcile watch` over a folder and a tarball, and its errors before anything starts."""
 
-import asyncio
 import io
 import os
 import socket
@@ -10,6 +9,7 @@ import tarfile
 
 import pytest
 from support.git_repositories import ALONE, Repository, git
+from support.waiting import wait_until
 from support.watch_process import Stage, fleet_file
 
 from reconciler.cli.main import main
@@ -39,8 +39,9 @@ async def test_saving_a_file_of_the_folder_is_enough(stage):
         await watch.said("pass ended", cluster="live", result="applied", trigger="files")
         assert await stage.mode(LIVE[0]) == "block_new_session"
         changed = len(watch.lines)
+        before = await same_looks(watch)
         (folder / "fleet.yaml").touch()  # the same content is the same revision
-        await asyncio.sleep(0.6)
+        await looked_again(watch, before)
         assert [line["event"] for line in watch.lines[changed:] if line["event"] != "pass ended"] == []
 
 
@@ -51,9 +52,7 @@ async def test_in_a_work_tree_the_commit_counts_and_not_what_is_saved(stage):
         await watch.until(settled)
         stage.repository.write({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
         before = await same_looks(watch)
-        async with asyncio.timeout(30):
-            while await same_looks(watch) < before + 2:
-                await asyncio.sleep(0.05)
+        await looked_again(watch, before + 1)
         assert stage.changes() == []
         commit = stage.repository.commit({}, "Now it counts")
         read = await watch.said("revision read", revision=commit[:12])
@@ -66,6 +65,15 @@ async def same_looks(watch):
     """How often the source had nothing new."""
     lines = (await watch.get("/metrics")).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if 'source_looks_total{result="same"}' in line)
+
+
+async def looked_again(watch, before):
+    """Wait until the source had nothing new more often than before."""
+
+    async def is_more():
+        return await same_looks(watch) > before
+
+    await wait_until(is_more, every=0.05)
 
 
 async def test_a_commit_in_a_linked_work_tree_is_seen_without_polling(stage):

@@ -7,6 +7,7 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+from support.waiting import wait_until
 from support.watch_process import Stage, fleet_file, hung_git, is_alive
 
 PROMPT = 20
@@ -22,10 +23,7 @@ async def stage(tmp_path):
 
 
 async def file_appeared(path):
-    async with asyncio.timeout(30):
-        while not path.exists() or not path.read_text():
-            await asyncio.sleep(0.01)
-    return path.read_text().split()
+    return (await wait_until(lambda: path.exists() and path.read_text())).split()
 
 
 async def ended_promptly(watch):
@@ -79,9 +77,7 @@ async def test_a_stop_while_nodes_are_read_begins_no_step(stage):
     for node in stage.simulation.nodes:
         await stage.simulation.fault(node, "silent", on="any")
     async with stage.watch("--grace", "60s") as watch:
-        async with asyncio.timeout(30):
-            while not stage.simulation.calls():
-                await asyncio.sleep(0.01)
+        await wait_until(stage.simulation.calls)
         watch.signal()
         assert await ended_promptly(watch) == 0
     stage.simulation.clear()

@@ -16,6 +16,7 @@ from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.sources.locate import locate_source
 from support.git_repositories import ALONE, Repository
+from support.waiting import wait_until
 
 PATIENCE = 30
 """Seconds for anything to happen; a test that works never waits so long."""
@@ -83,10 +84,12 @@ class Watch:
 
     async def until(self, condition):
         """Wait until /readyz's clusters fulfil a condition."""
-        async with asyncio.timeout(PATIENCE):
-            while not condition(states := await self.states()):
-                await asyncio.sleep(0.05)
-        return states
+
+        async def read():
+            states = await self.states()
+            return states if condition(states) else None
+
+        return await wait_until(read, every=0.05)
 
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -160,9 +163,7 @@ class Stage:
 
     async def changed(self):
         """Wait until some node got a call that changes it."""
-        async with asyncio.timeout(PATIENCE):
-            while not self.changes():
-                await asyncio.sleep(0.01)
+        await wait_until(self.changes)
 
     async def drift(self, node, mode="block_new_session"):
         """Change a node's mode behind the watch's back."""
@@ -203,15 +204,15 @@ async def unread_watch(stage, stderr, wrapper=()):
 
 async def told(client, condition):
     """What /readyz says, once it fulfils a condition."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                found = (await client.get("/readyz")).json()
-            except httpx.TransportError:
-                found = {}
-            if found and condition(found):
-                return found
-            await asyncio.sleep(0.05)
+
+    async def read():
+        try:
+            found = (await client.get("/readyz")).json()
+        except httpx.TransportError:
+            return None
+        return found if condition(found) else None
+
+    return await wait_until(read, every=0.05)
 
 
 def hung_git(folder):

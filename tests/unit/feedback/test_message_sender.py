@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
+from support.waiting import wait_until
 
 from reconciler.core.entries import FeedbackEntry
 from reconciler.errors import NodeUnreachable
@@ -90,9 +91,7 @@ async def test_a_message_is_delivered_while_the_run_goes_on():
     async with MessageSender(box, line, ENTRY) as message_sender:
         box.letters.append(Letter(1))
         message_sender.wake()
-        async with asyncio.timeout(5):
-            while not box.delivered:
-                await asyncio.sleep(0.005)
+        await wait_until(lambda: box.delivered)
         assert await message_sender.finish() == ()
 
 
@@ -131,9 +130,7 @@ async def test_a_sink_that_is_down_is_reported_without_its_secrets():
 async def test_a_sink_that_comes_back_by_the_end_of_the_run_gets_everything():
     box, line = Box(2), Line("no", "no", "no", 200)
     async with MessageSender(box, line, ENTRY, pauses=(0, 0)) as message_sender:
-        async with asyncio.timeout(5):
-            while not box.errors:
-                await asyncio.sleep(0.005)
+        await wait_until(lambda: box.errors)
         assert await message_sender.finish() == ()
     assert box.delivered == ["id-1", "id-2"]
 

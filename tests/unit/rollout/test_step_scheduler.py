@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.driver import FakeDriver, Wish, World, cluster
+from support.waiting import wait_until
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present
@@ -113,7 +114,7 @@ async def test_a_stop_lets_running_steps_end_and_starts_no_other():
     log = Log()
     log.gates["a"] = asyncio.Event()
     running = asyncio.create_task(log.run(step("a"), step("b", "a"), step("c"), step("d"), at_once=1))
-    await asyncio.sleep(0.01)
+    await wait_until(lambda: log.now == 1)
     log.stop.set()
     log.gates["a"].set()
     await running
@@ -133,7 +134,7 @@ async def test_a_stop_lets_follow_what_must_not_be_left_open_and_nothing_after_i
     closing = [replace(step(*names), arguments=Closing()) for names in (("b", "a"), ("e", "d"))]
     steps = (step("a"), *closing, step("c", "b"), step("d"))
     running = asyncio.create_task(log.run(*steps, at_once=1))
-    await asyncio.sleep(0.01)
+    await wait_until(lambda: log.now == 1)
     log.stop.set()
     log.gates["a"].set()
     await running
@@ -145,7 +146,7 @@ async def test_a_failure_of_the_machinery_lets_running_steps_end_and_is_raised()
     log = Log(a=RuntimeError("the disk is full"))
     log.gates["b"] = asyncio.Event()
     running = asyncio.create_task(log.run(step("a"), step("b"), step("c"), at_once=2))
-    await asyncio.sleep(0.01)
+    await wait_until(lambda: "-a" in log.events)
     assert not running.done()
     log.gates["b"].set()
     with pytest.raises(RuntimeError, match="disk is full"):
@@ -158,7 +159,7 @@ async def test_a_cancelled_course_leaves_nothing_running():
     log = Log()
     log.gates["a"] = asyncio.Event()
     running = asyncio.create_task(log.run(step("a")))
-    await asyncio.sleep(0.01)
+    await wait_until(lambda: log.now == 1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

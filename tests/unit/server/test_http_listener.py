@@ -7,6 +7,7 @@ import resource
 from contextlib import AsyncExitStack
 
 import pytest
+from support.waiting import wait_until
 from support.web_server import SECRET, Site, raw, signed, status
 
 from reconciler.server import http_listener
@@ -107,9 +108,7 @@ async def test_a_reader_that_does_not_read_has_a_deadline(monkeypatch):
     monkeypatch.setattr(http_listener, "REQUEST_SECONDS", 0.1)
     async with Site(application=large) as site, raw(site) as (_reader, writer):
         writer.write(GET)
-        async with asyncio.timeout(10):
-            while not site.dropped("deadline"):
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: site.dropped("deadline"))
 
 
 class Exhausted:

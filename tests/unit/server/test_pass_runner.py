@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.driver import NOWHERE, FakeDriver, FakeNode, FleetSource, Killed, World, cluster, fleet
+from support.waiting import wait_until
 from support.watch_server import Rig
 
 from reconciler.api.reader import Reader
@@ -258,9 +259,8 @@ async def test_left_over_messages_are_delivered_by_one_idle_pass_and_no_other_wa
     assert "feedback-undelivered" in {finding.code for finding in pass_summary.findings}
     sink.away = False
     delivering = asyncio.create_task(bench.keeping(job(desired)))
+    await wait_until(lambda: sink.posts)
     async with asyncio.timeout(10):
-        while not sink.posts:
-            await asyncio.sleep(0.001)
         assert (await bench.keeping(job(desired, "lab"))).result is PassResult.CONVERGED
         sink.gate.set()
         assert (await delivering).findings == ()

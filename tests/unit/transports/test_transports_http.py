@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from support.waiting import wait_until
 
 from reconciler.errors import NodeUnreachable
 from reconciler.host.config import HostConfig
@@ -379,11 +380,7 @@ async def test_a_closed_wire_leaves_no_connection_open():
         async with HttpTransport() as wire:
             await wire.send("GET", url, node="n", timeout=5)
             await wire.send("POST", url, node="n", timeout=5)
-        for _ in range(100):
-            if server.open == 0:
-                break
-            await asyncio.sleep(0.01)
-        assert server.open == 0
+        await wait_until(lambda: server.open == 0)
 
 
 def every(kind):
