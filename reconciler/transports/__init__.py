@@ -1,1 +1,1 @@
-"""The ways to a node, bounded in time, size and number, their errors in plain words."""
+"""The transports to nodes: HTTP and commands, with limits of time, size and number, and their errors."""

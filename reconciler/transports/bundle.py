@@ -1,4 +1,4 @@
-"""The ways that this host has to nodes, as the one bundle that a pass works with."""
+"""The transports of this host, as the one bundle that a pass uses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from reconciler.transports.http import HttpTransport
 
 @asynccontextmanager
 async def open_transports(host: Host | None = None) -> AsyncIterator[Transports]:
-    """All ways of this host, open until the context ends.
+    """All transports of this host, open until the context ends.
 
     Args:
-        host: in whose networks nodes must be, and which commands there are; None for one that allows all
-            networks and has no command.
+        host: limits networks and defines commands; None for a host with all networks and no commands.
     """
     own = host or Host()
     async with HttpTransport(own) as http:

@@ -1,4 +1,4 @@
-"""Commands of the host: a tree names one and gives data; the host says what is run."""
+"""Commands of the host: the fleet file names one and gives data, the host configuration defines it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import UNSEEN
 
 KEPT: Final = 300
-"""Characters of a command's output that are kept: the last ones."""
+"""Characters kept of the end of a command's output."""
 
 CODE: Final = "COMMAND"
-"""The code of every refusal here."""
+"""The code of every refusal by this transport."""
 
 MOST_READ: Final = 1_000_000
-"""Bytes that a reading command may write."""
+"""Output limit of a reading command in bytes."""
 
 _TAIL: Final = 4096
 _TOKEN: Final = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}")
@@ -35,27 +35,26 @@ _VALUE: Final = re.compile(r"[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}")
 
 
 class BadCommand(ValueError):
-    """A command cannot be filled in; the text says why, without the command's name."""
+    """A placeholder of a command cannot be filled; the text gives the reason."""
 
 
 def fill_arguments(run: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """The argument vector of a command with values in the place of its placeholders.
-
-    Every value stays a part of the argument in which its placeholder stands, is never an option, and has
-    no character that a shell reads, because `ssh` hands its arguments to one on the other side.
+    """The argument vector of a command, with values for its placeholders.
 
     Args:
-        run: the host's vector; `{{` and `}}` are braces.
+        run: the vector in the host configuration; `{{` and `}}` are literal braces.
         values: placeholder -> text.
 
     Raises:
-        BadCommand: a value is not safe, or one is missing or too many.
+        BadCommand: a value is not safe, missing or unused.
     """
+    # A value must not become an option or a second argument. Characters of the shell are refused although no
+    # shell runs here: `ssh` joins its arguments and gives them to a shell on the other side.
     for name, value in values.items():
         if not _VALUE.fullmatch(value):
             raise BadCommand(
-                f"the value of {name} may have letters, digits and . : @ + = , % _ - only, "
-                "and must not begin with - = , or %"
+                f"the value of {name} may contain only letters, digits and . : @ + = , % _ - and "
+                "must not begin with - = , or %"
             )
     used: set[str] = {"node", "host"}
 
@@ -70,15 +69,15 @@ def fill_arguments(run: Sequence[str], values: Mapping[str, str]) -> tuple[str, 
 
     filled = tuple(_TOKEN.sub(text_of, argument) for argument in run)
     if unused := sorted(values.keys() - used):
-        raise BadCommand(f"it has no place for {', '.join(unused)}")
+        raise BadCommand(f"it has no placeholder for {', '.join(unused)}")
     return filled
 
 
 class CommandTransport(Commands):
-    """The commands of one host, run to their end.
+    """Runs the commands of one host.
 
     Args:
-        host: whose commands they are.
+        host: defines the commands.
     """
 
     def __init__(self, host: Host) -> None:
@@ -88,9 +87,8 @@ class CommandTransport(Commands):
         """Run one of the host's commands; see `ports.transport.Commands.run`.
 
         Raises:
-            NodeRefused: the host has no such command, it cannot be started, or it ended with another status
-                than 0.
-            NodeUnreachable: it did not end in time; whether it had an effect is not known.
+            NodeRefused: the host has no such command, it cannot be started, or its status is not 0.
+            NodeUnreachable: it did not end in time; its effect is unknown.
         """
         ended = await self._ended(command, values, node, limit=_TAIL, tail=True)
         words = _last_words(ended.out)
@@ -102,18 +100,18 @@ class CommandTransport(Commands):
         return f"the command {command} ended with status 0{said}"
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run one of the host's commands for what it writes; see `ports.transport.Commands.read`.
+        """Run one of the host's commands and give its output; see `ports.transport.Commands.read`.
 
         Raises:
             NodeRefused: the host has no such command, or it cannot be started.
-            NodeUnreachable: it failed, did not end in time, or wrote more than is read.
+            NodeUnreachable: it failed, did not end in time, or wrote too much.
         """
         try:
             ended = await self._ended(command, values, node, limit=MOST_READ, tail=False)
         except OutputTooLarge as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
         if ended.status:
-            words = _last_words(ended.error) or "it wrote nothing"
+            words = _last_words(ended.error) or "no output"
             raise NodeUnreachable(node, f"the command {command} ended with status {ended.status}: {words}")
         return ended.out.decode("utf-8", "replace")
 
@@ -122,9 +120,7 @@ class CommandTransport(Commands):
     ) -> ProgramResult:
         host, known = self._host, self._host.config.commands.get(command)
         if known is None:
-            raise _refused(
-                node, f"this host has no command {command!r}", remedy=f"write it into {_file(host)}"
-            )
+            raise _refused(node, f"this host has no command {command!r}", remedy=f"add it to {_file(host)}")
         try:
             arguments = fill_arguments(known.run, values)
             environment = make_child_environment(host.environment, *known.variables)
@@ -132,14 +128,14 @@ class CommandTransport(Commands):
                 arguments, environment=environment, seconds=known.timeout, limit=limit, tail=tail
             )
         except (BadCommand, ProgramMissing) as error:
-            why = f"the command {command} cannot be run: {error}"
-            raise _refused(node, why, remedy=f"correct it in {_file(host)}, or in the fleet file") from error
+            why = f"cannot run the command {command}: {error}"
+            raise _refused(node, why, remedy=f"correct it in {_file(host)} or in the fleet file") from error
         except ProgramTimeout as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
 
 
 def _refused(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:
-    """A refusal that a later try may not meet: the host's file is corrected, or a machine is back."""
+    """A refusal that is worth a retry: the host file may be corrected, or a machine may return."""
     return NodeRefused(node, why, status=status, code=CODE, remedy=remedy, again=True)
 
 
@@ -148,6 +144,8 @@ def _file(host: Host) -> str:
 
 
 def _last_words(out: bytes) -> str:
-    text = SHAPES.text(out.decode("utf-8", "replace"))  # before the cut: behind it no form is complete
+    text = SHAPES.text(
+        out.decode("utf-8", "replace")
+    )  # mask before shortening: a cut secret is not recognised any more
     words = " ".join(UNSEEN.sub(" ", text).split())
     return words if len(words) <= KEPT else f"…{words[-KEPT:]}"

@@ -1,4 +1,4 @@
-"""HTTP to nodes over aiohttp, bounded in time, size and number, its errors in plain words."""
+"""HTTP to nodes over aiohttp, with limits of time, size and number."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 MIB: Final = 1024 * 1024
 SMALL: Final = 2 * MIB
-"""Bytes of an answer that any number of calls may hold at once."""
+"""Bytes of an answer that every call may hold in memory."""
 
 LARGE: Final = 4
-"""Calls that may hold a larger answer at once, so that many nodes cannot fill the memory together."""
+"""Calls that may hold a larger answer at the same time: many nodes must not fill the memory together."""
 
 _PATIENCE: Final = 5.0
-"""Seconds for a name to resolve where addresses are compared."""
+"""Seconds for resolving a name when addresses are compared."""
 
 KEPT: Final = 256
-"""Calls after which a pool of kept connections is left behind, so that idle ones stay few."""
+"""Calls after which a new connection pool replaces the old one, which limits idle connections."""
 
 
 _ANY_PORT: Final = 9
-"""A port for a datagram socket through which nothing is sent; which one does not change the route."""
+"""Port of a datagram socket that sends nothing; it does not affect the route."""
 
 
 class OutsideNetworks(OSError):
-    """A connection is not made: its address is in none of the host's networks."""
+    """A connection is refused: its address is in none of the host's networks."""
 
     def __init__(self, address: str) -> None:
         super().__init__(
@@ -59,22 +59,20 @@ class OutsideNetworks(OSError):
 class HttpTransport(Http):
     """HTTP to nodes, as `ports.transport.Http` describes it; an asynchronous context manager.
 
-    Redirects are answers, cookies are forgotten, TLS certificates are verified against the system's
-    authorities. A read (GET, HEAD) may travel on a connection that an earlier call to the same node
-    left open. Any other call, and one that asks for `Connection: close`, gets a connection of its own
-    and is never repeated: whether it had an effect is for the caller to find out.
-
-    aiohttp is used directly because 2,000 reads of 1,000 nodes take it half of what httpx over the
-    same transport takes, and most passes are nothing but reads.
-
-    Proxies of the environment do not count: they would hide which address is reached.
+    Redirects are not followed, cookies are not kept, TLS certificates are verified with the system's
+    authorities. A read (GET, HEAD) may reuse an open connection to the same node. Any other call, and one
+    with `Connection: close`, gets its own connection and is never repeated: the caller must find out whether
+    it had an effect.
 
     Args:
-        host: in whose networks nodes must be.
-        concurrency: calls in flight at once; others wait, and their time only starts with them.
-        body_limit: bytes of one answer.
-        tls: trust other than the system's.
+        host: limits the networks of nodes.
+        concurrency: calls at the same time; the timeout of a waiting call starts with the call.
+        body_limit: largest answer in bytes.
+        tls: certificates to trust instead of the system's.
     """
+
+    # aiohttp, not httpx: 2,000 reads of 1,000 nodes take half the time, and most passes only read. Proxies of
+    # the environment are ignored: they would hide which address is reached.
 
     def __init__(
         self,
@@ -104,7 +102,7 @@ class HttpTransport(Http):
         await self.aclose()
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name, sorted; none where it does not resolve. Calls go to the same ones."""
+        """The sorted addresses of a name, the same that calls use; empty if it does not resolve."""
         try:
             found = await asyncio.wait_for(self._names().resolve(host, 0, socket.AF_UNSPEC), _PATIENCE)
         except (OSError, TimeoutError, UnicodeError):
@@ -113,7 +111,7 @@ class HttpTransport(Http):
         return tuple(sorted({str(unmap_address(one)) for one in addresses}))
 
     def local_address(self, url: str) -> str:
-        """The address of this host that faces a URL; empty where the system does not tell."""
+        """The address of this host on the route to a URL; empty if unknown."""
         host = urlsplit(url).hostname or ""
         if host not in self._facing:
             self._facing[host] = _address_facing(host)
@@ -147,11 +145,11 @@ class HttpTransport(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        """One request and its whole answer, whatever its status; see `ports.transport.Http.send`.
+        """Send a request and give its complete answer, whatever its status; see `ports.transport.Http.send`.
 
         Raises:
-            NodeUnreachable: no answer, or not a whole one, or one above the size limit; `NodeUnidentified`
-                where what listens does not speak HTTP, or TLS, or has not the host's certificate.
+            NodeUnreachable: no answer, an incomplete one, or one above the size limit.
+            NodeUnidentified: the server speaks no HTTP or TLS, or its certificate is not valid for the host.
         """
         from aiohttp import (  # noqa: PLC0415  (heavy: loaded with the first call)
             ClientConnectorError,
@@ -162,13 +160,16 @@ class HttpTransport(Http):
 
         unconnected = (ClientConnectorError, ConnectionTimeoutError)
 
-        own = method.upper() not in {"GET", "HEAD"} or _wants_own(headers)
+        closes = any(
+            name.lower() == "connection" and "close" in text.lower() for name, text in headers.items()
+        )
+        own = closes or method.upper() not in {"GET", "HEAD"}
         bounds = ClientTimeout(total=timeout, sock_connect=connect or None)
         async with self._slots:
             pool = None if own else self._pool()
             session = pool.session if pool else self._own()
             try:
-                # aiohttp's own deadline does not count what waits here, such as for room
+                # aiohttp's timeout excludes waits in this code, such as for memory in `_body`
                 async with (
                     asyncio.timeout(timeout),
                     session.request(
@@ -183,7 +184,7 @@ class HttpTransport(Http):
                     body = await self._body(response, node)
                     return HttpAnswer(response.status, _lower(response.headers), body, (SHAPES,))
             except (ClientError, OSError, ValueError) as error:
-                # a connection that never came about carried no request; whatever else fails may have
+                # Without a connection no request was sent. After any other failure the node may have got it.
                 sent = not isinstance(error, unconnected)
                 words = describe_failure(error, timeout=timeout, connect=connect)
                 failure = NodeUnidentified if is_other_protocol(error) else NodeUnreachable
@@ -195,13 +196,13 @@ class HttpTransport(Http):
                     await self._leave(pool)
 
     def _new_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """A socket for exactly the address that is connected to next.
-
-        Here, behind the resolver, a name cannot lead elsewhere between the check and the connection.
+        """A socket for the address that aiohttp connects to next.
 
         Raises:
-            OutsideNetworks: the host does not allow it.
+            OutsideNetworks: the host does not allow this address.
         """
+        # The check is here, after name resolution: a name cannot change its address between check and
+        # connection.
         family, kind, protocol, _, place = info
         networks = self._host.config.networks
         if networks and not is_within_networks(str(place[0]), networks):
@@ -209,7 +210,7 @@ class HttpTransport(Http):
         return socket.socket(family=family, type=kind, proto=protocol)
 
     async def _body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
-        """The whole body, unpacked where it came packed; a large one waits for one of few rooms."""
+        """The complete body; a large one waits for one of `LARGE` slots."""
         body = bytearray()
         async with AsyncExitStack() as stack:
             async for chunk in response.content.iter_any():
@@ -223,7 +224,7 @@ class HttpTransport(Http):
             return bytes(body)
 
     def _pool(self) -> _Pool:
-        """The pool that a read uses; a new one after every `KEPT` calls."""
+        """The pool for a read; a new one after every `KEPT` calls."""
         if self._reads is None or self._reads.calls >= KEPT:
             if self._reads is not None:
                 self._old.add(self._reads)
@@ -233,7 +234,7 @@ class HttpTransport(Http):
         return self._reads
 
     async def _leave(self, pool: _Pool) -> None:
-        """A read has ended; a pool that has served its calls closes with the last of them."""
+        """End a read; a pool with `KEPT` calls closes after the last of them."""
         pool.busy -= 1
         if pool.busy or pool.calls < KEPT:
             return
@@ -288,10 +289,8 @@ def is_within_networks(address: str, networks: Iterable[Network]) -> bool:
 
 
 def _address_facing(host: str) -> str:
-    """The source address that the system would choose: connecting a datagram socket sends nothing.
-
-    Only for an address: what a name means is for the resolver of the calls to say.
-    """
+    """The source address that the system would choose for an IP address; empty for a name."""
+    # Connecting a datagram socket sends nothing. Names are left to the resolver that the calls use.
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, _ANY_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
@@ -304,7 +303,7 @@ def _address_facing(host: str) -> str:
 
 
 class _Pool:
-    """A session and how much it was used."""
+    """A session, its number of calls, and those that still run."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
@@ -313,7 +312,9 @@ class _Pool:
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a call by itself when its connection breaks."""
+    """Prevent aiohttp from repeating a call when its connection breaks."""
+    # aiohttp retries idempotent methods such as PUT and DELETE on some errors. The second call could reach
+    # the node after its state has changed.
     import aiohttp  # noqa: PLC0415
 
     try:
@@ -324,12 +325,8 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
         raise aiohttp.ClientError(describe_failure(error)) from error
 
 
-def _wants_own(headers: Mapping[str, str]) -> bool:
-    return any(name.lower() == "connection" and "close" in text.lower() for name, text in headers.items())
-
-
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    """Header names in lower case; of a repeated header the first counts."""
+    """Headers with names in lower case; the first of a repeated header counts."""
     found: dict[str, str] = {}
     for name, text in headers.items():
         found.setdefault(name.lower(), text)

@@ -1,4 +1,4 @@
-"""Why a call to a node failed, in plain words: the one place where aiohttp's errors are translated."""
+"""Why a call to a node failed: the one place that translates errors of aiohttp."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SILENT: Final = "no answer to the connection attempt"
 _ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
     {
         errno.ECONNREFUSED: "connection refused",
-        errno.EHOSTUNREACH: "no route to it",
-        errno.ENETUNREACH: "no route to its network",
+        errno.EHOSTUNREACH: "no route to the host",
+        errno.ENETUNREACH: "no route to the network",
         errno.ETIMEDOUT: SILENT,
         errno.ECONNRESET: DROPPED,
         errno.ECONNABORTED: DROPPED,
@@ -32,19 +32,19 @@ _ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
 )
 
 _PLAIN: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
-"""What OpenSSL says where the other side does not begin with TLS."""
+"""Errors of OpenSSL when the other side does not speak TLS."""
 
 Words: TypeAlias = "Callable[[Any, float, float], str]"
-"""(error, seconds of the whole call, seconds of the connection) -> the reason."""
+"""(error, timeout of the call, timeout of the connection) -> the reason."""
 
 
 def describe_failure(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> str:
-    """Why a call failed, in words that fit behind a node's name.
+    """Why a call failed, as text to follow a node's name.
 
     Args:
-        error: what aiohttp raised.
-        timeout: the seconds that the whole call had.
-        connect: the seconds that the connection had; 0 where it had no bound of its own.
+        error: of aiohttp.
+        timeout: of the call, in seconds.
+        connect: of the connection, in seconds; 0 without one.
     """
     return next(
         (words(error, timeout, connect) for kind, words in make_error_table() if isinstance(error, kind))
@@ -52,7 +52,7 @@ def describe_failure(error: Exception, *, timeout: float = 0.0, connect: float =
 
 
 def classify_liveness(error: Exception) -> Liveness:
-    """What a failed call tells of the address: whether nothing, or something, seems to run there."""
+    """What a failed call says about the address: whether anything seems to run there."""
     import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -66,11 +66,11 @@ def classify_liveness(error: Exception) -> Liveness:
 
 
 _NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
-"""A connection attempt ends so where nothing runs at the address."""
+"""Errors of a connection attempt when nothing runs at the address."""
 
 
 def is_other_protocol(error: Exception) -> bool:
-    """Whether something listens there that is not what was asked for: other TLS, no TLS, or no HTTP."""
+    """Whether something else listens there: other TLS, no TLS or no HTTP."""
     import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
 
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -86,7 +86,7 @@ def is_other_protocol(error: Exception) -> bool:
 
 @lru_cache(maxsize=1)
 def make_error_table() -> tuple[tuple[type[Exception], Words], ...]:
-    """Error class -> its words; a class stands before those it derives from."""
+    """Error class -> its text; a class comes before its base classes."""
     import aiohttp  # noqa: PLC0415  (heavy: loaded with the first failure)
 
     return (
@@ -102,19 +102,19 @@ def make_error_table() -> tuple[tuple[type[Exception], Words], ...]:
         (aiohttp.ClientProxyConnectionError, lambda error, *_: f"the proxy: {_system(error.os_error)}"),
         (aiohttp.ClientConnectorError, lambda error, *_: _system(error.os_error)),
         (aiohttp.ClientPayloadError, _always(CUT)),
-        (aiohttp.UploadAbortedError, _always("stopped taking the request before it was whole")),
+        (aiohttp.UploadAbortedError, _always("stopped reading the request before its end")),
         (aiohttp.ServerConnectionError, _always(DROPPED)),
         (aiohttp.ClientConnectionResetError, _always(DROPPED)),
         (ConnectionError, lambda error, *_: _system(error) if error.errno else DROPPED),
         (aiohttp.ClientHttpProxyError, lambda error, *_: f"the proxy answered {error.status}"),
-        (aiohttp.TooManyRedirects, _always("redirects without end")),
-        (aiohttp.RedirectClientError, _always("redirects to what is no URL")),
+        (aiohttp.TooManyRedirects, _always("too many redirects")),
+        (aiohttp.RedirectClientError, _always("redirects to an invalid URL")),
         (
             aiohttp.ClientResponseError,
             _no_http,
         ),
-        (aiohttp.InvalidURL, _always("its address is not a URL that can be called")),
-        (aiohttp.NonHttpUrlClientError, _always("its address is not a URL of http or https")),
+        (aiohttp.InvalidURL, _always("its address is not a valid URL")),
+        (aiohttp.NonHttpUrlClientError, _always("its address is not an http or https URL")),
         (OSError, lambda error, *_: _system(error)),
         (aiohttp.ClientConnectionError, _always(DROPPED)),
         (Exception, lambda error, *_: _short(error)),
@@ -122,10 +122,10 @@ def make_error_table() -> tuple[tuple[type[Exception], Words], ...]:
 
 
 _OPENSSL: Final = re.compile(r"\[SSL: [A-Z0-9_]+\] | \(_ssl\.c:\d+\)")
-"""What Python adds to the words of OpenSSL, for its own developers."""
+"""What Python adds to messages of OpenSSL; useless to operators."""
 
 _QUOTED: Final = re.compile(r"\bb('[^']{0,80}'?|\"[^\"]{0,80}\"?)")
-"""The start of an answer, as aiohttp quotes it in its message."""
+"""The beginning of an answer, as aiohttp quotes it."""
 
 
 def _always(words: str) -> Words:
@@ -149,7 +149,7 @@ def _no_http(error: Any, *_: float) -> str:
     # the first bytes of a TLS alert, as aiohttp quotes them
     tls = " (the port speaks TLS: is https:// meant?)" if "\\x15\\x03" in text else ""
     begins = _QUOTED.search(text)
-    return f"its answer is not proper HTTP{f', beginning {begins[1]}' if begins else f' ({text})'}{tls}"
+    return f"its answer is not valid HTTP{f', beginning {begins[1]}' if begins else f' ({text})'}{tls}"
 
 
 def _system(error: OSError) -> str:
@@ -157,5 +157,5 @@ def _system(error: OSError) -> str:
 
 
 def _short(error: object) -> str:
-    """An error's own words on one line, no longer than a line."""
+    """The message of an error on one line, masked and shortened."""
     return make_one_line(SHAPES.text(str(error)), 200) or type(error).__name__

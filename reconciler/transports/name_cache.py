@@ -1,4 +1,4 @@
-"""Host names resolved once for all calls of a pass: what was compared is what is called."""
+"""Resolves each host name once for all calls of a pass, so that the checked address is the called one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 
 class NameCache(AbstractResolver):
-    """A resolver that keeps what a name meant for as long as it lives; a failure is not kept.
+    """A resolver that caches results, but not failures, for its lifetime."""
 
-    A name that meant another address at the next call would lead past the comparison of addresses.
-    """
+    # Two nodes must not have one address. A name that resolved to another address at the next call would get
+    # past that check.
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], list[ResolveResult]] = {}
@@ -24,7 +24,7 @@ class NameCache(AbstractResolver):
         """The addresses of a name, as aiohttp asks for them.
 
         Raises:
-            OSError: it does not resolve.
+            OSError: the name does not resolve.
         """
         key = (host, int(family))
         if key not in self._known:
@@ -34,4 +34,4 @@ class NameCache(AbstractResolver):
         return [{**one, "port": port} for one in self._known[key]]
 
     async def close(self) -> None:
-        """Nothing: the names are shared by all connections of the transport."""
+        """Does nothing: all connections of the transport share the names."""

@@ -54,7 +54,7 @@ def test_a_value_is_never_an_option_and_nothing_for_a_shell(value):
 def test_a_value_that_is_missing_or_too_many_is_said():
     with pytest.raises(BadCommand, match=r"needs a value for \{unit\}"):
         fill_arguments(["x", "{unit}"], NODE)
-    with pytest.raises(BadCommand, match="no place for unit"):
+    with pytest.raises(BadCommand, match="no placeholder for unit"):
         fill_arguments(["x", "{node}"], NODE | {"unit": "u"})
 
 
@@ -94,7 +94,7 @@ async def test_what_the_host_does_not_have_is_refused():
 
 
 async def test_a_missing_program_is_named():
-    with pytest.raises(NodeRefused, match=r"the command stop-sora cannot be run: No such file") as caught:
+    with pytest.raises(NodeRefused, match=r"cannot run the command stop-sora: No such file") as caught:
         await run("/nowhere/stop")
     assert caught.value.code == "COMMAND"
 
