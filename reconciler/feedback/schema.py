@@ -1,7 +1,8 @@
-"""Message format v1 in all its kinds: what a central server answers to nodes, and what nodes report to it.
+"""All kinds of message format v1: answers of a central server to nodes, and reports of nodes.
 
-Facts: M2, "Central server". A backup's `feed.json` is a `setting.feed`; a purge is propagated by the call
-itself, without a message. Unknown keys are kept, and what the documents leave open may be missing.
+Facts: M2, "Central server". The `feed.json` of a backup is a `setting.feed`. A purge is propagated by
+the call itself, without a message. Unknown keys are kept. Keys that the documents do not require may be
+missing.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ class MessagePart(BaseModel):
 
 
 class MessageV1(MessagePart):
-    """What every message has."""
+    """The key of every message."""
 
     message_ver: Literal["1"] = Field(description="Version of the format.")
 
 
 class Node(MessagePart):
-    """Which node a message is of."""
+    """Identity of a node."""
 
     hostname: str = Field(description="The node's own name.", examples=["edge-01"])
     iplist: list[str] = Field(description="Its addresses.", examples=[["10.10.10.1", "10.10.10.2"]])
-    product_ver: str | None = Field(default=None, description="What it runs.", examples=["2.8.1"])
+    product_ver: str | None = Field(default=None, description="Version of the product.", examples=["2.8.1"])
     setting_ver: Version = Field(
         default=None, description="`meta.version` of its setting.", examples=["2022-06-21-A", 10]
     )
@@ -56,43 +57,43 @@ class Node(MessagePart):
 
 
 class FeedMessage(MessageV1):
-    """What a central server answers."""
+    """An answer of a central server."""
 
     timestamp: Timestamp
-    userdata: Any = Field(default=None, description="Comes back unchanged in the feedback.")
+    userdata: Any = Field(default=None, description="Returned unchanged in the feedback.")
 
 
 class FeedbackMessage(MessageV1):
-    """What a node reports of an action."""
+    """A report of a node about an action."""
 
     timestamp: Timestamp | None = Field(
         default=None, description="When it was sent, in ISO 8601.", examples=["2022-07-13T14:10:30.000Z"]
     )
-    node: Node = Field(description="Which node reports.")
-    userdata: Any = Field(default=None, description="What the feed said.")
+    node: Node = Field(description="The node that reports.")
+    userdata: Any = Field(default=None, description="`userdata` of the feed.")
 
 
 class Done(MessagePart):
-    """What a node did, and why."""
+    """The action of a node, and its cause."""
 
     api: str = Field(description="The call that was made.", examples=["/setting/upload"])
     event: str = Field(
         pattern=_EVENT,
-        description="What led to it: a feed, a call, a start, a command line.",
+        description="The cause: a feed, a call, a start of the product, a command line.",
         examples=["/env/management/server/apiPolling/central", "/_api_/setting/upload", "/_sys_/bootup"],
     )
 
 
 class FeedLocation(MessagePart):
-    """One thing to act on."""
+    """One package."""
 
     url: str = Field(
-        min_length=1, description="Where it is.", examples=["http://www.example.com/m2pkg_v10.tgz"]
+        min_length=1, description="URL of the package.", examples=["http://www.example.com/m2pkg_v10.tgz"]
     )
 
 
 class Upload(MessagePart):
-    """The action of a feed that brings a package."""
+    """The action of a feed with a package."""
 
     api: Literal["/setting/upload"] = Field(description="The node loads the package.")
 
@@ -106,109 +107,109 @@ class Checkout(MessagePart):
 class UploadFeed(FeedMessage):
     """`setting.feed`: a package to download and load."""
 
-    action: Upload = Field(description="What to do.")
+    action: Upload = Field(description="The action.")
     parameters: list[FeedLocation] = Field(min_length=1, description="The packages.")
 
 
 class CheckoutFeed(FeedMessage):
-    """`setting.feed` of nodes with a git repository: only a notification."""
+    """`setting.feed` for nodes with a git repository: only a notification."""
 
-    action: Checkout = Field(description="What to do.")
-    parameters: list[Any] | None = Field(default=None, max_length=0, description="Nothing.")
+    action: Checkout = Field(description="The action.")
+    parameters: list[Any] | None = Field(default=None, max_length=0, description="Empty.")
 
 
 class NotUpdated(MessagePart):
     """A field that waits for a restart."""
 
-    field: str = Field(description="Its dotted name.", examples=["env.network.http2"])
-    cur: Any = Field(default=None, description="What is in effect.")
-    new: Any = Field(default=None, description="What is asked for.")
+    field: str = Field(description="Name of the field, with dots.", examples=["env.network.http2"])
+    cur: Any = Field(default=None, description="The value in effect.")
+    new: Any = Field(default=None, description="The requested value.")
 
 
 class SettingResult(MessagePart):
-    """How loading a setting went.
+    """The result of loading a setting.
 
     The documents show two keys `version`, of the product and of the setting; the last one counts.
     """
 
-    method: str = Field(description="Which part of the product did it.", examples=["deploy"])
-    status: str = Field(description="`ok`, or the reason why not.", examples=["ok"])
+    method: str = Field(description="The part of the product that did it.", examples=["deploy"])
+    status: str = Field(description="`ok`, or the reason of the failure.", examples=["ok"])
     version: Version = Field(default=None, description="`meta.version` of the setting.", examples=[10])
     last_modified: str | None = Field(
         default=None,
         description="`Last-Modified` of the package.",
         examples=["Tue, 11 Oct 2022 12:45:26 GMT"],
     )
-    notupdated: list[NotUpdated] | None = Field(default=None, description="What waits for a restart.")
+    notupdated: list[NotUpdated] | None = Field(default=None, description="Fields that wait for a restart.")
 
 
 class SettingParameter(MessagePart):
-    """One package with what became of it."""
+    """One package and its result."""
 
-    url: str | None = Field(default=None, description="Where it was.")
-    result: SettingResult = Field(description="What became of it.")
+    url: str | None = Field(default=None, description="URL of the package.")
+    result: SettingResult = Field(description="The result.")
 
 
 class SettingFeedbackMessage(FeedbackMessage):
-    """`setting.feedback`: what became of a setting."""
+    """`setting.feedback`: the result of a setting."""
 
-    action: Done = Field(description="What was done, and why.")
+    action: Done = Field(description="The action and its cause.")
     parameters: list[SettingParameter] | None = Field(default=None, description="One for each package.")
     setting: dict[str, Any] | None = Field(
-        default=None, description="The loaded `setting.json`, where `uploadSetting` asks for it."
+        default=None, description="The loaded `setting.json`, if `uploadSetting` requests it."
     )
 
 
 class Purge(MessagePart):
     """The action of a feed that purges."""
 
-    api: Literal["/command/purge"] = Field(description="The node forgets content.")
+    api: Literal["/command/purge"] = Field(description="The node removes content from its cache.")
 
 
 class Target(MessagePart):
-    """Content to forget."""
+    """Content to purge."""
 
     url: str = Field(
         min_length=1,
-        description="With or without scheme; `*` stands for any text.",
+        description="With or without scheme; `*` matches any text.",
         examples=["http://www.example.com/image.jpg", "www.example.com/image/*.bmp"],
     )
 
 
 class PurgeFeedMessage(FeedMessage):
-    """`purge.feed`: content to forget."""
+    """`purge.feed`: content to purge."""
 
-    action: Purge = Field(description="What to do.")
-    parameters: list[Target] = Field(min_length=1, description="The content.")
+    action: Purge = Field(description="The action.")
+    parameters: list[Target] = Field(min_length=1, description="The content to purge.")
 
 
 class Purged(MessagePart):
-    """How much was forgotten."""
+    """How much was purged."""
 
-    count: Count = Field(description="Objects.", examples=[3])
-    size: Count = Field(description="Bytes.", examples=[77656899])
-    time: Annotated[Number, Field(ge=0)] = Field(description="How long it took.", examples=[12])
+    count: Count = Field(description="Number of objects.", examples=[3])
+    size: Count = Field(description="Size in bytes.", examples=[77656899])
+    time: Annotated[Number, Field(ge=0)] = Field(description="Duration.", examples=[12])
 
 
 class PurgeResult(MessagePart):
-    """How a purge went."""
+    """The result of a purge."""
 
-    version: Version = Field(default=None, description="What the node runs.", examples=["22.02.0"])
-    method: str = Field(description="Which part of the product did it.", examples=["purge"])
-    status: str = Field(description="`OK`, or the reason why not.", examples=["OK", "Bad Gateway"])
-    result: Purged | None = Field(default=None, description="How much was forgotten.")
+    version: Version = Field(default=None, description="Version of the product.", examples=["22.02.0"])
+    method: str = Field(description="The part of the product that did it.", examples=["purge"])
+    status: str = Field(description="`OK`, or the reason of the failure.", examples=["OK", "Bad Gateway"])
+    result: Purged | None = Field(default=None, description="How much was purged.")
 
 
 class PurgeParameter(Target):
-    """Content with what became of it."""
+    """Content and its result."""
 
-    result: PurgeResult = Field(description="What became of it.")
+    result: PurgeResult = Field(description="The result.")
 
 
 class PurgeFeedbackMessage(FeedbackMessage):
-    """`purge.feedback`: what became of a purge."""
+    """`purge.feedback`: the result of a purge."""
 
-    action: Done = Field(description="What was done, and why.")
+    action: Done = Field(description="The action and its cause.")
     parameters: list[PurgeParameter] = Field(description="One for each target.")
 
 
@@ -216,30 +217,30 @@ class HeartbeatMessage(MessageV1):
     """`heartbeat.feedback`: a node is alive."""
 
     timestamp: Timestamp | None = Field(default=None, description="When it was sent, in ISO 8601.")
-    node: Node = Field(description="Which node is alive.")
+    node: Node = Field(description="The node.")
 
 
 class Updated(MessagePart):
     """A field of a running virtual host that was changed."""
 
     field: Literal["origin.address"] = Field(description="The field.")
-    values: list[str] = Field(description="What it is now.", examples=[["10.10.10.10", "10.10.10.11"]])
+    values: list[str] = Field(description="The new value.", examples=[["10.10.10.10", "10.10.10.11"]])
 
 
 class UpdatedHosting(MessagePart):
     """A running virtual host that was changed."""
 
     name: str = Field(description="Its name.", examples=["www.example.com"])
-    updated: Updated = Field(description="What was changed.")
+    updated: Updated = Field(description="The change.")
 
 
 class NodelistFeedbackMessage(MessageV1):
-    """`nodelist.feedback`: the instances that a cloud told, and what was changed for them."""
+    """`nodelist.feedback`: the instances in a cloud, and the changes made for them."""
 
     timestamp: Timestamp | None = Field(default=None, description="When it was sent, in ISO 8601.")
-    node: Node = Field(description="Which node reports.")
+    node: Node = Field(description="The node that reports.")
     nodelist: list[str] = Field(description="Addresses of the instances.", examples=[["10.10.10.10"]])
-    hosting: list[UpdatedHosting] | None = Field(default=None, description="What was changed.")
+    hosting: list[UpdatedHosting] | None = Field(default=None, description="The change.")
 
 
 KINDS: Final[Mapping[str, Any]] = MappingProxyType(
@@ -256,14 +257,14 @@ KINDS: Final[Mapping[str, Any]] = MappingProxyType(
 
 
 def validate_message(kind: str, message: Any) -> Any:
-    """A message as its model.
+    """Read a message into its model.
 
     Args:
         kind: one of `KINDS`.
-        message: plain.
+        message: plain value.
 
     Raises:
-        pydantic.ValidationError: it is no message of this kind.
+        pydantic.ValidationError: it is not a valid message of this kind.
     """
     return TypeAdapter(KINDS[kind]).validate_python(message)
 

@@ -1,4 +1,4 @@
-"""The reference of the host configuration in Markdown, made from the models that read it."""
+"""The reference of the host configuration in Markdown, generated from its models."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from reconciler.cli.render.model_table import render_model_table
 
 _INTRODUCTION = """# Host configuration
 
-Made from the program; `reconcile explain host` prints it. One file says what this management host
-decides and a tree of desired state must not: otherwise whoever can merge a commit could choose where secrets
-are read, which machines are reached and what is run.
+Made from the program; `reconcile explain host` prints it. One file says what this management host decides
+and a repository must not decide. Otherwise anybody who can merge a commit could choose where secrets are
+read, which machines are reached and which programs run.
 
-The first of these that exists is read, once, when a command starts: `--host-config FILE`, the file that
-`RECONCILE_HOST_CONFIG` names, `/etc/reconciler/host.yaml`, and `reconciler/host.yaml` in the user's
-configuration folder (`~/.config`). A file that is named must exist. Without a file every key has its
-default. Unknown keys are errors, at their line and column. Its [JSON Schema](../schemas/host.schema.json)
-is written by `reconcile schemas`, with the others.
+The first existing file of this list is read, once, when a command starts: `--host-config FILE`, the file in
+`RECONCILE_HOST_CONFIG`, `/etc/reconciler/host.yaml`, and `reconciler/host.yaml` in the user's configuration
+folder (`~/.config`). A file named by the option or the variable must exist. Without a file every key has its
+default. Unknown keys are errors and are reported with line and column. `reconcile schemas` writes the
+[JSON Schema](../schemas/host.schema.json).
 
 ```yaml
 state: /var/lib/reconciler
@@ -32,44 +32,43 @@ commands:
 
 The file is refused
 
-- unless root or the user who runs `reconcile` owns it and every folder above it, and nobody else may
-  write them (a folder above with the sticky bit, such as `/tmp`, passes; links count with the folders
-  that they lead through);
-- where it lies in the source, or in the work tree that the source belongs to, as do the files of
-  `signers`.
+- if another user than root or the user who runs `reconcile` owns it or a folder above it, or can write to
+  them. A folder above with the sticky bit, such as `/tmp`, is accepted. Links count together with the
+  folders that they lead through;
+- if it is in the source, or in the work tree of the source. The same is true for the files of `signers`.
 
 Options and environment variables of a command take precedence: `--state`, `--require-signed`,
-`--allowed-signers`, `--revoked-signers`. The files under `signers` are used only where the kind of
-signature that is asked for (ssh or gpg) is the one that `signers` names.
+`--allowed-signers`, `--revoked-signers`. The files under `signers` are used only if the required kind of
+signature (ssh or gpg) is the one in `signers`.
 
 ## References to secrets
 
-`${file:NAME}` is looked for in each of the folders in turn, `${file:/PATH}` must lie below one of them.
-Links are followed as long as they stay below the folder, so that volumes of Kubernetes work. Only regular
-files of at most one megabyte are read, in folders that nobody but root and this user may write; `/proc`,
-`/dev` and `/sys` never. What is refused is named with the setting that would allow it, and counts as a
-secret that is not known here.
+`${file:NAME}` is searched in each of the folders in order. `${file:/PATH}` must be below one of them. Links
+are followed if they stay below the folder, so volumes of Kubernetes work. Only regular files of at most one
+megabyte are read, in folders that only root and this user can write; `/proc`, `/dev` and `/sys` never. The
+error names the refused file and the setting that would allow it. The secret then counts as unavailable.
 
 ## Commands
 
-A fleet file names a command, such as `stop: {command: stop-sora, arguments: {unit: sora}}`. Each
-placeholder of `run` is replaced within its argument, which is never split. Values may have letters,
-digits and `. : @ + = , % _ -`, and do not begin with `-`, so that none is an option, nor anything for the
-shell to which `ssh` hands its arguments. `{{` and `}}` are braces. The program itself has no placeholder.
-A plan that needs a command which the host does not have is refused before anything is done
-(`unknown-command`); where there is no host file, as for a pull request, a dry run does not check it.
+A fleet file names a command, such as `stop: {command: stop-sora, arguments: {unit: sora}}`. Each placeholder
+of `run` is replaced within its argument, which is never split. Values can have letters, digits and
+`. : @ + = , % _ -`, and cannot start with `-`. So a value can be neither an option nor code for the shell to
+which `ssh` gives its arguments. `{{` and `}}` are braces. The program itself cannot have a placeholder.
 
-A command runs without a shell, in a session of its own, is killed with all that it started when its time
-is over, and gets PATH, HOME, USER, LANG, TZ, TMPDIR and the like, and the variables that it lists.
+A plan that needs a command which the host does not have is refused before anything is done
+(`unknown-command`). Without a host configuration, as in a pull request, a dry run does not check this.
+
+A command runs without a shell and in a session of its own. After its timeout it is killed with all processes
+that it started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
 
 ## Credentials of the program
 
-Credentials come in variables, or better in files that variables name: `RECONCILE_GIT_TOKEN_FILE`,
-`RECONCILE_SOURCE_TOKEN_FILE`, `RECONCILE_WEBHOOK_SECRET_FILE`, `RECONCILE_AGE_IDENTITY_FILE`. Files of
-tokens are read at every use, so that a new token counts without a restart. When the program starts it
-reads its environment once and wipes it, also from `/proc/PID/environ`; it makes no core files, and other
-processes of its user cannot look into its memory. What it starts gets a list of harmless variables; the
-git token goes to `git fetch` and `git ls-remote` alone."""
+Credentials are in variables or, better, in files that variables name: `RECONCILE_GIT_TOKEN_FILE`,
+`RECONCILE_SOURCE_TOKEN_FILE`, `RECONCILE_WEBHOOK_SECRET_FILE`, `RECONCILE_AGE_IDENTITY_FILE`. Token files are
+read at each use, so a new token works without a restart. When the program starts, it reads its environment
+once and clears it, also in `/proc/PID/environ`. It writes no core files, and other processes of its user
+cannot read its memory. Programs that it starts get a list of harmless variables. Only `git fetch` and
+`git ls-remote` get the git token."""
 
 
 def render_host_reference() -> str:
