@@ -109,7 +109,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
 class SecretSources(StrictModel):
-    """Where references to secrets are resolved."""
+    """Sources of secrets on this host."""
 
     folders: tuple[SecretFolder, ...] | None = Field(
         default=None,
