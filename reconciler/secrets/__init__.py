@@ -1,4 +1,4 @@
-"""Secrets in files: where they are referred to, found in plain text, masked and moved out.
+"""Secrets in files: references, secrets in plain text, masks, and references in the place of secrets.
 
-Pure, except `local_resolver`, which looks values up on this machine.
+Pure, except `local_resolver`, which reads values on this machine.
 """

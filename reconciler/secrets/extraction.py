@@ -1,4 +1,4 @@
-"""Puts references in the place of secrets, under names that tell what they are."""
+"""Replaces secrets by references with names that describe them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.host.config import PREFIX
+from reconciler.secrets.patterns import find_secret
 from reconciler.secrets.references import MARK
-from reconciler.secrets.scan import looks_secret
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_ENOUGH: Final = 2
+_NAME_WORDS: Final = 2
+"""Keys of the path that make a name where no object has one."""
+
 _LONG: Final = 8
-"""Characters from which on a text is hardly a secret's by chance: a shorter one may be a common word."""
+"""Characters from which an equal text is taken for the known secret: a shorter one may be a common word."""
 
 Path = tuple[str | int, ...]
 
 
 @dataclass(slots=True)
 class SecretExtractor:
-    """Gives each secret a name; the same text under the same words has the same name.
+    """Gives each secret a name; the same text under the same keys gets the same name.
 
     Args:
-        known: a secret's text -> the reference that files have for it already.
-        prefix: how the names begin, as the host allows them.
-        named: environment variable -> the secret's text, of those that got their names here.
+        known: text of a secret -> the reference that files already have for it.
+        prefix: of the names, as the host allows them.
+        named: environment variable -> text of the secret, for names given here.
     """
 
     known: Mapping[str, str] = field(default_factory=dict)
@@ -34,12 +36,12 @@ class SecretExtractor:
     named: dict[str, str] = field(default_factory=dict)
 
     def value(self, value: Any, path: Path = (), owner: str = "") -> Any:
-        """The same plain value as a file may say it: secrets as `${env:NAME}`, other `${` escaped.
+        """The same plain value for a file: secrets as `${env:NAME}`, other `${` escaped.
 
         Args:
-            value: plain, nothing in it being a reference.
-            path: where it stands.
-            owner: the `name` of the nearest object around it that has one.
+            value: plain, without references.
+            path: its place in the document.
+            owner: the `name` of the nearest enclosing object that has one.
         """
         if isinstance(value, Mapping):
             name = value.get("name")
@@ -50,17 +52,16 @@ class SecretExtractor:
         if not isinstance(value, str):
             return value
         keys = [part for part in path if isinstance(part, str)]
-        secret = looks_secret(keys[-1] if keys else "", value)
+        secret = bool(find_secret(keys[-1] if keys else "", value))
         if value in self.known and (secret or len(value) >= _LONG):
             return self.known[value]
         if secret:
-            return f"${{env:{self._name([owner, keys[-1]] if owner else keys[-_ENOUGH:], value)}}}"
+            return f"${{env:{self._make_name([owner, keys[-1]] if owner else keys[-_NAME_WORDS:], value)}}}"
         return value.replace(MARK, f"${MARK}")
 
-    def _name(self, words: list[str], text: str) -> str:
+    def _make_name(self, words: list[str], text: str) -> str:
         parts = [part.upper() for word in words for part in _WORD.findall(word)]
-        stem = "_".join(parts) or "SECRET"
-        stem = f"{self.prefix}{stem}"
+        stem = f"{self.prefix}{'_'.join(parts) or 'SECRET'}"
         name, number = stem, 1
         while self.named.setdefault(name, text) != text:
             number += 1

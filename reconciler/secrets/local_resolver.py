@@ -1,4 +1,4 @@
-"""Where secrets come from on this machine: the environment, files, and what age can decrypt."""
+"""Secrets of this machine: from the environment, from files, and decrypted with age."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ _SUPPLY = f"set {name_file_variable(AGE_IDENTITY)} to a file with a matching age
 
 
 class LocalResolver:
-    """Secrets of this machine; implements `secrets.resolver.SecretResolver`. Each is looked up once.
+    """Secrets of this machine; implements `secrets.resolver.SecretResolver`. Each is read once.
 
-    It remembers what each file held, or why it could not be read, so that a file that is written later is
-    noticed.
+    It remembers the contents of each file, or why it could not be read, so that a later change is noticed.
 
     Args:
-        host: which of its variables and folders count, and the age identities that its environment names.
-        identity: a file of age identities, in the place of those.
+        host: with its allowed variables and folders, and the age identities of its environment.
+        identity: a file of age identities, used instead of those.
     """
 
     def __init__(self, host: Host, identity: Path | None = None) -> None:
@@ -37,12 +36,12 @@ class LocalResolver:
         self._files: dict[str, tuple[Callable[[], bytes], bytes]] = {}
 
     def clear(self, scheme: str, name: str) -> str:
-        """The text that a reference stands for; see `secrets.resolver.SecretResolver`.
+        """The text of a reference; see `secrets.resolver.SecretResolver`.
 
-        A file's last line ends where its text ends: one line break at its end does not count.
+        One line break at the end of a file is removed, because editors add it.
 
         Raises:
-            SecretError: it is not to be had here.
+            SecretError: it is unknown here.
         """
         key = (scheme, name)
         if key not in self._known:
@@ -50,16 +49,16 @@ class LocalResolver:
                 self._known[key] = read_secret_variable(self._host, name)
             elif scheme == "file":
                 read = partial(read_secret_file, self._host, name)
-                self._known[key] = _text(f"file {name}", self._noted(f"file {name}", read))
+                self._known[key] = _decode(f"file {name}", self._read_noted(f"file {name}", read))
             else:
-                self._known[key] = _text("the decrypted value", self.opened("the value", b64decode(name)))
+                self._known[key] = _decode("the decrypted value", self.opened("the value", b64decode(name)))
         return self._known[key]
 
     def opened(self, name: str, data: bytes) -> bytes:
         """The content of a file that is encrypted with age.
 
         Raises:
-            SecretError: no identity given here opens it.
+            SecretError: no identity of this host decrypts it.
         """
         import pyrage  # noqa: PLC0415  (loaded only where there is something to decrypt)
 
@@ -72,43 +71,43 @@ class LocalResolver:
             raise SecretError(f"{name} cannot be decrypted: {error}", remedy=_SUPPLY) from None
 
     def _load(self) -> list[Any]:
-        """The identities given here, read once.
+        """The identities of this host, read once.
 
         Raises:
-            SecretError: what is given is none.
+            SecretError: they are invalid.
         """
         if self._identities is None:
             environment = self._host.environment if self._identity is None else {}
             path = self._identity or Path(environment.get(name_file_variable(AGE_IDENTITY), ""))
             self._identities = parse_identities(AGE_IDENTITY, environment.get(AGE_IDENTITY, ""))
             if path != Path():
-                data = self._noted(str(path), partial(_read, path))
-                self._identities += parse_identities(str(path), _text(str(path), data))
+                data = self._read_noted(str(path), partial(_read_identities, path))
+                self._identities += parse_identities(str(path), _decode(str(path), data))
         return self._identities
 
     def has_changed(self) -> bool:
-        """Whether a file that was asked for was written, changed or taken away since then."""
-        return any(_print(_content(read)) != seen for read, seen in self._files.values())
+        """Whether a file that was read was created, changed or removed since then."""
+        return any(_hash_content(_try_read(read)) != seen for read, seen in self._files.values())
 
-    def _noted(self, name: str, read: Callable[[], bytes]) -> bytes:
-        """What a file holds, which is remembered by its print.
+    def _read_noted(self, name: str, read: Callable[[], bytes]) -> bytes:
+        """The contents of a file, remembered by their hash.
 
         Raises:
             SecretError: it cannot be read, which is remembered too.
         """
-        content = _content(read)
-        self._files[name] = (read, _print(content))
+        content = _try_read(read)
+        self._files[name] = (read, _hash_content(content))
         if isinstance(content, SecretError):
             raise content
         return content
 
 
-def _print(content: bytes | SecretError) -> bytes:
-    """What tells one content of a file from another; why it cannot be read is a content, too."""
+def _hash_content(content: bytes | SecretError) -> bytes:
+    """A hash of the contents of a file, or of the reason why it cannot be read."""
     return sha256(b"+" + content if isinstance(content, bytes) else b"-" + content.message.encode()).digest()
 
 
-def _content(read: Callable[[], bytes]) -> bytes | SecretError:
+def _try_read(read: Callable[[], bytes]) -> bytes | SecretError:
     try:
         return read()
     except SecretError as error:
@@ -116,10 +115,10 @@ def _content(read: Callable[[], bytes]) -> bytes | SecretError:
 
 
 def parse_identities(name: str, text: str) -> list[Any]:
-    """The age identities in a text: X25519 ones a line, or an SSH private key.
+    """The age identities in a text: X25519 ones, one a line, or an SSH private key.
 
     Raises:
-        SecretError: something in it is none.
+        SecretError: one is invalid.
     """
     from pyrage import IdentityError, ssh, x25519  # noqa: PLC0415
 
@@ -137,7 +136,7 @@ def parse_recipients(name: str, text: str) -> list[Any]:
     """The age recipients in a text: `age1…` or SSH public keys, one a line.
 
     Raises:
-        SecretError: something in it is none.
+        SecretError: one is invalid.
     """
     from pyrage import RecipientError, ssh, x25519  # noqa: PLC0415
 
@@ -156,13 +155,13 @@ def parse_recipients(name: str, text: str) -> list[Any]:
 
 
 def encrypt_data(data: bytes, to: list[Any]) -> bytes:
-    """Data encrypted with age, for recipients of `parse_recipients`, of which there is at least one."""
+    """Data encrypted with age for at least one recipient of `parse_recipients`."""
     import pyrage  # noqa: PLC0415
 
     return bytes(pyrage.encrypt(data, to))
 
 
-def _read(path: Path) -> bytes:
+def _read_identities(path: Path) -> bytes:
     try:
         return read_regular(path, limit=LARGEST)
     except FileRefused as error:
@@ -171,7 +170,7 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _text(name: str, data: bytes) -> str:
+def _decode(name: str, data: bytes) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError:

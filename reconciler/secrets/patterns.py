@@ -1,7 +1,7 @@
-"""The one list of words by which a key sounds secret, and the one of shapes by which a text is; pure.
+"""The one list of words that make a key sound secret, and of formats that make a text a secret; pure.
 
-Two questions are asked of a key. `sounds_secret` is for what acts on the answer (a lint, an import): a false
-alarm costs there. `may_be_secret` is for what only shows less (plans): there a miss costs.
+There are two questions about a key. `sounds_secret` is for code that acts on the answer (a lint, an import),
+where a false alarm costs. `may_be_secret` is for code that only masks (plans), where a miss costs.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _KEYS: Final = tuple(
         *("subscription", "symmetric", "tls", "webhook", "wrapping"),
     )
 )
-"""Keys that are secret; of others, such as `cacheKey` or `publicKey`, their name does not tell it."""
+"""Keys that are secret; the name of others, such as `cacheKey` or `publicKey`, does not tell."""
 
 _WORDS: Final = (
     *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "credential", "connectionstring"),
     *("accesskey", "apikey", "privatekey", "signingkey", "hmackey", "encryptionkey", "licensekey"),
 )
-"""Words that make a key secret where it ends with them, and perhaps secret wherever they stand in it."""
+"""Words that make a key secret at its end, and possibly secret anywhere in it."""
 
 _ENDINGS: Final = (*_WORDS, *_KEYS, "token", "accesskeyid", "authorization")
-"""Ends of keys that are secret; in the middle of one they say little, as in `tokenizer`."""
+"""Ends of keys that are secret; elsewhere in a key they say little, as in `tokenizer`."""
 
 _SHOWN_ENDINGS: Final = ("cookie", "jwt", "psk", "bearer", "sessionid", "dsn", "signature", "otp")
-"""Ends of keys that are perhaps secret: a cookie may be named here, or given."""
+"""Ends of keys that may be secret: a `cookie` may be a name or a value."""
 
 _OWN_WORDS: Final = frozenset({"pass", "pw", "pin", "token", "tokens", "auth", "cookie", "cookies", "jwt"})
-"""Words that make a key perhaps secret as words of their own: `dbPass` is perhaps one, `bypass` is none."""
+"""Words that make a key possibly secret as separate words: in `dbPass`, not in `bypass`."""
 
 _SPLIT: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _STEMS: Final = ("pass", "pwd", "secret", "key", "token", "credential", "authorization", "connection")
-"""Without one of these a file has no key that sounds secret."""
+"""A file without any of these has no key that sounds secret: a quick test before the slow one."""
 
 _PAIR_NAMES: Final = frozenset({"name", "key", "header", "field", "id", "variable", "parameter", "option"})
-"""Members of an object that name what another of its members holds."""
+"""Members of an object that name the content of another member."""
 
 PAIR_VALUES: Final = frozenset({"value", "values", "val", "content", "data", "text", "default", "secret"})
-"""Members of an object whose value has its name beside it."""
+"""Members of an object whose name is in another member."""
 
 _REFERENCE: Final = re.compile(r"\$\{(?:env|file|age):")
 _FILE: Final = re.compile(
@@ -75,13 +75,13 @@ _SHAPES: Final = re.compile(
     r"|\b(?i:basic|bearer|negotiate|digest)\s+(?=[\w+/.~-]*(?:[a-z][A-Z]|[\d+/=.]))[\w+/.~-]{8,}=*",
     re.DOTALL,
 )
-"""What is masked where it is shown: tokens and keys in more forms than a lint warns about."""
+"""Tokens and keys to mask in output, in more formats than a lint warns about."""
 
 _ASSIGNED: Final = re.compile(
     r"(?P<key>[\w-]{2,60})(?P<mark>\\?[\"']?\s{0,3}[:=]\s{0,3})(?P<quote>\\?[\"'])?"
     r"(?P<value>(?(quote).+?(?=(?P=quote))|(?:(?i:basic|bearer|negotiate|digest|token)\s+)?[^\s&;,\"'<>]+))",
 )
-"""A word, and what it is said to be: `password=…`, `Authorization: Bearer …`, `"token": "…"`."""
+"""A word and its value: `password=…`, `Authorization: Bearer …`, `"token": "…"`."""
 
 _SHAPE_MARKS: Final = re.compile(
     r"eyJ|npm_|pypi-|hf_|sk-|gl[rdpc]|dop_|shp|SG\.|AKIA|ASIA|gh[pousr]_|github_pat_|glpat|xox|AIza|_live_"
@@ -90,43 +90,43 @@ _SHAPE_MARKS: Final = re.compile(
 _NAME_MARKS: Final = re.compile(
     r"(?i)pass|pwd|pw|pin|secret|key|token|credential|auth|cookie|connection|jwt|psk|bearer|session|dsn|signature|otp"
 )
-"""Without one of these a text has nothing of these forms, which takes longer to look for."""
+"""A text without any of these has none of the formats above: a quick test before the slow one."""
 
 _HEADER: Final = re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*:\s*)([^\r\n\"\\]{3,})")
-"""A header of HTTP whose value is secret up to its end."""
+"""An HTTP header whose whole value is secret."""
 
 _ADDRESS: Final = re.compile(r"(?<=://)(?:[^\s/@'\"]*@|[^\s/@:'\"]*:(?!\d+(?:[/?#\s]|$))[^\s'\"]*@)")
-"""User and password of an address, also where the password has a `/`."""
+"""User and password of a URL, also if the password contains a `/`."""
 
 _MARKS: Final = (
     *("PRIVATE KEY", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
     *("xox", "AIza", "_live_", "AGE-SECRET-KEY-", "eyJ"),
 )
-"""Without one of these, or an @ and an address, a file has no text that is secret whatever its key is."""
+"""A file without any of these, and without a URL and an @, has no text that is secret under every key."""
 
-_SAID: Final = frozenset({"true", "false", "null", "none", "yes", "no", "is", "was", "{", "["})
-"""What stands behind a word and a colon and is no secret."""
+_NOT_SECRET: Final = frozenset({"true", "false", "null", "none", "yes", "no", "is", "was", "{", "["})
+"""Words after a key and a colon that are not secrets."""
 
 _SHORT_RANDOM: Final = 8
-"""Different characters from which on what stands under any key that ends so is perhaps a secret."""
+"""Different characters from which the value of any key that ends with `key` may be a secret."""
 
 _SHORTEST_KNOWN: Final = 8
-"""Characters from which on a text's shape says something."""
+"""Characters from which the format of a text says something."""
 
 _SHORTEST: Final = 14
-"""Characters that the shortest token or address with a password has."""
+"""Characters of the shortest token or URL with a password."""
 
 _VARIED: Final = 14
-"""Different characters that a long random text surely has."""
+"""Different characters of a long random text at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretProspect:
-    """What a text can hold that is secret, told quickly from the whole of it.
+    """The kinds of secrets that a file can contain, found quickly from its whole text.
 
     Args:
-        keys: whether some key may sound secret.
-        shapes: whether some value may be secret whatever its key is.
+        keys: whether a key may sound secret.
+        shapes: whether a value may be secret whatever its key is.
     """
 
     keys: bool = True
@@ -134,7 +134,7 @@ class SecretProspect:
 
 
 def assess_prospect(text: str) -> SecretProspect:
-    """What is worth looking for in a file, by its characters alone."""
+    """The kinds of secrets to look for in a file, by its characters alone."""
     lower = text.lower()
     shapes = ("@" in text and "://" in text) or any(mark in text for mark in _MARKS)
     return SecretProspect(any(stem in lower for stem in _STEMS), shapes)
@@ -142,33 +142,33 @@ def assess_prospect(text: str) -> SecretProspect:
 
 @lru_cache(maxsize=4096)
 def sounds_secret(key: str) -> bool:
-    """Whether what stands under a key is probably secret."""
+    """Whether the value of a key is probably secret."""
     return _plain(key).removesuffix("s").endswith(tuple(word.removesuffix("s") for word in _ENDINGS))
 
 
 @lru_cache(maxsize=4096)
 def may_be_secret(key: str) -> bool:
-    """Whether what stands under a key is better not shown."""
+    """Whether the value of a key should be masked."""
     plain = _plain(key)
     if sounds_secret(key) or any(word in plain for word in _WORDS):
         return True
     if plain.removesuffix("s").endswith(_SHOWN_ENDINGS):
         return True
-    return any(word.lower() in _OWN_WORDS for word in _SPLIT.findall(_compatible(key)))
+    return any(word.lower() in _OWN_WORDS for word in _SPLIT.findall(_normalize_key(key)))
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text of a file refers to a secret, and so is none itself."""
+    """Whether a text is a reference to a secret, and so not a secret itself."""
     return _REFERENCE.match(text) is not None and "}" in text
 
 
 def is_masked(text: str) -> bool:
-    """Whether a text that is shown stands in the place of a secret, as a mask or as a reference."""
+    """Whether a text in output is a mask or a reference instead of a secret."""
     return MASK in text or is_reference(text)
 
 
 def may_hold_secret(key: str, text: str) -> bool:
-    """Whether a text under a key is better not shown: for the key's sake, or for its shape."""
+    """Whether a text under a key should be masked: because of the key, or of its format."""
     if not text or not text.strip():
         return False
     if may_be_secret(key):
@@ -179,11 +179,11 @@ def may_hold_secret(key: str, text: str) -> bool:
 
 
 def mask_shapes(text: str, mask: str = "\0") -> str:
-    """A text in which tokens, private keys, passwords in addresses and after their names are masked.
+    """A text with tokens, private keys and passwords in URLs and after their names masked.
 
     Args:
         text: any.
-        mask: what stands in their place.
+        mask: their replacement.
     """
     if len(text) < _SHORTEST_KNOWN:
         return text
@@ -192,16 +192,13 @@ def mask_shapes(text: str, mask: str = "\0") -> str:
         found = _SHAPES.sub(mask, found)
     if ("=" in found or ":" in found) and _NAME_MARKS.search(found):
         found = _HEADER.sub(rf"\1\2{mask}", found)
-        found = _without_assigned(found, mask)
+        found = _mask_assigned(found, mask)
     return found
 
 
 def get_pair_name(members: Mapping[str, Any]) -> str:
-    """What names an object's `value`, where that is perhaps secret, as in `{name: password, value: …}`."""
-    if isinstance(place := members.get("path"), str) and "op" in members:  # an operation of a JSON Patch
-        name = next(
-            (part for part in reversed(split_pointer(place)) if part != "-" and not part.isdigit()), ""
-        )
+    """The name of an object's `value`, if that may be secret, as in `{name: password, value: …}`."""
+    if (name := get_patched_key(members)) is not None:
         return name if may_be_secret(name) else ""
     for key, name in members.items():
         if isinstance(name, str) and str(key).casefold() in _PAIR_NAMES and may_be_secret(name):
@@ -209,61 +206,65 @@ def get_pair_name(members: Mapping[str, Any]) -> str:
     return ""
 
 
+def get_patched_key(members: Mapping[str, Any]) -> str | None:
+    """The key that an operation of a JSON Patch writes to; None for any other object."""
+    if not isinstance(place := members.get("path"), str) or "op" not in members:
+        return None
+    return next((part for part in reversed(split_pointer(place)) if part != "-" and not part.isdigit()), "")
+
+
 @lru_cache(maxsize=4096)
 def may_tell_secret(key: str) -> bool:
-    """Whether a text may be secret for its key's sake, be it only where it looks random."""
+    """Whether a key can make its text a secret, if only a text that looks random."""
     return sounds_secret(key) or key.lower().endswith("key")
 
 
 def find_secret(key: str, text: str) -> str:
-    """What of a text under a key is secret; empty where nothing of it seems to be, or it is a reference."""
+    """What is secret in a text under a key, in words; empty if nothing seems to be, or it is a reference."""
     named = sounds_secret(key) and not _PLACEHOLDER.fullmatch(text) and not _FILE.fullmatch(text)
     if not named and len(text) < _SHORTEST:
         return ""
+    userinfo = get_userinfo(text) or ""
+    has_password = not re.search(r"\s", userinfo) and bool(userinfo.partition(":")[2])
     shapes = (
         (named or (may_tell_secret(key) and _is_random(text)), f"the value of `{key}`"),
         (find_private_key(text), "a private key"),
         (_TOKEN.search(text), "a probable access token"),
-        (_has_password(text), "a password in an address"),
+        (has_password, "a password in an address"),
     )
     what = next((what for found, what in shapes if found), "")
     return "" if what and _REFERENCE.search(text) else what
 
 
 def find_private_key(text: str) -> re.Match[str] | None:
-    """Where a private key begins in a text, in any of the forms of PEM."""
+    """The beginning of a private key in a text, in any form of PEM."""
     return _PRIVATE.search(text)
 
 
-def _compatible(key: str) -> str:
-    """A key in the letters that its form stands for: a wide one is shown as a usual one, and read as such."""
+def _normalize_key(key: str) -> str:
+    """A key in plain letters: a reader takes full-width letters for the usual ones."""
     return key if key.isascii() else normalize("NFKC", key)
 
 
 def _plain(key: str) -> str:
-    return re.sub(r"[\W_]", "", _compatible(key)).casefold()
+    return re.sub(r"[\W_]", "", _normalize_key(key)).casefold()
 
 
-def _without_assigned(text: str, mask: str) -> str:
-    """A text without what stands behind the names of secrets."""
+def _mask_assigned(text: str, mask: str) -> str:
+    """A text with the values after names of secrets masked."""
     start = 0
     while found := _ASSIGNED.search(text, start):
         value = found["value"]
-        # What names no secret may still have one behind it, as in `refused: password=…`.
+        # After a key that is not secret a secret one may follow, as in `refused: password=…`.
         start = found.end("mark")
-        if may_be_secret(found["key"]) and value.casefold() not in _SAID and mask not in value:
+        if may_be_secret(found["key"]) and value.casefold() not in _NOT_SECRET and mask not in value:
             text = text[: found.start("value")] + mask + text[found.end("value") :]
             start = found.start("value") + len(mask)
     return text
 
 
 def _is_random(text: str, varied: int = 0) -> bool:
-    """Whether a text is so long and varied that nobody made it up."""
+    """Whether a text is too long and varied to be made up by a person."""
     if varied:
         return len(set(text)) >= varied and re.search(r"\d", text) is not None and " " not in text
     return len(set(text)) >= _VARIED and _KEY_LIKE.fullmatch(text) is not None
-
-
-def _has_password(text: str) -> bool:
-    found = get_userinfo(text) or ""
-    return not re.search(r"\s", found) and bool(found.partition(":")[2])

@@ -1,6 +1,6 @@
-"""What may be shown: values and texts in which everything that is, or sounds, secret is masked; pure.
+"""Masks everything in values and texts that is secret or sounds so; pure.
 
-Values of the type `core.secret.Secret` are masked by `core.secret.mask`, which this builds on.
+Values of the type `core.secret.Secret` are masked by `core.secret.mask`, which this uses.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _FEW: Final = 64
 _LONGEST: Final = 256 * 1024
 
 SHORTEST: Final = 4
-"""Characters from which on a known value is masked as a word of its own: a shorter one is a part of words."""
+"""Characters from which a known value is masked as a separate word: a shorter one is a part of words."""
 
 FRAGMENT: Final = 8
-"""Characters from which on a known value is masked wherever it stands; in quoted texts, each part of it."""
+"""Characters from which a known value is masked anywhere, and each part of it too."""
 
 _LONGEST_CORE: Final = 64 * 1024
 _BASE64_BYTES: Final = 3
@@ -58,38 +58,38 @@ _UNSEEN: Final = re.compile(rf"\s|{UNSEEN.pattern}")
 
 _ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 _BEFORE: Final = re.compile(r"(?i)(?:basic|bearer|token|digest)\s+")
-"""What a secret begins with that others begin with too, and that says nothing."""
+"""A beginning that many secrets share, and that is not secret."""
 
 Path = tuple[str, ...]
-"""A place in a document: the keys that lead to it. Indices do not count, because items move."""
+"""A place in a document: its keys, without indices, because items move."""
 
 
 class Redactor:
-    """Masks, in texts of somebody else's, clear values that are known and what looks like a secret.
+    """Masks known values, and everything that looks like a secret, in texts from elsewhere.
 
-    A value is found as it is, as JSON, Python, HTML and addresses escape it, in base64 and hexadecimal, with
-    its blanks collapsed or others put in, in any case; and every part of it of eight characters or more,
-    because whoever quotes may cut at either end.
+    A value is found as it is; escaped for JSON, Python, HTML and URLs; in base64 and hexadecimal; with white
+    space added or collapsed; in any case. So is every part of eight characters or more, because a quotation
+    may be cut at either end.
 
     Args:
-        known: clear values.
-        shortest: characters that a known value has at least; shorter ones are left.
+        known: values in plain text.
+        shortest: characters of a known value at least; shorter ones are not masked.
     """
 
     def __init__(self, known: Iterable[str], *, shortest: int = SHORTEST) -> None:
         self._clear = frozenset(known)
-        long = {form for clear in self._clear for form in _forms(clear) if len(form) >= shortest}
-        # The longest first: where one value is a part of another, the rest of that would stay readable.
+        long = {form for clear in self._clear for form in _list_forms(clear) if len(form) >= shortest}
+        # The longest first: if one value is a part of another, the rest of that would stay readable.
         self._known = sorted(long, key=lambda clear: (-len(clear), clear))
         self._shortest = shortest
         self._parts: frozenset[str] | None = None
 
     def text(self, text: str) -> str:
-        """A text, such as a node's answer or a line of a log, as it may be shown or written down."""
-        return strip_userinfo(mask_shapes(self._without_parts(self.values(text)), MASK))
+        """A text, such as the answer of a node or a line of a log, with secrets masked."""
+        return strip_userinfo(mask_shapes(self._mask_parts(self.values(text)), MASK))
 
     def values(self, text: str) -> str:
-        """A text without the known values; what stands in its URLs stays."""
+        """A text with the known values masked, and its URLs otherwise unchanged."""
         for clear in self._known:
             if len(clear) >= FRAGMENT or self._shortest < SHORTEST:
                 text = text.replace(clear, MASK)
@@ -97,33 +97,33 @@ class Redactor:
                 text = re.sub(rf"(?<!\w){re.escape(clear)}(?!\w)", MASK, text)
         return text
 
-    def _without_parts(self, text: str) -> str:
-        """A text without the parts of known values, wherever white space stands in it."""
+    def _mask_parts(self, text: str) -> str:
+        """A text with parts of known values masked, whatever white space it has."""
         if not self._clear or len(text) < FRAGMENT:
             return text
-        if self._parts is None:  # most redactors never see a text
-            self._parts = frozenset(part for clear in self._clear for part in _parts(clear))
-        return _without(text, self._parts)
+        if self._parts is None:  # on demand: most redactors never see a text
+            self._parts = frozenset(part for clear in self._clear for part in _list_parts(clear))
+        return _mask_found(text, self._parts)
 
 
 SHAPES: Final = Redactor(())
-"""Knows no value, and masks what looks like a secret: before a text is cut, and its form with it."""
+"""Knows no values and masks what looks like a secret; use it before a text is cut, which hides the format."""
 
 
-def _parts(clear: str) -> Iterator[str]:
-    """Every part of `FRAGMENT` characters of a value, in the forms in which it may be quoted."""
-    for core in _cores(clear):
-        for form in (*_forms(core), *_encoded(core.encode("utf-8", "surrogatepass"))):
+def _list_parts(clear: str) -> Iterator[str]:
+    """Every part of `FRAGMENT` characters of a value, in each form in which it may be quoted."""
+    for core in _find_cores(clear):
+        for form in (*_list_forms(core), *_encode(core.encode("utf-8", "surrogatepass"))):
             plain = _UNSEEN.sub("", form).casefold()
             for start in range(len(plain) - FRAGMENT + 1):
                 part = plain[start : start + FRAGMENT]
-                if len(set(part)) >= _VARIED:  # a line of blanks or of dashes is nobody's secret
+                if len(set(part)) >= _VARIED:  # a run of spaces or dashes is not a secret
                     yield part
 
 
-def _cores(clear: str) -> Iterator[str]:
-    """What of a value is secret: without the frame of a key, the scheme of a header, an address' host."""
-    if "://" in clear[:_FEW]:  # the rest of an address stands in every message about it
+def _find_cores(clear: str) -> Iterator[str]:
+    """The secret parts of a value: without the armour of a key, the scheme of a header, the host of a URL."""
+    if "://" in clear[:_FEW]:  # the rest of a URL is in every message about it
         password = clear.partition("://")[2].rpartition("@")[0].partition(":")[2]
         query = clear.partition("?")[2]
         found = {password, unquote(password), *(pair.partition("=")[2] for pair in query.split("&"))}
@@ -134,22 +134,22 @@ def _cores(clear: str) -> Iterator[str]:
     yield "\n".join(line for line in lines if not _ARMOUR.fullmatch(line.strip()))
 
 
-def _encoded(data: bytes) -> Iterator[str]:
-    """A value in base64, wherever in the encoded text it begins, and in hexadecimal."""
+def _encode(data: bytes) -> Iterator[str]:
+    """A value in base64, at each of the three alignments, and in hexadecimal."""
     yield data.hex()
     for ahead in range(_BASE64_BYTES):
-        # Behind others' bytes; the characters at both ends depend on what stands beside the value.
+        # After other bytes; the characters at both ends depend on the neighbours of the value.
         text = b64encode(bytes(ahead) + data).decode().rstrip("=")
         inner = text[2 if ahead else 0 : -1]
         yield inner
         yield inner.translate(_URL_SAFE)
 
 
-def _without(text: str, parts: frozenset[str]) -> str:
-    """A text without any of the parts, of which each has `FRAGMENT` characters and no white space."""
+def _mask_found(text: str, parts: frozenset[str]) -> str:
+    """A text with the parts masked; each has `FRAGMENT` characters and no white space."""
     places = [place for place, one in enumerate(text) if not _UNSEEN.match(one)]
     plain = "".join(text[place] for place in places).casefold()
-    if len(plain) != len(places):  # a few letters have another length in the other case
+    if len(plain) != len(places):  # a few letters change their length with the case
         plain = "".join(text[place] for place in places).lower()[: len(places)]
     hidden = bytearray(len(plain))
     for at in range(len(plain) - FRAGMENT + 1):
@@ -160,8 +160,8 @@ def _without(text: str, parts: frozenset[str]) -> str:
     return text
 
 
-def _forms(clear: str) -> set[str]:
-    """How a value may be quoted."""
+def _list_forms(clear: str) -> set[str]:
+    """The forms in which a value may be quoted."""
     lines = [line.strip() for line in clear.splitlines() if not _ARMOUR.fullmatch(line.strip())]
     found = {clear, " ".join(clear.split()), *(line for line in lines if len(line) >= FRAGMENT)}
     found |= {escape(one) for one in tuple(found)} | {quote(one, safe="") for one in tuple(found)}
@@ -171,17 +171,17 @@ def _forms(clear: str) -> set[str]:
 
 
 def hide_by_key(key: str, value: Any) -> Any:
-    """A plain value in which everything is a `Secret` that its key, its name or its shape says is one.
+    """A plain value with a `Secret` for everything whose key, name or format says so.
 
     Args:
-        key: under which the value stands; items of lists stand under the list's.
-        value: the value itself is given back where nothing in it is hidden.
+        key: of the value; items of a list have the key of the list.
+        value: returned unchanged if nothing in it is secret.
     """
     return _hidden(value, key, within=False)
 
 
 def _hidden(value: Any, key: str, *, within: bool) -> Any:
-    """The same, with all scalars hidden where it stands `within` something that sounds secret."""
+    """The same; `within` something that sounds secret, all scalars are secrets."""
     if isinstance(value, Mapping):
         pair = get_pair_name(value)
         inside = within or sounds_secret(key)
@@ -206,11 +206,11 @@ def _hidden(value: Any, key: str, *, within: bool) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RedactionMask:
-    """What of two documents that are compared must not be seen on either side.
+    """What must be masked on both sides of a comparison of two documents.
 
     Args:
-        places: where secrets stand, or stood.
-        texts: what stands there, of at least `FRAGMENT` characters, wherever else it stands.
+        places: of secrets, on either side.
+        texts: secrets of at least `FRAGMENT` characters, to be masked at every place.
     """
 
     places: frozenset[Path] = frozenset()
@@ -218,7 +218,7 @@ class RedactionMask:
 
     @classmethod
     def of(cls, redaction_masks: Iterable[RedactionMask]) -> RedactionMask:
-        """All that several hide."""
+        """The union of several masks."""
         listed = list(redaction_masks)
         return cls(
             frozenset().union(*(one.places for one in listed)),
@@ -226,11 +226,11 @@ class RedactionMask:
         )
 
     def hide(self, value: Any, path: Path = ()) -> Any:
-        """A plain value with a `Secret` wherever one is to be hidden; the same where none is.
+        """A plain value with a `Secret` for everything to mask; unchanged if there is nothing.
 
         Args:
-            value: plain, perhaps with secrets.
-            path: where it stands.
+            value: plain, possibly with secrets.
+            path: its place.
         """
         if not self.places and not self.texts:
             return value
@@ -259,7 +259,7 @@ class RedactionMask:
             return len(value) >= FRAGMENT
         if len(self.texts) <= _FEW:
             return any(text in value for text in self.texts)
-        # A node may show any number of secrets: each place of the value is looked up once.
+        # A node may show any number of secrets: one look-up for each position, not one search for each text.
         heads: dict[str, list[str]] = {}
         for text in self.texts:
             heads.setdefault(text[:FRAGMENT], []).append(text)
@@ -270,11 +270,11 @@ class RedactionMask:
 
 
 NO_VEIL: Final = RedactionMask()
-"""Hides nothing."""
+"""Masks nothing."""
 
 
 def make_mask(value: Any) -> RedactionMask:
-    """What of a plain value is secret: its secrets by type, and what sounds or looks like one."""
+    """The mask for a plain value: its secrets by type, and what sounds or looks like one."""
     places: set[Path] = set()
     texts: set[str] = set()
     for path, secret in find_secrets(hide_by_key("", value)):
@@ -285,26 +285,26 @@ def make_mask(value: Any) -> RedactionMask:
 
 
 def _steps(key: str) -> Path:
-    """A key as a part of a place; a number is none, because it may be an index."""
+    """A key as a part of a place; a number is left out, because it may be an index."""
     return () if str(key).isdigit() else (str(key),)
 
 
 def mask_text(name: str, text: str) -> str:
-    """The same text with as many lines, in which every text that looks secret is masked.
+    """A file with every text that looks secret masked; the number of lines stays.
 
     Args:
-        name: the file's name, whose ending tells its form.
-        text: its characters, which can be parsed.
+        name: of the file; its ending tells the format.
+        text: its content, which can be parsed.
     """
     document = parse_document(name, text.encode())
-    found = {pointer: _at(document.value, pointer) for pointer in scan_value(document.value)}
+    found = {pointer: _get_value(document.value, pointer) for pointer in scan_value(document.value)}
     for path, secret in find_secrets(hide_by_key("", document.value)):
         if isinstance(secret.value, str) and not is_reference(secret.value):
             found[pointer_of(path)] = secret.value
     if not found:
         return text
     tree = document.offsets or json_parser.locate_values(name, document.text)
-    spans = {_span(document.text, tree, pointer, value) for pointer, value in found.items()}
+    spans = {_find_span(document.text, tree, pointer, value) for pointer, value in found.items()}
     shown = document.text
     for start, end in sorted(spans, reverse=True):
         hidden = shown[start:end]
@@ -313,35 +313,35 @@ def mask_text(name: str, text: str) -> str:
     return Redactor(found.values()).values(shown)
 
 
-def _span(text: str, tree: ValueOffsets, pointer: str, value: str) -> tuple[int, int]:
-    """Where a text begins and ends; where its end is not plain, the beginning of what is next."""
+def _find_span(text: str, tree: ValueOffsets, pointer: str, value: str) -> tuple[int, int]:
+    """Start and end of a text; if the end is unclear, the start of the next value."""
     start = tree.nearest(split_pointer(pointer))[0].start
     quoted = _QUOTED.match(text, start)
     if quoted:
         return quoted.span()
     if text.startswith(value, start):
         return start, start + len(value)
-    return start, min((other for other in _starts(tree) if other > start), default=len(text))
+    return start, min((other for other in _list_starts(tree) if other > start), default=len(text))
 
 
-def _starts(place: ValueOffsets) -> Iterator[int]:
+def _list_starts(place: ValueOffsets) -> Iterator[int]:
     yield place.key
     for inner in (*(place.members or {}).values(), *(place.items or ())):
-        yield from _starts(inner)
+        yield from _list_starts(inner)
 
 
-def _at(value: Any, pointer: str) -> Any:
+def _get_value(value: Any, pointer: str) -> Any:
     for part in split_pointer(pointer):
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value
 
 
 def mask_content(name: str, data: bytes) -> bytes:
-    """What a file holds, as it is where nothing in it looks secret, else with all of that masked.
+    """The content of a file with everything that looks secret masked; unchanged if nothing does.
 
     Args:
-        name: the file's, whose ending tells its form.
-        data: its bytes, which may be of any form.
+        name: of the file; its ending tells the format.
+        data: its bytes, of any format.
     """
     try:
         text = data.decode()

@@ -6,6 +6,7 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,18 +20,18 @@ from reconciler.text.json_pointer import make_pointer as pointer_of
 from reconciler.text.json_pointer import split_pointer
 
 MARK = "${"
-"""What every reference begins with; a text of a file without it holds none."""
+"""Beginning of every reference; a file without it has none."""
 
 ENCRYPTED = ".age"
-"""How the names of files end that are encrypted as a whole."""
+"""Ending of files that are encrypted as a whole."""
 
 _TOKEN = re.compile(r"\$\$\{|\$\{(?P<scheme>env|file|age):(?P<name>[^}]*)(?P<end>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
-"""A ciphertext, of which its end is enough to know it by."""
+"""A ciphertext, which its last characters identify in messages."""
 
 _DEEPEST, _MOST_PLACES, _PASSES = 100, 10_000, 8
-"""Bounds on the places that moves lead to: a patch may move a place into itself, again and again."""
+"""Bounds on the places that moves lead to: a patch can move a place into itself again and again."""
 
 _OVERLAYS = frozenset({"overlays"})
 _CLOSED = "secrets are not resolved here"
@@ -38,14 +39,14 @@ _FORM = "write ${env:RECONCILE_SECRET_NAME}, ${file:PATH} or ${age:BASE64}, or $
 
 
 class _BadReference(ValueError):
-    """A reference that has not the form of one."""
+    """A reference with an invalid form."""
 
 
 class ReferenceMarker:
-    """Replaces references by secrets and gathers what is wrong with them.
+    """Replaces references by secrets, and collects invalid references.
 
     Args:
-        resolver: gives their values; without one they stay unknown.
+        resolver: gives the values; without one they stay unknown.
     """
 
     def __init__(self, resolver: SecretResolver | None) -> None:
@@ -54,25 +55,25 @@ class ReferenceMarker:
         self._known: dict[str, Secret] = {}
 
     def document(self, document: Document) -> Document:
-        """The same document with secrets in it; every value keeps its place."""
+        """The same document with secrets; every value keeps its position."""
         if not isinstance(document, ParsedDocument) or MARK not in document.text:
             return document
         return replace(document, value=self.value(document.value, document, ()))
 
     def clear_texts(self) -> Iterator[str]:
-        """The values that were looked up and are known here."""
+        """The resolved values that are known here."""
         return (str(secret.value) for secret in self._known.values() if not secret.missing)
 
     def value(self, value: Any, document: Document, path: tuple[str | int, ...]) -> Any:
-        """The same value with secrets in it; parts without any are the same objects.
+        """The same value with secrets; parts without any are the same objects.
 
         Args:
             value: plain.
-            document: where it stands.
+            document: that contains it.
             path: its place in the document.
         """
         if isinstance(value, str):
-            return self._text(value, document, path) if MARK in value else value
+            return self._replace(value, document, path) if MARK in value else value
         if isinstance(value, Mapping):
             members = {key: self.value(item, document, (*path, key)) for key, item in value.items()}
             return members if any(members[key] is not item for key, item in value.items()) else value
@@ -82,10 +83,7 @@ class ReferenceMarker:
         return value
 
     def opened(self, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Files with those that end in `.age` decrypted, under their names without that ending.
-
-        Beside them, name -> why, those that cannot be opened here.
-        """
+        """Files, those named `.age` decrypted and without the ending; and name -> why one stays encrypted."""
         found: dict[str, bytes] = {}
         missing: dict[str, str] = {}
         for path, data in files.items():
@@ -98,12 +96,12 @@ class ReferenceMarker:
                 try:
                     found[name] = self.resolver.opened(path, data)
                 except SecretError as error:
-                    missing[name] = _said(error)
+                    missing[name] = _format_error(error)
         return {path: found[path] for path in sorted(found) if path not in missing}, missing
 
-    def _text(self, text: str, document: Document, path: tuple[str | int, ...]) -> str | Secret:
+    def _replace(self, text: str, document: Document, path: tuple[str | int, ...]) -> str | Secret:
         try:
-            return self._resolved(text)
+            return self._resolve(text)
         except _BadReference as bad:
             where = pointer_of(path)
             self.problems.append(
@@ -118,8 +116,8 @@ class ReferenceMarker:
             )
             return text
 
-    def _resolved(self, text: str) -> str | Secret:
-        """A text, or the secret that it is as a whole because a part of it is one."""
+    def _resolve(self, text: str) -> str | Secret:
+        """A text, or a secret if a part of it is one: then the whole text is masked."""
         clear, found, missing, last = [], False, "", 0
         for token in _TOKEN.finditer(text):
             clear.append(text[last : token.start()])
@@ -127,7 +125,7 @@ class ReferenceMarker:
             if token["scheme"] is None:
                 clear.append(MARK)
                 continue
-            secret = self._secret(token)
+            secret = self._known.get(token[0]) or self._look_up(token)
             found, missing = True, missing or secret.missing
             clear.append(str(secret.value))
         whole = "".join((*clear, text[last:]))
@@ -136,33 +134,31 @@ class ReferenceMarker:
         reference = _CIPHER.sub(r"${age:…\1}", text)
         return Secret(reference if missing else whole, reference, missing)
 
-    def _secret(self, token: re.Match[str]) -> Secret:
-        reference = token[0]
-        if reference not in self._known:
-            _check(token["scheme"], token["name"], closed=bool(token["end"]))
-            self._known[reference] = self._looked_up(reference, token["scheme"], token["name"])
-        return self._known[reference]
-
-    def _looked_up(self, reference: str, scheme: str, name: str) -> Secret:
-        if self.resolver is None:
-            return Secret(reference, reference, _CLOSED)
+    def _look_up(self, token: re.Match[str]) -> Secret:
+        reference, scheme, name = token[0], token["scheme"], token["name"]
+        _check(scheme, name, closed=bool(token["end"]))
         try:
-            return Secret(self.resolver.clear(scheme, name), reference)
+            if self.resolver is None:
+                found = Secret(reference, reference, _CLOSED)
+            else:
+                found = Secret(self.resolver.clear(scheme, name), reference)
         except SecretError as error:
-            return Secret(reference, reference, _said(error))
+            found = Secret(reference, reference, _format_error(error))
+        self._known[reference] = found
+        return found
 
 
 def list_reference_places(
     files: Iterable[tuple[str, bytes]], kept: Iterable[Document] = ()
 ) -> frozenset[tuple[str, ...]]:
-    """Where settings, overlays and fleet files refer to secrets: places in the settings, without indices.
+    """The places of secret references in settings, overlays and fleet files: keys without indices.
 
-    A move or copy in a patch has the places that it leads to as well. What cannot be parsed has none: no
+    The targets of moves and copies in patches are included. A file that cannot be parsed has no places: no
     revision with it was ever applied.
 
     Args:
         files: (name, content) of an earlier revision.
-        kept: files that stay as they were then: their patches moved what the others referred to.
+        kept: files that did not change since: their patches may move references of the others.
     """
     found: set[tuple[str, ...]] = set()
     moves: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
@@ -170,14 +166,14 @@ def list_reference_places(
         if MARK.encode() not in data and b"from" not in data:
             continue
         try:
-            _gather(parse_document(name, data).value, (), found, moves)
+            _collect(parse_document(name, data).value, (), found, moves)
         except InputError:
             continue
     if not found:
         return frozenset()
     for document in kept:
-        _gather(document.value, (), set(), moves)
-    for _ in range(_PASSES):  # one move may go on from where another leads to, whatever their order
+        _collect(document.value, (), set(), moves)
+    for _ in range(_PASSES):  # a move may start where another one ends, in any order
         before = len(found)
         for source, goal in sorted(moves):
             led = {(*goal, *place[len(source) :]) for place in found if place[: len(source)] == source}
@@ -189,65 +185,67 @@ def list_reference_places(
     return frozenset(found)
 
 
-def _gather(
+def _collect(
     value: Any,
     path: tuple[str, ...],
     found: set[tuple[str, ...]],
     moves: set[tuple[tuple[str, ...], tuple[str, ...]]],
 ) -> None:
-    """Add the places of references in a value, and the moves of patches in it."""
+    """Add the places of references in a value, and the moves of its patches."""
     if isinstance(value, str):
         if any(token["scheme"] for token in _TOKEN.finditer(value)):
             found.add(path)
     elif isinstance(value, Mapping):
         goal = value.get("path")
         is_operation = "op" in value and isinstance(goal, str)
-        own = _named(split_pointer(str(goal))) if is_operation else path
+        own = _drop_indices(split_pointer(str(goal))) if is_operation else path
         if is_operation and isinstance(source := value.get("from"), str):
-            moves.add((_named(split_pointer(source)), own))
+            moves.add((_drop_indices(split_pointer(source)), own))
         for key, item in value.items():
             inlined = key == "merge" and "overlays" in path
-            inner = () if inlined else own if is_operation else (*path, *_named([str(key)]))
-            _gather(item, inner, found, moves)
+            inner = () if inlined else own if is_operation else (*path, *_drop_indices([str(key)]))
+            _collect(item, inner, found, moves)
     elif isinstance(value, list):
         for item in value:
-            _gather(item, path, found, moves)
+            _collect(item, path, found, moves)
 
 
-def _named(path: Iterable[str]) -> tuple[str, ...]:
+def _drop_indices(path: Iterable[str]) -> tuple[str, ...]:
     return tuple(part for part in path if part != "-" and not part.isdigit())
 
 
 def find_misplaced_references(fleet: Document) -> list[Diagnostic]:
-    """References in a fleet file outside its overlays, where nothing puts a value in their place."""
+    """References in a fleet file outside its overlays, where they are not resolved."""
     if not isinstance(fleet, ParsedDocument) or MARK not in fleet.text:
         return []
     found = []
-    for path, text in _texts(fleet.value, ()):
+    for path, text in _walk_texts(fleet.value, ()):
         token = next((token for token in _TOKEN.finditer(text) if token["scheme"]), None)
         if token is not None and _OVERLAYS.isdisjoint(path):
             where = pointer_of(path)
-            said = f"a reference to a secret (`${{{token['scheme']}:`) is not allowed here"
+            message = f"a reference to a secret (`${{{token['scheme']}:`) is not allowed here"
             remedy = "use secret references in settings and overlays only"
             place = fleet.position(where)
             found.append(
-                Diagnostic(Severity.ERROR, "misplaced-reference", said, remedy, position=place, pointer=where)
+                Diagnostic(
+                    Severity.ERROR, "misplaced-reference", message, remedy, position=place, pointer=where
+                )
             )
     return found
 
 
-def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _walk_texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(item, (*path, key))
+            yield from _walk_texts(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))
+            yield from _walk_texts(item, (*path, index))
 
 
-def _said(error: SecretError) -> str:
+def _format_error(error: SecretError) -> str:
     return "; ".join(filter(None, (error.message, error.remedy)))
 
 
@@ -258,12 +256,8 @@ def _check(scheme: str, name: str, *, closed: bool) -> None:
         raise _BadReference("${env: must name an environment variable")
     if scheme == "file" and (not name or ".." in PurePosixPath(name).parts or "\0" in name):
         raise _BadReference("${file: must give a path without `..`")
-    if scheme == "age" and not _is_base64(name):
+    if scheme == "age":
+        with suppress(binascii.Error):
+            if b64decode(name, validate=True):
+                return
         raise _BadReference("${age: must contain base64, as `reconcile secrets encrypt` writes it")
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        return bool(b64decode(text, validate=True))
-    except binascii.Error:
-        return False

@@ -1,4 +1,4 @@
-"""What gives the values of the secrets that files refer to; the local one is in `local_resolver`."""
+"""The port to the values of secrets that files refer to; the local one is in `local_resolver`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Protocol
 
 
 class SecretResolver(Protocol):
-    """Where the values of secrets come from; what it cannot give is not known here."""
+    """Gives the values of secrets; one that it cannot give is unknown here."""
 
     def clear(self, scheme: str, name: str) -> str:
-        """The text that a reference such as `${env:NAME}` stands for.
+        """The text of a reference such as `${env:NAME}`.
 
         Args:
             scheme: `env`, `file` or `age`.
-            name: what stands behind the colon.
+            name: the part after the colon.
 
         Raises:
-            SecretError: it is not to be had here; the remedy says what would supply it.
+            SecretError: it is unknown here; the remedy says how to supply it.
         """
 
     def opened(self, name: str, data: bytes) -> bytes:
         """The content of a file that is encrypted with age.
 
         Raises:
-            SecretError: no identity given here opens it.
+            SecretError: no identity of this host decrypts it.
         """

@@ -1,8 +1,8 @@
-"""Secrets that stand in files in clear: keys that sound secret, private keys, tokens of known forms."""
+"""Secrets in plain text in files: keys that sound secret, private keys, tokens of known formats."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
@@ -12,10 +12,10 @@ from reconciler.secrets.patterns import (
     assess_prospect,
     find_private_key,
     find_secret,
+    get_patched_key,
     may_tell_secret,
 )
 from reconciler.text.json_pointer import make_pointer as pointer_of
-from reconciler.text.json_pointer import split_pointer
 
 CODE: Final = "clear-secret"
 
@@ -27,21 +27,21 @@ REMEDY: Final = (
 
 
 def scan_document(document: Document) -> Iterator[Diagnostic]:
-    """Warnings about the values of one file as it was written; what is a reference is none of them."""
+    """Warnings about secrets in plain text in one file as written; references are not reported."""
     text = document.text if isinstance(document, ParsedDocument) else ""
     worth = assess_prospect(text) if text else SecretProspect()
     if not worth.shapes and not worth.keys:
         return
     for path, what in _walk(document.value, shaped=worth.shapes):
         place = pointer_of(path)
-        said = f"{what} is in plain text"
+        position = document.position(place)
         yield Diagnostic(
-            Severity.WARNING, CODE, said, REMEDY, position=document.position(place), pointer=place
+            Severity.WARNING, CODE, f"{what} is in plain text", REMEDY, position=position, pointer=place
         )
 
 
 def scan_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
-    """Warnings about a file that is delivered with the settings: a private key that is not encrypted."""
+    """A warning about a file that is delivered with the settings: a private key that is not encrypted."""
     if b"PRIVATE KEY" not in data:
         return
     text = data.decode("ascii", errors="replace")
@@ -50,25 +50,18 @@ def scan_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
         line = text.count("\n", 0, found.start()) + 1
         column = found.start() - text.rfind("\n", 0, found.start())
         remedy = f"encrypt it with `reconcile secrets encrypt --out {path}.age {path}`, and create a new key"
-        said = "a private key is in plain text"
-        yield Diagnostic(Severity.WARNING, CODE, said, remedy, position=Position(path, line, column))
+        message = "a private key is in plain text"
+        yield Diagnostic(Severity.WARNING, CODE, message, remedy, position=Position(path, line, column))
 
 
 def scan_value(value: Any) -> Iterator[str]:
-    """The JSON pointers of the texts in a plain value that look like secrets in clear."""
+    """JSON pointers of the texts in a plain value that look like secrets in plain text."""
     return (pointer_of(path) for path, _ in _walk(value, shaped=True))
 
 
-def looks_secret(key: str, text: str) -> bool:
-    """Whether a text under a key looks like a secret in clear."""
-    return bool(find_secret(key, text))
-
-
 def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """(path, what) of the texts in a value that look secret, in no order; `shaped`: whatever their key is.
-
-    A parsed file holds plain types and nothing derived from them, and it is the exact type that is quick.
-    """
+    """(path, what) of the texts in a value that look secret, unordered; `shaped`: whatever their key is."""
+    # By exact types, which is faster than isinstance: a parsed file has no subclasses.
     rest: list[tuple[Any, tuple[str | int, ...], str]] = [(value, (), "")]
     while rest:
         part, path, key = rest.pop()
@@ -77,16 +70,10 @@ def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], 
             kind = type(item)
             if kind is not str and kind is not dict and kind is not list:
                 continue
-            own = key if type(part) is list else _patched(part) if name == "value" else name
+            own = key if type(part) is list else name
+            if name == "value" and (patched := get_patched_key(part)) is not None:
+                own = patched
             if kind is not str:
                 rest.append((item, (*path, name), own))
             elif (shaped or may_tell_secret(own)) and (what := find_secret(own, item)):
                 yield (*path, name), what
-
-
-def _patched(value: Mapping[str, Any]) -> str:
-    """The key that an operation of a JSON Patch gives its `value` to; that word where the object is none."""
-    place = value.get("path")
-    if not isinstance(place, str) or "op" not in value:
-        return "value"
-    return next((part for part in reversed(split_pointer(place)) if part != "-" and not part.isdigit()), "")
