@@ -76,7 +76,7 @@ class GuardContext:
     @property
     def in_parts(self) -> str:
         """How less is changed in one run, in the imperative."""
-        return "go in parts with --only" if self.by_node else "go in parts, one commit after the other"
+        return "apply in parts with --only" if self.by_node else "apply in parts, one commit after the other"
 
     @property
     def is_idle(self) -> bool:

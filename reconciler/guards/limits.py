@@ -59,7 +59,7 @@ def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
             Severity.ERROR,
             "desired-shrank",
             f"{case.plan.cluster}: {count} of {before} nodes are no longer in the fleet file{listed}; the "
-            f"limit for one run is {limit}{', and a cluster must keep some' if whole else ''}",
+            f"limit for one run is {limit}{', and never all nodes' if whole else ''}",
             "put them back, or remove them in several commits, or set an override in the fleet file",
             target=case.plan.cluster,
         )
@@ -78,10 +78,10 @@ def refuse_over_budget(case: GuardContext) -> Iterator[Diagnostic]:
         yield Diagnostic(
             Severity.ERROR,
             "budget",
-            f"{case.plan.cluster}: {len(recent)} nodes were changed in the last {allowed.hours:g} hours, "
-            f"{len(planned - recent)} more would follow, the budget is {limit}",
-            f"wait until earlier changes are {allowed.hours:g} hours old, or raise policy.budget in the "
-            "fleet file",
+            f"{case.plan.cluster}: this plan would change {len(planned - recent)} more nodes; {len(recent)} "
+            f"were changed in the last {allowed.hours:g} hours, and the budget is {limit}",
+            f"{case.in_parts}, wait until earlier changes are {allowed.hours:g} hours old, or raise "
+            "policy.budget in the fleet file",
             target=case.plan.cluster,
         )
 

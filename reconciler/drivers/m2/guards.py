@@ -231,7 +231,7 @@ def refuse_hosting_deletion(context: GuardContext) -> Iterator[Diagnostic]:
             "hosting-deleted",
             f"{context.plan.cluster}: {len(lost)} of {context.plan.nodes} nodes would lose the cache of "
             f"{join_some(names, _MAX_NAMED)} for good, the limit is {limit}",
-            "go in parts with --only so that caches fill again, or raise policy.max_cache_lost",
+            "apply in parts with --only so that caches fill again, or raise policy.max_cache_lost",
             target=context.plan.cluster,
         )
 

@@ -177,5 +177,5 @@ def test_a_remedy_names_only_where_a_run_may_be_restricted_to_a_node(by_node):
     found = run_guards(case, GUARDS)
     told = {one.code for one in found}
     assert told >= {"blast-radius", "blast-radius-risky", "failure-domain", "failure-domain-share"}
-    assert all(("--only" in one.remedy) is by_node for one in found if "go in parts" in one.remedy)
-    assert sum("go in parts" in one.remedy for one in found) >= 4
+    assert all(("--only" in one.remedy) is by_node for one in found if "apply in parts" in one.remedy)
+    assert sum("apply in parts" in one.remedy for one in found) >= 4
