@@ -128,6 +128,11 @@ By = Annotated[
     str, typer.Option(metavar="NAME", help="Who asks for this; recorded beside the user who runs it.")
 ]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the history.")]
+ReportFormat = Annotated[
+    PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
+]
+Format = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
 
 

@@ -72,51 +72,49 @@ class RunOptions:
         return self.state
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostOptions:
-    """Options that override settings of this host, each as it was given.
-
-    Args:
-        base: what the revision will be merged into; empty to ask the environment; None for no merge target.
-    """
-
-    host_config: Path | None = None
-    state: Path | None = None
-    no_state: bool = False
-    keep: int | None = None
-    require_signed: SignatureKind | None = None
-    allowed_signers: Path | None = None
-    revoked_signers: Path | None = None
-    base: str | None = None
-
-
 def build_run_options(
-    context: typer.Context, host_options: HostOptions, asked: RunOptions, *, writes: bool
+    context: typer.Context,
+    asked: RunOptions,
+    *,
+    writes: bool,
+    host_config: Path | None,
+    state: Path | None,
+    no_state: bool = False,
+    keep: int | None = None,
+    require_signed: SignatureKind | None,
+    allowed_signers: Path | None,
+    revoked_signers: Path | None,
+    base: str | None = None,
 ) -> RunOptions:
     """Complete the options of a command with the configuration, state folder and signers of this host.
 
     Args:
         context: of the command.
-        host_options: what the command line overrides.
         asked: what the command line asks for.
         writes: whether the command writes to the state folder; reading it through a watch is then not enough.
+        host_config: value of `--host-config`.
+        state: value of `--state`.
+        no_state: value of `--no-state`.
+        keep: value of `--keep`.
+        require_signed: value of `--require-signed`.
+        allowed_signers: value of `--allowed-signers`.
+        revoked_signers: value of `--revoked-signers`.
+        base: what the revision will be merged into; empty to ask the environment; None for no merge target.
 
     Raises:
         ReconcilerError: the host configuration or the state cannot be used, or options contradict each other.
     """
-    host = read_host(context, host_options.host_config, asked.source)
+    host = read_host(context, host_config, asked.source)
     found = (
-        require_state(host, host_options.state)
-        if writes and not host_options.no_state
-        else find_readable_state(host, host_options.state, without=host_options.no_state)
+        require_state(host, state)
+        if writes and not no_state
+        else find_readable_state(host, state, without=no_state)
     )
     return replace(
         asked,
         host=host,
         state=found,
-        keep=read_kept_runs(host, host_options.keep),
-        base=NO_BASE if host_options.base is None else read_merge_target(host, host_options.base),
-        trust=read_trust(
-            host, host_options.require_signed, host_options.allowed_signers, host_options.revoked_signers
-        ),
+        keep=read_kept_runs(host, keep),
+        base=NO_BASE if base is None else read_merge_target(host, base),
+        trust=read_trust(host, require_signed, allowed_signers, revoked_signers),
     )

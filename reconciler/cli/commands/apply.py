@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     Keep,
     NoColor,
     PlanFormat,
+    ReportFormat,
     RequireSigned,
     RevokedSigners,
     State,
@@ -62,9 +63,7 @@ def run_apply(
         ),
     ] = "",
     path: Within = "",
-    format: Annotated[  # noqa: A002  (the option's name)
-        PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
-    ] = PlanFormat.TEXT,
+    format: ReportFormat = PlanFormat.TEXT,
     state: State = None,
     keep: Keep = None,
     require_signed: RequireSigned = None,
@@ -81,11 +80,11 @@ def run_apply(
     whose node has changed since, and the steps that depend on it, and shows the new plan for these nodes.
     The guards check the plan again.
     """
-    from reconciler.cli.host_loader import get_environment, read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host_source import HostSource, find_host_source  # noqa: PLC0415
-    from reconciler.cli.plan_files import read_plan_file  # noqa: PLC0415
-    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.cli.host_loader import get_environment, read_host
+    from reconciler.cli.host_source import HostSource, find_host_source
+    from reconciler.cli.plan_files import read_plan_file
+    from reconciler.cli.run_options import RunOptions, build_run_options
+    from reconciler.cli.terminal import Terminal
 
     plan_file = read_plan_file(file)
     folder = require_state(read_host(context, host_config, source), state).path
@@ -94,14 +93,6 @@ def run_apply(
     )
     options = build_run_options(
         context,
-        HostOptions(
-            host_config=host_config,
-            state=state,
-            keep=keep,
-            require_signed=require_signed,
-            allowed_signers=allowed_signers,
-            revoked_signers=revoked_signers,
-        ),
         RunOptions(
             source=origin.source,
             ref=origin.ref,
@@ -113,23 +104,29 @@ def run_apply(
             why=reason,
         ),
         writes=True,
+        host_config=host_config,
+        state=state,
+        keep=keep,
+        require_signed=require_signed,
+        allowed_signers=allowed_signers,
+        revoked_signers=revoked_signers,
     )
     return _apply(plan_file, options, Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT))
 
 
 def _apply(file: PlanFile, options: RunOptions, terminal: Terminal) -> int:
-    from reconciler.api.reconciler import Reconciler  # noqa: PLC0415
-    from reconciler.cli.commands.converge import (  # noqa: PLC0415
+    from reconciler.api.reconciler import Reconciler
+    from reconciler.cli.commands.converge import (
         apply_and_plan_again,
         get_apply_exit_status,
         print_run,
         recover_and_plan,
         report_nothing_to_apply,
     )
-    from reconciler.cli.commands.plan import make_plan_view, make_reader, read_planned_fleet  # noqa: PLC0415
-    from reconciler.cli.render.plan_view import PlanView  # noqa: PLC0415
-    from reconciler.cli.render.text import render_plan_text  # noqa: PLC0415
-    from reconciler.store.factory import open_store  # noqa: PLC0415
+    from reconciler.cli.commands.plan import make_plan_view, make_reader, read_planned_fleet
+    from reconciler.cli.render.plan_view import PlanView
+    from reconciler.cli.render.text import render_plan_text
+    from reconciler.store.factory import open_store
 
     folder, reader = options.required_state.path, make_reader(options)
     with open_store(folder, keep=options.keep) as store:

@@ -19,7 +19,7 @@ app = make_app()
 @app.command()
 def run_approve(
     context: typer.Context,
-    id: Annotated[  # noqa: A002  (the argument's name)
+    id: Annotated[
         str, typer.Argument(metavar="ID", help="Plan id from the refusal, or its first characters.")
     ] = "",
     *,
@@ -28,7 +28,7 @@ def run_approve(
         str, typer.Option(metavar="TEXT", help="What was checked, and why the plan may be applied.")
     ] = "",
     list_: Annotated[bool, typer.Option("--list", help="Only list waiting and approved plans.")] = False,
-    format: Annotated[  # noqa: A002
+    format: Annotated[
         OutputFormat, typer.Option("--format", help="Output format of the list.")
     ] = OutputFormat.TEXT,
     state: State = None,
@@ -36,13 +36,13 @@ def run_approve(
     no_color: NoColor = False,
 ) -> int:
     """Approve a plan that waits for approval. The next run that makes the same plan applies it, once."""
-    from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_access import open_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli import orders
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_access import open_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
+    from reconciler.host.actor import get_current_actor
+    from reconciler.text.one_line import clean_line
 
     if bool(id) is list_:
         raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
@@ -62,10 +62,10 @@ def run_approve(
 
 
 def _format_list(found: OpenOrders, form: OutputFormat) -> str:
-    from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.render.json import format_json  # noqa: PLC0415
-    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli import orders
+    from reconciler.cli.render.json import format_json
+    from reconciler.core.timestamps import format_minute
+    from reconciler.text.one_line import clean_line
 
     if form is OutputFormat.JSON:
         waiting = [orders.to_plain_request(one) for one in found.requests]

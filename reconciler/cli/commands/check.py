@@ -62,7 +62,7 @@ def run_check(
     most: Annotated[
         int, typer.Option("--states", min=1, help="Maximum number of states to explore in each cluster.")
     ] = 5_000_000,
-    format: Annotated[  # noqa: A002  (the option's name)
+    format: Annotated[
         OutputFormat, typer.Option("--format", help="Output format of the result.")
     ] = OutputFormat.TEXT,
     state: State = None,
@@ -79,13 +79,13 @@ def run_check(
     plan without the steps whose nodes changed since; its revision is read from this host's own source. Ends
     with 3 if a guard refuses the plan, or if an invariant breaks: the shortest counterexample is shown.
     """
-    from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.host_source import HostSource, find_host_source  # noqa: PLC0415
-    from reconciler.cli.plan_files import is_plan_file, read_plan_file  # noqa: PLC0415
-    from reconciler.cli.render.check import render_check_json, render_check_text  # noqa: PLC0415
-    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.cli.commands import plan
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.host_source import HostSource, find_host_source
+    from reconciler.cli.plan_files import is_plan_file, read_plan_file
+    from reconciler.cli.render.check import render_check_json, render_check_text
+    from reconciler.cli.run_options import RunOptions, build_run_options
+    from reconciler.cli.terminal import Terminal
 
     terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
     host = read_host(context, host_config, source)
@@ -108,15 +108,6 @@ def run_check(
         )
     options = build_run_options(
         context,
-        HostOptions(
-            host_config=host_config,
-            state=state,
-            no_state=no_state,
-            base=base,
-            require_signed=require_signed,
-            allowed_signers=allowed_signers,
-            revoked_signers=revoked_signers,
-        ),
         RunOptions(
             source=origin.source,
             ref=origin.ref,
@@ -125,6 +116,13 @@ def run_check(
             only=file.origin.only if file else only,
         ),
         writes=False,
+        host_config=host_config,
+        state=state,
+        no_state=no_state,
+        base=base,
+        require_signed=require_signed,
+        allowed_signers=allowed_signers,
+        revoked_signers=revoked_signers,
     )
     reader = plan.make_reader(options)
     result = plan.read_and_plan(reader, options, terminal, file=file)

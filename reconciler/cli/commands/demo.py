@@ -34,7 +34,7 @@ def run_demo(*, no_color: NoColor = False) -> int:
     Creates a git repository in a temporary folder and serves its nodes on 127.0.0.1; touches nothing else.
     Checks every step on the nodes themselves; the exit status is 0 only if all checks passed.
     """
-    from reconciler.cli.demo_fixtures import DemoNodes, DemoSink  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.demo_fixtures import DemoNodes, DemoSink
 
     began = time.monotonic()
     with (
@@ -65,7 +65,7 @@ class _Demo:
     """The parts of the demonstration; each runs the program as a user would and checks the result."""
 
     def __init__(self, folder: Path, nodes: Any, sink: Any, *, no_color: bool) -> None:
-        from reconciler.cli.demo_fixtures import DemoRepository, find_examples  # noqa: PLC0415
+        from reconciler.cli.demo_fixtures import DemoRepository, find_examples
 
         self.checked = 0
         self._part = 0
@@ -170,7 +170,7 @@ class _Demo:
         self._run([*options, *self._options, str(self._repository.folder)], status=status)
 
     def _run(self, arguments: list[str], *, status: int) -> None:
-        from reconciler.cli.main import main  # noqa: PLC0415
+        from reconciler.cli.main import main
 
         shown = [word for word in arguments if word not in self._options]
         shown = [Path(word).name if word.startswith("/") else word for word in shown]

@@ -27,9 +27,9 @@ def run_explain(
 
     `host` shows every key of the host configuration.
     """
-    from reconciler.cli.explanations import list_codes, read_page, read_title  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
-    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
+    from reconciler.cli.explanations import list_codes, read_page, read_title
+    from reconciler.cli.terminal import Terminal
+    from reconciler.text.suggestions import find_similar
 
     terminal = Terminal.here(no_color=no_color)
     name = code.strip("[]`")
@@ -38,7 +38,7 @@ def run_explain(
         terminal.say("".join(f"{known:<{width}}  {read_title(known)}\n" for known in list_codes()))
         return 0
     if name == "host":
-        from reconciler.cli.render.host_reference import render_host_reference  # noqa: PLC0415
+        from reconciler.cli.render.host_reference import render_host_reference
 
         terminal.say(render_host_reference())
         return 0

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, OutputFormat, State, make_app
+from reconciler.cli.options import SETTINGS, Format, HostConfigFile, NoColor, OutputFormat, State, make_app
 
 if TYPE_CHECKING:
     from reconciler.cli.state_access import StateAccess
 
 app = make_app()
-
-Format = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
-
 
 _ABOVE = "reconciler.cli.commands.history"
 """Key under which the options before `show` and `orders` are kept for them."""
@@ -27,7 +24,7 @@ def list_runs(
     context: typer.Context,
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs to show.")] = 20,
-    format: Format = OutputFormat.TEXT,  # noqa: A002  (the option's name)
+    format: Format = OutputFormat.TEXT,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
@@ -36,11 +33,11 @@ def list_runs(
     context.meta[_ABOVE] = state, host_config
     if context.invoked_subcommand:
         return 0
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.render import history  # noqa: PLC0415
-    from reconciler.cli.state_access import open_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.render import history
+    from reconciler.cli.state_access import open_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
 
     with open_state(read_host(context, host_config), state) as access:
         used, store = str(access), access.read()
@@ -61,15 +58,15 @@ def list_orders(
     context: typer.Context,
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of orders to show.")] = 20,
-    format: Format = OutputFormat.TEXT,  # noqa: A002  (the option's name)
+    format: Format = OutputFormat.TEXT,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """List the newest orders: suspend, resume, approve, and the use of approvals; who, when and why."""
-    from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.cli.render import history
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
 
     with _open_state(context, host_config, state) as access:
         found = aio.run_until_signal(access.read().acts(limit))
@@ -86,15 +83,15 @@ def show_run(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="ID", help="Run id, or its first characters.")],
     *,
-    format: Format = OutputFormat.TEXT,  # noqa: A002  (the option's name)
+    format: Format = OutputFormat.TEXT,
     state: State = None,
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
     """Show one run: who started it, its steps with their changes and outcomes, its messages."""
-    from reconciler.cli.render import history  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.cli.render import history
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
 
     with _open_state(context, host_config, state) as access:
         record = aio.run_until_signal(access.read().run(run))
@@ -112,8 +109,8 @@ def _open_state(
     context: typer.Context, host_config: Path | None, state: Path | None
 ) -> AbstractContextManager[StateAccess]:
     """The state by a subcommand's own options, else by those of `history` before it."""
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.state_access import open_state  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_access import open_state
 
     state_above, host_config_above = context.meta[_ABOVE]
     return open_state(read_host(context, host_config or host_config_above), state or state_above)

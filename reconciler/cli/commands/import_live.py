@@ -43,9 +43,9 @@ def run_import(
     overlays for the rest. Secrets are written as references. Nodes are only read. Nothing is written unless
     a plan from the new files would be empty.
     """
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
 
     terminal = Terminal.here(no_color=no_color)
     host = read_host(context, host_config, str(folder))
@@ -64,7 +64,7 @@ def run_import(
     if not yes and not terminal.confirm(f"Write {format_count(len(found.after), 'file')}?"):
         terminal.remark("Nothing was written.\n")
         return 1
-    from reconciler.cli.file_writer import write_files  # noqa: PLC0415
+    from reconciler.cli.file_writer import write_files
 
     write_files(folder, found.before, found.after)
     terminal.remark(f"The files are in {folder}.\n")
@@ -72,11 +72,11 @@ def run_import(
 
 
 async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host: Host) -> ImportResult:
-    from reconciler.adopt.importer import import_live_state  # noqa: PLC0415
-    from reconciler.drivers.registry import select_drivers  # noqa: PLC0415
-    from reconciler.planning.read_only import restrict_to_reading  # noqa: PLC0415
-    from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
-    from reconciler.transports.bundle import open_transports  # noqa: PLC0415
+    from reconciler.adopt.importer import import_live_state
+    from reconciler.drivers.registry import select_drivers
+    from reconciler.planning.read_only import restrict_to_reading
+    from reconciler.secrets.local_resolver import LocalResolver
+    from reconciler.transports.bundle import open_transports
 
     snapshot = await _read_snapshot(folder)
     if snapshot is None and not new:
@@ -109,10 +109,10 @@ async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host:
 
 async def _read_snapshot(folder: Path) -> Snapshot | None:
     """The files of a folder; None if it has no fleet file."""
-    from reconciler.desired.fleet_file import find_fleet_file  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.errors import InputError  # noqa: PLC0415
-    from reconciler.sources.folder import FolderSource  # noqa: PLC0415
+    from reconciler.desired.fleet_file import find_fleet_file
+    from reconciler.drivers.registry import DRIVERS
+    from reconciler.errors import InputError
+    from reconciler.sources.folder import FolderSource
 
     if not folder.is_dir():  # noqa: ASYNC240  (one look at a local folder)
         return None
@@ -128,7 +128,7 @@ async def _read_snapshot(folder: Path) -> Snapshot | None:
 
 def _describe_result(found: ImportResult) -> Iterator[str]:
     """The lines to print: each file as a difference, with secrets masked, even those in plain text."""
-    from reconciler.text.one_line import clean_line, escape_unseen  # noqa: PLC0415
+    from reconciler.text.one_line import clean_line, escape_unseen
 
     for name, text in sorted(found.after.items()):
         lines = list(_diff_file(name, found.before.get(name), text))
@@ -144,9 +144,9 @@ def _describe_result(found: ImportResult) -> Iterator[str]:
 
 def _diff_file(name: str, before: bytes | None, text: str) -> Iterator[str]:
     """The lines of a unified diff; for a new file all its lines."""
-    import difflib  # noqa: PLC0415
+    import difflib
 
-    from reconciler.secrets.redaction import mask_text  # noqa: PLC0415
+    from reconciler.secrets.redaction import mask_text
 
     after = _split_lines(mask_text(name, text.removeprefix("\ufeff")))
     if before is None:

@@ -48,7 +48,7 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
         view = replace(view, checked=reader.check(found, faults=view.faults, most=most, weighs=True))
     print_plan(view, options.format, terminal)
     if options.out is not None:
-        from reconciler.cli.plan_files import write_plan_file  # noqa: PLC0415  (only where it is asked for)
+        from reconciler.cli.plan_files import write_plan_file
 
         write_plan_file(options.out, found, options, notes, reader.products)
         terminal.remark(
@@ -142,7 +142,7 @@ async def read_planned_fleet(file: PlanFile, options: RunOptions, reader: Reader
         WorldChanged: the source no longer has its revision, or has it with other files or another signer.
         SourceUnreachable: the source does not answer.
     """
-    from reconciler.cli.planned_source import PlannedSource  # noqa: PLC0415  (only where there is a plan file)
+    from reconciler.cli.planned_source import PlannedSource
 
     return await replace(reader, source=PlannedSource(options, file)).read_planned_fleet(file)
 
@@ -161,14 +161,14 @@ def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal) -> None:
     """Print a plan in the given format."""
     match form:
         case PlanFormat.TEXT:
-            from reconciler.cli.render import text  # noqa: PLC0415  (only the rendering that is used)
+            from reconciler.cli.render import text
 
             terminal.say(text.render_plan_text(view, layout=terminal.layout))
         case PlanFormat.JSON:
-            from reconciler.cli.render import json  # noqa: PLC0415
+            from reconciler.cli.render import json
 
             terminal.say(json.render_plan_json(view))
         case PlanFormat.MARKDOWN:
-            from reconciler.cli.render import markdown  # noqa: PLC0415
+            from reconciler.cli.render import markdown
 
             terminal.say(markdown.render_plan_markdown(view))

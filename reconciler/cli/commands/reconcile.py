@@ -21,6 +21,7 @@ from reconciler.cli.options import (
     Only,
     PlanFormat,
     Ref,
+    ReportFormat,
     RequireSigned,
     RevokedSigners,
     Sha256,
@@ -28,6 +29,7 @@ from reconciler.cli.options import (
     State,
     Why,
     Within,
+    Yes,
     format_columns,
     make_app,
 )
@@ -58,10 +60,8 @@ def run_reconcile(
     sha256: Sha256 = "",
     base: BaseRef = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; change no node.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
-    format: Annotated[  # noqa: A002  (the option's name)
-        PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
-    ] = PlanFormat.TEXT,
+    yes: Yes = False,
+    format: ReportFormat = PlanFormat.TEXT,
     only: Only = "",
     state: State = None,
     no_state: NoState = False,
@@ -97,7 +97,7 @@ def run_reconcile(
     planned and changed.
     """
     if version:
-        from reconciler import __version__  # noqa: PLC0415
+        from reconciler import __version__
 
         typer.echo(f"reconcile {__version__}")
         return 0
@@ -114,22 +114,12 @@ def run_reconcile(
             "--check works only with --dry-run --format markdown", remedy="use `reconcile check` instead"
         )
 
-    from reconciler.cli.commands import plan  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.cli.commands import plan
+    from reconciler.cli.run_options import RunOptions, build_run_options
+    from reconciler.cli.terminal import Terminal
 
     options = build_run_options(
         context,
-        HostOptions(
-            host_config=host_config,
-            state=state,
-            no_state=no_state,
-            keep=keep,
-            base=base,
-            require_signed=require_signed,
-            allowed_signers=allowed_signers,
-            revoked_signers=revoked_signers,
-        ),
         RunOptions(
             source=source,
             ref=ref,
@@ -145,10 +135,18 @@ def run_reconcile(
             why=reason,
         ),
         writes=not dry_run,
+        host_config=host_config,
+        state=state,
+        no_state=no_state,
+        keep=keep,
+        base=base,
+        require_signed=require_signed,
+        allowed_signers=allowed_signers,
+        revoked_signers=revoked_signers,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
     if dry_run:
         return plan.run_dry_run(options, terminal)
-    from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (a dry run does not even load it)
+    from reconciler.cli.commands.converge import converge
 
     return converge(options, terminal)

@@ -60,13 +60,13 @@ def run_render(
     Secrets are shown as references and are not resolved. If nodes have different settings and --node is not
     given, the nodes are listed; those with equal settings are on one line.
     """
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.desired.fleet import load_fleet  # noqa: PLC0415
-    from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate_source  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import find_source_cache
+    from reconciler.cli.terminal import Terminal
+    from reconciler.desired.fleet import load_fleet
+    from reconciler.drivers.registry import DRIVERS
+    from reconciler.host import aio
+    from reconciler.sources.locate import locate_source
 
     host = read_host(context, host_config, source)
     cache = find_source_cache(None)
@@ -106,7 +106,7 @@ def format_documents(fleet: Fleet, node: str, *, explain: bool) -> str:
 
 
 def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> UsageError:
-    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
+    from reconciler.text.suggestions import find_similar
 
     known = {
         member.name for cluster_input in fleet.cluster_inputs for member in cluster_input.entry.members()
@@ -124,8 +124,8 @@ def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> Usa
 
 def _list_nodes(documents: list[NodeDocument]) -> str:
     """The names of nodes; those with equal settings are on one line."""
-    from reconciler.cli.render.values import format_count  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli.render.values import format_count
+    from reconciler.text.one_line import clean_line
 
     groups: dict[int, list[NodeDocument]] = {}
     for one in documents:
@@ -142,10 +142,10 @@ def _list_nodes(documents: list[NodeDocument]) -> str:
 
 
 def _format_json(value: Any) -> str:
-    import json  # noqa: PLC0415
+    import json
 
-    from reconciler.core.secret import mask  # noqa: PLC0415
-    from reconciler.secrets.redaction import hide_by_key  # noqa: PLC0415
+    from reconciler.core.secret import mask
+    from reconciler.secrets.redaction import hide_by_key
 
     text = json.dumps(mask(hide_by_key("", value)), ensure_ascii=False, indent=2)
     return text.encode(errors="backslashreplace").decode() + "\n"
@@ -153,10 +153,10 @@ def _format_json(value: Any) -> str:
 
 def _explain_values(document: Document) -> str:
     """Pointer, value and position of each leaf."""
-    from reconciler.cli.render.values import format_value  # noqa: PLC0415
-    from reconciler.secrets.redaction import hide_by_key  # noqa: PLC0415
-    from reconciler.text.json_pointer import make_pointer  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli.render.values import format_value
+    from reconciler.secrets.redaction import hide_by_key
+    from reconciler.text.json_pointer import make_pointer
+    from reconciler.text.one_line import clean_line
 
     lines = []
     for path, value in _walk_leaves(hide_by_key("", strip_editor_key(document.value)), ()):

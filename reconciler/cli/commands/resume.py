@@ -31,13 +31,13 @@ def run_resume(
 
     Stalled nodes, which never showed what was sent to them, are tried again.
     """
-    from reconciler.cli import orders  # noqa: PLC0415
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_access import open_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli import orders
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_access import open_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
+    from reconciler.host.actor import get_current_actor
+    from reconciler.text.one_line import clean_line
 
     terminal = Terminal.here(no_color=no_color)
     with open_state(read_host(context, host_config), state) as access:

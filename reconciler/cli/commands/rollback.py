@@ -17,11 +17,13 @@ from reconciler.cli.options import (
     NoColor,
     Only,
     PlanFormat,
+    ReportFormat,
     RequireSigned,
     RevokedSigners,
     State,
     Why,
     Within,
+    Yes,
     make_app,
 )
 from reconciler.cli.state_folder import find_source_cache
@@ -59,10 +61,8 @@ def run_rollback(
     ] = ".",
     *,
     path: Within = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
-    format: Annotated[  # noqa: A002  (the option's name)
-        PlanFormat, typer.Option("--format", help="Output format of the plan and the report.")
-    ] = PlanFormat.TEXT,
+    yes: Yes = False,
+    format: ReportFormat = PlanFormat.TEXT,
     only: Only = "",
     while_suspended: Annotated[
         bool,
@@ -87,10 +87,10 @@ def run_rollback(
     changes what the cluster gets, or a rollback names it. This affects only clusters that the rollback
     changes.
     """
-    from reconciler.cli.commands.converge import converge  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
-    from reconciler.cli.state_access import open_writable_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+    from reconciler.cli.commands.converge import converge
+    from reconciler.cli.run_options import RunOptions, build_run_options
+    from reconciler.cli.state_access import open_writable_state
+    from reconciler.cli.terminal import Terminal
 
     if revision and source == "." and Path(revision).is_dir():
         raise UsageError(
@@ -99,14 +99,6 @@ def run_rollback(
         )
     options = build_run_options(
         context,
-        HostOptions(
-            host_config=host_config,
-            state=state,
-            keep=keep,
-            require_signed=require_signed,
-            allowed_signers=allowed_signers,
-            revoked_signers=revoked_signers,
-        ),
         RunOptions(
             source=source,
             path=path,
@@ -119,12 +111,18 @@ def run_rollback(
             while_suspended=while_suspended,
         ),
         writes=False,
+        host_config=host_config,
+        state=state,
+        keep=keep,
+        require_signed=require_signed,
+        allowed_signers=allowed_signers,
+        revoked_signers=revoked_signers,
     )
     terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
     with open_writable_state(options.required_state) as access:
         terminal.remark(str(access))
         if not access.is_open:
-            from reconciler.cli.rollback_by_watch import roll_back_by_watch  # noqa: PLC0415
+            from reconciler.cli.rollback_by_watch import roll_back_by_watch
 
             return roll_back_by_watch(replace(options, ref=revision), access, terminal)
         options = replace(options, ref=revision or find_previous_commit(_read_runs(options)))
@@ -158,11 +156,11 @@ def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
     Raises:
         FleetRefused: it is not clear which fleet of this host the source is.
     """
-    from reconciler.api.reader import Reader  # noqa: PLC0415
-    from reconciler.core.fleet_identity import normalise_source  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate_source  # noqa: PLC0415
-    from reconciler.store.factory import open_reader  # noqa: PLC0415
+    from reconciler.api.reader import Reader
+    from reconciler.core.fleet_identity import normalise_source
+    from reconciler.host import aio
+    from reconciler.sources.locate import locate_source
+    from reconciler.store.factory import open_reader
 
     folder = options.required_state.path
 

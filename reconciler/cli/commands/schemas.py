@@ -29,9 +29,9 @@ def run_schemas(
     They are made from the models that read the files: an editor that uses them accepts and refuses the same
     as the program.
     """
-    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title  # noqa: PLC0415  (--help stays quick)
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
+    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title
+    from reconciler.cli.terminal import Terminal
+    from reconciler.text.suggestions import find_similar
 
     if name and name not in SCHEMAS:
         near = find_similar(name, SCHEMAS)

@@ -45,9 +45,9 @@ def encrypt_value(
 
     One line break at the end of the value is removed; with --out, the file is encrypted unchanged.
     """
-    from base64 import b64encode  # noqa: PLC0415  (--help stays quick)
+    from base64 import b64encode
 
-    from reconciler.secrets.local_resolver import encrypt_data  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import encrypt_data
 
     to = _find_recipients(recipient, (out or file or Path("stdin")).absolute().parent)
     data = _read_value(file)
@@ -81,9 +81,9 @@ def edit_encrypted_file(
     Meanwhile the plain text is in a private file, in memory if the system supports it. The file is always
     removed at the end.
     """
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.text_editor import edit_text  # noqa: PLC0415  (--help stays quick)
-    from reconciler.secrets.local_resolver import LocalResolver, encrypt_data  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.text_editor import edit_text
+    from reconciler.secrets.local_resolver import LocalResolver, encrypt_data
 
     if file.suffix != ".age":
         raise UsageError(
@@ -109,9 +109,9 @@ def make_identity(
 
     Add the recipient to .age-recipients at the root of the repository; never add the identity.
     """
-    import os  # noqa: PLC0415
+    import os
 
-    from pyrage import x25519  # noqa: PLC0415
+    from pyrage import x25519
 
     made = x25519.Identity.generate()
     public = str(made.to_public())
@@ -132,7 +132,7 @@ def make_identity(
 
 def _find_recipients(given: list[str] | None, folder: Path) -> list[Any]:
     """The given recipients, else those of the nearest list in a folder or above it."""
-    from reconciler.secrets.local_resolver import parse_recipients  # noqa: PLC0415
+    from reconciler.secrets.local_resolver import parse_recipients
 
     if given:
         return parse_recipients("--recipient", "\n".join(given))
@@ -153,14 +153,14 @@ def _read_value(file: Path | None) -> bytes:
     if file is not None:
         return bytes(_access(file, file.read_bytes))
     if sys.stdin.isatty():
-        from getpass import getpass  # noqa: PLC0415
+        from getpass import getpass
 
         return getpass("Value (not shown): ").encode()
     return sys.stdin.buffer.read()
 
 
 def _write(path: Path, data: bytes) -> None:
-    from reconciler.host.atomic_write import write_atomically  # noqa: PLC0415
+    from reconciler.host.atomic_write import write_atomically
 
     _access(
         path,

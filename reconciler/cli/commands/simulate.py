@@ -119,8 +119,8 @@ def run_simulate(
                 "with --faults, the scenario file decides about nodes and faults",
                 remedy="give no other option than --seed and --runs, or change the scenario file",
             )
-        from reconciler.cli.commands.fault_trials import run_fault_trials  # noqa: PLC0415  (--help stays quick)
-        from reconciler.cli.terminal import Terminal  # noqa: PLC0415
+        from reconciler.cli.commands.fault_trials import run_fault_trials
+        from reconciler.cli.terminal import Terminal
 
         fleet = None if folder == Path() else folder
         return run_fault_trials(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
@@ -130,9 +130,9 @@ def run_simulate(
             f"wrote {format_count(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}"
         )
         return 0
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.simulation.choices import parse_choices  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.host import aio
+    from reconciler.simulation.choices import parse_choices
 
     options = _ServeOptions(
         folder=folder,
@@ -163,13 +163,13 @@ class _ServeOptions:
 
 async def _serve(options: _ServeOptions) -> int:
     """Serve until the first SIGINT or SIGTERM."""
-    from reconciler.cli.terminal import catch_stop_signal  # noqa: PLC0415  (--help stays quick)
-    from reconciler.desired.fleet import load_fleet  # noqa: PLC0415
-    from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
-    from reconciler.simulation.fault_control import FaultControl  # noqa: PLC0415
-    from reconciler.simulation.node_host import Simulation  # noqa: PLC0415
-    from reconciler.simulation.reporting import ReportSender  # noqa: PLC0415
-    from reconciler.sources.folder import FolderSource  # noqa: PLC0415
+    from reconciler.cli.terminal import catch_stop_signal
+    from reconciler.desired.fleet import load_fleet
+    from reconciler.secrets.local_resolver import LocalResolver
+    from reconciler.simulation.fault_control import FaultControl
+    from reconciler.simulation.node_host import Simulation
+    from reconciler.simulation.reporting import ReportSender
+    from reconciler.sources.folder import FolderSource
 
     fleet = load_fleet(await FolderSource(options.folder).snapshot(), DRIVERS, LocalResolver(options.host))
     simulation = Simulation(

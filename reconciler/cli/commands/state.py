@@ -35,13 +35,13 @@ def list_fleets(
     no_color: NoColor = False,
 ) -> int:
     """List the fleets that this host remembers: name, history and sources."""
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.core.revision import shorten_commit  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.store.factory import open_reader  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import require_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.core.revision import shorten_commit
+    from reconciler.host import aio
+    from reconciler.store.factory import open_reader
+    from reconciler.text.one_line import clean_line
 
     terminal = Terminal.here(no_color=no_color)
     folder = require_state(read_host(context, host_config), state).path
@@ -80,14 +80,14 @@ def rebind_fleet(
 
     What this host remembers of the fleet is kept. A confirmed source needs no further confirmation.
     """
-    from reconciler.api.reader import Reader  # noqa: PLC0415
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate_source  # noqa: PLC0415
-    from reconciler.store.factory import has_store, open_store  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.api.reader import Reader
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import require_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
+    from reconciler.sources.locate import locate_source
+    from reconciler.store.factory import has_store, open_store
+    from reconciler.text.one_line import clean_line
 
     terminal, host = Terminal.here(no_color=no_color), read_host(context, host_config, source)
     folder = require_state(host, state).path
@@ -126,8 +126,8 @@ def _find_fleet(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
     Raises:
         UsageError: there is no such fleet.
     """
-    from reconciler.core.fleet_identity import normalise_source  # noqa: PLC0415
-    from reconciler.text.suggestions import find_similar  # noqa: PLC0415
+    from reconciler.core.fleet_identity import normalise_source
+    from reconciler.text.suggestions import find_similar
 
     found = [one for one in known if one.name == text] or [
         one for one in known if normalise_source(text) in one.sources

@@ -39,11 +39,11 @@ def back_up_state(
     no_color: NoColor = False,
 ) -> int:
     """Copy the state into FILE, readable only by this user; the watch and other runs continue."""
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.store.factory import back_up_store  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import require_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.store.factory import back_up_store
+    from reconciler.text.one_line import clean_line
 
     folder = require_state(read_host(context, host_config), state)
     summary = back_up_store(folder.path, file)
@@ -66,12 +66,12 @@ def check_state(
     no_color: NoColor = False,
 ) -> int:
     """Read the whole state, or a backup, and summarise it; ends with 1 if it is damaged."""
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.store.factory import examine_backup, examine_store, open_reader  # noqa: PLC0415
-    from reconciler.store.factory import restore_store as restore_into  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import require_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.store.factory import examine_backup, examine_store, open_reader
+    from reconciler.store.factory import restore_store as restore_into
+    from reconciler.text.one_line import clean_line
 
     terminal = Terminal.here(no_color=no_color)
     if file is not None:
@@ -103,14 +103,14 @@ def restore_state(
     Stop the watch first. All clusters are suspended until `reconcile resume`, and approvals are dropped. The
     previous state is kept in a file beside it.
     """
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import require_state  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.host.actor import get_current_actor  # noqa: PLC0415
-    from reconciler.store import factory  # noqa: PLC0415
-    from reconciler.text.one_line import clean_line  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import require_state
+    from reconciler.cli.terminal import Terminal
+    from reconciler.core.timestamps import format_minute
+    from reconciler.host import aio
+    from reconciler.host.actor import get_current_actor
+    from reconciler.store import factory
+    from reconciler.text.one_line import clean_line
 
     folder = require_state(read_host(context, host_config), state)
     summary = factory.examine_backup(file)
@@ -150,7 +150,7 @@ def _read_all(store: StoreReader) -> None:
     Raises:
         StateError: a record cannot be read.
     """
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host import aio
 
     async def read() -> None:
         for fleet in await store.fleets():
@@ -165,9 +165,9 @@ def _read_all(store: StoreReader) -> None:
 
 
 def _describe_summary(summary: StoreSummary) -> str:
-    from reconciler.cli.render.values import format_count  # noqa: PLC0415
-    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
-    from reconciler.text.one_line import format_size  # noqa: PLC0415
+    from reconciler.cli.render.values import format_count
+    from reconciler.core.timestamps import format_minute
+    from reconciler.text.one_line import format_size
 
     newest = f", newest record {format_minute(summary.newest)} UTC" if summary.newest else ""
     left = (
@@ -178,7 +178,7 @@ def _describe_summary(summary: StoreSummary) -> str:
 
 def _read_previous_records(folder: Path) -> _Records | None:
     """The records of the state that is replaced; None if there is none, or it cannot be read."""
-    from reconciler.store.factory import has_store, open_reader  # noqa: PLC0415
+    from reconciler.store.factory import has_store, open_reader
 
     if not has_store(folder):
         return None
@@ -190,15 +190,15 @@ def _read_previous_records(folder: Path) -> _Records | None:
 
 
 def _read_records(store: StoreReader) -> _Records:
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host import aio
 
     return _Records(tuple(aio.run_until_signal(store.runs(_COMPARED))), aio.run_until_signal(store.orders()))
 
 
 def _describe_lost(before: _Records, after: _Records) -> list[str]:
     """One line for each record of the previous state that the restored one lacks."""
-    from reconciler.cli.orders import describe_scope  # noqa: PLC0415
-    from reconciler.core.timestamps import format_minute  # noqa: PLC0415
+    from reconciler.cli.orders import describe_scope
+    from reconciler.core.timestamps import format_minute
 
     kept = {run.id for run in after.runs}
     runs = [run for run in before.runs if run.id not in kept]

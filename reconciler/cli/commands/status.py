@@ -8,6 +8,7 @@ import typer
 
 from reconciler.cli.options import (
     AllowedSigners,
+    Format,
     HostConfigFile,
     NoColor,
     NoState,
@@ -43,7 +44,7 @@ def run_status(
     path: Within = "",
     sha256: Sha256 = "",
     only: Only = "",
-    format: Annotated[OutputFormat, typer.Option("--format", help="Output format.")] = OutputFormat.TEXT,  # noqa: A002
+    format: Format = OutputFormat.TEXT,
     state: State = None,
     no_state: NoState = False,
     detailed_exitcode: Annotated[
@@ -61,26 +62,24 @@ def run_status(
     Also shows the revision that each node was last seen to run and since when, what blocks changes, and
     the last run.
     """
-    from reconciler.cli.render.status import render_status, render_status_json  # noqa: PLC0415
-    from reconciler.cli.run_options import HostOptions, RunOptions, build_run_options  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.cli.render.status import render_status, render_status_json
+    from reconciler.cli.run_options import RunOptions, build_run_options
+    from reconciler.cli.terminal import Terminal
+    from reconciler.host import aio
 
     terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
     options = build_run_options(
         context,
-        HostOptions(
-            host_config=host_config,
-            state=state,
-            no_state=no_state,
-            require_signed=require_signed,
-            allowed_signers=allowed_signers,
-            revoked_signers=revoked_signers,
-        ),
         RunOptions(
             source=source, ref=ref, path=path, sha256=sha256, only=only, format=PlanFormat(format.value)
         ),
         writes=False,
+        host_config=host_config,
+        state=state,
+        no_state=no_state,
+        require_signed=require_signed,
+        allowed_signers=allowed_signers,
+        revoked_signers=revoked_signers,
     )
     found = aio.run_until_signal(_read_status(options, terminal))
     terminal.say(
@@ -92,11 +91,11 @@ def run_status(
 
 
 async def _read_status(options: RunOptions, terminal: Terminal) -> FleetStatus:
-    from dataclasses import replace  # noqa: PLC0415
+    from dataclasses import replace
 
-    from reconciler.cli.commands.plan import make_reader  # noqa: PLC0415
-    from reconciler.cli.progress import show_progress  # noqa: PLC0415
-    from reconciler.cli.state_access import open_history  # noqa: PLC0415
+    from reconciler.cli.commands.plan import make_reader
+    from reconciler.cli.progress import show_progress
+    from reconciler.cli.state_access import open_history
 
     is_text = options.format is PlanFormat.TEXT
     with open_history(options, terminal, always_shown=is_text) as store, show_progress(terminal) as listener:

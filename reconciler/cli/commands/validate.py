@@ -30,12 +30,12 @@ def run_validate(
     context: typer.Context,
     source: Source = ".",
     *,
-    format: Annotated[  # noqa: A002  (the option's name)
+    format: Annotated[
         ProblemFormat,
         typer.Option(
             "--format",
-            help="Output format: text for people, json for programs, workflow commands of GitHub, or "
-            "SARIF 2.1.0.",
+            help="Output format: text for people, json for programs, github for workflow commands, or "
+            "sarif for SARIF 2.1.0.",
         ),
     ] = ProblemFormat.TEXT,
     ref: Ref = "",
@@ -47,13 +47,13 @@ def run_validate(
 
     Ends with 0 if there is no error, with or without warnings, and with 1 otherwise.
     """
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415
-    from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415
-    from reconciler.cli.terminal import Terminal  # noqa: PLC0415
-    from reconciler.desired.validation import validate_files as validated  # noqa: PLC0415
-    from reconciler.drivers.registry import select_drivers  # noqa: PLC0415
-    from reconciler.host import aio  # noqa: PLC0415
-    from reconciler.sources.locate import locate_source  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.cli.state_folder import find_source_cache
+    from reconciler.cli.terminal import Terminal
+    from reconciler.desired.validation import validate_files as validated
+    from reconciler.drivers.registry import select_drivers
+    from reconciler.host import aio
+    from reconciler.sources.locate import locate_source
 
     host = read_host(context, host_config, source)
     cache = find_source_cache(None)
@@ -78,7 +78,7 @@ def find_path_prefix(source: str, path: str) -> str:
 
 
 def _render(found: ValidationResult, form: ProblemFormat, folder: str) -> str:
-    from reconciler.cli.render import problems  # noqa: PLC0415  (--help stays quick)
+    from reconciler.cli.render import problems
 
     match form:
         case ProblemFormat.TEXT:
@@ -88,6 +88,6 @@ def _render(found: ValidationResult, form: ProblemFormat, folder: str) -> str:
         case ProblemFormat.GITHUB:
             return problems.render_problems_github(found, folder)
         case ProblemFormat.SARIF:
-            from reconciler.cli.render import sarif  # noqa: PLC0415
+            from reconciler.cli.render import sarif
 
             return sarif.render_sarif(found.problems, folder)

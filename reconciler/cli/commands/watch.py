@@ -112,11 +112,11 @@ def run_watch(
     Runs a pass over a cluster when its source has a new revision (found by polling, by watching a folder, or
     through a webhook call of the forge) and after every interval, to find drift. Logs go to standard error.
     """
-    import sys  # noqa: PLC0415
+    import sys
 
-    from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
-    from reconciler.host.credentials import WEBHOOK_SECRET, read_credential  # noqa: PLC0415
-    from reconciler.server import bootstrap, watch_options  # noqa: PLC0415
+    from reconciler.cli.host_loader import read_host
+    from reconciler.host.credentials import WEBHOOK_SECRET, read_credential
+    from reconciler.server import bootstrap, watch_options
 
     host = read_host(context, host_config, source)
     chosen = watch_options.WatchOptions(
