@@ -116,7 +116,7 @@ class DemoNodes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for simulation in self._simulations:
-            self._wait(simulation.__aexit__(None, None, None))
+            self.run_on_loop(simulation.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -136,17 +136,18 @@ class DemoNodes:
         from reconciler.sources.locate import locate_source  # noqa: PLC0415
 
         source = locate_source(str(folder), cache=folder / ".git")
-        fleet = load_fleet(self._wait(source.snapshot()), DRIVERS, LocalResolver(self._host))
+        fleet = load_fleet(self.run_on_loop(source.snapshot()), DRIVERS, LocalResolver(self._host))
         simulation = Simulation(fleet, DRIVERS, converged=converged, fresh=fresh)
-        self._wait(simulation.__aenter__())
+        self.run_on_loop(simulation.__aenter__())
         self._simulations.append(simulation)
         return simulation
 
     def kill(self, simulation: Any, node: str) -> None:
         """Stop a node for the rest of the demonstration."""
-        self._wait(simulation.fault(node, "killed"))
+        self.run_on_loop(simulation.fault(node, "killed"))
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+    def run_on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop of the nodes' thread; gives its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
 

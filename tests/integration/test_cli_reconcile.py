@@ -51,7 +51,7 @@ class Site:
         self.simulation = self.nodes.serve(self.repository.folder)
 
     def fault(self, node: str, kind: str, argument: float | None = None, **more) -> None:
-        self.nodes._wait(self.simulation.fault(node, kind, argument, **more))
+        self.nodes.run_on_loop(self.simulation.fault(node, kind, argument, **more))
 
     @property
     def changes(self) -> list[str]:

@@ -77,7 +77,7 @@ def site(tmp_path):
 
 def test_a_process_that_stood_still_finds_itself_fenced_before_its_next_write(site, capsys):
     (site.fleet / "s.json").write_text(setting("2"))
-    site.nodes._wait(site.simulation.fault("n0", "slow", 4, on="changes", count=1))
+    site.nodes.run_on_loop(site.simulation.fault("n0", "slow", 4, on="changes", count=1))
     with site.start() as old:
         try:
             block_until(lambda: site.changes() == ["n0"])

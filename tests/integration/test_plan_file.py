@@ -71,7 +71,7 @@ class Site:
         return self.run(self.repository.folder, "--dry-run", "--out", self.plan, *more, status=status)
 
     def fault(self, node, kind, argument=None, **more):
-        self.nodes._wait(self.simulation.fault(node, kind, argument, **more))
+        self.nodes.run_on_loop(self.simulation.fault(node, kind, argument, **more))
 
     @property
     def changed(self):
