@@ -1,7 +1,7 @@
 """Simulated fleets: every node of a fleet file, served on loopback, with faults on request.
 
-Belongs here: sockets, faults, the control endpoint, fleets made up to try things out, and the one table
-of products that can be simulated. Never here: what a node answers; that is each product's own `simulator`.
+Belongs here: sockets, faults, the control endpoint, generated fleets, and the products that can be simulated.
+Never here: what a node answers; that is the `simulator` of each product.
 
     async with Simulation(fleet, drivers, converged=True) as simulation:
         await simulation.fault("edge-01", "lost", count=1)

@@ -1,4 +1,4 @@
-"""Where simulated nodes listen: loopback only, one address and port each."""
+"""Addresses of simulated nodes: loopback only, one address and port for each node."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reconciler.errors import UsageError
 from reconciler.ports.simulator import SocketAddress
 
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
-"""Ports that no operating system here gives to outgoing connections."""
+"""Ports below the range that operating systems use for outgoing connections."""
 
 
 def keep_loopback_address(node: str, address: SocketAddress) -> SocketAddress:
     """The same address.
 
     Raises:
-        UsageError: it is not one that only this machine can reach.
+        UsageError: other machines could reach it.
     """
     try:
         local = address.host == "localhost" or ip_address(address.host).is_loopback
@@ -29,18 +29,18 @@ def keep_loopback_address(node: str, address: SocketAddress) -> SocketAddress:
         local = False
     if not local:
         raise UsageError(
-            f"{node}: its address {address} is not on this machine, where simulated nodes have to be",
-            remedy="give it an address in 127.0.0.0/8, ::1 or localhost in a copy of the fleet file",
+            f"{node}: simulated nodes must have a loopback address, got {address}",
+            remedy="use 127.0.0.0/8, ::1 or localhost in a copy of the fleet file",
         )
     return address
 
 
 def make_address_error(node: str, address: SocketAddress, error: OSError) -> UsageError:
-    """The error for an address that cannot be listened on."""
+    """The error if a node cannot listen on its address."""
     if error.errno == errno.EADDRINUSE:
         return UsageError(
             f"{node}: {address} is already in use",
-            remedy="stop what listens there, or give the node another port",
+            remedy="stop the process that listens there, or use another port",
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return UsageError(
@@ -51,13 +51,13 @@ def make_address_error(node: str, address: SocketAddress, error: OSError) -> Usa
 
 
 def find_free_addresses(count: int) -> list[SocketAddress]:
-    """Addresses on 127.0.0.1 that nothing listens on, and no outgoing connection will take.
+    """Free addresses on 127.0.0.1, with ports that no outgoing connection takes.
 
     Args:
         count: how many, all different.
 
     Raises:
-        UsageError: there are not so many.
+        UsageError: there are not enough.
     """
     ports = list(BELOW_EPHEMERAL)
     start = random.SystemRandom().randrange(len(ports))
@@ -66,25 +66,26 @@ def find_free_addresses(count: int) -> list[SocketAddress]:
         for port in (*ports[start:], *ports[:start]):
             if len(found) == count:
                 return found
+            # All probes stay bound until the end, or the system could give one port twice.
             probe = held.enter_context(socket.socket())
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:  # taken: the next one
                 continue
             found.append(SocketAddress("127.0.0.1", port))
-    raise UsageError(f"there are no {count} free ports on 127.0.0.1")
+    raise UsageError(f"there are fewer than {count} free ports on 127.0.0.1")
 
 
 def raise_file_limit(needed: int) -> None:
-    """Let this process have so many files and sockets open, as far as the system allows.
+    """Raise the limit of open files and sockets of this process.
 
     Raises:
-        UsageError: the hard limit is lower.
+        UsageError: the hard limit is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard not in {-1, resource.RLIM_INFINITY} and hard < needed:
         raise UsageError(
-            f"{needed} open files are needed, and the system allows {hard}",
+            f"{needed} open files are needed, the system allows {hard}",
             remedy="raise the limit (ulimit -Hn), or simulate fewer nodes",
         )
     if soft < needed:

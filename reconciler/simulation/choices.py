@@ -1,4 +1,4 @@
-"""The simulators' options as the command line writes them: `m2.match=union`."""
+"""Options of the simulators on the command line, such as `m2.match=union`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _WORDS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def parse_choices(texts: Iterable[str], drivers: Mapping[str, Driver[Any, Any]]) -> dict[str, Any]:
-    """Kind -> its `Choices`, as `KIND.OPTION=VALUE` texts change them.
+    """Kind -> its `Choices`, changed by texts of the form `KIND.OPTION=VALUE`.
 
     Raises:
-        UsageError: there is no such option, or it has no such value.
+        UsageError: unknown option or invalid value.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -27,20 +27,20 @@ def parse_choices(texts: Iterable[str], drivers: Mapping[str, Driver[Any, Any]])
         simulator = drivers[kind].simulator() if kind in drivers else None
         if simulator is None or not option:
             raise UsageError(
-                f"the choice {text!r} is not of the form KIND.OPTION=VALUE",
+                f"invalid choice {text!r}: expected KIND.OPTION=VALUE",
                 remedy=f"KIND is one of {', '.join(list_simulated_kinds(drivers))}",
             )
         current = found.get(kind) or simulator.options
         option = option.replace("-", "_")
         known = [each.name for each in fields(current)] if current is not None else []
         if option not in known:
-            raise UsageError(f"{kind} has no choice {option!r}", remedy=f"one of {', '.join(known)}")
+            raise UsageError(f"unknown choice {option!r} of {kind}", remedy=f"one of {', '.join(known)}")
         found[kind] = replace(current, **{option: _value(name, value, getattr(current, option))})
     return found
 
 
 def _value(name: str, text: str, like: Any) -> Any:
-    """The text as a value of the same type as the option's default."""
+    """Convert a text to the type of the option's default."""
     if isinstance(like, Enum):
         kinds = type(like)
         if text not in [each.value for each in kinds]:
@@ -50,10 +50,10 @@ def _value(name: str, text: str, like: Any) -> Any:
         return kinds(text)
     if isinstance(like, bool):
         if text not in _WORDS:
-            raise UsageError(f"{name} cannot be {text!r}", remedy="true or false")
+            raise UsageError(f"{name} cannot be {text!r}", remedy="use true or false")
         return _WORDS[text]
     if isinstance(like, int):
         if not text.isdecimal():
-            raise UsageError(f"{name} cannot be {text!r}", remedy="a whole number")
+            raise UsageError(f"{name} cannot be {text!r}", remedy="use a whole number")
         return int(text)
     return text

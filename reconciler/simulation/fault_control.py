@@ -1,11 +1,11 @@
 """The control endpoint: faults for a running simulation, over HTTP.
 
-    GET    /nodes    every node: name, cluster, kind, address, up, faults that wait, requests so far
-    POST   /faults   {"node": …, "fault": …, "argument": …, "count": …, "on": …}; all but the first two
-                     may be missing; "node" may also name a cluster
-    DELETE /faults   takes away all faults that wait; a killed node stays down
+    GET    /nodes    every node: name, cluster, kind, address, up, pending faults, number of requests
+    POST   /faults   {"node": …, "fault": …, "argument": …, "count": …, "on": …}; only the first two are
+                     required; "node" may also name a cluster
+    DELETE /faults   removes all pending faults; a killed node stays down
 
-Answers are JSON. What cannot be done is answered 400 with {"error": …}.
+Answers are JSON; errors have status 400 and {"error": …}.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ class FaultControl:
     """The endpoint of one simulation; an asynchronous context manager.
 
     Args:
-        simulation: what it controls.
-        address: where it listens, on loopback only.
+        simulation: to control.
+        address: where it listens; must be loopback.
     """
 
     def __init__(self, simulation: Simulation, address: SocketAddress) -> None:
         self._simulation = simulation
         self._address = keep_loopback_address("the control endpoint", address)
-        self._runner = web.AppRunner(self._application(), access_log=None)
+        application = web.Application()
+        application.router.add_get("/nodes", self._nodes)
+        application.router.add_post("/faults", self._fault)
+        application.router.add_delete("/faults", self._clear)
+        self._runner = web.AppRunner(application, access_log=None)
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -45,13 +49,6 @@ class FaultControl:
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
-
-    def _application(self) -> web.Application:
-        application = web.Application()
-        application.router.add_get("/nodes", self._nodes)
-        application.router.add_post("/faults", self._fault)
-        application.router.add_delete("/faults", self._clear)
-        return application
 
     async def _nodes(self, _: web.Request) -> web.Response:
         return _json(self._simulation.describe())
@@ -69,7 +66,7 @@ class FaultControl:
         except UsageError as error:
             return _json({"error": f"{error.message}. {error.remedy}".rstrip(". ")}, status=400)
         except (ValueError, TypeError, KeyError, AttributeError):
-            return _json({"error": "the body is not a JSON object with node and fault"}, status=400)
+            return _json({"error": "the body must be a JSON object with `node` and `fault`"}, status=400)
         return _json(self._simulation.describe())
 
     async def _clear(self, _: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Faults a simulated node can have, as data: what they are, how they are written, whose turn it is."""
+"""Faults of simulated nodes as data: their kinds, their notation, and which one applies next."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ class FaultKind(StrEnum):
 
 
 MEANING: Final = {
-    FaultKind.SLOW: "does what it is asked, and answers after ARGUMENT seconds (1)",
-    FaultKind.WORKS: "works ARGUMENT seconds (1) on a change, whether or not the caller waits, then answers",
-    FaultKind.CUT: "takes the request, does nothing, and closes the connection",
-    FaultKind.RESET: "the same, with a TCP reset",
-    FaultKind.HALF: "does what it is asked, and closes in the middle of the answer's body",
-    FaultKind.ERROR: "does nothing, and answers the status ARGUMENT (500)",
-    FaultKind.GARBAGE: "does nothing, and answers 200 with a web page",
-    FaultKind.SILENT: "does nothing, and never answers",
-    FaultKind.REFUSE: "refuses a change in the product's own words",
-    FaultKind.LOST: "does a change, and closes the connection instead of answering",
-    FaultKind.STALE: "answers a read as it answered the same read before",
-    FaultKind.DUPLICATE: "gets a change twice, as from a proxy that repeats it",
-    FaultKind.KILLED: "goes down at once: connections are refused",
+    FaultKind.SLOW: "performs the request and answers after ARGUMENT seconds (1)",
+    FaultKind.WORKS: "works on a change for ARGUMENT seconds (1), even if the caller leaves, then answers",
+    FaultKind.CUT: "reads the request, does nothing and closes the connection",
+    FaultKind.RESET: "the same as cut, with a TCP reset",
+    FaultKind.HALF: "performs the request and closes the connection in the middle of the answer",
+    FaultKind.ERROR: "does nothing and answers with status ARGUMENT (500)",
+    FaultKind.GARBAGE: "does nothing and answers 200 with a web page",
+    FaultKind.SILENT: "does nothing and never answers",
+    FaultKind.REFUSE: "refuses a change as the product does",
+    FaultKind.LOST: "performs a change and closes the connection without an answer",
+    FaultKind.STALE: "repeats its previous answer to the same read",
+    FaultKind.DUPLICATE: "performs a change twice, as if a proxy repeated it",
+    FaultKind.KILLED: "goes down at once; connections are refused",
     FaultKind.STARTED: "comes up again at once",
     FaultKind.RESTARTED: "goes down at once and comes up after ARGUMENT seconds (0)",
-    FaultKind.ISOLATED: "is cut off from the other nodes at once; this host still reaches it",
+    FaultKind.ISOLATED: "loses the connection to the other nodes at once; this host still reaches it",
     FaultKind.REJOINED: "reaches the other nodes again at once",
-    FaultKind.HALFWAY: "fails halfway: its cluster's next registration lists the node and leaves it out",
+    FaultKind.HALFWAY: "the next node that registers is listed as a member but does not join",
 }
 """Every fault in one line, for the help."""
 
@@ -59,14 +59,14 @@ AMONG_NODES: Final = frozenset({FaultKind.ISOLATED, FaultKind.REJOINED, FaultKin
 """Faults between the nodes of a cluster, of products whose nodes talk to each other."""
 
 AT_ONCE: Final = AMONG_NODES | {FaultKind.KILLED, FaultKind.STARTED, FaultKind.RESTARTED}
-"""Faults that happen when they are asked for; the others wait for a request."""
+"""Faults that happen at once; the others wait for a request."""
 
 _DEFAULT_ARGUMENT: Final = {FaultKind.SLOW: 1.0, FaultKind.WORKS: 1.0, FaultKind.ERROR: 500.0}
 _CHANGES_ONLY: Final = frozenset({FaultKind.REFUSE, FaultKind.LOST, FaultKind.DUPLICATE, FaultKind.WORKS})
 
 
 class FaultScope(StrEnum):
-    """Which requests a fault waits for."""
+    """The requests that a fault applies to."""
 
     ANY = "any"
     READS = "reads"
@@ -79,8 +79,8 @@ class Fault:
 
     Args:
         argument: seconds or a status, as `MEANING` says.
-        count: for how many requests; None: until the faults are cleared.
-        on: which requests count; those of which only a change or only a read makes sense need no telling.
+        count: number of requests; None: until the faults are cleared.
+        on: requests that it applies to.
     """
 
     kind: FaultKind
@@ -100,20 +100,20 @@ def make_fault(
     """A fault from its parts, with the defaults of its kind.
 
     Raises:
-        UsageError: there is no such fault, or a part makes no sense.
+        UsageError: unknown fault or invalid part.
     """
     if kind not in set(FaultKind):
-        raise UsageError(f"there is no fault {kind!r}", remedy=f"one of {', '.join(FaultKind)}")
+        raise UsageError(f"unknown fault {kind!r}", remedy=f"one of {', '.join(FaultKind)}")
     known = FaultKind(kind)
     if on is not None and on not in set(FaultScope):
-        raise UsageError(f"a fault cannot be on {on!r}", remedy=f"one of {', '.join(FaultScope)}")
+        raise UsageError(f"unknown scope {on!r} of a fault", remedy=f"one of {', '.join(FaultScope)}")
     if count is not None and count < 1:
-        raise UsageError("a fault's count is at least 1")
+        raise UsageError("the count of a fault must be at least 1")
     if argument is None:
         argument = _DEFAULT_ARGUMENT.get(known, 0.0)
     if argument < 0 or (known is FaultKind.ERROR and not 400 <= argument <= 599):  # noqa: PLR2004
         raise UsageError(
-            f"{argument:g} makes no sense for the fault {kind}", remedy=f"{kind}: {MEANING[known]}"
+            f"invalid argument {argument:g} of the fault {kind}", remedy=f"{kind}: {MEANING[known]}"
         )
     default = (
         FaultScope.CHANGES
@@ -126,15 +126,15 @@ def make_fault(
 
 
 def parse_fault(text: str) -> tuple[str, Fault]:
-    """A node or cluster and its fault, written `NAME=KIND[:ARGUMENT][@any|@reads|@changes][*COUNT]`.
+    """A node or cluster and its fault, from `NAME=KIND[:ARGUMENT][@any|@reads|@changes][*COUNT]`.
 
     Raises:
-        UsageError: it is not written so.
+        UsageError: it has another form.
     """
     match = re.fullmatch(r"([^=]+)=(\w+)(?::(\d+(?:\.\d+)?))?(?:@(\w+))?(?:\*(\d+))?", text)
     if not match:
         raise UsageError(
-            f"the fault {text!r} is not of the form NAME=KIND[:ARGUMENT][@ON][*COUNT]",
+            f"invalid fault {text!r}: expected NAME=KIND[:ARGUMENT][@ON][*COUNT]",
             remedy="for example edge-01=slow:0.5*3, or node-01@127.0.0.1=lost*1",
         )
     name, kind, argument, on, count = match.groups()
@@ -144,21 +144,21 @@ def parse_fault(text: str) -> tuple[str, Fault]:
 
 
 class PendingFaults:
-    """The faults of one node that still wait for requests, in the order they were asked for."""
+    """The pending faults of one node, in the order of their creation."""
 
     def __init__(self) -> None:
         self._faults: list[tuple[Fault, int | None]] = []
 
     def add(self, fault: Fault) -> None:
-        """One more fault."""
+        """Add a fault."""
         self._faults.append((fault, fault.count))
 
     def clear(self) -> None:
-        """None any more."""
+        """Remove all faults."""
         self._faults.clear()
 
     def take(self, *, change: bool) -> Fault | None:
-        """The fault that a request meets, used up by one.
+        """The fault that applies to a request; its count goes down by one.
 
         Args:
             change: whether the request changes something.
@@ -175,5 +175,5 @@ class PendingFaults:
         return None
 
     def texts(self) -> list[str]:
-        """What still waits, as `parse_fault` reads it."""
+        """The pending faults in the notation of `parse_fault`."""
         return [str(Fault(fault.kind, fault.argument, left, fault.on)) for fault, left in self._faults]

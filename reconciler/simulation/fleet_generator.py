@@ -1,4 +1,4 @@
-"""Fleets made up for trying things out: the files of a fleet of so many nodes, on loopback."""
+"""Generates the files of a fleet of simulated nodes on loopback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reconciler.ports.driver import Driver
 
 FIRST: Final = SocketAddress("127.0.0.1", 20_001)
-"""Where the first node listens unless it is said."""
+"""Default address of the first node."""
 
 _LAST_PORT: Final = 65_535
 
@@ -27,18 +27,18 @@ def generate_fleet(
 
     Args:
         kind: the product.
-        nodes: how many.
+        nodes: number of nodes.
         drivers: kind -> product.
-        first: where the first node listens: from 127.0.0.1 on the port counts up, from any other
-            address of 127.0.0.0/8 the address does.
+        first: address of the first node. The port counts up from 127.0.0.1; the host counts up from any other
+            address of 127.0.0.0/8.
 
     Raises:
-        UsageError: there is no such product, or there are not so many addresses.
+        UsageError: unknown product, or not enough addresses.
     """
     simulator = drivers[kind].simulator() if kind in drivers else None
     if simulator is None:
         raise UsageError(
-            f"there is no kind {kind!r}", remedy=f"one of {', '.join(list_simulated_kinds(drivers))}"
+            f"unknown kind {kind!r}", remedy=f"one of {', '.join(list_simulated_kinds(drivers))}"
         )
     return simulator.sample_fleet(list(_addresses(nodes, first)), same_port=first.host != FIRST.host)
 
@@ -46,12 +46,14 @@ def generate_fleet(
 def _addresses(count: int, first: SocketAddress) -> Iterator[SocketAddress]:
     keep_loopback_address("the first node", first)
     if first.host == "localhost":
-        raise UsageError("localhost is not a number to count from", remedy=f"for example {FIRST}")
+        raise UsageError("the first address must be numeric, not localhost", remedy=f"for example {FIRST}")
     last = SocketAddress(first.host, first.port + count - 1)
     if first.host != FIRST.host:
         last = SocketAddress(str(ip_address(first.host) + count - 1), first.port)
     if last.port > _LAST_PORT or not ip_address(last.host).is_loopback:
-        raise UsageError(f"there are no {count} addresses from {first} on", remedy="begin with a lower one")
+        raise UsageError(
+            f"there are fewer than {count} addresses from {first} on", remedy="start with a lower one"
+        )
     for index in range(count):
         if first.host == FIRST.host:
             yield SocketAddress(first.host, first.port + index)

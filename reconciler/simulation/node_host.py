@@ -1,4 +1,4 @@
-"""The host of simulated nodes: opens their doors, gives them their faults, remembers what was asked."""
+"""Serves the simulated nodes of a fleet: listeners, faults, and a record of requests."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from reconciler.simulation.simulated_node import (
 )
 
 REMEMBERED: Final = 100_000
-"""How many of the last requests are remembered."""
+"""Number of the last requests that are recorded."""
 
 SPARE_FILES: Final = 1024
-"""Open files beyond one for each node: connections, and what the process has open anyway."""
+"""Open files in addition to one for each node: connections and other files of the process."""
 
 
 class ServedFleet(Protocol):
-    """What is served; the fleet of `reconciler.desired` is one."""
+    """A fleet to serve, such as the one of `reconciler.desired`."""
 
     @property
     def cluster_inputs(self) -> Sequence[ClusterInput]:
@@ -49,10 +49,10 @@ class RecordedCall:
     """A request that a node got.
 
     Args:
-        asked: what for, in the product's words.
+        asked: its purpose, in the product's terms.
         change: whether it may change something.
-        status: of the node's answer; 0 where nothing was done or the connection was closed.
-        fault: what went wrong with it, empty for nothing.
+        status: of the answer; 0 if the connection was closed without one.
+        fault: the fault that applied; empty for none.
     """
 
     node: str
@@ -63,17 +63,17 @@ class RecordedCall:
 
 
 class RequestWatcher(Protocol):
-    """Told of every request; must not block and must not raise."""
+    """Observes every request; must not block and must not raise."""
 
     def arrived(self, node: str, request: NodeRequest, *, change: bool) -> None:
-        """A request has come, and has met no fault yet; faults given now are met by it."""
+        """A request has arrived; faults that are added now apply to it."""
 
     def answered(self, call: RecordedCall) -> None:
-        """It was answered, or dropped."""
+        """The request was answered or its connection closed."""
 
 
 class SilentWatcher:
-    """A watcher that looks away."""
+    """A watcher that does nothing."""
 
     def arrived(self, node: str, request: NodeRequest, *, change: bool) -> None:
         """Nothing."""
@@ -83,24 +83,22 @@ class SilentWatcher:
 
 
 NOBODY: Final = SilentWatcher()
-"""For whoever does not watch."""
 
 
 class Simulation:
-    """All nodes of a fleet, served while it is entered; an asynchronous context manager.
+    """All nodes of a fleet, served while the context lasts; an asynchronous context manager.
 
     Args:
         fleet: its clusters.
-        drivers: kind -> product, which brings its simulator.
-        converged: whether the nodes are as the fleet says already, or fresh from the factory.
-        choices: kind -> that simulator's options, where its own defaults do not do.
-        fresh: nodes that know nothing yet although the others have converged: fresh from the
-            factory, or in no cluster.
-        around: sees every change before and after it, for whoever watches over the nodes.
-        watcher: is told of every request.
+        drivers: kind -> product with a simulator.
+        converged: whether the nodes start in the desired state, or in factory state.
+        choices: kind -> options of its simulator, instead of the defaults.
+        fresh: nodes in factory state, or in no cluster, even if `converged` is set.
+        around: wraps every change, for an oracle.
+        watcher: observes every request.
 
     Raises:
-        UsageError: a cluster's kind cannot be simulated, or a node's address is not on loopback.
+        UsageError: a cluster's kind has no simulator, or a node's address is not on loopback.
     """
 
     def __init__(
@@ -161,28 +159,28 @@ class Simulation:
 
     @property
     def nodes(self) -> Mapping[str, SocketAddress]:
-        """Node name -> where it listens."""
+        """Node name -> its address."""
         return {place.node: place.address for place in self._places.values()}
 
     @property
     def clusters(self) -> Iterable[str]:
-        """The clusters' names."""
+        """Names of the clusters."""
         return self._served.keys()
 
     def world(self, cluster: str) -> Any:
-        """The product's own world of a cluster."""
+        """The simulated world of a cluster, of its product's type."""
         return self._served[cluster].world
 
     def due(self, now: datetime) -> list[NodeMessage]:
-        """What nodes send by themselves since they were asked last."""
+        """Messages that nodes send by themselves, since the last call."""
         return [message for served in self._served.values() for message in served.due(now)]
 
     def calls(self, node: str = "", *, changes: bool = False) -> tuple[RecordedCall, ...]:
-        """What was asked, in order; of one node, or of all; changes only, or reads too."""
+        """The recorded requests in order, of one node or of all; with `changes`, without reads."""
         return tuple(call for call in self._calls if node in {"", call.node} and (call.change or not changes))
 
     def describe(self) -> list[dict[str, Any]]:
-        """Every node as plain data: name, cluster, kind, address, up, faults that wait, requests so far."""
+        """Every node as plain data: name, cluster, kind, address, up, pending faults, number of requests."""
         asked: dict[str, int] = {}
         for call in self._calls:
             asked[call.node] = asked.get(call.node, 0) + 1
@@ -208,7 +206,7 @@ class Simulation:
         count: int | None = None,
         on: str | None = None,
     ) -> None:
-        """Give a node, or every node of a cluster, a fault; `faults` says which there are.
+        """Add a fault to a node or to every node of a cluster; `faults` defines them.
 
         Raises:
             UsageError: there is no such node or fault.
@@ -216,7 +214,7 @@ class Simulation:
         await self.add(name, make_fault(kind, argument, count=count, on=on))
 
     async def add(self, name: str, fault: Fault) -> None:
-        """Give a node, or every node of a cluster, a fault; one at once is over when this returns.
+        """Add a fault to a node or every node of a cluster; an immediate one has happened on return.
 
         Raises:
             UsageError: there is no such node.
@@ -235,7 +233,7 @@ class Simulation:
                 await start_node(place)
 
     def lay(self, name: str, fault: Fault) -> bool:
-        """Do what `add` does where it needs no waiting; gives whether it did.
+        """Do what `add` does if it needs no waiting; gives whether it did.
 
         Raises:
             UsageError: there is no such node.
@@ -250,7 +248,7 @@ class Simulation:
         return True
 
     def joined(self, node: str) -> bool:
-        """Whether the node's product is one whose nodes talk to each other.
+        """Whether nodes of this node's product talk to each other.
 
         Raises:
             UsageError: there is no such node.
@@ -258,7 +256,7 @@ class Simulation:
         return all(place.joined for place in self._named(node))
 
     def clear(self) -> None:
-        """Take away all faults that still wait; a killed node stays down."""
+        """Remove all pending faults; a killed node stays down."""
         for place in self._places.values():
             place.pending.clear()
 
@@ -286,7 +284,7 @@ class Simulation:
         return fault, reply
 
     def _perform(self, node: str, request: NodeRequest) -> Reply:
-        """What a node does once it has worked on a change long enough; it was noted when it came."""
+        """Complete a change that the node has worked on; it was recorded when it arrived."""
         return answer_with_faults(self._places[node], request, None, change=True)
 
 

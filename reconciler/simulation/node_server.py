@@ -1,4 +1,4 @@
-"""How a request to a simulated node travels: over aiohttp, through a fault, to the node's world and back."""
+"""HTTP server of a simulated node: takes a request, applies its fault, sends the answer."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from reconciler.ports.simulator import NodeRequest, Reply, SocketAddress
 from reconciler.simulation.faults import Fault, FaultKind
 
 Ask: TypeAlias = Callable[[NodeRequest], tuple[Fault | None, Reply]]
-"""Given a request, the fault it meets and what the node would answer; what is done is done."""
+"""Handles a request; gives the fault that applies and the answer."""
 
 Perform: TypeAlias = Callable[[NodeRequest], Reply]
-"""Does what a request asks for, past all faults, and gives the answer."""
+"""Performs a request without faults and gives the answer."""
 
 AT_ONCE: Final = 0.001
-"""Seconds that open connections get at the end; aiohttp takes 0 for ever."""
+"""Seconds that open connections get at the end; 0 means no limit for aiohttp."""
 
 CLOSED: Final = 0
-"""The status that stands for no answer at all."""
+"""The status that means no answer."""
 
 
 class NodeListener:
-    """One node's open door; closing it also drops the connections that came through.
+    """The listener of one node; closing it also drops its connections.
 
     Args:
-        ask: gives the fault a request meets and what the node answers to it.
-        perform: does what a request asks for once the node has worked on it.
+        ask: gives the fault and the answer of a request.
+        perform: performs a request that the node works on for some time.
     """
 
     def __init__(self, ask: Ask, perform: Perform) -> None:
@@ -45,7 +45,7 @@ class NodeListener:
         """Listen.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: it cannot listen on the address.
         """
         self._web = web.Server(self._answer, access_log=None, handler_cancellation=True)
         loop = asyncio.get_running_loop()
@@ -53,16 +53,16 @@ class NodeListener:
 
     @property
     def listening(self) -> bool:
-        """Whether connections are taken."""
+        """Whether it accepts connections."""
         return self._server is not None
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None and self._web is not None:
             self._server.close()
             await self._web.shutdown(AT_ONCE)
             self._server = None
-        for work in tuple(self._working):  # a node that goes down does not end its work
+        for work in tuple(self._working):  # a node that goes down does not complete its work
             work.cancel()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -79,18 +79,21 @@ class NodeListener:
         if kind in {FaultKind.CUT, FaultKind.RESET, FaultKind.LOST}:
             return _dropped(request, reset=kind is FaultKind.RESET)
         if kind is FaultKind.SILENT:
-            await asyncio.Event().wait()  # the end of the connection cancels it
+            await asyncio.Event().wait()  # cancelled when the connection ends
         if kind is FaultKind.HALF:
             return await _half(request, reply)
         if fault is not None and kind is FaultKind.WORKS:
-            # in a task of its own: a caller that gives up ends this handler, and not the work
+            # A task of its own: a caller that disconnects cancels this handler, but not the work.
             work = asyncio.ensure_future(self._work(asked, fault.argument))
             self._working.add(work)
             work.add_done_callback(self._working.discard)
             reply = await asyncio.shield(work)
         if fault is not None and kind is FaultKind.SLOW:
             await asyncio.sleep(fault.argument)
-        return _response(request, reply)
+        status, headers, body = reply
+        if status == CLOSED:
+            return _dropped(request)
+        return web.Response(status=status, headers=headers, body=body)
 
     async def _work(self, asked: NodeRequest, seconds: float) -> Reply:
         await asyncio.sleep(seconds)
@@ -105,15 +108,11 @@ async def _half(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     return _dropped(request)
 
 
-def _response(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-    status, headers, body = reply
-    return _dropped(request) if status == CLOSED else web.Response(status=status, headers=headers, body=body)
-
-
 def _dropped(request: web.BaseRequest, *, reset: bool = False) -> web.StreamResponse:
-    """Close the connection; what is returned is never sent."""
+    """Close the connection; the returned response is never sent."""
     transport = request.transport
     if transport is not None and reset:
+        # SO_LINGER with 0 seconds makes the kernel send RST instead of FIN.
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()

@@ -1,4 +1,4 @@
-"""The simulators of the products that a fleet has, each loaded when it is asked for."""
+"""The simulators of products, each loaded when needed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def find_simulator(kind: str, cluster: str, drivers: Mapping[str, Driver[Any, An
     """The simulator of a cluster's product.
 
     Raises:
-        UsageError: nodes of this kind cannot be simulated.
+        UsageError: there is no simulator for this kind.
     """
     found = drivers[kind].simulator() if kind in drivers else None
     if found is None:
-        raise UsageError(f"{cluster}: nodes of kind {kind!r} cannot be simulated")
+        raise UsageError(f"{cluster}: there is no simulator for kind {kind!r}")
     return found
 
 
 def list_simulated_kinds(drivers: Mapping[str, Driver[Any, Any]]) -> list[str]:
-    """The kinds whose nodes can be simulated, sorted."""
+    """The kinds with a simulator, sorted."""
     return sorted(kind for kind, driver in drivers.items() if driver.capabilities.simulation)

@@ -1,4 +1,4 @@
-"""Sends what simulated nodes report by themselves."""
+"""Sends the reports of simulated nodes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from reconciler.ports.simulator import NodeMessage
 from reconciler.simulation.node_host import Simulation
 
 TICK: Final = 0.1
-"""Seconds between two looks at what is due."""
+"""Seconds between two checks for due reports."""
 
 
 class ReportSender:
-    """Lets the nodes of a simulation report while it is entered; an asynchronous context manager.
-
-    Only addresses of this machine are called. A report that is not taken is lost: the products' pages
-    say of none that it is sent again.
+    """Sends the reports of a simulation's nodes; an asynchronous context manager.
 
     Args:
         simulation: whose nodes report.
-        mute: names of nodes that report nothing, whatever their settings say; may be changed at any time.
+        mute: names of nodes that send nothing, whatever their settings; may be changed at any time.
     """
+
+    # A failed report is lost: no product documents that it sends one again.
 
     def __init__(self, simulation: Simulation, mute: set[str] | None = None) -> None:
         self.mute = set() if mute is None else mute
@@ -39,7 +38,7 @@ class ReportSender:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession()
-        self._simulation.due(datetime.now(UTC))  # changes count from here on
+        self._simulation.due(datetime.now(UTC))  # sets the start: only later changes are reported
         self._task = asyncio.create_task(self._report())
         return self
 
@@ -56,15 +55,12 @@ class ReportSender:
     async def _report(self) -> None:
         while True:
             for message in self._simulation.due(datetime.now(UTC)):
-                self._send(message)
+                # Only this machine: a simulation must not report to the real sink of a copied fleet file.
+                if message.node not in self.mute and _is_loopback(message.url):
+                    task = asyncio.create_task(self._post(message))
+                    self._posts.add(task)
+                    task.add_done_callback(self._posts.discard)
             await asyncio.sleep(TICK)
-
-    def _send(self, message: NodeMessage) -> None:
-        if message.node in self.mute or not _here(message.url):
-            return
-        task = asyncio.create_task(self._post(message))
-        self._posts.add(task)
-        task.add_done_callback(self._posts.discard)
 
     async def _post(self, message: NodeMessage) -> None:
         assert self._session is not None
@@ -74,8 +70,7 @@ class ReportSender:
                 pass
 
 
-def _here(url: str) -> bool:
-    """Whether a URL leads to this machine."""
+def _is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -1,4 +1,4 @@
-"""One simulated node: where it listens, the faults that wait for it, and how a request meets one."""
+"""One simulated node: its listener, its pending faults, and how a fault changes an answer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PAGE: Final = b"<!doctype html><title>Welcome</title><p>This is not the node you
 
 
 Around: TypeAlias = Callable[[str, str, NodeRequest, Callable[[], Reply]], Reply]
-"""Performs a change and gives its answer: cluster, node, request, and what performs it."""
+"""Wraps a change: called with cluster, node, request and the function that performs it; gives the answer."""
 
 
 def perform_unwatched(cluster: str, node: str, request: NodeRequest, perform: Callable[[], Reply]) -> Reply:  # noqa: ARG001
-    """Performs a change with nobody looking on."""
+    """Perform a change without observing it."""
     return perform()
 
 
@@ -32,9 +32,9 @@ class SimulatedNode:
     """One node.
 
     Args:
-        around: performs its changes.
-        joined: whether its product's nodes talk to each other.
-        shown: what each read was answered last.
+        around: wraps its changes.
+        joined: whether nodes of its product talk to each other.
+        shown: last answer to each read, for the fault `stale`.
     """
 
     cluster: str
@@ -52,7 +52,7 @@ class SimulatedNode:
 def answer_with_faults(
     place: SimulatedNode, request: NodeRequest, fault: Fault | None, *, change: bool
 ) -> Reply:
-    """What a node answers, done where the fault lets it be done."""
+    """The answer of a node under a fault; the request takes effect if the fault lets it."""
     kind = fault.kind if fault else None
     if kind in {FaultKind.CUT, FaultKind.RESET, FaultKind.SILENT, FaultKind.WORKS}:
         return CLOSED, {}, b""
@@ -80,11 +80,11 @@ def _served(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None, 
 
 
 def apply_node_fault(place: SimulatedNode, kind: FaultKind) -> None:
-    """Let a fault between nodes happen to one of them."""
+    """Apply a fault between nodes to one of them."""
     world = place.served.world
     if not place.joined:
         raise UsageError(
-            f"{place.node}: its product's nodes do not talk to each other", remedy="use cut or killed"
+            f"{place.node}: nodes of this product do not talk to each other", remedy="use cut or killed"
         )
     match kind:
         case FaultKind.ISOLATED:
@@ -96,10 +96,10 @@ def apply_node_fault(place: SimulatedNode, kind: FaultKind) -> None:
 
 
 async def open_node(place: SimulatedNode) -> None:
-    """Let a node listen.
+    """Open the listener of a node.
 
     Raises:
-        UsageError: its address cannot be listened on.
+        UsageError: it cannot listen on its address.
     """
     try:
         await place.listener.open(place.address)
@@ -108,7 +108,7 @@ async def open_node(place: SimulatedNode) -> None:
 
 
 async def start_node(place: SimulatedNode, delay: float = 0) -> None:
-    """Bring a node up, where it listens now."""
+    """Start a node after `delay` seconds, at its current address."""
     await asyncio.sleep(delay)
     await place.listener.close()
     place.served.world.start(place.node)

@@ -92,7 +92,10 @@ def test_a_written_fleet_is_served_until_a_signal(tmp_path, number):
 def test_a_node_away_from_this_machine_is_refused(tmp_path, capsys):
     assert main(["simulate", str(fleet(tmp_path, "192.168.1.1:3000"))]) == 1
     said = capsys.readouterr().err
-    assert "node-01@sora-01.example.com: its address 192.168.1.1:3000 is not on this machine" in said
+    assert (
+        "node-01@sora-01.example.com: simulated nodes must have a loopback address, got 192.168.1.1:3000"
+        in said
+    )
     assert "127.0.0.0/8" in said
 
 
@@ -107,13 +110,13 @@ def test_an_address_in_use_is_named(tmp_path, capsys):
     ("options", "words"),
     [
         (["--fault", "node-09=cut"], "there is no node or cluster 'node-09'"),
-        (["--fault", "live=tired"], "there is no fault 'tired'"),
+        (["--fault", "live=tired"], "unknown fault 'tired'"),
         (["--fresh", "node-09"], "there is no node or cluster 'node-09'"),
-        (["--choice", "sora.hue=blue"], "sora has no choice 'hue'"),
+        (["--choice", "sora.hue=blue"], "unknown choice 'hue' of sora"),
         (["--control", "8650"], "--control must be HOST:PORT, got '8650'"),
         (
             ["--control", "0.0.0.0:8650"],
-            "the control endpoint: its address 0.0.0.0:8650 is not on this machine",
+            "the control endpoint: simulated nodes must have a loopback address, got 0.0.0.0:8650",
         ),
         (["--ready-file", "/proc/nowhere/ready"], "--ready-file: cannot write /proc/nowhere/ready"),
     ],

@@ -260,7 +260,7 @@ BAD = {
     "faults: [{fault: lost, node: edge-09}]": (3, "there is no node or cluster 'edge-09'"),
     "faults: [{fault: lost, node: edge-01, at: {change: 1, run: 2}}]": (3, "one of request, change"),
     "faults: [{fault: halfway, node: edge-01}]": (3, "do not talk to each other"),
-    "faults: [{fault: error, argument: 200, node: edge-01}]": (3, "makes no sense"),
+    "faults: [{fault: error, argument: 200, node: edge-01}]": (3, "invalid argument"),
     "faults: [{fault: sigkill}]": (3, "sigkill takes"),
     "faults:\n- {fault: lost, node: edge-01, at: {journal: every}}": (4, "for sigkill alone"),
     "before: {down: [edge-07]}": (3, "there is no node 'edge-07'"),

@@ -91,7 +91,7 @@ def test_a_majority_that_was_there_is_missed(seen):
 
 
 def test_what_is_not_as_desired_is_named(seen, world):
-    assert seen.unlike() == [f"{NAMES[3]} is no member of live"]
+    assert seen.unlike() == [f"{NAMES[3]} is not a member of live"]
     ask(seen, world, NAMES[3], REGISTER, contact_node_name=NAMES[0])
     assert seen.unlike() == []
     world.isolate(NAMES[1])
@@ -99,5 +99,5 @@ def test_what_is_not_as_desired_is_named(seen, world):
 
 
 def test_a_kind_without_a_simulator_is_refused():
-    with pytest.raises(UsageError, match="x: nodes of kind 'none' cannot be simulated"):
+    with pytest.raises(UsageError, match="x: there is no simulator for kind 'none'"):
         find_simulator("none", "x", DRIVERS)
