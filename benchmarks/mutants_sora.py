@@ -16,28 +16,30 @@ from reconciler.drivers.sora.membership_plan import MembershipPlan
 RISKY = "planner and judgement"
 ANY_REGISTER = edit(preconditions.find_register_obstacle, "if has_majority(half):", "if True:")
 ANY_STOP = edit(preconditions.find_stop_obstacle, "if not has_majority(state):", 'return ""\n    if False:')
-NO_ORDER = edit(MembershipPlan._frame, 'self.steps[-1].id if self.steps else ""', '""')
+NO_ORDER = edit(MembershipPlan._make_context, 'self.steps[-1].id if self.steps else ""', '""')
 ANY_PURGE = edit(guards.refuse_purge_of_live_node, 'step.action != "purge" or', "True or")
 NONE_TO_SPARE = edit(guards.refuse_missing_reserve, "left >= preconditions.SPARE", "True")
 ANY_MEMBERSHIP = edit(
-    judge._removable, "membership != own.before or not cluster_view.agreed", "target not in membership.names"
+    judge._judge_removal,
+    "membership != own.before or not cluster_view.agreed",
+    "target not in membership.names",
 )
 CUT_OFF_IS_DEAD = edit(
-    node_actions._unwanted,
+    node_actions._check_unwanted,
     "if proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:",
     """if has_enough_views(cluster_view, membership):
-        piles.put("dead", name)
+        builder.add("dead", name)
     elif proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:""",
 )
-PURGE_UNSEEN = edit(judge._purge, "if not proof.enough(word=bool(word.until)):", "if False:")
+PURGE_UNSEEN = edit(judge._judge_purge, "if not proof.enough(word=bool(word.until)):", "if False:")
 RASH_FOUNDING = edit(
     init_cluster.judge_init,
     "if outcome is InitDecision.INITIALISE:",
     "if outcome is not InitDecision.UNREACHABLE:",
 )
-INIT_UNSEEN = edit(judge._founded_on, "if outcome.allowed and not", "if True or not")
+INIT_UNSEEN = edit(judge._judge_confirmation, "if outcome.allowed and not", "if True or not")
 BLIND_TO_EARLIER = edit(find_node_addresses, "*told, *history.nodes}", "*told}")
-NONE_REQUIRED = edit(init_cluster._unanswered, "if one.required and", "if False and")
+NONE_REQUIRED = edit(init_cluster._find_unanswered, "if one.required and", "if False and")
 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
 THREE_OF_FOUR = sora(regular(4, down=[3]), (0, 1, 3))
@@ -88,7 +90,7 @@ SORA = (
     Mutant(
         "guard quorum",
         "blind to a call that fails halfway",
-        edit(guards.refuse_quorum_loss, "in (turn.result, turn.half):", "in (turn.result,):"),
+        edit(guards.refuse_quorum_loss, "in (simulated.result, simulated.half):", "in (simulated.result,):"),
         ONE_AWAY,
         (ANY_REGISTER,),
         RISKY,
@@ -110,8 +112,8 @@ SORA = (
         "turned round",
         edit(
             guards.refuse_missing_reserve,
-            "left >= compute_margin(turn.state)",
-            "left <= compute_margin(turn.state)",
+            "left >= compute_margin(simulated.state)",
+            "left <= compute_margin(simulated.state)",
         ),
         FIVE_ONE_DOWN,
     ),
@@ -160,7 +162,7 @@ SORA = (
     Mutant(
         "guard purge-alive",
         "believes members, not the node",
-        edit(guards._proven, "return proof.enough(word=counts)", "return cluster_view.away(name)"),
+        edit(guards._is_proven_stopped, "return proof.enough(word=counts)", "return cluster_view.away(name)"),
         CUT_OFF,
         (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
         RISKY,
@@ -168,7 +170,7 @@ SORA = (
     Mutant(
         "guard double-init",
         "gone",
-        edit(guards._against_init, "if not outcome.allowed:", "return ''\n    if False:"),
+        edit(guards._find_init_objection, "if not outcome.allowed:", "return ''\n    if False:"),
         NEW_AND_OLD,
         (RASH_FOUNDING, INIT_UNSEEN),
         RISKY,
@@ -191,13 +193,13 @@ SORA = (
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `initialise`",
-        edit(init_cluster.find_init_doubt, "_mute(untold) if untold", '""  if untold'),
+        edit(init_cluster.find_init_doubt, "_describe_doubt(unclear) if unclear", '""  if unclear'),
         APART,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `collapsed`",
-        edit(init_cluster.find_init_doubt, "return _mute(may_hold)", 'return ""'),
+        edit(init_cluster.find_init_doubt, "return _describe_doubt(may_hold)", 'return ""'),
         SAID_TO_BE_GONE,
     ),
     Mutant(
@@ -217,7 +219,7 @@ SORA = (
         "asks no address",
         edit(
             stop_proof.prove_stopped,
-            "_reply(cluster_view, name, answers.get(place, own))",
+            "_judge_reply(cluster_view, name, answers.get(place, own))",
             "AddressReply.SILENT",
         ),
         CUT_OFF,
@@ -257,20 +259,20 @@ SORA = (
     Mutant(
         "judgement of stopping",
         "does not look again",
-        edit(judge._removable, "if why else _READY", "if False else _READY"),
+        edit(judge._judge_removal, "if why else _READY", "if False else _READY"),
         ONE_LESS,
     ),
     Mutant(
         "judgement of registering",
         "does not look again",
-        edit(judge._if_allowed, "if why else _READY", "if False else _READY"),
+        edit(judge._judge_by_rule, "if why else _READY", "if False else _READY"),
         ONE_MORE,
     ),
     Mutant(
         "judgement of registering",
         "believes the members alone",
         edit(
-            judge._register,
+            judge._judge_register,
             "if cluster_view.connected(target) and target in cluster_view.answering_nodes:",
             "if True:",
         ),

@@ -38,7 +38,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         m2_guards.refuse_hosting_deletion,
     }
     parts = {
-        guards.refuse_repeated_init: guards._against_init,
+        guards.refuse_repeated_init: guards._find_init_objection,
         m2_guards.refuse_lockout_of_this_host: management_access.Callers.losing,
     }
     faulty = {one.edit.function for one in CATALOGUE}

@@ -23,7 +23,7 @@ Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 """Scheme, host, port and path of the addresses that may have one."""
 
 
-def _api_address(text: str) -> str:
+def _check_api_address(text: str) -> str:
     """An address that could never be one of a Sora API would be listed without effect."""
     try:
         parse_api(text)
@@ -36,7 +36,7 @@ def _api_address(text: str) -> str:
 
 ApiAddress = Annotated[
     str,
-    AfterValidator(_api_address),
+    AfterValidator(_check_api_address),
     WithJsonSchema({"type": "string", "pattern": r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"}),
 ]
 """The whole address of an API, which may have a path."""

@@ -28,11 +28,11 @@ async def make_entry(name: str, addresses: Sequence[str], transports: Transports
                 f"--sora {name}: {address!r} is not an API address",
                 remedy="for example http://192.0.2.5:3000/",
             )
-    rows = await _listed(name, addresses, transports)
-    silent = [row.node_name for row in rows if row.api is None]
-    if silent:
+    rows = await _list_nodes(name, addresses, transports)
+    unaddressed = [row.node_name for row in rows if row.api is None]
+    if unaddressed:
         raise NodeUnreachable(
-            silent[0],
+            unaddressed[0],
             "it is in the cluster, but no node lists its API address",
             remedy="start it or purge it first, or write it into the fleet file by hand",
         )
@@ -42,10 +42,10 @@ async def make_entry(name: str, addresses: Sequence[str], transports: Transports
             "it lists only temporary nodes, which cannot form a cluster",
             remedy="give the API of a regular node",
         )
-    return {"name": name, "kind": "sora", "nodes": [_entry(row) for row in rows]}
+    return {"name": name, "kind": "sora", "nodes": [_make_node(row) for row in rows]}
 
 
-async def _listed(name: str, addresses: Sequence[str], transports: Transports) -> tuple[NodeRow, ...]:
+async def _list_nodes(name: str, addresses: Sequence[str], transports: Transports) -> tuple[NodeRow, ...]:
     waits = Timeouts()
     trouble: NodeError | None = None
     for address in addresses:
@@ -64,11 +64,11 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     views = [view for view in observed.present().values() if view.rows]
     if not views:
         return LiveState(missing=(f"no node of {desired.entry.name} lists the cluster's nodes",))
-    told = {tuple((row.node_name, row.temporary) for row in view.rows) for view in views}
-    if len(told) > 1:
+    memberships = {tuple((row.node_name, row.temporary) for row in view.rows) for view in views}
+    if len(memberships) > 1:
         return LiveState(missing=(f"the nodes of {desired.entry.name} disagree about its members",))
     known = {node.name: node for node in desired.entry.nodes}
-    rows = _told(views)
+    rows = _merge_rows(views)
     missing = [
         f"{row.node_name} is in the cluster, but no node lists its API address"
         for row in rows.values()
@@ -76,7 +76,7 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     ]
     nodes = []
     for name, row in sorted(rows.items()):
-        entry: dict[str, Any] = _entry(row)
+        entry: dict[str, Any] = _make_node(row)
         if name in known:
             entry.setdefault("temporary", None)
             entry["api"] = known[name].api
@@ -92,7 +92,7 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     )
 
 
-def _told(views: Iterable[NodeView]) -> Mapping[str, NodeRow]:
+def _merge_rows(views: Iterable[NodeView]) -> Mapping[str, NodeRow]:
     """Of each member the line that tells most: one with an address, before one without."""
     found: dict[str, NodeRow] = {}
     for view in views:
@@ -102,6 +102,6 @@ def _told(views: Iterable[NodeView]) -> Mapping[str, NodeRow]:
     return found
 
 
-def _entry(row: NodeRow) -> dict[str, Any]:
+def _make_node(row: NodeRow) -> dict[str, Any]:
     temporary = {"temporary": True} if row.temporary else {}
     return {"name": row.node_name, "api": row.api, **temporary}

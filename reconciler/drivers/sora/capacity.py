@@ -28,34 +28,36 @@ class Capacity:
     Args:
         connections: that the survivors may carry, as far as their licences are known.
         without: the node whose failure that is; empty where no node is left to fail.
-        untold: the survivors whose licence is not known; they count as carrying nothing.
+        unknown_limits: the survivors whose licence is not known; they count as carrying nothing.
     """
 
     connections: int
     without: str = ""
-    untold: tuple[str, ...] = ()
+    unknown_limits: tuple[str, ...] = ()
 
 
-def compute_capacity_after_failure(carriers: Sequence[LicensedMember], *, made_up: bool) -> Capacity:
+def compute_capacity_after_failure(carriers: Sequence[LicensedMember], *, is_compensated: bool) -> Capacity:
     """What the members may carry once any one of them has failed, whichever leaves the least.
 
     Args:
         carriers: the connected members.
-        made_up: whether the failure of one of them would be made up for: not where another is away.
+        is_compensated: whether the failure of one of them would be made up for: not where another is away.
     """
-    found = [_without(carriers, failed, made_up=made_up) for failed in carriers]
+    found = [_compute_without(carriers, failed, is_compensated=is_compensated) for failed in carriers]
     return min(found, key=lambda one: (one.connections, one.without), default=Capacity(0))
 
 
-def _without(carriers: Sequence[LicensedMember], failed: LicensedMember, *, made_up: bool) -> Capacity:
+def _compute_without(
+    carriers: Sequence[LicensedMember], failed: LicensedMember, *, is_compensated: bool
+) -> Capacity:
     left = [one for one in carriers if one is not failed]
     limits = [one.limit for one in left if one.limit is not None]
-    untold = tuple(one.name for one in left if one.limit is None)
-    equal = failed.limit is not None and not untold and set(limits) <= {failed.limit}
+    unknown_limits = tuple(one.name for one in left if one.limit is None)
+    equal = failed.limit is not None and not unknown_limits and set(limits) <= {failed.limit}
     more = 0
-    if made_up and equal and left and not failed.temporary and failed.limit is not None:
+    if is_compensated and equal and left and not failed.temporary and failed.limit is not None:
         more = len(left) * -(-failed.limit // len(left))
-    return Capacity(sum(limits) + more, failed.name, untold)
+    return Capacity(sum(limits) + more, failed.name, unknown_limits)
 
 
 def list_licensed_members(

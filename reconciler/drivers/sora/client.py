@@ -78,10 +78,10 @@ class Client:
             )
         except UnreadableAnswer as error:
             words = f"cannot read its list of nodes: {answer.redact(str(error), MOST)}"
-            raise self._stranger(LIST_NODES, answer, words) from error
+            raise self._make_unidentified(LIST_NODES, answer, words) from error
         if not rows and not _has_sora_headers(answer) and not await self._is_sora():
             words = "an empty list, and its answer to GetStatsReport is not Sora's"
-            raise self._stranger(LIST_NODES, answer, words)
+            raise self._make_unidentified(LIST_NODES, answer, words)
         return rows
 
     async def channels(self) -> tuple[Channel, ...]:
@@ -91,23 +91,23 @@ class Client:
             return parse_channels(answer.body)
         except UnreadableAnswer as error:
             words = f"cannot read its list of channels: {answer.redact(str(error), MOST)}"
-            raise self._stranger(LIST_CHANNELS, answer, words) from error
+            raise self._make_unidentified(LIST_CHANNELS, answer, words) from error
 
     async def init(self, names: Sequence[str]) -> str:
         """InitCluster; what comes back is the answer, for the journal."""
-        return _words(await self._call(INIT, {"node_name_list": list(names)}))
+        return _quote_answer(await self._call(INIT, {"node_name_list": list(names)}))
 
     async def register(self, contact: str) -> str:
         """RegisterClusterNode, sent to the joining node."""
-        return _words(await self._call(REGISTER, {"contact_node_name": contact}))
+        return _quote_answer(await self._call(REGISTER, {"contact_node_name": contact}))
 
     async def purge(self, target: str) -> str:
         """PurgeClusterNode, sent to a member that stays."""
-        return _words(await self._call(PURGE, {"target_node_name": target}))
+        return _quote_answer(await self._call(PURGE, {"target_node_name": target}))
 
     async def change_mode(self, mode: str) -> str:
         """ChangeMode of this node."""
-        return _words(await self._call(CHANGE_MODE, {"mode": mode}))
+        return _quote_answer(await self._call(CHANGE_MODE, {"mode": mode}))
 
     async def clustered(self) -> bool | None:
         """Whether GetStatsReport shows the node in a cluster; None where it does not tell.
@@ -157,15 +157,17 @@ class Client:
             words = f"{self.api}: {error.reason}; {suggest_port_check(self.api)}"
             raise NodeUnidentified(self.node, words, remedy=CORRECT) from error
         if answer.status != HTTPStatus.OK:
-            raise self._failure(answer, target)
+            raise self._make_failure(answer, target)
         return answer
 
-    def _stranger(self, target: str, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
+    def _make_unidentified(self, target: str, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
         """An answer that is not Sora's."""
         words = f"{target.rpartition('.')[2]}: {describe_answer(self.api, answer, PRODUCT, why)}"
         return NodeUnidentified(self.node, words, remedy=CORRECT, status=answer.status)
 
-    def _failure(self, answer: HttpAnswer, target: str) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
+    def _make_failure(
+        self, answer: HttpAnswer, target: str
+    ) -> NodeUnreachable | NodeUnauthorized | NodeRefused:
         status, call = answer.status, target.rpartition(".")[2]
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return NodeUnauthorized(
@@ -173,7 +175,7 @@ class Client:
                 describe_denial(self.api, answer, f"{call} is not allowed for this host"),
                 remedy="allow this host to call the API",
             )
-        code, reason = _error(answer)
+        code, reason = _read_error(answer)
         if status == HTTPStatus.BAD_REQUEST and code:
             words = f"{call} was refused: {code}{f' {reason}' if reason else ''}"
             # it speaks of the cluster at this moment, such as of a member that is away: it may change
@@ -182,13 +184,13 @@ class Client:
             if _has_sora_headers(answer):
                 words = f"{call} failed inside the node (500)"
                 return NodeRefused(self.node, words, status=status, remedy="check the node's log")
-            return self._stranger(target, answer, "unless Sora crashed: then its log says so")
+            return self._make_unidentified(target, answer, "unless Sora crashed: then its log says so")
         if status == HTTPStatus.TEMPORARY_REDIRECT:
             elsewhere = answer.redact(strip_url(answer.headers.get("location", "")), MOST)
             words = f"{call} was redirected to {elsewhere}"
             remedy = "correct `api` in the fleet file: cluster calls are never redirected"
             return NodeRefused(self.node, words, status=status, remedy=remedy)
-        return self._stranger(target, answer)
+        return self._make_unidentified(target, answer)
 
 
 def _has_sora_headers(answer: HttpAnswer) -> bool:
@@ -196,7 +198,7 @@ def _has_sora_headers(answer: HttpAnswer) -> bool:
     return "x-sora-target" in answer.headers.get("access-control-allow-headers", "").lower()
 
 
-def _error(answer: HttpAnswer) -> tuple[str, str]:
+def _read_error(answer: HttpAnswer) -> tuple[str, str]:
     """`error_type` and `error_reason` of an error's body, capped; empty where it is none."""
     try:
         value = read_json(answer.body, _ERROR)
@@ -210,5 +212,5 @@ def _error(answer: HttpAnswer) -> tuple[str, str]:
     return answer.redact(code, 100), words
 
 
-def _words(answer: HttpAnswer) -> str:
+def _quote_answer(answer: HttpAnswer) -> str:
     return f"200 {answer.quote(MOST)}".rstrip()

@@ -150,7 +150,7 @@ class ClusterView:
         if not isinstance(answer, Stale) or self.membership is None:
             return False
         own = answer.value.row(name)
-        if own is None or own.connected or own.error or _membership(answer.value) != self.membership:
+        if own is None or own.connected or own.error or _read_membership(answer.value) != self.membership:
             return False
         return all(self.shown.get(row.node_name) == frozenset({row.connected}) for row in answer.value.rows)
 
@@ -212,35 +212,35 @@ def merge_views(
     shown: dict[str, set[bool]] = {}
     errors: dict[str, str] = {}
     for name, view in sorted(observed.present().items()):
-        if _speaks(name, view, lonely):
+        if _has_cluster_answer(name, view, lonely):
             answering_nodes[name] = view
-            told.setdefault(_membership(view), []).append(name)
+            told.setdefault(_read_membership(view), []).append(name)
             for row in view.rows:
                 if row.error:
                     errors.setdefault(row.node_name, row.error)
                 else:
                     shown.setdefault(row.node_name, set()).add(row.connected)
-    sayings = sorted(told.items(), key=lambda item: item[1])
+    sorted_memberships = sorted(told.items(), key=lambda item: item[1])
     return ClusterView(
         observed,
         answering_nodes,
-        tuple((said, tuple(who)) for said, who in sayings),
+        tuple((said, tuple(who)) for said, who in sorted_memberships),
         {name: frozenset(kinds) for name, kinds in shown.items()},
         errors,
         tuple(
             (name, address)
             for name, answers in sorted(observed.elsewhere.items())
             for address, answer in sorted(answers.items())
-            if isinstance(answer, Present) and _speaks(name, answer.value, lonely)
+            if isinstance(answer, Present) and _has_cluster_answer(name, answer.value, lonely)
         ),
     )
 
 
-def _speaks(name: str, view: NodeView, lonely: Container[str]) -> bool:
+def _has_cluster_answer(name: str, view: NodeView, lonely: Container[str]) -> bool:
     return list_view_names(view) != (name,) or bool(view.clustered) or name in lonely
 
 
-def _membership(view: NodeView) -> Membership:
+def _read_membership(view: NodeView) -> Membership:
     regular = tuple(row.node_name for row in view.rows if not row.temporary)
     return Membership(regular, tuple(row.node_name for row in view.rows if row.temporary))
 

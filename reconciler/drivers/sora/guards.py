@@ -66,11 +66,11 @@ class SimulatedStep:
 @guard("quorum")
 def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
     """No step, whole or failed halfway, may lose a majority that was there when it started."""
-    for turn in _turns(case):
-        for outcome in (turn.result, turn.half):
+    for simulated in _simulate_steps(case):
+        for outcome in (simulated.result, simulated.half):
             if (
                 isinstance(outcome, machine.CallRefusal)
-                or not has_majority(turn.state)
+                or not has_majority(simulated.state)
                 or has_majority(outcome)
             ):
                 continue
@@ -78,11 +78,11 @@ def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 Severity.ERROR,
                 "quorum",
-                f"{turn.step.id} would lose the majority: {up} of {total} regular nodes would be connected, "
-                f"at least {compute_quorum(total)} are needed, now it is "
-                f"{preconditions.describe_numbers(turn.state)}",
+                f"{simulated.step.id} would lose the majority: {up} of {total} regular nodes would be "
+                f"connected, at least {compute_quorum(total)} are needed; now: "
+                f"{preconditions.describe_numbers(simulated.state)}",
                 "restore the nodes that are away, or add regular nodes, then plan again",
-                target=f"{case.plan.cluster}/{turn.step.node}",
+                target=f"{case.plan.cluster}/{simulated.step.node}",
             )
             break
 
@@ -94,50 +94,58 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
     Where the same run purges the node right after the stop, and that gives the reserve back, the time
     without one is short, and the step shows it.
     """
-    turns = list(_turns(case))
-    for turn, following in zip_longest(turns, turns[1:]):
-        if turn.step.action != "stop" or isinstance(turn.result, machine.CallRefusal):
+    simulated_steps = list(_simulate_steps(case))
+    for simulated, following in zip_longest(simulated_steps, simulated_steps[1:]):
+        if simulated.step.action != "stop" or isinstance(simulated.result, machine.CallRefusal):
             continue
-        left = compute_margin(turn.result)
-        if not has_majority(turn.result) or left >= preconditions.SPARE or left >= compute_margin(turn.state):
+        left = compute_margin(simulated.result)
+        if (
+            not has_majority(simulated.result)
+            or left >= preconditions.SPARE
+            or left >= compute_margin(simulated.state)
+        ):
             continue
-        if _is_closed(turn, following):
+        if _is_closed(simulated, following):
             continue
         yield Diagnostic(
             Severity.ERROR,
             "quorum-margin",
-            f"{turn.step.id} leaves no reserve: one more failure before the purge "
-            f"would lose the majority ({preconditions.describe_numbers(turn.result)})",
-            f"{_way_to_spare(turn, following)}, {_override(case, 'quorum-margin')}",
-            target=f"{case.plan.cluster}/{turn.step.node}",
+            f"{simulated.step.id} leaves no reserve: one more failure before the purge "
+            f"would lose the majority ({preconditions.describe_numbers(simulated.result)})",
+            f"{_suggest_reserve(simulated, following)}, {_suggest_override(case, 'quorum-margin')}",
+            target=f"{case.plan.cluster}/{simulated.step.node}",
         )
 
 
-def _way_to_spare(turn: SimulatedStep, following: SimulatedStep | None) -> str:
+def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) -> str:
     """How the same is done with a node to spare."""
-    if turn.step.waits_for_person:
+    if simulated.step.waits_for_person:
         return "set `stop` to the host's stop command, so that the same run purges the node"
-    if following is not None and following.step.wave != turn.step.wave:
+    if following is not None and following.step.wave != simulated.step.wave:
         return "remove `rollout` for this change, so that the purge follows at once"
-    if get_registered(turn.state) & ~get_alive(turn.state):
+    if get_registered(simulated.state) & ~get_alive(simulated.state):
         return "restore the nodes that are away first"
     return "add a replacement regular node, which is registered first"
 
 
-def _is_closed(turn: SimulatedStep, following: SimulatedStep | None) -> bool:
+def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> bool:
     """Whether a program stops the node, and the next change purges it at once and gives the reserve back."""
-    if following is None or turn.step.waits_for_person or isinstance(turn.result, machine.CallRefusal):
+    if (
+        following is None
+        or simulated.step.waits_for_person
+        or isinstance(simulated.result, machine.CallRefusal)
+    ):
         return False
     step = following.step
-    is_next = step.action == "purge" and step.node == turn.step.node and turn.step.id in step.after
-    if not is_next or step.wave != turn.step.wave or isinstance(following.result, machine.CallRefusal):
+    is_next = step.action == "purge" and step.node == simulated.step.node and simulated.step.id in step.after
+    if not is_next or step.wave != simulated.step.wave or isinstance(following.result, machine.CallRefusal):
         return False
-    return preconditions.closes_window(turn.state, turn.result, following.result)
+    return preconditions.closes_window(simulated.state, simulated.result, following.result)
 
 
-def _override(case: GuardContext, code: str) -> str:
+def _suggest_override(case: GuardContext, code: str) -> str:
     """The override to copy, for the day of the answers."""
-    _, cluster_view = _seen(case)
+    _, cluster_view = _read_views(case)
     day = cluster_view.day or "YYYY-MM-DD"
     return (
         "or, to override this once, add to the fleet file: `overrides: "
@@ -151,25 +159,31 @@ def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
 
     Enough is what the fleet file says under `connections`; where it says nothing, nothing is known of it.
     """
-    entry, cluster_view = _seen(case)
+    entry, cluster_view = _read_views(case)
     if entry.connections is None:
         return
-    for turn in _turns(case):
-        before = find_leading_group(turn.state)
-        serving = before is not None and before.nodes >> turn.node_numbers.at(turn.step.node) & 1
-        if turn.step.action != "stop" or not serving or isinstance(turn.result, machine.CallRefusal):
+    for simulated in _simulate_steps(case):
+        before = find_leading_group(simulated.state)
+        serving = before is not None and before.nodes >> simulated.node_numbers.at(simulated.step.node) & 1
+        if (
+            simulated.step.action != "stop"
+            or not serving
+            or isinstance(simulated.result, machine.CallRefusal)
+        ):
             continue
-        left = _left(turn.result, turn.node_numbers, cluster_view)
+        left = _compute_capacity_left(simulated.result, simulated.node_numbers, cluster_view)
         if left.connections < entry.connections:
             failure = f" and a failure of {left.without}" if left.without else ""
-            untold = f"; unknown licence: {', '.join(left.untold)}" if left.untold else ""
+            unknown_limits = (
+                f"; unknown licence: {', '.join(left.unknown_limits)}" if left.unknown_limits else ""
+            )
             yield Diagnostic(
                 Severity.ERROR,
                 "capacity",
-                f"{turn.step.id}: after the stop{failure}, the licences allow {left.connections} "
-                f"connections, but {entry.connections} are needed{untold}",
+                f"{simulated.step.id}: after the stop{failure}, the licences allow {left.connections} "
+                f"connections, but {entry.connections} are needed{unknown_limits}",
                 "add nodes or raise their licences first, then plan again",
-                target=f"{case.plan.cluster}/{turn.step.node}",
+                target=f"{case.plan.cluster}/{simulated.step.node}",
             )
 
 
@@ -180,20 +194,29 @@ def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
     Where the plan registers a regular node too, that one takes its place, and what its licence allows is not
     told before it is in.
     """
-    entry, cluster_view = _seen(case)
-    turns = list(_turns(case))
-    if entry.connections is None or not turns:
+    entry, cluster_view = _read_views(case)
+    simulated_steps = list(_simulate_steps(case))
+    if entry.connections is None or not simulated_steps:
         return
-    joins = any(turn.step.action == "register" and turn.step.node in entry.regular for turn in turns)
-    dead = [turn for turn in turns if turn.step.action == "purge" and cluster_view.away(turn.step.node)]
+    joins = any(
+        simulated.step.action == "register" and simulated.step.node in entry.regular
+        for simulated in simulated_steps
+    )
+    dead = [
+        simulated
+        for simulated in simulated_steps
+        if simulated.step.action == "purge" and cluster_view.away(simulated.step.node)
+    ]
     if joins or not dead:
         return
-    group = find_leading_group(turns[-1].state)
-    names = turns[0].node_numbers.spelled(group.nodes & group.log.listed) if group is not None else ()
+    group = find_leading_group(simulated_steps[-1].state)
+    names = (
+        simulated_steps[0].node_numbers.spelled(group.nodes & group.log.listed) if group is not None else ()
+    )
     kept = sum(cluster_view.limits.get(name, 0) for name in names)
-    taken = sum(cluster_view.limits.get(turn.step.node, 0) for turn in dead)
+    taken = sum(cluster_view.limits.get(simulated.step.node, 0) for simulated in dead)
     if kept < entry.connections <= kept + taken:
-        gone = ", ".join(turn.step.node for turn in dead)
+        gone = ", ".join(simulated.step.node for simulated in dead)
         yield Diagnostic(
             Severity.ERROR,
             "capacity",
@@ -204,7 +227,7 @@ def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
         )
 
 
-def _left(state: State, node_numbers: NodeNumbers, cluster_view: ClusterView) -> Capacity:
+def _compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view: ClusterView) -> Capacity:
     """What the connected members may carry after one more failure."""
     group = find_leading_group(state)
     if group is None:
@@ -213,7 +236,7 @@ def _left(state: State, node_numbers: NodeNumbers, cluster_view: ClusterView) ->
     temporary = node_numbers.spelled(group.log.temporary)
     away = group.log.regular & ~group.nodes
     return compute_capacity_after_failure(
-        list_licensed_members(names, cluster_view.limits, temporary), made_up=not away
+        list_licensed_members(names, cluster_view.limits, temporary), is_compensated=not away
     )
 
 
@@ -222,20 +245,23 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
     """One change at a time, each of one node, from the membership that the one before leaves."""
     previous: Step | None = None
     by_id = {step.id: step for step in case.plan.steps}
-    for turn in _turns(case):
-        step, target = turn.step, f"{case.plan.cluster}/{turn.step.node}"
-        if previous is not None and previous.id not in _before(step, by_id):
+    for simulated in _simulate_steps(case):
+        step, target = simulated.step, f"{case.plan.cluster}/{simulated.step.node}"
+        if previous is not None and previous.id not in _list_predecessors(step, by_id):
             words = f"{step.id} does not wait for {previous.id}; the membership changes one step at a time"
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
         previous = step
-        if isinstance(turn.result, machine.CallRefusal):
+        if isinstance(simulated.result, machine.CallRefusal):
             words = (
-                f"{step.id} would be refused: {turn.result.reason} "
-                f"({preconditions.describe_numbers(turn.state)})"
+                f"{step.id} would be refused: {simulated.result.reason} "
+                f"({preconditions.describe_numbers(simulated.state)})"
             )
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
             continue
-        now, then = turn.node_numbers.membership(turn.state), turn.node_numbers.membership(turn.result)
+        now, then = (
+            simulated.node_numbers.membership(simulated.state),
+            simulated.node_numbers.membership(simulated.result),
+        )
         own = read_cluster_arguments(step)
         told = own.before, own.after
         if step.action != "init" and told != (now, then):
@@ -255,11 +281,11 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
 @guard("cluster-size")
 def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
     """A majority of the members stays, by name; and three or more are not shrunk to one or two."""
-    entry, cluster_view = _seen(case)
+    entry, cluster_view = _read_views(case)
     members = cluster_view.membership.regular if cluster_view.membership is not None else ()
     now, wanted = len(members), len(entry.regular)
     if not wanted < min(now, SMALLEST):
-        yield from _leaving(entry, members)
+        yield from _check_leaving(entry, members)
         return
     words = f"{entry.name} has {now} regular nodes, and the fleet file names {wanted}, fewer than {SMALLEST}"
     if wanted == 1:
@@ -267,11 +293,11 @@ def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
         remedy = "keep at least three regular nodes; to start over with one, build a new cluster"
     else:
         words += ": with two, the failure of either stops the cluster"
-        remedy = f"keep at least three regular nodes, {_override(case, 'cluster-size')}"
+        remedy = f"keep at least three regular nodes, {_suggest_override(case, 'cluster-size')}"
     yield Diagnostic(Severity.ERROR, "cluster-size", words, remedy, target=entry.name)
 
 
-def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnostic]:
+def _check_leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnostic]:
     """Members that leave count by name: new nodes in their place are no majority that was there before."""
     leaving = sorted({*members} - {*entry.regular})
     if leaving and len(members) - len(leaving) < compute_quorum(len(members)):
@@ -289,12 +315,12 @@ def _leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnosti
 @guard("purge-alive")
 def refuse_purge_of_live_node(case: GuardContext) -> Iterator[Diagnostic]:
     """Nothing is purged but what is proven to be stopped, or what an earlier step stops."""
-    _, cluster_view = _seen(case)
+    _, cluster_view = _read_views(case)
     by_id = {step.id: step for step in case.plan.steps}
     for step in case.plan.steps:
-        if step.action != "purge" or _proven(case, cluster_view, step.node):
+        if step.action != "purge" or _is_proven_stopped(case, cluster_view, step.node):
             continue
-        earlier = (by_id[name] for name in _before(step, by_id))
+        earlier = (by_id[name] for name in _list_predecessors(step, by_id))
         if not any(one.action == "stop" and one.node == step.node for one in earlier):
             yield Diagnostic(
                 Severity.ERROR,
@@ -310,7 +336,7 @@ def refuse_repeated_init(case: GuardContext) -> Iterator[Diagnostic]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
     for step in inits:
-        why = "another step initialises too" if len(inits) > 1 else _against_init(case, step)
+        why = "another step initialises too" if len(inits) > 1 else _find_init_objection(case, step)
         if why:
             yield Diagnostic(
                 Severity.ERROR,
@@ -391,12 +417,12 @@ GUARDS: tuple[Guard, ...] = (
 """All of them; the order does not matter."""
 
 
-def _seen(case: GuardContext) -> tuple[SoraCluster, ClusterView]:
+def _read_views(case: GuardContext) -> tuple[SoraCluster, ClusterView]:
     entry: SoraCluster = case.desired.entry
     return entry, merge_views(case.observed, regular=entry.regular, single=case.desired.history.single)
 
 
-def _proven(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
+def _is_proven_stopped(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
     """Whether the answers, or an entry by a person that still counts, say that a member is stopped."""
     desired: SoraDesired = case.desired
     places = find_node_addresses(desired.entry, case.observed, desired.history).get(name, NodeAddresses())
@@ -406,9 +432,9 @@ def _proven(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
     return proof.enough(word=counts)
 
 
-def _turns(case: GuardContext) -> Iterator[SimulatedStep]:
+def _simulate_steps(case: GuardContext) -> Iterator[SimulatedStep]:
     """The membership steps, each run from the state that the ones before it leave."""
-    entry, cluster_view = _seen(case)
+    entry, cluster_view = _read_views(case)
     names = {*(node.name for node in entry.nodes), *(step.node for step in case.plan.steps)}
     if cluster_view.membership is None:
         node_numbers = NodeNumbers(tuple(sorted(names)))
@@ -417,13 +443,17 @@ def _turns(case: GuardContext) -> Iterator[SimulatedStep]:
         node_numbers, state = make_machine_state(cluster_view, names, entry.temporary)
     for step in case.plan.steps:
         if step.action in MEMBERSHIP:
-            result = _run(step, node_numbers, state, half=False)
-            yield SimulatedStep(step, node_numbers, state, result, _run(step, node_numbers, state, half=True))
+            result = _simulate_call(step, node_numbers, state, half=False)
+            yield SimulatedStep(
+                step, node_numbers, state, result, _simulate_call(step, node_numbers, state, half=True)
+            )
             if not isinstance(result, machine.CallRefusal):
                 state = result
 
 
-def _run(step: Step, node_numbers: NodeNumbers, state: State, *, half: bool) -> State | machine.CallRefusal:
+def _simulate_call(
+    step: Step, node_numbers: NodeNumbers, state: State, *, half: bool
+) -> State | machine.CallRefusal:
     node, own = node_numbers.at(step.node), read_cluster_arguments(step)
     match own:
         case InitArguments():
@@ -440,7 +470,7 @@ def _run(step: Step, node_numbers: NodeNumbers, state: State, *, half: bool) -> 
     raise AssertionError(step.action)
 
 
-def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:
+def _list_predecessors(step: Step, by_id: Mapping[str, Step]) -> set[str]:
     """Ids of all steps that must have succeeded before this one, near and far."""
     found: set[str] = set()
     queue = list(step.after)
@@ -452,8 +482,8 @@ def _before(step: Step, by_id: Mapping[str, Step]) -> set[str]:
     return found
 
 
-def _against_init(case: GuardContext, step: Step) -> str:
-    entry, cluster_view = _seen(case)
+def _find_init_objection(case: GuardContext, step: Step) -> str:
+    entry, cluster_view = _read_views(case)
     if cluster_view.answering_nodes:
         return f"{', '.join(cluster_view.answering_nodes)} is in a cluster with a majority"
     own = read_arguments(step.arguments, InitArguments)

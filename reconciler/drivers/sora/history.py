@@ -137,7 +137,7 @@ def merge_past(
         told = {key: getattr(one, key) or value for key, value in more.items()}
         found[name] = replace(one, addresses=known, **told)
 
-    told = {name: _told(facts) for name, facts in recalled.items()}
+    told = {name: _group_addresses(facts) for name, facts in recalled.items()}
     for cluster in prior.clusters:
         for name, entry in cluster.nodes.items():
             own, regular = address(entry.get("api")), entry.get("temporary") is not True
@@ -163,11 +163,11 @@ def merge_past(
         for name, one in sorted(found.items())
     }
     revision = next((cluster.revision for cluster in prior.clusters), "")
-    single = _single(prior.clusters, nodes)
+    single = _find_single(prior.clusters, nodes)
     return ClusterPast(nodes, existed, prior.unread, revision, single, prior.replaced)
 
 
-def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, EarlierNode]) -> frozenset[str]:
+def _find_single(clusters: Iterable[PriorCluster], nodes: Mapping[str, EarlierNode]) -> frozenset[str]:
     named = [
         [name for name, entry in cluster.nodes.items() if entry.get("temporary") is not True]
         for cluster in clusters
@@ -176,7 +176,7 @@ def _single(clusters: Iterable[PriorCluster], nodes: Mapping[str, EarlierNode]) 
     return frozenset(names[0] for names in (*named, members) if len(names) == 1)
 
 
-def _told(facts: Mapping[str, str]) -> dict[str, set[str]]:
+def _group_addresses(facts: Mapping[str, str]) -> dict[str, set[str]]:
     """Digest of a fleet's source -> addresses, of the facts that say that a node was in a cluster."""
     found: dict[str, set[str]] = {}
     for key in facts:

@@ -19,7 +19,7 @@ from reconciler.text.one_line import join_some
 
 _ANSWERS = (Present, Absent, Stale)
 _SHOWN = 5
-_TOGETHER = 2
+_FEWEST_HIDDEN = 2
 _ONLY_IF = (
     "only if the cluster never existed or is permanently lost, add `collapsed` with a reason and a date to "
     "the fleet file"
@@ -42,7 +42,7 @@ def judge_init(
     if outcome is InitDecision.COLLAPSED:
         assert entry.collapsed is not None
         return InitConfirmation("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
-    lost = () if outcome is InitDecision.LIVING else tuple(_lost(desired, cluster_view))
+    lost = () if outcome is InitDecision.LIVING else tuple(_report_lost(desired, cluster_view))
     told = tuple(_FINDINGS[outcome](desired, cluster_view))
     return None, tuple(dict.fromkeys((*told, *lost)))
 
@@ -54,7 +54,7 @@ def look_up_decision(desired: SoraDesired, cluster_view: ClusterView) -> InitDec
         summarise_answers(entry.regular, history, cluster_view),
         history.knowledge,
         initialise=entry.initialise,
-        collapsed=_collapsed(desired, cluster_view),
+        collapsed=_assess_collapsed(desired, cluster_view),
     )
 
 
@@ -73,21 +73,21 @@ def summarise_answers(
         return AnswerSummary.LIVING
     if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
         return AnswerSummary.SILENT
-    if _misfits(regular, cluster_view):
+    if _find_misfits(regular, cluster_view):
         return AnswerSummary.MISFIT
-    if any(_remembers(name, answer) for name, answer in cluster_view.answers_of_all()):
+    if any(_remembers_cluster(name, answer) for name, answer in cluster_view.answers_of_all()):
         return AnswerSummary.REMEMBERED
-    return _without_a_trace(regular, history, cluster_view)
+    return _summarise_blank_answers(regular, history, cluster_view)
 
 
-def _without_a_trace(
+def _summarise_blank_answers(
     regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView
 ) -> AnswerSummary:
     """The same where no answer shows a cluster."""
     nodes = cluster_view.observed.nodes
-    if _unanswered(regular, history, cluster_view):
+    if _find_unanswered(regular, history, cluster_view):
         return AnswerSummary.EARLIER_SILENT
-    if not all(cluster_view.blank(name) or _unclustered(nodes[name]) for name in regular):
+    if not all(cluster_view.blank(name) or _is_unclustered(nodes[name]) for name in regular):
         return AnswerSummary.UNCLEAR
     return (
         AnswerSummary.BLANK
@@ -96,14 +96,14 @@ def _without_a_trace(
     )
 
 
-def _misfits(regular: tuple[str, ...], cluster_view: ClusterView) -> list[str]:
+def _find_misfits(regular: tuple[str, ...], cluster_view: ClusterView) -> list[str]:
     """Nodes named as regular ones that show themselves as temporary."""
     answers = ((name, cluster_view.observed.nodes[name]) for name in regular)
     rows = ((name, answer.value.row(name)) for name, answer in answers if isinstance(answer, Present | Stale))
     return [name for name, row in rows if row is not None and row.temporary]
 
 
-def _unclustered(answer: Observation[NodeView]) -> bool:
+def _is_unclustered(answer: Observation[NodeView]) -> bool:
     """Whether a node refuses to list, and its statistics show no cluster."""
     return isinstance(answer, Stale) and bool(answer.value.refusal) and answer.value.clustered is False
 
@@ -113,25 +113,25 @@ def _shows_data(name: str, answer: Observation[NodeView]) -> bool:
 
     A new node may refuse in the same words, and wiping it would not change them: nothing could found it.
     """
-    return _remembers(name, answer) and not (
+    return _remembers_cluster(name, answer) and not (
         isinstance(answer, Stale) and answer.value.refusal and not answer.value.clustered
     )
 
 
-def _remembers(name: str, answer: Observation[NodeView]) -> bool:
+def _remembers_cluster(name: str, answer: Observation[NodeView]) -> bool:
     """Whether a node lists another node than itself, or refuses as one whose cluster lost its majority."""
     return isinstance(answer, Present | Stale) and (
         answer.value.holds_cluster or any(row.node_name != name for row in answer.value.rows)
     )
 
 
-def _unanswered(regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView) -> list[str]:
+def _find_unanswered(regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView) -> list[str]:
     """Regular nodes known from earlier that have not answered themselves that they are in no cluster."""
     earlier = (name for name, one in history.nodes.items() if one.required and name not in regular)
     return [name for name in earlier if not cluster_view.blank(name)]
 
 
-def _collapsed(desired: SoraDesired, cluster_view: ClusterView) -> CollapsedState:
+def _assess_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> CollapsedState:
     entry = desired.entry
     if entry.collapsed is None:
         return CollapsedState.NONE
@@ -189,18 +189,18 @@ def find_init_doubt(
         members: names of the nodes that are known to have been in the cluster.
         required: names of the regular nodes of an earlier revision.
     """
-    untold = _untold(cluster_view)
+    unclear = _find_unclear_nodes(cluster_view)
     if outcome is InitDecision.INITIALISE:
-        return _mute(untold) if untold else ""
+        return _describe_doubt(unclear) if unclear else ""
     holding = {name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)}
-    may_hold = untold | holding
+    may_hold = unclear | holding
     # Of a cluster whose nodes refuse to list, the members are not known from them.
     is_refused = any(
         isinstance(answer, Stale) and answer.value.refusal for _, answer in cluster_view.answers_of_all()
     )
-    if (untold or is_refused) and _is_enough(may_hold, regular, members):
-        return _mute(may_hold)
-    strangers = _strangers(regular, cluster_view, required)
+    if (unclear or is_refused) and _may_be_majority(may_hold, regular, members):
+        return _describe_doubt(may_hold)
+    strangers = _find_strangers(regular, cluster_view, required)
     if members or not strangers:
         return ""
     return (
@@ -209,14 +209,14 @@ def find_init_doubt(
     )
 
 
-def _mute(names: Iterable[str]) -> str:
+def _describe_doubt(names: Iterable[str]) -> str:
     return (
         f"{join_some(sorted(names), _SHOWN)} may be in a cluster that lost its majority: the answers to "
         "ListClusterNodes and GetStatsReport do not show whether this is so"
     )
 
 
-def _strangers(regular: Iterable[str], cluster_view: ClusterView, required: Iterable[str]) -> set[str]:
+def _find_strangers(regular: Iterable[str], cluster_view: ClusterView, required: Iterable[str]) -> set[str]:
     """Nodes of an earlier revision that do not answer, and that no node lists: their cluster may live.
 
     An entry that stays in the file while its nodes are exchanged again would count against them.
@@ -229,19 +229,19 @@ def _strangers(regular: Iterable[str], cluster_view: ClusterView, required: Iter
     return {*required} - {*regular} - listed - answered
 
 
-def _is_enough(may_hold: AbstractSet[str], regular: Iterable[str], members: Iterable[str]) -> bool:
+def _may_be_majority(may_hold: AbstractSet[str], regular: Iterable[str], members: Iterable[str]) -> bool:
     """Whether nodes of which no list tells may be a majority of a cluster.
 
     That is a majority of those who are known to have been in it, or all that the fleet file names, which are
     those that an entry initialised before. Where nobody is known, two may be.
     """
     known, named = {*members}, {*regular}
-    if len(may_hold) < _TOGETHER:
+    if len(may_hold) < _FEWEST_HIDDEN:
         return False  # one node alone that holds a majority would list it
     return not known or named <= may_hold or len(may_hold & known) >= compute_quorum(len(known))
 
 
-def _untold(cluster_view: ClusterView) -> set[str]:
+def _find_unclear_nodes(cluster_view: ClusterView) -> set[str]:
     """Nodes whose answers fit a node in no cluster as well as one of a cluster."""
     told = (
         (name, answer)
@@ -256,13 +256,13 @@ def is_expired(until: str, cluster_view: ClusterView) -> bool:
     return bool(until) and cluster_view.day is not None and cluster_view.day > date.fromisoformat(until)
 
 
-def _error(code: str, target: str, message: str, remedy: str) -> Diagnostic:
+def _make_error(code: str, target: str, message: str, remedy: str) -> Diagnostic:
     return Diagnostic(Severity.ERROR, code, message, remedy, target=target)
 
 
-def _living(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_living(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     for name, address in cluster_view.living:
-        yield _error(
+        yield _make_error(
             "living-elsewhere",
             f"{desired.entry.name}/{name}",
             f"{name} answers at {address} and is in a cluster with a majority, so no other cluster "
@@ -272,13 +272,13 @@ def _living(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnos
         )
 
 
-def _silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
         answer = cluster_view.observed.nodes.get(name)
         if not isinstance(answer, _ANSWERS):
             is_other = isinstance(answer, Unidentified)
-            yield _error(
+            yield _make_error(
                 "node-unidentified" if is_other else "node-unreachable",
                 f"{entry.name}/{name}",
                 f"{name}: {describe_silence(answer)}; a cluster is initialised only after every regular "
@@ -288,11 +288,11 @@ def _silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnos
             )
 
 
-def _earlier_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_earlier_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
-    for name in _unanswered(entry.regular, history, cluster_view):
+    for name in _find_unanswered(entry.regular, history, cluster_view):
         asked = ", ".join(history.addresses(name)) or "no address known"
-        yield _error(
+        yield _make_error(
             "earlier-node-silent",
             f"{entry.name}/{name}",
             f"revision {history.revision or 'before'} had {name} in {entry.name}, and {name} has not "
@@ -303,10 +303,10 @@ def _earlier_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
         )
 
 
-def _kind_differs(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_kind(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
-    for name in _misfits(entry.regular, cluster_view):
-        yield _error(
+    for name in _find_misfits(entry.regular, cluster_view):
+        yield _make_error(
             "kind-differs",
             f"{entry.name}/{name}",
             f"{name} reports that it is temporary, but the fleet file says regular; a cluster is initialised "
@@ -316,14 +316,14 @@ def _kind_differs(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[D
         )
 
 
-def _needs_initialise(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
+def _report_needs_initialise(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry, history = desired.entry, desired.history
     known = "no earlier state is known"
     if history.unread:
         known = f"its history is unknown: {history.unread}"
     elif history.nodes:
         known = f"revision {history.revision} names its nodes, but no run is known to have applied it"
-    yield _error(
+    yield _make_error(
         "initialise-needed",
         entry.name,
         f"the nodes of {entry.name} show no cluster, and {known}; a cluster is initialised "
@@ -332,7 +332,7 @@ def _needs_initialise(desired: SoraDesired, cluster_view: ClusterView) -> Iterat
     )
 
 
-def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry, history = desired.entry, desired.history
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
     states = "; ".join(
@@ -342,7 +342,7 @@ def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterato
         for name in members[:_SHOWN]
         if (answer := cluster_view.observed.nodes.get(name)) is not None
     )
-    yield _error(
+    yield _make_error(
         "collapsed-needed",
         entry.name,
         f"{join_some(members, _SHOWN)} were in the cluster {entry.name}, or InitCluster was sent for "
@@ -354,13 +354,13 @@ def _needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Iterato
     )
 
 
-def _unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
         answer = cluster_view.observed.nodes[name]
-        if cluster_view.blank(name) or _unclustered(answer):
+        if cluster_view.blank(name) or _is_unclustered(answer):
             continue
-        yield _error(
+        yield _make_error(
             "initialised-unclear",
             f"{entry.name}/{name}",
             f"{name}: {describe_silence(answer)}; this does not show whether it was ever in a cluster",
@@ -368,10 +368,10 @@ def _unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagno
         )
 
 
-def _expired(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
+def _report_expired(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
     entry = desired.entry
     assert entry.collapsed is not None
-    yield _error(
+    yield _make_error(
         "collapsed-expired",
         entry.name,
         f"the `collapsed` entry of {entry.name} expired on {entry.collapsed.until}",
@@ -379,8 +379,8 @@ def _expired(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagno
     )
 
 
-def _used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
-    yield _error(
+def _report_used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:  # noqa: ARG001
+    yield _make_error(
         "collapsed-used",
         desired.entry.name,
         f"this `collapsed` entry of {desired.entry.name} was already used: an earlier run used it, or "
@@ -390,9 +390,9 @@ def _used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnosti
     )
 
 
-def _apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     holding = sorted({name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)})
-    yield _error(
+    yield _make_error(
         "collapsed-apart",
         desired.entry.name,
         f"{desired.entry.name} has a `collapsed` entry, but {join_some(holding, _SHOWN)} run with the "
@@ -403,29 +403,29 @@ def _apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnost
     )
 
 
-def _lost_majority(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
-    found = tuple(_lost(desired, cluster_view))
+def _report_lost_majority(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+    found = tuple(_report_lost(desired, cluster_view))
     yield from found
     if not found:
-        yield from _needs_collapsed(desired, cluster_view)
+        yield from _report_needs_collapsed(desired, cluster_view)
 
 
 _FINDINGS = {
-    InitDecision.LIVING: _living,
-    InitDecision.UNREACHABLE: _silent,
-    InitDecision.KIND: _kind_differs,
-    InitDecision.LOST: _lost_majority,
-    InitDecision.EARLIER_SILENT: _earlier_silent,
-    InitDecision.UNCLEAR: _unclear,
-    InitDecision.NEEDS_INITIALISE: _needs_initialise,
-    InitDecision.NEEDS_COLLAPSED: _needs_collapsed,
-    InitDecision.EXPIRED: _expired,
-    InitDecision.USED: _used,
-    InitDecision.APART: _apart,
+    InitDecision.LIVING: _report_living,
+    InitDecision.UNREACHABLE: _report_silent,
+    InitDecision.KIND: _report_kind,
+    InitDecision.LOST: _report_lost_majority,
+    InitDecision.EARLIER_SILENT: _report_earlier_silent,
+    InitDecision.UNCLEAR: _report_unclear,
+    InitDecision.NEEDS_INITIALISE: _report_needs_initialise,
+    InitDecision.NEEDS_COLLAPSED: _report_needs_collapsed,
+    InitDecision.EXPIRED: _report_expired,
+    InitDecision.USED: _report_used,
+    InitDecision.APART: _report_apart,
 }
 
 
-def _lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     """The best that any node still sees of a cluster without majority, or who of it refuses to list."""
     entry = desired.entry
     best: tuple[int, int, str] | None = None
@@ -438,7 +438,7 @@ def _lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnosti
         up, total, name = best
         words = f"{name} sees {up} of {total} regular nodes, {compute_quorum(total)} are needed"
     else:
-        refusing = _refusing(desired, cluster_view)
+        refusing = _describe_refusals(desired, cluster_view)
         if not refusing:
             return
         words = f"no node lists the cluster, and {'; '.join(refusing[:_SHOWN])}"
@@ -452,7 +452,7 @@ def _lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnosti
     )
 
 
-def _refusing(desired: SoraDesired, cluster_view: ClusterView) -> list[str]:
+def _describe_refusals(desired: SoraDesired, cluster_view: ClusterView) -> list[str]:
     """Members that run and refuse to list, each with its code: a cluster that holds its majority lists."""
     members = {name for name, one in desired.history.nodes.items() if one.member}
     found = {

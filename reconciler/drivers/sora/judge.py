@@ -42,34 +42,34 @@ def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
     """
     own = read_cluster_arguments(step)
     if isinstance(own, InitArguments):
-        return _init(own, merge_views(seen, regular=own.after.regular, single=own.single))
+        return _judge_init(own, merge_views(seen, regular=own.after.regular, single=own.single))
     cluster_view = merge_views(seen, regular=own.before.regular, single=())
     if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
-        return _mode(own, cluster_view)
+        return _judge_mode(own, cluster_view)
     if not cluster_view.answering_nodes:
         return StepVerdict(StepStatus.UNKNOWN, "no node that sees a majority answers")
     membership = cluster_view.membership
     if membership is None:
         return StepVerdict(StepStatus.UNKNOWN, "the nodes disagree about the members")
-    return _changed(own, step, cluster_view, membership)
+    return _judge_membership_step(own, step, cluster_view, membership)
 
 
-def _changed(
+def _judge_membership_step(
     own: ClusterArguments, step: Step, cluster_view: ClusterView, membership: Membership
 ) -> StepVerdict:
     match own:
         case RegisterArguments():
-            return _register(own, cluster_view, membership)
+            return _judge_register(own, cluster_view, membership)
         case PurgeArguments():
-            return _purge(own, cluster_view, membership)
+            return _judge_purge(own, cluster_view, membership)
         case DrainArguments():
-            return _drain(own, cluster_view, membership)
+            return _judge_drain(own, cluster_view, membership)
         case StopArguments():
-            return _stop(own, step, cluster_view, membership)
+            return _judge_stop(own, step, cluster_view, membership)
     raise AssertionError(step.action)
 
 
-def _init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
+def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
     names = own.names
     if cluster_view.membership == own.after:
         missing = [
@@ -101,10 +101,10 @@ def _init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
         return StepVerdict(
             StepStatus.UNKNOWN, f"{silent}: {describe_silence(cluster_view.observed.nodes.get(silent))}"
         )
-    return _founded_on(own, cluster_view, answers)
+    return _judge_confirmation(own, cluster_view, answers)
 
 
-def _founded_on(own: InitArguments, cluster_view: ClusterView, answers: AnswerSummary) -> StepVerdict:
+def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: AnswerSummary) -> StepVerdict:
     """Whether the entry of the fleet file still allows to initialise; all regular nodes have answered."""
     word = own.word
     if is_expired(word.until, cluster_view):
@@ -123,7 +123,7 @@ def _founded_on(own: InitArguments, cluster_view: ClusterView, answers: AnswerSu
     return StepVerdict(StepStatus.CHANGED, f"{words} ({answers}): {outcome}")
 
 
-def _register(own: RegisterArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+def _judge_register(own: RegisterArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     target = own.target
     if target in membership.names:
         if cluster_view.connected(target) and target in cluster_view.answering_nodes:
@@ -131,16 +131,18 @@ def _register(own: RegisterArguments, cluster_view: ClusterView, membership: Mem
         if cluster_view.connected(target) or cluster_view.disputed:
             return StepVerdict(
                 StepStatus.UNKNOWN,
-                f"it is listed, but does not show the cluster itself: {_own(cluster_view, target)}",
+                f"it is listed, but shows no cluster itself: {_describe_answer(cluster_view, target)}",
             )
         if not (own.again and cluster_view.outside(target)):
             why = "it is half registered: the members list it, but it is not connected to them"
             return StepVerdict(StepStatus.CHANGED, why)
     if membership != own.before or not cluster_view.agreed:
-        return _other(membership, cluster_view)
+        return _judge_other_membership(membership, cluster_view)
     if not cluster_view.joinable(target):
-        return StepVerdict(StepStatus.UNKNOWN, f"{target} cannot be registered: {_own(cluster_view, target)}")
-    return _if_allowed(
+        return StepVerdict(
+            StepStatus.UNKNOWN, f"{target} cannot be registered: {_describe_answer(cluster_view, target)}"
+        )
+    return _judge_by_rule(
         cluster_view,
         own.contact,
         preconditions.find_register_obstacle,
@@ -150,12 +152,12 @@ def _register(own: RegisterArguments, cluster_view: ClusterView, membership: Mem
     )
 
 
-def _purge(own: PurgeArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+def _judge_purge(own: PurgeArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     target = own.target
     if target not in membership.names:
         return StepVerdict(StepStatus.DONE, "no member lists it any more")
     if membership != own.before or not cluster_view.agreed:
-        return _other(membership, cluster_view)
+        return _judge_other_membership(membership, cluster_view)
     proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
     if word.until and is_expired(word.until, cluster_view):
         return StepVerdict(StepStatus.CHANGED, f"the `stopped` entry for {target} expired on {word.until}")
@@ -163,38 +165,40 @@ def _purge(own: PurgeArguments, cluster_view: ClusterView, membership: Membershi
         return StepVerdict(StepStatus.CHANGED, f"{target} is not known to be stopped: {proof.words}")
     if not has_enough_views(cluster_view, membership):
         return StepVerdict(StepStatus.UNKNOWN, "too few members answer to prove that it is stopped")
-    return _if_allowed(
+    return _judge_by_rule(
         cluster_view, own.contact, preconditions.find_purge_obstacle, first=own.contact, second=target
     )
 
 
-def _drain(own: DrainArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+def _judge_drain(own: DrainArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
     target = own.target
     observed = find_mode(cluster_view, target)
     if observed in {own.mode, "block_new_connection"}:
         return StepVerdict(StepStatus.DONE, "the node accepts no new sessions")
     if not observed:
         return StepVerdict(
-            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_own(cluster_view, target)}"
+            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_describe_answer(cluster_view, target)}"
         )
-    return _removable(own, cluster_view, membership, spare=0)
+    return _judge_removal(own, cluster_view, membership, spare=0)
 
 
-def _stop(own: StopArguments, step: Step, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+def _judge_stop(
+    own: StopArguments, step: Step, cluster_view: ClusterView, membership: Membership
+) -> StepVerdict:
     if cluster_view.down(own.target):
         return StepVerdict(StepStatus.DONE, "no member sees it, and its API does not answer")
-    verdict = _removable(own, cluster_view, membership, spare=own.spare)
+    verdict = _judge_removal(own, cluster_view, membership, spare=own.spare)
     if step.waits_for_person and verdict.status is StepStatus.READY:
         return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
     return verdict
 
 
-def _removable(
+def _judge_removal(
     own: DrainArguments | StopArguments, cluster_view: ClusterView, membership: Membership, *, spare: int
 ) -> StepVerdict:
     target = own.target
     if membership != own.before or not cluster_view.agreed:
-        return _other(membership, cluster_view)
+        return _judge_other_membership(membership, cluster_view)
     if target in membership.temporary:
         return _READY
     silent = list_unknown_members(cluster_view, membership, but=target)
@@ -205,12 +209,12 @@ def _removable(
     return StepVerdict(StepStatus.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
 
 
-def _mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
+def _judge_mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
     target, wanted, previous = own.target, own.mode, own.previous
     observed = find_mode(cluster_view, target)
     if not observed:
         return StepVerdict(
-            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_own(cluster_view, target)}"
+            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_describe_answer(cluster_view, target)}"
         )
     if observed == wanted:
         return StepVerdict(StepStatus.DONE, f"it is in {wanted}")
@@ -219,7 +223,7 @@ def _mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
     return StepVerdict(StepStatus.CHANGED, f"it is in {observed}, no longer in {previous}")
 
 
-def _if_allowed(
+def _judge_by_rule(
     cluster_view: ClusterView,
     contact: str,
     rule: Callable[..., str],
@@ -235,7 +239,7 @@ def _if_allowed(
     return StepVerdict(StepStatus.CHANGED, why) if why else _READY
 
 
-def _other(membership: Membership, cluster_view: ClusterView) -> StepVerdict:
+def _judge_other_membership(membership: Membership, cluster_view: ClusterView) -> StepVerdict:
     if cluster_view.disputed:
         return StepVerdict(
             StepStatus.UNKNOWN, f"the members disagree whether {cluster_view.disputed[0]} is connected"
@@ -243,7 +247,7 @@ def _other(membership: Membership, cluster_view: ClusterView) -> StepVerdict:
     return StepVerdict(StepStatus.CHANGED, f"the members are now {membership}")
 
 
-def _own(cluster_view: ClusterView, name: str) -> str:
+def _describe_answer(cluster_view: ClusterView, name: str) -> str:
     return describe_silence(cluster_view.observed.nodes.get(name))
 
 

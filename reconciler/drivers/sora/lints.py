@@ -18,33 +18,39 @@ SMALLEST: Final = 3
 def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     """Warnings about one cluster: its size, and names by which its nodes cannot reach each other."""
     assert isinstance(cluster_input.entry, SoraCluster)
-    yield from _size(cluster_input, len(cluster_input.entry.regular))
+    yield from _check_size(cluster_input, len(cluster_input.entry.regular))
     for index, node in enumerate(cluster_input.entry.nodes):
         host = node.name.rpartition("@")[2]
         if "." not in host:
-            said = f"the host after the @ of {node.name} has no dot, so other nodes cannot reach it"
+            message = f"the host after the @ of {node.name} has no dot, so other nodes cannot reach it"
             remedy = f"write a full domain name or an IP address, such as {node.name}.example.com"
-            yield _warning(cluster_input, f"nodes/{index}/name", "node-name-without-dot", said, remedy)
+            yield _make_warning(
+                cluster_input, f"nodes/{index}/name", "node-name-without-dot", message, remedy
+            )
 
 
-def _size(cluster_input: ClusterInput, count: int) -> Iterator[Diagnostic]:
+def _check_size(cluster_input: ClusterInput, count: int) -> Iterator[Diagnostic]:
     if not count:  # an error of its own
         return
     lost = count - (count // 2 + 1)
     if count < SMALLEST:
         nodes = "1 regular node" if count == 1 else f"{count} regular nodes"
-        said = f"{cluster_input.entry.name} has {nodes}: if one fails, the cluster fails"
-        yield _warning(cluster_input, "nodes", "small-cluster", said, "use at least three regular nodes")
+        message = f"{cluster_input.entry.name} has {nodes}: if one fails, the cluster fails"
+        yield _make_warning(
+            cluster_input, "nodes", "small-cluster", message, "use at least three regular nodes"
+        )
     elif count % 2 == 0:
-        said = (
+        message = (
             f"{cluster_input.entry.name} has {count} regular nodes and survives the loss of {lost}, "
             f"the same as {count - 1}"
         )
         remedy = f"use {count + 1}, which survive the loss of {lost + 1}, or {count - 1}"
-        yield _warning(cluster_input, "nodes", "even-cluster", said, remedy)
+        yield _make_warning(cluster_input, "nodes", "even-cluster", message, remedy)
 
 
-def _warning(cluster_input: ClusterInput, place: str, code: str, message: str, remedy: str) -> Diagnostic:
+def _make_warning(
+    cluster_input: ClusterInput, place: str, code: str, message: str, remedy: str
+) -> Diagnostic:
     pointer = f"{cluster_input.pointer}/{place}"
     return Diagnostic(
         Severity.WARNING,

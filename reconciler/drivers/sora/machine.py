@@ -75,7 +75,7 @@ def init(state: State, on: int, names: int, choices: Choices = DEFAULTS) -> Stat
     unfit = temporary and choices.init_with_temporary is UndocumentedCall.REFUSE
     if on not in wanted or unfit or not names & ~temporary:
         return BAD_LIST
-    here = to_bits(node for node in wanted if _reach(state, on, node))
+    here = to_bits(node for node in wanted if _can_reach(state, on, node))
     if here != names and choices.init_with_away is UndocumentedCall.REFUSE:
         return MEMBER_AWAY
     live = [group for group in find_groups(state) if group.usable and group.nodes & here]
@@ -93,12 +93,12 @@ def register(
     """RegisterClusterNode, sent to the joining node; `half` raises R but leaves the node out of it."""
     if not state[node].up:
         return NOT_RUNNING
-    if node == contact or not _reach(state, node, contact):
+    if node == contact or not _can_reach(state, node, contact):
         return CONTACT_AWAY
-    group = _serving(state, contact)
+    group = _find_serving_group(state, contact)
     if isinstance(group, CallRefusal):
         return group
-    refusal = _against_joining(state, node, group, choices)
+    refusal = _find_joining_refusal(state, node, group, choices)
     if refusal is not None or group.nodes >> node & 1:
         return refusal or state
     one, log = 1 << node, group.log
@@ -108,19 +108,21 @@ def register(
     # The members learn of the node before the node learns of them, so a call that breaks off in between
     # raises R and leaves A: the majority must already hold for the larger R (see `preconditions`).
     if half:
-        left_out = _put(state, node, state[node]._replace(log=None))
+        left_out = _replace_node(state, node, state[node]._replace(log=None))
         return synchronise(replace_log(left_out, group.nodes, longer))
     return synchronise(replace_log(state, group.nodes | one, longer))
 
 
 def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> State | CallRefusal:
     """PurgeClusterNode of `target` on the member `on`; 2 -> 1 is impossible, for 1 of 2 is no majority."""
-    group = _serving(state, on)
+    group = _find_serving_group(state, on)
     if isinstance(group, CallRefusal):
         return group
     if not group.log.regular >> target & 1:
         return IS_TEMPORARY if group.log.temporary >> target & 1 else UNKNOWN_TARGET
-    if state[target].up and (_reach(state, on, target) or choices.purge_cut_off is UndocumentedCall.REFUSE):
+    if state[target].up and (
+        _can_reach(state, on, target) or choices.purge_cut_off is UndocumentedCall.REFUSE
+    ):
         return IS_ALIVE
     log = group.log
     shorter = ClusterLog(log.epoch, log.version + 1, log.regular & ~(1 << target), log.temporary)
@@ -129,18 +131,18 @@ def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> St
 
 def change_mode(state: State, node: int, mode: Mode) -> State | CallRefusal:
     """ChangeMode: node-local, in a cluster or not."""
-    return _put(state, node, state[node]._replace(mode=mode)) if state[node].up else NOT_RUNNING
+    return _replace_node(state, node, state[node]._replace(mode=mode)) if state[node].up else NOT_RUNNING
 
 
 def stop(state: State, node: int) -> State:
     """The node stops or crashes: a regular one stays registered, a temporary one is erased."""
     stopped = state[node]._replace(up=False, log=None if state[node].temporary else state[node].log)
-    return synchronise(_put(state, node, stopped))
+    return synchronise(_replace_node(state, node, stopped))
 
 
 def start(state: State, node: int) -> State:
     """The node starts: a regular one comes back by itself, a temporary one must register again."""
-    return synchronise(_put(state, node, state[node]._replace(up=True, mode=Mode.NORMAL)))
+    return synchronise(_replace_node(state, node, state[node]._replace(up=True, mode=Mode.NORMAL)))
 
 
 def partition(state: State, sides: Sequence[int]) -> State:
@@ -159,7 +161,7 @@ def list_nodes(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[Li
         return NOT_RUNNING
     log, group = state[node].log, find_group(state, node)
     if log is None or group is None:
-        return _view_outside(state, node, choices)
+        return _list_outside(state, node, choices)
     if not group.usable:
         is_purged = any(
             other.usable and other.log.epoch == log.epoch and not other.log.listed >> node & 1
@@ -176,7 +178,7 @@ def list_nodes(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[Li
     )
 
 
-def _view_outside(state: State, node: int, choices: Choices) -> tuple[ListedNode, ...] | CallRefusal:
+def _list_outside(state: State, node: int, choices: Choices) -> tuple[ListedNode, ...] | CallRefusal:
     match choices.list_uninitialised:
         case UninitialisedListing.ERROR:
             return NOT_INITIALISED
@@ -188,7 +190,7 @@ def _view_outside(state: State, node: int, choices: Choices) -> tuple[ListedNode
             return ()
 
 
-def _serving(state: State, node: int) -> ReachableGroup | CallRefusal:
+def _find_serving_group(state: State, node: int) -> ReachableGroup | CallRefusal:
     """The group of a node that can change the membership, or why it cannot."""
     if not state[node].up:
         return NOT_RUNNING
@@ -198,7 +200,9 @@ def _serving(state: State, node: int) -> ReachableGroup | CallRefusal:
     return group if group.usable else NO_MAJORITY
 
 
-def _against_joining(state: State, node: int, group: ReachableGroup, choices: Choices) -> CallRefusal | None:
+def _find_joining_refusal(
+    state: State, node: int, group: ReachableGroup, choices: Choices
+) -> CallRefusal | None:
     mine = find_group(state, node)
     if mine is not None and mine.usable and mine != group:
         return IN_ANOTHER_CLUSTER
@@ -209,9 +213,9 @@ def _against_joining(state: State, node: int, group: ReachableGroup, choices: Ch
     return None
 
 
-def _reach(state: State, one: int, other: int) -> bool:
+def _can_reach(state: State, one: int, other: int) -> bool:
     return state[one].up and state[other].up and state[one].side == state[other].side
 
 
-def _put(state: State, number: int, node: SoraNodeState) -> State:
+def _replace_node(state: State, number: int, node: SoraNodeState) -> State:
     return (*state[:number], node, *state[number + 1 :])

@@ -56,20 +56,20 @@ class MembershipPlan:
         wanted = tuple(sorted(names))
         after = machine.init(self.state, self.node_numbers.at(wanted[0]), self.node_numbers.bits(wanted))
         assert not isinstance(after, machine.CallRefusal)
-        frame = self._frame(
+        context = self._make_context(
             after,
             before=Membership(),
             extra={*self.places, *self.desired.history.nodes},
             elsewhere={*wanted, *self.places, *self.desired.history.nodes},
         )
         place, desired = self.apis[wanted[0]], self.desired
-        self._add(
-            make_init_step(frame, wanted[0], place, word, desired, clear=clear, unproven=unproven), after
+        self._add_step(
+            make_init_step(context, wanted[0], place, word, desired, clear=clear, unproven=unproven), after
         )
 
-    def against_register(self, name: str) -> str:
+    def find_register_obstacle(self, name: str) -> str:
         """Why the node cannot be registered now; "" where it can."""
-        contact = self._contact(name)
+        contact = self._choose_contact(name)
         if not contact:
             return "no connected member with a known address can register it"
         return preconditions.find_register_obstacle(
@@ -78,17 +78,18 @@ class MembershipPlan:
 
     def register(self, name: str, *, again: bool = False) -> None:
         """Register the node."""
-        contact = self._contact(name)
+        contact = self._choose_contact(name)
         after = machine.register(self.state, self.node_numbers.at(name), self.node_numbers.at(contact))
         assert not isinstance(after, machine.CallRefusal)
-        frame = self._frame(after, extra=(name,))
-        self._add(
-            make_register_step(frame, name, self.apis[name], contact, self.desired.source, again=again), after
+        context = self._make_context(after, extra=(name,))
+        self._add_step(
+            make_register_step(context, name, self.apis[name], contact, self.desired.source, again=again),
+            after,
         )
 
-    def against_purge(self, name: str) -> str:
+    def find_purge_obstacle(self, name: str) -> str:
         """Why the node cannot be purged now; "" where it can."""
-        contact = self._contact(name)
+        contact = self._choose_contact(name)
         if not contact:
             return "no connected member with a known address can purge it"
         return preconditions.find_purge_obstacle(
@@ -97,12 +98,12 @@ class MembershipPlan:
 
     def purge(self, name: str, word: Stopped | None = None) -> None:
         """Purge the node; `word` is a person's word that it is stopped, where the plan rests on it."""
-        contact = self._contact(name)
+        contact = self._choose_contact(name)
         after = machine.purge(self.state, self.node_numbers.at(contact), self.node_numbers.at(name))
         assert not isinstance(after, machine.CallRefusal)
         stop = self.steps[-1].arguments if self.steps else None
         step = make_purge_step(
-            self._frame(after, elsewhere=(name,)),
+            self._make_context(after, elsewhere=(name,)),
             name,
             self.apis[contact],
             contact,
@@ -114,15 +115,17 @@ class MembershipPlan:
             and bool(stop.command)
             and not stop.spare,
         )
-        self._add(step, after)
+        self._add_step(step, after)
 
-    def against_stop(self, name: str) -> str:
+    def find_stop_obstacle(self, name: str) -> str:
         """Why the node cannot be stopped now; "" where it can."""
         return preconditions.find_stop_obstacle(self.state, self.node_numbers.at(name))
 
     def drain(self, name: str, mode: str) -> None:
         """Let the node take no new sessions."""
-        self._add(make_drain_step(self._frame(self.state), name, self.apis[name], mode), self.state)
+        self._add_step(
+            make_drain_step(self._make_context(self.state), name, self.apis[name], mode), self.state
+        )
 
     def stop(self, name: str) -> None:
         """Stop the node."""
@@ -131,13 +134,15 @@ class MembershipPlan:
             self.state
         )  # one that is cut off may be back when its turn comes
         spare = min(preconditions.SPARE, max(0, compute_margin(after))) if counts else preconditions.SPARE
-        frame = self._frame(after, elsewhere=(name,))
-        window = counts and not spare and self._is_closed(name, after)
-        self._add(make_stop_step(frame, name, self.apis.get(name, ""), spare=spare, window=window), after)
+        context = self._make_context(after, elsewhere=(name,))
+        window = counts and not spare and self._closes_window(name, after)
+        self._add_step(
+            make_stop_step(context, name, self.apis.get(name, ""), spare=spare, window=window), after
+        )
 
-    def _is_closed(self, name: str, stopped: State) -> bool:
+    def _closes_window(self, name: str, stopped: State) -> bool:
         """Whether the purge that comes next, in the same run, gives the reserve back."""
-        contact = self._contact(name)
+        contact = self._choose_contact(name)
         if not contact or find_stop_command(self.entry, name) is None:
             return False
         purged = machine.purge(stopped, self.node_numbers.at(contact), self.node_numbers.at(name))
@@ -145,7 +150,7 @@ class MembershipPlan:
             self.state, stopped, purged
         )
 
-    def _contact(self, name: str) -> str:
+    def _choose_contact(self, name: str) -> str:
         """A connected regular member with a known address, one that stays if there is one."""
         able = [
             one
@@ -155,7 +160,7 @@ class MembershipPlan:
         stays = set(self.entry.regular)
         return min(able, key=lambda one: (one not in stays, one), default="")
 
-    def _frame(
+    def _make_context(
         self,
         after: State,
         *,
@@ -172,15 +177,17 @@ class MembershipPlan:
             before=now,
             after=then,
             previous=self.steps[-1].id if self.steps else "",
-            elsewhere={name: more for name in sorted(elsewhere) if (more := self._elsewhere(name))},
+            elsewhere={
+                name: more for name in sorted(elsewhere) if (more := self._list_other_addresses(name))
+            },
         )
 
-    def _elsewhere(self, name: str) -> tuple[str, ...]:
+    def _list_other_addresses(self, name: str) -> tuple[str, ...]:
         """All addresses of a node that the fleet file does not name; of another those beside its `api`."""
         named, places = self.entry.node(name), self.places.get(name, NodeAddresses())
         own = {named.api} if named is not None else set()
         return tuple(place for place in (*places.known, *places.guessed) if place not in own)
 
-    def _add(self, step: Step, after: State) -> None:
+    def _add_step(self, step: Step, after: State) -> None:
         self.steps.append(step)
         self.state = after

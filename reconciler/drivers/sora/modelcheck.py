@@ -93,7 +93,7 @@ class SoraModel:
     members: int = 0
     hidden: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
-    _places: dict[str, int] = field(init=False, default_factory=dict)
+    _numbers_by_address: dict[str, int] = field(init=False, default_factory=dict)
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
     def faults(self, world: State) -> Iterator[tuple[str, State]]:
@@ -102,14 +102,14 @@ class SoraModel:
             if node.up:
                 yield f"{self.node_numbers.names[number]} fails", machine.stop(world, number)
                 if not node.side:
-                    cut = _moved(world, number, 1 + number)
+                    cut = _move_to_side(world, number, 1 + number)
                     yield f"{self.node_numbers.names[number]} is cut off from the others", cut
 
     def returns(self, world: State) -> Iterator[tuple[str, State]]:
         """A stopped node is started, or one that was cut off is reached again."""
         for number, node in enumerate(world):
             if node.side:
-                yield f"{self.node_numbers.names[number]} is reached again", _moved(world, number, 0)
+                yield f"{self.node_numbers.names[number]} is reached again", _move_to_side(world, number, 0)
             elif not node.up and self.node_numbers.names[number] not in self.gone:
                 yield f"{self.node_numbers.names[number]} is started", machine.start(world, number)
 
@@ -121,9 +121,9 @@ class SoraModel:
         """How the step stands, judged from its witnesses' answers."""
         own = read_cluster_arguments(step)
         witnesses, elsewhere = own.witnesses, own.elsewhere
-        nodes = {name: self._at(world, name, place) for name, place in sorted(witnesses.items())}
+        nodes = {name: self._answer_at(world, name, place) for name, place in sorted(witnesses.items())}
         others = {
-            name: {place: self._at(world, name, place) for place in places}
+            name: {place: self._answer_at(world, name, place) for place in places}
             for name, places in sorted(elsewhere.items())
         }
         best = {
@@ -181,7 +181,7 @@ class SoraModel:
 
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
-        if has_majority(before) and not has_majority(after) and not self._in_window(before, step):
+        if has_majority(before) and not has_majority(after) and not self._is_in_window(before, step):
             return f"{step.id} loses an existing majority"
         if after == before:
             return ""
@@ -190,9 +190,9 @@ class SoraModel:
             return f"{step.id} purges a node that runs, or a temporary one"
         if step.action == "init" and any(group.usable for group in find_groups(before)):
             return f"{step.id} initialises a second time"
-        return self._second(before, step) if step.action == "init" else ""
+        return self._find_second_cluster(before, step) if step.action == "init" else ""
 
-    def _second(self, before: State, step: Step) -> str:
+    def _find_second_cluster(self, before: State, step: Step) -> str:
         """A cluster that existed, and that no entry ends, or an entry that is not true."""
         if all(node.log is None for node in before):
             return ""
@@ -202,7 +202,7 @@ class SoraModel:
             return f"{step.id} creates a second cluster: a majority of the one before runs with its data"
         return ""
 
-    def _in_window(self, before: State, step: Step) -> bool:
+    def _is_in_window(self, before: State, step: Step) -> bool:
         """Whether a stop announced that no failure is to spare, and a node failed after its last look.
 
         In a cluster of three or four no order of steps removes a live node otherwise. Started again, the node
@@ -233,7 +233,7 @@ class SoraModel:
     def observed(self, world: State) -> Observed[NodeView]:
         """What the driver's `observe` would see: the desired nodes, those of earlier, and whom they list."""
         entry, history = self.desired.entry, self.desired.history
-        nodes = {node.name: self._at(world, node.name, node.api) for node in entry.nodes}
+        nodes = {node.name: self._answer_at(world, node.name, node.api) for node in entry.nodes}
         observed = Observed(nodes)
         others: dict[str, dict[str, Observation[NodeView]]] = {}
         for _ in range(ROUNDS):
@@ -243,7 +243,7 @@ class SoraModel:
             }:
                 break
             others = {
-                name: {place: self._at(world, name, place) for place in places}
+                name: {place: self._answer_at(world, name, place) for place in places}
                 for name, places in sorted(wanted.items())
             }
             best = {
@@ -258,34 +258,34 @@ class SoraModel:
         }
         return Observed(dict(sorted({**listed, **observed.nodes}.items())), others)
 
-    def _at(self, world: State, name: str, place: str) -> Observation[NodeView]:
+    def _answer_at(self, world: State, name: str, place: str) -> Observation[NodeView]:
         """What an address answers, as an answer of the node that it is known for."""
-        number = self._book().get(place)
+        number = self._map_addresses().get(place)
         if number is None or self.node_numbers.names[number] in self.hidden:
             return Unreachable("name does not resolve", Liveness.UNASKED)
         own = self.node_numbers.names[number]
-        answer = self._answered(world)[own]
+        answer = self._answer_all(world)[own]
         if own == name or not isinstance(answer, Present | Stale):
             return answer
         return judge_view(name, answer.value)
 
-    def _book(self) -> dict[str, int]:
+    def _map_addresses(self) -> dict[str, int]:
         """Address -> the number of the node that answers there."""
-        if not self._places:
+        if not self._numbers_by_address:
             named = {node.api: node.name for node in self.desired.entry.nodes}
             earlier = {
                 place: name for name, one in self.desired.history.nodes.items() for place in one.addresses
             }
             told = {_api(name): name for name in self.node_numbers.names}
             names = {**told, **earlier, **named}
-            self._places |= {
+            self._numbers_by_address |= {
                 place: self.node_numbers.at(name)
                 for place, name in names.items()
                 if name in self.node_numbers.names
             }
-        return self._places
+        return self._numbers_by_address
 
-    def _answered(self, world: State) -> dict[str, Observation[NodeView]]:
+    def _answer_all(self, world: State) -> dict[str, Observation[NodeView]]:
         if world not in self._answers:
             self._answers[world] = {
                 name: self._answer(world, number, name) for number, name in enumerate(self.node_numbers.names)
@@ -318,5 +318,5 @@ def _api(name: str) -> str:
     return f"http://{name.rpartition('@')[2]}:3000/"
 
 
-def _moved(world: State, number: int, side: int) -> State:
+def _move_to_side(world: State, number: int, side: int) -> State:
     return machine.partition(world, [side if one == number else node.side for one, node in enumerate(world)])

@@ -13,7 +13,7 @@ from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
 from reconciler.drivers.sora.steps import BLOCKED, StepContext, make_mode_step
 
-CLOSED = "block_new_connection"
+SELF_BLOCKED = "block_new_connection"
 """The mode that a node also takes by itself after a file operation has failed."""
 
 
@@ -33,23 +33,23 @@ def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> ModePlan:
         observed = find_mode(cluster_view, node.name)
         if not observed or observed == (node.mode or "normal"):
             continue
-        frame = StepContext(desired.entry, {node.name: node.api}, Membership(), Membership())
+        context = StepContext(desired.entry, {node.name: node.api}, Membership(), Membership())
         # Only what a run of this host drained is set back: a node blocks itself when it cannot write a file,
         # and setting it back blindly would hide that (facts: sora.md, "State machine").
-        is_drained = observed == BLOCKED and _ours(desired, node, BLOCKED)
+        is_drained = observed == BLOCKED and _was_set_by_us(desired, node, BLOCKED)
         back = desired.recalled[node.name].get("drained", "") if is_drained else ""
         if node.mode is None and back:
             why = (
                 f"an earlier run drained it before a stop, and the fleet file names it again: back to {back}"
             )
-            steps.append(make_mode_step(frame, node.name, node.api, observed, mode=back, reason=why))
+            steps.append(make_mode_step(context, node.name, node.api, observed, mode=back, reason=why))
         elif node.mode is None:
-            findings.extend(_left(desired, node, observed))
-        elif observed == CLOSED and not _ours(desired, node, CLOSED):
-            findings.append(_by_itself(desired, node))
+            findings.extend(_note_left_alone(desired, node, observed))
+        elif observed == SELF_BLOCKED and not _was_set_by_us(desired, node, SELF_BLOCKED):
+            findings.append(_warn_blocked_itself(desired, node))
         else:
             why = f"the fleet file says {node.mode}, the node is in {observed}"
-            steps.append(make_mode_step(frame, node.name, node.api, observed, mode=node.mode, reason=why))
+            steps.append(make_mode_step(context, node.name, node.api, observed, mode=node.mode, reason=why))
     return ModePlan(tuple(steps), tuple(findings))
 
 
@@ -64,13 +64,13 @@ def find_mode(cluster_view: ClusterView, name: str) -> str:
     return ""
 
 
-def _ours(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
+def _was_set_by_us(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
     """Whether the store remembers that an earlier run set this mode."""
     return desired.recalled.get(node.name, {}).get("mode") == mode
 
 
-def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagnostic]:
-    ours = ", which an earlier run set" if _ours(desired, node, observed) else ""
+def _note_left_alone(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagnostic]:
+    ours = ", which an earlier run set" if _was_set_by_us(desired, node, observed) else ""
     yield Diagnostic(
         Severity.NOTE,
         "mode-left-alone",
@@ -80,11 +80,11 @@ def _left(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagn
     )
 
 
-def _by_itself(desired: SoraDesired, node: SoraNode) -> Diagnostic:
+def _warn_blocked_itself(desired: SoraDesired, node: SoraNode) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING,
         "node-blocked-itself",
-        f"{node.name} is in {CLOSED}, and no run of this host is known to have set it: a node sets "
+        f"{node.name} is in {SELF_BLOCKED}, and no run of this host is known to have set it: a node sets "
         "it when it cannot write a file; an operator or another management host may also have set it",
         "check its log and disk; then set the mode by hand: the reconciler does not change it back "
         "automatically",

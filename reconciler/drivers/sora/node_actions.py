@@ -49,14 +49,14 @@ class NodeActions:
 
 
 @dataclass(slots=True)
-class _Piles:
+class _ActionBuilder:
     places: Mapping[str, NodeAddresses]
-    piles: dict[str, list[str]] = field(default_factory=dict)
+    names_by_action: dict[str, list[str]] = field(default_factory=dict)
     words: dict[str, Stopped] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
 
-    def put(self, pile: str, name: str) -> None:
-        self.piles.setdefault(pile, []).append(name)
+    def add(self, action: str, name: str) -> None:
+        self.names_by_action.setdefault(action, []).append(name)
 
 
 def find_node_actions(
@@ -66,17 +66,17 @@ def find_node_actions(
     places: Mapping[str, NodeAddresses],
 ) -> NodeActions:
     """What is to be done about every node that the fleet file or the cluster names."""
-    entry, piles = desired.entry, _Piles(places)
+    entry, builder = desired.entry, _ActionBuilder(places)
     for node in sorted(entry.nodes, key=lambda one: one.name):
         if node.name in membership.names:
-            _member(entry, node, cluster_view, membership, piles)
+            _check_member(entry, node, cluster_view, membership, builder)
         else:
-            _outsider(entry, node, cluster_view, piles)
+            _check_outsider(entry, node, cluster_view, builder)
     for name in membership.names:
         if entry.node(name) is None:
-            _unwanted(desired, name, cluster_view, membership, piles)
-    sorted_piles = {pile: tuple(sorted(names)) for pile, names in piles.piles.items()}
-    return NodeActions(findings=tuple(piles.findings), words=piles.words, **sorted_piles)
+            _check_unwanted(desired, name, cluster_view, membership, builder)
+    names_by_action = {action: tuple(sorted(names)) for action, names in builder.names_by_action.items()}
+    return NodeActions(findings=tuple(builder.findings), words=builder.words, **names_by_action)
 
 
 def list_uncounted(
@@ -95,7 +95,7 @@ def list_uncounted(
         for name in membership.regular:
             known = places.get(name, NodeAddresses()).known
             proof = prove_stopped(cluster_view, name, known, regular=desired.is_regular(name))
-            if proof.enough(word=_word(desired, name, cluster_view) is not None):
+            if proof.enough(word=_find_confirmation(desired, name, cluster_view) is not None):
                 dead.add(name)
     return frozenset((temporary | dead) - {node.name for node in desired.entry.nodes})
 
@@ -116,14 +116,18 @@ def list_unknown_members(cluster_view: ClusterView, membership: Membership, *, b
     )
 
 
-def _member(
-    entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, membership: Membership, piles: _Piles
+def _check_member(
+    entry: SoraCluster,
+    node: SoraNode,
+    cluster_view: ClusterView,
+    membership: Membership,
+    builder: _ActionBuilder,
 ) -> None:
     target = f"{entry.name}/{node.name}"
     if (node.name in membership.temporary) is not node.temporary:
         wanted, found = ("temporary", "regular") if node.temporary else ("regular", "temporary")
-        piles.put("missing", node.name)
-        piles.findings.append(
+        builder.add("missing", node.name)
+        builder.findings.append(
             Diagnostic(
                 Severity.ERROR,
                 "kind-differs",
@@ -134,12 +138,12 @@ def _member(
             )
         )
     elif node.name in cluster_view.errors:
-        piles.findings.append(_error(target, node.name, cluster_view))
+        builder.findings.append(_make_member_error(target, node.name, cluster_view))
     elif cluster_view.connected(node.name):
         if node.name not in cluster_view.answering_nodes:
-            piles.findings.append(_silent(target, node.name, cluster_view))
+            builder.findings.append(_make_api_silent(target, node.name, cluster_view))
     elif cluster_view.outside(node.name):
-        piles.put("again", node.name)
+        builder.add("again", node.name)
     else:
         running = cluster_view.answers(node.name)
         state = (
@@ -147,7 +151,7 @@ def _member(
             if running
             else "its API does not answer"
         )
-        piles.findings.append(
+        builder.findings.append(
             Diagnostic(
                 Severity.ERROR,
                 "node-away",
@@ -161,14 +165,16 @@ def _member(
         )
 
 
-def _outsider(entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, piles: _Piles) -> None:
+def _check_outsider(
+    entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, builder: _ActionBuilder
+) -> None:
     answer = cluster_view.observed.nodes.get(node.name)
     own = answer.value.row(node.name) if isinstance(answer, Present | Stale) else None
     if own is not None and own.temporary not in {None, node.temporary}:
         code, words = "kind-differs", "its kind, regular or temporary, differs from the fleet file"
         remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
     elif cluster_view.joinable(node.name):
-        piles.put("temporary" if node.temporary else "regular", node.name)
+        builder.add("temporary" if node.temporary else "regular", node.name)
         return
     elif isinstance(answer, Present | Stale) and own is not None:
         others = [name for name in list_view_names(answer.value) if name != node.name]
@@ -185,8 +191,8 @@ def _outsider(entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, pil
     else:
         code, words = "node-unreachable", describe_silence(answer)
         remedy = suggest_remedy(answer)
-    piles.put("missing", node.name)
-    piles.findings.append(
+    builder.add("missing", node.name)
+    builder.findings.append(
         Diagnostic(
             Severity.ERROR,
             code,
@@ -197,18 +203,22 @@ def _outsider(entry: SoraCluster, node: SoraNode, cluster_view: ClusterView, pil
     )
 
 
-def _unwanted(
-    desired: SoraDesired, name: str, cluster_view: ClusterView, membership: Membership, piles: _Piles
+def _check_unwanted(
+    desired: SoraDesired,
+    name: str,
+    cluster_view: ClusterView,
+    membership: Membership,
+    builder: _ActionBuilder,
 ) -> None:
     target = f"{desired.entry.name}/{name}"
     if name in cluster_view.errors:
-        piles.findings.append(_error(target, name, cluster_view))
+        builder.findings.append(_make_member_error(target, name, cluster_view))
         return
     if name in membership.temporary:
         if cluster_view.connected(name):
-            piles.put("leaving", name)
+            builder.add("leaving", name)
         else:
-            piles.findings.append(
+            builder.findings.append(
                 Diagnostic(
                     Severity.ERROR,
                     "temporary-away",
@@ -218,29 +228,29 @@ def _unwanted(
                 )
             )
         return
-    known = piles.places.get(name, NodeAddresses()).known
+    known = builder.places.get(name, NodeAddresses()).known
     proof = prove_stopped(cluster_view, name, known, regular=desired.is_regular(name))
-    word = _word(desired, name, cluster_view)
+    word = _find_confirmation(desired, name, cluster_view)
     if proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:
-        piles.put("live", name)
+        builder.add("live", name)
     elif not proof.enough(word=word is not None):
-        piles.findings.append(_unproven(desired, target, name, proof, cluster_view))
+        builder.findings.append(_make_unproven(desired, target, name, proof, cluster_view))
     elif not has_enough_views(cluster_view, membership):
-        piles.findings.append(_few(target, name, cluster_view, membership))
+        builder.findings.append(_make_purge_waits(target, name, cluster_view, membership))
     else:
-        piles.put("dead", name)
+        builder.add("dead", name)
         if word is not None and not proof.enough(word=False):
-            piles.words[name] = word
+            builder.words[name] = word
 
 
-def _word(desired: SoraDesired, name: str, cluster_view: ClusterView) -> Stopped | None:
+def _find_confirmation(desired: SoraDesired, name: str, cluster_view: ClusterView) -> Stopped | None:
     """The person's word that the node is stopped, if it still counts."""
     word = desired.word(name)
     late = word is not None and cluster_view.day is not None and cluster_view.day > word.until
     return None if late else word
 
 
-def _unproven(
+def _make_unproven(
     desired: SoraDesired, target: str, name: str, proof: StopVerdict, cluster_view: ClusterView
 ) -> Diagnostic:
     said = ""
@@ -250,7 +260,7 @@ def _unproven(
             "was used already"
             if used
             else "has expired"
-            if _word(desired, name, cluster_view) is None
+            if _find_confirmation(desired, name, cluster_view) is None
             else "is not enough"
         )
     return Diagnostic(
@@ -264,7 +274,7 @@ def _unproven(
     )
 
 
-def _error(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
+def _make_member_error(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         "member-error",
@@ -275,7 +285,9 @@ def _error(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     )
 
 
-def _few(target: str, name: str, cluster_view: ClusterView, membership: Membership) -> Diagnostic:
+def _make_purge_waits(
+    target: str, name: str, cluster_view: ClusterView, membership: Membership
+) -> Diagnostic:
     total = len(membership.regular)
     seen = sum(one in cluster_view.answering_nodes for one in membership.regular)
     return Diagnostic(
@@ -288,7 +300,7 @@ def _few(target: str, name: str, cluster_view: ClusterView, membership: Membersh
     )
 
 
-def _silent(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
+def _make_api_silent(target: str, name: str, cluster_view: ClusterView) -> Diagnostic:
     return Diagnostic(
         Severity.WARNING,
         "api-silent",

@@ -29,7 +29,7 @@ Reply = NodeView | Unauthorized | Unidentified | Unreachable
 ROUNDS: Final = 3
 """How often members that only answers name are asked in turn: each round may tell of more."""
 
-MOST: Final = 2_000
+MOST_ADDRESSES: Final = 2_000
 """Addresses that one look asks at most, beyond those of the fleet file."""
 
 Wanted = Mapping[str, Iterable[str]]
@@ -62,11 +62,11 @@ def merge_answers(
         listed: further names, of nodes that nobody knows an address of.
     """
     nodes: dict[str, Observation[NodeView]] = {
-        name: _judged(name, replies[api]) for name, api in apis.items()
+        name: _judge_reply(name, replies[api]) for name, api in apis.items()
     }
     others: dict[str, dict[str, Observation[NodeView]]] = {}
     for name, places in elsewhere.items():
-        answers = {place: _judged(name, replies[place]) for place in places if place in replies}
+        answers = {place: _judge_reply(name, replies[place]) for place in places if place in replies}
         if answers:
             others[name] = answers
             if name not in apis and (best := choose_best_answer(answers.values())) is not None:
@@ -81,7 +81,7 @@ def list_known_names(observed: Observed[NodeView]) -> set[str]:
     return {row.node_name for view in select_lists(observed) for row in view.rows}
 
 
-def _judged(name: str, reply: Reply) -> Observation[NodeView]:
+def _judge_reply(name: str, reply: Reply) -> Observation[NodeView]:
     if not isinstance(reply, NodeView):
         return reply
     try:

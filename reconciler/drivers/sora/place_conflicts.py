@@ -22,39 +22,41 @@ SWAPPED = "addresses-swapped"
 def find_swapped_addresses(case: GuardContext) -> Iterator[Diagnostic]:
     """A node whose `external_api_url`, by the cluster's own list, is the `api` of another node."""
     named = find_endpoints(case.desired.entry)
-    told = _told(case)
-    for name, (url, teller) in sorted(told.items()):
+    listed = _read_listed_urls(case)
+    for name, (url, lister) in sorted(listed.items()):
         if name not in named:
             continue
-        other = _owner(name, url, named, {node: place for node, (place, _) in told.items()})
+        other = _find_owner(name, url, named, {node: place for node, (place, _) in listed.items()})
         if other:
             yield Diagnostic(
                 Severity.ERROR,
                 SWAPPED,
                 f"the fleet file says that the API of {other} is at {named[other]} and that of {name} at "
-                f"{named[name]}, but {teller} lists {url} as the external_api_url of {name}",
+                f"{named[name]}, but {lister} lists {url} as the external_api_url of {name}",
                 "correct `api` of both in the fleet file, or external_api_url in the node's sora.conf",
                 target=f"{case.plan.cluster}/{name}",
             )
 
 
-def _told(case: GuardContext) -> dict[str, tuple[Endpoint, str]]:
+def _read_listed_urls(case: GuardContext) -> dict[str, tuple[Endpoint, str]]:
     """Node -> its `external_api_url`, and who lists it: itself, where it does."""
     found: dict[str, tuple[Endpoint, str]] = {}
-    for teller, answer in sorted(case.observed.nodes.items()):
+    for lister, answer in sorted(case.observed.nodes.items()):
         if not isinstance(answer, Present | Stale):
             continue
         for row in answer.value.rows:
-            if row.api is None or (row.node_name in found and row.node_name != teller):
+            if row.api is None or (row.node_name in found and row.node_name != lister):
                 continue
             try:
-                found[row.node_name] = (parse_api(row.api), teller)
+                found[row.node_name] = (parse_api(row.api), lister)
             except InvalidAddress:
                 continue
     return found
 
 
-def _owner(name: str, url: Endpoint, named: Mapping[str, Endpoint], told: Mapping[str, Endpoint]) -> str:
+def _find_owner(
+    name: str, url: Endpoint, named: Mapping[str, Endpoint], listed: Mapping[str, Endpoint]
+) -> str:
     """The other node of the file whose `api` a node's URL is; empty where it is nobody's.
 
     Where the ports differ, the hosts decide, if the other node's own URL is not on its own host either: then
@@ -66,7 +68,7 @@ def _owner(name: str, url: Endpoint, named: Mapping[str, Endpoint], told: Mappin
     for node, place in sorted(named.items()):
         if node == name or url.place == named[name].place:
             continue
-        crosswise = place.host == url.host and node in told and told[node].host != place.host
+        crosswise = place.host == url.host and node in listed and listed[node].host != place.host
         if place.place == url.place or crosswise:
             return node
     return ""

@@ -45,23 +45,25 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     """
     entry = desired.entry
     cluster_view = merge_views(observed, regular=entry.regular, single=desired.history.single)
-    chain, findings = _chain(desired, cluster_view)
-    wanted = plan_modes(desired, cluster_view)
-    leaving = {step.node for step in chain.steps if step.action == "drain"}
-    steps = (*(step for step in wanted.steps if step.node not in leaving), *chain.steps)
-    everything = (*findings, *wanted.findings)
+    membership_plan, findings = _plan_membership(desired, cluster_view)
+    mode_plan = plan_modes(desired, cluster_view)
+    leaving = {step.node for step in membership_plan.steps if step.action == "drain"}
+    steps = (*(step for step in mode_plan.steps if step.node not in leaving), *membership_plan.steps)
+    all_findings = (*findings, *mode_plan.findings)
     return ClusterPlan(
         cluster=entry.name,
         kind=entry.kind,
         nodes=len(entry.nodes),
-        unchanged=_unchanged(entry, cluster_view),
+        unchanged=_count_unchanged(entry, cluster_view),
         steps=steps,
-        findings=tuple(sorted(everything, key=lambda one: (one.target, one.code, one.message))),
+        findings=tuple(sorted(all_findings, key=lambda one: (one.target, one.code, one.message))),
         concurrency=entry.concurrency,
     )
 
 
-def _chain(desired: SoraDesired, cluster_view: ClusterView) -> tuple[MembershipPlan, tuple[Diagnostic, ...]]:
+def _plan_membership(
+    desired: SoraDesired, cluster_view: ClusterView
+) -> tuple[MembershipPlan, tuple[Diagnostic, ...]]:
     entry = desired.entry
     apis = choose_addresses(entry, cluster_view.observed, desired.history)
     places = find_node_addresses(entry, cluster_view.observed, desired.history)
@@ -69,12 +71,20 @@ def _chain(desired: SoraDesired, cluster_view: ClusterView) -> tuple[MembershipP
         node_numbers, state = make_machine_state(
             cluster_view, [node.name for node in entry.nodes], entry.temporary
         )
-        chain = MembershipPlan(desired, node_numbers, apis, state, places)
-        tasks = find_node_actions(desired, cluster_view, cluster_view.membership, places)
-        notes = (*_words_left(entry), *_single(entry, cluster_view), *_rejoining(desired, cluster_view))
-        return chain, (*tasks.findings, *notes, *_walk(chain, tasks, cluster_view, cluster_view.membership))
+        membership_plan = MembershipPlan(desired, node_numbers, apis, state, places)
+        actions = find_node_actions(desired, cluster_view, cluster_view.membership, places)
+        notes = (
+            *_note_unneeded_collapsed(entry),
+            *_note_single(entry, cluster_view),
+            *_warn_rejoining(desired, cluster_view),
+        )
+        return membership_plan, (
+            *actions.findings,
+            *notes,
+            *_plan_changes(membership_plan, actions, cluster_view, cluster_view.membership),
+        )
     node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
-    chain = MembershipPlan(
+    membership_plan = MembershipPlan(
         desired,
         node_numbers,
         apis,
@@ -82,123 +92,133 @@ def _chain(desired: SoraDesired, cluster_view: ClusterView) -> tuple[MembershipP
         places,
     )
     if cluster_view.answering_nodes:
-        return chain, tuple(_disagreement(entry, cluster_view))
+        return membership_plan, tuple(_report_disagreement(entry, cluster_view))
     word, reasons = judge_init(desired, cluster_view)
     if word is None:
-        return chain, reasons
+        return membership_plan, reasons
     clear = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in entry.regular)
     cluster_memory, outcome = desired.history, InitDecision(word.name)
     unproven = find_init_doubt(
         outcome, entry.regular, cluster_view, members=cluster_memory.members, required=cluster_memory.required
     )
-    chain.init(entry.regular, word, clear=clear, unproven=unproven)
-    tasks = find_node_actions(desired, cluster_view, Membership(regular=entry.regular), places)
-    joining = (name for name in tasks.temporary if name in chain.apis)
-    findings = [one for one in tasks.findings if one.target.split("/")[1] in entry.temporary]
+    membership_plan.init(entry.regular, word, clear=clear, unproven=unproven)
+    actions = find_node_actions(desired, cluster_view, Membership(regular=entry.regular), places)
+    joining = (name for name in actions.temporary if name in membership_plan.apis)
+    findings = [one for one in actions.findings if one.target.split("/")[1] in entry.temporary]
     for name in joining:
-        chain.register(name)
-    return chain, tuple(findings)
+        membership_plan.register(name)
+    return membership_plan, tuple(findings)
 
 
-def _walk(
-    chain: MembershipPlan, tasks: NodeActions, cluster_view: ClusterView, membership: Membership
+def _plan_changes(
+    membership_plan: MembershipPlan, actions: NodeActions, cluster_view: ClusterView, membership: Membership
 ) -> Iterator[Diagnostic]:
-    yield from _window_left(chain, tasks.dead)
-    for name in tasks.again:
-        yield _half_registered(chain.entry, name)
-        why = chain.against_register(name)
+    yield from _warn_no_reserve(membership_plan, actions.dead)
+    for name in actions.again:
+        yield _make_half_registered(membership_plan.entry, name)
+        why = membership_plan.find_register_obstacle(name)
         if why:
-            yield _register_waits(chain, name, why)
+            yield _make_register_waits(membership_plan, name, why)
         else:
-            chain.register(name, again=True)
-    waiting, dead = _exchange(chain, tasks.regular, tasks.dead, tasks.words)
+            membership_plan.register(name, again=True)
+    waiting, dead = _plan_exchange(membership_plan, actions.regular, actions.dead, actions.words)
     for name in waiting:
-        yield _register_waits(chain, name, chain.against_register(name))
+        yield _make_register_waits(membership_plan, name, membership_plan.find_register_obstacle(name))
     for name in dead:
-        why = chain.against_purge(name)
-        yield make_waiting_finding(chain.entry, "purge-waits", name, f"cannot be purged yet: {why}", _MORE)
-    for name in tasks.temporary:
-        why = chain.against_register(name)
+        why = membership_plan.find_purge_obstacle(name)
+        yield make_waiting_finding(
+            membership_plan.entry, "purge-waits", name, f"cannot be purged yet: {why}", _RESTORE_FIRST
+        )
+    for name in actions.temporary:
+        why = membership_plan.find_register_obstacle(name)
         if why:
-            yield _register_waits(chain, name, why)
+            yield _make_register_waits(membership_plan, name, why)
         else:
-            chain.register(name)
-    yield from _leave(chain, tasks, cluster_view, membership, blocked=(*tasks.missing, *waiting))
+            membership_plan.register(name)
+    yield from _plan_removals(
+        membership_plan, actions, cluster_view, membership, blocked=(*actions.missing, *waiting)
+    )
 
 
-def _exchange(
-    chain: MembershipPlan, joining: Iterable[str], dead: Iterable[str], words: Mapping[str, Stopped]
+def _plan_exchange(
+    membership_plan: MembershipPlan, joining: Iterable[str], dead: Iterable[str], words: Mapping[str, Stopped]
 ) -> tuple[list[str], list[str]]:
     """Register and purge in the order that never risks the majority; what is left has to wait."""
     joins, purges = list(joining), list(dead)
     while joins or purges:
-        if joins and not chain.against_register(joins[0]):
-            chain.register(joins.pop(0))
-        elif purges and not chain.against_purge(purges[0]):
+        if joins and not membership_plan.find_register_obstacle(joins[0]):
+            membership_plan.register(joins.pop(0))
+        elif purges and not membership_plan.find_purge_obstacle(purges[0]):
             name = purges.pop(0)
-            chain.purge(name, words.get(name))
+            membership_plan.purge(name, words.get(name))
         else:
             break
     return joins, purges
 
 
-def _leave(
-    chain: MembershipPlan,
-    tasks: NodeActions,
+def _plan_removals(
+    membership_plan: MembershipPlan,
+    actions: NodeActions,
     cluster_view: ClusterView,
     membership: Membership,
     *,
     blocked: tuple[str, ...],
 ) -> Iterator[Diagnostic]:
-    for name in (*tasks.live, *tasks.leaving):
+    for name in (*actions.live, *actions.leaving):
         silent = list_unknown_members(cluster_view, membership, but=name)
         why = ""
-        if name in tasks.leaving:
+        if name in actions.leaving:
             pass  # a temporary node counts in no majority, so that it waits for nobody
         elif blocked:
             why = f"{', '.join(blocked)} must join the cluster first"
         elif silent:
             why = f"{', '.join(silent)} is in the cluster but does not answer this host"
         elif name in membership.regular:
-            why = chain.against_stop(name)
+            why = membership_plan.find_stop_obstacle(name)
         if why:
             yield make_waiting_finding(
-                chain.entry, "removal-waits", name, f"is not removed yet: {why}", _MORE
+                membership_plan.entry, "removal-waits", name, f"is not removed yet: {why}", _RESTORE_FIRST
             )
             continue
         serving = cluster_view.connected(name) and find_mode(cluster_view, name) == "normal"
-        if chain.entry.drain and serving and name in chain.apis:
-            chain.drain(name, "normal")
-        chain.stop(name)
+        if membership_plan.entry.drain and serving and name in membership_plan.apis:
+            membership_plan.drain(name, "normal")
+        membership_plan.stop(name)
         if name in membership.regular:
-            why = chain.against_purge(name)
+            why = membership_plan.find_purge_obstacle(name)
             if why:
                 yield make_waiting_finding(
-                    chain.entry, "purge-waits", name, f"cannot be purged after its stop: {why}", _MORE
+                    membership_plan.entry,
+                    "purge-waits",
+                    name,
+                    f"cannot be purged after its stop: {why}",
+                    _RESTORE_FIRST,
                 )
                 return
-            chain.purge(name)
+            membership_plan.purge(name)
 
 
-def _window_left(chain: MembershipPlan, dead: Iterable[str]) -> Iterator[Diagnostic]:
+def _warn_no_reserve(membership_plan: MembershipPlan, dead: Iterable[str]) -> Iterator[Diagnostic]:
     """A node that is stopped and registered, with none to spare: a run may have ended before its purge."""
-    if compute_margin(chain.state) >= preconditions.SPARE or not has_majority(chain.state):
+    if compute_margin(membership_plan.state) >= preconditions.SPARE or not has_majority(
+        membership_plan.state
+    ):
         return
     for name in dead:
         yield Diagnostic(
             Severity.WARNING,
             "quorum-margin",
             f"{name} is stopped but still registered, and there is no reserve: one more failure would "
-            f"stop the cluster ({preconditions.describe_numbers(chain.state)})",
+            f"stop the cluster ({preconditions.describe_numbers(membership_plan.state)})",
             f"apply this plan now to purge {name}, or start {name} again: it returns by itself",
-            target=f"{chain.entry.name}/{name}",
+            target=f"{membership_plan.entry.name}/{name}",
         )
 
 
-_MORE = "restore the nodes that are away first; the next run continues from there"
+_RESTORE_FIRST = "restore the nodes that are away first; the next run continues from there"
 
 
-def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
+def _make_half_registered(entry: SoraCluster, name: str) -> Diagnostic:
     return make_waiting_finding(
         entry,
         "half-registered",
@@ -209,19 +229,21 @@ def _half_registered(entry: SoraCluster, name: str) -> Diagnostic:
     )
 
 
-def _register_waits(chain: MembershipPlan, name: str, why: str) -> Diagnostic:
-    remedy = _MORE
-    if get_registered(chain.state).bit_count() == 1 and has_majority(chain.state):
-        (contact,) = chain.node_numbers.spelled(get_registered(chain.state))
+def _make_register_waits(membership_plan: MembershipPlan, name: str, why: str) -> Diagnostic:
+    remedy = _RESTORE_FIRST
+    if get_registered(membership_plan.state).bit_count() == 1 and has_majority(membership_plan.state):
+        (contact,) = membership_plan.node_numbers.spelled(get_registered(membership_plan.state))
         remedy = (
             "a cluster of one has no reserve: register a second node by hand when an "
             f"interruption is acceptable (RegisterClusterNode on {name}, with contact_node_name {contact}); "
             "the next run continues from there"
         )
-    return make_waiting_finding(chain.entry, "register-waits", name, f"is not registered yet: {why}", remedy)
+    return make_waiting_finding(
+        membership_plan.entry, "register-waits", name, f"is not registered yet: {why}", remedy
+    )
 
 
-def _disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _report_disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     remedy = "wait and plan again; if they still disagree, compare ListClusterNodes on each node"
     if len(cluster_view.told) > 1:
         said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in cluster_view.told)
@@ -235,7 +257,7 @@ def _disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Dia
         yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=f"{entry.name}/{name}")
 
 
-def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
+def _note_unneeded_collapsed(entry: SoraCluster) -> Iterator[Diagnostic]:
     if entry.collapsed is not None:
         words = f"{entry.name} has its majority; its `collapsed` entry is not needed"
         yield Diagnostic(
@@ -247,7 +269,7 @@ def _words_left(entry: SoraCluster) -> Iterator[Diagnostic]:
         )
 
 
-def _single(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _note_single(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     for name, view in cluster_view.answering_nodes.items():
         if len(view.rows) == 1 and not view.clustered:
             words = f"{name} lists only itself: a cluster of one looks the same as no cluster"
@@ -257,7 +279,7 @@ def _single(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnosti
             )
 
 
-def _rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+def _warn_rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     """Nodes outside the cluster that run with the log of one: such a node tries to rejoin by itself."""
     entry, membership = desired.entry, cluster_view.membership
     assert membership is not None
@@ -280,7 +302,7 @@ def _rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diag
         )
 
 
-def _unchanged(entry: SoraCluster, cluster_view: ClusterView) -> int:
+def _count_unchanged(entry: SoraCluster, cluster_view: ClusterView) -> int:
     membership: Any = cluster_view.membership if cluster_view.agreed else None
     if membership is None:
         return 0

@@ -51,7 +51,7 @@ from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.node_actions import list_uncounted
 from reconciler.drivers.sora.observation import (
-    MOST,
+    MOST_ADDRESSES,
     ROUNDS,
     Reply,
     list_further_addresses,
@@ -76,10 +76,10 @@ from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, L
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Http, TransportKind, Transports
 
-AT_ONCE: Final = 64
+MAX_CALLS: Final = 64
 """Calls of one look that are under way together."""
 
-BETWEEN: Final = 2.0
+DRAIN_PAUSE: Final = 2.0
 """Seconds between two looks at a draining node's channels."""
 
 
@@ -141,7 +141,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """
         assert isinstance(cluster_input.entry, SoraCluster)
         problems = (
-            *_problems(cluster_input, cluster_input.entry),
+            *_check_entry(cluster_input, cluster_input.entry),
             *find_unfit_addresses(cluster_input, cluster_input.entry, self._allowed),
         )
         if problems:
@@ -170,10 +170,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             places = {place: name for name, own in elsewhere.items() for place in own}
             new = {} if replies else {api: name for name, api in apis.items()}
             fresh = [(place, name) for place, name in places.items() if place not in replies]
-            new = dict(fresh[:MOST]) | new
+            new = dict(fresh[:MOST_ADDRESSES]) | new
             if not new:
                 break
-            replies |= await self._ask(new, transports, *waits)
+            replies |= await self._read_addresses(new, transports, *waits)
             observed = merge_answers(apis, elsewhere, replies)
         return merge_answers(
             apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
@@ -270,7 +270,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         own = read_cluster_arguments(step)
         waits, apis, elsewhere = (own.timeout, own.connect), own.witnesses, own.elsewhere
         places = {place: name for name, others in elsewhere.items() for place in others}
-        replies = await self._ask(places | {api: name for name, api in apis.items()}, transports, *waits)
+        replies = await self._read_addresses(
+            places | {api: name for name, api in apis.items()}, transports, *waits
+        )
         return merge_answers(apis, elsewhere, replies)
 
     def judge(self, step: Step, seen: Observed[NodeView]) -> StepVerdict:
@@ -287,7 +289,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         waits = (own.timeout, own.connect)
         match own:
             case StopArguments():
-                left = await self._drained(own, step.node, http)
+                left = await self._wait_drained(own, step.node, http)
                 words = await transports.commands.run(own.command, own.values, node=step.node)
                 return StepAnswer(f"{left}{words}")
             case InitArguments():
@@ -304,7 +306,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 return StepAnswer(words, facts={"mode": own.mode, "drained": drained})
         raise AssertionError(step.action)
 
-    async def _drained(self, own: StopArguments, node: str, http: Http) -> str:
+    async def _wait_drained(self, own: StopArguments, node: str, http: Http) -> str:
         """Wait until the node owns no channel, or until its time is over."""
         if not (own.drain and own.own):
             return ""
@@ -314,7 +316,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             channels = await client.channels()
             return sum(any(owner.node_name == node for owner in channel.owners) for channel in channels)
 
-        pauses = make_steady_pauses(min(BETWEEN, own.drain), own.drain)
+        pauses = make_steady_pauses(min(DRAIN_PAUSE, own.drain), own.drain)
         try:
             owned = await poll_until(count_owned, lambda count: not count, pauses, wait=self._pause)
         except NodeError as error:
@@ -323,7 +325,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             return f"it still owned {owned} channels after {own.drain:g} s; "
         return "it owned no channels; "
 
-    async def _ask(
+    async def _read_addresses(
         self,
         places: Mapping[str, str],
         transports: Transports,
@@ -331,14 +333,14 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         connect: float,
     ) -> dict[str, Reply]:
         """What each address answers; `places` gives the node it is known for, for messages."""
-        slots, day = asyncio.Semaphore(AT_ONCE), self._today()
+        slots, day = asyncio.Semaphore(MAX_CALLS), self._today()
 
         async def ask(place: str, name: str) -> Reply:
             if not is_allowed(place, self._allowed):
                 return _NOT_ASKED
             async with slots:
                 return await capture_defects(
-                    name, _reply(Client(transports.http, name, place, timeout, connect), day)
+                    name, _read_reply(Client(transports.http, name, place, timeout, connect), day)
                 )
 
         answers = await asyncio.gather(*(ask(place, name) for place, name in places.items()))
@@ -351,7 +353,7 @@ _NOT_ASKED: Final = Unreachable(
 )
 
 
-async def _reply(client: Client, day: date) -> Reply:
+async def _read_reply(client: Client, day: date) -> Reply:
     """One address's own view, or why there is none."""
     try:
         rows = await client.nodes()
@@ -372,7 +374,7 @@ async def _reply(client: Client, day: date) -> Reply:
         return Unreachable(error.reason, sign)
 
 
-def _problems(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagnostic]:
+def _check_entry(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagnostic]:
     nodes = f"{cluster_input.pointer}/nodes"
     if not entry.regular:
         yield Diagnostic(

@@ -42,7 +42,7 @@ _LOST: Final = re.compile(r"MAJORITY|QUORUM|MINORITY|AVAILABLE|LEADER|PURGED|COL
 ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connection"]
 
 
-def _node_name(text: str) -> str:
+def _check_node_name(text: str) -> str:
     if NODE_NAME.fullmatch(text):
         return text
     raise PydanticCustomError(
@@ -51,7 +51,7 @@ def _node_name(text: str) -> str:
     )
 
 
-def _api_url(text: str) -> str:
+def _check_api_url(text: str) -> str:
     if not API_URL.fullmatch(text):
         raise PydanticCustomError(
             "sora-api-url", "the API's address is http:// or https://, a host, a port and no user or query"
@@ -59,7 +59,7 @@ def _api_url(text: str) -> str:
     return text if text.count("/") > 2 else f"{text}/"  # noqa: PLR2004  (a path follows the two of ://)
 
 
-def _no_vector(value: Any) -> Any:
+def _refuse_command_line(value: Any) -> Any:
     """Refuse what an older fleet file has here: a command line, which any merge could change."""
     if not isinstance(value, list | str):
         return value
@@ -75,14 +75,18 @@ def _no_vector(value: Any) -> Any:
 
 
 SoraName = Annotated[
-    str, AfterValidator(_node_name), Field(max_length=253, json_schema_extra={"pattern": NODE_NAME.pattern})
+    str,
+    AfterValidator(_check_node_name),
+    Field(max_length=253, json_schema_extra={"pattern": NODE_NAME.pattern}),
 ]
 ApiUrl = Annotated[
-    str, AfterValidator(_api_url), Field(max_length=2000, json_schema_extra={"pattern": API_URL.pattern})
+    str,
+    AfterValidator(_check_api_url),
+    Field(max_length=2000, json_schema_extra={"pattern": API_URL.pattern}),
 ]
 
 
-def _own_argument(name: str) -> str:
+def _refuse_given_name(name: str) -> str:
     if name in _GIVEN:
         raise PydanticCustomError("sora-own-argument", "the program sets `node` and `host` itself")
     return name
@@ -90,7 +94,7 @@ def _own_argument(name: str) -> str:
 
 ArgumentName = Annotated[
     str,
-    AfterValidator(_own_argument),
+    AfterValidator(_refuse_given_name),
     Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", json_schema_extra={"not": {"enum": list(_GIVEN)}}),
 ]
 
@@ -112,7 +116,7 @@ class StopCommand(StrictModel):
     )
 
 
-Stop = Annotated[StopCommand, BeforeValidator(_no_vector)]
+Stop = Annotated[StopCommand, BeforeValidator(_refuse_command_line)]
 
 
 class SoraNode(NodeEntry):
@@ -253,12 +257,12 @@ LONGEST_ERROR: Final = 500
 """Characters of a node's own words in a list."""
 
 
-def _shown(text: str) -> str:
+def _bound_text(text: str) -> str:
     """The text on one line, cut; a text that is there stays one, for an `error` counts by being there."""
     return make_one_line(text, LONGEST_ERROR) or ("(nothing that can be seen)" if text else "")
 
 
-Shown = Annotated[str, AfterValidator(_shown)]
+BoundedText = Annotated[str, AfterValidator(_bound_text)]
 """Text of a node that is shown to people, and may be longer than anybody reads."""
 
 
@@ -280,8 +284,8 @@ class NodeRow(BaseModel):
         validation_alias=AliasChoices("external_api_url", "api_url"),
     )
     mode: str | None = Field(default=None, pattern=r"^[!-~]{1,64}$")
-    version: Shown | None = None
-    error: Shown | None = None
+    version: BoundedText | None = None
+    error: BoundedText | None = None
     license_max_connections: int | None = Field(default=None, ge=-_MOST, le=_MOST)
 
     @property
@@ -304,7 +308,7 @@ class Channel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    channel_id: Shown
+    channel_id: BoundedText
     owners: tuple[Owner, ...] = Field(default=(), strict=False)
 
 
@@ -366,7 +370,7 @@ def parse_nodes(body: bytes) -> tuple[NodeRow, ...]:
     Raises:
         Unreadable: not a JSON list of nodes, or one node twice.
     """
-    rows: list[NodeRow] = _parsed(_ROWS, body)
+    rows: list[NodeRow] = _parse_rows(_ROWS, body)
     names = [row.node_name for row in rows]
     if len(set(names)) != len(names):
         raise UnreadableAnswer("it lists a node twice")
@@ -379,21 +383,21 @@ def parse_channels(body: bytes) -> tuple[Channel, ...]:
     Raises:
         Unreadable: not a JSON list of channels.
     """
-    return tuple(_parsed(_CHANNELS, body))
+    return tuple(_parse_rows(_CHANNELS, body))
 
 
 def is_report(body: bytes) -> bool:
     """Whether a body is a GetStatsReport as the documents describe it: an object with Sora's `version`."""
-    return _report(body) is not None
+    return _parse_report(body) is not None
 
 
 def shows_cluster(body: bytes) -> bool | None:
     """Whether a GetStatsReport shows a cluster; None where the body is none."""
-    report = _report(body)
+    report = _parse_report(body)
     return None if report is None else bool(report.get("cluster"))
 
 
-def _report(body: bytes) -> dict[str, Any] | None:
+def _parse_report(body: bytes) -> dict[str, Any] | None:
     try:
         value = read_json(body, JsonLimits(size=16 * 1024 * 1024, values=1_000_000))
     except JsonError:
@@ -401,7 +405,7 @@ def _report(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and isinstance(value.get("version"), str) else None
 
 
-def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
+def _parse_rows(adapter: TypeAdapter[Any], body: bytes) -> Any:
     if len(body) > MOST_BYTES or body.count(b"{") > MOST_ROWS:
         raise UnreadableAnswer(f"it has more than {MOST_BYTES:,} bytes or {MOST_ROWS:,} objects")
     try:

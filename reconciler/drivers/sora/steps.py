@@ -60,7 +60,7 @@ class StepContext:
 
 
 def make_init_step(
-    frame: StepContext,
+    context: StepContext,
     node: str,
     api: str,
     word: InitConfirmation,
@@ -72,7 +72,7 @@ def make_init_step(
     """InitCluster on one of the regular nodes.
 
     Args:
-        frame: its witnesses are all nodes that are known, from earlier too.
+        context: its witnesses are all nodes that are known, from earlier too.
         node: the one it is sent to.
         api: where that is.
         word: the explicit entry of the fleet file it rests on.
@@ -80,10 +80,10 @@ def make_init_step(
         clear: whether every node answers that it was never initialised.
         unproven: why the answers do not prove that no cluster runs.
     """
-    names, history = frame.after.regular, desired.history
-    spends = make_confirmation_key(frame.entry) if word.name == "collapsed" else ""
+    names, history = context.after.regular, desired.history
+    spends = make_confirmation_key(context.entry) if word.name == "collapsed" else ""
     arguments = InitArguments(
-        **_shared(frame, "init"),
+        **_make_shared_arguments(context, "init"),
         api=api,
         names=names,
         word=word,
@@ -94,7 +94,7 @@ def make_init_step(
         earlier=history.required,
         single=tuple(sorted(history.single)),
         intent_facts={
-            name: make_init_facts(desired.source, frame.witnesses[name])
+            name: make_init_facts(desired.source, context.witnesses[name])
             | ({"collapsed": spends} if spends else {})
             for name in names
         },
@@ -102,7 +102,7 @@ def make_init_step(
         unproven=unproven,
     )
     why = word.reason
-    step = _step(frame, node, "init", arguments)
+    step = _make_step(context, node, "init", arguments)
     return replace(
         step,
         reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
@@ -114,12 +114,12 @@ def make_init_step(
 
 
 def make_register_step(
-    frame: StepContext, node: str, api: str, contact: str, source: str, *, again: bool = False
+    context: StepContext, node: str, api: str, contact: str, source: str, *, again: bool = False
 ) -> Step:
     """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
-    temporary = node in frame.after.temporary
+    temporary = node in context.after.temporary
     arguments = RegisterArguments(
-        **_shared(frame, "register"),
+        **_make_shared_arguments(context, "register"),
         api=api,
         target=node,
         contact=contact,
@@ -134,7 +134,7 @@ def make_register_step(
     )
     undo = "stop it" if temporary else "stop it and purge it"
     return replace(
-        _step(frame, node, "register", arguments),
+        _make_step(context, node, "register", arguments),
         reason=f"the fleet file names {node}, and {why}",
         risk=Risk.LOW if temporary else Risk.MEDIUM,
         risk_reason="it never counts for the majority"
@@ -146,7 +146,7 @@ def make_register_step(
 
 
 def make_purge_step(
-    frame: StepContext,
+    context: StepContext,
     node: str,
     api: str,
     contact: str,
@@ -159,7 +159,7 @@ def make_purge_step(
     """PurgeClusterNode on a healthy member.
 
     Args:
-        frame: asks the target at every address, known or guessed.
+        context: asks the target at every address, known or guessed.
         node: the target.
         api: where the contact is.
         contact: the member that purges.
@@ -170,7 +170,7 @@ def make_purge_step(
     """
     told = make_stopped_key(word) if word is not None else ""
     arguments = PurgeArguments(
-        **_shared(frame, "purge"),
+        **_make_shared_arguments(context, "purge"),
         api=api,
         target=node,
         contact=contact,
@@ -183,7 +183,7 @@ def make_purge_step(
         closes=closes,
     )
     return replace(
-        _step(frame, node, "purge", arguments),
+        _make_step(context, node, "purge", arguments),
         reason=f"{node} is stopped and not in the fleet file"
         + (f": {word.reason}" if word is not None else ""),
         risk=Risk.MEDIUM if word is None else Risk.HIGH,
@@ -198,63 +198,69 @@ def make_purge_step(
     )
 
 
-def make_drain_step(frame: StepContext, node: str, api: str, mode: str) -> Step:
+def make_drain_step(context: StepContext, node: str, api: str, mode: str) -> Step:
     """ChangeMode, so that a node that is to be stopped gets no new sessions."""
-    arguments = DrainArguments(**_shared(frame, "drain"), api=api, target=node, mode=BLOCKED, previous=mode)
+    arguments = DrainArguments(
+        **_make_shared_arguments(context, "drain"), api=api, target=node, mode=BLOCKED, previous=mode
+    )
     return replace(
-        _step(frame, node, "drain", arguments),
+        _make_step(context, node, "drain", arguments),
         reason=f"{node} leaves the cluster and gets no more new sessions",
         effect=Effect.HOT,
         risk=Risk.LOW,
         risk_reason="the other nodes take its new sessions",
         needs="the majority holds without it",
-        inverse=_mode_back(node, mode),
+        inverse=_make_mode_inverse(node, mode),
     )
 
 
-def make_stop_step(frame: StepContext, node: str, own: str, *, spare: int, window: bool = False) -> Step:
+def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, window: bool = False) -> Step:
     """Stop a live node, by a command of the host once it is drained, or by a person.
 
     Args:
-        frame: with the membership before and after, which are the same for a regular node.
+        context: with the membership before and after, which are the same for a regular node.
         node: the one that is stopped.
         own: its API address; empty where it is not known.
         spare: how many further failures the majority survives then, as far as the plan relies on it.
         window: whether none is to spare until the purge that follows in the same run.
     """
-    stop, waits = find_stop_command(frame.entry, node), frame.entry.timeouts
+    stop, waits = find_stop_command(context.entry, node), context.entry.timeouts
     # The stop is read back, the purge looks once more and is called.
     seconds = waits.settle + 2 * waits.read if window else 0
     arguments = StopArguments(
-        **_shared(frame, "stop"),
+        **_make_shared_arguments(context, "stop"),
         target=node,
         own=own,
         command=stop.command if stop else "",
         values={**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
-        drain=frame.entry.drain,
+        drain=context.entry.drain,
         spare=spare,
         window=seconds,
     )
-    is_temporary = node in frame.before.temporary
-    wait = f"once its channels have moved away, or after {frame.entry.drain:g} s" if frame.entry.drain else ""
+    is_temporary = node in context.before.temporary
+    wait = (
+        f"once its channels have moved away, or after {context.entry.drain:g} s"
+        if context.entry.drain
+        else ""
+    )
     asked = f"run the host's command {stop.command} {wait}" if stop else f"stop it on its host {wait}"
     return replace(
-        _step(frame, node, "stop", arguments),
+        _make_step(context, node, "stop", arguments),
         reason=f"{node} runs but is not in the fleet file: {asked.rstrip()}",
         effect=Effect.MEMBERSHIP,
         risk=Risk.MEDIUM if is_temporary else Risk.HIGH,
-        risk_reason=_risk_of_stop(node, seconds, spare=spare, is_temporary=is_temporary),
+        risk_reason=_describe_stop_risk(node, seconds, spare=spare, is_temporary=is_temporary),
         needs="the cluster lists it as a temporary node"
         if is_temporary
         else "every other member is known to be up or down, and the majority holds without this one",
         inverse=Inverse(f"start {node} again: it returns by itself")
-        if node in frame.before.regular
+        if node in context.before.regular
         else Inverse(f"start {node} and register it again", "register", {"target": node}),
         waits_for_person=stop is None,
     )
 
 
-def _risk_of_stop(node: str, window: float, *, spare: int, is_temporary: bool) -> str:
+def _describe_stop_risk(node: str, window: float, *, spare: int, is_temporary: bool) -> str:
     if is_temporary:
         return "its remaining sessions end; it never counts for the majority"
     if window:
@@ -268,20 +274,22 @@ def _risk_of_stop(node: str, window: float, *, spare: int, is_temporary: bool) -
     return "its remaining sessions end, and the majority has one node less in reserve"
 
 
-def make_mode_step(frame: StepContext, node: str, api: str, previous: str, *, mode: str, reason: str) -> Step:
+def make_mode_step(
+    context: StepContext, node: str, api: str, previous: str, *, mode: str, reason: str
+) -> Step:
     """ChangeMode, to what the fleet file says, or to what it was before a run of ours drained the node."""
     arguments = ModeChangeArguments(
-        **_shared(frame, "mode"), api=api, target=node, mode=mode, previous=previous
+        **_make_shared_arguments(context, "mode"), api=api, target=node, mode=mode, previous=previous
     )
     return replace(
-        _step(frame, node, "mode", arguments),
+        _make_step(context, node, "mode", arguments),
         reason=reason,
         effect=Effect.HOT,
         risk=Risk.LOW if mode == "normal" else Risk.MEDIUM,
         risk_reason="the node serves as usual" if mode == "normal" else "the other nodes take its new work",
         needs=f"{node} is still in {previous}",
-        inverse=_mode_back(node, previous),
-        settle=frame.entry.timeouts.settle,
+        inverse=_make_mode_inverse(node, previous),
+        settle=context.entry.timeouts.settle,
     )
 
 
@@ -304,7 +312,7 @@ def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
     return (named.stop if named is not None else None) or entry.stop
 
 
-class _Shared(TypedDict):
+class _SharedArguments(TypedDict):
     witnesses: Mapping[str, str]
     elsewhere: Mapping[str, tuple[str, ...]]
     before: Membership
@@ -314,23 +322,23 @@ class _Shared(TypedDict):
     feedback_api: str
 
 
-def _shared(frame: StepContext, action: str) -> _Shared:
+def _make_shared_arguments(context: StepContext, action: str) -> _SharedArguments:
     """What all verbs need; numbers stay as the fleet file has them, for the sake of the digest."""
     return {
-        "witnesses": dict(sorted(frame.witnesses.items())),
-        "elsewhere": {name: tuple(sorted(frame.elsewhere[name])) for name in sorted(frame.elsewhere)},
-        "before": frame.before,
-        "after": frame.after,
-        "timeout": frame.entry.timeouts.read,
-        "connect": frame.entry.timeouts.connect,
+        "witnesses": dict(sorted(context.witnesses.items())),
+        "elsewhere": {name: tuple(sorted(context.elsewhere[name])) for name in sorted(context.elsewhere)},
+        "before": context.before,
+        "after": context.after,
+        "timeout": context.entry.timeouts.read,
+        "connect": context.entry.timeouts.connect,
         "feedback_api": _APIS[action],
     }
 
 
-def _step(frame: StepContext, node: str, action: str, arguments: ClusterArguments) -> Step:
+def _make_step(context: StepContext, node: str, action: str, arguments: ClusterArguments) -> Step:
     return Step(
-        id=f"{frame.entry.name}/{node}/{action}",
-        cluster=frame.entry.name,
+        id=f"{context.entry.name}/{node}/{action}",
+        cluster=context.entry.name,
         node=node,
         action=action,
         arguments=arguments,
@@ -340,11 +348,11 @@ def _step(frame: StepContext, node: str, action: str, arguments: ClusterArgument
         risk_reason="",
         needs="",
         inverse=Inverse(""),
-        after=(frame.previous,) if frame.previous else (),
-        settle=frame.entry.timeouts.settle,
-        in_flight=frame.entry.timeouts.in_flight,
+        after=(context.previous,) if context.previous else (),
+        settle=context.entry.timeouts.settle,
+        in_flight=context.entry.timeouts.in_flight,
     )
 
 
-def _mode_back(node: str, mode: str) -> Inverse:
+def _make_mode_inverse(node: str, mode: str) -> Inverse:
     return Inverse(f"set {node} back to {mode}", "mode", {"target": node, "mode": mode})

@@ -91,15 +91,15 @@ def prove_stopped(
         return StopVerdict(StopProof.SEEN, "the members see it connected")
     answers, required = cluster_view.observed.elsewhere.get(name, {}), sorted(set(known))
     own = cluster_view.observed.nodes.get(name) if not answers else None
-    replies = {place: _reply(cluster_view, name, answers.get(place, own)) for place in required}
+    replies = {place: _judge_reply(cluster_view, name, answers.get(place, own)) for place in required}
     guessed = {place: answer for place, answer in answers.items() if place not in replies}
     replies |= {
-        place: _reply(cluster_view, name, answer)
+        place: _judge_reply(cluster_view, name, answer)
         for place, answer in guessed.items()
         if isinstance(answer, Present | Stale)
     }
     if own is not None and not isinstance(own, Unreachable) and not required:
-        replies[""] = _reply(cluster_view, name, own)
+        replies[""] = _judge_reply(cluster_view, name, own)
     # Only an explicit `temporary_node: false` counts: a purge of a temporary node is refused, and 2023.2 does
     # not list the key at all.
     rows = [row for view in cluster_view.answering_nodes.values() if (row := view.row(name)) is not None]
@@ -126,7 +126,7 @@ _ORDER: Final = (
 )
 
 
-def _reply(cluster_view: ClusterView, name: str, answer: Observation[NodeView] | None) -> AddressReply:
+def _judge_reply(cluster_view: ClusterView, name: str, answer: Observation[NodeView] | None) -> AddressReply:
     if answer is None:
         return AddressReply.UNASKED
     if isinstance(answer, Unreachable):

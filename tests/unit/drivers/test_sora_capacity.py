@@ -36,11 +36,12 @@ def of(*limits, temporary=()):
 )
 def test_the_worst_failure_counts(carriers, made_up, left):
     """Three of 100 carry 150 each once one is down; of three with a temporary one the temporary is worst."""
-    assert compute_capacity_after_failure(carriers, made_up=made_up).connections == left
+    assert compute_capacity_after_failure(carriers, is_compensated=made_up).connections == left
 
 
 def test_an_untold_licence_counts_for_nothing_and_is_named():
-    assert compute_capacity_after_failure(of(100, 100, None), made_up=True) == Capacity(100, "r0", ("r2",))
+    capacity = compute_capacity_after_failure(of(100, 100, None), is_compensated=True)
+    assert capacity == Capacity(100, "r0", ("r2",))
 
 
 def found(cluster, answers, limits):
