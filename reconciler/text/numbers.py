@@ -1,9 +1,8 @@
-"""Numbers of JSON and YAML as people and nodes write them, read so that nothing is lost; pure.
+"""Numbers of JSON and YAML, read without loss; pure.
 
-Two programs that read `100000000000000000000` must mean the same number, or a node that holds exactly
-what it was sent looks different for ever. So whole numbers are exact integers of any size, and a number
-with a fraction or an exponent is the nearest double, which is what the products' own readers make of it.
-Where the nearest double, written again, is another decimal number than the text, a file must not have it.
+Whole numbers are exact integers of any size; a number with a fraction or an exponent is the nearest double,
+as in the products' own parsers. A file must not contain a number whose nearest double, written again, is
+another decimal number: a node that has exactly what it was sent would always look different.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 LONGEST: Final = 4_000
-"""Characters of a number; Python itself reads and writes 4,300 digits at most."""
+"""Maximum characters of a number; Python converts 4,300 digits at most."""
 
-_SURE: Final = 16
-"""Characters of a number without exponent that a double always holds: 15 digits and a point."""
+_ALWAYS_EXACT: Final = 16
+"""Characters of a number without exponent that a double always represents: 15 digits and a point."""
 
 EXACT: Final = 2**53
 """Whole numbers below this are exact as doubles."""
@@ -27,10 +26,10 @@ _WHOLE: Final = re.compile(r"[-+]?[0-9]+")
 
 
 class InvalidNumber(ValueError):
-    """A text is no number that this program holds.
+    """A text is not a number that this program can represent.
 
     Args:
-        message: why, to follow the number.
+        message: the reason, a sentence about the number as "it".
         remedy: what to write instead.
     """
 
@@ -41,19 +40,19 @@ class InvalidNumber(ValueError):
 
 
 def read_number(text: str) -> int | float:
-    """The number that a file has, exactly.
+    """The number in a file, exactly.
 
     Args:
-        text: as JSON or YAML's decimal forms write it.
+        text: a decimal number of JSON or YAML.
 
     Raises:
-        BadNumber: it is none, is too large or too long, or has digits that would be lost.
+        InvalidNumber: it is not a number, is too large or too long, or has digits that would be lost.
     """
     value = _read(text)
-    sure = isinstance(value, int) or (len(text) <= _SURE and "e" not in text and "E" not in text)
-    if not sure and _decimal(text) != Decimal(repr(value)):
+    is_exact = isinstance(value, int) or (len(text) <= _ALWAYS_EXACT and "e" not in text and "E" not in text)
+    if not is_exact and _parse_decimal(text) != Decimal(repr(value)):
         raise InvalidNumber(
-            f"it has more digits than a number can hold; the nearest is {value!r}",
+            f"it has more digits than a double can represent; the nearest is {value!r}",
             f"write {value!r}, or text in quotes",
         )
     return value
@@ -63,7 +62,7 @@ def read_whole_number(text: str) -> int:
     """The integer in a text of digits.
 
     Raises:
-        BadNumber: it is longer than `LONGEST`.
+        InvalidNumber: it is longer than `LONGEST`.
     """
     if len(text) > LONGEST:
         raise InvalidNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
@@ -71,25 +70,23 @@ def read_whole_number(text: str) -> int:
 
 
 def read_any_number(text: str) -> int | float:
-    """The number that a node writes: exact where it is whole, else the nearest double.
+    """The number in a node's answer: exact if it is whole, else the nearest double.
 
     Raises:
-        BadNumber: it is too large or too long.
+        InvalidNumber: it is not a number, or is too large or too long.
     """
     value = _read(text)
     if isinstance(value, float) and abs(value) >= EXACT:
-        exact = _decimal(text)
+        exact = _parse_decimal(text)
         return int(exact) if exact == exact.to_integral_value() else value
     return value
 
 
 def normalise_whole(value: float) -> int | float:
-    """A number as an integer where it is one, as JSON knows one kind of number and nodes write either.
-
-    A large double stands for the decimal number that it is written as: `1e23` for 10 to the 23rd.
-    """
+    """A whole number as an integer: JSON has one kind of number, and nodes write 1 or 1.0."""
     if isinstance(value, int) or not value.is_integer():
         return value
+    # A large double means the decimal number that it prints as: 1e23 is 10 to the 23rd.
     return int(value) if abs(value) < EXACT else int(Decimal(repr(value)))
 
 
@@ -106,7 +103,7 @@ def _read(text: str) -> int | float:
     return value
 
 
-def _decimal(text: str) -> Decimal:
+def _parse_decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:

@@ -1,6 +1,6 @@
-"""Text from outside for people: one line, bounded, that cannot steer a terminal; and numbers of bytes.
+"""Text from outside, made safe for terminals, logs and databases: one line, bounded, no control characters.
 
-Every cleaning of text that a node, a file or a server wrote rests on one set of characters, `UNSEEN`.
+All functions remove or escape the same set of characters, `UNSEEN`.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Sequence
 from typing import Final
 
 LONGEST_SENTENCE: Final = 2_000
-"""Characters of a sentence that may quote a node: a reason, a finding, an answer."""
+"""Maximum characters of a sentence that may quote a node: a reason, a finding, an answer."""
 
 MOST_NAMES: Final = 10
-"""Names of a list from outside that are kept one by one."""
+"""Maximum names that are kept of a list from outside."""
 
 LONGEST_NAME: Final = 200
-"""Characters of one such name."""
+"""Maximum characters of one such name."""
 
 SHORT_ID: Final = 12
-"""Characters that people are shown of a commit's id or a digest; a stamp on a node has as many."""
+"""Characters of a commit id or digest that are shown; the stamp on a node has as many."""
 
 MOST_QUOTED: Final = 40
-"""Characters of a piece of a file that a message quotes."""
+"""Maximum characters that a message quotes of a file."""
 
 UNSEEN: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
-"""One control character, mark that turns the direction of writing, invisible character or half character:
-what could move a cursor, hide words, reorder them, or be refused by a database."""
+"""A control character, mark of writing direction, invisible character or lone surrogate: these move a cursor,
+hide or reorder words, or are refused by a database."""
 
 _UNFIT = re.compile(rf"(?:{UNSEEN.pattern}|[\x20\xa0])+")
 _BLANKS = re.compile(r"[ \t\r\n\v\f\x85\u2028\u2029]+")
@@ -36,38 +36,39 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def make_one_line(text: str, longest: int) -> str:
-    """Text from outside on one line of at most `longest` characters, without characters that are not seen.
+    """Text from outside on one line of at most `longest` characters, with invisible characters as blanks.
 
     Args:
-        text: of any length; what lies far behind the cut is not looked at.
-        longest: characters of the result, the mark of a cut included.
+        text: of any length.
+        longest: characters of the result, including the `…` of a cut.
     """
+    # Only the beginning is cleaned, because a node may answer with megabytes; eight times the length, because
+    # blanks collapse.
     line = _UNFIT.sub(" ", text[: 8 * longest]).strip()
     return line if len(line) <= longest and len(text) <= 8 * longest else f"{line[: longest - 1]}…"
 
 
 def take_first_line(text: str, *, longest: int = LONGEST_NAME) -> str:
-    """The first line of a text that says something, cut to `longest`; what is not seen becomes a mark."""
+    """The first line with text, cut to `longest`; invisible characters become the replacement character."""
     first = next((part for part in text.splitlines() if part.strip()), "").strip()
     visible = UNSEEN.sub("\N{REPLACEMENT CHARACTER}", first)
     return visible if len(visible) <= longest else visible[: longest - 1] + "…"
 
 
 def clean_line(text: str) -> str:
-    r"""One line of text, of any length, in which nothing is hidden.
-
-    White space becomes single blanks; what is not seen becomes its escape, such as `\x1b`.
-    """
+    r"""Text of any length on one line: single blanks, invisible characters as escapes (`\x1b`)."""
     return escape_unseen(_BLANKS.sub(" ", text).strip())
 
 
 def escape_unseen(text: str) -> str:
-    r"""Text in which each character that is not seen is its escape, such as `\x1b`."""
-    return text if text.isascii() and text.isprintable() else UNSEEN.sub(_escape, text)
+    r"""Text in which each invisible character is its escape, such as `\x1b`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return UNSEEN.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def quote_text(text: str, *, most: int = MOST_QUOTED) -> str:
-    """A piece of a file for a message: in backquotes, on one line, cut where it is long."""
+    """Text of a file for a message: in backquotes, on one line, cut to `most` characters."""
     flat = UNSEEN.sub(" ", text[: most + 1])
     if len(flat) > most:
         flat = f"{flat[: most - 1]}…"
@@ -75,23 +76,19 @@ def quote_text(text: str, *, most: int = MOST_QUOTED) -> str:
 
 
 def quote_path(path: str) -> str:
-    """A file name for a message: in quotes, bounded, and what is not seen as its escape."""
+    """A file name for a message: in quotes, bounded, with invisible characters as escapes."""
     return f"'{escape_unseen(path[:LONGEST_NAME])}'"
 
 
 def decode_name(raw: bytes) -> str:
-    r"""A file name as text; bytes that are not UTF-8 become `\xNN`, so that no two names fall together."""
+    r"""A file name as text; bytes that are not UTF-8 become `\xNN`, so that two names stay different."""
     return raw.decode("utf-8", "backslashreplace")
 
 
-def _escape(found: re.Match[str]) -> str:
-    return ascii(found.group())[1:-1]
-
-
 def bound_sentence(text: str) -> str:
-    """A sentence that may quote a node, bounded, and fit for a database and a message.
+    """A sentence that may quote a node, bounded, for a database and a message.
 
-    Control characters stay where it is short: each rendering makes them visible in its own way.
+    A short sentence keeps its control characters: each renderer escapes them in its own way.
     """
     if len(text) <= LONGEST_SENTENCE:
         return text if text.isascii() else _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
@@ -99,11 +96,8 @@ def bound_sentence(text: str) -> str:
 
 
 def list_first_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The first names of a list from outside, each on one line, and behind them how many more there are.
-
-    What it gave it takes again without a change.
-    """
-    if len(names) == MOST_NAMES + 1:
+    """The first names of a list from outside, each on one line, and then how many more there are."""
+    if len(names) == MOST_NAMES + 1:  # may be a result of this function, which must not change again
         return tuple(make_one_line(name, LONGEST_NAME) for name in names)
     kept = tuple(make_one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES])
     more = len(names) - len(kept)
@@ -117,7 +111,7 @@ def join_some(names: Sequence[str], most: int) -> str:
 
 
 def format_size(count: int) -> str:
-    """A number of bytes for people: `26 KB`, `1.5 GB`."""
+    """A size in bytes, such as `26 KB` or `1.5 GB`; steps of 1024."""
     value = float(count)
     for unit in ("bytes", "KB", "MB"):
         if value < 1024:  # noqa: PLR2004  (the step between units)

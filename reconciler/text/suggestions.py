@@ -1,4 +1,4 @@
-"""The known names that a person probably meant by an unknown one: what every `did you mean` is made by."""
+"""Known names that are similar to an unknown one, for every `did you mean`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST = 200
-"""Characters of a name up to which one is looked for."""
+"""Maximum characters of a name for which a similar one is looked for."""
 
 
 def find_similar(name: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.5) -> list[str]:
-    """The known names most like `name`, the nearest first, judged without regard to case.
-
-    It takes as long as all names are long: a caller with many unknown names asks for the first few alone.
+    """The known names most similar to `name`, the nearest first; case is ignored.
 
     Args:
-        name: as it was given.
-        known: names that are there.
-        most: how many are given at most.
-        cutoff: from 0 to 1, how alike they have to be.
+        name: the unknown name.
+        known: names to choose from.
+        most: maximum number of names to give.
+        cutoff: required similarity, from 0 to 1.
     """
+    # Time grows with the total length of all names: callers with many unknown names ask for a few only.
     if len(name) > LONGEST:
         return []
     by_folded: dict[str, str] = {}
@@ -31,5 +30,5 @@ def find_similar(name: str, known: Iterable[str], *, most: int = 3, cutoff: floa
 
 
 def find_nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """The known name most like `name`; empty where none is alike."""
+    """The known name most similar to `name`; empty if none is similar."""
     return next(iter(find_similar(name, known, most=1, cutoff=cutoff)), "")

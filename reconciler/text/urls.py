@@ -1,4 +1,4 @@
-"""URLs, and texts that have some in them, without what must not be shown: user, password, query, fragment."""
+"""URLs, and texts with URLs, without parts that may be secret: user, password, query, fragment."""
 
 from __future__ import annotations
 
@@ -9,38 +9,34 @@ from urllib.parse import urlsplit, urlunsplit
 from reconciler.text.one_line import make_one_line
 
 MOST_OF_URL: Final = 300
-"""Characters of a URL in a message."""
+"""Maximum characters of a URL in a message."""
 
 _URL: Final = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>[^\s'\"<>]+)")
 _USERINFO: Final = re.compile(r"(?<=://)[^/\s]*@")
 _USERINFO_OF_ONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<userinfo>[^/?#]*)@")
 _ODD_PORT: Final = re.compile(r"^[^@\[\]]*:(?!\d*$)[^@]*$")
-"""Where a port should be stands something else: a password that was cut by a `/`, `?` or `#` in it."""
+"""An authority with something else than a port after the colon: a password with an unescaped `/`, `?` or `#`,
+which ends the authority in the middle of the password."""
 
 
 def get_userinfo(url: str) -> str | None:
-    """What stands before the host in a URL, as in `user:password@`; None where nothing does."""
+    """The user and password of a URL, without the `@`; None if it has none."""
     found = _USERINFO_OF_ONE.match(url)
     return found["userinfo"] if found else None
 
 
 def strip_userinfo(text: str, mark: str = "") -> str:
-    """A text in which every URL has lost its user and password, and is whole otherwise.
-
-    Args:
-        text: any.
-        mark: what stands in their place.
-    """
+    """A text whose URLs have `mark` instead of user and password, and are complete otherwise."""
     return _USERINFO.sub(mark, text)
 
 
 def strip_secrets(text: str) -> str:
-    """A text in which every URL has lost its user, password, query and fragment."""
+    """A text whose URLs have no user, password, query and fragment."""
     return _URL.sub(_without_secrets, text)
 
 
 def strip_url(url: str) -> str:
-    """A URL that a node tells, absolute or not, without its secret parts, bounded and on one line."""
+    """A URL from a node's answer, absolute or not, without secret parts, bounded and on one line."""
     try:
         parts = urlsplit(make_one_line(url, MOST_OF_URL))
         host, port = parts.hostname or "", parts.port
