@@ -137,6 +137,7 @@ class Reader:
         drivers = self.products
         identity, store = await self.bind(fleet)
         memory = await store.recall() if store else FleetMemory(at=utc_now())
+        # Before everything that asks by name: history, budgets and rejections belong to the former name.
         memory = apply_renames(memory, find_renames(memory, entries))
         renames = {**fleet.renames, **memory.renames}
         if self.is_named:  # an operator who names a revision may also cancel an earlier rollback

@@ -132,6 +132,7 @@ class Reconciler:
         stop = stop or asyncio.Event()
         async with self.connected() as own:
             fleet = fleet or await own.reader.read_fleet()
+            # First: an open step may have changed its node, and its outcome decides about the next attempt.
             await run_unless_stopped(stop, own.settle(fleet, cluster=cluster, listener=listener))
             plan_result = await run_unless_stopped(
                 stop, own.reader.plan(fleet, cluster=cluster, only=only, listener=listener)

@@ -18,7 +18,7 @@ LARGEST = 16 * 1024 * 1024
 Take: TypeAlias = Callable[[Mapping[str, Any]], None]
 """Called with each message that is a JSON object."""
 
-_GRACE = 0.1
+_GRACE = 0.1  # seconds; a node that keeps its connection open must not delay the end of a wave
 
 
 class ReportReceiver:

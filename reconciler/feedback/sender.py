@@ -25,7 +25,7 @@ FINISH_TIMEOUT = 30.0
 STOP_TIMEOUT = 1.0
 """Seconds that it waits after a request to stop: the rest stays in the outbox for the next run."""
 
-_AGAIN = frozenset({408, 425, 429})
+_AGAIN = frozenset({408, 425, 429})  # the other 4xx refuse the message itself: the answer would not change
 _OK = range(200, 300)
 _SERVER_ERROR = 500
 
@@ -101,7 +101,7 @@ class MessageSender:
         finally:
             stopped.cancel()
         if self._work.done():
-            self._work.result()
+            self._work.result()  # an error of the store must end the run, not disappear with the task
         late = (
             "the run was asked to stop"
             if stop.is_set()
@@ -112,9 +112,10 @@ class MessageSender:
     async def _run(self, entry: FeedbackEntry) -> None:
         while not self._is_finishing:
             await self._has_messages.wait()
-            self._has_messages.clear()
+            self._has_messages.clear()  # before reading: a message that is written meanwhile wakes it again
             if not self._failure:
                 await self._deliver_all(entry, self._pauses)
+        # Once more at the end, but without pauses: a sink that is down must not delay the end of the run.
         pauses = () if self._failure else self._pauses
         self._failure = ""
         await self._deliver_all(entry, pauses)

@@ -22,6 +22,7 @@ def refuse_crossing_domains(case: GuardContext) -> Iterator[Diagnostic]:
     domains = _read_domains(case)
     allowed = case.policy.max_domains
     steps = [step for step in case.plan.steps if allowed is not None or step.risk is Risk.HIGH]
+    # Without a policy only high risk counts: a harmless setting may go to all domains at once.
     limit = 1 if allowed is None else resolve_amount(allowed, len(set(domains.values())))
     reported: set[tuple[str, ...]] = set()
     for together in _find_simultaneous_steps(case.plan.steps, {step.id for step in steps}):
@@ -72,6 +73,8 @@ def _find_simultaneous_steps(steps: Iterable[Step], counted: set[str]) -> Iterat
     depth: dict[str, int] = {}
     wave: dict[str, int] = {}
     found: dict[tuple[int, int], list[Step]] = {}
+    # A step runs after those of its wave that it waits for, so only steps of one depth can run together.
+    # Waves run one after the other anyway: an order between waves adds nothing.
     for step in steps:
         before = [depth[name] for name in step.after if wave.get(name) == step.wave]
         depth[step.id], wave[step.id] = max(before, default=-1) + 1, step.wave

@@ -58,13 +58,13 @@ def find_foreign_stamps(
         revision: the current one.
         overrides: of the fleet file; one that is valid today removes its nodes from the result.
     """
-    if memory.lineage is None:
+    if memory.lineage is None:  # without the history every stamp would look foreign
         return {}
     runs = memory.of(cluster).runs
     known = {revision.short, *(stamp for _, stamp in memory.acted)}
     found: dict[str, str] = {}
     for node, stamp in sorted(stamps.items()):
-        last = runs.get(node)
+        last = runs.get(node)  # what this host wrote to the node itself, by the journal
         if (
             stamp in known
             or get_base_commit(stamp) in memory.lineage
@@ -74,7 +74,7 @@ def find_foreign_stamps(
         is_overridden = any(
             one.until >= memory.at.date() and one.covers(FOREIGN, f"{cluster}/{node}") for one in overrides
         )
-        if STAMP.fullmatch(stamp) and not is_overridden:
+        if STAMP.fullmatch(stamp) and not is_overridden:  # another form is a version written by hand
             found[node] = stamp
     return found
 

@@ -94,6 +94,7 @@ def add_merge_base(cluster_memory: ClusterMemory, base: MergeBase | None, cluste
         cluster: its name.
     """
     names = base.clusters.get(cluster, frozenset()) if base else frozenset[str]()
+    # Memory of an older version is a number without names: nothing can be added to it by name.
     if not names or (cluster_memory.nodes and not cluster_memory.names):
         return cluster_memory
     both = cluster_memory.names | names

@@ -50,7 +50,7 @@ def refuse_older_revision(case: GuardContext) -> Iterator[Diagnostic]:
             f"{names[0]} does not descend from {names[1]}, and none of its ancestors has the content that "
             "was applied: the history was rewritten, or it is another branch"
         )
-    else:
+    else:  # newer, the same, or of a source without an order, such as a folder
         return
     yield Diagnostic(
         Severity.ERROR,

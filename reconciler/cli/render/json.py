@@ -139,6 +139,7 @@ def to_plain_report(report: RunReport, *, status: int) -> ReportShape:
 
 def format_json(value: object) -> str:
     """A plain value as indented JSON with sorted keys and a final line break."""
+    # ASCII only: a foreign text cannot send control characters to the terminal that shows this.
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
 
 

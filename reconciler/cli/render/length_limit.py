@@ -26,7 +26,7 @@ _NOUNS = {
     PieceRank.STEP: "part",
     PieceRank.LINE: "line",
 }
-_NOTE = 200
+_NOTE = 200  # room for the last line
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ def render_sarif(problems: Sequence[Diagnostic], prefix: str = "") -> str:
         problems: of all files.
         prefix: the folder of the files within the repository, ending in `/`; empty for its top.
     """
+    # A code may have two severities; the first problem decides, as the last one written wins.
     levels = {problem.code: _LEVELS[problem.severity] for problem in reversed(problems)}
     codes = sorted(levels)
     order = {code: index for index, code in enumerate(codes)}

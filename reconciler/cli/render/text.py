@@ -53,7 +53,7 @@ class TerminalLayout:
             text,
             width,
             subsequent_indent=" " * hang,
-            break_long_words=False,
+            break_long_words=False,  # an address or a JSON pointer must stay whole to be copied
             break_on_hyphens=False,
         )
         for line in lines:
