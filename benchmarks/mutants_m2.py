@@ -126,7 +126,7 @@ EXECUTOR = (
     Mutant(
         "executor: done is what a reading shows",
         "the call's answer is believed",
-        edit(ExecutorModel._recorded, "self._standing(moment, place) is StepStatus.DONE", "True"),
+        edit(ExecutorModel._concluded, "self._standing(moment, place) is StepStatus.DONE", "True"),
         PLAIN,
     ),
     Mutant(
@@ -159,13 +159,13 @@ EXECUTOR = (
     Mutant(
         "executor: concurrency",
         "off by one",
-        edit(ExecutorModel._free, "under_way < ", "under_way <= "),
+        edit(ExecutorModel._executed, "for phase in phases) < plan", "for phase in phases) <= plan"),
         TWO,
     ),
     Mutant(
         "executor: order of steps",
         "a call is enough, no outcome is waited for",
-        edit(ExecutorModel._may_follow, "phase is StepPhase.SUCCEEDED", "phase >= StepPhase.SENT"),
+        edit(ExecutorModel._executed, "phases[one] is StepPhase.SUCCEEDED", "phases[one] >= StepPhase.SENT"),
         IN_CHAIN,
     ),
 )

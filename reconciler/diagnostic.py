@@ -1,4 +1,4 @@
-"""What is wrong, or worth knowing, and where: the one type for it, from the parser to the terminal."""
+"""Diagnostics: what is wrong, or worth knowing, and where; the one type from the parser to the terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Position:
 
 
 NOWHERE: Final = Position("")
-"""The position of what stands in no file, or of which only the pointer is known yet."""
+"""The position of what is not in a file, or of which only the pointer is known yet."""
 
 
 class Severity(StrEnum):
-    """How much a problem weighs: an error stops the pass, the others are shown."""
+    """How severe a diagnostic is: an error stops the pass, the others are only shown."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -35,19 +35,18 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing that a person should know: wrong in a file, refused by a guard, found at a node.
+    """One problem or remark: about a file, a guard's violation, or a node.
 
     Args:
-        code: stable name of the rule, such as `duplicate-key`, which `reconcile explain` knows and an
-            override names.
+        code: stable name of the rule, such as `duplicate-key`, for `reconcile explain` and for overrides.
         message: what is wrong, one sentence without a final stop.
-        remedy: what to do, or what would be right; may be empty.
-        position: where in a file the value or, for a missing one, its parent stands.
+        remedy: what to do; may be empty.
+        position: of the value in a file or, if it is missing, of its parent.
         pointer: JSON pointer within the file.
-        target: the cluster, or `cluster/node`, that it speaks of; empty for one of a file alone.
-        hold: of a guard: it says when, not whether. It ends by itself or by somebody's word, and holds up
-            its own cluster alone.
-        related: further positions that the message speaks of, such as where a name was defined first.
+        target: the cluster, or `cluster/node`, that it is about; empty if it is about a file.
+        hold: of a guard's violation: it delays the change. It ends by itself or by an operator's order, and
+            affects only its own cluster.
+        related: further positions that the message mentions, such as where a name was defined first.
     """
 
     severity: Severity
@@ -61,23 +60,23 @@ class Diagnostic:
     related: tuple[Position, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        # What speaks of a node may quote it: bounded here, before the journal or a message sees it.
+        # A message about a node may quote what it sent, of any length: bounded before it is stored or sent.
         if self.target:
             object.__setattr__(self, "message", bound_sentence(self.message))
 
     @property
     def cluster(self) -> str:
-        """The cluster that it speaks of; empty where it speaks of none."""
+        """The cluster that it is about; empty for none."""
         return self.target.partition("/")[0]
 
     @property
     def where(self) -> str:
-        """What it speaks of, for people: its position, else its target."""
+        """What it is about, for people: its position, else its target."""
         return str(self.position) if self.position.file else self.target
 
     @property
     def located(self) -> str:
-        """The message, behind its position where it has one."""
+        """The message, after its position if it has one."""
         return f"{self.position}: {self.message}" if self.position.file else self.message
 
     def __str__(self) -> str:

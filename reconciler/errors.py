@@ -1,26 +1,26 @@
-"""Every error the program raises on purpose, each saying who has to act on it.
+"""Every error that the program raises on purpose, by who has to act on it.
 
     ReconcilerError
-    ├── InputError            a person mends a file (a list of positions and messages)
-    ├── UsageError            a person mends the command line
-    ├── SourceError           a person mends the source: a ref, a key, an archive
-    │   ├── SourceUnreachable   a retry may help: the source did not answer
-    │   └── Untrusted           a person looks at a signature: nothing was used
+    ├── InputError            correct a file (a list of positions and messages)
+    ├── UsageError            correct the command line
+    ├── SourceError           correct the source: a ref, a key, an archive
+    │   ├── SourceUnreachable   retry: the source did not answer
+    │   └── UntrustedRevision   check a signature: nothing was used
     ├── NodeError             one call to one node failed
-    │   ├── NodeUnreachable     a retry may help: no answer, or not a whole one
-    │   │   ├── NodeUnidentified  a person corrects the address: something else answered
-    │   │   └── MissingTransport  a person uses a program that has the way to nodes which a product needs
-    │   ├── NodeUnauthorized    a person mends the permission
-    │   └── NodeRefused         the node understood and said no
-    ├── NotReading            a fault of this program: a call that is not reading was kept back
-    ├── UnreadableArguments   nobody: a step of another version is left as it is
-    ├── SecretError           a person supplies a secret that is missing here
-    ├── GuardRefusal          a person reads the verdicts: nothing was done
-    ├── FleetRefused          a person says on the host whose memory it is: nothing was done
-    ├── WorldChanged          a person plans again: the plan no longer fits
-    └── StateError            a person mends the state directory
-        └── ClusterBusy         a retry helps: another run is changing the cluster
-            └── Fenced            nobody: a later run has taken the cluster over from this one
+    │   ├── NodeUnreachable     retry: no answer, or an incomplete one
+    │   │   ├── NodeUnidentified  correct the address: something else answered
+    │   │   └── MissingTransport  use a version of the program with the transport that a product needs
+    │   ├── NodeUnauthorized    correct the permission
+    │   └── NodeRefused         the node understood the call and refused it
+    ├── WriteRefused          a defect of this program: a call that may write was stopped
+    ├── UnreadableArguments   nobody: a step of another version stays as it is
+    ├── SecretError           supply a secret that is missing here
+    ├── GuardRefusal          read the violations: nothing was done
+    ├── FleetRefused          decide on the host to which fleet the memory belongs: nothing was done
+    ├── WorldChanged          plan again: the plan no longer fits
+    └── StateError            correct the state directory
+        └── ClusterBusy         retry: another run is changing the cluster
+            └── RunFenced         nobody: a later run has taken the cluster over from this one
 
 Command-line code turns them into a message and an exit status at one place, `reconciler.cli.main`.
 """
@@ -39,16 +39,16 @@ _TRY_LATER = frozenset({408, 425, 429})
 
 
 def _is_no(status: int) -> bool:
-    """Whether an HTTP status says that the same call will not be taken: a redirect or a 4xx."""
+    """Whether an HTTP status refuses the same call for good: a redirect or a 4xx."""
     return 300 <= status < _SERVER_ERROR and status not in _TRY_LATER  # noqa: PLR2004
 
 
 class ReconcilerError(Exception):
-    """Something a person has to know; `exit_status` is what the command line ends with.
+    """An error that somebody has to know; `exit_status` is that of the command line.
 
     Args:
         message: what is wrong and where, one sentence without a final stop.
-        remedy: what to do about it, one sentence; empty where nothing helps.
+        remedy: what to do about it, one sentence; empty if nothing helps.
     """
 
     exit_status: ClassVar[int] = 1
@@ -60,7 +60,7 @@ class ReconcilerError(Exception):
 
 
 class InputError(ReconcilerError):
-    """Files of the desired state are wrong; `problems` lists every one with its position."""
+    """Files of the desired state are not valid; `problems` lists every problem with its position."""
 
     def __init__(self, problems: Sequence[Diagnostic]) -> None:
         self.problems = tuple(problems)
@@ -76,11 +76,11 @@ class SourceError(ReconcilerError):
 
 
 class SourceUnreachable(SourceError):
-    """The source did not answer; what was applied stays, and the next try may succeed."""
+    """The source did not answer; what was applied stays, and a retry may succeed."""
 
 
 class UntrustedRevision(SourceError):
-    """The revision is not signed by anybody whose signature counts on this host."""
+    """The revision is not signed by a signer that this host accepts."""
 
     exit_status = 3
 
@@ -106,23 +106,23 @@ class NodeError(ReconcilerError):
 
     @property
     def is_lost(self) -> bool:
-        """Whether the node may have got the call and may still work on it: nobody answered for it."""
+        """Whether the call may have reached the node, and may still take effect: it was not answered."""
         return False
 
     @property
     def is_final(self) -> bool:
-        """Whether the same call would be refused again, so that a second try is not worth it."""
+        """Whether the same call would be refused again, so that another attempt is useless."""
         return False
 
 
 class NodeUnreachable(NodeError):
-    """No answer, or not a whole one, or one that is not the product's.
+    """No answer, an incomplete one, or one that is not the product's.
 
     Args:
-        sign: what the attempt tells of the address all the same: `silent`, `alive` or `unasked`, as
-            `core.observation.Liveness` has them. Only the transport knows that nothing took the connection.
-        sent: whether the request may have reached the node; False where no connection came about.
-        status: HTTP status of an answer that is not the product's; 0 where none came.
+        sign: what the failed call says about the address, one of `core.observation.Liveness`. Only the
+            transport knows whether something accepted the connection.
+        sent: whether the request may have reached the node; False if there was no connection.
+        status: HTTP status of an answer that is not the product's; 0 for no answer.
         closed: whether the connection was closed before any part of an answer came.
     """
 
@@ -145,21 +145,21 @@ class NodeUnreachable(NodeError):
 
     @property
     def is_lost(self) -> bool:
-        """Whether a request went out and nothing tells what became of it."""
+        """Whether a request was sent and its effect is unknown."""
         return self.sent and not _is_no(self.status)
 
     @property
     def is_final(self) -> bool:
-        """Whether something answered a definite no in the product's place."""
+        """Whether something else than the product answered with a definite refusal."""
         return _is_no(self.status)
 
 
 class NodeUnidentified(NodeUnreachable):
-    """What answered is not the product, or is not shown to be; whether a call had an effect is not known."""
+    """What answered is not the product, or does not prove it; the effect of the call is unknown."""
 
 
 class MissingTransport(NodeUnreachable):
-    """A product needs a way to its nodes that this program does not have; nothing was sent.
+    """A product needs a transport that this program does not have; nothing was sent.
 
     Args:
         subject: the node or the cluster that cannot be reached.
@@ -170,31 +170,31 @@ class MissingTransport(NodeUnreachable):
         super().__init__(
             subject,
             f"this program has no transport '{way}' to reach it",
-            remedy=f"leave it out, or use a version of this program with the transport '{way}'",
+            remedy=f"remove it, or use a version of this program with the transport '{way}'",
             sent=False,
         )
 
 
 class WriteRefused(ReconcilerError):
-    """A call that may change a node was tried where only reading is possible; nothing was sent."""
+    """A call that may change a node was made where only reading is allowed; nothing was sent."""
 
 
 class NodeUnauthorized(NodeError):
-    """The node does not let this host make the call."""
+    """The node does not allow this host to make the call."""
 
     @property
     def is_final(self) -> bool:
-        """Always: permission has to be given first."""
+        """Always: the permission has to be given first."""
         return True
 
 
 class NodeRefused(NodeError):
-    """The node answered that it will not do it.
+    """The node answered that it refuses the call.
 
     Args:
         status: HTTP status of the answer.
-        code: the product's own error code, empty where there is none.
-        again: the same call may be taken at another time, whatever the code.
+        code: the product's own error code, empty if there is none.
+        again: the same call may succeed at another time, whatever the code.
     """
 
     def __init__(
@@ -207,17 +207,19 @@ class NodeRefused(NodeError):
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is a plain 5xx: it may come from something on the way, while the node still works."""
+        """Whether it is a 5xx without the product's own code."""
+        # Such an answer may come from a proxy on the way that gave up, while the node still works on the
+        # call.
         return not self.code and self.status >= _SERVER_ERROR
 
     @property
     def is_final(self) -> bool:
-        """Whether the product's own code, a redirect or a 4xx says no."""
+        """Whether the product's own code, a redirect or a 4xx refuses it."""
         return not self.again and (bool(self.code) or _is_no(self.status))
 
 
 class UnreadableArguments(ReconcilerError):
-    """The arguments of a step that was written down are not of a form that this program reads.
+    """The stored arguments of a step have a form that this program does not read.
 
     Args:
         why: the reason, without "the arguments".
@@ -229,11 +231,11 @@ class UnreadableArguments(ReconcilerError):
 
 
 class SecretError(ReconcilerError):
-    """A secret that the desired state refers to cannot be had here."""
+    """A secret that the desired state refers to is not available here."""
 
 
 class GuardRefusal(ReconcilerError):
-    """A guard refused the plan before its first step; `violations` says why."""
+    """A guard refused the plan before its first step; `violations` has the reasons."""
 
     exit_status = 3
 
@@ -243,7 +245,7 @@ class GuardRefusal(ReconcilerError):
 
 
 class FleetRefused(ReconcilerError):
-    """Whose memory a revision goes on with is not sure; nothing was asked of any node."""
+    """It is not certain to which fleet of the host a revision belongs; no node was read."""
 
     exit_status = 3
 
@@ -259,8 +261,8 @@ class StateError(ReconcilerError):
 
 
 class ClusterBusy(StateError):
-    """Another run holds the cluster's lock; its end releases it, however it ends."""
+    """Another run holds the cluster's lock; it is released when that run ends, also by a kill."""
 
 
 class RunFenced(ClusterBusy):
-    """A later run has taken the cluster over while this one stood still; this one writes no more."""
+    """A later run has taken the cluster over while this one was suspended; this one writes nothing more."""

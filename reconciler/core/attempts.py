@@ -1,9 +1,9 @@
-"""How often the same thing was sent to a node, and when it may be sent again: pure rules over plain data.
+"""Attempts: how often the same content was sent to a node, and when it may be sent again; pure.
 
-A node that never shows what it was sent would be sent it at every pass. So every try is counted in the
-store, over all runs and restarts, and the tries end: after a definite refusal at once, otherwise after
-`TRIES` of them with growing distance. The node is then stalled, until the content that it is to get
-changes, or until what it shows at the differing places changes and stays so for two readings.
+A node that never shows what it was sent would get it at every pass. So every attempt is counted in the store,
+over all runs and restarts, and attempts end: after a definite refusal at once, otherwise after `TRIES` of
+them with growing pauses. The node is then stalled, until its desired content changes, or until what it shows
+at the differing places changes and stays changed for two readings.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.text.one_line import make_one_line
 
 FACT: Final = "attempt/"
-"""What the keys of facts of tries begin with; see `make_attempt_key`."""
+"""Prefix of the keys of these facts; see `make_attempt_key`."""
 
 DISTANCES: Final = (60.0, 600.0)
-"""Seconds that the second and the third try keep from the one before."""
+"""Seconds between the first and the second attempt, and between the second and the third."""
 
 TRIES: Final = 1 + len(DISTANCES)
 """How often the same content is sent to a node that does not show it."""
 
 WAKES: Final = 3
-"""How often a change at one place may end a stall: a value that changes by itself would end it for ever."""
+"""How often a change at one place may end a stall: a value that changes by itself would end every stall."""
 
 PLACES: Final = 50
-"""Differing places that are remembered one by one; the others count as one."""
+"""Differing places that are remembered separately; the others count as one."""
 
 _SHORT: Final = 16
 _LONGEST: Final = 200
@@ -46,7 +46,7 @@ Prints = Mapping[str, str]
 
 
 def make_attempt_key(action: str) -> str:
-    """The fact of a node that says what was tried for it by steps of an action, as JSON."""
+    """The key of the fact that has a node's attempts by steps of an action, as JSON."""
     # The content is in the value (`aim`), not in the key: other content takes the place of the old count, so
     # that a node has one fact for each action, however many revisions it is sent.
     return f"{FACT}{action}"
@@ -62,17 +62,17 @@ class AttemptDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What was tried to give a node the same content.
+    """The attempts to give a node the same content.
 
     Args:
         aim: fingerprint of the content, without the stamp of its revision.
         count: how often it was sent.
         last: when it was sent last.
-        reason: why the last try failed, masked; empty while that is not known.
+        reason: why the last attempt failed, masked; empty while that is not known.
         refused: whether it was definitely refused.
-        rollout: fingerprint of all that the cluster was to get; a stall counts as failed for it.
-        shown: what the node showed at the differing places when the tries had ended; none before that.
-        change: a change of that which one reading has shown, and which the next has to confirm.
+        rollout: fingerprint of the cluster's desired content; a stall counts as failed for this rollout.
+        shown: what the node showed at the differing places when the attempts had ended; None before that.
+        change: a change of `shown` in one reading, which the next reading has to confirm.
         wakes: place -> how often a change there has ended a stall.
     """
 
@@ -94,28 +94,27 @@ class Attempt:
 
     @property
     def ended(self) -> bool:
-        """Whether no try is left."""
+        """Whether no attempt is left."""
         return self.refused or self.count >= TRIES
 
     @property
     def due(self) -> datetime | None:
-        """When the next try may be made; none where at once, or not at all.
-
-        Nothing is waited for after a run of ours that was killed: it counts, and says nothing of the node.
-        """
+        """When the next attempt may be made; None if at once, or never."""
+        # Without a reason the run was killed: its attempt counts, but says nothing about the node, so the
+        # next one does not wait.
         if self.last is None or not self.reason or not 0 < self.count < TRIES:
             return None
         return self.last + timedelta(seconds=DISTANCES[self.count - 1])
 
 
 def load_attempt(text: str, aim: str) -> Attempt:
-    """The attempt that a fact tells of; a new one where there is none, or where it was for other content."""
+    """The attempt in a fact; a new one if there is none, or if it was for other content."""
     found = _read(text)
     return found if found is not None and found.aim == aim else Attempt(aim)
 
 
 def _read(text: str) -> Attempt | None:
-    """The attempt of a fact; None where there is none, or another version of this program wrote it."""
+    """The attempt in a fact; None if there is none, or another version of this program wrote it."""
     try:
         value = json.loads(text)
         return Attempt(**{**value, "last": parse_timestamp(value["last"]) if value["last"] else None})
@@ -127,7 +126,7 @@ def fingerprint_places(changes: Iterable[Change], *, but: str = "") -> dict[str,
     """What a node shows at the places where it differs.
 
     Args:
-        changes: from what it shows to what it is to have. Secrets count by their mask: a store may be read.
+        changes: from its observed to its desired content. Secrets count by their mask: a store may be read.
         but: a place that does not count, such as that of the stamp.
     """
     found = sorted(
@@ -149,10 +148,9 @@ def decide_attempt(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Atte
     """
     if not attempt.ended:
         due = attempt.due
+        # `last <= now`: if the clock was put back behind the last attempt, the wait could last for hours.
         is_early = due is not None and attempt.last is not None and attempt.last <= now < due
-        return (
-            AttemptDecision.LATER if is_early else AttemptDecision.DUE
-        ), attempt  # a clock that was put back holds up nothing
+        return (AttemptDecision.LATER if is_early else AttemptDecision.DUE), attempt
     if attempt.shown is None:
         return AttemptDecision.STALLED, replace(attempt, shown=dict(shown))
     moved = {
@@ -161,26 +159,28 @@ def decide_attempt(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Atte
         if shown.get(place) != attempt.shown.get(place) and attempt.wakes.get(place, 0) < WAKES
     }
     confirmed = [place for place, seen in moved.items() if attempt.change.get(place) == seen]
-    if not confirmed:  # a value that moves at every reading is never seen twice
+    if not confirmed:  # one reading is not enough: a value that changes at every reading is never seen twice
         return AttemptDecision.STALLED, replace(attempt, change=moved)
     wakes = {**attempt.wakes, **{place: attempt.wakes.get(place, 0) + 1 for place in confirmed}}
+    # One attempt, not all of them anew: somebody has changed the node, and nothing says that this helps.
     return AttemptDecision.DUE, replace(
         attempt, wakes=wakes, shown=None, change={}, count=TRIES - 1, refused=False
     )
 
 
 def count_try(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
-    """The attempt with one more try, which is about to be made."""
+    """The attempts with one more, which is about to be made."""
     return replace(
         attempt, count=attempt.count + 1, last=now, reason="", refused=False, rollout=rollout, shown=None
     )
 
 
 def note_failure(text: str, outcome: Outcome) -> str:
-    """The fact after a try that failed; empty where nothing was sent, so that no try is counted."""
+    """The fact after a failed attempt; empty if it was the first and nothing was sent."""
     attempt = _read(text)
     if attempt is None:
         return text
+    # Counted with the intent, before the call: taken back if nothing reached the node.
     if not outcome.sent:
         fewer = replace(attempt, count=attempt.count - 1)
         return fewer.plain() if fewer.count > 0 else ""

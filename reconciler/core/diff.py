@@ -12,16 +12,16 @@ from reconciler.text.json_pointer import make_pointer
 from reconciler.text.numbers import normalise_whole
 
 MOST_CHANGES: Final = 1_000
-"""Changes of one step that are kept one by one."""
+"""Changes of one step that are kept separately."""
 
 MOST_CHARACTERS: Final = 256 * 1024
-"""Characters of all values that a step keeps."""
+"""Characters of all values that a step keeps: the journal and the plan's digest contain them."""
 
 LEVELS: Final = 20
-"""Levels below which changes that are too many are told together."""
+"""Levels of a pointer by which too many changes are grouped."""
 
 SMALL: Final = 1_000
-"""Characters of a value that is kept even so."""
+"""Characters of a value that is kept in any case."""
 
 
 class Op(StrEnum):
@@ -45,24 +45,24 @@ class Change:
 def diff_values(observed: Any, desired: Any) -> tuple[Change, ...]:
     """Changes that turn `observed` into `desired`, in the order of their pointers.
 
-    Objects are compared key by key and arrays of equal length item by item; an array of another
-    length is replaced whole, because products give array items no identity of their own. What stands
-    at the place of a secret is a secret too, as is what stood there before.
+    Objects are compared key by key, and arrays of equal length item by item; an array of another length is
+    replaced as a whole, because array items have no identity. If one side of a change is secret, so is the
+    other.
     """
     return tuple(_walk(observed, desired, ()))
 
 
 def limit_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Changes as they are kept and shown: few enough, and small enough, whatever a node showed.
+    """Changes as they are stored and shown: bounded in number and size, whatever a node showed.
 
-    Where there are more than `MOST_CHANGES`, those below one place become one change of that place. Values
-    beyond `MOST_CHARACTERS`, counted from the first change on, are replaced by words. Applied twice it
-    changes nothing. What decides (risk, guards) looks at all changes; this is for plans and their readers.
+    If there are more than `MOST_CHANGES`, those below one place become one change of that place. Values
+    beyond `MOST_CHARACTERS`, counted from the first change, are replaced by a sentence. Applied twice, it
+    changes nothing more. Risk and guards use all changes; this is only for display.
     """
-    gathered = changes if len(changes) <= MOST_CHANGES else _gathered(changes)
+    grouped = changes if len(changes) <= MOST_CHANGES else _group_by_place(changes)
     left = MOST_CHARACTERS
     kept: list[Change] = []
-    for change in gathered:
+    for change in grouped:
         weight = _weight(change.old, left) + _weight(change.new, left)
         fits = weight <= left
         kept.append(change if fits else replace(change, old=_summary(change.old), new=_summary(change.new)))
@@ -70,8 +70,8 @@ def limit_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(kept)
 
 
-def _gathered(changes: Sequence[Change]) -> list[Change]:
-    """The changes, those of one place together: of all levels the deepest that leaves few enough."""
+def _group_by_place(changes: Sequence[Change]) -> list[Change]:
+    """The changes grouped by place, at the deepest level that leaves few enough groups."""
     paths = [change.pointer.split("/")[:LEVELS] for change in changes]
     for level in range(max(map(len, paths)), 0, -1):
         groups: dict[str, list[Change]] = {}
@@ -79,15 +79,16 @@ def _gathered(changes: Sequence[Change]) -> list[Change]:
             groups.setdefault("/".join(path[:level]), []).append(change)
         if len(groups) <= MOST_CHANGES:
             break
-    return [found[0] if len(found) == 1 else _together(place, len(found)) for place, found in groups.items()]
-
-
-def _together(place: str, count: int) -> Change:
-    return Change(place, Op.REPLACE, old=f"({count:,} values)", new=f"({count:,} other values)")
+    return [
+        found[0]
+        if len(found) == 1
+        else Change(place, Op.REPLACE, old=f"({len(found):,} values)", new=f"({len(found):,} other values)")
+        for place, found in groups.items()
+    ]
 
 
 def _weight(value: Any, most: int) -> int:
-    """About how many characters a value has as JSON; more than `most` where it has more."""
+    """About how many characters a value has as JSON; stops counting above `most`."""
     total, todo = 0, [value]
     while todo and total <= most:
         item = todo.pop()
@@ -107,7 +108,7 @@ def _weight(value: Any, most: int) -> int:
 
 
 def _summary(value: Any) -> Any:
-    """A value that is too large to keep, in a few words; small ones stay."""
+    """A sentence in place of a value that is too large; small values stay."""
     if _weight(value, SMALL) <= SMALL:
         return value
     if isinstance(value, Mapping) or _is_list(value):
@@ -130,25 +131,24 @@ def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _walk(before, after, (*path, index))
     elif not _equal(reveal(old), reveal(new)):
-        yield Change(make_pointer(path), Op.REPLACE, old=_like(old, new), new=_like(new, old))
+        yield Change(make_pointer(path), Op.REPLACE, old=_hide_like(old, new), new=_hide_like(new, old))
 
 
-def _like(value: Any, other: Any) -> Any:
-    """A value in which all is secret that stands where the other has secrets, whatever their index."""
-    places = {_named(path) for path, _ in find_secrets(other)}
-    return _shielded(value, (), places) if places else value
+def _hide_like(value: Any, other: Any) -> Any:
+    """A value with all secret that is at a place where the other value has a secret."""
+    # Without indices: in a list that was reordered, the secret may now be at another index.
+    places: set[tuple[str | int, ...]] = {
+        tuple(part for part in path if isinstance(part, str)) for path, _ in find_secrets(other)
+    }
+    return _hide(value, (), places) if places else value
 
 
-def _shielded(value: Any, path: tuple[str | int, ...], places: set[tuple[str | int, ...]]) -> Any:
+def _hide(value: Any, path: tuple[str | int, ...], places: set[tuple[str | int, ...]]) -> Any:
     if path in places:
         return value if value is None else make_secret(value)
     if isinstance(value, Mapping):
-        return {key: _shielded(item, (*path, key), places) for key, item in value.items()}
-    return [_shielded(item, path, places) for item in value] if _is_list(value) else value
-
-
-def _named(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    return tuple(part for part in path if isinstance(part, str))
+        return {key: _hide(item, (*path, key), places) for key, item in value.items()}
+    return [_hide(item, path, places) for item in value] if _is_list(value) else value
 
 
 def _is_list(value: object) -> bool:
@@ -156,7 +156,7 @@ def _is_list(value: object) -> bool:
 
 
 def _equal(old: Any, new: Any) -> bool:
-    """Equality of leaves that, unlike Python's, tells `true` from `1`; `1e23` is ten to the 23rd."""
+    """Equality of leaves; unlike in Python, `true` is not `1`, and `1e23` is exactly ten to the 23rd."""
     if isinstance(old, bool) is not isinstance(new, bool):
         return False
     if isinstance(old, float) or isinstance(new, float):

@@ -1,4 +1,4 @@
-"""Guards: pure functions that look at every plan before the first write and say what must not happen."""
+"""Guards: pure functions that check every plan before the first write."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class GuardContext:
     `desired` and the values in `observed` are the product's own types.
 
     Args:
-        change_rules: when and how the fleet file lets the cluster be changed.
-        revision: which desired state; none where a guard is asked about a plan by itself.
-        at: the present moment; without one, guards of time say nothing.
-        digest: what an approval is bound to; empty where the policy asks for none.
+        change_rules: how and when the fleet file allows changes of the cluster.
+        revision: of the desired state; None if a guard is run on a plan without one.
+        at: the present moment; without one, guards of time find nothing.
+        digest: the id that an approval is bound to; empty if the policy needs no approval.
         recalled: node -> what the store remembers of it from runs of this fleet.
-        commands: names of the host's commands; None where the plan is for another host to apply.
-        contradictions: what was found of the addresses of its nodes, across clusters and fleets.
-        places: node -> where it is, by every address.
+        commands: names of the host's commands; None if another host applies the plan.
+        contradictions: place conflicts of its nodes, across clusters and fleets.
+        places: node -> its place, by every address.
         released: places that earlier revisions of this fleet named, and this one does not.
-        content: fingerprint of all that the cluster is to get, without the stamp of the revision.
-        attempts: step -> fact to be written with its intent, which counts the try.
+        content: fingerprint of the cluster's desired content, without the stamp of the revision.
+        attempts: step -> fact to write with its intent, which counts the attempt.
         noted: node -> facts that the reading established, for a pass that may write.
-        stalled: nodes that nothing is sent to any more, each with the reason.
-        progress: the rollout that this plan goes on with; none where it begins one, or has none.
-        waits: whether a call may be under way, or a next try is not due yet.
+        stalled: nodes that nothing more is sent to, each with the reason.
+        progress: the rollout that this plan continues; None if there is none.
+        waits: whether a call is in flight, or an attempt is not due yet.
         kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
-        stamps: node -> the stamp of a revision that it shows, by its own answer.
-        uncounted: nodes whose leaving is no sign of a mistake, by what the product knows of them.
-        remarks: what is said beside the plan, and is no part of it: its id is the same on every host.
+        stamps: node -> the revision stamp that it shows.
+        uncounted: nodes that the product expects to leave, so that they do not count for limits.
+        remarks: warnings that are not part of the plan, so that its id is the same on every host.
         by_node: whether a run may be restricted to one node of the cluster, for remedies.
     """
 
@@ -75,19 +75,19 @@ class GuardContext:
 
     @property
     def in_parts(self) -> str:
-        """How less is changed in one run, in the imperative."""
+        """How to change less in one run, in the imperative, for remedies."""
         return "apply in parts with --only" if self.by_node else "apply in parts, one commit after the other"
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to send, and no wave whose gates can be judged now."""
+        """Whether there is nothing to send, and no open wave whose gates can be evaluated now."""
         has_open_wave = self.progress is not None and bool(self.progress.wave)
         return not self.plan.steps and (self.waits or not has_open_wave)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A rule that every plan is held against; calling it gives what the plan breaks of it.
+    """A rule that every plan is checked against; calling it gives the violations.
 
     Args:
         codes: the codes that its violations may have, by which a fleet file's overrides name it.
@@ -115,7 +115,7 @@ def run_guards(case: GuardContext, guards: Iterable[Guard]) -> tuple[Diagnostic,
 
 @dataclass(frozen=True, slots=True)
 class GuardResult:
-    """Violations that stand, and those an override sets aside, each with the override that does."""
+    """Violations in force, and those that an override sets aside, each with its override."""
 
     in_force: tuple[Diagnostic, ...]
     overridden: tuple[tuple[Diagnostic, Override], ...] = ()
@@ -124,7 +124,7 @@ class GuardResult:
 def apply_overrides(
     violations: Iterable[Diagnostic], overrides: Sequence[Override], today: date
 ) -> GuardResult:
-    """Violations sorted out by the overrides that hold today; an expired override changes nothing."""
+    """Violations with the overrides applied that are valid today; an expired override has no effect."""
     in_force: list[Diagnostic] = []
     overridden: list[tuple[Diagnostic, Override]] = []
     for violation in violations:

@@ -1,4 +1,4 @@
-"""What became of a plan's steps, and the exit status that says so."""
+"""The outcomes of a plan's steps, and the exit status of a run."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ class State(StrEnum):
     """How a step ended."""
 
     DONE = "done"
-    """Performed, and the effect shows in the nodes' own answers."""
+    """Performed, and the effect is visible in the nodes' answers."""
 
     FOUND = "found"
-    """Not performed: the effect was already there."""
+    """Not performed: the effect was visible already."""
 
     FAILED = "failed"
-    """Performed or refused by the node, and the effect does not show."""
+    """Performed or refused by the node, and the effect is not visible."""
 
     UNKNOWN = "unknown"
-    """Performed, but the nodes' answers do not tell yet, or it may still be under way; the next run settles
-    it by reading."""
+    """Performed, but the effect is not visible yet and the call may still take effect, or the nodes' answers
+    are not conclusive; the next run settles it by reading."""
 
     OFFERED = "offered"
-    """Lies ready for the node to take when it next asks; a later run settles it by reading."""
+    """Ready for the node, which takes it when it next asks; a later run settles it by reading."""
 
     UNDONE = "undone"
-    """Performed, and taken back because its wave failed."""
+    """Performed, and undone because its wave failed."""
 
     CHANGED = "changed"
-    """Not performed: the world is no longer as it was when planned."""
+    """Not performed: the nodes have changed since the plan was made."""
 
     WAITING = "waiting"
-    """Waits for a person."""
+    """Waits for an operator."""
 
     SKIPPED = "skipped"
-    """Not performed: because of an earlier step, because the run was stopped, or because the nodes'
-    answers do not tell whether it may be."""
+    """Not performed: an earlier step did not succeed, the run was stopped, or the nodes' answers are not
+    conclusive."""
 
 
 SUCCESSES = frozenset({State.DONE, State.FOUND})
 
 OPEN = frozenset({State.UNKNOWN, State.OFFERED})
-"""States that a later run settles by reading; until then nothing is sent in the place of the step."""
+"""States that a later run settles by reading; until then the step is not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Outcome:
 
     Args:
         seconds: from intent to read-back.
-        waiting_for_restart: fields a node asked to restart for, as JSON pointers or the node's names: the
-            first ones, and behind them how many more there are.
+        waiting_for_restart: fields that need a restart, as JSON pointers or the node's names: the first ones,
+            and then how many more there are.
         sent: whether a request may have reached the node in this run.
-        refused: whether it was definitely refused, so that it had no effect and a second try is of no use.
-        killed: whether the run that sent it was killed before it read the effect: no fault of the node.
+        refused: whether it was definitely refused: it had no effect, and another attempt is useless.
+        killed: whether the run that sent it was killed before it read the effect: not the node's fault.
     """
 
     step: Step
@@ -81,9 +81,9 @@ class RunReport:
     """All outcomes of one run, in the plan's order.
 
     Args:
-        run: the id that `reconcile history show` knows; empty where there was nothing to do.
-        findings: what a person should know of the run itself, such as messages not delivered; an error
-            among them means that the run did not succeed.
+        run: its id in the history; empty if there was nothing to do.
+        findings: about the run itself, such as messages that were not delivered; with an error among them,
+            the run did not succeed.
     """
 
     run: str
@@ -93,12 +93,14 @@ class RunReport:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every step has its effect, and nothing spoke against it afterwards."""
+        """Whether every step has its effect, and there is no error about the run."""
         return not self._spoilt and all(outcome.state in SUCCESSES for outcome in self.outcomes)
 
     @property
     def exit_status(self) -> int:
-        """0 done; 4 nothing done because the world changed; 5 applied in part; 1 nothing done."""
+        """0 done; 4 nothing done because the nodes changed; 5 applied in part; 1 nothing done."""
+        # An undone step is not "in part": its node has its former content back. But it was changed for a
+        # while, so it rules out 4 as well.
         states = {outcome.state for outcome in self.outcomes}
         if states <= SUCCESSES:
             return 5 if self._spoilt else 0

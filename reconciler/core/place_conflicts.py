@@ -1,7 +1,7 @@
-"""Facts that contradict each other about which node is where; each stops its cluster before anything is done.
+"""Place conflicts: contradictions about which node is at an address; each stops its cluster before any write.
 
-Two nodes at one place would replace each other's state at every pass, each counted as a success. Two fleets
-that write to one place undo each other's work. Which of the facts is wrong, only a person can say.
+Two nodes at one place would replace each other's state at every pass, each time as a success. Two fleets that
+write to one place undo each other's work. Only a person can decide which entry is wrong.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ TWICE = "one-address-twice"
 """Code of two nodes of a fleet at one place."""
 
 ELSEWHERE = "another-fleet"
-"""Code of a place that another fleet of this host looks after."""
+"""Code of a place that belongs to another fleet of this host."""
 
 _ARCHIVE = re.compile(r"\.(tar|tgz|tar\.\w+|t\w?z2?|tzst|zip)(//.*)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class NodePlace:
-    """Where the fleet file says that a node is reached.
+    """The endpoint of a node in the fleet file.
 
     Args:
         endpoint: with a port.
-        addresses: what the host name resolves to; empty where it is an address, or does not resolve.
+        addresses: what the host name resolves to; empty if it is an address, or does not resolve.
     """
 
     cluster: str
@@ -49,31 +49,31 @@ class NodePlace:
 
 
 def find_shared_places(places: Iterable[NodePlace]) -> dict[str, list[Diagnostic]]:
-    """Cluster -> a verdict for each two nodes of the fleet that are at one place."""
+    """Cluster -> a violation for each two nodes of the fleet at one place."""
     found: dict[str, list[Diagnostic]] = defaultdict(list)
     first: dict[str, NodePlace] = {}
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for place in places:
         for key in place.keys:
             other = first.setdefault(key, place)
             pair = (other.node, place.node)
-            if other is place or pair in told:
+            if other is place or pair in reported:
                 continue
-            told.add(pair)
+            reported.add(pair)
             for cluster in dict.fromkeys((other.cluster, place.cluster)):
-                found[cluster].append(_twice(cluster, other, place, key))
+                found[cluster].append(_report_shared_place(cluster, other, place, key))
     return found
 
 
-def _twice(cluster: str, first: NodePlace, second: NodePlace, key: str) -> Diagnostic:
+def _report_shared_place(cluster: str, first: NodePlace, second: NodePlace, key: str) -> Diagnostic:
     where = f"{first.node} at {first.endpoint}"
     if first.cluster != second.cluster:
         where = f"{first.node} of {first.cluster} at {first.endpoint}"
     return Diagnostic(
         Severity.ERROR,
         TWICE,
-        f"{where} and {second.node} at {second.endpoint} are one place, {key}: what is sent to the one "
-        "replaces what was sent to the other",
+        f"{where} and {second.node} at {second.endpoint} have the same address, {key}: each would "
+        "replace what was sent to the other",
         "give each node its own address in the fleet file, or keep one of the two",
         target=f"{cluster}/{(second if second.cluster == cluster else first).node}",
     )
@@ -82,12 +82,12 @@ def _twice(cluster: str, first: NodePlace, second: NodePlace, key: str) -> Diagn
 def find_foreign_places(
     places: Iterable[NodePlace], memory: FleetMemory, fleet: str
 ) -> dict[str, list[Diagnostic]]:
-    """Cluster -> a verdict for each node at a place that another fleet of this host looks after.
+    """Cluster -> a violation for each node at a place that belongs to another fleet of this host.
 
     Args:
         places: of this fleet.
-        memory: of this fleet, which knows who has written where.
-        fleet: this fleet as people know it.
+        memory: of this fleet, with the claims of all fleets.
+        fleet: this fleet's label.
     """
     found: dict[str, list[Diagnostic]] = defaultdict(list)
     claims = memory.claims
@@ -100,10 +100,9 @@ def find_foreign_places(
                 Diagnostic(
                     Severity.ERROR,
                     ELSEWHERE,
-                    f"{place.node} at {key} belongs to two fleets: {claim.label} looks after it as "
-                    f"{claim.node} of {claim.cluster}, and {fleet} names it as {place.node} of "
-                    f"{place.cluster}",
-                    _remedy(claim.label, place.cluster),
+                    f"{place.node} at {key} belongs to two fleets: in {claim.label} it is {claim.node} of "
+                    f"{claim.cluster}, and in {fleet} it is {place.node} of {place.cluster}",
+                    _suggest_remedy(claim.label, place.cluster),
                     target=f"{place.cluster}/{place.node}",
                     hold=True,
                 )
@@ -111,26 +110,27 @@ def find_foreign_places(
     return found
 
 
-def _remedy(other: str, cluster: str) -> str:
-    """How to hand a node over. An archive cannot give a node up, because nobody changes it any more."""
+def _suggest_remedy(other: str, cluster: str) -> str:
     override = f"set an override for another-fleet on {cluster} here"
+    # A new archive under a new name looks like a new fleet. The old one cannot release its nodes: nobody
+    # edits it.
     if _ARCHIVE.search(other):
         return (
-            "deploy each archive under the same path or URL, such as a link current.tgz, because a source by "
-            f"another name is another fleet; to change to a new name once, {override}"
+            "deploy each archive under the same path or URL, such as a link current.tgz, because a source "
+            f"with another name is another fleet; to change to a new name once, {override}"
         )
     return (
-        "take it out of one of the two; to hand it over to this one, remove it from "
-        f"{other} and run that once, or {override}"
+        "remove it from one of the two; to move it to this fleet, remove it from "
+        f"{other} and run that fleet once, or {override}"
     )
 
 
 def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> dict[str, list[str]]:
-    """Cluster -> places that this fleet wrote to and names no more; those of a cluster that is gone stay its.
+    """Cluster -> places that this fleet claimed and no longer names; a removed cluster keeps its places.
 
     Args:
-        places: of all clusters that are looked at.
-        memory: of this fleet, which knows who has written where.
+        places: of all clusters of the pass.
+        memory: of this fleet, with the claims of all fleets.
     """
     named: dict[str, set[str]] = defaultdict(set)
     for place in places:
@@ -144,9 +144,8 @@ def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> di
 
 @guard(TWICE, ELSEWHERE, RENAMED)
 def refuse_place_conflict(case: GuardContext) -> Iterator[Diagnostic]:
-    """What was found of the cluster's nodes and their addresses, across clusters and fleets."""
+    """Conflicts between the places of this cluster and those of other clusters and fleets."""
     yield from case.contradictions
 
 
 GUARDS: tuple[Guard, ...] = (refuse_place_conflict,)
-"""All of them."""

@@ -1,4 +1,4 @@
-"""Secrets as a type: compared by value, shown only as a mask."""
+"""The type of secrets: compared by value, shown only as a mask."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value nobody may read.
+    """A value that is never shown.
 
     Args:
-        value: the clear text, or what stands for it.
-        reference: how the desired state names it, such as `${env:AWS_KEY}`; empty for a literal.
-        missing: why its value is not known here, and what would supply it; empty where it is known.
+        value: the plain text, or a placeholder for it.
+        reference: its name in the desired state, such as `${env:AWS_KEY}`; empty for a literal.
+        missing: why its value is not known here, and what would supply it; empty if it is known.
     """
 
     value: object
@@ -33,17 +33,17 @@ class Secret:
 
 
 def reveal(value: Any) -> Any:
-    """A plain value with every secret in clear: for the wire and for comparing only."""
+    """A plain value with every secret in plain text: only to send it and to compare it."""
     return _replaced(value, lambda secret: secret.value)
 
 
 def mask(value: Any) -> Any:
-    """A plain value with every secret masked: for everything a person or a file sees."""
+    """A plain value with every secret masked: for everything that is shown or stored."""
     return _replaced(value, str)
 
 
 def make_secret(value: Any) -> Secret:
-    """A value as a secret, whatever it was: for what stands, or stood, at the place of one."""
+    """Any value as a secret: for a value at a place where there is, or was, a secret."""
     return value if isinstance(value, Secret) else Secret(value)
 
 
@@ -55,13 +55,13 @@ def find_secrets(
         yield path, value
         return
     for place, item in _items(value):
-        if type(item) not in _PLAIN:  # most of a value are leaves: for them no generator is begun
+        if type(item) not in _PLAIN:  # most of a value are leaves: no generator is needed for them
             yield from find_secrets(item, (*path, place))
 
 
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:
     """The members of an object or the items of a list; none of anything else."""
-    kind = type(value)  # the exact type is told at a small part of what a question to an ABC takes
+    kind = type(value)  # comparing the exact type takes a small part of the time of a check against an ABC
     if kind is dict or (kind is not list and isinstance(value, Mapping)):
         found: Iterable[tuple[Any, Any]] = value.items()
     elif kind is list or (isinstance(value, Sequence) and not isinstance(value, str | bytes)):
@@ -73,7 +73,7 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
 
 def _replaced(value: Any, shown: Any) -> Any:
     """The value without its secrets; objects and lists that hold none are the same objects, not copies."""
-    kind = type(value)  # the exact type is told at a small part of what a question to an ABC takes
+    kind = type(value)  # as above: this runs over every value of every node
     if kind in _PLAIN:
         return value
     found = value

@@ -1,4 +1,4 @@
-"""What a fresh look says about one step: the one judgement that apply, resume and the checker share."""
+"""The status of a step by a fresh reading: executor, recovery and model checker share this judgement."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from enum import StrEnum
 
 
 class StepStatus(StrEnum):
-    """How a step stands against the world."""
+    """The status of a step by the nodes' answers."""
 
     READY = "ready"
-    """What the step needs is true and its effect does not show: it may be performed."""
+    """Its preconditions hold and its effect is not visible: it may be performed."""
 
     DONE = "done"
-    """The effect shows, whoever brought it about: nothing is to be performed."""
+    """Its effect is visible, whoever caused it: nothing is to be performed."""
 
     CHANGED = "changed"
-    """The world is neither as planned from nor as planned for: plan again."""
+    """The nodes show neither the state before the step nor its effect: plan again."""
 
     UNKNOWN = "unknown"
-    """The nodes' answers do not tell: do nothing, say so."""
+    """The nodes' answers are not conclusive: nothing is performed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepVerdict:
-    """A standing with its reason, a sentence that can be read aloud."""
+    """A status with its reason, one sentence."""
 
     status: StepStatus
     reason: str = ""

@@ -1,8 +1,8 @@
-"""Parts a cluster's steps into waves that respect what comes after what."""
+"""Divides a cluster's steps into waves, in an order that respects their dependencies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
@@ -23,13 +23,13 @@ class DependencyCycle(ValueError):
 
 
 def sort_by_dependency(after: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Names so that each comes behind all that it waits for; ties in the mapping's own order.
+    """Names in an order in which each comes after those it depends on; ties in the mapping's own order.
 
     Args:
-        after: name -> names it waits for; every name is a key.
+        after: name -> names that it depends on; every name is a key.
 
     Raises:
-        Cycle: where names wait for each other.
+        DependencyCycle: names depend on each other.
     """
     rank = {name: index for index, name in enumerate(after)}
     sorter = TopologicalSorter({name: tuple(names) for name, names in after.items()})
@@ -50,28 +50,33 @@ def split_into_waves(
 ) -> tuple[tuple[str, ...], ...]:
     """Ids of the plan's steps, wave by wave.
 
-    All steps of a node are in one wave; a step that changes the membership is a wave by itself. No step
-    is in an earlier wave than one that it comes after, so that a chain stays a chain.
+    All steps of a node are in one wave; a step that changes the membership is a wave by itself. No step is in
+    an earlier wave than one that it depends on.
 
     Args:
         plan: the steps, in an order that respects `after`.
-        entry: tells the failure domain of each node.
-        rollout: how large the waves are; shares are of the nodes that the plan changes.
-        progress: of a rollout that has begun. Where a wave of it is open, what is left of that wave comes
-            first, and may be nothing.
+        entry: has the failure domain of each node.
+        rollout: the sizes of the waves; percentages are of the nodes that the plan changes.
+        progress: of a rollout that has started. If a wave of it is open, what is left of that wave comes
+            first,
+            and may be empty.
     """
-    groups, before = _units(plan.steps)
+    groups, before = _group_units(plan.steps)
+    # Of the rollout's first plan, not of this one: percentages of the nodes that are left would shrink from
+    # wave to wave, and another run would divide differently from the one that was stopped.
     total = progress.total if progress else len({step.node for step in plan.steps})
     domain = {node.name: node.domain for node in entry.members()} if rollout.by == "domain" else {}
     rest = list(groups)
     found: list[set[str]] = []
     if progress and progress.wave:
-        found.append(_left(rest, groups, before, frozenset(progress.wave)))
+        found.append(_select_open_wave(rest, groups, before, frozenset(progress.wave)))
         rest = [unit for unit in rest if unit not in found[0]]
-    for size in islice(_sizes(rollout, total), progress.number if progress else 0, None):
+    first = () if rollout.canary is None else (rollout.canary,)
+    amounts = chain(first, rollout.waves, repeat(rollout.waves[-1]))
+    for amount in islice(amounts, progress.number if progress else 0, None):
         if not rest:
             break
-        wave = _filled(rest, groups, before, domain, size)
+        wave = _fill_wave(rest, groups, before, domain, max(1, resolve_amount(amount, total)))
         rest = [unit for unit in rest if unit not in wave]
         found.append(wave)
     names = [{step.id for unit in wave for step in groups[unit]} for wave in found]
@@ -81,14 +86,14 @@ def split_into_waves(
 def assign_waves(
     plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None, progress: RolloutProgress | None = None
 ) -> ClusterPlan:
-    """The plan with its steps wave by wave, each with its wave's number; unchanged where there is but one.
+    """The plan with its steps in waves, each with its wave's number; unchanged if there is only one wave.
 
     Args:
         plan: the steps, in an order that respects `after`.
         entry: the cluster.
-        rollout: how large the waves are; none for no waves.
-        progress: of the same rollout, where an earlier run has begun it: its open wave comes first, and
-            the numbers go on from there.
+        rollout: the sizes of the waves; None for no waves.
+        progress: of the same rollout, if an earlier run has started it: its open wave comes first, and the
+            numbers continue from there.
     """
     found = split_into_waves(plan, entry, rollout, progress) if rollout else ()
     if len(found) <= 1 and progress is None:
@@ -100,18 +105,18 @@ def assign_waves(
 
 
 def group_by_wave(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:
-    """Steps that were staged, wave by wave; one wave where they were not."""
+    """Steps by wave; one wave if they have no numbers."""
     numbers = sorted({step.wave for step in steps})
     return tuple(tuple(step for step in steps if step.wave == number) for number in numbers)
 
 
-def _left(
+def _select_open_wave(
     units: Sequence[str],
     groups: Mapping[str, Sequence[Step]],
     before: Mapping[str, Sequence[str]],
     wave: AbstractSet[str],
 ) -> set[str]:
-    """The units of an open wave, but for those that now come after something outside of it."""
+    """The units of an open wave, without those that now depend on something outside of it."""
     left = set(units)
     found: set[str] = set()
     for unit in units:
@@ -122,31 +127,24 @@ def _left(
     return found
 
 
-def _sizes(rollout: Rollout, total: int) -> Iterator[int]:
-    first = () if rollout.canary is None else (rollout.canary,)
-    amounts = chain(first, rollout.waves, repeat(rollout.waves[-1]))
-    return (max(1, resolve_amount(amount, total)) for amount in amounts)
-
-
-def _units(steps: Sequence[Step]) -> tuple[dict[str, list[Step]], dict[str, list[str]]]:
-    """What can only be in a wave as a whole, and what each unit comes after; both by a name of the unit.
-
-    Where steps of two nodes wait for each other crosswise, each step is a unit of its own.
-    """
-    by_node = {step.id: step.id if _alone(step) else f"node {step.node}" for step in steps}
-    names, before = by_node, _before(steps, by_node)
+def _group_units(steps: Sequence[Step]) -> tuple[dict[str, list[Step]], dict[str, list[str]]]:
+    """What must be in one wave as a whole, and what each unit depends on; both by the unit's name."""
+    by_node = {step.id: step.id if _is_alone(step) else f"node {step.node}" for step in steps}
+    names, before = by_node, _list_dependencies(steps, by_node)
     try:
         sort_by_dependency(before)
     except DependencyCycle:
+        # Steps of two nodes that depend on each other crosswise, such as a1, b1, a2: each is then its own
+        # unit.
         names = {step.id: step.id for step in steps}
-        before = _before(steps, names)
+        before = _list_dependencies(steps, names)
     groups: dict[str, list[Step]] = {}
     for step in steps:
         groups.setdefault(names[step.id], []).append(step)
     return groups, before
 
 
-def _before(steps: Sequence[Step], unit: Mapping[str, str]) -> dict[str, list[str]]:
+def _list_dependencies(steps: Sequence[Step], unit: Mapping[str, str]) -> dict[str, list[str]]:
     before: dict[str, list[str]] = {}
     for step in steps:
         own = unit[step.id]
@@ -155,18 +153,19 @@ def _before(steps: Sequence[Step], unit: Mapping[str, str]) -> dict[str, list[st
     return before
 
 
-def _alone(step: Step) -> bool:
+def _is_alone(step: Step) -> bool:
+    # Its gates have to see the membership that this step alone leaves: two at once could break the majority.
     return step.effect is Effect.MEMBERSHIP
 
 
-def _filled(
+def _fill_wave(
     rest: Sequence[str],
     groups: Mapping[str, Sequence[Step]],
     before: Mapping[str, Sequence[str]],
     domain: Mapping[str, str],
     size: int,
 ) -> set[str]:
-    """The next wave: of what is left, in order, all that fits beside its first unit."""
+    """The next wave: the first unit that is left, and all others that fit beside it."""
     left = set(rest)
     wave: set[str] = set()
     nodes: set[str] = set()
@@ -177,9 +176,9 @@ def _filled(
             continue
         if not wave:
             wave, nodes, place = {unit}, {step.node}, domain.get(step.node, "")
-            if _alone(step):
+            if _is_alone(step):
                 return wave
-        elif not _alone(step) and domain.get(step.node, "") == place and len(nodes | {step.node}) <= size:
+        elif not _is_alone(step) and domain.get(step.node, "") == place and len(nodes | {step.node}) <= size:
             wave.add(unit)
             nodes.add(step.node)
     return wave

@@ -1,15 +1,16 @@
-"""A plan rehearsed: the executor, a cluster and its faults as one system for the model checker.
+"""The executor, a cluster and its faults as one system for the model checker.
 
-The executor is the one of the engine, move by move: it reads, writes its intent, calls, reads again and
-records; it may be killed between any two moves, and then a new one, at once or later, settles what was left
-open by reading and plans anew. A call may fail halfway, or get stuck and take effect long after it was given
-up. What the cluster does, and what must never happen to it, is the product's.
+The model does what `rollout` does, transition by transition: it reads, journals its intent, calls, reads
+again and journals the outcome. It may be killed between any two transitions; then a new process, at once or
+later, settles the open steps by reading, and plans again. A call may fail halfway, or get stuck and take
+effect long after the executor gave it up. The product says how its cluster behaves, and what must never
+happen to it.
 
-Bounds: so many faults in all; at most one fault or return between a reading and the end of the call that
-rests on it, which are milliseconds apart; a call that was given up takes effect, if ever, before the time is
-over for which the executor takes it to be under way. Until then a pass leaves out the nodes of all calls that
-may be, for all that is known; where nodes cannot be left out one by one, none begins. Waves and offers are no
-part of it. `benchmarks/replay.py` holds it against the executor, by the journal that `journal` derives.
+Bounds: a number of faults in all; at most one fault or recovery between a reading and the end of the call
+that is based on it, which are milliseconds apart; a stuck call takes effect, if ever, before the time ends
+for which the executor considers it in flight. Until then a pass leaves out the nodes of all calls that may be
+in flight; if nodes cannot be left out, no pass starts. Waves and offers are not modelled.
+`benchmarks/replay.py` compares the model with the executor, by the journal that `journal_model` derives.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ OPEN = frozenset({StepPhase.INTENT, StepPhase.SENT})
 
 
 class ModelState(NamedTuple):
-    """Everything at one moment; worlds, plans and steps by the numbers that the ground gave them.
+    """The whole system at one moment; worlds, plans and steps by their numbers in the state table.
 
     Args:
-        plan: the plan under way; -1 between two passes.
+        plan: the plan that is being applied; -1 between two passes.
         phases: how far its steps are.
-        running: whether the executor lives.
+        running: whether the executor's process lives.
         faults: how many faults may still happen.
-        struck: whether one, or a return, has happened since the reading that a call under way rests on.
+        struck: whether a fault or recovery has happened since the reading that the current call is based on.
         crashes: how often the executor may still be killed.
-        passes: how many further passes it may begin.
-        late: 1 + number of a step whose call may still take effect; 0 for none.
-        held: numbers of further steps, sorted, whose calls count as under way for a pass that begins before
-            their time is over: a killed run left them open, or nobody answered for them. Kept only where that
-            decides something, for products whose nodes can be left out one by one.
+        passes: how many further passes it may start.
+        late: 1 + number of a step whose stuck call may still take effect; 0 for none.
+        held: numbers of further steps, sorted, whose calls count as in flight for a pass that starts before
+            their time is over: a killed run left them open, or they were not answered. Kept only for products
+            whose nodes can be left out, because for others it decides nothing.
     """
 
     world: int
@@ -71,7 +72,7 @@ class ModelState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExecutorModel(Generic[W]):
-    """The moves of one play."""
+    """The transitions of one model."""
 
     state_table: StateTable[W]
 
@@ -80,13 +81,13 @@ class ExecutorModel(Generic[W]):
         return ModelState(self.state_table.number(world), faults=faults, crashes=crashes, passes=passes)
 
     def under(self, plan: ClusterPlan, moment: ModelState) -> ModelState:
-        """The moment in which the executor takes up a given plan."""
+        """The moment in which the executor begins to apply a given plan."""
         return moment._replace(
             plan=self.state_table.kept(plan), phases=(StepPhase.PENDING,) * len(plan.steps)
         )
 
     def moves(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
-        """Whatever can happen next, each with the invariant that it breaks, if any."""
+        """All that can happen next, each with the invariant that it breaks, if any."""
         yield from self._surroundings(moment)
         if moment.late:
             yield from self._stuck(moment)
@@ -102,7 +103,7 @@ class ExecutorModel(Generic[W]):
             yield from self._beside(moment)
 
     def _stuck(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
-        """A call that was given up takes effect after all, or never; nobody tells the executor which."""
+        """A call that was given up takes effect after all, or never; the executor does not know which."""
         number = moment.late - 1
         held = tuple(sorted({*moment.held, number})) if self.state_table.single_node else ()
         freed = moment._replace(late=0, held=held)
@@ -113,7 +114,7 @@ class ExecutorModel(Generic[W]):
         yield Transition(f"the stuck call of {name} is lost", freed)
 
     def _surroundings(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
-        """Faults, and what comes back by itself."""
+        """Faults, and recoveries by themselves."""
         resting = not OPEN.isdisjoint(moment.phases)
         if resting and moment.struck:
             return
@@ -128,11 +129,9 @@ class ExecutorModel(Generic[W]):
             yield Transition(back.story, same)
 
     def _beside(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
-        """A pass, of this process or another one, while a call may be under way, for all that is known.
-
-        It takes every call that was left open for one that may be: only the model knows which one is stuck,
-        and that none is where the reconciler was killed and is started again at once.
-        """
+        """A pass, of this process or another one, that starts while calls may be in flight."""
+        # It has to treat every open call as one in flight, as the program does: only the model knows which
+        # one is stuck, or that none is because the process was killed and started again at once.
         left = {*moment.held, *self._open(moment)} - {moment.late - 1}
         held, broken = self._settled(moment.world, left)
         calls = (moment.late - 1, *held) if moment.late else held
@@ -150,7 +149,7 @@ class ExecutorModel(Generic[W]):
             yield Transition(f"the reconciler reads all nodes and plans for all but {names}", begun, broken)
 
     def _settled(self, world: int, left: Iterable[int]) -> tuple[tuple[int, ...], str]:
-        """The steps that a reading does not show done, and what is wrong about the others being called so."""
+        """The steps that a reading does not show as done, and what is false about calling the others done."""
         held = tuple(
             number for number in sorted(left) if self.state_table.status(world, number) is not StepStatus.DONE
         )
@@ -182,25 +181,18 @@ class ExecutorModel(Generic[W]):
         if moment.crashes:
             killed = moment._replace(running=False, crashes=moment.crashes - 1)
             yield Transition("the reconciler is killed", killed)
-        free = self._free(moment)
+        is_free = sum(phase in OPEN for phase in phases) < plan.concurrency
         for place, after in enumerate(self.state_table.before[moment.plan]):
             step = plan.steps[place]
             match phases[place]:
-                case StepPhase.PENDING if free and self._may_follow(phases[one] for one in after):
+                case StepPhase.PENDING if is_free and all(
+                    phases[one] is StepPhase.SUCCEEDED for one in after
+                ):
                     yield self._looked(moment, place, step)
                 case StepPhase.INTENT:
                     yield from self._sent(moment, place, step)
                 case StepPhase.SENT:
                     yield self._concluded(moment, place, step)
-
-    def _free(self, moment: ModelState) -> bool:
-        """Whether one more step may be under way."""
-        under_way = sum(phase in OPEN for phase in moment.phases)
-        return under_way < self.state_table.plans[moment.plan].concurrency
-
-    def _may_follow(self, before: Iterable[StepPhase]) -> bool:
-        """Whether a step may begin, given how far those are that it comes after."""
-        return all(phase is StepPhase.SUCCEEDED for phase in before)
 
     def _looked(self, moment: ModelState, place: int, step: Step) -> Transition[ModelState]:
         status = self._standing(moment, place)
@@ -215,14 +207,12 @@ class ExecutorModel(Generic[W]):
         return Transition(f"{step.id} is not performed ({status})", self._ended(looked, place))
 
     def _ended(self, moment: ModelState, place: int) -> ModelState:
-        """A step has ended without success, and whatever comes after it with it.
-
-        The scheduler skips what follows before it takes anything up, and a run that is killed in between
-        leaves steps that were never begun, which the next one calls skipped as well.
-        """
+        """The moment after a step has ended without success, with all steps that depend on it."""
+        # In one transition: the scheduler skips the dependent steps before it starts anything else. A run
+        # that is killed in between leaves steps that were never started, which the next run skips as well.
         phases = list(moment.phases)
         phases[place] = StepPhase.ENDED
-        for one, after in enumerate(self.state_table.before[moment.plan]):  # none before what it comes after
+        for one, after in enumerate(self.state_table.before[moment.plan]):
             if phases[one] is StepPhase.PENDING and any(
                 phases[earlier] is StepPhase.ENDED for earlier in after
             ):
@@ -230,13 +220,13 @@ class ExecutorModel(Generic[W]):
         return moment._replace(phases=tuple(phases))
 
     def _against(self, moment: ModelState, place: int, step: Step) -> str:
-        """Why a step that has just begun must not have: by the plan's own word, or by the world itself."""
+        """Why a step that has just started must not have: by the plan itself, or by the world."""
         plan, phases = self.state_table.plans[moment.plan], moment.phases
         if sum(phase in OPEN for phase in phases) > plan.concurrency:
-            return f"{step.id} begins while as many others as may, {plan.concurrency}, are under way"
+            return f"{step.id} starts while the limit of {plan.concurrency} running steps is reached"
         for one in self.state_table.before[moment.plan][place]:
             if phases[one] is not StepPhase.SUCCEEDED:
-                return f"{step.id} begins before {plan.steps[one].id}, which it comes after, is done"
+                return f"{step.id} starts before {plan.steps[one].id}, on which it depends, is done"
         return self.state_table.model.against(self.state_table.worlds[moment.world], step)
 
     def _sent(self, moment: ModelState, place: int, step: Step) -> Iterator[Transition[ModelState]]:
@@ -254,7 +244,7 @@ class ExecutorModel(Generic[W]):
             yield Transition(half.story, hit._replace(world=half.world), half.broken)
 
     def _concluded(self, moment: ModelState, place: int, step: Step) -> Transition[ModelState]:
-        done = self._recorded(moment, place)
+        done = self._standing(moment, place) is StepStatus.DONE  # what the call answered does not count
         read = moment._replace(struck=False)
         if done:
             number = self.state_table.first[moment.plan] + place
@@ -264,7 +254,7 @@ class ExecutorModel(Generic[W]):
         return Transition(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
 
     def _resumed(self, moment: ModelState) -> Transition[ModelState]:
-        """A new process settles what was open by reading; the next pass plans anew."""
+        """A new process settles the open steps by reading; the next pass plans again."""
         fresh = moment._replace(running=True, plan=-1, phases=(), struck=False, held=())
         _, broken = self._settled(moment.world, {*moment.held, *self._open(moment)})
         return Transition(
@@ -272,19 +262,15 @@ class ExecutorModel(Generic[W]):
         )
 
     def _open(self, moment: ModelState) -> set[int]:
-        """The numbers of the steps of the plan under way that were begun and have no outcome."""
+        """The numbers of the current plan's steps that were started and have no outcome."""
         first = self.state_table.first[moment.plan]
         return {first + place for place, phase in enumerate(moment.phases) if phase in OPEN}
-
-    def _recorded(self, moment: ModelState, place: int) -> bool:
-        """Whether the journal calls a step done that was called: where a reading shows it, and only then."""
-        return self._standing(moment, place) is StepStatus.DONE
 
     def _lie_at(self, moment: ModelState, place: int) -> str:
         return self._lie(moment.world, self.state_table.first[moment.plan] + place)
 
     def _lie(self, world: int, number: int) -> str:
-        """What is wrong about a journal that says that a step is done."""
+        """The broken invariant if the journal says that a step is done; empty if it is right."""
         step = self.state_table.steps[number]
         if self.state_table.model.effective(self.state_table.worlds[world], step):
             return ""

@@ -1,4 +1,4 @@
-"""Exhaustive exploration of a state machine, breadth first: all is well, or the shortest story why not."""
+"""Exhaustive exploration of a state machine, breadth first, with the shortest counterexample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Transition(NamedTuple, Generic[S]):
     Args:
         story: what happens, one sentence.
         state: the state after it.
-        broken: the invariant it breaks, a sentence; empty where all is well.
+        broken: the invariant it breaks, a sentence; empty if none.
     """
 
     story: str
@@ -25,15 +25,15 @@ class Transition(NamedTuple, Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What an exploration saw.
+    """The result of an exploration.
 
     Args:
         states: different states reached.
-        moves: moves taken between them.
-        depth: moves on the longest of the shortest ways to a state.
-        complete: whether every reachable state was seen; False where the bound on states ended it.
-        broken: the invariant that does not hold; empty where all hold.
-        story: the moves that lead there from a start, no shorter way exists.
+        moves: transitions taken between them.
+        depth: transitions on the longest of the shortest traces to a state.
+        complete: whether every reachable state was visited; False if the bound on states ended it.
+        broken: the invariant that does not hold; empty if all hold.
+        story: the transitions from a start to it; no shorter trace exists.
     """
 
     states: int
@@ -47,13 +47,15 @@ class Exploration:
 def explore_states(
     starts: Iterable[S], moves: Callable[[S], Iterable[Transition[S]]], *, most: int = 50_000_000
 ) -> Exploration:
-    """Walk every state that can be reached from `starts`, and stop at the first broken invariant.
+    """Visit every state that can be reached from `starts`, and stop at the first broken invariant.
 
     Args:
         starts: initial states.
         moves: what can happen in a state; the same state gives the same moves.
         most: bound on the number of different states.
     """
+    # Layer by layer, so that the first broken invariant has a shortest trace. A dict keeps insertion order,
+    # so that every run visits the states in the same order and gives the same counterexample.
     came: dict[S, tuple[S, str] | None] = dict.fromkeys(starts)
     layer = list(came)
     taken = depth = 0
@@ -63,7 +65,7 @@ def explore_states(
             for move in moves(state):
                 taken += 1
                 if move.broken:
-                    story = (*_story(came, state), move.story)
+                    story = (*_build_trace(came, state), move.story)
                     return Exploration(
                         len(came), taken, depth, complete=False, broken=move.broken, story=story
                     )
@@ -77,40 +79,40 @@ def explore_states(
     return Exploration(len(came), taken, depth, complete=True)
 
 
-def _story(came: dict[S, tuple[S, str] | None], state: S) -> tuple[str, ...]:
-    told: list[str] = []
+def _build_trace(came: dict[S, tuple[S, str] | None], state: S) -> tuple[str, ...]:
+    trace: list[str] = []
     origin = came[state]
     while origin is not None:
         before, sentence = origin
-        told.append(sentence)
+        trace.append(sentence)
         origin = came[before]
-    return tuple(reversed(told))
+    return tuple(reversed(trace))
 
 
 def list_traces(
     start: S, moves: Callable[[S], Iterable[Transition[S]]], *, length: int
 ) -> Iterator[tuple[S, ...]]:
-    """Every way from a state of so many moves, or of fewer where nothing more can happen, as its states.
+    """Every trace of `length` transitions from a state, or fewer if nothing more can happen, as its states.
 
-    States are not told apart by the way that leads to them, as in `explore_states`: what stands outside of
-    the model may remember it. Moves that change nothing are left out.
+    Unlike in `explore_states`, a state is visited again on another trace: what is outside of the model, such
+    as the journal, may depend on the trace. Transitions that change nothing are left out.
     """
-    way = [start]
-    left = [_onward(start, moves) if length else iter(())]
-    deepest = True
+
+    def list_next(state: S) -> Iterator[S]:
+        return (move.state for move in moves(state) if move.state != state)
+
+    trace = [start]
+    left = [list_next(start) if length else iter(())]
+    is_end = True
     while left:
         following = next(left[-1], None)
         if following is None:
-            if deepest:
-                yield tuple(way)
-            way.pop()
+            if is_end:
+                yield tuple(trace)
+            trace.pop()
             left.pop()
-            deepest = False
+            is_end = False
             continue
-        way.append(following)
-        left.append(_onward(following, moves) if len(way) <= length else iter(()))
-        deepest = True
-
-
-def _onward(state: S, moves: Callable[[S], Iterable[Transition[S]]]) -> Iterator[S]:
-    return (move.state for move in moves(state) if move.state != state)
+        trace.append(following)
+        left.append(list_next(following) if len(trace) <= length else iter(()))
+        is_end = True

@@ -1,8 +1,8 @@
-"""The journal that an execution of the model leaves: what is written, called and announced, in this order.
+"""The journal of an execution of the model: what is written, called and announced, in this order.
 
-It is derived from the moments of a trace and is no part of them, so that the states explored do not grow:
-what the executor has written down never decides what it does next, but for what a new pass settles, and that
-is the same in every journal that leads to a moment.
+It is derived from the states of a trace and is not part of them, so that there are fewer states to explore:
+the journal decides nothing that the executor does next, except what a new pass settles, and that is the same
+in every journal that leads to a state.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from reconciler.modelcheck.state_table import StateTable
 
 
 class EventKind(StrEnum):
-    """What the executor does, as far as anybody else can tell."""
+    """What the executor does, as visible from outside."""
 
     BEGIN = "begin"
-    """A run is written down with all its steps open."""
+    """A run is journalled with all its steps open."""
 
     INTEND = "intend"
-    """The intent of a step is written down."""
+    """The intent of a step is journalled."""
 
     CALL = "call"
     """A node is called."""
 
     CONCLUDE = "conclude"
-    """The outcome of a step is written down."""
+    """The outcome of a step is journalled."""
 
     ANNOUNCE = "announce"
-    """Listeners hear of an outcome."""
+    """Listeners are told of an outcome."""
 
     FINISH = "finish"
-    """The end of a run is written down."""
+    """The end of a run is journalled."""
 
 
 class JournalEvent(NamedTuple):
-    """One of them.
+    """One event.
 
     Args:
         run: counted from 0, over all passes of a trace.
@@ -60,10 +60,10 @@ class ModelStep:
     """One step in the journal.
 
     Args:
-        number: the step's, in the ground.
-        state: none while its end is not known; `UNKNOWN` may still be settled.
-        pending: whether its call may be under way, for all that the journal tells.
-        lost: whether nobody answered for the call; the journal tells it with the outcome.
+        number: of the step, in the state table.
+        state: None while its outcome is not known; `UNKNOWN` may still be settled.
+        pending: whether its call may be in flight, by the journal.
+        lost: whether the call was not answered; the journal has it with the outcome.
     """
 
     number: int
@@ -93,7 +93,7 @@ EMPTY: Final[ModelJournal] = ()
 _UNPERFORMED: Final = {
     StepStatus.CHANGED: State.CHANGED,
     StepStatus.UNKNOWN: State.SKIPPED,
-    StepStatus.READY: State.WAITING,  # a step that waits for a person: every other one would be performed
+    StepStatus.READY: State.WAITING,  # a step that waits for an operator: every other one would be performed
 }
 
 
@@ -119,7 +119,7 @@ class _Writing:
         self.events.append(JournalEvent(kind, run, self.state_table.steps[line.number].id, state))
 
     def conclude(self, places: Sequence[tuple[int, State]]) -> None:
-        """Outcomes of the run under way, all written before the first is announced."""
+        """Journal outcomes of the current run: all are written before the first is announced."""
         run, written = len(self.runs) - 1, []
         for place, state in places:
             line = self.runs[run].lines[place]
@@ -134,11 +134,11 @@ class _Writing:
         self.events.append(JournalEvent(EventKind.FINISH, run))
 
     def settle(self, world: int, *, is_over: bool) -> None:
-        """Write down of every open step what a reading shows now.
+        """Journal for every open step what a reading shows now.
 
         Args:
             world: what is read.
-            is_over: whether the time is over within which a call may be under way.
+            is_over: whether the time is over in which a call may be in flight.
         """
         for index, run in enumerate(self.runs):
             for place, line in enumerate(run.lines):
@@ -155,20 +155,20 @@ class _Writing:
         status = self.state_table.status(world, line.number)
         if status is StepStatus.DONE:
             return State.DONE
-        # An old setting says nothing while the call that is to change it may still be under way.
+        # No visible effect proves nothing while the call may still be in flight.
         return State.FAILED if status is StepStatus.READY and (is_over or not line.pending) else State.UNKNOWN
 
 
 def follow_move(
     state_table: StateTable[Any], journal: ModelJournal, before: ModelState, after: ModelState
 ) -> tuple[ModelJournal, tuple[JournalEvent, ...]]:
-    """The journal after one move, and what the executor has done for it, in order.
+    """The journal after one transition, and the events of it, in order.
 
     Args:
-        state_table: of the two moments.
-        journal: up to the move.
-        before: the moment in which the move is made.
-        after: the moment after it.
+        state_table: of the two states.
+        journal: before the transition.
+        before: the state before it.
+        after: the state after it.
     """
     writing = _Writing(state_table, list(journal))
     if after.plan != before.plan or after.running != before.running:

@@ -1,4 +1,7 @@
-"""The worlds, plans and steps of one play by number; what follows from a world is found out once."""
+"""The worlds, plans and steps of one model by number; what follows from a world is computed once.
+
+The explorer keeps millions of states. As numbers they are small and quick to compare.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ W = TypeVar("W", bound=Hashable)
 
 
 class WorldTransition(NamedTuple):
-    """One way on from a world: what happens, the number of the world after it, and what it breaks."""
+    """What can happen in a world: a sentence, the number of the world after it, and the broken invariant."""
 
     story: str
     world: int
@@ -23,17 +26,17 @@ class WorldTransition(NamedTuple):
 
 @dataclass(slots=True)
 class StateTable(Generic[W]):
-    """What one play is made of.
+    """The tables of one model.
 
     Args:
         model: the product's.
-        weigh: what judges the plans of further passes.
-        single_node: whether the product's nodes are changed one by one, so that some can be left out.
+        weigh: judges the plans of further passes.
+        single_node: whether the product's nodes are independent, so that some can be left out.
         worlds: by number.
         plans: by number.
         steps: of all plans, by number.
         first: plan -> the number of its first step.
-        before: plan -> of each of its steps, the places of those that it comes after.
+        before: plan -> of each of its steps, the indices of the steps that it depends on.
     """
 
     model: ProductModel[W]
@@ -47,7 +50,7 @@ class StateTable(Generic[W]):
     _numbers: dict[W, int] = field(init=False, default_factory=dict)
     _planned: dict[int, int] = field(init=False, default_factory=dict)
     _beside: dict[tuple[int, tuple[int, ...]], int] = field(init=False, default_factory=dict)
-    _standings: dict[tuple[int, int], StepStatus] = field(init=False, default_factory=dict)
+    _statuses: dict[tuple[int, int], StepStatus] = field(init=False, default_factory=dict)
     _calls: dict[tuple[int, int], WorldTransition] = field(init=False, default_factory=dict)
     _halves: dict[tuple[int, int], tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
     _faults: dict[int, tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
@@ -75,7 +78,7 @@ class StateTable(Generic[W]):
         return len(self.plans) - 1
 
     def planned(self, world: int) -> int:
-        """What a pass that begins now would apply: a plan without steps where a guard refuses."""
+        """The plan that a pass would apply now: without steps if a guard refuses it."""
         if world not in self._planned:
             plan = self.model.plan(self.worlds[world])
             passed = not plan.steps or self.weigh(plan, self.model.observed(self.worlds[world]))
@@ -83,10 +86,10 @@ class StateTable(Generic[W]):
         return self._planned[world]
 
     def beside(self, world: int, calls: tuple[int, ...]) -> int:
-        """What a pass would apply while the calls of some steps may be under way; -1 where it does nothing.
+        """The plan that a pass would apply while calls of some steps are in flight; -1 for none.
 
-        The steps' nodes are left out, and what comes after their steps; where nodes cannot be left out, all
-        of it waits.
+        The nodes of these steps are left out, and all steps that depend on theirs. If nodes cannot be left
+        out, nothing is applied.
         """
         key = (world, calls)
         if key not in self._beside:
@@ -109,28 +112,28 @@ class StateTable(Generic[W]):
         return tuple(kept)
 
     def faults(self, world: int) -> tuple[WorldTransition, ...]:
-        """What may go wrong in a world."""
+        """The faults that may happen in a world."""
         if world not in self._faults:
             found = self.model.faults(self.worlds[world])
             self._faults[world] = tuple(WorldTransition(story, self.number(after)) for story, after in found)
         return self._faults[world]
 
     def returns(self, world: int) -> tuple[WorldTransition, ...]:
-        """What may come back in a world."""
+        """What may recover by itself in a world."""
         if world not in self._returns:
             found = self.model.returns(self.worlds[world])
             self._returns[world] = tuple(WorldTransition(story, self.number(after)) for story, after in found)
         return self._returns[world]
 
     def status(self, world: int, step: int) -> StepStatus:
-        """How a step stands, by what the nodes answer."""
+        """The status of a step by the nodes' answers."""
         key = (world, step)
-        if key not in self._standings:
-            self._standings[key] = self.model.status(self.worlds[world], self.steps[step])
-        return self._standings[key]
+        if key not in self._statuses:
+            self._statuses[key] = self.model.status(self.worlds[world], self.steps[step])
+        return self._statuses[key]
 
     def called(self, world: int, step: int) -> WorldTransition:
-        """What a step's call makes of a world."""
+        """What a step's call does to a world."""
         key = (world, step)
         if key not in self._calls:
             before, own = self.worlds[world], self.steps[step]
