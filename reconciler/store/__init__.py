@@ -1,7 +1,7 @@
-"""What outlives a run: the journal, the history, what was learnt of nodes, undelivered messages.
+"""What outlives a run: the journal, the history, facts about nodes, undelivered messages.
 
-A new kind of store is a folder beside `sqlite`, a scheme in `factory`, and a line in the kinds of stores that
-the conformance tests run against.
+A new kind of store is a folder next to `sqlite`, a scheme in `factory`, and a line in the list of stores of
+the conformance tests.
 
 Belongs here: durable records and their locks. Never here: what the records lead to.
 """

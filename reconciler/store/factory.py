@@ -1,4 +1,4 @@
-"""Opens a store by its URL: the one place that knows which databases there are."""
+"""Opens a store by its URL: the one place that knows the kinds of databases."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from reconciler.ports.store import (
 from reconciler.store.sqlite import FILE
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32: no letter is taken for another one when read aloud."""
+"""Crockford's base 32: no letter looks or sounds like another one."""
 
 
 def make_run_id(clock: Clock = utc_now) -> str:
-    """A run's name: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
+    """The id of a run: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
     return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
 
 
@@ -46,17 +46,17 @@ def open_store(
     keep: int = KEPT_RUNS,
     around: WriteHook = skip_hook,
 ) -> Store:
-    """A store, made where it is missing. Close it after use (`with`).
+    """A store, created if it is missing. Close it after use (`with`).
 
     Args:
         url: `sqlite:///FOLDER`, or a folder, on a local disk.
-        clock: stamps what is written.
+        clock: for the times of what is written.
         name: makes the ids of runs; by default of the second and four random letters.
-        keep: how many runs the history keeps, beside those that are still needed.
-        around: is put around each write that belongs to a run.
+        keep: runs of the history, besides those that are still needed.
+        around: wraps each write that belongs to a run.
 
     Raises:
-        UsageError: the URL is of no kind of store that is known.
+        UsageError: the URL has an unknown type of store.
         StateError: the store cannot be used; says what to do.
     """
     folder = _folder(url)
@@ -68,14 +68,14 @@ def open_store(
 
 
 def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
-    """What can be read of a store; where there is none, none is made, and nothing is remembered.
+    """The reading part of a store; if there is none, none is created, and everything is empty.
 
     Args:
         url: as for `open_store`.
-        clock: tells when it was read.
+        clock: for the time of reading.
 
     Raises:
-        UsageError: the URL is of no kind of store that is known.
+        UsageError: the URL has an unknown type of store.
         StateError: the store cannot be used; says what to do.
     """
     if not has_store(url):
@@ -84,15 +84,15 @@ def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
 
 
 def has_store(url: str | Path) -> bool:
-    """Whether there is a store already, which `open_store` would not have to make.
+    """Whether the store exists.
 
     Raises:
-        UsageError: the URL is of no kind of store that is known.
-        StateError: the folder cannot be looked into: that is no reason to remember nothing.
+        UsageError: the URL has an unknown type of store.
+        StateError: the folder cannot be read, which does not mean that there is no store.
     """
     file = _folder(url) / FILE
     try:
-        file.lstat()  # a link that leads nowhere is a store that is lost, and no new one
+        file.lstat()  # a broken link is a lost store, which must not be replaced by a new one
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -104,14 +104,14 @@ def has_store(url: str | Path) -> bool:
 
 
 def back_up_store(url: str | Path, target: Path) -> StoreSummary:
-    """Copy a store, as it is at one moment, into a new file that only this user can read; runs may go on.
+    """Copy a store, as of one moment, to a new file that only this user can read; runs may continue.
 
     Args:
         url: as for `open_store`.
         target: the new file.
 
     Raises:
-        UsageError: there is something under that name.
+        UsageError: the file exists.
         StateError: there is no store, it is damaged, or the copy cannot be written.
     """
     from reconciler.store.sqlite import backups  # noqa: PLC0415
@@ -120,7 +120,7 @@ def back_up_store(url: str | Path, target: Path) -> StoreSummary:
 
 
 def examine_store(url: str | Path) -> StoreSummary:
-    """Read all of a store, and say what it holds.
+    """Read the whole store, and summarize it.
 
     Raises:
         StateError: there is none, or it is damaged.
@@ -131,7 +131,7 @@ def examine_store(url: str | Path) -> StoreSummary:
 
 
 def examine_backup(file: Path) -> StoreSummary:
-    """Read all of a backup, and say what it holds.
+    """Read a whole backup, and summarize it.
 
     Raises:
         StateError: there is none, or it is damaged.
@@ -144,28 +144,28 @@ def examine_backup(file: Path) -> StoreSummary:
 def restore_store(
     url: str | Path, backup: Path, *, prepare: Callable[[Store], None], clock: Clock = utc_now
 ) -> tuple[StoreSummary, Path | None]:
-    """Put a backup in the place of a store; gives what it holds, and the file of the store before.
+    """Replace a store by a backup; gives its summary, and the file of the replaced store.
 
     Args:
         url: as for `open_store`.
         backup: what `back_up_store` wrote.
-        prepare: called with the restored store, of this version's tables, before it takes its place.
-        clock: names the file of the store before.
+        prepare: called with the restored store, with tables of this version, before it is in use.
+        clock: for the name of the file of the replaced store.
 
     Raises:
         StateError: the backup is damaged, or another process has the store open.
     """
     from reconciler.store.sqlite import backups  # noqa: PLC0415
 
-    def prepared(folder: Path) -> None:
+    def prepare_folder(folder: Path) -> None:
         with open_store(folder, clock=clock) as store:
             prepare(store)
 
-    return backups.restore_database(_folder(url), backup, clock(), prepare=prepared)
+    return backups.restore_database(_folder(url), backup, clock(), prepare=prepare_folder)
 
 
 class EmptyStore:
-    """The reader of a store that is not there."""
+    """The reader of a store that does not exist."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder

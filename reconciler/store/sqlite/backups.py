@@ -1,4 +1,4 @@
-"""Copies of the store's file: made while others write, examined, and put in the place of the one in use."""
+"""Copies of the file of the store: made while others write, examined, and restored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import BESIDE, give_to_owner_of
 
 _PROBLEMS = 5
-"""As many faults of a damaged file as a message names."""
+"""Faults of a damaged file that a message lists."""
 
 _NEWEST = """SELECT max(at) FROM (
     SELECT max(started) AS at FROM run UNION ALL SELECT max(finished) FROM run
@@ -33,14 +33,14 @@ _NEWEST = """SELECT max(at) FROM (
 
 
 def copy_database(file: Path, target: Path) -> StoreSummary:
-    """Write a copy of the store, as it is at one moment, which only this user can read; others may write on.
+    """Write a copy of the store, as of one moment, that only this user can read; others may go on writing.
 
     Args:
         file: of the store.
-        target: where the copy goes; nothing may be there yet.
+        target: file of the copy, which must not exist.
 
     Raises:
-        UsageError: something is there already.
+        UsageError: the target exists.
         StateError: the store cannot be read, the copy cannot be written, or it is damaged.
     """
     if os.path.lexists(target):
@@ -48,12 +48,12 @@ def copy_database(file: Path, target: Path) -> StoreSummary:
     try:
         with (
             replace_atomically(target) as beside,
-            _connected(file, "mode=rw") as source,
-            _connected(beside, "mode=rw") as copy,
+            _connect(file, "mode=rw") as source,
+            _connect(beside, "mode=rw") as copy,
         ):
-            source.backup(copy)  # all pages in one read transaction: writers neither wait nor disturb it
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file that holds all, without -wal beside it
-            return _examined(copy, target)
+            source.backup(copy)  # all pages in one read transaction: writers do not wait for it
+            copy.execute("PRAGMA journal_mode = DELETE")  # everything in one file, without a -wal next to it
+            return _examine(copy, target)
     except OSError as error:
         raise StateError(
             f"the backup {target} cannot be written: {error.strerror}",
@@ -62,31 +62,31 @@ def copy_database(file: Path, target: Path) -> StoreSummary:
 
 
 def examine_database(file: Path, *, is_backup: bool = False) -> StoreSummary:
-    """What a store's file holds, read page by page.
+    """The summary of a file, after reading every page.
 
     Args:
         file: of a store in use, or of a backup.
-        is_backup: whether nobody writes it.
+        is_backup: whether nobody writes to it.
 
     Raises:
-        StateError: it is not there, is damaged, or no file of this program and version.
+        StateError: it does not exist, is damaged, or is not a file of this program and version.
     """
-    with _connected(file, "mode=ro&immutable=1" if is_backup else "mode=rw") as connection:
-        return _examined(connection, file)
+    with _connect(file, "mode=ro&immutable=1" if is_backup else "mode=rw") as connection:
+        return _examine(connection, file)
 
 
 def restore_database(
     folder: Path, backup: Path, now: datetime, *, prepare: Callable[[Path], None]
 ) -> tuple[StoreSummary, Path | None]:
-    """Put a backup in the place of the store; gives what it holds, and where the store before is now.
+    """Replace the store by a backup; gives its summary, and the new place of the replaced store.
 
-    Approvals of the backup are left out: each was for one run, which may have been since.
+    Approvals of the backup are removed: each was for one run, which may have happened since.
 
     Args:
-        folder: the state folder; made where it is missing.
+        folder: the state folder; created if missing.
         backup: the file of the backup.
-        now: names the file of the store before.
-        prepare: called with a folder that holds the restored store before it takes its place.
+        now: for the name of the file of the replaced store.
+        prepare: called with a folder with the restored store, before that is in use.
 
     Raises:
         StateError: the backup is damaged, or the store is in use.
@@ -97,22 +97,22 @@ def restore_database(
         tempfile.TemporaryDirectory(dir=folder, prefix=".restore-") as name,
     ):
         fresh = Path(name) / FILE
-        with _connected(backup, "mode=ro&immutable=1") as source, closing(sqlite3.connect(fresh)) as copy:
+        with _connect(backup, "mode=ro&immutable=1") as source, closing(sqlite3.connect(fresh)) as copy:
             source.backup(copy)
             copy.execute("DELETE FROM fact WHERE node = '' AND key LIKE ?", (f"{APPROVED}%",))
             copy.commit()
         prepare(Path(name))
-        _alone(fresh)
-        # at every moment there is a store under the name: without one, a new and empty one would be made
+        _fold_into_one_file(fresh)
+        # The name must have a store at every moment: another process would else create an empty one.
         with replace_atomically(file) as beside:
             shutil.copyfile(fresh, beside)
             give_to_owner_of(folder, beside)
-            before = _set_aside(file, folder / f"state-before-{now:%Y%m%d-%H%M%S}.sqlite")
+            before = _link_aside(file, folder / f"state-before-{now:%Y%m%d-%H%M%S}.sqlite")
     return summary, before
 
 
-def _set_aside(file: Path, place: Path) -> Path | None:
-    """Give the store in use a second name; None where there is none.
+def _link_aside(file: Path, place: Path) -> Path | None:
+    """Give the store in use a second name; None if there is none.
 
     Raises:
         StateError: another process has it open.
@@ -120,12 +120,12 @@ def _set_aside(file: Path, place: Path) -> Path | None:
     if not file.exists():
         return None
     try:
-        _alone(file)
+        _fold_into_one_file(file)
         os.link(file, place)
     except StateError as error:
         if isinstance(error.__cause__, sqlite3.OperationalError):
             raise
-        # damaged: what is beside it belongs to it, and must not be taken for that of the restored store
+        # Damaged: the files next to it belong to it; SQLite would apply its -wal to the restored store.
         for end in ("", *BESIDE):
             if (part := file.with_name(file.name + end)).exists():
                 shutil.copy2(part, place.with_name(place.name + end))
@@ -134,8 +134,8 @@ def _set_aside(file: Path, place: Path) -> Path | None:
     return place
 
 
-def _alone(file: Path) -> None:
-    """Make a store one file with nothing beside it; only possible where nobody else has it open."""
+def _fold_into_one_file(file: Path) -> None:
+    """Fold -wal and -shm into the file of a store; works only if nobody else has it open."""
     try:
         with closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
@@ -151,7 +151,7 @@ def _alone(file: Path) -> None:
 
 
 @contextmanager
-def _connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
+def _connect(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
     if not file.is_file():
         raise StateError(f"there is no state file {file}", remedy="check the path, or give it with --state")
     address = f"file:{quote(str(file.absolute()))}?{mode}"
@@ -165,8 +165,8 @@ def _connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
         raise translate_sqlite_error(file, error) from error
 
 
-def _examined(connection: sqlite3.Connection, file: Path) -> StoreSummary:
-    """Whether a file is sound, and what it holds."""
+def _examine(connection: sqlite3.Connection, file: Path) -> StoreSummary:
+    """The summary of a file, if it is not damaged."""
 
     def one(query: str) -> int:
         return int(connection.execute(query).fetchone()[0] or 0)

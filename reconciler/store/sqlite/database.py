@@ -1,4 +1,4 @@
-"""One SQLite file with one connection on one thread, and every error of it put into words."""
+"""One SQLite file with one connection on one thread; its errors are translated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 30.0
 """Seconds to wait for another process that is writing."""
 
 _TRY = 500
-"""Milliseconds of one try to get the file while another process writes: a close waits no longer."""
+"""Milliseconds of one attempt while another process writes; `close` never waits longer."""
 
 _LOCAL = "give a writable folder on a local disk with --state"
 _AWAY = "move it away to start a new history, or give another folder with --state; nodes are not affected"
@@ -48,7 +48,7 @@ _TROUBLES: dict[str, tuple[str, str]] = {
 
 
 def translate_sqlite_error(path: Path, error: sqlite3.Error) -> StateError:
-    """What an error of SQLite means for the operator."""
+    """The error for the operator for an error of SQLite."""
     name = getattr(error, "sqlite_errorname", "")
     family = next((known for known in _TROUBLES if name == known or name.startswith(f"{known}_")), "")
     what, remedy = _TROUBLES.get(family, (f"it cannot be used: {error}", _AWAY))
@@ -56,26 +56,26 @@ def translate_sqlite_error(path: Path, error: sqlite3.Error) -> StateError:
 
 
 class Database:
-    """Runs functions over the connection, each in a transaction of its own, one after the other.
+    """Runs functions over the connection, each in its own transaction, one after the other.
 
     Args:
-        path: the file; it and its folder are made where they are missing.
+        path: the file; it and its folder are created if missing.
 
     Raises:
-        StateError: the file is foreign, newer, damaged, or cannot be written.
+        StateError: the file belongs to another program or a newer version, is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        opening = self._thread.submit(_opened, path)
+        opening = self._thread.submit(_open, path)
         if opening.exception() is not None:
             self._thread.shutdown()
         self._connection, self._identity = opening.result()
         self._closing = False
 
     def check(self) -> None:
-        """Nothing, where the file under the path is still the one that is open.
+        """Check that the path still has the file that is open.
 
         Raises:
             StateError: it was removed or replaced.
@@ -85,19 +85,19 @@ class Database:
     async def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The answer of `work`, which sees one moment of the file.
+        """The result of `work`, which sees one moment of the file.
 
         Raises:
-            StateError: the file cannot be read, or a record in it is none that this program wrote.
+            StateError: the file cannot be read, or a record in it is invalid.
         """
         return await self._run(
-            "BEGIN", partial(self._decoded, partial(work, self._connection, *args, **kwargs))
+            "BEGIN", partial(self._decode, partial(work, self._connection, *args, **kwargs))
         )
 
-    def _decoded(self, work: Callable[[], T]) -> T:
+    def _decode(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except UnicodeEncodeError:  # of what is asked for, not of what is there
+        except UnicodeEncodeError:  # of the arguments, not of a record
             raise
         except (ValueError, TypeError, LookupError) as error:
             raise StateError(
@@ -108,11 +108,11 @@ class Database:
     async def write(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The answer of `work`, whose changes are on disk when this returns, all or none."""
+        """The result of `work`, whose changes are on disk when this returns, all or none."""
         return await self._run("BEGIN IMMEDIATE", partial(work, self._connection, *args, **kwargs))
 
     def close(self) -> None:
-        """Finish what was asked for and close the file; who waits for another process gives up."""
+        """Finish the queued work and close the file; work that waits for another process gives up."""
         self._closing = True
         self._thread.submit(self._connection.close)
         self._thread.shutdown()
@@ -126,7 +126,7 @@ class Database:
         try:
             while True:
                 try:
-                    return self._tried(begin, work)
+                    return self._try(begin, work)
                 except _Busy as busy:
                     if self._closing or time.monotonic() >= end:
                         raise busy.error from None
@@ -138,12 +138,15 @@ class Database:
                 remedy="replace invalid Unicode characters in names and paths",
             ) from error
 
-    def _tried(self, begin: str, work: Callable[[], T]) -> T:
+    def _try(self, begin: str, work: Callable[[], T]) -> T:
         begun = False
         try:
             with self._connection:
                 self._connection.execute(begin)
-                begun = begin != "BEGIN"  # which takes no lock yet, and may be repeated as a whole
+                # A plain BEGIN takes no lock yet, so a busy read may be repeated as a whole. After BEGIN
+                # IMMEDIATE `work` has run, and running it again might do twice what it does outside the
+                # database.
+                begun = begin != "BEGIN"
                 return work()
         except sqlite3.OperationalError as error:
             if not begun and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
@@ -152,14 +155,14 @@ class Database:
 
 
 class _Busy(Exception):
-    """Another process writes; nothing was done, and the same may be tried again."""
+    """Another process writes; nothing was done, and the work may be repeated."""
 
     def __init__(self, error: sqlite3.Error) -> None:
         super().__init__()
         self.error = error
 
 
-def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
+def _open(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
     with wait_for_lock(path.with_name(f"{path.name}.lock")), ExitStack() as stack:
         _refuse_lost(path)
         prepare_file(path)
@@ -175,14 +178,13 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, FileIdentity]:
 
 
 def _refuse_lost(path: Path) -> None:
-    """Nothing, where the file has its records, or never had any.
-
-    SQLite takes an empty file for a new store. Where the host has its key, the store had been used: guards
-    would judge without a past, and nobody would hear of it.
+    """Refuse an empty file that had records before.
 
     Raises:
-        StateError: the file is empty, and the key is there.
+        StateError: the file is empty, and the key of the host exists.
     """
+    # SQLite takes an empty file for a new store. A host with a key has used its store: the guards would
+    # decide without its history, and nobody would notice.
     if path.is_file() and path.stat().st_size == 0 and HostKey(path.parent).is_made():
         raise StateError(
             f"the state file {path} is empty: its records are lost",
@@ -199,15 +201,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise StateError(
             f"the state file {path}: its file system does not support shared memory", remedy=_LOCAL
         )
+    # An intent must survive a power cut, or the next run would not know of a call that was sent.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     with connection:
-        connection.execute("BEGIN IMMEDIATE")  # makes the files beside it, so that their identity is known
+        connection.execute("BEGIN IMMEDIATE")  # creates -wal and -shm, so that their identity is known
     connection.execute(f"PRAGMA busy_timeout = {_TRY}")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables to the newest version, in one transaction."""
+    """Migrate the tables to the newest version, in one transaction."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -222,7 +225,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version == len(MIGRATIONS):
         return
     rekeying.define_functions(connection, HostKey(path.parent).secret)
-    connection.execute("PRAGMA secure_delete = ON")  # what a migration replaces is not left on the disk
+    connection.execute("PRAGMA secure_delete = ON")  # replaced fingerprints must not stay in free pages
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for statements in MIGRATIONS[version:]:

@@ -1,4 +1,4 @@
-"""What was learnt of clusters and nodes and is remembered from run to run: functions over a connection."""
+"""Facts about clusters and nodes that outlive a run: functions over a connection."""
 
 from __future__ import annotations
 
@@ -13,47 +13,22 @@ from reconciler.core.rollout import RolloutProgress
 from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.store import ClusterFacts
 
-REVISION = "revision"
-"""Fact of a node: the revision that it was last seen to run."""
-
-NODES = "nodes"
-"""Fact of a cluster, under the empty node name: how many nodes its last applied desired state named."""
-
-NAMES = "names"
-"""Fact of a cluster, under the empty node name: the names of these nodes, as JSON."""
-
-SOURCE = "source"
-"""Fact of a cluster, under the empty node name: where its last applied desired state was read."""
-
-KIND = "kind"
-"""Fact of a cluster, under the empty node name: the product that its nodes run."""
-
-FORMER = "former"
-"""Fact of a cluster, under the empty node name: the names that it had before, as JSON, the latest last."""
-
-APPLIED = "applied"
-"""Fact of a cluster, under the empty node name: the revision that was applied last, as JSON."""
-
-CONTENT = "content"
-"""Fact of a cluster, under the empty node name: keyed fingerprint of what was applied last."""
-
-ROLLOUT = "rollout"
-"""Fact of a cluster, under the empty node name: how far its rollout has come, as JSON."""
-
-SUSPENDED = "suspended"
-"""Fact of a cluster, or of the fleet under the empty cluster name: `reconcile suspend` was given for it."""
-
-ASKED = "asked"
-"""Fact of a cluster, under the empty node name: the plan that last waited for an approval."""
-
-APPROVED = "approved/"
-"""What a fact of the fleet begins with that a plan may be applied; its digest follows."""
-
-REJECTED = "rejected/"
-"""What a fact of a cluster begins with that a revision is not to be tried again; its id follows."""
-
-EPOCH = "epoch"
-"""Fact of a cluster, under no node name: the number of its latest holder; of the fleet, the highest."""
+# Keys of facts. Those of a cluster are under the empty node name, those of a fleet under the empty cluster
+# name.
+REVISION = "revision"  # of a node: the revision that it ran when last seen
+NODES = "nodes"  # of a cluster: number of nodes in the desired state that was applied last
+NAMES = "names"  # of a cluster: the names of these nodes, as JSON
+SOURCE = "source"  # of a cluster: source of the desired state that was applied last
+KIND = "kind"  # of a cluster: its product
+FORMER = "former"  # of a cluster: its earlier names, as JSON, the latest last
+APPLIED = "applied"  # of a cluster: the revision that was applied last, as JSON
+CONTENT = "content"  # of a cluster: keyed fingerprint of what was applied last
+ROLLOUT = "rollout"  # of a cluster: progress of its rollout, as JSON
+SUSPENDED = "suspended"  # of a cluster or the fleet: suspended by `reconcile suspend`
+ASKED = "asked"  # of a cluster: the plan that waited for an approval last
+APPROVED = "approved/"  # of the fleet, followed by a digest: a plan that may be applied
+REJECTED = "rejected/"  # of a cluster, followed by an id: a revision that is not to be tried again
+EPOCH = "epoch"  # of a cluster: number of its latest lock holder; of the host: the highest given
 
 
 def write_facts(
@@ -63,14 +38,14 @@ def write_facts(
     facts: Mapping[str, Mapping[str, str]],
     now: datetime,
 ) -> None:
-    """Keep facts by node and key; an empty value forgets, an unchanged one keeps its `since`.
+    """Write facts by node and key; an empty value deletes, an unchanged one keeps its `since`.
 
     Args:
         connection: in a transaction.
-        fleet: the number of the fleet whose memory it is.
-        cluster: whose facts.
+        fleet: its number.
+        cluster: its name.
         facts: node -> key -> value.
-        now: since when they hold.
+        now: the new `since`.
     """
     keep = (
         "INSERT INTO fact (fleet, cluster, node, key, value, since) VALUES (?, ?, ?, ?, ?, ?)"
@@ -89,14 +64,14 @@ def write_facts(
 def write_cluster_facts(
     connection: sqlite3.Connection, fleet: int, cluster: str, facts: Mapping[str, str], now: datetime
 ) -> None:
-    """Keep facts of a cluster itself, or of the whole fleet under the empty name; by key."""
+    """Write facts of a cluster, or of the fleet under the empty name; by key."""
     write_facts(connection, fleet, cluster, {"": facts}, now)
 
 
 def write_pass(
     connection: sqlite3.Connection, fleet: int, cluster: str, found: ClusterFacts, now: datetime
 ) -> None:
-    """Write down what a pass established of a cluster."""
+    """Write what a pass found out about a cluster."""
     own: dict[str, str] = {}
     if found.members is not None:
         own |= {
@@ -118,7 +93,7 @@ def write_pass(
 
 
 def forget_members(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> None:
-    """Forget who a cluster's desired state named, and where they are."""
+    """Delete the members of a cluster and their places."""
     connection.execute("DELETE FROM claim WHERE fleet = ? AND cluster = ?", (fleet, cluster))
     write_cluster_facts(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""}, now)
 
@@ -126,7 +101,7 @@ def forget_members(connection: sqlite3.Connection, fleet: int, cluster: str, now
 def write_progress(
     connection: sqlite3.Connection, fleet: int, cluster: str, progress: RolloutProgress | None, now: datetime
 ) -> None:
-    """Write down how far a rollout has come; None where it is over."""
+    """Write the progress of a rollout; None if it is over."""
     write_cluster_facts(connection, fleet, cluster, {ROLLOUT: progress.plain() if progress else ""}, now)
 
 
@@ -137,7 +112,7 @@ def write_claims(
     given_up: Iterable[str],
     now: datetime,
 ) -> None:
-    """Write down which places a fleet looks after, as cluster and node, and which it names no more."""
+    """Write the places that a fleet claims, as cluster and node, and delete those it gave up."""
     mine = [(place, fleet) for place in given_up]
     connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
     connection.executemany(
@@ -150,7 +125,7 @@ def write_claims(
 
 
 def read_fact(connection: sqlite3.Connection, fleet: int, cluster: str, node: str, key: str) -> str:
-    """One fact; empty where there is none."""
+    """One fact; empty if there is none."""
     row = connection.execute(
         "SELECT value FROM fact WHERE fleet = ? AND cluster = ? AND node = ? AND key = ?",
         (fleet, cluster, node, key),
@@ -159,11 +134,11 @@ def read_fact(connection: sqlite3.Connection, fleet: int, cluster: str, node: st
 
 
 def forget_attempts(connection: sqlite3.Connection, fleet: int, cluster: str) -> tuple[str, ...]:
-    """Forget the tries of a cluster, or of all; gives the nodes that had some, as `cluster/node`.
+    """Delete the attempts of a cluster, or of all; gives the nodes that had some, as `cluster/node`.
 
     Args:
         connection: in a transaction.
-        fleet: whose; the host's are those of all fleets.
+        fleet: its number; the host for all fleets.
         cluster: its name, or empty for all.
     """
     where = "key LIKE ? AND ? IN ('', cluster) AND ? IN (0, fleet)"
@@ -177,15 +152,13 @@ def forget_attempts(connection: sqlite3.Connection, fleet: int, cluster: str) ->
 
 
 def read_epoch(connection: sqlite3.Connection, fleet: int, cluster: str) -> int:
-    """The number of a cluster's latest holder; of the host's empty cluster, the highest given; else 0."""
+    """The number of the latest lock holder of a cluster; for the host the highest given; else 0."""
     return int(read_fact(connection, fleet, cluster, "", EPOCH) or 0)
 
 
 def advance_epoch(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> int:
-    """The number of a new holder of a cluster, higher than any before, written down as the latest.
-
-    It is counted over all clusters, so that a cluster whose facts were forgotten gives no number twice.
-    """
+    """Write and give the number of a new lock holder of a cluster, higher than any before."""
+    # Counted over all clusters, so that a cluster whose facts were deleted never gives a number twice.
     number = read_epoch(connection, HOST, "") + 1
     for owner, place in ((HOST, ""), (fleet, cluster)):
         write_cluster_facts(connection, owner, place, {EPOCH: str(number)}, now)

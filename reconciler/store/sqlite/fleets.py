@@ -1,4 +1,4 @@
-"""The list of fleets that a store has a memory of: functions over a connection."""
+"""The fleets of a store: functions over a connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEYED = ("fact", "claim", "run")
 
 
 def read_fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
-    """All of them, by number."""
+    """All fleets, by number."""
     sources: dict[int, list[str]] = {}
     for row in connection.execute("SELECT source, fleet FROM fleet_source ORDER BY since, source"):
         sources.setdefault(row["fleet"], []).append(row["source"])
@@ -34,7 +34,7 @@ def read_fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
 
 
 def enter_fleet(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> int:
-    """The number of a fleet's memory, written down with all that tells it from others.
+    """The number of a fleet, after writing its identity.
 
     Raises:
         FleetRefused: see `core.fleet_identity.resolve_fleet`; nothing was written.
@@ -54,11 +54,9 @@ def enter_fleet(connection: sqlite3.Connection, me: FleetIdentity, now: datetime
 def rebind_fleet_source(
     connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime
 ) -> None:
-    """Let a fleet go on with a source, as the host itself says.
-
-    In another history the revision that was applied last has no place: that nothing descends from it says
-    nothing then, and asking a second time would make the host's word worth nothing.
-    """
+    """Continue a fleet with a new source, on the word of the operator."""
+    # In another history nothing descends from the revision that was applied last. Kept, it would make every
+    # revision of the new source look diverged, and the operator would have to confirm a second time.
     known = next(one for one in read_fleets(connection) if one.number == number)
     if me.roots and set(me.roots).isdisjoint(known.roots):
         connection.execute(
@@ -68,14 +66,14 @@ def rebind_fleet_source(
 
 
 def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime) -> None:
-    """Write down by what a fleet is known from now on; what this source does not tell of it stays."""
+    """Write the identity of a fleet; what this source does not tell stays as it is."""
     connection.execute(
         "UPDATE fleet SET name = CASE WHEN ?1 = '' THEN name ELSE ?1 END,"
         " roots = CASE WHEN ?2 = '[]' THEN roots ELSE ?2 END,"
         " path = CASE WHEN ?2 = '[]' THEN path ELSE ?3 END, ref = ?4, lone = ?6 WHERE number = ?5",
         (me.name, json.dumps(me.roots), me.path, me.ref, number, me.is_lone),
     )
-    # only what is new is written: each pass comes by here
+    # written only if it is new: each pass calls this
     connection.execute(
         "INSERT INTO fleet_source (source, fleet, since) VALUES (?, ?, ?) ON CONFLICT (source)"
         " DO UPDATE SET fleet = excluded.fleet, since = excluded.since WHERE fleet IS NOT excluded.fleet",
@@ -84,7 +82,7 @@ def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentit
 
 
 def _absorb(connection: sqlite3.Connection, number: int, other: int) -> None:
-    """Two memories turn out to be of one fleet: the first one's own word counts where both have one."""
+    """Merge another fleet into one, because both are the same; facts of the first one win."""
     for table in KEYED:
         connection.execute(f"UPDATE OR IGNORE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
     connection.execute("DELETE FROM fact WHERE fleet = ?", (other,))

@@ -1,4 +1,4 @@
-"""Reading runs back: lines for the list, whole records, and what killed runs left behind."""
+"""Reading runs: summaries, whole records, and unsettled steps of killed runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -28,30 +27,34 @@ UNKNOWN = """
         AND (later.intended IS NOT NULL OR later.state = 'found')
         AND (SELECT fleet FROM run WHERE number = later.run) = (SELECT fleet FROM run WHERE number = mine.run)
     )"""
-"""Run and id of every step whose end nobody knows yet."""
+"""Run and id of every step with an unknown outcome.
+
+A later step for the node that was sent, or found its node as desired, settles it: what the node shows since
+then says nothing about the earlier one.
+"""
 
 _SHOWN = 5
-"""Ids that an error message names."""
+"""Ids that an error message lists."""
 
 
 def read_run_summaries(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunSummary, ...]:
-    """The newest runs of a fleet, or of the host those of all fleets, newest first."""
+    """The newest runs of a fleet, newest first; for the host those of all fleets."""
     rows = connection.execute(
         "SELECT * FROM run WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (fleet, limit)
     ).fetchall()
-    return tuple(_line(connection, row) for row in rows)
+    return tuple(_read_summary(connection, row) for row in rows)
 
 
 def read_run(connection: sqlite3.Connection, text: str, key: HostKey | None = None) -> RunRecord:
-    """The run with this id or with the only id that begins so.
+    """The run with this id, or the only one whose id begins with it.
 
     Args:
         connection: in a transaction.
         text: the id or its beginning.
-        key: of this host, where the steps are to be whole, see `read_unsettled_runs`; None to show them.
+        key: of this host, to get exact steps, see `read_unsettled_runs`; None for steps to show.
 
     Raises:
-        UsageError: no run, or several; it names the nearest ids.
+        UsageError: no run, or several; the message lists similar ids.
     """
     rows = connection.execute(
         "SELECT * FROM run WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY number DESC",
@@ -59,23 +62,20 @@ def read_run(connection: sqlite3.Connection, text: str, key: HostKey | None = No
     ).fetchall()
     exact = [row for row in rows if row["id"] == text]
     if len(exact or rows) == 1:
-        return _record(connection, (exact or rows)[0], key)
+        return _read_record(connection, (exact or rows)[0], key)
     if rows:
         raise UsageError(
-            f"{len(rows)} runs begin with {text!r}: {_some([row['id'] for row in rows])}",
+            f"{len(rows)} runs begin with {text!r}: {_format_ids([row['id'] for row in rows])}",
             remedy="give more of the id",
         )
-    raise _unknown(connection, text)
+    raise _make_unknown_error(connection, text)
 
 
 def read_unsettled_runs(connection: sqlite3.Connection, fleet: int, key: HostKey) -> tuple[RunRecord, ...]:
-    """Runs that did not finish, and of those that did the steps whose end is unknown still.
+    """Unfinished runs, and finished ones with only their unknown steps; oldest first.
 
-    Their steps are whole: with what plans show without its secrets, as far as this host has the key for it.
-
-    Oldest first. A step is unknown no more once a later run sent something for its node, or found it as
-    desired: what shows then says nothing about this one. A run that goes on right now is among them: only
-    its clusters' locks tell.
+    The steps are exact: with the secrets that plans mask, if this host has the key. A run that is still going
+    on is among them; only the locks of its clusters tell.
     """
     left: dict[int, set[str]] = {}
     for number, step in connection.execute(UNKNOWN):
@@ -86,14 +86,17 @@ def read_unsettled_runs(connection: sqlite3.Connection, fleet: int, key: HostKey
         " AND ? IN (0, fleet) ORDER BY number",
         (*left, fleet),
     ).fetchall()
-    records = [(row["number"], _record(connection, row, key)) for row in rows]
+    records = [(row["number"], _read_record(connection, row, key)) for row in rows]
     return tuple(
-        record if record.line.finished is None else _only(record, left[number]) for number, record in records
+        record
+        if record.line.finished is None
+        else replace(record, entries=tuple(one for one in record.entries if one.step.id in left[number]))
+        for number, record in records
     )
 
 
 def has_open_step(connection: sqlite3.Connection, fleet: int, cluster: str) -> bool:
-    """Whether a step of a cluster was sent and has no end, or an unknown one."""
+    """Whether a step of a cluster was sent and has no outcome, or an unknown one."""
     row = connection.execute(
         "SELECT 1 FROM step JOIN run ON run.number = step.run"
         " WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
@@ -103,14 +106,10 @@ def has_open_step(connection: sqlite3.Connection, fleet: int, cluster: str) -> b
     return row is not None
 
 
-def _only(record: RunRecord, steps: AbstractSet[str]) -> RunRecord:
-    return replace(record, entries=tuple(entry for entry in record.entries if entry.step.id in steps))
-
-
-def _record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
+def _read_record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
     plan = plans.load_plan(json.loads(zlib.decompress(row["plan"])))
     whole = (
-        plans.restore_exact_arguments(plan, _exact(connection, row["number"], key))
+        plans.restore_exact_arguments(plan, _read_exact_arguments(connection, row["number"], key))
         if key is not None
         else plan
     )
@@ -118,24 +117,26 @@ def _record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | Non
         step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
     }
     return RunRecord(
-        line=_line(connection, row),
+        line=_read_summary(connection, row),
         plan=plan,
-        entries=tuple(_entry(step, known[step.id]) for step in whole.steps() if step.id in known),
-        messages=tuple(_messages(connection, row["number"])),
+        entries=tuple(_make_entry(step, known[step.id]) for step in whole.steps() if step.id in known),
+        messages=tuple(_read_messages(connection, row["number"])),
     )
 
 
-def _exact(connection: sqlite3.Connection, run: int, key: HostKey) -> dict[str, dict[str, Any]]:
-    """Step -> what its plain form leaves out; none where it leaves out nothing, or the key is gone."""
+def _read_exact_arguments(
+    connection: sqlite3.Connection, run: int, key: HostKey
+) -> dict[str, dict[str, Any]]:
+    """Step -> arguments that its plain form masks; empty if there are none, or the key is gone."""
     row = connection.execute("SELECT sealed FROM exact WHERE run = ?", (run,)).fetchone()
     data = key.opened(row["sealed"]) if row else None
     found: dict[str, dict[str, Any]] = json.loads(zlib.decompress(data)) if data else {}
     return found
 
 
-def _entry(step: plans.Step, row: sqlite3.Row) -> JournalEntry:
+def _make_entry(step: plans.Step, row: sqlite3.Row) -> JournalEntry:
     return JournalEntry(
-        step=replace(step, cluster=row["cluster"]),  # it may have another name now
+        step=replace(step, cluster=row["cluster"]),  # the cluster may have been renamed since
         intended=_moment(row["intended"]),
         ended=_moment(row["ended"]),
         state=State(row["state"]) if row["state"] else None,
@@ -147,7 +148,7 @@ def _entry(step: plans.Step, row: sqlite3.Row) -> JournalEntry:
     )
 
 
-def _messages(connection: sqlite3.Connection, run: int) -> Iterator[MessageRecord]:
+def _read_messages(connection: sqlite3.Connection, run: int) -> Iterator[MessageRecord]:
     for row in connection.execute("SELECT * FROM message WHERE run = ? ORDER BY number", (run,)):
         yield MessageRecord(
             id=row["id"],
@@ -161,7 +162,7 @@ def _messages(connection: sqlite3.Connection, run: int) -> Iterator[MessageRecor
         )
 
 
-def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunSummary:
+def _read_summary(connection: sqlite3.Connection, row: sqlite3.Row) -> RunSummary:
     counts = connection.execute(
         "SELECT coalesce(state, 'open') AS state, count(*) AS number FROM step WHERE run = ?"
         " GROUP BY 1 ORDER BY 1",
@@ -181,17 +182,17 @@ def _line(connection: sqlite3.Connection, row: sqlite3.Row) -> RunSummary:
     )
 
 
-def _unknown(connection: sqlite3.Connection, text: str) -> UsageError:
+def _make_unknown_error(connection: sqlite3.Connection, text: str) -> UsageError:
     ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
     if not ids:
         return UsageError(f"there is no run {text!r}: the history is empty")
     near = find_similar(text, ids, most=_SHOWN) or ids
     return UsageError(
-        f"there is no run {text!r}; similar ids: {_some(near)}", remedy="run `reconcile history`"
+        f"there is no run {text!r}; similar ids: {_format_ids(near)}", remedy="run `reconcile history`"
     )
 
 
-def _some(ids: list[str]) -> str:
+def _format_ids(ids: list[str]) -> str:
     return ", ".join(ids[:_SHOWN]) + (" …" if len(ids) > _SHOWN else "")
 
 

@@ -1,8 +1,9 @@
-"""The key of this host: what the store keeps for itself alone is encrypted or keyed with it.
+"""The key of this host: private data of the store is encrypted or keyed with it.
 
-Fingerprints of whole settings are open to guesses of the secrets in them. A run that was killed is settled by
-them, so the journal has to keep them; with the key in a file of its own, the database alone, or a copy of it,
-tells nothing. The key never leaves the state folder: what is approved elsewhere has to fit here without it.
+Who has the fingerprint of a whole setting can try guesses of the secrets in it. The journal must keep such
+fingerprints to settle killed runs. With the key in a separate file, the database alone, or a backup of it,
+reveals nothing. The key never leaves the state folder: a plan that was approved elsewhere must match without
+it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from reconciler.secrets.local_resolver import encrypt_data, parse_identities
 from reconciler.store.sqlite.state_file import give_to_owner_of
 
 FILE = "host.key"
-"""Name of the file in the state folder: an age identity, which its owner alone may read."""
+"""File in the state folder: an age identity that only its owner can read."""
 
 _LARGEST = 4_096
 
 
 class HostKey:
-    """Encrypts what the journal keeps for itself; the key is made when it is used for the first time.
+    """Encrypts private data of the journal; the key is created at its first use.
 
     Args:
         folder: the state folder.
@@ -35,26 +36,26 @@ class HostKey:
         self._identity: Any = None
 
     def is_made(self) -> bool:
-        """Whether the folder has a key."""
+        """Whether the key exists."""
         return self._path.exists()
 
     def sealed(self, data: bytes) -> bytes:
         """The data encrypted for this host.
 
         Raises:
-            StateError: the key cannot be made or read.
+            StateError: the key cannot be created or read.
         """
-        return encrypt_data(data, [self._own(make=True).to_public()])
+        return encrypt_data(data, [self._load(make=True).to_public()])
 
     def opened(self, data: bytes) -> bytes | None:
-        """The data that `sealed` encrypted; None where this folder has not the key any more.
+        """The data that `sealed` encrypted; None if the key is gone.
 
         Raises:
             StateError: the key cannot be read.
         """
         import pyrage  # noqa: PLC0415  (loaded only where there is something to decrypt)
 
-        identity = self._own(make=False)
+        identity = self._load(make=False)
         if identity is None:
             return None
         try:
@@ -63,51 +64,52 @@ class HostKey:
             return None
 
     def secret(self) -> bytes:
-        """32 bytes that nobody else knows, for keyed fingerprints.
+        """32 secret bytes for keyed fingerprints.
 
         Raises:
-            StateError: the key cannot be made or read.
+            StateError: the key cannot be created or read.
         """
-        text = self._text()
+        text = self._read_text()
         if text is None:
-            self._own(make=True)
-            text = self._text() or ""
+            self._load(make=True)
+            text = self._read_text() or ""
         return hashlib.sha256(f"fingerprints {text.strip()}".encode()).digest()
 
-    def _text(self) -> str | None:
+    def _read_text(self) -> str | None:
         try:
             return read_regular(self._path, limit=_LARGEST).decode("ascii", "replace")
         except FileAbsent:
             return None
         except FileRefused as error:
-            raise self._unreadable(error) from None
+            raise self._make_error(error) from None
 
-    def _unreadable(self, error: Exception) -> StateError:
+    def _make_error(self, error: Exception) -> StateError:
         return StateError(
             f"the key of this host {self._path} cannot be read: {error}",
             remedy="restore it from a backup, or move it away: the results of killed runs then stay unknown",
         )
 
-    def _own(self, *, make: bool) -> Any:
+    def _load(self, *, make: bool) -> Any:
         if self._identity is None:
-            self._identity = self._read() or (self._made() if make else None)
+            self._identity = self._read() or (self._create() if make else None)
         return self._identity
 
     def _read(self) -> Any:
-        text = self._text()
+        text = self._read_text()
         if text is None:
             return None
         try:
             return parse_identities(str(self._path), text)[0]
         except (SecretError, IndexError) as error:
-            raise self._unreadable(error) from None
+            raise self._make_error(error) from None
 
-    def _made(self) -> Any:
+    def _create(self) -> Any:
         from pyrage import x25519  # noqa: PLC0415  (loaded only where there is something to encrypt)
 
         identity = x25519.Identity.generate()
         try:
-            # Under its name at once and whole: of two processes that begin together, one key counts.
+            # Written whole, then linked, which fails if the name exists: two processes that start together
+            # must not use two keys.
             draft = self._path.with_name(f"{FILE}.{os.getpid()}")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:

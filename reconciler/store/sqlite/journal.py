@@ -1,4 +1,4 @@
-"""Writing runs, intents and outcomes: functions over a connection, each one transaction."""
+"""Writes runs, intents and outcomes: functions over a connection, each in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.memory import WINDOW
 
 IDLE_SHARE = 5
-"""One in so many of the runs kept may have sent nothing: refused, or waiting for a person again and again."""
+"""One in so many of the kept runs may be idle: refused or waiting again and again, without a step sent."""
 
 REFUSED = 3
 """Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
@@ -38,7 +38,7 @@ def begin_run(
     key: HostKey,
     keep: int = KEPT_RUNS,
 ) -> str:
-    """Write down a run with all its steps still open, forget the runs beyond `keep`; gives the run's id."""
+    """Write a run with all its steps open, and delete runs beyond `keep`; gives the id of the run."""
     number, run = _insert(connection, opening, name, now, fleet)
     connection.executemany(
         "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
@@ -65,7 +65,7 @@ def write_refusal(
     fleet: int,
     keep: int = KEPT_RUNS,
 ) -> str:
-    """Write down a run that ended before its first step; the same refusal again only renews its time."""
+    """Write a run that ended before its first step; the same refusal again only renews its time."""
     last = connection.execute(
         "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
         (fleet,),
@@ -90,23 +90,23 @@ def write_intent(
     epoch: int,
     learnt: Mapping[str, str],
 ) -> None:
-    """Write down that a step is about to be performed.
+    """Write that a step is about to be performed.
 
     Args:
-        connection: in a transaction, so that nobody takes the cluster over between the look and the word.
-        run: which run performs it.
-        step: what is performed.
-        now: when.
-        epoch: the holder's, of the step's cluster; 0 where nobody holds it.
-        learnt: facts of the step's node that hold from this moment on, such as one more try.
+        connection: in a transaction.
+        run: that performs the step.
+        step: to perform.
+        now: time of the intent.
+        epoch: of the run, for the cluster of the step; 0 without a lock.
+        learnt: facts of the node that are true from now on, such as one more attempt.
 
     Raises:
-        Fenced: a later holder has begun.
-        StateError: the run is not in the journal, so nothing may be performed.
+        RunFenced: a later run holds the cluster.
+        StateError: the run is not in the journal, so the step must not be performed.
     """
-    # Compared in the transaction that writes the intent: a look before it would leave a gap in which a later
-    # holder begins, and the lock file alone does not help where somebody removed it.
-    fleet = _fleet(connection, run)
+    # Compared in the transaction that writes the intent: a check before it would leave a gap in which a later
+    # run begins. The lock alone is not enough, because somebody may have removed its file.
+    fleet = _read_fleet(connection, run)
     if epoch and (latest := facts.read_epoch(connection, fleet, step.cluster)) != epoch:
         raise RunFenced(
             f"cluster {step.cluster}: a later run took over from run {run} (epoch {latest}, run {run} has "
@@ -116,6 +116,7 @@ def write_intent(
     facts.write_facts(connection, fleet, step.cluster, step.facts_of_intent, now)
     connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
     facts.write_facts(connection, fleet, step.cluster, {step.node: step.used_words}, now)
+    # A call whose answer is lost may still take effect until then, and other plans take it into account.
     until = now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = connection.execute(
         "UPDATE step SET intended = ?, until = ?"
@@ -133,8 +134,9 @@ def write_intent(
 def write_outcomes(
     connection: sqlite3.Connection, run: str, endings: Sequence[StepEnd], now: datetime
 ) -> None:
-    """Write down outcomes together with the facts they taught and the messages about them."""
-    fleet = _fleet(connection, run)
+    """Write outcomes with their facts and messages."""
+    # In one transaction: a kill in between must not lose a message, nor send it without its outcome.
+    fleet = _read_fleet(connection, run)
     for ending in endings:
         outcome, step = ending.outcome, ending.outcome.step
         connection.execute(
@@ -152,10 +154,9 @@ def write_outcomes(
                 run,
             ),
         )
-        if outcome.state is State.FAILED:  # shown to have had no effect: what its intent said does not hold
-            taught = step.facts_of_intent
-            untaught = {node: dict.fromkeys(own, "") for node, own in taught.items()}
-            facts.write_facts(connection, fleet, step.cluster, untaught, now)
+        if outcome.state is State.FAILED:  # it had no effect, so the facts of its intent are not true
+            withdrawn = {node: dict.fromkeys(own, "") for node, own in step.facts_of_intent.items()}
+            facts.write_facts(connection, fleet, step.cluster, withdrawn, now)
         if outcome.state is State.DONE:
             facts.write_facts(
                 connection, fleet, step.cluster, {step.node: {**ending.facts, **ending.spent}}, now
@@ -165,17 +166,16 @@ def write_outcomes(
             _enqueue(connection, run, step.id, ending.outbox_message, now)
 
 
-def _fleet(connection: sqlite3.Connection, run: str) -> int:
-    """The number of the fleet that a run is of."""
+def _read_fleet(connection: sqlite3.Connection, run: str) -> int:
     row = connection.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
     return int(row["fleet"]) if row else HOST
 
 
 def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: int, now: datetime) -> None:
-    """Write down how the last try of a step ended; what has its effect needs no counting any more."""
+    """Write how the last attempt of a step ended; success resets the counter."""
     step, key = outcome.step, attempts.make_attempt_key(outcome.step.action)
     if step.id.partition("/")[2] != f"{step.node}/{step.action}":
-        return  # it takes a step back, which says nothing of the tries
+        return  # a rollback step: it says nothing about the attempts of the step itself
     known = facts.read_fact(connection, fleet, step.cluster, step.node, key)
     if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
         return
@@ -184,7 +184,7 @@ def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: int,
 
 
 def finish_run(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:
-    """Write down that a run has ended."""
+    """Write the end of a run."""
     connection.execute(
         "UPDATE run SET finished = ?, exit_status = ?, note = ? WHERE id = ?",
         (format_timestamp(now), exit_status, note, run),
@@ -232,17 +232,17 @@ def _enqueue(
 
 
 def _prune(connection: sqlite3.Connection, keep: int, now: datetime, fleet: int) -> None:
-    """Keep the newest runs of a fleet; an idle run goes before one that sent something.
+    """Keep the newest runs of a fleet; idle ones go before those that sent something.
 
-    What is still needed stays: a run that goes on, a step that nobody has settled, a message that has not
-    arrived, and changes that budgets count.
+    Runs that are still needed stay: open ones, those with an unsettled step or an undelivered message, and
+    those with changes that count for a budget.
     """
-    _forget(connection, "NOT acted AND fleet = ?1", max(1, keep // IDLE_SHARE), now, fleet)
-    _forget(connection, "fleet = ?1", keep, now, fleet)
+    _delete_runs(connection, "NOT acted AND fleet = ?1", max(1, keep // IDLE_SHARE), now, fleet)
+    _delete_runs(connection, "fleet = ?1", keep, now, fleet)
 
 
-def _forget(connection: sqlite3.Connection, which: str, keep: int, now: datetime, fleet: int) -> None:
-    """Delete what is done with of the runs that a condition names, beyond the newest `keep` of them."""
+def _delete_runs(connection: sqlite3.Connection, which: str, keep: int, now: datetime, fleet: int) -> None:
+    """Delete runs that match a condition and are not needed, beyond the newest `keep` of them."""
     recent = "SELECT number FROM run WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?5"
     oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?2"  # noqa: S608
     connection.execute(

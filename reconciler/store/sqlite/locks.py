@@ -1,4 +1,4 @@
-"""The locks of a state folder: one for moments such as making the tables, and one for each cluster."""
+"""The locks of a state folder: one for short work such as creating tables, and one for each cluster."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from reconciler.host.locks import open_lock_file, try_lock, wait_lock
 from reconciler.store.sqlite.state_file import give_to_owner_of
 
 LOCKS = "locks"
-"""Folder of the clusters' locks in the state folder."""
+"""Folder of the locks of clusters in the state folder."""
 
 _LONGEST = 200
-"""Characters of a cluster's name that its lock file keeps: file names end at 255 bytes."""
+"""Characters of the name of a cluster in the name of its lock file, which may have 255 bytes."""
 
 
 @contextmanager
 def wait_for_lock(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, waiting for it: for moments such as making the tables.
+    """Wait for the lock on a file and hold it: for short work such as creating tables.
 
     Raises:
-        StateError: the file cannot be made or locked.
+        StateError: the file cannot be created or locked.
     """
-    with _opened(path) as number:
+    with _open_lock(path) as number:
         try:
             wait_lock(number)
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise _make_error(path, error) from error
         yield
 
 
@@ -40,23 +40,29 @@ def hold_cluster_lock(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
 
     Raises:
         ClusterBusy: another run holds it, in this process or another one.
-        StateError: the lock file cannot be made or locked.
+        StateError: the lock file cannot be created or locked.
     """
-    path = folder / _name(fleet, cluster)
-    with _opened(path) as number:
+    path = folder / _name_lock_file(fleet, cluster)
+    with _open_lock(path) as number:
         try:
             is_free = try_lock(number)
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise _make_error(path, error) from error
         if not is_free:
-            raise _busy(cluster, number)
+            holder = os.pread(number, 20, 0).decode(errors="replace").strip()
+            who = f"process {holder}" if holder else "another process"
+            raise ClusterBusy(
+                f"cluster {cluster} is being changed by {who}",
+                remedy="wait until it ends; its lock is released even if it is killed",
+            )
+        # For the message above only: the kernel holds the lock, so a stale number locks nobody out.
         os.truncate(number, 0)
         os.pwrite(number, str(os.getpid()).encode(), 0)
         yield
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _open_lock(path: Path) -> Iterator[int]:
     with ExitStack() as stack:
         try:
             number = stack.enter_context(open_lock_file(path))
@@ -64,27 +70,18 @@ def _opened(path: Path) -> Iterator[int]:
             for made in {path.parent, path} - {state}:
                 give_to_owner_of(state, made)
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise _make_error(path, error) from error
         yield number
 
 
-def _unusable(path: Path, error: OSError) -> StateError:
+def _make_error(path: Path, error: OSError) -> StateError:
     return StateError(
         f"the state folder cannot be used: {path}: {error.strerror}",
         remedy="give a writable folder on a local disk with --state",
     )
 
 
-def _busy(cluster: str, number: int) -> ClusterBusy:
-    holder = os.pread(number, 20, 0).decode(errors="replace").strip()
-    who = f"process {holder}" if holder else "another process"
-    return ClusterBusy(
-        f"cluster {cluster} is being changed by {who}",
-        remedy="wait until it ends; its lock is released even if it is killed",
-    )
-
-
-def _name(fleet: int, cluster: str) -> str:
+def _name_lock_file(fleet: int, cluster: str) -> str:
     owner = f"{fleet}+" if fleet else ""  # no cluster's name has a "+"
     if len(cluster) <= _LONGEST:
         return f"{owner}{cluster}.lock"

@@ -1,4 +1,4 @@
-"""Reading back what is remembered, as one consistent picture: functions over a connection."""
+"""Reads the memory of a fleet as of one moment: functions over a connection."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from reconciler.store.sqlite.fleets import read_fleets
 from reconciler.store.sqlite.orders import read_orders
 
 WINDOW = timedelta(days=31)
-"""How long a change counts for budgets: the longest window that a policy may name."""
+"""How long a change counts for budgets: the longest window of a policy."""
 
 _HISTORY = (NODES, APPLIED, ROLLOUT)
-"""Each of these facts of a cluster says that it has a past."""
+"""Each of these facts of a cluster says that it has a history."""
 
 
 def read_memory(connection: sqlite3.Connection, fleet: int, now: datetime) -> FleetMemory:
-    """What is remembered of one fleet: all facts of its nodes, and the past of each of its clusters."""
+    """The memory of a fleet: all facts of its nodes, and the history of each cluster."""
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     own: dict[str, dict[str, str]] = defaultdict(dict)
     runs: dict[str, dict[str, AppliedRevision]] = defaultdict(dict)
@@ -59,41 +59,41 @@ def read_memory(connection: sqlite3.Connection, fleet: int, now: datetime) -> Fl
     for cluster in own.keys() | runs.keys():
         if KIND not in own[cluster] and NODES in own[cluster]:
             own[cluster][KIND] = find_kind_in_runs(connection, fleet, cluster)
-    changed, standing = _changed(connection, fleet, now), read_orders(connection, fleet)
-    named = {one.cluster for one in standing.suspensions} | {one.cluster for one in standing.rejections}
-    told = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
+    changed, open_orders = _list_changes(connection, fleet, now), read_orders(connection, fleet)
+    named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
+    with_history = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
     return FleetMemory(
         fleet=fleet,
         facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
         cluster_memory={
-            cluster: _past(
+            cluster: _make_cluster_memory(
                 cluster,
                 own.get(cluster, {}),
                 tuple(changed.get(cluster, ())),
                 runs.get(cluster, {}),
-                standing,
+                open_orders,
             )
-            for cluster in sorted((told | changed.keys() | runs.keys() | named) - {""})
+            for cluster in sorted((with_history | changed.keys() | runs.keys() | named) - {""})
         },
         everywhere=ClusterMemory(
-            suspended=tuple(one for one in standing.suspensions if not one.cluster),
-            approved=frozenset(one.digest for one in standing.approvals),
+            suspended=tuple(one for one in open_orders.suspensions if not one.cluster),
+            approved=frozenset(one.digest for one in open_orders.approvals),
         ),
         at=now,
-        acted=_acted(connection, fleet),
-        claims=_claims(connection),
-        under_way=_under_way(connection, fleet, now),
+        acted=_list_acted_revisions(connection, fleet),
+        claims=_read_claims(connection),
+        under_way=_read_pending_calls(connection, fleet, now),
     )
 
 
-def _past(
+def _make_cluster_memory(
     cluster: str,
     own: Mapping[str, str],
     changed: tuple[tuple[str, float], ...],
     runs: Mapping[str, AppliedRevision],
-    standing: OpenOrders,
+    open_orders: OpenOrders,
 ) -> ClusterMemory:
-    rejections = [one for one in standing.rejections if one.cluster == cluster]
+    rejections = [one for one in open_orders.rejections if one.cluster == cluster]
     return ClusterMemory(
         nodes=int(own.get(NODES, "0")),
         names=frozenset(json.loads(own.get(NAMES, "[]"))),
@@ -105,7 +105,7 @@ def _past(
         kind=own.get(KIND, ""),
         former=tuple(json.loads(own.get(FORMER, "[]"))),
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
-        suspended=tuple(one for one in standing.suspensions if one.cluster == cluster),
+        suspended=tuple(one for one in open_orders.suspensions if one.cluster == cluster),
         rejected={one.revision: one.reason for one in rejections if not one.rolled_back},
         rolled_back=tuple(
             RollbackHold(one.revision, one.content, one.reason) for one in rejections if one.rolled_back
@@ -115,7 +115,7 @@ def _past(
 
 
 def find_kind_in_runs(connection: sqlite3.Connection, fleet: int, cluster: str) -> str:
-    """The kind of a cluster that an older version applied, as its latest run says; empty for none."""
+    """The kind of a cluster that an older version applied, by its latest run; empty for none."""
     row = connection.execute(
         "SELECT run.plan FROM step JOIN run ON run.number = step.run WHERE step.cluster = ? AND run.fleet = ?"
         " ORDER BY run.number DESC LIMIT 1",
@@ -125,7 +125,7 @@ def find_kind_in_runs(connection: sqlite3.Connection, fleet: int, cluster: str) 
     return next((one["kind"] for one in plan["clusters"] if one["cluster"] == cluster), "")
 
 
-def _under_way(connection: sqlite3.Connection, fleet: int, now: datetime) -> tuple[PendingCall, ...]:
+def _read_pending_calls(connection: sqlite3.Connection, fleet: int, now: datetime) -> tuple[PendingCall, ...]:
     rows = connection.execute(
         "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
         " JOIN run ON run.number = step.run WHERE step.until > ? AND run.fleet = ?"
@@ -139,7 +139,7 @@ def _under_way(connection: sqlite3.Connection, fleet: int, now: datetime) -> tup
     )
 
 
-def _acted(connection: sqlite3.Connection, fleet: int) -> tuple[tuple[str, str], ...]:
+def _list_acted_revisions(connection: sqlite3.Connection, fleet: int) -> tuple[tuple[str, str], ...]:
     rows = connection.execute(
         "SELECT revision, short, max(number) AS last FROM run WHERE acted AND fleet = ?"
         " GROUP BY revision ORDER BY last",
@@ -148,7 +148,9 @@ def _acted(connection: sqlite3.Connection, fleet: int) -> tuple[tuple[str, str],
     return tuple((row["revision"], row["short"]) for row in rows)
 
 
-def _changed(connection: sqlite3.Connection, fleet: int, now: datetime) -> dict[str, list[tuple[str, float]]]:
+def _list_changes(
+    connection: sqlite3.Connection, fleet: int, now: datetime
+) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     rows = connection.execute(
         "SELECT cluster, node, intended FROM step JOIN run ON run.number = step.run"
@@ -161,7 +163,7 @@ def _changed(connection: sqlite3.Connection, fleet: int, now: datetime) -> dict[
     return found
 
 
-def _claims(connection: sqlite3.Connection) -> dict[str, PlaceClaim]:
+def _read_claims(connection: sqlite3.Connection) -> dict[str, PlaceClaim]:
     labels = {one.number: one.label for one in read_fleets(connection)}
     rows = connection.execute("SELECT place, fleet, cluster, node FROM claim")
     return {

@@ -1,7 +1,7 @@
-"""What people ordered and runs concluded beside the desired state: suspensions, rejections, approvals.
+"""Orders of operators and results of runs besides the desired state: suspensions, rejections, approvals.
 
-They are facts of a cluster, or of all clusters under the empty cluster name, and hold JSON. A suspension by
-command is the host's: it stops every cluster of that name, or every cluster of every fleet.
+They are facts of a cluster, or of all clusters under the empty name, and contain JSON. A suspension by
+command belongs to the host: it stops every cluster of that name, or every cluster of every fleet.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderR
 from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, write_cluster_facts
 
 KEPT_ACTS = 10_000
-"""Things that people ordered, of which the history keeps the newest."""
+"""Orders that the history keeps, the newest ones."""
 
 
 def write_suspension(
     connection: sqlite3.Connection, cluster: str, reason: str, by: Actor, now: datetime
 ) -> None:
-    """Nothing is changed in a cluster, or in all, until `resume`."""
+    """Suspend a cluster, or all, until `resume`."""
     write_cluster_facts(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by.words)}, now)
     write_order_record(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
 
 
 def delete_suspension(connection: sqlite3.Connection, cluster: str, by: Actor, now: datetime) -> None:
-    """Forget a suspension."""
+    """Delete a suspension."""
     write_cluster_facts(connection, HOST, cluster, {SUSPENDED: ""}, now)
     write_order_record(connection, "resume", by, now, cluster=cluster)
 
@@ -49,7 +49,7 @@ def write_rejection(
     now: datetime,
     ends_rollout: bool,
 ) -> None:
-    """A revision is not to be tried again in a cluster."""
+    """Reject a revision in a cluster."""
     over = {ROLLOUT: ""} if ends_rollout else {}
     rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
     write_cluster_facts(connection, fleet, cluster, rejection | over, now)
@@ -65,7 +65,7 @@ def write_rollback(
     reason: str,
     now: datetime,
 ) -> None:
-    """What a person rolls back from is not to be applied again, and what he goes back to may be."""
+    """Reject the revision that an operator leaves, and allow the one he goes back to."""
     revision, content = taken
     facts = {
         f"{REJECTED}{one.revision}": ""
@@ -90,7 +90,7 @@ def write_approval_request(
     short: str,
     words: str,
 ) -> None:
-    """A plan waits for an approval; there is one for each cluster."""
+    """Write the plan that waits for an approval; there is one for each cluster."""
     write_cluster_facts(
         connection, fleet, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now
     )
@@ -99,7 +99,7 @@ def write_approval_request(
 def write_approval(
     connection: sqlite3.Connection, digest: str, by: Actor, reason: str, now: datetime
 ) -> None:
-    """A plan may be applied; kept for the fleet that asked for it, because the digest tells the cluster."""
+    """Approve a plan, for the fleet that requested it; the digest identifies the cluster."""
     asked = connection.execute(
         "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
         (ASKED, digest),
@@ -112,14 +112,14 @@ def write_approval(
 
 
 def delete_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
-    """Forget an approval: it was for one run."""
+    """Delete an approval, which is for one run."""
     write_order_record(connection, "approval used", Actor(), now, digest=digest)
     for owner in {fleet, HOST}:
         write_cluster_facts(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
 
 
 def read_orders(connection: sqlite3.Connection, fleet: int) -> OpenOrders:
-    """All orders that stand for a fleet; of the host, those of all fleets."""
+    """All open orders of a fleet; for the host those of all fleets."""
     found: dict[str, list[tuple[str, str, dict[str, Any], datetime]]] = defaultdict(list)
     rows = connection.execute(
         "SELECT cluster, key, value, since FROM fact WHERE node = '' AND (? = 0 OR fleet IN (0, ?))"
@@ -145,7 +145,7 @@ def read_orders(connection: sqlite3.Connection, fleet: int) -> OpenOrders:
 
 
 def read_order_records(connection: sqlite3.Connection, limit: int) -> tuple[OrderRecord, ...]:
-    """The newest things that people ordered, newest first."""
+    """The newest orders, newest first."""
     rows = connection.execute("SELECT * FROM act ORDER BY number DESC LIMIT ?", (limit,))
     return tuple(
         OrderRecord(
@@ -164,7 +164,7 @@ def write_order_record(
     cluster: str = "",
     digest: str = "",
 ) -> None:
-    """Write down what somebody ordered, or a rename, and forget the oldest beyond `KEPT_ACTS`."""
+    """Write an order or a rename, and delete the oldest beyond `KEPT_ACTS`."""
     connection.execute(
         "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
         (kind, cluster, digest, format_timestamp(now), by.plain()),

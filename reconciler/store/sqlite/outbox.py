@@ -1,4 +1,4 @@
-"""Messages on their way to the sink: what is due, what arrived, what did not."""
+"""Messages for the sink: due, delivered, refused."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.store import OutboxMessage
 
 REFUSALS = 5
-"""How often the sink may refuse one message before it stays in the history alone."""
+"""Refusals of one message by the sink before it is only kept in the history."""
 
 DUE = "delivered IS NULL AND wanted AND refusals < ?"
-"""Which messages are still to be delivered; the parameter is `REFUSALS`."""
+"""Condition for messages still to be delivered; the parameter is `REFUSALS`."""
 
 
 def read_due_messages(
     connection: sqlite3.Connection, *, beyond: int, limit: int
 ) -> tuple[OutboxMessage, ...]:
-    """Messages to deliver, oldest first, with numbers greater than `beyond`."""
+    """Messages to deliver with numbers greater than `beyond`, oldest first."""
     rows = connection.execute(
         f"SELECT number, id, body FROM message WHERE {DUE}"  # noqa: S608
         " AND number > ? ORDER BY number LIMIT ?",
@@ -28,7 +28,7 @@ def read_due_messages(
 
 
 def mark_sent(connection: sqlite3.Connection, outbox_message: str, now: datetime) -> None:
-    """Write down that the sink took a message."""
+    """Write that the sink took a message."""
     connection.execute(
         "UPDATE message SET delivered = ?, attempts = attempts + 1, error = '' WHERE id = ?",
         (format_timestamp(now), outbox_message),
@@ -36,7 +36,8 @@ def mark_sent(connection: sqlite3.Connection, outbox_message: str, now: datetime
 
 
 def mark_unsent(connection: sqlite3.Connection, outbox_message: str, error: str, *, refused: bool) -> None:
-    """Write down that the sink did not take a message, and why; only refusals are counted out."""
+    """Write that the sink did not take a message, and why."""
+    # Only a refusal counts: an outage, however long, must not make the outbox give up.
     connection.execute(
         "UPDATE message SET attempts = attempts + 1, refusals = refusals + ?, error = ? WHERE id = ?",
         (refused, error, outbox_message),
@@ -44,7 +45,7 @@ def mark_unsent(connection: sqlite3.Connection, outbox_message: str, error: str,
 
 
 def count_undelivered(connection: sqlite3.Connection) -> int:
-    """How many messages are still to be delivered."""
+    """The number of messages still to be delivered."""
     (number,) = connection.execute(
         f"SELECT count(*) FROM message WHERE {DUE}",  # noqa: S608
         (REFUSALS,),

@@ -1,4 +1,4 @@
-"""A cluster that has another name than before: its rows go on under the new one; over a connection."""
+"""Moves the records of a renamed cluster to its new name: functions over a connection."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from reconciler.store.sqlite.orders import write_order_record
 def rename_cluster(
     connection: sqlite3.Connection, fleet: int, former: str, name: str, *, by: Actor, now: datetime
 ) -> None:
-    """Move all that is remembered of a cluster; the plans of its runs keep the name that they had.
-
-    Looked at once more in this transaction: another process may have done it since the memory was read.
-    """
+    """Move the memory of a cluster to a new name; the plans of its runs keep the former one."""
+    # Checked again in this transaction: another process may have moved it since the memory was read.
     known = connection.execute(
         "SELECT 1 FROM fact WHERE (fleet, cluster) = (?1, ?2) UNION ALL SELECT 1 FROM step JOIN run"
         " ON run.number = step.run WHERE step.cluster = ?2 AND run.fleet = ?1 LIMIT 1",
@@ -34,12 +32,12 @@ def rename_cluster(
     rollout = load_progress(facts.read_fact(connection, fleet, former, "", facts.ROLLOUT))
     own = {
         facts.FORMER: json.dumps([*(one for one in names if one not in {former, name}), former]),
-        # the plans of its runs go on telling the kind under the former name alone
+        # the plans of its runs have the kind under the former name only
         facts.KIND: facts.read_fact(connection, fleet, former, "", facts.KIND)
         or find_kind_in_runs(connection, fleet, former),
         facts.ROLLOUT: rename_progress(rollout, former, name).plain() if rollout else "",
     }
-    # Without its epoch, whoever holds the lock of the former name is refused at his next intent.
+    # Without the epoch, a run that holds the lock of the former name is refused at its next intent.
     facts.write_cluster_facts(connection, fleet, former, {facts.EPOCH: "", facts.ROLLOUT: ""}, now)
     _move_suspension(connection, fleet, former, name, now)
     move = "UPDATE OR IGNORE fact SET cluster = ? WHERE fleet = ? AND cluster = ? AND key != ?"
@@ -59,7 +57,7 @@ def rename_cluster(
 def _move_suspension(
     connection: sqlite3.Connection, fleet: int, former: str, name: str, now: datetime
 ) -> None:
-    """A suspension stops clusters by name, in every fleet: it holds for the new name, too."""
+    """Copy a suspension to the new name; other fleets may still have a cluster of the former name."""
     connection.execute(
         "INSERT OR IGNORE INTO fact (fleet, cluster, node, key, value, since)"
         " SELECT fleet, ?, node, key, value, since FROM fact"

@@ -81,7 +81,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # until when the call may still be under way; NULL where it is not, and in what older programs wrote
+        # until when the call may still take effect; NULL if it cannot, and in rows of older versions
         "ALTER TABLE step ADD COLUMN until TEXT",
         "CREATE INDEX step_under_way ON step(until) WHERE until IS NOT NULL",
     ),
@@ -95,8 +95,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID""",
     ),
     (
-        # Whatever is remembered belongs to a fleet, by its number; 0 is the host. Until here a cluster's name
-        # stood for whose it is, and a source, as given, for a fleet: each source becomes one.
+        # Every record belongs to a fleet, by number; 0 is the host. Before, a record was identified by the
+        # name of its cluster, and a fleet by its source as given: each source becomes a fleet.
         """CREATE TABLE fleet (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             name TEXT NOT NULL DEFAULT '',
@@ -126,7 +126,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             SELECT fleet_source.fleet FROM old_source JOIN fleet_source ON fleet_source.source = spelt
             WHERE old_source.source = run.source), 0)""",
         "CREATE INDEX run_of_fleet ON run(fleet, number)",
-        # A cluster is of the fleet that applied it last, else of the latest run that had steps for it.
+        # A cluster belongs to the fleet that applied it last, else to that of its latest run.
         """CREATE TABLE old_owner AS SELECT cluster, coalesce((
                 SELECT fleet_source.fleet FROM fact AS own JOIN old_source ON old_source.source = own.value
                 JOIN fleet_source ON fleet_source.source = spelt
@@ -146,7 +146,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             since TEXT NOT NULL,
             PRIMARY KEY (fleet, cluster, node, key)
         ) WITHOUT ROWID""",
-        # The keys of tries ended with a digest of the source. A suspension by name stays with the host.
+        # The keys of attempts ended with a digest of the source. A suspension by name stays with the host.
         """INSERT OR REPLACE INTO fact (fleet, cluster, node, key, value, since)
             SELECT CASE WHEN cluster = '' OR key = 'suspended' THEN 0 ELSE old_owner.fleet END, cluster, node,
             CASE WHEN key LIKE 'attempt/%/________________' THEN substr(key, 1, length(key) - 17)
@@ -188,9 +188,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
     ),
     (
-        # whether the fleet was a settings file without a fleet file last; NULL in what older programs wrote
+        # whether the fleet was last a settings file without a fleet file; NULL in rows of older versions
         "ALTER TABLE fleet ADD COLUMN lone INTEGER",
     ),
     rekeying.STATEMENTS,
 )
-"""Statements that lead from each version of the tables to the next; never changed, only added to."""
+"""Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -1,4 +1,4 @@
-"""The files of the store on disk: readable by their owner alone, and still the ones that were opened."""
+"""The files of the store on disk: readable only by their owner, and checked to be those that were opened."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from reconciler.errors import StateError
 
 BESIDE = ("-wal", "-shm")
-"""What SQLite keeps beside its file while it is open; they get the mode of the file itself."""
+"""Endings of the files that SQLite keeps next to an open file, with the same mode."""
 
 _OTHERS = 0o077
 
 
 def prepare_file(path: Path) -> None:
-    """Make an empty file that nobody else may read, or take others' rights from the one that is there.
+    """Create an empty file for its owner only, or restrict an existing one to its owner.
 
     Raises:
         StateError: it is not a regular file, or its mode cannot be set.
     """
     try:
-        # Only a new file is opened here: closing any descriptor of one that SQLite has open in this
-        # process would release SQLite's locks on it.
+        # O_EXCL, so that only a new file is opened: closing any descriptor of a file that SQLite has open in
+        # this process releases the POSIX locks of SQLite.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         give_to_owner_of(path.parent, path)
     except FileExistsError:
-        _narrow(path)
+        _restrict_mode(path)
     except OSError as error:
         raise StateError(
             f"the state file {path} cannot be created: {error.strerror}",
@@ -34,7 +34,7 @@ def prepare_file(path: Path) -> None:
         ) from error
 
 
-def _narrow(path: Path) -> None:
+def _restrict_mode(path: Path) -> None:
     for file in (path, *(path.with_name(f"{path.name}{end}") for end in BESIDE)):
         try:
             found = file.stat()
@@ -54,23 +54,21 @@ def _narrow(path: Path) -> None:
 
 
 def give_to_owner_of(folder: Path, file: Path) -> None:
-    """Let the owner of a state folder use a file that root makes in it; nothing for anybody else.
-
-    A command that root gives must not leave a file which the watch, under a user of its own, cannot open.
-    """
+    """Give a file that root creates in a state folder to the owner of the folder."""
+    # A command that root runs must not leave a file that the watch, under its own user, cannot open.
     owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 class FileIdentity:
-    """Tells whether the files under their names are still those that were opened.
+    """Checks that the files are still those that were opened.
 
-    A file that was removed can be written to for as long as it is open, and everything in it is lost
-    afterwards: a journal in it is none.
+    A removed file can be written as long as it is open, and then everything in it is lost: a journal would
+    record nothing.
 
     Args:
-        path: the file that is open.
+        path: the open file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,10 +79,10 @@ class FileIdentity:
         self.check()
 
     def check(self) -> None:
-        """Nothing, where all is as it was.
+        """Compare all files.
 
         Raises:
-            StateError: a file is gone, or another one has its name.
+            StateError: a file is gone or was replaced.
         """
         for file in self._files:
             known = self._known.get(file)
@@ -93,16 +91,16 @@ class FileIdentity:
             except FileNotFoundError:
                 if known is None and file != self._path:
                     continue
-                raise _gone(file, "was removed or moved while it was in use") from None
+                raise _make_lost_error(file, "was removed or moved while it was in use") from None
             except OSError as error:
-                raise _gone(file, f"can no longer be accessed: {error.strerror}") from error
+                raise _make_lost_error(file, f"can no longer be accessed: {error.strerror}") from error
             if known is None:
                 self._known[file] = (found.st_dev, found.st_ino)
             elif known != (found.st_dev, found.st_ino):
-                raise _gone(file, "was replaced by another file while it was in use")
+                raise _make_lost_error(file, "was replaced by another file while it was in use")
 
 
-def _gone(file: Path, what: str) -> StateError:
+def _make_lost_error(file: Path, what: str) -> StateError:
     return StateError(
         f"the state file {file} {what}",
         remedy="nothing is sent without a record: put the same file back in its place, or stop all that uses "

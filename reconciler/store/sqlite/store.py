@@ -46,20 +46,20 @@ from reconciler.store.sqlite.renames import rename_cluster
 
 
 class SqliteStore:
-    """Implements `reconciler.ports.store.Store`; its docstrings tell what each method promises.
+    """Implements `reconciler.ports.store.Store`, whose docstrings are the contract of each method.
 
-    One connection on one thread serves all tasks of the process; processes share the file through
-    SQLite's write-ahead log. Every write is on disk when its call returns. Close it after use (`with`).
+    One connection on one thread serves all tasks of the process; processes share the file through the
+    write-ahead log of SQLite. Every write is on disk when its call returns. Close it after use (`with`).
 
     Args:
-        folder: the state folder of this management host, on a local disk; made where it is missing.
-        clock: stamps what is written.
+        folder: the state folder of this host, on a local disk; created if missing.
+        clock: for the times of what is written.
         name: makes the ids of runs.
-        keep: how many runs the history keeps, beside those that are still needed.
-        around: is put around each write that belongs to a run.
+        keep: runs of the history, besides those that are still needed.
+        around: wraps each write that belongs to a run.
 
     Raises:
-        StateError: the folder or the file cannot be used; says what to do.
+        StateError: the folder or the file cannot be used.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SqliteStore:
         self._key = HostKey(folder)
 
     def close(self) -> None:
-        """Finish what was asked for and close the file."""
+        """Finish the queued work and close the file."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -94,35 +94,35 @@ class SqliteStore:
         self.close()
 
     async def fleets(self) -> tuple[KnownFleet, ...]:
-        """The fleets that the store has a memory of, by number."""
+        """The fleets of the store, by number."""
         return await self._database.read(fleets.read_fleets)
 
     def of(self, fleet: int) -> Self:
-        """The same store, for the memory of one fleet."""
+        """The same store, for one fleet."""
         own = copy(self)
         own._fleet = fleet  # noqa: SLF001  (another one of this very class)
         return own
 
     async def enter(self, identity: FleetIdentity) -> Self:
-        """The same store, for the memory of the fleet that this is; it is written down as what it is now."""
+        """The same store, for the fleet of this identity, which is written."""
         async with self._around(""):
             return self.of(await self._database.write(fleets.enter_fleet, identity, self._clock()))
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
-        """Write down by what a fleet is known from now on."""
+        """Write the new identity of a fleet."""
         await self._database.write(fleets.rebind_fleet_source, fleet, identity, self._clock())
 
     @asynccontextmanager
     async def lock(self, cluster: str) -> AsyncIterator[None]:
-        """Hold a cluster against every other run; the kernel releases it however this process ends.
+        """Hold the lock of a cluster; the kernel releases it however this process ends.
 
-        Each holder has an epoch of its own, the highest so far. Should a lock file be removed under a
-        holder, the next one is later, and `intend` refuses the earlier one.
+        Each holder gets a higher epoch. If the lock file is removed and another run takes the lock, `intend`
+        refuses the earlier holder.
 
         Raises:
             ClusterBusy: another run holds it.
         """
-        self._database.check()  # first: a lock file would make the folder anew where it was moved away
+        self._database.check()  # first: creating the lock file would recreate a folder that was moved away
         with hold_cluster_lock(self._folder / LOCKS, self._fleet, cluster):
             key = (self._fleet, cluster)
             self._epochs[key] = await self._database.write(advance_epoch, *key, self._clock())
@@ -132,7 +132,7 @@ class SqliteStore:
                 self._epochs.pop(key, None)
 
     async def begin(self, opening: RunStart) -> str:
-        """Write down a run with all its steps open; gives its id."""
+        """Write a run with all its steps open; gives its id."""
         async with self._around(""):
             return await self._database.write(
                 journal.begin_run,
@@ -145,7 +145,7 @@ class SqliteStore:
             )
 
     async def refuse(self, opening: RunStart, note: str) -> str:
-        """Write down a run that guards refused, with their verdicts; gives its id."""
+        """Write a run that guards refused, with their reasons; gives its id."""
         async with self._around(""):
             return await self._database.write(
                 journal.write_refusal,
@@ -158,7 +158,7 @@ class SqliteStore:
             )
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
-        """Write down that a step is about to be performed, with facts of its node that hold from then on."""
+        """Write that a step is about to be performed, with facts of its node that are true from then on."""
         epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
             await self._database.write(
@@ -166,21 +166,21 @@ class SqliteStore:
             )
 
     async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
-        """Write down outcomes, with their facts and messages, all in one transaction."""
+        """Write outcomes with their facts and messages, in one transaction."""
         async with self._around(""):
             await self._database.write(journal.write_outcomes, run, endings, self._clock())
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
-        """Write down that a run has ended."""
+        """Write the end of a run."""
         async with self._around(""):
             await self._database.write(journal.finish_run, run, exit_status, note, self._clock())
 
     async def is_open(self, cluster: str) -> bool:
-        """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
+        """Whether a step of a cluster was sent and has no outcome, or an unknown one."""
         return await self._database.read(history.has_open_step, self._fleet, cluster)
 
     async def unsettled(self) -> tuple[RunRecord, ...]:
-        """Runs that did not finish, or left a step unknown that no later run took up; oldest first."""
+        """Runs that did not finish, or left an unknown step; oldest first."""
         return await self._database.read(history.read_unsettled_runs, self._fleet, self._key)
 
     async def runs(self, limit: int = 20) -> tuple[RunSummary, ...]:
@@ -188,65 +188,65 @@ class SqliteStore:
         return await self._database.read(history.read_run_summaries, self._fleet, limit)
 
     async def acts(self, limit: int = 20) -> tuple[OrderRecord, ...]:
-        """The newest things that people ordered on this host, newest first."""
+        """The newest orders on this host, newest first."""
         return await self._database.read(orders.read_order_records, limit)
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
-        """One run by its id or the beginning of it."""
+        """One run by its id or its beginning."""
         return await self._database.read(history.read_run, text, self._key if is_whole else None)
 
     async def recall(self) -> FleetMemory:
-        """What earlier runs and people's orders left, as it is at one moment."""
+        """The memory of the fleet, as of one moment."""
         found = await self._database.read(read_memory, self._fleet, self._clock())
         return replace(found, key=self._key.secret())
 
     async def orders(self) -> OpenOrders:
-        """Suspensions, rejections, requests for approval and approvals that stand."""
+        """Open suspensions, rejections, requests for approval and approvals."""
         return await self._database.read(orders.read_orders, self._fleet)
 
     async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment."""
+        """Write facts of nodes; an empty value deletes, an unchanged one keeps its time."""
         async with self._around(""):
             await self._database.write(write_facts, self._fleet, cluster, facts, self._clock())
 
     async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
-        """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted."""
+        """Delete the attempts of nodes, so that they are tried again; gives the nodes as `cluster/node`."""
         return await self._database.write(forget_attempts, self._fleet, cluster)
 
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
-        """Write down what a pass established of a cluster."""
+        """Write what a pass found out about a cluster."""
         async with self._around(""):
             await self._database.write(write_pass, self._fleet, cluster, facts, self._clock())
 
     async def forget_members(self, cluster: str) -> None:
-        """Forget who a cluster's desired state named: its fleet file names it no more, and may."""
+        """Delete the members of a cluster that was removed from its fleet file as allowed."""
         async with self._around(""):
             await self._database.write(forget_members, self._fleet, cluster, self._clock())
 
     async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
-        """Let all that is remembered of a cluster be that of its new name."""
+        """Move the memory of a cluster to its new name."""
         async with self._around(""):
             await self._database.write(rename_cluster, self._fleet, former, name, by=by, now=self._clock())
 
     async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
-        """Write down how far a rollout has come; None where it is over."""
+        """Write the progress of a rollout; None if it is over."""
         async with self._around(""):
             await self._database.write(write_progress, self._fleet, cluster, progress, self._clock())
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
-        """Write down which places this fleet looks after, and which places it names no more."""
+        """Write the places that this fleet claims, and delete those it gave up."""
         await self._database.write(write_claims, self._fleet, taken, given_up, self._clock())
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        """Write down that nothing is changed in a cluster, or in all where none is named."""
+        """Suspend a cluster, or all if the name is empty."""
         await self._database.write(orders.write_suspension, cluster, reason, by, self._clock())
 
     async def resume(self, cluster: str, by: Actor) -> None:
-        """End what `suspend` began for the same cluster, or for all."""
+        """End the suspension of the same cluster, or of all."""
         await self._database.write(orders.delete_suspension, cluster, by, self._clock())
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
-        """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
+        """Reject a revision in a cluster, and end its rollout if wanted."""
         async with self._around(""):
             await self._database.write(
                 orders.write_rejection,
@@ -261,14 +261,14 @@ class SqliteStore:
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
     ) -> None:
-        """Write down, before the first step, what a person rolls a cluster back from, and to what."""
+        """Write, before the first step, the revision that a rollback leaves and the one it goes to."""
         async with self._around(""):
             await self._database.write(
                 orders.write_rollback, self._fleet, cluster, left, taken, reason=reason, now=self._clock()
             )
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
-        """Write down the plan of a cluster that waits for an approval, in place of the one before."""
+        """Write the plan of a cluster that waits for an approval; it replaces the one before."""
         async with self._around(""):
             await self._database.write(
                 orders.write_approval_request,
@@ -281,32 +281,32 @@ class SqliteStore:
             )
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
-        """Write down that a plan may be applied, once."""
+        """Approve a plan for one run."""
         await self._database.write(orders.write_approval, digest, by, reason, self._clock())
 
     async def spend_approval(self, digest: str) -> None:
-        """Forget an approval: it was for one run."""
+        """Delete an approval that was used."""
         async with self._around(""):
             await self._database.write(orders.delete_approval, self._fleet, digest, self._clock())
 
     async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
-        """Messages to deliver, oldest first, numbered beyond the one given."""
+        """Messages to deliver with numbers greater than `beyond`, oldest first."""
         return await self._database.read(outbox.read_due_messages, beyond=beyond, limit=limit)
 
     async def sent(self, outbox_message: str) -> None:
-        """Write down that the sink took a message."""
+        """Write that the sink took a message."""
         await self._database.write(outbox.mark_sent, outbox_message, self._clock())
 
     async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
-        """Write down that the sink did not take a message, and why; a few refusals end its journey."""
+        """Write that the sink did not take a message, and why; after some refusals it is not sent again."""
         await self._database.write(outbox.mark_unsent, outbox_message, error, refused=refused)
 
     async def left(self) -> int:
-        """How many messages are still to be delivered."""
+        """The number of messages still to be delivered."""
         return await self._database.read(outbox.count_undelivered)
 
     async def probe(self) -> None:
-        """Write something that changes nothing, to the disk and back."""
+        """Test a write to the disk without changing anything."""
         await self._database.write(_rewrite_version)
 
 
