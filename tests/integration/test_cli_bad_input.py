@@ -122,7 +122,7 @@ def test_a_wrong_file_is_named_with_its_place(case, tmp_path, refused):
     assert re.search(rf"^error: .*{place}", told, re.MULTILINE), told
 
 
-def test_every_problem_of_every_file_is_told_at_once(tmp_path, refused):
+def test_all_problems_of_all_files_are_shown_at_once(tmp_path, refused):
     files = edited("edge/setting.json", '"127.0.0.1"', '"127.0.0.256"')
     files["fleet.yaml"] = FLEET.replace("127.0.0.1:9", "127.0.0.1:99999")
     told = refused(put(tmp_path / "fleet", files))
@@ -211,20 +211,20 @@ def test_a_web_page_is_no_tarball(refused):
     assert "hunter2" not in told
 
 
-def test_a_digest_that_does_not_fit(tmp_path, refused):
+def test_a_wrong_digest_is_refused(tmp_path, refused):
     path = tmp_path / "fleet.tar"
     with tarfile.open(path, "w") as archive:
         archive.addfile(member("fleet.yaml", size=len(FLEET)), io.BytesIO(FLEET.encode()))
     assert "fleet.tar" in refused("--sha256", "0" * 64, path)
 
 
-def test_an_unknown_name_for_only_is_told_with_the_nearest(tmp_path, refused):
+def test_an_unknown_name_for_only_is_refused_with_a_suggestion(tmp_path, refused):
     told = refused("--only", "edge-02", put(tmp_path / "fleet", GOOD))
     assert "edge-02" in told
     assert "edge-01" in told
 
 
-def test_a_folder_with_a_commands_name_is_pointed_out(tmp_path, monkeypatch, capsys):
+def test_a_folder_with_the_name_of_a_command_gets_a_note(tmp_path, monkeypatch, capsys):
     (tmp_path / "history").mkdir()
     (tmp_path / "history/fleet.yaml").write_text("clusters: []")
     monkeypatch.chdir(tmp_path)

@@ -49,12 +49,12 @@ def test_more_faults_make_more_states(folder, capsys):
     assert seen == sorted(set(seen))
 
 
-def test_a_bound_on_states_is_said(folder, capsys):
+def test_a_reached_limit_of_states_is_shown(folder, capsys):
     assert run(folder, "check", "--states", "5") == 0
     assert "not exhaustive" in capsys.readouterr().out
 
 
-def test_where_nothing_is_planned_nothing_is_explored(folder, capsys):
+def test_an_empty_plan_is_not_explored(folder, capsys):
     assert run(folder, "--yes") == 0
     capsys.readouterr()
     assert run(folder, "check") == 0
@@ -69,6 +69,6 @@ def test_the_comment_of_a_pull_request_says_what_was_explored(folder, capsys):
     assert "model checker" not in capsys.readouterr().out
 
 
-def test_asking_for_it_where_it_is_not_shown_is_refused(folder, capsys):
+def test_check_without_markdown_is_refused(folder, capsys):
     assert run(folder, "--dry-run", "--check") == 1
     assert "--check works only with --dry-run --format markdown" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_every_outcome_has_the_same_status_in_json_and_in_the_process(site):
     site.run(*only, status=3)
 
 
-def test_a_node_that_refused_is_stalled_everywhere_until_somebody_says_resume(site):
+def test_a_node_that_refused_is_stalled_everywhere_until_resume(site):
     site.serve()
     only = ("--yes", "--only", "edge")
     site.fault("edge-01", "refuse", count=1)

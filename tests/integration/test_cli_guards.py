@@ -125,7 +125,7 @@ def test_a_guard_refuses_a_run_until_the_fleet_file_sets_it_aside(fleet, capsys,
     assert fleet.run("--dry-run", "--detailed-exitcode") == 2
 
 
-def test_an_override_is_kept_until_its_last_day_and_told_once_it_is_over(fleet, capsys, monkeypatch):
+def test_an_override_is_in_force_until_its_last_day_and_then_reported(fleet, capsys, monkeypatch):
     """The refused run leaves the nodes as they are; the same file is refused again when the day is over."""
     assert fleet.run("--yes") == 0
     without, aside = (), [override("hosting-deleted")]
@@ -197,7 +197,7 @@ def test_a_file_without_clusters_or_nodes_is_wrong_before_anything_is_asked(flee
     assert "nodes" in capsys.readouterr().err
 
 
-def test_without_the_guard_a_lock_out_is_for_good(fleet, capsys, monkeypatch):
+def test_without_the_guard_a_lock_out_is_permanent(fleet, capsys, monkeypatch):
     """What the guard is for: the same change without it leaves nodes that nobody can mend from here."""
     assert fleet.run("--yes") == 0
     shut = setting("2", api={"allowList": [{"addr": "10.0.0.1"}]})

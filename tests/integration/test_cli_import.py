@@ -90,7 +90,7 @@ def site(tmp_path, monkeypatch):
         yield made
 
 
-def test_a_folder_is_begun_from_addresses_and_the_plan_from_it_is_empty(site, tmp_path, capsys, monkeypatch):
+def test_a_new_folder_is_written_from_addresses_and_its_plan_is_empty(site, tmp_path, capsys, monkeypatch):
     new = tmp_path / "new"
     m2, sora = f"edge={site.places[0]},{site.places[1]}", f"live=http://{site.places[3]}/"
     assert site.run("import", "--m2", m2, "--sora", sora, "--dry-run", folder=new) == 0
@@ -109,14 +109,14 @@ def test_a_folder_is_begun_from_addresses_and_the_plan_from_it_is_empty(site, tm
     assert site.simulation.calls(changes=True) == ()
 
 
-def test_a_fleet_that_is_as_desired_is_left_byte_for_byte(site, capsys):
+def test_a_converged_fleet_is_left_byte_for_byte(site, capsys):
     before = {name: site.read(name) for name in site.files()}
     assert site.run("import", "--yes") == 0
     assert "Nothing to write" in capsys.readouterr().out
     assert {name: site.read(name) for name in site.files()} == before
 
 
-def test_what_all_nodes_have_otherwise_is_changed_where_it_stands(site, capsys):
+def test_a_change_on_all_nodes_is_written_into_their_common_file(site, capsys):
     text = site.read("edge/base.json")
     site.write("edge/base.json", text.replace("*:80", "off").replace('"r"', '"elsewhere"'))
     assert site.run("import", "--yes") == 0
@@ -125,7 +125,7 @@ def test_what_all_nodes_have_otherwise_is_changed_where_it_stands(site, capsys):
     assert site.planned() == 0
 
 
-def test_what_one_node_has_for_itself_becomes_its_overlay(site):
+def test_a_change_on_one_node_becomes_its_overlay(site):
     text = site.read("edge/base.json")
     other = json.loads(text.replace("*:80", "off"))
     site.write("edge/base.json", json.dumps(other, indent=4))
@@ -179,7 +179,7 @@ def test_a_secret_that_was_changed_on_the_nodes_is_named_and_never_written(site,
     assert KEY not in told.out + told.err + "".join(site.read(name) for name in site.files())
 
 
-def test_nobody_to_ask_and_wrong_arguments_are_said(site, tmp_path, capsys):
+def test_a_missing_terminal_and_wrong_arguments_are_errors(site, tmp_path, capsys):
     site.write("edge/base.json", site.read("edge/base.json").replace("*:80", "off"))
     assert site.run("import") == 1
     assert "add --yes to write without asking" in capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_files_are_written_all_or_not_at_all(tmp_path):
     assert (tmp_path / "a").read_text() == "old"
 
 
-def test_a_secret_that_a_file_has_in_clear_is_not_shown_with_the_lines_around_it(site, capsys):
+def test_a_secret_in_plain_text_is_masked_in_the_difference(site, capsys):
     text = site.read("edge/base.json").replace("${env:RECONCILE_SECRET_KEY}", KEY)
     site.write("edge/base.json", text.replace('"region": "r"', '"region": "elsewhere"'))
     assert site.run("import", "--dry-run") == 0
@@ -220,7 +220,7 @@ def test_a_secret_that_a_file_has_in_clear_is_not_shown_with_the_lines_around_it
     assert KEY not in told
 
 
-def test_new_files_are_shown_and_never_put_over_old_ones(site, tmp_path, capsys):
+def test_new_files_are_shown_and_overwrite_none(site, tmp_path, capsys):
     new = tmp_path / "new"
     (new / "other").mkdir(parents=True)
     (new / "other/base.json").write_text('{"mine": 1}')
@@ -241,7 +241,7 @@ def test_new_files_are_shown_and_never_put_over_old_ones(site, tmp_path, capsys)
     assert {name: site.read(name) for name in site.files()} == before
 
 
-def test_an_interruption_puts_back_what_was_written_and_links_and_masks_are_heeded(tmp_path, monkeypatch):
+def test_an_interruption_restores_files_and_links_and_umask_are_respected(tmp_path, monkeypatch):
     (tmp_path / "real").write_text("old")
     (tmp_path / "a").symlink_to(tmp_path / "real")
     before = {"a": b"old"}

@@ -283,7 +283,7 @@ def test_a_killed_run_is_settled_by_reading(site):
     assert sorted(site.changes) == ["edge-01", "edge-02", "edge-03"]
 
 
-def test_a_reader_that_leaves_early_is_no_trouble(fleet):
+def test_a_reader_that_closes_the_pipe_is_no_error(fleet):
     with fleet.start("--dry-run", "--format", "json") as process:
         process.stdout.close()
         error = process.stderr.read()
@@ -292,7 +292,7 @@ def test_a_reader_that_leaves_early_is_no_trouble(fleet):
     assert error == ""
 
 
-def test_a_person_at_a_terminal_is_asked(fleet):
+def test_a_user_at_a_terminal_is_asked_for_confirmation(fleet):
     master, slave = pty.openpty()
     with fleet.start(
         "--only", "edge", stdin=slave, stdout=slave, stderr=slave, env={"TERM": "xterm"}
@@ -308,7 +308,7 @@ def test_a_person_at_a_terminal_is_asked(fleet):
     assert b"\x1b[" in shown
 
 
-def test_nodes_that_changed_while_the_person_thought_are_left_alone(fleet):
+def test_nodes_that_changed_before_the_answer_are_left_alone(fleet):
     """Somebody else uploads to every node between the plan and the answer: nothing is overwritten."""
     master, slave = pty.openpty()
     with fleet.start("--only", "edge", stdin=slave, stdout=slave, stderr=slave) as process:

@@ -100,14 +100,14 @@ def test_a_bare_suspension_stops_every_cluster_of_every_fleet_of_the_host(reposi
         assert [run(repository, str(made.folder), "--yes") for made in fleets] == [0, 0]
 
 
-def test_without_an_earlier_revision_it_says_so(repository, capsys):
+def test_without_an_earlier_revision_rollback_is_refused(repository, capsys):
     folder = str(repository.folder)
     assert run(repository, folder, "--yes") == 0
     assert run(repository, "rollback", "", folder, "--yes") == 1
     assert "has no commit that was applied before" in capsys.readouterr().err
 
 
-def test_a_folder_in_the_place_of_the_revision_is_pointed_out(tmp_path, monkeypatch, capsys):
+def test_a_folder_instead_of_a_revision_is_refused_with_the_right_command(tmp_path, monkeypatch, capsys):
     (tmp_path / "fleet").mkdir()
     monkeypatch.chdir(tmp_path)
     assert main(["rollback", "fleet", "--state", str(tmp_path / "state")]) == 1

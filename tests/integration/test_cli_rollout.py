@@ -80,7 +80,7 @@ def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, caps
     assert capsys.readouterr().out.startswith("No plan waits for approval.\n")
 
 
-def test_a_suspension_by_command_holds_up_a_run_and_shows_in_the_status(folder, capsys):
+def test_a_suspension_holds_a_run_and_shows_in_the_status(folder, capsys):
     state = ["--state", str(folder.parent / "state")]
     (folder / "s.json").write_text(setting("2", "a.example"))
     assert main(["suspend", "edge", "--reason", "it looks odd", "--by", "kim", *state]) == 0
@@ -110,7 +110,7 @@ def test_a_window_of_the_fleet_file_is_wrong_at_its_place(folder, capsys):
     assert "fleet.yaml:4:12: `cron` is `61 * * * *`" in capsys.readouterr().err
 
 
-def test_what_holds_up_one_cluster_leaves_the_others_to_be_done(tmp_path, capsys):
+def test_a_hold_on_one_cluster_lets_the_others_be_changed(tmp_path, capsys):
     fleet = tmp_path / "fleet"
     fleet.mkdir()
     clusters = [

@@ -139,7 +139,7 @@ def test_json_lists_everything_of_all_files_at_its_place(run):
     assert role["message"] == 'the role "amdin" is not defined; did you mean "admin"?'
 
 
-def test_text_shows_place_pointer_and_repair_and_ends_with_one_sentence(run):
+def test_text_shows_position_pointer_and_remedy_and_ends_with_a_summary(run):
     status, out = run()
     assert status == 1
     assert "edge/setting.json:4:26: error: expected `,`, got `;` [semicolon]\n" in out
@@ -147,7 +147,7 @@ def test_text_shows_place_pointer_and_repair_and_ends_with_one_sentence(run):
     assert re.search(r"\n13 errors and \d+ warnings? in 4 files\. `reconcile explain CODE` explains", out)
 
 
-def test_github_s_commands_name_the_files_as_the_repository_does(run):
+def test_github_commands_have_paths_from_the_top_of_the_repository(run):
     status, out = run("--format", "github", below="fleet, 100%")
     assert status == 1
     assert out.startswith(
@@ -272,7 +272,7 @@ def test_sarif_has_the_structure_and_the_explanations_as_rules(run):
     assert place["region"] == {"startLine": 1, "startColumn": 10}
 
 
-def test_nothing_wrong_is_an_empty_list_and_no_results(run):
+def test_files_without_problems_give_an_empty_list_and_no_results(run):
     folder = find_examples() / "medium"
     files = {
         path.relative_to(folder).as_posix(): path.read_text("utf-8")
@@ -296,7 +296,7 @@ def test_warnings_alone_end_with_0(run):
     assert "\nNo errors and 1 warning in 1 cluster with 1 node. " in out
 
 
-def test_an_overlay_that_cannot_be_laid_over_is_told_of_alone(run):
+def test_an_overlay_that_cannot_be_applied_is_the_only_problem(run):
     """Without it a role is missing, which is no mistake of the base."""
     base = json.dumps({"env": {"management": {"api": {"allowList": [{"addr": "10.0.0.9", "role": "ours"}]}}}})
     fleet = (
@@ -307,7 +307,7 @@ def test_an_overlay_that_cannot_be_laid_over_is_told_of_alone(run):
     assert [each["code"] for each in json.loads(out)] == ["patch-path"]
 
 
-def test_settings_are_looked_at_though_the_fleet_file_cannot_be_read(run):
+def test_settings_are_checked_even_if_the_fleet_file_cannot_be_read(run):
     files = {"fleet.yaml": "clusters: [", "edge/setting.json": "{,}", "edge/other.json": "{,}"}
     _, out = run("--format", "json", files=files)
     assert [each["file"] for each in json.loads(out)] == ["fleet.yaml", "edge/setting.json"]
@@ -322,7 +322,7 @@ def test_a_lone_setting_has_its_problems_once(run):
     ]
 
 
-def test_what_is_no_source_is_told_as_everywhere(tmp_path, capsys):
+def test_a_missing_source_is_the_same_error_as_for_other_commands(tmp_path, capsys):
     assert main(["validate", str(tmp_path / "nowhere"), "--format", "json"]) == 1
     out, error = capsys.readouterr()
     assert out == ""

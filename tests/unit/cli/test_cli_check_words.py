@@ -86,7 +86,7 @@ def test_a_refused_plan_is_not_explored():
     assert "refused" in render_check_text([one], 1)
 
 
-def test_a_product_without_a_model_is_said():
+def test_a_product_without_a_model_is_reported():
     (one,) = check_plans(plan_result(), {"sora": FakeDriver(World())}, faults=1, most=100)
     assert "no model of sora" in one.reason
 

@@ -108,7 +108,7 @@ def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage
     assert "refused: c may not" in history(stage)
 
 
-def test_an_agreed_plan_is_applied_verified_and_kept(stage):
+def test_a_confirmed_plan_is_applied_verified_and_recorded(stage):
     stage.answering("y\n")
     assert stage.run() == 0
     assert stage.world.values == {"a": "new", "b": "new", "c": "new"}
@@ -117,14 +117,14 @@ def test_an_agreed_plan_is_applied_verified_and_kept(stage):
     assert "done: 2 changes" in history(stage)
 
 
-def test_a_refusal_to_apply_does_nothing(stage):
+def test_an_answer_no_does_nothing(stage):
     stage.answering("n\n")
     assert stage.run() == 1
     assert stage.world.acts == []
     assert "Nothing was done." in stage.aside.getvalue()
 
 
-def test_nobody_to_ask_is_an_error_that_names_the_way_out(stage):
+def test_without_a_terminal_the_error_names_the_option(stage):
     with pytest.raises(UsageError) as raised:
         stage.run()
     assert "--yes" in raised.value.remedy
@@ -174,7 +174,7 @@ def test_a_silent_node_and_nothing_else_to_do_is_status_1(stage):
     assert stage.run(yes=True) == 1
 
 
-def test_a_world_that_moved_between_plan_and_apply_is_status_4(stage):
+def test_a_node_that_changed_between_plan_and_apply_is_status_4(stage):
     stage.wanted = {"a": "new"}
 
     def meddle(question):
@@ -214,14 +214,14 @@ def test_json_of_a_run_is_one_document_with_its_report(stage, wanted):
     assert bool(told["violations"]) == (status == 3)
 
 
-def test_markdown_of_a_run_ends_with_what_came_of_it(stage):
+def test_markdown_of_a_run_ends_with_its_report(stage):
     assert stage.run(yes=True, format=PlanFormat.MARKDOWN) == 0
     assert stage.said.startswith("<!-- reconcile: plan -->\n### 2 changes on 1 cluster.")
     assert "### Done: 2 changes; verified: no changes" in stage.said
     assert "done" in stage.aside.getvalue()
 
 
-def test_only_keeps_to_one_node(stage):
+def test_only_restricts_to_one_node(stage):
     assert stage.run(yes=True, only="a") == 0
     assert stage.world.values == {"a": "new", "b": "new", "c": "old"}
 

@@ -1,12 +1,17 @@
 """The references in docs/ are what the program says now; `make` them with the command in their test."""
 
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 from pydantic import BaseModel
 
+from reconciler.cli.command_table import COMMANDS, DEFAULT
+from reconciler.cli.options import STATUSES
 from reconciler.cli.render.host_reference import render_host_reference
 from reconciler.documents.document import parse_document
 from reconciler.drivers.m2.setting.check import check_setting
@@ -30,7 +35,7 @@ DOCS = Path(__file__).parents[3] / "docs"
         ("setting.md", setting_reference, "setting_reference"),
     ],
 )
-def test_a_reference_is_what_the_program_says(name, made, module):
+def test_a_reference_page_is_up_to_date(name, made, module):
     command = f"python -m tools.{module} > docs/{name}"
     assert (DOCS / name).read_text(encoding="utf-8") == made(), f"make it anew: {command}"
 
@@ -70,7 +75,7 @@ def test_the_example_shows_every_field_at_its_place_and_is_right():
     assert {item["type"] for item in server["connection"]} == set(CONNECTIONS)
 
 
-def test_every_field_says_what_it_means():
+def test_every_field_has_a_description():
     def silent(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
         seen.add(model)
         for name, field in model.model_fields.items():
@@ -81,3 +86,24 @@ def test_every_field_says_what_it_means():
                     yield from silent(inner, seen)
 
     assert list(silent(SettingFile, set())) == []
+
+
+def test_every_command_and_option_is_in_the_reference():
+    told = cli_reference()
+    for name, module in {"": DEFAULT.module, **{name: one.module for name, one in COMMANDS.items()}}.items():
+        command = typer.main.get_command(import_module(module).app)
+        assert f"## `{f'reconcile {name}'.strip()}`\n" in told
+        for param in command.params:
+            if param.param_type_name == "option" and not getattr(param, "hidden", False):
+                assert any(re.search(rf"^\| `[^|]*{option}\b", told, re.MULTILINE) for option in param.opts)
+
+
+def test_every_status_has_its_meaning():
+    told = cli_reference()
+    assert all(f"| `{status}` | {meaning} |" in told for status, meaning in STATUSES.items())
+
+
+def test_no_table_row_is_broken_by_a_choice():
+    rows = [line for line in cli_reference().splitlines() if line.startswith("|")]
+    assert rows
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)

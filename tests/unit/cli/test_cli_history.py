@@ -90,7 +90,7 @@ def test_a_run_that_was_stopped_before_it_sent_anything_has_not_failed():
     )
 
 
-def test_no_runs_is_a_sentence():
+def test_an_empty_history_is_one_sentence():
     assert history.render_runs([]) == "No runs yet.\n"
     assert history.render_runs_json([]) == "[]\n"
 
@@ -111,7 +111,7 @@ def test_a_run_as_json_has_the_messages_whole():
     assert "hunter" not in json.dumps(told)
 
 
-def test_an_empty_history_makes_no_folder(tmp_path, capsys):
+def test_reading_an_empty_history_creates_no_folder(tmp_path, capsys):
     folder = tmp_path / "state"
     assert main(["history", "--state", str(folder)]) == 0
     assert (
@@ -123,7 +123,7 @@ def test_an_empty_history_makes_no_folder(tmp_path, capsys):
     assert not folder.exists()
 
 
-def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too():
+def test_the_history_shows_the_id_that_was_approved():
     found = record()
     ids = [found.plan.ids[one.cluster][:12] for one in found.plan.clusters]
     shown = history.render_run_record(found)
@@ -133,7 +133,7 @@ def test_the_id_that_an_approval_is_given_for_names_the_plan_in_the_history_too(
     )
 
 
-def test_a_run_says_who_asked_for_it_and_why():
+def test_a_run_shows_who_asked_for_it_and_why():
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
     shown = history.render_run_record(replace(record(), line=line(actor=kim)))
     assert "triggered by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown

@@ -38,7 +38,7 @@ def raising(error):
     return function
 
 
-def test_the_version_is_told_without_loading_a_command(capsys, monkeypatch):
+def test_the_version_is_printed_without_loading_a_command(capsys, monkeypatch):
     monkeypatch.setattr(command_table, "DEFAULT", command_table.Command("no.such.module", ""))
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"reconcile {__version__}\n"
@@ -90,7 +90,7 @@ def test_a_wrong_option_is_a_usage_error_and_not_status_2(capsys):
     assert told == "error: No such option: --zzz\n  → see `reconcile --help`\n"
 
 
-def test_a_slip_in_a_command_is_not_taken_for_a_source(capsys, tmp_path, monkeypatch):
+def test_a_misspelt_command_is_not_taken_for_a_source(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["histroy"]) == 1
     assert capsys.readouterr().err == (
@@ -98,7 +98,7 @@ def test_a_slip_in_a_command_is_not_taken_for_a_source(capsys, tmp_path, monkeyp
     )
 
 
-def test_an_option_that_would_do_nothing_is_refused(capsys):
+def test_an_option_without_effect_is_refused(capsys):
     assert main(["--detailed-exitcode", "."]) == 1
     assert "only with --dry-run" in capsys.readouterr().err
 
@@ -118,13 +118,13 @@ def test_an_option_that_would_do_nothing_is_refused(capsys):
         ),
     ],
 )
-def test_an_error_is_words_and_its_own_status(command, capsys, error, status, told):
+def test_an_error_is_a_message_and_its_own_status(command, capsys, error, status, told):
     command(raising(error))
     assert main(["probe"]) == status
     assert capsys.readouterr().err == told
 
 
-def test_every_problem_of_the_files_is_listed_with_its_place(command, capsys):
+def test_every_problem_of_the_files_is_listed_with_its_position(command, capsys):
     problems = [
         Diagnostic(Severity.ERROR, "bad", "wrong", "right", position=Position("a.yaml", 3, 7), pointer="/x"),
         Diagnostic(Severity.WARNING, "odd", "doubtful", position=Position("b.json")),
@@ -139,7 +139,7 @@ def test_every_problem_of_the_files_is_listed_with_its_place(command, capsys):
     ]
 
 
-def test_an_interruption_is_calm(command, capsys):
+def test_an_interruption_shows_no_traceback(command, capsys):
     command(raising(KeyboardInterrupt()))
     assert main(["probe"]) == 130
     told = capsys.readouterr().err
@@ -147,7 +147,7 @@ def test_an_interruption_is_calm(command, capsys):
     assert "Traceback" not in told
 
 
-def test_a_defect_names_its_type_and_place_but_not_its_message(command, capsys, monkeypatch):
+def test_a_defect_shows_its_type_and_line_but_not_its_message(command, capsys, monkeypatch):
     monkeypatch.delenv("RECONCILE_DEBUG", raising=False)
     command(raising(KeyError("hunter2")))
     assert main(["probe"]) == 1
@@ -166,7 +166,7 @@ def test_a_defect_shows_its_traceback_on_request(command, capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_character_the_terminal_lacks_is_escaped(command, monkeypatch):
+def test_a_character_that_the_terminal_lacks_is_escaped(command, monkeypatch):
     def function() -> int:
         sys.stdout.write("a → b\n")
         return 0

@@ -30,12 +30,12 @@ def problems(read, name, text):
         (conf.parse_conf, "sora.conf", b"a = 1\na = 2\n", ["sora.conf:1:5"]),
     ],
 )
-def test_where_it_stood_first_or_was_opened_is_a_position(read, name, text, there):
+def test_the_related_place_is_a_position(read, name, text, there):
     found = problems(read, name, text)
     assert [str(place) for place in found[0].related] == there
 
 
-def test_sarif_and_json_give_it():
+def test_sarif_and_json_have_the_related_place():
     found = problems(parse_document, "a.json", b'{"a": 1,\n "a": 2}')
     (result,) = json.loads(render_sarif(found, "below/"))["runs"][0]["results"]
     assert result["relatedLocations"] == [
@@ -50,7 +50,7 @@ def test_sarif_and_json_give_it():
     assert plain["related"] == [{"file": "a.json", "line": 1, "column": 2}]
 
 
-def test_what_speaks_of_a_node_and_of_no_file_has_its_target_in_every_output():
+def test_a_problem_of_a_node_has_its_target_in_every_output():
     silent = Diagnostic(Severity.ERROR, "node-unreachable", "no answer", "start it", target="edge/edge-01")
     (result,) = json.loads(render_sarif([silent], "below/"))["runs"][0]["results"]
     assert result["locations"] == [{"logicalLocations": [{"fullyQualifiedName": "edge/edge-01"}]}]

@@ -60,7 +60,7 @@ def test_a_node_that_is_not_there_or_has_no_settings(name, words):
     assert words in caught.value.remedy
 
 
-def test_the_command_looks_no_secret_up(tmp_path, monkeypatch, capsys):
+def test_the_command_resolves_no_secret(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("C", "clear-text-of-c")
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ def line(revision, status=0, **counts):
     return RunSummary("id", "command", "s", revision, "", "", "1", "", NOW, NOW, status, "", counts)
 
 
-def test_an_apply_in_part_is_the_current_one_and_never_the_one_to_go_back_to():
+def test_a_partial_apply_is_current_but_never_rolled_back_to():
     assert (
         find_previous_commit(
             [line(NEW, 5, done=1, failed=1), line(MIDDLE, 5, done=1, failed=1), line(OLD, done=2)]
@@ -29,6 +29,6 @@ def test_a_refused_run_changed_nothing_and_does_not_count():
     assert find_previous_commit([line(NEW, 3), line(MIDDLE, done=1), line(OLD, done=1)]) == OLD
 
 
-def test_what_is_no_commit_cannot_be_gone_back_to():
+def test_only_commits_can_be_rolled_back_to():
     with pytest.raises(UsageError):
         find_previous_commit([line(NEW, done=1), line(f"{OLD}+abc", done=1)])

@@ -23,16 +23,16 @@ MAKE = "make them anew: reconcile schemas --write schemas"
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_file_in_schemas_is_what_the_program_writes(name):
+def test_a_file_in_schemas_is_up_to_date(name):
     assert (ROOT / "schemas" / f"{name}{SUFFIX}").read_text(encoding="utf-8") == format_schema(name), MAKE
 
 
-def test_no_other_file_is_there():
+def test_the_folder_of_schemas_has_no_other_file():
     assert {path.name for path in (ROOT / "schemas").iterdir()} == {f"{name}{SUFFIX}" for name in SCHEMAS}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_is_one_and_names_itself(name):
+def test_a_schema_is_valid_and_has_its_own_id(name):
     schema = SCHEMAS[name]()
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -64,7 +64,7 @@ def keywords(node: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_every_keyword_means_something(name):
+def test_every_keyword_of_a_schema_is_known(name):
     assert set(keywords(SCHEMAS[name]())) <= KNOWN
 
 
@@ -78,7 +78,7 @@ def fields(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_an_editor_can_explain_every_key(name):
+def test_every_key_has_a_description(name):
     silent = [path for path, field in fields(SCHEMAS[name]()) if not field.get("description")]
     assert silent == []
 
@@ -137,24 +137,24 @@ def keys(value: Any, node: Any, parts: dict[str, Any], path: str = "") -> Iterat
 
 
 @pytest.mark.parametrize("path", [*CASES.glob("plan-*.json"), CASES / "run.json"], ids=lambda path: path.name)
-def test_what_the_program_prints_is_described(path):
+def test_output_of_the_program_fits_its_schema(path):
     document = json.loads(path.read_text(encoding="utf-8"))
     schema = make_plan_schema()
     assert list(keys(document, schema, schema["$defs"])) == []
 
 
-def test_one_is_printed(capsys):
+def test_one_schema_is_printed(capsys):
     assert main(["schemas", "setting.feed"]) == 0
     assert capsys.readouterr().out == format_schema("setting.feed")
 
 
-def test_all_are_listed(capsys):
+def test_all_schemas_are_listed(capsys):
     assert main(["schemas"]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == list(SCHEMAS)
 
 
-def test_all_are_written_where_one_wants_them(tmp_path, capsys):
+def test_all_schemas_are_written_into_a_folder(tmp_path, capsys):
     folder = tmp_path / "new" / "schemas"
     assert main(["schemas", "--write", str(folder)]) == 0
     assert {path.name for path in folder.iterdir()} == {f"{name}{SUFFIX}" for name in SCHEMAS}
@@ -162,12 +162,12 @@ def test_all_are_written_where_one_wants_them(tmp_path, capsys):
     assert str(folder / f"fleet{SUFFIX}") in capsys.readouterr().out
 
 
-def test_a_name_that_is_none_is_told_with_the_nearest(capsys):
+def test_an_unknown_name_is_refused_with_a_suggestion(capsys):
     assert main(["schemas", "fleat"]) == 1
     assert "did you mean fleet?" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["schemas", "--write", str(tmp_path / "file")]) == 1
     assert "cannot write to" in capsys.readouterr().err

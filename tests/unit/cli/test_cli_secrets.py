@@ -42,7 +42,7 @@ def _editor(tmp_path, monkeypatch, body):
     monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
 
 
-def test_keygen_writes_for_the_owner_only_and_never_over_another(repository, tmp_path, capsys):
+def test_keygen_writes_a_private_file_and_never_overwrites(repository, tmp_path, capsys):
     key = tmp_path / "key"
     before = key.read_text()
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -51,7 +51,7 @@ def test_keygen_writes_for_the_owner_only_and_never_over_another(repository, tmp
     assert "AGE-SECRET-KEY" not in "".join(capsys.readouterr())
 
 
-def test_a_value_from_standard_input_comes_back(repository, monkeypatch, capsys):
+def test_a_value_from_standard_input_is_decrypted_to_itself(repository, monkeypatch, capsys):
     _say(monkeypatch, b"s3cret\n")
     assert main(["secrets", "encrypt"]) == 0
     text = capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_a_value_from_standard_input_comes_back(repository, monkeypatch, capsys)
     assert _vault().clear("age", text[6:-2]) == "s3cret"
 
 
-def test_a_file_is_encrypted_as_it_is(repository, capsys):
+def test_a_file_is_encrypted_unchanged(repository, capsys):
     Path("key.pem").write_bytes(b"\x00pem\n")
     assert main(["secrets", "encrypt", "key.pem", "--out", "key.pem.age"]) == 0
     assert _vault().opened("", Path("key.pem.age").read_bytes()) == b"\x00pem\n"
@@ -77,7 +77,7 @@ def test_a_file_is_encrypted_as_it_is(repository, capsys):
         (["edit", "x.age"], "no editor is set"),
     ],
 )
-def test_what_cannot_be_done_is_said(repository, monkeypatch, capsys, arguments, words):
+def test_an_error_names_its_reason(repository, monkeypatch, capsys, arguments, words):
     monkeypatch.delenv("EDITOR", raising=False)
     Path("empty").touch()
     Path("full").write_text("x")
@@ -93,7 +93,7 @@ def test_without_recipients_nothing_is_encrypted(repository, capsys):
     assert ".age-recipients" in capsys.readouterr().err
 
 
-def test_edit_encrypts_anew_only_what_changed(repository, tmp_path, monkeypatch, capsys):
+def test_edit_encrypts_again_only_a_changed_text(repository, tmp_path, monkeypatch, capsys):
     _editor(tmp_path, monkeypatch, "path.write_text(path.read_text() + 'more\\n')")
     assert main(["secrets", "edit", "notes.txt.age"]) == 0
     first = Path("notes.txt.age").read_bytes()
@@ -109,7 +109,7 @@ def test_edit_encrypts_anew_only_what_changed(repository, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(("end", "status"), [("", 0), ("sys.exit(3)", 1), ("os.kill(os.getppid(), 15)", 130)])
-def test_the_text_in_clear_is_private_and_gone_afterwards(repository, tmp_path, monkeypatch, end, status):
+def test_the_plain_text_is_private_and_removed_at_the_end(repository, tmp_path, monkeypatch, end, status):
     place = tmp_path / "run"
     place.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
@@ -126,7 +126,7 @@ def test_the_text_in_clear_is_private_and_gone_afterwards(repository, tmp_path, 
     assert Path("a.yaml.age").exists() is (status == 0)
 
 
-def test_a_wrong_identity_opens_no_editor(repository, tmp_path, monkeypatch, capsys):
+def test_a_wrong_identity_starts_no_editor(repository, tmp_path, monkeypatch, capsys):
     _editor(tmp_path, monkeypatch, "path.write_text('x')")
     assert main(["secrets", "edit", "a.age"]) == 0
     before = Path("a.age").read_bytes()

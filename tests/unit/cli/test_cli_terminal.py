@@ -39,7 +39,7 @@ def tty(monkeypatch):
     return install
 
 
-def test_colour_only_where_a_person_may_want_it(tty, monkeypatch):
+def test_colour_only_on_a_terminal_that_wants_it(tty, monkeypatch):
     tty()
     assert Terminal.here().layout.colour
     assert not Terminal.here(no_color=True).layout.colour
@@ -62,7 +62,7 @@ def test_a_document_for_a_program_is_alone_on_standard_output(tty):
 @pytest.mark.parametrize(
     ("answer", "agreed"), [("y\n", True), ("YES\n", True), ("\n", False), ("", False), ("yo\n", False)]
 )
-def test_only_a_clear_yes_is_a_yes(tty, answer, agreed):
+def test_only_y_and_yes_confirm(tty, answer, agreed):
     tty(answer)
     terminal = Terminal.here()
     assert terminal.confirm("Apply?") is agreed
@@ -77,7 +77,7 @@ def test_a_closed_pipe_does_not_stop_an_apply():
             listener.ended(outcome)
 
 
-def test_elsewhere_than_on_a_terminal_each_step_is_a_line():
+def test_without_a_terminal_each_step_is_one_line():
     aside = io.StringIO()
     with show_progress(Terminal(out=aside, aside=aside), 43) as listener:
         listener.observing("edge", 40)
@@ -106,7 +106,7 @@ def test_a_terminal_keeps_a_line_for_each_of_few_steps_and_for_failures_of_many(
     assert len(left) == kept
 
 
-def test_the_first_signal_asks_to_stop_and_the_next_one_ends_the_run():
+def test_the_first_signal_requests_a_stop_and_the_second_cancels():
     told = []
 
     async def work():
@@ -123,7 +123,7 @@ def test_the_first_signal_asks_to_stop_and_the_next_one_ends_the_run():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_full_disk_behind_standard_output_is_told_in_words():
+def test_a_full_disk_behind_standard_output_is_an_error_message():
     command = [
         sys.executable,
         "-c",

@@ -35,7 +35,7 @@ def told(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_an_example_fits_the_schema_that_it_names(path):
+def test_an_example_fits_its_schema(path):
     schema, value = told(path)
     if isinstance(value, list):  # a JSON Patch, which has no place for the name of a schema
         assert all("op" in operation for operation in value)
