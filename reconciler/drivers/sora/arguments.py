@@ -1,4 +1,4 @@
-"""What each verb of Sora needs: one type for each; pure."""
+"""The arguments of each action of Sora, one type for each; pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class InitConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class StoppedConfirmation:
-    """A person's word that a node is stopped; without an end there is none."""
+    """An operator's entry that a node is stopped; an empty `until` means that there is none."""
 
     reason: str = field(default="", metadata=OMITTED)
     until: str = field(default="", metadata=OMITTED)
@@ -43,7 +43,7 @@ class ClusterArguments(TypedArguments):
     """What every step of a cluster carries.
 
     Args:
-        witnesses: name -> API address of the nodes whose views tell how the step stands.
+        witnesses: name -> API address of the nodes whose views show the status of the step.
         elsewhere: name -> further addresses at which a node is asked, because it may still answer there.
         before: the membership that must be there when the step starts.
         after: the membership that must be there when it is done.
@@ -73,12 +73,12 @@ class InitArguments(ClusterArguments):
     Args:
         api: where it is sent.
         names: the cluster's regular nodes.
-        word: what it rests on.
-        spends: how the store remembers the word that it uses up; empty for none.
+        word: the entry that allows it.
+        spends: the key by which the store remembers a `collapsed` entry as used; empty for none.
         clear: whether every node answered that it was never initialised.
-        anew: whether it rests on the word that the cluster of before is gone for good.
-        knowledge: what is known of the past, as `history.PastKnowledge` has it.
-        earlier: nodes of earlier that must have answered.
+        anew: whether it depends on a `collapsed` entry.
+        knowledge: a value of `history.PastKnowledge`.
+        earlier: nodes of earlier revisions that must have answered.
         single: nodes that are known from a single answer.
         intent_facts: what the store keeps from the intent on.
         members: nodes that are known to have been in the cluster.
@@ -146,7 +146,7 @@ class RegisterArguments(ContactArguments):
     """RegisterClusterNode.
 
     Args:
-        again: whether the node was left registered by half.
+        again: whether the node is half registered.
         temporary: whether it joins as a temporary node.
     """
 
@@ -161,8 +161,8 @@ class PurgeArguments(ContactArguments):
     Args:
         known: the target's addresses at which silence counts.
         regular: whether a fleet file names, or named, it as a regular node.
-        word: a person's word that it is stopped.
-        closes: whether no node is to spare from the stop before it until this purge.
+        word: the `stopped` entry, if the purge depends on it.
+        closes: whether there is no reserve between the stop before it and this purge.
     """
 
     known: tuple[str, ...]
@@ -200,16 +200,16 @@ class DrainArguments(ModeChangeArguments):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StopArguments(ClusterArguments):
-    """A live node is stopped by a command of the host, or by a person.
+    """A live node is stopped by a command of the host, or by an operator.
 
     Args:
         target: the node.
         own: its API address, to see its channels; empty where it is not known.
-        command: of the host; empty where a person stops it.
+        command: of the host; empty if an operator stops it.
         values: placeholder of the command -> text.
         drain: seconds to wait for its channels to move away.
-        spare: further failures that the majority survives then, as far as the plan relies on it.
-        window: seconds for which none is to spare, until the purge that follows; 0 where one always is.
+        spare: further failures that the majority survives after it, as far as the plan needs them.
+        window: seconds without reserve until the purge that follows; 0 if there always is one.
     """
 
     target: str
@@ -231,7 +231,7 @@ ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
         "stop": StopArguments,
     }
 )
-"""Action -> what it needs."""
+"""Action -> type of its arguments."""
 
 
 def read_cluster_arguments(step: Step) -> ClusterArguments:

@@ -122,8 +122,8 @@ class Client:
     async def _is_sora(self) -> bool:
         """The second witness: whether another documented call is answered in a form that is Sora's.
 
-        A server that answers `[]` to everything is not a node that was never initialised. An error with
-        an `error_type` is Sora's own, too: not every version knows the call.
+        A server that answers `[]` to everything must not pass as a node that was never initialised. An error
+        with an `error_type` is Sora's own, too: not every version knows the call.
         """
         try:
             return is_report((await self._call(REPORT)).body)
@@ -178,7 +178,8 @@ class Client:
         code, reason = _read_error(answer)
         if status == HTTPStatus.BAD_REQUEST and code:
             words = f"{call} was refused: {code}{f' {reason}' if reason else ''}"
-            # it speaks of the cluster at this moment, such as of a member that is away: it may change
+            # Such an error describes the cluster at this moment, such as a member that is away: try again
+            # later.
             return NodeRefused(self.node, words, status=status, code=code, again=True)
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             if _has_sora_headers(answer):

@@ -1,4 +1,4 @@
-"""A Sora cluster at one moment, as small frozen data, and who in it holds the majority.
+"""A Sora cluster at one moment, as small frozen data, and which of its groups has the majority.
 
 R registered regular nodes, down ones included; A of them up, in reach of each other and in the same
 cluster. A group is usable only while A >= floor(R/2) + 1; temporary nodes never count (Sora's documents,
@@ -75,8 +75,8 @@ class ReachableGroup(NamedTuple):
 
 
 def compute_quorum(registered: int) -> int:
-    """How many of `get_registered` regular nodes must be connected: more than half."""
-    # Of an even number, half is not enough: two halves could each take themselves for the cluster.
+    """How many of `registered` regular nodes must be connected: more than half, floor(R/2) + 1."""
+    # Half of an even number is not enough: both halves of a split would then act as the cluster.
     return registered // 2 + 1
 
 
@@ -112,7 +112,7 @@ def find_groups(state: State) -> tuple[ReachableGroup, ...]:
             parts.setdefault((node.side, node.log.epoch), []).append((node.log, 1 << number))
     found: list[ReachableGroup] = []
     for part in parts.values():
-        # Connected members exchange logs, so the longest one is what all of them hold a moment later.
+        # Connected members exchange logs, so a moment later all of them have the longest one.
         newest = max(part)[0]
         listed = newest.listed
         inside = 0
@@ -131,12 +131,12 @@ def find_group(state: State, node: int) -> ReachableGroup | None:
 
 
 def find_leading_group(state: State) -> ReachableGroup | None:
-    """The group that holds a majority, or else the one that knows most; None where no node is in any."""
+    """The group with a majority, else the one with the newest log; None if no node is in a group."""
     return max(find_groups(state), key=lambda group: (group.usable, group.log, group.alive), default=None)
 
 
 def has_majority(state: State) -> bool:
-    """Whether a group of nodes holds the majority, so that the cluster serves."""
+    """Whether a group of nodes has the majority, so that the cluster serves."""
     return any(group.usable for group in find_groups(state))
 
 

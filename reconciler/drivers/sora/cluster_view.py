@@ -1,4 +1,8 @@
-"""One picture out of the views of many nodes: what they agree on, where they differ, what stays unknown."""
+"""Merges the views of many nodes: where they agree, where they differ, and what is unknown.
+
+A node cannot know that it is cut off: its own list is only what it saw last. So a view counts only if it
+shows a majority connected, and a fact only if all such views agree.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ _NEVER: Final = re.compile(r"NOT-INITIALI[SZ]ED")
 
 
 def judge_view(name: str, view: NodeView) -> Observation[NodeView]:
-    """What one node's own ListClusterNodes is worth.
+    """The observation that one node's own ListClusterNodes gives.
 
     An empty list, or an error that says so, is the positive answer "never initialised". A view that
     does not hold a majority of the nodes it lists is known to be behind.
@@ -68,9 +72,9 @@ class ClusterView:
         answering_nodes: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
             nobody but itself is one only where its statistics show a cluster, or its past does: a node that
             was never initialised may look the same.
-        told: what the speakers say the membership is, each with those who say so.
-        shown: name -> whether the speakers that list it show it connected; both where they differ.
-        errors: name -> the error with which a speaker shows it: it is then neither up nor down.
+        told: the memberships in their answers, each with the nodes that report it.
+        shown: name -> whether they show it connected; both values if they differ.
+        errors: name -> the error that one of them shows for it: it then counts neither as up nor as down.
         living: (name, address) of nodes that answer at another address than the fleet file names for them,
             and see a majority there.
     """
@@ -84,12 +88,12 @@ class ClusterView:
 
     @property
     def membership(self) -> Membership | None:
-        """What all speakers agree on; None where there are none, or where they differ."""
+        """The membership that all answering nodes report; None if there is none, or if they differ."""
         return self.told[0][0] if len(self.told) == 1 else None
 
     @property
     def disputed(self) -> tuple[str, ...]:
-        """Members that some speakers show connected and others do not."""
+        """Members that some answering nodes show connected and others do not."""
         return tuple(sorted(name for name, shown in self.shown.items() if len(shown) > 1))
 
     @property
@@ -107,17 +111,17 @@ class ClusterView:
 
     @property
     def limits(self) -> Mapping[str, int]:
-        """Connections that the licence of each node allows, for those of which a speaker tells."""
+        """Connections that the licence of each node allows, as far as the answers show it."""
         rows = (row for view in self.answering_nodes.values() for row in view.rows)
         told = [(row.node_name, row.license_max_connections) for row in rows]
         return {name: limit for name, limit in told if limit is not None}
 
     def connected(self, name: str) -> bool:
-        """Whether every speaker shows the node connected, and none an error."""
+        """Whether every answering node shows the node connected, and none an error."""
         return self.shown.get(name) == frozenset({True}) and name not in self.errors
 
     def away(self, name: str) -> bool:
-        """Whether there are speakers, and none shows the node connected or with an error."""
+        """Whether nodes answer, and none shows the node connected or with an error."""
         return bool(self.answering_nodes) and True not in self.shown.get(name, ()) and name not in self.errors
 
     def answers(self, name: str) -> bool:
@@ -198,12 +202,12 @@ class ClusterView:
 def merge_views(
     observed: Observed[NodeView], *, regular: Iterable[str] = (), single: Iterable[str] = ()
 ) -> ClusterView:
-    """The picture that the answers of a cluster's nodes give together.
+    """The merged view of a cluster by the answers of its nodes.
 
     Args:
         observed: every node's own answer.
-        regular: the regular nodes the cluster should have; where it is one, that node may speak alone.
-        single: further nodes that may speak alone, because each is known as the only one of a cluster.
+        regular: the regular nodes that the cluster should have; a single one may answer alone.
+        single: further nodes that may answer alone, each known as the only node of a cluster.
     """
     expected = tuple(regular)
     lonely = {*(expected if len(expected) == 1 else ()), *single}
@@ -248,7 +252,7 @@ def _read_membership(view: NodeView) -> Membership:
 def make_machine_state(
     cluster_view: ClusterView, names: Iterable[str], temporary: Container[str]
 ) -> tuple[NodeNumbers, State]:
-    """The machine state that a picture shows.
+    """The state of the state machine that a merged view shows.
 
     Args:
         cluster_view: one that has a membership.
@@ -349,9 +353,9 @@ def find_node_addresses(
 
 
 def select_lists(observed: Observed[NodeView]) -> tuple[NodeView, ...]:
-    """The lists that tell who is in the cluster: those of nodes that see a majority, else all that there are.
+    """The lists that show the members: those of nodes that see a majority, else all lists.
 
-    Where nobody sees one, the others that a survivor lists may run, and be a majority with it.
+    If no node sees a majority, other nodes in the list of a survivor may run and be a majority with it.
     """
     present = tuple(observed.present().values())
     stale = (answer.value for answer in observed.nodes.values() if isinstance(answer, Stale))
@@ -380,7 +384,7 @@ def _api_address(text: str) -> str:
 
 
 def choose_best_answer(answers: Iterable[Observation[NodeView]]) -> Observation[NodeView] | None:
-    """The answer that tells most of several at different addresses; None where there is none."""
+    """The most informative of several answers of one node; None if there is none."""
     return min(answers, key=_rank, default=None)
 
 

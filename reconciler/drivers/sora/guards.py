@@ -1,7 +1,7 @@
 """What a Sora plan must never do, found by running its steps through the state machine once more.
 
-The guards take nothing from the planner's word: they start from the nodes' answers, run each step, and
-look at what the machine says comes of it. Each code can be named by an override in the fleet file.
+The guards do not trust the planner: they start from the nodes' answers, simulate each step, and check the
+state that results. Each code can be named by an override in the fleet file.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from reconciler.drivers.sora.steps import MEMBERSHIP
 from reconciler.drivers.sora.stop_proof import prove_stopped
 
 SMALLEST = 3
-"""Regular nodes below which a cluster that has more must not be shrunk."""
+"""Regular nodes of the smallest cluster that survives a failure; a larger one is not shrunk below."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedStep:
-    """One membership step, the state it starts from, what comes of it, and what if it fails halfway."""
+    """One membership step: the state before it, after it, and after a failure halfway."""
 
     step: Step
     node_numbers: NodeNumbers
@@ -65,7 +65,7 @@ class SimulatedStep:
 
 @guard("quorum")
 def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
-    """No step, whole or failed halfway, may lose a majority that was there when it started."""
+    """No step, complete or failed halfway, may lose a majority that existed before it."""
     for simulated in _simulate_steps(case):
         for outcome in (simulated.result, simulated.half):
             if (
@@ -89,10 +89,10 @@ def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("quorum-margin")
 def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
-    """While a live node is stopped, the majority survives one further failure: it may happen right then.
+    """While a live node is stopped, the majority survives one more failure: it may happen at that moment.
 
-    Where the same run purges the node right after the stop, and that gives the reserve back, the time
-    without one is short, and the step shows it.
+    Exception: the same run purges the node right after the stop, which gives the reserve back. The time
+    without reserve is then short, and the risk of the step names it.
     """
     simulated_steps = list(_simulate_steps(case))
     for simulated, following in zip_longest(simulated_steps, simulated_steps[1:]):
@@ -118,7 +118,7 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) -> str:
-    """How the same is done with a node to spare."""
+    """How to do the same with a reserve."""
     if simulated.step.waits_for_person:
         return "set `stop` to the host's stop command, so that the same run purges the node"
     if following is not None and following.step.wave != simulated.step.wave:
@@ -129,7 +129,7 @@ def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) 
 
 
 def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> bool:
-    """Whether a program stops the node, and the next change purges it at once and gives the reserve back."""
+    """Whether a command stops the node, and the next change purges it at once and restores the reserve."""
     if (
         following is None
         or simulated.step.waits_for_person
@@ -144,7 +144,7 @@ def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> boo
 
 
 def _suggest_override(case: GuardContext, code: str) -> str:
-    """The override to copy, for the day of the answers."""
+    """The override to copy into the fleet file, until the day of the answers."""
     _, cluster_view = _read_views(case)
     day = cluster_view.day or "YYYY-MM-DD"
     return (
@@ -155,9 +155,9 @@ def _suggest_override(case: GuardContext, code: str) -> str:
 
 @guard("capacity")
 def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
-    """Once a node is stopped and one more has failed, the licences of the others still allow enough.
+    """After the stop of a node and one more failure, the other licences still allow enough connections.
 
-    Enough is what the fleet file says under `connections`; where it says nothing, nothing is known of it.
+    Enough is `connections` of the fleet file; without it, nothing is checked.
     """
     entry, cluster_view = _read_views(case)
     if entry.connections is None:
@@ -189,10 +189,11 @@ def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("capacity")
 def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
-    """A dead member's connections, which the others take over, are not given away with its purge.
+    """The purge of a dead member does not take away connections that the cluster needs.
 
-    Where the plan registers a regular node too, that one takes its place, and what its licence allows is not
-    told before it is in.
+    While a dead regular node is registered, the licences of the others cover its connections (facts: sora.md,
+    "State machine", licence); the purge ends that. If the plan also registers a regular node, nothing is
+    checked: its licence is unknown before it is in the cluster.
     """
     entry, cluster_view = _read_views(case)
     simulated_steps = list(_simulate_steps(case))
@@ -242,7 +243,7 @@ def _compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view
 
 @guard("membership")
 def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnostic]:
-    """One change at a time, each of one node, from the membership that the one before leaves."""
+    """One change at a time, each of one node, from the membership that the step before leaves."""
     previous: Step | None = None
     by_id = {step.id: step for step in case.plan.steps}
     for simulated in _simulate_steps(case):
@@ -269,6 +270,8 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
                 f"{step.id} expects {told[0]} to become {told[1]}, but it would find {now} and leave {then}"
             )
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
+        # Any majority before and any majority after must share a node, or both could act at the same time:
+        # by counting, they do if the two quorums are together more than all nodes involved.
         everyone = len({*now.regular, *then.regular})
         if now.regular and compute_quorum(len(now.regular)) + compute_quorum(len(then.regular)) <= everyone:
             words = (
@@ -280,7 +283,7 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
 
 @guard("cluster-size")
 def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
-    """A majority of the members stays, by name; and three or more are not shrunk to one or two."""
+    """A majority of the members stays, by name; and a cluster of three or more is not shrunk below three."""
     entry, cluster_view = _read_views(case)
     members = cluster_view.membership.regular if cluster_view.membership is not None else ()
     now, wanted = len(members), len(entry.regular)
@@ -298,7 +301,10 @@ def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 def _check_leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Diagnostic]:
-    """Members that leave count by name: new nodes in their place are no majority that was there before."""
+    """Members that leave count by name: replacements do not make up for them.
+
+    With most members replaced in one commit, the fleet file may name another cluster by mistake.
+    """
     leaving = sorted({*members} - {*entry.regular})
     if leaving and len(members) - len(leaving) < compute_quorum(len(members)):
         yield Diagnostic(
@@ -314,7 +320,7 @@ def _check_leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Dia
 
 @guard("purge-alive")
 def refuse_purge_of_live_node(case: GuardContext) -> Iterator[Diagnostic]:
-    """Nothing is purged but what is proven to be stopped, or what an earlier step stops."""
+    """Only a node that is proven to be stopped is purged, or one that an earlier step stops."""
     _, cluster_view = _read_views(case)
     by_id = {step.id: step for step in case.plan.steps}
     for step in case.plan.steps:
@@ -349,7 +355,7 @@ def refuse_repeated_init(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("past-unread")
 def refuse_init_with_unread_past(case: GuardContext) -> Iterator[Diagnostic]:
-    """An init waits where an earlier revision exists and cannot be read: its cluster may live."""
+    """An init waits if an earlier revision exists and cannot be read: its cluster may live."""
     history = case.desired.history
     for step in case.plan.steps:
         if step.action == "init" and history.knowledge is PastKnowledge.UNREAD:
@@ -366,7 +372,7 @@ def refuse_init_with_unread_past(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("cluster-renamed")
 def refuse_init_of_renamed_cluster(case: GuardContext) -> Iterator[Diagnostic]:
-    """An init waits where another cluster went in the same commit: it may be that one under a new name."""
+    """An init waits if another cluster was removed in the same commit: it may have been renamed."""
     gone, name = case.desired.history.replaced, case.plan.cluster
     for step in case.plan.steps:
         if step.action == "init" and gone:
@@ -385,7 +391,7 @@ def refuse_init_of_renamed_cluster(case: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("unknown-command")
 def refuse_unknown_command(case: GuardContext) -> Iterator[Diagnostic]:
-    """Every command that a step runs must be one of this host, before anything is done."""
+    """Every command of a step must be defined on this host, which is checked before the first write."""
     for step in case.plan.steps:
         own = read_cluster_arguments(step)
         name = own.command if isinstance(own, StopArguments) else ""
@@ -423,7 +429,7 @@ def _read_views(case: GuardContext) -> tuple[SoraCluster, ClusterView]:
 
 
 def _is_proven_stopped(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
-    """Whether the answers, or an entry by a person that still counts, say that a member is stopped."""
+    """Whether the answers, or a `stopped` entry that still counts, prove that a member is stopped."""
     desired: SoraDesired = case.desired
     places = find_node_addresses(desired.entry, case.observed, desired.history).get(name, NodeAddresses())
     word = desired.word(name)

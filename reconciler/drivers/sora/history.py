@@ -1,4 +1,8 @@
-"""Who was in a cluster before: from earlier fleet files, and from what earlier runs remembered; pure."""
+"""Who was in a cluster before: from earlier fleet files, and from facts of earlier runs; pure.
+
+Both sources are needed. Git knows the nodes even if the state folder was lost, but not whether the revision
+was ever applied; the store knows what this host applied, but nothing of other hosts.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +15,29 @@ from typing import Any, Final
 from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
 
 ADDRESSES: Final = 16
-"""Addresses of one node that are remembered and asked: enough for every move, and a bound."""
+"""Addresses of one node that are remembered and asked: more than a node moves, and a bound on calls."""
 
 _MEMBER: Final = "member"
-"""Facts of this name say that a node was seen in the cluster, or sent a call that may have made it so."""
+"""Facts of this kind: the node was seen in the cluster, or was sent a call that may have registered it."""
 
 _INIT: Final = "init"
-"""Facts of this name say that InitCluster was sent with this node, and is not known to have failed."""
+"""Facts of this kind: InitCluster was sent with this node, and is not known to have failed."""
 
 _EVIDENCE: Final = frozenset({"initialised", "collapsed", "revision"})
-"""Facts that say the same and do not name the fleet: written since the first version of the store."""
+"""Facts of the first version of the store, which mean the same but do not name the fleet."""
 
 
 class PastKnowledge(StrEnum):
     """What is known of the cluster's past, from the least to the most."""
 
     NOTHING = "nothing"
-    """No earlier revision names it, and nobody remembers it."""
+    """No earlier revision names it, and the store has no fact of it."""
 
     NAMED = "named"
-    """An earlier revision names it; nobody is known to have applied that."""
+    """An earlier revision names it; no run is known to have applied that revision."""
 
     UNREAD = "unread"
-    """An earlier revision exists and cannot be read, so that it may have named any nodes."""
+    """An earlier revision exists but cannot be read, so it may have named any nodes."""
 
     MEMBER = "member"
     """Nodes are known to have been in it."""
@@ -101,7 +105,7 @@ class ClusterPast:
 
 
 def assess_knowledge(history: ClusterPast) -> PastKnowledge:
-    """What is known of a past: the most that anything in it says."""
+    """The most that anything in a past proves."""
     if history.existed:
         return PastKnowledge.MEMBER
     if history.unread:
@@ -117,10 +121,10 @@ def merge_past(
     *,
     address: Any,
 ) -> ClusterPast:
-    """The past that git and the store give together.
+    """The past from git and the store together.
 
-    Facts of another fleet that has a cluster of the same name count only where the two share a node: then
-    they are one cluster, read by two spellings of its source.
+    Facts of another fleet with a cluster of the same name count only if the two share a node: then they are
+    one cluster, read from two spellings of its source.
 
     Args:
         current: names of the nodes in the fleet file at hand.
@@ -216,8 +220,8 @@ def learn_members(
 ) -> dict[str, dict[str, str]]:
     """Node -> key -> value to remember once the cluster's nodes agree who is in it.
 
-    Addresses are added to those known, because a node may still run where it was before; of nodes that left,
-    all are forgotten, so that the store does not grow for ever.
+    Addresses are added to the known ones, because a node may still run where it was before. All facts of
+    nodes that left are removed, so that the store does not grow without limit.
 
     Args:
         source: of the fleet at hand.

@@ -1,4 +1,4 @@
-"""Whether a cluster may be initialised: the nodes' answers and the past, put to the table of `decision`."""
+"""Whether a cluster may be initialised: the nodes' answers and its past, by `init_decision.TABLE`."""
 
 from __future__ import annotations
 
@@ -109,9 +109,10 @@ def _is_unclustered(answer: Observation[NodeView]) -> bool:
 
 
 def _shows_data(name: str, answer: Observation[NodeView]) -> bool:
-    """Whether a node lists another node, or its statistics show a cluster; the code of a refusal is no proof.
+    """Whether a node lists another node, or its statistics show a cluster.
 
-    A new node may refuse in the same words, and wiping it would not change them: nothing could found it.
+    The code of a refusal is no proof: a new node may refuse with the same code, and then no cluster could
+    ever be initialised with it.
     """
     return _remembers_cluster(name, answer) and not (
         isinstance(answer, Stale) and answer.value.refusal and not answer.value.clustered
@@ -147,10 +148,10 @@ def _assess_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Collap
 
 
 def runs_apart(regular: Iterable[str], earlier: Iterable[str], cluster_view: ClusterView) -> bool:
-    """Whether a majority of a cluster runs with its data, though nobody sees it: then it has not collapsed.
+    """Whether a majority of a cluster runs with its data, although no node sees it: it has not collapsed.
 
-    Sora's documents initialise again only where half of the nodes or fewer are left. It also keeps an entry
-    from counting twice where the store does not know that it was used: the new cluster's nodes run with it.
+    Sora's documentation allows a new InitCluster only if half of the nodes or fewer are left. The check also
+    keeps a `collapsed` entry from counting twice after the store was lost: the new cluster's nodes have data.
 
     Args:
         regular: names of the regular nodes that are to be initialised.
@@ -163,7 +164,7 @@ def runs_apart(regular: Iterable[str], earlier: Iterable[str], cluster_view: Clu
     )
     told = {tuple(row.node_name for row in view.rows if not row.temporary) for view in views}
     clusters = [names for names in told if len(names) > 1]
-    # Where nobody lists a cluster, it may have been of any of the nodes that are known.
+    # If no node lists a cluster, all known nodes may have been its members.
     everyone = clusters or [tuple({*regular, *earlier})]
     return any(len(holding & {*names}) >= compute_quorum(len(names)) for names in everyone)
 
@@ -178,9 +179,9 @@ def find_init_doubt(
 ) -> str:
     """Why the nodes' answers do not prove that no cluster of them runs; empty where they do.
 
-    An entry of the fleet file says what was so when it was written. It stays there, and it counts again where
-    the state that remembers its use is another one. So it takes answers beside it, by which too few nodes
-    hold the data of a cluster. Where the nodes do not tell, a person has to look each time.
+    An entry of the fleet file describes the moment when it was written. It stays in the file, and a host with
+    another state folder does not know that it was used. So the answers must show in addition that too few
+    nodes have a cluster's data. If the answers do not show it, an operator must approve each time.
 
     Args:
         outcome: the entry to initialise on.
@@ -217,9 +218,9 @@ def _describe_doubt(names: Iterable[str]) -> str:
 
 
 def _find_strangers(regular: Iterable[str], cluster_view: ClusterView, required: Iterable[str]) -> set[str]:
-    """Nodes of an earlier revision that do not answer, and that no node lists: their cluster may live.
+    """Nodes of an earlier revision that do not answer and that no node lists: their cluster may live.
 
-    An entry that stays in the file while its nodes are exchanged again would count against them.
+    A `collapsed` entry that was left in the file while the nodes were replaced again would apply to them.
     """
     views = (
         answer.value for _, answer in cluster_view.answers_of_all() if isinstance(answer, Present | Stale)
@@ -232,12 +233,12 @@ def _find_strangers(regular: Iterable[str], cluster_view: ClusterView, required:
 def _may_be_majority(may_hold: AbstractSet[str], regular: Iterable[str], members: Iterable[str]) -> bool:
     """Whether nodes of which no list tells may be a majority of a cluster.
 
-    That is a majority of those who are known to have been in it, or all that the fleet file names, which are
-    those that an entry initialised before. Where nobody is known, two may be.
+    That is a majority of the known members, or all nodes of the fleet file, which an earlier run may have
+    initialised. If no member is known, two nodes may be a majority.
     """
     known, named = {*members}, {*regular}
     if len(may_hold) < _FEWEST_HIDDEN:
-        return False  # one node alone that holds a majority would list it
+        return False  # a single node with a majority would list its cluster
     return not known or named <= may_hold or len(may_hold & known) >= compute_quorum(len(known))
 
 

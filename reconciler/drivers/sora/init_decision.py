@@ -1,8 +1,8 @@
 """When InitCluster may be sent: one table over what is known, what the nodes answer and what the file says.
 
-A cluster is initialised once (Sora's documents, "InitCluster"); a second InitCluster beside a cluster that
-lives creates a second one, and clients find either. So what stood before counts as much as what the fleet
-file names now, and a blank node proves nothing about the others.
+A cluster is initialised once (Sora documentation, "InitCluster"). InitCluster on new nodes while the old
+cluster lives creates a second one, and clients then find either of them. So the nodes of earlier revisions
+count as much as those of the fleet file, and a blank node proves nothing about the others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reconciler.drivers.sora.history import PastKnowledge
 
 
 class AnswerSummary(StrEnum):
-    """What the nodes answer together; of several that hold, the first counts."""
+    """What the nodes answer together; the first that applies counts."""
 
     LIVING = "living"
     """A node, at any of its addresses, sees a cluster that holds its majority."""
@@ -78,7 +78,7 @@ class InitDecision(StrEnum):
 
 
 class DecisionRow(NamedTuple):
-    """One line of the table; what is empty fits everything."""
+    """One line of the table; an empty set matches everything."""
 
     answers: frozenset[AnswerSummary]
     knowledge: frozenset[PastKnowledge]
@@ -123,14 +123,14 @@ TABLE: Final[tuple[DecisionRow, ...]] = (
     _row(InitDecision.EXPIRED, collapsed=(CollapsedState.EXPIRED,)),
     _row(InitDecision.USED, collapsed=(CollapsedState.USED,)),
     _row(InitDecision.APART, collapsed=(CollapsedState.APART,)),
-    # Without it: what is missing, said by what stands in the way.
+    # Without it, the finding names what is missing.
     _row(InitDecision.LOST, answers=(AnswerSummary.REMEMBERED,)),
     _row(InitDecision.NEEDS_COLLAPSED, knowledge=(PastKnowledge.MEMBER,)),
     _row(InitDecision.EARLIER_SILENT, answers=(AnswerSummary.EARLIER_SILENT,)),
     _row(InitDecision.UNCLEAR, answers=(AnswerSummary.UNCLEAR,)),
     _row(InitDecision.NEEDS_INITIALISE),
 )
-"""The first line that fits decides."""
+"""The first line that matches decides."""
 
 
 def decide_init(

@@ -1,4 +1,4 @@
-"""How one step stands against a fresh look: the same judgement before it, after it, and after a crash."""
+"""The status of one step by a new reading: the same judgement before it, after it, and after a crash."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from reconciler.drivers.sora.stop_proof import prove_stopped
 
 
 def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
-    """How the step stands, given the answers of its witnesses.
+    """The status of the step, by the answers of its witnesses.
 
-    Membership is believed only where every node that sees a majority says the same.
+    A membership counts only if every node that sees a majority reports the same one.
     """
     own = read_cluster_arguments(step)
     if isinstance(own, InitArguments):
@@ -83,7 +83,7 @@ def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
             )
         return StepVerdict(StepStatus.DONE, "every node lists the new cluster")
     if cluster_view.membership is not None and cluster_view.membership.names == tuple(sorted(names)):
-        # A node that a fleet file calls regular may be temporary: the cluster is founded all the same.
+        # A node may turn out to be temporary although the fleet file says regular: the call had its effect.
         other = ", ".join(cluster_view.membership.temporary)
         return StepVerdict(
             StepStatus.DONE, f"every node is in the new cluster; {other} joined as a temporary node"
@@ -105,7 +105,8 @@ def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
 
 
 def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: AnswerSummary) -> StepVerdict:
-    """Whether the entry of the fleet file still allows to initialise; all regular nodes have answered."""
+    """Whether the entry of the fleet file still allows InitCluster; all regular nodes have answered."""
+    # The plan may be hours old (approval, windows): the same table is asked again with fresh answers.
     word = own.word
     if is_expired(word.until, cluster_view):
         return StepVerdict(StepStatus.CHANGED, f"the `{word.name}` entry expired on {word.until}")
@@ -134,6 +135,7 @@ def _judge_register(own: RegisterArguments, cluster_view: ClusterView, membershi
                 f"it is listed, but shows no cluster itself: {_describe_answer(cluster_view, target)}",
             )
         if not (own.again and cluster_view.outside(target)):
+            # R may be raised and A not: it is not sent again blindly (facts: sora.md, "State machine").
             why = "it is half registered: the members list it, but it is not connected to them"
             return StepVerdict(StepStatus.CHANGED, why)
     if membership != own.before or not cluster_view.agreed:

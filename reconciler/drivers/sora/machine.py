@@ -156,7 +156,7 @@ def heal(state: State) -> State:
 
 
 def list_nodes(state: State, node: int, choices: Choices = DEFAULTS) -> tuple[ListedNode, ...] | CallRefusal:
-    """What ListClusterNodes answers on a node."""
+    """What ListClusterNodes answers on a node: `connected` is as the asked node sees it."""
     if not state[node].up:
         return NOT_RUNNING
     log, group = state[node].log, find_group(state, node)

@@ -1,4 +1,4 @@
-"""The chain of membership steps: one change at a time, each from the state that the one before leaves."""
+"""The chain of membership steps: one change at a time, each from the state that the step before leaves."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from reconciler.drivers.sora.steps import (
 
 @dataclass(slots=True)
 class MembershipPlan:
-    """Steps in the making; the machine says what each leads to, and what must not be done.
+    """Builds the steps; the state machine says what each leads to, and what is not allowed.
 
     Args:
-        desired: with the cluster's past and the words that were used.
-        apis: name -> one API address of every node of which any is known.
+        desired: with the cluster's past and the confirmations already used.
+        apis: name -> one API address, for every node with a known one.
         state: what the next step starts from.
         places: name -> all its addresses.
         steps: what was planned so far.
@@ -50,8 +50,8 @@ class MembershipPlan:
     def init(self, names: Iterable[str], word: InitConfirmation, *, clear: bool, unproven: str = "") -> None:
         """Initialise the cluster of these regular nodes, on the first of them.
 
-        Whoever is known, from earlier or by a node's list, is asked once more right before the call, at every
-        address.
+        All known nodes, of earlier revisions or listed by a node, are witnesses: they are asked once more
+        directly before the call, at every address, because a cluster may have come back since the plan.
         """
         wanted = tuple(sorted(names))
         after = machine.init(self.state, self.node_numbers.at(wanted[0]), self.node_numbers.bits(wanted))
@@ -97,7 +97,7 @@ class MembershipPlan:
         )
 
     def purge(self, name: str, word: Stopped | None = None) -> None:
-        """Purge the node; `word` is a person's word that it is stopped, where the plan rests on it."""
+        """Purge the node; `word` is the `stopped` entry, if the plan depends on it."""
         contact = self._choose_contact(name)
         after = machine.purge(self.state, self.node_numbers.at(contact), self.node_numbers.at(name))
         assert not isinstance(after, machine.CallRefusal)
@@ -132,7 +132,7 @@ class MembershipPlan:
         after = machine.stop(self.state, self.node_numbers.at(name))
         counts = compute_margin(after) < compute_margin(
             self.state
-        )  # one that is cut off may be back when its turn comes
+        )  # a node that is cut off may be back when its step runs
         spare = min(preconditions.SPARE, max(0, compute_margin(after))) if counts else preconditions.SPARE
         context = self._make_context(after, elsewhere=(name,))
         window = counts and not spare and self._closes_window(name, after)
@@ -151,7 +151,7 @@ class MembershipPlan:
         )
 
     def _choose_contact(self, name: str) -> str:
-        """A connected regular member with a known address, one that stays if there is one."""
+        """A connected regular member with a known address, if possible one that stays."""
         able = [
             one
             for one in self.node_numbers.spelled(get_alive(self.state))
@@ -183,7 +183,7 @@ class MembershipPlan:
         )
 
     def _list_other_addresses(self, name: str) -> tuple[str, ...]:
-        """All addresses of a node that the fleet file does not name; of another those beside its `api`."""
+        """All addresses of a node, except its `api` in the fleet file."""
         named, places = self.entry.node(name), self.places.get(name, NodeAddresses())
         own = {named.api} if named is not None else set()
         return tuple(place for place in (*places.known, *places.guessed) if place not in own)

@@ -1,4 +1,4 @@
-"""The mode of each node: set where the fleet file says so, left alone where a node may have set it itself."""
+"""The mode of each node: set if the fleet file says so, not changed if the node may have set it itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be done about each node, sorted by kind, and what a person should know of the others."""
+"""The action for each node, and findings about the nodes without one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NodeActions:
         leaving: temporary members to stop.
         missing: desired nodes that belong into the cluster and cannot be brought in now.
         findings: about the nodes that nothing is done about.
-        words: of the dead those for which a person's word is needed, with it.
+        words: dead node -> the `stopped` entry, for those that need it.
     """
 
     again: tuple[str, ...] = ()
@@ -84,8 +84,8 @@ def list_uncounted(
 ) -> frozenset[str]:
     """Nodes that the fleet file may let go in any number: temporary ones, and members that are dead.
 
-    A temporary node counts in no majority. A dead member is of no use any more, and its removal makes the
-    majority smaller that is needed.
+    A temporary node never counts for the majority. The removal of a dead member makes the needed majority
+    smaller.
     """
     membership = cluster_view.membership or Membership()
     told = {name for name, one in desired.history.nodes.items() if one.temporary}
@@ -244,7 +244,7 @@ def _check_unwanted(
 
 
 def _find_confirmation(desired: SoraDesired, name: str, cluster_view: ClusterView) -> Stopped | None:
-    """The person's word that the node is stopped, if it still counts."""
+    """The `stopped` entry of the node, if it still counts."""
     word = desired.word(name)
     late = word is not None and cluster_view.day is not None and cluster_view.day > word.until
     return None if late else word

@@ -27,10 +27,10 @@ Reply = NodeView | Unauthorized | Unidentified | Unreachable
 """What one address answered, whoever it is."""
 
 ROUNDS: Final = 3
-"""How often members that only answers name are asked in turn: each round may tell of more."""
+"""Rounds of asking: members that only the answers name are asked in the next round."""
 
 MOST_ADDRESSES: Final = 2_000
-"""Addresses that one look asks at most, beyond those of the fleet file."""
+"""The most addresses that one observation asks, beyond the fleet file: a node's list is foreign input."""
 
 Wanted = Mapping[str, Iterable[str]]
 """Node -> further addresses at which it is asked."""

@@ -39,10 +39,12 @@ from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, S
 def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     """The steps of one cluster: modes, which wait for nobody, and one chain of membership changes.
 
-    Order within the chain (Sora's documents, "Cluster function", and its arithmetic): a node is
+    Order of the membership changes (Sora documentation, "Cluster function", and its arithmetic): a node is
     registered before another is removed, unless the registration would risk the majority; then the
     dead are purged first; live nodes leave last, one by one.
     """
+    # One chain, because each step is checked against the state that the one before leaves: two membership
+    # changes at once could each be safe alone and lose the majority together.
     entry = desired.entry
     cluster_view = merge_views(observed, regular=entry.regular, single=desired.history.single)
     membership_plan, findings = _plan_membership(desired, cluster_view)
@@ -143,7 +145,9 @@ def _plan_changes(
 def _plan_exchange(
     membership_plan: MembershipPlan, joining: Iterable[str], dead: Iterable[str], words: Mapping[str, Stopped]
 ) -> tuple[list[str], list[str]]:
-    """Register and purge in the order that never risks the majority; what is left has to wait."""
+    """Register and purge in the order that never risks the majority; the rest must wait."""
+    # Registering first keeps the number of live nodes up. Where a half registration would lose the majority,
+    # a purge of a dead node first makes R, and with it the majority, smaller.
     joins, purges = list(joining), list(dead)
     while joins or purges:
         if joins and not membership_plan.find_register_obstacle(joins[0]):
@@ -168,7 +172,7 @@ def _plan_removals(
         silent = list_unknown_members(cluster_view, membership, but=name)
         why = ""
         if name in actions.leaving:
-            pass  # a temporary node counts in no majority, so that it waits for nobody
+            pass  # a temporary node never counts for the majority, so it need not wait
         elif blocked:
             why = f"{', '.join(blocked)} must join the cluster first"
         elif silent:
@@ -199,7 +203,7 @@ def _plan_removals(
 
 
 def _warn_no_reserve(membership_plan: MembershipPlan, dead: Iterable[str]) -> Iterator[Diagnostic]:
-    """A node that is stopped and registered, with none to spare: a run may have ended before its purge."""
+    """A stopped node that is still registered, without reserve: a run may have ended before its purge."""
     if compute_margin(membership_plan.state) >= preconditions.SPARE or not has_majority(
         membership_plan.state
     ):

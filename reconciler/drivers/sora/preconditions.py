@@ -1,4 +1,7 @@
-"""Why a change must not be started on a cluster as it stands now, in words with numbers; "" where it may."""
+"""Why a change must not start in the present state of a cluster, with numbers; "" if it may.
+
+Source of the arithmetic: Sora documentation, "Cluster function" (facts: sora.md, "State machine").
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from reconciler.drivers.sora.cluster_state import (
 )
 
 SPARE: Final = 1
-"""Failures that the majority should survive while a live node is stopped: one may happen right then."""
+"""Failures that the majority should survive while a live node is stopped: one may happen at that moment."""
 
 
 def describe_numbers(state: State) -> str:
@@ -29,7 +32,8 @@ def find_register_obstacle(state: State, node: int, contact: int) -> str:
 
     Such a call raises R alone, so that a regular node needs A >= floor((R + 1) / 2) + 1.
     """
-    # The worst that the call can leave behind is judged, not what it should bring: an answer can be lost.
+    # Judge the worst that the call can leave behind, not what it should do: the answer can be lost, and a
+    # half registration raises R and with it the majority, but not A.
     half = machine.register(state, node, contact, half=True)
     if isinstance(half, machine.CallRefusal):
         return half.reason
@@ -47,11 +51,11 @@ def find_purge_obstacle(state: State, on: int, target: int) -> str:
 
 
 def closes_window(before: State, stopped: State, purged: State) -> bool:
-    """Whether the purge right after a stop gives back what the stop took of the majority's reserve.
+    """Whether the purge right after a stop gives back the reserve that the stop took.
 
-    Between the two, no further failure is to spare: three nodes of four are all that a majority of four
-    needs. In a cluster of three or four it is not to be had otherwise (arithmetic of the majority), so that a
-    plan may do it where the window is short, and only there.
+    Between the two there is none: a majority of four registered nodes needs all three that are left. In a
+    cluster of three or four nodes no other order exists (arithmetic of the majority), so a plan may do this,
+    but only if the window between stop and purge is short.
     """
     return has_majority(stopped) and compute_margin(purged) >= min(SPARE, compute_margin(before))
 
@@ -67,7 +71,7 @@ def find_stop_obstacle(state: State, node: int, *, spare: int = 0) -> str:
     after = machine.stop(state, node)
     if not has_majority(after):
         return f"the majority would be lost ({describe_numbers(after)})"
-    # A cluster that has no node to spare already must not be refused a step that costs nothing more.
+    # A cluster that has no reserve already must not be refused a step that costs none.
     if compute_margin(after) < min(spare, compute_margin(state)):
         return f"one more failure would then lose the majority ({describe_numbers(after)})"
     return ""

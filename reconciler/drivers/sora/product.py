@@ -1,4 +1,4 @@
-"""Sora as the program sees it: what the fleet file means, what the nodes say, and one call for each step."""
+"""The driver of Sora: desired state, observation, plan, and one call for each step."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Http, TransportKind, Transports
 
 MAX_CALLS: Final = 64
-"""Calls of one look that are under way together."""
+"""Calls of one observation that run at the same time."""
 
 DRAIN_PAUSE: Final = 2.0
-"""Seconds between two looks at a draining node's channels."""
+"""Seconds between two reads of a draining node's channels."""
 
 
 def _today() -> date:
@@ -149,16 +149,16 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         return SoraDesired(cluster_input.entry, source=cluster_input.revision.source)
 
     def recall(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
-        """Who was in the cluster before, and what earlier runs did to it."""
+        """The desired state with the cluster's past: earlier nodes, and what earlier runs did."""
         names = [node.name for node in desired.entry.nodes]
         history = merge_past(names, prior, facts, desired.source, address=format_api_address)
         return replace(desired, recalled=facts, history=history)
 
     async def observe(self, desired: SoraDesired, transports: Transports) -> Observed[NodeView]:
-        """Ask every node of the fleet file and of earlier, then the members that they list, at all addresses.
+        """Ask every node of the fleet file and of earlier revisions, then the members that they list.
 
-        Who was in the cluster before is asked first, because nothing that a new node answers tells whether
-        the old ones live. These are reading calls, at addresses that are known for the nodes.
+        Earlier nodes are asked in the first round, because no answer of a new node shows whether the old ones
+        live. All calls are reading calls, at addresses that are known for the nodes.
         """
         entry, history = desired.entry, desired.history
         waits = (entry.timeouts.read, entry.timeouts.connect)
@@ -199,7 +199,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         )
 
     def way_out(self, step: Step) -> str:
-        """What a person does where a step fails each time; see `attempts.suggest_way_out`."""
+        """What an operator does if a step fails each time; see `attempts.suggest_way_out`."""
         return attempts.suggest_way_out(step)
 
     def readings(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
@@ -237,7 +237,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         places = find_node_addresses(entry, observed, history)
         members = {name: places.get(name, NodeAddresses()).known for name in cluster_view.membership.names}
         found = learn_members(desired.source, members, desired.recalled)
-        # A cluster that lives is no collapsed one: a word that stands beside it must not count later.
+        # A living cluster has not collapsed: a `collapsed` entry that is in the file now must not count
+        # later, when the cluster may be out of reach.
         spent, name = make_confirmation_key(entry), entry.regular[0]
         if spent and desired.recalled.get(name, {}).get("collapsed") != spent:
             found[name] = {**found.get(name, {}), "collapsed": spent}
@@ -283,8 +284,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """Make the step's one call, or run its command.
 
         Raises:
-            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+            NodeError: the call failed; only `look` and `judge` show whether it had an effect.
         """
+        # The answer is kept for the journal and never taken as evidence: it may be lost, or come from a node
+        # that crashes before the cluster has agreed.
         http, own = transports.http, read_cluster_arguments(step)
         waits = (own.timeout, own.connect)
         match own:
@@ -307,7 +310,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         raise AssertionError(step.action)
 
     async def _wait_drained(self, own: StopArguments, node: str, http: Http) -> str:
-        """Wait until the node owns no channel, or until its time is over."""
+        """Wait until the node owns no channel, or until the drain time is over."""
+        # A channel that never ends must not hold the rollout, and one that cannot be counted must not either:
+        # the stop follows in each case, and the words say what was known.
         if not (own.drain and own.own):
             return ""
         client = Client(http, node, own.own, own.timeout, own.connect)
@@ -354,7 +359,7 @@ _NOT_ASKED: Final = Unreachable(
 
 
 async def _read_reply(client: Client, day: date) -> Reply:
-    """One address's own view, or why there is none."""
+    """The view of the node at one address, or why there is none."""
     try:
         rows = await client.nodes()
         # Of a node that lists nobody but itself, only its statistics tell whether it is a cluster of one.
@@ -403,4 +408,4 @@ def _check_entry(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Di
 
 
 DRIVER: Final = SoraDriver()
-"""The one that the registry names."""
+"""The driver for the registry."""

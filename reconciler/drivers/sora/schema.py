@@ -1,4 +1,4 @@
-"""What the fleet file says of a Sora cluster, and what a Sora node shows of itself and the others."""
+"""The fleet file's entry of a Sora cluster, and the answers of Sora nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
 _GIVEN: Final = ("node", "host")
 
 _LOST: Final = re.compile(r"MAJORITY|QUORUM|MINORITY|AVAILABLE|LEADER|PURGED|COLLAPSE|SPLIT|PARTITION")
-"""What the code of a refusal speaks of where the node is, or was, in a cluster."""
+"""Words in the code of a refusal that show that the node is, or was, in a cluster."""
 
 ModeName: TypeAlias = Literal["normal", "block_new_session", "block_new_connection"]
 
@@ -60,7 +60,7 @@ def _check_api_url(text: str) -> str:
 
 
 def _refuse_command_line(value: Any) -> Any:
-    """Refuse what an older fleet file has here: a command line, which any merge could change."""
+    """Refuse a command line, as older fleet files have it: whoever merges could run anything on the host."""
     if not isinstance(value, list | str):
         return value
     shown = json.dumps(value, ensure_ascii=False, default=str)[:200]
@@ -245,7 +245,7 @@ class SoraDesired:
         return node in self.history.nodes and self.history.nodes[node].regular
 
     def word(self, node: str) -> Stopped | None:
-        """The entry that states that a node is stopped, unless it was used; its last day is not looked at."""
+        """The unused `stopped` entry of a node; the caller checks its last day."""
         words = [one for one in self.entry.stopped if one.node == node]
         spent = self.recalled.get(node, {}).get("stopped", "")
         return next((one for one in words if f"{one.until}: {one.reason}" != spent), None)

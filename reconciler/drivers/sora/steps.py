@@ -75,7 +75,7 @@ def make_init_step(
         context: its witnesses are all nodes that are known, from earlier too.
         node: the one it is sent to.
         api: where that is.
-        word: the explicit entry of the fleet file it rests on.
+        word: the entry of the fleet file that allows it.
         desired: with the cluster's past.
         clear: whether every node answers that it was never initialised.
         unproven: why the answers do not prove that no cluster runs.
@@ -166,7 +166,7 @@ def make_purge_step(
         known: the target's addresses at which silence counts.
         word: a person's word that the target is stopped, where there is one that counts.
         regular: whether a fleet file names, or named, it as a regular node.
-        closes: whether no node is to spare from the stop before it until this purge.
+        closes: whether there is no reserve between the stop before it and this purge.
     """
     told = make_stopped_key(word) if word is not None else ""
     arguments = PurgeArguments(
@@ -215,17 +215,18 @@ def make_drain_step(context: StepContext, node: str, api: str, mode: str) -> Ste
 
 
 def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, window: bool = False) -> Step:
-    """Stop a live node, by a command of the host once it is drained, or by a person.
+    """Stop a live node, by a command of the host once it is drained, or by an operator.
 
     Args:
         context: with the membership before and after, which are the same for a regular node.
         node: the one that is stopped.
         own: its API address; empty where it is not known.
-        spare: how many further failures the majority survives then, as far as the plan relies on it.
-        window: whether none is to spare until the purge that follows in the same run.
+        spare: further failures that the majority survives after it, as far as the plan needs them.
+        window: whether there is no reserve until the purge that follows in the same run.
     """
     stop, waits = find_stop_command(context.entry, node), context.entry.timeouts
-    # The stop is read back, the purge looks once more and is called.
+    # Worst case until the purge: the stop is read back within `settle`, the purge reads once more, and its
+    # call takes one more timeout.
     seconds = waits.settle + 2 * waits.read if window else 0
     arguments = StopArguments(
         **_make_shared_arguments(context, "stop"),
@@ -299,14 +300,14 @@ def make_confirmation_key(entry: SoraCluster) -> str:
 
 
 def make_stopped_key(word: Stopped) -> str:
-    """How the store remembers that a node was purged on this word."""
+    """The key by which the store remembers this `stopped` entry as used."""
     return f"{word.until}: {word.reason}"
 
 
 def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
     """The host's command that stops a node; None where there is none or the name is unsafe in it."""
     named = entry.node(node)
-    # A name that begins with `-` would be an option of the program that is run.
+    # The name may come from a node's list: one that starts with `-` would be an option of the command.
     if not NODE_NAME.fullmatch(node) or node.startswith("-"):
         return None
     return (named.stop if named is not None else None) or entry.stop

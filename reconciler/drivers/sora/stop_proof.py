@@ -1,7 +1,8 @@
 """Whether a node is proven to be stopped, without which nothing is purged; pure.
 
-Sora's documents, "PurgeClusterNode": the target has to be stopped. Its peers cannot tell a stopped node from
-one that is cut off from them, so every API address known for it is asked as well.
+Sora documentation, "PurgeClusterNode": the target must be stopped. Its peers cannot tell a stopped node from
+one that is cut off from them, so every known API address of it is asked as well. A purged node that still
+runs would go on serving its own clients, outside the cluster.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from reconciler.text.one_line import make_one_line
 
 
 class StopProof(StrEnum):
-    """What is known of a node that should be stopped; the first that holds counts."""
+    """What is known of a node that should be stopped; the first that applies counts."""
 
     SEEN = "seen"
     """A member sees it connected."""
@@ -46,7 +47,7 @@ PROVEN: Final = frozenset({StopProof.STOPPED})
 """Enough by itself."""
 
 WITH_WORD: Final = frozenset({StopProof.STOPPED, StopProof.UNASKED, StopProof.BLANK, StopProof.KIND})
-"""Enough together with a person's word; that something runs there, no word sets aside."""
+"""Enough together with a `stopped` entry; no entry overrides an answer that shows the node running."""
 
 
 class AddressReply(StrEnum):
@@ -67,7 +68,7 @@ class StopVerdict:
     words: str
 
     def enough(self, *, word: bool) -> bool:
-        """Whether the node may be purged, with or without a person's word."""
+        """Whether the node may be purged, with or without a `stopped` entry."""
         return self.proof in (WITH_WORD if word else PROVEN)
 
 
