@@ -1,4 +1,4 @@
-"""What came back from an address in place of a product's own answer, in words for people; pure."""
+"""Descriptions of answers that are not the product's own; pure."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from reconciler.text.one_line import MOST_QUOTED
 from reconciler.text.urls import MOST_OF_URL, strip_url
 
 FEW: Final = 80
-"""Characters of a foreign answer's body that a message quotes."""
+"""Characters of the body that a message quotes."""
 
 _QUOTED_FROM: Final = JsonLimits(size=65_536, values=1_000)
-"""Bounds on an object whose keys are quoted."""
+"""Limits of an object whose keys are quoted."""
 
 _KEYS: Final = 5
 
 
 def describe_answer(url: str, answer: HttpAnswer, product: str, why: str = "") -> str:
-    """An answer that is not the product's: what was asked, what came, and the question to check.
+    """Describe an answer that is not the product's own, with a remedy.
 
     Args:
-        url: what was asked, without user, password and query.
-        answer: what came.
-        product: whose answer was expected, such as `M2's management API`.
-        why: what shows that it is not the product's; the status says enough where it is empty.
+        url: of the request, without user, password and query.
+        answer: received.
+        product: expected, such as `M2's management API`.
+        why: what shows that it is another server; empty if the status does.
     """
     reason = f" ({why})" if why else ""
     return f"{_told(url, answer)}; this is not an answer of {product}{reason}; {suggest_port_check(url)}"
 
 
 def describe_denial(url: str, answer: HttpAnswer, denied: str) -> str:
-    """An answer that says no, in a form that is not the product's own: another server may stand there.
+    """Describe a refusal that may come from another server than the product.
 
     Args:
         url: as for `describe_answer`.
-        answer: what came.
-        denied: what this host may not do, if it is the product that answers.
+        answer: received.
+        denied: what this host may not do, if the product answered.
     """
     return f"{denied} ({answer.status}): {_told(url, answer)}; {suggest_port_check(url)}"
 
@@ -49,12 +49,13 @@ def _told(url: str, answer: HttpAnswer) -> str:
 
 
 def suggest_port_check(url: str) -> str:
-    """What an operator is asked to check where a stranger answers."""
+    """The remedy when another server answers."""
     return f"check that {urlsplit(url).netloc} is its API port"
 
 
 def _quoted(answer: HttpAnswer) -> str:
-    """The first words of a body; of a JSON object its keys, since values may be somebody's secrets."""
+    """The beginning of a body, or the keys of a JSON object."""
+    # Not its values: they may be secrets that no rule of this program recognises.
     if location := answer.headers.get("location"):
         return f"redirected to {answer.redact(strip_url(location), MOST_OF_URL)}"
     if not answer.body.strip():

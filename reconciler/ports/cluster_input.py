@@ -1,4 +1,4 @@
-"""What a product is given to make its desired state from."""
+"""The input of a driver for one cluster."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from reconciler.documents.document import Document
 
 @dataclass(frozen=True, slots=True)
 class ClusterInput:
-    """What a product is given to make its desired state from: pure data.
+    """All from which a driver makes the desired state of one cluster; pure data.
 
     Args:
-        entry: the cluster's entry of the fleet file, of the product's own model.
-        where: the entry's place in the fleet file; values inside it by `fleet.position`.
-        documents: node name -> its settings file, rendered for that node; nodes that get the same
-            share one object. Empty for products without such files.
-        resources: path -> bytes of the files to pack beside the settings.
-        missing: path -> why, of files to pack that are encrypted and cannot be opened here.
-        encrypted: path -> SHA-256 of the encrypted file, of all that are encrypted.
+        entry: of the fleet file, in the product's model.
+        fleet: the fleet file.
+        pointer: place of the entry in the fleet file.
+        documents: node name -> its rendered settings; nodes with equal settings share one object. Empty for
+            products without settings files.
+        resources: path -> bytes of the files to pack with the settings.
+        missing: path -> reason, for encrypted files that cannot be decrypted here.
+        encrypted: path -> SHA-256 of the encrypted file, for all encrypted files.
     """
 
     entry: ClusterEntry

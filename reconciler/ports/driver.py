@@ -1,4 +1,4 @@
-"""What a product supplies: the abstract base of drivers, with its hooks and what they give."""
+"""The port of a product: the abstract base of drivers, its hooks and their results."""
 
 from __future__ import annotations
 
@@ -37,15 +37,14 @@ from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_on
 
 @dataclass(frozen=True, slots=True)
 class StepAnswer:
-    """What a node answered to a step: the words go into the journal, nobody believes them.
-
-    Whatever a node wrote is bounded here, before the store, the log or a message sees it.
+    """What a node answered to a step: a text for the journal, never evidence of an effect.
 
     Args:
-        facts: what the step taught of its node, for later runs of the same fleet.
-        spent: the words of the fleet file that the step used up, whatever fleet gives them again.
-        offered: whether what was sent only lies ready for the node to take, for as long as the step's
-            `in_flight`: the step outlives the pass, and a later one settles it by reading.
+        facts: about the node, for later runs of the same fleet.
+        spent: confirmations of the fleet file that the step used; they do not count again in any fleet.
+        offered: whether the node must still take what was sent, within the step's `in_flight`: the step
+            outlives
+            the pass, and a later pass settles it by reading.
     """
 
     words: str
@@ -55,6 +54,7 @@ class StepAnswer:
     offered: bool = False
 
     def __post_init__(self) -> None:
+        # A node may answer with any amount of text: it is shortened before store, log or message get it.
         object.__setattr__(self, "words", make_one_line(self.words, LONGEST_SENTENCE))
         object.__setattr__(self, "waiting_for_restart", list_first_names(self.waiting_for_restart))
 
@@ -64,10 +64,10 @@ class MemberClaim:
     """A member that a cluster's settings name.
 
     Args:
-        name: the same for the same member in whichever cluster of the kind: an address, or an
-            expression that stands for several.
-        document: where it is named.
-        pointer: its place there.
+        name: equal for the same member in every cluster of the kind: an address, or an expression for
+            several addresses.
+        document: that names it.
+        pointer: its place in the document.
     """
 
     name: str
@@ -80,13 +80,12 @@ class LiveState:
     """What a cluster's nodes show.
 
     Args:
-        documents: node -> its settings, plain; empty for products without settings files.
-        nodes: the cluster's nodes as entries of the fleet file, sorted by name; None where the nodes do not
-            tell who belongs to the cluster.
-        missing: why not everything is known, one sentence each; then nothing may be written.
-        followed: keys of a node's entry in which the file follows the nodes; one that is shown as None is
-            taken out.
-        left_open: what a new cluster's entry cannot say, because nodes do not tell it, one sentence each.
+        documents: node -> its settings as plain data; empty for products without settings files.
+        nodes: the cluster's nodes as entries of the fleet file, sorted by name; None if the nodes do not show
+            the members of the cluster.
+        missing: why the state is incomplete, one sentence each; then nothing may be written.
+        followed: keys of a node's entry that an import updates; a key with the value None is removed.
+        left_open: what a new cluster's entry lacks because nodes do not show it, one sentence each.
     """
 
     documents: Mapping[str, Any] = field(default_factory=dict)
@@ -98,11 +97,11 @@ class LiveState:
 
 @dataclass(frozen=True, slots=True)
 class ImportOption:
-    """The option that names a new cluster to `reconcile import`.
+    """The option of `reconcile import` for a new cluster.
 
     Args:
-        metavar: its value's form, a name and addresses.
-        help: what it says of itself; empty for the usual sentence.
+        metavar: form of its value, a name and addresses.
+        help: its help text; empty for the default text.
     """
 
     metavar: str = "NAME=ADDRESS,…"
@@ -111,21 +110,21 @@ class ImportOption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a product can do beyond what every product must, where "cannot" is said to a person.
+    """What a product can do in addition to the required methods.
 
-    A flag and the hooks that it names go together: the conformance suite holds one against the other.
+    Each flag belongs to the hooks that it names; the conformance suite checks that they agree.
 
     Args:
-        single_node: nodes are changed one by one, so that some can stay as they are (`without`).
-        metrics: nodes have metrics by which they are compared (`health`).
-        reports: nodes report by themselves (`reported`).
-        imports: live clusters can be written down as files (`entry_of`, `shown`).
+        single_node: nodes are changed one by one, so that some can be left out (`without`).
+        metrics: nodes have metrics for gates (`health`).
+        reports: nodes send reports (`reported`).
+        imports: live clusters can be written to files (`entry_of`, `shown`).
         model_check: the model checker can explore its plans (`stages`).
-        simulation: its nodes can be simulated, and put on trial (`simulator`).
-        history: plans rest on who was in the cluster before, so that earlier fleet files are read
+        simulation: its nodes can be simulated, also in fault trials (`simulator`).
+        history: plans depend on earlier members of the cluster, so that earlier fleet files are read
             (`learnt`).
-        transports: the ways to nodes that `observe`, `look`, `act` and the other methods use; a cluster
-            whose product needs one that this program lacks is refused before anything starts.
+        transports: those that its methods use; a cluster that needs a missing one is refused before anything
+            starts.
     """
 
     single_node: bool = False
@@ -145,18 +144,18 @@ D = TypeVar("D")
 S = TypeVar("S")
 
 Undo: TypeAlias = tuple[Step, Mapping[str, Payload]]
-"""A step that takes something back, and the payloads that it needs."""
+"""A step that undoes another one, and the payloads that it needs."""
 
 
 class Driver(ABC, Generic[D, S]):
-    """All that the program needs of a product. D: its desired state; S: what one node shows.
+    """All that the program knows of a product. D: its desired state; S: the observed state of one node.
 
-    A product has the abstract methods, and overrides those hooks that it has something to say to. All
-    but `observe`, `look`, `act`, `health` and `entry_of` are pure.
+    A product implements the abstract methods and overrides the hooks that it needs. All methods except
+    `observe`, `look`, `act`, `health` and `entry_of` are pure.
     """
 
     kind: str
-    """The word for it in the fleet file."""
+    """Its name in the fleet file."""
 
     title: str
     """Its name in sentences."""
@@ -166,27 +165,27 @@ class Driver(ABC, Generic[D, S]):
 
     capabilities: Capabilities = Capabilities()
     policy: type[Policy] = Policy
-    """The limits of its clusters; a product extends it with limits of its own."""
+    """The limits of its clusters; a product may add its own limits."""
 
     host_section: type[StrictModel] | None = None
-    """The model of the product's own section of the host configuration, which has the kind as its key."""
+    """The model of its section of the host configuration; the key of the section is the kind."""
 
     guards: tuple[Guard, ...] = ()
     reads: tuple[ReadingCall | ReadingCommand, ...] = ()
-    """All calls that `observe`, `look` and other reading methods make; no other reaches a node from there."""
+    """All calls of the reading methods. The transport of a dry run refuses every other call."""
 
     actions: Mapping[str, type[TypedArguments]] = MappingProxyType({})
     """Action of a step -> the type of its arguments."""
 
     lone_file: str = ""
-    """Name of the settings file that is enough without a fleet file; empty where there is none."""
+    """Name of a settings file that works without a fleet file; empty for none."""
 
     lint_codes: frozenset[str] = frozenset()
-    """The codes that `lint` uses; each has a page, as all codes of the product have (`explanations`)."""
+    """The codes of `lint`; each has a page, as every code of the product (`explanations`)."""
 
     @abstractmethod
     def desire(self, cluster_input: ClusterInput) -> D:
-        """The desired state of one cluster, which depends on the files alone: it is made once a revision.
+        """The desired state of one cluster. It depends only on the files and is made once for each revision.
 
         Raises:
             InputError: with every problem found, each with its position.
@@ -194,7 +193,7 @@ class Driver(ABC, Generic[D, S]):
 
     @abstractmethod
     async def observe(self, desired: D, transports: Transports) -> Observed[S]:
-        """Ask every node, concurrently and bounded; a failure is an observation, never an exception."""
+        """Query all nodes concurrently, with limits; a failure is an observation, never an exception."""
 
     @abstractmethod
     def plan(self, desired: D, observed: Observed[S]) -> ClusterPlan:
@@ -202,60 +201,59 @@ class Driver(ABC, Generic[D, S]):
 
     @abstractmethod
     async def look(self, step: Step, transports: Transports) -> Observed[S]:
-        """Ask the nodes that tell how this step stands, using nothing but its arguments."""
+        """Query the nodes that show the status of this step, with nothing but its arguments."""
 
     @abstractmethod
     def judge(self, step: Step, seen: Observed[S]) -> StepVerdict:
-        """How the step stands, given what `look` saw."""
+        """The status of the step, from the result of `look`."""
 
     @abstractmethod
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         """Perform the step, once.
 
         Raises:
-            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+            NodeError: the call failed; `look` and `judge` find out whether it had an effect.
         """
 
     def on_host(self, config: HostConfig) -> Driver[D, S]:
-        """The driver with what a host allows, by `host_section`."""
+        """The driver with the host's settings from `host_section`."""
         return self
 
     def explanations(self) -> Traversable | None:
-        """The folder with a page of Markdown for each code of the product's own: `CODE.md`; None for none."""
+        """The folder with a Markdown page for each code of this product, `CODE.md`; None for none."""
         return None
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
-        """Name -> what makes the JSON Schema of a file of the product, such as `setting`."""
+        """Name of a file of the product, such as `setting` -> function that makes its JSON Schema."""
         return {}
 
     def typed(self, step: Step) -> Step:
-        """A step that was written down, with its arguments as this product's type.
+        """A stored step, with its arguments converted to this product's type.
 
         Raises:
-            UnreadableArguments: another version of the schema wrote them, or they are damaged.
+            UnreadableArguments: they have another schema version, or are damaged.
         """
         kind = self.actions.get(step.action)
         if kind is None:
             raise UnreadableArguments(f"{self.title} has no step {step.action!r}")
         return replace(step, arguments=read_arguments(step.arguments, kind))
 
-    # What the files say.
+    # Files.
 
     def alone(self, document: Document) -> dict[str, Any]:
-        """The cluster entry, as plain data, that a lone settings file stands for.
+        """The cluster entry for a single settings file, as plain data.
 
         Raises:
             InputError: the file does not name its nodes, or the product has no such file.
         """
-        words = f"a {self.title} cluster is described in a fleet file only"
+        words = f"a {self.title} cluster needs a fleet file"
         raise InputError([Diagnostic(Severity.ERROR, "no-fleet", words, position=document.position(""))])
 
     def examine(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-        """Every error and warning that `desire` would meet; total, whatever the files hold.
+        """Every error and warning of `desire`; never raises, whatever the files contain.
 
         Args:
-            cluster_input: nodes whose settings cannot be read are without a document, and nothing is said of
-                that.
+            cluster_input: nodes with unreadable settings have no document; that is reported elsewhere.
         """
         try:
             self.desire(cluster_input)
@@ -263,197 +261,196 @@ class Driver(ABC, Generic[D, S]):
             yield from error.problems
 
     def lint(self, cluster_input: ClusterInput) -> Iterable[Diagnostic]:
-        """Warnings about one cluster, each place once; total, whatever the settings hold."""
+        """Warnings about one cluster, each place once; never raises, whatever the settings contain."""
         return ()
 
     def claims(self, cluster_input: ClusterInput) -> Iterable[MemberClaim]:
-        """The members that the cluster's settings name, so that one in two clusters is noticed."""
+        """The members that the cluster's settings name, to find a member of two clusters."""
         return ()
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
-        """Node -> where the files say that it is reached, with a port; what is no address is left out."""
+        """Node -> its endpoint in the files, with a port; invalid addresses are left out."""
         return {}
 
-    # What is planned, and whether it may be sent again.
+    # Planning and repetition.
 
     def recall(self, desired: D, facts: Facts, prior: PriorRevisions) -> D:
-        """The same desired state with what is known of the cluster's past; asked before each pass.
+        """The desired state with what is known of the cluster's past; called before each pass.
 
         Args:
-            desired: as `desire` made it.
-            facts: what the store remembers from runs of this fleet, such as `mode` set by us, and which words
-                of the fleet file are spent.
+            desired: from `desire`.
+            facts: of earlier runs of this fleet, such as a `mode` that it set, and used confirmations.
             prior: the same cluster in earlier revisions.
         """
         return desired
 
     def without(self, desired: D, nodes: frozenset[str]) -> D:
-        """The same desired state, in which these nodes stay as they are; see `Capabilities.single_node`."""
+        """The desired state without changes to these nodes; see `Capabilities.single_node`."""
         raise NotImplementedError
 
     def stamped(self, entry: ClusterEntry) -> bool:
-        """Whether what is delivered to this cluster carries the revision; then nodes can be left out, too."""
+        """Whether the nodes' content contains the revision; then nodes can be left out, too."""
         return False
 
     def stamps(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
-        """Node -> the stamp that it shows, by its own answer; nodes that show none are left out."""
+        """Node -> the revision stamp that it shows; nodes without one are left out."""
         return {}
 
     def delivered(self, desired: D) -> Facts:
-        """What would be remembered of each node that was brought to this desired state, and it may not show.
+        """Facts about each node after it got this desired state, which the node itself may not show.
 
-        Asked of the revision whose stamp a node shows, where the store remembers nothing of the node.
+        Used for the revision whose stamp a node shows, if the store has no facts about the node.
         """
         return {}
 
     def learnt(self, desired: D, observed: Observed[S]) -> Mapping[str, Mapping[str, str]]:
-        """Node -> key -> value to remember of what the nodes showed; an empty value forgets."""
+        """Node -> key -> value to store from observations; an empty value deletes."""
         return {}
 
     def shown_prints(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
-        """Node -> the print of its answer as a plan file keeps it: nothing secret counts in it.
+        """Node -> digest of its observation for plan files, without secrets.
 
         Args:
-            desired: tells what is secret.
-            observed: what the nodes answered.
+            desired: defines what is secret.
+            observed: the observations.
         """
         return digest_observations(observed)
 
     def completed(self, step: Step, desired: D) -> Step:
-        """A step that was read from its plain form, with what that leaves out, where it still delivers this.
+        """A step from a plan file with what the file leaves out, if `desired` still has the same content.
 
         Args:
-            step: of the product's own types, from a plan file.
-            desired: what the file's revision asks for.
+            step: with this product's argument types.
+            desired: desired state at the revision of the plan file.
         """
         return step
 
     def contents(self, desired: D) -> Mapping[str, str]:
-        """Node -> fingerprint of what it is to get, without the stamp of the revision; empty: not told."""
+        """Node -> fingerprint of its content, without the revision stamp; empty if unknown."""
         return {}
 
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
-        """Fingerprint of what a step is to bring about: equal where a further try would be the same.
+        """Fingerprint of the purpose of a step: equal if a further attempt would do the same.
 
         Args:
             step: of a plan for the desired state.
-            contents: what `contents` gave for it.
+            contents: from `contents`.
         """
         return fingerprint([step.action, step.node, step.payload or None])
 
     def uncounted(self, desired: D, observed: Observed[S]) -> frozenset[str]:
-        """Nodes that may leave the desired state in any number, such as those that are gone already."""
+        """Nodes that the guard of removed nodes does not count, such as those that no longer run."""
         return frozenset()
 
     def way_out(self, step: Step) -> str:
-        """What a person does where a step fails each time, in the imperative; empty for the general words."""
+        """Remedy for a step that fails at every attempt, in the imperative; empty for the general one."""
         return ""
 
     def readings(self, step: Step, observed: Observed[S]) -> Mapping[str, str]:
-        """What shows where it is not as the step wants it: place -> short fingerprint; bounded.
+        """Observed values that differ from the step's target: place -> short fingerprint; limited in number.
 
         Args:
             step: of a plan.
-            observed: what the plan was made from.
+            observed: the observations of the plan.
         """
         return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
 
     def stages(
         self, desired: D, observed: Observed[S], plan: ClusterPlan
     ) -> tuple[ModelSetup[Any], ...] | str:
-        """What the model checker walks for a plan, or why it cannot, without a final stop.
+        """What the model checker explores for a plan, or why it cannot, without a full stop.
 
         Args:
-            desired: the cluster's desired state, which every pass of a play plans for.
-            observed: what the nodes showed.
-            plan: what was made of the two; it has steps.
+            desired: of the cluster, the target of every modelled pass.
+            observed: of its nodes.
+            plan: made from both; not empty.
         """
         return f"there is no model of {plan.kind} to explore"
 
     def simulator(self) -> Simulator | None:
-        """The product's nodes, simulated; loaded late, for only simulations and trials pay for it."""
+        """The simulator of the product; imported late, since only simulations and trials need it."""
         return None
 
-    # What comes after a step.
+    # After a step.
 
     def undo(self, step: Step, observed: Observed[S], payloads: Mapping[str, Payload]) -> Undo | None:
-        """The way back from a step that was done; none where there is none.
+        """The step that undoes a completed one; None if there is none.
 
         Args:
-            step: a step of the plan that was performed and has its effect.
-            observed: what the nodes showed when the plan was made; what a node had is taken from here.
-            payloads: those of the plan.
+            step: of the plan, performed and effective.
+            observed: the observations of the plan, with the previous state of the node.
+            payloads: of the plan.
         """
         return None
 
     def undo_part(
         self, step: Step, observed: Observed[S], payloads: Mapping[str, Payload], shown: Observed[S]
     ) -> Undo | None:
-        """The way back from what shows of a step that took effect in part; none where it is not of it.
+        """The step that undoes a partial effect; None if what shows is not an effect of this step.
 
         Args:
-            step: a step of the plan that was sent and does not show as it should.
-            observed: what the nodes showed when the plan was made.
-            payloads: those of the plan.
-            shown: what the step's nodes show now.
+            step: of the plan, sent but not fully effective.
+            observed: the observations of the plan.
+            payloads: of the plan.
+            shown: current observation of the step's nodes.
         """
         return None
 
     async def health(
         self, desired: D, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
-        """Node -> metric -> value, summed over labels; a node that does not tell is left out.
+        """Node -> metric -> value, summed over labels; nodes without metrics are left out.
 
         Args:
-            desired: the cluster's desired state.
-            nodes: which nodes to ask, by name; others are not asked.
-            transports: the ways to them.
+            desired: of the cluster.
+            nodes: names of the nodes to query.
+            transports: to the nodes.
         """
         return {}
 
     def reported(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
-        """What a message says of which node; none where it is of no node of this cluster.
+        """The report in a message; None if it is not about a node of this cluster.
 
         Args:
-            desired: the cluster's desired state.
-            message: as it came, an object of plain JSON that nobody has checked.
+            desired: of the cluster.
+            message: the received JSON object, not validated.
         """
         return None
 
-    # What live nodes show, written down.
+    # Import.
 
     import_option: ImportOption = ImportOption()
     """The option `--KIND` of `reconcile import`; see `Capabilities.imports`."""
 
     def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
-        """JSON pointers of what nodes show in their settings and files do not say, because it is stamped."""
+        """JSON pointers of settings that hold the revision stamp: nodes show them, files do not."""
         return frozenset()
 
     def meaning(self, document: Any) -> str:
-        """What tells one meaning of a node's settings from another: equal for two that need no change.
+        """Fingerprint of the meaning of settings: equal if no change is needed between two documents.
 
-        An import leaves out of the files what differs in spelling, in a default that is written out or in an
-        order that means nothing. Secrets count by their value.
+        An import ignores differences in notation, in explicit defaults and in order without meaning. Secrets
+        count by value.
 
         Args:
-            document: a whole settings document, or a part of one at its place.
+            document: a complete settings document, or a part of one at its place.
         """
         return fingerprint(reveal(document))
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
-        """The fleet file's entry of a cluster that no file names yet, as plain data.
+        """The fleet file entry of a new cluster, as plain data.
 
         Args:
-            name: what the cluster is to be called.
-            addresses: of its nodes, or of one that tells the others.
-            transports: the ways to them.
+            name: of the cluster.
+            addresses: of its nodes, or of one that knows the others.
+            transports: to the nodes.
 
         Raises:
-            NodeError: nobody told enough.
-            UsageError: an address is none.
+            NodeError: the nodes do not show enough.
+            UsageError: an address is invalid.
         """
         raise NotImplementedError
 
     def shown(self, desired: D, observed: Observed[S]) -> LiveState:
-        """What the nodes show, for the fleet file and its settings files; see `Capabilities.imports`."""
+        """The live state, for the fleet file and its settings files; see `Capabilities.imports`."""
         raise NotImplementedError

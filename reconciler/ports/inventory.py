@@ -1,4 +1,4 @@
-"""Where the addresses of nodes come from that a fleet file names and does not place."""
+"""Addresses of nodes that a fleet file names without an address."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from reconciler.core.endpoint import Endpoint
 
 
 class Inventory(Protocol):
-    """A list of machines that somebody else keeps, such as that of a cloud."""
+    """An external list of machines, such as that of a cloud provider."""
 
     async def endpoints(self, cluster: str) -> Mapping[str, Endpoint]:
-        """Node name -> where it is reached now, of the nodes of one cluster that the list knows.
+        """Node name -> its current endpoint, for the listed nodes of one cluster.
 
         Args:
             cluster: its name in the fleet file.
 
         Raises:
             SourceError: the list cannot be read.
-            SourceUnreachable: whoever keeps it does not answer.
+            SourceUnreachable: the service does not answer.
         """

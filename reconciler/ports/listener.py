@@ -1,4 +1,4 @@
-"""Who wants to hear how a pass goes on: progress on a terminal, metrics, logs."""
+"""Receivers of the progress of a pass: terminal, metrics, log."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from reconciler.core.plan import Plan, Step
 
 
 class PassListener(Protocol):
-    """Told of each stage of a pass as it happens; must not block and must not raise."""
+    """Called at each stage of a pass; must not block and must not raise."""
 
     def settled(self, outcome: Outcome) -> None:
-        """A step that an earlier run left open has its end now, by reading."""
+        """A step that an earlier run left open is settled by reading."""
 
     def observing(self, cluster: str, nodes: int) -> None:
-        """The nodes of a cluster are being asked."""
+        """Observing the nodes of a cluster begins."""
 
     def observed(self, cluster: str, observed: Observed[Any]) -> None:
-        """Every node of a cluster has answered, or failed to."""
+        """Every node of a cluster is observed; some may not have answered."""
 
     def planned(self, plan: Plan) -> None:
-        """The plan of all clusters is made; guards have not looked at it yet."""
+        """The plan of all clusters is complete; guards have not checked it yet."""
 
     def begun(self, run: str) -> None:
-        """The run is in the journal, by this id."""
+        """The run is in the journal under this id."""
 
     def started(self, step: Step) -> None:
-        """A step is taken up; whether it is performed is for its first look to tell."""
+        """A step begins with a reading, which decides whether it is performed."""
 
     def ended(self, outcome: Outcome) -> None:
-        """A step has ended, and the journal has it."""
+        """A step has ended; its outcome is in the journal."""
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
-        """A wave of a rollout is performed; so long is waited before its gates are judged."""
+        """A wave is complete and soaks for `seconds` before its gates are evaluated."""
 
 
 class SilentListener:
@@ -66,4 +66,3 @@ class SilentListener:
 
 
 SILENT: PassListener = SilentListener()
-"""For whoever does not listen."""

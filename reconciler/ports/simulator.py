@@ -1,4 +1,4 @@
-"""What a product brings so that its nodes can be simulated, and put on trial."""
+"""The port of simulators: what a product supplies to simulate its nodes, also for fault trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reconciler.ports.transport import Http
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
-"""Status, headers and body of an answer; status 0: the connection is closed without one."""
+"""Status, headers and body of an answer; status 0 closes the connection without one."""
 
 
 class SocketAddress(NamedTuple):
@@ -33,10 +33,10 @@ class SocketAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NodeRequest:
-    """One request, as every product's simulator may want it.
+    """One request to a simulated node.
 
     Args:
-        target: path and query as they stand in the request line.
+        target: path and query of the request line.
         headers: names in lower case.
         peer: the caller's IP address.
     """
@@ -50,12 +50,12 @@ class NodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class NodeMessage:
-    """What a node sends by itself.
+    """A message that a node sends by itself.
 
     Args:
-        url: where it is POSTed.
-        content: as plain JSON.
-        timeout: seconds for the whole of it.
+        url: for a POST.
+        content: plain JSON.
+        timeout: seconds for the whole call.
     """
 
     node: str
@@ -76,23 +76,23 @@ class SimulatedWorld(ABC):
         """The node comes up."""
 
     def isolate(self, node: str) -> None:
-        """The other nodes do not reach it any more, nor it them; for products that are `joined`."""
+        """The node and the other nodes cannot reach each other; for products that are `joined`."""
         raise NotImplementedError
 
     def rejoin(self, node: str) -> None:
-        """It reaches the other nodes again."""
+        """The node reaches the other nodes again."""
         raise NotImplementedError
 
     def join_halfway(self, times: int = 1) -> None:
-        """The next nodes that join are listed as members and left out."""
+        """The next nodes that join are listed as members but do not take part."""
         raise NotImplementedError
 
 
 class SimulatedCluster(ABC):
-    """How the host asks a product's world.
+    """The adapter between the simulation and a product's simulated world.
 
     Args:
-        addresses: node name -> where it listens.
+        addresses: node name -> its address.
     """
 
     addresses: Mapping[str, SocketAddress]
@@ -100,15 +100,15 @@ class SimulatedCluster(ABC):
     @property
     @abstractmethod
     def world(self) -> SimulatedWorld:
-        """The product's own world."""
+        """The states of the product's nodes."""
 
     @abstractmethod
     def answer(self, node: str, request: NodeRequest) -> Reply:
-        """What the node answers, and the change it makes."""
+        """Perform a request at a node and give its answer."""
 
     @abstractmethod
     def asked(self, request: NodeRequest) -> str:
-        """What the request asks for, in a word or two."""
+        """The purpose of the request, in a word or two."""
 
     @abstractmethod
     def changes(self, request: NodeRequest) -> bool:
@@ -116,53 +116,53 @@ class SimulatedCluster(ABC):
 
     @abstractmethod
     def refusal(self) -> Reply:
-        """How a node of this product says no to a change."""
+        """The answer with which a node of this product refuses a change."""
 
     def moved(self, node: str) -> int | None:
-        """The port the node listens on from its last restart on, where it is another one."""
+        """The node's new port after a restart; None if it has not changed."""
         return None
 
     def due(self, now: datetime) -> Sequence[NodeMessage]:
-        """What the nodes send by themselves since they were asked last; the first time, nothing is."""
+        """Messages that nodes send by themselves since the last call; the first call gives none."""
         return ()
 
 
 class Oracle(Protocol):
-    """Judges one simulated cluster by its own state; what it is given as `seen` is a former `state`."""
+    """Judges one simulated cluster by its true state, not by what the reconciler says."""
 
     def state(self) -> Any:
-        """All nodes at this moment, frozen; two that are equal are the same."""
+        """The current state of all nodes, frozen and comparable."""
 
     def about(self, node: str, request: NodeRequest) -> str:
-        """The node that a change is about; mostly the one that was asked."""
+        """The node that a change affects; usually the one that got the request."""
 
     def repeated(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
-        """Whether a change asked for what was so already."""
+        """Whether a change requested a state that existed already."""
 
     def broken(self, node: str, request: NodeRequest, before: Any, after: Any) -> tuple[str, str]:
-        """Which of `Simulator.invariants` a change broke, and how; two empty texts where all hold."""
+        """Which of `Simulator.invariants` a change broke, and how; two empty texts if none."""
 
     def effective(self, step: Step, seen: Any) -> bool:
-        """Whether a step's effect was there."""
+        """Whether the effect of a step is in `seen`, an earlier `state`."""
 
     def unlike(self) -> Sequence[str]:
-        """Sentences on nodes that are not as desired now."""
+        """Sentences about nodes that differ from the desired state now."""
 
     def unmanageable(self, peer: str) -> Sequence[str]:
-        """Running nodes that no longer let this host manage them."""
+        """Running nodes that this host can no longer manage."""
 
 
 class Simulator(ABC):
-    """A product's nodes, simulated: the one object by which a driver brings all of it."""
+    """Everything that a driver supplies to simulate its nodes."""
 
     options: Any = None
-    """Where the product's documents are silent: a frozen dataclass of every behaviour, at its default."""
+    """Behaviours that the product's documents leave open: a frozen dataclass with defaults."""
 
     joined: bool = False
-    """Whether nodes talk to each other, so that something can happen between them."""
+    """Whether nodes talk to each other, so that faults between them are possible."""
 
     invariants: Mapping[str, str] = MappingProxyType({})
-    """What a single change can break: name -> what has to hold, in a line."""
+    """What a single change can break: name -> the rule, in one line."""
 
     @abstractmethod
     def serve(
@@ -172,40 +172,40 @@ class Simulator(ABC):
 
         Args:
             cluster_input: the cluster.
-            converged: whether its nodes are as the fleet says already.
-            options: like `options`.
-            fresh: nodes that are not, all the same.
+            converged: whether its nodes start in the desired state.
+            options: of the type of `options`.
+            fresh: nodes that start in factory state even so.
         """
 
     @abstractmethod
     def oracle(self, cluster_input: ClusterInput, world: Any) -> Oracle:
-        """Who judges a simulated cluster.
+        """The oracle of a simulated cluster.
 
         Args:
-            cluster_input: what the cluster is to become.
-            world: its nodes, as `serve` made them.
+            cluster_input: its desired state.
+            world: its nodes, from `serve`.
         """
 
     @abstractmethod
     def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:
-        """A fleet of nodes at these addresses, for trying things out: path -> text of its files.
+        """A sample fleet with nodes at these addresses: path -> text of its files.
 
         Args:
             addresses: one for each node.
-            same_port: whether they differ by host, not by port.
+            same_port: whether they differ in host, not in port.
         """
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str, http: Http) -> str | None:
-        """What a command of the host writes that is run for a simulated node, in a trial; None: it stops it.
+        """The output of a host command for a simulated node in a trial; None: the command stops the node.
 
         Args:
             command: its name.
             values: placeholder -> text.
             node: its name.
-            http: the way to simulated nodes.
+            http: transport to the simulated nodes.
 
         Raises:
-            NodeError: as a command that is really run.
+            NodeError: as for a real command.
         """
         return None
 
@@ -218,7 +218,7 @@ def keep_address(node: str, scheme: str, address: SocketAddress) -> SocketAddres
     """
     if scheme != "http":
         raise UsageError(
-            f"{node}: a simulated node speaks plain HTTP, its address says {scheme}",
-            remedy="write http:// in a copy of the fleet file",
+            f"{node}: simulated nodes support only plain HTTP, got {scheme}",
+            remedy="use http:// in a copy of the fleet file",
         )
     return address

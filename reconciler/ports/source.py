@@ -1,4 +1,4 @@
-"""Where the files of a desired state come from, and which revision came before which."""
+"""The port of sources: files of the desired state, and the order of revisions."""
 
 from __future__ import annotations
 
@@ -36,14 +36,13 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SourceOrigin:
-    """Where a revision's files come from, for telling whose they are.
+    """Origin of a revision's files, to identify the fleet.
 
     Args:
-        roots: ids of the commits with which its history began, sorted; empty without a history, or where a
-            clone lacks its beginning.
-        path: the folder that is read, within its repository; empty for the top.
-        ref: the branch, tag or commit that was asked for; empty for none.
-        others: other folders -> the fleet file that the same commit has there.
+        roots: ids of the root commits of its history, sorted; empty without a history or for a shallow clone.
+        path: folder within the repository; empty for the top.
+        ref: requested branch, tag or commit; empty for none.
+        others: other folders -> their fleet file in the same commit.
     """
 
     roots: tuple[str, ...] = ()
@@ -57,7 +56,7 @@ class Source(ABC):
 
     @abstractmethod
     async def snapshot(self) -> Snapshot:
-        """The files as they are now; the revision's `id` is the same while nothing changed.
+        """The current files; the revision's `id` stays the same while nothing changes.
 
         Raises:
             SourceError: the source is not usable, or not reachable.
@@ -65,16 +64,16 @@ class Source(ABC):
 
     @property
     def has_history(self) -> bool:
-        """Whether it may know which revision came before which: what `ancestors` and `earlier` tell."""
+        """Whether it may know the order of revisions, for `ancestors` and `earlier`."""
         return False
 
     @property
     def dated_by_use(self) -> bool:
-        """Whether nothing tells which of two revisions came first, but which of them was applied before."""
+        """Whether only earlier runs tell which of two revisions is older."""
         return False
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from; None where the source does not know it whole.
+        """Ids of a commit and all its ancestors; None if the history is incomplete.
 
         Args:
             revision: the full id.
@@ -86,12 +85,12 @@ class Source(ABC):
 
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
-        """A commit and those before it along first parents, nearest first; readable until the context ends.
+        """A commit and its first-parent ancestors, nearest first; readable until the context ends.
 
         Args:
-            revision: the full id, or the first digits of it that a stamp has; one that is not here gives
-                none, and one that is missing ends the line.
-            most: how many at most.
+            revision: the full id or its stamp; an unknown one gives nothing, and a missing parent ends the
+                line.
+            most: largest number of commits.
 
         Raises:
             SourceError: the source is not usable, or not reachable.
@@ -99,12 +98,12 @@ class Source(ABC):
         yield iter(())
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
-        """Where the files of a revision come from.
+        """The origin of the files of a revision.
 
         Args:
-            revision: the id that the source gave it.
-            names: what a fleet file may be called.
-            folders: of the repository, to look for other fleet files.
+            revision: its id in this source.
+            names: possible names of a fleet file.
+            folders: of the repository, in which to look for other fleet files.
 
         Raises:
             SourceError: the source is not usable, or not reachable.
@@ -117,14 +116,15 @@ class Source(ABC):
         """The fleet file before a revision.
 
         Args:
-            revision: the id that the source gave it; with uncommitted changes, its commit came before.
-            names: what a fleet file may be called.
-            base: branch, tag or commit into which the revision is to be merged; what stood before is then
+            revision: its id in this source; before uncommitted changes is their commit.
+            names: possible names of a fleet file.
+            base: branch, tag or commit into which the revision is to be merged; the fleet file is then that
+                of
                 their merge base. Empty for the revision's first parent.
-            applied: ids of commits to look at besides.
+            applied: ids of further commits to read.
 
         Raises:
-            SourceError: `base` names nothing here, or the source is not usable.
+            SourceError: `base` does not exist, or the source is not usable.
             SourceUnreachable: the source does not answer.
         """
         return PriorFiles()

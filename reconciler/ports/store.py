@@ -1,9 +1,9 @@
-"""The port of the store: what outlives a run, as typed records, and the protocols by which it is kept.
+"""The port of the store: records of what outlives a run, and the protocols to read and write them.
 
-A store keeps the journal, the history, what was learnt of nodes, people's orders, and messages on their way.
-Behind the port stands one folder for each database: see `reconciler.store.factory`. Whatever a call writes is
-durable when it returns, all of it or nothing. Each call raises `StateError` where the store cannot be used,
-and then nothing was written.
+A store keeps the journal, the history, facts about nodes, orders, and undelivered messages. There is one
+package for each database: see `reconciler.store.factory`. What a call writes is durable when it returns,
+completely or not at all. Each call raises `StateError` if the store cannot be used; then it has written
+nothing.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class OutboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """The beginning of a run.
+    """The start of a run.
 
     Args:
-        trigger: what asked for it: `command`, `webhook`, `interval` …
-        plan: what it is going to do.
-        actor: who asked for it.
+        trigger: its reason: `command`, `webhook`, `interval` …
+        plan: to apply.
+        actor: who started it.
     """
 
     trigger: str
@@ -58,13 +58,13 @@ class RunStart:
 
 @dataclass(frozen=True, slots=True)
 class StepEnd:
-    """An outcome with all that is to be recorded in the same moment.
+    """An outcome with everything to record in the same transaction.
 
     Args:
-        answer: the node's own words, which nobody believes.
-        facts: what was learnt of the step's node, for later runs of the same fleet; an empty value forgets.
-        spent: the words of the fleet file that the step used up.
-        until: until when the call may still be under way; none where it is not.
+        answer: text of the node; never evidence of an effect.
+        facts: about the step's node, for later runs of the same fleet; an empty value deletes.
+        spent: confirmations of the fleet file that the step used.
+        until: until when the call may still take effect; None if it cannot.
     """
 
     outcome: Outcome
@@ -83,11 +83,11 @@ class JournalEntry:
     """One step in the journal.
 
     Args:
-        intended: when the intent was written; none where nothing was sent.
-        ended: when the outcome was written; none where the run was killed, or still goes on.
-        reason: why the step ended as it did.
-        answer: the node's own words.
-        until: until when its call may still be under way; none where it is not.
+        intended: time of the intent; None if nothing was sent.
+        ended: time of the outcome; None if the run was killed or is still running.
+        reason: of the outcome.
+        answer: text of the node.
+        until: until when its call may still take effect; None if it cannot.
     """
 
     step: Step
@@ -103,7 +103,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message in the history; `attempts` counts the tries to deliver it."""
+    """A message in the history; `attempts` counts its deliveries."""
 
     id: str
     step: str
@@ -120,10 +120,10 @@ class RunSummary:
     """One run, as a line of the history.
 
     Args:
-        note: why it ended as it did, where its steps do not tell: the verdicts of a refusal.
+        note: reason of its result if its steps do not show it, such as violations.
         counts: state -> number of steps; steps without outcome count as `open`.
-        finished: none where the run was killed, or still goes on.
-        actor: who asked for it; nobody in what older versions wrote.
+        finished: None if the run was killed or is still running.
+        actor: who started it; empty in records of older versions.
     """
 
     id: str
@@ -144,7 +144,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run with everything that is known of it, steps in the plan's order."""
+    """One run with all its records, steps in the order of the plan."""
 
     line: RunSummary
     plan: Plan
@@ -154,12 +154,12 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
-    """Something that a person ordered beside the desired state, or its use; it stays in the history.
+    """An order of an operator or its use; it stays in the history.
 
     Args:
-        kind: `suspend`, `resume`, `approve`, `approval used`, or `rename` for a cluster of another name.
-        cluster: which; empty for all, and for an approval.
-        digest: of the plan that was approved; empty for others.
+        kind: `suspend`, `resume`, `approve`, `approval used`, or `rename` for a renamed cluster.
+        cluster: its name; empty for all clusters, and for an approval.
+        digest: of the approved plan; empty for other orders.
     """
 
     kind: str
@@ -171,11 +171,11 @@ class OrderRecord:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A revision that is not to be applied again in a cluster.
+    """A revision that must not be applied again in a cluster.
 
     Args:
-        content: keyed fingerprint of what the cluster was to get at it, where it is not known to be empty.
-        rolled_back: whether a person rolled back from it; else it failed its gates.
+        content: keyed fingerprint of the cluster's content at this revision; empty if unknown.
+        rolled_back: whether an operator rolled back from it; else it failed its gates.
     """
 
     cluster: str
@@ -192,8 +192,8 @@ class ApprovalRequest:
     """A plan of a cluster that waits for an approval.
 
     Args:
-        digest: of the plan with this cluster alone.
-        words: what it would do, for whoever is to approve it.
+        digest: of the plan of this cluster alone.
+        words: description of the plan, for the approver.
     """
 
     cluster: str
@@ -205,7 +205,7 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Somebody's word that a plan may be applied, once."""
+    """Permission to apply a plan once."""
 
     digest: str
     by: str
@@ -215,7 +215,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class OpenOrders:
-    """All of them, each sorted by cluster and time."""
+    """All open orders, each kind sorted by cluster and time."""
 
     suspensions: tuple[Suspension, ...] = ()
     rejections: tuple[Rejection, ...] = ()
@@ -225,13 +225,13 @@ class OpenOrders:
 
 @dataclass(frozen=True, slots=True)
 class AppliedMembers:
-    """Who the last applied desired state of a cluster named.
+    """The nodes in the last applied desired state of a cluster.
 
     Args:
-        count: how many nodes.
-        names: their names, sorted.
-        source: where that desired state was read.
-        kind: the product that they run.
+        count: number of nodes.
+        names: of the nodes, sorted.
+        source: of that desired state.
+        kind: of the product.
     """
 
     count: int
@@ -241,21 +241,21 @@ class AppliedMembers:
 
 
 REFERENCES: Final = "references"
-"""Fact of a cluster, under the empty node name: where its settings referred to secrets, as JSON."""
+"""Fact of a cluster, under the empty node name: positions of secret references in its settings, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """What one pass established of a cluster.
+    """Facts about a cluster from one pass.
 
     Args:
-        members: who its desired state named, where the pass was about all of it; None leaves what is known.
-            A plan of the cluster that waited for an approval waits no more.
-        applied: the revision that the cluster has come to, be it in part; None leaves what is known.
-        runs: node -> id of the revision that it was seen to run.
-        facts: node -> key -> value: what else was seen; an empty value forgets.
-        ends_rollout: whether the rollout that was open is over.
-        content: keyed fingerprint of what the cluster gets at `applied`.
+        members: nodes of its desired state, if the pass covered all of them; None changes nothing. Removes a
+            pending approval request of the cluster.
+        applied: the revision applied to the cluster, also in part; None changes nothing.
+        runs: node -> id of the revision that it shows.
+        facts: node -> key -> value: further observations; an empty value deletes.
+        ends_rollout: whether the open rollout is finished.
+        content: keyed fingerprint of the cluster's content at `applied`.
     """
 
     members: AppliedMembers | None = None
@@ -268,14 +268,14 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class StoreSummary:
-    """What a store, or a backup of one, holds.
+    """Contents of a store or of a backup.
 
     Args:
-        tables: the version of its tables.
-        runs: of its history.
-        open_steps: that were sent and whose end is not known.
+        tables: schema version.
+        runs: number of runs in the history.
+        open_steps: number of sent steps with unknown outcome.
         bytes: its size.
-        newest: the moment of its newest record; None where it has none.
+        newest: time of its newest record; None without records.
     """
 
     tables: int
@@ -286,27 +286,27 @@ class StoreSummary:
 
 
 class WriteHook(Protocol):
-    """What is put around each write that belongs to a run: fault trials let the program die there."""
+    """Wraps each write of a run, so that fault trials can kill the program before or after it."""
 
     def __call__(self, step: str) -> AbstractAsyncContextManager[None]:
-        """A context in which the write is made.
+        """A context for the write.
 
         Args:
-            step: the id of the step whose intent it is; empty for other writes.
+            step: id of the step whose intent is written; empty for other writes.
         """
 
 
 @asynccontextmanager
 async def skip_hook(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the form of `WriteHook`)
-    """Nothing around a write."""
+    """Add nothing to a write."""
     yield
 
 
 class StoreReader(Protocol):
-    """What can be read of a store; who has this alone cannot write. Close it after use (`with`)."""
+    """The reading half of a store; its holder cannot write. Close it after use (`with`)."""
 
     def close(self) -> None:
-        """Finish what was asked for and let go of the store."""
+        """Finish pending requests and close the store."""
 
     def __enter__(self) -> Self: ...
 
@@ -315,120 +315,120 @@ class StoreReader(Protocol):
     ) -> None: ...
 
     async def fleets(self) -> Sequence[KnownFleet]:
-        """The fleets that the store has a memory of, by number."""
+        """The fleets in the store, sorted by number."""
 
     def of(self, fleet: int) -> Self:
-        """The same store, for the memory of one fleet: what is read and written is that fleet's alone.
+        """The same store, limited to the memory of one fleet.
 
-        A store is the host's before that (`core.fleet_identity.HOST`): its history, orders and open steps
-        are those of all fleets, and what is recalled of it belongs to none.
+        Before that it belongs to the host (`core.fleet_identity.HOST`): its history, orders and open steps
+        are those of all fleets, and `recall` gives the memory of none.
 
         Args:
-            fleet: a number of `fleets`, or `NEW` for one that nothing is remembered of.
+            fleet: a number of `fleets`, or `NEW` for an unknown fleet.
         """
 
     async def recall(self) -> FleetMemory:
-        """What earlier runs of the fleet and people's orders left, as it is at one moment."""
+        """Facts and orders of the fleet, read at one moment."""
 
     async def orders(self) -> OpenOrders:
-        """Suspensions, rejections, requests for approval and approvals that stand."""
+        """Suspensions, rejections, approval requests and approvals in force."""
 
     async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         """The newest runs, newest first."""
 
     async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:
-        """The newest things that people ordered on this host, newest first."""
+        """The newest orders on this host, newest first."""
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
-        """One run by its id or the beginning of it.
+        """One run by its id or a prefix of it.
 
         Args:
-            text: the id, or its beginning.
-            is_whole: whether its entries' steps are to be judged, and so have what plans do not show.
+            text: the id or a prefix.
+            is_whole: whether to include what plans do not show; needed to judge steps.
 
         Raises:
-            UsageError: no run, or several, begin so; it names the nearest.
+            UsageError: no run or several runs have this prefix; it names the nearest ids.
         """
 
     async def is_open(self, cluster: str) -> bool:
-        """Whether the journal has a step of a cluster that was sent and has no end, or an unknown one."""
+        """Whether the journal has a sent step of a cluster without a known outcome."""
 
     async def unsettled(self) -> Sequence[RunRecord]:
-        """Runs that did not finish, and of those that did the steps whose end nobody knows; oldest first.
+        """Unfinished runs, and finished ones with steps of unknown outcome; oldest first.
 
-        A step is unknown no more once a later run sent something for its node, or found it as desired. A run
-        that goes on right now is among them: only its clusters' locks tell.
+        A step no longer counts as unknown after a later run sent something to its node or found it as
+        desired. A run in progress is included: only the locks of its clusters show that it is running.
         """
 
 
 class Outbox(Protocol):
-    """Where messages wait until the sink has taken them."""
+    """Messages that wait until the sink has accepted them."""
 
     async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[OutboxMessage]:
-        """Messages to deliver, oldest first, numbered beyond the one given."""
+        """Messages to deliver, oldest first, with numbers above `beyond`."""
 
     async def sent(self, outbox_message: str) -> None:
-        """The sink took the message with this id."""
+        """Record that the sink accepted a message."""
 
     async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
-        """The sink did not take it, and whether it said so itself."""
+        """Record a failed delivery; `refused`: the sink itself refused the message."""
 
     async def left(self) -> int:
-        """How many messages are still to be delivered."""
+        """Number of undelivered messages."""
 
 
 class Store(StoreReader, Outbox, Protocol):
     """The whole store: the journal, the history, facts, orders and the outbox."""
 
     async def enter(self, identity: FleetIdentity) -> Self:
-        """The same store, for the memory of the fleet that this is; it is written down as what it is now.
+        """The same store, limited to the memory of this fleet; records the fleet's current identity.
 
         Raises:
-            FleetRefused: the host has to say first whose memory it is; see
+            FleetRefused: an operator must first decide whose memory it is; see
                 `core.fleet_identity.resolve_fleet`.
         """
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
-        """Write down by what a fleet is known from now on: the host's own word, which nothing contradicts.
+        """Give a fleet a new identity, by decision of the host.
 
-        With another history, what was applied last no longer tells which revision is older.
+        With another git history, the revision applied last no longer decides which revision is older.
 
         Args:
             fleet: its number.
-            identity: the source that takes over.
+            identity: of the new source.
         """
 
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
-        """Hold a cluster against every other run; released however the holder ends.
+        """Hold a cluster against other runs; released even if the holder is killed.
 
-        Each holder has an epoch, higher than any before it. `intend` refuses a holder that is not the latest:
-        should the lock itself be lost, an earlier holder still cannot send.
+        Each holder has a higher epoch than all before it. `intend` refuses every holder but the latest.
 
         Raises:
             ClusterBusy: another run holds it.
         """
+        # The epoch is a fencing token: a paused process that lost its lock must not send when it wakes up.
 
     async def begin(self, opening: RunStart) -> str:
-        """Write down a run with all its steps open; gives its id."""
+        """Record a run with all its steps open; gives its id."""
 
     async def refuse(self, opening: RunStart, note: str) -> str:
-        """Write down a run that guards refused, with their verdicts; gives its id."""
+        """Record a run that guards refused, with the violations; gives its id."""
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
-        """Write down that a step is about to be performed, with facts of its node that hold from then on.
+        """Record the intent of a step, with facts about its node that apply from then on.
 
         Raises:
-            Fenced: a later run has taken the cluster over.
+            Fenced: a later run has taken over the cluster.
         """
 
     async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
-        """Write down outcomes, with their facts and messages, all or none."""
+        """Record outcomes with their facts and messages, all or none."""
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
-        """Write down that a run has ended."""
+        """Record the end of a run."""
 
     async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep facts of a cluster's nodes; an empty value forgets, an unchanged one keeps its moment.
+        """Store facts about a cluster's nodes; an empty value deletes, an unchanged one keeps its time.
 
         Args:
             cluster: its name.
@@ -436,70 +436,71 @@ class Store(StoreReader, Outbox, Protocol):
         """
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
-        """Forget what was tried for nodes, so that it is tried anew; gives them as `cluster/node`, sorted.
+        """Delete the attempts of nodes, so that they start again; gives the nodes as `cluster/node`, sorted.
 
         Args:
-            cluster: of which cluster; empty for all.
+            cluster: its name; empty for all.
         """
 
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
-        """Write down what a pass established of a cluster."""
+        """Record the facts about a cluster from one pass."""
 
     async def forget_members(self, cluster: str) -> None:
-        """Forget who a cluster's desired state named, and where: its fleet file names it no more, and may."""
+        """Delete the members of a cluster that the fleet file was allowed to remove."""
 
     async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
-        """Let all that is remembered of a cluster be that of its new name, in one transaction.
+        """Move all records of a cluster to its new name, in one transaction.
 
-        Nothing is done where nothing is remembered of the former name, or the new one has been applied. A
-        suspension by command goes along; it stays for clusters of that name in other fleets, too.
+        Does nothing if there are no records of the former name, or if the new name has been applied. A
+        suspension by command moves too; it also stays for clusters of the former name in other fleets.
 
         Args:
-            former: the name until now; the caller holds its lock.
-            name: the one from now on.
-            by: who asked for the run that does it, for the history.
+            former: the old name; the caller holds its lock.
+            name: the new name.
+            by: who started the run, for the history.
         """
 
     async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
-        """Write down how far a rollout has come; None where it is over."""
+        """Record the progress of a rollout; None when it is finished."""
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
-        """Write down which places this fleet looks after, and which places it names no more.
+        """Record the places that this fleet manages and those that it no longer names.
 
         Args:
             taken: place -> cluster and node.
-            given_up: places; one that another fleet has taken stays that fleet's.
+            given_up: places; one that another fleet has claimed stays with that fleet.
         """
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        """Write down that nothing is changed in a cluster, or in all where none is named."""
+        """Record the suspension of a cluster, or of all clusters if the name is empty."""
 
     async def resume(self, cluster: str, by: Actor) -> None:
-        """End what `suspend` began for the same cluster, or for all."""
+        """End the suspension of a cluster, or of all clusters."""
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
-        """Write down that a revision is not to be tried again in a cluster, and whether its rollout ends."""
+        """Record that a revision must not be applied again in a cluster, and whether its rollout ends."""
 
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
     ) -> None:
-        """Write down, before the first step, what a person rolls a cluster back from, and to what.
+        """Record, before the first step, from and to which revision a cluster is rolled back.
 
         Args:
             cluster: its name.
-            left: the revision that was applied last, and its content; None where that is the same as `taken`.
-            taken: the revision that is applied now, and its content; it is rolled back from no more.
+            left: the revision applied last, and its content; None if it is the same as `taken`.
+            taken: the revision to apply now, and its content; an earlier rollback from it ends.
             reason: who rolls back.
         """
+        # Before the first step: a watch that starts after a crash in the middle must not apply `left` again.
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
-        """Write down the plan of a cluster that waits for an approval, in place of the one before."""
+        """Record the plan of a cluster that waits for an approval; it replaces an earlier one."""
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
-        """Write down that a plan may be applied, once."""
+        """Record that a plan may be applied once."""
 
     async def spend_approval(self, digest: str) -> None:
-        """Forget an approval: it was for one run. That it was given and used stays in the history."""
+        """Delete a used approval; the history keeps that it was given and used."""
 
     async def probe(self) -> None:
-        """Write something that changes nothing, to the disk and back."""
+        """Check with a write that the store is writable; changes no record."""

@@ -1,7 +1,7 @@
-"""The ways to a node, one protocol each, and the one bundle of them that a product is given.
+"""The transports to nodes, one protocol each, and the bundle of them that a driver gets.
 
-A product names the ways that it needs; everything that travels between this host and a node goes through
-the bundle, so that whoever wraps it (reading only, counting, a trial) has wrapped all of it.
+A driver names the transports that it needs. All traffic between this host and a node goes through the bundle,
+so that a wrapper of the bundle (for reading only, counting, trials) covers all of it.
 """
 
 from __future__ import annotations
@@ -19,38 +19,37 @@ from reconciler.text.one_line import make_one_line
 
 
 class TransportKind(StrEnum):
-    """A way to a node."""
+    """A kind of transport."""
 
     HTTP = "http"
-    """Requests to an address, each with its answer."""
+    """Requests to an address, with answers."""
 
     COMMAND = "command"
-    """Commands that the host's configuration names."""
+    """Commands of the host configuration."""
 
     MAILBOX = "mailbox"
-    """Nodes that ask by themselves: what is left for them is an offer, what they show is the last report."""
+    """For nodes that poll: writing is an offer, reading gives the last report."""
 
 
 _ROOM: Final = 8
-"""How many times as many bytes of a body are looked at as characters are quoted: white space collapses."""
+"""Bytes read of a body for each quoted character, because white space collapses."""
 
 
 class TextRedactor(Protocol):
-    """Masks secrets in a text that somebody else wrote."""
+    """Masks secrets in a foreign text."""
 
     def text(self, text: str) -> str:
-        """The text as it may be shown or written down."""
+        """The text with secrets masked."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole HTTP answer, header names in lower case.
+    """A complete HTTP answer; header names in lower case.
 
-    Its body is data for parsers. Words of it reach people by `quote` and `redact` alone, which mask before
-    anything is cut: behind a cut nobody recognises a secret any more.
+    The body is for parsers. Messages quote it only with `quote` and `redact`, which mask secrets.
 
     Args:
-        redactors: mask what is quoted, one after the other; each layer of transports adds what it knows.
+        redactors: applied in order to quoted text; each layer of transports adds its own.
     """
 
     status: int
@@ -59,24 +58,25 @@ class HttpAnswer:
     redactors: tuple[TextRedactor, ...] = field(default=(), repr=False, compare=False)
 
     def quote(self, longest: int) -> str:
-        """The first words of the body on one line of at most `longest` characters, secrets masked."""
+        """The beginning of the body on one line of at most `longest` characters, masked."""
         return self.redact(self.body[: _ROOM * longest].decode("utf-8", "replace"), longest)
 
     def redact(self, text: str, longest: int) -> str:
-        """A text that was read from the body, or from a header, on one line, secrets masked.
+        """A text of the body or of a header on one line, masked.
 
         Args:
-            text: what was read.
-            longest: characters of the result.
+            text: to show.
+            longest: most characters of the result.
         """
         text = text[: _ROOM * longest]
+        # Mask before shortening: a cut secret is not recognised any more.
         for redactor in self.redactors:
             text = redactor.text(text)
         return make_one_line(text, longest)
 
 
 class Http(ABC):
-    """HTTP with bounds on time and size."""
+    """HTTP with limits of time and size."""
 
     is_there: bool = True
     """Whether this host has the way."""
@@ -93,72 +93,72 @@ class Http(ABC):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        """One request and its whole answer, whatever its status.
+        """Send a request and give its complete answer, whatever its status.
 
         Args:
             method: the HTTP verb.
             url: absolute, http or https.
-            node: the name to put in errors.
-            timeout: seconds for all of it.
-            connect: seconds for the connection alone, within `timeout`; 0 for no bound of its own.
-            headers: beyond what the transport adds.
-            content: the request's body.
+            node: the name for errors.
+            timeout: seconds for the whole call.
+            connect: seconds for the connection, within `timeout`; 0 for no limit of its own.
+            headers: in addition to those of the transport.
+            content: the body of the request.
 
         Raises:
-            NodeUnreachable: no answer, or not a whole one; `NodeUnidentified` where it is not HTTP.
+            NodeUnreachable: no answer or an incomplete one; `NodeUnidentified` if it is not HTTP.
         """
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name, sorted, the same that calls go to; none where it does not resolve."""
+        """The sorted addresses of a name, the same that calls use; empty if it does not resolve."""
         return ()
 
     def local_address(self, url: str) -> str:
-        """The address of this host that faces a URL; empty where that is not known. Nothing is sent."""
+        """The address of this host on the route to a URL; empty if unknown. Sends nothing."""
         return ""
 
 
 class Commands(ABC):
-    """Commands on this host: the product gives a name and data, the host says what is run."""
+    """Commands on this host: the driver gives a name and data, the host configuration defines the command."""
 
     is_there: bool = True
     """Whether this host has the way."""
 
     @abstractmethod
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run a command that this host's configuration names; what comes back are its last words.
+        """Run a command of the host configuration; gives the end of its output.
 
         Args:
-            command: its name there.
-            values: placeholder -> text; data, never an option and never split.
-            node: the name to put in errors.
+            command: its name.
+            values: placeholder -> text; never an option and never split.
+            node: the name for errors.
 
         Raises:
-            NodeRefused: there is no such command, or it failed.
-            NodeUnreachable: it did not end in time; whether it had an effect is not known.
+            NodeRefused: unknown command, or it failed.
+            NodeUnreachable: it did not end in time; its effect is unknown.
         """
 
     @abstractmethod
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run a command that only reads, and give all that it wrote to its standard output.
+        """Run a command that only reads; gives its standard output.
 
         Args:
-            command: its name; a `ReadingCommand` of the product.
-            values: as of `run`.
-            node: the name to put in errors.
+            command: its name; a `ReadingCommand` of the driver.
+            values: as for `run`.
+            node: the name for errors.
 
         Raises:
-            NodeRefused: there is no such command.
-            NodeUnreachable: it failed, did not end in time, or wrote more than is read.
+            NodeRefused: unknown command.
+            NodeUnreachable: it failed, did not end in time, or wrote too much.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class MailReport:
-    """What a node last sent by itself.
+    """The last report of a node.
 
     Args:
-        body: as it came.
-        age: seconds since it came, by this host's clock.
+        body: as received.
+        age: seconds since its arrival, by this host's clock.
     """
 
     body: bytes
@@ -166,30 +166,30 @@ class MailReport:
 
 
 class Mailbox(ABC):
-    """A place where things lie for nodes that cannot be called, and where their reports are kept."""
+    """Offers for nodes that cannot be called, and their reports."""
 
     is_there: bool = True
     """Whether this host has the way."""
 
     @abstractmethod
     async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
-        """Leave something for a node to take when it next asks; what comes back is for the journal.
+        """Store an offer for the next poll of a node; gives a text for the journal.
 
-        An offer takes the place of an earlier one for the same node. The answer only says that it lies
-        there: whether the node took it is read from its reports.
+        It replaces an earlier offer for the same node. Only the node's reports show whether it took the
+        offer.
 
         Args:
             node: its name.
-            body: what it is to take.
-            seconds: after which the offer is gone, taken or not.
+            body: content of the offer.
+            seconds: lifetime of the offer.
 
         Raises:
-            NodeUnreachable: the mailbox did not answer; whether the offer lies there is not known.
+            NodeUnreachable: the mailbox did not answer; whether the offer is stored is unknown.
         """
 
     @abstractmethod
     async def report(self, node: str) -> MailReport | None:
-        """The last thing that the node sent; None where it never sent anything.
+        """The last report of a node; None if it never sent one.
 
         Raises:
             NodeUnreachable: the mailbox did not answer.
@@ -235,17 +235,17 @@ _NO_MAILBOX: Final = _NoMailbox()
 
 @dataclass(frozen=True, slots=True)
 class Transports:
-    """The ways that this host has to nodes; one that it lacks raises `MissingTransport` when used."""
+    """The transports of this host; a missing one raises `MissingTransport` when used."""
 
     http: Http = _NO_HTTP
     commands: Commands = _NO_COMMANDS
     mailbox: Mailbox = _NO_MAILBOX
 
     def refuse_missing(self, needed: Iterable[TransportKind], subject: str) -> None:
-        """Nothing, where every way that is needed is there.
+        """Check that every needed transport is there.
 
         Args:
-            needed: by a product.
+            needed: by a driver.
             subject: the cluster of that product, for the message.
 
         Raises:
@@ -267,7 +267,7 @@ class Transports:
         commands: Callable[[Commands], Commands],
         mailbox: Callable[[Mailbox], Mailbox],
     ) -> Transports:
-        """Every way that is there, wrapped; each must be named, so that none can be forgotten."""
+        """Every available transport, wrapped; each kind is a required argument: none can be forgotten."""
         return Transports(
             http=http(self.http) if self.http.is_there else self.http,
             commands=commands(self.commands) if self.commands.is_there else self.commands,
@@ -277,12 +277,12 @@ class Transports:
 
 @dataclass(frozen=True, slots=True)
 class ReadingCall:
-    """A call of a product that only reads, by the product's documents.
+    """A call that only reads, according to the product's documents.
 
     Args:
         method: the HTTP verb.
-        path: of the URL, without a query; None where the product's API has one URL for all calls.
-        header: name in lower case and value of the header that tells the calls apart; empty where none does.
+        path: of the URL, without a query; None if the API has one URL for all calls.
+        header: name in lower case and value of the header that distinguishes the calls; None without one.
     """
 
     method: str
@@ -305,6 +305,6 @@ class ReadingCall:
 
 @dataclass(frozen=True, slots=True)
 class ReadingCommand:
-    """A command of the host that only reads a product's nodes: so its name says, and the host holds to it."""
+    """A command of the host that only reads; the host configuration must define it so."""
 
     name: str

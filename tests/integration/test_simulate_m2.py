@@ -361,7 +361,7 @@ def test_two_nodes_at_one_address_are_refused():
 
 
 def test_a_node_that_speaks_tls_is_refused():
-    with pytest.raises(UsageError, match="edge-01: a simulated node speaks plain HTTP"):
+    with pytest.raises(UsageError, match="edge-01: simulated nodes support only plain HTTP"):
         Simulation(Fleet(["https://127.0.0.1:10040"]), DRIVERS)
 
 

@@ -223,5 +223,5 @@ async def test_a_duplicated_change_is_performed_twice_and_seen_once_by_who_looks
 
 
 def test_a_node_that_speaks_tls_is_refused():
-    with pytest.raises(UsageError, match=r"node-01.*: a simulated node speaks plain HTTP"):
+    with pytest.raises(UsageError, match=r"node-01.*: simulated nodes support only plain HTTP"):
         Simulation(fleet(scheme="https"), DRIVERS)
