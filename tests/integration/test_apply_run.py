@@ -75,7 +75,11 @@ async def test_everything_is_done_and_the_second_pass_finds_nothing(bench):
     record = await bench.store.run(report.run)
     assert (record.line.trigger, record.line.exit_status) == ("webhook", 0)
     assert record.line.counts == {"done": 3}
-    assert all(entry.intended and entry.ended and entry.answer == "accepted" for entry in record.entries)
+    assert [
+        entry
+        for entry in record.entries
+        if not (entry.intended and entry.ended and (entry.answer == "accepted"))
+    ] == []
     again = await bench.plan_result(edge, live)
     assert again.plan.empty
     assert (await bench.apply(again)).outcomes == ()

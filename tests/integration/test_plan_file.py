@@ -286,7 +286,7 @@ def test_a_plan_file_is_walked_by_the_model_checker_less_what_has_changed(site):
     site.planned()
     whole = json.loads(site.check("--format", "json"))["clusters"]
     assert [one["cluster"] for one in whole] == ["edge", "live"]
-    assert all(one["complete"] and not one["broken"] for one in whole)
+    assert [one for one in whole if not (one["complete"] and (not one["broken"]))] == []
     drift(site, "n1")
     rest = json.loads(site.check("--format", "json"))["clusters"]
     assert rest[0]["states"] < whole[0]["states"]

@@ -150,8 +150,8 @@ async def test_only_the_commands_that_reach_the_repository_get_the_token(
 
     rows = [row.split("|", 1) for row in log.read_text().splitlines()]
     got = {words for count, words in rows if int(count)}
-    assert any("ls-remote" in words for words in got)
-    assert any(" fetch " in words for words in got)
+    assert any("ls-remote" in words for words in got), got
+    assert any(" fetch " in words for words in got), got
     assert not {words for words in got if "ls-remote" not in words and " fetch " not in words}
     assert {words for count, words in rows if not int(count)}
 

@@ -112,7 +112,7 @@ def test_the_command_tells_the_story_of_what_did_not_hold(scenario, capsys):
     assert "failed: 1 of 1 schedule" in told
     assert "  edge-01 has another setting than the fleet file gives it [converged]" in lines
     assert f"to reproduce: reconcile simulate --faults {path} --seed 1" in lines
-    assert any(line.startswith("  run 9 ends: ") for line in lines)
+    assert any(line.startswith("  run 9 ends: ") for line in lines), lines
 
 
 def test_the_command_names_the_place_of_a_mistake(scenario, capsys):

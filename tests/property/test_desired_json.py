@@ -111,7 +111,9 @@ def test_every_pointer_leads_to_the_text_of_its_value(value, indent, ascii_only)
 )
 def test_arbitrary_bytes_are_read_as_the_standard_reader_reads_them_or_refused(data):
     document, problems = outcome("f.json", data)
-    assert all(problem.position.file == "f.json" and problem.message for problem in problems)
+    assert [
+        problem for problem in problems if not (problem.position.file == "f.json" and problem.message)
+    ] == []
     assert (document is None) == bool(problems)
     assert document is None or same(document.value, json.loads(data))
 

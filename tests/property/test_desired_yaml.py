@@ -104,7 +104,9 @@ def test_json_is_yaml_with_the_same_value_and_the_same_places(value, indent):
 )
 def test_arbitrary_bytes_are_read_as_what_json_can_say_or_refused(data):
     document, problems = outcome(data)
-    assert all(problem.position.file == "f.yaml" and problem.message for problem in problems)
+    assert [
+        problem for problem in problems if not (problem.position.file == "f.yaml" and problem.message)
+    ] == []
     assert (document is None) == bool(problems)
     assert document is None or json.dumps(document.value, allow_nan=False, ensure_ascii=False).encode()
 

@@ -83,7 +83,9 @@ async def imported(documents, drifted):
         None, [entry], drivers=DRIVERS, transports=Transports(wire), resolver=Known({})
     )
     files, resolver = dict(first.after), Known(dict(first.secrets))
-    assert not any(secret in text for secret in first.secrets.values() for text in files.values())
+    assert [
+        (secret, text) for secret in first.secrets.values() for text in files.values() if secret in text
+    ] == []
     assert await planned(files, wire, resolver) == ()
     again = await import_live_state(
         snapshot_of(files), [], drivers=DRIVERS, transports=Transports(wire), resolver=resolver

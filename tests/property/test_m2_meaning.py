@@ -165,8 +165,8 @@ def test_moves_that_mean_nothing_do_not_show(entries, rnd):
 def test_order_is_a_matter_of_order_alone(entries):
     explicit = [{"role": "admin", **entry} for entry in entries]
     ordered = sort_entries(explicit)
-    assert all(entry in explicit for entry in ordered)
-    assert all(entry in ordered for entry in explicit)
+    assert [entry for entry in ordered if entry not in explicit] == []
+    assert [entry for entry in explicit if entry not in ordered] == []
 
 
 # whole settings: what may vary and what may not

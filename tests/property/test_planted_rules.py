@@ -38,6 +38,6 @@ def test_a_machine_plants_each_fault_by_itself_and_takes_it_away():
 def test_orders_of_statements_are_among_the_faults():
     words = [fault.place for one in ORDER for fault in faults(plain(one))]
     assert "RunLog.conclude: for ending in endings: sooner" in words
-    assert any("await self.store.conclude" in word and word.endswith("later") for word in words)
-    assert any("listener.begun(run) sooner" in word for word in words)
+    assert any("await self.store.conclude" in word and word.endswith("later") for word in words), words
+    assert any("listener.begun(run) sooner" in word for word in words), words
     assert "RunLog.conclude: without self.listener.ended(ending.outcome)" in words

@@ -204,7 +204,7 @@ def agree(name, document):
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_right_documents_are_right_for_both(name):
     assert bases(name)
-    assert all(agree(name, document) for document in bases(name))
+    assert [document for document in bases(name) if not agree(name, document)] == []
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)

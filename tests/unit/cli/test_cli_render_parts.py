@@ -190,7 +190,7 @@ def test_a_comment_is_cut_to_its_length_and_says_what_is_missing():
     cut = markdown.render_plan_markdown(view)
     assert len(whole) > markdown.LIMIT >= len(cut)
     assert re.search(r"1 folded difference and [\d,]+ rows omitted", cut)
-    assert all(f"reason {number}" in cut for number in (0, 1, 2))
+    assert [number for number in (0, 1, 2) if f"reason {number}" not in cut] == []
     shorter = markdown.render_plan_markdown(view, limit=5000)
     assert len(shorter) <= 5000
     assert "| `edge-seoul` |" in shorter

@@ -35,8 +35,8 @@ def document(allow, *, roles=FACTORY_ROLES, **api):
     ],
 )
 def test_an_address_form_names_exactly_its_addresses(addr, inside, outside):
-    assert all(contains_caller(addr, caller) for caller in inside)
-    assert not any(contains_caller(addr, caller) for caller in outside)
+    assert [caller for caller in inside if not contains_caller(addr, caller)] == []
+    assert [caller for caller in outside if contains_caller(addr, caller)] == []
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,9 @@ def test_an_order_that_means_something_is_told_as_a_list():
     over = [{"role": "admin", "addr": "10.0.0.0/24"}, {"role": "user", "addr": "10.0.0.2"}]
     changes = find_changes(content(setting(**{LIST: over})), content(setting(**{LIST: over[::-1]})))
     assert changes
-    assert all(change.pointer.startswith("/env/management/api/allowList/") for change in changes)
+    assert [
+        change for change in changes if not change.pointer.startswith("/env/management/api/allowList/")
+    ] == []
 
 
 def test_secrets_are_masked_wherever_they_stand():

@@ -82,7 +82,7 @@ def test_without_the_guard_for_a_spare_node_the_checker_finds_the_story():
     lax = tuple(guard for guard in GUARDS if guard is not refuse_missing_reserve)
     result = explored(machine.stop(make_formed_state([False] * 5), 4), entry(1, 2, 3, 5), guards=lax)
     assert "loses an existing majority" in result.broken
-    assert any("fails" in sentence for sentence in result.story)
+    assert any("fails" in sentence for sentence in result.story), result.story
 
 
 @pytest.mark.parametrize("wanted", [(1, 2, 3), (2, 3, 4)])

@@ -68,7 +68,7 @@ def test_what_differs_and_no_step_mends_is_an_error(wanted, answers):
     """Otherwise a run would end with 0 though a node is away, or a node waits to be added or removed."""
     result = planned(entry(wanted), seen(answers))
     assert verbs(result) == []
-    assert any(one.severity is Severity.ERROR for one in result.findings)
+    assert any(one.severity is Severity.ERROR for one in result.findings), result.findings
 
 
 class TestFounding:

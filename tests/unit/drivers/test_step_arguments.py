@@ -78,7 +78,7 @@ def test_each_action_has_a_frozen_type_of_its_own_version(kind):
 
 
 def test_every_product_has_a_table_of_its_actions():
-    assert all(driver.actions for driver in DRIVERS.values())
+    assert [driver for driver in DRIVERS.values() if not driver.actions] == []
 
 
 def step():

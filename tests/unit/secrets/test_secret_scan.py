@@ -120,7 +120,7 @@ def test_what_a_json_patch_puts_under_a_secret_key():
 def test_nothing_of_a_secret_is_told():
     value = {"password": "hunter2", "note": KEY, "url": "https://m2:hunter2@example.com/"}
     assert len(told(value)) == 3
-    assert not any("hunter2" in message or "MIIE" in message for _, message in told(value))
+    assert [message for _, message in told(value) if "hunter2" in message or "MIIE" in message] == []
 
 
 def test_a_private_key_among_the_resources():

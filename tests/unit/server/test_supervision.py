@@ -94,7 +94,7 @@ def test_an_error_is_named_by_type_and_place_and_never_by_its_message():
         name, trace = name_error(error), list_error_frames(error)
     assert name.startswith("ExceptionGroup of 1: ValueError at ")
     assert "hunter2" not in f"{name} {trace}"
-    assert any("test_supervision.py" in line and line.endswith(" deep") for line in trace)
+    assert any("test_supervision.py" in line and line.endswith(" deep") for line in trace), trace
     assert trace.count("KeyError:") == 1
     assert len(trace) < 2 * FRAMES
 
