@@ -165,7 +165,7 @@ def test_a_hosting_that_is_changed_or_moved_keeps_its_cache():
             Risk.MEDIUM,
             "do not find each other",
         ),
-        ({"env__management__cluster__balance__mode": "hash"}, Risk.LOW, "without interruption"),
+        ({"env__management__cluster__balance__mode": "hash"}, Risk.LOW, "no interruption"),
     ],
 )
 def test_a_risk_has_its_reason(wanted, risk, words):
