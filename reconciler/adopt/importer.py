@@ -87,15 +87,17 @@ class PendingResolver:
     resolver: SecretResolver
     named: Mapping[str, str]
 
-    def clear(self, scheme: str, name: str) -> str:
+    def resolve(self, scheme: str, name: str) -> str:
         """The secret of a reference, as `secrets.resolver.SecretResolver` gives it."""
         return (
-            self.named[name] if scheme == "env" and name in self.named else self.resolver.clear(scheme, name)
+            self.named[name]
+            if scheme == "env" and name in self.named
+            else self.resolver.resolve(scheme, name)
         )
 
-    def opened(self, name: str, data: bytes) -> bytes:
+    def decrypt(self, name: str, data: bytes) -> bytes:
         """A file in clear."""
-        return self.resolver.opened(name, data)
+        return self.resolver.decrypt(name, data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A strict reader of tar archives (ustar, pax, GNU long names): bytes in, members out, pure.
 
 The reader of the standard library is made for archives that the user trusts: in supported versions of Python
-an archive can make it loop for ever (CVE-2025-8194) or backtrack (CVE-2024-6232), and it skips what it does
+an archive can make it loop endlessly (CVE-2025-8194) or backtrack (CVE-2024-6232), and it skips what it does
 not understand. Here every header must be valid, and each byte belongs to one member.
 """
 

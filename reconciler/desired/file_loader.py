@@ -125,7 +125,7 @@ class FileLoader:
             for path, data in read.items()
             if path.endswith(ENCRYPTED)
         }
-        return *self.marker.opened(read), encrypted
+        return *self.marker.decrypt(read), encrypted
 
     def _load_document(self, path: str) -> Document | None:
         if (

@@ -21,11 +21,11 @@ class FakeResolver:
     No real secret belongs into a trial: its nodes are simulated, and its runs are processes of their own.
     """
 
-    def clear(self, scheme: str, name: str) -> str:
+    def resolve(self, scheme: str, name: str) -> str:
         """The same text for the same reference."""
         return f"made up for {scheme} {name}"[:100]
 
-    def opened(self, name: str, data: bytes) -> bytes:  # noqa: ARG002  (the contract's parameter)
+    def decrypt(self, name: str, data: bytes) -> bytes:  # noqa: ARG002  (the contract's parameter)
         """The same bytes for the same file."""
         return f"made up for {name}".encode()
 

@@ -35,7 +35,7 @@ class LocalResolver:
         self._known: dict[tuple[str, str], str] = {}
         self._files: dict[str, tuple[Callable[[], bytes], bytes]] = {}
 
-    def clear(self, scheme: str, name: str) -> str:
+    def resolve(self, scheme: str, name: str) -> str:
         """The text of a reference; see `secrets.resolver.SecretResolver`.
 
         One line break at the end of a file is removed, because editors add it.
@@ -51,10 +51,10 @@ class LocalResolver:
                 read = partial(read_secret_file, self._host, name)
                 self._known[key] = _decode(f"file {name}", self._read_noted(f"file {name}", read))
             else:
-                self._known[key] = _decode("the decrypted value", self.opened("the value", b64decode(name)))
+                self._known[key] = _decode("the decrypted value", self.decrypt("the value", b64decode(name)))
         return self._known[key]
 
-    def opened(self, name: str, data: bytes) -> bytes:
+    def decrypt(self, name: str, data: bytes) -> bytes:
         """The content of a file that is encrypted with age.
 
         Raises:

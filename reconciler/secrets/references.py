@@ -82,7 +82,7 @@ class ReferenceMarker:
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         return value
 
-    def opened(self, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, str]]:
+    def decrypt(self, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, str]]:
         """Files, those named `.age` decrypted and without the ending; and name -> why one stays encrypted."""
         found: dict[str, bytes] = {}
         missing: dict[str, str] = {}
@@ -94,7 +94,7 @@ class ReferenceMarker:
                 missing[name] = _CLOSED
             else:
                 try:
-                    found[name] = self.resolver.opened(path, data)
+                    found[name] = self.resolver.decrypt(path, data)
                 except SecretError as error:
                     missing[name] = _format_error(error)
         return {path: found[path] for path in sorted(found) if path not in missing}, missing
@@ -141,7 +141,7 @@ class ReferenceMarker:
             if self.resolver is None:
                 found = Secret(reference, reference, _CLOSED)
             else:
-                found = Secret(self.resolver.clear(scheme, name), reference)
+                found = Secret(self.resolver.resolve(scheme, name), reference)
         except SecretError as error:
             found = Secret(reference, reference, _format_error(error))
         self._known[reference] = found

@@ -8,7 +8,7 @@ from typing import Protocol
 class SecretResolver(Protocol):
     """Gives the values of secrets; one that it cannot give is unknown here."""
 
-    def clear(self, scheme: str, name: str) -> str:
+    def resolve(self, scheme: str, name: str) -> str:
         """The text of a reference such as `${env:NAME}`.
 
         Args:
@@ -19,7 +19,7 @@ class SecretResolver(Protocol):
             SecretError: it is unknown here; the remedy says how to supply it.
         """
 
-    def opened(self, name: str, data: bytes) -> bytes:
+    def decrypt(self, name: str, data: bytes) -> bytes:
         """The content of a file that is encrypted with age.
 
         Raises:

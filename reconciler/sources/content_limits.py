@@ -31,7 +31,7 @@ class SourceLimits:
         total_bytes: bytes of all files together at most; for an archive, of its unpacked form; for a
             commit, of all files that are read.
         pack_bytes: bytes that a fetch of a git repository may bring.
-        download_bytes: bytes of an archive as it lies on disk or is downloaded, at most.
+        download_bytes: bytes of an archive, as stored or downloaded, at most.
         ratio: unpacked bytes for each packed byte at most. A fleet of nearly equal settings reaches
             about 120, gzip itself can reach 1032.
         ratio_floor: unpacked bytes below which the ratio does not matter.

@@ -1,4 +1,4 @@
-"""A local source behind symbolic links, which are followed anew at each look.
+"""A local source behind symbolic links, which are followed again at each look.
 
 A deployment that makes a new folder for every release switches one link (`current`). A path that was resolved
 once would stay with the first release.

@@ -52,7 +52,7 @@ class Known:
     def __init__(self, named):
         self.named = named
 
-    def clear(self, scheme, name):
+    def resolve(self, scheme, name):
         if name not in self.named:
             raise SecretError(f"{name} is not set")
         return self.named[name]

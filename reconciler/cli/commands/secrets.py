@@ -92,7 +92,7 @@ def edit_encrypted_file(
     to = _find_recipients(recipient, file.absolute().parent)
     data = _access(file, file.read_bytes) if file.exists() else None
     host = read_host(context, None)
-    old = b"" if data is None else LocalResolver(host, identity).opened(str(file), data)
+    old = b"" if data is None else LocalResolver(host, identity).decrypt(str(file), data)
     new = edit_text(old, file.stem, host.environment)
     if new == old:  # encrypting it again would change every byte of the file in git
         sys.stdout.write(f"{file} is unchanged\n")

@@ -235,7 +235,7 @@ def _walk(
     objects: ObjectReader, tree: list[TreeEntry], prefix: str, place: TreeLocation, counts: ScanCounts
 ) -> Iterator[tuple[str, TreeEntry]]:
     """Everything below a tree except folders, by path."""
-    # A commit of a few kilobytes can keep a walk busy for ever: thousands of nested trees, or a tree that
+    # A commit of a few kilobytes can keep a walk busy without end: thousands of nested trees, or a tree that
     # contains another ten times, which contains another ten times. So there is no recursion, and every folder
     # counts, empty ones too.
     known: dict[str, list[TreeEntry]] = {}

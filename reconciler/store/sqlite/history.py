@@ -129,7 +129,7 @@ def _read_exact_arguments(
 ) -> dict[str, dict[str, Any]]:
     """Step -> arguments that its plain form masks; empty if there are none, or the key is gone."""
     row = connection.execute("SELECT sealed FROM exact WHERE run = ?", (run,)).fetchone()
-    data = key.opened(row["sealed"]) if row else None
+    data = key.decrypt(row["sealed"]) if row else None
     found: dict[str, dict[str, Any]] = json.loads(zlib.decompress(data)) if data else {}
     return found
 

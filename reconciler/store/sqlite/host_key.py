@@ -39,7 +39,7 @@ class HostKey:
         """Whether the key exists."""
         return self._path.exists()
 
-    def sealed(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes) -> bytes:
         """The data encrypted for this host.
 
         Raises:
@@ -47,8 +47,8 @@ class HostKey:
         """
         return encrypt_data(data, [self._load(make=True).to_public()])
 
-    def opened(self, data: bytes) -> bytes | None:
-        """The data that `sealed` encrypted; None if the key is gone.
+    def decrypt(self, data: bytes) -> bytes | None:
+        """The data that `encrypt` encrypted; None if the key is gone.
 
         Raises:
             StateError: the key cannot be read.

@@ -49,7 +49,7 @@ def begin_run(
     )
     exact = {step.id: step.exact for step in opening.plan.steps() if step.exact}
     if exact:
-        sealed = key.sealed(zlib.compress(encode_canonical(exact)))
+        sealed = key.encrypt(zlib.compress(encode_canonical(exact)))
         connection.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
     _prune(connection, keep, now, fleet)
     return run
@@ -110,7 +110,7 @@ def write_intent(
     if epoch and (latest := facts.read_epoch(connection, fleet, step.cluster)) != epoch:
         raise RunFenced(
             f"cluster {step.cluster}: a later run took over from run {run} (epoch {latest}, run {run} has "
-            f"{epoch}); run {run} writes no more [fenced]",
+            f"{epoch}); run {run} has stopped writing [fenced]",
             remedy="this run needs no action; `reconcile history` shows the later one",
         )
     facts.write_facts(connection, fleet, step.cluster, step.facts_of_intent, now)

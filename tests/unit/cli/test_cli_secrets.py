@@ -57,13 +57,13 @@ def test_a_value_from_standard_input_is_decrypted_to_itself(repository, monkeypa
     text = capsys.readouterr().out
     assert text.startswith("${age:")
     assert text.endswith("}\n")
-    assert _vault().clear("age", text[6:-2]) == "s3cret"
+    assert _vault().resolve("age", text[6:-2]) == "s3cret"
 
 
 def test_a_file_is_encrypted_unchanged(repository, capsys):
     Path("key.pem").write_bytes(b"\x00pem\n")
     assert main(["secrets", "encrypt", "key.pem", "--out", "key.pem.age"]) == 0
-    assert _vault().opened("", Path("key.pem.age").read_bytes()) == b"\x00pem\n"
+    assert _vault().decrypt("", Path("key.pem.age").read_bytes()) == b"\x00pem\n"
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_edit_encrypts_again_only_a_changed_text(repository, tmp_path, monkeypat
     _editor(tmp_path, monkeypatch, "path.write_text(path.read_text() + 'more\\n')")
     assert main(["secrets", "edit", "notes.txt.age"]) == 0
     first = Path("notes.txt.age").read_bytes()
-    assert _vault().opened("", first) == b"more\n"
+    assert _vault().decrypt("", first) == b"more\n"
     assert main(["secrets", "edit", "notes.txt.age"]) == 0
-    assert _vault().opened("", Path("notes.txt.age").read_bytes()) == b"more\nmore\n"
+    assert _vault().decrypt("", Path("notes.txt.age").read_bytes()) == b"more\nmore\n"
     second = Path("notes.txt.age").read_bytes()
     _editor(tmp_path, monkeypatch, "")
     assert main(["secrets", "edit", "notes.txt.age"]) == 0

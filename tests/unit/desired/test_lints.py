@@ -204,7 +204,7 @@ class TestSecretsInClear:
         ]
 
         class Opens:
-            def opened(self, name, data):
+            def decrypt(self, name, data):
                 return key.encode()
 
         files = {

@@ -100,12 +100,12 @@ def test_an_overlay_file_that_holds_one_value_is_refused():
 
 
 class _Vault:
-    def clear(self, scheme, name):
+    def resolve(self, scheme, name):
         if name == "GONE":
             raise SecretError("the environment variable GONE is not set", remedy="set GONE")
         return f"<{scheme} {name}>"
 
-    def opened(self, name, data):
+    def decrypt(self, name, data):
         if name.startswith("locked"):
             raise SecretError(f"{name} cannot be decrypted")
         return data.upper()

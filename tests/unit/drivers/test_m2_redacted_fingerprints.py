@@ -28,10 +28,10 @@ class Vault:
     def __init__(self, value):
         self.value = value
 
-    def clear(self, scheme, name):
+    def resolve(self, scheme, name):
         return self.value
 
-    def opened(self, name, data):
+    def decrypt(self, name, data):
         return self.value.encode()
 
 

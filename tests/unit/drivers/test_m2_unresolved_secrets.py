@@ -90,7 +90,7 @@ def test_nodes_that_check_out_themselves_would_take_a_reference_literally():
 
 
 class _Vault:
-    def clear(self, scheme, name):
+    def resolve(self, scheme, name):
         return f"new-{name}"
 
 

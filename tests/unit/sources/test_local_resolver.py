@@ -33,10 +33,10 @@ def _vault(environment=None, identity=None, **secrets):
 
 def test_an_environment_variable_even_an_empty_one():
     resolver = _vault({"RECONCILE_SECRET_A": "x", "RECONCILE_SECRET_E": ""})
-    assert resolver.clear("env", "RECONCILE_SECRET_A") == "x"
-    assert resolver.clear("env", "RECONCILE_SECRET_E") == ""
+    assert resolver.resolve("env", "RECONCILE_SECRET_A") == "x"
+    assert resolver.resolve("env", "RECONCILE_SECRET_E") == ""
     with pytest.raises(SecretError, match="RECONCILE_SECRET_B is not set") as caught:
-        resolver.clear("env", "RECONCILE_SECRET_B")
+        resolver.resolve("env", "RECONCILE_SECRET_B")
     assert caught.value.remedy == "set RECONCILE_SECRET_B"
 
 
@@ -45,16 +45,16 @@ def test_an_environment_variable_even_an_empty_one():
 )
 def test_a_variable_without_the_prefix_is_never_read(name):
     with pytest.raises(SecretError, match="begin with RECONCILE_SECRET_") as caught:
-        _vault({name: "s3cret"}).clear("env", name)
+        _vault({name: "s3cret"}).resolve("env", name)
     assert "`secrets.variables` in the host configuration" in caught.value.remedy
     assert "s3cret" not in str(caught.value)
 
 
 def test_the_host_may_have_another_prefix():
     resolver = _vault({"FLEET_A": "x", "RECONCILE_SECRET_A": "y"}, variables="FLEET_")
-    assert resolver.clear("env", "FLEET_A") == "x"
+    assert resolver.resolve("env", "FLEET_A") == "x"
     with pytest.raises(SecretError, match="begin with FLEET_"):
-        resolver.clear("env", "RECONCILE_SECRET_A")
+        resolver.resolve("env", "RECONCILE_SECRET_A")
 
 
 @pytest.mark.parametrize("prefix", ["RECONCILE_", "RECONCILE_GIT_", "RECON", "", "A-", "RECONCILE_SECRE"])
@@ -69,15 +69,15 @@ def test_no_prefix_reaches_the_credentials_of_the_program(prefix):
 def test_a_file_without_its_last_line_break(tmp_path, written, read):
     (tmp_path / "f").write_bytes(written)
     resolver = _vault(folders=[str(tmp_path)])
-    assert resolver.clear("file", str(tmp_path / "f")) == read
-    assert resolver.clear("file", "f") == read
+    assert resolver.resolve("file", str(tmp_path / "f")) == read
+    assert resolver.resolve("file", "f") == read
 
 
 def test_a_name_is_a_credential_of_a_systemd_unit(tmp_path, monkeypatch):
     (tmp_path / "kafka").write_text("secret")
     variables = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert _vault(variables).clear("file", "kafka") == "secret"
-    assert _vault(variables, folders=["$CREDENTIALS_DIRECTORY"]).clear("file", "kafka") == "secret"
+    assert _vault(variables).resolve("file", "kafka") == "secret"
+    assert _vault(variables, folders=["$CREDENTIALS_DIRECTORY"]).resolve("file", "kafka") == "secret"
     monkeypatch.chdir(tmp_path)
     for resolver in (
         _vault(),
@@ -85,15 +85,15 @@ def test_a_name_is_a_credential_of_a_systemd_unit(tmp_path, monkeypatch):
         _vault(variables, folders=["/nowhere"]),
     ):
         with pytest.raises(SecretError, match="kafka does not exist in /"):
-            resolver.clear("file", "kafka")
+            resolver.resolve("file", "kafka")
 
 
 def test_without_a_list_the_folder_beside_the_users_host_file_counts(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "reconciler/secrets").mkdir(parents=True)
     (tmp_path / "reconciler/secrets/f").write_text("mine")
-    assert _vault().clear("file", "f") == "mine"
-    assert _vault().clear("file", str(tmp_path / "reconciler/secrets/f")) == "mine"
+    assert _vault().resolve("file", "f") == "mine"
+    assert _vault().resolve("file", str(tmp_path / "reconciler/secrets/f")) == "mine"
 
 
 def test_a_name_is_looked_for_in_each_folder_in_their_order(tmp_path):
@@ -102,8 +102,8 @@ def test_a_name_is_looked_for_in_each_folder_in_their_order(tmp_path):
         (tmp_path / folder / "both").write_text(folder)
     (tmp_path / "b/second").write_text("b")
     resolver = _vault(folders=[str(tmp_path / "gone"), str(tmp_path / "a"), str(tmp_path / "b")])
-    assert resolver.clear("file", "both") == "a"
-    assert resolver.clear("file", "second") == "b"
+    assert resolver.resolve("file", "both") == "a"
+    assert resolver.resolve("file", "second") == "b"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_file_outside_the_folders_is_never_opened(tmp_path, name):
         (tmp_path / other).mkdir()
         (tmp_path / other / "f").write_text("s3cret")
     with pytest.raises(SecretError) as caught:
-        _vault(folders=[str(folder)]).clear("file", name.format(folder=folder))
+        _vault(folders=[str(folder)]).resolve("file", name.format(folder=folder))
     assert "`secrets.folders`" in caught.value.remedy
     assert "host configuration" in caught.value.remedy
 
@@ -151,7 +151,7 @@ def test_what_is_no_safe_file_is_refused_at_once(tmp_path, kind):
             path.write_text("x")
             folder.chmod(0o777)
     with pytest.raises(SecretError, match=str(path)):
-        _vault(folders=[str(folder)]).clear("file", str(path))
+        _vault(folders=[str(folder)]).resolve("file", str(path))
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -159,37 +159,37 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path, content):
     if content is not None:
         (tmp_path / "f").write_bytes(content)
     with pytest.raises(SecretError, match=str(tmp_path)):
-        _vault(folders=[str(tmp_path)]).clear("file", str(tmp_path / "f"))
+        _vault(folders=[str(tmp_path)]).resolve("file", str(tmp_path / "f"))
 
 
 def test_a_fifo_of_identities_does_not_hang(tmp_path, identity):
     os.mkfifo(tmp_path / "id")
     with pytest.raises(SecretError, match="regular file"):
-        _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).clear("age", _age(identity, b"x"))
+        _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).resolve("age", _age(identity, b"x"))
 
 
 def test_age_opens_with_an_identity_of_the_environment_or_of_a_file(tmp_path, identity):
     value = _age(identity, b"clear")
     (tmp_path / "id").write_text(f"# a comment\n\n{identity}\n")
-    assert _vault({"RECONCILE_AGE_IDENTITY": str(identity)}).clear("age", value) == "clear"
-    assert _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).clear("age", value) == "clear"
-    assert _vault({}, tmp_path / "id").clear("age", value) == "clear"
+    assert _vault({"RECONCILE_AGE_IDENTITY": str(identity)}).resolve("age", value) == "clear"
+    assert _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).resolve("age", value) == "clear"
+    assert _vault({}, tmp_path / "id").resolve("age", value) == "clear"
 
 
 def test_age_says_what_is_missing(tmp_path, identity):
     value = _age(identity, b"clear")
     other = str(pyrage.x25519.Identity.generate())
     with pytest.raises(SecretError, match="no age identity is configured"):
-        _vault({}).clear("age", value)
+        _vault({}).resolve("age", value)
     with pytest.raises(SecretError, match="No matching keys"):
-        _vault({"RECONCILE_AGE_IDENTITY": other}).clear("age", value)
+        _vault({"RECONCILE_AGE_IDENTITY": other}).resolve("age", value)
     with pytest.raises(SecretError, match="cannot be decrypted"):
-        _vault({"RECONCILE_AGE_IDENTITY": other}).opened("junk.age", b"junk")
+        _vault({"RECONCILE_AGE_IDENTITY": other}).decrypt("junk.age", b"junk")
 
 
 def test_a_bad_identity_is_never_quoted():
     with pytest.raises(SecretError) as caught:
-        _vault({"RECONCILE_AGE_IDENTITY": "AGE-SECRET-KEY-1OOPS"}).opened("x.age", b"")
+        _vault({"RECONCILE_AGE_IDENTITY": "AGE-SECRET-KEY-1OOPS"}).decrypt("x.age", b"")
     assert "OOPS" not in caught.value.message + caught.value.remedy
     assert caught.value.__cause__ is None
 
@@ -198,9 +198,9 @@ def test_each_secret_is_looked_up_once(tmp_path):
     path = tmp_path / "f"
     path.write_text("one")
     resolver = _vault(folders=[str(tmp_path)])
-    assert resolver.clear("file", str(path)) == "one"
+    assert resolver.resolve("file", str(path)) == "one"
     path.write_text("two")
-    assert resolver.clear("file", str(path)) == "one"
+    assert resolver.resolve("file", str(path)) == "one"
 
 
 def test_recipients_of_a_list_and_the_line_of_a_bad_one(identity):
@@ -215,14 +215,14 @@ def test_a_file_that_is_written_changed_or_taken_away_later_is_noticed(tmp_path)
     resolver = _vault({"RECONCILE_AGE_IDENTITY_FILE": str(key)}, folders=[str(tmp_path)])
     assert not resolver.has_changed()
     with pytest.raises(SecretError, match="does not exist"):
-        resolver.clear("file", "f")
+        resolver.resolve("file", "f")
     assert not resolver.has_changed()
     path.write_text("one")
     assert resolver.has_changed()
     for text in ("one", "two", ""):
         path.write_text(text)
         resolver = _vault(folders=[str(tmp_path)])
-        resolver.clear("file", "f")
+        resolver.resolve("file", "f")
         assert not resolver.has_changed()
         path.write_text(text + "+")
         assert resolver.has_changed()
@@ -234,7 +234,7 @@ def test_an_identity_that_is_written_later_is_noticed(tmp_path, identity):
     key = tmp_path / "key"
     resolver = _vault({"RECONCILE_AGE_IDENTITY_FILE": str(key)})
     with pytest.raises(SecretError):
-        resolver.clear("age", _age(identity, b"x"))
+        resolver.resolve("age", _age(identity, b"x"))
     assert not resolver.has_changed()
     key.write_text(str(identity))
     assert resolver.has_changed()
@@ -246,12 +246,12 @@ def test_a_ciphertext_that_was_cut_gives_nothing_rather_than_a_part(identity, ke
     cut = whole[: int(len(whole) * kept)]
     resolver = _vault({"RECONCILE_AGE_IDENTITY": str(identity)})
     with pytest.raises(SecretError, match="cannot be decrypted"):
-        resolver.opened("key.age", cut)
+        resolver.decrypt("key.age", cut)
     with pytest.raises(SecretError, match="cannot be decrypted"):
-        resolver.clear("age", b64encode(cut).decode())
+        resolver.resolve("age", b64encode(cut).decode())
     for end in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), whole + b"x"):
         with pytest.raises(SecretError, match="cannot be decrypted"):
-            resolver.opened("key.age", end)
+            resolver.decrypt("key.age", end)
 
 
 @pytest.mark.parametrize("around", ["{}", "user:{}@host", "{}{}"])

@@ -11,27 +11,27 @@ from reconciler.store.sqlite.host_key import FILE, HostKey
 
 
 def test_a_key_is_made_once_for_its_owner_alone_and_opens_what_it_sealed(tmp_path):
-    sealed = HostKey(tmp_path).sealed(b"a fingerprint")
+    sealed = HostKey(tmp_path).encrypt(b"a fingerprint")
     assert b"fingerprint" not in sealed
-    assert HostKey(tmp_path).opened(sealed) == b"a fingerprint"
+    assert HostKey(tmp_path).decrypt(sealed) == b"a fingerprint"
     assert HostKey(tmp_path).secret() == HostKey(tmp_path).secret()
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_without_its_key_or_with_another_one_nothing_is_opened(tmp_path):
-    sealed = HostKey(tmp_path).sealed(b"x")
+    sealed = HostKey(tmp_path).encrypt(b"x")
     (tmp_path / FILE).unlink()
-    assert HostKey(tmp_path).opened(sealed) is None
-    HostKey(tmp_path).sealed(b"y")
-    assert HostKey(tmp_path).opened(sealed) is None
+    assert HostKey(tmp_path).decrypt(sealed) is None
+    HostKey(tmp_path).encrypt(b"y")
+    assert HostKey(tmp_path).decrypt(sealed) is None
 
 
 @pytest.mark.parametrize("text", ["", "AGE-SECRET-KEY-1NONE\n"])
 def test_a_damaged_key_is_an_error_that_says_what_helps(tmp_path, text):
     (tmp_path / FILE).write_text(text)
     with pytest.raises(StateError, match="cannot be read") as raised:
-        HostKey(tmp_path).sealed(b"x")
+        HostKey(tmp_path).encrypt(b"x")
     assert "restore it" in raised.value.remedy
 
 
