@@ -12,64 +12,67 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import bound_sentence
 
 EXTENSIBLE: Final = ConfigDict(extra="allow", strict=True)
-"""Of the plain forms: keys may be added in a later version, and none changes its meaning."""
+"""Configuration of the plain forms: a later version may add keys; none changes its meaning."""
 
 
 @with_config(EXTENSIBLE)
 class FindingShape(TypedDict):
-    """Something a person should know that is no step."""
+    """A finding about a cluster or a node that is no step."""
 
-    severity: Annotated[Severity, Field(description="How much it weighs.")]
-    code: Annotated[str, Field(description="What `reconcile explain` explains.", examples=["unreachable"])]
+    severity: Annotated[Severity, Field(description="How severe it is.")]
+    code: Annotated[str, Field(description="Code for `reconcile explain`.", examples=["unreachable"])]
     target: Annotated[str, Field(description="A cluster, or `cluster/node`.")]
-    message: Annotated[str, Field(description="What it is, one sentence.")]
+    message: Annotated[str, Field(description="One sentence.")]
     remedy: Annotated[str, Field(description="What to do about it; may be empty.")]
 
 
 @with_config(EXTENSIBLE)
 class ViolationShape(TypedDict):
-    """Why a plan is refused."""
+    """A violation: why a plan is refused."""
 
-    code: Annotated[str, Field(description="The guard.", examples=["blast-radius"])]
+    code: Annotated[str, Field(description="Code of the guard.", examples=["blast-radius"])]
     target: Annotated[str, Field(description="A cluster, or `cluster/node`.")]
     message: Annotated[str, Field(description="Target, number, limit and reason.")]
-    remedy: Annotated[str, Field(description="What a person can do.")]
+    remedy: Annotated[str, Field(description="What to do about it.")]
     hold: Annotated[
-        bool, Field(description="Whether it says when, not whether: it ends by itself or by a word.")
+        bool,
+        Field(description="Whether it only delays the change: it ends by itself or by an operator's order."),
     ]
 
 
 @with_config(EXTENSIBLE)
 class PositionShape(TypedDict):
-    """A place in a file."""
+    """A position in a file."""
 
-    file: Annotated[str, Field(description="Which file.")]
-    line: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
-    column: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
+    file: Annotated[str, Field(description="Path of the file.")]
+    line: Annotated[Whole, Field(description="From 1; 0 means the whole file.")]
+    column: Annotated[Whole, Field(description="From 1; 0 means the whole file.")]
 
 
 @with_config(EXTENSIBLE)
 class ProblemShape(TypedDict):
-    """Something about the files of the desired state."""
+    """A problem in the files of the desired state."""
 
-    file: Annotated[str, Field(description="Which file.")]
-    line: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
-    column: Annotated[Whole, Field(description="From 1; 0 is the file as a whole.")]
+    file: Annotated[str, Field(description="Path of the file.")]
+    line: Annotated[Whole, Field(description="From 1; 0 means the whole file.")]
+    column: Annotated[Whole, Field(description="From 1; 0 means the whole file.")]
     pointer: Annotated[str, Field(description="JSON pointer within the file.")]
-    severity: Annotated[Severity, Field(description="How much it weighs.")]
-    code: Annotated[str, Field(description="What `reconcile explain` explains.")]
+    severity: Annotated[Severity, Field(description="How severe it is.")]
+    code: Annotated[str, Field(description="Code for `reconcile explain`.")]
     message: Annotated[str, Field(description="What is wrong.")]
-    remedy: Annotated[str, Field(description="What would be right; may be empty.")]
+    remedy: Annotated[str, Field(description="What to do about it; may be empty.")]
     related: NotRequired[
         Annotated[
             list[PositionShape],
-            Field(description="Further places that the message speaks of; missing where there are none."),
+            Field(description="Further positions that the message mentions; missing if there are none."),
         ]
     ]
 
 
 def to_plain_finding(finding: Diagnostic) -> FindingShape:
-    """A finding as plans have always held it: the digest is over these keys, so a position is in the text."""
+    """A finding as plain JSON."""
+    # Plans have had these keys from the first version, and their digest covers them: so a position is part of
+    # the message and has no key of its own.
     return {
         "severity": finding.severity,
         "code": finding.code,
@@ -80,7 +83,7 @@ def to_plain_finding(finding: Diagnostic) -> FindingShape:
 
 
 def to_plain_violation(item: Diagnostic) -> ViolationShape:
-    """What a guard found, as programs read it."""
+    """A guard's violation as plain JSON."""
     return {
         "code": item.code,
         "target": item.target,
@@ -91,7 +94,7 @@ def to_plain_violation(item: Diagnostic) -> ViolationShape:
 
 
 def to_plain_problem(problem: Diagnostic) -> ProblemShape:
-    """A problem of a file, flat; lines and columns count from 1, 0 means the file as a whole."""
+    """A problem in a file, flat; lines and columns count from 1, 0 means the whole file."""
     found: ProblemShape = {
         "file": problem.position.file,
         "line": problem.position.line,
@@ -106,5 +109,5 @@ def to_plain_problem(problem: Diagnostic) -> ProblemShape:
 
 
 def to_plain_related(problem: Diagnostic) -> list[PositionShape]:
-    """The further places that a problem speaks of."""
+    """The further positions that a problem mentions."""
     return [{"file": one.file, "line": one.line, "column": one.column} for one in problem.related]

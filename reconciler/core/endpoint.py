@@ -1,8 +1,8 @@
-"""Where an API is reached: parsed into one normal form, so that two spellings of one place are equal.
+"""Endpoints of APIs in one normal form, so that two spellings of one endpoint are equal.
 
-Normal is what a name resolver and a socket make no difference between: case and a closing dot of a host
-name, leading zeros and `::` of IPv6, an IPv4 address inside IPv6 (`::ffff:192.0.2.7`), the default port of a
-URL. What a resolver reads as an IPv4 address but few people do (`0x7f.1`, `2130706433`) is refused.
+Differences that mean nothing to a resolver or a socket are removed: case and a final dot of a host name,
+leading zeros and `::` of IPv6, an IPv4 address inside IPv6 (`::ffff:192.0.2.7`), the default port of a URL.
+Forms that a resolver reads as an IPv4 address and few people recognise (`0x7f.1`, `2130706433`) are refused.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def is_ip_address(text: str) -> bool:
 
 
 class InvalidAddress(ValueError):
-    """A text is none of the forms that can stand where it stands.
+    """A text is not a valid address.
 
     Args:
         message: what is wrong, without the text itself.
-        remedy: what would be right; may be empty.
+        remedy: what to write instead; may be empty.
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
@@ -66,8 +66,8 @@ class Endpoint:
     Args:
         scheme: `http` or `https`.
         host: a name in lower case, or an IP address in its shortest form, without brackets.
-        port: None where the text leaves it open.
-        path: of an API that does not stand at the root; without a slash at its end, empty for the root.
+        port: None if the text has none.
+        path: of an API that is not at the root; without a slash at its end, empty for the root.
     """
 
     scheme: str
@@ -76,16 +76,16 @@ class Endpoint:
     path: str = ""
 
     def base(self, port: int) -> str:
-        """The URL before the path; `port` counts where the address has none of its own."""
+        """The URL before the path; `port` is used if the address has none."""
         return f"{self.scheme}://{format_url_host(self.host)}:{self.port or port}"
 
     def at(self, port: int) -> Endpoint:
-        """The same with a port; `port` counts where the address has none of its own."""
+        """The same with a port; `port` is used if the address has none."""
         return replace(self, port=self.port or port)
 
     @property
     def place(self) -> tuple[str, int | None, str]:
-        """What two addresses of one API share, whatever their scheme: host, port and path."""
+        """What two addresses of one API have in common, whatever their scheme: host, port and path."""
         return self.host, self.port, self.path
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """A node's address: `host`, `host:port`, `[v6]:port`, or `http(s)://` with any of them.
 
     Raises:
-        BadAddress: it is none of these, or holds what an address must not, such as a password.
+        InvalidAddress: it is none of these, or contains what an address must not, such as a password.
     """
     scheme, _, rest = text.rpartition("://")
     if scheme not in {"", *DEFAULT_PORTS}:
@@ -105,15 +105,20 @@ def parse_endpoint(text: str) -> Endpoint:
     rest = rest.removesuffix("/") if scheme else rest
     if "@" in rest:
         raise InvalidAddress(
-            "has a user name in it", "leave it out: the node's API identifies callers by their address alone"
+            "has a user name", "remove it: the node's API identifies callers only by their address"
         )
     if not rest.isascii():
-        raise InvalidAddress("has characters that are not ASCII", _ascii_form(rest))
+        try:
+            ascii_name = (rest.rpartition(":")[0] or rest).encode("idna").decode()
+            remedy = f"write the ASCII form of the name, {ascii_name}"
+        except UnicodeError:
+            remedy = _FORMS
+        raise InvalidAddress("has characters that are not ASCII", remedy)
     if re.search(r"[\s/?#\\]", rest):
         raise InvalidAddress("has more than a host and a port", _FORMS)
     scheme = scheme or "http"
     if rest.count(":") > 1 and not rest.startswith("["):
-        return Endpoint(scheme, _v6(rest), None)
+        return Endpoint(scheme, _parse_ipv6(rest), None)
     try:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname or "", parts.port
@@ -121,37 +126,30 @@ def parse_endpoint(text: str) -> Endpoint:
         raise InvalidAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
     if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
         raise InvalidAddress("has no usable port", f"write a port from 1 to {LAST_PORT}")
-    return Endpoint(scheme, _v6(host) if rest.startswith("[") else _host(host), port)
+    return Endpoint(scheme, _parse_ipv6(host) if rest.startswith("[") else _parse_host(host), port)
 
 
 def parse_api(url: str) -> Endpoint:
-    """The URL of an API: `http(s)://HOST[:PORT][/PATH]`, with its port written out.
+    """The URL of an API: `http(s)://HOST[:PORT][/PATH]`, always with a port.
 
     Raises:
-        BadAddress: it is none, or has a user name, a query or a fragment.
+        InvalidAddress: it is not a URL, or has a user name, a query or a fragment.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise InvalidAddress("has no scheme", "write http:// or https:// before it")
     if re.search(r"[?#\\\s]", rest):
-        raise InvalidAddress("has more than a path behind the host", "leave out the query and the fragment")
+        raise InvalidAddress("has more than a path after the host", "remove the query and the fragment")
     authority, _, path = rest.partition("/")
     found = parse_endpoint(f"{scheme}://{authority}")
+    # A path with `..` could reach another API of the host than the one that a reviewer reads here.
     if re.search(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", path, re.IGNORECASE):
         raise InvalidAddress("has a path with . or .. in it", "write the path without . and ..")
     clean = path.strip("/")
     return replace(found.at(DEFAULT_PORTS[found.scheme]), path=f"/{clean}" if clean else "")
 
 
-def _ascii_form(text: str) -> str:
-    host = text.rpartition(":")[0] or text
-    try:
-        return f"write the ASCII form of the name, {host.encode('idna').decode()}"
-    except UnicodeError:
-        return _FORMS
-
-
-def _v6(text: str) -> str:
+def _parse_ipv6(text: str) -> str:
     """An IPv6 address in its shortest form, or the IPv4 address that it holds."""
     try:
         address = IPv6Address(text)
@@ -160,8 +158,8 @@ def _v6(text: str) -> str:
     return str(unmap_address(address))
 
 
-def _host(text: str) -> str:
-    """A host name, or an IPv4 address where its last part is a number: a resolver reads it as one."""
+def _parse_host(text: str) -> str:
+    """A host name, or an IPv4 address if its last part is a number: a resolver reads it as one."""
     if _NUMERIC_END.search(text):
         try:
             return str(IPv4Address(text))
@@ -175,11 +173,10 @@ def _host(text: str) -> str:
 
 
 def check_single_machine(endpoint: Endpoint) -> None:
-    """Nothing, where one machine can have this address.
+    """Check that an endpoint can be the address of one machine.
 
     Raises:
-        BadAddress: it stands for all addresses of a host (`0.0.0.0` reaches this host itself) or for many
-            hosts.
+        InvalidAddress: it means all addresses of a host (`0.0.0.0` reaches this host itself), or many hosts.
     """
     try:
         address = ip_address(endpoint.host)

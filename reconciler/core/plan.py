@@ -22,9 +22,9 @@ from reconciler.errors import SecretError
 from reconciler.text.one_line import bound_sentence
 
 IN_FLIGHT = 300.0
-"""Seconds for which a call without an answer may still take effect, where the fleet file says nothing.
+"""Seconds for which a call without an answer may still take effect, by default.
 
-No page of a product names an upper bound; a closed connection is no proof that the server stopped.
+No product documents an upper bound, and a closed connection does not prove that the server stopped.
 """
 
 
@@ -38,7 +38,7 @@ class Effect(StrEnum):
 
 
 class Risk(StrEnum):
-    """How bad a step can turn out; the reason stands beside it."""
+    """How bad a step can turn out; `risk_reason` says why."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -47,18 +47,16 @@ class Risk(StrEnum):
 
 @with_config(EXTENSIBLE)
 class RevisionShape(TypedDict):
-    """Which desired state."""
+    """A revision of the desired state."""
 
-    source: Annotated[
-        str, Field(description="Where it came from.", examples=["https://git.example.com/fleet.git"])
-    ]
-    id: Annotated[str, Field(description="In full: a commit, or a digest of the files.")]
-    short: Annotated[str, Field(description="For people.", examples=["4be6bbe"])]
-    title: Annotated[str, Field(description="The first line of the commit.")]
+    source: Annotated[str, Field(description="Its source.", examples=["https://git.example.com/fleet.git"])]
+    id: Annotated[str, Field(description="Full id: a commit, or a digest of the files.")]
+    short: Annotated[str, Field(description="Short id, for people.", examples=["4be6bbe"])]
+    title: Annotated[str, Field(description="The first line of the commit message.")]
     signer: NotRequired[
-        Annotated[str | None, Field(description="Who signed it; where signatures are asked for.")]
+        Annotated[str | None, Field(description="Who signed it; only if signatures are required.")]
     ]
-    signed: NotRequired[Annotated[str | None, Field(description="How that was checked.", examples=["ssh"])]]
+    signed: NotRequired[Annotated[str | None, Field(description="Kind of the signature.", examples=["ssh"])]]
 
 
 @with_config(EXTENSIBLE)
@@ -68,26 +66,26 @@ class InverseShape(TypedDict):
     words: Annotated[
         str,
         Field(
-            description="For people; for a step that cannot be undone it begins with `point of no return`."
+            description="A sentence; for a step that cannot be undone it begins with `point of no return`."
         ),
     ]
-    action: Annotated[str, Field(description="The verb that undoes it; empty for a point of no return.")]
-    arguments: Annotated[dict[str, Any], Field(description="What that verb needs; the product's own.")]
+    action: Annotated[str, Field(description="The action that undoes it; empty for a point of no return.")]
+    arguments: Annotated[dict[str, Any], Field(description="Arguments of that action; product-specific.")]
 
 
 @with_config(EXTENSIBLE)
 class ChangeShape(TypedDict):
-    """One place where what a node shows and what it is to have differ."""
+    """One place where observed and desired content of a node differ."""
 
     pointer: Annotated[str, Field(description="JSON pointer.", examples=["/env/management/api/port"])]
-    op: Annotated[Op, Field(description="What happens there.")]
-    old: Annotated[Any, Field(description="What the node shows; secrets are masked.")]
-    new: Annotated[Any, Field(description="What it is to have; secrets are masked.")]
+    op: Annotated[Op, Field(description="Kind of the change.")]
+    old: Annotated[Any, Field(description="Observed value; secrets are masked.")]
+    new: Annotated[Any, Field(description="Desired value; secrets are masked.")]
 
 
 @with_config(EXTENSIBLE)
 class StepShape(TypedDict):
-    """One call, or one wait, on behalf of one node."""
+    """One call, or one wait, for one node."""
 
     id: Annotated[
         str,
@@ -95,27 +93,27 @@ class StepShape(TypedDict):
     ]
     cluster: Annotated[str, Field(description="Its cluster.")]
     node: Annotated[str, Field(description="Its node.")]
-    action: Annotated[str, Field(description="The product's verb.", examples=["upload", "register"])]
-    arguments: Annotated[dict[str, Any], Field(description="What the verb needs; the product's own.")]
+    action: Annotated[str, Field(description="The product's action.", examples=["upload", "register"])]
+    arguments: Annotated[dict[str, Any], Field(description="Arguments of the action; product-specific.")]
     reason: Annotated[str, Field(description="Why it is planned.")]
     effect: Annotated[Effect, Field(description="What it does to a running node or cluster.")]
     risk: Annotated[Risk, Field(description="How bad it can turn out.")]
-    risk_reason: Annotated[str, Field(description="Why.")]
-    needs: Annotated[str, Field(description="What has to be true when it starts.")]
+    risk_reason: Annotated[str, Field(description="Why it has this risk.")]
+    needs: Annotated[str, Field(description="What must be true when it starts.")]
     inverse: Annotated[InverseShape, Field(description="How it is undone.")]
     changes: Annotated[list[ChangeShape], Field(description="What changes on the node.")]
-    after: Annotated[list[str], Field(description="Ids of steps that must have succeeded before.")]
-    waits_for_person: Annotated[bool, Field(description="Whether somebody has to act.")]
-    settle: Annotated[Number, Field(description="Seconds within which its effect has to show.")]
+    after: Annotated[list[str], Field(description="Ids of steps that must succeed before it.")]
+    waits_for_person: Annotated[bool, Field(description="Whether an operator has to act.")]
+    settle: Annotated[Number, Field(description="Seconds in which its effect must become visible.")]
     wave: NotRequired[
-        Annotated[Whole | None, Field(description="Its wave, from 1; missing where there is one only.")]
+        Annotated[Whole | None, Field(description="Its wave, from 1; missing if there is only one.")]
     ]
     in_flight: NotRequired[
         Annotated[
             Number,
             Field(
-                description="Seconds for which a call without an answer may still take effect; missing "
-                "where the fleet file says nothing."
+                description="Seconds for which a call without an answer may still take effect; missing if it "
+                "is the default."
             ),
         ]
     ]
@@ -128,12 +126,12 @@ class ClusterShape(TypedDict):
     cluster: Annotated[str, Field(description="Its name.")]
     kind: Annotated[str, Field(description="Its product.", examples=["m2", "sora"])]
     nodes: Annotated[Whole, Field(description="How many nodes are desired.")]
-    unchanged: Annotated[Whole, Field(description="How many of them already are as desired.")]
-    concurrency: Annotated[Whole, Field(description="How many steps may run at once.")]
-    steps: Annotated[list[StepShape], Field(description="What would be done, in this order.")]
-    findings: Annotated[list[FindingShape], Field(description="What a person should know.")]
+    unchanged: Annotated[Whole, Field(description="How many of them are as desired already.")]
+    concurrency: Annotated[Whole, Field(description="How many steps may run at the same time.")]
+    steps: Annotated[list[StepShape], Field(description="The steps, in order.")]
+    findings: Annotated[list[FindingShape], Field(description="Findings about the cluster and its nodes.")]
     made_as: NotRequired[
-        Annotated[str, Field(description="Id of the plan in a plan file, of which this is what is left.")]
+        Annotated[str, Field(description="Id of the plan in a plan file, if this is the rest of that plan.")]
     ]
 
 
@@ -141,7 +139,7 @@ class ClusterShape(TypedDict):
 class PlanShape(TypedDict):
     """What one pass would do."""
 
-    revision: Annotated[RevisionShape, Field(description="What it was made from.")]
+    revision: Annotated[RevisionShape, Field(description="The revision that it was made from.")]
     program: Annotated[str, Field(description="Version of the program that made the plan.")]
     clusters: Annotated[list[ClusterShape], Field(description="Every cluster, by name.")]
 
@@ -151,10 +149,9 @@ class Inverse:
     """How a step is undone.
 
     Args:
-        words: one sentence for a person; for a step that cannot be undone it begins
-            with "point of no return".
-        action: the product's verb that undoes it, empty for a point of no return.
-        arguments: what that verb needs, plain.
+        words: one sentence; for a step that cannot be undone it begins with "point of no return".
+        action: the product's action that undoes it, empty for a point of no return.
+        arguments: of that action, plain.
     """
 
     words: str
@@ -166,27 +163,27 @@ class Inverse:
 
     @property
     def final(self) -> bool:
-        """Whether there is no way back."""
+        """Whether the step cannot be undone."""
         return self.words.lower().startswith("point of no return")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call, or one wait, on behalf of one node.
+    """One call, or one wait, for one node.
 
     Args:
         id: unique in the plan and the same in every run: `cluster/node/action`.
-        action: the product's verb: `upload`, `checkout`, `register`, `purge`, `wait` …
+        action: the product's action: `upload`, `checkout`, `register`, `purge`, `wait` …
         arguments: all that the driver needs to perform and to judge it, of the product's own type.
         reason: why it is planned, one sentence.
-        needs: what must be true when it starts: a sentence for people. The machine-readable form
-            is the driver's own, in `arguments`.
+        needs: what must be true when it starts: a sentence for people; the driver's own form is in
+            `arguments`.
         changes: what differs, for people: bounded in number and size, see `diff.limit_changes`.
-        after: ids of steps that must have succeeded before.
-        waits_for_person: the step is no call; it succeeds when a read shows that someone acted.
-        settle: seconds within which the effect must show in the nodes' own answers.
+        after: ids of steps that must succeed before it.
+        waits_for_person: the step is no call; it succeeds when a reading shows that an operator has acted.
+        settle: seconds in which the effect must become visible in the nodes' answers.
         in_flight: seconds after the intent for which a call without an answer may still take effect.
-        wave: which wave it belongs to, counted from 1; 0 where all steps are one wave.
+        wave: its wave, from 1; 0 if all steps are one wave.
     """
 
     id: str
@@ -214,12 +211,12 @@ class Step:
 
     @property
     def payload(self) -> str:
-        """Digest of the payload that it delivers; empty where it delivers none."""
+        """Digest of the payload that it delivers; empty for none."""
         return self.arguments.payload_digest
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that it speaks for: its own first."""
+        """The nodes that it concerns, its own first."""
         return (self.node, *(name for name in self.arguments.named_nodes if name != self.node))
 
     @property
@@ -258,7 +255,7 @@ class Step:
         return self.arguments.feedback
 
     def plain(self) -> StepShape:
-        """The step as plain JSON, secrets masked; `wave` and `in_flight` only where they are not as usual."""
+        """The step as plain JSON, secrets masked; `wave` and `in_flight` only if they are not the default."""
         found: StepShape = {
             "id": self.id,
             "cluster": self.cluster,
@@ -283,7 +280,8 @@ class Step:
             ],
             "after": list(self.after),
         }
-        # The digest is over these keys: a plan without waves has the digest that it always had.
+        # The digest covers these keys: without them, a plan keeps the digest that earlier versions gave it,
+        # and so its approval.
         if self.wave:
             found["wave"] = self.wave
         if self.in_flight != IN_FLIGHT:
@@ -293,12 +291,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What an upload carries; it stays out of every rendering, which name its digest.
+    """The content of an upload; output has only its digest.
 
     Args:
         document: the JSON document; may hold `Secret` values.
         resources: path in the package -> bytes.
-        missing: what names a secret in it that is not known here -> why; such a payload is never sent.
+        missing: name of a secret in it that is not known here -> why; such a payload is never sent.
     """
 
     document: Any
@@ -307,7 +305,7 @@ class Payload:
 
 
 def refuse_missing_secrets(payload: Payload) -> None:
-    """Nothing, for a payload that may be sent.
+    """Check that a payload may be sent.
 
     Raises:
         SecretError: a secret in it is not known here.
@@ -322,10 +320,10 @@ class ClusterPlan:
 
     Args:
         nodes: how many nodes the desired state names.
-        unchanged: how many of them already are as desired.
-        concurrency: how many steps of this cluster may run at once.
-        payloads: digest -> payload of the steps' `payload` argument; not part of the plan's bytes.
-        made_as: id of the plan in a plan file, of which this is what is left; empty for a plan of its own.
+        unchanged: how many of them are as desired already.
+        concurrency: how many steps of this cluster may run at the same time.
+        payloads: digest -> payload of the steps; not part of the plan's bytes.
+        made_as: id of the plan in a plan file, if this is the rest of that plan; else empty.
     """
 
     cluster: str
@@ -339,7 +337,7 @@ class ClusterPlan:
     made_as: str = ""
 
     def plain(self) -> ClusterShape:
-        """The cluster's plan as plain JSON; `made_as` only where it is not a plan of its own."""
+        """The cluster's plan as plain JSON; `made_as` only if it is the rest of a plan file's plan."""
         found: ClusterShape = {
             "cluster": self.cluster,
             "kind": self.kind,
@@ -354,11 +352,11 @@ class ClusterPlan:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """Which desired state: `id` in full, `short` for people, `title` the first line of the commit.
+    """A revision of the desired state: full `id`, `short` for people, `title` the first line of the message.
 
     Args:
-        signer: who signed it, in words for people; empty where no signature was asked for.
-        signed: how the signature was checked, `gpg` or `ssh`; empty where none was.
+        signer: who signed it, for people; empty if no signature was required.
+        signed: kind of the signature that was checked, `gpg` or `ssh`; empty if none was.
     """
 
     source: str
@@ -369,14 +367,15 @@ class Revision:
     signed: str = ""
 
     def __post_init__(self) -> None:
-        # Paths and commits may be no Unicode; the store, the metrics and JSON hold nothing else.
+        # Paths and commits may hold bytes that are no Unicode; the store, the metrics and JSON take only
+        # Unicode.
         for name in self.__dataclass_fields__:
             text = getattr(self, name)
             if not text.isascii():
                 object.__setattr__(self, name, text.encode("utf-8", "backslashreplace").decode())
 
     def plain(self) -> RevisionShape:
-        """The revision as plain JSON; what a signature would say is left out where none was checked."""
+        """The revision as plain JSON; without the keys of a signature if none was checked."""
         found: RevisionShape = {
             "source": self.source,
             "id": self.id,
@@ -428,7 +427,7 @@ class Plan:
 
     @property
     def ids(self) -> dict[str, str]:
-        """Cluster -> the id of its plan, by which people name it; a plan of several has no id of its own."""
+        """Cluster -> the id of its plan, for people; a plan of several clusters has no id."""
         return {
             own.cluster: own.made_as or compute_plan_id(own, self.revision, self.program)
             for own in self.clusters
@@ -438,20 +437,21 @@ class Plan:
 def compute_plan_id(plan: ClusterPlan, revision: Revision, program: str) -> str:
     """The id of one cluster's plan: what an approval is bound to.
 
-    It is a digest of the plan with this cluster alone, so that it is the same in a run over all clusters,
-    over this one, and in the watch process. Where the revision was read and who signed it are no part of
-    it: the pull request's check reads its own clone and checks no signature, and the host judges both.
+    It is a digest of the plan of this cluster alone, so that it is the same in a run over all clusters, over
+    this one, and in the watch.
     """
+    # Without source and signer: the check of a pull request reads another clone and checks no signature, and
+    # its id has to be the one that the host asks an approval for.
     bare = replace(revision, source="", signer="", signed="")
     return Plan(bare, program, (plan,)).digest
 
 
 def restore_exact_arguments(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:
-    """A plan that was read back, with what the plain form of its steps leaves out.
+    """A plan that was read back, with the values that are masked in the plain form of its steps.
 
     Args:
         plan: from `load_plan`.
-        exact: step -> what its arguments' `exact` gave.
+        exact: step -> its arguments' `exact`.
     """
     return replace(
         plan,
@@ -474,7 +474,7 @@ def load_plan(value: Mapping[str, Any]) -> Plan:
     """The plan written by `Plan.plain`, without payloads: from the journal, or from a plan file.
 
     Raises:
-        pydantic.ValidationError: it is none.
+        pydantic.ValidationError: it is not a plan.
     """
     return _reader().validate_python(value)
 
