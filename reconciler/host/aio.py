@@ -81,7 +81,7 @@ def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
         signals = _Signals(task)
         token = _SIGNALS.set(signals)
         try:
-            with _handled(signals):
+            with _handle_signals(signals):
                 kept.append(await work)
         except asyncio.CancelledError:
             if signals.received:
@@ -95,7 +95,7 @@ def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def _handled(signals: _Signals) -> Iterator[None]:
+def _handle_signals(signals: _Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -171,7 +171,7 @@ class _DaemonThreads(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(max_workers=THREADS)
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._free = threading.Semaphore(0)
+        self._idle = threading.Semaphore(0)
         self._started = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -189,7 +189,7 @@ class _DaemonThreads(ThreadPoolExecutor):
                 future.set_result(result)
 
         self._jobs.put(job)
-        if not self._free.acquire(blocking=False) and self._started < THREADS:
+        if not self._idle.acquire(blocking=False) and self._started < THREADS:
             self._started += 1
             threading.Thread(target=self._work, name=f"call-{self._started}", daemon=True).start()
         return future
@@ -200,4 +200,4 @@ class _DaemonThreads(ThreadPoolExecutor):
     def _work(self) -> None:
         while True:
             self._jobs.get()()
-            self._free.release()
+            self._idle.release()

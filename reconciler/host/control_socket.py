@@ -130,7 +130,7 @@ def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket
     # A killed watch leaves its socket file behind: a refused connection means that nobody listens any more.
     for left in folder.glob(_PATTERN):
         try:
-            _connected(left).close()
+            _connect(left).close()
         except ConnectionRefusedError:
             left.unlink(missing_ok=True)
         except OSError:  # busy, or of another user
@@ -138,7 +138,7 @@ def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket
     name = f"watch-{os.getpid()}.socket"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
         (folder / name).unlink(missing_ok=True)
-        with _short(folder) as place:
+        with _shorten_path(folder) as place:
             opened.bind(f"{place}/{name}")
         try:
             (folder / name).chmod(0o666 if is_shared else 0o600)
@@ -158,12 +158,12 @@ def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
         return ()
     for path in paths:
         try:
-            said, _ = send_request(path, {"do": "hello"})
+            answer, _ = send_request(path, {"do": "hello"})
         except (OSError, ReconcilerError):
             continue
         try:
-            watch = RunningWatch(path, int(said["process"]), str(said["source"]), str(said["state"]))
-            found.append(replace(watch, dry_run=said.get("dry_run") is True))
+            watch = RunningWatch(path, int(answer["process"]), str(answer["source"]), str(answer["state"]))
+            found.append(replace(watch, dry_run=answer.get("dry_run") is True))
         except (KeyError, TypeError, ValueError):  # another version of the program
             continue
     return tuple(sorted(found, key=lambda one: one.process))
@@ -205,7 +205,7 @@ def send_request(
         OSError: no answer, or not in time.
         StateError: the watch refuses, or its process is not to be trusted.
     """
-    with _connected(path) as connection:
+    with _connect(path) as connection:
         # An attacker who can create sockets in the folder could pose as the watch and take orders, or send a
         # forged store.
         owner = path.parent.stat()
@@ -216,25 +216,25 @@ def send_request(
             )
         with suppress(BrokenPipeError, ConnectionResetError):  # it may refuse this user before reading
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
-        with connection.makefile("rb") as answer:
-            while (line := answer.readline(LARGEST)) == WORKING:
+        with connection.makefile("rb") as stream:
+            while (line := stream.readline(LARGEST)) == WORKING:
                 continue  # each such line starts the timeout again
-            said = json.loads(line or b"{}")
-            if not isinstance(said, dict) or "error" in said or not said.get("ok"):
-                words = said.get("error") if isinstance(said, dict) else ""
+            answer = json.loads(line or b"{}")
+            if not isinstance(answer, dict) or "error" in answer or not answer.get("ok"):
+                words = answer.get("error") if isinstance(answer, dict) else ""
                 raise StateError(
                     f"the watch refuses: {words or 'no answer'}",
-                    remedy=str(said.get("remedy", "")) if words else "check the log of the watch",
+                    remedy=str(answer.get("remedy", "")) if words else "check the log of the watch",
                 )
-            return said, _received(answer, int(said.get("bytes", 0)), into)
+            return answer, _receive_file(stream, int(answer.get("bytes", 0)), into)
 
 
-def _received(answer: Any, size: int, into: Path | None) -> int:
+def _receive_file(stream: Any, size: int, into: Path | None) -> int:
     if into is None or not 0 < size <= LARGEST_COPY:
         return 0
     left = size
     with into.open("wb") as file:
-        while left and (piece := answer.read(min(left, 1024 * 1024))):
+        while left and (piece := stream.read(min(left, 1024 * 1024))):
             file.write(piece)
             left -= len(piece)
     if left:
@@ -242,11 +242,11 @@ def _received(answer: Any, size: int, into: Path | None) -> int:
     return size
 
 
-def _connected(path: Path) -> socket.socket:
+def _connect(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(SECONDS)
     try:
-        with _short(path.parent) as place:
+        with _shorten_path(path.parent) as place:
             connection.connect(f"{place}/{path.name}")
     except BaseException:
         connection.close()
@@ -255,7 +255,7 @@ def _connected(path: Path) -> socket.socket:
 
 
 @contextmanager
-def _short(folder: Path) -> Iterator[str]:
+def _shorten_path(folder: Path) -> Iterator[str]:
     """A short path of a folder while the block lasts: a unix socket address holds only 107 bytes."""
     descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

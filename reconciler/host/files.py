@@ -45,8 +45,8 @@ def read_regular(path: Path, *, limit: int) -> bytes:
     try:
         descriptor = os.open(path, _FILE)
     except (OSError, ValueError) as error:
-        raise _refused(error) from None
-    return _contents(descriptor, limit)
+        raise _make_refusal(error) from None
+    return _read_and_close(descriptor, limit)
 
 
 def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
@@ -66,14 +66,14 @@ def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
         try:
             descriptor = os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=parent)
         except OSError as error:
-            raise _refused(error) from None
+            raise _make_refusal(error) from None
         real = walk.path / name
         try:
             _check_writers(descriptor, real, sticky=False)
         except FileRefused:
             os.close(descriptor)
             raise
-        return _contents(descriptor, limit), real
+        return _read_and_close(descriptor, limit), real
 
 
 def read_below(folder: Path, name: str, *, limit: int) -> bytes:
@@ -103,12 +103,12 @@ def read_below(folder: Path, name: str, *, limit: int) -> bytes:
         try:
             descriptor = os.open(last, _FILE | os.O_NOFOLLOW, dir_fd=parent)
         except OSError as error:
-            raise _refused(error) from None
+            raise _make_refusal(error) from None
         # By device as well as by path: a bind mount can show /proc under any other name.
         if os.fstat(descriptor).st_dev in _kernel_devices():
             os.close(descriptor)
             raise FileRefused("is in /proc, /dev or /sys")
-        return _contents(descriptor, limit)
+        return _read_and_close(descriptor, limit)
 
 
 class _Walk:
@@ -173,7 +173,7 @@ class _Walk:
                 return None
             target = os.readlink(part, dir_fd=self._open[-1])
         except (OSError, ValueError) as error:
-            raise _refused(error) from None
+            raise _make_refusal(error) from None
         # In a folder such as /tmp another user could point his link at a file that only this user may read.
         if info.st_uid not in (0, os.geteuid()):
             raise FileRefused(f"is not safe: the link {self.path / part} belongs to user {info.st_uid}")
@@ -201,7 +201,7 @@ class _Walk:
         except NotADirectoryError:
             raise FileRefused(f"is reached through {self.path / part}, which is not a folder") from None
         except OSError as error:
-            raise _refused(error) from None
+            raise _make_refusal(error) from None
         self._open.append(descriptor)
         self._names.append(part)
         _check_writers(descriptor, self.path, sticky=not self._floor)
@@ -246,7 +246,7 @@ def _check_writers(descriptor: int, path: Path, *, sticky: bool) -> None:
     )
 
 
-def _contents(descriptor: int, limit: int) -> bytes:
+def _read_and_close(descriptor: int, limit: int) -> bytes:
     """Read and close an open file."""
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -255,7 +255,7 @@ def _contents(descriptor: int, limit: int) -> bytes:
         while len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):
             data += piece
     except OSError as error:
-        raise _refused(error) from None
+        raise _make_refusal(error) from None
     finally:
         os.close(descriptor)
     if len(data) > limit:
@@ -272,7 +272,7 @@ def _kernel_devices() -> set[int]:
     return found - {Path("/").stat().st_dev}
 
 
-def _refused(error: OSError | ValueError) -> FileRefused:
+def _make_refusal(error: OSError | ValueError) -> FileRefused:
     if isinstance(error, FileNotFoundError):
         return FileAbsent("does not exist")
     if isinstance(error, IsADirectoryError):

@@ -46,7 +46,7 @@ def read_secret_file(host: Host, name: str) -> bytes:
         places = [(folder, str(path.relative_to(folder))) for folder in folders if folder in path.parents]
         if not places:
             raise SecretError(
-                f"the file {name} is not in a secret folder of this host ({_listed(folders)})",
+                f"the file {name} is not in a secret folder of this host ({_format_folders(folders)})",
                 remedy=f"move it there, or list {path.parent} in `secrets.folders` of the host configuration",
             )
     else:
@@ -63,7 +63,7 @@ def read_secret_file(host: Host, name: str) -> bytes:
                 "in folders that only root and the user who runs reconcile may write",
             ) from None
     raise SecretError(
-        f"the secret file {name} does not exist in {_listed(folders)}",
+        f"the secret file {name} does not exist in {_format_folders(folders)}",
         remedy="write it there, or list its folder in `secrets.folders` of the host configuration",
     )
 
@@ -86,5 +86,5 @@ def read_secret_variable(host: Host, name: str) -> str:
         raise SecretError(f"the environment variable {name} is not set", remedy=f"set {name}") from None
 
 
-def _listed(folders: tuple[Path, ...]) -> str:
+def _format_folders(folders: tuple[Path, ...]) -> str:
     return ", ".join(map(str, folders)) or "none"

@@ -51,8 +51,8 @@ QUIET: Final = subprocess.DEVNULL
 TERMINAL: Final = None
 """For `start_program`: the program uses the standard streams of this process."""
 
-_TICK: Final = 0.05
-_PIECE: Final = 64 * 1024
+_POLL_SECONDS: Final = 0.05
+_CHUNK_SIZE: Final = 64 * 1024
 
 
 class ProgramError(Exception):
@@ -144,7 +144,7 @@ async def run_blocking(work: Callable[[], T], *processes: Process) -> T:
     scope = _Work(processes)
     context = copy_context()
     context.run(_WORK.set, scope)
-    future = _in_own_thread(partial(context.run, work))
+    future = _start_thread(partial(context.run, work))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -153,10 +153,10 @@ async def run_blocking(work: Callable[[], T], *processes: Process) -> T:
         raise
 
 
-def _in_own_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+def _start_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    future.add_done_callback(_look_at)
+    future.add_done_callback(_retrieve_error)
 
     def main() -> None:
         try:
@@ -170,7 +170,7 @@ def _in_own_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     return future
 
 
-def _look_at(future: asyncio.Future[T]) -> None:
+def _retrieve_error(future: asyncio.Future[T]) -> None:
     """Retrieve the error of cancelled work, or the event loop would log it as never retrieved."""
     if not future.cancelled():
         future.exception()
@@ -319,7 +319,7 @@ def start_program(
     """
     try:
         process = subprocess.Popen(  # noqa: S603  (no shell; the caller chooses the program)
-            [_program(command[0], environment), *command[1:]],
+            [_find_program(command[0], environment), *command[1:]],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -329,7 +329,7 @@ def start_program(
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
         raise ProgramMissing(getattr(error, "strerror", None) or str(error)) from error
-    _bound(process.pid, {resource.RLIMIT_FSIZE: largest_file, resource.RLIMIT_AS: memory})
+    _limit_process(process.pid, {resource.RLIMIT_FSIZE: largest_file, resource.RLIMIT_AS: memory})
     if session and (work := _WORK.get()) is not None:
         work.add(process)
     return process
@@ -343,7 +343,7 @@ def kill_group(process: Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _bound(pid: int, limits: Mapping[int, int]) -> None:
+def _limit_process(pid: int, limits: Mapping[int, int]) -> None:
     """Limit a process that has just started, and its child processes; only on Linux."""
     # Not a `preexec_fn`, which can deadlock in a process with threads.
     if hasattr(resource, "prlimit"):
@@ -353,7 +353,7 @@ def _bound(pid: int, limits: Mapping[int, int]) -> None:
                     resource.prlimit(pid, kind, (most, most))
 
 
-def _program(name: str, environment: Mapping[str, str]) -> str:
+def _find_program(name: str, environment: Mapping[str, str]) -> str:
     """The program's path on the PATH of the child, not of this process."""
     if "/" in name:
         return name
@@ -397,51 +397,55 @@ class _Collector:
                 if held is not None and now - held >= GRACE:
                     return
                 if held is None and now >= end:
-                    raise _late(seconds)
-                for key, _ in selector.select(min(_TICK, end - now) if held is None else _TICK):
-                    pipe, kept = key.data
-                    if not self._move(selector, pipe, kept):
+                    raise _make_timeout(seconds)
+                for key, _ in selector.select(
+                    min(_POLL_SECONDS, end - now) if held is None else _POLL_SECONDS
+                ):
+                    pipe, buffer = key.data
+                    if not self._move(selector, pipe, buffer):
                         selector.unregister(pipe)
                         pipe.close()
         try:
             self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise _late(seconds) from None
+            raise _make_timeout(seconds) from None
         self.is_closed = True
 
     def _register(self, selector: selectors.BaseSelector, data: bytes | None) -> None:
-        for pipe, kept in ((self._process.stdout, self.out), (self._process.stderr, self.error)):
+        for pipe, buffer in ((self._process.stdout, self.out), (self._process.stderr, self.error)):
             if pipe is not None:
-                selector.register(pipe, selectors.EVENT_READ, (pipe, kept))
+                selector.register(pipe, selectors.EVENT_READ, (pipe, buffer))
         if data is not None and (pipe := self._process.stdin) is not None:
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_WRITE, (pipe, memoryview(data)))
 
-    def _move(self, selector: selectors.BaseSelector, pipe: IO[bytes], kept: bytearray | memoryview) -> bool:
+    def _move(
+        self, selector: selectors.BaseSelector, pipe: IO[bytes], buffer: bytearray | memoryview
+    ) -> bool:
         """Read or write one piece of one pipe; gives whether more follows."""
-        if isinstance(kept, memoryview):
-            rest = self._write(pipe.fileno(), kept)
+        if isinstance(buffer, memoryview):
+            rest = self._write(pipe.fileno(), buffer)
             selector.modify(pipe, selectors.EVENT_WRITE, (pipe, rest))
             return bool(rest)
-        piece = os.read(pipe.fileno(), _PIECE)
-        kept += piece
-        if kept is self.error:
-            del kept[:-ERROR_KEPT]
+        piece = os.read(pipe.fileno(), _CHUNK_SIZE)
+        buffer += piece
+        if buffer is self.error:
+            del buffer[:-ERROR_KEPT]
         elif self._tail:
-            del kept[: -self._limit]
-        elif len(kept) > self._limit:
+            del buffer[: -self._limit]
+        elif len(buffer) > self._limit:
             raise OutputTooLarge(f"wrote more than {self._limit:,} bytes and was killed")
         return bool(piece)
 
     @staticmethod
     def _write(descriptor: int, data: memoryview) -> memoryview:
         try:
-            return data[os.write(descriptor, data[:_PIECE]) :]
+            return data[os.write(descriptor, data[:_CHUNK_SIZE]) :]
         except BlockingIOError:
             return data
         except BrokenPipeError:  # the program does not read its input
             return memoryview(b"")
 
 
-def _late(seconds: float) -> ProgramTimeout:
+def _make_timeout(seconds: float) -> ProgramTimeout:
     return ProgramTimeout(f"did not end within {seconds:g} s and was killed")

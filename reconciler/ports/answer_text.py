@@ -29,7 +29,7 @@ def describe_answer(url: str, answer: HttpAnswer, product: str, why: str = "") -
         why: what shows that it is another server; empty if the status does.
     """
     reason = f" ({why})" if why else ""
-    return f"{_told(url, answer)}; this is not an answer of {product}{reason}; {suggest_port_check(url)}"
+    return f"{_describe(url, answer)}; this is not an answer of {product}{reason}; {suggest_port_check(url)}"
 
 
 def describe_denial(url: str, answer: HttpAnswer, denied: str) -> str:
@@ -40,12 +40,12 @@ def describe_denial(url: str, answer: HttpAnswer, denied: str) -> str:
         answer: received.
         denied: what this host may not do, if the product answered.
     """
-    return f"{denied} ({answer.status}): {_told(url, answer)}; {suggest_port_check(url)}"
+    return f"{denied} ({answer.status}): {_describe(url, answer)}; {suggest_port_check(url)}"
 
 
-def _told(url: str, answer: HttpAnswer) -> str:
+def _describe(url: str, answer: HttpAnswer) -> str:
     kind = answer.redact(answer.headers.get("content-type", "").partition(";")[0], FEW) or "no content type"
-    return f"{url} answered {answer.status}, {kind}, {_quoted(answer)}"
+    return f"{url} answered {answer.status}, {kind}, {_quote_body(answer)}"
 
 
 def suggest_port_check(url: str) -> str:
@@ -53,21 +53,21 @@ def suggest_port_check(url: str) -> str:
     return f"check that {urlsplit(url).netloc} is its API port"
 
 
-def _quoted(answer: HttpAnswer) -> str:
+def _quote_body(answer: HttpAnswer) -> str:
     """The beginning of a body, or the keys of a JSON object."""
     # Not its values: they may be secrets that no rule of this program recognises.
     if location := answer.headers.get("location"):
         return f"redirected to {answer.redact(strip_url(location), MOST_OF_URL)}"
     if not answer.body.strip():
         return "without a body"
-    keys = _keys(answer.body)
+    keys = _list_keys(answer.body)
     if keys:
         more = " …" if len(keys) > _KEYS else ""
         return f"an object with {', '.join(answer.redact(key, MOST_QUOTED) for key in keys[:_KEYS])}{more}"
     return f'beginning "{answer.quote(FEW)}"'
 
 
-def _keys(body: bytes) -> tuple[str, ...]:
+def _list_keys(body: bytes) -> tuple[str, ...]:
     try:
         value = read_json(body, _QUOTED_FROM)
     except JsonError:

@@ -299,8 +299,8 @@ class ReadingCall:
         if self.header is None:
             return True
         name, value = self.header
-        told = [text for key, text in headers.items() if key.lower() == name]
-        return told == [value]
+        values = [text for key, text in headers.items() if key.lower() == name]
+        return values == [value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,11 @@ def parse_choices(texts: Iterable[str], drivers: Mapping[str, Driver[Any, Any]])
         known = [each.name for each in fields(current)] if current is not None else []
         if option not in known:
             raise UsageError(f"unknown choice {option!r} of {kind}", remedy=f"one of {', '.join(known)}")
-        found[kind] = replace(current, **{option: _value(name, value, getattr(current, option))})
+        found[kind] = replace(current, **{option: _parse_value(name, value, getattr(current, option))})
     return found
 
 
-def _value(name: str, text: str, like: Any) -> Any:
+def _parse_value(name: str, text: str, like: Any) -> Any:
     """Convert a text to the type of the option's default."""
     if isinstance(like, Enum):
         kinds = type(like)

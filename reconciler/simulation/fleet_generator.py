@@ -40,10 +40,10 @@ def generate_fleet(
         raise UsageError(
             f"unknown kind {kind!r}", remedy=f"one of {', '.join(list_simulated_kinds(drivers))}"
         )
-    return simulator.sample_fleet(list(_addresses(nodes, first)), same_port=first.host != FIRST.host)
+    return simulator.sample_fleet(list(_count_up_addresses(nodes, first)), same_port=first.host != FIRST.host)
 
 
-def _addresses(count: int, first: SocketAddress) -> Iterator[SocketAddress]:
+def _count_up_addresses(count: int, first: SocketAddress) -> Iterator[SocketAddress]:
     keep_loopback_address("the first node", first)
     if first.host == "localhost":
         raise UsageError("the first address must be numeric, not localhost", remedy=f"for example {FIRST}")

@@ -124,7 +124,7 @@ class Simulation:
             served = simulator.serve(cluster_input, converged=converged, options=options, fresh=fresh)
             self._served[cluster_input.entry.name] = served
             for node, address in served.addresses.items():
-                listener = NodeListener(partial(self._ask, node), partial(self._perform, node))
+                listener = NodeListener(partial(self._handle, node), partial(self._perform, node))
                 self._places[node] = SimulatedNode(
                     cluster_input.entry.name,
                     kind,
@@ -135,9 +135,9 @@ class Simulation:
                     around,
                     joined=simulator.joined,
                 )
-        _check(self._places.values())
+        _check_addresses(self._places.values())
         for name in fresh:
-            self._named(name)
+            self._find_nodes(name)
 
     async def __aenter__(self) -> Self:
         raise_file_limit(len(self._places) + SPARE_FILES)
@@ -221,7 +221,7 @@ class Simulation:
         """
         if self.lay(name, fault):
             return
-        for place in self._named(name):
+        for place in self._find_nodes(name):
             if fault.kind is not FaultKind.STARTED:
                 await place.listener.close()
                 place.served.world.kill(place.node)
@@ -240,7 +240,7 @@ class Simulation:
         """
         if fault.kind in AT_ONCE - AMONG_NODES:
             return False
-        for place in self._named(name):
+        for place in self._find_nodes(name):
             if fault.kind in AMONG_NODES:
                 apply_node_fault(place, fault.kind)
             else:
@@ -253,14 +253,14 @@ class Simulation:
         Raises:
             UsageError: there is no such node.
         """
-        return all(place.joined for place in self._named(node))
+        return all(place.joined for place in self._find_nodes(node))
 
     def clear(self) -> None:
         """Remove all pending faults; a killed node stays down."""
         for place in self._places.values():
             place.pending.clear()
 
-    def _named(self, name: str) -> list[SimulatedNode]:
+    def _find_nodes(self, name: str) -> list[SimulatedNode]:
         if name in self._places:
             return [self._places[name]]
         found = [place for place in self._places.values() if place.cluster == name]
@@ -271,14 +271,14 @@ class Simulation:
             )
         return found
 
-    def _ask(self, node: str, request: NodeRequest) -> tuple[Fault | None, Reply]:
+    def _handle(self, node: str, request: NodeRequest) -> tuple[Fault | None, Reply]:
         place = self._places[node]
         change = place.served.changes(request)
         self._watcher.arrived(node, request, change=change)
         fault = place.pending.take(change=change)
         reply = answer_with_faults(place, request, fault, change=change)
-        said = str(fault.kind) if fault else ""
-        call = RecordedCall(node, place.served.asked(request), change, reply[0], said)
+        fault_name = str(fault.kind) if fault else ""
+        call = RecordedCall(node, place.served.asked(request), change, reply[0], fault_name)
         self._calls.append(call)
         self._watcher.answered(call)
         return fault, reply
@@ -288,7 +288,7 @@ class Simulation:
         return answer_with_faults(self._places[node], request, None, change=True)
 
 
-def _check(places: Iterable[SimulatedNode]) -> None:
+def _check_addresses(places: Iterable[SimulatedNode]) -> None:
     taken: dict[SocketAddress, str] = {}
     for place in places:
         keep_loopback_address(place.node, place.address)

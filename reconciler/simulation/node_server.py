@@ -35,7 +35,7 @@ class NodeListener:
     """
 
     def __init__(self, ask: Ask, perform: Perform) -> None:
-        self._ask = ask
+        self._handle = ask
         self._perform = perform
         self._working: set[asyncio.Task[Reply]] = set()
         self._web: web.Server | None = None
@@ -74,17 +74,17 @@ class NodeListener:
             body=body,
             peer=request.remote or "",
         )
-        fault, reply = self._ask(asked)
+        fault, reply = self._handle(asked)
         kind = fault.kind if fault else None
         if kind in {FaultKind.CUT, FaultKind.RESET, FaultKind.LOST}:
-            return _dropped(request, reset=kind is FaultKind.RESET)
+            return _drop(request, reset=kind is FaultKind.RESET)
         if kind is FaultKind.SILENT:
             await asyncio.Event().wait()  # cancelled when the connection ends
         if kind is FaultKind.HALF:
-            return await _half(request, reply)
+            return await _send_half(request, reply)
         if fault is not None and kind is FaultKind.WORKS:
             # A task of its own: a caller that disconnects cancels this handler, but not the work.
-            work = asyncio.ensure_future(self._work(asked, fault.argument))
+            work = asyncio.ensure_future(self._work_for(asked, fault.argument))
             self._working.add(work)
             work.add_done_callback(self._working.discard)
             reply = await asyncio.shield(work)
@@ -92,23 +92,23 @@ class NodeListener:
             await asyncio.sleep(fault.argument)
         status, headers, body = reply
         if status == CLOSED:
-            return _dropped(request)
+            return _drop(request)
         return web.Response(status=status, headers=headers, body=body)
 
-    async def _work(self, asked: NodeRequest, seconds: float) -> Reply:
+    async def _work_for(self, asked: NodeRequest, seconds: float) -> Reply:
         await asyncio.sleep(seconds)
         return self._perform(asked)
 
 
-async def _half(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+async def _send_half(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     status, headers, body = reply
     response = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(body))})
     await response.prepare(request)
     await response.write(body[: len(body) // 2])
-    return _dropped(request)
+    return _drop(request)
 
 
-def _dropped(request: web.BaseRequest, *, reset: bool = False) -> web.StreamResponse:
+def _drop(request: web.BaseRequest, *, reset: bool = False) -> web.StreamResponse:
     """Close the connection; the returned response is never sent."""
     transport = request.transport
     if transport is not None and reset:

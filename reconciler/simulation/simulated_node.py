@@ -62,10 +62,10 @@ def answer_with_faults(
         return 200, {"Content-Type": "text/html"}, PAGE
     if kind is FaultKind.REFUSE:
         return place.served.refusal()
-    return _served(place, request, kind, change=change)
+    return _perform(place, request, kind, change=change)
 
 
-def _served(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None, *, change: bool) -> Reply:
+def _perform(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None, *, change: bool) -> Reply:
     perform = partial(place.served.answer, place.node, request)
     if change:
         reply = place.around(place.cluster, place.node, request, perform)

@@ -90,14 +90,16 @@ class CommandTransport(Commands):
             NodeRefused: the host has no such command, it cannot be started, or its status is not 0.
             NodeUnreachable: it did not end in time; its effect is unknown.
         """
-        ended = await self._ended(command, values, node, limit=_TAIL, tail=True)
-        words = _last_words(ended.out)
-        said = f": {words}" if words else ""
-        if ended.status:
-            raise _refused(
-                node, f"the command {command} ended with status {ended.status}{said}", status=ended.status
+        result = await self._run_to_end(command, values, node, limit=_TAIL, tail=True)
+        words = _shorten_output(result.out)
+        suffix = f": {words}" if words else ""
+        if result.status:
+            raise _make_refusal(
+                node,
+                f"the command {command} result with status {result.status}{suffix}",
+                status=result.status,
             )
-        return f"the command {command} ended with status 0{said}"
+        return f"the command {command} result with status 0{suffix}"
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """Run one of the host's commands and give its output; see `ports.transport.Commands.read`.
@@ -107,20 +109,22 @@ class CommandTransport(Commands):
             NodeUnreachable: it failed, did not end in time, or wrote too much.
         """
         try:
-            ended = await self._ended(command, values, node, limit=MOST_READ, tail=False)
+            result = await self._run_to_end(command, values, node, limit=MOST_READ, tail=False)
         except OutputTooLarge as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
-        if ended.status:
-            words = _last_words(ended.error) or "no output"
-            raise NodeUnreachable(node, f"the command {command} ended with status {ended.status}: {words}")
-        return ended.out.decode("utf-8", "replace")
+        if result.status:
+            words = _shorten_output(result.error) or "no output"
+            raise NodeUnreachable(node, f"the command {command} result with status {result.status}: {words}")
+        return result.out.decode("utf-8", "replace")
 
-    async def _ended(
+    async def _run_to_end(
         self, command: str, values: Mapping[str, str], node: str, *, limit: int, tail: bool
     ) -> ProgramResult:
         host, known = self._host, self._host.config.commands.get(command)
         if known is None:
-            raise _refused(node, f"this host has no command {command!r}", remedy=f"add it to {_file(host)}")
+            raise _make_refusal(
+                node, f"this host has no command {command!r}", remedy=f"add it to {_describe_file(host)}"
+            )
         try:
             arguments = fill_arguments(known.run, values)
             environment = make_child_environment(host.environment, *known.variables)
@@ -129,21 +133,23 @@ class CommandTransport(Commands):
             )
         except (BadCommand, ProgramMissing) as error:
             why = f"cannot run the command {command}: {error}"
-            raise _refused(node, why, remedy=f"correct it in {_file(host)} or in the fleet file") from error
+            raise _make_refusal(
+                node, why, remedy=f"correct it in {_describe_file(host)} or in the fleet file"
+            ) from error
         except ProgramTimeout as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
 
 
-def _refused(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:
+def _make_refusal(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:
     """A refusal that is worth a retry: the host file may be corrected, or a machine may return."""
     return NodeRefused(node, why, status=status, code=CODE, remedy=remedy, again=True)
 
 
-def _file(host: Host) -> str:
+def _describe_file(host: Host) -> str:
     return f"`commands` of the host configuration{f', {host.file}' if host.file else ''}"
 
 
-def _last_words(out: bytes) -> str:
+def _shorten_output(out: bytes) -> str:
     text = SHAPES.text(
         out.decode("utf-8", "replace")
     )  # mask before shortening: a cut secret is not recognised any more

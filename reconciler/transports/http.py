@@ -89,9 +89,9 @@ class HttpTransport(Http):
         self._tls = tls
         self._reads: _Pool | None = None
         self._writes: aiohttp.ClientSession | None = None
-        self._old: set[_Pool] = set()
+        self._retired: set[_Pool] = set()
         self._resolver: NameCache | None = None
-        self._facing: dict[str, str] = {}
+        self._local_addresses: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,7 +104,7 @@ class HttpTransport(Http):
     async def resolve(self, host: str) -> tuple[str, ...]:
         """The sorted addresses of a name, the same that calls use; empty if it does not resolve."""
         try:
-            found = await asyncio.wait_for(self._names().resolve(host, 0, socket.AF_UNSPEC), _PATIENCE)
+            found = await asyncio.wait_for(self._get_resolver().resolve(host, 0, socket.AF_UNSPEC), _PATIENCE)
         except (OSError, TimeoutError, UnicodeError):
             return ()
         addresses = (ip_address(one["host"].partition("%")[0]) for one in found)
@@ -113,11 +113,11 @@ class HttpTransport(Http):
     def local_address(self, url: str) -> str:
         """The address of this host on the route to a URL; empty if unknown."""
         host = urlsplit(url).hostname or ""
-        if host not in self._facing:
-            self._facing[host] = _address_facing(host)
-        return self._facing[host]
+        if host not in self._local_addresses:
+            self._local_addresses[host] = _find_local_address(host)
+        return self._local_addresses[host]
 
-    def _names(self) -> NameCache:
+    def _get_resolver(self) -> NameCache:
         from reconciler.transports.name_cache import NameCache  # noqa: PLC0415  (heavy: loaded with the first call)
 
         if self._resolver is None:
@@ -126,8 +126,8 @@ class HttpTransport(Http):
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail."""
-        pools = {self._reads, *self._old} - {None}
-        self._reads, self._old = None, set()
+        pools = {self._reads, *self._retired} - {None}
+        self._reads, self._retired = None, set()
         sessions = [pool.session for pool in pools if pool]
         if self._writes is not None:
             sessions.append(self._writes)
@@ -166,10 +166,10 @@ class HttpTransport(Http):
         own = closes or method.upper() not in {"GET", "HEAD"}
         bounds = ClientTimeout(total=timeout, sock_connect=connect or None)
         async with self._slots:
-            pool = None if own else self._pool()
-            session = pool.session if pool else self._own()
+            pool = None if own else self._take_pool()
+            session = pool.session if pool else self._get_write_session()
             try:
-                # aiohttp's timeout excludes waits in this code, such as for memory in `_body`
+                # aiohttp's timeout excludes waits in this code, such as for memory in `_read_body`
                 async with (
                     asyncio.timeout(timeout),
                     session.request(
@@ -181,8 +181,8 @@ class HttpTransport(Http):
                         allow_redirects=False,
                     ) as response,
                 ):
-                    body = await self._body(response, node)
-                    return HttpAnswer(response.status, _lower(response.headers), body, (SHAPES,))
+                    body = await self._read_body(response, node)
+                    return HttpAnswer(response.status, _lower_names(response.headers), body, (SHAPES,))
             except (ClientError, OSError, ValueError) as error:
                 # Without a connection no request was sent. After any other failure the node may have got it.
                 sent = not isinstance(error, unconnected)
@@ -193,7 +193,7 @@ class HttpTransport(Http):
                 ) from error
             finally:
                 if pool:
-                    await self._leave(pool)
+                    await self._release_pool(pool)
 
     def _new_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """A socket for the address that aiohttp connects to next.
@@ -209,7 +209,7 @@ class HttpTransport(Http):
             raise OutsideNetworks(str(place[0]))
         return socket.socket(family=family, type=kind, proto=protocol)
 
-    async def _body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
+    async def _read_body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
         """The complete body; a large one waits for one of `LARGE` slots."""
         body = bytearray()
         async with AsyncExitStack() as stack:
@@ -223,32 +223,32 @@ class HttpTransport(Http):
                     raise NodeUnreachable(node, words, sign=Liveness.ALIVE)
             return bytes(body)
 
-    def _pool(self) -> _Pool:
+    def _take_pool(self) -> _Pool:
         """The pool for a read; a new one after every `KEPT` calls."""
         if self._reads is None or self._reads.calls >= KEPT:
             if self._reads is not None:
-                self._old.add(self._reads)
-            self._reads = _Pool(self._session(fresh=False))
+                self._retired.add(self._reads)
+            self._reads = _Pool(self._make_session(fresh=False))
         self._reads.calls += 1
         self._reads.busy += 1
         return self._reads
 
-    async def _leave(self, pool: _Pool) -> None:
+    async def _release_pool(self, pool: _Pool) -> None:
         """End a read; a pool with `KEPT` calls closes after the last of them."""
         pool.busy -= 1
         if pool.busy or pool.calls < KEPT:
             return
-        self._old.discard(pool)
+        self._retired.discard(pool)
         if pool is self._reads:
             self._reads = None
         await pool.session.close()
 
-    def _own(self) -> aiohttp.ClientSession:
+    def _get_write_session(self) -> aiohttp.ClientSession:
         if self._writes is None:
-            self._writes = self._session(fresh=True)
+            self._writes = self._make_session(fresh=True)
         return self._writes
 
-    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
+    def _make_session(self, *, fresh: bool) -> aiohttp.ClientSession:
         import aiohttp  # noqa: PLC0415
 
         tls = self._tls if self._tls is not None else True
@@ -258,18 +258,18 @@ class HttpTransport(Http):
                 ssl=tls,
                 force_close=True,
                 socket_factory=self._new_socket,
-                resolver=self._names(),
+                resolver=self._get_resolver(),
             )
         else:
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=tls, socket_factory=self._new_socket, resolver=self._names()
+                limit=0, ssl=tls, socket_factory=self._new_socket, resolver=self._get_resolver()
             )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
-            middlewares=(_once,) if fresh else (),
+            middlewares=(_prevent_retry,) if fresh else (),
         )
 
 
@@ -288,7 +288,7 @@ def is_within_networks(address: str, networks: Iterable[Network]) -> bool:
     return any(found.version == network.version and found in network for network in networks)
 
 
-def _address_facing(host: str) -> str:
+def _find_local_address(host: str) -> str:
     """The source address that the system would choose for an IP address; empty for a name."""
     # Connecting a datagram socket sends nothing. Names are left to the resolver that the calls use.
     try:
@@ -311,7 +311,9 @@ class _Pool:
         self.busy = 0
 
 
-async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _prevent_retry(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     """Prevent aiohttp from repeating a call when its connection breaks."""
     # aiohttp retries idempotent methods such as PUT and DELETE on some errors. The second call could reach
     # the node after its state has changed.
@@ -325,7 +327,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
         raise aiohttp.ClientError(describe_failure(error)) from error
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers with names in lower case; the first of a repeated header counts."""
     found: dict[str, str] = {}
     for name, text in headers.items():

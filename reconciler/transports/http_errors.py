@@ -31,7 +31,12 @@ _ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 
-_PLAIN: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+_PLAIN_TEXT_SIGNS: Final = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+)
 """Errors of OpenSSL when the other side does not speak TLS."""
 
 Words: TypeAlias = "Callable[[Any, float, float], str]"
@@ -61,11 +66,11 @@ def classify_liveness(error: Exception) -> Liveness:
     if isinstance(error, (*local, aiohttp.ClientHttpProxyError)):
         return Liveness.UNASKED
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        return Liveness.SILENT if error.os_error.errno in _NOBODY else Liveness.UNASKED
+        return Liveness.SILENT if error.os_error.errno in _NOTHING_THERE else Liveness.UNASKED
     return Liveness.ALIVE
 
 
-_NOBODY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+_NOTHING_THERE: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 """Errors of a connection attempt when nothing runs at the address."""
 
 
@@ -95,29 +100,35 @@ def make_error_table() -> tuple[tuple[type[Exception], Words], ...]:
             lambda _, whole, connect: f"no connection within {connect or whole:g} s",
         ),
         (TimeoutError, lambda _, whole, __: f"no answer within {whole:g} s"),
-        (aiohttp.ClientConnectorDNSError, _always("name does not resolve")),
-        (aiohttp.ClientConnectorCertificateError, _distrust),
-        (aiohttp.ClientSSLError, _no_tls),
-        (aiohttp.ServerFingerprintMismatch, _always("TLS certificate not trusted: it is not the pinned one")),
-        (aiohttp.ClientProxyConnectionError, lambda error, *_: f"the proxy: {_system(error.os_error)}"),
-        (aiohttp.ClientConnectorError, lambda error, *_: _system(error.os_error)),
-        (aiohttp.ClientPayloadError, _always(CUT)),
-        (aiohttp.UploadAbortedError, _always("stopped reading the request before its end")),
-        (aiohttp.ServerConnectionError, _always(DROPPED)),
-        (aiohttp.ClientConnectionResetError, _always(DROPPED)),
-        (ConnectionError, lambda error, *_: _system(error) if error.errno else DROPPED),
+        (aiohttp.ClientConnectorDNSError, _constant("name does not resolve")),
+        (aiohttp.ClientConnectorCertificateError, _describe_certificate),
+        (aiohttp.ClientSSLError, _describe_tls),
+        (
+            aiohttp.ServerFingerprintMismatch,
+            _constant("TLS certificate not trusted: it is not the pinned one"),
+        ),
+        (
+            aiohttp.ClientProxyConnectionError,
+            lambda error, *_: f"the proxy: {_describe_os_error(error.os_error)}",
+        ),
+        (aiohttp.ClientConnectorError, lambda error, *_: _describe_os_error(error.os_error)),
+        (aiohttp.ClientPayloadError, _constant(CUT)),
+        (aiohttp.UploadAbortedError, _constant("stopped reading the request before its end")),
+        (aiohttp.ServerConnectionError, _constant(DROPPED)),
+        (aiohttp.ClientConnectionResetError, _constant(DROPPED)),
+        (ConnectionError, lambda error, *_: _describe_os_error(error) if error.errno else DROPPED),
         (aiohttp.ClientHttpProxyError, lambda error, *_: f"the proxy answered {error.status}"),
-        (aiohttp.TooManyRedirects, _always("too many redirects")),
-        (aiohttp.RedirectClientError, _always("redirects to an invalid URL")),
+        (aiohttp.TooManyRedirects, _constant("too many redirects")),
+        (aiohttp.RedirectClientError, _constant("redirects to an invalid URL")),
         (
             aiohttp.ClientResponseError,
-            _no_http,
+            _describe_protocol,
         ),
-        (aiohttp.InvalidURL, _always("its address is not a valid URL")),
-        (aiohttp.NonHttpUrlClientError, _always("its address is not an http or https URL")),
-        (OSError, lambda error, *_: _system(error)),
-        (aiohttp.ClientConnectionError, _always(DROPPED)),
-        (Exception, lambda error, *_: _short(error)),
+        (aiohttp.InvalidURL, _constant("its address is not a valid URL")),
+        (aiohttp.NonHttpUrlClientError, _constant("its address is not an http or https URL")),
+        (OSError, lambda error, *_: _describe_os_error(error)),
+        (aiohttp.ClientConnectionError, _constant(DROPPED)),
+        (Exception, lambda error, *_: _shorten(error)),
     )
 
 
@@ -128,34 +139,34 @@ _QUOTED: Final = re.compile(r"\bb('[^']{0,80}'?|\"[^\"]{0,80}\"?)")
 """The beginning of an answer, as aiohttp quotes it."""
 
 
-def _always(words: str) -> Words:
+def _constant(words: str) -> Words:
     return lambda *_: words
 
 
-def _distrust(error: Any, *_: float) -> str:
+def _describe_certificate(error: Any, *_: float) -> str:
     cause = error.certificate_error
-    return f"TLS certificate not trusted: {getattr(cause, 'verify_message', '') or _short(cause)}"
+    return f"TLS certificate not trusted: {getattr(cause, 'verify_message', '') or _shorten(cause)}"
 
 
-def _no_tls(error: Any, *_: float) -> str:
-    text = _short(error.os_error)
-    said = _OPENSSL.sub("", text).strip() or text
-    plain = any(sign in text.upper().replace(" ", "_") for sign in _PLAIN)
-    return f"TLS failed: {said}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
+def _describe_tls(error: Any, *_: float) -> str:
+    text = _shorten(error.os_error)
+    message = _OPENSSL.sub("", text).strip() or text
+    plain = any(sign in text.upper().replace(" ", "_") for sign in _PLAIN_TEXT_SIGNS)
+    return f"TLS failed: {message}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
 
 
-def _no_http(error: Any, *_: float) -> str:
-    text = _short(error.message)
+def _describe_protocol(error: Any, *_: float) -> str:
+    text = _shorten(error.message)
     # the first bytes of a TLS alert, as aiohttp quotes them
     tls = " (the port speaks TLS: is https:// meant?)" if "\\x15\\x03" in text else ""
     begins = _QUOTED.search(text)
     return f"its answer is not valid HTTP{f', beginning {begins[1]}' if begins else f' ({text})'}{tls}"
 
 
-def _system(error: OSError) -> str:
-    return _ERRNOS.get(error.errno or 0) or _short(error.strerror or error)
+def _describe_os_error(error: OSError) -> str:
+    return _ERRNOS.get(error.errno or 0) or _shorten(error.strerror or error)
 
 
-def _short(error: object) -> str:
+def _shorten(error: object) -> str:
     """The message of an error on one line, masked and shortened."""
     return make_one_line(SHAPES.text(str(error)), 200) or type(error).__name__
