@@ -25,6 +25,7 @@ def changed(request, tmp_path, monkeypatch):
     """A copy of an example on free ports, whose simulated nodes are one change behind."""
     monkeypatch.setenv("RECONCILE_SECRET_ARCHIVE_KEY_ID", "id")
     monkeypatch.setenv("RECONCILE_SECRET_ARCHIVE_KEY", "an archive's key")
+    monkeypatch.setenv("COLUMNS", "80")  # else lines break where the terminal that runs the tests ends
     folder = tmp_path / request.param
     shutil.copytree(find_examples() / request.param, folder)
     fleet = folder / "fleet.yaml"

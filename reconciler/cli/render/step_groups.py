@@ -168,6 +168,9 @@ def _gather_steps(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
         if node_of.get(before) != step.node
         for name in (step.id, before)
     }
+    for step in cluster.steps:  # nor may a step that waits for such a one: it would be shown before it
+        if tied.intersection(step.after):
+            tied.add(step.id)
     place = 0
     last: Hashable = None
     keys: dict[str, Hashable] = {}

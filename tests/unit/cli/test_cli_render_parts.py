@@ -161,6 +161,18 @@ def test_steps_that_wait_for_other_nodes_stay_where_they_are():
     assert told == [("1", "edge-01", ""), ("2", "edge-02", "1"), ("3", "edge-03", "2")]
 
 
+def test_a_step_is_never_shown_before_the_steps_that_it_waits_for():
+    steps, after = [], ()
+    for number in (1, 2, 3):
+        for action in ("drain", "stop", "purge"):
+            id_ = f"edge-seoul/edge-{number:02}/{action}"
+            steps.append(upload(number, id=id_, action=action, after=after))
+            after = (id_,)
+    plan = Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))
+    for group in group_steps(plan)["edge-seoul"]:
+        assert all(int(number) < group.first for number in re.findall(r"\d+", group.after))
+
+
 def test_numbers_run_through_all_clusters_and_miss_no_step():
     numbers = []
     for groups in group_steps(PLAN).values():
