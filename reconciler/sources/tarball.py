@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.host.files import FileAbsent, FileRefused, read_regular
 from reconciler.host.subprocesses import run_blocking
 from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
@@ -145,16 +145,23 @@ class TarballFileSource(Source):
         """Content of the signature file next to it; None if there is none."""
         for end in self.packing.signature_suffixes:
             place = self.file.with_name(self.file.name + end)
-            if place.is_file():
-                with _open_regular(place) as file:
-                    return file.read(LARGEST_SIGNATURE)
+            try:
+                return read_regular(place, limit=LARGEST_SIGNATURE)
+            except FileAbsent:
+                continue
+            except FileRefused as error:
+                raise SourceError(f"the signature {place} {error}", remedy="Check that file.") from None
         return None
 
     def _read(self) -> tuple[Mark, bytes | None]:
         """The mark of the file and its bytes; None for the bytes of the last look."""
         try:
-            with _open_regular(self.file) as opened:
-                status = os.fstat(opened.fileno())
+            # O_NONBLOCK: opening a pipe would block until somebody writes to it.
+            descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as opened:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise OSError(errno.EINVAL, "it is not a regular file", str(self.file))  # noqa: TRY301  (translated below like the others)
                 mark = make_mark(status)
                 if self._last and self._last[0] == mark:
                     return mark, None
@@ -171,20 +178,6 @@ class TarballFileSource(Source):
                 remedy="Pack only the desired state.",
             )
         return mark, data
-
-
-def _open_regular(file: Path) -> BinaryIO:
-    """A regular file, open for reading.
-
-    Raises:
-        OSError: it cannot be read, or is not a regular file.
-    """
-    # O_NONBLOCK: opening a pipe would block until somebody writes to it.
-    opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
-    if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-        opened.close()
-        raise OSError(errno.EINVAL, "it is not a regular file", str(file))
-    return opened
 
 
 class TarballUrlSource(Source):

@@ -20,6 +20,7 @@ from support.git_repositories import alone, serving
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.locate import locate_source
+from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.source_address import parse_source_address
 from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
 
@@ -160,6 +161,23 @@ async def test_the_same_files_packed_otherwise_are_the_same_revision(at, tmp_pat
     (tmp_path / "b.tgz").write_bytes(data)
     ids = [(await at(tmp_path / f"{name}.tgz").snapshot()).revision.id for name in "ab"]
     assert (ids[0] == ids[1]) is same
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda file: file.write_bytes(b"x" * 65_537), "has more than 65,536 bytes"),
+        (os.mkfifo, "is not a reg"),
+    ],
+    ids=["too large", "a pipe"],
+)
+async def test_a_signature_that_cannot_be_read_is_refused(tmp_path, make, why):
+    file = tmp_path / "fleet.tgz"
+    file.write_bytes(ONE)
+    make(file.with_name(f"{file.name}.sig"))
+    source = TarballFileSource(file, TarballOptions(trust=Trust("ssh", tmp_path / "signers")))
+    with pytest.raises(SourceError, match=f"fleet.tgz.sig {why}"):
+        await source.snapshot()
 
 
 async def test_whoever_goes_back_to_an_archive_names_its_revision_or_its_own_digest(at, tmp_path):
