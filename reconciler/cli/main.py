@@ -110,7 +110,9 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
         with command.make_context(name, arguments, obj=environment) as context:
             status = command.invoke(context)
     except typer.TyperException as error:  # typer itself would exit with 2, which here means pending changes
-        raise UsageError(error.format_message().rstrip("."), remedy=f"see `{name} --help`") from error
+        below = getattr(error, "ctx", None)  # of the subcommand whose arguments are wrong
+        path = below.command_path if below else name
+        raise UsageError(error.format_message().rstrip("."), remedy=f"see `{path} --help`") from error
     except typer.Exit as end:
         return end.exit_code
     except typer.Abort as abort:

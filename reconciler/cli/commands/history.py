@@ -63,7 +63,10 @@ def list_orders(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """List the newest orders: suspend, resume, approve, and the use of approvals; who, when and why."""
+    """List the newest orders of operators.
+
+    Suspend, resume, approve, and the use of approvals: who, when and why.
+    """
     from reconciler.cli.render import history
     from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
@@ -88,7 +91,10 @@ def show_run(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Show one run: who started it, its steps with their changes and outcomes, its messages."""
+    """Show one run in full.
+
+    Who started it, its steps with their changes and outcomes, and its messages.
+    """
     from reconciler.cli.render import history
     from reconciler.cli.terminal import Terminal
     from reconciler.host import aio

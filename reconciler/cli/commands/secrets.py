@@ -41,9 +41,10 @@ def encrypt_value(
         Path | None, typer.Option(metavar="FILE.age", help="Write an encrypted file instead of a value.")
     ] = None,
 ) -> int:
-    """Encrypt a value, and print it as `${age:…}` for a file of the desired state.
+    """Encrypt a value or a file.
 
-    One line break at the end of the value is removed; with --out, the file is encrypted unchanged.
+    Prints the value as `${age:…}`, for a file of the desired state. One line break at the end of the
+    value is removed; with --out, the file is encrypted unchanged.
     """
     from base64 import b64encode
 
@@ -76,10 +77,10 @@ def edit_encrypted_file(
         typer.Option(metavar="FILE", help="Identities that decrypt it; default: the environment's."),
     ] = None,
 ) -> int:
-    """Edit an encrypted file with $VISUAL or $EDITOR; it is encrypted again only if the text changed.
+    """Edit an encrypted file with $VISUAL or $EDITOR.
 
-    Meanwhile the plain text is in a private file, in memory if the system supports it. The file is always
-    removed at the end.
+    It is encrypted again only if the text changed. Meanwhile the plain text is in a private file, in
+    memory if the system supports it. The file is always removed at the end.
     """
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.text_editor import edit_text
@@ -105,9 +106,10 @@ def edit_encrypted_file(
 def make_identity(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the identity.")],
 ) -> int:
-    """Create an age identity that only its owner can read, and print its recipient.
+    """Create an age identity and print its recipient.
 
-    Add the recipient to .age-recipients at the root of the repository; never add the identity.
+    Only the owner can read the identity. Add the recipient to .age-recipients at the root of the
+    repository; never add the identity.
     """
     import os
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli.commands.state_copies import back_up_state, check_state, restore_state
-from reconciler.cli.options import HostConfigFile, NoColor, Ref, State, Within, make_app
+from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Ref, State, Within, make_app
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
 
 app = make_app()
-app.command("backup")(back_up_state)
-app.command("restore")(restore_state)
-app.command("check")(check_state)
+app.command("backup", context_settings=SETTINGS)(back_up_state)
+app.command("restore", context_settings=SETTINGS)(restore_state)
+app.command("check", context_settings=SETTINGS)(check_state)
 
 
 @app.callback()
@@ -26,7 +26,7 @@ def state_group() -> None:
     """Manage what this host remembers of its fleets."""
 
 
-@app.command("fleets")
+@app.command("fleets", context_settings=SETTINGS)
 def list_fleets(
     context: typer.Context,
     *,
@@ -34,7 +34,7 @@ def list_fleets(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """List the fleets that this host remembers: name, history and sources."""
+    """List known fleets: name, history, sources."""
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
     from reconciler.cli.terminal import Terminal
@@ -61,7 +61,7 @@ def list_fleets(
     return 0
 
 
-@app.command("rebind")
+@app.command("rebind", context_settings=SETTINGS)
 def rebind_fleet(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="FLEET", help="Name of the fleet, or one of its sources.")],
@@ -76,8 +76,9 @@ def rebind_fleet(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Confirm that a fleet continues with another history, or with a source that has none.
+    """Confirm a new source or history of a fleet.
 
+    Needed if a fleet continues with another history, or with a source that has none.
     What this host remembers of the fleet is kept. A confirmed source needs no further confirmation.
     """
     from reconciler.api.reader import Reader

@@ -38,7 +38,10 @@ def back_up_state(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Copy the state into FILE, readable only by this user; the watch and other runs continue."""
+    """Copy the state into a file.
+
+    Only this user can read the file. The watch and other runs continue meanwhile.
+    """
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
     from reconciler.cli.terminal import Terminal
@@ -65,7 +68,10 @@ def check_state(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Read the whole state, or a backup, and summarise it; ends with 1 if it is damaged."""
+    """Check the state or a backup for damage.
+
+    Reads every record, and prints a summary. Ends with 1 if something is damaged.
+    """
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
     from reconciler.cli.terminal import Terminal
@@ -98,10 +104,10 @@ def restore_state(
     host_config: HostConfigFile = None,
     no_color: NoColor = False,
 ) -> int:
-    """Replace the state with the backup in FILE, and show what the backup lacks.
+    """Replace the state with a backup.
 
-    Stop the watch first. All clusters are suspended until `reconcile resume`, and approvals are dropped. The
-    previous state is kept in a file beside it.
+    Shows which records the backup lacks. Stop the watch first. All clusters are suspended until
+    `reconcile resume`, and approvals are dropped. The previous state is kept in a file beside it.
     """
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state

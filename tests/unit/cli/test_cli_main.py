@@ -90,6 +90,11 @@ def test_a_wrong_option_is_a_usage_error_and_not_status_2(capsys):
     assert told == "error: No such option: --zzz\n  → see `reconcile --help`\n"
 
 
+def test_a_wrong_option_of_a_subcommand_names_the_help_of_the_subcommand(capsys):
+    assert main(["state", "rebind", "edge"]) == 1
+    assert "see `reconcile state rebind --help`" in capsys.readouterr().err
+
+
 def test_a_misspelt_command_is_not_taken_for_a_source(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["histroy"]) == 1
