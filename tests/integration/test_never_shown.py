@@ -1,9 +1,9 @@
 """Nodes that never show what they are sent, over real HTTP: the uploads end, and the node is named."""
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.memory_files import json_files
 
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import load_fleet
@@ -20,21 +20,6 @@ from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True}
-
-
-class Files:
-    """Files in memory."""
-
-    def __init__(self, files):
-        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
-
-    def names(self):
-        return sorted(self._files)
-
-    def read(self, path):
-        if path not in self._files:
-            raise FileNotFoundError(path)
-        return self._files[path]
 
 
 def setting(version, origin):
@@ -62,7 +47,9 @@ class Site:
 
     def fleet(self, origin, revision="1"):
         files = {"fleet.json": {"clusters": [self.cluster]}, "s.json": setting("v1", origin)}
-        return load_fleet(Snapshot(Revision("memory", revision * 40, revision * 7), Files(files)), DRIVERS)
+        return load_fleet(
+            Snapshot(Revision("memory", revision * 40, revision * 7), json_files(files)), DRIVERS
+        )
 
     async def look(self, origin="198.51.100.2", revision="2"):
         async with open_transports() as transports:

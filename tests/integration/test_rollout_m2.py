@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.memory_files import json_files
 
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Rollout
@@ -21,17 +22,6 @@ from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
 SECRET = "s3cr3t-of-the-old-setting"
-
-
-class Files:
-    def __init__(self, files):
-        self._files = {name: json.dumps(value).encode() for name, value in files.items()}
-
-    def names(self):
-        return sorted(self._files)
-
-    def read(self, path):
-        return self._files[path]
 
 
 def setting(version, mode, **more):
@@ -59,7 +49,7 @@ def snapshot(nodes, document, rollout, number):
         "rollout": rollout,
     }
     revision = Revision("memory", f"{number:040x}", f"r{number}")
-    return Snapshot(revision, Files({"fleet.json": {"clusters": [cluster]}, "s.json": document}))
+    return Snapshot(revision, json_files({"fleet.json": {"clusters": [cluster]}, "s.json": document}))
 
 
 class Stage:

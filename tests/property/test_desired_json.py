@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.plain_values import walk
 
 from reconciler.documents import json_parser
 from reconciler.documents.document import parse_document
@@ -41,16 +42,6 @@ tidy = st.recursive(
     max_leaves=10,
 )
 documents = st.dictionaries(names, tidy, min_size=1, max_size=3)
-
-
-def walk(value, path=()):
-    yield path, value
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from walk(inner, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from walk(inner, (*path, index))
 
 
 def spot(found):

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.plain_values import walk
 
 from reconciler.documents.document import parse_document
 from reconciler.documents.yaml_scalars import InvalidScalar, read_plain_scalar
@@ -40,16 +41,6 @@ values = st.recursive(
 
 def same(left, right):
     return json.dumps(left) == json.dumps(right)
-
-
-def walk(value, path=()):
-    yield path, value
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from walk(inner, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from walk(inner, (*path, index))
 
 
 def all_texts(value):

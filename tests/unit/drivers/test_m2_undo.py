@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from support.steps import make_step
 
 from reconciler.core.diff import Change, Op
 from reconciler.core.observation import Absent, Observed, Present
-from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
+from reconciler.core.plan import Inverse, Payload
 from reconciler.core.secret import Secret, reveal
 from reconciler.core.step import StepStatus
 from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments
@@ -38,19 +39,7 @@ DELIVERY = UploadArguments(
     payload="d",
     part="settingFile",
 )
-STEP = Step(
-    id="edge/n1/upload",
-    cluster="edge",
-    node="n1",
-    action="upload",
-    arguments=DELIVERY,
-    reason="differs",
-    effect=Effect.HOT,
-    risk=Risk.LOW,
-    risk_reason="",
-    needs="",
-    inverse=Inverse("deliver version 1 again", "upload"),
-)
+STEP = make_step("n1", arguments=DELIVERY, inverse=Inverse("deliver version 1 again", "upload"))
 
 
 def undone(step=STEP, loaded=None, carried=CARRIED):

@@ -5,30 +5,18 @@ from datetime import UTC, datetime
 
 import pytest
 from support.driver import NOON, REVISION, cluster
+from support.steps import make_step
 
-from reconciler.core.arguments import RawArguments
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, RollbackHold, Suspension
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, Step, compute_plan_id
+from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, compute_plan_id
 from reconciler.core.policy import ChangeRules, Policy
 from reconciler.core.rollout import Gates, Rollout
 from reconciler.guards.change_control import GUARDS, find_all_holds
 
-STEP = Step(
-    id="c/a/set",
-    cluster="c",
-    node="a",
-    action="set",
-    arguments=RawArguments(),
-    reason="",
-    effect=Effect.HOT,
-    risk=Risk.LOW,
-    risk_reason="",
-    needs="",
-    inverse=Inverse("set it back", "set"),
-)
+STEP = make_step(cluster="c", action="set")
 NIGHTS = (Window(cron="0 2 * * *", duration="1h"),)
 HOLIDAYS = Freeze.model_validate({"from": "2026-11-20", "until": "2026-11-22", "reason": "holidays"})
 

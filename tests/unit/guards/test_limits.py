@@ -1,15 +1,14 @@
 """How much one run, one day and one failure domain may take: each limit at the number at which it turns."""
 
-from dataclasses import replace
-
 import pytest
 from support.driver import FakeNode, cluster
+from support.steps import make_step
 
 from reconciler.core.arguments import ANEW, RawArguments
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Risk, Step
+from reconciler.core.plan import ClusterPlan, Risk
 from reconciler.core.policy import Budget, Policy
 from reconciler.guards.limits import GUARDS
 
@@ -17,20 +16,7 @@ RACKS = {"a1": "r1", "a2": "r1", "b1": "r2", "b2": "r2", "x": ""}
 
 
 def step(node, **more):
-    made = Step(
-        id=f"c/{node}/set",
-        cluster="c",
-        node=node,
-        action="set",
-        arguments=RawArguments(),
-        reason="",
-        effect=Effect.HOT,
-        risk=Risk.LOW,
-        risk_reason="",
-        needs="",
-        inverse=Inverse("set it back", "set"),
-    )
-    return replace(made, **more)
+    return make_step(node, cluster="c", action="set", **more)
 
 
 def risky(node, **more):

@@ -4,10 +4,9 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from support.steps import make_step
 from support.watch_server import CONVERGED, FOREVER, Rig, Script, fleet, until
 
-from reconciler.core.arguments import RawArguments
-from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, InputError, StateError
 from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
@@ -217,30 +216,13 @@ async def test_a_pass_that_acted_is_always_logged_with_its_run():
     assert rig.lines("pass ended")[0]["run"] == "r1"
 
 
-def step(settle):
-    return Step(
-        id="edge/a/drain",
-        cluster="edge",
-        node="a",
-        action="drain",
-        arguments=RawArguments(),
-        reason="it leaves",
-        effect=Effect.NONE,
-        risk=Risk.LOW,
-        risk_reason="",
-        needs="",
-        inverse=Inverse("set it back"),
-        settle=settle,
-    )
-
-
 async def test_a_long_step_keeps_the_loop_alive_for_as_long_as_it_may_take():
     rig, script = Rig(interval=FOREVER), Script()
     script.gate = asyncio.Event()
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
         await script.ran(1)
-        script.jobs[0].listener.started(step(5000))
+        script.jobs[0].listener.started(make_step(action="drain", settle=5000))
         now = rig.context.clock()
         assert rig.watch_state.heartbeats["cluster edge"] > now + 5000
         assert rig.watch_state.clusters["edge"].doing == "edge/a/drain"

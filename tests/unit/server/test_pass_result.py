@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from support.steps import make_step
 
-from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unauthorized, Unreachable
 from reconciler.core.outcome import Outcome, RunReport, State
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Plan, Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.server.pass_result import PassResult, summarise_apply_pass, summarise_plan_pass
 
@@ -16,19 +16,7 @@ REVISION = Revision(source="s", id="1" * 40, short="1111111")
 
 
 def step(name):
-    return Step(
-        id=f"edge/{name}/upload",
-        cluster="edge",
-        node=name,
-        action="upload",
-        arguments=RawArguments(),
-        reason="differs",
-        effect=Effect.HOT,
-        risk=Risk.LOW,
-        risk_reason="",
-        needs="",
-        inverse=Inverse(words="upload the former one"),
-    )
+    return make_step(name)
 
 
 def plan(*names):
