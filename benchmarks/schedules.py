@@ -77,7 +77,7 @@ class Result(NamedTuple):
     runs: int
     requests: int
     changes: int
-    deaths: int
+    crashes: int
     fleets: Counter[str]
     faults: Counter[str]
     broken: list[str]
@@ -195,7 +195,7 @@ def trial(seed: int) -> tuple[str, TrialVerdict]:
     if choices in (REFUSING, RECKLESS):
         state_table = replace(state_table, invariants=UNLESS_A_PERSON)
     script = ScenarioFile(RANDOM, Path(), state_table.fleet.document)
-    return name, run_trial(state_table, draw_schedule(script, state_table.cast(), seed), DRIVERS)
+    return name, run_trial(state_table, draw_schedule(script, state_table.find_targets(), seed), DRIVERS)
 
 
 def chunk(seeds: range) -> Result:
@@ -204,12 +204,12 @@ def chunk(seeds: range) -> Result:
     for seed in seeds:
         name, verdict = trial(seed)
         total.fleets[name] += 1
-        total.faults.update(str(blow.fault.kind) for blow in verdict.schedule.blows)
+        total.faults.update(str(blow.fault.kind) for blow in verdict.schedule.faults)
         total = total._replace(
             runs=total.runs + verdict.runs,
             requests=total.requests + verdict.requests,
             changes=total.changes + verdict.changes,
-            deaths=total.deaths + verdict.died,
+            crashes=total.crashes + verdict.died,
         )
         if verdict.breaches:
             total.broken.append("\n".join(story(seed, name, verdict)))

@@ -1,1 +1,1 @@
-"""Import of live state: what nodes show, written down as files of the desired state."""
+"""Import of live state: writes what nodes show as files of the desired state."""

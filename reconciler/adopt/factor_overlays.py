@@ -1,4 +1,4 @@
-"""What settings have in common as one base, and what each has for itself as a patch; pure."""
+"""Splits settings into one common base and a patch for each; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEVERAL: Final = 2
 
 
 def find_common_base(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The base from which the documents differ least, with keys in the order in which they come up.
+    """A base from which the documents differ little, with keys in the order of their first use.
 
     A member is in it where more than half of the documents that have its parent have it; a value that is
     no object is the one that most of them have, the first of those where there are several. A list is
@@ -24,11 +24,11 @@ def find_common_base(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for key in dict.fromkeys(key for document in documents for key in document):
         values = [document[key] for document in documents if key in document]
         if len(values) * 2 > len(documents):
-            base[key] = _usual(values)
+            base[key] = _find_usual(values)
     return base
 
 
-def _usual(values: Sequence[Any]) -> Any:
+def _find_usual(values: Sequence[Any]) -> Any:
     objects = [value for value in values if isinstance(value, Mapping)]
     if len(objects) * 2 > len(values):
         return find_common_base(objects)
@@ -41,20 +41,20 @@ def _usual(values: Sequence[Any]) -> Any:
 def make_patch(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | list[Any]:
     """What makes `document` of `base`: a JSON Merge Patch, or a JSON Patch where a merge cannot say it.
 
-    A merge patch takes `null` for a removal, so that a value in which an object's member is null has to
-    be a JSON Patch. An empty object: they are the same.
+    In a merge patch, `null` removes a member, so a value with a null member needs a JSON Patch. An empty
+    object means that both are the same.
     """
-    merge = _merge(base, document)
+    merge = _make_merge_patch(base, document)
     return list(list_patch_operations(base, document)) if merge is None else merge
 
 
-def _merge(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The merge patch; none where there is none."""
+def _make_merge_patch(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The merge patch; None if no merge patch can express the difference."""
     patch: dict[str, Any] = dict.fromkeys(key for key in base if key not in document)
     for key, value in document.items():
         old = base.get(key, _ABSENT)
         if isinstance(value, Mapping):
-            inner = _merge(old if isinstance(old, Mapping) else {}, value)
+            inner = _make_merge_patch(old if isinstance(old, Mapping) else {}, value)
             if inner is None:
                 return None
             if inner or not isinstance(old, Mapping):

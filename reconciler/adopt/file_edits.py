@@ -1,4 +1,4 @@
-"""Which files to change so that nodes get what they show: where a value came from, or for one node alone."""
+"""Finds the files to edit so that nodes get what they show: shared files, or a node's own overlay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Member = tuple[str, str]
 
 @dataclass(slots=True)
 class FileEdits:
-    """Gathers what is to be done to the files of a fleet.
+    """Collects the edits of a fleet's files.
 
     Args:
         fleet: as the files describe it now.
@@ -56,7 +56,7 @@ class FileEdits:
         common: dict[tuple[str, Path, bytes], tuple[Edit, set[Member]]] = {}
         for member, edits in wanted.items():
             for edit in edits:
-                place = _origin(self._document(member), edit.path) if shared else None
+                place = _find_origin(self._get_document(member), edit.path) if shared else None
                 if place is None:
                     own.setdefault(member, []).append(edit)
                     continue
@@ -64,68 +64,75 @@ class FileEdits:
                 key = (name, path, b"" if edit.value is REMOVED else encode_canonical(edit.value))
                 common.setdefault(key, (edit, set()))[1].add(member)
         for (name, path, _), (edit, members) in common.items():
-            if self._users(name, path, edit.path) <= members:
-                self._edit(name, path, self._concealed(next(iter(members)), edit))
+            if self._find_users(name, path, edit.path) <= members:
+                self._add_edit(name, path, self._extract_secret(next(iter(members)), edit))
                 continue
             for member in members:
                 own.setdefault(member, []).append(edit)
         for member in wanted:
             if member in own:
-                self._patch(member, own[member])
+                self._patch_member(member, own[member])
 
-    def _document(self, member: Member) -> Any:
-        return self._desk(member[0]).documents[member[1]]
+    def _get_document(self, member: Member) -> Any:
+        return self._get_input(member[0]).documents[member[1]]
 
-    def _desk(self, cluster: str) -> ClusterInput:
+    def _get_input(self, cluster: str) -> ClusterInput:
         return next(
             cluster_input
             for cluster_input in self.fleet.cluster_inputs
             if cluster_input.entry.name == cluster
         )
 
-    def _users(self, name: str, place: Path, path: Path) -> set[Member]:
+    def _find_users(self, name: str, place: Path, path: Path) -> set[Member]:
         """The nodes whose value at a path comes from one place of one file."""
+        # A shared value is changed only if all of them want the same: another node would change unasked.
         found: dict[int, bool] = {}
         users = set()
         for cluster_input in self.fleet.cluster_inputs:
             for node, document in cluster_input.documents.items():
                 if id(document) not in found:
-                    found[id(document)] = _origin(document, path) == (name, place)
+                    found[id(document)] = _find_origin(document, path) == (name, place)
                 if found[id(document)]:
                     users.add((cluster_input.entry.name, node))
         return users
 
-    def _concealed(self, member: Member, edit: Edit) -> Any:
+    def _extract_secret(self, member: Member, edit: Edit) -> Any:
         if edit.value is REMOVED:
             return REMOVED
-        return self.extractor.value(edit.value, edit.path, _owner(self._document(member).value, edit.path))
+        return self.extractor.value(
+            edit.value, edit.path, _find_owner(self._get_document(member).value, edit.path)
+        )
 
-    def _edit(self, name: str, path: Path, value: Any) -> None:
+    def _add_edit(self, name: str, path: Path, value: Any) -> None:
         self.edits.setdefault(name, []).append(Edit(path, value))
 
-    def _patch(self, member: Member, edits: Sequence[Edit]) -> None:
+    def _patch_member(self, member: Member, edits: Sequence[Edit]) -> None:
         """Give a node a patch of its own: in the last file that is laid over it alone, or in a new one."""
-        document = self._document(member)
-        concealed = [Edit(edit.path, self._concealed(member, edit)) for edit in edits]
+        document = self._get_document(member)
+        masked_edits = [Edit(edit.path, self._extract_secret(member, edit)) for edit in edits]
         # A merge patch goes through no list, and its null removes a member.
         merges = not any(
-            _null(edit.value) or any(isinstance(part, int) for part in edit.path) for edit in concealed
+            _has_null(edit.value) or any(isinstance(part, int) for part in edit.path) for edit in masked_edits
         )
-        name = self._last(member, merges=merges)
+        name = self._find_own_overlay(member, merges=merges)
         if name and merges:
-            for edit in concealed:
-                self._edit(name, edit.path, None if edit.value is REMOVED else edit.value)
+            for edit in masked_edits:
+                self._add_edit(name, edit.path, None if edit.value is REMOVED else edit.value)
         elif name:
-            many = len(self._written(name))
-            for number, operation in enumerate(_operations(document.value, concealed)):
-                self._edit(name, (many + number,), operation)
+            many = len(self._read_value(name))
+            for number, operation in enumerate(_make_operations(document.value, masked_edits)):
+                self._add_edit(name, (many + number,), operation)
         else:
-            patch = _merge(concealed) if merges else list(_operations(document.value, concealed))
-            self._lay(member, patch)
+            patch = (
+                _make_merge_patch(masked_edits)
+                if merges
+                else list(_make_operations(document.value, masked_edits))
+            )
+            self._add_overlay(member, patch)
 
-    def _lay(self, member: Member, patch: Any) -> None:
+    def _add_overlay(self, member: Member, patch: Any) -> None:
         """Write a new overlay file, and name it in the node's entry."""
-        cluster_input = self._desk(member[0])
+        cluster_input = self._get_input(member[0])
         if not cluster_input.pointer:
             raise UsageError(
                 f"the nodes of {cluster_input.fleet.name} differ, and one file cannot describe them",
@@ -137,16 +144,16 @@ class FileEdits:
             if node.name == member[1]
         )
         folder = PurePosixPath(cluster_input.entry.setting_of(node)).parent
-        name = self._free(str(folder / f"{node.name}.json"))
+        name = self._find_free_name(str(folder / f"{node.name}.json"))
         self.made[name] = patch
         entry: Path = (*pointer_to_path(cluster_input.pointer), "nodes", index, "overlays")
         overlays = node.overlays if isinstance(node, OverlaidNode) else ()
         if overlays:
-            self._edit(self.fleet.document.name, (*entry, len(overlays)), name)
+            self._add_edit(self.fleet.document.name, (*entry, len(overlays)), name)
         else:
-            self._edit(self.fleet.document.name, entry, [name])
+            self._add_edit(self.fleet.document.name, entry, [name])
 
-    def _free(self, name: str) -> str:
+    def _find_free_name(self, name: str) -> str:
         """A file name that nobody has."""
         path, number = PurePosixPath(name), 1
         while name in self.files.names() or name in self.made:
@@ -154,21 +161,21 @@ class FileEdits:
             name = str(path.with_stem(f"{path.stem}-{number}"))
         return name
 
-    def _last(self, member: Member, *, merges: bool) -> str:
+    def _find_own_overlay(self, member: Member, *, merges: bool) -> str:
         """The last overlay of a node, where it is a file of the right form that nobody else has."""
-        cluster_input = self._desk(member[0])
+        cluster_input = self._get_input(member[0])
         node = next(node for node in cluster_input.entry.members() if node.name == member[1])
         overlays = node.overlays if isinstance(node, OverlaidNode) else ()
         name = overlays[-1] if overlays else None
-        if not isinstance(name, str) or Counter(_named(self.fleet))[name] != 1:
+        if not isinstance(name, str) or Counter(_list_overlay_files(self.fleet))[name] != 1:
             return ""
-        return name if isinstance(self._written(name), dict if merges else list) else ""
+        return name if isinstance(self._read_value(name), dict if merges else list) else ""
 
-    def _written(self, name: str) -> Any:
+    def _read_value(self, name: str) -> Any:
         return parse_document(name, self.files.read(name)).value
 
 
-def _named(fleet: Fleet) -> Iterator[str]:
+def _list_overlay_files(fleet: Fleet) -> Iterator[str]:
     """Every overlay file, as often as it is named."""
     for cluster_input in fleet.cluster_inputs:
         entry = cluster_input.entry
@@ -180,7 +187,7 @@ def _named(fleet: Fleet) -> Iterator[str]:
                 yield from (one for one in node.overlays if isinstance(one, str))
 
 
-def _origin(document: Any, path: Path) -> tuple[str, Path] | None:
+def _find_origin(document: Any, path: Path) -> tuple[str, Path] | None:
     """(file, path) of a value of a rendered document, or of the place at which it would be added."""
     if isinstance(document, ParsedDocument):
         return document.name, path
@@ -201,7 +208,7 @@ def pointer_to_path(place: str) -> Path:
     return tuple(int(part) if part.isdecimal() else part for part in split_pointer(place))
 
 
-def _owner(value: Any, path: Path) -> str:
+def _find_owner(value: Any, path: Path) -> str:
     """The `name` of the nearest object around a path that has one."""
     owner = ""
     for part in path[:-1]:
@@ -213,11 +220,11 @@ def _owner(value: Any, path: Path) -> str:
     return owner
 
 
-def _null(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and any(_null(item) for item in value.values()))
+def _has_null(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and any(_has_null(item) for item in value.values()))
 
 
-def _merge(edits: Sequence[Edit]) -> dict[str, Any]:
+def _make_merge_patch(edits: Sequence[Edit]) -> dict[str, Any]:
     patch: dict[str, Any] = {}
     for edit in edits:
         *way, last = edit.path
@@ -228,7 +235,7 @@ def _merge(edits: Sequence[Edit]) -> dict[str, Any]:
     return patch
 
 
-def _operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
+def _make_operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
     """The edits of a value as operations of JSON Patch, each judged by what those before it made."""
     value = deepcopy(value)
     for edit in edits:

@@ -1,4 +1,4 @@
-"""From what live nodes show to the files that say so: read, written down in memory, and proved by a plan."""
+"""Turns what live nodes show into files: reads, edits in memory, and proves the result by a plan."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from reconciler.secrets.extraction import SecretExtractor
 from reconciler.secrets.resolver import SecretResolver
 
 FLEET = "fleet.yaml"
-"""The fleet file that is written where there is none."""
+"""The fleet file that is written if there is none."""
 
 _NOWHERE = Revision("import", "0" * 40, "import")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What is to be written so that the desired state says what the nodes show.
+    """The files to write so that the desired state is what the nodes show.
 
     Args:
         before: file -> its bytes now; files that are new are not in it.
         after: file -> its text.
         secrets: environment variable -> the secret that a reference in a new text stands for.
-        notes: what a person should know, one sentence each.
+        notes: for the operator, one sentence each.
     """
 
     before: Mapping[str, bytes]
@@ -82,7 +82,7 @@ class OverlaidFiles:
 
 @dataclass(frozen=True, slots=True)
 class PendingResolver:
-    """A vault that also knows the secrets whose references are only about to be written."""
+    """A resolver that also knows the secrets whose references are not written yet."""
 
     resolver: SecretResolver
     named: Mapping[str, str]
@@ -101,7 +101,7 @@ class PendingResolver:
 
 
 @dataclass(frozen=True, slots=True)
-class _Live:
+class _LiveCluster:
     """One cluster as its nodes show it."""
 
     cluster_input: ClusterInput
@@ -142,7 +142,7 @@ async def import_live_state(
     """
     files = OverlaidFiles(snapshot.files if snapshot else None, {})
     fleet = load_fleet(Snapshot(_NOWHERE, files), drivers, resolver) if snapshot else None
-    first = _begun(files, fleet, new, drivers)
+    first = _add_new_clusters(files, fleet, new, drivers)
     fleet = load_fleet(Snapshot(_NOWHERE, first), drivers, resolver)
     transports = mask_transports(transports, fleet.secrets)
     names = {entry["name"] for entry in new}
@@ -154,31 +154,34 @@ async def import_live_state(
         raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
     live = await gather_all(
         [
-            _seen(cluster_input, drivers, transports, new=cluster_input.entry.name in names)
+            _read_cluster(cluster_input, drivers, transports, new=cluster_input.entry.name in names)
             for cluster_input in cluster_inputs
         ]
     )
-    _complete(live)
-    trouble: InputError | UsageError | StateError | None = None
+    _check_complete(live)
+    first_error: InputError | UsageError | StateError | None = None
+    # First try to change shared files; if a plan then still has differences, give each node its own overlay.
     for shared in (True, False):
-        extractor = SecretExtractor(dict(_references(live)), prefix)
+        extractor = SecretExtractor(dict(_list_known_secrets(live)), prefix)
         try:
-            after = _written(first, fleet, live, extractor, shared=shared)
-            rest = _rest(after, live, drivers, PendingResolver(resolver, extractor.named))
+            after = _make_files(first, fleet, live, extractor, shared=shared)
+            rest = _find_remaining_nodes(after, live, drivers, PendingResolver(resolver, extractor.named))
         except (InputError, UsageError) as error:
-            trouble = trouble or error
+            first_error = first_error or error
             continue
         if not rest:
-            return _adoption(files, after, extractor, live)
-        trouble = trouble or StateError(
+            return _make_result(files, after, extractor, live)
+        first_error = first_error or StateError(
             f"the new files would not describe what {rest[0]} shows",
             remedy="nothing was written; change the files by hand",
         )
-    assert trouble is not None
-    raise trouble
+    assert first_error is not None
+    raise first_error
 
 
-async def _seen(cluster_input: ClusterInput, drivers: Drivers, transports: Transports, *, new: bool) -> _Live:
+async def _read_cluster(
+    cluster_input: ClusterInput, drivers: Drivers, transports: Transports, *, new: bool
+) -> _LiveCluster:
     driver = drivers[cluster_input.entry.kind]
     if not driver.capabilities.imports:
         raise UsageError(f"clusters of the kind {cluster_input.entry.kind} cannot be imported")
@@ -186,10 +189,10 @@ async def _seen(cluster_input: ClusterInput, drivers: Drivers, transports: Trans
     observed = await driver.observe(desired, restrict_to_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
     shown, unsaid = driver.shown(desired, observed), driver.unsaid(cluster_input.entry)
-    return _Live(cluster_input, desired, observed, shown, steps, new, unsaid, driver.meaning)
+    return _LiveCluster(cluster_input, desired, observed, shown, steps, new, unsaid, driver.meaning)
 
 
-def _complete(live: Sequence[_Live]) -> None:
+def _check_complete(live: Sequence[_LiveCluster]) -> None:
     """Refuse what is not known in full.
 
     Raises:
@@ -204,10 +207,10 @@ def _complete(live: Sequence[_Live]) -> None:
         )
 
 
-def _begun(
+def _add_new_clusters(
     files: OverlaidFiles, fleet: Fleet | None, new: Sequence[Mapping[str, Any]], drivers: Drivers
 ) -> OverlaidFiles:
-    """The files with new clusters in the fleet file, whose settings are empty as yet."""
+    """The files with new clusters in the fleet file; their settings are still empty."""
     if not new:
         return files
     taken = {cluster_input.entry.name for cluster_input in fleet.cluster_inputs} if fleet else set()
@@ -218,14 +221,14 @@ def _begun(
     if fleet is not None and not all(cluster_input.pointer for cluster_input in fleet.cluster_inputs):
         words = f"{fleet.document.name} has no fleet file"
         raise UsageError(words, remedy="import into a separate folder")
-    settings = {path for entry in new for path in _settings(entry, drivers[entry["kind"]])}
+    settings = {path for entry in new for path in _list_settings(entry, drivers[entry["kind"]])}
     begun = dict.fromkeys(sorted(settings), "{}\n")
     if fleet is None:
         return files.over({FLEET: render_fleet_file(new), **begun})
-    return files.over({fleet.document.name: _named(files, fleet, new), **begun})
+    return files.over({fleet.document.name: _append_clusters(files, fleet, new), **begun})
 
 
-def _settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[str]:
+def _list_settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[str]:
     """The settings files that a new cluster names; none where its entry is wrong, which loading tells."""
     try:
         model = driver.entry.model_validate(entry)
@@ -234,7 +237,7 @@ def _settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[str]:
     return {model.setting_of(node) for node in model.members()} - {""}
 
 
-def _named(files: SourceFiles, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
+def _append_clusters(files: SourceFiles, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
     """The fleet file with clusters at its end."""
     name = fleet.document.name
     edits = [
@@ -244,11 +247,16 @@ def _named(files: SourceFiles, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -
     return apply_text_edits(name, files.read(name).decode(), edits)
 
 
-def _written(
-    files: OverlaidFiles, fleet: Fleet, live: Sequence[_Live], extractor: SecretExtractor, *, shared: bool
+def _make_files(
+    files: OverlaidFiles,
+    fleet: Fleet,
+    live: Sequence[_LiveCluster],
+    extractor: SecretExtractor,
+    *,
+    shared: bool,
 ) -> OverlaidFiles:
     """All files as they are to be."""
-    rewriting = FileEdits(fleet, files, extractor)
+    file_edits = FileEdits(fleet, files, extractor)
     for one in live:
         if one.new and one.shown.documents:
             found = make_new_cluster(
@@ -257,18 +265,19 @@ def _written(
             taken = sorted(set(found.made) & set(files.below.names() if files.below else ()))
             if taken:
                 raise UsageError(f"{taken[0]} already exists", remedy="choose another name, or move it away")
-            rewriting.made |= found.made
-            rewriting.edits.setdefault(fleet.document.name, []).extend(found.edits)
+            file_edits.made |= found.made
+            file_edits.edits.setdefault(fleet.document.name, []).extend(found.edits)
         elif one.shown.nodes is not None:
             index = int(one.cluster_input.pointer.rpartition("/")[2])
             raw = fleet.document.value["clusters"][index]["nodes"]
             edits = find_node_list_edits(raw, one.shown.nodes, one.cluster_input.pointer, one.shown.followed)
-            rewriting.edits.setdefault(fleet.document.name, []).extend(edits)
-    rewriting.settle(dict(_wanted(live)), shared=shared)
+            file_edits.edits.setdefault(fleet.document.name, []).extend(edits)
+    file_edits.settle(dict(_find_wanted_edits(live)), shared=shared)
     texts = {
-        name: json.dumps(value, indent=2, ensure_ascii=False) + "\n" for name, value in rewriting.made.items()
+        name: json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        for name, value in file_edits.made.items()
     }
-    for name, edits in rewriting.edits.items():
+    for name, edits in file_edits.edits.items():
         if edits:
             texts[name] = apply_text_edits(name, files.read(name).decode(), edits)
     return files.over(texts)
@@ -309,7 +318,7 @@ def find_node_list_edits(
     ]
 
 
-def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
+def _list_known_secrets(live: Sequence[_LiveCluster]) -> Iterator[tuple[str, str]]:
     """(text, reference) of the secrets that the files name and that are known here."""
     for one in live:
         for document in {id(each): each for each in one.cluster_input.documents.values()}.values():
@@ -318,7 +327,7 @@ def _references(live: Sequence[_Live]) -> Iterator[tuple[str, str]]:
                     yield secret.value, secret.reference
 
 
-def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
+def _find_wanted_edits(live: Sequence[_LiveCluster]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
     """What is to be changed in the rendered settings of each node that differs."""
     for one in live:
         if one.new:
@@ -330,7 +339,7 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
                 rendered = one.cluster_input.documents[node].value
                 pair = (id(rendered), id(document))
                 if pair not in known:
-                    differing = NodeDifference(rendered, one.meaning, partial(_unsaid, unsaid=one.unsaid))
+                    differing = NodeDifference(rendered, one.meaning, partial(_is_unsaid, unsaid=one.unsaid))
                     try:
                         known[pair] = differing.edits(document)
                     except UsageError as error:
@@ -338,15 +347,15 @@ def _wanted(live: Sequence[_Live]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
                 yield (one.cluster_input.entry.name, node), known[pair]
 
 
-def _unsaid(edit: Edit, unsaid: Collection[str]) -> bool:
+def _is_unsaid(edit: Edit, unsaid: Collection[str]) -> bool:
     """Whether a difference is none of the file's: what it says to editors, and what is stamped."""
     return edit.path == (EDITOR_KEY,) or edit.path in {pointer_to_path(pointer) for pointer in unsaid}
 
 
-def _rest(
-    files: OverlaidFiles, live: Sequence[_Live], drivers: Drivers, resolver: SecretResolver
+def _find_remaining_nodes(
+    files: OverlaidFiles, live: Sequence[_LiveCluster], drivers: Drivers, resolver: SecretResolver
 ) -> list[str]:
-    """The nodes that a plan from the files as they would be still changes; none where all is said.
+    """The nodes that a plan of the new files would still change; empty if the import is complete.
 
     Raises:
         InputError: the files would be wrong.
@@ -369,8 +378,8 @@ def _rest(
     return found
 
 
-def _adoption(
-    files: OverlaidFiles, after: OverlaidFiles, extractor: SecretExtractor, live: Sequence[_Live]
+def _make_result(
+    files: OverlaidFiles, after: OverlaidFiles, extractor: SecretExtractor, live: Sequence[_LiveCluster]
 ) -> ImportResult:
     known = set(files.names())
     before = {name: files.read(name) for name in after.texts if name in known}

@@ -1,4 +1,4 @@
-"""Where live settings differ from rendered ones, as edits in the order in which they can be made; pure."""
+"""The differences between live and rendered settings, as edits in an order in which they apply; pure."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def find_drift_edits(rendered: Any, shown: Any, path: Path = (), *, key: Key = g
                 remedy="change the secret where it is stored, then import again; nothing was written",
             )
     elif isinstance(rendered, Mapping) and isinstance(shown, Mapping):
-        yield from _members(rendered, shown, path, key)
+        yield from _find_member_edits(rendered, shown, path, key)
     elif isinstance(rendered, list) and isinstance(shown, list):
-        yield from _items(rendered, shown, path, key)
+        yield from _find_item_edits(rendered, shown, path, key)
     elif isinstance(rendered, Mapping | list) or isinstance(shown, Mapping | list):
         yield Edit(path, shown)
     else:
@@ -53,7 +53,9 @@ def find_drift_edits(rendered: Any, shown: Any, path: Path = (), *, key: Key = g
             yield Edit(path, shown)
 
 
-def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path, key: Key) -> Iterator[Edit]:
+def _find_member_edits(
+    rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path, key: Key
+) -> Iterator[Edit]:
     for name in rendered:
         if name not in shown:
             yield Edit((*path, name), REMOVED)
@@ -61,33 +63,33 @@ def _members(rendered: Mapping[str, Any], shown: Mapping[str, Any], path: Path, 
         if name in rendered:
             yield from find_drift_edits(rendered[name], value, (*path, name), key=key)
         else:
-            yield from _added(value, (*path, name))
+            yield from _list_added(value, (*path, name))
 
 
-def _added(value: Any, path: Path) -> Iterator[Edit]:
+def _list_added(value: Any, path: Path) -> Iterator[Edit]:
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
-            yield from _added(item, (*path, name))
+            yield from _list_added(item, (*path, name))
     else:
         yield Edit(path, value)
 
 
-def _items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> Iterator[Edit]:
-    pairs = _pairs(rendered, shown, path, key)
+def _find_item_edits(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> Iterator[Edit]:
+    pairs = _pair_items(rendered, shown, path, key)
     for old, new in pairs:
         yield from find_drift_edits(rendered[old], shown[new], (*path, old), key=key)
     kept, taken = {old for old, _ in pairs}, {new for _, new in pairs}
     added = [index for index in range(len(shown)) if index not in taken]
     for index in reversed(range(len(rendered))):
         if index not in kept:
-            _told_apart(rendered[index], (*path, index), replaced=bool(added))
+            _check_known_secret(rendered[index], (*path, index), replaced=bool(added))
             yield Edit((*path, index), REMOVED)
     for number, index in enumerate(added):
         yield Edit((*path, len(kept) + number), shown[index])
 
 
-def _told_apart(gone: Any, path: Path, *, replaced: bool) -> None:
-    """Refuse where a secret that nobody knows here goes away and may come back elsewhere in the list."""
+def _check_known_secret(gone: Any, path: Path, *, replaced: bool) -> None:
+    """Refuse if an item with an unknown secret is removed and may be one of the added items."""
     unknown = next((secret for _, secret in find_secrets(gone) if secret.missing), None)
     if unknown is not None and replaced:
         raise UsageError(
@@ -96,17 +98,17 @@ def _told_apart(gone: Any, path: Path, *, replaced: bool) -> None:
         )
 
 
-def _pairs(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> list[tuple[int, int]]:
+def _pair_items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> list[tuple[int, int]]:
     """(index, index) of the items that stay, in order; what is new comes behind all of them."""
     if len(rendered) != len(shown):
-        old, new = _keys(rendered, path, key), _keys(shown, path, key)
+        old, new = _index_keys(rendered, path, key), _index_keys(shown, path, key)
         kept = [one for one in old if one in new]
         if old and new and list(new)[: len(kept)] == kept:
             return [(old[one], new[one]) for one in kept]
     return [(index, index) for index in range(min(len(rendered), len(shown)))]
 
 
-def _keys(items: Sequence[Any], path: Path, key: Key) -> dict[str, int]:
+def _index_keys(items: Sequence[Any], path: Path, key: Key) -> dict[str, int]:
     """Key -> index, where every item has one and none has another's."""
     found = {one: index for index, item in enumerate(items) if (one := key(path, item)) is not None}
     return found if len(found) == len(items) else {}

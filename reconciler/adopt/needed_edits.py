@@ -1,8 +1,8 @@
-"""Of the differences between files and nodes those that the product calls differences; pure.
+"""Selects the differences between files and nodes that the product treats as differences; pure.
 
-A node may write out what its file leaves to a default, spell an address otherwise and put a list whose order
-means nothing in another one. Whoever copies that into the files pins what nobody decided: a later change of
-what the nodes share then passes these nodes by.
+A node may write out a default, spell an address differently, or reorder a list whose order means nothing. An
+import that copied this into the files would fix values that nobody chose: a later change of a shared value
+would then not reach these nodes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from reconciler.adopt.live_edits import Path, find_drift_edits
 from reconciler.documents.edit import REMOVED, Edit
 
 MOST_ITEMS: Final = 2_000
-"""Items of two lists that are told apart by what each means; those of longer ones by their place."""
+"""Items of a list that are identified by their meaning; items of longer lists by their index."""
 
 MOST_TRIALS: Final = 600
-"""Documents whose meaning is asked for to leave out what is not needed; what is left then stays."""
+"""Trials of leaving edits out; edits not tried by then stay. Each trial evaluates a whole document."""
 
 Unit = tuple[Edit, ...]
 
@@ -44,33 +44,33 @@ class NodeDifference:
         Raises:
             UsageError: a secret differs, or cannot be told from others because it is not known here.
         """
-        aligned = self._aligned(self.rendered, shown, shown, ())
+        aligned = self._align(self.rendered, shown, shown, ())
         found = [
             edit for edit in find_drift_edits(self.rendered, aligned, key=self._key) if not self.unsaid(edit)
         ]
-        return tuple(_joined(self.rendered, self._needed(found)))
+        return tuple(_join_added(self.rendered, self._select_needed(found)))
 
-    def _aligned(self, old: Any, new: Any, whole: Any, path: Path) -> Any:
+    def _align(self, old: Any, new: Any, whole: Any, path: Path) -> Any:
         """What is shown, with each list in the order of the rendered one where that means the same."""
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             for key in [key for key in new if key in old]:
-                part = self._aligned(old[key], new[key], whole, (*path, key))
+                part = self._align(old[key], new[key], whole, (*path, key))
                 if part is not new[key]:
                     new = {**new, key: part}
-                    whole = _with(whole, path, new)
+                    whole = _replace_at(whole, path, new)
             return new
         if not (isinstance(old, list) and isinstance(new, list)):
             return new
         ours, theirs = ([self._key(path, item) for item in items] for items in (old, new))
         if None in ours or None in theirs or len({*ours}) < len(ours) or len({*theirs}) < len(theirs):
             return new
-        # What is new comes where something went, so that one item that changed stays one.
+        # A new item takes the place of a removed one, so that one changed item stays one edit.
         came = [key for key in theirs if key not in ours]
         slots = [key if key in theirs else came.pop(0) for key in ours if key in theirs or came]
         wanted = [*slots, *came]
         if wanted != theirs:
             moved = [new[theirs.index(key)] for key in wanted]
-            if self.meaning(_with(whole, path, moved)) == self.meaning(whole):
+            if self.meaning(_replace_at(whole, path, moved)) == self.meaning(whole):
                 return moved
         return new
 
@@ -82,12 +82,12 @@ class NodeDifference:
         if known not in self._keys:
             if len(self._keys) >= MOST_ITEMS:
                 return None
-            self._keys[known] = (item, self.meaning(_around(self.rendered, path, item)))
+            self._keys[known] = (item, self.meaning(_make_context(self.rendered, path, item)))
         return self._keys[known][1]
 
-    def _needed(self, edits: Sequence[Edit]) -> list[Edit]:
-        """The edits without those that change nothing that the product knows, tried half by half."""
-        units = _units(self.rendered, edits)
+    def _select_needed(self, edits: Sequence[Edit]) -> list[Edit]:
+        """The edits without those that do not change the meaning, found by bisection."""
+        units = _group_edits(self.rendered, edits)
         target = self.meaning(apply_edits(self.rendered, edits))
         kept = dict.fromkeys(range(len(units)))
         todo, trials = [list(kept)], 0
@@ -108,13 +108,13 @@ class NodeDifference:
         return [edit for index, unit in enumerate(units) if index in kept for edit in unit]
 
 
-def _units(rendered: Any, edits: Sequence[Edit]) -> list[Unit]:
+def _group_edits(rendered: Any, edits: Sequence[Edit]) -> list[Unit]:
     """Edits that are made together or not at all: what shortens and lengthens one list."""
     units: list[list[Edit]] = []
     lists: dict[Path, list[Edit]] = {}
     for edit in edits:
         place = edit.path[:-1]
-        if not (edit.path and isinstance(edit.path[-1], int)) or _is_there(rendered, edit):
+        if not (edit.path and isinstance(edit.path[-1], int)) or _is_in_place(rendered, edit):
             units.append([edit])
         elif place in lists:
             lists[place].append(edit)
@@ -124,7 +124,7 @@ def _units(rendered: Any, edits: Sequence[Edit]) -> list[Unit]:
     return [tuple(unit) for unit in units]
 
 
-def _is_there(rendered: Any, edit: Edit) -> bool:
+def _is_in_place(rendered: Any, edit: Edit) -> bool:
     """Whether an edit changes an item of a list in its place."""
     for key in edit.path[:-1]:
         rendered = rendered[key]
@@ -133,10 +133,10 @@ def _is_there(rendered: Any, edit: Edit) -> bool:
 
 def apply_edits(value: Any, edits: Sequence[Edit]) -> Any:
     """A plain value after edits; objects that are missing on the way are made."""
-    value = _copied(value)
+    value = _copy(value)
     for edit in edits:
         if not edit.path:
-            value = _copied(edit.value)
+            value = _copy(edit.value)
             continue
         *way, last = edit.path
         part = value
@@ -145,23 +145,23 @@ def apply_edits(value: Any, edits: Sequence[Edit]) -> Any:
         if edit.value is REMOVED:
             part.pop(int(last)) if isinstance(part, list) else part.pop(last, None)
         elif isinstance(part, list) and last == len(part):
-            part.append(_copied(edit.value))
+            part.append(_copy(edit.value))
         else:
-            part[last] = _copied(edit.value)
+            part[last] = _copy(edit.value)
     return value
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
-def _joined(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
+def _join_added(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
     """Edits with what is added below one place that is missing put together."""
     found: dict[Path, Edit] = {}
     for edit in edits:
-        place = _missing(rendered, edit.path)
+        place = _find_missing_parent(rendered, edit.path)
         if edit.value is REMOVED or len(place) == len(edit.path):
             found[edit.path] = edit
             continue
@@ -170,7 +170,7 @@ def _joined(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
     return list(found.values())
 
 
-def _missing(value: Any, path: Path) -> Path:
+def _find_missing_parent(value: Any, path: Path) -> Path:
     """The first part of a path at which an object lacks a member; the whole path where none does."""
     for index, key in enumerate(path):
         if isinstance(value, Mapping):
@@ -184,22 +184,24 @@ def _missing(value: Any, path: Path) -> Path:
     return path
 
 
-def _with(value: Any, path: Path, leaf: Any) -> Any:
+def _replace_at(value: Any, path: Path, leaf: Any) -> Any:
     """A copy with another value at a path that is there."""
     if not path:
         return leaf
     key, *rest = path
     if isinstance(value, list):
-        return [_with(item, tuple(rest), leaf) if index == key else item for index, item in enumerate(value)]
-    return {**value, key: _with(value[key], tuple(rest), leaf)}
+        return [
+            _replace_at(item, tuple(rest), leaf) if index == key else item for index, item in enumerate(value)
+        ]
+    return {**value, key: _replace_at(value[key], tuple(rest), leaf)}
 
 
-def _around(value: Any, path: Path, item: Any) -> Any:
+def _make_context(value: Any, path: Path, item: Any) -> Any:
     """A small document that has one item of a list at its place, and the plain members on the way to it."""
     if not path:
         return [item]
     key, *rest = path
     if isinstance(value, list):
-        return [_around(value[int(key)], tuple(rest), item)]
+        return [_make_context(value[int(key)], tuple(rest), item)]
     plain = {name: one for name, one in value.items() if not isinstance(one, Mapping | list)}
-    return {**plain, key: _around(value[key], tuple(rest), item)}
+    return {**plain, key: _make_context(value[key], tuple(rest), item)}

@@ -1,4 +1,4 @@
-"""The files of a cluster that nobody has written down yet: its entry, a base, and what differs; pure."""
+"""The files of a new cluster: its entry, a common base, and overlays for differences; pure."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ def make_new_cluster(
         documents: node -> its settings.
         extractor: names the secrets in them.
     """
-    said = {node: extractor.value(document) for node, document in documents.items()}
-    base = find_common_base(list(said.values()))
+    settings = {node: extractor.value(document) for node, document in documents.items()}
+    base = find_common_base(list(settings.values()))
     place = pointer_to_path(pointer)
     setting = entry.setting_of(entry.members()[0])
     made: dict[str, Any] = {setting: base}
     edits: list[Edit] = []
     index = {node.name: number for number, node in enumerate(entry.members())}
     groups: list[dict[str, Any]] = []
-    for patch, nodes in group_patches({node: make_patch(base, document) for node, document in said.items()}):
+    for patch, nodes in group_patches(
+        {node: make_patch(base, document) for node, document in settings.items()}
+    ):
         several = len(nodes) > 1
         label = f"alike-{len(groups) + 1}" if several else nodes[0]
         name = str(PurePosixPath(setting).parent / f"{label}.json")
@@ -67,22 +69,24 @@ def make_new_cluster(
 
 def render_fleet_file(clusters: Sequence[Mapping[str, Any]]) -> str:
     """A new fleet file with some clusters, each node on a line of its own."""
-    return "\n".join(["clusters:", *(line for cluster in clusters for line in _cluster(cluster))]) + "\n"
+    return (
+        "\n".join(["clusters:", *(line for cluster in clusters for line in _render_cluster(cluster))]) + "\n"
+    )
 
 
-def _cluster(cluster: Mapping[str, Any]) -> Iterator[str]:
+def _render_cluster(cluster: Mapping[str, Any]) -> Iterator[str]:
     lead = "  - "
     for key, value in cluster.items():
         if key == "nodes":
             yield f"{lead}nodes:"
             for node in value:
-                members = ", ".join(f"{name}: {_scalar(item)}" for name, item in node.items())
+                members = ", ".join(f"{name}: {_render_scalar(item)}" for name, item in node.items())
                 yield f"      - {{{members}}}"
         else:
-            yield f"{lead}{key}: {_scalar(value)}"
+            yield f"{lead}{key}: {_render_scalar(value)}"
         lead = "    "
 
 
-def _scalar(value: Any) -> str:
+def _render_scalar(value: Any) -> str:
     plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
     return value if plain else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""A clock that leaps over waiting: settle and soak times of a trial cost nothing."""
+"""A clock that skips waiting: settle and soak times of a trial take no real time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, Mail
 T = TypeVar("T")
 
 SAME_PROCESS: Final = 0.003
-"""Real seconds within which loopback brings what this process sent to itself."""
+"""Real seconds within which data that this process sends to itself arrives over loopback."""
 
 PACE: Final = 0.02
 """Seconds of the trial's clock that a call takes."""
@@ -26,8 +26,8 @@ PACE: Final = 0.02
 _TICK: Final = timedelta(milliseconds=1)
 
 
-class _Leaping(selectors.DefaultSelector):
-    """Waits for files; where none can be expected any more, it lets the time pass at once.
+class _SkippingSelector(selectors.DefaultSelector):
+    """Waits for descriptors; if none can become ready, it advances the time at once.
 
     Args:
         patience: real seconds to wait for calls in flight; None: as long as their timeouts are.
@@ -43,10 +43,10 @@ class _Leaping(selectors.DefaultSelector):
         """What is ready, in an order that is the same every time, once something is or the time is over."""
         events = super().select(0)
         if not events and (timeout is None or timeout > 0):
-            events = super().select(None) if timeout is None else self._waited(timeout)
+            events = super().select(None) if timeout is None else self._wait(timeout)
         return sorted(events, key=lambda event: event[0].fd)
 
-    def _waited(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+    def _wait(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
         if not self.calls:
             self.now += timeout
             return []
@@ -61,10 +61,10 @@ class _Leaping(selectors.DefaultSelector):
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still while something is done, and leaps where all only wait.
+    """An event loop whose time stops while code runs, and jumps ahead when everything only waits.
 
-    Calls of the reconciler in flight are told by `calling`. What is given to a thread is waited for, so
-    that the order of everything is the same every time.
+    Calls in flight are counted by `calling`. Work for a thread is done at once and waited for, so the order
+    of everything is the same in each run of a seed.
 
     Args:
         patience: real seconds after which a call in flight counts as waiting for a time too; None where
@@ -72,18 +72,18 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, patience: float | None = SAME_PROCESS) -> None:
-        self._leaping = _Leaping(patience)
-        super().__init__(self._leaping)
+        self._selector = _SkippingSelector(patience)
+        super().__init__(self._selector)
 
     def time(self) -> float:
         """Seconds since the beginning."""
-        return self._leaping.now
+        return self._selector.now
 
     def calling(self, number: int) -> None:
         """So many more calls are in flight, or fewer; each that ends has taken its time."""
-        self._leaping.calls += number
+        self._selector.calls += number
         if number < 0:
-            self._leaping.now += PACE
+            self._selector.now += PACE
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
@@ -107,7 +107,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
 
 class StampClock:
-    """The present moment of a trial, each one later than the last, so that everything has an order."""
+    """The present moment of a trial; each one is later than the last, so that all records have an order."""
 
     def __init__(self, begin: datetime | None = None) -> None:
         self._begin = begin or datetime.now(UTC)
@@ -136,7 +136,7 @@ class OffsetClock:
 
 
 def count_calls(transports: Transports, loop: SkippingLoop) -> Transports:
-    """The same ways, all of whose calls a leaping loop is told of: it leaps only where none is in flight."""
+    """The same transports, with each call counted by the loop: it skips time only if none is in flight."""
     return transports.wrapped(
         http=lambda http: _CountedHttp(http, loop),
         commands=lambda commands: _CountedCommands(commands, loop),
@@ -209,6 +209,6 @@ class _CountedMailbox(Mailbox):
 
 
 def run_skipping_waits(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:
-    """The result of a coroutine, run under a clock that leaps."""
+    """The result of a coroutine, run under a clock that skips waiting."""
     with asyncio.Runner(loop_factory=lambda: SkippingLoop(patience)) as runner:
         return runner.run(work)

@@ -1,4 +1,4 @@
-"""Brings the faults of a schedule upon a simulation, each at its moment, and ends them all."""
+"""Injects the faults of a schedule into a simulation, each at its moment, and ends them all."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from reconciler.simulation.node_host import Simulation
 
 
 class FaultInjector:
-    """The faults of one trial that are still to come.
+    """The pending faults of one trial.
 
     Args:
-        down: nodes that are down for good.
+        down: nodes that stay down.
     """
 
     def __init__(
         self, schedule: FaultSchedule, simulation: Simulation, recorder: TrialRecorder, down: Collection[str]
     ) -> None:
-        self._waiting = list(schedule.blows)
+        self._pending = list(schedule.faults)
         self._simulation = simulation
         self.recorder = recorder
         self._down = set(down)
@@ -32,23 +32,23 @@ class FaultInjector:
         self.changing: Callable[[], None] = lambda: None
 
     async def begin(self) -> None:
-        """Take the nodes down that are down for good, and wind up what comes after a while."""
+        """Stop the nodes that stay down, and start the timers of timed faults."""
         for name in sorted(self._down):
             await self._simulation.add(name, Fault(FaultKind.KILLED))
-        for blow in [blow for blow in self._waiting if blow.when.kind == "after"]:
-            self._waiting.remove(blow)
-            self._later(self._strike(blow, delay=blow.when.number))
+        for scheduled in [scheduled for scheduled in self._pending if scheduled.when.kind == "after"]:
+            self._pending.remove(scheduled)
+            self._start_task(self._inject(scheduled, delay=scheduled.when.number))
 
     async def stop(self, node: str) -> None:
-        """A person stops a node, for good."""
+        """An operator stops a node, which then stays down."""
         self._down.add(node)
         await self._simulation.add(node, Fault(FaultKind.KILLED))
         self.recorder.look()
 
     async def run(self, number: int) -> None:
         """The run of this number is about to begin."""
-        for blow in self._due("run", number):
-            self._now(blow)
+        for scheduled in self._take_due("run", number):
+            self._inject_now(scheduled)
         await asyncio.sleep(0)
 
     def requested(self, node: str, change: bool) -> None:  # noqa: FBT001  (a callback)
@@ -59,23 +59,23 @@ class FaultInjector:
         for kind in kinds:
             for name in (node, self.recorder.clusters[node]):
                 self._counts[kind, name] += 1
-                for blow in self._due(kind, self._counts[kind, name], name):
-                    self._now(blow)
+                for scheduled in self._take_due(kind, self._counts[kind, name], name):
+                    self._inject_now(scheduled)
 
     def written(self, number: int) -> None:
         """The write of the journal of this number is about to be made."""
-        for blow in self._due("journal", number):
-            self._now(blow)
+        for scheduled in self._take_due("journal", number):
+            self._inject_now(scheduled)
 
     def intended(self, step: str) -> None:
         """The intent of a step is about to be written."""
-        for blow in [one for one in self._waiting if one.when.kind == "step" and one.when.step == step]:
-            self._waiting.remove(blow)
-            self._now(blow)
+        for scheduled in [one for one in self._pending if one.when.kind == "step" and one.when.step == step]:
+            self._pending.remove(scheduled)
+            self._inject_now(scheduled)
 
     async def end(self) -> None:
-        """No fault any more: all nodes are up, but for those that are down for good, and reach each other."""
-        self._waiting.clear()
+        """End all faults: all nodes are up, except those that stay down, and reach each other."""
+        self._pending.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -90,42 +90,42 @@ class FaultInjector:
         self.recorder.note("the faults are over")
         self.recorder.look()
 
-    def _due(self, kind: str, number: float, name: str = "") -> list[ScheduledFault]:
+    def _take_due(self, kind: str, number: float, name: str = "") -> list[ScheduledFault]:
         found = [
             one
-            for one in self._waiting
+            for one in self._pending
             if (one.when.kind, one.when.number) == (kind, number) and name in {"", one.when.to or one.name}
         ]
         for one in found:
-            self._waiting.remove(one)
+            self._pending.remove(one)
         return found
 
-    def _now(self, blow: ScheduledFault) -> None:
-        """Strike from within a request or a write; what takes its time happens right after it."""
-        if self._simulation.lay(blow.name, blow.fault):
-            self._noted(blow)
+    def _inject_now(self, scheduled: ScheduledFault) -> None:
+        """Inject from within a request or a write; a fault that takes time follows directly after it."""
+        if self._simulation.lay(scheduled.name, scheduled.fault):
+            self._note(scheduled)
         else:
-            self._later(self._strike(blow))
+            self._start_task(self._inject(scheduled))
 
-    def _later(self, work: object) -> None:
+    def _start_task(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _strike(self, blow: ScheduledFault, *, delay: float = 0) -> None:
+    async def _inject(self, scheduled: ScheduledFault, *, delay: float = 0) -> None:
         """Inject a fault after a delay in seconds, and wait until it is complete."""
         if delay:
             await asyncio.sleep(delay)
-        fault = blow.fault
-        self._noted(blow)
+        fault = scheduled.fault
+        self._note(scheduled)
         if fault.kind is FaultKind.RESTARTED and fault.argument:
-            await self._simulation.add(blow.name, Fault(FaultKind.KILLED))
+            await self._simulation.add(scheduled.name, Fault(FaultKind.KILLED))
             self.recorder.look()
             await asyncio.sleep(fault.argument)
             fault = Fault(FaultKind.STARTED)
-        await self._simulation.add(blow.name, fault)
+        await self._simulation.add(scheduled.name, fault)
         self.recorder.look()
 
-    def _noted(self, blow: ScheduledFault) -> None:
-        self.recorder.note(f"fault: {blow.name}: {blow.fault}")
+    def _note(self, scheduled: ScheduledFault) -> None:
+        self.recorder.note(f"fault: {scheduled.name}: {scheduled.fault}")
         self.recorder.look()

@@ -1,4 +1,4 @@
-"""Schedules: what befalls the nodes and the reconciler in one trial, drawn from a seed."""
+"""Schedules: what goes wrong with the nodes and the reconciler in one trial, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ScheduledFault:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledCrash:
-    """The reconciler dies at a write of its journal, counted over the whole trial: before it, or after."""
+    """The reconciler dies before or after a write of its journal, counted over the whole trial."""
 
     write: int
     after: bool
@@ -69,25 +69,25 @@ class FaultSchedule:
     """All that goes wrong in one trial.
 
     Args:
-        shots: numbers of the changes with whose arrival at a node the reconciler is killed.
+        shots: numbers of the changes at whose arrival the reconciler is killed.
     """
 
     seed: int
-    blows: tuple[ScheduledFault, ...] = ()
-    deaths: tuple[ScheduledCrash, ...] = ()
+    faults: tuple[ScheduledFault, ...] = ()
+    crashes: tuple[ScheduledCrash, ...] = ()
     shots: tuple[int, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """In words, one line each."""
-        yield from map(str, self.blows)
-        yield from map(str, self.deaths)
+        yield from map(str, self.faults)
+        yield from map(str, self.crashes)
         for change in self.shots:
             yield f"the reconciler is killed when change {change} reaches a node"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultTargets:
-    """Who can be struck.
+    """The nodes that faults can be injected into.
 
     Args:
         nodes: node -> its cluster.
@@ -98,58 +98,58 @@ class FaultTargets:
     joined: Collection[str]
 
 
-def draw_schedule(script: ScenarioFile, cast: FaultTargets, seed: int) -> FaultSchedule:
+def draw_schedule(scenario_file: ScenarioFile, targets: FaultTargets, seed: int) -> FaultSchedule:
     """The schedule of a seed; the same arguments give the same one.
 
     Raises:
         InputError: a fault names no node, or makes no sense.
     """
-    chance = random.Random(seed)  # noqa: S311  (a schedule is no secret)
-    blows = [
-        _written(script, index, entry, cast, chance)
-        for index, entry in enumerate(script.scenario.faults)
+    rng = random.Random(seed)  # noqa: S311  (a schedule is no secret)
+    faults = [
+        _make_fault_entry(scenario_file, index, entry, targets, rng)
+        for index, entry in enumerate(scenario_file.scenario.faults)
         if not entry.kills
     ]
-    more = script.scenario.random
-    if script.scenario.kills or more is None:
-        return FaultSchedule(seed, tuple(blows), *_killed(script.scenario.kills))
-    blows += [_blow(more, cast, chance) for _ in range(chance.randint(0, more.faults))]
-    deaths = [
-        ScheduledCrash(chance.randint(1, 14), chance.random() < 0.5)  # noqa: PLR2004  (either side)
-        for _ in range(chance.randint(0, more.kills))
+    more = scenario_file.scenario.random
+    if scenario_file.scenario.kills or more is None:
+        return FaultSchedule(seed, tuple(faults), *_list_crashes(scenario_file.scenario.kills))
+    faults += [_draw_fault(more, targets, rng) for _ in range(rng.randint(0, more.faults))]
+    crashes = [
+        ScheduledCrash(rng.randint(1, 14), rng.random() < 0.5)  # noqa: PLR2004  (either side)
+        for _ in range(rng.randint(0, more.kills))
     ]
-    return FaultSchedule(seed, tuple(blows), tuple(sorted(deaths, key=lambda death: death.write)))
+    return FaultSchedule(seed, tuple(faults), tuple(sorted(crashes, key=lambda death: death.write)))
 
 
-def _killed(entries: Iterable[FaultEntry]) -> tuple[tuple[ScheduledCrash, ...], tuple[int, ...]]:
-    """The deaths at one write each, and the shots; `journal: every` is many schedules."""
+def _list_crashes(entries: Iterable[FaultEntry]) -> tuple[tuple[ScheduledCrash, ...], tuple[int, ...]]:
+    """The crashes at one write each, and the kills at changes; `journal: every` is many schedules."""
     moments = [entry.at.moment for entry in entries if entry.at is not None]
-    deaths = [
+    crashes = [
         ScheduledCrash(number, after=True)
         for kind, number in moments
         if kind == "journal" and number != "every"
     ]
     shots = [number for kind, number in moments if kind == "change"]
-    return tuple(sorted(deaths, key=lambda death: death.write)), tuple(shots)
+    return tuple(sorted(crashes, key=lambda death: death.write)), tuple(shots)
 
 
-def _written(
-    script: ScenarioFile, index: int, entry: FaultEntry, cast: FaultTargets, chance: random.Random
+def _make_fault_entry(
+    scenario_file: ScenarioFile, index: int, entry: FaultEntry, targets: FaultTargets, rng: random.Random
 ) -> ScheduledFault:
     pointer = f"/faults/{index}"
-    name = entry.node or chance.choice(sorted(cast.nodes))
-    known = {*cast.nodes, *cast.nodes.values()}
+    name = entry.node or rng.choice(sorted(targets.nodes))
+    known = {*targets.nodes, *targets.nodes.values()}
     for key, named in (("node", name), ("at/to", entry.at.to if entry.at else None)):
         if named and named not in known:
             remedy = f"the nodes and clusters are {', '.join(sorted(known))}"
-            raise script.wrong(f"{pointer}/{key}", f"there is no node or cluster {named!r}", remedy)
+            raise scenario_file.wrong(f"{pointer}/{key}", f"there is no node or cluster {named!r}", remedy)
     try:
         fault = make_fault(entry.fault.value, entry.argument, count=entry.count, on=entry.only)
     except UsageError as error:
-        raise script.wrong(f"{pointer}/fault", error.message, error.remedy) from error
-    if fault.kind in AMONG_NODES and cast.nodes.get(name, name) not in cast.joined:
-        message = f"the nodes of {cast.nodes.get(name, name)} do not talk to each other"
-        raise script.wrong(f"{pointer}/fault", message, "use cut or killed")
+        raise scenario_file.wrong(f"{pointer}/fault", error.message, error.remedy) from error
+    if fault.kind in AMONG_NODES and targets.nodes.get(name, name) not in targets.joined:
+        message = f"the nodes of {targets.nodes.get(name, name)} do not talk to each other"
+        raise scenario_file.wrong(f"{pointer}/fault", message, "use cut or killed")
     if entry.at is None:
         return ScheduledFault(name, fault, BEGINNING)
     kind, value = entry.at.moment
@@ -159,27 +159,27 @@ def _written(
     return ScheduledFault(name, fault, moment)
 
 
-def _blow(more: RandomFaults, cast: FaultTargets, chance: random.Random) -> ScheduledFault:
-    name = chance.choice(sorted(cast.nodes))
-    joined = cast.nodes[name] in cast.joined
+def _draw_fault(more: RandomFaults, targets: FaultTargets, rng: random.Random) -> ScheduledFault:
+    name = rng.choice(sorted(targets.nodes))
+    joined = targets.nodes[name] in targets.joined
     kinds = [kind for kind in more.kinds if joined or kind not in AMONG_NODES]
-    kind = chance.choice(kinds or [FaultKind.CUT])
+    kind = rng.choice(kinds or [FaultKind.CUT])
     argument: float | None = None
     if kind in {FaultKind.SLOW, FaultKind.WORKS, FaultKind.RESTARTED}:
-        argument = round(chance.uniform(0, _LONGEST), 1)
+        argument = round(rng.uniform(0, _LONGEST), 1)
     elif kind is FaultKind.ERROR:
-        argument = chance.choice(_STATUSES)
-    return ScheduledFault(name, make_fault(kind, argument, count=chance.randint(1, 4)), _moment(chance))
+        argument = rng.choice(_STATUSES)
+    return ScheduledFault(name, make_fault(kind, argument, count=rng.randint(1, 4)), _draw_moment(rng))
 
 
-def _moment(chance: random.Random) -> FaultMoment:
-    match chance.randrange(5):
+def _draw_moment(rng: random.Random) -> FaultMoment:
+    match rng.randrange(5):
         case 0:
-            return FaultMoment("request", chance.randint(1, 12))
+            return FaultMoment("request", rng.randint(1, 12))
         case 1:
-            return FaultMoment("change", chance.randint(1, 2))
+            return FaultMoment("change", rng.randint(1, 2))
         case 2:
-            return FaultMoment("run", chance.randint(1, 2))
+            return FaultMoment("run", rng.randint(1, 2))
         case 3:
-            return FaultMoment("journal", chance.randint(1, 12))
-    return FaultMoment("after", round(chance.uniform(0, 5), 2))
+            return FaultMoment("journal", rng.randint(1, 12))
+    return FaultMoment("after", round(rng.uniform(0, 5), 2))

@@ -1,9 +1,9 @@
-"""Runs of the reconciler in processes of their own, each a copy of one that has everything loaded.
+"""Runs the reconciler in separate processes, each a fork of one that has everything loaded.
 
 Started as `python -m reconciler.fault_trials.fork_server`, it reads a line of JSON for each run from
 standard input, forks, and writes two lines: the process's number, and how the run ended, or null where it
 was killed.
-It has neither threads nor an event loop of its own, so that a copy of it is as good as new.
+It has neither threads nor an event loop, whose locks and descriptors a fork would copy in any state.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ def serve() -> None:
             os.close(reading)
             _run(asked, writing)
         os.close(writing)
-        _say(child)
+        _write_line(child)
         with os.fdopen(reading, encoding="utf-8") as told:
             ended = told.read()
         os.waitpid(child, 0)
-        _say(json.loads(ended) if ended else None)
+        _write_line(json.loads(ended) if ended else None)
 
 
 def _run(asked: dict[str, Any], writing: int) -> None:
     """Be the reconciler once; never returns."""
     write_counter = WriteCounter(
-        {int(write): after for write, after in asked["deaths"].items()}, writes=asked["writes"]
+        {int(write): after for write, after in asked["crashes"].items()}, writes=asked["writes"]
     )
-    once = _once(
+    once = _run_reconciler(
         _KNOWN[asked["fleet"]],
         Path(asked["state"]),
         write_counter,
@@ -67,7 +67,7 @@ def _run(asked: dict[str, Any], writing: int) -> None:
     os._exit(0)
 
 
-async def _once(
+async def _run_reconciler(
     fleet: Fleet, state: Path, write_counter: WriteCounter, earlier: Earlier, clock: Clock
 ) -> RunResult:
     die = partial(os.kill, os.getpid(), signal.SIGKILL)
@@ -75,7 +75,7 @@ async def _once(
         return await run_once(fleet, DRIVERS, store, clock, earlier)
 
 
-def _say(value: Any) -> None:
+def _write_line(value: Any) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
@@ -94,7 +94,7 @@ class ForkServer:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        process = self._running
+        process = self._started_process
         if kind is not None:
             kill_group(process)  # it may be in the middle of a run
         for pipe in (process.stdin, process.stdout):
@@ -104,27 +104,27 @@ class ForkServer:
 
     async def begin(self, asked: dict[str, Any]) -> int:
         """Begin a run; gives its process's number."""
-        stdin = self._running.stdin
+        stdin = self._started_process.stdin
         assert stdin is not None
         stdin.write(json.dumps(asked).encode() + b"\n")
         stdin.flush()
-        return int(await self._heard())
+        return int(await self._read_line())
 
     async def ended(self) -> dict[str, Any] | None:
         """How the run that was begun last ended; none where it was killed."""
-        told: dict[str, Any] | None = await self._heard()
+        told: dict[str, Any] | None = await self._read_line()
         return told
 
-    async def _heard(self) -> Any:
-        stdout = self._running.stdout
+    async def _read_line(self) -> Any:
+        stdout = self._started_process.stdout
         assert stdout is not None
-        line = await run_blocking(stdout.readline, self._running)
+        line = await run_blocking(stdout.readline, self._started_process)
         if not line:
             raise EOFError("the process that runs the reconciler has ended")
         return json.loads(line)
 
     @property
-    def _running(self) -> Process:
+    def _started_process(self) -> Process:
         assert self._process is not None
         return self._process
 

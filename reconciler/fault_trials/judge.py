@@ -1,4 +1,4 @@
-"""Judges a trial: what the history says against what the nodes themselves saw."""
+"""Judges a trial: the history of the reconciler against the records of the simulated nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reconciler.ports.store import JournalEntry, RunRecord
 from reconciler.simulation.faults import FaultKind
 
 _SLACK: Final = timedelta(milliseconds=1)
-"""Stamps are cut to milliseconds, so that an end may be said to be before what it followed."""
+"""Timestamps are cut to milliseconds, so an end may be stamped before the event that it followed."""
 
 _UNSENT: Final = frozenset({State.CHANGED, State.WAITING, State.SKIPPED})
 
@@ -56,7 +56,7 @@ class TrialEvidence:
 
 def judge_trial(evidence: TrialEvidence) -> list[InvariantBreach]:
     """Every breach, in the invariants' order."""
-    found = [*_calls(evidence), *_steps(evidence), *_end(evidence)]
+    found = [*_check_requests(evidence), *_check_steps(evidence), *_check_end(evidence)]
     found += [
         InvariantBreach(Invariant(NOTHING_LOST), f"the reconciler itself failed: {one}")
         for one in evidence.crashes
@@ -65,7 +65,7 @@ def judge_trial(evidence: TrialEvidence) -> list[InvariantBreach]:
     return sorted(found, key=lambda breach: order.index(breach.invariant))
 
 
-def _calls(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
+def _check_requests(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """What the nodes were asked, against the intents of the history."""
     recorder = evidence.recorder
     windows = [
@@ -80,7 +80,7 @@ def _calls(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
             continue
         if asked.broke[0]:
             yield InvariantBreach(Invariant(asked.broke[0]), asked.broke[1])
-        if asked.repeated and not _misled(recorder, number):
+        if asked.repeated and not _was_misled(recorder, number):
             yield InvariantBreach(
                 Invariant(ONCE),
                 f"{asked.about} was asked for a change that was already done: {asked.call.asked}",
@@ -89,7 +89,7 @@ def _calls(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
         if not inside:
             words = f"{asked.call.asked} reached {asked.node}, but the history has no intent for it"
             yield InvariantBreach(Invariant(NOTHING_LOST), words)
-        if inside:  # a step that is taken back has the intent of that after its own
+        if inside:  # a step that is rolled back has a second intent, which is the later one
             sent[max(inside, key=lambda place: windows[place].since)] += 1
     for place, count in sorted(sent.items()):
         if count > 1:
@@ -112,8 +112,8 @@ class _Window:
         return same and self.since <= asked.at <= self.until + _SLACK
 
 
-def _misled(recorder: TrialRecorder, number: int) -> bool:
-    """Whether the cluster's nodes showed old answers since the change took effect, up to the repetition."""
+def _was_misled(recorder: TrialRecorder, number: int) -> bool:
+    """Whether the nodes showed stale answers between the effect of a change and its repetition."""
     repeated = recorder.asked[number]
     for asked in reversed(recorder.asked[:number]):
         if asked.cluster == repeated.cluster:
@@ -124,28 +124,30 @@ def _misled(recorder: TrialRecorder, number: int) -> bool:
     return False
 
 
-def _steps(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
+def _check_steps(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """What the history says of each step, against the nodes' own states.
 
-    Where the nodes did not become as desired, a step may rightly stay unknown: what shows is neither what
-    was there before it nor what it was for.
+    If the nodes did not become as desired, a step may stay unknown: the nodes show neither the state before
+    it nor its effect.
     """
     calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
     for record in evidence.history:
         if record.line.finished is None:
             yield InvariantBreach(Invariant(NOTHING_LOST), f"run {record.line.id} has no end in the history")
         for entry in record.entries:
-            if words := _open(entry, record, evidence.history, calm=calm):
+            if words := _describe_open_step(entry, record, evidence.history, calm=calm):
                 yield InvariantBreach(
                     Invariant(NOTHING_LOST), f"{entry.step.id} of run {record.line.id} {words}"
                 )
-            elif said := _untrue(evidence, entry, record.line.started):
+            elif said := _describe_untrue_outcome(evidence, entry, record.line.started):
                 yield InvariantBreach(
                     Invariant(HISTORY_TRUE), f"{entry.step.id} of run {record.line.id}: {said}"
                 )
 
 
-def _open(entry: JournalEntry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool) -> str:
+def _describe_open_step(
+    entry: JournalEntry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool
+) -> str:
     """What the history does not tell of a step; a step that a later run took up may stay unknown."""
     if entry.state is None:
         return "has no outcome in the history"
@@ -162,7 +164,7 @@ def _open(entry: JournalEntry, record: RunRecord, history: Sequence[RunRecord], 
     return "" if taken_up else "is still unknown, though all nodes are as desired"
 
 
-def _untrue(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> str:
+def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> str:
     """What the history says that was not so; empty where all of it was."""
     recorder, step = evidence.recorder, entry.step
     since, until = entry.intended or started, entry.ended or evidence.end
@@ -170,14 +172,16 @@ def _untrue(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> 
     shown = [oracle.effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)]
     if entry.state in {State.DONE, State.FOUND} and not any(shown):
         return f"the history says {entry.state}, but the nodes never had its effect"
-    if entry.state is State.FAILED and entry.intended and _hidden(recorder, entry, shown, until):
+    if entry.state is State.FAILED and entry.intended and _had_visible_effect(recorder, entry, shown, until):
         return "the history says failed, but the nodes had its effect and showed it"
     if entry.state in _UNSENT and entry.intended:
         return f"the history says {entry.state}, but an intent was written"
     return ""
 
 
-def _hidden(recorder: TrialRecorder, entry: JournalEntry, shown: Sequence[bool], until: datetime) -> bool:
+def _had_visible_effect(
+    recorder: TrialRecorder, entry: JournalEntry, shown: Sequence[bool], until: datetime
+) -> bool:
     """Whether a step that is said to have failed had its effect at the end, with nothing to hide it."""
     assert entry.intended is not None
     if not shown[-1]:
@@ -194,7 +198,7 @@ def _hidden(recorder: TrialRecorder, entry: JournalEntry, shown: Sequence[bool],
     return lasting and bool(reads) and not any(asked.call.fault for asked in reads)
 
 
-def _end(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
+def _check_end(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """How the nodes are when the faults are over."""
     peers: Iterable[str] = sorted({asked.peer for asked in evidence.recorder.asked}) or ["127.0.0.1"]
     for _, oracle in sorted(evidence.recorder.witnesses.items()):

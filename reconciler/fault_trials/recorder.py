@@ -1,4 +1,4 @@
-"""The record of a trial: every request by the nodes' own account, what it did, and how the nodes were."""
+"""The record of a trial: every request as the nodes saw it, its effect, and the states of the nodes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RecordedRequest:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenRequest:
     """A request between its arrival and its answer."""
 
     request: NodeRequest
@@ -70,7 +70,7 @@ class TrialRecorder:
     asked: list[RecordedRequest] = field(default_factory=list)
     events: list[tuple[datetime, str]] = field(default_factory=list)
     _states: dict[str, list[tuple[datetime, Any]]] = field(default_factory=dict)
-    _open: _Open | None = None
+    _open: _OpenRequest | None = None
 
     def begin(self, witnesses: Mapping[str, Oracle]) -> None:
         """Take down how the nodes are at the beginning."""
@@ -99,7 +99,7 @@ class TrialRecorder:
         self.look()
         self.struck(node, change)
         oracle = self.witnesses[self.clusters[node]]
-        self._open = _Open(request, oracle.about(node, request) if change else node)
+        self._open = _OpenRequest(request, oracle.about(node, request) if change else node)
 
     def around(self, cluster: str, node: str, request: NodeRequest, perform: Callable[[], Reply]) -> Reply:
         """Performs a change and sees what it does."""

@@ -1,4 +1,4 @@
-"""The reconciler under trial: the engine as it is, over real HTTP, with a journal at which it may die."""
+"""The reconciler under trial: the real passes over real HTTP, with a journal at whose writes it may die."""
 
 from __future__ import annotations
 
@@ -60,55 +60,55 @@ class WriteCounter:
     """Counts the writes of a trial's journals, tells of each, and says at which one to die.
 
     Args:
-        deaths: number of a write -> whether to die after it rather than before.
+        crashes: number of a write -> whether to die after it rather than before.
         written: told the number of each write before it is made.
         intended: told of each step whose intent is about to be written.
     """
 
-    deaths: Mapping[int, bool] = field(default_factory=dict)
+    crashes: Mapping[int, bool] = field(default_factory=dict)
     written: Callable[[int], None] = lambda _: None
     intended: Callable[[str], None] = lambda _: None
     writes: int = 0
 
 
 class CrashingWrites:
-    """Put around the writes of a store, as `ports.store.WriteHook`: at one of them its user may die.
+    """A `ports.store.WriteHook` around the writes of a store: at one of them its user may die.
 
-    Nothing more is written then.
+    Nothing is written after that, as after a real crash.
 
     Args:
         die: ends the process, or the task that stands for it; called once.
     """
 
     def __init__(self, write_counter: WriteCounter, die: Callable[[], None]) -> None:
-        self._pen = write_counter
+        self._write_counter = write_counter
         self._die = die
         self.dead = False
 
     @asynccontextmanager
     async def __call__(self, step: str) -> AsyncIterator[None]:
         """Count a write, and die before or after it where that is its number; see `WriteHook`."""
-        write_counter = self._pen
+        write_counter = self._write_counter
         write_counter.writes += 1
         number = write_counter.writes
         write_counter.written(number)
         if step:
             write_counter.intended(step)
-        await self._perhaps_die(number, after=False)
+        await self._crash_if_due(number, after=False)
         yield
-        await self._perhaps_die(number, after=True)
+        await self._crash_if_due(number, after=True)
 
-    async def _perhaps_die(self, number: int, *, after: bool) -> None:
-        if not self.dead and self._pen.deaths.get(number) is after:
+    async def _crash_if_due(self, number: int, *, after: bool) -> None:
+        if not self.dead and self._write_counter.crashes.get(number) is after:
             self.dead = True
             self._die()
         if self.dead:
-            await asyncio.Event().wait()  # whoever is dead goes no further
+            await asyncio.Event().wait()  # a dead process does nothing more
 
 
 @dataclass(slots=True)
 class TaskRunner:
-    """Runs the reconciler as a task of this process; its death cuts all its calls and writes nothing more."""
+    """Runs the reconciler as a task of this process; a crash cuts all its calls and stops all writes."""
 
     fleet: Fleet
     drivers: Drivers
@@ -121,14 +121,14 @@ class TaskRunner:
     async def run(self) -> RunResult:
         """One run; see `TrialRunner.run`."""
         died = asyncio.Event()
-        mortal = CrashingWrites(self.write_counter, died.set)
+        crashing_writes = CrashingWrites(self.write_counter, died.set)
         name = self.names.__next__
-        with open_store(self.folder, clock=self.clock, name=name, around=mortal) as store:
+        with open_store(self.folder, clock=self.clock, name=name, around=crashing_writes) as store:
             run = asyncio.ensure_future(run_once(self.fleet, self.drivers, store, self.clock, self.earlier))
             death = asyncio.ensure_future(died.wait())
             await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
             death.cancel()
-            if mortal.dead:
+            if crashing_writes.dead:
                 run.cancel()
                 await asyncio.wait({run})
                 return RunResult("it dies", died=True)
@@ -149,8 +149,8 @@ def make_prior(machines: Fleet) -> Earlier:
 class TrialCommands(Commands):
     """Runs nothing on this machine: a product's simulator does what the command would do to a node.
 
-    Where it does nothing, the command is one that stops a node: the trial stops it after the run, as a
-    person would.
+    If the simulator does nothing, the command is one that stops a node: the trial stops it after the run, as
+    an operator would.
 
     Args:
         fleet: whose nodes commands are for.

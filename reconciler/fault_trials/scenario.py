@@ -1,4 +1,4 @@
-"""Scenario files: what befalls a simulated fleet while the reconciler runs, and what has to hold."""
+"""Scenario files: what goes wrong in a simulated fleet while the reconciler runs, and what must hold."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Scenario(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class ScenarioFile:
-    """A scenario and the file it stands in."""
+    """A scenario and its file."""
 
     scenario: Scenario
     path: Path

@@ -1,4 +1,4 @@
-"""From a scenario file to the stage of its trials: the fleets it names, checked."""
+"""Prepares the trials of a scenario file: loads and checks the fleets that it names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.sources.folder import FolderSource
 class FakeResolver:
     """Values for the references of a fleet under trial; implements `secrets.resolver.SecretResolver`.
 
-    No real secret belongs into a trial: its nodes are simulated, and its runs are processes of their own.
+    A trial must not see real secrets: its runs are separate processes, and its story is printed.
     """
 
     def resolve(self, scheme: str, name: str) -> str:
@@ -30,26 +30,26 @@ class FakeResolver:
         return f"made up for {name}".encode()
 
 
-def prepare_trial(script: ScenarioFile, folder: Path | None = None) -> TrialSetup:
-    """The stage of a scenario.
+def prepare_trial(scenario_file: ScenarioFile, folder: Path | None = None) -> TrialSetup:
+    """The setup of a scenario's trials.
 
     Args:
-        script: the scenario.
+        scenario_file: the scenario.
         folder: where the fleet file is, in the place of what the scenario says.
 
     Raises:
         SourceError: a folder cannot be read.
         InputError: a fleet file, or the scenario against it, is wrong.
     """
-    scenario, before = script.scenario, script.scenario.before
-    place = folder or script.folder(scenario.fleet)
+    scenario, before = scenario_file.scenario, scenario_file.scenario.before
+    place = folder or scenario_file.folder(scenario.fleet)
     fleet = load_trial_fleet(place)
-    machines = load_trial_fleet(script.folder(before.fleet)) if before.fleet else fleet
+    machines = load_trial_fleet(scenario_file.folder(before.fleet)) if before.fleet else fleet
     try:
         choices = parse_choices(scenario.choices, DRIVERS)
     except UsageError as error:
-        raise script.wrong("/choices", error.message, error.remedy) from error
-    stage = TrialSetup(
+        raise scenario_file.wrong("/choices", error.message, error.remedy) from error
+    setup = TrialSetup(
         fleet,
         machines,
         converged=before.converged,
@@ -60,8 +60,8 @@ def prepare_trial(script: ScenarioFile, folder: Path | None = None) -> TrialSetu
         invariants=scenario.invariants,
         folder=place,
     )
-    _check(script, stage)
-    return stage
+    _check_nodes(scenario_file, setup)
+    return setup
 
 
 def load_trial_fleet(folder: Path) -> Fleet:
@@ -71,20 +71,20 @@ def load_trial_fleet(folder: Path) -> Fleet:
     return replace(fleet, feedback=None)
 
 
-def _check(script: ScenarioFile, stage: TrialSetup) -> None:
+def _check_nodes(scenario_file: ScenarioFile, setup: TrialSetup) -> None:
     """The nodes that the scenario and the fleet name are among the machines."""
-    served = stage.clusters
-    for pointer, names in (("/before/fresh", stage.fresh), ("/before/down", stage.down)):
+    served = setup.clusters
+    for pointer, names in (("/before/fresh", setup.fresh), ("/before/down", setup.down)):
         for index, name in enumerate(names):
             if name not in served:
                 known = ", ".join(sorted(served))
-                raise script.wrong(
+                raise scenario_file.wrong(
                     f"{pointer}/{index}", f"there is no node {name!r}", f"the nodes are {known}"
                 )
-    for cluster_input in stage.fleet.cluster_inputs:
+    for cluster_input in setup.fleet.cluster_inputs:
         for node in cluster_input.entry.members():
             if served.get(node.name) != cluster_input.entry.name:
-                raise script.wrong(
+                raise scenario_file.wrong(
                     "/before/fleet",
                     f"{node.name} of {cluster_input.entry.name} is in the fleet file, but not among "
                     "the nodes before the trial",

@@ -1,4 +1,4 @@
-"""Trials in which the reconciler is a process of its own, so that it can be killed as the kernel kills."""
+"""Trials with the reconciler in a separate process, so that SIGKILL can end it at any point."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from reconciler.fault_trials.scenario import ScenarioFile
 from reconciler.fault_trials.trial import Trial, TrialSetup, TrialVerdict, make_scratch_folder
 
 MOST: Final = 1000
-"""Writes of the journal at which a scenario with `journal: every` kills at most."""
+"""The most writes of the journal at which `journal: every` kills; a run has far fewer."""
 
 
 @dataclass(slots=True)
 class SubprocessRunner:
-    """Runs the reconciler in the nursery; kills it at writes of its journal, or when a change has come.
+    """Runs the reconciler in the fork server; kills it at writes of its journal, or when a change arrives.
 
     Args:
         fleet: the folder with its fleet file.
@@ -46,12 +46,12 @@ class SubprocessRunner:
 
     async def run(self) -> RunResult:
         """One run; see `runner.TrialRunner.run`."""
-        deaths, writes = self.write_counter.deaths, self.write_counter.writes
+        crashes, writes = self.write_counter.crashes, self.write_counter.writes
         self.process = await self.fork_server.begin(
             {
                 "fleet": str(self.fleet),
                 "state": str(self.state),
-                "deaths": deaths,
+                "crashes": crashes,
                 "writes": writes,
                 "earlier": self.earlier,
                 "ahead": self.clock.seconds,
@@ -60,13 +60,13 @@ class SubprocessRunner:
         ended = await self.fork_server.ended()
         self.process = 0
         if ended is None:
-            self.write_counter.writes = min((one for one in deaths if one > writes), default=writes)
+            self.write_counter.writes = min((one for one in crashes if one > writes), default=writes)
             return RunResult("it is killed", died=True)
         self.write_counter.writes = ended.pop("writes")
         return RunResult(**{**ended, "stops": tuple(ended["stops"])})
 
     def changing(self) -> None:
-        """A change has come to a node, and is not performed yet."""
+        """A change has reached a node and is not performed yet."""
         self.changes += 1
         if self.changes in self.shots and self.process:
             with suppress(ProcessLookupError):
@@ -74,47 +74,49 @@ class SubprocessRunner:
 
 
 def run_subprocess_trials(
-    script: ScenarioFile, stage: TrialSetup, seed: int, told: Callable[[TrialVerdict], None]
+    scenario_file: ScenarioFile, setup: TrialSetup, seed: int, told: Callable[[TrialVerdict], None]
 ) -> None:
     """Play every schedule of a scenario with sigkill; with `journal: every` there are many.
 
     Args:
-        script: the scenario.
-        stage: what it is played on.
+        scenario_file: the scenario.
+        setup: what it is played on.
         seed: what is drawn is drawn from this.
-        told: hears of each.
+        told: called with each verdict.
 
     Raises:
         InputError: the scenario does not fit the stage.
         UsageError: the nodes cannot be served.
     """
-    schedule = draw_schedule(script, stage.cast(), seed)
-    every = any(entry.at is not None and entry.at.journal == "every" for entry in script.scenario.kills)
-    asyncio.run(_all(stage, schedule, told, every=every))
+    schedule = draw_schedule(scenario_file, setup.find_targets(), seed)
+    every = any(
+        entry.at is not None and entry.at.journal == "every" for entry in scenario_file.scenario.kills
+    )
+    asyncio.run(_all(setup, schedule, told, every=every))
 
 
 async def _all(
-    stage: TrialSetup, schedule: FaultSchedule, told: Callable[[TrialVerdict], None], *, every: bool
+    setup: TrialSetup, schedule: FaultSchedule, told: Callable[[TrialVerdict], None], *, every: bool
 ) -> None:
     async with ForkServer() as fork_server:
         if not every:
-            told(await _one(stage, schedule, fork_server))
+            told(await _one(setup, schedule, fork_server))
             return
         for write in range(1, MOST + 1):
             for after in (False, True):
-                deaths = (*schedule.deaths, ScheduledCrash(write, after))
-                verdict = await _one(stage, replace(schedule, deaths=deaths), fork_server)
-                if verdict.died <= len(schedule.deaths):
+                crashes = (*schedule.crashes, ScheduledCrash(write, after))
+                verdict = await _one(setup, replace(schedule, crashes=crashes), fork_server)
+                if verdict.died <= len(schedule.crashes):
                     return
                 told(verdict)
 
 
-async def _one(stage: TrialSetup, schedule: FaultSchedule, fork_server: ForkServer) -> TrialVerdict:
-    write_counter = WriteCounter({death.write: death.after for death in schedule.deaths})
+async def _one(setup: TrialSetup, schedule: FaultSchedule, fork_server: ForkServer) -> TrialVerdict:
+    write_counter = WriteCounter({death.write: death.after for death in schedule.crashes})
     with make_scratch_folder() as folder:
-        earlier, shots, clock = make_prior(stage.machines), frozenset(schedule.shots), OffsetClock()
+        earlier, shots, clock = make_prior(setup.machines), frozenset(schedule.shots), OffsetClock()
         apart = SubprocessRunner(
-            fork_server, stage.folder, Path(folder), write_counter, shots, earlier, clock
+            fork_server, setup.folder, Path(folder), write_counter, shots, earlier, clock
         )
-        trial = Trial(stage, schedule, clock, Path(folder), 0, apart.changing, clock.wait)
+        trial = Trial(setup, schedule, clock, Path(folder), 0, apart.changing, clock.wait)
         return await trial.play(apart, write_counter)

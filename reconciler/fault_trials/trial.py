@@ -1,4 +1,4 @@
-"""One trial: a simulated fleet, a schedule of faults, the reconciler run again and again, a judgement."""
+"""One trial: a simulated fleet, a schedule of faults, repeated runs of the reconciler, and a judgement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEFT: Final = 8
 """Runs that the reconciler gets to converge once the faults are over."""
 
 PATIENCE: Final = 3600.0
-"""Seconds between them: longer than any call is under way, and than any two tries are apart."""
+"""Seconds between them: longer than any call is in flight, and than the backoff between attempts."""
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a name of its own)
 
@@ -71,7 +71,7 @@ class TrialSetup:
             for node in cluster_input.entry.members()
         }
 
-    def cast(self) -> FaultTargets:
+    def find_targets(self) -> FaultTargets:
         """Who can be struck."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
         return FaultTargets(
@@ -104,24 +104,27 @@ class TrialVerdict:
     died: int
 
 
-def run_trial(stage: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
+def run_trial(setup: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
     """Play one schedule, under a clock that leaps; the same arguments give the same verdict.
 
     Raises:
         UsageError: the nodes cannot be served.
     """
-    return run_skipping_waits(_in_process(stage, schedule, drivers))
+    return run_skipping_waits(_in_process(setup, schedule, drivers))
 
 
-async def _in_process(stage: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
-    clock, write_counter = StampClock(), WriteCounter({death.write: death.after for death in schedule.deaths})
+async def _in_process(setup: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
+    clock, write_counter = (
+        StampClock(),
+        WriteCounter({death.write: death.after for death in schedule.crashes}),
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(make_scratch_folder()))
         names = (f"trial-{number:03}" for number in count(1))
         runner = TaskRunner(
-            stage.fleet, drivers, folder, clock, write_counter, names, make_prior(stage.machines)
+            setup.fleet, drivers, folder, clock, write_counter, names, make_prior(setup.machines)
         )
-        return await Trial(stage, schedule, clock, folder).play(runner, write_counter)
+        return await Trial(setup, schedule, clock, folder).play(runner, write_counter)
 
 
 def _simulator(cluster_input: ClusterInput) -> Simulator:
@@ -146,7 +149,7 @@ class Trial:
         wait: lets so many seconds of the clock pass.
     """
 
-    stage: TrialSetup
+    setup: TrialSetup
     schedule: FaultSchedule
     clock: Clock
     folder: Path
@@ -156,19 +159,19 @@ class Trial:
 
     async def play(self, reconciler: TrialRunner, write_counter: WriteCounter) -> TrialVerdict:
         """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
-        stage, recorder = self.stage, TrialRecorder(self.clock, self.stage.clusters)
+        setup, recorder = self.setup, TrialRecorder(self.clock, self.setup.clusters)
         simulation = Simulation(
-            stage.machines,
+            setup.machines,
             DRIVERS,
-            converged=stage.converged,
-            fresh=stage.fresh,
-            choices=stage.choices,
+            converged=setup.converged,
+            fresh=setup.fresh,
+            choices=setup.choices,
             around=recorder.around,
             watcher=recorder,
         )
         cluster_inputs = {
             cluster_input.entry.name: cluster_input
-            for cluster_input in (*stage.machines.cluster_inputs, *stage.fleet.cluster_inputs)
+            for cluster_input in (*setup.machines.cluster_inputs, *setup.fleet.cluster_inputs)
         }
         recorder.begin(
             {
@@ -176,18 +179,18 @@ class Trial:
                 for name in simulation.clusters
             }
         )
-        injector = FaultInjector(self.schedule, simulation, recorder, stage.down)
+        injector = FaultInjector(self.schedule, simulation, recorder, setup.down)
         injector.changing = self.changing
         write_counter.written, write_counter.intended = injector.written, injector.intended
         async with simulation:
             await injector.begin()
-            ran = [await self._run(number, reconciler, injector) for number in range(1, stage.runs + 1)]
+            ran = [await self._run(number, reconciler, injector) for number in range(1, setup.runs + 1)]
             await injector.end()
             # The operator's part: nodes that refused too often get no further attempt without it.
             with open_store(self.folder, clock=self.clock) as store:
                 if await store.forget_attempts():
                     recorder.note("an operator allows new attempts for nodes that refused")
-            for number in range(stage.runs + 1, stage.runs + LEFT + 1):
+            for number in range(setup.runs + 1, setup.runs + LEFT + 1):
                 await self.wait(PATIENCE)
                 ran.append(await self._run(number, reconciler, injector))
                 if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
@@ -216,7 +219,7 @@ class Trial:
         story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
         return TrialVerdict(
             schedule=self.schedule,
-            breaches=tuple(one for one in breaches if one.invariant in self.stage.invariants),
+            breaches=tuple(one for one in breaches if one.invariant in self.setup.invariants),
             story=tuple(story),
             runs=len(ran),
             requests=len(recorder.asked),

@@ -66,7 +66,7 @@ def scene(tmp_path):
 
 def model(script, seed=1, drivers=DRIVERS):
     stage = prepare_trial(script)
-    return run_trial(stage, draw_schedule(script, stage.cast(), seed), drivers)
+    return run_trial(stage, draw_schedule(script, stage.find_targets(), seed), drivers)
 
 
 def said(verdict):
@@ -264,7 +264,7 @@ BAD = {
     "faults: [{fault: sigkill}]": (3, "sigkill takes"),
     "faults:\n- {fault: lost, node: edge-01, at: {journal: every}}": (4, "for sigkill alone"),
     "before: {down: [edge-07]}": (3, "there is no node 'edge-07'"),
-    "choices: [m2.lateness=3]": (3, "no choice 'lateness'"),
+    "choices: [m2.lateness=3]": (3, "unknown choice 'lateness'"),
     "sead: 3": (3, "did you mean `seed`?"),
 }
 

@@ -69,7 +69,7 @@ def run_fault_trials(
     terminal.say(f"{clean_line(f'{file.scenario.name}: {nodes} of {clusters}, {seeds}')}\n")
     tally = _Tally()
     for one in range(first, first + number):
-        schedule = draw_schedule(file, setup.cast(), one)
+        schedule = draw_schedule(file, setup.find_targets(), one)
         if number == 1:
             terminal.say("".join(f"  {clean_line(line)}\n" for line in schedule.lines()))
         if file.scenario.kills:  # a killed reconciler needs a process of its own
