@@ -117,7 +117,7 @@ def _brought() -> Mapping[str, EntryPoint]:
         owners += ["this program"] if kind in BUILT_IN else []
         if len(owners) > 1:
             raise UsageError(
-                f"the product {kind!r} is brought by {' and by '.join(sorted(owners))}",
+                f"the product {kind!r} is provided by {' and by '.join(sorted(owners))}",
                 remedy="uninstall all but one of them",
             )
     return {kind: point for kind, (point,) in found.items()}
@@ -135,7 +135,7 @@ def _loaded(kind: str) -> Driver[Any, Any]:
 
     point = _brought()[kind]
     where = f"the product {kind!r} of the package {_package(point)} ({point.value})"
-    remedy = f"install {_package(point)} anew in a version that fits this program, or uninstall it"
+    remedy = f"install a compatible version of {_package(point)}, or uninstall it"
     try:
         driver = point.load()
     except Exception as error:  # another program's code may fail in any way
@@ -143,7 +143,7 @@ def _loaded(kind: str) -> Driver[Any, Any]:
             f"{where} cannot be loaded: {type(error).__name__}: {error}", remedy=remedy
         ) from error
     if not isinstance(driver, Driver) or driver.kind != kind:
-        raise UsageError(f"{where} is no driver of this kind", remedy=remedy)
+        raise UsageError(f"{where} is not a driver of this kind", remedy=remedy)
     return driver
 
 

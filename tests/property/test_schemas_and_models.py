@@ -80,12 +80,17 @@ CLUSTER = ("env", "management", "cluster")
 EDGE = ("clusters", 0)
 POLL = (*SERVER, "features", "setting", "feed", "info", "schedule")
 ONLY_THE_PROGRAM = [
-    ("setting", (*API, "defaultRole"), "nobody", "roles and connections that are named are there"),
-    ("setting", (*SERVER, "events", "onSettingLoad", "backup", "connect"), "myKafka", "of the fitting type"),
-    ("setting", (*SERVER, "connection", 1, "name"), "myKafka", "roles and connections have different names"),
-    ("setting", (*API, "allowList", 0, "addr"), "10.0.0.9-1", "a range of addresses runs forwards"),
+    ("setting", (*API, "defaultRole"), "nobody", "roles and connections that are referred to are defined"),
+    ("setting", (*SERVER, "events", "onSettingLoad", "backup", "connect"), "myKafka", "with the right type"),
+    (
+        "setting",
+        (*SERVER, "connection", 1, "name"),
+        "myKafka",
+        "names of roles and of connections are unique",
+    ),
+    ("setting", (*API, "allowList", 0, "addr"), "10.0.0.9-1", "a range of addresses ends after its start"),
     ("setting", (*API, "allowList", 0, "addr"), "10.0.0.1/8", "a network begins with its first address"),
-    ("setting", (*CLUSTER, "stats", "listen"), "[1::2::3]:80", "IPv6 is well formed"),
+    ("setting", (*CLUSTER, "stats", "listen"), "[1::2::3]:80", "IPv6 is valid"),
     (
         "setting",
         POLL,

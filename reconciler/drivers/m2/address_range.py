@@ -90,11 +90,11 @@ def parse_address_range(addr: str) -> AddressRange:
         InvalidAddress: it has none of the forms, or is ambiguous.
     """
     if len(addr) > LONGEST:
-        raise InvalidAddress(f"has {len(addr):,} characters", f"one of {FORMS}")
+        raise InvalidAddress(f"has {len(addr):,} characters", f"write {FORMS}")
     if addr != addr.strip():
-        raise InvalidAddress("has white space around it", f"write {addr.strip()}")
+        raise InvalidAddress("has white space at its start or end", f"write {addr.strip()}")
     if "%" in addr:
-        raise InvalidAddress("names an interface of one host", "write the address alone")
+        raise InvalidAddress("has the name of a network interface", "write the address without it")
     if "-" in addr:
         return _parse_range(addr)
     if "/" in addr:
@@ -102,7 +102,7 @@ def parse_address_range(addr: str) -> AddressRange:
     try:
         address = ip_address(addr)
     except ValueError as error:
-        raise InvalidAddress("is not an address", f"one of {FORMS}") from error
+        raise InvalidAddress("is not an address", f"write {FORMS}") from error
     return AddressRange(address.version, int(address), int(address))
 
 
@@ -110,19 +110,21 @@ def _parse_range(addr: str) -> AddressRange:
     whole = _WHOLE_RANGE.fullmatch(addr)
     if whole:
         prefix, first, last = whole.groups()
-        raise InvalidAddress("repeats the network behind the dash", f"write {prefix}.{first}-{last}")
+        raise InvalidAddress("repeats the network after the dash", f"write {prefix}.{first}-{last}")
     match = _RANGE.fullmatch(addr)
     if not match:
-        raise InvalidAddress("is not a range", "a range is written within the last part, as 192.168.2.1-255")
+        raise InvalidAddress(
+            "is not a range", "a range is in the last part of the address, for example 192.168.2.1-255"
+        )
     prefix, first, last = match.groups()
     if int(first) > int(last):
-        raise InvalidAddress("is a range that runs backwards", f"write {prefix}.{last}-{first}")
+        raise InvalidAddress("is a range that ends before it starts", f"write {prefix}.{last}-{first}")
     if int(last) > _BYTE:
-        raise InvalidAddress(f"ends at {last}", "the last part of an address is at most 255")
+        raise InvalidAddress(f"is a range that ends at {last}", "the last part of an address is at most 255")
     try:
         low, high = IPv4Address(f"{prefix}.{first}"), IPv4Address(f"{prefix}.{last}")
     except ValueError as error:
-        raise InvalidAddress("is not a range of addresses", f"one of {FORMS}") from error
+        raise InvalidAddress("is not a valid range", f"write {FORMS}") from error
     return AddressRange(4, int(low), int(high))
 
 
@@ -130,16 +132,15 @@ def _parse_network(addr: str) -> AddressRange:
     try:
         network = ip_network(addr, strict=False)
     except ValueError as error:
-        raise InvalidAddress("is not a network", f"one of {FORMS}") from error
+        raise InvalidAddress("is not a network", f"write {FORMS}") from error
     host, _, mask = addr.partition("/")
     # The library also accepts host masks such as 0.0.0.255. In an allowList they are a mistake.
     if "." in mask and mask != str(network.netmask):
-        raise InvalidAddress(
-            f"has {mask} where a netmask should be", f"did you mean {host}/{network.netmask}?"
-        )
+        raise InvalidAddress(f"has {mask}, which is not a netmask", f"did you mean {host}/{network.netmask}?")
     if int(ip_address(host)) != int(network.network_address):
         right = f"{network.network_address}/{mask}"
         raise InvalidAddress(
-            "is not the start of its network", f"the network is {right}; one address alone is {host}"
+            "is not the first address of its network",
+            f"write {right} for the network, or {host} for the single address",
         )
     return AddressRange(network.version, int(network.network_address), int(network.broadcast_address))

@@ -50,7 +50,7 @@ READS: Final = tuple(
 )
 """The calls that only read; `/setting/deploy/local` changes a node, though its method is GET."""
 
-_NO_EVIDENCE: Final = "every web server answers so, and `/metrics` tells no metric of M2"
+_NO_EVIDENCE: Final = "any web server may answer so, and `/metrics` has no metric of M2"
 
 _LARGE: Final = 256 * 1024
 """Bytes from which an answer is parsed outside the event loop."""
@@ -105,7 +105,7 @@ class Client:
                 )
             found.append(shown)
         if trusted and isinstance(found[0], Unidentified) and found[0].vacant:
-            return Absent("it answered 404, and the fleet file says `first_delivery: true`")
+            return Absent("it answered 404, and the fleet file has `first_delivery: true`")
         kinds: tuple[type, ...] = (Unauthorized, Unidentified, Unreachable)
         return min(found, key=lambda answer: kinds.index(type(answer)))
 
@@ -149,14 +149,14 @@ class Client:
         kind = classify_document(content.document)
         if kind is DocumentKind.SETTING or (kind is DocumentKind.POSSIBLE and await self._has_metrics(base)):
             return content
-        return Unidentified(describe_answer(url, answer, PRODUCT, "it is no setting of M2"))
+        return Unidentified(describe_answer(url, answer, PRODUCT, "it is not a setting of M2"))
 
     async def _judge_missing_setting(self, base: str, answer: HttpAnswer) -> Absent | Unidentified:
         """What a 404 means: a node answers so before its first setting, and every other web server too."""
         if is_refusal(answer.body):
             return Absent("it answered 404 in M2's own form: no setting is loaded yet", base)
         if await self._has_metrics(base):
-            return Absent("it answered 404 and tells M2's metrics: no setting is loaded yet", base)
+            return Absent("it answered 404 and shows M2's metrics: no setting is loaded yet", base)
         reason = describe_answer(f"{base}/setting/setting.json", answer, PRODUCT, _NO_EVIDENCE)
         return Unidentified(reason, vacant=True)
 
@@ -273,8 +273,8 @@ def _explain_failure(error: NodeUnreachable) -> str:
     if not error.closed:
         return error.reason
     return (
-        f"{error.reason}, as a node may do to an address that its allowList does not name, or a port that "
-        "speaks TLS to a request without it"
+        f"{error.reason}; possible causes: the node's allowList has no entry for this host, or the port "
+        "expects TLS"
     )
 
 

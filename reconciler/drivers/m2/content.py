@@ -97,8 +97,8 @@ class ContentCache:
         if known not in self._sections:
             if self.most and self._kept + len(clear) > self.most:
                 raise ContentTooLarge(
-                    f"with it, the different settings that this cluster's nodes show have more than "
-                    f"{self.most:,} bytes, more than this host reads"
+                    f"with it, the different settings of this cluster's nodes have more than {self.most:,} "
+                    "bytes, the limit of this host"
                 )
             self._kept += len(clear)
             meaning = canonical.canonicalise_section(key, value)

@@ -122,8 +122,10 @@ def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
         place = place.at(_get_port(cluster_input.documents[node.name].value))
         other = first.setdefault(place.place, node.name)
         if other != node.name:
-            message = f"{node.name} and {other} have one address, {place}"
-            yield _problem(cluster_input, f"{path}/address", "duplicate-node", message, "give each its own")
+            message = f"{node.name} and {other} have the same address, {place}"
+            yield _problem(
+                cluster_input, f"{path}/address", "duplicate-node", message, "give each node its own address"
+            )
 
 
 def find_endpoints(cluster_input: ClusterInput) -> dict[str, Endpoint]:
@@ -143,10 +145,10 @@ def find_endpoints(cluster_input: ClusterInput) -> dict[str, Endpoint]:
 def _check_resources(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:
     path = f"{cluster_input.pointer}/resources"
     if SETTING in cluster_input.resources:
-        message = f"{SETTING} is in every package already, and a resource cannot have that name"
-        yield _problem(cluster_input, path, "bad-resource", message, "leave it out of `resources`")
+        message = f"a resource cannot have the name {SETTING}: every package has that file already"
+        yield _problem(cluster_input, path, "bad-resource", message, "remove it from `resources`")
     if cluster_input.resources and entry.deliver is not Deliver.UPLOAD:
-        message = f"resources are delivered by upload only, and this cluster says `deliver: {entry.deliver}`"
+        message = f"resources are delivered by upload only, but this cluster has `deliver: {entry.deliver}`"
         problem = _problem(cluster_input, path, "unused-resources", message, "remove them here")
         yield replace(problem, severity=Severity.WARNING)
 

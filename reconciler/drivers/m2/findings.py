@@ -29,7 +29,9 @@ FILES_FACT = "files"
 FIRST_DELIVERY = "first_delivery"
 """A key of the fleet file, and the fact with the URL at which it was used."""
 
-DELIVER_AGAIN = "change meta.version, or let the fleet file say `version: commit`, to deliver them"
+DELIVER_AGAIN = (
+    "to deliver them, change meta.version or add `version: commit` to the cluster in the fleet file"
+)
 
 _MAX_NAMED = 3
 
@@ -60,14 +62,14 @@ def _report_unidentified(desired: M2Desired, target: NodeTarget, answer: Unident
     remedy = "correct the node's address in the fleet file"
     used = ""
     if answer.vacant and target.recalled.get(FIRST_DELIVERY):
-        used = f"; `first_delivery` was used already, for {target.recalled[FIRST_DELIVERY]}"
+        used = f"; `first_delivery` was already used, for {target.recalled[FIRST_DELIVERY]}"
         remedy += (
-            "; to allow one more delivery, remove `first_delivery`, run once without it, and write it again"
+            "; to allow one more delivery, remove `first_delivery`, run once without it, and add it again"
         )
     elif answer.vacant:
         remedy += (
-            "; where it is a new node that has no setting yet, give this host's role enableMetric on it, or "
-            "write `first_delivery: true` beside it in the fleet file"
+            "; if it is a new node without a setting, give this host's role enableMetric on it, or add "
+            "`first_delivery: true` to the node in the fleet file"
         )
     return Diagnostic(
         Severity.ERROR,
@@ -86,7 +88,7 @@ def report_used_confirmations(desired: M2Desired) -> Iterator[Diagnostic]:
         yield Diagnostic(
             Severity.NOTE,
             "first-delivery-used",
-            f"`first_delivery` was used for {join_some(nodes, _MAX_NAMED)} and has no effect any more",
+            f"`first_delivery` was used for {join_some(nodes, _MAX_NAMED)} and no longer has an effect",
             "remove the line from the fleet file",
             target=desired.entry.name,
         )
@@ -105,13 +107,13 @@ def report_left_open(
     """
     place = f"{desired.entry.name}/{target.node}"
     if loaded.waiting:
-        message = f"{target.node} waits for a restart to put {', '.join(loaded.waiting)} into effect"
+        message = f"{target.node} waits for a restart, at which {', '.join(loaded.waiting)} takes effect"
         yield Diagnostic(
-            Severity.NOTE, "waits-for-restart", message, "restart it when it suits", target=place
+            Severity.NOTE, "waits-for-restart", message, "restart it at a convenient time", target=place
         )
     if loaded.waiting is None and may_wait:
-        message = f"{target.node} does not tell what waits for a restart, and its setting has fields that may"
-        remedy = "give this host's role enableGet to have that read too"
+        message = f"{target.node} has restart-only fields and does not show whether any wait for a restart"
+        remedy = "give this host's role enableGet"
         yield Diagnostic(Severity.NOTE, "waiting-unknown", message, remedy, target=place)
     if loaded.shows(desired.expected(target.content)) and has_files(loaded.held, desired.resources) is None:
         yield from _report_unknown_files(desired, target, place, loaded.unread)
@@ -134,8 +136,8 @@ def report_lost_readings(
         yield Diagnostic(
             Severity.WARNING,
             "read-back-lost",
-            f"after the change {', '.join(lost)} would not be sure of {GET_PERMISSION} on {target.node}: "
-            "whether all of a change is in effect, or waits for a restart, could not be read any more",
+            f"after the change {', '.join(lost)} may lose {GET_PERMISSION} on {target.node}; then it cannot "
+            "be read whether a change is in effect or waits for a restart",
             f"keep {GET_PERMISSION} in the role of this host",
             target=f"{desired.entry.name}/{target.node}",
         )
@@ -152,15 +154,17 @@ def _report_unknown_files(
     """The node has the setting and does not show its files; the store knows what was delivered last."""
     if unread:
         message = f"the package of {target.node} cannot be read: {unread}"
-        remedy = f"open the answer of /setting/download on {target.node} yourself, and look at its log"
+        remedy = f"check the answer of /setting/download on {target.node}, and the node's log"
         yield Diagnostic(Severity.WARNING, "package-unreadable", message, remedy, target=place)
     if has_wanted_files(desired, target):
         return
     if target.recalled.get(FILES_FACT, ""):
-        message = f"the files that go with the setting changed, and {target.node} does not show which it has"
+        message = f"the files of the setting changed, and {target.node} does not show which files it has"
         yield Diagnostic(Severity.WARNING, "resources-unseen", message, DELIVER_AGAIN, target=place)
         return
-    message = f"{target.node} does not show its package: whether it has this revision's files is not known"
+    message = (
+        f"{target.node} does not show its package, so it is unknown whether it has this revision's files"
+    )
     yield Diagnostic(Severity.NOTE, "resources-unseen", message, DELIVER_AGAIN, target=place)
 
 
@@ -175,7 +179,7 @@ def report_same_version(desired: M2Desired, targets: Sequence[NodeTarget]) -> It
             Severity.WARNING,
             "same-version",
             f"the setting of {join_some(nodes, _MAX_NAMED)} changes, but its meta.version {stays}",
-            "change meta.version, or let the fleet file say `version: commit`",
+            "change meta.version, or add `version: commit` to the cluster in the fleet file",
             target=desired.entry.name,
         )
 

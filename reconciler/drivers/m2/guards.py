@@ -43,9 +43,9 @@ def refuse_lockout_of_everybody(context: GuardContext) -> Iterator[Diagnostic]:
                 context,
                 target,
                 "lock-out-all",
-                f"no entry of the new allowList is sure to give a role with {SETTING_PERMISSION}, "
+                f"no entry of the new allowList is certain to grant {SETTING_PERMISSION}, "
                 "so nobody could deliver another setting",
-                f"give some address a role with {SETTING_PERMISSION}, before any other entry that holds it",
+                f"give an address a role with {SETTING_PERMISSION}, before any other entry that contains it",
             )
 
 
@@ -66,14 +66,14 @@ def refuse_lockout_of_this_host(context: GuardContext) -> Iterator[Diagnostic]:
         why = ""
         if hosts.rules:
             if lost := hosts.losing(after, SETTING_PERMISSION):
-                whose = "named under `management`" if named else "this host's address"
-                why = f"{', '.join(lost)}, {whose}, would no longer be sure of {SETTING_PERMISSION}"
+                whose = "listed under `management`" if named else "this host's address"
+                why = f"{', '.join(lost)}, {whose}, may lose {SETTING_PERMISSION}"
         # None of the known addresses could have read the node, yet it was read: an address translation on the
         # way hides the real one. So every address that has the permission now has to keep it.
         elif hosts.before != after and (lost := find_addresses_losing_access(hosts.before, after)):
             why = (
-                f"it is not known which address it sees this host at, and {', '.join(lost[:_MAX_NAMED])} "
-                f"would not be sure of {SETTING_PERMISSION}"
+                f"the address at which it sees this host is unknown, and {', '.join(lost[:_MAX_NAMED])} "
+                f"may lose {SETTING_PERMISSION}"
             )
         if why:
             yield _refuse(
@@ -81,8 +81,8 @@ def refuse_lockout_of_this_host(context: GuardContext) -> Iterator[Diagnostic]:
                 target,
                 "lock-out",
                 why,
-                "keep an entry for this host in the allowList, before any other that holds its address, "
-                f"with a role that has {SETTING_PERMISSION}",
+                "keep an entry for this host in the allowList, before any other entry that contains its "
+                f"address, with a role that has {SETTING_PERMISSION}",
             )
 
 
@@ -102,8 +102,8 @@ def refuse_unreachable_port(context: GuardContext) -> Iterator[Diagnostic]:
                 target,
                 "lock-out",
                 f"its API moves to {there}, perhaps at its next restart, "
-                f"and the fleet file looks for it at {target.bases[0]} alone",
-                "leave the port out of its address in the fleet file, so that the one of its setting counts",
+                f"but the fleet file has only {target.bases[0]}",
+                "remove the port from its address in the fleet file, so that the port in its setting is used",
             )
 
 
@@ -120,16 +120,15 @@ def refuse_feed_detachment(context: GuardContext) -> Iterator[Diagnostic]:
             new = after.get(feature)
             if new is not None and (new.same(old) or new.on(desired.entry.management)):
                 continue
-            then = f"would hear from {new.label} instead" if new else "would hear from nobody"
+            then = f"would come from {new.label}" if new else "would have no source"
             if desired.entry.deliver is Deliver.CHECKOUT and feature == "setting":
-                then += ", and not be told any more to check its repository out"
+                then += ", and the node would no longer be notified to check out its repository"
             yield _refuse(
                 context,
                 target,
                 "feed-detached",
                 f"its {feature} feed comes from {old.label}; after the change it {then}",
-                "keep the feed where it is, name the new server's address under `management`, or set an "
-                "override",
+                "keep the feed, list the address of the new server under `management`, or set an override",
             )
 
 
@@ -164,10 +163,10 @@ def refuse_cluster_split(context: GuardContext) -> Iterator[Diagnostic]:
 def _refuse_split(context: GuardContext, keys: str, moving: int, left: list[str]) -> Diagnostic:
     cluster, count = context.plan.cluster, len(context.plan.steps)
     if left:
-        meanwhile = f", and {join_some(left, _MAX_NAMED)} would not find them any more"
+        meanwhile = f", and {join_some(left, _MAX_NAMED)} would no longer find them"
         remedy = "change it on all nodes of the cluster in one run, once all of them can be read"
     else:
-        meanwhile = " one after the other; meanwhile the cluster would be in two parts"
+        meanwhile = " one after the other; until all have changed, the cluster would be split"
         remedy = f"change all at once: without waves, and with a concurrency of at least {count}"
     return Diagnostic(
         Severity.ERROR,
@@ -230,7 +229,7 @@ def refuse_hosting_deletion(context: GuardContext) -> Iterator[Diagnostic]:
             Severity.ERROR,
             "hosting-deleted",
             f"{context.plan.cluster}: {len(lost)} of {context.plan.nodes} nodes would lose the cache of "
-            f"{join_some(names, _MAX_NAMED)} for good, the limit is {limit}",
+            f"{join_some(names, _MAX_NAMED)} permanently; the limit is {limit}",
             "apply in parts with --only so that caches fill again, or raise policy.max_cache_lost",
             target=context.plan.cluster,
         )

@@ -25,7 +25,7 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
     if isinstance(answer, Absent):
         if before == "":
             return _judge_ready(own, answer.base)
-        return StepVerdict(StepStatus.CHANGED, "the node has no setting loaded any more")
+        return StepVerdict(StepStatus.CHANGED, "the node no longer has a setting")
     if not isinstance(answer, Present):
         return StepVerdict(StepStatus.UNKNOWN, answer.reason)
     loaded, after = answer.value, own.after
@@ -49,9 +49,7 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
 def _judge_ready(own: DeliveryArguments, base: str) -> StepVerdict:
     # The node answered at another of its URLs than the step sends to: another server may have taken that one.
     if base and base != own.bases[0]:
-        return StepVerdict(
-            StepStatus.CHANGED, f"the node answers at {base} now, and no more where it was planned"
-        )
+        return StepVerdict(StepStatus.CHANGED, f"the node now answers at {base} instead of {own.bases[0]}")
     return StepVerdict(StepStatus.READY)
 
 
@@ -73,7 +71,7 @@ def has_files(held: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> bool
 def _judge_arrived(own: DeliveryArguments, loaded: LoadedSetting) -> StepVerdict:
     found = has_files(loaded.held, own.resources)
     if found is False:
-        return StepVerdict(StepStatus.READY, "the node has the setting, but not all files that go with it")
+        return StepVerdict(StepStatus.READY, "the node has the setting, but not all of its files")
     # Without its package, a changed setting is the evidence that the files came with it: they travel in one
     # upload. Where the setting did not change, there is no evidence.
     if found is None and own.before == own.after:

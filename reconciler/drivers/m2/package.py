@@ -133,7 +133,7 @@ def list_held_files(package: bytes) -> dict[str, str]:
     except ArchiveError as error:
         raise UnreadablePackage(f"it {error.message}") from error
     except tar.MalformedTar as error:
-        raise UnreadablePackage(f"it is not a whole tar archive: {error}") from error
+        raise UnreadablePackage(f"it is not a valid tar archive: {error}") from error
     setting = min((path for path in found if path.split("/")[-1] == SETTING), key=len, default=None)
     if setting is None:
         raise UnreadablePackage(f"it has no {SETTING}")

@@ -147,7 +147,7 @@ def _step(
     before = loaded.content if loaded else None
     effect = assess_impact(before, target.content, changes)
     if loaded is None and target.trusted and not base:
-        word = "only `first_delivery: true` in the fleet file says that an M2 node is there"
+        word = "only `first_delivery: true` in the fleet file confirms that an M2 node is there"
         effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {word}")
     shown: dict[str, Any] = {
         "before": fingerprints.of(before, target.content) if before else "",
@@ -250,12 +250,12 @@ def _reason(desired: M2Desired, target: NodeTarget, version: str | None, changes
     now, then = version or "(none)", target.content.version or "(none)"
     stamp_alone = desired.entry.is_stamped and all(change.pointer == VERSION for change in changes)
     if stamp_alone or not changes:
-        return "the files that go with its setting differ, or the node does not show them"
+        return "the files of its setting differ, or the node does not show them"
     if desired.entry.deliver is Deliver.LOCAL:
-        return f"the setting on its disk is to be applied: {then} in place of {now}"
+        return f"applies the setting on its disk: {then} replaces {now}"
     areas = sorted({_area(change.pointer) for change in changes if change.pointer != VERSION})
-    what = ", ".join(areas) or "the version alone"
-    return f"differs in {what}" + (f"; version {now} becomes {then}" if now != then else f" (version {now})")
+    what = f"differs in {', '.join(areas)}" if areas else "only the version differs"
+    return what + (f"; version {now} becomes {then}" if now != then else f" (version {now})")
 
 
 def _area(place: str) -> str:

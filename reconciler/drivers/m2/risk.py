@@ -56,20 +56,20 @@ def assess_impact(before: Content | None, after: Content, changes: tuple[Change,
         changes: between the two.
     """
     if before is None:
-        return ChangeImpact(Effect.HOT, Risk.LOW, "no setting is loaded that could be lost")
+        return ChangeImpact(Effect.HOT, Risk.LOW, "no previous setting is lost")
     restart = find_restart_fields(before, after)
     lost = find_lost_hostings(before, after)
     pointers = [change.pointer for change in changes]
     risks: list[tuple[Risk, str]] = []
     if lost:
-        risks.append((Risk.HIGH, f"the cache of {', '.join(lost)} is destroyed with its hosting"))
+        risks.append((Risk.HIGH, f"deletes {', '.join(lost)} with its cache"))
     if any(pointer.startswith(_ACCESS) for pointer in pointers):
         risks += _assess_access(before.canonical, after.canonical)
     if any(pointer.startswith(_MEMBERSHIP) for pointer in pointers):
-        reason = "nodes with the old and the new cluster settings do not find each other meanwhile"
+        reason = "until all nodes have changed, old and new cluster settings do not find each other"
         risks.append((Risk.MEDIUM, reason))
     if restart:
-        risks.append((Risk.LOW, f"takes effect at the next restart only: {', '.join(restart)}"))
+        risks.append((Risk.LOW, f"takes effect only at the next restart: {', '.join(restart)}"))
     if not risks:
         risks.append((Risk.LOW, "no interruption"))
     return ChangeImpact(
@@ -108,10 +108,10 @@ def make_inverse(before: Content | None, lost: tuple[str, ...], shown: str, vers
         version: `meta.version` of the previous setting, as plans show it.
     """
     if lost:
-        return Inverse(f"point of no return: the cache of {', '.join(lost)} does not come back")
+        return Inverse(f"point of no return: the cache of {', '.join(lost)} cannot be restored")
     if before is None:
-        return Inverse("point of no return: a node cannot be made to have no setting")
-    named = f"version {version}" if version else "the setting that was there"
+        return Inverse("point of no return: a setting cannot be removed from a node")
+    named = f"version {version}" if version else "the previous setting"
     return Inverse(f"deliver {named} again", "upload", {"fingerprint": shown})
 
 
@@ -129,11 +129,11 @@ def _assess_access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
     had, have = find_allowed_addresses(before), find_allowed_addresses(after)
     gone = find_uncovered(had, have)
     if had and not has_overlap(had, have):
-        yield Risk.HIGH, f"no address that holds {SETTING_PERMISSION} now keeps it"
+        yield Risk.HIGH, f"every address that has {SETTING_PERMISSION} loses it"
     elif gone:
-        yield Risk.MEDIUM, f"{', '.join(map(str, gone[:3]))} may no longer change settings"
+        yield Risk.MEDIUM, f"{', '.join(map(str, gone[:3]))} loses {SETTING_PERMISSION}"
     elif old == new:
-        yield Risk.MEDIUM, "who may call the node's API changes"
+        yield Risk.MEDIUM, "allowList or roles change"
 
 
 def find_allowed_addresses(document: Any) -> tuple[AddressRange, ...]:

@@ -1,4 +1,4 @@
-"""M2 in the fleet file, and what the driver wants of a node and sees on it."""
+"""M2's part of the fleet file, and the desired and observed state of nodes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Deliver(StrEnum):
     """It is sent to each node."""
 
     CHECKOUT = "checkout"
-    """Each node is told to pull it from the git repository that is connected to it."""
+    """Each node checks it out from the git repository that is connected to it."""
 
     LOCAL = "local"
-    """Each node is told to apply the file that already lies on its disk."""
+    """Each node applies the file that is already on its disk."""
 
 
 class M2Node(OverlaidNode):
@@ -42,18 +42,16 @@ class M2Node(OverlaidNode):
     one_time_words = ("first_delivery",)
 
     address: str = Field(
-        description="`host`, `host:port` or `[IPv6]:port`, perhaps behind `http://` or `https://`. "
-        "Without a port, the one that `api.port` of its setting says.",
+        description="`host`, `host:port` or `[IPv6]:port`, optionally after `http://` or `https://`. "
+        "Without a port, `api.port` of its setting is used.",
         examples=["192.168.1.11:10040"],
         json_schema_extra={"pattern": ENDPOINT},
     )
-    setting: str = Field(
-        default="", description="Its own settings file, where it differs from the cluster's."
-    )
+    setting: str = Field(default="", description="Settings file of this node, instead of the cluster's.")
     first_delivery: Flag = Field(
         default=False,
-        description="States that a new M2 node without a setting is at this address, where its own answers "
-        "do not show it. Counts for one delivery at this address; remove it afterwards.",
+        description="Confirms that a new M2 node without a setting is at this address, where its answers "
+        "do not show this. Valid for one delivery to this address; remove it afterwards.",
     )
 
     def endpoint(self) -> str:
@@ -68,12 +66,12 @@ class M2Policy(Policy):
 
     max_cache_lost: Amount = Field(
         default="34%",
-        description="Nodes that one run may make lose the cache of a hosting, for good.",
+        description="Highest number of nodes that may permanently lose the cache of a hosting in one run.",
     )
 
     @classmethod
     def of(cls, policy: Policy) -> M2Policy:
-        """A policy that may say nothing of M2's own limits."""
+        """The policy with M2's own limits, where it has only the general ones."""
         return (
             policy if isinstance(policy, cls) else cls.model_validate(policy.model_dump(exclude_unset=True))
         )
@@ -82,37 +80,37 @@ class M2Policy(Policy):
 class M2Cluster(OverlaidCluster):
     """A cluster of M2 nodes."""
 
-    kind: Literal["m2"] = Field(description="The product that its nodes run.")
+    kind: Literal["m2"] = Field(description="The product of its nodes.")
     setting: str = Field(
         default="",
-        description="Settings file of the nodes, beside the fleet file.",
+        description="Settings file of the nodes; the path is relative to the fleet file.",
         examples=["setting.json"],
     )
     resources: tuple[str, ...] = Field(
         default=(),
-        description="Files to pack beside the setting; patterns may stand.",
+        description="Files that are delivered with the setting; patterns are allowed.",
         examples=[["certs/*"]],
     )
     deliver: Deliver = Field(default=Deliver.UPLOAD, description="How the setting reaches the nodes.")
     checkout_method: Literal["GET", "POST"] = Field(
         default="GET",
         alias="checkoutMethod",
-        description="The verb of `/setting/deploy/checkout`, which the product's pages do not name.",
+        description="HTTP method of `/setting/deploy/checkout`, which the M2 manual does not give.",
     )
     version: Literal["commit"] | None = Field(
-        default=None, description="`commit` stamps the commit's short id into the delivered meta.version."
+        default=None, description="`commit` writes the short commit id into the delivered meta.version."
     )
     management: tuple[Address, ...] = Field(
         default=(),
-        description="Addresses of the management hosts as the nodes see them, where they are translated on "
-        "the way; without any, this host's own address that faces a node.",
+        description="Addresses of the management hosts as the nodes see them. Needed where they are "
+        "translated on the way; the default is this host's own address towards each node.",
         examples=[["192.0.2.7"]],
     )
     nodes: tuple[M2Node, ...] = Field(min_length=1, description="The nodes.")
 
     @property
     def is_stamped(self) -> bool:
-        """Whether `meta.version` carries the commit; what a node takes from its own disk or git does not."""
+        """Whether `meta.version` has the commit id; only uploads have it."""
         return self.version is not None and self.deliver is Deliver.UPLOAD
 
     def setting_of(self, node: NodeEntry) -> str:
@@ -125,11 +123,11 @@ class M2Cluster(OverlaidCluster):
 
 
 class SectionMask:
-    """What of one section of a setting is not shown; found out when it is asked for, and once.
+    """The redaction mask of one section of a setting, computed on first use.
 
     Args:
         key: the top-level key.
-        meaning: of its value.
+        meaning: the canonical form of its value.
     """
 
     def __init__(self, key: str, meaning: Any) -> None:
@@ -137,7 +135,7 @@ class SectionMask:
 
     @cached_property
     def redaction_mask(self) -> RedactionMask:
-        """Its places are those of the whole setting."""
+        """The mask, with paths from the top of the setting."""
         return make_mask(self._value)
 
 
@@ -146,12 +144,12 @@ class Content:
     """A setting and its meaning.
 
     Args:
-        document: as it stands in its file, or as a node answered it.
+        document: the setting as it is in its file, or in a node's answer.
         canonical: its meaning (see `canonical`), with known secrets as `Secret`.
         fingerprint: of the meaning; equal exactly when the meaning is.
         fingerprints: top-level key -> fingerprint of the meaning of its value.
-        unstamped: fingerprint of the meaning without `meta.version`, into which a commit may be stamped.
-        redaction_masks: top-level key -> what of its value is not shown.
+        unstamped: fingerprint of the meaning without `meta.version`, which may have a stamp.
+        redaction_masks: top-level key -> what is not shown of its value.
     """
 
     document: Any
@@ -163,16 +161,16 @@ class Content:
 
     @property
     def redaction_mask(self) -> RedactionMask:
-        """What of the whole setting is not shown."""
+        """What is not shown of the whole setting."""
         return RedactionMask.of(one.redaction_mask for one in self.redaction_masks.values())
 
     @property
     def version(self) -> str:
-        """`meta.version` for people, masked where it looks like a secret; empty where there is none."""
+        """`meta.version` for messages, masked where it looks like a secret; empty where there is none."""
         return self.version_behind(NO_VEIL)
 
     def version_behind(self, redaction_mask: RedactionMask) -> str:
-        """The same, masked also where a veil hides it."""
+        """The same, also masked where a redaction mask hides it."""
         meta = self.canonical.get("meta")
         version = meta.get("version") if isinstance(meta, Mapping) else None
         shown = redaction_mask.hide(hide_by_key("version", version), ("meta", "version"))
@@ -185,15 +183,15 @@ class ExpectedSetting:
 
     Args:
         fingerprint: of its meaning.
-        unstamped: fingerprint of its meaning without `meta.version`, where a commit is stamped into that: a
-            node keeps the stamp of the revision that changed its content last. Empty elsewhere.
+        unstamped: fingerprint of its meaning without `meta.version`, where that has a stamp: a node keeps the
+            stamp of the revision that changed its content last. Empty elsewhere.
     """
 
     fingerprint: str
     unstamped: str = ""
 
     def is_met_by(self, fingerprint: str, unstamped: str) -> bool:
-        """Whether a setting with these fingerprints is the one."""
+        """Whether a setting with these fingerprints is the expected one."""
         return fingerprint == self.fingerprint or bool(self.unstamped and unstamped == self.unstamped)
 
 
@@ -204,15 +202,14 @@ class LoadedSetting:
     Args:
         content: the setting it has loaded.
         base: URL at which it answered.
-        waiting: restart-only fields, by the product's dotted names, that are asked for but not in
-            effect; None where the node does not tell.
-        asked: fingerprint of the setting it was asked for, where it shows that apart from the one in
-            effect; otherwise empty.
-        asked_unstamped: the same without its version.
-        held: path -> SHA-256 of the resources in its package; None where it was not asked or does not
-            tell.
-        caller: the address this host called it from, as far as this host can tell.
-        unread: why the package that it gave cannot be read; empty where it can, or none was given.
+        waiting: restart-only fields, by the product's dotted names, that wait for a restart; None where
+            the node does not show this.
+        asked: fingerprint of the setting that was delivered last, where `content` is another one; else
+            empty.
+        asked_unstamped: the same without `meta.version`.
+        held: path -> SHA-256 of the resources in its package; None where the package was not read.
+        caller: the address from which this host called the node, as seen by this host.
+        unread: why the package is unreadable; else empty.
     """
 
     content: Content
@@ -225,21 +222,21 @@ class LoadedSetting:
     asked_unstamped: str = field(default="", compare=False)
 
     def shows(self, expected: ExpectedSetting) -> bool:
-        """Whether the node has this setting, be it that some of it waits for a restart."""
+        """Whether the node has this setting, even if some of it waits for a restart."""
         here = (self.content.fingerprint, self.content.unstamped)
         return expected.is_met_by(*here) or expected.is_met_by(self.asked, self.asked_unstamped)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTarget:
-    """What one node is to have.
+    """The desired state of one node.
 
     Args:
-        bases: URLs at which it may answer, the likeliest first.
-        payload: digest of what an upload carries.
-        recalled: what the store remembers of the node.
-        trusted: whether the fleet file says, and for the first time, that a node without a setting is at the
-            first of its URLs.
+        bases: URLs at which it may answer, the most probable first.
+        payload: digest of the payload of an upload.
+        recalled: the facts of the node in the store.
+        trusted: whether an unused `first_delivery` confirms that a node without a setting is at the first of
+            its URLs.
     """
 
     node: str
@@ -255,13 +252,14 @@ class M2Desired:
     """The desired state of one cluster.
 
     Args:
-        targets: the nodes to look after, in the fleet file's order.
-        resources: path -> SHA-256 of the files that go with every setting.
-        payloads: digest -> what an upload carries.
+        targets: the nodes of this run, in the order of the fleet file.
+        resources: path -> SHA-256 of the files that are delivered with every setting.
+        payloads: digest -> payload of an upload.
         files: fingerprint of `shown_resources`; empty where there are none.
-        shown_resources: path -> SHA-256 of the files as they lie in the source, encrypted where they are.
-        notes: what the check of the files found that is no error.
-        earlier: where earlier revisions referred to secrets: what nodes have there is not shown.
+        shown_resources: path -> SHA-256 of the files as they are in the source, so of the encrypted form
+            where they are encrypted.
+        notes: warnings and notes about the files.
+        earlier: where earlier revisions had secrets; the nodes' values there are not shown.
     """
 
     entry: M2Cluster
@@ -275,5 +273,5 @@ class M2Desired:
     shown_resources: Mapping[str, str] = field(default_factory=dict)
 
     def expected(self, content: Content) -> ExpectedSetting:
-        """What a node that is to have a content should show: with whichever stamp, where there is one."""
+        """The setting that a node with this target content should show, with any stamp where one is used."""
         return ExpectedSetting(content.fingerprint, content.unstamped if self.entry.is_stamped else "")

@@ -17,7 +17,7 @@ from reconciler.text.json_pointer import make_pointer
 NAME = "m2"
 """The cluster's name."""
 
-REMEDY = "list the members' addresses, or write a fleet.yaml beside it that names the nodes"
+REMEDY = "list the addresses of the members, or add a fleet.yaml beside it that lists the nodes"
 
 
 def make_single_file_fleet(document: Document) -> dict[str, Any]:
@@ -49,14 +49,14 @@ def _find_unusable_members(document: Document) -> Iterator[Diagnostic]:
     members = list(list_members(document.value))
     if not members:
         null = get_value(document.value, MEMBERS) is None
-        why = "null, so that its nodes find each other by themselves" if null else "empty"
-        yield _problem(document, MEMBERS, f"nothing names the nodes: `cluster.discover.members` is {why}")
+        why = "null, so that its nodes find each other by broadcast" if null else "empty"
+        yield _problem(document, MEMBERS, f"the nodes are unknown: `cluster.discover.members` is {why}")
     for path, text in members:
         if text.startswith("#"):
-            said = f'"{text}" stands for addresses that only the nodes can find out'
+            said = f'"{text}" is a cloud expression, which only the nodes can resolve'
             yield _problem(document, path, said)
         elif not get_host(text):
-            yield _problem(document, path, f'"{text}" is no address, so it names no node')
+            yield _problem(document, path, f'"{text}" is not an address')
 
 
 def _problem(document: Document, path: Path, message: str) -> Diagnostic:

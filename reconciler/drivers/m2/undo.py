@@ -74,7 +74,7 @@ def undo_delivery(
         step,
         action="upload",
         arguments=arguments,
-        reason=f"gives back {f'version {label}' if label else 'the setting'} that it had",
+        reason=f"restores {f'version {label}' if label else 'the previous setting'}",
         needs="the node still shows what was delivered",
         inverse=Inverse("deliver the new setting again", "upload"),
         changes=(),
@@ -102,7 +102,7 @@ def undo_partial_delivery(
     undo, needed = found
     # Judged from what the node shows now: what somebody else writes from here on is not overwritten.
     arguments = replace(read_delivery(undo), before=now.content.fingerprint)
-    needs = "the node still shows what it made of the delivery"
+    needs = "the node still shows the result of the delivery"
     return replace(undo, arguments=arguments, needs=needs), needed
 
 

@@ -45,8 +45,8 @@ def report_missing_secrets(cluster: str, payloads: Iterator[Payload]) -> Iterato
             places.setdefault(why, {})[name.rpartition(" at ")[2]] = None
     for why, found in sorted(places.items()):
         shown = join_some(list(found), _MAX_NAMED)
-        message = f"{shown}: not compared, because the secret is not known here: {why}"
-        remedy = "supply it where changes are applied; without it nothing is sent to these nodes"
+        message = f"{shown}: not compared, because the secret is not available here: {why}"
+        remedy = "provide it where changes are applied; without it nothing is sent to these nodes"
         yield Diagnostic(Severity.WARNING, "secret-unavailable", message, remedy, target=cluster)
 
 
@@ -61,8 +61,8 @@ def report_undeliverable_references(
     for document in documents:
         for path, _ in find_secrets(document.value):
             pointer = make_pointer(path)
-            message = "the nodes check this file out themselves, and would take the reference for the value"
-            remedy = "say `deliver: upload`, by which secrets are put in on the way"
+            message = "the nodes check out this file themselves, and would use the reference as the value"
+            remedy = "use `deliver: upload`, which inserts the secrets before it sends the setting"
             position = document.position(pointer)
             yield Diagnostic(
                 Severity.ERROR, "secret-not-delivered", message, remedy, position=position, pointer=pointer

@@ -59,7 +59,7 @@ class M2Site:
 async def test_a_reader_of_m2_that_fails_at_one_node_leaves_the_others(monkeypatch, error):
     site = M2Site()
     chosen = lambda client, *_: client.node == "edge-02"  # noqa: E731
-    break_for(monkeypatch, m2_client.Client, "_with_setting", chosen, error)
+    break_for(monkeypatch, m2_client.Client, "_judge_setting", chosen, error)
     plan = await site.plan()
     assert [step.node for step in plan.steps] == ["edge-01", "edge-03"]
     (finding,) = plan.findings
@@ -95,7 +95,7 @@ async def test_metrics_that_bring_out_a_defect_are_left_out(monkeypatch):
     assert set(await DRIVER.health(site.desired, NODES, Transports(site.wire))) == {"edge-01", "edge-03"}
 
 
-@pytest.mark.parametrize(("owner", "name"), [(m2_client.Client, "_with_setting"), (type(DRIVER), "judge")])
+@pytest.mark.parametrize(("owner", "name"), [(m2_client.Client, "_judge_setting"), (type(DRIVER), "judge")])
 async def test_a_step_whose_node_brings_out_a_defect_is_unknown(monkeypatch, owner, name):
     site = M2Site()
     step = (await site.plan()).steps[0]
@@ -108,7 +108,7 @@ async def test_a_step_whose_node_brings_out_a_defect_is_unknown(monkeypatch, own
 
 async def test_the_trace_is_logged_for_who_debugs(monkeypatch, caplog):
     site = M2Site()
-    break_for(monkeypatch, m2_client.Client, "_with_setting", lambda client, *_: True, KeyError)
+    break_for(monkeypatch, m2_client.Client, "_judge_setting", lambda client, *_: True, KeyError)
     with caplog.at_level(logging.INFO, "reconciler"):
         await site.observe()
     assert caplog.records == []
@@ -121,7 +121,7 @@ async def test_the_trace_is_logged_for_who_debugs(monkeypatch, caplog):
 @pytest.mark.parametrize("error", [WriteRefused, MemoryError], ids=lambda error: error.__name__)
 async def test_what_is_no_defect_of_one_node_passes_the_net(monkeypatch, error):
     site = M2Site()
-    break_for(monkeypatch, m2_client.Client, "_with_setting", lambda *_: True, error)
+    break_for(monkeypatch, m2_client.Client, "_judge_setting", lambda *_: True, error)
     with pytest.raises(error):
         await site.observe()
 

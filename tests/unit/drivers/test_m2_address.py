@@ -37,9 +37,9 @@ def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, 
 @pytest.mark.parametrize(
     ("text", "said", "right"),
     [
-        ("192.168.3.7/24", "not the start", "192.168.3.0/24"),
-        ("192.168.4.7/255.255.255.0", "not the start", "192.168.4.0/255.255.255.0"),
-        ("192.168.2.255-1", "backwards", "192.168.2.1-255"),
+        ("192.168.3.7/24", "not the first address", "192.168.3.0/24"),
+        ("192.168.4.7/255.255.255.0", "not the first address", "192.168.4.0/255.255.255.0"),
+        ("192.168.2.255-1", "ends before it starts", "192.168.2.1-255"),
         ("192.168.2.1-256", "256", "255"),
         ("192.168.2.1-192.168.2.9", "repeats", "192.168.2.1-9"),
         ("192.168.3.0/0.0.0.255", "netmask", "192.168.3.0/255.255.255.0"),
@@ -51,7 +51,7 @@ def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, 
         ("*", "address", "192.168.1.1"),
         ("", "address", "192.168.1.1"),
         ("10.0.1-2.0", "range", "192.168.2.1-255"),
-        ("fe80::1%eth0", "interface", "alone"),
+        ("fe80::1%eth0", "interface", "without"),
     ],
 )
 def test_a_bad_form_is_told_with_the_right_one(text, said, right):

@@ -199,7 +199,7 @@ async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_nex
         (web.Response(body=b'{"a":' * 100_000), "deeper"),
         (web.Response(body=b'{"a": "\\ud800"}'), "not Unicode"),
         ("half", "in the middle of its answer"),
-        ("close", "without an answer, as a node may do to an address that its allowList does not name"),
+        ("close", "without an answer; possible causes: the node's allowList has no entry for this host"),
         ("silence", "no answer within"),
     ],
 )

@@ -299,7 +299,7 @@ async def test_another_version_is_a_change_where_no_commit_is_stamped_into_it():
     wire = WorldWire(world())
     await converge(cluster_input(CHANGED), wire)
     (step,) = (await plan(cluster_input({**CHANGED, "meta": {"version": "C"}}), wire)).steps
-    assert step.reason == "differs in the version alone; version B becomes C"
+    assert step.reason == "only the version differs; version B becomes C"
 
 
 async def test_files_that_changed_with_a_commit_are_delivered_also_where_no_node_shows_its_package():
@@ -311,7 +311,7 @@ async def test_files_that_changed_with_a_commit_are_delivered_also_where_no_node
     assert (await plan(replace(first, **later), wire, known)).steps == ()
     other = cluster_input(version="commit", resources={"certs/a.pem": b"other"})
     (step,) = (await plan(replace(other, **later), wire, known)).steps
-    assert step.reason == "the files that go with its setting differ, or the node does not show them"
+    assert step.reason == "the files of its setting differ, or the node does not show them"
 
 
 def test_one_file_for_many_nodes_is_one_content_and_one_payload():
@@ -386,7 +386,7 @@ def test_two_nodes_at_two_spellings_of_one_address_are_refused(first, second):
     nodes = [{"name": "a", "address": first}, {"name": "b", "address": second}]
     where = cluster_input(nodes=("a", "b"))
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s", "nodes": nodes})
-    with pytest.raises(InputError, match=r"have one address"):
+    with pytest.raises(InputError, match=r"have the same address"):
         DRIVER.desire(replace(where, entry=entry))
 
 

@@ -124,7 +124,7 @@ def test_an_address_of_a_feed_may_be_written_in_any_form():
 def test_a_feed_of_nodes_that_check_out_says_what_goes_with_it():
     wanted = fed(enable=False)
     assert (
-        "check its repository out"
+        "check out its repository"
         in found(wanted, {"edge-01": fed()}, deliver="checkout")["feed-detached"].message
     )
     assert "repository" not in found(wanted, {"edge-01": fed()})["feed-detached"].message
@@ -155,9 +155,9 @@ def test_a_rolling_change_of_what_nodes_find_each_other_by_is_refused(wanted):
 
 def test_a_change_that_leaves_a_node_behind_is_refused_even_at_once():
     left = found(ring(9901), THREE | {"edge-04": "connection refused"}, concurrency=9)["uniformity"]
-    assert "edge-04 would not find them any more" in left.message
+    assert "edge-04 would no longer find them" in left.message
     alone = found(ring(9901), THREE, only="edge-01", concurrency=9)["uniformity"]
-    assert "edge-02, edge-03 would not find them" in alone.message
+    assert "edge-02, edge-03 would no longer find them" in alone.message
     assert found(ring(9901), THREE | {"edge-04": None}, concurrency=9) == {}
 
 

@@ -89,7 +89,9 @@ def test_known_keys_are_known_at_every_depth():
 def test_a_slip_is_told_with_what_is_meant(path, key, meant):
     (problem,) = told(with_key(path, key))
     assert problem.pointer == "".join(f"/{part}" for part in (*path, key))
-    assert (problem.remedy == f'did you mean "{meant}"?') if meant else problem.remedy.startswith("the keys")
+    assert (
+        (problem.remedy == f'did you mean "{meant}"?') if meant else problem.remedy.startswith("known keys")
+    )
 
 
 @pytest.mark.parametrize(

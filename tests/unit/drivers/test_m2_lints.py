@@ -176,8 +176,8 @@ class TestOverlaps:
         (problem,) = lints.lint(
             cluster_input(document({"api": {"allowList": entries}, "roles": [ADMIN, USER]}))
         )
-        assert "where the first match counts, which M2's pages leave open" in problem.message
-        assert "never gives enableSetting" in problem.message
+        assert "if the first match counts, which the M2 manual leaves open" in problem.message
+        assert "never grants enableSetting" in problem.message
         assert problem.remedy == "put it before entry 1"
 
 
@@ -207,7 +207,7 @@ class TestWideEntry:
         entries = [{"addr": "10.0.0.0/16", "role": "admin"}]
         (problem,) = lints.lint(cluster_input(document({"api": {"allowList": entries}})))
         assert problem.message == (
-            'the role "admin" opens enableSetting and enablePurge to 10.0.0.0/16, 65,536 addresses'
+            'the role "admin" grants enableSetting and enablePurge to 10.0.0.0/16, 65,536 addresses'
         )
 
 
@@ -272,7 +272,7 @@ class TestGroups:
     def test_what_is_not_served_is_said(self):
         members = [{"functions": ["hyperdims"], "nodes": ["10.0.0.1"]}]
         (problem,) = lints.lint(cluster_input(document({"cluster": {"discover": {"members": members}}})))
-        assert "a request without a function or for a function other than hyperdims" in problem.message
+        assert "a request without a function or a function other than hyperdims" in problem.message
         assert problem.remedy == 'add a group without `functions` and a last group for "all"'
 
     def test_members_that_are_addresses_serve_everything(self):

@@ -105,7 +105,7 @@ def test_without_its_guard_a_lock_out_is_found():
     case = planned(setting(**{LIST: [{"role": "admin", "addr": "10.0.0.1"}]}))
     assert refused(*case) == ["lock-out"]
     (seen,) = explored(*case, but=[refuse_lockout_of_this_host])
-    assert "shuts 127.0.0.1 out of edge-0001" in seen.broken
+    assert "locks 127.0.0.1 out of edge-0001" in seen.broken
     assert len(seen.story) == 2
 
 
@@ -120,7 +120,7 @@ def test_an_address_that_names_the_old_port_is_a_lock_out():
     case = fixed, observed, DRIVER.plan(fixed, observed)
     assert refused(*case) == ["lock-out"]
     (seen,) = explored(*case, but=[moving])
-    assert "answers at http://edge-0001.example.com:10041, where no further pass looks for it" in seen.broken
+    assert "answers at http://edge-0001.example.com:10041, where no later pass looks for it" in seen.broken
 
 
 def test_a_change_of_the_ring_parts_a_cluster_unless_it_is_made_at_once():
@@ -128,7 +128,7 @@ def test_a_change_of_the_ring_parts_a_cluster_unless_it_is_made_at_once():
     rolling = planned(wanted, before, nodes=5, concurrency=2)
     assert refused(*rolling) == ["uniformity"]
     (seen,) = explored(*rolling, but=[refuse_cluster_split])
-    assert "parts the cluster" in seen.broken
+    assert "splits the cluster" in seen.broken
     at_once = planned(wanted, before, nodes=2, concurrency=2)
     assert refused(*at_once) == []
     assert not explored(*at_once)[0].broken
@@ -137,7 +137,7 @@ def test_a_change_of_the_ring_parts_a_cluster_unless_it_is_made_at_once():
 def test_a_thousand_like_nodes_are_three():
     desired, observed, plan = planned(setting(meta__version="B"), nodes=1000, concurrency=5)
     (stage,) = DRIVER.stages(desired, observed, plan)
-    assert stage.words == "3 nodes stand for 1000 of one kind"
+    assert stage.words == "3 nodes represent 1000 of one kind"
     assert len(stage.plan.steps) == 3
     assert stage.plan.concurrency == 2
 
@@ -147,7 +147,7 @@ def test_kinds_of_nodes_meet_in_pairs():
     new = {"edge-0007": Absent("404"), "edge-0008": Unreachable("no answer")}
     desired, observed, plan = planned(setting(meta__version="B"), nodes=9, answers=odd | new, concurrency=9)
     found = DRIVER.stages(desired, observed, plan)
-    assert {stage.words for stage in found} == {"every two of 3 kinds of nodes stand for 8"}
+    assert {stage.words for stage in found} == {"all pairs of 3 kinds of nodes represent 8 nodes"}
     together = [tuple(step.node[-1] for step in stage.plan.steps) for stage in found]
     assert together == [("1", "2"), ("4", "5"), ("7",), ("1", "4"), ("1", "7"), ("4", "7")]
 
@@ -172,4 +172,4 @@ def test_an_unknown_secret_is_said():
     digest = desired.targets[0].payload
     payload = replace(desired.payloads[digest], missing={"KEY": str(unknown)})
     told = DRIVER.stages(replace(desired, payloads={digest: payload}), observed, plan)
-    assert "a secret is not known here" in told
+    assert "a secret is not available here" in told

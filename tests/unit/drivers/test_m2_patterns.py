@@ -72,7 +72,7 @@ def listen(text):
 @pytest.mark.parametrize(
     ("pattern", "judge", "relations"),
     [
-        (patterns.ADDR, address_of_list, ("runs backwards", "is not the start of its network")),
+        (patterns.ADDR, address_of_list, ("runs backwards", "is not the first address of its network")),
         (patterns.MEMBER, member, ()),
         (patterns.ENDPOINT, reached, ()),
         (patterns.LISTEN, listen, ()),

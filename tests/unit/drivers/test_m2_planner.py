@@ -154,9 +154,9 @@ def test_a_hosting_that_is_changed_or_moved_keeps_its_cache():
 @pytest.mark.parametrize(
     ("wanted", "risk", "words"),
     [
-        ({LIST: [{"addr": "127.0.0.0/8"}, {"addr": "10.0.0.1"}]}, Risk.MEDIUM, "who may call"),
-        ({LIST: [{"addr": "127.0.0.1"}]}, Risk.MEDIUM, "127.0.0.0/8 may no longer change settings"),
-        ({LIST: [{"addr": "10.0.0.1"}]}, Risk.HIGH, "no address that holds enableSetting now keeps it"),
+        ({LIST: [{"addr": "127.0.0.0/8"}, {"addr": "10.0.0.1"}]}, Risk.MEDIUM, "allowList or roles change"),
+        ({LIST: [{"addr": "127.0.0.1"}]}, Risk.MEDIUM, "127.0.0.0/8 loses enableSetting"),
+        ({LIST: [{"addr": "10.0.0.1"}]}, Risk.HIGH, "every address that has enableSetting loses it"),
         ({API + "port": 10041}, Risk.HIGH, "from port 10040 to 10041"),
         ({"env__management__cluster__discover__port": 9901}, Risk.MEDIUM, "do not find each other"),
         ({"env__management__cluster__meta__baseHostingPort": 9100}, Risk.MEDIUM, "do not find each other"),

@@ -45,7 +45,7 @@ def test_every_restart_only_field_has_its_place_and_says_so():
             (model,) = (one for one in field.annotation.__args__ if one is not type(None))
             found |= {f"env.{part}.{inner.alias}": inner for inner in model.model_fields.values()}
     assert set(found) == set(RESTART_ONLY)
-    assert [field for field in found.values() if "waits for a restart" not in field.description] == []
+    assert [field for field in found.values() if "needs a restart" not in field.description] == []
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_what_the_node_showed_is_delivered_with_its_secrets_marked():
     assert reveal(payload.document) == OLD.document
     assert isinstance(payload.document["note"], Secret)
     assert (step.arguments.before, step.arguments.after) == (NEW.fingerprint, OLD.fingerprint)
-    assert (step.arguments.setting_version, step.reason) == ("1", "gives back version 1 that it had")
+    assert (step.arguments.setting_version, step.reason) == ("1", "restores version 1")
     assert "old-password" not in repr(step)
 
 

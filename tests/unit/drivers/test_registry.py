@@ -76,7 +76,7 @@ def test_two_packages_that_bring_one_kind_are_refused(bring):
     with pytest.raises(UsageError) as caught:
         DRIVERS["tower"]
     assert caught.value.message == (
-        "the product 'tower' is brought by the package other-driver and by the package tower-driver"
+        "the product 'tower' is provided by the package other-driver and by the package tower-driver"
     )
     assert caught.value.remedy
 
@@ -84,7 +84,7 @@ def test_two_packages_that_bring_one_kind_are_refused(bring):
 def test_a_package_that_brings_a_kind_of_the_table_is_refused(bring):
     bring("own-m2", "m2", DRIVER.format(kind="m2"))
     with pytest.raises(
-        UsageError, match="the product 'm2' is brought by the package own-m2 and by this program"
+        UsageError, match="the product 'm2' is provided by the package own-m2 and by this program"
     ):
         load_installed()
 
@@ -94,8 +94,8 @@ def test_a_package_that_brings_a_kind_of_the_table_is_refused(bring):
     [
         ("import no_such_module", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
         ("", "cannot be loaded: AttributeError"),
-        ("DRIVER = 1", "is no driver of this kind"),
-        (DRIVER.format(kind="lamp"), "is no driver of this kind"),
+        ("DRIVER = 1", "is not a driver of this kind"),
+        (DRIVER.format(kind="lamp"), "is not a driver of this kind"),
         (
             DRIVER.replace("def judge", "def juge").format(kind="tower"),
             "cannot be loaded: TypeError: Can't instantiate",

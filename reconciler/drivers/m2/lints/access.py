@@ -89,8 +89,8 @@ def lint_access(management: Plain) -> Iterator[Diagnostic]:
     for entry in entries:
         danger = [name for name in DANGEROUS if name in entry.granted]
         if danger and (many := _describe_wide([entry.addresses])):
-            message = f'the role "{entry.role}" opens {_join(danger)} to {many}'
-            remedy = "name the hosts that need it, or give this network a role without it"
+            message = f'the role "{entry.role}" grants {_join(danger)} to {many}'
+            remedy = "list only the hosts that need it, or give this network a role without it"
             yield _warn((*_LIST, entry.index, "addr"), "wide-entry", message, remedy)
     yield from _find_wide_roles(management, entries)
 
@@ -125,7 +125,7 @@ def _find_unused_roles(management: Plain) -> Iterator[Diagnostic]:
         used.add(_get_default_role(management))
     for index, name, _ in get_named_items(management, "roles"):
         if name not in used:
-            message = f'no entry of the allowList has the role "{name}", so nobody ever has it'
+            message = f'no allowList entry has the role "{name}", so no caller ever gets it'
             yield _warn((*_ROLES, index, "name"), "unused-role", message, "use it in an entry, or remove it")
 
 
@@ -174,14 +174,17 @@ def _find_overlapping_pairs(entries: Sequence[ReadableEntry]) -> Iterator[tuple[
 
 def _shadowed(entry: ReadableEntry, cover: ReadableEntry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
-    message = f"every address of {entry.label} is in the earlier {cover.label}"
+    message = f"every address of {entry.label} is also in the earlier {cover.label}"
     if entry.granted <= cover.granted:
         return _warn(
-            path, "shadowed-entry", f"{message}, which gives at least as much", "remove one of the two"
+            path,
+            "shadowed-entry",
+            f"{message}, which grants at least the same permissions",
+            "remove one of the two",
         )
     more = _join(sorted(entry.granted - cover.granted))
-    message += f": where the first match counts, which M2's pages leave open, it never gives {more}"
-    return _warn(path, "shadowed-entry", message, f"put it before entry {cover.index + 1}")
+    message += f"; if the first match counts, which the M2 manual leaves open, it never grants {more}"
+    return _warn(path, "shadowed-entry", message, f"move it before entry {cover.index + 1}")
 
 
 def _overlapping(entry: ReadableEntry, other: ReadableEntry) -> Diagnostic:
@@ -192,12 +195,10 @@ def _overlapping(entry: ReadableEntry, other: ReadableEntry) -> Diagnostic:
         f"{entry.label} and the earlier {other.label} share {shared:,} address{'' if shared == 1 else 'es'}"
     )
     if entry.role == other.role:
-        remedy = "the earlier one adds nothing: remove it" if two.within(one) else "make them one"
+        remedy = "remove the earlier one: it has no effect" if two.within(one) else "merge them"
         return _warn(path, "overlapping-entries", message, remedy)
-    message += "; M2's pages do not say whether the first match counts there, or all"
-    return _warn(
-        path, "overlapping-entries", message, "let no address stand in two entries with different roles"
-    )
+    message += "; the M2 manual does not say whether the first match counts or all matches do"
+    return _warn(path, "overlapping-entries", message, "list each address with one role only")
 
 
 def _find_wide_roles(management: Plain, entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
@@ -214,10 +215,12 @@ def _find_wide_roles(management: Plain, entries: Sequence[ReadableEntry]) -> Ite
         if listed:
             many = _describe_wide(by_role.get(name, []))
         else:
-            many = "whoever calls, for there is no allowList" if name == _get_default_role(management) else ""
+            many = (
+                "every caller, because there is no allowList" if name == _get_default_role(management) else ""
+            )
         if many:
-            message = f'the role "{name}" has {_join(danger)} and is given to {many}'
-            remedy = "keep these for a role of their own that one or two hosts have"
+            message = f'the role "{name}" has {_join(danger)} and is granted to {many}'
+            remedy = "move these permissions to a separate role for one or two hosts"
             yield _warn((*_ROLES, index, "permissions", danger[0]), "wide-role", message, remedy)
 
 

@@ -51,14 +51,16 @@ def _find_hidden_groups(groups: Groups) -> Iterator[Diagnostic]:
         if not functions and plain >= 0:
             why = f"group {plain + 1} already takes every request without a function"
         elif functions and ALL in first:
-            why = f'group {first[ALL] + 1} is for "all" and stands before it'
+            why = f'group {first[ALL] + 1} is for "all" and comes first'
         elif functions and functions <= first.keys():
             takers = join_some(sorted({str(first[name] + 1) for name in functions}), _MOST_NAMED)
-            why = f"every function of it goes to an earlier group ({takers})"
+            why = f"all its functions are in earlier groups ({takers})"
         if why:
-            message = f"group {index + 1} can never match: {why}, and groups match in their order"
+            message = (
+                f"group {index + 1} never matches: {why}; groups match in the order in which they are listed"
+            )
             path = (*MEMBERS, index, "functions") if functions else (*MEMBERS, index)
-            remedy = "move it up, or remove it" if functions else "put its nodes into that group"
+            remedy = "move it up, or remove it" if functions else "move its nodes to that group"
             yield _warn(path, "hidden-group", message, remedy)
         plain = index if not functions and plain < 0 else plain
         for name in functions:
@@ -77,7 +79,7 @@ def _find_unserved_requests(groups: Groups) -> Iterator[Diagnostic]:
         missing.append(f"a function other than {known}" if served else "a function")
         remedies.append('a last group for "all"')
     if missing:
-        message = f"no group is for {' or for '.join(missing)}: the node that receives it serves it itself"
+        message = f"no group matches {' or '.join(missing)}; the node that receives such a request serves it"
         yield _warn(MEMBERS, "unserved-request", message, f"add {' and '.join(remedies)}")
 
 
@@ -94,7 +96,7 @@ def _find_case_differences(members: Sequence[tuple[int, Any]]) -> Iterator[Diagn
                 continue
             reported.add(name)
             known = f'"{other}", which means every function,' if other == ALL else f'"{other}"'
-            message = f'"{name}" differs from {known} only in case, and is another name to M2'
+            message = f'"{name}" differs from {known} only in case; to M2 it is another name'
             path = (*MEMBERS, index, "functions", place)
             yield _warn(path, "function-case", message, f'write "{other}" if that is meant')
 
@@ -105,16 +107,18 @@ def _find_hash_without_key(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if isinstance(script, str):
         if not script.strip():
             message = (
-                "the mode is `hash` and `luaPath` names no script, though it does not leave it to the URL"
+                "the mode is `hash` and `luaPath` is blank, so there is neither a script nor a URL to hash"
             )
-            yield _warn((*_BALANCE, "luaPath"), "hash-without-key", message, "write `null` to hash the URL")
+            yield _warn(
+                (*_BALANCE, "luaPath"), "hash-without-key", message, "write `null`, so that M2 hashes the URL"
+            )
         return
     for index, text in get_items(balance, "urlIgnoreList"):
         if isinstance(text, str) and text.strip().rstrip("/") in _WHOLE:
             message = (
-                f'the mode is `hash`, and the hash leaves out the URL from "{text}" on: all of every URL'
+                f'the mode is `hash`, and "{text}" in `urlIgnoreList` removes the whole URL from the hash'
             )
-            remedy = "name what stands behind the part that tells URLs apart, such as #FUNCTION"
+            remedy = "list only text that follows the part in which URLs differ, for example #FUNCTION"
             yield _warn((*_BALANCE, "urlIgnoreList", index), "hash-without-key", message, remedy)
             return
 

@@ -45,19 +45,15 @@ def find_left_out_nodes(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         if own not in hosts_by_list[id(listed)]:
             missing.setdefault(document.position(make_pointer(NODELIST)), []).append(f"{node.name} ({own})")
     for position, nodes in missing.items():
-        message = (
-            f"{join_some(nodes, _MOST_NAMED)} propagates purges by a list in which it does not stand itself"
-        )
+        names = join_some(nodes, _MOST_NAMED)
+        message = f"{names} propagates purges with a `nodelist` that does not contain it"
         if len(nodes) > 1:
-            message = (
-                f"{join_some(nodes, _MOST_NAMED)} propagate purges by a list in which they do not stand "
-                "themselves"
-            )
+            message = f"{names} propagate purges with a `nodelist` that does not contain them"
         yield Diagnostic(
             Severity.WARNING,
             "propagation-without-self",
             message,
-            "list every node of the group, the own one too: it is left out when it passes a purge on",
+            "list every node of the group, including the node itself: M2 sends no purge to its own address",
             position=position,
             pointer=make_pointer(NODELIST),
         )

@@ -31,10 +31,10 @@ def lint_server(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
     hostname = backup.get("hostname")
     if backup.get("enable") is True and (hostname is None or not str(hostname).strip()):
         message = (
-            "the backup is enabled without a `hostname`, so every node that gets this setting uploads it"
+            "the backup is enabled without a `hostname`, so every node with this setting uploads a backup"
         )
         path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
-        remedy = "name the one node that is to do it"
+        remedy = "set `hostname` to the one node that should upload it"
         yield Diagnostic(
             Severity.WARNING, "backup-without-hostname", message, remedy, pointer=make_pointer(path)
         )
@@ -54,9 +54,9 @@ def _lint_poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Dia
         return
     gap, timeout = _compute_shortest_gap(schedule), min(timeout, _MAX_TIMEOUT)
     if 0 < gap < timeout:
-        message = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so that requests pile up"
+        message = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so requests overlap"
         path = (*SERVER, "features", feature, side, "info", "schedule")
-        remedy = f"poll at least {timeout:g} s apart, or wait for less than {gap:g} s"
+        remedy = f"set an interval of at least {timeout:g} s, or a timeout of less than {gap:g} s"
         yield Diagnostic(
             Severity.WARNING, "poll-outruns-timeout", message, remedy, pointer=make_pointer(path)
         )

@@ -79,8 +79,8 @@ def _lint_keys(
         names = list(known) if complete else [name for name in known if name not in value]
         near = find_nearest(key, names, cutoff=_SOMEWHAT_NEAR if complete else _NEAR)
         if near or complete:
-            remedy = f'did you mean "{near}"?' if near else f"the keys here are {', '.join(known)}"
-            message = f"`{key}` is not a known key, and goes to the nodes as it stands"
+            remedy = f'did you mean "{near}"?' if near else f"known keys: {', '.join(known)}"
+            message = f"unknown key `{key}`; it is sent to the nodes unchanged"
             yield Diagnostic(
                 Severity.WARNING, "unfamiliar-key", message, remedy, pointer=make_pointer((*path, key))
             )

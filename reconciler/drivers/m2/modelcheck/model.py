@@ -207,14 +207,14 @@ class M2Model:
         bare = has_files(self.shapes.shape(model_node.shape).held, own.resources) is False
         if own.before in has or (bare and own.after in has):
             return ""
-        return f"{step.id} begins, and would overwrite what somebody else has changed meanwhile"
+        return f"{step.id} starts, and would overwrite a change by somebody else"
 
     def broken(self, before: ModelWorld, step: Step, after: ModelWorld) -> str:
         """A node nobody could change again, a delivery made twice, a cluster in two parts."""
         place = self._places[step.node]
         old, new = before.model_nodes[place], after.model_nodes[place]
         if new.again and not old.again:
-            return f"{step.id} delivers once more what it has delivered already"
+            return f"{step.id} delivers the same setting again"
         if old.shape == new.shape:
             return ""
         return self._shut(before.rule, place, step, new.shape, old.shape) or self._parting(
@@ -239,15 +239,13 @@ class M2Model:
         for host in constants.hosts:
             may = (SETTING_PERMISSION in self.shapes.rights(number, host, choices) for number in (old, new))
             if tuple(may) == (True, False):
-                return f"{step.id} shuts {host} out of {constants.name}, which it then cannot change again"
+                return f"{step.id} locks {host} out of {constants.name}, so that it cannot change it again"
         if self.shapes.repairable(old, choices) and not self.shapes.repairable(new, choices):
             return f"after {step.id} nobody may change {constants.name} again"
         base = read_delivery(step).bases[0]
         at = self._moved(rule, constants, new, base)
         if at not in (base, *constants.target.bases):
-            return (
-                f"once it is restarted, {constants.name} answers at {at}, where no further pass looks for it"
-            )
+            return f"after a restart {constants.name} answers at {at}, where no later pass looks for it"
         return ""
 
     def _moved(self, rule: int, constants: NodeConstants, shape: int, at: str) -> str:
@@ -266,7 +264,7 @@ class M2Model:
         )
         if step.wave == 0 and moving <= self.desired.entry.concurrency:
             return ""
-        return f"{step.id} parts the cluster: {' and '.join(min(apart))} no longer find each other"
+        return f"{step.id} splits the cluster: {' and '.join(min(apart))} no longer find each other"
 
     def _meets(self, shape: int, constants: NodeConstants) -> bool:
         """Whether a node finds, as it is, what it is to find."""

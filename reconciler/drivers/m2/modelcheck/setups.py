@@ -49,7 +49,7 @@ def make_setups(
     """
     steps = {step.node: step for step in plan.steps}
     if any(desired.payloads[target.payload].missing for target in desired.targets if target.node in steps):
-        return "a secret is not known here, so that what would be delivered is not known either"
+        return "a secret is not available here, so the deliveries are unknown"
     read = [one for one in desired.targets if isinstance(observed.nodes.get(one.node), Present | Absent)]
     if len(read) <= FEW and len(read) == len(desired.targets) == len(desired.entry.nodes):
         return (_stage(desired, observed, plan, read, ""),)
@@ -68,10 +68,10 @@ def _words(kinds: int, nodes: int, walked: int) -> str:
     if kinds == 1 and walked == nodes:
         return "nodes that do not change, or were not read, are left out"
     if kinds == 1:
-        return f"{walked} nodes stand for {nodes} of one kind"
+        return f"{walked} nodes represent {nodes} of one kind"
     pairs = kinds * (kinds + 1) // 2
     cut = f", the first {MOST} of {pairs} pairs" if pairs > MOST else ""
-    return f"every two of {kinds} kinds of nodes stand for {nodes}{cut}"
+    return f"all pairs of {kinds} kinds of nodes represent {nodes} nodes{cut}"
 
 
 def _chosen(kinds: Sequence[Sequence[NodeTarget]], planned: Iterable[str]) -> Iterator[list[NodeTarget]]:

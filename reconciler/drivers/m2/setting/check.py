@@ -59,7 +59,7 @@ def check_setting(document: Document) -> list[Diagnostic]:
         check_size(encode_canonical(strip_editor_key(value)), LIMITS)
     except JsonError as error:
         message = f"the setting cannot be read back from a node: {error}"
-        remedy = "leave out what the node does not need, or spread `hosting` over several clusters"
+        remedy = "remove what the node does not need, or split `hosting` over several clusters"
         return sort_by_position(document, [_problem((), "setting-too-large", message, remedy)])
     problems = [
         *check_model(SettingFile, value, ()),
@@ -164,7 +164,9 @@ def _check_allow_list(document: Any) -> Iterator[Diagnostic]:
             yield _problem(path, "bad-address", f'"{addr}" {error.message}', error.remedy)
         else:
             if found.version != 4:  # noqa: PLR2004  (the IP version)
-                message = f'"{addr}" is IPv6, which M2\'s pages do not show in an allowList'
+                message = (
+                    f'"{addr}" is an IPv6 address, which the M2 manual does not document for an allowList'
+                )
                 yield _problem(path, "undocumented-address", message, severity=Severity.WARNING)
 
 
@@ -196,13 +198,13 @@ def _check_member(path: Path, text: str) -> Iterator[Diagnostic]:
         if not _CLOUD.fullmatch(text):
             message = f'"{text}" is not a cloud expression'
             remedy = (
-                "one of #aws:vm:tag=K, #oci:vm:tag=K, #aws:vip:tag=K or #oci:vip:tag=K, "
-                "perhaps with #:8080 behind"
+                "write #aws:vm:tag=K, #oci:vm:tag=K, #aws:vip:tag=K or #oci:vip:tag=K, "
+                "with #:8080 at the end for a port"
             )
             yield _problem(path, "bad-member", message, remedy)
         return
     if re.match(r"(aws|oci):(vm|vip):", text):
-        yield _problem(path, "bad-member", f'"{text}" lacks its mark', f"write #{text}")
+        yield _problem(path, "bad-member", f'"{text}" must begin with "#"', f"write #{text}")
         return
     try:
         host = parse_endpoint(text).host
@@ -212,7 +214,7 @@ def _check_member(path: Path, text: str) -> Iterator[Diagnostic]:
     if "://" in text:
         yield _problem(path, "bad-member", f'"{text}" is a URL', f"write {host}")
     elif not is_ip_address(host):
-        message = f'"{text}" is a name, and M2\'s pages show addresses only'
+        message = f'"{text}" is a host name, and the M2 manual documents addresses only'
         yield _problem(path, "named-member", message, severity=Severity.WARNING)
 
 
@@ -236,7 +238,7 @@ def _check_connections(document: Any) -> Iterator[Diagnostic]:
         path = (*SERVER, "connection", index)
         if isinstance(kind, str) and kind not in CONNECTIONS:
             message, remedy = (
-                f'there is no connection type "{kind}"',
+                f'unknown connection type "{kind}"',
                 suggest_known(kind, CONNECTIONS, "types"),
             )
             yield _problem((*path, "type"), "unknown-value", message, remedy)
@@ -256,14 +258,14 @@ def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
     if not isinstance(kind, str):
         return
     if not kind and enabled and side == ("feedback" if feature in _ONLY_FEEDBACK else "feed"):
-        message = f'the feature "{feature}" is enabled but its {side} has no type, so nothing happens'
+        message = f'the feature "{feature}" is enabled but its {side} has no type, so it does nothing'
         yield _problem((*path, "type"), "idle-feature", message, severity=Severity.WARNING)
     known = FEEDS[feature, side]
     info: Mapping[str, Any] = get_object(document, *path, "info")
     for one in split_types(kind, (feature, side)):
         if one not in known:
             message, remedy = (
-                f'the {side} of "{feature}" has no type "{one}"',
+                f'unknown {side} type "{one}" for the feature "{feature}"',
                 suggest_known(one, known, "types"),
             )
             yield _problem((*path, "type"), "unknown-value", message, remedy, severity)
@@ -283,10 +285,12 @@ def _check_connect(document: Any, path: Path, wanted: str, severity: Severity) -
     types = {known: item.get("type") for _, known, item in get_named_items(document, *SERVER, "connection")}
     if name not in types:
         remedy = suggest_known(name, types, "connections")
-        yield _problem(path, "unknown-connection", f'there is no connection "{name}"', remedy, severity)
+        yield _problem(
+            path, "unknown-connection", f'the connection "{name}" is not defined', remedy, severity
+        )
     elif types[name] != wanted:
         fitting = sorted(known for known, kind in types.items() if kind == wanted)
-        message = f'the connection "{name}" is of type {types[name]}, and {wanted} is needed here'
+        message = f'the connection "{name}" has the type {types[name]}, expected {wanted}'
         remedy = (
             f"connections of that type: {', '.join(fitting)}" if fitting else f"define one of type {wanted}"
         )
@@ -296,9 +300,9 @@ def _check_connect(document: Any, path: Path, wanted: str, severity: Severity) -
 def _check_schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]:
     if not isinstance(text, str):
         return
-    example = "such as */15 * * * * *"
+    example = "for example */15 * * * * *"
     if (count := len(text.split())) != CRON_FIELDS:
-        message = f'"{text}" has {count} fields, and M2 reads six, seconds first'
+        message = f'"{text}" has {count} fields; a schedule has six, seconds first'
         remedy = f"write 0 {text}" if count == CRON_FIELDS - 1 else example
         yield _problem(path, "bad-schedule", message, remedy, severity)
     elif wrong := find_cron_error(text):
@@ -315,5 +319,5 @@ def _check_backup(document: Any) -> Iterator[Diagnostic]:
 def _check_propagation(document: Any) -> Iterator[Diagnostic]:
     count = len(get_items(document, *NODELIST))
     if count > MOST_PROPAGATED:
-        message = f"`nodelist` names {count} nodes, and a purge is passed on to at most {MOST_PROPAGATED}"
+        message = f"`nodelist` names {count} nodes; M2 propagates a purge to at most {MOST_PROPAGATED}"
         yield _problem(NODELIST, "too-many-nodes", message)

@@ -18,12 +18,12 @@ Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.make_sche
 class Call(SettingPart):
     """One POST for each event."""
 
-    url: str = Field(description="Where.")
-    timeout: Seconds | None = Field(default=None, description="Seconds for one request.")
+    url: str = Field(description="URL of the request.")
+    timeout: Seconds | None = Field(default=None, description="Timeout of one request in seconds.")
 
 
 class Poll(Call):
-    """A request at intervals; `schedule` is cron with six fields, seconds first."""
+    """Requests at intervals."""
 
     schedule: Schedule = Field(
         description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
@@ -31,29 +31,29 @@ class Poll(Call):
 
 
 class Subscription(SettingPart):
-    """What to read of a topic."""
+    """The subscription of a topic."""
 
     topic: str = Field(description="Name of the topic.")
-    from_beginning: bool | None = Field(default=None, description="Whether old messages count.")
+    from_beginning: bool | None = Field(default=None, description="Whether to read earlier messages too.")
 
 
 class KafkaSub(SettingPart):
-    """Listening to a Kafka topic."""
+    """A subscriber of a Kafka topic."""
 
-    connect: str = Field(description="Name of a connection of the fitting type.")
+    connect: str = Field(description="Name of a connection of the type `kafka`.")
     group_id: str | None = Field(default=None, description="Consumer group.")
-    subscribe: Subscription = Field(description="What to read.")
+    subscribe: Subscription = Field(description="The subscription.")
 
 
 class KafkaPub(SettingPart):
-    """Writing to a Kafka topic."""
+    """A publisher to a Kafka topic."""
 
-    connect: str = Field(description="Name of a connection of the fitting type.")
+    connect: str = Field(description="Name of a connection of the type `kafka`.")
     topic: str = Field(description="Name of the topic.")
 
 
 class KafkaBeat(KafkaPub):
-    """Writing to a Kafka topic at intervals."""
+    """A publisher to a Kafka topic, at intervals."""
 
     schedule: Schedule = Field(
         description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
@@ -61,14 +61,14 @@ class KafkaBeat(KafkaPub):
 
 
 class Firestore(SettingPart):
-    """Listening or writing to one document of Firestore."""
+    """A document of Firestore that is read or written."""
 
-    connect: str = Field(description="Name of a connection of the fitting type.")
-    doc: str = Field(description="Document; `#m2live.nodeId` stands for the node's own id.")
+    connect: str = Field(description="Name of a connection of the type `firebasePubsub`.")
+    doc: str = Field(description="Path of the document; M2 replaces `#m2live.nodeId` by the node's id.")
 
 
 class FirestoreBeat(Firestore):
-    """Writing to one document of Firestore at intervals."""
+    """A document of Firestore that is written at intervals."""
 
     schedule: Schedule = Field(
         description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
@@ -76,9 +76,9 @@ class FirestoreBeat(Firestore):
 
 
 class Instances(SettingPart):
-    """Asking a cloud for its instances at intervals."""
+    """Requests to a cloud for its instances, at intervals."""
 
-    connect: str = Field(description="Name of a connection of the fitting type.")
+    connect: str = Field(description="Name of a connection of the type `awssdk3` or `oci`.")
     tag: str = Field(description="Tags, as `key=value;` or `key=;`.", examples=["type=parent;type=child;"])
     schedule: Schedule | None = Field(
         default=None, description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
@@ -86,39 +86,39 @@ class Instances(SettingPart):
 
 
 class HostingField(SettingPart):
-    """What of a running virtual host is changed."""
+    """A field of a running virtual host that is changed."""
 
-    name: str = Field(description="The virtual host.", examples=["www.example.com"])
+    name: str = Field(description="Name of the virtual host.", examples=["www.example.com"])
     field: Literal["origin.address"] = Field(
-        default="origin.address", description="The field; only this one can be changed."
+        default="origin.address", description="The field; no other can be changed."
     )
 
 
 class RuntimeChange(SettingPart):
-    """Changing running virtual hosts; `setting.json` itself stays as it is."""
+    """A change of running virtual hosts; `setting.json` itself does not change."""
 
-    hosting: list[HostingField] = Field(description="What is changed.")
+    hosting: list[HostingField] = Field(description="The fields that are changed.")
 
 
 class Kafka(SettingPart):
     """A connection of type `kafka`."""
 
-    client_id: str | None = Field(default=None, description="What it calls itself.")
+    client_id: str | None = Field(default=None, description="Client id.")
     brokers: list[str] = Field(
         description="`host:port` of each broker.", examples=[["kafka-1.example.com:9092"]]
     )
 
 
 class Firebase(SettingPart):
-    """A connection of type `firebasePubsub`: what Firebase calls the configuration of a web app."""
+    """A connection of type `firebasePubsub`: the configuration of a web app in Firebase."""
 
-    api_key: str | None = Field(default=None, description="Key of the project's API; a secret.")
-    auth_domain: str | None = Field(default=None, description="Domain of the sign-in.")
-    database_url: str | None = Field(default=None, description="Where the database is.")
-    project_id: str | None = Field(default=None, description="The project.")
-    storage_bucket: str | None = Field(default=None, description="The project's bucket.")
-    messaging_sender_id: str | None = Field(default=None, description="Whom messages come from.")
-    app_id: str | None = Field(default=None, description="The app.")
+    api_key: str | None = Field(default=None, description="API key of the project; a secret.")
+    auth_domain: str | None = Field(default=None, description="Domain for authentication.")
+    database_url: str | None = Field(default=None, description="URL of the database.")
+    project_id: str | None = Field(default=None, description="Id of the project.")
+    storage_bucket: str | None = Field(default=None, description="Storage bucket of the project.")
+    messaging_sender_id: str | None = Field(default=None, description="Id of the sender of messages.")
+    app_id: str | None = Field(default=None, description="Id of the app.")
 
 
 class Aws(SettingPart):
@@ -132,7 +132,9 @@ class Aws(SettingPart):
 class Bucket(Aws):
     """A connection of type `httpAwsSig4`."""
 
-    bucket: str | None = Field(default=None, description="Bucket; may be empty where it only signs.")
+    bucket: str | None = Field(
+        default=None, description="Bucket; may be empty where the connection only authenticates."
+    )
 
 
 class Oci(SettingPart):
@@ -142,7 +144,7 @@ class Oci(SettingPart):
     user_id: str | None = Field(default=None, description="OCID of the user.")
     compartment_id: str | None = Field(default=None, description="OCID of the compartment.")
     fingerprint: str | None = Field(default=None, description="Fingerprint of the key, which is public.")
-    private_key: str | None = Field(default=None, description="File of the key; a secret.")
+    private_key: str | None = Field(default=None, description="Private key file; a secret.")
     region: str | None = Field(default=None, description="Region.", examples=["us-phoenix-1"])
 
 

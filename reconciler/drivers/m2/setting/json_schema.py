@@ -20,11 +20,11 @@ from reconciler.drivers.m2.setting.models import Group, SettingFile, SettingPart
 SETTING: Final = SchemaTitle(
     "setting",
     "setting.json of an M2 node",
-    "All that the reconciler knows of it; other keys pass through untouched. A reference to a secret, such "
-    "as `${env:NAME}`, may stand for any text but a fixed word.",
+    "The keys that the reconciler knows; other keys are sent to the nodes unchanged. A reference to a "
+    "secret, such as `${env:NAME}`, may replace any text except a fixed value.",
     beyond=(
-        "roles and connections that are named are there, connections of the fitting type",
-        "roles and connections have different names",
+        "roles and connections that are referred to are defined, connections with the right type",
+        "names of roles and of connections are unique",
         patterns.BEYOND,
         CRON_BEYOND,
     ),

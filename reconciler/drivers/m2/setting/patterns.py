@@ -39,7 +39,7 @@ LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"
 """Where something listens."""
 
 BEYOND: Final = (
-    "a range of addresses runs forwards, a network begins with its first address, IPv6 is well formed"
+    "a range of addresses ends after its start, a network begins with its first address, IPv6 is valid"
 )
 """What these patterns cannot express."""
 

@@ -103,7 +103,7 @@ class M2World(SimulatedWorld):
                 if isinstance(begun, machine.ChangeRefused):
                     raise UsageError(
                         f"{node.name}: the simulated node refuses its setting: {begun.reason}",
-                        remedy="mend the setting, or simulate without --converged",
+                        remedy="correct the setting, or simulate without --converged",
                     )
                 made[key] = _with_deliveries(begun, package, entry)
             nodes[node.name] = made[key]
