@@ -1,1 +1,1 @@
-"""M2, an image and video edge server: independent nodes, each ruled by its `setting.json`."""
+"""The driver of M2, an image and video edge server: independent nodes, each with its `setting.json`."""

@@ -1,4 +1,4 @@
-"""M2 nodes as the desired state would describe them."""
+"""Import of live M2 nodes: their cluster entry, and the settings that they have loaded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from reconciler.ports.driver import LiveState
 
 
 def make_entry(name: str, addresses: Sequence[str]) -> dict[str, Any]:
-    """A cluster of the nodes at some addresses, numbered in their order, with one base of their settings.
+    """The entry of a cluster with nodes at these addresses, numbered in their order.
 
     Raises:
-        UsageError: an address is none.
+        UsageError: an address is invalid.
     """
     width = max(2, len(str(len(addresses))))
     nodes = []
@@ -30,7 +30,7 @@ def make_entry(name: str, addresses: Sequence[str]) -> dict[str, Any]:
 
 
 def read_live_settings(desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
-    """The settings that the nodes have loaded; what waits for a restart is part of them."""
+    """The settings that the nodes have loaded, with what waits for a restart."""
     documents, missing = {}, []
     for target in desired.targets:
         answer = observed.nodes.get(target.node)

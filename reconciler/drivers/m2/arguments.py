@@ -1,4 +1,4 @@
-"""What a delivery needs, one type for each way of it; pure."""
+"""Arguments of the steps of M2, one type for each way of delivery; pure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from reconciler.core.plan import Step
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeliveryArguments(TypedArguments):
-    """All that acting and judging need, whichever way a setting is delivered.
+    """What every way of delivery needs to act and to judge.
 
     Args:
-        bases: URLs at which the node may answer, tried in turn, the one that answered first.
+        bases: URLs at which the node may answer, tried in turn; the first is where it answered.
         addresses: of the node, for messages.
         before: fingerprint of the setting that was read for the plan; empty where none was loaded.
         after: fingerprint of the setting that is delivered.
-        restart: fields that wait for a restart once it is delivered.
+        restart: fields that wait for a restart after the delivery.
         resources: path in the package -> digest of the file.
         setting_version: `meta.version` of the setting, masked where it is a secret.
         timeout: seconds for one call.
         connect: seconds for its connection.
-        uses: words of the fleet file that it uses up, such as `first_delivery` -> the URL.
-        shown: key -> value, of those of `before`, `after` and `resources` that the plain form has in
-            the place of the exact ones: what is secret does not count in them.
-        returning: whether it gives back what the node had: what waits for a restart has to go back as well.
+        uses: confirmations of the fleet file that it uses, such as `first_delivery` -> the URL.
+        shown: redacted values of `before`, `after` and `resources`, which the plain form has instead of the
+            exact ones.
+        returning: whether it is an undo, which has to restore what waits for a restart too.
     """
 
     api: ClassVar[str]
-    """How messages name the call."""
+    """Name of the call in messages."""
 
     bases: tuple[str, ...]
     addresses: tuple[str | None, ...]
@@ -48,7 +48,7 @@ class DeliveryArguments(TypedArguments):
     shown: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
 
     def plain(self) -> dict[str, Any]:
-        """See `core.arguments.Arguments`; fingerprints are those that plans show."""
+        """See `core.arguments.Arguments`; the fingerprints are redacted."""
         found = TypedArguments.plain(self)
         found |= found.pop("shown", {})
         return found
@@ -58,7 +58,7 @@ class DeliveryArguments(TypedArguments):
         return {key: getattr(self, key) for key in self.shown}
 
     def completed(self, after: str, resources: Mapping[str, str]) -> Self:
-        """The same, read from its plain form, with what it delivers in full."""
+        """The same, read from its plain form, with the exact values of what it delivers."""
         shown = {"before": self.before, "after": self.after, "resources": dict(self.resources)}
         return replace(self, after=after, resources=resources, shown=shown)
 
@@ -78,7 +78,7 @@ class UploadArguments(DeliveryArguments):
     """A setting is sent.
 
     Args:
-        payload: digest of what is sent.
+        payload: digest of the payload.
         part: `api.multipartName` of the setting that the node has loaded.
     """
 
@@ -95,10 +95,10 @@ class UploadArguments(DeliveryArguments):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckoutArguments(DeliveryArguments):
-    """The node pulls its repository.
+    """The node checks out its repository.
 
     Args:
-        method: the HTTP verb of the call.
+        method: the HTTP method of the call.
     """
 
     api = "/setting/deploy/checkout"
@@ -108,7 +108,7 @@ class CheckoutArguments(DeliveryArguments):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LocalArguments(DeliveryArguments):
-    """The node applies the file that lies on its disk."""
+    """The node applies the file on its disk."""
 
     api = "/setting/deploy/local"
 
@@ -116,13 +116,13 @@ class LocalArguments(DeliveryArguments):
 ACTIONS: Final[Mapping[str, type[DeliveryArguments]]] = MappingProxyType(
     {"upload": UploadArguments, "checkout": CheckoutArguments, "local": LocalArguments}
 )
-"""Action -> what it needs."""
+"""Action -> the type of its arguments."""
 
 
 def read_delivery(step: Step) -> DeliveryArguments:
     """The arguments of a step of M2.
 
     Raises:
-        UnreadableArguments: they are of another form.
+        UnreadableArguments: they have another form.
     """
     return read_arguments(step.arguments, ACTIONS.get(step.action, DeliveryArguments))

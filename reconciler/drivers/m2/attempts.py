@@ -1,4 +1,4 @@
-"""Whether a further delivery would be the same again, and what a node shows in place of it; pure."""
+"""Fingerprints by which attempts at the same delivery, and the same result, are recognised; pure."""
 
 from __future__ import annotations
 
@@ -16,28 +16,26 @@ _VERSION: Final = "/meta/version"
 
 
 def fingerprint_contents(desired: M2Desired) -> Mapping[str, str]:
-    """Node -> fingerprint of its setting and files; without `meta.version` where the program stamps it."""
+    """Node -> fingerprint of its setting and files; without `meta.version` where that has a stamp."""
     is_stamped = desired.entry.is_stamped
-    known: dict[int, str] = {}
+    found: dict[int, str] = {}
     for target in desired.targets:
         content = target.content
-        if id(content) not in known:
-            print_ = content.unstamped if is_stamped else content.fingerprint
-            known[id(content)] = plain_fingerprint([print_, desired.files])
-    return {target.node: known[id(target.content)] for target in desired.targets}
+        if id(content) not in found:
+            own = content.unstamped if is_stamped else content.fingerprint
+            found[id(content)] = plain_fingerprint([own, desired.files])
+    return {target.node: found[id(target.content)] for target in desired.targets}
 
 
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
-    """Fingerprint of what a delivery is to bring about, and where: another address is another machine."""
+    """Fingerprint of the action, its content and its URL: another address is another machine."""
     own = read_delivery(step)
     return plain_fingerprint([step.action, contents.get(step.node, own.after), own.bases[0]])
 
 
 def fingerprint_readings(step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
-    """What the node shows at the places that differ, or of the files where they alone do.
-
-    The version never counts: a stamp differs with every revision.
-    """
+    """Place -> fingerprint of what the node shows there, for places that differ, or of its files."""
+    # Without the version: a stamp differs with every revision, and would start the count of attempts again.
     found = attempts.fingerprint_places(step.changes, but=_VERSION)
     answer = observed.nodes.get(step.node)
     if not found and isinstance(answer, Present):

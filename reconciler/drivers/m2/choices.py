@@ -1,4 +1,4 @@
-"""Where M2's pages are silent: the behaviours a node may have, each a named option of the simulator."""
+"""Possible behaviours of a node where M2's pages say nothing; each is an option of the simulator."""
 
 from __future__ import annotations
 
@@ -8,57 +8,59 @@ from typing import Final
 
 
 class AllowListMatch(StrEnum):
-    """Which allowList entries count for a caller whom several name."""
+    """Which allowList entries count for a caller that several entries match."""
 
     FIRST = "first"
-    """The first in the list's order, as in most access lists."""
+    """The first one, as in most access lists."""
 
     UNION = "union"
-    """All of them: the caller holds every permission that any of the roles gives."""
+    """All of them: the caller has every permission of any of the roles."""
 
 
 class UnlistedAnswer(StrEnum):
-    """How a caller is turned away whom no allowList entry names."""
+    """The answer to a caller that no allowList entry matches."""
 
     REFUSED = "refused"
-    """401, as M2's page says of a request without permission."""
+    """401, which M2's page gives for a request without permission."""
 
     CLOSED = "closed"
-    """The connection is closed without an answer, as its older sibling STON does."""
+    """The connection is closed without an answer, as by the older product STON."""
 
 
 class SettingAnswer(StrEnum):
-    """What `/setting/setting.json` shows while restart-only fields wait."""
+    """What `/setting/setting.json` shows while restart-only fields wait for a restart."""
 
     ASKED = "asked"
-    """The file as it was delivered last."""
+    """The file that was delivered last."""
 
     SERVICE = "service"
-    """What is in effect: the waiting fields with their old values."""
+    """The setting in effect: the waiting fields with their old values."""
 
 
 class PortChange(StrEnum):
-    """What a changed `api.port` does."""
+    """The effect of a changed `api.port`."""
 
     STAYS = "stays"
-    """Nothing: the node goes on listening where its fleet file says."""
+    """None: the node continues to listen on its port in the fleet file."""
 
     RESTART = "restart"
     """The node listens on the new port from its next restart on."""
 
 
 class UploadBehaviour(StrEnum):
-    """What a node makes of an upload that it could take."""
+    """What a node does with a valid upload."""
 
     WHOLE = "whole"
+    """It loads the setting as it is."""
+
     ADDS = "adds"
-    """It adds a key of its own, and answers `OK`."""
+    """It adds a key, and answers `OK`."""
 
     CASE = "case"
-    """It writes the names of its hosts in capitals, and answers `OK`."""
+    """It changes the names of its hosts to capitals, and answers `OK`."""
 
     KEEPS = "keeps"
-    """It keeps the setting that it has, and answers `OK`."""
+    """It keeps its previous setting, and answers `OK`."""
 
     REFUSES = "refuses"
     """It answers E0004: bad content."""
@@ -68,52 +70,52 @@ class UploadBehaviour(StrEnum):
 
 
 class BackupBehaviour(StrEnum):
-    """Whether a node has its past settings for `/setting/download`."""
+    """Whether a node has its earlier settings for `/setting/download`."""
 
     KEPT = "kept"
     LOST = "lost"
-    """The history names a file that is not there: 404."""
+    """A file of the history is missing: 404."""
 
     DISABLED = "disabled"
-    """The backup function is off: 406."""
+    """The backup function is disabled: 406."""
 
 
 class VacantAnswer(StrEnum):
-    """How a node without a setting answers 404 to a read of it; the pages show no body."""
+    """The body of the 404 of a node without a setting; M2's pages show none."""
 
     EMPTY = "empty"
     """Without a body."""
 
     TEXT = "text"
-    """A line of plain text, as many web servers."""
+    """A line of plain text, as from many web servers."""
 
     PAGE = "page"
     """A web page."""
 
     ENVELOPE = "envelope"
-    """The object that its other JSON answers are."""
+    """The object of its other JSON answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Where the product's pages are silent: which of the possible behaviours a node shows.
+    """The behaviour of a node where M2's pages say nothing.
 
     Args:
         match: which allowList entries count.
-        unlisted: how a caller in no entry is turned away.
+        unlisted: the answer to a caller that no entry matches.
         open_without_list: whether a missing or empty allowList admits everybody as `defaultRole`;
             otherwise it admits nobody.
         shown: what `/setting/setting.json` shows while fields wait for a restart.
-        port: what a changed `api.port` does.
+        port: the effect of a changed `api.port`.
         factory: whether a node that has not converged starts with the factory's setting; otherwise
-            it has loaded none and answers 404.
-        vacant: how a node that has loaded none answers.
-        late: for how many more requests a node that accepted a change still shows its former state.
-        takes: what a node makes of an upload.
-        backup: whether past settings can be downloaded.
-        licence_valid: whether `/get/license` says so.
-        caller: the address that every request counts as coming from; empty for its real one. It lets
-            a fleet whose allowLists name production networks be tried on loopback.
+            it has no setting and answers 404.
+        vacant: the answer of a node without a setting.
+        late: for how many more requests a node that accepted a change still shows its previous state.
+        takes: what a node does with an upload.
+        backup: whether earlier settings can be downloaded.
+        licence_valid: whether `/get/license` shows a valid licence.
+        caller: the address from which every request counts as coming; empty for the real one. With it, a
+            fleet whose allowLists have production networks can be tried on loopback.
     """
 
     match: AllowListMatch = AllowListMatch.FIRST
@@ -131,4 +133,4 @@ class Choices:
 
 
 DEFAULTS: Final = Choices()
-"""What the simulator does unless it is told otherwise."""
+"""The default behaviour of the simulator."""

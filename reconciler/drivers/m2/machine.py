@@ -1,8 +1,7 @@
-"""The state machine of one M2 node: what each call does to it, and what waits for a restart.
+"""The state machine of one M2 node: what each call does to it, and what waits for a restart; pure.
 
-Pure, and shared by the simulator, the guards and the tests. Where the product's pages are silent,
-the rule is a field of `Choices`; what is no choice but still an assumption stands in the docstring
-of the function that makes it.
+The simulator, the planner, the guards and the model checker use it. Where M2's pages say nothing, the rule is
+a field of `Choices`, or the docstring of a function names the assumption.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from reconciler.drivers.m2.address_range import parse_address_range
 Plain: TypeAlias = Mapping[str, Any]
 
 LIMITS: Final = JsonLimits(size=64 * 1024 * 1024, values=10_000_000)
-"""Bounds on a setting that a node of the model takes; numbers stay exactly as they were sent."""
+"""Limits of a setting that a node accepts; numbers keep the form in which they were sent."""
 
 RESTART_ONLY: Final = (
     "env.properties.memoryUsage",
@@ -32,15 +31,15 @@ RESTART_ONLY: Final = (
     "env.rt.localCacheStorage",
     "env.rt.properties",
 )
-"""Settings that take effect at a restart only; everything else applies without interruption."""
+"""Fields that take effect at a restart; all others apply without interruption (M2 manual, Restart)."""
 
 RETENTION: Final = 100
-"""How many past settings a node keeps."""
+"""Number of earlier settings that a node keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodePackage:
-    """A `setting.json` as bytes nobody has judged yet, and the files that lie beside it."""
+    """A `setting.json` as unchecked bytes, and the files beside it."""
 
     text: bytes
     resources: Mapping[str, bytes] = field(default_factory=dict)
@@ -60,11 +59,11 @@ class M2NodeState:
 
     Args:
         loaded: the setting it accepted last; None before the first.
-        running: what is in effect: `loaded` but for restart-only fields that still wait.
-        history: the settings it accepted, the oldest first, at most `RETENTION`.
+        running: the setting in effect: `loaded`, with the old values of fields that wait for a restart.
+        history: the settings it accepted, oldest first, at most `RETENTION`.
         local: the file on its disk, which `/setting/deploy/local` and a restart read.
-        repository: what its connected git repository would give now; None where none is connected.
-        reloads: how many settings it accepted since it was made.
+        repository: the current content of its connected git repository; None where none is connected.
+        reloads: number of settings it accepted.
     """
 
     loaded: AcceptedSetting | None = None
@@ -78,7 +77,7 @@ class M2NodeState:
 
 @dataclass(frozen=True, slots=True)
 class WaitingField:
-    """A restart-only field whose asked-for value is not in effect; None where it is not set."""
+    """A restart-only field whose delivered value is not in effect; values are None where it is not set."""
 
     field: str
     current: Any
@@ -87,7 +86,7 @@ class WaitingField:
 
 @dataclass(frozen=True, slots=True)
 class ChangeAccepted:
-    """The change was taken; `find_waiting_fields` lists what a restart would still bring."""
+    """The node accepted the change; `waiting` lists the fields that wait for a restart."""
 
     node: M2NodeState
     waiting: tuple[WaitingField, ...] = ()
@@ -95,7 +94,7 @@ class ChangeAccepted:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRefused:
-    """The change was not taken; the node is as it was.
+    """The node refused the change and did not change.
 
     Args:
         code: E0001 no file, E0002 not a tgz, E0003 not loadable, E0004 bad content.
@@ -106,14 +105,14 @@ class ChangeRefused:
 
 
 def upload(node: M2NodeState, package: NodePackage) -> ChangeAccepted | ChangeRefused:
-    """A setting is delivered: it becomes the file on the disk, loaded and, but for what waits, running."""
+    """The node after an upload: the setting is on its disk, loaded and, except what waits, in effect."""
     setting = parse_package(package)
     if isinstance(setting, ChangeRefused):
         return setting
     changed = replace(
         node,
         loaded=setting,
-        running=_in_effect(node.running, setting.document),
+        running=_keep_restart_only(node.running, setting.document),
         history=(*node.history, setting)[-RETENTION:],
         local=package,
         reloads=node.reloads + 1,
@@ -122,21 +121,21 @@ def upload(node: M2NodeState, package: NodePackage) -> ChangeAccepted | ChangeRe
 
 
 def deploy_local(node: M2NodeState) -> ChangeAccepted | ChangeRefused:
-    """The file on the node's disk is applied."""
+    """The node after it applied the file on its disk."""
     if node.local is None:
         return ChangeRefused("E0001", "there is no local setting.json")
     return upload(node, node.local)
 
 
 def checkout(node: M2NodeState) -> ChangeAccepted | ChangeRefused:
-    """The connected git repository is pulled and applied."""
+    """The node after it checked out and applied its git repository."""
     if node.repository is None:
         return ChangeRefused("E0001", "no git repository is connected")
     return upload(node, node.repository)
 
 
 def restart(node: M2NodeState) -> M2NodeState:
-    """The node reads the file on its disk, keeps its old setting where that is bad, and runs all of it."""
+    """The node after a restart with the file on its disk, or with its old setting where the file is bad."""
     setting = parse_package(node.local) if node.local is not None else None
     if isinstance(setting, AcceptedSetting) and (
         node.loaded is None or setting.package != node.loaded.package
@@ -151,17 +150,12 @@ def restart(node: M2NodeState) -> M2NodeState:
 
 
 def kill(node: M2NodeState) -> M2NodeState:
-    """The node is down; all it has on its disk stays."""
+    """The node while it is down; its disk does not change."""
     return replace(node, up=False)
 
 
-def start(node: M2NodeState) -> M2NodeState:
-    """The node comes up again, as after a restart."""
-    return restart(node)
-
-
 def find_waiting_fields(node: M2NodeState) -> tuple[WaitingField, ...]:
-    """What waits for a restart, in the order of `RESTART_ONLY`; values are compared as they stand."""
+    """The fields that wait for a restart, in the order of `RESTART_ONLY`; values are compared literally."""
     if node.loaded is None or node.running is None:
         return ()
     pairs = ((name, lookup(node.running, name), lookup(node.loaded.document, name)) for name in RESTART_ONLY)
@@ -169,10 +163,10 @@ def find_waiting_fields(node: M2NodeState) -> tuple[WaitingField, ...]:
 
 
 def parse_package(package: NodePackage) -> AcceptedSetting | ChangeRefused:
-    """The setting in a package, or why a node does not take it.
+    """The setting in a package, or why a node refuses it.
 
-    Assumed: E0003 for what is not a JSON object, E0004 for an `env.management` that the node cannot
-    act on. An allowList entry may name a role that does not exist: it then gives no permission.
+    Assumed: E0003 for anything but a JSON object, E0004 for an invalid `env.management`. An allowList entry
+    may have an undefined role, and then grants nothing.
     """
     try:
         document = read_json(package.text, LIMITS)
@@ -180,35 +174,35 @@ def parse_package(package: NodePackage) -> AcceptedSetting | ChangeRefused:
         return ChangeRefused("E0003", f"setting.json is not JSON: {error}")
     if not isinstance(document, dict):
         return ChangeRefused("E0003", "setting.json is not an object")
-    reason = next(iter(_objections(document)), "")
+    reason = next(iter(_find_faults(document)), "")
     return ChangeRefused("E0004", reason) if reason else AcceptedSetting(document, package)
 
 
 def lookup(document: Plain | None, dotted: str) -> Any:
-    """The value at a dotted path; None where there is none."""
+    """The value at a dotted path; None where the path does not exist."""
     value: Any = document
     for part in dotted.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 
-def _in_effect(before: Plain | None, asked: Plain) -> Plain:
-    """`asked` with the restart-only fields as they were before; `asked` itself where none differs."""
+def _keep_restart_only(before: Plain | None, asked: Plain) -> Plain:
+    """`asked` with the restart-only fields of `before`; `asked` itself where none differs."""
     if before is None:
         return asked
     for name in RESTART_ONLY:
         current = lookup(before, name)
         if current != lookup(asked, name):
-            asked = _with(asked, name.split("."), current)
+            asked = _replace_at(asked, name.split("."), current)
     return asked
 
 
-def _with(value: Any, path: list[str], leaf: Any) -> dict[str, Any]:
-    """A copy with another value at a path; None takes the key away."""
+def _replace_at(value: Any, path: list[str], leaf: Any) -> dict[str, Any]:
+    """A copy with another value at a path; None removes the key."""
     copy = dict(value) if isinstance(value, Mapping) else {}
     head, *rest = path
     if rest:
-        copy[head] = _with(copy.get(head), rest, leaf)
+        copy[head] = _replace_at(copy.get(head), rest, leaf)
     elif leaf is None:
         copy.pop(head, None)
     else:
@@ -216,25 +210,22 @@ def _with(value: Any, path: list[str], leaf: Any) -> dict[str, Any]:
     return copy
 
 
-def _part(value: Plain, key: str) -> Plain:
+def _get_part(value: Plain, key: str) -> Plain:
     part = value.get(key)
     return part if isinstance(part, Mapping) else {}
 
 
-def _items(value: Plain, key: str) -> Any:
-    items = value.get(key)
-    return [] if items is None else items
-
-
-def _objections(document: Plain) -> Iterable[str]:
-    management = _part(_part(document, "env"), "management")
-    api = _part(management, "api")
+def _find_faults(document: Plain) -> Iterable[str]:
+    management = _get_part(_get_part(document, "env"), "management")
+    api = _get_part(management, "api")
     port = api.get("port", 10040)
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:  # noqa: PLR2004
         yield "env.management.api.port is not a port"
-    yield from _named_once(management, "roles", "name")
-    yield from _named_once(_part(management, "server"), "connection", "name")
-    entries = _items(api, "allowList")
+    yield from _check_unique_names(management, "roles")
+    yield from _check_unique_names(_get_part(management, "server"), "connection")
+    entries = api.get("allowList")
+    if entries is None:
+        return
     if not isinstance(entries, list):
         yield "env.management.api.allowList is not a list"
         return
@@ -246,11 +237,13 @@ def _objections(document: Plain) -> Iterable[str]:
             yield f"env.management.api.allowList: {addr!r} {error.message}"
 
 
-def _named_once(parent: Plain, key: str, name: str) -> Iterable[str]:
-    items = _items(parent, key)
+def _check_unique_names(parent: Plain, key: str) -> Iterable[str]:
+    items = parent.get(key)
+    if items is None:
+        return
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         yield f"{key} is not a list of objects"
         return
-    names = [item.get(name) for item in items]
+    names = [item.get("name") for item in items]
     if not all(isinstance(text, str) for text in names) or len(set(names)) < len(names):
-        yield f"{key} has an item without a {name} of its own"
+        yield f"{key} has an item without a unique name"

@@ -1,4 +1,4 @@
-"""From what M2 nodes are to have and what they show to the steps between; pure, the same every time."""
+"""The plan of a cluster: from desired and observed state to steps and findings; pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
 from reconciler.drivers.m2.schema import (
-    Content,
     Deliver,
     ExpectedSetting,
     LoadedSetting,
@@ -40,31 +39,32 @@ VERSION = "/meta/version"
 
 
 def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
-    """One step for each node that differs; nodes that did not answer get none, and a finding that says so.
+    """One step for each node that differs; nodes that could not be read get a finding instead.
 
-    Nothing here restarts a node: what waits for a restart is told, by step or by finding.
+    No step restarts a node: findings report what waits for a restart.
     """
-    courses: list[_Course] = []
+    results: list[_NodeResult] = []
     fingerprints = RedactedFingerprints(desired.earlier)
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_need_restart(content)}
     for target in desired.targets:
         try:
             waits = id(target.content) in may_wait
-            courses.append(_course(desired, target, observed, fingerprints, may_wait=waits))
+            results.append(_plan_node(desired, target, observed, fingerprints, may_wait=waits))
         except EXPECTED:
             raise
-        except Exception as error:  # noqa: BLE001  (an oddity of what one node shows)
+        # A defect of this program at one node must not stop the plan of the others.
+        except Exception as error:  # noqa: BLE001
             unread = findings.report_unread(desired, target, make_defect_observation(target.node, error))
-            courses.append(_Course(findings=(unread,)))
-    found = [finding for course in courses for finding in course.findings]
-    same_version = [course.same_version for course in courses if course.same_version is not None]
+            results.append(_NodeResult(findings=(unread,)))
+    found = [finding for result in results for finding in result.findings]
+    same_version = [result.same_version for result in results if result.same_version is not None]
     return ClusterPlan(
         cluster=desired.entry.name,
         kind=desired.entry.kind,
         nodes=len(desired.entry.nodes),
-        unchanged=sum(course.as_desired for course in courses),
-        steps=tuple(course.step for course in courses if course.step is not None),
+        unchanged=sum(result.as_desired for result in results),
+        steps=tuple(result.step for result in results if result.step is not None),
         findings=(
             *desired.notes,
             *found,
@@ -77,11 +77,11 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """What is to be done and said of one node.
+class _NodeResult:
+    """The step and the findings of one node.
 
     Args:
-        same_version: the node's target, where it is changed under the version that it shows already.
+        same_version: the target of the node, where its setting changes and its version does not.
     """
 
     step: Step | None = None
@@ -90,18 +90,17 @@ class _Course:
     same_version: NodeTarget | None = None
 
 
-def _course(
+def _plan_node(
     desired: M2Desired,
-    given: NodeTarget,
+    target: NodeTarget,
     observed: Observed[LoadedSetting],
     fingerprints: RedactedFingerprints,
     *,
     may_wait: bool,
-) -> _Course:
-    target = given
+) -> _NodeResult:
     answer = observed.nodes.get(target.node, Unreachable("it was not asked"))
     if not isinstance(answer, Present | Absent):
-        return _Course(findings=(findings.report_unread(desired, target, answer),))
+        return _NodeResult(findings=(findings.report_unread(desired, target, answer),))
     loaded = answer.value if isinstance(answer, Present) else None
     found: tuple[Diagnostic, ...] = ()
     if loaded is not None:
@@ -109,32 +108,30 @@ def _course(
             target = replace(target, content=assume_node_secrets(target.content, loaded.content))
         found = tuple(findings.report_left_open(desired, target, loaded, may_wait=may_wait))
         if is_as_desired(desired, target, loaded):
-            return _Course(findings=found, as_desired=True)
+            return _NodeResult(findings=found, as_desired=True)
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
     changes = find_changes(loaded.content if loaded else None, target.content, desired.earlier)
-    step = _step(desired, target, loaded, changes, base=base, fingerprints=fingerprints)
+    step = _make_step(desired, target, loaded, changes, base=base, fingerprints=fingerprints)
     if loaded is None:
-        return _Course(step, found)
+        return _NodeResult(step, found)
     found += tuple(findings.report_lost_readings(desired, target, loaded))
     same = bool(changes) and all(change.pointer != VERSION for change in changes)
-    return _Course(step, found, same_version=target if same else None)
+    return _NodeResult(step, found, same_version=target if same else None)
 
 
 def is_as_desired(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting) -> bool:
-    """Whether a node needs nothing: it shows the setting, and no file is known to be missing.
-
-    A difference in the stamp alone is none. Only where a node shows neither its files nor that it has them
-    from this very revision, what was delivered to it last decides.
-    """
+    """Whether a node needs no step: it shows the setting, with any stamp, and no file is missing."""
     if not loaded.shows(desired.expected(target.content)):
         return False
-    carried = has_files(loaded.held, desired.resources)
-    if carried is None and not loaded.shows(ExpectedSetting(target.content.fingerprint)):
+    has_wanted = has_files(loaded.held, desired.resources)
+    # The node does not show its files. With this revision's stamp they came with the setting; with an earlier
+    # stamp only the store knows what was delivered last.
+    if has_wanted is None and not loaded.shows(ExpectedSetting(target.content.fingerprint)):
         return findings.has_wanted_files(desired, target)
-    return carried is not False
+    return has_wanted is not False
 
 
-def _step(
+def _make_step(
     desired: M2Desired,
     target: NodeTarget,
     loaded: LoadedSetting | None,
@@ -147,21 +144,24 @@ def _step(
     before = loaded.content if loaded else None
     effect = assess_impact(before, target.content, changes)
     if loaded is None and target.trusted and not base:
-        word = "only `first_delivery: true` in the fleet file confirms that an M2 node is there"
-        effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {word}")
+        reason = "only `first_delivery: true` in the fleet file confirms that an M2 node is there"
+        effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {reason}")
     shown: dict[str, Any] = {
         "before": fingerprints.of(before, target.content) if before else "",
         "after": fingerprints.of(target.content),
         "resources": dict(desired.shown_resources),
     }
-    version = _version_shown(desired, target, before) if before else None
+    version = None
+    if before:
+        masks = (desired.earlier, target.content.redaction_mask, before.redaction_mask)
+        version = before.version_behind(RedactionMask.of(masks))
     return Step(
         id=f"{entry.name}/{target.node}/{action}",
         cluster=entry.name,
         node=target.node,
         action=action,
-        arguments=_arguments(desired, target, loaded, effect.restart, base=base, shown=shown),
-        reason=_reason(desired, target, version, changes),
+        arguments=_make_arguments(desired, target, loaded, effect.restart, base=base, shown=shown),
+        reason=_explain(desired, target, version, changes),
         effect=effect.effect,
         risk=effect.risk,
         risk_reason=effect.reason,
@@ -175,7 +175,7 @@ def _step(
     )
 
 
-def _arguments(
+def _make_arguments(
     desired: M2Desired,
     target: NodeTarget,
     loaded: LoadedSetting | None,
@@ -184,8 +184,11 @@ def _arguments(
     base: str,
     shown: Mapping[str, Any],
 ) -> DeliveryArguments:
-    entry, bases = desired.entry, _bases(target, loaded, base)
-    only_on_word = loaded is None and target.trusted and not base
+    entry = desired.entry
+    # Where the node answered, where else it may answer, and where the step may move it.
+    moved = find_new_address(base, loaded.content, target.content) if loaded and base else ""
+    bases = tuple(dict.fromkeys(filter(None, [base, *target.bases, moved])))
+    uses_confirmation = loaded is None and target.trusted and not base
     shared: _Shared = {
         "bases": bases,
         "addresses": (urlsplit(bases[0]).hostname,),
@@ -199,11 +202,14 @@ def _arguments(
         ),
         "timeout": entry.timeouts.read,
         "connect": entry.timeouts.connect,
-        "uses": {findings.FIRST_DELIVERY: target.bases[0]} if only_on_word else {},
+        "uses": {findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},
     }
     match entry.deliver:
         case Deliver.UPLOAD:
-            return UploadArguments(**shared, payload=target.payload, part=_part_name(loaded))
+            path = ("env", "management", "api", "multipartName")
+            name = get_value(loaded.content.canonical, path) if loaded else None
+            part = name if isinstance(name, str) and name else "settingFile"
+            return UploadArguments(**shared, payload=target.payload, part=part)
         case Deliver.CHECKOUT:
             return CheckoutArguments(**shared, method=entry.checkout_method)
         case Deliver.LOCAL:
@@ -224,27 +230,8 @@ class _Shared(TypedDict):
     uses: Mapping[str, str]
 
 
-def _bases(target: NodeTarget, loaded: LoadedSetting | None, base: str) -> tuple[str, ...]:
-    """Where the node may answer, the likeliest first: where it did, then where the step may move it."""
-    then = find_new_address(base, loaded.content, target.content) if loaded and base else ""
-    return tuple(dict.fromkeys(filter(None, [base, *target.bases, then])))
-
-
-def _part_name(loaded: LoadedSetting | None) -> str:
-    path = ("env", "management", "api", "multipartName")
-    name = get_value(loaded.content.canonical, path) if loaded else None
-    return name if isinstance(name, str) and name else "settingFile"
-
-
-def _version_shown(desired: M2Desired, target: NodeTarget, before: Content) -> str:
-    """The `meta.version` that a node shows, as a plan may tell it."""
-    return before.version_behind(
-        RedactionMask.of((desired.earlier, target.content.redaction_mask, before.redaction_mask))
-    )
-
-
-def _reason(desired: M2Desired, target: NodeTarget, version: str | None, changes: tuple[Change, ...]) -> str:
-    """Why a delivery is planned; `version` is what the node shows, None where it has no setting."""
+def _explain(desired: M2Desired, target: NodeTarget, version: str | None, changes: tuple[Change, ...]) -> str:
+    """Why a delivery is planned; `version` is the node's, None where it has no setting."""
     if version is None:
         return "no setting is loaded yet"
     now, then = version or "(none)", target.content.version or "(none)"
@@ -253,14 +240,14 @@ def _reason(desired: M2Desired, target: NodeTarget, version: str | None, changes
         return "the files of its setting differ, or the node does not show them"
     if desired.entry.deliver is Deliver.LOCAL:
         return f"applies the setting on its disk: {then} replaces {now}"
-    areas = sorted({_area(change.pointer) for change in changes if change.pointer != VERSION})
+    areas = sorted({_get_area(change.pointer) for change in changes if change.pointer != VERSION})
     what = f"differs in {', '.join(areas)}" if areas else "only the version differs"
     return what + (f"; version {now} becomes {then}" if now != then else f" (version {now})")
 
 
-def _area(place: str) -> str:
-    """The part of a setting that people speak of: such as `cluster_state.balance`, `roles` or `hosting`."""
-    keys = place.split("/")[1:]
+def _get_area(pointer: str) -> str:
+    """The part of a setting, for a message: such as `cluster.balance`, `roles` or `hosting`."""
+    keys = pointer.split("/")[1:]
     if keys[:2] == ["env", "management"]:
         deep = keys[2:4] if keys[2:3] in (["cluster"], ["server"]) else keys[2:3]
         return ".".join(deep) or "management"

@@ -1,4 +1,4 @@
-"""M2 as the program sees it: what the fleet file means, what each node shows, and one delivery a step."""
+"""The driver of M2: desired state, observation, plan, and the delivery of one step."""
 
 from __future__ import annotations
 
@@ -63,22 +63,22 @@ from reconciler.ports.transport import TransportKind, Transports
 from reconciler.secrets.redaction import RedactionMask
 
 MAX_PARALLEL_READS: Final = 128
-"""Nodes that are read at the same time."""
+"""Highest number of nodes that are read at the same time."""
 
 
 class M2Driver(Driver[M2Desired, LoadedSetting]):
     """M2, as `ports.driver.Driver` describes a product.
 
-    Where the product's pages are silent, this is assumed:
+    Assumed where M2's pages say nothing:
 
-    - The verb of `/setting/deploy/checkout` is GET, as that of `/setting/deploy/local`; the fleet file's
-      `checkoutMethod` says otherwise.
-    - A node has a setting once it shows its exact meaning, be it that some of it waits for a restart.
-    - Files that go with a setting are compared with those in the package that `/setting/download` gives.
-      A node that does not give its package is believed to have them once it shows the setting that came
-      with them; where the files alone change, nothing is planned and a finding says why.
-    - Whether an address is a node's is judged by `evidence`; nothing is sent where it does not show.
-    - A node that is to have another `api.port` may answer at the old one or at the new one meanwhile.
+    - The method of `/setting/deploy/checkout` is GET, as for `/setting/deploy/local`; `checkoutMethod` in the
+      fleet file changes it.
+    - A node has a setting when it shows the same meaning, even if some of it waits for a restart.
+    - The files of a setting are compared with the package from `/setting/download`. A node that does not give
+      its package counts as having them when it shows the setting that came with them. Where only files
+      change, no step is planned and a finding gives the reason.
+    - `evidence` decides whether an address is a node's; without evidence nothing is sent there.
+    - A node whose `api.port` changes may answer at the old or at the new port until its restart.
     """
 
     kind = "m2"
@@ -105,15 +105,15 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         self._packages = PackageCache()
 
     def alone(self, document: Document) -> dict[str, Any]:
-        """The cluster that a lone `setting.json` stands for.
+        """The cluster of a single `setting.json`; see `single_file`.
 
         Raises:
-            InputError: its members are not addresses.
+            InputError: a member is not an address, or there are none.
         """
         return single_file.make_single_file_fleet(document)
 
     def desire(self, cluster_input: ClusterInput) -> M2Desired:
-        """What each node is to have.
+        """The desired state of the cluster.
 
         Raises:
             InputError: with every problem of the cluster's files and addresses.
@@ -121,16 +121,16 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return desired_state.make_desired(cluster_input)
 
     def recall(self, desired: M2Desired, facts: Facts, prior: PriorRevisions) -> M2Desired:
-        """Where nodes answered last, which words are used up, and where secrets were; see `desired_state`."""
+        """With the URLs of the last answers, the used confirmations, and the places of earlier secrets."""
         recalled = desired_state.recall_addresses(desired, facts)
         return replace(recalled, earlier=RedactionMask(prior.references)) if prior.references else recalled
 
     def examine(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-        """What is wrong or doubtful in the cluster; see `desired_state.examine`."""
+        """Errors and warnings about the cluster; see `desired_state.examine`."""
         return desired_state.examine(cluster_input)
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
-        """Ask every node for its setting and for what waits for a restart."""
+        """Read the setting of every node, and what waits for a restart."""
         contents, gate = ContentCache(MAX_SECTION_BYTES), asyncio.Semaphore(MAX_PARALLEL_READS)
         timeouts = desired.entry.timeouts
 
@@ -148,11 +148,11 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return planner.plan(desired, observed)
 
     def lint(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-        """What is doubtful in the cluster's settings; see `lints.lint`."""
+        """Warnings about the cluster's settings; see `lints.lint`."""
         return lints.lint(cluster_input)
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
-        """Where the fleet file, and the settings' `api.port`, say that the nodes are reached."""
+        """Node -> its endpoint, from the fleet file and `api.port` of its setting."""
         return desired_state.find_endpoints(cluster_input)
 
     def claims(self, cluster_input: ClusterInput) -> Iterator[MemberClaim]:
@@ -160,61 +160,62 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return lints.claims(cluster_input)
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:  # noqa: ARG002
-        """A cluster of the nodes at some addresses; see `adoption.entry_of`.
+        """The entry of a cluster with nodes at these addresses; see `adopt.make_entry`.
 
         Raises:
-            UsageError: an address is none.
+            UsageError: an address is invalid.
         """
         return adopt.make_entry(name, addresses)
 
     def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
-        """The version, where the commit's id is stamped into it."""
+        """The pointer of `meta.version`, where that has a stamp."""
         assert isinstance(entry, M2Cluster)
         return frozenset() if entry.version is None else frozenset({"/meta/version"})
 
     def meaning(self, document: Any) -> str:
-        """The fingerprint of the canonical form, by which steps are planned."""
+        """The fingerprint of the canonical form of a setting."""
         return ContentCache().of(document).fingerprint
 
     def shown(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
-        """The settings that the nodes have loaded; see `adoption.shown`."""
+        """The settings that the nodes have loaded; see `adopt.read_live_settings`."""
         return adopt.read_live_settings(desired, observed)
 
     async def look(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
-        """Ask the step's node."""
+        """Read the step's node."""
         own = read_delivery(step)
-        client = _client(own, step.node, transports)
-        expected = ExpectedSetting("" if own.returning else own.after)  # with none, all is asked
+        client = _make_client(own, step.node, transports)
+        # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
+        expected = ExpectedSetting("" if own.returning else own.after)
         wanted, trusted = bool(own.resources), bool(own.uses)
         answer = await _read(client, ContentCache(), expected, wanted, trusted)
         return Observed({step.node: answer})
 
     def judge(self, step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
-        """How the delivery stands; see `judge.judge`."""
+        """The status of the delivery; see `judge.judge`."""
         return judge.judge(step, seen.nodes[step.node])
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
-        """Deliver, once.
+        """Make the call of the delivery, once.
 
         Raises:
-            NodeError: the call failed; whether it had an effect is for `look` and `judge` to tell.
+            NodeError: the call failed; `look` and `judge` find out whether it had an effect.
         """
         own = read_delivery(step)
-        client = _client(own, step.node, transports)
+        client = _make_client(own, step.node, transports)
         match own:
             case UploadArguments():
-                done = await client.upload(payloads[own.payload], own.part, self._packages.tgz)
+                answer = await client.upload(payloads[own.payload], own.part, self._packages.tgz)
             case CheckoutArguments():
-                done = await client.checkout(own.method)
+                answer = await client.checkout(own.method)
             case _:
-                done = await client.deploy_local()
+                answer = await client.deploy_local()
         files = {FILES_FACT: fingerprint_clear(own.plain()["resources"])} if own.resources else {}
-        return replace(done, facts={BASE_FACT: client.bases[0], **files})
+        return replace(answer, facts={BASE_FACT: client.bases[0], **files})
 
     def undo(
         self, step: Step, observed: Observed[LoadedSetting], payloads: Mapping[str, Payload]
     ) -> tuple[Step, Mapping[str, Payload]] | None:
-        """Deliver what the node showed before; see `undo`."""
+        """The delivery of what the node showed before; see `undo.undo_delivery`."""
         answer = observed.nodes.get(step.node)
         return undo_delivery(step, answer.value, payloads) if isinstance(answer, Present) else None
 
@@ -225,18 +226,18 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         payloads: Mapping[str, Payload],
         shown: Observed[LoadedSetting],
     ) -> tuple[Step, Mapping[str, Payload]] | None:
-        """Deliver what the node showed before, in place of what it made of a delivery; see `undo`."""
+        """The delivery of what the node showed before, where part of a step shows; see `undo`."""
         answer, now = observed.nodes.get(step.node), shown.nodes.get(step.node)
         if not (isinstance(answer, Present) and isinstance(now, Present)):
             return None
         return undo_partial_delivery(step, answer.value, payloads, now.value)
 
     def shown_prints(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
-        """What plan files keep of the nodes' answers; see `redacted_fingerprints`."""
+        """Node -> digest of its answer for plan files; see `redacted_fingerprints`."""
         return compute_redacted_fingerprints(desired, observed)
 
     def completed(self, step: Step, desired: M2Desired) -> Step:
-        """A delivery with its exact fingerprints, where the desired state still is what it shows."""
+        """A delivery from a plan file with its exact fingerprints, where the desired state matches it."""
         own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
         if (
@@ -250,15 +251,15 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return replace(step, arguments=own.completed(target.content.fingerprint, desired.resources))
 
     def contents(self, desired: M2Desired) -> Mapping[str, str]:
-        """What each node is to get, without the stamp; see `attempts.fingerprint_contents`."""
+        """Node -> fingerprint of its content without a stamp; see `attempts.fingerprint_contents`."""
         return attempts.fingerprint_contents(desired)
 
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
-        """What a delivery is to bring about; see `attempts.fingerprint_aim`."""
+        """The fingerprint of a delivery's aim; see `attempts.fingerprint_aim`."""
         return attempts.fingerprint_aim(step, contents)
 
     def readings(self, step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
-        """What the node shows where it differs; see `attempts.fingerprint_readings`."""
+        """Fingerprints of what the node shows where it differs; see `attempts.fingerprint_readings`."""
         return attempts.fingerprint_readings(step, observed)
 
     def explanations(self) -> Traversable:
@@ -266,7 +267,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return Path(__file__).with_name("explanations")
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
-        """The schema of the product's own file."""
+        """The schema of `setting.json`."""
         from reconciler.drivers.m2.setting.json_schema import make_setting_schema  # noqa: PLC0415  (few runs need it)
 
         return {"setting": make_setting_schema}
@@ -280,11 +281,11 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def stages(
         self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
     ) -> tuple[ModelSetup[ModelWorld], ...] | str:
-        """Nodes that stand for all, for the model checker; see `setups.make_setups`."""
+        """Setups for the model checker, with a few nodes that represent all; see `setups.make_setups`."""
         return setups.make_setups(desired, observed, plan)
 
     def stamped(self, entry: ClusterEntry) -> bool:
-        """Whether `meta.version` carries the commit: `version: commit`, and the settings are uploaded."""
+        """Whether `meta.version` has the commit id: `version: commit`, and the settings are uploaded."""
         assert isinstance(entry, M2Cluster)
         return entry.is_stamped
 
@@ -295,17 +296,17 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return {node: version for node, version in shown.items() if version and node in wanted}
 
     def delivered(self, desired: M2Desired) -> Facts:
-        """The files that went with the settings, which a node need not show."""
+        """Node -> fact about the files of its setting, which a node may not show."""
         return {target.node: {FILES_FACT: desired.files} for target in desired.targets if desired.files}
 
     def without(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
-        """The same, in which these nodes stay as they are."""
+        """The desired state without these nodes, which stay as they are."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(
         self, desired: M2Desired, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
-        """What the nodes' `/metrics` say; it needs their permission enableMetric."""
+        """Node -> its metrics, for nodes that show them; this needs the permission enableMetric."""
         gate, timeouts, asked = (
             asyncio.Semaphore(MAX_PARALLEL_READS),
             desired.entry.timeouts,
@@ -315,19 +316,19 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         async def read(target: NodeTarget) -> tuple[str, Mapping[str, float] | None]:
             async with gate:
                 client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
-                told = await capture_defects(target.node, client.metrics())
-                return target.node, None if isinstance(told, Unreachable) else told
+                metrics = await capture_defects(target.node, client.metrics())
+                return target.node, None if isinstance(metrics, Unreachable) else metrics
 
         targets = [target for target in desired.targets if target.node in asked]
         found = await asyncio.gather(*(read(target) for target in targets))
-        return {node: told for node, told in found if told is not None}
+        return {node: metrics for node, metrics in found if metrics is not None}
 
     def reported(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
-        """What a heartbeat or feedback says of which node; see `reports.read_report`."""
+        """The report in a heartbeat or feedback; see `reports.read_report`."""
         return reports.read_report(desired, message)
 
 
-def _client(own: DeliveryArguments, node: str, transports: Transports) -> Client:
+def _make_client(own: DeliveryArguments, node: str, transports: Transports) -> Client:
     return Client(transports.http, node, own.bases, own.timeout, own.connect)
 
 
@@ -343,4 +344,4 @@ async def _read(
 
 
 DRIVER = M2Driver()
-"""The driver that the registry names."""
+"""The driver that the registry loads."""

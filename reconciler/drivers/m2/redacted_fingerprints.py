@@ -1,8 +1,8 @@
-"""Fingerprints as plans, comments and plan files show them: what is secret does not count in them; pure.
+"""Fingerprints without secrets, as plans, comments and plan files show them; pure.
 
-They hold no key of a host, because what is approved in one place is applied in another. So whoever has one
-can try guesses against it, and what is hidden in a plan must be hidden in its fingerprints, too: two settings
-that differ in secrets alone have one shown fingerprint. What decides compares the exact ones, in memory.
+They have no key of a host, because a plan is approved on one host and applied on another. So anybody who sees
+one can test guesses of a secret against it. That is why secrets are masked first: two settings that differ
+only in secrets have the same redacted fingerprint. Decisions compare the exact fingerprints, in memory.
 """
 
 from __future__ import annotations
@@ -21,61 +21,63 @@ from reconciler.secrets.redaction import NO_VEIL, RedactionMask, hide_by_key
 
 @dataclass(slots=True)
 class RedactedFingerprints:
-    """Makes them; each section of a setting once, however many nodes show it.
+    """Computes redacted fingerprints; each section of a setting once, however many nodes show it.
 
     Args:
-        earlier: what is hidden for the sake of earlier revisions.
+        earlier: what is hidden because it was a secret in earlier revisions.
     """
 
     earlier: RedactionMask = NO_VEIL
-    _known: dict[tuple[int, frozenset[Any]], tuple[Any, str]] = field(init=False, default_factory=dict)
+    _cache: dict[tuple[int, frozenset[Any]], tuple[Any, str]] = field(init=False, default_factory=dict)
 
     def of(self, content: Content, wanted: Content | None = None) -> str:
-        """The fingerprint of a setting's meaning as it is shown.
+        """The redacted fingerprint of a setting's meaning.
 
         Args:
             content: the setting.
-            wanted: what its node is to have, where that is another one: its secrets are hidden by place.
+            wanted: the node's desired setting, where that is another one; its secrets are hidden by place.
         """
-        # By place alone: a host that has the secrets would hide more by value than one that has not, and what
-        # was approved there would not fit here.
+        # By place only: a host that has the secrets would hide more by value than one without them, and a plan
+        # approved on the one would not match on the other.
         places = self.earlier.places | (wanted.redaction_mask.places if wanted is not None else frozenset())
-        sections = {key: self._section(key, value, places) for key, value in content.canonical.items()}
+        sections = {}
+        for key, value in content.canonical.items():
+            cached = self._cache.get((id(value), places))
+            if cached is None:
+                hidden = RedactionMask(places).hide(hide_by_key("", {key: value}))
+                # The value is kept too: an id is unique only as long as its object exists.
+                cached = self._cache[id(value), places] = value, fingerprint(mask(hidden))
+            sections[key] = cached[1]
         return fingerprint(sections)
-
-    def _section(self, key: str, value: Any, places: frozenset[Any]) -> str:
-        known = self._known.get((id(value), places))
-        if known is None:
-            hidden = RedactionMask(places).hide(hide_by_key("", {key: value}))
-            known = self._known[id(value), places] = value, fingerprint(mask(hidden))
-        return known[1]
 
 
 def compute_redacted_digest(document: Any, files: Mapping[str, str], owner: str) -> str:
-    """What names a payload: its document as it is shown, and the digests of its resources as they are shown.
+    """The redacted digest of a payload.
 
     Args:
-        document: a setting; may hold secrets.
+        document: a setting; may have secrets.
         files: path -> digest, see `M2Desired.shown_resources`.
-        owner: the node that it is for, which counts where a secret stands in it in clear: two payloads that
-            differ in one have two names, and their names do not tell whether they do.
+        owner: the first node that gets it.
     """
     hidden = hide_by_key("", document)
-    literal = any(not secret.reference for _, secret in find_secrets(hidden))
+    has_literal = any(not secret.reference for _, secret in find_secrets(hidden))
     found = fingerprint({"document": mask(hidden), "resources": dict(files)})
-    return fingerprint([found, owner]) if literal else found
+    # With a secret in plain text the node counts too: two payloads that differ in it then have two digests,
+    # and equal digests do not reveal that two nodes have the same secret.
+    return fingerprint([found, owner]) if has_literal else found
 
 
 def compute_redacted_fingerprints(desired: M2Desired, observed: Observed[LoadedSetting]) -> dict[str, str]:
-    """Node -> the print of its answer as a plan file keeps it, see `core.observation_digests`."""
-    made, wanted = RedactedFingerprints(desired.earlier), {one.node: one.content for one in desired.targets}
+    """Node -> digest of its answer for plan files, see `core.observation_digests`."""
+    fingerprints = RedactedFingerprints(desired.earlier)
+    wanted = {target.node: target.content for target in desired.targets}
 
-    def plain(node: str, answer: Any) -> Any:
+    def make_plain(node: str, answer: Any) -> Any:
         if not isinstance(answer, Present | Stale):
             return answer
         loaded: LoadedSetting = answer.value
         shown = {
-            "content": made.of(loaded.content, wanted.get(node)),
+            "content": fingerprints.of(loaded.content, wanted.get(node)),
             "base": loaded.base,
             "waiting": None if loaded.waiting is None else list(loaded.waiting),
             "asked": bool(loaded.asked),
@@ -84,5 +86,5 @@ def compute_redacted_fingerprints(desired: M2Desired, observed: Observed[LoadedS
         return Present(shown) if isinstance(answer, Present) else Stale(shown, answer.reason)
 
     return digest_observations(
-        Observed({node: plain(node, answer) for node, answer in observed.nodes.items()})
+        Observed({node: make_plain(node, answer) for node, answer in observed.nodes.items()})
     )

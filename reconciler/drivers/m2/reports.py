@@ -1,4 +1,4 @@
-"""What a node says of itself in heartbeats and setting feedbacks (facts: M2, message format v1)."""
+"""The reader of heartbeats and setting feedbacks of nodes (M2 manual, Message v1); pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 
 
 def read_report(desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
-    """The report that a message v1 is, of whichever node of the cluster it names.
+    """The report in a message v1; None where it names no node of the cluster, or is another message.
 
-    A node is known by `hostname`, which is its name or the host of its address, or else by an address
-    of `iplist` that no other node of the cluster has. A message with a result is the feedback of a
-    setting; one without `action` is a heartbeat.
+    A node is recognised by `hostname`, its name or the host of its address, or else by an address of `iplist`
+    that no other node of the cluster has. A message without `action` is a heartbeat.
     """
-    node = _node(desired, get_object(message, "node"))
+    node = _find_node(desired, get_object(message, "node"))
     if not node or message.get("messageVer") != "1":
         return None
     action = get_value(message, ("action", "api"))
@@ -31,11 +30,11 @@ def read_report(desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | 
     return NodeReport(node, ReportKind.FEEDBACK, version, str(result.get("status", "")))
 
 
-def _node(desired: M2Desired, said: Mapping[str, Any]) -> str:
+def _find_node(desired: M2Desired, sender: Mapping[str, Any]) -> str:
     hosts = {node.name: parse_endpoint(node.address).host for node in desired.entry.nodes}
-    hostname, addresses = str(said.get("hostname")), said.get("iplist")
+    hostname, addresses = str(sender.get("hostname")), sender.get("iplist")
     if hostname in hosts:
         return hostname
-    told = {hostname, *(str(one) for one in (addresses if isinstance(addresses, list) else ()))}
-    found = [name for name, host in hosts.items() if host in told]
+    reported = {hostname, *(str(one) for one in (addresses if isinstance(addresses, list) else ()))}
+    found = [name for name, host in hosts.items() if host in reported]
     return found[0] if len(found) == 1 else ""

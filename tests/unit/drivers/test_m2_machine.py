@@ -138,7 +138,7 @@ def test_a_killed_node_keeps_its_disk_and_comes_back_with_all_applied():
     node = machine.upload(loaded(nested("env.network.http", 1)), package(nested("env.network.http", 2))).node
     down = machine.kill(node)
     assert not down.up
-    back = machine.start(down)
+    back = machine.restart(down)
     assert back.up
     assert back.running == nested("env.network.http", 2)
 

@@ -159,7 +159,7 @@ class M2World(SimulatedWorld):
 
     def start(self, node: str) -> None:
         """The node comes up; a running one restarts."""
-        self._change(node, machine.start)
+        self._change(node, machine.restart)
 
     def running(self, node: str) -> bool:
         """Whether the node is up."""
