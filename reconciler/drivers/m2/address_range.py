@@ -90,7 +90,7 @@ def parse_address_range(addr: str) -> AddressRange:
         InvalidAddress: it has none of the forms, or is ambiguous.
     """
     if len(addr) > LONGEST:
-        raise InvalidAddress(f"has {len(addr):,} characters", f"write {FORMS}")
+        raise InvalidAddress(f"has {len(addr):,} characters", f"write it like {FORMS}")
     if addr != addr.strip():
         raise InvalidAddress("has white space at its start or end", f"write {addr.strip()}")
     if "%" in addr:
@@ -102,7 +102,7 @@ def parse_address_range(addr: str) -> AddressRange:
     try:
         address = ip_address(addr)
     except ValueError as error:
-        raise InvalidAddress("is not an address", f"write {FORMS}") from error
+        raise InvalidAddress("is not an address", f"write it like {FORMS}") from error
     return AddressRange(address.version, int(address), int(address))
 
 
@@ -124,7 +124,7 @@ def _parse_range(addr: str) -> AddressRange:
     try:
         low, high = IPv4Address(f"{prefix}.{first}"), IPv4Address(f"{prefix}.{last}")
     except ValueError as error:
-        raise InvalidAddress("is not a valid range", f"write {FORMS}") from error
+        raise InvalidAddress("is not a valid range", f"write it like {FORMS}") from error
     return AddressRange(4, int(low), int(high))
 
 
@@ -132,7 +132,7 @@ def _parse_network(addr: str) -> AddressRange:
     try:
         network = ip_network(addr, strict=False)
     except ValueError as error:
-        raise InvalidAddress("is not a network", f"write {FORMS}") from error
+        raise InvalidAddress("is not a network", f"write it like {FORMS}") from error
     host, _, mask = addr.partition("/")
     # The library also accepts host masks such as 0.0.0.255. In an allowList they are a mistake.
     if "." in mask and mask != str(network.netmask):

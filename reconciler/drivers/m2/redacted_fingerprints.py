@@ -35,9 +35,9 @@ class RedactedFingerprints:
 
         Args:
             content: the setting.
-            wanted: the node's desired setting, where that is another one; its secrets are hidden by place.
+            wanted: the node's desired setting, where that differs; its secrets are hidden by place.
         """
-        # By place only: a host that has the secrets would hide more by value than one without them, and a plan
+            wanted: the desired setting of its node, where that differs; hides its secrets by place.
         # approved on the one would not match on the other.
         places = self.earlier.places | (wanted.redaction_mask.places if wanted is not None else frozenset())
         sections = {}

@@ -117,7 +117,7 @@ class Balance(SettingPart):
     """`env.management.cluster.balance`: which member serves a request."""
 
     mode: Literal["rr", "hash"] = Field(
-        default="rr", description="`rr`: members in turn; `hash`: by a hash of the URL."
+        default="rr", description="In turn (`rr`), or by a hash of the URL (`hash`)."
     )
     lua_path: str | None = Field(
         default=None, description="Script that computes the hash; without one, M2 hashes the URL."
