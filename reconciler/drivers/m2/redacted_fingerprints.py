@@ -37,8 +37,8 @@ class RedactedFingerprints:
             content: the setting.
             wanted: the node's desired setting, where that differs; its secrets are hidden by place.
         """
-            wanted: the desired setting of its node, where that differs; hides its secrets by place.
-        # approved on the one would not match on the other.
+        # By place only: a host that has the secrets would hide more by value than one without them, and a
+        # plan approved on the one would not match on the other.
         places = self.earlier.places | (wanted.redaction_mask.places if wanted is not None else frozenset())
         sections = {}
         for key, value in content.canonical.items():
