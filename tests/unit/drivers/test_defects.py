@@ -73,7 +73,7 @@ async def test_a_reader_of_m2_that_fails_at_one_node_leaves_the_others(monkeypat
 async def test_a_planner_of_m2_that_fails_at_one_node_leaves_the_others(monkeypatch, error):
     site = M2Site()
     chosen = lambda desired, target, *_: target.node == "edge-02"  # noqa: E731
-    break_for(monkeypatch, m2_planner, "_step", chosen, error)
+    break_for(monkeypatch, m2_planner, "_make_step", chosen, error)
     plan = await site.plan()
     assert [step.node for step in plan.steps] == ["edge-01", "edge-03"]
     (finding,) = plan.findings

@@ -178,7 +178,7 @@ class TestOverlaps:
         )
         assert "if the first match counts, which the M2 manual leaves open" in problem.message
         assert "never grants enableSetting" in problem.message
-        assert problem.remedy == "put it before entry 1"
+        assert problem.remedy == "move it before entry 1"
 
 
 class TestWideEntry:
