@@ -1,7 +1,7 @@
-"""Clusters that have another name than before, and whose past goes on; pure.
+"""Renamed clusters, whose stored history continues under the new name; pure.
 
-A fleet file says `renamed_from` in the cluster's entry. It may stay there: once the past has moved, there is
-nothing under the former name any more. A revision from before the rename finds its past by the nodes.
+A fleet file has `renamed_from` in the cluster's entry. It may stay there: once the history has moved, there
+is nothing left under the former name. A revision from before the rename finds its history by the nodes.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from reconciler.core.rollout import rename_progress
 from reconciler.diagnostic import Diagnostic, Severity
 
 CODE: Final = "rename-unclear"
-"""Code of a cluster that would leave another one's past behind, or take one that is not its own."""
+"""Code of a cluster that would lose its history, or take the history of another cluster."""
 
 T = TypeVar("T")
 
 
 def read_declared_renames(entries: Sequence[ClusterEntry]) -> dict[str, str]:
-    """Cluster -> the name that it had before, as the fleet file says."""
+    """Cluster -> its former name, as in the fleet file."""
     return {entry.name: entry.renamed_from for entry in entries if entry.renamed_from}
 
 
 def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[str, str]:
-    """Cluster -> the name under which its past is remembered, of those that had another one.
+    """Cluster -> the former name under which the store has its history, of renamed clusters.
 
     Args:
         memory: of the fleet.
@@ -65,14 +65,14 @@ def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[s
 
 
 def has_past(cluster_memory: ClusterMemory | None) -> bool:
-    """Whether something was applied in a cluster; what a refused run saw is no past."""
+    """Whether something was applied in a cluster; a refused run leaves no history."""
     return cluster_memory is not None and bool(
         cluster_memory.nodes or cluster_memory.applied or cluster_memory.changed or cluster_memory.runs
     )
 
 
 def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemory:
-    """The same memory, in which the past of renamed clusters is that of the new names.
+    """The same memory, with the history of renamed clusters under their new names.
 
     Args:
         memory: of the fleet.
@@ -121,10 +121,10 @@ def _with_former(before: ClusterMemory, own: ClusterMemory, former: str, name: s
 
 
 def translate_prior_names(clusters: Mapping[str, T], renames: Mapping[str, str]) -> dict[str, T]:
-    """What an earlier fleet file says of each cluster, by the names of today.
+    """Values of an earlier fleet file's clusters, by their present names.
 
     Args:
-        clusters: name -> what it says.
+        clusters: earlier name -> value.
         renames: cluster -> former name.
     """
     now = {former: name for name, former in renames.items() if name not in clusters}
@@ -132,7 +132,7 @@ def translate_prior_names(clusters: Mapping[str, T], renames: Mapping[str, str])
 
 
 def find_refused_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[str, Diagnostic]:
-    """Cluster -> a verdict, where it says `renamed_from` and cannot have that past.
+    """Cluster -> a violation, if it has `renamed_from` and cannot take over that history.
 
     Args:
         memory: of the fleet, from `apply_renames`.
@@ -145,13 +145,13 @@ def find_refused_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -
         if before is None or not has_past(before):
             continue
         if before.kind not in {"", entry.kind}:
-            why = f"{former} was a cluster of kind {before.kind}, and {entry.name} is of kind {entry.kind}"
+            why = f"{former} has the kind {before.kind}, and {entry.name} has the kind {entry.kind}"
         else:
-            why = f"{entry.name} was applied under its own name before, so it has a past of its own"
-        found[entry.name] = _verdict(
+            why = f"{entry.name} was applied under its own name before, so it has its own history"
+        found[entry.name] = _make_violation(
             entry.name,
-            f"{entry.name} says `renamed_from: {former}` and cannot have the past of {former}: {why}",
-            "take `renamed_from` out; a cluster that is meant to go needs an override for cluster-vanished",
+            f"{entry.name} has `renamed_from: {former}`, but cannot take over the history of {former}: {why}",
+            f"remove `renamed_from`; to remove {former} on purpose, set an override for cluster-vanished",
         )
     return found
 
@@ -159,14 +159,13 @@ def find_refused_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -
 def find_left_behind(
     memory: FleetMemory, places: Mapping[str, Mapping[str, Collection[str]]]
 ) -> dict[str, Diagnostic]:
-    """Cluster -> a verdict, where it is new and has nodes of a cluster that the fleet file no longer names.
-
-    Otherwise a change of the name would shed what was rejected, counted and remembered.
+    """Cluster -> a violation, if it is new and has nodes of a cluster that the fleet file no longer names.
 
     Args:
         memory: of the fleet, from `apply_renames`.
         places: cluster -> node -> its place by every address, of all clusters of the fleet file.
     """
+    # A change of the name would otherwise be a way round rejections, counted attempts and budgets.
     found: dict[str, Diagnostic] = {}
     for cluster, nodes in places.items():
         if has_past(memory.cluster_memory.get(cluster)):
@@ -176,16 +175,16 @@ def find_left_behind(
             gone = [one for one in claims if one.fleet == memory.fleet and one.cluster not in places]
             if gone and has_past(memory.cluster_memory.get(gone[0].cluster)):
                 former = gone[0].cluster
-                found[cluster] = _verdict(
+                found[cluster] = _make_violation(
                     cluster,
                     f"{cluster} is new and has {node}, which is {gone[0].node} of the cluster {former} that "
-                    f"the fleet file no longer names: what is remembered of {former} would be left behind",
-                    f"write `renamed_from: {former}` into {cluster} if it is the same cluster; if not, set "
+                    f"the fleet file no longer names: the history of {former} would be lost",
+                    f"add `renamed_from: {former}` to {cluster} if it is the same cluster; if not, set "
                     f"an override for {CODE} on {cluster}",
                 )
                 break
     return found
 
 
-def _verdict(cluster: str, message: str, remedy: str) -> Diagnostic:
+def _make_violation(cluster: str, message: str, remedy: str) -> Diagnostic:
     return Diagnostic(Severity.ERROR, CODE, message, remedy, target=cluster, hold=True)

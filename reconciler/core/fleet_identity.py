@@ -1,8 +1,8 @@
-"""Whose memory a revision's is: how a fleet is told from every other one of the same host; pure.
+"""Fleet identity: to which fleet of a host a revision belongs; pure.
 
-A fleet is known by `name` in its fleet file, else by the commits with which its history began, else by its
-source. The store numbers fleets and keeps all memory by that number, so that a first name, another clone or
-a moved folder changes a line of the list of fleets, and nothing of what is remembered.
+A fleet is identified by `name` in its fleet file, else by the first commits of its history, else by its
+source. The store numbers fleets and keeps all memory by that number. So a first name, another clone or a
+moved folder changes one line of the list of fleets, and nothing that is remembered.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ FILE_SCHEME: Final = "file://"
 
 @dataclass(frozen=True, slots=True)
 class FleetIdentity:
-    """By what a fleet is told from others, as one revision says it.
+    """The identity of a fleet at one revision.
 
     Args:
-        name: as the fleet file says; empty where it says none.
-        renamed_from: the name that it had before, as the fleet file says.
-        roots: ids of the commits with which the revision's history began, sorted; empty where the source has
-            no history, or a clone lacks its beginning.
-        source: where it was read, in one spelling.
+        name: in the fleet file; empty for none.
+        renamed_from: its former name, in the fleet file.
+        roots: ids of the first commits of the revision's history, sorted; empty if the source has no history,
+            or a clone lacks its beginning.
+        source: where it was read, normalised.
         path: the folder of the fleet file within its repository; empty for the top, or without a repository.
-        ref: the branch, tag or commit that was asked for; empty for none.
+        ref: the branch, tag or commit that was named; empty for none.
         others: other folders of fleets that the store knows -> the name in the fleet file that this revision
-            has there, empty where it says none.
+            has there, empty if it has none.
         is_lone: it is a settings file without a fleet file, which cannot have a name.
         lone: those of `others` that are such a file.
     """
@@ -60,7 +60,7 @@ class FleetIdentity:
 
 @dataclass(frozen=True, slots=True)
 class KnownFleet:
-    """A fleet that the store has a memory of.
+    """A fleet that the store knows.
 
     Args:
         number: of its memory.
@@ -88,11 +88,11 @@ class KnownFleet:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedFleet:
-    """Whose memory it is.
+    """The fleet to which a revision belongs.
 
     Args:
-        number: of the memory; `NEW` for a fleet that is not known yet.
-        absorbed: numbers of memories that turn out to be of the same fleet.
+        number: of the fleet; `NEW` for one that is not known yet.
+        absorbed: numbers of fleets that turn out to be the same fleet.
     """
 
     number: int
@@ -109,14 +109,14 @@ def normalise_source(source: str) -> str:
 
 
 def resolve_fleet(me: FleetIdentity, known: Sequence[KnownFleet]) -> ResolvedFleet:
-    """Whose memory a revision goes on with.
+    """The fleet of the host to which a revision belongs.
 
     Args:
-        me: the fleet at hand.
+        me: the identity of the revision's fleet.
         known: all fleets of the host.
 
     Raises:
-        FleetRefused: the host has to say first whose memory it is.
+        FleetRefused: it is not certain; somebody has to decide it on the host.
     """
     named = {one.name: one for one in known if one.name}
     mine = named.get(me.name) or (named.get(me.renamed_from) if me.name else None)
@@ -163,10 +163,11 @@ def _refuse_another_history(me: FleetIdentity, mine: KnownFleet) -> None:
         )
     else:
         lacking = me.source if mine.roots else next(reversed(mine.sources), "the one known")
-        what = f"{lacking} has no history by which to tell that they are the same"
+        what = f"{lacking} has no history that could show that they are the same"
     raise FleetRefused(
-        f"{me.source} is not known as a source of the fleet {mine.name} of this host: {what}",
-        remedy="correct `name:` in the fleet file if they are two fleets; if this source takes over, run "
+        f"{me.source} is not known as a source of this host's fleet {mine.name}: {what}",
+        remedy="correct `name:` in the fleet file if they are two fleets; if this source replaces "
+        "the other, run "
         f"`reconcile state rebind {mine.name} --source {me.source}` once on this host",
     )
 
@@ -177,42 +178,39 @@ def _refuse_same_name_twice(me: FleetIdentity, mine: KnownFleet) -> None:
     raise FleetRefused(
         f"two fleet files of {me.source} have the name {mine.name}: one in {_folder(mine.path)}, which this "
         f"host applies, and one in {_folder(me.path)}",
-        remedy="give each its own `name:`",
+        remedy="give each fleet file its own `name:`",
     )
 
 
 def _refuse_lost_name(me: FleetIdentity, same: Sequence[KnownFleet]) -> None:
-    """A change of the name alone would leave behind all that is remembered."""
+    # A changed name would look like a new fleet, without rejections, budgets and history.
     for one in same:
         if not one.name:
             continue
         if me.name:
             raise FleetRefused(
-                f"the fleet file says `name: {me.name}`, and this host knows the fleet as {one.name}",
-                remedy=f"put `name: {one.name}` back, or add `renamed_from: {one.name}` beside the new name: "
-                "then the fleet keeps what is remembered of it",
+                f"the fleet file has `name: {me.name}`, but this host knows the fleet as {one.name}",
+                remedy=f"restore `name: {one.name}`, or add `renamed_from: {one.name}` next to the new name: "
+                "then the fleet keeps its history",
             )
         raise FleetRefused(
-            f"the fleet file no longer says `name: {one.name}`, by which this host knows the fleet",
-            remedy=f"put `name: {one.name}` back",
+            f"the fleet file no longer has `name: {one.name}`, by which this host knows the fleet",
+            remedy=f"restore `name: {one.name}`",
         )
 
 
 def _refuse_second_file(me: FleetIdentity, others: Sequence[KnownFleet]) -> None:
-    """Two fleets of one history can be told apart by their names alone.
-
-    A settings file without a fleet file cannot have a name. One of them is told from fleets that have; two
-    are not told apart, since each may move into the other's folder.
-    """
+    # Only their names distinguish two fleets of one history. A settings file without a fleet file cannot have
+    # a name: one such file differs from all named fleets, but two could not be told apart once one is moved.
     for one in others:
         there = one.path or ""
         theirs = one.name or me.others.get(there, "")
         if me.is_lone and there in me.lone and not theirs:
             raise FleetRefused(
                 f"the repository of {me.source} has two settings files without a fleet file that this host "
-                f"applies, in {_folder(there)} and in {_folder(me.path)}, and nothing tells them apart",
+                f"applies, in {_folder(there)} and in {_folder(me.path)}, and nothing distinguishes them",
                 remedy="write a fleet.yaml beside one of them, with a `name:` and a cluster of these nodes; "
-                f"what is remembered stays with the one in {_folder(there)}",
+                f"the one in {_folder(there)} keeps the history",
             )
         is_told, are_told = bool(me.name) or me.is_lone, bool(theirs) or there in me.lone
         if is_told and are_told:
@@ -221,21 +219,21 @@ def _refuse_second_file(me: FleetIdentity, others: Sequence[KnownFleet]) -> None
         raise FleetRefused(
             f"the repository of {me.source} has two fleet files that this host applies, in "
             f"{_folder(there)} and in {_folder(me.path)}, and {lacking} has no name",
-            remedy="add a `name:` of its own to each fleet file, that of the first one first; the first one "
-            "keeps what is remembered",
+            remedy="add a different `name:` to each fleet file, first to the one that was applied first: it "
+            "keeps the history",
         )
 
 
 def _refuse_replaced_history(me: FleetIdentity, known: Sequence[KnownFleet]) -> None:
-    """An address without a name that suddenly has another history would begin without a past."""
+    # Without a name, another history at the same address would look like a new fleet, without any memory.
     if me.name or not me.roots:
         return
     for one in known:
         if not one.name and one.roots and me.source in one.sources and not _is_related(me, one):
             raise FleetRefused(
-                f"the history of {me.source} is another one than before: it began with commit "
+                f"the history of {me.source} was replaced: it began with commit "
                 f"{shorten_commit(one.roots[0])} and now begins with {shorten_commit(me.roots[0])}",
-                remedy="add a `name:` to the fleet file if it is another fleet; if it is the same, run "
+                remedy="add a `name:` to the fleet file if it is another fleet; if it is the same fleet, run "
                 f"`reconcile state rebind {one.label} --source {me.source}` once on this host",
             )
 

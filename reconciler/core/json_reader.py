@@ -1,7 +1,7 @@
-"""JSON from nodes and other programs, read within bounds and with exact whole numbers; pure.
+"""Reads JSON from nodes and other programs, within limits and with exact whole numbers; pure.
 
-The bounds are checked on the bytes before a parser sees them: a parser that has begun cannot be
-stopped, and what it builds takes some hundred times the memory of its text.
+The limits are checked on the bytes before a parser sees them: a running parser cannot be stopped, and its
+result takes about a hundred times the memory of its text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import orjson
 from reconciler.text.numbers import InvalidNumber, read_any_number, read_whole_number
 
 DEEPEST: Final = 200
-"""Levels of arrays and objects; every later walk over a value takes a few Python frames a level."""
+"""Levels of arrays and objects: a recursive function over a value takes a few Python frames for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +35,29 @@ class JsonLimits:
 
 
 class JsonError(ValueError):
-    """A text is no JSON, or beyond its bounds; the message says why, to follow "it" or "the answer"."""
+    """A text is not JSON, or exceeds a limit; the message says why, to follow "it" or "the answer"."""
 
 
 _MARKS: Final = re.compile(rb"[\[{\]}]")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+\\?(?:"|\Z)', re.DOTALL)
-"""Text in quotes, or an open quote to the end: else each of many open quotes would be tried to the end."""
+"""Text in quotes, or from an open quote to the end: otherwise many open quotes would take quadratic time."""
 
 _SHAPE: Final = bytes.maketrans(b"0123456789eE+-", b"0000000000ee++")
 _LOSSY: Final = (b"0" * 16, b"0e0", b"0e+0")
-"""Shapes of numbers that a parser which makes doubles may round: many digits, or an exponent."""
+"""Shapes of numbers that a parser to doubles may round: many digits, or an exponent."""
 
 _ORJSON_DEEPEST: Final = 254
 """Levels that orjson writes; it raises a TypeError beyond."""
 
 
 def read_json(body: bytes, limits: JsonLimits) -> Any:
-    """The value in a text; of a name that an object has twice the last counts.
+    """The value in a text; of a name that an object has twice, the last one counts.
 
-    Whole numbers are exact whatever their size, also those written with a fraction or an exponent;
-    other numbers become the nearest double.
+    Whole numbers are exact whatever their size, also if written with a fraction or an exponent; other numbers
+    become the nearest double.
 
     Raises:
-        JsonError: it is no JSON (NaN and Infinity are none), has half characters in its text, or is
-            beyond a bound.
+        JsonError: it is not JSON (nor are NaN and Infinity), has half characters, or exceeds a limit.
     """
     check_size(body, limits)
     if not _may_be_lossy(body):
@@ -70,15 +69,16 @@ def read_json(body: bytes, limits: JsonLimits) -> Any:
 
 
 def check_size(body: bytes, limits: JsonLimits) -> None:
-    """Nothing, where a text has no more bytes and values than it may have.
+    """Check that a text has no more bytes and values than it may have.
 
     Raises:
-        JsonError: it has.
+        JsonError: it has more.
     """
     if len(body) > limits.size:
         raise JsonError(f"it has {len(body):,} bytes, more than {limits.size:,}")
-    if body.count(b",") + body.count(b"[") + body.count(b"{") >= limits.values:
-        _check_number_of_values(_STRING.sub(b"", body), limits)
+    # Texts in quotes may have these characters too; removing them takes time, so only if it can matter.
+    if _count_values(body) >= limits.values and _count_values(_STRING.sub(b"", body)) >= limits.values:
+        raise JsonError(f"it has more than {limits.values:,} values")
 
 
 def _may_be_lossy(body: bytes) -> bool:
@@ -90,13 +90,14 @@ def _may_be_lossy(body: bytes) -> bool:
     return True
 
 
-def _check_number_of_values(bare: bytes, limits: JsonLimits) -> None:
-    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") >= limits.values:
-        raise JsonError(f"it has more than {limits.values:,} values")
+def _count_values(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _read_fast(body: bytes, limits: JsonLimits) -> Any:
-    """What orjson makes of a text; it takes 1,024 levels at most, and its writer tells deep ones."""
+    """The value in a text, by orjson."""
+    # orjson reads up to 1,024 levels and has no option for fewer. Its writer refuses more than 254, so
+    # wrapping the value makes it check the limit, much faster than Python could.
     value = orjson.loads(body)
     wrapped = value
     for _ in range(_ORJSON_DEEPEST - limits.depth):
@@ -125,13 +126,13 @@ def _read_exactly(body: bytes, limits: JsonLimits) -> Any:
     except InvalidNumber as error:
         raise JsonError(f"it has a number that cannot be used: {error}") from error
     except UnicodeEncodeError as error:
-        raise JsonError("it has text that is not Unicode: one half of a character") from error
+        raise JsonError("it has text that is not Unicode: half of a character") from error
     except UnicodeDecodeError as error:
         raise JsonError("it is not text in UTF-8") from error
     except RecursionError:
         raise _too_deep(limits) from None
     except ValueError as error:
-        raise JsonError("it is not JSON") from error  # the library's words help nobody at the node
+        raise JsonError("it is not JSON") from error  # the library's message would not help an operator
     return value
 
 

@@ -1,4 +1,4 @@
-"""Ways to the nodes on which no text of theirs is quoted with a secret in it."""
+"""Transports that mask secrets in the texts that are quoted from nodes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from reconciler.ports.transport import (
 
 
 def mask_transports(transports: Transports, redactor: TextRedactor) -> Transports:
-    """The same ways, whose errors and words have no secret that the redactor knows.
+    """The same transports, whose errors and quoted texts contain no secret that the redactor knows.
 
-    What a node shows stays as it is, because it is compared; only what is quoted of it is masked, at the one
-    place where texts of nodes come in.
+    The answers themselves stay as they are, because they are compared.
 
     Args:
         transports: the ways to the nodes; they may mask already.

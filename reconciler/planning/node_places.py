@@ -1,4 +1,4 @@
-"""Where the nodes of all clusters are, names resolved once: what contradicts, and what other fleets claim."""
+"""Locates the nodes of all clusters, with names resolved once, and finds place conflicts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class FleetPlaces:
-    """What is known of the places of a fleet's nodes.
+    """The places of a fleet's nodes.
 
     Args:
         places: cluster -> node -> its place by every address.
-        violations: cluster -> what contradicts.
-        released: cluster -> places that it names no more.
+        violations: cluster -> its place conflicts.
+        released: cluster -> places that it no longer names.
     """
 
     places: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -45,17 +45,17 @@ class FleetPlaces:
         return dict(self.places.get(cluster, {}))
 
     def left(self, cluster: str) -> tuple[str, ...]:
-        """Places that the cluster had."""
+        """Places that the cluster no longer names."""
         return tuple(self.released.get(cluster, ()))
 
 
 async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPlaces:
-    """The places of all nodes of a fleet, whichever of its clusters are looked at.
+    """The places of all nodes of a fleet, also of clusters that this pass does not plan.
 
     Args:
         fleet: with the desired state of all its clusters.
         http: resolves names, where it can.
-        memory: what other fleets of this host look after.
+        memory: has the claims of other fleets of this host.
     """
     named = [
         NodePlace(one.cluster_input.entry.name, node, endpoint)

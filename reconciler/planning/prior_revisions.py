@@ -1,4 +1,4 @@
-"""What stood before a revision: the clusters of earlier fleet files, read from the source's history."""
+"""Reads prior revisions: the clusters of earlier fleet files, from the source's history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
 
 MOST: Final = 2_000
-"""Nodes of one cluster in one earlier fleet file that are looked at."""
+"""Nodes of one cluster that are read from one earlier fleet file."""
 
 _Clusters = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Cluster -> node -> entry."""
@@ -38,10 +38,10 @@ class MergeTarget:
     """What the revision is to be merged into.
 
     Args:
-        ref: branch, tag or commit; empty for none, so that the first parent counts.
-        told: a variable of the CI system that named it, which may speak of another repository; empty where a
-            person named it.
-        instead: another one that a CI system named, where this one is not there.
+        ref: branch, tag or commit; empty for none: then the first parent is the base.
+        told: the variable of the CI system that named it, which may mean another repository; empty if it was
+            named on the command line.
+        instead: another one that a CI system named, in case this one does not exist.
     """
 
     ref: str = ""
@@ -61,11 +61,10 @@ async def read_prior_revisions(
     base: MergeTarget = NO_BASE,
     resolver: SecretResolver | None = None,
 ) -> FleetMemory:
-    """The same memory, with what earlier revisions said of each cluster whose past counts.
+    """The same memory, with earlier revisions' entries of each cluster whose product needs them.
 
-    Of each cluster three things are looked at: the fleet file at the revision that was applied last, if the
-    source still has it; the one at the base revision; and older ones, whose nodes are asked as well. Of
-    every cluster, the places where the first two referred to secrets.
+    Three fleet files are read: that of the revision that was applied last, if the source still has it; that
+    of the base revision; and older ones. Of every cluster, the places where the first two refer to secrets.
 
     Args:
         memory: what the store remembers.
@@ -76,7 +75,7 @@ async def read_prior_revisions(
         resolver: gives the values of secrets, which are part of what the base and the revision differ in.
 
     Raises:
-        SourceError: the base that a person named is not there, or the source is not usable.
+        SourceError: the base that the command line named does not exist, or the source is not usable.
         SourceUnreachable: the source does not answer.
     """
     every = [cluster_input.entry.name for cluster_input in fleet.cluster_inputs]
@@ -145,9 +144,7 @@ async def _merge_base(
     revision, source = commit_of(lineage.fleet.revision.id), lineage.source
     before, tips = await source.ancestors(revision), await source.ancestors(found.tip)
     if before is None or tips is None:
-        unread = (
-            unread or f"this clone is shallow, so that it does not tell which commits of {ref} are lacking"
-        )
+        unread = unread or f"this clone is shallow, so it is unknown which commits of {ref} are missing here"
     lacking = tips - before if before is not None and tips is not None else frozenset[str]()
     left, changed = found.before[0].commit, frozenset[str]()
     if lacking:

@@ -1,4 +1,4 @@
-"""Ways to the nodes on which nothing but reading is possible."""
+"""Transports that are restricted to reading calls."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from reconciler.ports.transport import (
 
 
 def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCommand]) -> Transports:
-    """The same ways, on which only the calls pass that a product's documents describe as reading.
-
-    Whoever is given them instead cannot change a node, whatever is in its code, in a fleet file or in a
-    node's answers.
+    """The same transports, which let only the calls pass that a product's documents describe as reading.
 
     Args:
         transports: the ways to the nodes.
-        calls: what may be asked; no other command runs at all, and nothing is offered.
+        calls: the calls that are allowed; no other command runs, and nothing is offered.
     """
+    # A list of what is allowed, not of what is forbidden: code that gets these transports cannot change a
+    # node, whatever a driver's mistake, a fleet file or a node's answer (such as a redirect) makes it send.
     listed = tuple(calls)
     allowed = tuple(call for call in listed if isinstance(call, ReadingCall))
     named = frozenset(call.name for call in listed if isinstance(call, ReadingCommand))
@@ -57,7 +56,7 @@ class _ReadingHttp(Http):
         """One request and its whole answer; see `ports.transport.Http.send`.
 
         Raises:
-            NotReading: it is none of the reading calls; nothing was sent.
+            WriteRefused: it is none of the reading calls; nothing was sent.
         """
         if content or not any(call.allows(method, url, headers) for call in self._calls):
             raise WriteRefused(f"{node}: {method} {url} is not a documented reading call; nothing was sent")
@@ -83,22 +82,22 @@ class _ReadingCommands(Commands):
         """Never possible; see `ports.transport.Commands.run`.
 
         Raises:
-            NotReading: always.
+            WriteRefused: always.
         """
-        raise _not_reading(command, node)
+        raise _refuse_command(command, node)
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """What a reading command wrote; see `ports.transport.Commands.read`.
 
         Raises:
-            NotReading: it is none of the product's reading commands; nothing was run.
+            WriteRefused: it is none of the product's reading commands; nothing was run.
         """
         if command not in self._named:
-            raise _not_reading(command, node)
+            raise _refuse_command(command, node)
         return await self._commands.read(command, values, node=node)
 
 
-def _not_reading(command: str, node: str) -> WriteRefused:
+def _refuse_command(command: str, node: str) -> WriteRefused:
     return WriteRefused(f"{node}: the command {command} is not a documented reading call; nothing was run")
 
 
@@ -110,9 +109,9 @@ class _ReadingMailbox(Mailbox):
         """Never possible; see `ports.transport.Mailbox.offer`.
 
         Raises:
-            NotReading: always.
+            WriteRefused: always.
         """
-        raise WriteRefused(f"{node}: an offer is not a reading call; nothing was left for it")
+        raise WriteRefused(f"{node}: an offer is not a reading call; nothing was offered")
 
     async def report(self, node: str) -> MailReport | None:
         """The last thing that the node sent."""

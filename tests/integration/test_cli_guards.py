@@ -167,7 +167,7 @@ def test_a_cluster_that_the_file_loses_is_refused_until_it_is_let_go(fleet, caps
     assert fleet.run("--yes", "--only", "edge") == 0
     fleet.write(more, names=("edge", "lab"), renamed={"lab": "mesh"})
     assert fleet.run("--yes") == 3
-    assert "write `renamed_from: lab` into mesh" in " ".join(capsys.readouterr().out.split())
+    assert "add `renamed_from: lab` to mesh" in " ".join(capsys.readouterr().out.split())
     fleet.write(more, names=("edge",), overrides=[override("cluster-vanished", "lab")])
     assert fleet.run("--yes") == 0
     fleet.write(more, names=("edge",))

@@ -92,7 +92,7 @@ def test_one_lone_settings_file_goes_beside_fleets_with_a_name():
 def test_a_settings_file_that_a_moved_fleet_file_leaves_behind_is_no_fleet():
     left = {"path": "live", "others": {"": ""}, "lone": frozenset({""})}
     assert resolve_fleet(me(**left), [known(is_lone=False)]) == ResolvedFleet(1)
-    assert "put `name: edge` back" in refusal(me(**left), known(name="edge"))
+    assert "restore `name: edge`" in refusal(me(**left), known(name="edge"))
 
 
 def test_a_fleet_file_written_beside_a_lone_settings_file_keeps_its_past():
@@ -106,7 +106,7 @@ def test_two_files_of_a_repository_cannot_share_a_name():
 
 def test_a_past_is_not_shed_by_a_change_of_the_name_alone():
     assert "add `renamed_from: edge`" in refusal(me("core"), known(name="edge"))
-    assert "put `name: edge` back" in refusal(me(), known(name="edge"))
+    assert "restore `name: edge`" in refusal(me(), known(name="edge"))
     assert "renamed_from: edge" in refusal(me("core", path="moved"), known(name="edge"))
     assert "renamed_from: edge" in refusal(
         me("core", roots=(), source=FOLDER), known(name="edge", roots=(), sources=(FOLDER,))

@@ -144,7 +144,7 @@ async def test_a_cluster_of_another_kind_takes_over_no_past(store, world):
     await make(store, world, EDGE)
     memory, other = await store.recall(), CORE.model_copy(update={"kind": "other"})
     assert find_renames(memory, [other]) == {}
-    assert "edge was a cluster of kind fake" in find_refused_renames(memory, [other])["core"].message
+    assert "edge has the kind fake" in find_refused_renames(memory, [other])["core"].message
 
 
 async def test_another_fleets_cluster_is_not_taken(store, world):
@@ -158,7 +158,7 @@ async def test_a_new_cluster_on_the_nodes_of_one_that_is_gone_is_held_up(store, 
     memory, places = await store.recall(), {"core": {"x": ("192.0.2.1:80",)}}
     found = find_left_behind(memory, places)["core"]
     assert (found.hold, found.target) == (True, "core")
-    assert "write `renamed_from: edge` into core" in found.remedy
+    assert "add `renamed_from: edge` to core" in found.remedy
     assert find_left_behind(memory, {**places, "edge": {}}) == {}
     await store.forget_members("edge")
     assert find_left_behind(await store.recall(), places) == {}
