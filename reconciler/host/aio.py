@@ -96,6 +96,7 @@ def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def _handle_signals(signals: _Signals) -> Iterator[None]:
+    # Python allows signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -189,6 +190,7 @@ class _DaemonThreads(ThreadPoolExecutor):
                 future.set_result(result)
 
         self._jobs.put(job)
+        # The semaphore counts idle threads: start another only if there is none.
         if not self._idle.acquire(blocking=False) and self._started < THREADS:
             self._started += 1
             threading.Thread(target=self._work, name=f"call-{self._started}", daemon=True).start()

@@ -141,6 +141,7 @@ def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket
         with _shorten_path(folder) as place:
             opened.bind(f"{place}/{name}")
         try:
+            # Before `listen`: until then no one can connect.
             (folder / name).chmod(0o666 if is_shared else 0o600)
             opened.listen(8)
             opened.setblocking(False)

@@ -64,6 +64,7 @@ def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
         parent, name = walk.end()
         _check_writers(parent, walk.path, sticky=False)
         try:
+            # All links are resolved already: a link here was created in the meantime, by an attacker.
             descriptor = os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=parent)
         except OSError as error:
             raise _make_refusal(error) from None
@@ -204,6 +205,8 @@ class _Walk:
             raise _make_refusal(error) from None
         self._open.append(descriptor)
         self._names.append(part)
+        # On the way to a secret folder /tmp is acceptable, since its entries belong to root or this user;
+        # inside the folder nothing that others can write is.
         _check_writers(descriptor, self.path, sticky=not self._floor)
 
     def _up(self) -> None:
@@ -252,6 +255,7 @@ def _read_and_close(descriptor: int, limit: int) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FileRefused("is not a regular file")
         data = bytearray()
+        # One byte more than the limit shows that the file is too large, even if it grows while it is read.
         while len(data) <= limit and (piece := os.read(descriptor, limit + 1 - len(data))):
             data += piece
     except OSError as error:

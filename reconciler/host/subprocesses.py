@@ -394,6 +394,8 @@ class _Collector:
                 now = time.monotonic()
                 if held is None and self._process.poll() is not None:
                     held = now
+                # A child process that outlives the program holds its pipes open: read for a moment, then stop
+                # waiting.
                 if held is not None and now - held >= GRACE:
                     return
                 if held is None and now >= end:
@@ -416,6 +418,7 @@ class _Collector:
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, (pipe, buffer))
         if data is not None and (pipe := self._process.stdin) is not None:
+            # A program that does not read its input must not block this thread.
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_WRITE, (pipe, memoryview(data)))
 

@@ -291,6 +291,7 @@ class ReadingCall:
 
     def allows(self, method: str, url: str, headers: Mapping[str, str]) -> bool:
         """Whether a request is exactly this call."""
+        # An exact match: a query, a fragment or a second header could turn a reading call into another one.
         parts = urlsplit(url)
         if method != self.method or parts.query or parts.fragment or "@" in parts.netloc:
             return False
@@ -299,6 +300,7 @@ class ReadingCall:
         if self.header is None:
             return True
         name, value = self.header
+        # Exactly one: with two, a node could read another one than this check.
         values = [text for key, text in headers.items() if key.lower() == name]
         return values == [value]
 

@@ -110,6 +110,7 @@ class ClusterLoop:
         if self.name not in watch_state.clusters:
             watch_state.clusters[self.name] = WatchedCluster(self.name, fleet.revision)
         watch_state.note(self.name, target=fleet.revision)
+        # A pass for the old revision stops before its next step; sent steps are still read back.
         if newer:
             self._stop_pass.set()
             self._trigger.fire(trigger)
@@ -131,6 +132,7 @@ class ClusterLoop:
         context = self._context
         timing = start_timing(context.clock())
         while not self._stopping:
+            # Without a fleet (the cluster has left it) the loop only has to show that it is alive.
             wait = max(timing.due - context.clock(), 0.0) if self._fleet else context.interval
             self._set_heartbeat(wait)
             reasons = await self._trigger.wait(wait)
@@ -171,6 +173,7 @@ class ClusterLoop:
         except ClusterBusy as error:
             return PassSummary(PassResult.BUSY, message=error.message)
         except StateError as error:
+            # `/readyz` answers 503 at once, not only after the next check of the store.
             self._context.watch_state.store = error.message
             return PassSummary(PassResult.FAILED, message=_format_error(error))
         except ReconcilerError as error:
@@ -200,6 +203,7 @@ class ClusterLoop:
     ) -> None:
         watch_state, wall = self._context.watch_state, self._context.wall()
         status = watch_state.clusters.get(self.name)
+        # The cluster may have left the fleet during its pass.
         if status is None:
             return
         watch_state.note(

@@ -176,6 +176,7 @@ class ControlServer:
         # A task of its own: a caller that disconnects must not stop a rollback between two steps.
         if wanted.plan:
             self.log.info("order accepted", order="rollback", user=by.user, process=peer.process, **texts)
+        # Each line restarts the timeout of the caller: planning a rollback may take minutes.
         while not (await asyncio.wait({work}, timeout=SECONDS / 2))[0]:
             async with asyncio.timeout(SECONDS):
                 writer.write(WORKING)

@@ -81,6 +81,7 @@ async def follow_source_files(
             try:
                 await _wait_for_switch(source, real, log, usable=events is not None, stop=stop)
             finally:
+                # Ends `follow_files` for the old target; the task group would wait for it.
                 switched.set()
         if not stop.is_set():
             notify()

@@ -190,6 +190,7 @@ class HttpListener:
                 # Any other error concerns one connection, which closed before it was accepted.
                 continue
             self._make_room()
+            # The server loop of uvicorn, which this replaces, would refresh this header.
             self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
             try:
                 _, connection = await loop.connect_accepted_socket(
@@ -224,8 +225,10 @@ class HttpListener:
         waiting = [one for one in self._accepted if one.transport is not None and one.is_waiting]
         if not waiting:
             return None
+        # A caller with many connections loses his own first, not those of a health check.
         hosts = Counter(one.client[0] if one.client else "" for one in waiting)
         busiest = hosts.most_common(1)[0][0]
+        # `_accepted` keeps the order of acceptance: the first match is the oldest.
         return next(one for one in waiting if (one.client[0] if one.client else "") == busiest)
 
     def _warn(self, event: str, **fields: object) -> None:

@@ -119,6 +119,7 @@ def summarise_plan_pass(
         result = PassResult.REFUSED
     elif steps:
         result = PassResult.DRIFT
+    # Only if nothing else is wrong: STALLED waits for the interval, INCOMPLETE is retried sooner.
     elif serious and all(finding.code == STALLED for finding in serious):
         result = PassResult.STALLED
     else:
@@ -155,6 +156,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
 def _choose_result(states: set[State], report: RunReport) -> PassResult:
     if states <= SUCCESSES:
         return PassResult.APPLIED if report.succeeded else PassResult.PARTIAL
+    # An unknown step may have had its effect, so it makes the result PARTIAL, not FAILED.
     if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:
         return PassResult.PARTIAL if states & (SUCCESSES | OPEN) else PassResult.FAILED
     if State.CHANGED in states:

@@ -101,5 +101,6 @@ class WatchListener:
         self._log.info("soak started", wave=wave, seconds=seconds)
 
     def _show_running(self) -> None:
+        # The heartbeat follows the slowest running step: a restart of a node may take minutes.
         self._announce(max(self._running.values(), default=OBSERVE_SECONDS) + STEP_EXTRA)
         self._watch_state.note(self._cluster, doing=", ".join(sorted(self._running)) or "planning")

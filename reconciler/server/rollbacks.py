@@ -72,6 +72,7 @@ class RollbackRunner:
         """
         if not request.revision:
             raise UsageError("a rollback through a watch needs a revision", remedy="name the commit")
+        # Refuse instead of waiting: the caller would confirm a plan that is outdated by then.
         if self._lock.locked():
             raise UsageError("another rollback is running in this watch", remedy="wait until it has finished")
         source = self._source(request.revision, is_rollback=True)
@@ -89,6 +90,7 @@ class RollbackRunner:
                 )
             if not request.plan:
                 return self._answer_with_plan(plan_result, reconciler)
+            # The operator confirmed exactly one plan; another one needs another confirmation.
             if plan_result.plan.digest != request.plan:
                 raise WorldChanged(
                     "the nodes have changed since the plan was shown; nothing was done",

@@ -85,6 +85,7 @@ class SourceLoop:
                 context.metrics.triggers.labels("poll").inc()
             self._set_heartbeat(FETCH)
             trigger = next((name for name in PRECEDENCE if name in reasons), "poll")
+            # Reading has no effect on nodes, so a stop may cancel it anywhere.
             reached = await run_unless_stopped(self._stop, self.look(trigger))
             if reached is None:
                 return
@@ -114,6 +115,8 @@ class SourceLoop:
                 SourceState.UNREACHABLE, SourceError(message, remedy=remedy), seen[0].id if seen else ""
             )
             return False
+        # The fault of this host, not of the revision: no descriptors, no memory, a full disk. So the revision
+        # is not rejected, and the read is retried with backoff.
         except OSError as error:
             message = f"this host could not read the source: {error.strerror or type(error).__name__}"
             remedy = "check the open files, memory and disks of this host"
@@ -212,6 +215,7 @@ class SourceLoop:
         """Treat an unexpected error as an invalid revision, and log its trace once."""
         context, message = self._context, f"an unexpected error: {name_error(error)}"
         context.metrics.unexpected.labels("source").inc()
+        # The stored message has the remedy after a semicolon.
         if context.watch_state.source.message.partition(";")[0] != message:
             kept = context.watch_state.source.revision
             remedy = f"the last good revision stays in use; {REPORT_LINE}"

@@ -53,6 +53,7 @@ class Trigger:
                     await self._fired.wait()
             except TimeoutError:
                 break
+        # No `await` between reading and clearing: a reason that fires meanwhile would be lost.
         reasons = frozenset(self._reasons)
         self._reasons.clear()
         self._fired.clear()

@@ -163,7 +163,9 @@ class Watch:
         )
         drained = await self._tasks.drain(self._options.grace)
         await self._tasks.cancel()
+        # Only after the loops have ended: before, a step that is being read back would count as left.
         left = await self._list_unsettled_steps()
+        # If all loops ended, the remaining steps are not of this stop: their outcome was unknown before.
         if not drained and left:
             self._log.error("watch aborted", left=left, remedy="the next run settles these steps by reading")
             return ABORTED

@@ -145,6 +145,7 @@ class Endpoints:
     async def _reply(self, request: Request) -> WebhookReply:
         if not self.secret:
             return UNWANTED
+        # Cheap checks first: an unauthenticated caller should cost as little as possible.
         names = [name for name in request.headers.keys() if name.startswith(_SINGLE_HEADERS)]  # noqa: SIM118
         if len(names) != len(set(names)):
             return REPEATED
@@ -169,6 +170,7 @@ def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> 
 async def _read_body(request: Request) -> bytes | None:
     """The whole body; None as soon as it is known to be too large."""
     stated = request.headers.get("content-length", "0")
+    # The number of digits comes first: converting a very long number would cost time.
     if stated.isascii() and stated.isdigit() and (len(stated) > len(str(CAP)) + 4 or int(stated) > CAP):
         return None
     body = bytearray()

@@ -223,6 +223,7 @@ class Simulation:
             return
         for place in self._find_nodes(name):
             if fault.kind is not FaultKind.STARTED:
+                # The listener closes first: no request may reach a node that is down.
                 await place.listener.close()
                 place.served.world.kill(place.node)
             if fault.kind is FaultKind.RESTARTED and fault.argument:
@@ -274,6 +275,7 @@ class Simulation:
     def _handle(self, node: str, request: NodeRequest) -> tuple[Fault | None, Reply]:
         place = self._places[node]
         change = place.served.changes(request)
+        # Before the fault is taken: a watcher may add a fault for exactly this request.
         self._watcher.arrived(node, request, change=change)
         fault = place.pending.take(change=change)
         reply = answer_with_faults(place, request, fault, change=change)

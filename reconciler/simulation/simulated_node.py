@@ -69,6 +69,7 @@ def _perform(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None,
     perform = partial(place.served.answer, place.node, request)
     if change:
         reply = place.around(place.cluster, place.node, request, perform)
+        # Not through `around`: the second call is the proxy's, not one that the reconciler sent.
         if kind is FaultKind.DUPLICATE:
             perform()
         return reply

@@ -113,6 +113,7 @@ class CommandTransport(Commands):
         except OutputTooLarge as error:
             raise NodeUnreachable(node, f"the command {command} {error}") from error
         if result.status:
+            # A failed read never means absent: the state is unknown.
             words = _shorten_output(result.error) or "no output"
             raise NodeUnreachable(node, f"the command {command} result with status {result.status}: {words}")
         return result.out.decode("utf-8", "replace")

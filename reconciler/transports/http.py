@@ -166,6 +166,7 @@ class HttpTransport(Http):
         own = closes or method.upper() not in {"GET", "HEAD"}
         bounds = ClientTimeout(total=timeout, sock_connect=connect or None)
         async with self._slots:
+            # The pool is chosen after the wait for a slot, or a call could get a pool that has been retired.
             pool = None if own else self._take_pool()
             session = pool.session if pool else self._get_write_session()
             try:
@@ -214,6 +215,7 @@ class HttpTransport(Http):
         body = bytearray()
         async with AsyncExitStack() as stack:
             async for chunk in response.content.iter_any():
+                # True once for each large answer, so that it takes one slot and not one for each chunk.
                 if len(body) <= SMALL < len(body) + len(chunk):
                     await stack.enter_async_context(self._large)
                 body += chunk

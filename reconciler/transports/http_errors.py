@@ -63,6 +63,7 @@ def classify_liveness(error: Exception) -> Liveness:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Liveness.SILENT
     local = (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError, aiohttp.InvalidURL)
+    # These fail on this side: nothing was sent to the address, so they are no evidence about the node.
     if isinstance(error, (*local, aiohttp.ClientHttpProxyError)):
         return Liveness.UNASKED
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):

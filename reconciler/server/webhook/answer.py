@@ -70,6 +70,7 @@ def answer_call(
     """
     if not secret:
         return UNWANTED
+    # The signature comes first: a body of an unknown sender must not reach a parser.
     refused = check_signature(headers, body, secret, now=now)
     if refused:
         return WebhookReply(HTTPStatus.UNAUTHORIZED, refused.code, refused.message)

@@ -84,11 +84,13 @@ def _check_standard_webhook(
         )
     if not stamp.isascii() or not stamp.isdigit() or len(stamp) > DIGITS:
         return SignatureRefusal("bad-signature", "webhook-timestamp is not a number of seconds")
+    # Without this an attacker could replay a recorded call at any time.
     if abs(now - int(stamp)) > TOLERANCE:
         message = f"webhook-timestamp differs by more than {TOLERANCE} seconds from this host's clock"
         return SignatureRefusal("too-old", message)
     content = b".".join((identity.encode(), stamp.encode(), body))
     expected = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    # While a secret is being rotated a call has several signatures; one valid one is enough.
     offered = [item.partition(",") for item in headers["webhook-signature"].split()]
     found = [
         _compare(digest, expected, name="webhook-signature")
@@ -103,6 +105,7 @@ def _check_standard_webhook(
 
 
 def _compare(value: str, expected: str, *, name: str) -> SignatureRefusal | None:
+    # Constant time: otherwise response times would reveal the expected signature byte by byte.
     if hmac.compare_digest(_to_bytes(value), _to_bytes(expected)):
         return None
     return SignatureRefusal(
