@@ -1,4 +1,4 @@
-"""What is to be changed in a JSON or YAML file."""
+"""A change of a JSON or YAML file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Removed:
 
 
 REMOVED: Final = _Removed()
-"""In the place of a value: there is to be none."""
+"""In place of a value: remove it."""
 
 
 @dataclass(frozen=True, slots=True)

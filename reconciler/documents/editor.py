@@ -1,8 +1,8 @@
-"""Changes values in the text of a JSON or YAML file; every character that is none of theirs stays.
+"""Changes values in the text of a JSON or YAML file and leaves every other character as it is.
 
-The places of all values are known from the parser. Edits are made on a tree that remembers which node of the
-text each value is; what is no node any more, or none yet, is a replacement in the text. The result is parsed,
-and has to say exactly what was wanted.
+The parser gives the offsets of all values. Edits are applied to a tree that remembers the node of the text
+for each value; values without a node are written as replacements in the text. The result is parsed and must
+equal exactly the wanted value: a wrong replacement is an error, never a wrong file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
         edits: what to change.
 
     Raises:
-        UsageError: the text cannot be changed so that it says this and nothing else.
+        UsageError: the text cannot be changed without changing other values.
     """
     is_json = PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
@@ -59,7 +59,7 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
 
 
 def _check_result(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) -> None:
-    """Nothing, where a text says what is wanted and nothing else."""
+    """Check that the new text has exactly the wanted value."""
     try:
         if _is_same_json(parse_document(name, after.encode()).value, wanted.plain()):
             return
@@ -73,7 +73,7 @@ def _check_result(name: str, after: str, wanted: EditedValue, edits: Sequence[Ed
 
 
 def _is_same_json(one: Any, other: Any) -> bool:
-    """Whether two plain values are the same JSON, true and 1 being different, and 1 and 1.0 too."""
+    """Whether two plain values are the same JSON; in Python, true == 1 and 1 == 1.0, in a file not."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -84,7 +84,7 @@ class EditedValue:
     Args:
         content: members, items or a scalar.
         node: the node of the text that it is; None for a new value.
-        slot: the node in whose place it stands; None where nothing stood there.
+        slot: the node that it replaces or is; None for an additional value.
     """
 
     content: dict[str, EditedValue] | list[EditedValue] | Any
@@ -93,7 +93,7 @@ class EditedValue:
 
     @classmethod
     def of(cls, node: ValueNode) -> EditedValue:
-        """The item of a node of the text; what an alias stands for is looked at once it is edited."""
+        """The value of a node of the text; an alias is opened only when it is edited."""
         if node.target is not None or node.entries is None:
             return cls(node.plain() if node.target is not None else node.value, node, node)
         if node.is_list:
@@ -119,7 +119,7 @@ class EditedValue:
         return [item.plain() for item in self.content] if isinstance(self.content, list) else self.content
 
     def open(self) -> None:
-        """Let what an alias stands for be edited here alone."""
+        """Replace an alias by a copy of its value, so that the edit changes this place only."""
         if self.node is not None and self.node.target is not None:
             self.content, self.node = EditedValue.new(self.content).content, None
 
@@ -160,7 +160,7 @@ def _apply_edit(root: EditedValue, edit: Edit) -> EditedValue:
 
 
 def _detect_style(text: str, root: ValueNode, *, is_json: bool) -> TextStyle:
-    """How a file is written: what its lines end with, and how far in it writes objects and lists."""
+    """The style of a file: its line ends, and its indentation of objects and lists."""
     ends = _LINE_END.search(text)
     indent = _INDENT.search(text)
     steps, dashes = [_STEP], [_STEP]
@@ -192,7 +192,7 @@ def _get_column(text: str, offset: int) -> int:
 
 @dataclass(slots=True)
 class _TextRewriter:
-    """Gathers the replacements in a text, and makes them from its end on."""
+    """Collects the replacements in a text and applies them."""
 
     body: str
     file_style: TextStyle
@@ -212,7 +212,7 @@ class _TextRewriter:
         return "".join((*parts, self.body[at:]))
 
     def _note_kept(self, item: EditedValue) -> None:
-        """Note which anchors' places are still there, and what stands at them."""
+        """Note the values that are still at the nodes of the text."""
         if item.slot is not None:
             self.kept[id(item.slot)] = item
         content = item.content
@@ -223,9 +223,9 @@ class _TextRewriter:
                 self._note_kept(one)
 
     def _write_entry(self, entry: MemberNode, item: EditedValue) -> None:
-        """Write what stands in the place of a node, where that is another value now."""
+        """Write the value in the place of a node, if it changed."""
         node = entry.node
-        if node.target is not None:  # it stays where what it stands for says the same
+        if node.target is not None:  # the alias stays if its anchor still has this value
             now = self.kept.get(id(node.target))
             if now is None or not _is_same_json(now.plain(), item.plain()):
                 self._replace(entry, item)
@@ -235,7 +235,7 @@ class _TextRewriter:
             self._write_members(entry, item)
 
     def _write_members(self, entry: MemberNode, item: EditedValue) -> None:
-        """Write the changes of an object or a list whose place is kept."""
+        """Write the changes within an object or a list that stays."""
         node, entries = entry.node, entry.node.entries or []
         members = list(item.content.items() if isinstance(item.content, dict) else enumerate(item.content))
         placed = {id(one.slot): one for _, one in members if one.slot is not None}
@@ -253,7 +253,7 @@ class _TextRewriter:
             self._add(node, kept, new)
 
     def _replace(self, entry: MemberNode, item: EditedValue) -> None:
-        """Another value in the place of a node."""
+        """Write another value in the place of a node."""
         node, value = entry.node, item.plain()
         text, file_style = self.body, self.file_style
         is_spread = not node.entries or bool(_LINE_END.search(text, node.start, node.end))
@@ -262,7 +262,7 @@ class _TextRewriter:
         if file_style.is_json and isinstance(value, dict | list) and value and is_spread:
             words = file_style.pretty(value, self._get_margin(node.start))
         if node.entries is not None and not node.is_flow and entry.name_end > entry.start:
-            # A block begins on a line of its own; in its place the value stands beside the name.
+            # A block starts on its own line; the value that replaces it goes on the line of the name.
             colon = text.index(":", entry.name_end) + 1
             first, last = _find_line_start(text, node.start), _find_line_end(text, node.end)
             if first > colon:
@@ -275,7 +275,7 @@ class _TextRewriter:
         self.replacements.append((node.start, node.end, gap + words))
 
     def _remove(self, node: ValueNode, index: int, *, first: bool) -> None:
-        """Take an entry out; in a block with the comments that stand right above it."""
+        """Remove an entry; in a block, with the comment lines directly above it, which describe it."""
         entries, text = node.entries or [], self.body
         entry = entries[index]
         if node.is_flow:
@@ -304,7 +304,7 @@ class _TextRewriter:
             self.replacements.append((_find_previous_end(text, start), end, ""))
 
     def _add(self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]) -> None:
-        """Write new entries behind those that stay."""
+        """Write new entries after those that stay."""
         if not node.is_flow:
             end = _skip_line_ends(self.body, kept[-1].start, self._kept_end(kept[-1].node))
             at, indent = _find_line_end(self.body, end), _get_column(self.body, kept[0].start)
@@ -318,7 +318,7 @@ class _TextRewriter:
             self._fill_brackets(node, new)
 
     def _kept_end(self, node: ValueNode) -> int:
-        """Where the last part of a node ends that stays: what goes away at its end takes its lines away."""
+        """The end of the last part of a node that stays; removed parts after it take their lines along."""
         item = self.kept.get(id(node))
         if node.entries and not node.is_flow and item is not None and item.node is node:
             left = next((one.node for one in reversed(node.entries) if id(one.node) in self.kept), None)
@@ -376,7 +376,7 @@ class _TextRewriter:
     def _render_members(
         self, node: ValueNode, new: Sequence[tuple[str, Any]], *, margin: str | None
     ) -> list[str]:
-        """New entries as they stand between brackets; with a margin each may have several lines."""
+        """New entries as written between brackets; with a margin, each may have several lines."""
         file_style, quoted = self.file_style, _has_quoted_names(self.body, node)
         words = []
         for name, value in new:
@@ -410,6 +410,6 @@ def _find_previous_end(text: str, line: int) -> int:
 
 
 def _has_quoted_names(text: str, node: ValueNode) -> bool:
-    """Whether the names of an object between brackets stand in quotes."""
+    """Whether the names of an object between brackets are in quotes."""
     entries = node.entries if node.is_flow and not node.is_list else None
     return bool(entries) and text[entries[0].start] == '"' if entries else False

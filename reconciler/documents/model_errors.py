@@ -1,4 +1,4 @@
-"""Where a value does not fit a model: pydantic's errors with a place and in plain words."""
+"""The one translator of pydantic's errors: with a position, in plain words, with a remedy."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class ModelError:
 
     @property
     def unknown(self) -> bool:
-        """Whether the value's key is none of the model's."""
+        """Whether the model does not know the value's key."""
         return self.error["type"] == "extra_forbidden"
 
 
 def find_model_errors(error: ValidationError, model: type[BaseModel], value: Any) -> list[ModelError]:
-    """What is wrong with a value of a model, each place once."""
+    """The errors of a value against a model, one for each place."""
     found: dict[tuple[Path, str], ModelError] = {}
     for details in error.errors(include_url=False):
         # Pydantic does not count items that are wrong, so it also calls a list with enough items too short.
@@ -77,13 +77,13 @@ def translate_model_errors(
     *,
     is_secret: Callable[[str], bool] = lambda _key: False,
 ) -> list[Diagnostic]:
-    """What is wrong as problems of the document, without keys that are missing because they are misspelt.
+    """The errors as problems of the document; a missing key whose misspelling is reported is left out.
 
     Args:
         found: of the value at `pointer`.
-        document: the file; without one, the problems have a pointer and no position yet.
+        document: the file; without it, the problems have a pointer but no position.
         pointer: of the value that was given to the model.
-        is_secret: whether what stands under a key is never shown.
+        is_secret: whether the value of a key must never be shown.
     """
     meant = {(each.path[:-1], _find_meant_key(each)) for each in found if each.unknown}
     return [
@@ -94,7 +94,7 @@ def translate_model_errors(
 
 
 def describe_first_error(error: ValidationError) -> str:
-    """The first thing that is wrong, without the value: for what a program or a node wrote, not a person."""
+    """The first error, without the value: for input of a program or a node, which may contain secrets."""
     details = error.errors(include_url=False, include_input=False)[0]
     place = "/".join(str(part) for part in details["loc"])[:_LONGEST_PLACE]
     subject = f"`{place}`" if place else "it"
@@ -137,9 +137,9 @@ def _select_existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int
             yield part
 
 
-@lru_cache(maxsize=1024)  # a file with one mistake in each of many items asks for the same field each time
+@lru_cache(maxsize=1024)  # a file with one mistake in each of many items looks up the same field each time
 def _find_field(model: type[BaseModel], names: tuple[str, ...]) -> tuple[FieldInfo | None, tuple[str, ...]]:
-    """What the model says of the field at a path without its indices, and the keys it knows beside it."""
+    """The model's field at a path without its indices, and the keys that the model knows beside it."""
     models, field = [model], None
     known: tuple[str, ...] = ()
     for part in names:
@@ -208,7 +208,7 @@ def _escape_braces(words: str) -> str:
 
 
 def _suggest_spelling(kind: str, given: Any) -> str:
-    """How a value is written whose quotes are missing, or too many."""
+    """The right spelling of a value with missing or needless quotes."""
     if kind == "string_type" and isinstance(given, int | float):
         return f"write `{json.dumps(json.dumps(given))}`"
     plain = given.strip().lower() if isinstance(given, str) else ""
@@ -289,7 +289,7 @@ def _find_meant_key(model_error: ModelError) -> str:
 
 
 def _describe_field(field: FieldInfo | None) -> str:
-    """What the model says of a field: the first sentence of its description, and an example."""
+    """The first sentence of a field's description, and an example."""
     if field is None:
         return ""
     example = f"such as `{json.dumps(field.examples[0], default=str)}`" if field.examples else ""

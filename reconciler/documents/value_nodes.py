@@ -1,4 +1,4 @@
-"""Where the values of a text begin and end, for whoever changes some and leaves all else alone."""
+"""The start and end of every value of a text, for edits that leave the rest unchanged."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def read_yaml_nodes(text: str, plain: Any) -> ValueNode:
 
     Args:
         text: without a byte order mark.
-        plain: the whole value, as that parser read it: it says what words without quotes mean.
+        plain: the whole value from that parser, which decides what words without quotes mean.
     """
     reader = _Reader(text)
     loader = _LOADER(text)
@@ -195,7 +195,7 @@ class _Reader:
         return found.end() if found else int(begin)
 
     def _find_dash(self, begin: int) -> int:
-        """Where the dash stands before an item of a block."""
+        """The offset of the dash before an item of a block."""
         stop = begin
         while True:
             line = max(self.text.rfind("\n", 0, stop), self.text.rfind("\r", 0, stop)) + 1

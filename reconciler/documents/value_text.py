@@ -15,7 +15,7 @@ _SURE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
 _FAIR: Final = re.compile(r"[A-Za-z0-9_./@][A-Za-z0-9_./@:+-]*(?: [A-Za-z0-9_./@+-]+)*(?<!:)")
 _OLD_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _UNREAD: Final = re.compile(f"{UNSEEN.pattern}|[\ufffe\uffff]")
-"""Characters that a file had better not hold, or must not."""
+"""Characters that a file should not or must not contain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class TextStyle:
     Args:
         is_json: whether it is JSON; else YAML.
         unit: what one level is indented by.
-        dash: blanks by which the dashes of a list stand further in than the name above them.
+        dash: blanks by which the dashes of a list are indented below their name.
         end: what ends a line.
     """
 
@@ -95,7 +95,7 @@ class TextStyle:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether an object or a list holds others."""
+    """Whether an object or a list contains others."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(isinstance(item, dict | list) and item for item in items)
 
@@ -109,7 +109,7 @@ def _render_text(text: str, style: str) -> str:
 
 
 def _is_plain_text(text: str) -> bool:
-    """Whether words without quotes are text for every reader of YAML, those of version 1.1 included."""
+    """Whether words without quotes are text for every YAML reader, also for YAML 1.1, where `no` is false."""
     try:
         return (
             text.lower() not in _OLD_WORDS

@@ -1,4 +1,4 @@
-"""What libyaml says of broken YAML, in plain words with a repair."""
+"""Explains the errors of libyaml, with a remedy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reconciler.documents.text_lines import LineIndex
 from reconciler.text.one_line import quote_text
 
 Explained: TypeAlias = tuple[int, Diagnostic]
-"""The offset at which YAML breaks, and what is to be said of it."""
+"""The offset of the error, and its diagnostic."""
 
 
 class _YamlBreak(NamedTuple):
-    """Where libyaml gives up, and where what it was reading began."""
+    """Where libyaml stops, and where the value began that it was reading."""
 
     offset: int
     began: int
@@ -25,7 +25,7 @@ class _YamlBreak(NamedTuple):
 
 
 def explain_yaml_error(error: Exception, lines: LineIndex, text: str) -> Explained:
-    """The place and the repair of the one error at which the parser gives up."""
+    """The position and remedy of the one error at which the parser stops."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return (0, Diagnostic(Severity.ERROR, "yaml", f"the YAML cannot be read: {error}", "correct it"))
     offset = min(error.problem_mark.index, len(text))

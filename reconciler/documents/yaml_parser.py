@@ -1,7 +1,7 @@
-"""YAML with the place of every value, as strict as JSON: core scalars, text as names, no duplicates.
+"""YAML with the offsets of every value, as strict as JSON: core scalars, text as names, no duplicates.
 
-One parser, libyaml's, gives both values and places, so that they cannot differ. Anchors and aliases
-are read; merge keys, tags of programming languages and several documents in a file are refused.
+One parser, libyaml's, gives both values and offsets, so they cannot differ. Anchors and aliases are read;
+merge keys, tags of programming languages and several documents in a file are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
 MOST_VALUES = 1_000_000
-"""How many values a file may have when each alias counts as all that it stands for."""
+"""How many values a file may have, each alias counted with all values of its anchor.
+
+Otherwise a file of ten lines, each an alias of the line before ten times, would mean ten billion values.
+"""
 
 _COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -50,7 +53,7 @@ class _OpenCollection:
     anchor: str | None = None
     size_before: int = 0
     is_name: bool = False
-    """Whether it stands where a mapping's name belongs."""
+    """Whether it is in the place of a mapping's name."""
     wants_name: bool = False
     """Whether the next value is a name of this mapping."""
     name: str | None = None
@@ -59,7 +62,7 @@ class _OpenCollection:
 
 @dataclass(slots=True)
 class _Anchor:
-    """What an alias stands for; `size` counts the values in it."""
+    """The value of an anchor; `size` counts the values in it."""
 
     value: Any
     offsets: ValueOffsets
@@ -71,10 +74,10 @@ _MOST_GUESSES = 5
 
 
 def parse_yaml(name: str, text: str) -> tuple[Any, ValueOffsets]:
-    """The value of a text and where everything in it stands.
+    """The value of a text and the offsets of everything in it.
 
     Raises:
-        InputError: it is no YAML, or says what JSON cannot say, with all that is wrong with it.
+        InputError: it is not YAML, or JSON cannot express it; with all problems.
     """
     composer = _Composer(name, text)
     composer.run()
@@ -97,12 +100,14 @@ class _Composer:
         self.is_stopped = False
 
     def run(self) -> None:
-        """All of the text, or up to the first place where nothing can be made of it."""
+        """Read the whole text, or up to the first error of libyaml."""
         for found in _UNPRINTABLE.finditer(self.text):
             message = f"the file contains the control character U+{ord(found[0]):04X}"
             remedy = "remove it, or write it as an escape"
             self.problem_list.add(found.start(), "control-character", message, remedy)
-        for found in _OLD_BREAKS.finditer(self.text):  # libyaml ends a line there, as YAML 1.1 did
+        for found in _OLD_BREAKS.finditer(
+            self.text
+        ):  # libyaml ends a line there, as YAML 1.1 did; a reviewer sees one line
             char = found[0]
             message = f"invisible line break U+{ord(char):04X}"
             remedy = f"remove it, or write `{_ESCAPES[char]}` inside double quotes"
@@ -130,7 +135,7 @@ class _Composer:
             self._stop(event.start_mark.index, "second-document", message, "keep one document in each file")
 
     def scalar(self, event: Any) -> None:
-        """Text, a number or a word stands here."""
+        """A text, a number or a literal."""
         start = event.start_mark.index
         wants_name = self.open[-1].wants_name
         value, words = None, event.value
@@ -191,7 +196,7 @@ class _Composer:
             self._name(event.start_mark.index, None)
 
     def alias(self, event: Any) -> None:
-        """What an anchor names stands here again."""
+        """An alias: the value of its anchor again."""
         start = event.start_mark.index
         anchor = self.anchors.get(event.anchor)
         if any(frame.anchor == event.anchor for frame in self.open):
@@ -200,7 +205,7 @@ class _Composer:
             anchor = None
         elif anchor is None:
             message = f"no anchor `&{event.anchor}` is defined before this alias"
-            # a guess takes as long as there are anchors
+            # The search takes time in proportion to the number of anchors.
             guesses = len(self.problem_list.problems) < _MOST_GUESSES
             known = find_nearest(event.anchor, self.anchors) if guesses else ""
             remedy = (
@@ -232,7 +237,7 @@ class _Composer:
             parent.offsets.members[parent.name] = offsets
 
     def _name(self, start: int, value: Any, words: str | None = None) -> None:
-        """A name of the innermost mapping stands here; nothing where it was complained of."""
+        """Set the name of the next member; without `words`, a problem was already reported."""
         frame = self.open[-1]
         frame.wants_name, frame.name, frame.name_start = False, None, start
         if isinstance(value, str):

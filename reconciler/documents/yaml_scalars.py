@@ -1,4 +1,4 @@
-"""The scalar rules of YAML 1.2's core schema, so that `yes`, `012` and dates mean what they say."""
+"""The scalar rules of YAML 1.2's core schema: `yes`, `012` and dates are text or numbers as written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Scalar = str | int | float | bool | None
 
 
 class InvalidScalar(ValueError):
-    """A scalar that JSON cannot say or that its tag does not allow; the message says why."""
+    """A scalar that JSON cannot express or that its tag does not allow; the message says why."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
@@ -33,7 +33,7 @@ def read_plain_scalar(words: str) -> Scalar:
     """The value of a scalar without quotes and tag.
 
     Raises:
-        BadScalar: it is not a JSON number.
+        InvalidScalar: it is not a JSON number.
     """
     if words[:1] and words[0] not in _MAYBE_NO_TEXT:
         return words
@@ -57,7 +57,7 @@ def read_tagged_scalar(tag: str, words: str) -> Scalar:
     """The value of a scalar with a tag, such as `!!str 1`.
 
     Raises:
-        BadScalar: the tag is none of YAML's core, or does not fit.
+        InvalidScalar: the tag is not in YAML's core schema, or does not match the value.
     """
     kind = tag.removeprefix(_TAG)
     if tag == "!" or kind == "str":
@@ -74,12 +74,12 @@ def read_tagged_scalar(tag: str, words: str) -> Scalar:
                 Severity.ERROR, "yaml-tag", f"the value does not match the tag `!!{kind}`", "remove the tag"
             )
         )
-    # the tag asks for a double, so what a double would round is refused
+    # The tag asks for a double, so a number that a double would round is refused.
     return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
 
 
 def make_unknown_tag_error(tag: str) -> InvalidScalar:
-    """The problem of a tag that is none of YAML's core."""
+    """The problem of a tag outside YAML's core schema."""
     shown = tag.replace(_TAG, "!!", 1)
     return InvalidScalar(Diagnostic(Severity.ERROR, "yaml-tag", f"unsupported tag `{shown}`", "remove it"))
 

@@ -368,7 +368,7 @@ def parse_nodes(body: bytes) -> tuple[NodeRow, ...]:
     """The lines of a ListClusterNodes answer, sorted by name.
 
     Raises:
-        Unreadable: not a JSON list of nodes, or one node twice.
+        UnreadableAnswer: not a JSON list of nodes, or one node twice.
     """
     rows: list[NodeRow] = _parse_rows(_ROWS, body)
     names = [row.node_name for row in rows]
@@ -381,7 +381,7 @@ def parse_channels(body: bytes) -> tuple[Channel, ...]:
     """The lines of a ListClusterChannels answer.
 
     Raises:
-        Unreadable: not a JSON list of channels.
+        UnreadableAnswer: not a JSON list of channels.
     """
     return tuple(_parse_rows(_CHANNELS, body))
 

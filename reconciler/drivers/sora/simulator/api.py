@@ -69,7 +69,7 @@ class SimulatedSite:
         """Keep the next state, or end the call as the machine refuses it, naming a node if it is about one.
 
         Raises:
-            Refused: the machine did.
+            CallRefused: the machine did.
         """
         if isinstance(result, CallRefusal):
             raise CallRefused(result.error_type, {"target_node": node} if node else {"reason": result.reason})
@@ -80,8 +80,8 @@ def call_api(site: SimulatedSite, node: int, *, method: str, target: str, body: 
     """The JSON that a call is answered with, once it has had its effect.
 
     Raises:
-        Refused: 400.
-        Crashed: 500.
+        CallRefused: 400.
+        CallCrashed: 500.
     """
     if method != "POST":
         raise CallRefused("UnexpectedMethod")

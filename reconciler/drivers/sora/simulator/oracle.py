@@ -129,7 +129,7 @@ class SoraOracle:
                 yield f"{name} is in the mode {state[number].mode.value}, not {node.mode}"
 
     def unmanageable(self, peer: str) -> list[str]:  # noqa: ARG002  (the contract's parameter)
-        """None: Sora's API asks nobody who he is."""
+        """None: Sora's API does not authenticate its callers."""
         return []
 
 
