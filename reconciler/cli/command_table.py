@@ -1,7 +1,7 @@
-"""The one table of commands: a name, the module that has it, and a line for `reconcile --help`.
+"""The table of commands: name, module, and a line for `reconcile --help`.
 
-A module of the table has `app`, a `typer.Typer`, whose functions return an exit status or nothing. It is
-imported when its command is asked for, so what is heavy belongs inside its functions.
+Each module has `app`, a `typer.Typer` whose functions return an exit status or nothing. It is imported only
+when its command runs; heavy imports belong inside its functions.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """Where a command is and what it is for."""
+    """The module of a command and a summary of it."""
 
     module: str
     summary: str
 
 
 DEFAULT = Command("reconciler.cli.commands.reconcile", "plan, and apply after confirmation")
-"""What runs when the first argument names no command."""
+"""The command that runs if the first argument is not the name of one."""
 
 COMMANDS: Mapping[str, Command] = {
     "history": Command("reconciler.cli.commands.history", "list earlier runs, or show one in full"),

@@ -73,10 +73,10 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
 def _list_deciding_paths(file: Path) -> Iterator[Path]:
     """The path of a file and of each link to it: who can change one of them chooses the content."""
     for step in (*reversed(file.parents), file):
-        # ".." is left behind by a link's target, not by its name: /source/../file lies outside the source
-        place = step.parent.resolve() / step.name
-        if step == file or place.is_symlink():
-            yield place
+        # The folder is resolved first, because ".." leads out of a link's target: /source/../file is outside.
+        path = step.parent.resolve() / step.name
+        if step == file or path.is_symlink():
+            yield path
     yield file.resolve()
 
 

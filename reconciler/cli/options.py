@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reconciler.sources.signatures.trust import Trust
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-"""How every command shows its help."""
+"""Settings of click for every command."""
 
 STATUSES = {
     0: "done, or nothing to do",
@@ -172,22 +172,22 @@ RevokedSigners = Annotated[
 def read_trust(
     host: Host, required: SignatureKind | None, allowed: Path | None, revoked: Path | None
 ) -> Trust | None:
-    """Whose signature every revision has to have; none where nothing asks for one.
+    """Whose signature every revision must have; None if no signature is required.
 
-    An option takes precedence over its environment variable, and that over the host configuration. The
-    host's signers count only for the kind of signature that the host names.
+    An option takes precedence over its environment variable, and the variable over the host configuration.
+    The host's signers apply only to the kind of signature that the host configuration names.
 
     Args:
         host: its environment and configuration.
-        required: as `--require-signed` says.
-        allowed: as `--allowed-signers` says.
-        revoked: as `--revoked-signers` says.
+        required: value of `--require-signed`.
+        allowed: value of `--allowed-signers`.
+        revoked: value of `--revoked-signers`.
 
     Raises:
-        UsageError: one setting lacks another, or a file is not there.
+        UsageError: an option needs another one, or a file does not exist.
     """
     rules = host.config.signers
-    required = required or _signing(host.environment.get("RECONCILE_REQUIRE_SIGNED", ""))
+    required = required or _parse_signature_kind(host.environment.get("RECONCILE_REQUIRE_SIGNED", ""))
     allowed = allowed or _file(host.environment.get("RECONCILE_ALLOWED_SIGNERS", ""))
     revoked = revoked or _file(host.environment.get("RECONCILE_REVOKED_SIGNERS", ""))
     if rules is not None:
@@ -219,16 +219,18 @@ def read_trust(
 
 
 def read_merge_target(host: Host, given: str) -> MergeTarget:
-    """What the revision is to be merged into: as the option says, else the environment or the CI system.
+    """What the revision will be merged into, by the option, the environment or the CI system.
 
     Args:
         host: its environment.
-        given: as `--base` says; empty where it is not given.
+        given: value of `--base`; empty if it is not given.
     """
     from reconciler.planning.prior_revisions import NO_BASE, MergeTarget  # noqa: PLC0415  (--help stays quick)
 
     if own := given or host.environment.get("RECONCILE_BASE", ""):
         return MergeTarget(own)
+    # Each variable falls back to the next one: GitLab may fetch only the commit from which the merge request
+    # started, not the target branch.
     found = NO_BASE
     for name in reversed(CI_BASES):
         if ref := host.environment.get(name, ""):
@@ -236,7 +238,7 @@ def read_merge_target(host: Host, given: str) -> MergeTarget:
     return found
 
 
-def _signing(text: str) -> SignatureKind | None:
+def _parse_signature_kind(text: str) -> SignatureKind | None:
     try:
         return SignatureKind(text) if text else None
     except ValueError:
@@ -250,16 +252,16 @@ def _file(text: str) -> Path | None:
 
 
 def make_app() -> typer.Typer:
-    """A command's app: no shell completion, plain help."""
+    """The app of a command: plain help, no shell completion."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
 
 
 def read_kept_runs(host: Host, given: int | None) -> int:
-    """How many runs the history keeps: as `--keep` says, else as the host configuration does."""
+    """The number of runs to keep: value of `--keep`, else of the host configuration."""
     return host.config.history.keep if given is None else given
 
 
 def format_columns(rows: dict[str, str]) -> str:
-    """Names and their explanations, aligned and indented, for a help text."""
+    """Rows of a help text: names and meanings in two aligned columns."""
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows.items())

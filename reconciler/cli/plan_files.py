@@ -39,8 +39,8 @@ def write_plan_file(
     Raises:
         StateError: it cannot be written.
     """
-    place = Path(options.source).expanduser()
-    source = str(make_absolute(place)) if place.exists() else options.source
+    local = Path(options.source).expanduser()
+    source = str(make_absolute(local)) if local.exists() else options.source
     # Plan files end up in CI artifacts and tickets, so no secret part of a URL goes into one.
     bare = strip_secrets(source)
     origin = PlanOrigin(
@@ -79,10 +79,10 @@ def read_plan_file(path: Path) -> PlanFile:
     return found
 
 
-def is_plan_file(place: str) -> bool:
+def is_plan_file(path: str) -> bool:
     """Whether a path is a plan file, rather than a source of desired state."""
     try:
-        with Path(place).open("rb") as file:
+        with Path(path).open("rb") as file:
             return b'"reconcile-plan"' in file.read(_HEAD)
     except OSError:
         return False

@@ -75,15 +75,14 @@ def check_state(
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
     from reconciler.cli.terminal import Terminal
-    from reconciler.store.factory import examine_backup, examine_store, open_reader
-    from reconciler.store.factory import restore_store as restore_into
+    from reconciler.store.factory import examine_backup, examine_store, open_reader, restore_store
     from reconciler.text.one_line import clean_line
 
     terminal = Terminal.here(no_color=no_color)
     if file is not None:
         summary = examine_backup(file)
-        with TemporaryDirectory(prefix="reconcile-") as place:
-            restore_into(Path(place) / "state", file, prepare=_read_all)
+        with TemporaryDirectory(prefix="reconcile-") as folder_of_copy:
+            restore_store(Path(folder_of_copy) / "state", file, prepare=_read_all)
         terminal.say(f"{clean_line(str(file))}: no damage found; {_describe_summary(summary)}\n")
         return 0
     folder = require_state(read_host(context, host_config), state)

@@ -50,17 +50,17 @@ def run_validate(
     from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import find_source_cache
     from reconciler.cli.terminal import Terminal
-    from reconciler.desired.validation import validate_files as validated
+    from reconciler.desired.validation import validate_files
     from reconciler.drivers.registry import select_drivers
     from reconciler.host import aio
     from reconciler.sources.locate import locate_source
 
     host = read_host(context, host_config, source)
     cache = find_source_cache(None)
-    place = locate_source(
+    origin = locate_source(
         source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment
     )
-    found = validated(aio.run_until_signal(place.snapshot()), select_drivers(host.config))
+    found = validate_files(aio.run_until_signal(origin.snapshot()), select_drivers(host.config))
     terminal = Terminal.here(for_people=format is ProblemFormat.TEXT)
     terminal.say(_render(found, format, find_path_prefix(source, path)))
     return 0 if found.valid else 1
