@@ -250,7 +250,7 @@ def newest(site):
 def test_options_of_signing_that_do_not_fit_each_other_are_refused(site):
     here = site.folder / "repo/fleet.yaml"
     for options, said in (
-        (("--allowed-signers", here), "no signature is asked for"),
+        (("--allowed-signers", here), "no signature is required"),
         (("--require-signed", "ssh"), "whose signatures count"),
         (
             ("--require-signed", "gpg", "--allowed-signers", here, "--revoked-signers", here),
