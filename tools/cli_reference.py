@@ -1,4 +1,4 @@
-"""The reference of the command line in Markdown, made from the commands themselves.
+"""The reference of the command line in Markdown, generated from the commands.
 
 `python -m tools.cli_reference` prints it.
 """
@@ -19,10 +19,10 @@ from reconciler.cli.render.markdown_escape import format_code
 
 _INTRODUCTION = """# Command line
 
-Made from the program; `reconcile --help` and `reconcile COMMAND --help` say the same.
+Generated from the program; `reconcile --help` and `reconcile COMMAND --help` show the same.
 
-A first argument that names no command is a SOURCE: `reconcile examples/demo` plans and applies. A folder
-that has a command's name is written with its path: `reconcile ./history`."""
+If the first argument is not a command, it is a SOURCE: `reconcile examples/demo` plans and applies. For a folder with
+the name of a command, write its path: `reconcile ./history`."""
 
 
 def cli_reference() -> str:
@@ -47,7 +47,7 @@ def _loaded(module: str) -> Any:
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
-    """A command, and behind it the commands below it."""
+    """A command, followed by its subcommands."""
     with command.make_context(name, [], resilient_parsing=True) as context:
         usage = " ".join(command.collect_usage_pieces(context))
         records = [

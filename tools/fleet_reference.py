@@ -1,4 +1,4 @@
-"""The reference of the fleet file in Markdown, made from the models that read it.
+"""The reference of the fleet file in Markdown, generated from the models that read it.
 
 `python -m tools.fleet_reference` prints it.
 """
@@ -15,9 +15,9 @@ from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Fleet file
 
-Made from the program. A `fleet.yaml` (or `.yml`, `.json`) names the clusters of a fleet; every path in it
-is relative to it. Unknown keys are errors, at their line and column. Without a fleet file, a lone
-`setting.json` is a cluster of the nodes that it names itself."""
+Generated from the program. A `fleet.yaml` (or `.yml`, `.json`) describes the clusters of a fleet. Its paths are
+relative to it. Unknown keys are errors with line and column. Without a fleet file, one `setting.json` describes a
+cluster of the nodes that it names itself."""
 
 
 def fleet_reference() -> str:

@@ -11,25 +11,25 @@ from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Lints
 
-Made from the program. Lints are warnings that know the field: what they point to is allowed, and probably not
-meant. They stop nothing. `reconcile validate` shows all of them, a plan only a few. `reconcile explain CODE`
-says what one means, why it matters and what to do.
+Generated from the program. A lint is a warning about something that is allowed, but probably a mistake. Lints stop
+nothing. `reconcile validate` shows all of them, a plan only a few. `reconcile explain CODE` says what one means, why it
+matters and what to do.
 
-One that is meant is silenced in the fleet file, where a reviewer sees it:
+If something is intended, silence its lint in the fleet file, where a reviewer sees it:
 
 ```yaml
 lint:
   ignore:
-    - {code: unserved-request, target: edge-seoul, reason: "the node that is asked shall answer"}
+    - {code: unserved-request, target: edge-seoul, reason: "this node must answer itself"}
 ```
 
-`target` is a cluster, or the path of a file or a pattern such as `edge/*.json`; without it the whole fleet is
-meant. An entry that silences nothing is a warning of its own (`unused-ignore`), and so is one whose code is
-none (`unknown-lint`). A lone `setting.json` has no fleet file, and there is no silencing without one."""
+`target` is a cluster, the path of a file, or a pattern such as `edge/*.json`; without it, the entry is for the whole
+fleet. An entry that silences nothing is a warning (`unused-ignore`), and so is an entry with an unknown code
+(`unknown-lint`). Lints can be silenced only in a fleet file; a single `setting.json` has none."""
 
 
 def lint_reference() -> str:
-    """Every lint's code and meaning, by what it is about."""
+    """Code and meaning of every lint, by product."""
     parts = [_INTRODUCTION, *_section("Any fleet", CODES)]
     for kind in sorted(DRIVERS):
         driver = DRIVERS[kind]

@@ -1,4 +1,4 @@
-"""The reference of M2's `setting.json` in Markdown, made from the models that check it.
+"""The reference of M2's `setting.json` in Markdown, generated from the models that check it.
 
 `python -m tools.setting_reference` prints it.
 """
@@ -15,13 +15,13 @@ from reconciler.drivers.m2.setting.models import AllowEntry, Connection, Group, 
 
 _INTRODUCTION = """# `setting.json`
 
-Made from the program: every field that the reconciler knows, with its default and meaning. All other keys
-pass through untouched. [`setting.json.example`](../setting.json.example) shows every one of them at its
-place; what is secret in it is a reference (see [overlays and secrets](overlays-and-secrets.md))."""
+Generated from the program: every field that the reconciler knows, with its default and meaning. All other keys are
+delivered unchanged. [`setting.json.example`](../setting.json.example) shows every field in its place; secrets in it
+are references (see [overlays and secrets](overlays-and-secrets.md))."""
 
 
 def setting_reference() -> str:
-    """Every known field of a `setting.json`, of its connections and of what feeds and feedbacks need."""
+    """Every known field of a `setting.json`, with connections, feeds and feedbacks."""
     seen: set[type[BaseModel]] = set()
     parts = [_INTRODUCTION, *render_model_table("Top level", SettingFile, seen)]
     lists: tuple[tuple[str, type[BaseModel]], ...] = (

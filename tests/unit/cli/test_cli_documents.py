@@ -1,4 +1,4 @@
-"""The references in docs/ are what the program says now; `make` them with the command in their test."""
+"""The generated pages in docs/ are up to date; a failure names the command that writes the page."""
 
 import re
 from collections.abc import Iterator
@@ -37,12 +37,12 @@ DOCS = Path(__file__).parents[3] / "docs"
 )
 def test_a_reference_page_is_up_to_date(name, made, module):
     command = f"python -m tools.{module} > docs/{name}"
-    assert (DOCS / name).read_text(encoding="utf-8") == made(), f"make it anew: {command}"
+    assert (DOCS / name).read_text(encoding="utf-8") == made(), f"run: {command}"
 
 
 EXAMPLE = DOCS.parent / "setting.json.example"
 UNSHOWN = {"/env/properties", "/env/network", "/env/rt", "/functions", "/hosting/mode"}
-"""What the product's pages name without saying what stands there."""
+"""Keys that the product's pages name without their content."""
 
 
 def models(kind: Any) -> Iterator[type[BaseModel]]:
