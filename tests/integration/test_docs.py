@@ -1,4 +1,4 @@
-"""Every command in the documents runs as it stands, and ends with the status the document gives."""
+"""Every command in the documents runs with the exit status that they give, and every link has a target."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ def script(lines: list[str]) -> str:
 
 
 def with_free_ports(folder: Path) -> None:
-    """The examples on ports that nobody else has: documents are tried side by side."""
+    """Move the examples to free ports, because documents are tested in parallel."""
     fleet = folder / "examples/demo/fleet.yaml"
     places = iter(find_free_addresses(8))
     moved = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), fleet.read_text(encoding="utf-8"))
@@ -67,12 +67,12 @@ def test_the_commands_of_a_document_run(document: Path, tmp_path: Path):
         "GIT_CONFIG_SYSTEM": os.devnull,
     }
     with (
-        (tmp_path / "said").open("w+", encoding="utf-8") as said,
+        (tmp_path / "output").open("w+", encoding="utf-8") as output,
         subprocess.Popen(
             ["bash", "-c", script(commands(document))],
             cwd=tmp_path,
             env=environment,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -85,10 +85,25 @@ def test_the_commands_of_a_document_run(document: Path, tmp_path: Path):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
-        assert status == 0, f"{status}: {(tmp_path / 'said').read_text(encoding='utf-8')}"
+        assert status == 0, f"{status}: {(tmp_path / 'output').read_text(encoding='utf-8')}"
 
 
 def test_the_readme_names_every_page():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
     assert [page for page in pages if f"docs/{page}" not in readme] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind `#`: headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_of_a_document_has_a_target(document: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", document.read_text(encoding="utf-8"))
+    pages = [(document.parent / path if path else document, anchor) for path, anchor in links]
+    missing = [page for page, _ in pages if not page.exists()]
+    missing += [(page, anchor) for page, anchor in pages if anchor and anchor not in anchors(page)]
+    assert missing == []
