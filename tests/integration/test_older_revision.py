@@ -251,7 +251,7 @@ def test_options_of_signing_that_do_not_fit_each_other_are_refused(site):
     here = site.folder / "repo/fleet.yaml"
     for options, said in (
         (("--allowed-signers", here), "no signature is required"),
-        (("--require-signed", "ssh"), "whose signatures count"),
+        (("--require-signed", "ssh"), "needs a file of accepted signers"),
         (
             ("--require-signed", "gpg", "--allowed-signers", here, "--revoked-signers", here),
             "works only with ssh",
