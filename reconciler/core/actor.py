@@ -1,4 +1,4 @@
-"""Who asked for something: what the operating system says of the caller, and what he says of himself."""
+"""The actor of a run or an order: what the operating system knows of the caller, and what it claims."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Actor:
     """Who asked for something.
 
     Args:
-        user: as the operating system knows him; empty where that is not known.
-        host: the machine on which he asked.
-        terminal: at which he sat; empty for none, such as in a service or a job.
-        claim: whose word it is, as the caller says with `--by`; nobody checks it.
+        user: by the operating system; empty if it is not known.
+        host: the machine of the caller.
+        terminal: of the caller; empty for none, as in a service or a job.
+        claim: on whose behalf, as the caller says with `--by`; it is not checked.
         why: as the caller says.
     """
 
@@ -48,7 +48,7 @@ class Actor:
 
 
 def load_actor(text: str) -> Actor:
-    """What `plain` wrote; nobody where nothing was written, or another version wrote it."""
+    """What `plain` wrote; an empty actor if nothing was written, or another version wrote it."""
     try:
         return Actor(**json.loads(text))
     except (ValueError, TypeError):

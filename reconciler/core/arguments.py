@@ -1,8 +1,8 @@
-"""What a step's verb needs: a type of the product's own, and one plain form in plans, files and the journal.
+"""The arguments of a step: a type of the product's own, and one plain form in plans, files and the journal.
 
-A product has a frozen dataclass for each action. Digest, plan file and journal hold the plain form alone, so
-that the history of a product that is gone stays readable: what is read from there are `RawArguments`, until
-the product's table gives them back their type.
+A product has a frozen dataclass for each action. Digest, plan file and journal hold only the plain form, so
+that the history of a removed product stays readable: what is read from there are `RawArguments`, until the
+product's table gives them their type again.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ DOUBT: Final = "doubt"
 
 @dataclass(frozen=True, slots=True)
 class StepFeedback:
-    """What a product has to say of a step in messages about its outcome.
+    """What messages about a step's outcome contain of its product.
 
     Args:
         api: the call as messages name it, such as `/setting/upload`; empty for the step's action.
-        setting: the version of what the step delivers, text or number, as its one member; empty where the
-            step delivers nothing with a version.
+        setting: the version of what the step delivers, text or number, as its one member; empty if it
+            delivers
+            nothing with a version.
         addresses: of the node.
-        product_version: what the node said it runs; empty where it is not known.
+        product_version: by the node's answer; empty if it is not known.
     """
 
     api: str = ""
@@ -55,10 +56,10 @@ class StepFeedback:
 
 
 class Arguments(ABC):
-    """Arguments of a step, never a secret in clear: addresses, names, digests, time limits in seconds.
+    """Arguments of a step, never a secret in plain text: addresses, names, digests, time limits in seconds.
 
     A product's types are frozen dataclasses whose fields are the keys of the plain form. A change of their
-    meaning raises `schema_version`; what an older version wrote is then refused with a sentence.
+    meaning needs a new `schema_version`; arguments of an older version are then refused with a message.
     """
 
     __slots__ = ()
@@ -71,76 +72,70 @@ class Arguments(ABC):
         """As plain JSON: the same keys in every run, tuples as lists, numbers as they are."""
 
     def exact(self) -> dict[str, Any]:
-        """What the plain form shows without its secrets, in full: key -> value.
+        """The values whose secrets the plain form masks, in full: key -> value.
 
-        It is for the journal alone, which keeps it encrypted: a run that was killed is settled by it.
+        Only for the journal, which encrypts them: recovery needs them to judge the step.
         """
         return {}
 
     @property
     def payload_digest(self) -> str:
-        """Digest of the payload that the step delivers; empty where it delivers none."""
+        """Digest of the payload that the step delivers; empty for none."""
         return ""
 
     @property
     def named_nodes(self) -> tuple[str, ...]:
-        """The nodes that the step speaks for beside its own."""
+        """The nodes that the step concerns beside its own."""
         return ()
 
     @property
     def used_words(self) -> Mapping[str, str]:
-        """The words of the fleet file that count once and that the step uses up: name -> for what.
-
-        They are written down with the intent, because a call whose answer is lost may have had its effect.
-        """
+        """The confirmations in the fleet file that the step uses up: name -> for what."""
+        # Stored as used with the intent: a call whose answer is lost may have had its effect, and must not be
+        # allowed a second time.
         return {}
 
     @property
     def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
-        """Node -> key -> value that the store keeps from the moment of the step's intent.
-
-        They hold as long as the step's call may have had an effect; a step that is shown to have had none
-        takes them back. So a run that is killed between call and outcome leaves no doubt about what it may
-        have begun.
-        """
+        """Node -> key -> value to store with the step's intent; removed if the step had no effect."""
+        # With the intent, so that a run that is killed between call and outcome leaves a record of what it
+        # may have started.
         return {}
 
     @property
     def is_anew(self) -> bool:
-        """Whether the step rests on a person's word that all nodes of before are gone for good."""
+        """Whether the step is based on an operator's confirmation that all former nodes are gone for good."""
         return False
 
     @property
     def doubt(self) -> str:
-        """Why the step needs an approval each time, whatever the policy says; empty where it needs none.
-
-        No answer of a node then tells whether the step would be done a second time, and a word in the fleet
-        file would count on every host, and again after the state of this one is lost.
-        """
+        """Why the step needs an approval each time, whatever the policy says; empty if it needs none."""
+        # For steps of which no answer of a node shows whether they were done before. A confirmation in the
+        # fleet file would count on every host, and again after this host's state is lost.
         return ""
 
     @property
     def follows_at_once(self) -> bool:
-        """Whether the step follows those before it also where the run is asked to stop in between.
+        """Whether the step also runs if the run is stopped after the steps before it.
 
-        What they leave behind must not stay so: a cluster without a node to spare.
+        They leave a state that must not last, such as a cluster without a spare node.
         """
         return False
 
     @property
     def feedback(self) -> StepFeedback:
-        """What messages say of the step."""
+        """What messages contain of the step."""
         return StepFeedback()
 
     def __eq__(self, other: object) -> bool:
-        """Equal by what is written down: typed or raw makes no difference."""
+        """Equal by the plain form, whether typed or raw."""
         return self.plain() == other.plain() if isinstance(other, Arguments) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """In a plan that is read back, arguments of any product are raw."""
+        """Arguments are raw in a plan that is read back, whatever the product."""
         if cls is Arguments:
             return core_schema.no_info_after_validator_function(
                 RawArguments, core_schema.dict_schema(core_schema.str_schema())
@@ -150,7 +145,7 @@ class Arguments(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawArguments(Arguments):
-    """The plain form as it was written; only what the program itself reads of it has a meaning here."""
+    """The plain form as it was written; the program itself reads only a few of its keys."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -197,7 +192,7 @@ class TypedArguments(Arguments):
     __slots__ = ()
 
     def plain(self) -> dict[str, Any]:
-        """The fields by name; one that is marked `OMITTED` is left out where it has its default."""
+        """The fields by name; without those marked `OMITTED` that have their default."""
         found = _plain_fields(self)
         return found if self.schema_version == 1 else {SCHEMA: self.schema_version, **found}
 
@@ -211,7 +206,7 @@ class TypedArguments(Arguments):
         version = plain.get(SCHEMA, 1)
         if version != cls.schema_version:
             raise UnreadableArguments(
-                f"they are of version {version}, and this program reads version {cls.schema_version}"
+                f"they have version {version}, but this program reads version {cls.schema_version}"
             )
         try:
             found: Self = _adapter(cls).validate_python({key: plain[key] for key in plain if key != SCHEMA})
@@ -244,7 +239,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 @lru_cache(maxsize=64)
 def _layout(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Field -> the value with which it is left out; `MISSING` where it never is."""
+    """Field -> the value with which it is left out; `MISSING` if it never is."""
     assert is_dataclass(kind)
     return tuple(
         (one.name, _default(one) if one.metadata.get("omitted") else MISSING) for one in fields(kind)

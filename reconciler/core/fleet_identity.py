@@ -167,8 +167,7 @@ def _refuse_another_history(me: FleetIdentity, mine: KnownFleet) -> None:
     raise FleetRefused(
         f"{me.source} is not known as a source of this host's fleet {mine.name}: {what}",
         remedy="correct `name:` in the fleet file if they are two fleets; if this source replaces "
-        "the other, run "
-        f"`reconcile state rebind {mine.name} --source {me.source}` once on this host",
+        f"the other, run `reconcile state rebind {mine.name} --source {me.source}` once on this host",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is remembered of earlier runs, as typed values: plain data, whatever store it was kept in."""
+"""The memory of earlier runs, as typed values, independent of the store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class AppliedRevision:
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """Somebody's word, by command, that nothing is changed for a while.
+    """An operator's order that nothing is changed for a while.
 
     Args:
-        cluster: which; empty for the whole fleet.
+        cluster: its name; empty for the whole fleet.
     """
 
     cluster: str
@@ -37,11 +37,11 @@ class Suspension:
 
 @dataclass(frozen=True, slots=True)
 class RollbackHold:
-    """What a person rolled a cluster back from, which is not applied again unasked.
+    """The revision from which a cluster was rolled back, and which is not applied again unless it is named.
 
     Args:
         revision: its id.
-        content: keyed fingerprint of what the cluster was to get at it; empty where it is not known.
+        content: keyed fingerprint of the cluster's content at it; empty if it is not known.
         reason: who rolled back, and to what.
     """
 
@@ -55,22 +55,22 @@ class ClusterMemory:
     """What the store remembers of a cluster.
 
     Args:
-        nodes: how many nodes the last applied desired state named; 0 where nothing was applied.
-        names: their names; empty where an older version of this program wrote down their number alone.
-        source: where that desired state was read; empty where it is not known.
-        changed: (node, hours ago) of every change that is still in somebody's window.
-        suspended: suspensions by command that hold for it.
+        nodes: how many nodes the last applied desired state named; 0 if nothing was applied.
+        names: their names; empty if an older version of this program stored only their number.
+        source: where that desired state was read; empty if it is not known.
+        changed: (node, hours ago) of every change that still counts for a budget.
+        suspended: suspensions by command that apply to it.
         rejected: revision -> why it failed its gates here.
-        rolled_back: what it was rolled back from.
-        content: keyed fingerprint of what was applied last; empty where it is not known.
-        approved: digests of plans that somebody approved.
-        applied: the revision that was applied last; none where none was.
-        ancestry: how the revision of this pass stands to it.
-        progress: how far a rollout of it has come that has not ended; none where none is open.
+        rolled_back: revisions from which it was rolled back.
+        content: keyed fingerprint of what was applied last; empty if it is not known.
+        approved: digests of approved plans.
+        applied: the revision that was applied last; None if there is none.
+        ancestry: of the revision of this pass, compared with the applied one.
+        progress: of a rollout that has not ended; None if none is open.
         runs: node -> the revision that it was last seen to run.
         references: places in its settings where what was applied referred to secrets.
-        kind: the product that its nodes run; empty where that is not known.
-        former: the names that it had before, the latest last.
+        kind: the product of its nodes; empty if it is not known.
+        former: its earlier names, the latest last.
     """
 
     nodes: int = 0
@@ -93,11 +93,11 @@ class ClusterMemory:
 
 @dataclass(frozen=True, slots=True)
 class PlaceClaim:
-    """Who looks after a place, by a write or as desired already: a node of a cluster of a fleet.
+    """The node, cluster and fleet to which a place belongs, by a write or because it is as desired already.
 
     Args:
         fleet: its number.
-        label: the fleet as people know it.
+        label: the fleet's name for people.
     """
 
     fleet: int
@@ -108,7 +108,7 @@ class PlaceClaim:
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call that may still take effect: nobody answered for it, or nobody has read its effect yet.
+    """A call that may still take effect: it was not answered, or its effect was not read yet.
 
     Args:
         step: its id in the run's plan.
@@ -124,24 +124,25 @@ class PendingCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetMemory:
-    """What is remembered of earlier runs of one fleet, as it stood at one moment.
+    """What is remembered of earlier runs of one fleet, at one moment.
 
     Args:
-        fleet: the number of the fleet that it is the memory of.
-        facts: cluster -> node -> key -> value: revisions, words that are spent, what steps taught.
-        claims: place (`address:port`) -> who has written there last, of all fleets of this host.
+        fleet: the number of the fleet.
+        facts: cluster -> node -> key -> value: revisions, used confirmations, what steps have found out.
+        claims: place (`address:port`) -> to whom it belongs, of all fleets of this host.
         cluster_memory: cluster -> what guards need to know of earlier runs.
-        everywhere: what holds for every cluster: the fleet's suspension, and all approvals.
+        everywhere: what applies to every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
         acted: (id, short) of the revisions that runs here have applied, the latest last.
-        prior: cluster -> what earlier revisions said of it; filled in by
+        prior: cluster -> its entries in earlier revisions; filled in by
             `planning.prior_revisions.read_prior_revisions`.
-        base: what the revision is to be merged into; None where that was not asked, or is not known.
-        lineage: short ids of the revision of this pass and of all that it descends from; None where that
-            was not asked, or is not known.
+        base: the base into which the revision is to be merged; None if it is not needed, or not known.
+        lineage: short ids of the revision of this pass and of all its ancestors; None if they are not needed,
+            or
+            not known.
         under_way: calls that may still take effect at `at`, sorted by cluster and node.
-        renames: cluster -> the name under which the store has its past still.
-        key: of this host, for fingerprints that the store keeps; empty where there is no store.
+        renames: cluster -> the name under which the store still has its history.
+        key: of this host, for fingerprints in the store; empty if there is no store.
     """
 
     at: datetime
@@ -163,7 +164,7 @@ class FleetMemory:
         return dict(sorted(self.facts.get(cluster, {}).items()))
 
     def of(self, cluster: str) -> ClusterMemory:
-        """What guards need to know of one cluster, with what holds everywhere."""
+        """What guards need to know of one cluster, with what applies to every cluster."""
         own, all_ = self.cluster_memory.get(cluster, ClusterMemory()), self.everywhere
         return replace(
             own, suspended=(*all_.suspended, *own.suspended), approved=all_.approved | own.approved

@@ -1,4 +1,4 @@
-"""What a node's answer can be: six types, so that no failure is ever read as "not there"."""
+"""Observations: the six types of a node's answer, so that a failed reading is never taken for "not there"."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class Present(Generic[T]):
     """What the node shows, fresh enough to plan on.
 
     Args:
-        value: what it said.
-        age: seconds since it said so; 0 for an answer given just now. Two readings that say the same are
-            the same, however old.
+        value: its answer.
+        age: seconds since it was given; 0 for an answer given just now. Readings with the same value are
+            equal,
+            however old.
     """
 
     value: T
@@ -30,7 +31,7 @@ class Absent:
 
     Args:
         evidence: quotes the answers that show it.
-        base: URL at which the product showed it; empty where a person's word stands for that.
+        base: URL of the answer; empty if an operator's confirmation takes its place.
     """
 
     evidence: str
@@ -38,26 +39,26 @@ class Absent:
 
 
 class Liveness(StrEnum):
-    """What an attempt without a whole answer still tells of its address."""
+    """What a failed reading still says about the address."""
 
     SILENT = "silent"
-    """No connection came about: nothing seems to run there."""
+    """There was no connection: nothing seems to run there."""
 
     ALIVE = "alive"
-    """Something took the connection, and perhaps answered, though not as the product does."""
+    """Something accepted the connection, and perhaps answered, but not as the product does."""
 
     UNASKED = "unasked"
-    """The address could not be asked at all: its name does not resolve, or no route leads there."""
+    """Nothing was sent: the name does not resolve, or there is no route."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No whole answer came, or none that the program can read; nothing is known about the node.
+    """There was no complete answer, or none that the program can read; nothing is known about the node.
 
     Args:
         reason: why.
-        sign: what the attempt tells of the address.
-        defect: whether the program failed at it; then nothing on the node's side helps.
+        sign: what the failed reading says about the address.
+        defect: whether the program itself failed; then nothing on the node's side helps.
     """
 
     reason: str
@@ -67,18 +68,18 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """The node answered that this host may not ask."""
+    """The node answered that this host has no permission."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unidentified:
-    """Something answered, and nothing shows that it is the node; nothing may be sent there.
+    """Something answered, but does not prove that it is the node; nothing may be sent there.
 
     Args:
-        reason: what was asked and what came.
-        vacant: whether the node, if it is there, would have answered just so before its first setting.
+        reason: the request and the answer.
+        vacant: whether a node without its first setting would answer like this.
     """
 
     reason: str
@@ -87,12 +88,12 @@ class Unidentified:
 
 @dataclass(frozen=True, slots=True)
 class Stale(Generic[T]):
-    """What the node said is known to be behind: a view from outside the majority, or too old a report.
+    """The node's answer is out of date: a view from outside the majority, or a report that is too old.
 
     Args:
-        value: what it said.
+        value: its answer.
         reason: why nothing may be planned on it.
-        age: seconds since it said so; 0 for an answer given just now.
+        age: seconds since it was given; 0 for an answer given just now.
     """
 
     value: T
@@ -101,12 +102,12 @@ class Stale(Generic[T]):
 
 
 def classify_by_age(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
-    """A reading that was not given just now: fresh up to a limit, then stale: nothing is planned on it.
+    """A reading of some age: present up to a limit, then stale.
 
     Args:
-        value: what the node said.
-        age: seconds since it said so.
-        limit: seconds up to which that counts as what it shows now.
+        value: the node's answer.
+        age: seconds since it was given.
+        limit: seconds up to which it counts as fresh.
     """
     if age <= limit:
         return Present(value, age)
@@ -133,7 +134,7 @@ class Observed(Generic[T]):
 
     @property
     def complete(self) -> bool:
-        """Whether every node gave a fresh answer; what is not complete forbids removal."""
+        """Whether every node gave a fresh answer; otherwise nothing may be removed."""
         return all(isinstance(answer, Present | Absent) for answer in self.nodes.values())
 
     def present(self) -> dict[str, T]:
@@ -150,10 +151,10 @@ class ReportKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What one node said of itself.
+    """What one node reported by itself.
 
     Args:
-        version: of the setting that it has; None where it does not say.
+        version: of the setting that it has; None if it gives none.
         status: of a feedback: `ok`, or why the change failed.
     """
 

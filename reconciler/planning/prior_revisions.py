@@ -170,8 +170,8 @@ async def _earlier(
     if not source.has_history:
         if base.ref and not base.told:
             raise UsageError(
-                f"--base {base.ref} requires a git source, and this source keeps no history",
-                remedy="leave --base out, or name a git repository",
+                f"--base {base.ref} requires a git source, but this source has no history",
+                remedy="remove --base, or use a git repository as the source",
             )
         return PriorFiles(), ""
     try:

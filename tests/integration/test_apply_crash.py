@@ -216,7 +216,7 @@ async def test_a_step_whose_arguments_are_of_a_later_version_stays_open_with_a_s
         assert await store.is_open("edge")
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
-    assert "they are of version 1, and this program reads version 2" in settled[0].reason
+    assert "they have version 1, but this program reads version 2" in settled[0].reason
 
 
 async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):

@@ -98,7 +98,7 @@ def test_a_step_that_was_written_down_gets_its_type_back():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"schema": 2}, "they are of version 2, and this program reads version 1"),
+        ({"schema": 2}, "they have version 2, but this program reads version 1"),
         ({"want": ["new"]}, "want is not as it was written"),
         ({"other": 1}, "other is not as it was written"),
     ],
@@ -125,7 +125,7 @@ def test_a_later_version_says_so_in_its_plain_form():
 
     assert Later("x").plain() == {"schema": 2, "name": "x"}
     assert read_arguments(RawArguments({"schema": 2, "name": "x"}), Later) == Later("x")
-    with pytest.raises(UnreadableArguments, match="of version 1, and this program reads version 2"):
+    with pytest.raises(UnreadableArguments, match="have version 1, but this program reads version 2"):
         Later.load({"name": "x"})
 
 
