@@ -14,7 +14,7 @@ from typing import Final
 
 from reconciler.core.prior_revisions import PriorFiles
 from reconciler.errors import ReconcilerError, SourceError
-from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.source import Snapshot, Source, SourceOrigin
 
 MOST_LINKS: Final = 40
 """Links on the way to a folder; the limit of the Linux kernel."""
@@ -72,6 +72,15 @@ class LinkedSource(Source):
         """
         snapshot = await self.located().snapshot()
         return replace(snapshot, revision=replace(snapshot.revision, source=self._name))
+
+    @property
+    def dated_by_use(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.dated_by_use
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+        """Where the files of a revision come from; see `ports.source.Source`."""
+        return await self.located().origin(revision, names, folders)
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None where that is not known here."""

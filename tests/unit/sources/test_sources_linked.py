@@ -9,7 +9,9 @@ import pytest
 from support.git_repositories import Repository, alone, git
 
 from reconciler.errors import SourceError
+from reconciler.ports.source import Source
 from reconciler.server import file_events
+from reconciler.sources.detected_source import DetectedSource
 from reconciler.sources.linked_source import LinkedSource, list_links, make_absolute
 from reconciler.sources.locate import locate_pinned_source, locate_source
 
@@ -66,8 +68,15 @@ async def test_a_link_from_one_work_tree_to_another_is_followed(site):
     snapshot = await source.snapshot()
     assert (snapshot.revision.source, snapshot.revision.id) == (f"{site}/current", second)
     assert first in await source.ancestors(second)
+    assert (await source.origin(second, ("fleet.yaml",), ())).roots == (first,)
     old = await locate_pinned_source("current", first, cache=site / "cache").snapshot()
     assert old.files.read("fleet.yaml") == b"one\n"
+
+
+@pytest.mark.parametrize("wrapper", [LinkedSource, DetectedSource])
+def test_a_source_that_passes_calls_on_passes_all_of_them_on(wrapper):
+    """What it does not define is the answer of a source that knows nothing, whatever the real one knows."""
+    assert {name for name in vars(Source) if not name.startswith("_")} - set(vars(wrapper)) == set()
 
 
 async def test_a_link_to_nothing_is_said_and_found_again(site):
