@@ -21,7 +21,7 @@ from reconciler.server.metrics import Metrics
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.progress_listener import WatchListener
 from reconciler.server.supervision import contain_errors
-from reconciler.server.timing import LoopTiming, reset_backoff, schedule_next, start_timing
+from reconciler.server.timing import LoopTiming, reset_backoff, schedule_next
 from reconciler.server.triggers import Trigger
 from reconciler.server.watch_state import WatchedCluster, WatchState
 
@@ -130,7 +130,7 @@ class ClusterLoop:
     async def run(self) -> None:
         """Run until `stop`."""
         context = self._context
-        timing = start_timing(context.clock())
+        timing = LoopTiming(due=context.clock())
         while not self._stopping:
             # Without a fleet (the cluster has left it) the loop only has to show that it is alive.
             wait = max(timing.due - context.clock(), 0.0) if self._fleet else context.interval
@@ -175,9 +175,9 @@ class ClusterLoop:
         except StateError as error:
             # `/readyz` answers 503 at once, not only after the next check of the store.
             self._context.watch_state.store = error.message
-            return PassSummary(PassResult.FAILED, message=_format_error(error))
+            return PassSummary(PassResult.FAILED, message=format_error(error))
         except ReconcilerError as error:
-            return PassSummary(PassResult.INVALID, message=_format_error(error))
+            return PassSummary(PassResult.INVALID, message=format_error(error))
         except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters continue)
             return self._log_defect(error)
         self._last_defect = ""
@@ -259,5 +259,6 @@ class ClusterLoop:
         )
 
 
-def _format_error(error: ReconcilerError) -> str:
+def format_error(error: ReconcilerError) -> str:
+    """Message and remedy of an error in one text."""
     return f"{error.message}; {error.remedy}" if error.remedy else error.message

@@ -60,18 +60,15 @@ def select_clusters(fleet: Fleet, only: str) -> tuple[ClusterInput, ...]:
     """
     if not only:
         return fleet.cluster_inputs
-    cluster_inputs = tuple(
-        cluster_input
-        for cluster_input in fleet.cluster_inputs
-        if only == cluster_input.entry.name
-        or any(
-            only in {node.name, f"{cluster_input.entry.name}/{node.name}"}
-            for node in cluster_input.entry.members()
-        )
+    found = tuple(
+        one
+        for one in fleet.cluster_inputs
+        if only == one.entry.name
+        or any(only in {node.name, f"{one.entry.name}/{node.name}"} for node in one.entry.members())
     )
-    if not cluster_inputs:
-        names = ", ".join(cluster_input.entry.name for cluster_input in fleet.cluster_inputs)
+    if not found:
+        names = ", ".join(one.entry.name for one in fleet.cluster_inputs)
         raise UsageError(
             f"--only {only}: the fleet has no such cluster or node", remedy=f"clusters of the fleet: {names}"
         )
-    return cluster_inputs
+    return found

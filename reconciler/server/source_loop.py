@@ -12,9 +12,9 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
 from reconciler.host.aio import run_unless_stopped
 from reconciler.ports.source import Snapshot, Source
-from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext
+from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext, format_error
 from reconciler.server.supervision import contain_errors
-from reconciler.server.timing import schedule_next, start_timing
+from reconciler.server.timing import LoopTiming, schedule_next
 from reconciler.server.triggers import Trigger
 from reconciler.server.watch_state import SourceState, WatchedSource
 from reconciler.text.one_line import SHORT_ID
@@ -73,7 +73,7 @@ class SourceLoop:
     async def run(self) -> None:
         """Run until `stop`."""
         context = self._context
-        timing = start_timing(context.clock() + self._source_context.poll)
+        timing = LoopTiming(due=context.clock() + self._source_context.poll)
         self.ask("start")
         while True:
             wait = max(timing.due - context.clock(), 0.0)
@@ -146,7 +146,7 @@ class SourceLoop:
 
     async def _load_fleet(self, snapshot: Snapshot) -> Fleet:
         """The fleet of a snapshot, read in a thread."""
-        # A thread cannot be cancelled. Without the bound, each poll of a revision that takes for ever to
+        # A thread cannot be cancelled. Without the bound, each poll of a revision that never ends to
         # parse would leave one more thread behind.
         name = snapshot.revision.id
         if name in self._loads or len(self._loads) >= LEFT_BEHIND:
@@ -196,7 +196,7 @@ class SourceLoop:
     def _set_failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
         """Keep the last good fleet, and log the problem once, not at every poll."""
         before, now = self._context.watch_state.source, self._context.wall()
-        message = f"{error.message}; {error.remedy}" if error.remedy else error.message
+        message = format_error(error)
         if (before.state, before.message, before.rejected) != (state, message, rejected):
             self._log_failure(error, rejected)
         since = before.since if before.state is state else now

@@ -26,11 +26,6 @@ class LoopTiming:
     cause: str = "start"
 
 
-def start_timing(now: float) -> LoopTiming:
-    """The first run is due at once."""
-    return LoopTiming(due=now)
-
-
 def schedule_next(
     timing: LoopTiming, *, settled: bool, now: float, interval: float, draw: float
 ) -> LoopTiming:

@@ -254,18 +254,13 @@ class HttpTransport(Http):
         import aiohttp  # noqa: PLC0415
 
         tls = self._tls if self._tls is not None else True
-        if fresh:
-            connector = aiohttp.TCPConnector(
-                limit=0,
-                ssl=tls,
-                force_close=True,
-                socket_factory=self._new_socket,
-                resolver=self._get_resolver(),
-            )
-        else:
-            connector = aiohttp.TCPConnector(
-                limit=0, ssl=tls, socket_factory=self._new_socket, resolver=self._get_resolver()
-            )
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=tls,
+            force_close=fresh,
+            socket_factory=self._new_socket,
+            resolver=self._get_resolver(),
+        )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -6,26 +6,21 @@ from hypothesis import strategies as st
 
 from reconciler.server.timing import (
     FIRST,
+    LoopTiming,
     compute_backoff,
     compute_debounce,
     reset_backoff,
     schedule_next,
-    start_timing,
 )
 
 
-def test_the_first_turn_is_due_at_once():
-    assert start_timing(100.0).due == 100.0
-    assert start_timing(100.0).cause == "start"
-
-
 def test_a_settled_turn_waits_for_the_interval():
-    timing = schedule_next(start_timing(0), settled=True, now=7, interval=300, draw=0.9)
+    timing = schedule_next(LoopTiming(due=0), settled=True, now=7, interval=300, draw=0.9)
     assert (timing.due, timing.failures, timing.cause) == (307, 0, "interval")
 
 
 def test_failures_back_off_and_success_forgets_them():
-    timing = start_timing(0)
+    timing = LoopTiming(due=0)
     waits = []
     for _ in range(8):
         timing = schedule_next(timing, settled=False, now=0, interval=300, draw=1.0)
@@ -36,7 +31,7 @@ def test_failures_back_off_and_success_forgets_them():
 
 
 def test_something_new_forgets_failures_and_is_due_now():
-    failed = schedule_next(start_timing(0), settled=False, now=0, interval=300, draw=1.0)
+    failed = schedule_next(LoopTiming(due=0), settled=False, now=0, interval=300, draw=1.0)
     assert (reset_backoff(failed, now=3).failures, reset_backoff(failed, now=3).due) == (0, 3)
 
 
