@@ -41,7 +41,7 @@ class Recording(Http, Commands, Mailbox):
         self.loop = loop
 
     def note(self, words: str) -> None:
-        self.sent.append(f"{words}, {self.loop._leaping.calls if self.loop else 0} in flight")
+        self.sent.append(f"{words}, {self.loop._selector.calls if self.loop else 0} in flight")
 
     async def send(self, method, url, **_):
         self.note(f"{method} {url}")
@@ -138,7 +138,7 @@ async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs(
     assert await transports.http.resolve("n") == ("192.0.2.1",)
     with pytest.raises(WriteRefused, match="nothing was run"):
         await transports.commands.run("stop", {}, node="n")
-    with pytest.raises(WriteRefused, match="nothing was left"):
+    with pytest.raises(WriteRefused, match="nothing was offered"):
         await transports.mailbox.offer("n", b"", seconds=1)
     assert (await transports.mailbox.report("n")).age == 0
     assert below.sent == ["resolve n, 0 in flight", "report n, 0 in flight"]
@@ -154,7 +154,7 @@ def test_every_call_of_every_way_is_counted():
         await transports.commands.run("stop", {}, node="n")
         await transports.mailbox.offer("n", b"", seconds=1)
         await transports.mailbox.report("n")
-        assert loop._leaping.calls == 0
+        assert loop._selector.calls == 0
         return below.sent
 
     assert run_skipping_waits(work()) == [
