@@ -8,7 +8,7 @@ import scenes
 from mutation import Mutant, edit
 from scenes import regular, sora
 
-from reconciler.drivers.sora import guards, init_cluster, judge, node_actions, preconditions, stop_proof
+from reconciler.drivers.sora import guards, init_evidence, judge, node_actions, preconditions, stop_proof
 from reconciler.drivers.sora.cluster_view import find_node_addresses, select_lists
 from reconciler.drivers.sora.history import assess_knowledge
 from reconciler.drivers.sora.membership_plan import MembershipPlan
@@ -33,13 +33,13 @@ CUT_OFF_IS_DEAD = edit(
 )
 PURGE_UNSEEN = edit(judge._judge_purge, "if not proof.enough(word=bool(word.until)):", "if False:")
 RASH_FOUNDING = edit(
-    init_cluster.judge_init,
+    init_evidence.judge_init,
     "if outcome is InitDecision.INITIALISE:",
     "if outcome is not InitDecision.UNREACHABLE:",
 )
 INIT_UNSEEN = edit(judge._judge_confirmation, "if outcome.allowed and not", "if True or not")
 BLIND_TO_EARLIER = edit(find_node_addresses, "*told, *history.nodes}", "*told}")
-NONE_REQUIRED = edit(init_cluster._find_unanswered, "if one.required and", "if False and")
+NONE_REQUIRED = edit(init_evidence._find_unanswered, "if one.required and", "if False and")
 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))
 THREE_OF_FOUR = sora(regular(4, down=[3]), (0, 1, 3))
@@ -193,19 +193,19 @@ SORA = (
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `initialise`",
-        edit(init_cluster.find_init_doubt, "_describe_doubt(unclear) if unclear", '""  if unclear'),
+        edit(init_evidence.find_init_doubt, "_describe_doubt(unclear) if unclear", '""  if unclear'),
         APART,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `collapsed`",
-        edit(init_cluster.find_init_doubt, "return _describe_doubt(may_hold)", 'return ""'),
+        edit(init_evidence.find_init_doubt, "return _describe_doubt(may_hold)", 'return ""'),
         SAID_TO_BE_GONE,
     ),
     Mutant(
         "proof that no cluster runs",
         "not asked for beside `collapsed` of nodes that this host does not reach",
-        edit(init_cluster.find_init_doubt, "if members or not strangers", "if True"),
+        edit(init_evidence.find_init_doubt, "if members or not strangers", "if True"),
         EXCHANGED,
     ),
     Mutant(

@@ -27,7 +27,7 @@ from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.gates import Rest, sleep_real_time
-from reconciler.rollout.recovery import StepRecovery, has_open_steps, recover_runs
+from reconciler.rollout.recovery import StepRecovery, has_open_steps, settle_open_runs
 from reconciler.rollout.report_listener import ReportListener
 from reconciler.rollout.run_log import RefusalMemory
 
@@ -173,7 +173,9 @@ class Reconciler:
     ) -> list[Outcome]:
         drivers, feedback, process = self.reader.products, fleet.feedback, self._process
         if not cluster:
-            return list(await recover_runs(store, drivers, transports, feedback=feedback, clock=self.clock))
+            return list(
+                await settle_open_runs(store, drivers, transports, feedback=feedback, clock=self.clock)
+            )
         # Not only at the start of a process: a stop, a full disk or a lost answer can leave steps open in
         # this process too.
         if cluster in process.settled and not await has_open_steps(store, cluster):
@@ -186,7 +188,9 @@ class Reconciler:
             cluster_input.entry.name for cluster_input in fleet.cluster_inputs
         }:
             process.is_swept = True
-            outcomes += await recover_runs(store, drivers, transports, feedback=feedback, clock=self.clock)
+            outcomes += await settle_open_runs(
+                store, drivers, transports, feedback=feedback, clock=self.clock
+            )
         return outcomes
 
     async def apply(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.cli.run_options import RunOptions
 from reconciler.core.plan import Revision
-from reconciler.core.revision import COMMIT, get_base_commit
+from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision, WorldChanged
 from reconciler.planning.plan_file import OUTDATED, PlanFile
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
@@ -76,9 +76,9 @@ class PlannedSource(Source):
             raise
         except SourceError as error:
             raise WorldChanged(f"{error.message} [{OUTDATED}]", remedy=error.remedy) from error
-        if get_base_commit(tip) == planned.id:
+        if strip_uncommitted(tip) == planned.id:
             return
-        before, name = await branch.ancestors(get_base_commit(tip)), options.ref or "the default branch"
+        before, name = await branch.ancestors(strip_uncommitted(tip)), options.ref or "the default branch"
         if before is None:
             raise WorldChanged(
                 f"cannot find out whether {name} of {options.source} contains revision {planned.short}, from "

@@ -36,14 +36,14 @@ BACK = frozenset({Ancestry.OLDER, Ancestry.DIVERGED})
 """These would take back what was applied."""
 
 
-def get_base_commit(revision: str) -> str:
+def strip_uncommitted(revision: str) -> str:
     """The commit of a revision that may have uncommitted changes on top of it."""
     return revision.partition("+")[0]
 
 
 def shorten_commit(revision: str) -> str:
     """A commit's id as a stamp has it."""
-    return get_base_commit(revision)[:SHORT_ID]
+    return strip_uncommitted(revision)[:SHORT_ID]
 
 
 def compare_revisions(
@@ -61,11 +61,11 @@ def compare_revisions(
         return Ancestry.SAME
     if (
         before is None
-        or get_base_commit(revision) == get_base_commit(applied)
-        or not COMMIT.fullmatch(get_base_commit(applied))
+        or strip_uncommitted(revision) == strip_uncommitted(applied)
+        or not COMMIT.fullmatch(strip_uncommitted(applied))
     ):
         return Ancestry.UNKNOWN
-    if get_base_commit(applied) in before:
+    if strip_uncommitted(applied) in before:
         return Ancestry.NEWER
-    older = before_applied is not None and get_base_commit(revision) in before_applied
+    older = before_applied is not None and strip_uncommitted(revision) in before_applied
     return Ancestry.OLDER if older else Ancestry.DIVERGED

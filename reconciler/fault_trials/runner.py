@@ -21,7 +21,7 @@ from reconciler.planning.plan_pass import Drivers, run_plan_pass
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Commands, Http
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -205,7 +205,7 @@ async def run_once(
             loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, earlier, transports.http)
             ways = replace(transports, commands=commands)
             ways = count_calls(ways, loop) if isinstance(loop, SkippingLoop) else ways
-            await recover_runs(journal, drivers, ways, clock=clock)
+            await settle_open_runs(journal, drivers, ways, clock=clock)
             recalled = replace(await journal.recall(), prior=prior)
             seen = await run_plan_pass(fleet, drivers=drivers, transports=ways, recalled=recalled)
             report = await run_apply_pass(

@@ -174,22 +174,22 @@ def find_temporary_holds(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard(*find_temporary_holds.codes, *refuse_rejected_revision.codes, *refuse_rolled_back.codes)
-def find_all_holds(case: GuardContext) -> Iterator[Diagnostic]:
+def find_change_holds(case: GuardContext) -> Iterator[Diagnostic]:
     """Holds on changes of this cluster, whether or not the plan has any."""
     yield from find_temporary_holds(case)
     yield from refuse_rejected_revision(case)
     yield from refuse_rolled_back(case)
 
 
-@guard(*find_all_holds.codes)
-def find_holds(case: GuardContext) -> Iterator[Diagnostic]:
+@guard(*find_change_holds.codes)
+def find_holds_unless_idle(case: GuardContext) -> Iterator[Diagnostic]:
     """Holds on the plan, if it has steps, stalled nodes, or calls in flight."""
     # An idle cluster has nothing to hold back: a closed window must not fail each pass of the watch.
     if not case.is_idle or case.stalled or case.waits:
-        yield from find_all_holds(case)
+        yield from find_change_holds(case)
 
 
-GUARDS: tuple[Guard, ...] = (find_holds, refuse_unapproved, refuse_unproven_steps)
+GUARDS: tuple[Guard, ...] = (find_holds_unless_idle, refuse_unapproved, refuse_unproven_steps)
 
 
 def _has_mark(step: Step, mark: Mark) -> bool:

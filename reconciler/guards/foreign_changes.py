@@ -13,7 +13,7 @@ from typing import Final
 from reconciler.core.memory import FleetMemory
 from reconciler.core.plan import Revision
 from reconciler.core.policy import Override
-from reconciler.core.revision import STAMP, get_base_commit, shorten_commit
+from reconciler.core.revision import STAMP, shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.merge_base import BEHIND
 
@@ -67,8 +67,8 @@ def find_foreign_stamps(
         last = runs.get(node)  # what this host wrote to the node itself, by the journal
         if (
             stamp in known
-            or get_base_commit(stamp) in memory.lineage
-            or (last and get_base_commit(stamp) == shorten_commit(last.revision))
+            or strip_uncommitted(stamp) in memory.lineage
+            or (last and strip_uncommitted(stamp) == shorten_commit(last.revision))
         ):
             continue
         is_overridden = any(
@@ -101,7 +101,7 @@ def find_foreign_changes(
         target, is_continued = f"{cluster}/{node}", stamp in traces.continued
         if (
             merge
-            and get_base_commit(stamp) in merge.lacking
+            and strip_uncommitted(stamp) in merge.lacking
             and (cluster in merge.changed or not is_continued)
         ):
             yield Diagnostic(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from reconciler.core.memory import ClusterMemory, FleetMemory
-from reconciler.core.revision import COMMIT, Ancestry, compare_revisions, get_base_commit, shorten_commit
+from reconciler.core.revision import COMMIT, Ancestry, compare_revisions, shorten_commit, strip_uncommitted
 from reconciler.planning.content_ancestry import ContentAncestry
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
@@ -61,7 +61,7 @@ async def add_ancestry(
     acted = [id_ for id_, _ in memory.acted]
 
     def compare(applied_id: str) -> Ancestry:
-        found = compare_revisions(revision, applied_id, before, known.get(get_base_commit(applied_id)))
+        found = compare_revisions(revision, applied_id, before, known.get(strip_uncommitted(applied_id)))
         # Only the history of this host dates such a source: what was applied before is older.
         if found is Ancestry.UNKNOWN and source.dated_by_use and {revision, applied_id} <= set(acted):
             return Ancestry.OLDER if acted.index(revision) < acted.index(applied_id) else found
@@ -83,9 +83,9 @@ async def add_ancestry(
 
 async def _list_ancestors(source: Source, revision: str) -> frozenset[str] | None:
     """Ids of a revision and of all its ancestors; None if they are not known."""
-    if not COMMIT.fullmatch(get_base_commit(revision)) or not source.has_history:
+    if not COMMIT.fullmatch(strip_uncommitted(revision)) or not source.has_history:
         return None
-    return await source.ancestors(get_base_commit(revision))
+    return await source.ancestors(strip_uncommitted(revision))
 
 
 async def _find_continued(
@@ -97,7 +97,7 @@ async def _find_continued(
     diverged: dict[str, set[str]] = defaultdict(set)
     for cluster, one in cluster_memory.items():
         if one.ancestry is Ancestry.DIVERGED and one.applied is not None:
-            diverged[get_base_commit(one.applied.id)].add(cluster)
+            diverged[strip_uncommitted(one.applied.id)].add(cluster)
     found: dict[str, ClusterMemory] = {}
     for applied, clusters in sorted(diverged.items()):
         if before := known.get(applied):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from reconciler.core.cluster_renames import translate_prior_names
-from reconciler.core.revision import STAMP, get_base_commit
+from reconciler.core.revision import STAMP, strip_uncommitted
 from reconciler.desired.fleet import load_fleet
 from reconciler.errors import InputError, SourceError, SourceUnreachable
 from reconciler.ports.driver import Driver, Facts
@@ -62,11 +62,11 @@ class ContentAncestry:
             SourceUnreachable: the source does not answer.
         """
         try:
-            async with self.source.line(get_base_commit(applied), 1) as own:
+            async with self.source.line(strip_uncommitted(applied), 1) as own:
                 wanted = next((self._contents(snapshot) for snapshot in own), {})
             left = {name for name in clusters if name in wanted}
             found = {name for name in left if self._compute_contents(self.fleet).get(name) == wanted[name]}
-            async with self.source.line(get_base_commit(self.fleet.revision.id), MOST) as line:
+            async with self.source.line(strip_uncommitted(self.fleet.revision.id), MOST) as line:
                 for snapshot in line:
                     if found == left:
                         break
@@ -88,7 +88,7 @@ class ContentAncestry:
         Raises:
             SourceUnreachable: the source does not answer.
         """
-        if get_base_commit(stamp) != stamp or not STAMP.fullmatch(stamp):
+        if strip_uncommitted(stamp) != stamp or not STAMP.fullmatch(stamp):
             return ""
         return next(iter(await self._ids(stamp, 1)), "")
 
@@ -102,8 +102,8 @@ class ContentAncestry:
             SourceUnreachable: the source does not answer.
         """
         own = self.fleet.revision.id
-        number = 1 if get_base_commit(own) == own else 0  # uncommitted changes are based on their commit
-        return left or next(iter((await self._ids(get_base_commit(own), 2))[number:]), "")
+        number = 1 if strip_uncommitted(own) == own else 0  # uncommitted changes are based on their commit
+        return left or next(iter((await self._ids(strip_uncommitted(own), 2))[number:]), "")
 
     async def goes_on(self, commit: str, cluster: str) -> bool:
         """Whether a cluster's content at a commit is that of the revision, or of a commit before it.

@@ -16,7 +16,7 @@ from reconciler.guards.change_control import PROOF_MISSING
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
 from reconciler.modelcheck.state_table import StateTable
-from reconciler.planning.plan_pass import Drivers, PlanResult, judge_plans
+from reconciler.planning.plan_pass import Drivers, PlanResult, check_guards
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _judge_whole(plan_result: PlanResult, case: GuardContext, drivers: Drivers) 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
         own = assign_waves(plan, case.entry, case.change_rules.rollout)
         # The plan's own approval is for one run, so that it says nothing of a further one.
-        judged_anew = judge_plans(
+        judged_anew = check_guards(
             plan_result.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers
         )
         # A hold passes: it ends by itself or by an operator's entry. One for a missing proof does not: only

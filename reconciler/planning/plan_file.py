@@ -33,7 +33,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import describe_first_error
 from reconciler.errors import UnreadableArguments, UsageError, WorldChanged
 from reconciler.guards import change_control
-from reconciler.planning.plan_pass import Drivers, PlanResult, judge_plans
+from reconciler.planning.plan_pass import Drivers, PlanResult, check_guards
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot, SourceFiles
 from reconciler.secrets.redaction import mask_content
@@ -322,7 +322,7 @@ def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanRes
     ]
     cases = [one.case(found, plan.program) for one in compared]
     left = [replace(case, plan=one.left()) for one, case in zip(compared, cases, strict=True)]
-    judged = judge_plans(fresh.fleet, left, drivers)
+    judged = check_guards(fresh.fleet, left, drivers)
     return replace(
         fresh,
         plan=plan,

@@ -176,7 +176,7 @@ async def run_plan_pass(
     cases = [replace(case, commands=commands) for case in planned]
     plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
     listener.planned(plan)
-    guarded = judge_plans(fleet, cases, drivers)
+    guarded = check_guards(fleet, cases, drivers)
     node = targets[0].node if targets else ""
     found = PlanResult(fleet, plan, tuple(cases), guarded.in_force, guarded.overridden, node)
     return _check_fleet(found, memory, whole=not only)
@@ -210,7 +210,7 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
     )
 
 
-def judge_plans(fleet: Fleet, cases: Iterable[GuardContext], drivers: Drivers) -> GuardResult:
+def check_guards(fleet: Fleet, cases: Iterable[GuardContext], drivers: Drivers) -> GuardResult:
     """The violations of all guards in all clusters, with the fleet file's overrides applied; pure."""
     found: list[Diagnostic] = []
     at: list[datetime] = []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.core.cluster_renames import translate_prior_names
 from reconciler.core.memory import FleetMemory
 from reconciler.core.prior_revisions import MergeBase, PriorCluster, PriorFile, PriorFiles, PriorRevisions
-from reconciler.core.revision import get_base_commit as commit_of
 from reconciler.core.revision import shorten_commit
+from reconciler.core.revision import strip_uncommitted as commit_of
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError, SourceError, SourceUnreachable, UsageError

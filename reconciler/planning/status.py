@@ -20,9 +20,9 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.plan import Revision, Step
-from reconciler.core.revision import get_base_commit, shorten_commit
+from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.guards.change_control import find_all_holds
+from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, STALLED
@@ -147,7 +147,7 @@ def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary
 def _compute_cluster_status(plan_result: PlanResult, case: GuardContext, orders: OpenOrders) -> ClusterStatus:
     name = case.plan.cluster
     overrides, today = plan_result.fleet.overrides, (case.at.date() if case.at else None)
-    held = run_guards(case, (find_all_holds,))
+    held = run_guards(case, (find_change_holds,))
     held = apply_overrides(held, overrides, today).in_force if today else held
     names = [node.name for node in case.entry.members() if plan_result.node in {"", node.name}]
     own = {f"{name}/{node}" for node in names} | set(names)
@@ -187,7 +187,7 @@ def _find_revision(case: GuardContext, node: str, *, has_content: bool) -> tuple
     if has_content and case.revision is not None:
         current = case.revision.id
         known = seen is not None and (
-            seen.revision == current or shorten_commit(seen.revision) == get_base_commit(stamp)
+            seen.revision == current or shorten_commit(seen.revision) == strip_uncommitted(stamp)
         )
         return current, seen.since if seen is not None and known else None
     return (seen.revision, seen.since) if seen else ("", None)

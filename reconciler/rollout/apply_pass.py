@@ -16,7 +16,7 @@ from reconciler.core.timestamps import Clock, format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sender import MessageSender
-from reconciler.guards.change_control import find_all_holds
+from reconciler.guards.change_control import find_change_holds
 from reconciler.host.aio import gather_all, run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.applied_facts import (
@@ -303,7 +303,7 @@ class _Run:
             cluster_memory = replace(cluster_memory, rolled_back=())
         now = replace(case, at=memory.at, cluster_memory=cluster_memory)
         found = apply_overrides(
-            run_guards(now, (find_all_holds,)), self.plan_result.fleet.overrides, memory.at.date()
+            run_guards(now, (find_change_holds,)), self.plan_result.fleet.overrides, memory.at.date()
         ).in_force
         return tuple(replace(one, severity=Severity.WARNING) for one in found)
 

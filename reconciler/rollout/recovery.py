@@ -28,7 +28,7 @@ NOTE = "the run was killed; a later run settled its steps by reading the nodes"
 """Note of a run that could not finish itself."""
 
 
-async def recover_runs(
+async def settle_open_runs(
     journal: Store,
     drivers: Drivers,
     transports: Transports,

@@ -1,7 +1,7 @@
 """The one list of words that make a key sound secret, and of formats that make a text a secret; pure.
 
-There are two questions about a key. `sounds_secret` is for code that acts on the answer (a lint, an import),
-where a false alarm costs. `may_be_secret` is for code that only masks (plans), where a miss costs.
+There are two questions about a key. `is_secret_key` is for code that acts on the answer (a lint, an import),
+where a false alarm costs. `should_mask_key` is for code that only masks (plans), where a miss costs.
 """
 
 from __future__ import annotations
@@ -141,16 +141,16 @@ def assess_prospect(text: str) -> SecretProspect:
 
 
 @lru_cache(maxsize=4096)
-def sounds_secret(key: str) -> bool:
+def is_secret_key(key: str) -> bool:
     """Whether the value of a key is probably secret."""
     return _plain(key).removesuffix("s").endswith(tuple(word.removesuffix("s") for word in _ENDINGS))
 
 
 @lru_cache(maxsize=4096)
-def may_be_secret(key: str) -> bool:
+def should_mask_key(key: str) -> bool:
     """Whether the value of a key should be masked."""
     plain = _plain(key)
-    if sounds_secret(key) or any(word in plain for word in _WORDS):
+    if is_secret_key(key) or any(word in plain for word in _WORDS):
         return True
     if plain.removesuffix("s").endswith(_SHOWN_ENDINGS):
         return True
@@ -167,11 +167,11 @@ def is_masked(text: str) -> bool:
     return MASK in text or is_reference(text)
 
 
-def may_hold_secret(key: str, text: str) -> bool:
+def should_mask_text(key: str, text: str) -> bool:
     """Whether a text under a key should be masked: because of the key, or of its format."""
     if not text or not text.strip():
         return False
-    if may_be_secret(key):
+    if should_mask_key(key):
         return True
     if len(text) < _SHORTEST_KNOWN:
         return False
@@ -199,9 +199,9 @@ def mask_shapes(text: str, mask: str = "\0") -> str:
 def get_pair_name(members: Mapping[str, Any]) -> str:
     """The name of an object's `value`, if that may be secret, as in `{name: password, value: …}`."""
     if (name := get_patched_key(members)) is not None:
-        return name if may_be_secret(name) else ""
+        return name if should_mask_key(name) else ""
     for key, name in members.items():
-        if isinstance(name, str) and str(key).casefold() in _PAIR_NAMES and may_be_secret(name):
+        if isinstance(name, str) and str(key).casefold() in _PAIR_NAMES and should_mask_key(name):
             return name
     return ""
 
@@ -214,20 +214,20 @@ def get_patched_key(members: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def may_tell_secret(key: str) -> bool:
+def can_key_mark_secret(key: str) -> bool:
     """Whether a key can make its text a secret, if only a text that looks random."""
-    return sounds_secret(key) or key.lower().endswith("key")
+    return is_secret_key(key) or key.lower().endswith("key")
 
 
 def find_secret(key: str, text: str) -> str:
     """What is secret in a text under a key, in words; empty if nothing seems to be, or it is a reference."""
-    named = sounds_secret(key) and not _PLACEHOLDER.fullmatch(text) and not _FILE.fullmatch(text)
+    named = is_secret_key(key) and not _PLACEHOLDER.fullmatch(text) and not _FILE.fullmatch(text)
     if not named and len(text) < _SHORTEST:
         return ""
     userinfo = get_userinfo(text) or ""
     has_password = not re.search(r"\s", userinfo) and bool(userinfo.partition(":")[2])
     shapes = (
-        (named or (may_tell_secret(key) and _is_random(text)), f"the value of `{key}`"),
+        (named or (can_key_mark_secret(key) and _is_random(text)), f"the value of `{key}`"),
         (find_private_key(text), "a private key"),
         (_TOKEN.search(text), "a probable access token"),
         (has_password, "a password in an address"),
@@ -257,7 +257,7 @@ def _mask_assigned(text: str, mask: str) -> str:
         value = found["value"]
         # After a key that is not secret a secret one may follow, as in `refused: password=…`.
         start = found.end("mark")
-        if may_be_secret(found["key"]) and value.casefold() not in _NOT_SECRET and mask not in value:
+        if should_mask_key(found["key"]) and value.casefold() not in _NOT_SECRET and mask not in value:
             text = text[: found.start("value")] + mask + text[found.end("value") :]
             start = found.start("value") + len(mask)
     return text

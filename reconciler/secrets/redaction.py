@@ -24,10 +24,10 @@ from reconciler.secrets.patterns import (
     assess_prospect,
     get_pair_name,
     is_reference,
+    is_secret_key,
     mask_shapes,
-    may_be_secret,
-    may_hold_secret,
-    sounds_secret,
+    should_mask_key,
+    should_mask_text,
 )
 from reconciler.secrets.scan import scan_value
 from reconciler.text.json_pointer import make_pointer as pointer_of
@@ -184,7 +184,7 @@ def _hidden(value: Any, key: str, *, within: bool) -> Any:
     """The same; `within` something that sounds secret, all scalars are secrets."""
     if isinstance(value, Mapping):
         pair = get_pair_name(value)
-        inside = within or sounds_secret(key)
+        inside = within or is_secret_key(key)
         inner = {
             name: _hidden(item, pair, within=True)
             if pair and str(name).casefold() in PAIR_VALUES
@@ -193,13 +193,13 @@ def _hidden(value: Any, key: str, *, within: bool) -> Any:
         }
         return inner if any(inner[name] is not value[name] for name in inner) else value
     if isinstance(value, list | tuple):
-        if len(value) == _PAIR and all(isinstance(one, str) for one in value) and may_be_secret(value[0]):
+        if len(value) == _PAIR and all(isinstance(one, str) for one in value) and should_mask_key(value[0]):
             return [value[0], _hidden(value[1], value[0], within=True)]
         listed = [_hidden(item, key, within=within) for item in value]
         return listed if any(new is not old for new, old in zip(listed, value, strict=True)) else value
     if value is None or isinstance(value, bool | Secret) or value == "":
         return value
-    if within or (may_hold_secret(key, value) if isinstance(value, str) else may_be_secret(key)):
+    if within or (should_mask_text(key, value) if isinstance(value, str) else should_mask_key(key)):
         return Secret(value)
     return value
 

@@ -10,10 +10,10 @@ from reconciler.documents.document import Document, ParsedDocument
 from reconciler.secrets.patterns import (
     SecretProspect,
     assess_prospect,
+    can_key_mark_secret,
     find_private_key,
     find_secret,
     get_patched_key,
-    may_tell_secret,
 )
 from reconciler.text.json_pointer import make_pointer as pointer_of
 
@@ -75,5 +75,5 @@ def _walk(value: Any, *, shaped: bool) -> Iterator[tuple[tuple[str | int, ...], 
                 own = patched
             if kind is not str:
                 rest.append((item, (*path, name), own))
-            elif (shaped or may_tell_secret(own)) and (what := find_secret(own, item)):
+            elif (shaped or can_key_mark_secret(own)) and (what := find_secret(own, item)):
                 yield (*path, name), what

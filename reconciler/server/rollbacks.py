@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.core.actor import Actor
-from reconciler.core.revision import COMMIT, get_base_commit
+from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
 from reconciler.host.aio import run_unless_stopped
@@ -129,9 +129,9 @@ class RollbackRunner:
         if store is not None and revision in {id_ for id_, _ in (await store.recall()).acted}:
             return
         watched = self._source(self.options.ref, is_rollback=False)
-        tip = get_base_commit((await watched.snapshot()).revision.id)
+        tip = strip_uncommitted((await watched.snapshot()).revision.id)
         before = await watched.ancestors(tip) if watched.has_history and COMMIT.fullmatch(tip) else None
-        if get_base_commit(revision) not in (before or ()):
+        if strip_uncommitted(revision) not in (before or ()):
             name = fleet.revision.short or revision
             raise UsageError(
                 f"revision {name} is not in the history of the watched branch; this host never applied it",

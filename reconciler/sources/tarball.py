@@ -25,8 +25,8 @@ from reconciler.sources import http_cache
 from reconciler.sources.content_limits import LIMITS, SourceLimits
 from reconciler.sources.download import TOKEN, WHOLE, download_archive
 from reconciler.sources.folder_scan import Mark, make_mark
+from reconciler.sources.signatures.file_signer import find_file_signer
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
-from reconciler.sources.signatures.verification import find_file_signer
 from reconciler.sources.source_address import SourceAddress, read_token
 from reconciler.sources.unpack import unpack_archive
 from reconciler.text.one_line import SHORT_ID, format_size, take_first_line

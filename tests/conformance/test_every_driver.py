@@ -29,7 +29,7 @@ from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, Driver
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
@@ -179,7 +179,7 @@ class Stage:
 
     async def run(self, files: dict[str, Any]):
         async with self.transports() as transports:
-            await recover_runs(self.store, DRIVERS, transports, clock=self.clock)
+            await settle_open_runs(self.store, DRIVERS, transports, clock=self.clock)
             seen = await self.look(files)
             run_context = RunContext(clock=self.clock)
             return await run_apply_pass(

@@ -14,7 +14,7 @@ from reconciler.core.outcome import State
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout import recovery as resuming
 from reconciler.rollout.apply_pass import run_apply_pass
-from reconciler.rollout.recovery import NOTE, recover_runs
+from reconciler.rollout.recovery import NOTE, settle_open_runs
 from reconciler.store.factory import open_store
 
 NODES = {
@@ -42,7 +42,7 @@ async def one_pass(world, store, journal=None):
 async def take_up(world, folder):
     """What the next run does: settle, survey, apply."""
     with open_store(folder) as store:
-        settled = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
+        settled = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         report = await one_pass(world, store)
         assert await store.unsettled() == ()
         records = [await store.run(line.id) for line in await store.runs()]
@@ -110,7 +110,7 @@ async def test_a_step_killed_in_flight_gets_its_time_to_show(tmp_path):
         with pytest.raises(Killed):
             await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=store)
         world.late["a"] = (3, "1")
-        (outcome,) = await asyncio.wait_for(recover_runs(store, drivers, NOWHERE), 10)
+        (outcome,) = await asyncio.wait_for(settle_open_runs(store, drivers, NOWHERE), 10)
     assert outcome.state is State.DONE
 
 
@@ -122,7 +122,7 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
         with pytest.raises(Killed):
             await one_pass(world, store)
         world.silent.add("a")
-        settled = await recover_runs(store, drivers, NOWHERE)
+        settled = await settle_open_runs(store, drivers, NOWHERE)
         assert {outcome.step.node: outcome.state for outcome in settled} == {
             "a": State.UNKNOWN,
             "b": State.SKIPPED,
@@ -130,11 +130,11 @@ async def test_what_cannot_be_read_stays_unknown_until_it_can(tmp_path):
         }
         (line,) = await store.runs()
         assert line.exit_status == 5
-        assert await recover_runs(store, drivers, NOWHERE) == ()
+        assert await settle_open_runs(store, drivers, NOWHERE) == ()
         world.silent.clear()
-        (outcome,) = await recover_runs(store, drivers, NOWHERE)
+        (outcome,) = await settle_open_runs(store, drivers, NOWHERE)
         assert outcome.state is State.DONE
-        assert await recover_runs(store, drivers, NOWHERE) == ()
+        assert await settle_open_runs(store, drivers, NOWHERE) == ()
         assert (await store.run(line.id)).entries[0].state is State.DONE
 
 
@@ -150,7 +150,7 @@ async def test_an_end_that_apply_could_not_tell_is_settled_by_the_next_run(tmp_p
         ]
         before = (await store.run(report.run)).entries[0]
         world.silent.clear()
-        (outcome,) = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
+        (outcome,) = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         assert outcome.state is State.DONE
         after = (await store.run(report.run)).entries[0]
         assert (after.seconds, after.answer) == (before.seconds, before.answer)
@@ -176,7 +176,7 @@ async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
     with open_store(tmp_path) as store, open_store(tmp_path) as other:
         running = asyncio.create_task(one_pass(world, store))
         await asyncio.wait_for(world.entered.wait(), 5)
-        assert await recover_runs(other, drivers, NOWHERE) == ()
+        assert await settle_open_runs(other, drivers, NOWHERE) == ()
         world.gate.set()
         report = await running
         assert report.succeeded
@@ -192,7 +192,7 @@ async def test_another_version_s_steps_are_not_judged(tmp_path, monkeypatch):
             await one_pass(world, store)
         monkeypatch.setattr(resuming, "__version__", "99.0")
         looks = len(world.looks)
-        settled = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
+        settled = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
     assert "of this program planned the step" in settled[0].reason
@@ -211,8 +211,8 @@ async def test_a_step_whose_arguments_are_of_a_later_version_stays_open_with_a_s
         with pytest.raises(Killed):
             await one_pass(world, store)
         looks = len(world.looks)
-        settled = await recover_runs(store, {"fake": Upgraded(world)}, NOWHERE)
-        assert await recover_runs(store, {"fake": Upgraded(world)}, NOWHERE) == ()
+        settled = await settle_open_runs(store, {"fake": Upgraded(world)}, NOWHERE)
+        assert await settle_open_runs(store, {"fake": Upgraded(world)}, NOWHERE) == ()
         assert await store.is_open("edge")
     assert len(world.looks) == looks
     assert settled[0].state is State.UNKNOWN
@@ -225,7 +225,7 @@ async def test_a_product_that_is_gone_leaves_its_steps_unknown(tmp_path):
     with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
-        settled = await recover_runs(store, {}, NOWHERE)
+        settled = await settle_open_runs(store, {}, NOWHERE)
     assert settled[0].state is State.UNKNOWN
 
 

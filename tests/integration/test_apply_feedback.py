@@ -12,7 +12,7 @@ from reconciler.core.entries import FeedbackEntry
 from reconciler.feedback import sender
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
@@ -173,7 +173,7 @@ async def test_a_step_settled_after_a_kill_is_told_too(store):
     entry = FeedbackEntry(url="http://127.0.0.1:9/feedback")
     with pytest.raises(Killed):
         await run(store, world, None, node("a"))
-    await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE, feedback=entry, clock=lambda: NOON)
+    await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE, feedback=entry, clock=lambda: NOON)
     (outbox_message,) = await store.due()
     assert json.loads(outbox_message.body)["parameters"][0]["result"]["status"] == "ok"
     async with Sink().serving() as sink:

@@ -13,7 +13,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
@@ -53,7 +53,7 @@ class Site:
 
     async def look(self, origin="198.51.100.2", revision="2"):
         async with open_transports() as transports:
-            await recover_runs(self.store, DRIVERS, transports, clock=self.clock)
+            await settle_open_runs(self.store, DRIVERS, transports, clock=self.clock)
             recalled = await self.store.recall()
             return await run_plan_pass(
                 self.fleet(origin, revision), drivers=DRIVERS, transports=transports, recalled=recalled

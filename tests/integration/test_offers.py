@@ -13,7 +13,7 @@ from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, StepAnswer
 from reconciler.ports.transport import Mailbox, MailReport, TransportKind, Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 
 FRESH = 60
@@ -92,7 +92,7 @@ class Site:
             self.mailbox.polls(node)
 
     async def settle(self):
-        return await recover_runs(self.store, self.drivers, self.transports, clock=self.clock)
+        return await settle_open_runs(self.store, self.drivers, self.transports, clock=self.clock)
 
     async def look(self):
         recalled = await self.store.recall()

@@ -24,7 +24,7 @@ from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.prior_revisions import NO_BASE, MergeTarget, read_prior_revisions
 from reconciler.ports.store import RunStart
 from reconciler.rollout.apply_pass import run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.sources.folder import FolderSource
@@ -110,7 +110,7 @@ class Site:
         """A pass on a host that applies; gives the steps, as `verb number: state`, or what refused."""
         async with open_transports() as transports:
             with self.store(host) as store:
-                await recover_runs(store, DRIVERS, transports, clock=self.clock)
+                await settle_open_runs(store, DRIVERS, transports, clock=self.clock)
         seen = await self.look(host, **more)
         async with open_transports() as transports:
             with self.store(host) as store:

@@ -25,7 +25,7 @@ from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2.allowlist import get_address_range, sort_entries
 from reconciler.drivers.m2.setting import models
 from reconciler.drivers.m2.setting.diagnostics import get_object
-from reconciler.secrets.patterns import sounds_secret
+from reconciler.secrets.patterns import is_secret_key
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.urls import get_userinfo
 
@@ -188,7 +188,7 @@ def _canonicalise_connection(connection: Object) -> None:
         # An OCI `fingerprint` stays readable: it is public, and tells which key is meant.
         copy = {
             key: Secret(value)
-            if sounds_secret(key) and not isinstance(value, Secret) and value not in (None, "")
+            if is_secret_key(key) and not isinstance(value, Secret) and value not in (None, "")
             else value
             for key, value in info.items()
         }

@@ -41,8 +41,8 @@ from reconciler.drivers.sora.cluster_view import (
     merge_views,
 )
 from reconciler.drivers.sora.history import PastKnowledge
-from reconciler.drivers.sora.init_cluster import find_init_doubt, look_up_decision
 from reconciler.drivers.sora.init_decision import InitDecision
+from reconciler.drivers.sora.init_evidence import find_init_doubt, look_up_decision
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP

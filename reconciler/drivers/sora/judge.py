@@ -26,8 +26,8 @@ from reconciler.drivers.sora.cluster_view import (
     merge_views,
 )
 from reconciler.drivers.sora.history import ClusterPast, EarlierNode, PastKnowledge
-from reconciler.drivers.sora.init_cluster import find_init_doubt, is_expired, runs_apart, summarise_answers
 from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, decide_init
+from reconciler.drivers.sora.init_evidence import find_init_doubt, is_expired, runs_apart, summarise_answers
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.node_actions import has_enough_views, list_unknown_members

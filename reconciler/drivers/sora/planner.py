@@ -22,8 +22,8 @@ from reconciler.drivers.sora.cluster_view import (
     make_machine_state,
     merge_views,
 )
-from reconciler.drivers.sora.init_cluster import find_init_doubt, judge_init
 from reconciler.drivers.sora.init_decision import InitDecision
+from reconciler.drivers.sora.init_evidence import find_init_doubt, judge_init
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode, plan_modes

@@ -13,8 +13,7 @@ from pathlib import Path
 from reconciler.errors import SourceError
 from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
 from reconciler.sources.signatures import trust
-from reconciler.sources.signatures.trust import Signer, Trust
-from reconciler.sources.signatures.verification import (
+from reconciler.sources.signatures.file_signer import (
     SECONDS,
     check_counts_today,
     check_kind,
@@ -22,6 +21,7 @@ from reconciler.sources.signatures.verification import (
     make_revoked_key_error,
     open_checker_home,
 )
+from reconciler.sources.signatures.trust import Signer, Trust
 from reconciler.text.one_line import SHORT_ID
 
 

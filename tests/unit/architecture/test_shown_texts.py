@@ -67,7 +67,7 @@ WRITERS = {
         "host/atomic_write.py",
     ),
     # the state, and what lies beside it
-    *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/verification.py"),
+    *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/file_signer.py"),
     *("store/sqlite/host_key.py", "store/sqlite/store.py"),
     # other programs: answers of the watch and its socket, of stand-ins, and what children read
     *("feedback/receiver.py", "host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),

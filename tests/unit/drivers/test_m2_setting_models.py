@@ -13,7 +13,7 @@ from reconciler.drivers.m2.machine import RESTART_ONLY
 from reconciler.drivers.m2.setting.check import check_setting
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import Env, Hosting, Permissions, SettingFile
-from reconciler.secrets.patterns import sounds_secret
+from reconciler.secrets.patterns import is_secret_key
 
 SERVER = "env__management__server"
 NODELIST = f"{SERVER}__features__nodelist"
@@ -68,7 +68,7 @@ def test_what_a_connection_needs(kind, wanted):
 def test_the_keys_that_the_pages_call_secret_sound_so_and_no_others():
     known = set().union(*map(keys, CONNECTIONS.values()))
     secret = {"accessKeyId", "secretAccessKey", "privateKey", "apiKey"}
-    assert {key for key in known if sounds_secret(key)} == secret
+    assert {key for key in known if is_secret_key(key)} == secret
 
 
 def test_every_feature_has_the_documented_types():

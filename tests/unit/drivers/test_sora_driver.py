@@ -444,7 +444,7 @@ class TestDesire:
         assert not DRIVER.capabilities.single_node
 
     def test_there_is_no_lone_settings_file(self):
-        with pytest.raises(InputError, match="fleet file only"):
+        with pytest.raises(InputError, match="a Sora cluster needs a fleet file"):
             DRIVER.alone(Paper())
 
 

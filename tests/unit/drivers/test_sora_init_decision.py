@@ -264,6 +264,6 @@ def test_a_spent_initialise_is_no_error():
 
 
 def test_every_refusal_is_told_by_its_own_code():
-    from reconciler.drivers.sora.init_cluster import _FINDINGS  # noqa: PLC0415
+    from reconciler.drivers.sora.init_evidence import _FINDINGS  # noqa: PLC0415
 
     assert set(_FINDINGS) == {one for one in InitDecision if not one.allowed}

@@ -14,7 +14,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, compute_plan_id
 from reconciler.core.policy import ChangeRules, Policy
 from reconciler.core.rollout import Gates, Rollout
-from reconciler.guards.change_control import GUARDS, find_all_holds
+from reconciler.guards.change_control import GUARDS, find_change_holds
 
 STEP = make_step(cluster="c", action="set")
 NIGHTS = (Window(cron="0 2 * * *", duration="1h"),)
@@ -148,7 +148,7 @@ def test_without_steps_nothing_is_refused_but_what_holds_is_still_told():
     )
     idle = replace(held, plan=replace(held.plan, steps=()))
     assert codes(idle) == []
-    told = [violation.code for violation in find_all_holds(idle)]
+    told = [violation.code for violation in find_change_holds(idle)]
     assert told == ["outside-window", "frozen", "suspended", "revision-rejected"]
 
 

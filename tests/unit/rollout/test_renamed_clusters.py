@@ -16,7 +16,7 @@ from reconciler.core.rollout import RolloutProgress
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout.apply_pass import run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 
 EDGE, CORE = cluster("edge", {"a": "new"}), cluster("core", {"a": "new"}, renamed_from="edge")
@@ -119,7 +119,7 @@ async def test_a_step_that_was_under_way_is_settled_under_the_new_name(store, wo
     await make(store, world, cluster("edge", {"a": "new"}, settle=0.0))
     world.silent.clear()
     await store.rename_cluster("edge", "core", WHO)
-    (settled,) = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
+    (settled,) = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
     assert (settled.step.cluster, settled.step.id, settled.state) == ("core", "edge/a/set", State.DONE)
 
 

@@ -12,7 +12,7 @@ from reconciler.planning.status import NodeCondition, compute_status
 from reconciler.ports.driver import Capabilities
 from reconciler.ports.store import OpenOrders
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 
 README = Revision("/repo", "decade" + "0" * 34, "decade0", "Mend the README")
@@ -33,7 +33,7 @@ class Bench:
         self.store = open_store(self.folder, clock=lambda: self.now)
 
     async def plan_result(self, wanted, revision=REVISION):
-        await recover_runs(self.store, {"fake": self.driver}, NOWHERE, clock=lambda: self.now)
+        await settle_open_runs(self.store, {"fake": self.driver}, NOWHERE, clock=lambda: self.now)
         return await run_plan_pass(
             fleet(wanted, revision=revision),
             drivers={"fake": self.driver},

@@ -19,7 +19,7 @@ from reconciler.errors import GuardRefusal, StateError
 from reconciler.ports.driver import Driver
 from reconciler.ports.listener import SilentListener
 from reconciler.rollout.gates import sleep_real_time
-from reconciler.rollout.recovery import recover_runs
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 
 OLD = dict.fromkeys("abcd", "old")
@@ -413,7 +413,7 @@ async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips
     bench.soak.meanwhile = lambda: bench.driver.errors.update(b=1.0)
     bench.driver.errors["b"] = 1.0
     assert bench.world.values["c"] == bench.world.values["d"] == "old"
-    await recover_runs(kept, {"fake": bench.driver}, NOWHERE)
+    await settle_open_runs(kept, {"fake": bench.driver}, NOWHERE)
     assert await kept.unsettled() == ()
     rejected = bool((await kept.orders()).rejections)
     again = await bench.plan_result(wanted)

@@ -19,7 +19,7 @@ from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.judge import judge
 from reconciler.drivers.m2.planner import plan
-from reconciler.secrets.patterns import may_be_secret
+from reconciler.secrets.patterns import should_mask_key
 from reconciler.secrets.redaction import RedactionMask, Redactor, hide_by_key, mask_content
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEexample0line0one\nMIIEexample0line0two\n-----END PRIVATE KEY-----"
@@ -37,7 +37,7 @@ def test_a_key_may_be_secret_however_it_is_spelt(word, plural):
     words = f"{word}{plural if not word.endswith('pass') else ''}".split()
     spellings = ["_".join(words), "-".join(words), "".join([words[0], *(one.title() for one in words[1:])])]
     spellings += ["-".join(words).title(), "_".join(words).upper()]
-    assert [one for one in spellings if not may_be_secret(one)] == []
+    assert [one for one in spellings if not should_mask_key(one)] == []
 
 
 @pytest.mark.parametrize(

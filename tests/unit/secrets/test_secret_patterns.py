@@ -15,8 +15,8 @@ from reconciler.secrets.patterns import (
     _STEMS,
     assess_prospect,
     get_userinfo,
-    may_be_secret,
-    sounds_secret,
+    is_secret_key,
+    should_mask_key,
 )
 from reconciler.secrets.redaction import Redactor, hide_by_key
 
@@ -39,7 +39,7 @@ TOP = Path(reconciler.__file__).parent
     ],
 )
 def test_a_key_sounds_secret_to_a_lint_by_its_end_and_to_a_plan_by_any_part(key, sounds, may_be):
-    assert (sounds_secret(key), may_be_secret(key)) == (sounds, may_be)
+    assert (is_secret_key(key), should_mask_key(key)) == (sounds, may_be)
 
 
 def test_a_file_without_the_stems_of_the_words_has_none_of_them():
@@ -101,6 +101,6 @@ def _lists(source: str) -> Iterator[list[str]]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
             words = node.value.split("|")
         # the program's own variables are no keys of a setting
-        found = [word for word in words if sounds_secret(word) and not word.startswith("RECONCILE_")]
+        found = [word for word in words if is_secret_key(word) and not word.startswith("RECONCILE_")]
         if len(found) > 1:
             yield found

@@ -18,7 +18,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
 from reconciler.ports.store import RunStart, StepEnd
-from reconciler.rollout.recovery import NOTE, recover_runs
+from reconciler.rollout.recovery import NOTE, settle_open_runs
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite import FILE, schema
 
@@ -68,7 +68,7 @@ async def test_a_cluster_of_it_keeps_all_under_another_name(left):
         before = (await own.recall()).cluster_memory["edge"]
         await own.rename_cluster("edge", "core", Actor(user="ann"))
         memory = await own.recall()
-        (settled,) = await recover_runs(own, {"fake": FakeDriver(World({"c": "new"}))}, NOWHERE)
+        (settled,) = await settle_open_runs(own, {"fake": FakeDriver(World({"c": "new"}))}, NOWHERE)
     after = memory.cluster_memory["core"]
     assert before.kind == after.kind == "fake", "its runs tell, where no fact does"
     assert replace(after, former=(), suspended=(), changed=()) == replace(before, suspended=(), changed=())
@@ -81,7 +81,7 @@ async def test_a_cluster_of_it_keeps_all_under_another_name(left):
 async def test_a_step_that_it_was_killed_in_is_settled_by_reading(left):
     world = World({"c": "new"})
     with open_store(left) as store:
-        (settled,) = await recover_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
+        (settled,) = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         record = await store.run("run-killed")
     assert (settled.step.id, settled.state) == ("edge/c/set", State.DONE)
     assert (record.line.exit_status, record.line.note) == (0, NOTE)

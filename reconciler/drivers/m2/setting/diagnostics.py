@@ -12,7 +12,7 @@ from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
 from reconciler.documents.model_errors import find_model_errors, translate_model_errors
-from reconciler.secrets.patterns import sounds_secret
+from reconciler.secrets.patterns import is_secret_key
 from reconciler.text.json_pointer import make_pointer, split_pointer
 from reconciler.text.suggestions import find_nearest
 
@@ -87,7 +87,7 @@ def check_model(model: type[BaseModel], value: Any, base: Path) -> list[Diagnost
         model.model_validate(value)
     except ValidationError as error:
         return translate_model_errors(
-            find_model_errors(error, model, value), None, make_pointer(base), is_secret=sounds_secret
+            find_model_errors(error, model, value), None, make_pointer(base), is_secret=is_secret_key
         )
     return []
 
