@@ -51,7 +51,7 @@ def report_unread(
     return Diagnostic(
         Severity.ERROR,
         "node-unauthorized" if is_unauthorized else "node-unreachable",
-        f"{target.node} was not read: {answer.reason}; nothing is planned for it",
+        f"{target.node} could not be read: {answer.reason}; no change is planned there",
         remedy,
         target=f"{desired.entry.name}/{target.node}",
     )

@@ -66,7 +66,7 @@ def assess_impact(before: Content | None, after: Content, changes: tuple[Change,
     if any(pointer.startswith(_ACCESS) for pointer in pointers):
         risks += _assess_access(before.canonical, after.canonical)
     if any(pointer.startswith(_MEMBERSHIP) for pointer in pointers):
-        reason = "until all nodes have changed, old and new cluster settings do not find each other"
+        reason = "until all nodes have changed, nodes with old and with new settings do not find each other"
         risks.append((Risk.MEDIUM, reason))
     if restart:
         risks.append((Risk.LOW, f"takes effect only at the next restart: {', '.join(restart)}"))
@@ -111,7 +111,7 @@ def make_inverse(before: Content | None, lost: tuple[str, ...], shown: str, vers
         return Inverse(f"point of no return: the cache of {', '.join(lost)} cannot be restored")
     if before is None:
         return Inverse("point of no return: a setting cannot be removed from a node")
-    named = f"version {version}" if version else "the previous setting"
+    named = f"the setting of version `{version}`" if version else "the previous setting"
     return Inverse(f"deliver {named} again", "upload", {"fingerprint": shown})
 
 

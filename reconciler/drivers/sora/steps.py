@@ -107,8 +107,10 @@ def make_init_step(
         step,
         reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
         risk=Risk.MEDIUM if clear and word.name == "initialise" and not history.unread else Risk.HIGH,
-        risk_reason="if a cluster is still alive, it would be started anew",
-        needs="every named node answers, and no node known from earlier sees a living cluster",
+        risk_reason="if the old cluster still runs, this creates a second one",
+        needs=(
+            "every node of the fleet file answers, and no node of an earlier revision is in a running cluster"
+        ),
         inverse=Inverse("point of no return: a cluster is initialised once"),
     )
 

@@ -72,7 +72,7 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     }
     assert "cluster.balance" in only.reason
     assert "version A becomes B" in only.reason
-    assert "version A" in only.inverse.words
+    assert "version `A`" in only.inverse.words
     assert only.inverse.arguments == {"fingerprint": arguments["before"]}
     assert only.exact == {
         "before": content().fingerprint,
@@ -113,7 +113,7 @@ def test_nothing_is_planned_for_a_node_that_was_not_read(answer, code):
     assert codes(cluster) == [(code, "edge/edge-01", Severity.ERROR)]
     (finding,) = cluster.findings
     assert answer.reason in finding.message
-    assert "nothing is planned" in finding.message
+    assert "no change is planned" in finding.message
 
 
 def test_a_node_that_was_not_asked_is_not_taken_for_absent():
