@@ -17,6 +17,7 @@ from reconciler.core.secret import mask
 from reconciler.core.timestamps import format_second
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.ports.driver import Driver
+from reconciler.text.json_pointer import format_pointer
 from reconciler.text.one_line import make_one_line
 
 STALLED: Final = "node-stalled"
@@ -270,7 +271,7 @@ def _describe_differences(changes: Sequence[Change]) -> str:
 
 
 def _describe_change(change: Change) -> str:
-    where = make_one_line(change.pointer, _LONGEST) or "/"
+    where = make_one_line(format_pointer(change.pointer), _LONGEST) or "/"
     match change.op:
         case Op.ADD:
             return f"at {where} it shows nothing instead of {_format_value(change.new)}"

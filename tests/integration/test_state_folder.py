@@ -386,7 +386,7 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
         assert "a storm" in told
         _, told = machine.run_as_nobody("--dry-run", machine.fleet, **operator)
         assert "Watch: process" in told
-        assert "No changes: 0 of 1 node" in told
+        assert "Nothing planned: 1 of 1 node could not be read." in told
         plan = "a1" * 32
         status, told = machine.run_as_nobody(
             "approve", plan, "--reason", "read it", "--by", "lee", **operator

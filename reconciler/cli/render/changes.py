@@ -11,6 +11,7 @@ from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask
+from reconciler.text.json_pointer import format_pointer
 from reconciler.text.one_line import clean_line
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
@@ -27,8 +28,8 @@ class DiffLine:
 
 
 def format_change(change: Change) -> tuple[DiffLine, ...]:
-    """A change as lines; the first has the JSON pointer."""
-    place = clean_line(change.pointer) or "the whole document"
+    """A change as lines; the first has the path of its place."""
+    place = clean_line(format_pointer(change.pointer)) or "the whole document"
     if change.op is Op.ADD:
         return (DiffLine(ADD, f"{place}: {format_value(change.new)}"),)
     if change.op is Op.REMOVE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
 from reconciler.text.one_line import clean_line
 
+_SAME_FOR_MANY = re.compile(r"each node (?=(?:can|cannot|could|must|may|did) )")
 _WEIGHTS = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
@@ -27,7 +29,13 @@ class FindingGroup:
     @property
     def text(self) -> str:
         """Targets and message as one sentence."""
-        return f"{self.who}: {self.finding.message}" if self.who else self.finding.message
+        message = self.finding.message
+        if not self.who:
+            return message
+        # These verbs have one form: "edge-01, edge-02 (2 nodes) could not be read".
+        if found := _SAME_FOR_MANY.match(message):
+            return f"{self.who} {message[found.end() :]}"
+        return f"{self.who}: {message}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,12 @@ def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(describe_run_result(run), tone)}"
     title = f" “{clean_line(run.title)}”" if run.title else ""
     yield f"  revision      {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
-    who = f" by {clean_line(run.actor.words)}" if run.actor.words else ""
-    yield f"  triggered by  {clean_line(run.trigger)}{who}; reconcile {clean_line(run.program)}"
+    who = (
+        f"{clean_line(run.actor.words)} ({clean_line(run.trigger)})"
+        if run.actor.words
+        else clean_line(run.trigger)
+    )
+    yield f"  started by    {who}; reconcile {clean_line(run.program)}"
     if run.actor.why:
         yield from layout.wrapped(f"reason        {clean_line(run.actor.why)}", 2)
     seconds = (run.finished - run.started).total_seconds() if run.finished else 0.0

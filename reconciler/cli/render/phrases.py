@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reconciler.cli.render.values import format_count
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
@@ -29,6 +29,8 @@ STATES = {
     State.SKIPPED: "not done",
 }
 _FEW = 4
+_UNREAD = frozenset({"node-refuses", "node-unauthorized", "node-unidentified", "node-unreachable"})
+"""Codes of findings about a node whose state is unknown."""
 
 
 def select_warnings(warnings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], str]:
@@ -113,13 +115,14 @@ def describe_pending(plan: Plan) -> str:
 
 def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
     """The summary of a plan in one line."""
-    problems = _count_problems(plan)
+    problems = _count_problems(plan.findings())
     reasons = sum(not violation.hold for violation in violations)
     if reasons:
         count = format_count(reasons, "reason")
         return f"Refused for {count}; nothing is applied. Planned: {describe_pending(plan)}."
     if plan.empty:
-        return f"No changes: {'; '.join(filter(None, (_count_desired(plan), problems)))}."
+        head = "Nothing planned" if _find_unread(plan) else "No changes"
+        return f"{head}: {_describe_condition(plan)}."
     held = len({violation.cluster for violation in violations if violation.hold})
     on_hold = f"{format_count(held, 'cluster is', 'clusters are')} on hold" if held else ""
     return f"{'; '.join(filter(None, (describe_pending(plan), on_hold, problems)))}."
@@ -151,23 +154,35 @@ def _describe_extent(report: RunReport) -> str:
 def _describe_remaining(remaining: Plan | None) -> str:
     if remaining is None:
         return "not verified"
-    problems = _count_problems(remaining)
+    problems = _count_problems(remaining.findings())
     if not remaining.empty:
         return "; ".join(filter(None, (f"still to do: {describe_pending(remaining)}", problems)))
     if not problems:
         return "verified: no changes remain"
     is_complete = all(cluster.unchanged == cluster.nodes for cluster in remaining.clusters)
     left = "no changes remain" if is_complete else "no further changes are planned now"
-    return f"{left}, {_count_desired(remaining)}; {problems}"
+    return f"{left}, {_describe_condition(remaining)}"
 
 
-def _count_desired(plan: Plan) -> str:
+def _describe_condition(plan: Plan) -> str:
+    """`1 of 6 nodes could not be read; 5 of 6 nodes are as desired; 1 warning`."""
     nodes = sum(cluster.nodes for cluster in plan.clusters)
     unchanged = sum(cluster.unchanged for cluster in plan.clusters)
-    if unchanged < nodes:
+    unread = _find_unread(plan)
+    number = len({finding.target for finding in unread})
+    parts = [f"{number:,} of {format_count(nodes, 'node')} could not be read"] if unread else []
+    if unchanged == nodes:
+        parts.append(f"{format_count(nodes, 'node is', 'nodes are')} as desired")
+    elif number < nodes:
         verb = "is" if 1 in {unchanged, nodes} else "are"
-        return f"{unchanged:,} of {format_count(nodes, 'node')} {verb} as desired"
-    return f"{format_count(nodes, 'node is', 'nodes are')} as desired"
+        parts.append(f"{unchanged:,} of {format_count(nodes, 'node')} {verb} as desired")
+    # An unread node is an error, and is not counted twice.
+    parts.append(_count_problems([finding for finding in plan.findings() if finding.code not in _UNREAD]))
+    return "; ".join(filter(None, parts))
+
+
+def _find_unread(plan: Plan) -> list[Diagnostic]:
+    return [finding for finding in plan.findings() if finding.code in _UNREAD]
 
 
 def select_findings(plan: Plan | None) -> tuple[Diagnostic, ...]:
@@ -176,9 +191,9 @@ def select_findings(plan: Plan | None) -> tuple[Diagnostic, ...]:
     return tuple(finding for finding in findings if finding.severity is not Severity.NOTE)
 
 
-def _count_problems(plan: Plan) -> str:
+def _count_problems(findings: Iterable[Diagnostic]) -> str:
     """`2 errors and 1 warning`; empty if there are none."""
-    weights = Counter(finding.severity for finding in plan.findings())
+    weights = Counter(finding.severity for finding in findings)
     named = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"))
     return " and ".join(
         format_count(weights[severity], noun) for severity, noun in named if weights[severity]

@@ -10,6 +10,7 @@ from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_related
 from reconciler.desired.validation import ValidationResult
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.json_pointer import format_pointer
 from reconciler.text.one_line import clean_line
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
@@ -22,7 +23,7 @@ def render_problems_text(found: ValidationResult) -> str:
         message = clean_line(problem.message)
         lines.append(f"{clean_line(problem.where)}: {problem.severity}: {message} [{problem.code}]")
         if problem.pointer:
-            lines.append(f"  at {clean_line(problem.pointer)}")
+            lines.append(f"  at {clean_line(format_pointer(problem.pointer))}")
         if problem.remedy:
             lines.append(f"  → {clean_line(problem.remedy)}")
     hint = " `reconcile explain CODE` explains a code in brackets." if found.problems else ""

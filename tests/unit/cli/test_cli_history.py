@@ -136,7 +136,7 @@ def test_the_history_shows_the_id_that_was_approved():
 def test_a_run_shows_who_asked_for_it_and_why():
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
     shown = history.render_run_record(replace(record(), line=line(actor=kim)))
-    assert "triggered by  command by kim on ops-1 at pts/3, on behalf of lee (not checked)" in shown
+    assert "started by    kim on ops-1 at pts/3, on behalf of lee (not checked) (command)" in shown
     assert "reason        the new lists" in shown
 
 

@@ -11,6 +11,7 @@ from support.cli_samples import EDGE, EVIL, FULL, HOSTILE, PLAN, REVISION, parti
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
 from reconciler.cli.render.changes import format_change, format_changes
+from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
 from reconciler.cli.render.markdown_escape import escape_markdown, format_code, format_code_block
 from reconciler.cli.render.plan_view import PlanView
@@ -356,6 +357,48 @@ def test_nodes_that_are_not_as_desired_are_not_said_to_be():
     assert phrases.summarise_plan(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning."
     told = phrases.summarise_run(report(plan=PLAN), plan)
     assert told.endswith("no further changes are planned now, 2 of 3 nodes are as desired; 1 warning.")
+
+
+@pytest.mark.parametrize(
+    ("unread", "unchanged", "others", "summary"),
+    [
+        (3, 0, (), "3 of 3 nodes could not be read."),
+        (1, 2, (), "1 of 3 nodes could not be read; 2 of 3 nodes are as desired."),
+        (1, 0, ("majority-lost",), "1 of 3 nodes could not be read; 0 of 3 nodes are as desired; 1 error."),
+    ],
+)
+def test_unread_nodes_are_named_as_such(unread: int, unchanged: int, others: tuple[str, ...], summary: str):
+    findings = [
+        Diagnostic(
+            Severity.ERROR, "node-unreachable", f"n{number} could not be read", target=f"edge/n{number}"
+        )
+        for number in range(unread)
+    ]
+    findings += [Diagnostic(Severity.ERROR, code, "another error", target="edge") for code in others]
+    plan = Plan(REVISION, "1", (ClusterPlan("edge", "m2", 3, unchanged, findings=tuple(findings)),))
+    assert phrases.summarise_plan(plan) == f"Nothing planned: {summary}"
+    assert phrases.summarise_run(report(plan=PLAN), plan).endswith(f"are planned now, {summary}")
+
+
+def test_unread_nodes_are_one_sentence():
+    found = [
+        Diagnostic(
+            Severity.ERROR,
+            "node-unreachable",
+            f"n{number} could not be read: no answer",
+            target=f"edge/n{number}",
+        )
+        for number in (1, 2)
+    ]
+    assert [group.text for group in group_findings(found)] == [
+        "n1, n2 (2 nodes) could not be read: no answer"
+    ]
+    assert [group.text for group in group_findings(found[:1])] == ["n1 could not be read: no answer"]
+
+
+def test_a_key_with_a_slash_is_shown_without_the_escape_of_a_json_pointer():
+    change = Change("/env/management/api/allowList/127.0.0.0~18", Op.ADD, new="admin")
+    assert format_change(change)[0].text == '/env/management/api/allowList/127.0.0.0/8: "admin"'
 
 
 def test_a_run_that_did_nothing_says_so():
