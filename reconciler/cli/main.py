@@ -102,6 +102,19 @@ def _refuse_misspelt_command(given: Sequence[str], commands: Iterable[str]) -> N
         )
 
 
+def _describe_usage_error(error: Exception) -> str:
+    """Typer's message; for a wrong value, which pydantic finds, in the words that files have too."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from reconciler.documents.model_errors import describe_option_error  # noqa: PLC0415
+
+    param, cause = getattr(error, "param", None), error.__cause__
+    if param is None or not isinstance(cause, ValidationError):
+        return str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    name = max(param.opts, key=len) if param.param_type_name == "option" else param.make_metavar()
+    return f"{name} {describe_option_error(cause)}"
+
+
 def _invoke(module: object, name: str, arguments: list[str], environment: Environment) -> int:
     import typer  # noqa: PLC0415
 
@@ -112,7 +125,7 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
     except typer.TyperException as error:  # typer itself would exit with 2, which here means pending changes
         below = getattr(error, "ctx", None)  # of the subcommand whose arguments are wrong
         path = below.command_path if below else name
-        raise UsageError(error.format_message().rstrip("."), remedy=f"see `{path} --help`") from error
+        raise UsageError(_describe_usage_error(error), remedy=f"see `{path} --help`") from error
     except typer.Exit as end:
         return end.exit_code
     except typer.Abort as abort:

@@ -26,7 +26,7 @@ STATUSES = {
     3: "a guard refused the plan, or the revision lacks a required signature: nothing was done",
     4: "the nodes or the source changed since the plan was made: nothing was done",
     5: "applied in part: the report says what was not done and why",
-    130: "stopped by a signal: 128 plus the signal number, so 130 after Ctrl-C and 143 after SIGTERM",
+    130: "128+N: stopped by signal N (130 Ctrl-C, 143 SIGTERM)",
 }
 """Exit statuses and what they mean."""
 

@@ -44,7 +44,7 @@ def warn_of_unknown_cluster(cluster: str, known: Iterable[str]) -> str:
         return ""
     near = find_nearest(cluster, listed)
     hint = f"; did you mean {near}?" if near else ""
-    return f"This host has no record of a cluster {cluster!r}{hint}\n"
+    return f"No run on this host has seen a cluster {cluster!r}{hint}\n"
 
 
 def describe_scope(suspension: Suspension) -> str:

@@ -156,16 +156,17 @@ def _is_same_file(me: FleetIdentity, other: KnownFleet) -> bool:
 def _refuse_another_history(me: FleetIdentity, mine: KnownFleet) -> None:
     if _is_related(me, mine):
         return
+    origin = next(reversed(mine.sources), "another source")
     if me.roots and mine.roots:
         what = (
-            f"its history begins with commit {shorten_commit(me.roots[0])}, and theirs with "
+            f"its history begins with commit {shorten_commit(me.roots[0])}, that of the fleet with "
             f"{shorten_commit(mine.roots[0])}"
         )
     else:
-        lacking = me.source if mine.roots else next(reversed(mine.sources), "the one known")
-        what = f"{lacking} has no history that could show that they are the same"
+        lacking = me.source if mine.roots else origin
+        what = f"{lacking} has no git history that could show that the fleet is the same"
     raise FleetRefused(
-        f"{me.source} is not known as a source of this host's fleet {mine.name}: {what}",
+        f"this host applies fleet {mine.name} from {origin}, not from {me.source}: {what}",
         remedy="correct `name:` in the fleet file if they are two fleets; if this source replaces "
         f"the other, run `reconcile state rebind {mine.name} --source {me.source}` once on this host",
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from reconciler.core.endpoint import InvalidAddress, parse_api, parse_endpoint
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.text.one_line import quote_text
+
+_Node: TypeAlias = tuple[str, str, ParsedCluster]
+"""A node's JSON pointer, its name and its cluster."""
 
 
 def find_repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
@@ -25,7 +28,7 @@ def find_repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diag
             yield Diagnostic(
                 Severity.ERROR,
                 "duplicate-cluster",
-                f"two clusters have the name {quote_text(name)}, first at {where.line}:{where.column}",
+                f"two clusters have the name {quote_text(name)}, first at {where}",
                 "give each its own name",
                 position=fleet.position(place),
                 pointer=place,
@@ -44,13 +47,11 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
             continue
         if former in named:
             where = fleet.position(f"/clusters/{named[former]}/name")
-            claim = f"a cluster has the name {quote_text(former)}, at {where.line}:{where.column}"
+            claim = f"a cluster has the name {quote_text(former)}, at {where}"
             remedy = "remove `renamed_from`; it has no use after every host has applied the rename"
         elif first.setdefault(former, index) != index:
             where = fleet.position(f"/clusters/{first[former]}/renamed_from")
-            claim = (
-                f"two clusters have `renamed_from` {quote_text(former)}, first at {where.line}:{where.column}"
-            )
+            claim = f"two clusters have `renamed_from` {quote_text(former)}, first at {where}"
             remedy = "keep it in the cluster that was renamed; the other one is new"
         else:
             continue
@@ -68,37 +69,32 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
 
 def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> Iterator[Diagnostic]:
     """Nodes with the name or the address of an earlier one, in any cluster."""
-    names: dict[str, tuple[str, ParsedCluster]] = {}
-    addresses: dict[tuple[Any, ...], tuple[str, ParsedCluster]] = {}
+    names: dict[str, _Node] = {}
+    addresses: dict[tuple[Any, ...], _Node] = {}
     for cluster in clusters:
         for node, place in cluster.members():
-            earlier = names.setdefault(node.name, (place, cluster))
-            if earlier[0] != place:
-                claim = f"the node {quote_text(node.name)} is in the fleet twice"
+            here = (place, node.name, cluster)
+            earlier = names.setdefault(node.name, here)
+            if earlier != here:
+                claim = f"the fleet already has a node {quote_text(node.name)}"
                 yield _make_duplicate(fleet, f"{place}/name", claim, earlier, "keep one of the two")
                 continue
             address = _normalize_address(node.endpoint())
-            earlier = addresses.setdefault(address, (place, cluster)) if address else earlier
-            if earlier[0] != place:
-                claim = (
-                    f"the node {quote_text(node.name)} has the address {quote_text(node.endpoint())} "
-                    f"of another node"
-                )
+            earlier = addresses.setdefault(address, here) if address else here
+            if earlier != here:
+                claim = f"{quote_text(node.name)} uses the same address as {quote_text(earlier[1])}"
                 yield _make_duplicate(
                     fleet, place, claim, earlier, "give each node its own address, or keep one of them"
                 )
 
 
-def _make_duplicate(
-    fleet: Document, place: str, claim: str, earlier: tuple[str, ParsedCluster], remedy: str
-) -> Diagnostic:
-    first, cluster = earlier
+def _make_duplicate(fleet: Document, place: str, claim: str, earlier: _Node, remedy: str) -> Diagnostic:
+    first, _, cluster = earlier
     there = fleet.position(first)
-    where = f"{quote_text(cluster.entry.name)} at {there.line}:{there.column}"
     return Diagnostic(
         Severity.ERROR,
         "duplicate-node",
-        f"{claim}, first in the cluster {where}",
+        f"{claim} (cluster {quote_text(cluster.entry.name)}, {there})",
         remedy,
         position=fleet.position(place),
         pointer=place,

@@ -17,7 +17,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.text.json_pointer import make_pointer as pointer_of
 from reconciler.text.one_line import quote_text
-from reconciler.text.suggestions import find_nearest
+from reconciler.text.suggestions import find_nearest, join_choices
 from reconciler.text.urls import strip_userinfo
 
 _LONGEST_PLACE = 100
@@ -102,8 +102,27 @@ def describe_first_error(error: ValidationError) -> str:
         return f"{subject} is missing"
     if details["type"] == "extra_forbidden":
         return f"{subject} is not a known key"
-    wanted = _get_expected_type(details["type"])
-    return f"{subject} must be {wanted}" if wanted else f"{subject}: {_lower_first(details['msg'])}"
+    return f"{subject} {_describe_requirement(details)}"
+
+
+def describe_option_error(error: ValidationError) -> str:
+    """The first error in the value of an option, to follow its name: `must be at least 1, got '0'`."""
+    details = error.errors(include_url=False)[0]
+    choices = re.findall("'([^']+)'", details["msg"].partition(" is not one of ")[2])  # typer's own text
+    wanted = f"must be {join_choices(choices)}" if choices else _describe_requirement(details)
+    return f"{wanted}, got {details['input']!r}"
+
+
+def _describe_requirement(details: ErrorDetails) -> str:
+    """What was required of a value, to follow its name: `must be at least 1`."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind in {"literal_error", "enum"}:
+        return "must be " + str(context.get("expected", "")).replace("'", "`")
+    if kind in _LIMITS:
+        return f"must {_LIMITS[kind](context)}"
+    if wanted := _get_expected_type(kind):
+        return f"must be {wanted}"
+    return f"is not valid: {_lower_first(str(context.get('error', details['msg'])))}"
 
 
 def _make_problem(
@@ -160,7 +179,7 @@ def _list_models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     """Code, message and remedy."""
     if model_error.missing:
-        return "missing-key", f"`{model_error.missing}` is missing", _describe_field(model_error.field)
+        return "missing-key", f"`{model_error.missing}` is missing", _describe_field(model_error)
     subject = _name_subject(model_error.path)
     if model_error.unknown:
         if meant := _find_meant_key(model_error):
@@ -172,10 +191,10 @@ def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     code, why, remedy = _describe_cause(model_error, hidden=hidden)
     given = model_error.error["input"]
     if model_error.error["type"] == "string_too_short" and not given:
-        return "empty-text", f"{subject} is empty", remedy or _describe_field(model_error.field)
+        return "empty-text", f"{subject} is empty", remedy or _describe_field(model_error)
     text = "the text " if code == "wrong-type" and isinstance(given, str) and given and not hidden else ""
     given = text + (_describe_kind(given) if hidden else describe_value(given))
-    return code, why.format(subject=subject, given=given), remedy or _describe_field(model_error.field)
+    return code, why.format(subject=subject, given=given), remedy or _describe_field(model_error)
 
 
 def _describe_cause(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
@@ -212,6 +231,8 @@ def _suggest_spelling(kind: str, given: Any) -> str:
     if kind == "string_type" and isinstance(given, int | float):
         return f"write `{json.dumps(json.dumps(given))}`"
     plain = given.strip().lower() if isinstance(given, str) else ""
+    if kind.startswith("bool") and (given in (0, 1) or plain in _FLAGS):
+        return f"write `{json.dumps(_FLAGS[plain] if plain else bool(given))}`"
     if (kind == "bool_type" and plain in {"true", "false"}) or (kind == "int_type" and plain.isdecimal()):
         return f"write `{plain}` without quotes"
     return ""
@@ -221,6 +242,7 @@ def _get_expected_type(kind: str) -> str:
     return next((words for start, words in _EXPECTED_TYPES if kind.startswith(start)), "")
 
 
+_FLAGS = {"yes": True, "on": True, "1": True, "no": False, "off": False, "0": False}
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda context: f"be more than {context['gt']:g}",
     "greater_than_equal": lambda context: f"be at least {context['ge']:g}",
@@ -288,13 +310,16 @@ def _find_meant_key(model_error: ModelError) -> str:
     return find_nearest(str(model_error.path[-1]), model_error.known)
 
 
-def _describe_field(field: FieldInfo | None) -> str:
-    """The first sentence of a field's description, and an example."""
+def _describe_field(model_error: ModelError) -> str:
+    """The key, the first sentence of its description, and an example."""
+    field = model_error.field
     if field is None:
         return ""
+    names = [part for part in (*model_error.path, model_error.missing) if isinstance(part, str) and part]
     example = f"such as `{json.dumps(field.examples[0], default=str)}`" if field.examples else ""
     description = _lower_first((field.description or "").partition(". ")[0].rstrip("."))
-    return ", ".join(words for words in (description, example) if words)
+    words = ", ".join(filter(None, (description, example)))
+    return f"{quote_text(names[-1])}: {words}" if words and names else words
 
 
 def _format_count(number: int, thing: str) -> str:

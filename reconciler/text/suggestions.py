@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 LONGEST = 200
 """Maximum characters of a name for which a similar one is looked for."""
 
 
-def find_similar(name: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.5) -> list[str]:
+def find_similar(name: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0.66) -> list[str]:
     """The known names most similar to `name`, the nearest first; case is ignored.
 
     Args:
@@ -29,6 +29,11 @@ def find_similar(name: str, known: Iterable[str], *, most: int = 3, cutoff: floa
     ]
 
 
-def find_nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def find_nearest(name: str, known: Iterable[str], *, cutoff: float = 0.7) -> str:
     """The known name most similar to `name`; empty if none is similar."""
     return next(iter(find_similar(name, known, most=1, cutoff=cutoff)), "")
+
+
+def join_choices(names: Sequence[str]) -> str:
+    """`a`, `a or b`, or `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

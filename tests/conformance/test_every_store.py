@@ -93,6 +93,8 @@ async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id
         await store.run("run-000")
     with pytest.raises(UsageError, match="no run 'run-0099'; similar ids: run-0009"):
         await store.run("run-0099")
+    with pytest.raises(UsageError, match="no run 'zzz'; newest runs: run-0011, "):
+        await store.run("zzz")
     with pytest.raises(UsageError, match="no run ''"):
         await store.run("")
 

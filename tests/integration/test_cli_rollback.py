@@ -73,7 +73,7 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     assert run(repository, "resume") == 0
     repository.commit({"fleet.yaml": "clusters: nonsense\n"})
     capsys.readouterr()
-    assert run(repository, "rollback", "", folder, "--yes", "--format", "json") == 0
+    assert run(repository, "rollback", "--previous", folder, "--yes", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["plan"]["revision"]["id"] == second
 
 
@@ -111,4 +111,6 @@ def test_a_folder_instead_of_a_revision_is_refused_with_the_right_command(tmp_pa
     (tmp_path / "fleet").mkdir()
     monkeypatch.chdir(tmp_path)
     assert main(["rollback", "fleet", "--state", str(tmp_path / "state")]) == 1
-    assert 'for the previously applied commit: `reconcile rollback "" fleet`' in capsys.readouterr().err
+    assert (
+        "for the previously applied commit: `reconcile rollback --previous fleet`" in capsys.readouterr().err
+    )

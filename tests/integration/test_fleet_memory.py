@@ -159,7 +159,7 @@ def test_a_folder_takes_up_a_named_fleet_only_where_the_host_has_confirmed_it(si
     copy = site.folder / "copy"
     copy.mkdir()
     (copy / "fleet.json").write_text(fleet_file(name="edge"))
-    with pytest.raises(FleetRefused, match="no history"):
+    with pytest.raises(FleetRefused, match="no git history"):
         site.number_now(copy, enter=False)
     assert main(["state", "rebind", "edge", "--source", str(copy), "--state", str(site.state)]) == 0
     assert site.number_now(copy) == first

@@ -29,7 +29,7 @@ def run_explain(
     """
     from reconciler.cli.explanations import list_codes, read_page, read_title
     from reconciler.cli.terminal import Terminal
-    from reconciler.text.suggestions import find_similar
+    from reconciler.text.suggestions import find_similar, join_choices
 
     terminal = Terminal.here(no_color=no_color)
     name = code.strip("[]`")
@@ -46,6 +46,6 @@ def run_explain(
         terminal.say(read_page(name))
     except FileNotFoundError:
         near = find_similar(name, list_codes())
-        remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile explain` lists all codes"
+        remedy = f"did you mean {join_choices(near)}?" if near else "`reconcile explain` lists all codes"
         raise UsageError(f"unknown code {name!r}", remedy=remedy) from None
     return 0

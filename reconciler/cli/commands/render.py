@@ -106,7 +106,7 @@ def format_documents(fleet: Fleet, node: str, *, explain: bool) -> str:
 
 
 def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> UsageError:
-    from reconciler.text.suggestions import find_similar
+    from reconciler.text.suggestions import find_similar, join_choices
 
     known = {
         member.name for cluster_input in fleet.cluster_inputs for member in cluster_input.entry.members()
@@ -118,7 +118,7 @@ def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> Usa
             remedy="`reconcile render` works only for products with a settings file, such as m2",
         )
     near = find_similar(node, [one.node for one in documents], most=_NEAREST)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "leave out --node to see all names"
+    remedy = f"did you mean {join_choices(near)}?" if near else "leave out --node to see all names"
     return UsageError(f"unknown node {node!r}", remedy=remedy)
 
 

@@ -50,7 +50,7 @@ def run_rollback(
         str,
         typer.Argument(
             metavar="REVISION",
-            help="Commit, tag or tarball revision; empty for the previously applied commit.",
+            help="Commit, tag or tarball revision; without it, the previously applied commit.",
         ),
     ] = "",
     source: Annotated[
@@ -60,6 +60,13 @@ def run_rollback(
         ),
     ] = ".",
     *,
+    previous: Annotated[
+        bool,
+        typer.Option(
+            "--previous",
+            help="Roll back to the previously applied commit; the only argument is then SOURCE.",
+        ),
+    ] = False,
     path: Within = "",
     yes: Yes = False,
     format: ReportFormat = PlanFormat.TEXT,
@@ -92,10 +99,14 @@ def run_rollback(
     from reconciler.cli.state_access import open_writable_state
     from reconciler.cli.terminal import Terminal
 
+    if previous:
+        if revision and source != ".":
+            raise UsageError("--previous takes no revision", remedy="give SOURCE only, or remove --previous")
+        revision, source = "", revision or source
     if revision and source == "." and Path(revision).is_dir():
         raise UsageError(
             f"the first argument is the revision, and {revision!r} is a folder",
-            remedy=f'for the previously applied commit: `reconcile rollback "" {revision}`',
+            remedy=f"for the previously applied commit: `reconcile rollback --previous {revision}`",
         )
     options = build_run_options(
         context,

@@ -31,11 +31,11 @@ def run_schemas(
     """
     from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title
     from reconciler.cli.terminal import Terminal
-    from reconciler.text.suggestions import find_similar
+    from reconciler.text.suggestions import find_similar, join_choices
 
     if name and name not in SCHEMAS:
         near = find_similar(name, SCHEMAS)
-        remedy = f"did you mean {' or '.join(near)}?" if near else "`reconcile schemas` lists all schemas"
+        remedy = f"did you mean {join_choices(near)}?" if near else "`reconcile schemas` lists all schemas"
         raise UsageError(f"unknown schema {name!r}", remedy=remedy)
     terminal = Terminal.here(no_color=no_color, for_people=False)
     if write is not None:

@@ -128,7 +128,7 @@ def _find_fleet(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
         UsageError: there is no such fleet.
     """
     from reconciler.core.fleet_identity import normalise_source
-    from reconciler.text.suggestions import find_similar
+    from reconciler.text.suggestions import find_similar, join_choices
 
     found = [one for one in known if one.name == text] or [
         one for one in known if normalise_source(text) in one.sources
@@ -136,5 +136,5 @@ def _find_fleet(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
     if found:
         return found[0]
     near = find_similar(text, [one.label for one in known], most=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`reconcile state fleets` lists known fleets"
+    hint = f"did you mean {join_choices(near)}?" if near else "`reconcile state fleets` lists known fleets"
     raise UsageError(f"unknown fleet {text!r}", remedy=hint)

@@ -41,6 +41,11 @@ def run_suspend(
 
     if not reason.strip():
         raise UsageError("a suspension needs a reason", remedy='add --reason "…"')
+    if set(cluster) & set("/\\:"):
+        raise UsageError(
+            f"the argument is the name of a cluster, and {cluster!r} is a path or a URL",
+            remedy="for all clusters of all fleets on this host, leave it out",
+        )
     terminal = Terminal.here(no_color=no_color)
     with open_state(read_host(context, host_config), state) as access:
         used = str(access)

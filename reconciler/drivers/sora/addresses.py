@@ -29,7 +29,7 @@ def _check_api_address(text: str) -> str:
         parse_api(text)
     except InvalidAddress:
         raise PydanticCustomError(
-            "api_address", "an API's address is written as https://node1.example.com/api, without query"
+            "api_address", "it must be an address such as `https://node1.example.com/api`, without query"
         ) from None
     return text
 

@@ -53,9 +53,7 @@ def _check_node_name(text: str) -> str:
 
 def _check_api_url(text: str) -> str:
     if not API_URL.fullmatch(text):
-        raise PydanticCustomError(
-            "sora-api-url", "the API's address is http:// or https://, a host, a port and no user or query"
-        )
+        raise PydanticCustomError("sora-api-url", "it must be `http(s)://HOST:PORT/`, without user or query")
     return text if text.count("/") > 2 else f"{text}/"  # noqa: PLR2004  (a path follows the two of ://)
 
 
@@ -191,7 +189,7 @@ class SoraCluster(ClusterEntry):
     )
     initialise: Flag = Field(
         default=False,
-        description="States that this cluster never existed; without it the cluster is not initialised. "
+        description="Write `true` if this cluster never existed; without it the cluster is not initialised. "
         "It may stay: it does not affect a live cluster, and is not enough once a node was known in it.",
     )
     collapsed: Collapsed | None = Field(

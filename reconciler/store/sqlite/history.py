@@ -186,10 +186,9 @@ def _make_unknown_error(connection: sqlite3.Connection, text: str) -> UsageError
     ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
     if not ids:
         return UsageError(f"there is no run {text!r}: the history is empty")
-    near = find_similar(text, ids, most=_SHOWN) or ids
-    return UsageError(
-        f"there is no run {text!r}; similar ids: {_format_ids(near)}", remedy="run `reconcile history`"
-    )
+    near = find_similar(text, ids, most=_SHOWN)
+    hint = f"similar ids: {_format_ids(near)}" if near else f"newest runs: {_format_ids(ids)}"
+    return UsageError(f"there is no run {text!r}; {hint}", remedy="run `reconcile history`")
 
 
 def _format_ids(ids: list[str]) -> str:

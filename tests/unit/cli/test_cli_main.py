@@ -181,3 +181,16 @@ def test_a_character_that_the_terminal_lacks_is_escaped(command, monkeypatch):
     command(function)
     assert main(["probe"]) == 0
     assert raw.getvalue() == b"a \\u2192 b\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["validate", "--format", "yaml"], "--format must be text, json, github or sarif, got 'yaml'"),
+        (["history", "--limit", "0"], "--limit must be at least 1, got '0'"),
+        (["apply", "plan.json", "--keep", "1.5"], "--keep must be a whole number, got '1.5'"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_described_as_one_in_a_file_is(arguments, message, capsys):
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}\n")

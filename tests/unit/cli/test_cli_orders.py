@@ -66,7 +66,7 @@ def test_a_suspension_needs_a_reason_and_warns_of_an_unknown_cluster(state, caps
     assert run(state, "suspend", "lvie", "--reason", "it looks odd") == 0
     assert "did you mean live?" in capsys.readouterr().out
     run(state, "suspend", "live", "--reason", "it looks odd")
-    assert "No run here" not in capsys.readouterr().out
+    assert "No run on this host" not in capsys.readouterr().out
 
 
 def test_resume_without_a_state_creates_none(state, capsys):
@@ -163,3 +163,10 @@ def test_a_variable_does_not_change_the_recorded_user(monkeypatch):
     for name in ("USER", "LOGNAME", "USERNAME", "HOSTNAME"):
         monkeypatch.setenv(name, "somebody")
     assert get_current_actor() == before
+
+
+@pytest.mark.parametrize("given", ["examples/demo", "https://git.example/fleet.git"])
+def test_a_source_is_not_taken_for_the_name_of_a_cluster(state, given, capsys):
+    assert run(state, "suspend", given, "--reason", "it looks odd") == 1
+    assert "is a path or a URL" in capsys.readouterr().err
+    assert not state.exists()

@@ -129,16 +129,16 @@ def test_branches_of_a_repository_are_fleets_of_their_own_once_they_say_their_na
 
 def test_the_same_name_on_another_history_is_refused_with_the_command_that_confirms_it():
     found = refusal(me("edge", roots=B, source=CLONE), known(name="edge"))
-    assert "its history begins with commit bbbbbbbbbbbb, and theirs with aaaaaaaaaaaa" in found
+    assert "its history begins with commit bbbbbbbbbbbb, that of the fleet with aaaaaaaaaaaa" in found
     assert "`reconcile state rebind edge --source /srv/clone`" in found
 
 
 def test_a_source_without_history_takes_up_a_named_fleet_only_where_the_host_has_said_so():
-    assert "/srv/files has no history" in refusal(me("edge", roots=(), source=FOLDER), known(name="edge"))
+    assert "/srv/files has no git history" in refusal(me("edge", roots=(), source=FOLDER), known(name="edge"))
     bound = known(name="edge", sources=(GIT, FOLDER))
     assert resolve_fleet(me("edge", roots=(), source=FOLDER), [bound]) == ResolvedFleet(1)
     without = known(name="edge", roots=(), sources=(FOLDER,))
-    assert "/srv/files has no history" in refusal(me("edge", source=CLONE), without)
+    assert "/srv/files has no git history" in refusal(me("edge", source=CLONE), without)
 
 
 def test_a_shallow_clone_claims_no_identity_but_its_address():

@@ -76,18 +76,18 @@ WORDS = {
     "missing key": (
         {"fleet.yaml": HEAD + "    nodes: [{name: l1}]"},
         "`address` is missing",
-        'where the lamp answers, such as `"127.0.0.1:1"`',
+        '`address`: where the lamp answers, such as `"127.0.0.1:1"`',
     ),
     "number for text": (one("    setting: 12\n"), "`setting` must be text, got `12`", 'write `"12"`'),
     "text for a number": (
         one("    concurrency: many\n"),
         "`concurrency` must be a whole number, got the text `many`",
-        "how many nodes of the cluster may be changed at the same time",
+        "`concurrency`: how many nodes of the cluster may be changed at the same time",
     ),
     "too small": (
         one("    concurrency: 0\n"),
         "`concurrency` must be at least 1, got `0`",
-        "how many nodes of the cluster may be changed at the same time",
+        "`concurrency`: how many nodes of the cluster may be changed at the same time",
     ),
     "one of a few": (
         one("    deliver: uplaod\n"),
@@ -98,7 +98,7 @@ WORDS = {
     "mapping for text": (
         one("    setting: {a: 1}\n"),
         "`setting` must be text, got a mapping",
-        "settings file of the lamps",
+        "`setting`: settings file of the lamps",
     ),
     "item of a list": (
         one("    resources: [[]]\n"),
@@ -116,7 +116,7 @@ WORDS = {
             "clusters: [{name: a, kind: bell}]"
         },
         "`until` must be a date such as 2026-12-01, got the text `soon`",
-        "last day on which it applies, as YYYY-MM-DD",
+        "`until`: last day on which it applies, as YYYY-MM-DD",
     ),
     "short text": (
         {
@@ -124,12 +124,12 @@ WORDS = {
             "clusters: [{name: a, kind: bell}]"
         },
         "`reason` must have at least 8 characters, got `so`",
-        "why, for later readers",
+        "`reason`: why, for later readers",
     ),
     "form, and no password shown": (
         {"fleet.yaml": "feedback: {url: 'ftp://me:secret@h/'}\nclusters: [{name: a, kind: bell}]"},
         "`url` must have the form `^https?://`, got `ftp://…@h/`",
-        "each message is sent here as JSON by POST",
+        "`url`: each message is sent here as JSON by POST",
     ),
     "policy of a cluster": (
         one("    policy: {max_chnged: 50%}\n"),
@@ -159,12 +159,12 @@ WORDS = {
     "not even a list": (
         {"fleet.yaml": "clusters: {a: 1}"},
         "`clusters` must be a list, got a mapping",
-        "the clusters, at least one",
+        "`clusters`: the clusters, at least one",
     ),
     "clusters missing": (
         {"fleet.yaml": "version: commit"},
         "`clusters` is missing",
-        "the clusters, at least one",
+        "`clusters`: the clusters, at least one",
     ),
     "a list as the whole": ({"fleet.yaml": "[]"}, "this must be a mapping, got an empty list", ""),
     "missing file": (
@@ -249,7 +249,7 @@ def test_a_node_in_two_clusters_names_both_places(second, place):
     files = {"fleet.yaml": HEAD + NODE + second}
     assert [(where, code) for where, _, code in told(files)] == [(place, "duplicate-node")]
     message, _ = words(files)
-    assert message.endswith("first in the cluster `hall` at 4:13")
+    assert message.endswith(" `l1` (cluster `hall`, fleet.yaml:4:13)")
 
 
 def test_a_past_goes_to_one_cluster_whose_former_name_is_free():
