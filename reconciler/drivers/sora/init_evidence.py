@@ -282,9 +282,8 @@ def _report_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[
             yield _make_error(
                 "node-unidentified" if is_other else "node-unreachable",
                 f"{entry.name}/{name}",
-                f"{name}: {describe_silence(answer)}; a cluster is initialised only after every regular "
-                f"node has "
-                "answered",
+                f"{name} could not be read: {describe_silence(answer)}; a cluster is initialised only after "
+                "every regular node has answered",
                 "correct `api` in the fleet file" if is_other else suggest_remedy(answer),
             )
 
