@@ -78,7 +78,7 @@ async def hold_folder_lock(file: Path, *, seconds: float) -> AsyncIterator[None]
         except OSError as error:
             raise StateError(
                 f"cannot write the cache folder {file.parent}: {error.strerror}",
-                remedy="Check its permissions and the free disk space.",
+                remedy="check its permissions and the free disk space",
             ) from error
         try:
             async with asyncio.timeout(seconds):
@@ -87,6 +87,6 @@ async def hold_folder_lock(file: Path, *, seconds: float) -> AsyncIterator[None]
         except TimeoutError:
             raise SourceUnreachable(
                 f"another process has been fetching the same repository for {seconds:g} seconds",
-                remedy="Wait for that process, or stop it.",
+                remedy="wait for that process, or stop it",
             ) from None
         yield

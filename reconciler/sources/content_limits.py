@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_SHOWN = 80
-SMALLER = "Select only the folder with the desired state, by --path or as the source."
+SMALLER = "select only the folder with the desired state, by --path or as the source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ScanCounts:
             raise SourceError(
                 f"{self.where}: the target of the link {quote_path(path)} is longer than "
                 f"{self.limits.path_chars} characters or {self.limits.depth} folders",
-                remedy="Replace the link with the file.",
+                remedy="replace the link with the file",
             )
 
     def folder(self, path: str) -> None:
@@ -113,13 +113,13 @@ class ScanCounts:
             raise SourceError(
                 f"{self.where}: {quote_path(path[:LONGEST_SHOWN])} … is nested more than "
                 f"{self.limits.depth} folders deep",
-                remedy="Move the files to a higher folder.",
+                remedy="move the files to a higher folder",
             )
         if len(path) > self.limits.path_chars:
             raise SourceError(
                 f"{self.where}: the path {quote_path(path[:LONGEST_SHOWN])} … has more than "
                 f"{self.limits.path_chars:,} characters",
-                remedy="Use shorter names.",
+                remedy="use shorter names",
             )
 
 
@@ -145,7 +145,7 @@ class ByteBudget:
             raise SourceError(
                 f"{self.where}: the files to read have more than "
                 f"{format_size(self.limits.total_bytes)} in total",
-                remedy="Keep large files out of the desired state.",
+                remedy="keep large files out of the desired state",
             )
 
 
@@ -159,7 +159,7 @@ def check_file_size(limits: SourceLimits, *, where: str, path: str, count: int) 
         raise SourceError(
             f"{where}: {quote_path(path)} has {format_size(count)}; the limit for a file is "
             f"{format_size(limits.file_bytes)}",
-            remedy="Keep large files out of the desired state.",
+            remedy="keep large files out of the desired state",
         )
 
 
@@ -172,7 +172,7 @@ def refuse_lfs_pointer(data: bytes, *, where: str, path: str) -> bytes:
     if data.startswith(POINTER):
         raise SourceError(
             f"{where}: {quote_path(path)} is a Git LFS pointer; its content is stored elsewhere",
-            remedy="Store it as a regular file (git lfs untrack, then commit). In a folder, "
-            "run `git lfs pull`.",
+            remedy="store it as a regular file (git lfs untrack, then commit); in a folder, "
+            "run `git lfs pull`",
         )
     return data

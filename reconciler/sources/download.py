@@ -91,7 +91,7 @@ async def download_archive(
         if is_html or start.startswith((b"<!doctype html", b"<html")):
             raise SourceError(
                 f"{place.shown} answered with a web page instead of an archive",
-                remedy=f"It is probably a login page: set {TOKEN}, or use the direct link to the archive.",
+                remedy=f"it is probably a login page: set {TOKEN}, or use the direct link to the archive",
             )
         return FetchedArchive(
             body, response.headers.get("etag", ""), response.headers.get("last-modified", "")
@@ -130,20 +130,20 @@ async def open_answer(
     except httpx.ConnectError as error:
         raise SourceUnreachable(
             f"{place.shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
-            remedy="Check the host name and the network. For your own certificate authority, set "
-            "SSL_CERT_FILE.",
+            remedy="check the host name and the network; for your own certificate authority, set "
+            "SSL_CERT_FILE",
         ) from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise SourceUnreachable(
-            f"{place.shown} did not answer in time", remedy="Try again, or check the server."
+            f"{place.shown} did not answer in time", remedy="try again, or check the server"
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the host name cannot be encoded
-        raise SourceError(f"{place.shown} is not a valid URL", remedy="Check the URL.") from error
+        raise SourceError(f"{place.shown} is not a valid URL", remedy="check the URL") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
             f"{place.shown} sent an incomplete response: "
             f"{take_first_line(str(error)) or type(error).__name__}",
-            remedy="Try again. Check the server and any proxies.",
+            remedy="try again; check the server and any proxies",
         ) from error
 
 
@@ -169,7 +169,7 @@ async def _follow(
             return response
         await response.aclose()
         at = _resolve_redirect(at, location, place)
-    raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="Check the URL.")
+    raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="check the URL")
 
 
 def _make_authorization(place: SourceAddress, token: str) -> dict[str, str]:
@@ -185,13 +185,13 @@ def _resolve_redirect(at: SourceAddress, location: str, place: SourceAddress) ->
     try:
         target = parse_source_address(urljoin(at.url, location))
     except (UsageError, ValueError):
-        raise SourceError(f"{place.shown} redirects to an invalid URL", remedy="Check the server.") from None
+        raise SourceError(f"{place.shown} redirects to an invalid URL", remedy="check the server") from None
     if target.scheme not in ("http", "https"):
         raise SourceError(f"{place.shown} redirects to a {target.scheme} address, which is not followed")
     if at.scheme == "https" and target.scheme == "http":
         raise SourceError(
             f"{place.shown} redirects from https to plain http, which is not followed",
-            remedy="Use the final https URL, or fix the server.",
+            remedy="use the final https URL, or fix the server",
         )
     return target
 
@@ -207,12 +207,12 @@ def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
     if status >= 500 or status in RETRY:  # noqa: PLR2004  (the server's own failures)
         raise SourceUnreachable(
             f"{place.shown} answered {status}: the server cannot answer now",
-            remedy="Try again later, or check the server.",
+            remedy="try again later, or check the server",
         )
     if status == 407:  # noqa: PLR2004  (Proxy Authentication Required)
         raise SourceError(
             f"{place.shown} answered 407: the proxy requires a user name and a password",
-            remedy="Add them to the proxy variable, as http://USER:PASSWORD@HOST:PORT.",
+            remedy="add them to the proxy variable, as http://USER:PASSWORD@HOST:PORT",
         )
     if status == 401:  # noqa: PLR2004  (Unauthorized)
         words = "the token was rejected" if token else "authentication is required"
@@ -222,15 +222,15 @@ def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
     if status in (404, 410):
         raise SourceError(
             f"{place.shown} answered {status}: not found",
-            remedy=f"Check the URL. A private archive may need a token: set {TOKEN}.",
+            remedy=f"check the URL; a private archive may need a token: set {TOKEN}",
         )
-    raise SourceError(f"{place.shown} answered {status} instead of an archive", remedy="Check the URL.")
+    raise SourceError(f"{place.shown} answered {status} instead of an archive", remedy="check the URL")
 
 
 def _suggest_token(place: SourceAddress) -> str:
     if not place.confidential:
-        return f"{TOKEN} is sent over https only: use the https URL."
-    return f"Set {TOKEN} to a valid token."
+        return f"{TOKEN} is sent over https only: use the https URL"
+    return f"set {TOKEN} to a valid token"
 
 
 async def _read_body(response: httpx.Response, place: SourceAddress, limits: SourceLimits) -> bytes:
@@ -242,7 +242,7 @@ async def _read_body(response: httpx.Response, place: SourceAddress, limits: Sou
         if total > limits.download_bytes:
             raise SourceError(
                 f"{place.shown} is larger than {format_size(limits.download_bytes)}",
-                remedy="Pack only the desired state.",
+                remedy="pack only the desired state",
             )
         pieces.append(piece)
     return b"".join(pieces)

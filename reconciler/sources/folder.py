@@ -71,7 +71,7 @@ class FolderSource(Source):
             UntrustedRevision: the files have no signature that this host accepts.
         """
         if not self.folder.is_dir():
-            raise SourceError(f"there is no folder {self.folder}", remedy="Check the path.")
+            raise SourceError(f"there is no folder {self.folder}", remedy="check the path")
         self._last = await run_blocking(self._take)
         return self._last
 
@@ -88,7 +88,7 @@ class FolderSource(Source):
             signer = self._signer(self._trust, work, head, changed) if self._trust else None
             files = FolderFiles(layout, self.limits, ByteBudget(str(self.folder), self.limits))
             return add_signer(Snapshot(revision, files), signer)
-        raise SourceUnreachable(f"{self.folder} keeps changing while it is read", remedy="Try again.")
+        raise SourceUnreachable(f"{self.folder} keeps changing while it is read", remedy="try again")
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and of all that it descends from; None where that is not known here.

@@ -84,7 +84,7 @@ def scan_folder(
         except OSError as error:
             raise SourceError(
                 f"{error.filename or place} cannot be read: {error.strerror}",
-                remedy="Check its permissions, or choose another folder.",
+                remedy="check its permissions, or choose another folder",
             ) from error
     return Layout(str(folder), walk.files, walk.links, walk.closed, most=limits.files)
 
@@ -159,11 +159,11 @@ def read_found_file(found: FoundFile) -> bytes:
         same = False
     except OSError as error:
         raise SourceError(
-            f"{found.path} cannot be read: {error.strerror}", remedy="Check its permissions."
+            f"{found.path} cannot be read: {error.strerror}", remedy="check its permissions"
         ) from error
     if not same:
         raise SourceUnreachable(
-            f"{found.path} was changed while the folder was being read", remedy="Try again."
+            f"{found.path} was changed while the folder was being read", remedy="try again"
         )
     return data
 

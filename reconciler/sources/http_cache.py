@@ -44,7 +44,7 @@ def read_cached_answer(place: Path) -> CachedAnswer | None:
         return None
     except OSError as error:
         raise StateError(
-            f"the cache file {place} cannot be read: {error.strerror}", remedy="Check its permissions."
+            f"the cache file {place} cannot be read: {error.strerror}", remedy="check its permissions"
         ) from error
     try:
         etag, modified, digest = (str(json.loads(head)[key]) for key in KEYS)
@@ -67,5 +67,5 @@ def write_cached_answer(place: Path, answer: CachedAnswer) -> None:
     except OSError as error:
         raise StateError(
             f"the cache folder {place.parent} cannot be written: {error.strerror}",
-            remedy="Check its permissions and the free disk space.",
+            remedy="check its permissions and the free disk space",
         ) from error

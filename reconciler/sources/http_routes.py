@@ -43,7 +43,7 @@ def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransp
                 raise SourceUnreachable(
                     f"{request.url.host} cannot be reached through the proxy {proxy.shown}, which "
                     f"{proxy.variable} sets: {take_first_line(str(error)) or type(error).__name__}",
-                    remedy=f"Check the proxy and {proxy.variable}, or add {request.url.host} to NO_PROXY.",
+                    remedy=f"check the proxy and {proxy.variable}, or add {request.url.host} to NO_PROXY",
                 ) from error
             except ValueError as error:  # a host name that cannot be encoded
                 raise _make_host_error(proxy) from error
@@ -81,7 +81,7 @@ def _transport(
 
 def _make_host_error(proxy: Proxy | None) -> SourceError:
     what = f"the variable {proxy.variable} contains" if proxy else "the URL contains"
-    return SourceError(f"{what} an invalid host name", remedy="Correct the name.")
+    return SourceError(f"{what} an invalid host name", remedy="correct the name")
 
 
 def _make_ssl_context(environment: Mapping[str, str]) -> ssl.SSLContext:
@@ -93,7 +93,7 @@ def _make_ssl_context(environment: Mapping[str, str]) -> ssl.SSLContext:
     import httpx  # noqa: PLC0415  (as above)
 
     file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
-    remedy = "Correct the variable, or unset it to use the default certificate authorities."
+    remedy = "correct the variable, or unset it to use the default certificate authorities"
     if file:
         if find_irregular_authorities(environment):
             raise SourceError(

@@ -69,7 +69,7 @@ class Layout:
                 if max(looked_at, len(found)) > self.most:
                     raise SourceError(
                         f"{self.where}: its links lead to more than {self.most:,} files",
-                        remedy=f"Check the link {quote_path(link)}.",
+                        remedy=f"check the link {quote_path(link)}",
                     )
         return tuple(sorted(found))
 
@@ -145,7 +145,7 @@ class Layout:
             raise SourceError(
                 f"{self.where}: {quote_path(full)} is a link to {quote_path(self.links[full])}, "
                 "which does not exist",
-                remedy="Fix the link, or replace it with the file.",
+                remedy="fix the link, or replace it with the file",
             )
         raise FileNotFoundError(path)
 
@@ -186,5 +186,5 @@ class Layout:
     def _make_outside_error(self, path: str) -> SourceError:
         return SourceError(
             f"{self.where}: the link at {quote_path(path)} points outside the source",
-            remedy="Put the file itself into the source; only links inside the source are followed.",
+            remedy="put the file itself into the source; only links inside the source are followed",
         )

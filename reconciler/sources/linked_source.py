@@ -49,7 +49,7 @@ class LinkedSource(Source):
             if not real.is_dir():
                 raise SourceError(
                     f"{self.path} points to {real}, which is not a folder",
-                    remedy="Check the link and the program that updates it.",
+                    remedy="check the link and the program that updates it",
                 )
             try:
                 self._source = self._make(real)
@@ -109,7 +109,7 @@ def resolve_target(path: Path) -> Path:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle, before Python 3.13
         why = getattr(error, "strerror", None) or "its links form a loop"
-        raise SourceError(f"{path} cannot be resolved: {why}", remedy="Check the link.") from error
+        raise SourceError(f"{path} cannot be resolved: {why}", remedy="check the link") from error
 
 
 def make_absolute(path: Path) -> Path:

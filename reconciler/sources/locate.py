@@ -82,7 +82,7 @@ class _Options:
         if self.saved:
             raise UsageError(
                 "--uncommitted requires a folder as the source",
-                remedy="Remove it, or give a folder without --ref.",
+                remedy="remove it, or give a folder without --ref",
             )
 
     @staticmethod
@@ -92,7 +92,7 @@ class _Options:
                 meant = {"ref": "a git repository", "sha256": "a tarball"}[option]
                 raise UsageError(
                     f"--{option} requires {meant}, but the source is a {kind}",
-                    remedy=f"Remove --{option}, or give {meant}.",
+                    remedy=f"remove --{option}, or give {meant}",
                 )
 
 
@@ -187,10 +187,10 @@ def locate_pinned_source(
 def _remote(text: str, options: _Options) -> Source:
     scheme = text.partition("://")[0].lower()
     if scheme not in SCHEMES:
-        hint = " git:// is neither encrypted nor authenticated." if scheme == "git" else ""
+        hint = "; git:// is neither encrypted nor authenticated" if scheme == "git" else ""
         raise UsageError(
             f"the address '{strip_secrets(text)}' is not supported",
-            remedy=f"Use https, http, ssh or file, or a path.{hint}",
+            remedy=f"use https, http, ssh or file, or a path{hint}",
         )
     place = parse_source_address(text)
     if scheme not in ("http", "https"):
@@ -214,7 +214,7 @@ def _make_git_source(place: SourceAddress, text: str, options: _Options) -> Sour
     if place.query or "#" in text:
         raise UsageError(
             f"the address {place.shown} of a git repository has a query or a fragment",
-            remedy="Give the branch, tag or commit with --ref, and a folder with --path.",
+            remedy="give the branch, tag or commit with --ref, and a folder with --path",
         )
     return options.git(place)
 
@@ -231,17 +231,17 @@ def _local(place: Path, options: _Options) -> Source:
         if not ARCHIVE.search(place.name):
             raise UsageError(
                 f"the source {place} is a file, but not a tarball",
-                remedy="Give the folder that contains it, or a .tar, .tar.gz or .tgz.",
+                remedy="give the folder that contains it, or a .tar, .tar.gz or .tgz",
             )
         return options.tarball(place.absolute())
     if place.exists():
         raise SourceError(
             f"{place} is neither a folder nor a regular file",
-            remedy="Give the path of a folder or a tarball.",
+            remedy="give the path of a folder or a tarball",
         )
     kind = "tarball" if ARCHIVE.search(place.name) else "folder"
-    hint = f" For a repository write https://{place}." if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
-    raise SourceError(f"there is no {kind} {place}", remedy=f"Check the path.{hint}")
+    hint = f"; for a repository write https://{place}" if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
+    raise SourceError(f"there is no {kind} {place}", remedy=f"check the path{hint}")
 
 
 def _folder(real: Path, options: _Options) -> Source:
@@ -253,7 +253,7 @@ def _folder(real: Path, options: _Options) -> Source:
     if is_bare(real):
         raise UsageError(
             f"the folder {real} is a bare repository, without files of desired state",
-            remedy=f"To read the repository, give it as file://{real}",
+            remedy=f"to read the repository, give it as file://{real}",
         )
     if options.ref:
         return _in_work_tree(real, find_work_tree(real), options)
@@ -266,7 +266,7 @@ def _in_work_tree(folder: Path, work: WorkTree | None, options: _Options) -> Sou
     if work is None:
         raise UsageError(
             f"--ref requires a git repository, but the folder {folder} is not inside one",
-            remedy="Remove --ref, or give a repository.",
+            remedy="remove --ref, or give a repository",
         )
     return options.git(
         _make_file_address(work.top), below=work.locate(folder), work=None if options.ref else work
@@ -284,7 +284,7 @@ def _check_repository_name(folder: Path) -> Path:
         raise UsageError(
             f"{folder} has the name of a repository and is inside the work tree {work.top}: it may be a "
             "folder of that repository",
-            remedy=f"To read it as a repository, give it as file://{folder}",
+            remedy=f"to read it as a repository, give it as file://{folder}",
         )
     return folder
 
@@ -297,7 +297,7 @@ def _parse_folder(path: str) -> str:
     found = clean_path(path.strip())
     if found is None:
         raise UsageError(
-            f"--path '{path}' points outside the source", remedy="Give a folder inside it, without '..'."
+            f"--path '{path}' points outside the source", remedy="give a folder inside it, without '..'"
         )
     return found
 
@@ -307,6 +307,6 @@ def _parse_digest(text: str) -> str:
     if digest and not DIGEST.fullmatch(digest):
         raise UsageError(
             "--sha256 is not a SHA-256 digest",
-            remedy="Give its 64 hexadecimal digits, as sha256sum prints them.",
+            remedy="give its 64 hexadecimal digits, as sha256sum prints them",
         )
     return digest

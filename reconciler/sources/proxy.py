@@ -122,7 +122,7 @@ def _first(environment: Mapping[str, str], name: str) -> tuple[str, str]:
 
 def _check(proxy: Proxy, host: str) -> None:
     url, variable = proxy.url, proxy.variable
-    remedy = f"Set {variable} to http://HOST:PORT, or add {host} to NO_PROXY to connect directly."
+    remedy = f"set {variable} to http://HOST:PORT, or add {host} to NO_PROXY to connect directly"
     try:
         parts = urlsplit(url)
         named = parts.hostname and parts.port != 0 and url.isprintable() and " " not in url

@@ -64,7 +64,7 @@ def parse_source_address(text: str) -> SourceAddress:
         return SourceAddress(f"file://{parts.path}", f"file://{parts.path}", "file")
     if not parts.hostname:
         raise UsageError(
-            f"the URL '{strip_secrets(text)}' has no host", remedy="Write it as https://HOST/PATH."
+            f"the URL '{strip_secrets(text)}' has no host", remedy="write it as https://HOST/PATH"
         )
     bare = parts._replace(scheme=scheme, netloc=host, fragment="")
     user = unquote(parts.username or "")
@@ -91,7 +91,7 @@ def read_token(environment: Mapping[str, str], variable: str) -> str:
     if not (value.isascii() and value.isprintable()) or " " in value:
         raise UsageError(
             f"the token in {variable} contains characters that a token cannot have",
-            remedy="Set it again without line breaks, spaces or quotes.",
+            remedy="set it again without line breaks, spaces or quotes",
         )
     return value
 
@@ -103,7 +103,7 @@ def _split(text: str) -> tuple[SplitResult, str]:
     except ValueError:
         raise UsageError(
             f"the URL '{strip_secrets(text)}' is invalid: its host or port is wrong",
-            remedy="Write it as https://HOST:PORT/PATH.",
+            remedy="write it as https://HOST:PORT/PATH",
         ) from None
     host = format_url_host(parts.hostname or "")
     return parts, host if port is None else f"{host}:{port}"
@@ -113,7 +113,7 @@ def _parse_scp_form(text: str) -> SourceAddress:
     found = SCP_FORM.fullmatch(text)
     if not found:
         raise UsageError(
-            f"'{strip_secrets(text)}' is not a URL", remedy="Write https://HOST/PATH or USER@HOST:PATH."
+            f"'{strip_secrets(text)}' is not a URL", remedy="write https://HOST/PATH or USER@HOST:PATH"
         )
     return SourceAddress(
         url=text,

@@ -93,7 +93,7 @@ class TarballOptions:
         if self.sha256 and digest != self.sha256:
             raise SourceError(
                 f"{where} has the digest sha256:{digest}, not sha256:{self.sha256}; it was not unpacked",
-                remedy="Find out who changed it before you give the new digest to --sha256.",
+                remedy="find out who changed it before you give the new digest to --sha256",
             )
         files = unpack_archive(data, where=where, path=self.path, limits=self.limits)
         id_ = files.digest()
@@ -102,7 +102,7 @@ class TarballOptions:
         if self.named and not fits:
             raise SourceError(
                 f"{where} is now revision {id_[:SHORT_ID]}, not {self.named}",
-                remedy="Put the archive of that revision there; only a repository keeps earlier revisions.",
+                remedy="put the archive of that revision there; only a repository keeps earlier revisions",
             )
         source = f"{where}//{self.path}" if self.path else where
         return Snapshot(Revision(source, id_, id_[:SHORT_ID], take_first_line(title)), files)
@@ -150,7 +150,7 @@ class TarballFileSource(Source):
             except FileAbsent:
                 continue
             except FileRefused as error:
-                raise SourceError(f"the signature {place} {error}", remedy="Check that file.") from None
+                raise SourceError(f"the signature {place} {error}", remedy="check that file") from None
         return None
 
     def _read(self) -> tuple[Mark, bytes | None]:
@@ -170,12 +170,12 @@ class TarballFileSource(Source):
         except OSError as error:
             raise SourceError(
                 f"the tarball {self.file} cannot be read: {error.strerror}",
-                remedy="Check the path and its permissions.",
+                remedy="check the path and its permissions",
             ) from error
         if len(data) > most:
             raise SourceError(
                 f"the tarball {self.file} is larger than {format_size(most)}",
-                remedy="Pack only the desired state.",
+                remedy="pack only the desired state",
             )
         return mark, data
 

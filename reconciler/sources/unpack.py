@@ -93,7 +93,7 @@ def unpack_archive(
     except tar.MalformedTar as error:
         what = f"not a complete tar archive: {error}" if is_archive(plain[:BLOCK]) else "not a tar archive"
         raise SourceError(
-            f"{where} is {what}", remedy="Check the file, then download or create it again."
+            f"{where} is {what}", remedy="check the file, then download or create it again"
         ) from error
     return UnpackedFiles(where, plain, _select_folder(sorter.layout(), path, where))
 
@@ -106,7 +106,7 @@ def _select_folder(layout: Layout, path: str, where: str) -> Layout:
         return stripped
     found = layout.below(f"{top}/{path}") or layout.below(path)
     if found is None:
-        raise SourceError(f"{where}: it contains no folder {quote_path(path)}", remedy="Check --path.")
+        raise SourceError(f"{where}: it contains no folder {quote_path(path)}", remedy="check --path")
     return found
 
 
@@ -125,7 +125,7 @@ class _Sorter:
         if number > self.limits.files:
             raise SourceError(
                 f"{self.where} has more than {self.limits.files:,} members",
-                remedy="Pack only the desired state.",
+                remedy="pack only the desired state",
             )
         path = self._check_name(number, member)
         base = path.rpartition("/")[2]
@@ -194,7 +194,7 @@ class _Sorter:
     def layout(self) -> Layout:
         """The paths, after a check that every link stays inside."""
         if not self.files:
-            raise SourceError(f"{self.where} contains no files", remedy="Check how it was packed.")
+            raise SourceError(f"{self.where} contains no files", remedy="check how it was packed")
         layout = Layout(self.where, self.files, self.links, most=self.limits.files)
         for path in sorted(self.links):
             try:
@@ -208,5 +208,5 @@ class _Sorter:
     def _make_error(self, number: int, path: str, reason: str) -> SourceError:
         return SourceError(
             f"{self.where}: member {number}, {quote_path(path)}, {reason}",
-            remedy="The whole archive is rejected. Ask its author; pack only regular files and folders.",
+            remedy="the whole archive is rejected; ask its author; pack only regular files and folders",
         )

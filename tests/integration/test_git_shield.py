@@ -291,4 +291,4 @@ async def test_a_repository_with_sha_256_is_refused_in_a_sentence(longer, tmp_pa
             text = f"{server.url}/longer.git"
         with pytest.raises(SourceError, match=r"object names \(SHA-256\) that are not supported") as caught:
             await locate_source(text, cache=tmp_path / "cache", **options).snapshot()
-    assert caught.value.remedy == "Use a repository with SHA-1 object names."
+    assert caught.value.remedy == "use a repository with SHA-1 object names"

@@ -345,16 +345,16 @@ class Git(library.Git):
                 memory=MEMORY,
             )
         except ProgramMissing as error:
-            raise SourceError(f"git cannot be run: {error}", remedy="Install git.") from None
+            raise SourceError(f"git cannot be run: {error}", remedy="install git") from None
         except ProgramTimeout:
             raise SourceUnreachable(
                 f"git {verb} did not finish within {settings.seconds:g} seconds",
-                remedy="Check the network and the size of the repository.",
+                remedy="check the network and the size of the repository",
             ) from None
         except OutputTooLarge:
             raise SourceError(
                 f"git {verb} returned more than {limit:,} bytes",
-                remedy="Use a smaller repository for the desired state.",
+                remedy="use a smaller repository for the desired state",
             ) from None
 
 

@@ -249,7 +249,7 @@ def find_repository(folder: Path) -> WorkTree | None:
         has_work_tree = False
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a NUL
         place = quote_path(take_first_line(str(folder)))[:LONGEST_SHOWN]
-        raise SourceError(f"{place} cannot be read: {_why(error)}", remedy="Check the path.") from error
+        raise SourceError(f"{place} cannot be read: {_why(error)}", remedy="check the path") from error
     if has_work_tree:
         return find_work_tree(folder)
     found = WorkTree(folder, folder, folder)
@@ -285,13 +285,13 @@ def _check_plain(entry: os.DirEntry[str], objects: Path) -> bool:
     return True
 
 
-_PLAIN = "Clone the repository again, without options that share objects."
+_PLAIN = "clone the repository again, without options that share objects"
 
 
 def _make_error(top: Path, why: str, *, remedy: str = "") -> SourceError:
     return SourceError(
         f"the git repository of {top} cannot be used: {why}",
-        remedy=remedy or f"Check {top / NAME}, or give a folder outside any git repository.",
+        remedy=remedy or f"check {top / NAME}, or give a folder outside any git repository",
     )
 
 
@@ -347,7 +347,7 @@ def _follow_git_file(top: Path) -> WorkTree:
     directory = _resolve_named(top, text.removeprefix("gitdir:").strip(), top)
     if not text.startswith("gitdir:") or not directory.is_dir():
         raise _make_error(
-            top, f"{top / NAME} does not name a git directory", remedy="Run `git worktree repair`."
+            top, f"{top / NAME} does not name a git directory", remedy="run `git worktree repair`"
         )
     # A commit can contain both the file and the folder that it names, so that folder proves nothing.
     if directory.is_relative_to(top):
@@ -360,14 +360,14 @@ def _follow_git_file(top: Path) -> WorkTree:
             raise _make_error(
                 top,
                 f"{directory} is the git directory of another work tree",
-                remedy="If the work tree was moved, run `git worktree repair` in it.",
+                remedy="if the work tree was moved, run `git worktree repair` in it",
             )
         return WorkTree(top, directory, common)
     if _read_core_worktree(directory, top) != top:
         raise _make_error(
             top,
             f"{top / NAME} names {directory}, which does not name this work tree",
-            remedy=f"If they belong together, run: git --git-dir={directory} config core.worktree {top}",
+            remedy=f"if they belong together, run: git --git-dir={directory} config core.worktree {top}",
         )
     return WorkTree(top, directory, directory)
 
@@ -404,7 +404,7 @@ def _check_owner(found: WorkTree, named: Path) -> None:
             raise _make_error(
                 found.top,
                 f"the user {owner} owns {place}, and is neither this user nor the owner of {named}",
-                remedy="If you trust it, change its owner with chown; otherwise give a folder outside it.",
+                remedy="if you trust it, change its owner with chown; otherwise give a folder outside it",
             )
 
 
@@ -417,12 +417,12 @@ def _check_parts(found: WorkTree) -> None:
     if not os.path.lexists(found.directory / "HEAD"):
         missing.append("HEAD")
     if missing:
-        raise _make_error(top, f"{common} is damaged: {missing[0]} is missing", remedy="Clone it again.")
+        raise _make_error(top, f"{common} is damaged: {missing[0]} is missing", remedy="clone it again")
     if (common / "reftable").exists():
         raise _make_error(
             top,
             "it stores its refs in the reftable format",
-            remedy="Run `git refs migrate --ref-format=files`.",
+            remedy="run `git refs migrate --ref-format=files`",
         )
     # Objects of another repository are outside all checks above, and may be missing tomorrow.
     alternates = common / "objects/info/alternates"
@@ -430,5 +430,5 @@ def _check_parts(found: WorkTree) -> None:
         raise _make_error(
             top,
             f"it uses objects of another repository, which {alternates} names",
-            remedy=f"Run `git -C {top} repack -a -d`, then remove that file.",
+            remedy=f"run `git -C {top} repack -a -d`, then remove that file",
         )

@@ -16,7 +16,7 @@ class DamagedMirror(SourceError):
 
     def __init__(self, where: str, folder: str) -> None:
         super().__init__(
-            f"{where}: the local copy of the repository is damaged", remedy=f"Delete {folder} and try again."
+            f"{where}: the local copy of the repository is damaged", remedy=f"delete {folder} and try again"
         )
 
 
@@ -38,71 +38,71 @@ class ErrorRule:
 
 
 SHA256 = "it uses object names (SHA-256) that are not supported"
-SHA256_REMEDY = "Use a repository with SHA-1 object names."
+SHA256_REMEDY = "use a repository with SHA-1 object names"
 
 # The first match counts: git repeats itself, and "Could not read from remote" ends most failures of ssh.
 RULES = (
     ErrorRule(
         r"cannot run ssh|ssh: (command )?not found",
         "ssh is not installed here",
-        "Install the OpenSSH client, or use the https address.",
+        "install the OpenSSH client, or use the https address",
     ),
     ErrorRule(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "the ssh key of its host has changed",
-        "Find out why first. If the host was reinstalled, run ssh-keygen -R KNOWN "
-        "and add its new key to known_hosts.",
+        "find out why first; if the host was reinstalled, run ssh-keygen -R KNOWN "
+        "and add its new key to known_hosts",
     ),
     ErrorRule(
         r"Host key verification failed|host key is known for",
         "the ssh key of its host is unknown, so the host is not trusted",
-        "Check the fingerprint of the key with the owner of the host, then add it: "
+        "check the fingerprint of the key with the owner of the host, then add it: "
         "ssh-keyscan SCANNED >> ~/.ssh/known_hosts",
     ),
     ErrorRule(
         r"Permission denied \([a-z,-]*(publickey|password|keyboard-interactive)|Too many authentication",
         "its host rejects the ssh key",
-        "Add the public key of this account there, or set the right key in ~/.ssh/config (IdentityFile).",
+        "add the public key of this account there, or set the right key in ~/.ssh/config (IdentityFile)",
     ),
     ErrorRule(
         r"Load key .*(bad permissions|invalid format|error in libcrypto)|UNPROTECTED PRIVATE KEY",
         "the ssh key cannot be used",
-        "Check the key file: it needs mode 600 and a valid format.",
+        "check the key file: it needs mode 600 and a valid format",
     ),
     ErrorRule(
         r"SSL certificate problem|certificate verification failed|certificate has expired"
         r"|SSL_ERROR|gnutls_handshake",
         "its certificate is not trusted",
-        "Check the certificate. For your own certificate authority, set http.sslCAInfo "
-        "in the git configuration.",
+        "check the certificate; for your own certificate authority, set http.sslCAInfo "
+        "in the git configuration",
     ),
     ErrorRule(
         r"[Oo]ut of memory|Cannot allocate memory|mmap failed|malloc failed",
         "it contains objects that need more memory than git is allowed to use",
-        "Find the large objects with git rev-list --objects, and remove them.",
+        "find the large objects with git rev-list --objects, and remove them",
     ),
     ErrorRule(
         r"returned error: (429|5\d\d)|HTTP (429|5\d\d)",
         "its server cannot answer now",
-        "Try again later, or check the server.",
+        "try again later, or check the server",
         again=True,
     ),
     ErrorRule(
         r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
         r"|returned error: 40[13]|HTTP 40[13]|HTTP Basic: Access denied",
         "it refused the login",
-        "Set RECONCILE_GIT_TOKEN to a valid token (sent over https only), or set up git's credential helper.",
+        "set RECONCILE_GIT_TOKEN to a valid token (sent over https only), or set up git's credential helper",
     ),
     ErrorRule(
         r"dubious ownership|is owned by someone else",
         "it belongs to another user, and git refuses to read it",
-        "If you trust it, run: git config --global --add safe.directory FOLDER",
+        "if you trust it, run: git config --global --add safe.directory FOLDER",
     ),
     ErrorRule(
         r"[Rr]epository .*not found|does not appear to be a git repository|returned error: 404"
         r"|not a git repository|[Pp]roject .*(not be found|does not exist)",
         "the repository does not exist, or this account may not read it",
-        "Check the address. A private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key.",
+        "check the address; a private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key",
     ),
     ErrorRule(
         r"mismatched algorithms|unknown repository extension|unsupported object format",
@@ -112,21 +112,20 @@ RULES = (
     ErrorRule(
         r"No space left on device|Disk quota exceeded",
         "there is no disk space left for it",
-        "Free disk space in the file system of the cache folder.",
+        "free disk space in the file system of the cache folder",
     ),
     ErrorRule(
         r"Could not resolve proxy|Unsupported proxy|from proxy after CONNECT|CONNECT tunnel failed"
         r"|Proxy CONNECT aborted|returned error: 407|HTTP 407",
         "the proxy that the environment sets for it does not work",
-        "Check the proxy and https_proxy, http_proxy and all_proxy. "
-        "Add hosts that need no proxy to NO_PROXY.",
+        "check the proxy and https_proxy, http_proxy and all_proxy; add hosts that need no proxy to NO_PROXY",
         again=True,
     ),
     ErrorRule(
         r"Could not resolve host|Name or service not known|Temporary failure in name resolution"
         r"|nodename nor servname",
         "its host name cannot be resolved",
-        "Check the name and the DNS.",
+        "check the name and the DNS",
         again=True,
     ),
     ErrorRule(
@@ -135,13 +134,13 @@ RULES = (
         r"|Operation too slow|unexpected disconnect"
         r"|Empty reply|transfer closed|invalid index-pack|bad pack header|Could not read from remote",
         "it cannot be reached, or the connection was lost",
-        "Check the network and the server, then try again.",
+        "check the network and the server, then try again",
         again=True,
     ),
     ErrorRule(
         r"transport '.*' not allowed",
         "its type of address is not allowed",
-        "Use https, ssh or a path.",
+        "use https, ssh or a path",
     ),
 )
 
@@ -171,7 +170,7 @@ def translate_error(words: str, place: SourceAddress) -> SourceError:
             return kind(f"{place.shown}: {rule.message}", remedy=_for_host(remedy, place.host))
     reason = take_first_line(strip_secrets(_find_reason(words)))
     return SourceError(
-        f"{place.shown}: git cannot read it: {reason}", remedy="Try the same address with git fetch."
+        f"{place.shown}: git cannot read it: {reason}", remedy="try the same address with git fetch"
     )
 
 

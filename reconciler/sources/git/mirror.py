@@ -132,7 +132,7 @@ class Mirror:
         except OSError as error:
             raise StateError(
                 f"the cache folder {self.folder} cannot be created: {error.strerror}",
-                remedy="Check its permissions and the free disk space.",
+                remedy="check its permissions and the free disk space",
             ) from error
         self._run_locally("init", "--quiet", "--bare", "--template=")
 
@@ -171,7 +171,7 @@ class Mirror:
         matching = [id_] if len(id_) == refs.FULL else objects.matching(id_)
         if len(matching) > 1:
             raise SourceError(
-                f"{self.place.shown}: the id '{id_}' matches several objects", remedy="Give more digits."
+                f"{self.place.shown}: the id '{id_}' matches several objects", remedy="give more digits"
             )
         if not matching or objects.resolve(matching[0]) is None:
             return None
@@ -185,12 +185,12 @@ class Mirror:
             raise SourceError(
                 f"{self.place.shown}: '{name}' is an object of {format_size(count)}; "
                 f"the limit is {format_size(LARGEST)}",
-                remedy="Give a branch, a tag or a commit.",
+                remedy="give a branch, a tag or a commit",
             )
         found = objects.resolve(f"{id_}^{{commit}}")
         if found is None:
             raise SourceError(
-                f"{self.place.shown}: '{name}' is not a commit", remedy="Give a branch, a tag or a commit."
+                f"{self.place.shown}: '{name}' is not a commit", remedy="give a branch, a tag or a commit"
             )
         return found[0]
 
@@ -236,8 +236,8 @@ class Mirror:
             if any(left.stat().st_size >= most for left in self._list_leftovers()):
                 raise SourceError(
                     f"{self.place.shown}: it sends more than the limit of {format_size(most)}",
-                    remedy="Keep large files out of its history, or use a separate repository for the "
-                    "desired state.",
+                    remedy="keep large files out of its history, or use a separate repository for the "
+                    "desired state",
                 ) from None
             raise
         finally:

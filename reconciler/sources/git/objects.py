@@ -116,7 +116,7 @@ class ObjectReader:
             # No option makes git ignore this file. A fetch never writes it, so somebody else did.
             raise SourceError(
                 f"{where}: the local copy uses objects of another repository, which {alternates} names",
-                remedy=f"Find out who wrote that file, then delete {repository.directory}.",
+                remedy=f"find out who wrote that file, then delete {repository.directory}",
             )
         if repository.objects:
             check_objects(Path(repository.objects))
@@ -193,7 +193,7 @@ class ObjectReader:
             raise SourceError(
                 f"{self.where}: the object {id_} of the commit has {format_size(found.size)}; the limit is "
                 f"{format_size(LARGEST)}",
-                remedy="Keep large files out of the desired state.",
+                remedy="keep large files out of the desired state",
             )
         return found.data
 

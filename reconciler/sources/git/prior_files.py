@@ -194,7 +194,7 @@ def make_empty_history(where: str, base: str) -> PriorFiles:
     if base:
         raise UsageError(
             f"--base {base} requires a git source, and {where} is not one",
-            remedy="Remove --base, or give a git repository.",
+            remedy="remove --base, or give a git repository",
         )
     return PriorFiles()
 
@@ -224,7 +224,7 @@ def make_unknown_base_error(base: str, where: str) -> SourceError:
     """The error for a base that does not exist."""
     return SourceError(
         f"{where} has no branch, tag or commit {quote_path(base)} to compare with",
-        remedy="Fetch it, or give another one with --base.",
+        remedy="fetch it, or give another one with --base",
     )
 
 

@@ -52,7 +52,7 @@ def check_ref(ref: str) -> str:
     if FORBIDDEN.search(ref):
         raise UsageError(
             f"--ref {quote_path(ref)} is not a name of a branch, a tag or a commit",
-            remedy="Give a branch, a tag, or a commit id; expressions such as HEAD~1 are not supported.",
+            remedy="give a branch, a tag, or a commit id; expressions such as HEAD~1 are not supported",
         )
     return ref
 
@@ -87,20 +87,20 @@ def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
         SourceError: the repository is empty, or the name is unknown or means two things.
     """
     if not refs.ids:
-        raise SourceError(f"{where} is an empty repository: it has no commit yet", remedy="Push a commit.")
+        raise SourceError(f"{where} is an empty repository: it has no commit yet", remedy="push a commit")
     if not ref:
         if "HEAD" in refs.ids:
             return Ref("HEAD", refs.ids["HEAD"])
         raise SourceError(
             f"{where} has no default branch: "
             + (f"its HEAD names {refs.default}, which does not exist" if refs.default else "it has no HEAD"),
-            remedy=f"Give one with --ref: {', '.join(_list_short_names(refs)[:5])}.",
+            remedy=f"give one with --ref: {', '.join(_list_short_names(refs)[:5])}",
         )
     found = [name for name in list_full_names(ref) if name in refs.ids]
     if len({refs.ids[name] for name in found}) > 1:
         raise SourceError(
             f"{where}: {quote_path(ref)} is ambiguous: {' and '.join(found)} differ",
-            remedy=f"Give the full name: --ref {found[0]}.",
+            remedy=f"give the full name: --ref {found[0]}",
         )
     if found:
         return Ref(found[0], refs.ids[found[0]])
@@ -116,7 +116,7 @@ def make_unknown_ref_error(refs: Refs, ref: str, *, where: str) -> SourceError:
     what = "commit" if COMMIT_ID.fullmatch(ref.lower()) and len(ref) >= USUAL else "branch, tag or commit"
     return SourceError(
         f"{where} has no {what} {quote_path(ref)}",
-        remedy=f"Names there include: {', '.join(near)}." if near else "",
+        remedy=f"names there include: {', '.join(near)}" if near else "",
     )
 
 

@@ -168,7 +168,7 @@ class GitSource(Source):
         error = errors.translate_error(failed.words, self.place)
         if isinstance(error, SourceUnreachable) and self.place.scheme in ("http", "https"):
             variable, _ = find_proxy_variable(self.place.url, self._environment)
-            error.remedy += f" The variable {variable} sets a proxy for it." if variable else ""
+            error.remedy += f"; the variable {variable} sets a proxy for it" if variable else ""
         return error
 
     async def _use_copy(self, work: Callable[[Mirror], T]) -> T:

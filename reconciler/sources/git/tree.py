@@ -118,7 +118,7 @@ def read_committed_folder(objects: ObjectReader, commit: str, place: TreeLocatio
         SourceError: there are too many files, or an object is missing.
     """
     if objects.kind(commit) != "commit":
-        raise SourceError(f"{place.where}: {commit} is not a commit", remedy="Run `git fsck`.")
+        raise SourceError(f"{place.where}: {commit} is not a commit", remedy="run `git fsck`")
     found = objects.commit(commit)
     tree = _find_subtree(objects, objects.tree(found.tree), place)
     if tree is None:
@@ -175,7 +175,7 @@ def _read_layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocati
     if found is None:
         raise SourceError(
             f"{place.where}: there is no folder {quote_path(place.path)} at {commit}",
-            remedy=f"Commit it, or check the path. Folders at the top: {', '.join(_list_top_folders(tree))}.",
+            remedy=f"commit it, or check the path; folders at the top: {', '.join(_list_top_folders(tree))}",
         )
     return found
 
@@ -266,7 +266,7 @@ def _entries(tree: list[TreeEntry], prefix: str, where: str) -> Iterator[tuple[s
             raise SourceError(
                 f"{where}: the commit is damaged: a folder in it has the entry {quote_path(prefix + own)}, "
                 "whose name is invalid or used twice",
-                remedy="Create the commit again; `git fsck` shows details.",
+                remedy="create the commit again; `git fsck` shows details",
             )
         before.add(own)
         yield prefix + own, entry

@@ -51,7 +51,7 @@ def open_own_view(work: WorkTree) -> Iterator[GitDirectory]:
         except OSError as error:
             raise StateError(
                 f"a temporary folder cannot be created: {error.strerror}",
-                remedy="Check TMPDIR and the free disk space.",
+                remedy="check TMPDIR and the free disk space",
             ) from error
         yield GitDirectory(made, str(work.objects))
 
@@ -65,7 +65,7 @@ def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
     """
     refs, head = work.refs(), work.head_ref() or work.head()
     if "\n" in str(work.objects):
-        raise SourceError(f"{work.top}: the path contains a line break", remedy="Rename the folder.")
+        raise SourceError(f"{work.top}: the path contains a line break", remedy="rename the folder")
     shallow = work.common / "shallow"
     with open_own_view(work) as repository:
         directory = Path(repository.directory)
@@ -120,7 +120,7 @@ def read_head_folder(
     except DamagedMirror as error:
         raise SourceError(
             f"the git repository of {work.top} does not have all objects of its commit {commit}",
-            remedy="Run `git fsck` in it. A clone without trees (--filter=tree:0) cannot be used.",
+            remedy="run `git fsck` in it; a clone without trees (--filter=tree:0) cannot be used",
         ) from error
 
 
@@ -161,7 +161,7 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
         except GitCommandFailed as failed:
             raise SourceError(
                 f"{folder}: git cannot list the ignored files: {take_first_line(failed.words)}",
-                remedy="Check its .gitignore files.",
+                remedy="check its .gitignore files",
             ) from failed
     return frozenset(decode_name(path) for path in output.split(b"\0") if path)
 

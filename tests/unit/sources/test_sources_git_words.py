@@ -63,7 +63,7 @@ def test_what_may_be_a_commit(ref):
 def test_unknown_names_are_answered_with_near_ones():
     with pytest.raises(SourceError) as caught:
         find_ref(parse_ls_remote(LISTED), "mainn", where="r")
-    assert caught.value.remedy == "Names there include: main."
+    assert caught.value.remedy == "names there include: main"
     assert make_unknown_ref_error(Refs({"refs/pull/1": A}), "x", where="r").remedy == ""
 
 
