@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: many tests wait for programs that they started."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _watches_are_found_by_nobody_else(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Watches of this run announce themselves in a folder of it, not to commands of this machine."""

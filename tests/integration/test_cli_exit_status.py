@@ -55,7 +55,7 @@ def test_a_node_that_is_lost_at_the_end_is_named_and_the_json_ends_like_the_proc
         after = " ".join(told.split("Done:")[-1 if form == "markdown" else 0].split())
         assert "edge-02" in after
         assert "connection refused" in after
-        assert "1 error" in " ".join(told.split())
+        assert "1 of 3 nodes could not be read" in " ".join(told.split())
 
 
 def test_every_outcome_has_the_same_status_in_json_and_in_the_process(site):
