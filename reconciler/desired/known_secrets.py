@@ -31,7 +31,7 @@ class KnownSecrets:
     ) -> None:
         self.documents = tuple(documents)
         self._marker = marker
-        self._desks = cluster_inputs
+        self._cluster_inputs = cluster_inputs
         self._redactor: Redactor | None = None
 
     def text(self, text: str) -> str:
@@ -47,7 +47,7 @@ class KnownSecrets:
             for _, secret in find_secrets(hide_by_key("", document.value)):
                 if not secret.reference:  # what is referred to was looked up, and is no part of its text
                     yield str(secret.value)
-        yield from _files(self._desks)
+        yield from _files(self._cluster_inputs)
 
 
 def _files(cluster_inputs: Iterable[ClusterInput]) -> Iterator[str]:
