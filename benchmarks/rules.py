@@ -16,6 +16,7 @@ from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
 import mask_rules
+from mask_rules import REVISION, STEP
 from mutation import running
 from planting import UNMASKED, Fault, faults
 from replay import NOWHERE
@@ -28,7 +29,7 @@ from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import NodeReport as Told
 from reconciler.core.observation import Observed, ReportKind
 from reconciler.core.outcome import Outcome, RunReport, State
-from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
+from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.rollout import MetricGate, ReportGate
 from reconciler.core.secret import MASK, Secret, find_secrets, mask, reveal
 from reconciler.core.step import StepStatus, StepVerdict
@@ -213,22 +214,7 @@ def report_gates() -> None:
     assert set(heard.newest) == {("a", ReportKind.FEEDBACK)}
 
 
-STEP = Step(
-    id="edge/a/set",
-    cluster="edge",
-    node="a",
-    action="set",
-    arguments=RawArguments({}),
-    reason="it differs",
-    effect=Effect.HOT,
-    risk=Risk.LOW,
-    risk_reason="",
-    needs="",
-    inverse=Inverse("back"),
-    changes=(),
-)
 WHO = Actor(user="ada")
-REVISION = Revision("/r", "a" * 40, "a" * 12)
 ERROR = Diagnostic(Severity.ERROR, "code", "it went wrong")
 NOTE = Diagnostic(Severity.WARNING, "code", "look at it")
 
