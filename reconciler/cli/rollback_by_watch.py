@@ -53,12 +53,8 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
         _show_refusals(shown, terminal)
     if shown.get("status") or shown.get("empty"):
         return int(shown.get("status", 0))
-    if not options.yes and not terminal.can_prompt:
-        raise UsageError(
-            "cannot ask whether to apply this: standard input is not a terminal",
-            remedy="add --yes to apply without asking",
-        )
-    if not options.yes and not terminal.confirm("Apply this?"):
+    remedy = "add --yes to apply without asking"
+    if not options.yes and not terminal.get_consent("Apply this?", verb="apply", remedy=remedy):
         terminal.remark("Nothing was done.\n")
         return 1
     # The second request names the plan that was shown: if the watch now plans anything else, it refuses.

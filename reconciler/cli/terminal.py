@@ -13,7 +13,7 @@ from typing import Self, TextIO
 
 from reconciler.cli.render.text import PLAIN, TerminalLayout
 from reconciler.cli.standard_streams import release_streams
-from reconciler.errors import StateError
+from reconciler.errors import StateError, UsageError
 from reconciler.host.aio import defer_first_signal
 
 _NARROW, _WIDE = 60, 120
@@ -94,6 +94,23 @@ class Terminal:
         if not answer:
             self.remark("\n")
         return answer.strip().lower() in _AGREED
+
+    def get_consent(self, question: str, *, verb: str, remedy: str) -> bool:
+        """Ask a yes/no question before something is done.
+
+        Args:
+            question: such as `Apply 2 changes?`.
+            verb: what is to be done, such as `apply`.
+            remedy: the options for a run that nobody watches.
+
+        Raises:
+            UsageError: nobody can answer.
+        """
+        if not self.can_prompt:
+            raise UsageError(
+                f"cannot ask whether to {verb} this: standard input is not a terminal", remedy=remedy
+            )
+        return self.confirm(question)
 
 
 def _is_smart_terminal(stream: TextIO) -> bool:

@@ -25,7 +25,7 @@ from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.outcome import RunReport
 from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
-from reconciler.errors import GuardRefusal, UsageError
+from reconciler.errors import GuardRefusal
 from reconciler.host import aio
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import PlanResult
@@ -100,12 +100,8 @@ def report_nothing_to_apply(
 
 
 def _confirm(plan: Plan, terminal: Terminal) -> bool:
-    if not terminal.can_prompt:
-        raise UsageError(
-            "cannot ask whether to apply this: standard input is not a terminal",
-            remedy="add --yes to apply without asking, or --dry-run to plan only",
-        )
-    return terminal.confirm(f"Apply {phrases.describe_pending(plan)}?")
+    remedy = "add --yes to apply without asking, or --dry-run to plan only"
+    return terminal.get_consent(f"Apply {phrases.describe_pending(plan)}?", verb="apply", remedy=remedy)
 
 
 async def recover_and_plan(

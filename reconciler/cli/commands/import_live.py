@@ -56,12 +56,9 @@ def run_import(
     terminal.say("".join(_describe_result(found)))
     if dry_run:
         return 0
-    if not yes and not terminal.can_prompt:
-        raise UsageError(
-            "cannot ask whether to write this: standard input is not a terminal",
-            remedy="add --yes to write without asking, or --dry-run to only show it",
-        )
-    if not yes and not terminal.confirm(f"Write {format_count(len(found.after), 'file')}?"):
+    remedy = "add --yes to write without asking, or --dry-run to only show it"
+    question = f"Write {format_count(len(found.after), 'file')}?"
+    if not yes and not terminal.get_consent(question, verb="write", remedy=remedy):
         terminal.remark("Nothing was written.\n")
         return 1
     from reconciler.cli.file_writer import write_files
