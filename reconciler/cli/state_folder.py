@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import StateError, UsageError
+from reconciler.sources import CACHE_FOLDER
 
 if TYPE_CHECKING:
     from reconciler.host.control_socket import RunningWatch
@@ -22,9 +23,6 @@ SYSTEM: Final = Path("/var/lib/reconciler")
 
 OPTION: Final = "--state"
 """Origin of a folder that the command line names."""
-
-COPIES: Final = "sources"
-"""Folder for copies of sources, below the state folder or the user's cache folder."""
 
 _WITHOUT = "to plan without it: --dry-run --no-state"
 
@@ -162,7 +160,7 @@ def find_source_cache(state: Path | None) -> Path:
         except OSError:  # a folder above it is closed to this user
             is_own = False
         if is_own:
-            return state / COPIES
+            return state / CACHE_FOLDER
     import platformdirs  # noqa: PLC0415  (--help stays quick)
 
-    return platformdirs.user_cache_path("reconciler") / COPIES
+    return platformdirs.user_cache_path("reconciler") / CACHE_FOLDER

@@ -25,12 +25,10 @@ from reconciler.server.logs import open_log
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
 from reconciler.server.watch import Watch, WatchDependencies
 from reconciler.server.watch_options import WatchOptions
+from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
 from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
-
-CACHE = "sources"
-"""Folder in the state folder for copies of sources."""
 
 
 def start_watch(options: WatchOptions, stream: TextIO) -> int:
@@ -57,7 +55,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         ref=options.ref,
         path=options.path,
         sha256=options.sha256,
-        cache=options.state / CACHE,
+        cache=options.state / CACHE_FOLDER,
         trust=options.trust,
         environment=options.host.environment,
         saved=options.uncommitted,

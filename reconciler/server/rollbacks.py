@@ -19,6 +19,7 @@ from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source
 from reconciler.ports.store import Store
 from reconciler.server.watch_options import WatchOptions
+from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
 from reconciler.text.one_line import make_one_line
 from reconciler.text.urls import strip_secrets
@@ -109,7 +110,7 @@ class RollbackRunner:
             options.source,
             ref=ref,
             path=options.path,
-            cache=options.state / "sources",
+            cache=options.state / CACHE_FOLDER,
             trust=options.trust,
             environment=options.host.environment,
             state=options.state,

@@ -86,6 +86,7 @@ def rebind_fleet(
     from reconciler.cli.state_folder import require_state
     from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
+    from reconciler.sources import CACHE_FOLDER
     from reconciler.sources.locate import locate_source
     from reconciler.store.factory import has_store, open_store
     from reconciler.text.one_line import clean_line
@@ -96,7 +97,9 @@ def rebind_fleet(
         raise UsageError(
             f"the state folder {folder} has no fleet", remedy="choose the state folder with --state"
         )
-    found = locate_source(source, ref=ref, path=path, cache=folder / "sources", environment=host.environment)
+    found = locate_source(
+        source, ref=ref, path=path, cache=folder / CACHE_FOLDER, environment=host.environment
+    )
     with open_store(folder) as store:
         known = aio.run_until_signal(store.fleets())
         fleet = _find_fleet(name, known)
