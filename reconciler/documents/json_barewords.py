@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
@@ -21,39 +20,26 @@ _MEANT = {
 _NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
 
 
-def describe_bareword(text: str, start: int) -> tuple[int, Diagnostic]:
-    """The end of the word at an offset, and the problem to report for it."""
+def describe_bareword(text: str, start: int) -> tuple[int, tuple[str, str, str]]:
+    """The end of the word at an offset, and the code, message and remedy of the problem with it."""
     found = _RUN.match(text, start)
     end = found.end() if found else start + 1
     words = text[start:end]
     lower = words.lower()
     if meant := find_nearest(lower, _MEANT, cutoff=0.85):
         right = _MEANT[meant]
-        return (
-            end,
-            Diagnostic(
-                Severity.ERROR, "bare-word", f"{quote_text(words)} is not a JSON literal", f"write `{right}`"
-            ),
-        )
+        return end, ("bare-word", f"{quote_text(words)} is not a JSON literal", f"write `{right}`")
     if lower.lstrip("+-") in _NO_NUMBERS:
         remedy = "leave it out, or write `null` or a number"
-        return (
-            end,
-            Diagnostic(Severity.ERROR, "not-a-number", f"{quote_text(words)} is not a JSON number", remedy),
-        )
+        return end, ("not-a-number", f"{quote_text(words)} is not a JSON number", remedy)
     if right := _read_odd_number(words):
-        return (
-            end,
-            Diagnostic(
-                Severity.ERROR, "bad-number", f"{quote_text(words)} is not a JSON number", f"write `{right}`"
-            ),
-        )
+        return end, ("bad-number", f"{quote_text(words)} is not a JSON number", f"write `{right}`")
     if more := _MORE.match(text, end):
         end = more.end()
     words = text[start:end]
     escaped = words.replace("\\", "\\\\")
     remedy = "write " + quote_text(f'"{escaped}"')
-    return end, Diagnostic(Severity.ERROR, "bare-word", f"{quote_text(words)} is not in quotes", remedy)
+    return end, ("bare-word", f"{quote_text(words)} is not in quotes", remedy)
 
 
 def _read_odd_number(words: str) -> str:

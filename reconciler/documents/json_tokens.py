@@ -132,7 +132,7 @@ class Lexer:
         if bare is None:
             return Token("word", start, self.offset, self.text[start : self.offset])
         end, wrong = bare
-        self.problem_list.add_diagnostic(start, wrong)
+        self.problem_list.add(start, *wrong)
         return Token("scalar", start, end)
 
     def _skip_trivia(self) -> None:

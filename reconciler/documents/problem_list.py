@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
@@ -43,18 +42,22 @@ class ProblemList:
     def add(
         self, offset: int, code: str, message: str, remedy: str = "", *, related: Position | None = None
     ) -> None:
-        """Add an error at an offset, with the second position that its message names."""
-        further = () if related is None else (related,)
-        self.add_diagnostic(offset, Diagnostic(Severity.ERROR, code, message, remedy, related=further))
+        """Add an error at an offset, with the second position that its message names.
 
-    def add_diagnostic(self, offset: int, problem: Diagnostic) -> None:
-        """Add a problem at an offset; the one after the limit says that there are more."""
+        The one after the limit says that there are more.
+        """
         if self.full:
             return
+        further = () if related is None else (related,)
         if len(self.problems) == MOST:
-            message = f"the file has more than {MOST} problems"
-            problem = Diagnostic(Severity.ERROR, "too-many", message, "fix these first")
+            code, message, remedy = "too-many", f"the file has more than {MOST} problems", "fix these first"
+            further = ()
         pointer = self.pointer()
         if pointer.count("/") > _DEEP:
-            pointer = ""  # nobody reads it, and the position tells
-        self.problems.append(replace(problem, position=self.lines.at(offset), pointer=pointer))
+            pointer = ""  # too long to read, and the position is enough
+        position = self.lines.at(offset)
+        self.problems.append(
+            Diagnostic(
+                Severity.ERROR, code, message, remedy, position=position, pointer=pointer, related=further
+            )
+        )

@@ -3,112 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
 
 import yaml
 
-from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.text_lines import LineIndex
+from reconciler.documents.problem_list import ProblemList
 from reconciler.text.one_line import quote_text
 
-Explained: TypeAlias = tuple[int, Diagnostic]
-"""The offset of the error, and its diagnostic."""
 
-
-class _YamlBreak(NamedTuple):
-    """Where libyaml stops, and where the value began that it was reading."""
-
-    offset: int
-    began: int
-    text: str
-    lines: LineIndex
-
-
-def explain_yaml_error(error: Exception, lines: LineIndex, text: str) -> Explained:
-    """The position and remedy of the one error at which the parser stops."""
+def report_yaml_error(error: Exception, problem_list: ProblemList) -> None:
+    """Add the one error at which the parser stops, with its position and a remedy."""
+    text = problem_list.text
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return (0, Diagnostic(Severity.ERROR, "yaml", f"the YAML cannot be read: {error}", "correct it"))
+        problem_list.add(0, "yaml", f"the YAML cannot be read: {error}", "correct it")
+        return
     offset = min(error.problem_mark.index, len(text))
     began = offset if error.context_mark is None else min(error.context_mark.index, len(text))
     problem = str(error.problem)
-    for words, look in _EXPLAINERS:
+    for words, report in _REPORTERS:
         if words in problem:
-            return look(_YamlBreak(offset, began, text, lines))
+            report(problem_list, offset, began)
+            return
     for words, code, message, remedy in _KNOWN:
         if words in problem:
-            return (offset, Diagnostic(Severity.ERROR, code, message, remedy))
-    remedy = "correct the line, or the one before"
-    return (offset, Diagnostic(Severity.ERROR, "yaml", f"invalid YAML: {problem}", remedy))
+            problem_list.add(offset, code, message, remedy)
+            return
+    problem_list.add(offset, "yaml", f"invalid YAML: {problem}", "correct the line, or the one before")
 
 
-def _explain_start(at: _YamlBreak) -> Explained:
-    char = at.text[at.offset : at.offset + 1]
+def _report_start(problem_list: ProblemList, offset: int, _began: int) -> None:
+    char = problem_list.text[offset : offset + 1]
     if char == "\t":
-        return (
-            at.offset,
-            Diagnostic(Severity.ERROR, "tab", "the indentation contains a tab", "indent with spaces"),
-        )
+        problem_list.add(offset, "tab", "the indentation contains a tab", "indent with spaces")
+        return
     remedy = "put the text that starts with it in quotes"
-    return (
-        at.offset,
-        Diagnostic(Severity.ERROR, "unexpected", f"YAML does not allow {quote_text(char)} here", remedy),
-    )
+    problem_list.add(offset, "unexpected", f"YAML does not allow {quote_text(char)} here", remedy)
 
 
-def _explain_unterminated(at: _YamlBreak) -> Explained:
+def _report_unterminated(problem_list: ProblemList, _offset: int, began: int) -> None:
     message = "the text that starts here has no closing quote"
-    return (at.began, Diagnostic(Severity.ERROR, "unterminated-text", message, "close its quotes"))
+    problem_list.add(began, "unterminated-text", message, "close its quotes")
 
 
-def _explain_no_name(at: _YamlBreak) -> Explained:
-    if at.text[: at.offset].rstrip(" \t").endswith(("'", '"')):
+def _report_no_name(problem_list: ProblemList, offset: int, _began: int) -> None:
+    if problem_list.text[:offset].rstrip(" \t").endswith(("'", '"')):
         remedy = 'write a quote within single quotes twice, and within double quotes as `\\"`'
-        message = "unexpected content after a closing quote"
-        return (at.offset, Diagnostic(Severity.ERROR, "stray-quote", message, remedy))
+        problem_list.add(offset, "stray-quote", "unexpected content after a closing quote", remedy)
+        return
     remedy = "check its indentation, and quotes and commas before it"
-    message = "the line does not fit the mapping around it"
-    return (at.offset, Diagnostic(Severity.ERROR, "indentation", message, remedy))
+    problem_list.add(offset, "indentation", "the line does not fit the mapping around it", remedy)
 
 
-def _explain_bracket(at: _YamlBreak) -> Explained:
+def _report_bracket(problem_list: ProblemList, offset: int, began: int) -> None:
     """A comma or a closing bracket is missing: before a word on the line of the opening one, or at all."""
-    offset, began, text, lines = at
+    text, lines = problem_list.text, problem_list.lines
     opener = text[began : began + 1]
     closer = "}" if opener == "{" else "]"
     start, position = lines.at(began), lines.at(offset)
     if text[offset : offset + 1] in {"}", "]"}:
         opened = f"the `{opener}` at {start.line}:{start.column}"
         message = f"unexpected `{text[offset]}`: {opened} is still open"
-        return (
-            offset,
-            Diagnostic(
-                Severity.ERROR,
-                "wrong-bracket",
-                message,
-                f"put `{closer}` before it, or replace it",
-                related=(start,),
-            ),
-        )
-    if position.line == start.line and offset < len(text):
+        remedy = f"put `{closer}` before it, or replace it"
+        problem_list.add(offset, "wrong-bracket", message, remedy, related=start)
+    elif position.line == start.line and offset < len(text):
         if text[offset] == ":":  # libyaml takes the name for the end of the value before it
             offset = began + len(text[began:offset].rstrip().rpartition(" ")[0]) + 1
         word = (text[offset : offset + 40].split() or [""])[0]
         message = f"missing `,` or `{closer}` before {quote_text(word)}"
-        return (offset, Diagnostic(Severity.ERROR, "missing-comma", message, "put `,` before it"))
-    remedy = f"put `{closer}` before {position.line}:{position.column}, or `,` between its members"
-    return (
-        began,
-        Diagnostic(Severity.ERROR, "unclosed", f"this `{opener}` is not closed", remedy, related=(position,)),
-    )
+        problem_list.add(offset, "missing-comma", message, "put `,` before it")
+    else:
+        remedy = f"put `{closer}` before {position.line}:{position.column}, or `,` between its members"
+        problem_list.add(began, "unclosed", f"this `{opener}` is not closed", remedy, related=position)
 
 
-_EXPLAINERS: tuple[tuple[str, Callable[[_YamlBreak], Explained]], ...] = (
-    ("cannot start any token", _explain_start),
-    ("end of stream", _explain_unterminated),
-    ("document indicator", _explain_unterminated),
-    ("did not find expected ',' or", _explain_bracket),
-    ("did not find expected key", _explain_no_name),
+_REPORTERS: tuple[tuple[str, Callable[[ProblemList, int, int], None]], ...] = (
+    ("cannot start any token", _report_start),
+    ("end of stream", _report_unterminated),
+    ("document indicator", _report_unterminated),
+    ("did not find expected ',' or", _report_bracket),
+    ("did not find expected key", _report_no_name),
 )
+# libyaml has no error codes, so its messages are recognised by their words.
 _KNOWN = (
     (
         "mapping values are not allowed",

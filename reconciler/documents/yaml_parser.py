@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.problem_list import ProblemList
 from reconciler.documents.value_offsets import ValueOffsets
-from reconciler.documents.yaml_errors import explain_yaml_error
+from reconciler.documents.yaml_errors import report_yaml_error
 from reconciler.documents.yaml_scalars import (
     InvalidScalar,
     make_unknown_tag_error,
@@ -105,9 +104,8 @@ class _Composer:
             message = f"the file contains the control character U+{ord(found[0]):04X}"
             remedy = "remove it, or write it as an escape"
             self.problem_list.add(found.start(), "control-character", message, remedy)
-        for found in _OLD_BREAKS.finditer(
-            self.text
-        ):  # libyaml ends a line there, as YAML 1.1 did; a reviewer sees one line
+        # libyaml ends a line at these, as YAML 1.1 did; a reviewer sees one line, and may miss a key in it.
+        for found in _OLD_BREAKS.finditer(self.text):
             char = found[0]
             message = f"invisible line break U+{ord(char):04X}"
             remedy = f"remove it, or write `{_ESCAPES[char]}` inside double quotes"
@@ -122,7 +120,7 @@ class _Composer:
                 if take is not None:
                     take(self, event)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            self.problem_list.add_diagnostic(*explain_yaml_error(error, self.problem_list.lines, self.text))
+            report_yaml_error(error, self.problem_list)
         finally:
             loader.dispose()
         if not self.values and not self.problem_list.problems:
@@ -145,7 +143,7 @@ class _Composer:
             value = self._scalar_value(event)
         except InvalidScalar as bad:
             words = None
-            self.problem_list.add_diagnostic(start, bad.diagnostic)
+            self.problem_list.add(start, *bad.problem)
         offsets = ValueOffsets(start, start)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(value, offsets, 1)
@@ -157,12 +155,10 @@ class _Composer:
     def _check_name(self, event: Any, start: int) -> None:
         if event.value == "<<" and event.implicit[0]:
             message = "merge keys are not supported: `<<` is not part of YAML 1.2"
-            raise InvalidScalar(Diagnostic(Severity.ERROR, "merge-key", message, _NO_MERGE))
+            raise InvalidScalar("merge-key", message, _NO_MERGE)
         if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
             message = "a question mark is directly before the name"
-            raise InvalidScalar(
-                Diagnostic(Severity.ERROR, "question-mark", message, "put it and the text after it in quotes")
-            )
+            raise InvalidScalar("question-mark", message, "put it and the text after it in quotes")
 
     def start_collection(self, event: Any) -> None:
         """A mapping or sequence begins."""
@@ -175,16 +171,16 @@ class _Composer:
             message = f"lists and mappings are nested more than {DEEPEST} levels deep"
             self._stop(start, "too-deep", message, "reduce the nesting")
             return
-        mapping = isinstance(event, yaml.MappingStartEvent)
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in _COLLECTION_TAGS:
-            self.problem_list.add_diagnostic(start, make_unknown_tag_error(event.tag).diagnostic)
-        offsets = ValueOffsets(start, start, members={}) if mapping else ValueOffsets(start, start, items=[])
-        value: Any = {} if mapping else []
+            self.problem_list.add(start, *make_unknown_tag_error(event.tag).problem)
+        value: Any = {} if is_mapping else []
+        offsets = ValueOffsets(start, start, {} if is_mapping else None, None if is_mapping else [])
         before = self.size
         if not is_name:
             self._attach(value, offsets)
         self.open.append(
-            _OpenCollection(value, offsets, event.anchor, before, is_name=is_name, wants_name=mapping)
+            _OpenCollection(value, offsets, event.anchor, before, is_name=is_name, wants_name=is_mapping)
         )
 
     def end_collection(self, event: Any) -> None:
@@ -258,9 +254,7 @@ class _Composer:
             return read_tagged_scalar(event.tag, words)
         if not words.isascii() and _HALF.search(words):
             message = "the text contains half of a surrogate pair"
-            raise InvalidScalar(
-                Diagnostic(Severity.ERROR, "bad-escape", message, "write the character itself")
-            )
+            raise InvalidScalar("bad-escape", message, "write the character itself")
         return read_plain_scalar(words) if event.implicit[0] else words
 
     def _stop(self, offset: int, code: str, message: str, remedy: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.numbers import InvalidNumber, read_number
 
 _TAG = "tag:yaml.org,2002:"
@@ -24,9 +23,9 @@ Scalar = str | int | float | bool | None
 class InvalidScalar(ValueError):
     """A scalar that JSON cannot express or that its tag does not allow; the message says why."""
 
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(diagnostic.message)
-        self.diagnostic = diagnostic
+    def __init__(self, code: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.problem = (code, message, remedy)
 
 
 def read_plain_scalar(words: str) -> Scalar:
@@ -41,15 +40,15 @@ def read_plain_scalar(words: str) -> Scalar:
         return None
     if words in _BOOLEANS:
         return _BOOLEANS[words]
-    if _INTEGER.fullmatch(words):
-        return _integer(words)
-    if _FLOAT.fullmatch(words):
+    if (base := _BASES.get(words[:2])) and _INTEGER.fullmatch(words):
+        if len(words) > _LONGEST:
+            raise _bad_number(InvalidNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
+        return int(words[2:], base)
+    if _INTEGER.fullmatch(words) or _FLOAT.fullmatch(words):
         return _number(words)
     if _NO_NUMBER.fullmatch(words):
         remedy = "leave it out, or write `null`, a number, or text in quotes"
-        raise InvalidScalar(
-            Diagnostic(Severity.ERROR, "not-a-number", f"`{words}` is not a JSON number", remedy)
-        )
+        raise InvalidScalar("not-a-number", f"`{words}` is not a JSON number", remedy)
     return words
 
 
@@ -69,11 +68,7 @@ def read_tagged_scalar(tag: str, words: str) -> Scalar:
         raise make_unknown_tag_error(tag)
     value = read_plain_scalar(words)
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise InvalidScalar(
-            Diagnostic(
-                Severity.ERROR, "yaml-tag", f"the value does not match the tag `!!{kind}`", "remove the tag"
-            )
-        )
+        raise InvalidScalar("yaml-tag", f"the value does not match the tag `!!{kind}`", "remove the tag")
     # The tag asks for a double, so a number that a double would round is refused.
     return _number(f"{value}.0") if kind == "float" and isinstance(value, int) else value
 
@@ -81,16 +76,7 @@ def read_tagged_scalar(tag: str, words: str) -> Scalar:
 def make_unknown_tag_error(tag: str) -> InvalidScalar:
     """The problem of a tag outside YAML's core schema."""
     shown = tag.replace(_TAG, "!!", 1)
-    return InvalidScalar(Diagnostic(Severity.ERROR, "yaml-tag", f"unsupported tag `{shown}`", "remove it"))
-
-
-def _integer(words: str) -> int:
-    base = _BASES.get(words[:2])
-    if base is None:
-        return int(_number(words))
-    if len(words) > _LONGEST:
-        raise _bad_number(InvalidNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
-    return int(words[2:], base)
+    return InvalidScalar("yaml-tag", f"unsupported tag `{shown}`", "remove it")
 
 
 def _number(words: str) -> int | float:
@@ -101,11 +87,5 @@ def _number(words: str) -> int | float:
 
 
 def _bad_number(error: InvalidNumber) -> InvalidScalar:
-    return InvalidScalar(
-        Diagnostic(
-            Severity.ERROR,
-            "bad-number",
-            f"the number cannot be stored exactly: {error.message}",
-            error.remedy,
-        )
-    )
+    message = f"the number cannot be stored exactly: {error.message}"
+    return InvalidScalar("bad-number", message, error.remedy)
