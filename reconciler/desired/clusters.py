@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.policy import Policy
-from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, make_diagnostic
 from reconciler.documents.model_errors import ModelError, Path, find_model_errors, translate_model_errors
 from reconciler.ports.driver import Driver
 from reconciler.text.one_line import quote_text
@@ -73,9 +73,8 @@ class ClusterParser:
     def read(self, raw: Any, pointer: str) -> ParsedCluster | None:
         """One cluster, as far as its file can be understood; nothing where it cannot."""
         if not isinstance(raw, Mapping):
-            self._add_problem(
-                pointer, "wrong-type", "a cluster must be a mapping with `name`, `kind` and `nodes`", ""
-            )
+            message = "a cluster must be a mapping with `name`, `kind` and `nodes`"
+            self._add_problem(pointer, "wrong-type", message)
             return None
         kind = raw.get("kind")
         if not isinstance(kind, str) or kind not in self.drivers:
@@ -90,14 +89,14 @@ class ClusterParser:
         except ValidationError as error:
             found = find_model_errors(error, model, rest)
             self.problems += translate_model_errors(found, self.fleet, pointer)
-            kept = _salvage_entry(model, rest, found)
-            if kept is None:
+            salvaged = _salvage_entry(model, rest, found)
+            if salvaged is None:
                 return None
-            entry, dropped_paths = kept
-            return ParsedCluster(
-                entry, raw, pointer, _list_node_pointers(pointer, rest, dropped_paths), policy, whole=False
-            )
-        return ParsedCluster(entry, raw, pointer, _list_node_pointers(pointer, rest, frozenset()), policy)
+            entry, dropped_paths = salvaged
+        else:
+            dropped_paths = frozenset()
+        node_pointers = _list_node_pointers(pointer, rest, dropped_paths)
+        return ParsedCluster(entry, raw, pointer, node_pointers, policy, whole=not dropped_paths)
 
     def _policy(
         self, raw: Mapping[str, Any], pointer: str, model: type[ClusterEntry]
@@ -129,11 +128,8 @@ class ClusterParser:
         message = f"{quote_text(kind)} is not a known cluster kind"
         self._add_problem(f"{pointer}/kind", "unknown-kind", message, remedy)
 
-    def _add_problem(self, pointer: str, code: str, message: str, remedy: str) -> None:
-        where = self.fleet.position(pointer)
-        self.problems.append(
-            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
-        )
+    def _add_problem(self, pointer: str, code: str, message: str, remedy: str = "") -> None:
+        self.problems.append(make_diagnostic(self.fleet, pointer, code, message, remedy))
 
 
 def _salvage_entry(

@@ -12,7 +12,7 @@ from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern, match_names
 from reconciler.desired.overlay_renderer import OverlayRenderer
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document, parse_document
+from reconciler.documents.document import Document, make_diagnostic, parse_document
 from reconciler.documents.model_errors import Path
 from reconciler.errors import InputError
 from reconciler.ports.source import SourceFiles
@@ -67,10 +67,8 @@ class FileLoader:
             if document is not None:
                 rendered = self.renderer.render(document, cluster, node, place)
                 found |= {node.name: rendered} if rendered is not None else {}
-            elif self._explain_missing(path):
-                self._add_problem(
-                    _find_naming_pointer(cluster, path, place), path, *self._explain_missing(path)
-                )
+            elif problem := self._explain_missing(path):
+                self._add_problem(_find_naming_pointer(cluster, path, place), path, *problem)
         return found
 
     def list_documents(self) -> list[Document]:
@@ -89,8 +87,8 @@ class FileLoader:
 
     def _open_overlay(self, path: str, pointer: str) -> Document | None:
         document = self._open(path)
-        if document is None and self._explain_missing(path):
-            self._add_problem(pointer, path, *self._explain_missing(path))
+        if document is None and (problem := self._explain_missing(path)):
+            self._add_problem(pointer, path, *problem)
         return document
 
     def resources(self, cluster: ParsedCluster) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
@@ -102,23 +100,15 @@ class FileLoader:
         """
         found: set[str] = set()
         for pattern in cluster.entry.packed():
-            if outside_problem := _describe_outside(pattern):
-                self._add_problem(
-                    _find_naming_pointer(cluster, pattern, cluster.pointer), pattern, *outside_problem
-                )
-                continue
-            matches = (
-                match_names(pattern, self.names)
-                if is_pattern(pattern)
-                else {_normalize(pattern)} & self.known
-            )
-            if not matches:
-                self._add_problem(
-                    _find_naming_pointer(cluster, pattern, cluster.pointer),
-                    pattern,
-                    *self._describe_missing(pattern),
-                )
-            found.update(matches)
+            problem, matches = _describe_outside(pattern), frozenset[str]()
+            if not problem:
+                named = match_names(pattern, self.names) if is_pattern(pattern) else [_normalize(pattern)]
+                matches = self.known.intersection(named)
+                problem = () if matches else self._describe_missing(pattern)
+            if problem:
+                pointer = _find_naming_pointer(cluster, pattern, cluster.pointer)
+                self._add_problem(pointer, pattern, *problem)
+            found |= matches
         read = {path: data for path in sorted(found) if (data := self._read(path)) is not None}
         encrypted = {
             path.removesuffix(ENCRYPTED): hashlib.sha256(data).hexdigest()
@@ -128,11 +118,8 @@ class FileLoader:
         return *self.marker.decrypt(read), encrypted
 
     def _load_document(self, path: str) -> Document | None:
-        if (
-            _describe_outside(path)
-            or path.endswith(ENCRYPTED)
-            or (name := _normalize(path)) not in self.known
-        ):
+        name = _normalize(path)
+        if _describe_outside(path) or path.endswith(ENCRYPTED) or name not in self.known:
             return None
         if name != path and name in self._documents:
             return self._documents[name]
@@ -169,17 +156,12 @@ class FileLoader:
         )
 
     def _describe_missing(self, path: str) -> tuple[str, str, str]:
-        pattern = is_pattern(path)
         inside = [name for name in self.names if name.startswith(f"{_normalize(path)}/")]
         if inside:
-            message = f"{quote_text(path)} is a folder"
-            remedy = f"name the file in it, such as `{inside[0]}`" if not pattern else ""
-            return "no-such-file", message, remedy
-        message = (
-            f"no file matches {quote_text(path)}"
-            if pattern
-            else f"the file {quote_text(path)} does not exist"
-        )
+            remedy = f"name the file in it, such as `{inside[0]}`" if not is_pattern(path) else ""
+            return "no-such-file", f"{quote_text(path)} is a folder", remedy
+        shown = quote_text(path)
+        message = f"no file matches {shown}" if is_pattern(path) else f"the file {shown} does not exist"
         return "no-such-file", message, self._suggest_path(path)
 
     def _suggest_path(self, path: str) -> str:
@@ -200,13 +182,9 @@ class FileLoader:
         return f"the folder `{folder}` does not exist" + (f", did you mean `{meant}`?" if meant else "")
 
     def _add_problem(self, pointer: str, path: str, code: str, message: str, remedy: str) -> None:
-        if (pointer, path) in self._reported:
-            return
-        self._reported.add((pointer, path))
-        where = self.fleet.position(pointer)
-        self.problems.append(
-            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
-        )
+        if (pointer, path) not in self._reported:
+            self._reported.add((pointer, path))
+            self.problems.append(make_diagnostic(self.fleet, pointer, code, message, remedy))
 
 
 def make_missing_file_problem(path: str) -> Diagnostic:
@@ -248,12 +226,8 @@ def _find_naming_pointer(cluster: ParsedCluster, words: str, place: str) -> str:
 def _find_text(value: Any, words: str, path: Path) -> Path | None:
     if value == words and isinstance(value, str):
         return path
-    inner: list[tuple[str | int, Any]] = []
-    if isinstance(value, Mapping):
-        inner = list(value.items())
-    elif isinstance(value, list):
-        inner = list(enumerate(value))
-    for part, item in inner:
+    inner: Any = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for part, item in inner if isinstance(value, Mapping | list) else ():
         found = _find_text(item, words, (*path, part))
         if found is not None:
             return found

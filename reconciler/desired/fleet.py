@@ -28,7 +28,7 @@ from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.policies import make_fleet_file_model, make_policy_model
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document, parse_document
+from reconciler.documents.document import Document, make_diagnostic, parse_document
 from reconciler.documents.model_errors import ModelError, find_model_errors, translate_model_errors
 from reconciler.errors import InputError
 from reconciler.guards import registry
@@ -304,9 +304,7 @@ def _read_top_level(document: Document, model: type[FleetFile]) -> tuple[FleetFi
     # An empty list may be a slip of the hand: with it, no node would be managed any more.
     message = "the list of clusters is empty"
     remedy = "add at least one cluster, with `name`, `kind` and `nodes`"
-    where = document.position("/clusters")
-    problem = Diagnostic(Severity.ERROR, "no-clusters", message, remedy, position=where, pointer="/clusters")
-    return top, [problem]
+    return top, [make_diagnostic(document, "/clusters", "no-clusters", message, remedy)]
 
 
 def _salvage_top_level(document: Document, found: Sequence[ModelError], model: type[FleetFile]) -> FleetFile:
@@ -347,9 +345,8 @@ def _check_overrides(
     if any(override.guard not in guards for override in overrides):
         # Only now, because asking a product for its guards imports it, which takes time.
         guards = _list_guard_codes({*kinds, *drivers}, drivers)
-    return find_idle_overrides(
-        document, overrides, sorted({cluster.entry.name for cluster in clusters}), guards
-    )
+    names = sorted({cluster.entry.name for cluster in clusters})
+    return list(find_idle_overrides(document, overrides, names, guards))
 
 
 def _list_guard_codes(kinds: Iterable[str], drivers: Drivers) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -12,12 +13,14 @@ from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.policy import Ignore
 from reconciler.desired.glob import match_names
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document
+from reconciler.documents.document import Document, make_diagnostic
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver, MemberClaim
 from reconciler.secrets import scan
 from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
+
+_warn = partial(make_diagnostic, severity=Severity.WARNING)
 
 CODES: Final = frozenset({scan.CODE, "shared-member"})
 """The codes of lints that belong to no product."""
@@ -62,12 +65,9 @@ def run_lints(
         driver, name = drivers[cluster_input.entry.kind], frozenset({cluster_input.entry.name})
         found += (LintWarning(problem, name) for problem in driver.lint(cluster_input))
     for kind in sorted({cluster_input.entry.kind for cluster_input in cluster_inputs}):
-        driver = drivers[kind]
         alike = [cluster_input for cluster_input in cluster_inputs if cluster_input.entry.kind == kind]
         if len(alike) > 1:
-            found += _find_shared_members(
-                [(cluster_input, driver.claims(cluster_input)) for cluster_input in alike]
-            )
+            found += _find_shared_members([(each, drivers[kind].claims(each)) for each in alike])
     return [*found, *_find_plain_secrets(cluster_inputs, files)]
 
 
@@ -90,9 +90,8 @@ def find_unused_ignores(
     """Warnings about entries that silence nothing."""
     for index, ignore in enumerate(ignores):
         if not any(warning.is_silenced_by(ignore) for warning in found):
-            yield _make_unused_ignore(
-                fleet, index, ignore, list_lint_codes(drivers)
-            )  # only here every product is loaded
+            # Only here every product is loaded, which takes time.
+            yield _make_unused_ignore(fleet, index, ignore, list_lint_codes(drivers))
 
 
 def list_lint_codes(drivers: Mapping[str, Driver[Any, Any]]) -> frozenset[str]:
@@ -107,18 +106,11 @@ def _make_unused_ignore(fleet: Document, index: int, ignore: Ignore, codes: froz
         meant = find_nearest(ignore.code, codes)
         message = f"there is no lint {quote_text(ignore.code)}, so this entry has no effect"
         remedy = f"did you mean `{meant}`?" if meant else f"the lints are {', '.join(sorted(codes))}"
-        where = fleet.position(f"{place}/code")
-        return Diagnostic(
-            Severity.WARNING, "unknown-lint", message, remedy, position=where, pointer=f"{place}/code"
-        )
+        return _warn(fleet, f"{place}/code", "unknown-lint", message, remedy)
     there = f" for {quote_text(ignore.target)}" if ignore.target else ""
     message = f"{quote_text(ignore.code)} gives no warning{there}, so this entry has no effect"
-    remedy = (
-        "remove it" if not ignore.target else "remove it, or name a cluster or file that has this warning"
-    )
-    return Diagnostic(
-        Severity.WARNING, "unused-ignore", message, remedy, position=fleet.position(place), pointer=place
-    )
+    remedy = f"remove it{', or name a cluster or file that has this warning' if ignore.target else ''}"
+    return _warn(fleet, place, "unused-ignore", message, remedy)
 
 
 def _find_shared_members(
@@ -142,24 +134,13 @@ def _make_shared_member(
 ) -> Diagnostic:
     claim, earlier = pairs[0]
     where, there = claim.document.position(claim.pointer), earlier.document.position(earlier.pointer)
-    who = (
-        f"{claim.name} is a member"
-        if len(pairs) == 1
-        else f"{claim.name} and {len(pairs) - 1} more are members"
-    )
+    more = len(pairs) - 1
+    who = f"{claim.name} and {more} more are members" if more else f"{claim.name} is a member"
     same = "on the same line" if where == there else f"there at {there}"
     message = f"{who} of two clusters, {quote_text(name)} and {quote_text(other)} ({same})"
     remedy = "give each cluster its own members, or merge the clusters"
     further = () if where == there else (there,)
-    return Diagnostic(
-        Severity.WARNING,
-        "shared-member",
-        message,
-        remedy,
-        position=where,
-        pointer=claim.pointer,
-        related=further,
-    )
+    return _warn(claim.document, claim.pointer, "shared-member", message, remedy, related=further)
 
 
 def _find_plain_secrets(cluster_inputs: Sequence[ClusterInput], files: LintedFiles) -> Iterator[LintWarning]:

@@ -12,8 +12,8 @@ from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern
 from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
 from reconciler.desired.merge_patch import RenderedDocument, TracedValue, ValueOrigin, apply_merge_patch
-from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, make_diagnostic
 from reconciler.secrets.references import ReferenceMarker
 from reconciler.text.json_pointer import split_pointer
 from reconciler.text.one_line import quote_text
@@ -136,9 +136,8 @@ class OverlayRenderer:
                 else apply_merge_patch(below_value, patch)
             )
         except InvalidPatch as bad:
-            wrong = bad.diagnostic
-            message = f"{wrong.message} (the overlay applies to {below.name})"
-            self._add_problem(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
+            message = f"{bad.message} (the overlay applies to {below.name})"
+            self._add_problem(patch.origin.document, start + bad.pointer, bad.code, message, bad.remedy)
             return None
         return rendered_value.named(below.name)
 
@@ -161,10 +160,6 @@ class OverlayRenderer:
 
     def _add_problem(self, document: Document, pointer: str, code: str, message: str, remedy: str) -> None:
         """Add a problem; an overlay that does not fit is reported once, not once for each node."""
-        if (document.name, pointer) in self._reported:
-            return
-        self._reported.add((document.name, pointer))
-        where = document.position(pointer)
-        self.problems.append(
-            Diagnostic(Severity.ERROR, code, message, remedy, position=where, pointer=pointer)
-        )
+        if (document.name, pointer) not in self._reported:
+            self._reported.add((document.name, pointer))
+            self.problems.append(make_diagnostic(document, pointer, code, message, remedy))

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from reconciler.core.endpoint import InvalidAddress, parse_api, parse_endpoint
 from reconciler.desired.clusters import ParsedCluster
-from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, make_diagnostic
 from reconciler.text.one_line import quote_text
 
 _Node: TypeAlias = tuple[str, str, ParsedCluster]
@@ -25,15 +25,9 @@ def find_repeated_clusters(fleet: Document, raw: Sequence[Any]) -> Iterator[Diag
         place = f"/clusters/{index}/name"
         if first.setdefault(name, place) != place:
             where = fleet.position(first[name])
-            yield Diagnostic(
-                Severity.ERROR,
-                "duplicate-cluster",
-                f"two clusters have the name {quote_text(name)}, first at {where}",
-                "give each its own name",
-                position=fleet.position(place),
-                pointer=place,
-                related=(where,),
-            )
+            message = f"two clusters have the name {quote_text(name)}, first at {where}"
+            remedy = "give each its own name"
+            yield make_diagnostic(fleet, place, "duplicate-cluster", message, remedy, related=(where,))
 
 
 def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
@@ -56,15 +50,8 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
         else:
             continue
         place = f"/clusters/{index}/renamed_from"
-        yield Diagnostic(
-            Severity.ERROR,
-            "wrong-rename",
-            f"{claim}, so this one cannot take over its history",
-            remedy,
-            position=fleet.position(place),
-            pointer=place,
-            related=(where,),
-        )
+        message = f"{claim}, so this one cannot take over its history"
+        yield make_diagnostic(fleet, place, "wrong-rename", message, remedy, related=(where,))
 
 
 def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> Iterator[Diagnostic]:
@@ -83,23 +70,15 @@ def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> I
             earlier = addresses.setdefault(address, here) if address else here
             if earlier != here:
                 claim = f"{quote_text(node.name)} uses the same address as {quote_text(earlier[1])}"
-                yield _make_duplicate(
-                    fleet, place, claim, earlier, "give each node its own address, or keep one of them"
-                )
+                remedy = "give each node its own address, or keep one of them"
+                yield _make_duplicate(fleet, place, claim, earlier, remedy)
 
 
 def _make_duplicate(fleet: Document, place: str, claim: str, earlier: _Node, remedy: str) -> Diagnostic:
     first, _, cluster = earlier
     there = fleet.position(first)
-    return Diagnostic(
-        Severity.ERROR,
-        "duplicate-node",
-        f"{claim} (cluster {quote_text(cluster.entry.name)}, {there})",
-        remedy,
-        position=fleet.position(place),
-        pointer=place,
-        related=(there,),
-    )
+    message = f"{claim} (cluster {quote_text(cluster.entry.name)}, {there})"
+    return make_diagnostic(fleet, place, "duplicate-node", message, remedy, related=(there,))
 
 
 def _normalize_address(address: str) -> tuple[Any, ...]:

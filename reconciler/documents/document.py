@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from reconciler.diagnostic import Position
+from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents import json_parser
 from reconciler.documents.text_lines import BYTE_ORDER_MARK, LineIndex, decode_text
 from reconciler.documents.value_offsets import ValueOffsets
@@ -33,6 +33,21 @@ class Document(Protocol):
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """The position of the value (or its key) at a JSON pointer, or of its nearest parent."""
+
+
+def make_diagnostic(
+    document: Document,
+    pointer: str,
+    code: str,
+    message: str,
+    remedy: str = "",
+    *,
+    severity: Severity = Severity.ERROR,
+    related: tuple[Position, ...] = (),
+) -> Diagnostic:
+    """A diagnostic about the value at a JSON pointer of a document."""
+    where = document.position(pointer)
+    return Diagnostic(severity, code, message, remedy, position=where, pointer=pointer, related=related)
 
 
 @dataclass(eq=False)

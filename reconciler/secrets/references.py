@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document, ParsedDocument, parse_document
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, ParsedDocument, make_diagnostic, parse_document
 from reconciler.errors import InputError, SecretError
 from reconciler.secrets.resolver import SecretResolver
 from reconciler.text.json_pointer import make_pointer as pointer_of
@@ -103,16 +103,8 @@ class ReferenceMarker:
         try:
             return self._resolve(text)
         except _BadReference as bad:
-            where = pointer_of(path)
             self.problems.append(
-                Diagnostic(
-                    Severity.ERROR,
-                    "bad-reference",
-                    str(bad),
-                    _FORM,
-                    position=document.position(where),
-                    pointer=where,
-                )
+                make_diagnostic(document, pointer_of(path), "bad-reference", str(bad), _FORM)
             )
             return text
 
@@ -222,15 +214,9 @@ def find_misplaced_references(fleet: Document) -> list[Diagnostic]:
     for path, text in _walk_texts(fleet.value, ()):
         token = next((token for token in _TOKEN.finditer(text) if token["scheme"]), None)
         if token is not None and _OVERLAYS.isdisjoint(path):
-            where = pointer_of(path)
             message = f"a reference to a secret (`${{{token['scheme']}:`) is not allowed here"
             remedy = "use secret references in settings and overlays only"
-            place = fleet.position(where)
-            found.append(
-                Diagnostic(
-                    Severity.ERROR, "misplaced-reference", message, remedy, position=place, pointer=where
-                )
-            )
+            found.append(make_diagnostic(fleet, pointer_of(path), "misplaced-reference", message, remedy))
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
-from reconciler.documents.document import Document, ParsedDocument
+from reconciler.documents.document import Document, ParsedDocument, make_diagnostic
 from reconciler.secrets.patterns import (
     SecretProspect,
     assess_prospect,
@@ -33,11 +33,8 @@ def scan_document(document: Document) -> Iterator[Diagnostic]:
     if not worth.shapes and not worth.keys:
         return
     for path, what in _walk(document.value, shaped=worth.shapes):
-        place = pointer_of(path)
-        position = document.position(place)
-        yield Diagnostic(
-            Severity.WARNING, CODE, f"{what} is in plain text", REMEDY, position=position, pointer=place
-        )
+        message = f"{what} is in plain text"
+        yield make_diagnostic(document, pointer_of(path), CODE, message, REMEDY, severity=Severity.WARNING)
 
 
 def scan_resource(path: str, data: bytes) -> Iterator[Diagnostic]:
