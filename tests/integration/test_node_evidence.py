@@ -11,7 +11,7 @@ from reconciler.adopt.importer import import_live_state
 from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.observation import Absent, Unidentified
 from reconciler.diagnostic import Severity
-from reconciler.drivers.m2.simulator import Choices, VacantAnswer
+from reconciler.drivers.m2.choices import Choices, VacantAnswer
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError, UsageError
 from reconciler.host.host import Host as HostSettings

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import pytest
 from support.waiting import wait_until
 
+from reconciler.drivers.m2.choices import Choices, PortChange, UnlistedAnswer
 from reconciler.drivers.m2.schema import Deliver, M2Cluster
-from reconciler.drivers.m2.simulator import Choices, PortChange, UnlistedAnswer
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import SocketAddress

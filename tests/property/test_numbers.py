@@ -19,6 +19,7 @@ from reconciler.desired.fleet import load_fleet
 from reconciler.documents.document import parse_document
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
+from reconciler.ports.simulator import NodeRequest
 from reconciler.ports.transport import Transports
 from reconciler.text.numbers import LONGEST
 
@@ -97,10 +98,8 @@ def test_import_writes_the_number_that_a_node_shows(number):
     wire = WorldWire(world(BASE))
     shown = setting_text(number).encode()
     headers = {"content-type": "application/json", "content-length": str(len(shown))}
-    status, _, _ = wire.nodes.answer(
-        "edge-01", "POST", "/setting/upload", headers=headers, body=shown, peer="127.0.0.1"
-    )
-    assert status == 200
+    request = NodeRequest("POST", "/setting/upload", headers, shown, "127.0.0.1")
+    assert wire.nodes.answer("edge-01", request)[0] == 200
 
     async def imported():
         entry = await M2.entry_of("edge", ["edge-01.example.com"], Transports(wire))

@@ -16,6 +16,7 @@ from reconciler.drivers.sora.cluster_state import has_majority
 from reconciler.drivers.sora.cluster_view import make_machine_state, merge_views
 from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.schema import SoraDesired
+from reconciler.ports.simulator import NodeRequest
 from support.driver import NOON
 from support.m2_wire import REVISION, cluster_input, loaded, setting, world
 from support.sora_clusters import agreeing, entry, full, planned, seen
@@ -96,15 +97,11 @@ def locked_out():
     """Whether a node that has this setting turns this host away, by the simulated node's own word."""
     nodes = world(KEPT)
     body = json.dumps(OTHERS).encode()
-    told = {"content-type": "application/json", "content-length": str(len(body))}
-    assert (
-        nodes.answer("edge-01", "POST", "/setting/upload", headers=told, body=body, peer="127.0.0.1")[0]
-        == 200
-    )
-    status, *_ = nodes.answer(
-        "edge-01", "GET", "/setting/setting.json", headers={}, body=b"", peer="127.0.0.1"
-    )
-    return status == 401
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    upload = NodeRequest("POST", "/setting/upload", headers, body, "127.0.0.1")
+    assert nodes.answer("edge-01", upload)[0] == 200
+    reading = NodeRequest("GET", "/setting/setting.json", {}, b"", "127.0.0.1")
+    return nodes.answer("edge-01", reading)[0] == 401
 
 
 def lost_by_half_a_registration():

@@ -7,7 +7,9 @@ import json
 import tarfile
 
 from reconciler.core.entries import ClusterEntry, NodeEntry
-from reconciler.drivers.m2.simulator import Choices, M2World
+from reconciler.drivers.m2.choices import Choices
+from reconciler.drivers.m2.simulator.world import M2World
+from reconciler.ports.simulator import NodeRequest
 
 SETTING = {
     "meta": {"version": "A"},
@@ -43,8 +45,8 @@ def world(choices=Choices(), *, converged=True, document=SETTING, deliver="uploa
 
 def ask(nodes, method, target, body=b"", *, peer="127.0.0.1", **headers):
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    status, said, content = nodes.answer("edge-01", method, target, headers=sent, body=body, peer=peer)
-    return status, said.get("Content-Type", ""), content
+    status, answered, content = nodes.answer("edge-01", NodeRequest(method, target, sent, body, peer))
+    return status, answered.get("Content-Type", ""), content
 
 
 def upload(nodes, document, target="/setting/upload", **where):

@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.documents.document import parse_document
+from reconciler.drivers.m2.choices import Choices
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import LoadedSetting, M2Cluster
-from reconciler.drivers.m2.simulator import Choices, M2World
+from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.errors import NodeUnreachable
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.simulator import NodeRequest
 from reconciler.ports.transport import Http, HttpAnswer
 
 BASE = {
@@ -113,15 +115,14 @@ class WorldWire(Http):
         self.urls.append(url)
         self.before(method, place.path)
         name = place.hostname.removesuffix(".example.com")
-        told = {key.lower(): text for key, text in (headers or {}).items()}
-        told["content-length"] = str(len(content))
-        status, said, body = self.nodes.answer(
-            name, method, place.path, headers=told, body=content, peer=self.peer
-        )
+        sent = {key.lower(): text for key, text in (headers or {}).items()}
+        sent["content-length"] = str(len(content))
+        request = NodeRequest(method, place.path, sent, content, self.peer)
+        status, answered, body = self.nodes.answer(name, request)
         self.after(method, place.path)
         if not status:
             raise NodeUnreachable(node, "closed the connection without an answer", closed=True)
-        return HttpAnswer(status, {key.lower(): text for key, text in said.items()}, body)
+        return HttpAnswer(status, {key.lower(): text for key, text in answered.items()}, body)
 
     def writes(self):
         """The requests that may change something."""

@@ -53,7 +53,12 @@ def encode_setting(document: Any) -> bytes:
 
 
 def pack_tgz(payload: Payload) -> bytes:
-    """The package: `setting.json` first, then the resources by path.
+    """The package of a payload; see `pack_files`."""
+    return pack_files(encode_setting(payload.document), payload.resources)
+
+
+def pack_files(setting: bytes, resources: Mapping[str, bytes]) -> bytes:
+    """A tgz: `setting.json` first, then the resources by path.
 
     Without times and owners, so that the same payload gives the same bytes on every day and host.
     """
@@ -62,7 +67,7 @@ def pack_tgz(payload: Payload) -> bytes:
         gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
-        for path, data in ((SETTING, encode_setting(payload.document)), *sorted(payload.resources.items())):
+        for path, data in ((SETTING, setting), *sorted(resources.items())):
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(data), MODE
             archive.addfile(member, io.BytesIO(data))

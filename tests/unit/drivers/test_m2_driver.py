@@ -14,15 +14,15 @@ from reconciler.core.plan import Plan, load_plan, restore_exact_arguments
 from reconciler.core.step import StepStatus
 from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.product import DRIVER
-from reconciler.drivers.m2.schema import M2Cluster
-from reconciler.drivers.m2.simulator import (
+from reconciler.drivers.m2.choices import (
     BackupBehaviour,
     Choices,
     PortChange,
     SettingAnswer,
     UnlistedAnswer,
 )
+from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError, NodeRefused, NodeUnauthorized, NodeUnreachable
 from reconciler.ports.transport import Transports

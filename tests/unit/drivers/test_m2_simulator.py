@@ -10,15 +10,9 @@ import pytest
 from support.m2_nodes import GOOD, SETTING, Cluster, ask, changed, form, shown, tgz, upload, world
 
 from reconciler.core.entries import NodeEntry
+from reconciler.drivers.m2.choices import BackupBehaviour, Choices, PortChange, SettingAnswer
 from reconciler.drivers.m2.machine import NodePackage
-from reconciler.drivers.m2.simulator import (
-    BackupBehaviour,
-    Choices,
-    M2World,
-    PortChange,
-    SettingAnswer,
-    make_factory_setting,
-)
+from reconciler.drivers.m2.simulator.world import M2World, make_factory_setting
 from reconciler.errors import UsageError
 
 

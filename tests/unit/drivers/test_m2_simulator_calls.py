@@ -10,7 +10,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.m2_nodes import GOOD, SETTING, ask, changed, shown, upload, world
 
-from reconciler.drivers.m2.simulator import CLOSED, Choices, UnlistedAnswer
+from reconciler.drivers.m2.choices import Choices, UnlistedAnswer
+from reconciler.drivers.m2.simulator.answers import CLOSED
+from reconciler.ports.simulator import NodeRequest
 
 CALLS = {
     "enableSetting": ("GET", "/setting/setting.json"),
@@ -35,7 +37,7 @@ def test_a_role_may_do_what_its_permission_says_and_else_is_answered_401(permiss
 def test_a_stranger_is_answered_401_or_cut_off():
     assert ask(world(), "GET", "/nowhere", peer="10.0.0.1")[0] == 401
     nodes = world(Choices(unlisted=UnlistedAnswer.CLOSED))
-    answer = nodes.answer("edge-01", "GET", "/metrics", headers={}, body=b"", peer="10.0.0.1")
+    answer = nodes.answer("edge-01", NodeRequest("GET", "/metrics", {}, b"", "10.0.0.1"))
     assert answer == CLOSED
     assert ask(nodes, "GET", "/setting/setting.json", peer="127.0.0.2")[0] == 401
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import read_json
@@ -14,51 +15,79 @@ from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.access import PERMISSION_OF, find_access
 from reconciler.drivers.m2.choices import (
     BackupBehaviour,
+    Choices,
     SettingAnswer,
     UnlistedAnswer,
     UploadBehaviour,
     VacantAnswer,
 )
-from reconciler.drivers.m2.simulator.package import pack_package, read_upload
-from reconciler.drivers.m2.simulator.wire import (
-    CLOSED,
-    JSON,
-    VERSION,
-    AllowedCall,
-    Reply,
-    make_envelope,
-    make_failure,
-)
+from reconciler.drivers.m2.package import pack_files
+from reconciler.drivers.m2.simulator.package import read_upload
+from reconciler.ports.simulator import NodeRequest
+
+Reply: TypeAlias = tuple[int, dict[str, str], bytes]
+"""Status, headers and body of an answer."""
+
+CLOSED: Final[Reply] = (0, {}, b"")
+"""No answer: the connection is closed."""
+
+VERSION: Final = "1.1.0"
+"""The product version in the answers, from the manual's examples."""
+
+JSON: Final = {"Content-Type": "application/json"}
 
 PNG: Final = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
 )
 """One white pixel."""
 
-
 Answered: TypeAlias = tuple[machine.M2NodeState, Reply]
-"""The node after the request, and what it answered."""
-
-Route: TypeAlias = tuple[tuple[str, ...], Callable[[AllowedCall], Answered]]
+"""The node after the request, and its answer."""
 
 
-def answer_request(call: AllowedCall) -> Answered:
-    """What a node does with a request: permission first, then path, then method.
+@dataclass(frozen=True, slots=True)
+class NodeCall:
+    """A request to a node.
 
-    Assumed: a stranger is turned away whatever it asks for; someone known learns that a path does not
-    exist, without needing a permission for it.
+    Args:
+        node: its state before the request.
+        reloaded: when it accepted its last setting, in seconds since the epoch.
     """
-    request, node = call.request, call.node
+
+    node: machine.M2NodeState
+    request: NodeRequest
+    choices: Choices
+    reloaded: float
+
+    @property
+    def path(self) -> str:
+        """The path without query, percent-decoded."""
+        return unquote(self.request.target.partition("?")[0])
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The last value of each query parameter."""
+        return {name: values[-1] for name, values in parse_qs(self.request.target.partition("?")[2]).items()}
+
+
+Route: TypeAlias = tuple[tuple[str, ...], Callable[[NodeCall], Answered]]
+
+
+def answer_request(call: NodeCall) -> Answered:
+    """What a node does with a request: permission first, then path, then method."""
+    request, node, path = call.request, call.node, call.path
+    # The order is an assumption, and the strictest one: an unlisted caller does not learn which paths exist.
     rights = find_access(node.running, call.choices.caller or request.peer, call.choices)
     if not rights.listed:
         return node, CLOSED if call.choices.unlisted is UnlistedAnswer.CLOSED else make_failure(
             401, "Unauthorized"
         )
-    route = _route(request.path)
+    prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), "")
+    route = _EXACT.get(path) or _PREFIXES.get(prefix)
     if route is None:
         return node, make_failure(404, "Not Found")
     methods, answer = route
-    if PERMISSION_OF[request.path.split("/")[1]] not in rights.permissions:
+    if PERMISSION_OF[path.split("/")[1]] not in rights.permissions:
         return node, make_failure(401, "Unauthorized")
     if request.method not in methods:
         status, headers, body = make_failure(405, "Method Not Allowed")
@@ -66,13 +95,17 @@ def answer_request(call: AllowedCall) -> Answered:
     return answer(call)
 
 
-def _route(path: str) -> Route | None:
-    if path in _EXACT:
-        return _EXACT[path]
-    return next((route for prefix, route in _PREFIXES.items() if path.startswith(prefix)), None)
+def make_envelope(method: str, status: str, result: Any) -> dict[str, Any]:
+    """The object of every JSON answer except settings."""
+    return {"version": VERSION, "method": method, "status": status, "result": result}
 
 
-def _setting(call: AllowedCall) -> Answered:
+def make_failure(status: int, reason: str, method: str = "") -> Reply:
+    """A refusal in M2's form."""
+    return status, JSON, write_json(make_envelope(method, "Fail", reason))
+
+
+def _setting(call: NodeCall) -> Answered:
     node = call.node
     if node.loaded is None or node.running is None:
         return node, _VACANT[call.choices.vacant]
@@ -81,27 +114,27 @@ def _setting(call: AllowedCall) -> Answered:
     return node, (200, JSON, node.loaded.package.text)
 
 
-def _upload(call: AllowedCall) -> Answered:
-    node = call.node
+def _upload(call: NodeCall) -> Answered:
+    node, takes = call.node, call.choices.takes
+    if takes is UploadBehaviour.REDIRECTS:
+        return node, (307, {"Location": "http://192.0.2.1/setting/upload"}, b"")
     api = machine.lookup(node.running or {}, "env.management.api") or {}
     beside = node.loaded.package.resources if node.loaded else {}
     package = read_upload(
         call.request.headers, call.request.body, api.get("multipartName", "settingFile"), beside
     )
-    if call.choices.takes is UploadBehaviour.REDIRECTS:
-        return node, (307, {"Location": "http://192.0.2.1/setting/upload"}, b"")
     if isinstance(package, machine.NodePackage):
-        package = _altered(package, call.choices.takes)
-    taken = package if isinstance(package, machine.ChangeRefused) else machine.upload(node, package)
-    if call.choices.takes is UploadBehaviour.KEEPS and isinstance(taken, machine.ChangeAccepted):
-        taken = machine.ChangeAccepted(node)
-    return _told(node, taken, 500)
+        package = _alter_package(package, takes)
+    result = package if isinstance(package, machine.ChangeRefused) else machine.upload(node, package)
+    if takes is UploadBehaviour.KEEPS and isinstance(result, machine.ChangeAccepted):
+        result = machine.ChangeAccepted(node)
+    return _answer_change(node, result, 500)
 
 
-def _altered(
+def _alter_package(
     package: machine.NodePackage, takes: UploadBehaviour
 ) -> machine.NodePackage | machine.ChangeRefused:
-    """A package as the node takes it, where that is another way than it was sent."""
+    """The package that the node loads instead of the uploaded one."""
     if takes is UploadBehaviour.REFUSES:
         return machine.ChangeRefused("E0004", "the content is not accepted")
     if takes not in {UploadBehaviour.ADDS, UploadBehaviour.CASE}:
@@ -116,30 +149,22 @@ def _altered(
     return machine.NodePackage(write_json(document), package.resources)
 
 
-def _deploy_local(call: AllowedCall) -> Answered:
-    return _told(call.node, machine.deploy_local(call.node), 200)
-
-
-def _checkout(call: AllowedCall) -> Answered:
-    return _told(call.node, machine.checkout(call.node), 500)
-
-
-def _told(
-    node: machine.M2NodeState, taken: machine.ChangeAccepted | machine.ChangeRefused, failed: int
+def _answer_change(
+    node: machine.M2NodeState, result: machine.ChangeAccepted | machine.ChangeRefused, failed: int
 ) -> Answered:
-    """A change's answer; `notupdated` stands in it only where something waits, as in the pages."""
-    if isinstance(taken, machine.ChangeRefused):
-        said = make_envelope("reloadall", "Fail", f"{taken.code} {taken.reason}")
-        return node, (failed, JSON, write_json(said))
-    said = make_envelope("reloadall", "OK", "accepted")
-    if taken.waiting:
-        said["notupdated"] = [
-            {"field": item.field, "cur": item.current, "new": item.asked} for item in taken.waiting
+    """The answer to a change; `failed` is the status of a refusal, which differs between calls."""
+    if isinstance(result, machine.ChangeRefused):
+        return node, make_failure(failed, f"{result.code} {result.reason}", "reloadall")
+    body = make_envelope("reloadall", "OK", "accepted")
+    # As in the manual's examples, the key is absent where no field waits for a restart.
+    if result.waiting:
+        body["notupdated"] = [
+            {"field": item.field, "cur": item.current, "new": item.asked} for item in result.waiting
         ]
-    return taken.node, (200, JSON, write_json(said))
+    return result.node, (200, JSON, write_json(body))
 
 
-def _download(call: AllowedCall) -> Answered:
+def _download(call: NodeCall) -> Answered:
     node = call.node
     if call.choices.backup is BackupBehaviour.DISABLED:
         return node, make_failure(406, "the backup function is disabled", "download")
@@ -147,12 +172,14 @@ def _download(call: AllowedCall) -> Answered:
         return node, make_failure(500, "there is no history", "download")
     if call.choices.backup is BackupBehaviour.LOST:
         return node, make_failure(404, "the backup file is missing", "download")
-    return node, (200, {"Content-Type": "application/x-compressed"}, pack_package(node.history[-1].package))
+    last = node.history[-1].package
+    packed = pack_files(last.text, last.resources)
+    return node, (200, {"Content-Type": "application/x-compressed"}, packed)
 
 
-def _get_setting(call: AllowedCall) -> Answered:
+def _get_setting(call: NodeCall) -> Answered:
     node = call.node
-    selector, _, form = call.request.path.removeprefix("/get/setting").partition("/")
+    selector, _, form = call.path.removeprefix("/get/setting").partition("/")
     path = parse_selector(selector)
     if path is None or form not in {"", "running", "artifact"}:
         return node, make_failure(400, "Bad Request", "setting")
@@ -165,8 +192,8 @@ def _get_setting(call: AllowedCall) -> Answered:
     return node, (200, JSON, write_json(value))
 
 
-def _get_hosting(call: AllowedCall) -> Answered:
-    path = parse_selector(call.request.path.removeprefix("/get/hosting"))
+def _get_hosting(call: NodeCall) -> Answered:
+    path = parse_selector(call.path.removeprefix("/get/hosting"))
     if path is None:
         return call.node, make_failure(400, "Bad Request", "hosting")
     try:
@@ -183,11 +210,7 @@ def _get_hosting(call: AllowedCall) -> Answered:
     return call.node, (200, JSON, write_json(make_envelope("hosting", "OK", summary)))
 
 
-def _hosting(call: AllowedCall) -> list[Any]:
-    return machine.lookup(call.node.running, "hosting") or []
-
-
-def _license(call: AllowedCall) -> Answered:
+def _license(call: NodeCall) -> Answered:
     valid = call.choices.licence_valid
     licence = {
         "Name": "simulated",
@@ -196,25 +219,24 @@ def _license(call: AllowedCall) -> Answered:
         "Status": "Available" if valid else "Expired",
         "AllowedFeatures": "ALL",
     }
-    said = make_envelope("license", "OK" if valid else "Fail", licence)
-    return call.node, (200 if valid else 500, JSON, write_json(said))
+    body = make_envelope("license", "OK" if valid else "Fail", licence)
+    return call.node, (200 if valid else 500, JSON, write_json(body))
 
 
-def _command(call: AllowedCall) -> Answered:
-    request = call.request
-    name = request.path.removeprefix("/command/").removeprefix("async/")
+def _command(call: NodeCall) -> Answered:
+    name = call.path.removeprefix("/command/").removeprefix("async/")
     if name not in {"purge", "expire", "hardpurge"}:
         return call.node, make_failure(404, "Not Found", name)
-    form = parse_qs(request.body.decode("latin-1"))
-    url = request.query.get("url") or form.get("url", [""])[-1]
+    form = parse_qs(call.request.body.decode("latin-1"))
+    url = call.query.get("url") or form.get("url", [""])[-1]
     if not url:
         return call.node, make_failure(400, "Bad Request", name)
     done = {"Count": len(url.split("|")), "Size": 0, "Time": 0}
-    status = 201 if request.path.startswith("/command/async/") else 200
+    status = 201 if call.path.startswith("/command/async/") else 200
     return call.node, (status, JSON, write_json(make_envelope(name, "OK", done)))
 
 
-def _metrics(call: AllowedCall) -> Answered:
+def _metrics(call: NodeCall) -> Answered:
     text = (
         "# TYPE m2_sys_setting_reload counter\n"
         f"m2_sys_setting_reload_total {call.node.reloads}\n"
@@ -228,7 +250,7 @@ def _metrics(call: AllowedCall) -> Answered:
     return call.node, (200, {"Content-Type": kind}, text.encode())
 
 
-def _traffic(call: AllowedCall) -> Answered:
+def _traffic(call: NodeCall) -> Answered:
     host = {
         "Version": VERSION,
         "Name": "localhost",
@@ -239,20 +261,9 @@ def _traffic(call: AllowedCall) -> Answered:
     return call.node, (200, JSON, write_json({"Host": host}))
 
 
-def _vhostslist(call: AllowedCall) -> Answered:
-    names = [host.get("name") for host in _hosting(call)]
+def _list_hostings(call: NodeCall) -> Answered:
+    names = [host.get("name") for host in machine.lookup(call.node.running, "hosting") or []]
     return call.node, (200, JSON, write_json(make_envelope("vhostslist", "OK", names)))
-
-
-def _fileinfo(call: AllowedCall) -> Answered:
-    asked = "url" in call.request.query
-    return call.node, make_failure(404, "Not Found", "fileinfo") if asked else make_failure(
-        400, "Bad Request", "fileinfo"
-    )
-
-
-def _graph(call: AllowedCall) -> Answered:
-    return call.node, (200, {"Content-Type": "image/png"}, PNG)
 
 
 _VACANT: Final[Mapping[VacantAnswer, Reply]] = {
@@ -263,27 +274,43 @@ _VACANT: Final[Mapping[VacantAnswer, Reply]] = {
 }
 
 _GET: Final = ("GET",)
-_COMMANDS: Final = ("GET", "POST", "PURGE")
 
 _EXACT: Final[Mapping[str, Route]] = {
     "/setting/setting.json": (_GET, _setting),
     "/setting/upload": (("POST",), _upload),
     "/setting/import": (("POST",), _upload),
     "/setting/download": (_GET, _download),
-    "/setting/deploy/local": (_GET, _deploy_local),
-    "/setting/deploy/checkout": (("GET", "POST"), _checkout),
+    # A refused local deployment is answered with 200 too (M2 manual, API): only the body shows the failure.
+    "/setting/deploy/local": (
+        _GET,
+        lambda call: _answer_change(call.node, machine.deploy_local(call.node), 200),
+    ),
+    "/setting/deploy/checkout": (
+        ("GET", "POST"),
+        lambda call: _answer_change(call.node, machine.checkout(call.node), 500),
+    ),
     "/get/license": (_GET, _license),
     "/metrics": (_GET, _metrics),
     "/monitoring/realtime": (_GET, _traffic),
     "/monitoring/average": (_GET, _traffic),
-    "/monitoring/vhostslist": (_GET, _vhostslist),
-    "/monitoring/fileinfo": (_GET, _fileinfo),
-    **{f"/graph/{span}.png": (_GET, _graph) for span in ("dash", "day", "week", "month", "year")},
+    "/monitoring/vhostslist": (_GET, _list_hostings),
+    # A simulated node caches nothing, so no file is known; without a URL the request itself is wrong.
+    "/monitoring/fileinfo": (
+        _GET,
+        lambda call: (
+            call.node,
+            make_failure(*((404, "Not Found") if "url" in call.query else (400, "Bad Request")), "fileinfo"),
+        ),
+    ),
+    **dict.fromkeys(
+        (f"/graph/{span}.png" for span in ("dash", "day", "week", "month", "year")),
+        (_GET, lambda call: (call.node, (200, {"Content-Type": "image/png"}, PNG))),
+    ),
 }
 _PREFIXES: Final[Mapping[str, Route]] = {
     "/get/setting": (_GET, _get_setting),
     "/get/hosting": (_GET, _get_hosting),
-    "/command/": (_COMMANDS, _command),
+    "/command/": (("GET", "POST", "PURGE"), _command),
 }
 
 
@@ -291,22 +318,22 @@ _TOKEN = re.compile(r"\.([^.\[\]]+)|\[(?:name=)?([^\[\]]+)\]")
 
 
 class SelectorMiss(LookupError):
-    """The setting has nothing there."""
+    """The setting has no such key or item."""
 
 
 def parse_selector(text: str) -> list[tuple[str, str]] | None:
-    """A selector as (key, "") and ("", index) in turn; None where it cannot be read.
+    """A selector as (key, "") and ("", index) in turn; None where it is malformed.
 
     A selector that begins with an index means `hosting`.
     """
     found: list[tuple[str, str]] = [("hosting", "")] if text.startswith("[") else []
-    place = 0
-    while place < len(text):
-        match = _TOKEN.match(text, place)
+    end = 0
+    while end < len(text):
+        match = _TOKEN.match(text, end)
         if not match:
             return None
         found.append((match.group(1) or "", match.group(2) or ""))
-        place = match.end()
+        end = match.end()
     return found
 
 
@@ -314,20 +341,20 @@ def select_value(document: Mapping[str, Any], path: list[tuple[str, str]]) -> An
     """The value at a path; an index is a number or the `name` of an item.
 
     Raises:
-        Missing: there is none.
+        SelectorMiss: the path does not exist.
     """
     value: Any = document
     for key, index in path:
         if key and isinstance(value, Mapping) and key in value:
             value = value[key]
         elif index and isinstance(value, list):
-            value = _item(value, index)
+            value = _select_item(value, index)
         else:
             raise SelectorMiss(key or index)
     return value
 
 
-def _item(items: list[Any], index: str) -> Any:
+def _select_item(items: list[Any], index: str) -> Any:
     if index.isdigit() and int(index) < len(items):
         return items[int(index)]
     for item in items:

@@ -1,11 +1,11 @@
-"""What an upload carries: multipart bodies taken apart, tgz packages read and written in memory."""
+"""The package in an upload: multipart bodies and tgz packages are read in memory.
+
+It reads without `m2.package`: an error there must not be repeated by the simulator that tests it.
+"""
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import tarfile
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,16 +14,16 @@ from reconciler.archive.inflate import GZIP, ArchiveError, ArchiveLimits, inflat
 from reconciler.drivers.m2.machine import ChangeRefused, NodePackage
 
 LIMIT: Final = 64 * 1024 * 1024
-"""How many bytes a package may have when unpacked."""
+"""Highest number of bytes of an unpacked package."""
 
 
 def read_upload(
     headers: Mapping[str, str], body: bytes, part: str, beside: Mapping[str, bytes]
 ) -> NodePackage | ChangeRefused:
-    """The package that an upload brings.
+    """The package in an upload.
 
-    A JSON body is `setting.json` alone, and the files already on the node stay; a multipart body
-    brings a tgz of everything, in the part that the node's `api.multipartName` names.
+    A JSON body is `setting.json` alone, and the files on the node stay; a multipart body has a tgz of
+    everything in the part with the name `api.multipartName`.
 
     Args:
         headers: of the request, names in lower case.
@@ -61,7 +61,12 @@ def unpack_package(content: bytes) -> NodePackage | ChangeRefused:
     if not content.startswith(GZIP):
         return ChangeRefused("E0002", "the package is not a tgz")
     try:
-        files = _files(inflate(content, ArchiveLimits(LIMIT)))
+        plain = inflate(content, ArchiveLimits(LIMIT))
+        files = {
+            member.name.removeprefix("./"): plain[member.offset : member.offset + member.size]
+            for member in tar.read_members(plain)
+            if member.kind == "0"
+        }
     except (ArchiveError, tar.MalformedTar) as error:
         return ChangeRefused("E0002", f"the package is not a tgz: {error}")
     name = min((name for name in files if name.split("/")[-1] == "setting.json"), key=len, default="")
@@ -70,25 +75,3 @@ def unpack_package(content: bytes) -> NodePackage | ChangeRefused:
     top = name.removesuffix("setting.json")
     text = files.pop(name)
     return NodePackage(text, {path.removeprefix(top): data for path, data in sorted(files.items())})
-
-
-def _files(plain: bytes) -> dict[str, bytes]:
-    return {
-        member.name.removeprefix("./"): plain[member.offset : member.offset + member.size]
-        for member in tar.read_members(plain)
-        if member.kind == "0"
-    }
-
-
-def pack_package(package: NodePackage) -> bytes:
-    """The tgz of a package; the same package gives the same bytes."""
-    out = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w") as archive,
-    ):
-        for name, data in (("setting.json", package.text), *sorted(package.resources.items())):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()

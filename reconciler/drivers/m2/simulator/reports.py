@@ -1,4 +1,4 @@
-"""What a simulated node reports by itself: to whom, when, and the message v1 that it sends; pure."""
+"""The reports of a simulated node: to whom, when, and the message v1 (M2 manual, Message v1); pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cronsim import CronSim, CronSimError
 
 from reconciler.core.timestamps import format_timestamp
 from reconciler.drivers.m2.machine import lookup
-from reconciler.drivers.m2.simulator import M2World
+from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.ports.simulator import NodeMessage
 
 PRODUCT: Final = "2.8.1"
-"""The version of the product that simulated nodes say they run, as in the documents' examples."""
+"""The product version in the messages, from the manual's examples."""
 
 _FEATURES: Final = "env.management.server.features"
 
@@ -26,7 +26,7 @@ class ReportChannel:
 
     Args:
         timeout: seconds for one POST.
-        schedule: cron of six fields; empty where it reports at an event.
+        schedule: cron with six fields; empty for a report at an event.
     """
 
     url: str
@@ -34,21 +34,21 @@ class ReportChannel:
     schedule: str = ""
 
 
-def find_heartbeat_channel(running: Mapping[str, Any] | None) -> ReportChannel | None:
-    """How the node sends its heartbeats over HTTP; none where its setting asks for none."""
-    return _way(running, "heartbeat", "apiPolling")
-
-
-def find_feedback_channel(running: Mapping[str, Any] | None) -> ReportChannel | None:
-    """How the node reports over HTTP that it has a new setting; none where its setting asks for none."""
-    return _way(running, "setting", "api")
+def find_channel(running: Mapping[str, Any], feature: str, kind: str) -> ReportChannel | None:
+    """The HTTP feedback of a feature; None where the setting has none of this type."""
+    part = lookup(running, f"{_FEATURES}.{feature}")
+    feedback = part.get("feedback") if isinstance(part, Mapping) and part.get("enable") is True else None
+    info = feedback.get("info") if isinstance(feedback, Mapping) and feedback.get("type") == kind else None
+    if not isinstance(info, Mapping) or not info.get("url"):
+        return None
+    return ReportChannel(str(info["url"]), float(info.get("timeout", 5)), str(info.get("schedule", "")))
 
 
 def make_heartbeat(name: str, host: str, running: Mapping[str, Any], now: str) -> dict[str, Any]:
     """The message of a heartbeat.
 
     Args:
-        name: the node's, which it gives as its hostname.
+        name: of the node, which it sends as its hostname.
         host: its address.
         running: its setting.
         now: the time in ISO 8601.
@@ -63,7 +63,7 @@ def make_heartbeat(name: str, host: str, running: Mapping[str, Any], now: str) -
 
 
 def make_feedback(name: str, host: str, running: Mapping[str, Any], now: str) -> dict[str, Any]:
-    """The message of a setting that was loaded; the arguments are those of `heartbeat`."""
+    """The message of a setting that was loaded; see `make_heartbeat`."""
     upload = lookup(running, f"{_FEATURES}.setting.feedback.uploadSetting")
     result = {"method": "deploy", "status": "ok", "version": lookup(running, "meta.version")}
     return {
@@ -75,19 +75,8 @@ def make_feedback(name: str, host: str, running: Mapping[str, Any], now: str) ->
     }
 
 
-def _way(running: Mapping[str, Any] | None, feature: str, kind: str) -> ReportChannel | None:
-    found = lookup(running, f"{_FEATURES}.{feature}") if running else None
-    if not isinstance(found, Mapping) or found.get("enable") is not True:
-        return None
-    told = found.get("feedback")
-    info = told.get("info") if isinstance(told, Mapping) and told.get("type") == kind else None
-    if not isinstance(info, Mapping) or not info.get("url"):
-        return None
-    return ReportChannel(str(info["url"]), float(info.get("timeout", 5)), str(info.get("schedule", "")))
-
-
 class Reporter:
-    """Knows what the nodes of a world have reported.
+    """Makes the messages of the nodes of a world.
 
     Args:
         world: the nodes.
@@ -97,52 +86,36 @@ class Reporter:
     def __init__(self, world: M2World, hosts: Mapping[str, str]) -> None:
         self._world = world
         self._hosts = hosts
-        self._reloads: dict[str, int] | None = None
+        self._has_begun = False
+        self._reloads: dict[str, int] = {}
         self._due: dict[tuple[str, str], datetime] = {}
 
     def due(self, now: datetime) -> Iterator[NodeMessage]:
-        """What is due; a change counts from the first time on that this is asked."""
-        nodes = list(self._nodes())
-        if self._reloads is None:
-            self._reloads = {name: reloads for name, reloads, _ in nodes}
-        for name, reloads, running in nodes:
-            yield from self._after_change(self._reloads, name, reloads, running, now)
-            yield from self._by_cron(name, running, now)
-
-    def _nodes(self) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-        """Name, number of settings loaded, and setting in effect, of each node that is up."""
+        """Messages that are due: heartbeats by their cron, feedbacks about changes after the first call."""
         for name in self._world.names:
             state = self._world.state(name)
-            if state.up and state.running is not None:
-                yield name, state.reloads, state.running
-
-    def _after_change(
-        self, shown: dict[str, int], name: str, reloads: int, running: Mapping[str, Any], now: datetime
-    ) -> Iterator[NodeMessage]:
-        before = shown.get(name, 0)
-        shown[name] = reloads
-        way = find_feedback_channel(running)
-        if reloads != before and way is not None:
-            yield _message(name, way, make_feedback(name, self._hosts[name], running, format_timestamp(now)))
-
-    def _by_cron(self, name: str, running: Mapping[str, Any], now: datetime) -> Iterator[NodeMessage]:
-        way = find_heartbeat_channel(running)
-        if way is None or not way.schedule:
-            return
-        key = (name, way.schedule)
-        if key not in self._due:
-            self._due[key] = _next(way.schedule, now)
-        if now >= self._due[key]:
-            self._due[key] = _next(way.schedule, now)
-            yield _message(name, way, make_heartbeat(name, self._hosts[name], running, format_timestamp(now)))
+            if not state.up or state.running is None:
+                continue
+            sender = (name, self._hosts[name], state.running, format_timestamp(now))
+            # A node that was down at the first call has reported nothing yet: its count starts at 0.
+            before = self._reloads.get(name, 0 if self._has_begun else state.reloads)
+            self._reloads[name] = state.reloads
+            feedback = find_channel(state.running, "setting", "api")
+            if feedback and state.reloads != before:
+                yield NodeMessage(name, feedback.url, make_feedback(*sender), feedback.timeout)
+            heartbeat = find_channel(state.running, "heartbeat", "apiPolling")
+            if heartbeat and heartbeat.schedule:
+                key = (name, heartbeat.schedule)
+                is_due = key in self._due and now >= self._due[key]
+                if is_due or key not in self._due:
+                    self._due[key] = _find_next_time(heartbeat.schedule, now)
+                if is_due:
+                    yield NodeMessage(name, heartbeat.url, make_heartbeat(*sender), heartbeat.timeout)
+        self._has_begun = True
 
 
-def _message(node: str, way: ReportChannel, content: Mapping[str, Any]) -> NodeMessage:
-    return NodeMessage(node, way.url, content, way.timeout)
-
-
-def _next(schedule: str, now: datetime) -> datetime:
+def _find_next_time(schedule: str, now: datetime) -> datetime:
     try:
         return next(CronSim(schedule, now))
-    except (CronSimError, StopIteration):
+    except (CronSimError, StopIteration):  # a setting may have any text there: the node never reports
         return datetime.max.replace(tzinfo=UTC)
