@@ -28,7 +28,7 @@ from reconciler.fault_trials.fault_schedule import draw_schedule
 from reconciler.fault_trials.scenario import Invariant, RandomFaults, Scenario, ScenarioFile
 from reconciler.fault_trials.trial import TrialSetup, TrialVerdict, run_trial
 from reconciler.ports.source import Snapshot
-from reconciler.simulation.choices import parse_choices
+from reconciler.simulation.products import parse_choices
 
 RANDOM = Scenario(name="random", random=RandomFaults(faults=5, kills=2))
 CHUNK = 50

@@ -11,7 +11,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.fault_trials.scenario import ScenarioFile
 from reconciler.fault_trials.trial import TrialSetup
-from reconciler.simulation.choices import parse_choices
+from reconciler.simulation.products import parse_choices
 from reconciler.sources.folder import FolderSource
 
 

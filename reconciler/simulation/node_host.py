@@ -25,7 +25,6 @@ from reconciler.simulation.simulated_node import (
     answer_with_faults,
     apply_node_fault,
     open_node,
-    perform_unwatched,
     start_node,
 )
 
@@ -72,19 +71,6 @@ class RequestWatcher(Protocol):
         """The request was answered or its connection closed."""
 
 
-class SilentWatcher:
-    """A watcher that does nothing."""
-
-    def arrived(self, node: str, request: NodeRequest, *, change: bool) -> None:
-        """Nothing."""
-
-    def answered(self, call: RecordedCall) -> None:
-        """Nothing."""
-
-
-NOBODY: Final = SilentWatcher()
-
-
 class Simulation:
     """All nodes of a fleet, served while the context lasts; an asynchronous context manager.
 
@@ -109,8 +95,8 @@ class Simulation:
         converged: bool = False,
         choices: Mapping[str, Any] | None = None,
         fresh: Collection[str] = (),
-        around: Around = perform_unwatched,
-        watcher: RequestWatcher = NOBODY,
+        around: Around | None = None,
+        watcher: RequestWatcher | None = None,
     ) -> None:
         self._watcher = watcher
         self._calls: deque[RecordedCall] = deque(maxlen=REMEMBERED)
@@ -276,13 +262,15 @@ class Simulation:
         place = self._places[node]
         change = place.served.changes(request)
         # Before the fault is taken: a watcher may add a fault for exactly this request.
-        self._watcher.arrived(node, request, change=change)
+        if self._watcher is not None:
+            self._watcher.arrived(node, request, change=change)
         fault = place.pending.take(change=change)
         reply = answer_with_faults(place, request, fault, change=change)
         fault_name = str(fault.kind) if fault else ""
         call = RecordedCall(node, place.served.asked(request), change, reply[0], fault_name)
         self._calls.append(call)
-        self._watcher.answered(call)
+        if self._watcher is not None:
+            self._watcher.answered(call)
         return fault, reply
 
     def _perform(self, node: str, request: NodeRequest) -> Reply:

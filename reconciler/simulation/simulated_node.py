@@ -22,11 +22,6 @@ Around: TypeAlias = Callable[[str, str, NodeRequest, Callable[[], Reply]], Reply
 """Wraps a change: called with cluster, node, request and the function that performs it; gives the answer."""
 
 
-def perform_unwatched(cluster: str, node: str, request: NodeRequest, perform: Callable[[], Reply]) -> Reply:  # noqa: ARG001
-    """Perform a change without observing it."""
-    return perform()
-
-
 @dataclass(slots=True)
 class SimulatedNode:
     """One node.
@@ -43,7 +38,7 @@ class SimulatedNode:
     served: SimulatedCluster
     address: SocketAddress
     listener: NodeListener
-    around: Around
+    around: Around | None
     joined: bool = False
     pending: PendingFaults = field(default_factory=PendingFaults)
     shown: dict[tuple[str, str, str], Reply] = field(default_factory=dict)
@@ -68,7 +63,7 @@ def answer_with_faults(
 def _perform(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None, *, change: bool) -> Reply:
     perform = partial(place.served.answer, place.node, request)
     if change:
-        reply = place.around(place.cluster, place.node, request, perform)
+        reply = place.around(place.cluster, place.node, request, perform) if place.around else perform()
         # Not through `around`: the second call is the proxy's, not one that the reconciler sent.
         if kind is FaultKind.DUPLICATE:
             perform()

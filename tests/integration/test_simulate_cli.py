@@ -16,8 +16,8 @@ from reconciler.cli.main import main
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import find_free_addresses
-from reconciler.simulation.fleet_generator import generate_fleet
 from reconciler.simulation.node_host import Simulation
+from reconciler.simulation.products import generate_fleet
 from reconciler.sources.folder import FolderSource
 
 RECONCILE = str(Path(sys.executable).parent / "reconcile")

@@ -16,7 +16,7 @@ from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
-from reconciler.simulation.fleet_generator import FIRST, generate_fleet
+from reconciler.simulation.products import FIRST, generate_fleet, parse_choices
 
 if TYPE_CHECKING:
     from reconciler.host.host import Host
@@ -132,7 +132,6 @@ def run_simulate(
         return 0
     from reconciler.cli.host_loader import read_host
     from reconciler.host import aio
-    from reconciler.simulation.choices import parse_choices
 
     options = _ServeOptions(
         folder=folder,

@@ -12,9 +12,8 @@ from reconciler.drivers.sora.choices import MinorityListing
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.addresses import find_free_addresses
-from reconciler.simulation.choices import parse_choices
 from reconciler.simulation.faults import MEANING, Fault, FaultKind, FaultScope, PendingFaults, parse_fault
-from reconciler.simulation.fleet_generator import generate_fleet
+from reconciler.simulation.products import generate_fleet, parse_choices
 
 
 @pytest.mark.parametrize(
