@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from reconciler.documents.document import YAML_SUFFIXES, parse_document
 from reconciler.documents.edit import REMOVED, Edit
-from reconciler.documents.text_lines import BYTE_ORDER_MARK
+from reconciler.documents.text_lines import BYTE_ORDER_MARK, LINE_END, find_line_end
 from reconciler.documents.value_nodes import (
     MemberNode,
     ValueNode,
@@ -28,7 +28,6 @@ from reconciler.documents.value_text import TextStyle
 from reconciler.errors import InputError, UsageError
 from reconciler.text.json_pointer import make_pointer
 
-_LINE_END: Final = re.compile(r"\r\n|\n|\r")
 _INDENT: Final = re.compile(r"[\r\n]([ \t]+)[^\s]")
 _STEP: Final = 2
 
@@ -161,7 +160,7 @@ def _apply_edit(root: EditedValue, edit: Edit) -> EditedValue:
 
 def _detect_style(text: str, root: ValueNode, *, is_json: bool) -> TextStyle:
     """The style of a file: its line ends, and its indentation of objects and lists."""
-    ends = _LINE_END.search(text)
+    ends = LINE_END.search(text)
     indent = _INDENT.search(text)
     steps, dashes = [_STEP], [_STEP]
     blocks = () if is_json else (node for node in walk_nodes(root) if node.entries and not node.is_flow)
@@ -180,12 +179,6 @@ def _find_line_start(text: str, offset: int) -> int:
     return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
 
 
-def _find_line_end(text: str, offset: int) -> int:
-    """Where the line of an offset ends, before what ends it."""
-    found = _LINE_END.search(text, offset)
-    return found.start() if found else len(text)
-
-
 def _get_column(text: str, offset: int) -> int:
     return offset - _find_line_start(text, offset)
 
@@ -195,7 +188,7 @@ class _TextRewriter:
     """Collects the replacements in a text and applies them."""
 
     body: str
-    file_style: TextStyle
+    style: TextStyle
     root: ValueNode
     item: EditedValue
     replacements: list[tuple[int, int, str]] = field(default_factory=list)
@@ -211,16 +204,17 @@ class _TextRewriter:
             at = max(at, end)
         return "".join((*parts, self.body[at:]))
 
+    def _put(self, start: int, end: int, words: str) -> None:
+        self.replacements.append((start, end, words))
+
     def _note_kept(self, item: EditedValue) -> None:
         """Note the values that are still at the nodes of the text."""
         if item.slot is not None:
             self.kept[id(item.slot)] = item
-        content = item.content
-        for one in (
-            content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-        ):
-            if isinstance(one, EditedValue):
-                self._note_kept(one)
+        parts = item.content.values() if isinstance(item.content, dict) else item.content
+        for part in parts if isinstance(item.content, dict | list) else ():
+            if isinstance(part, EditedValue):
+                self._note_kept(part)
 
     def _write_entry(self, entry: MemberNode, item: EditedValue) -> None:
         """Write the value in the place of a node, if it changed."""
@@ -255,24 +249,24 @@ class _TextRewriter:
     def _replace(self, entry: MemberNode, item: EditedValue) -> None:
         """Write another value in the place of a node."""
         node, value = entry.node, item.plain()
-        text, file_style = self.body, self.file_style
-        is_spread = not node.entries or bool(_LINE_END.search(text, node.start, node.end))
-        style = node.style or ("plain" if node.entries is None and isinstance(node.value, str) else "")
-        words = file_style.one_line(value, style=style, quotes_names=_has_quoted_names(text, node))
-        if file_style.is_json and isinstance(value, dict | list) and value and is_spread:
-            words = file_style.pretty(value, self._get_margin(node.start))
+        text, style = self.body, self.style
+        is_spread = not node.entries or bool(LINE_END.search(text, node.start, node.end))
+        quotes = node.style or ("plain" if node.entries is None and isinstance(node.value, str) else "")
+        words = style.one_line(value, style=quotes, quotes_names=_has_quoted_names(text, node))
+        if style.is_json and isinstance(value, dict | list) and value and is_spread:
+            words = style.pretty(value, self._get_margin(node.start))
         if node.entries is not None and not node.is_flow and entry.name_end > entry.start:
             # A block starts on its own line; the value that replaces it goes on the line of the name.
             colon = text.index(":", entry.name_end) + 1
-            first, last = _find_line_start(text, node.start), _find_line_end(text, node.end)
+            first, last = _find_line_start(text, node.start), find_line_end(text, node.end)
             if first > colon:
-                self.replacements.append((colon, colon, f" {words}"))
-                self.replacements.append((_find_previous_end(text, first), last, ""))
+                self._put(colon, colon, f" {words}")
+                self._put(_find_previous_end(text, first), last, "")
                 return
         if node.style in {"|", ">"} and text[node.start : node.end].endswith(("\n", "\r")):
-            words += file_style.end
+            words += style.end
         gap = " " if node.start == node.end and not text[node.start - 1 : node.start].isspace() else ""
-        self.replacements.append((node.start, node.end, gap + words))
+        self._put(node.start, node.end, gap + words)
 
     def _remove(self, node: ValueNode, index: int, *, first: bool) -> None:
         """Remove an entry; in a block, with the comment lines directly above it, which describe it."""
@@ -281,37 +275,32 @@ class _TextRewriter:
         if node.is_flow:
             following = entries[index + 1].start if index + 1 < len(entries) else entry.node.end
             before = entries[index - 1].node.end if index else entry.start
-            self.replacements.append((entry.start, following, "") if first else (before, entry.node.end, ""))
+            self._put(*((entry.start, following) if first else (before, entry.node.end)), "")
             return
-        start, end = (
-            _find_line_start(text, entry.start),
-            _find_line_end(text, _skip_line_ends(text, entry.start, entry.node.end)),
-        )
+        start = _find_line_start(text, entry.start)
+        end = find_line_end(text, _skip_line_ends(text, entry.start, entry.node.end))
         if text[start : entry.start].strip():  # the first of a block that begins behind a dash
             following = entries[index + 1].start
-            near = not text[end:following].strip() and len(_LINE_END.findall(text[end:following])) == 1
-            self.replacements.append((entry.start, following if near else end, ""))
+            near = not text[end:following].strip() and len(LINE_END.findall(text[end:following])) == 1
+            self._put(entry.start, following if near else end, "")
             return
         while index and start:
             above = _find_line_start(text, _find_previous_end(text, start))
             if not text[above:start].lstrip().startswith("#"):
                 break
             start = above
-        behind = _LINE_END.match(text, end)
-        if behind:
-            self.replacements.append((start, behind.end(), ""))
+        if behind := LINE_END.match(text, end):
+            self._put(start, behind.end(), "")
         else:
-            self.replacements.append((_find_previous_end(text, start), end, ""))
+            self._put(_find_previous_end(text, start), end, "")
 
     def _add(self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]) -> None:
         """Write new entries after those that stay."""
         if not node.is_flow:
             end = _skip_line_ends(self.body, kept[-1].start, self._kept_end(kept[-1].node))
-            at, indent = _find_line_end(self.body, end), _get_column(self.body, kept[0].start)
+            at, indent = find_line_end(self.body, end), _get_column(self.body, kept[0].start)
             rows = self._render_rows(node, kept[-1].node, new)
-            self.replacements.append(
-                (at, at, "".join(f"{self.file_style.end}{' ' * indent}{row}" for row in rows))
-            )
+            self._put(at, at, "".join(f"{self.style.end}{' ' * indent}{row}" for row in rows))
         elif kept:
             self._add_between_brackets(node, kept, new)
         else:
@@ -332,61 +321,53 @@ class _TextRewriter:
         quoted = _has_quoted_names(self.body, beside)
         for name, value in new:
             if not node.is_list:
-                yield from self.file_style.member(name, value)
+                yield from self.style.member(name, value)
             elif isinstance(value, dict | list) and not beside.is_flow:
-                yield from self.file_style.item(value, is_block=True)
+                yield from self.style.item(value, is_block=True)
             else:
-                yield f"- {self.file_style.one_line(value, quotes_names=quoted)}"
+                yield f"- {self.style.one_line(value, quotes_names=quoted)}"
 
     def _fill_brackets(self, node: ValueNode, new: Sequence[tuple[str, Any]]) -> None:
         """Write the first entries of an object or a list between brackets."""
         margin = self._get_margin(node.start)
-        inner = margin + self.file_style.unit
-        words = self._render_members(node, new, margin=inner if self.file_style.is_json else None)
-        if self.file_style.is_json:
-            text = (
-                ",".join(f"{self.file_style.end}{inner}{one}" for one in words)
-                + f"{self.file_style.end}{margin}"
-            )
+        inner = margin + self.style.unit
+        words = self._render_members(node, new, inner if self.style.is_json else None)
+        if self.style.is_json:
+            end = self.style.end
+            text = ",".join(f"{end}{inner}{one}" for one in words) + end + margin
         else:
             text = ", ".join(words)
-        self.replacements.append((node.start + 1, node.end - 1, text))
+        self._put(node.start + 1, node.end - 1, text)
 
     def _add_between_brackets(
         self, node: ValueNode, kept: Sequence[MemberNode], new: Sequence[tuple[str, Any]]
     ) -> None:
         text, at = self.body, kept[-1].node.end
-        if not _LINE_END.search(text, node.start, kept[0].start):
-            self.replacements.append(
-                (at, at, "".join(f", {one}" for one in self._render_members(node, new, margin=None)))
-            )
+        if not LINE_END.search(text, node.start, kept[0].start):
+            self._put(at, at, "".join(f", {one}" for one in self._render_members(node, new, None)))
             return
         margin = self._get_margin(kept[0].start)
-        words = self._render_members(node, new, margin=margin if self.file_style.is_json else None)
-        line = _find_line_end(text, at)
+        words = self._render_members(node, new, margin if self.style.is_json else None)
+        line = find_line_end(text, at)
         rest = text[at:line].strip()
         own = not rest or rest == "," or rest.lstrip(" \t,").startswith("#")
         if not own or kept[-1] is not (node.entries or kept)[-1]:  # a bracket or what goes away is behind it
             line, rest = at, ""
-        self.replacements.append((at, at, "" if rest.startswith(",") else ","))
-        self.replacements.append(
-            (line, line, ",".join(f"{self.file_style.end}{margin}{one}" for one in words))
-        )
+        self._put(at, at, "" if rest.startswith(",") else ",")
+        self._put(line, line, ",".join(f"{self.style.end}{margin}{one}" for one in words))
 
     def _render_members(
-        self, node: ValueNode, new: Sequence[tuple[str, Any]], *, margin: str | None
+        self, node: ValueNode, new: Sequence[tuple[str, Any]], margin: str | None
     ) -> list[str]:
         """New entries as written between brackets; with a margin, each may have several lines."""
-        file_style, quoted = self.file_style, _has_quoted_names(self.body, node)
+        style, quoted = self.style, _has_quoted_names(self.body, node)
         words = []
         for name, value in new:
-            deep = margin is not None and isinstance(value, dict | list) and value
-            shown = (
-                file_style.pretty(value, margin or "")
-                if deep
-                else file_style.one_line(value, quotes_names=quoted)
-            )
-            words.append(shown if node.is_list else f"{file_style.name(name, quoted=quoted)}: {shown}")
+            if margin is not None and isinstance(value, dict | list) and value:
+                shown = style.pretty(value, margin)
+            else:
+                shown = style.one_line(value, quotes_names=quoted)
+            words.append(shown if node.is_list else f"{style.name(name, quoted=quoted)}: {shown}")
         return words
 
     def _get_margin(self, offset: int) -> str:

@@ -1,6 +1,7 @@
 """Strict JSON: values at the speed of C; positions and problems only on demand.
 
-The scanner in Python is some 30 times slower, and most files are right and never asked for a position.
+The scanner in Python is some 30 times slower, and most files are right and never asked for a position. It
+gives the offsets of every value, and all problems of a text that is not JSON.
 """
 
 from __future__ import annotations
@@ -8,18 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from reconciler.documents.json_scanner import scan_json
-from reconciler.documents.json_stack import DEEPEST
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.json_repair import repair_token
+from reconciler.documents.json_stack import DEEPEST, ParserStack, ParserState
+from reconciler.documents.json_tokens import Token, skip_blank
+from reconciler.documents.text_lines import BYTE_ORDER_MARK
 from reconciler.documents.value_offsets import INDEX, ValueOffsets
 from reconciler.errors import InputError
 from reconciler.text.numbers import read_number, read_whole_number
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_BLANK = re.compile(r"[ \t\n\r]*")
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+_VALUES = frozenset({"{", "[", "string", "scalar"})
+_VALUE_STATES = frozenset({ParserState.VALUE, ParserState.FIRST_ITEM})
+_NAME_STATES = frozenset({ParserState.NAME, ParserState.FIRST_NAME})
 
 
 class _NeedsScan(ValueError):
@@ -53,7 +60,7 @@ def locate_value(text: str, path: Iterable[str]) -> tuple[ValueOffsets, bool]:
 
     The C decoder skips what is before it, so a few positions cost a small part of `locate_values`.
     """
-    start = _skip_blank(text, 0)
+    start = skip_blank(text, 0)
     found = ValueOffsets(start, start)
     for part in path:
         child = _find_child(text, found.start, part)
@@ -68,23 +75,18 @@ def _find_child(text: str, start: int, part: str) -> ValueOffsets | None:
     if text[start] not in "{[" or (text[start] == "[" and not INDEX.fullmatch(part)):
         return None
     index = 0
-    at = _skip_blank(text, start + 1)
+    at = skip_blank(text, start + 1)
     while text[at] not in "}]":
         key, name = at, str(index)
         if text[start] == "{":
             name, at = _SKIPPER.raw_decode(text, at)
-            at = _skip_blank(text, _skip_blank(text, at) + 1)
+            at = skip_blank(text, skip_blank(text, at) + 1)
         if name == part:
             return ValueOffsets(at, key)
         _, at = _SKIPPER.raw_decode(text, at)
-        at = _skip_blank(text, at)
-        at, index = _skip_blank(text, at + 1) if text[at] == "," else at, index + 1
+        at = skip_blank(text, at)
+        at, index = skip_blank(text, at + 1) if text[at] == "," else at, index + 1
     return None
-
-
-def _skip_blank(text: str, start: int) -> int:
-    found = _BLANK.match(text, start)
-    return found.end() if found else start
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,3 +119,53 @@ def _is_flat(text: str) -> bool:
             break
         rest = shorter
     return not rest
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """The value of a text and its offsets; with problems, the value is only a guess."""
+
+    value: Any
+    offsets: ValueOffsets
+    problems: tuple[Diagnostic, ...]
+
+
+def scan_json(name: str, text: str) -> ScanResult:
+    """Read any text; one broken place gives one problem."""
+    stack = ParserStack(name, text)
+    if text.startswith(BYTE_ORDER_MARK):
+        message = "the file starts with a byte order mark"
+        stack.problem_list.add(
+            0, "byte-order-mark", message, "save the file as UTF-8 without a byte order mark"
+        )
+        stack.lexer.offset = 1
+    while not stack.finished and not stack.problem_list.full:
+        token = stack.lexer.next(name=stack.state not in _VALUE_STATES)
+        while not _accept_token(stack, token) and repair_token(stack, token):
+            pass
+    return ScanResult(stack.value, stack.offsets, tuple(stack.problem_list.problems))
+
+
+def _accept_token(stack: ParserStack, token: Token) -> bool:
+    """Take a token that is allowed here; False if it is not."""
+    kind, state = token.kind, stack.state
+    if state in _VALUE_STATES and kind in _VALUES:
+        stack.put(token)
+    elif state is ParserState.AFTER and kind == ",":
+        stack.comma, stack.is_comma_optional = token.start, False
+        stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
+    elif state is ParserState.COLON and kind == ":":
+        stack.state = ParserState.VALUE
+    elif state in _NAME_STATES and kind == "string" and not token.broken:
+        stack.open_member(token)
+    elif (
+        state in {ParserState.AFTER, ParserState.FIRST_ITEM, ParserState.FIRST_NAME}
+        and kind in {"}", "]"}
+        and kind == stack.frames[-1].closer
+    ):
+        stack.close(token)
+    elif state is ParserState.DONE and kind == "end":
+        stack.finished = True
+    else:
+        return False
+    return True

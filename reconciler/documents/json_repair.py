@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from reconciler.documents.json_brackets import check_end, report_unclosed, report_wrong_bracket
 from reconciler.documents.json_stack import ParserStack, ParserState
 from reconciler.documents.json_tokens import Token
 from reconciler.documents.value_offsets import ValueOffsets
@@ -21,10 +20,10 @@ from reconciler.text.one_line import quote_text
 def repair_token(stack: ParserStack, token: Token) -> bool:
     """Report what is wrong with a token; True if it must be looked at again."""
     if token.kind == "end":
-        check_end(stack, token)
+        _check_end(stack, token)
         return False
     if stack.frames and token.kind in {"}", "]"} and token.kind != stack.frames[-1].closer:
-        report_wrong_bracket(stack, token)
+        _report_wrong_bracket(stack, token)
         return False
     return _REPAIRS[stack.state](stack, token)
 
@@ -63,7 +62,7 @@ def _repair_name(stack: ParserStack, token: Token) -> bool:
         _report_unexpected(stack, token, "a name in quotes, then a colon")
         stack.state, stack.is_comma_optional = ParserState.AFTER, True
     elif token.kind == "{" and stack.state is ParserState.NAME and is_in_array:
-        report_unclosed(stack, stack.comma)
+        _report_unclosed(stack, stack.comma)
         stack.state = ParserState.VALUE
         return True
     else:
@@ -190,7 +189,7 @@ def _repair_stray_colon(stack: ParserStack, token: Token) -> None:
     frame = stack.frames[-1]
     if name := _find_outer_name(stack):
         offsets = frame.offsets.items.pop() if frame.offsets.items else frame.offsets
-        report_unclosed(stack, offsets.start)
+        _report_unclosed(stack, offsets.start)
         stack.open_member(name)
         stack.state = ParserState.VALUE
         return
@@ -249,3 +248,62 @@ def _reread_as_value(stack: ParserStack, token: Token) -> None:
 
 def _get_text(stack: ParserStack, token: Token) -> str:
     return stack.text[token.start : token.end]
+
+
+def _check_end(stack: ParserStack, token: Token) -> None:
+    """The text ends: no container may be open."""
+    stack.finished = True
+    if not stack.frames:
+        if stack.state is ParserState.VALUE and not stack.lexer.is_bracket_count_lost:
+            message = "the file contains no value"
+            stack.problem_list.add(token.start, "empty-file", message, "write a JSON document")
+        return
+    frame = stack.frames[-1]
+    missing = "".join(open_frame.closer for open_frame in reversed(stack.frames))
+    start, opener = frame.offsets.start, frame.opener
+    remedy = f"add {quote_text(missing)} at the end of the file"
+    position = None
+    if likely := _find_misplaced_pair(stack):
+        start, closer = likely
+        opener = stack.text[start]
+        position = stack.problem_list.lines.at(closer)
+        remedy = f"the indentation suggests that its end is missing before {position.line}:{position.column}"
+    stack.report_structure(start, "unclosed", f"this `{opener}` is not closed", remedy, related=position)
+
+
+def _find_misplaced_pair(stack: ParserStack) -> tuple[int, int] | None:
+    """The first pair whose closing bracket starts a line that is indented less than the opening one.
+
+    The bracket that is missing is seldom at the end of the file: the indentation shows where it was left out.
+    """
+    lines = stack.problem_list.lines
+    for opener, closer in stack.pairs:
+        indented, begins_line = lines.indentation(closer)
+        outside = begins_line and indented < lines.indentation(opener)[0]
+        if outside and lines.at(opener).line < lines.at(closer).line:
+            return opener, closer
+    return None
+
+
+def _report_wrong_bracket(stack: ParserStack, token: Token) -> None:
+    """A closing bracket of the other kind: it closes the nearest container of its kind."""
+    frame = stack.frames[-1]
+    position = stack.problem_list.lines.at(frame.offsets.start)
+    opened = f"the `{frame.opener}` at {position.line}:{position.column}"
+    message = f"unexpected `{token.kind}`: {opened} is still open"
+    remedy = f"put `{frame.closer}` before it, or replace it"
+    stack.report_structure(token.start, "wrong-bracket", message, remedy, related=position)
+    if any(token.kind == outer.closer for outer in stack.frames):
+        while token.kind != stack.frames[-1].closer:
+            stack.frames.pop()
+    stack.close(token)
+
+
+def _report_unclosed(stack: ParserStack, offset: int) -> None:
+    """The innermost container should have ended before an offset, as the text there shows."""
+    frame = stack.frames.pop()
+    position = stack.problem_list.lines.at(offset)
+    remedy = f"put `{frame.closer}` before {position.line}:{position.column}"
+    message = f"this `{frame.opener}` is not closed"
+    stack.report_structure(frame.offsets.start, "unclosed", message, remedy, related=position)
+    stack.state = ParserState.AFTER

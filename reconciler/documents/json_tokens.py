@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.documents.json_barewords import describe_bareword
 from reconciler.documents.problem_list import ProblemList
+from reconciler.documents.text_lines import find_line_end
 from reconciler.text.numbers import InvalidNumber, read_number
 from reconciler.text.one_line import quote_text
 
@@ -89,15 +90,15 @@ class Lexer:
 
     def colon_follows(self, token: Token) -> bool:
         """Whether a `:`, or a `=` instead, follows a token."""
-        return self.text.startswith((":", "="), _match_end(_BLANK, self.text, token.end))
+        return self.text.startswith((":", "="), skip_blank(self.text, token.end))
 
     def closer_follows(self, token: Token) -> bool:
         """Whether a closing bracket follows a token."""
-        return self.text.startswith(("}", "]"), _match_end(_BLANK, self.text, token.end))
+        return self.text.startswith(("}", "]"), skip_blank(self.text, token.end))
 
     def skip_line(self) -> None:
         """Continue at the end of the line, but before the commas and brackets that end it."""
-        end = _find_line_end(self.text, self.offset)
+        end = find_line_end(self.text, self.offset)
         while end > self.offset and self.text[end - 1] in " \t,]}":
             end -= 1
         self.offset = end
@@ -139,7 +140,7 @@ class Lexer:
         """Skip white space and comments; a run of comments is one problem."""
         is_reported = False
         while True:
-            self.offset = _match_end(_BLANK, self.text, self.offset)
+            self.offset = skip_blank(self.text, self.offset)
             if odd := _ODD_BLANK.match(self.text, self.offset):
                 what = f"non-standard whitespace character U+{ord(odd[0][0]):04X}"
                 self.problem_list.add(self.offset, "odd-blank", what, "replace it with a normal space")
@@ -225,10 +226,10 @@ class Lexer:
 
     def _is_continued(self, at: int, closing: str) -> bool:
         """Whether a line break is part of the text, judged by the start of the next line."""
-        following = _match_end(_BLANK, self.text, at)
+        following = skip_blank(self.text, at)
         if self.text[following : following + 1] in ("", '"', "'", "{", "}", "[", "]", "“"):
             return False
-        line = self.text[following : _find_line_end(self.text, following)]
+        line = self.text[following : find_line_end(self.text, following)]
         return any(quote in line for quote in closing)
 
     def _end_unterminated(self, start: int, end: int, *, name: bool) -> Token:
@@ -247,11 +248,11 @@ class Lexer:
         return Token("string", start, end, self.text[start + 1 : end], broken=True)
 
 
+def skip_blank(text: str, offset: int) -> int:
+    """The offset of the next character that is not JSON's white space."""
+    return _match_end(_BLANK, text, offset)
+
+
 def _match_end(pattern: re.Pattern[str], text: str, offset: int) -> int:
     found = pattern.match(text, offset)
     return found.end() if found else offset
-
-
-def _find_line_end(text: str, offset: int) -> int:
-    ends = [end for end in (text.find("\n", offset), text.find("\r", offset)) if end >= 0]
-    return min(ends, default=len(text))

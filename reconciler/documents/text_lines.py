@@ -10,10 +10,16 @@ from reconciler.diagnostic import Diagnostic, Position, Severity
 
 BYTE_ORDER_MARK = "\ufeff"
 _MOST_BAD_BYTES = 20
-_BREAK = re.compile(r"\r\n|\r|\n")
+LINE_END = re.compile(r"\r\n|\r|\n")
 _INDENTATION = re.compile(r"[ \t]*")
 _BAD_BYTES = re.compile("[\udc80-\udcff]+")
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def find_line_end(text: str, offset: int) -> int:
+    """Where the line of an offset ends, before what ends it."""
+    found = LINE_END.search(text, offset)
+    return found.start() if found else len(text)
 
 
 class LineIndex:
@@ -22,7 +28,7 @@ class LineIndex:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self._text = text
-        self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
+        self._starts = [0, *(found.end() for found in LINE_END.finditer(text))]
         if text.startswith(BYTE_ORDER_MARK):  # editors do not count it as a column
             self._starts[0] = 1
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import yaml
 
-_BLANK: Final = re.compile(r"[ \t\n\r]*")
+from reconciler.documents.json_tokens import skip_blank
+
 _PROPERTIES: Final = re.compile(r"(?:[&!][^\s\[\]{},]*[ \t]*)*")
 _DASHED: Final = re.compile(r".*-[ \t]*(?:#.*)?")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,8 +29,8 @@ class ValueNode:
         style: the quote or the mark of a block scalar; empty for plain words.
         entries: of an object or a list; None for a scalar.
         is_list: whether it is a list.
-        is_flow: whether it stands between brackets.
-        target: what an alias stands for.
+        is_flow: whether it is between brackets.
+        target: the node that an alias refers to.
     """
 
     start: int
@@ -71,7 +72,7 @@ class MemberNode:
 
 def read_json_nodes(text: str) -> ValueNode:
     """The nodes of a text that `json_parser.parse_json` takes."""
-    return _read_json_node(text, _skip_blank(text, 0))
+    return _read_json_node(text, skip_blank(text, 0))
 
 
 def _read_json_node(text: str, start: int) -> ValueNode:
@@ -79,24 +80,19 @@ def _read_json_node(text: str, start: int) -> ValueNode:
         value, end = _DECODER.raw_decode(text, start)
         return ValueNode(start, end, value, '"' if isinstance(value, str) else "")
     node = ValueNode(start, start, entries=[], is_list=text[start] == "[", is_flow=True)
-    at = _skip_blank(text, start + 1)
+    at = skip_blank(text, start + 1)
     while text[at] not in "]}":
         name, begin, name_end = "", at, at
         if not node.is_list:
             name, name_end = _DECODER.raw_decode(text, at)
-            at = _skip_blank(text, _skip_blank(text, name_end) + 1)
+            at = skip_blank(text, skip_blank(text, name_end) + 1)
         item = _read_json_node(text, at)
         assert node.entries is not None
         node.entries.append(MemberNode(name, begin, name_end, item))
-        at = _skip_blank(text, item.end)
-        at = _skip_blank(text, at + 1) if text[at] == "," else at
+        at = skip_blank(text, item.end)
+        at = skip_blank(text, at + 1) if text[at] == "," else at
     node.end = at + 1
     return node
-
-
-def _skip_blank(text: str, start: int) -> int:
-    found = _BLANK.match(text, start)
-    return found.end() if found else start
 
 
 def read_yaml_nodes(text: str, plain: Any) -> ValueNode:

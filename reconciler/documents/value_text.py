@@ -111,11 +111,8 @@ def _render_text(text: str, style: str) -> str:
 def _is_plain_text(text: str) -> bool:
     """Whether words without quotes are text for every YAML reader, also for YAML 1.1, where `no` is false."""
     try:
-        return (
-            text.lower() not in _OLD_WORDS
-            and read_plain_scalar(text) == text
-            and not re.fullmatch(r"[\d:]+", text)
-        )
+        is_text = read_plain_scalar(text) == text
+        return is_text and text.lower() not in _OLD_WORDS and not re.fullmatch(r"[\d:]+", text)
     except InvalidScalar:
         return False
 

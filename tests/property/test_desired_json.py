@@ -9,7 +9,7 @@ from support.plain_values import walk
 
 from reconciler.documents import json_parser
 from reconciler.documents.document import parse_document
-from reconciler.documents.json_scanner import scan_json
+from reconciler.documents.json_parser import scan_json
 from reconciler.documents.text_lines import LineIndex
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import make_pointer

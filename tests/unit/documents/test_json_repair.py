@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.documents.document import parse_document
-from reconciler.documents.json_scanner import scan_json
+from reconciler.documents.json_parser import scan_json
 from reconciler.errors import InputError
 
 ONE_BROKEN_PLACE = {
