@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.text.json_pointer import make_pointer as pointer_of
 from reconciler.text.one_line import quote_text
@@ -102,47 +102,50 @@ def describe_first_error(error: ValidationError) -> str:
         return f"{subject} is missing"
     if details["type"] == "extra_forbidden":
         return f"{subject} is not a known key"
-    return f"{subject} {_describe_requirement(details)}"
+    return f"{subject} {_describe_unmet(details)}"
 
 
 def describe_option_error(error: ValidationError) -> str:
     """The first error in the value of an option, to follow its name: `must be at least 1, got '0'`."""
     details = error.errors(include_url=False)[0]
     choices = re.findall("'([^']+)'", details["msg"].partition(" is not one of ")[2])  # typer's own text
-    wanted = f"must be {join_choices(choices)}" if choices else _describe_requirement(details)
+    wanted = f"must be {join_choices(choices)}" if choices else _describe_unmet(details)
     return f"{wanted}, got {details['input']!r}"
 
 
-def _describe_requirement(details: ErrorDetails) -> str:
-    """What was required of a value, to follow its name: `must be at least 1`."""
+def _describe_unmet(details: ErrorDetails) -> str:
+    """What is wrong with a value, to follow its name: `must be at least 1`."""
+    _, wanted = _find_requirement(details, (details["type"],))
+    return f"must {wanted}" if wanted else f"is not valid: {_quote_reason(details)}"
+
+
+def _find_requirement(details: ErrorDetails, kinds: Iterable[str]) -> tuple[str, str]:
+    """Code, and what is required, to follow `must`; empty if only pydantic's own sentence says it."""
     kind, context = details["type"], details.get("ctx", {})
     if kind in {"literal_error", "enum"}:
-        return "must be " + str(context.get("expected", "")).replace("'", "`")
+        return "unknown-value", "be " + str(context.get("expected", "")).replace("'", "`")
     if kind in _LIMITS:
-        return f"must {_LIMITS[kind](context)}"
-    if wanted := _get_expected_type(kind):
-        return f"must be {wanted}"
-    return f"is not valid: {_lower_first(str(context.get('error', details['msg'])))}"
+        return "out-of-range", _LIMITS[kind](context)
+    if kind == "string_pattern_mismatch":
+        return "wrong-form", f"have the form `{context.get('pattern', '')}`"
+    expected = (words for one in kinds for start, words in _EXPECTED_TYPES if one.startswith(start))
+    wanted = " or ".join(dict.fromkeys(expected))
+    return ("wrong-type", f"be {wanted}") if wanted else ("bad-value", "")
+
+
+def _quote_reason(details: ErrorDetails) -> str:
+    words = str(details.get("ctx", {}).get("error", details["msg"]))
+    return _lower_first(words)
 
 
 def _make_problem(
     model_error: ModelError, document: Document | None, pointer: str, is_secret: Callable[[str], bool]
 ) -> Diagnostic:
-    at = pointer + pointer_of(
-        (*model_error.path, model_error.missing) if model_error.missing else model_error.path
-    )
+    missing = (model_error.missing,) if model_error.missing else ()
+    at = pointer + pointer_of((*model_error.path, *missing))
     hidden = any(isinstance(part, str) and is_secret(part) for part in model_error.path)
-    code, message, remedy = _describe(model_error, hidden=hidden)
-    if document is None:
-        return Diagnostic(Severity.ERROR, code, message, remedy, pointer=at)
-    return Diagnostic(
-        Severity.ERROR,
-        code,
-        message,
-        remedy,
-        position=document.position(at, key=model_error.unknown),
-        pointer=at,
-    )
+    position = document.position(at, key=model_error.unknown) if document else NOWHERE
+    return Diagnostic(Severity.ERROR, *_describe(model_error, hidden=hidden), position=position, pointer=at)
 
 
 def _select_existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
@@ -188,42 +191,22 @@ def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
             known = ", ".join(sorted(model_error.known))
             remedy = f"the known keys are {known}" if known else "remove it"
         return "unknown-key", f"{subject} is not a known key", remedy
-    code, why, remedy = _describe_cause(model_error, hidden=hidden)
-    given = model_error.error["input"]
-    if model_error.error["type"] == "string_too_short" and not given:
-        return "empty-text", f"{subject} is empty", remedy or _describe_field(model_error)
-    text = "the text " if code == "wrong-type" and isinstance(given, str) and given and not hidden else ""
-    given = text + (_describe_kind(given) if hidden else describe_value(given))
-    return code, why.format(subject=subject, given=given), remedy or _describe_field(model_error)
-
-
-def _describe_cause(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
-    """Code, a sentence with places for `subject` and `given`, and a remedy better than the model's words."""
-    kind, given = model_error.error["type"], model_error.error["input"]
-    context = model_error.error.get("ctx", {})
-    if kind in {"literal_error", "enum"}:
-        expected = str(context.get("expected", ""))
-        meant = find_nearest(str(given), _LITERAL.findall(expected))
-        hint = f"did you mean `{meant}`?" if meant else ""
-        return "unknown-value", _must("be " + expected.replace("'", "`")), hint
-    if kind in _LIMITS:
-        return "out-of-range", _must(_LIMITS[kind](context)), ""
-    if kind == "string_pattern_mismatch":
-        return "wrong-form", _must(f"have the form `{context.get('pattern', '')}`"), ""
-    wanted = " or ".join(dict.fromkeys(filter(None, map(_get_expected_type, model_error.kinds))))
-    if wanted:
-        return "wrong-type", _must(f"be {wanted}"), "" if hidden else _suggest_spelling(kind, given)
-    said = _escape_braces(_lower_first(str(context.get("error", model_error.error["msg"]))))
-    return "bad-value", f"{{subject}} is {{given}}, but {said}", str(context.get("remedy", ""))
-
-
-def _must(what: str) -> str:
-    return f"{{subject}} must {_escape_braces(what)}, got {{given}}"
-
-
-def _escape_braces(words: str) -> str:
-    """Words of others within a pattern of `str.format`."""
-    return words.replace("{", "{{").replace("}", "}}")
+    details = model_error.error
+    given, context = details["input"], details.get("ctx", {})
+    code, wanted = _find_requirement(details, model_error.kinds)
+    shown, remedy = _describe_kind(given) if hidden else describe_value(given), ""
+    if details["type"] == "string_too_short" and not given:
+        return "empty-text", f"{subject} is empty", _describe_field(model_error)
+    if code == "unknown-value":
+        meant = find_nearest(str(given), _LITERAL.findall(str(context.get("expected", ""))))
+        remedy = f"did you mean `{meant}`?" if meant else ""
+    elif code == "wrong-type" and not hidden:
+        remedy = _suggest_spelling(details["type"], given)
+        shown = f"the text {shown}" if given and isinstance(given, str) else shown
+    elif code == "bad-value":
+        remedy = str(context.get("remedy", ""))
+    what = f"must {wanted}, got {shown}" if wanted else f"is {shown}, but {_quote_reason(details)}"
+    return code, f"{subject} {what}", remedy or _describe_field(model_error)
 
 
 def _suggest_spelling(kind: str, given: Any) -> str:
@@ -238,10 +221,6 @@ def _suggest_spelling(kind: str, given: Any) -> str:
     return ""
 
 
-def _get_expected_type(kind: str) -> str:
-    return next((words for start, words in _EXPECTED_TYPES if kind.startswith(start)), "")
-
-
 _FLAGS = {"yes": True, "on": True, "1": True, "no": False, "off": False, "0": False}
 _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda context: f"be more than {context['gt']:g}",
@@ -254,23 +233,16 @@ _LIMITS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "too_long": lambda context: f"have at most {_format_count(context['max_length'], 'item')}",
 }
 _EXPECTED_TYPES = (
-    ("string", "text"),
-    ("int", "a whole number"),
-    ("float", "a number"),
-    ("finite_number", "a number"),
-    ("bool", "`true` or `false`"),
-    ("list", "a list"),
-    ("tuple", "a list"),
-    ("set", "a list"),
-    ("frozen_set", "a list"),
-    ("dict", "a mapping"),
-    ("mapping", "a mapping"),
-    ("model", "a mapping"),
-    ("dataclass", "a mapping"),
-    ("none_required", "nothing"),
-    ("date", "a date such as 2026-12-01"),
-    ("time", "a time such as 03:00"),
-    ("url", "an address such as `http://host:80/`"),
+    (("string",), "text"),
+    (("int",), "a whole number"),
+    (("float", "finite_number"), "a number"),
+    (("bool",), "`true` or `false`"),
+    (("list", "tuple", "set", "frozen_set"), "a list"),
+    (("dict", "mapping", "model", "dataclass"), "a mapping"),
+    (("none_required",), "nothing"),
+    (("date",), "a date such as 2026-12-01"),
+    (("time",), "a time such as 03:00"),
+    (("url",), "an address such as `http://host:80/`"),
 )
 
 
@@ -286,11 +258,8 @@ def _name_subject(path: Path) -> str:
 def _describe_kind(given: Any) -> str:
     if isinstance(given, str):
         return "text"
-    return (
-        "a number"
-        if isinstance(given, int | float) and not isinstance(given, bool)
-        else describe_value(given)
-    )
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return "a number" if is_number else describe_value(given)
 
 
 def describe_value(given: Any) -> str:
