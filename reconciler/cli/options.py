@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -12,9 +15,16 @@ from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from reconciler.cli.state_access import StateAccess
+    from reconciler.cli.terminal import Terminal
     from reconciler.host.host import Host
     from reconciler.planning.prior_revisions import MergeTarget
+    from reconciler.ports.source import Source as ReadableSource
     from reconciler.sources.signatures.trust import Trust
+
+_Run = TypeVar("_Run", bound=Callable[..., Any])
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of click for every command."""
@@ -114,16 +124,6 @@ Keep = Annotated[
         show_default=False,
     ),
 ]
-HostConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--host-config",
-        metavar="FILE",
-        help="Configuration of this host. Default: RECONCILE_HOST_CONFIG, else /etc/reconciler/host.yaml, "
-        "else the user's own file.",
-        show_default=False,
-    ),
-]
 By = Annotated[
     str, typer.Option(metavar="NAME", help="Who asks for this; recorded beside the user who runs it.")
 ]
@@ -143,79 +143,153 @@ class SignatureKind(StrEnum):
     SSH = "ssh"
 
 
-RequireSigned = Annotated[
-    SignatureKind | None,
-    typer.Option(
-        "--require-signed",
-        help="Accept only a signed commit, a signed tag, or a tarball with a signature file.",
-        show_default=False,
-    ),
-]
-AllowedSigners = Annotated[
-    Path | None,
-    typer.Option(
-        "--allowed-signers",
-        metavar="FILE",
-        help="Accepted signers: an allowed-signers file of ssh-keygen, or exported gpg keys.",
-    ),
-]
-RevokedSigners = Annotated[
-    Path | None,
-    typer.Option(
-        "--revoked-signers",
-        metavar="FILE",
-        help="For ssh: revoked keys, as a KRL or as public keys.",
-    ),
-]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """Options of every command that reads the configuration of this host."""
+
+    context: typer.Context
+    host_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--host-config",
+            metavar="FILE",
+            help="Configuration of this host. Default: RECONCILE_HOST_CONFIG, else "
+            "/etc/reconciler/host.yaml, else the user's own file.",
+            show_default=False,
+        ),
+    ] = None
+
+    def read_host(self, source: str = "") -> Host:
+        """The host of the command; see `host_loader.read_host`."""
+        from reconciler.cli.host_loader import read_host  # noqa: PLC0415  (--help stays quick)
+
+        return read_host(self.context, self.host_config, source)
 
 
-def read_trust(
-    host: Host, required: SignatureKind | None, allowed: Path | None, revoked: Path | None
-) -> Trust | None:
-    """Whose signature every revision must have; None if no signature is required.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommonOptions(HostOptions):
+    """Options of nearly all commands."""
 
-    An option takes precedence over its environment variable, and the variable over the host configuration.
-    The host's signers apply only to the kind of signature that the host configuration names.
+    no_color: NoColor = False
 
-    Args:
-        host: its environment and configuration.
-        required: value of `--require-signed`.
-        allowed: value of `--allowed-signers`.
-        revoked: value of `--revoked-signers`.
+    def open_terminal(self, *, for_people: bool = True) -> Terminal:
+        """The terminal of this process; see `Terminal.here`."""
+        from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
 
-    Raises:
-        UsageError: an option needs another one, or a file does not exist.
-    """
-    rules = host.config.signers
-    required = required or _parse_signature_kind(host.environment.get("RECONCILE_REQUIRE_SIGNED", ""))
-    allowed = allowed or _file(host.environment.get("RECONCILE_ALLOWED_SIGNERS", ""))
-    revoked = revoked or _file(host.environment.get("RECONCILE_REVOKED_SIGNERS", ""))
-    if rules is not None:
-        required = required or SignatureKind(rules.required)
-        if required == rules.required:
-            allowed, revoked = allowed or rules.allowed, revoked or rules.revoked
-    if required is None:
-        if allowed or revoked:
+        return Terminal.here(no_color=self.no_color, for_people=for_people)
+
+    def open_state(self, given: Path | None) -> AbstractContextManager[StateAccess]:
+        """The state of the command; see `state_access.open_writable_state`."""
+        from reconciler.cli.state_access import open_writable_state  # noqa: PLC0415  (--help stays quick)
+        from reconciler.cli.state_folder import find_state  # noqa: PLC0415
+
+        return open_writable_state(find_state(self.read_host(), given))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """Options that choose a revision of a source, and a folder within it."""
+
+    ref: Ref = ""
+    path: Within = ""
+    sha256: Sha256 = ""
+
+    def locate(self, source: str, host: Host) -> ReadableSource:
+        """The source of a command that uses no state folder.
+
+        Raises:
+            ReconcilerError: there is no such source, or an option does not fit it.
+        """
+        from reconciler.cli.state_folder import find_source_cache  # noqa: PLC0415  (--help stays quick)
+        from reconciler.sources.locate import locate_source  # noqa: PLC0415
+
+        return locate_source(
+            source,
+            ref=self.ref,
+            path=self.path,
+            sha256=self.sha256,
+            cache=find_source_cache(None),
+            environment=host.environment,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerOptions:
+    """Options about the signatures that every revision must have."""
+
+    require_signed: Annotated[
+        SignatureKind | None,
+        typer.Option(
+            "--require-signed",
+            help="Accept only a signed commit, a signed tag, or a tarball with a signature file.",
+            show_default=False,
+        ),
+    ] = None
+    allowed_signers: Annotated[
+        Path | None,
+        typer.Option(
+            "--allowed-signers",
+            metavar="FILE",
+            help="Accepted signers: an allowed-signers file of ssh-keygen, or exported gpg keys.",
+        ),
+    ] = None
+    revoked_signers: Annotated[
+        Path | None,
+        typer.Option(
+            "--revoked-signers", metavar="FILE", help="For ssh: revoked keys, as a KRL or as public keys."
+        ),
+    ] = None
+
+    def read_trust(self, host: Host) -> Trust | None:
+        """Whose signature every revision must have; None if no signature is required.
+
+        An option takes precedence over its environment variable, and the variable over the host
+        configuration. The host's signers apply only to the kind of signature that the host configuration
+        names.
+
+        Raises:
+            UsageError: an option needs another one, or a file does not exist.
+        """
+        text, rules = host.environment.get("RECONCILE_REQUIRE_SIGNED", ""), host.config.signers
+        try:
+            required = self.require_signed or (SignatureKind(text) if text else None)
+        except ValueError:
             raise UsageError(
-                "signers are given, but no signature is required",
-                remedy="add --require-signed ssh or --require-signed gpg",
+                "RECONCILE_REQUIRE_SIGNED must be gpg or ssh", remedy="correct the variable"
+            ) from None
+        allowed = self.allowed_signers or _find_file(host, "RECONCILE_ALLOWED_SIGNERS")
+        revoked = self.revoked_signers or _find_file(host, "RECONCILE_REVOKED_SIGNERS")
+        if rules is not None:
+            required = required or SignatureKind(rules.required)
+            if required == rules.required:
+                allowed, revoked = allowed or rules.allowed, revoked or rules.revoked
+        if required is None:
+            if allowed or revoked:
+                raise UsageError(
+                    "signers are given, but no signature is required",
+                    remedy="add --require-signed ssh or --require-signed gpg",
+                )
+            return None
+        if allowed is None:
+            raise UsageError(
+                "--require-signed needs a file of accepted signers", remedy="add --allowed-signers FILE"
             )
-        return None
-    if allowed is None:
-        raise UsageError(
-            "--require-signed needs a file of accepted signers", remedy="add --allowed-signers FILE"
-        )
-    if revoked and required is SignatureKind.GPG:
-        raise UsageError(
-            "--revoked-signers works only with ssh",
-            remedy="import the revocation into gpg and export the key again",
-        )
-    for option, file in (("--allowed-signers", allowed), ("--revoked-signers", revoked)):
-        if file is not None and not file.is_file():
-            raise UsageError(f"{option}: there is no file {file}", remedy="correct the path")
-    from reconciler.sources.signatures.trust import Trust  # noqa: PLC0415  (--help stays quick)
+        if revoked and required is SignatureKind.GPG:
+            raise UsageError(
+                "--revoked-signers works only with ssh",
+                remedy="import the revocation into gpg and export the key again",
+            )
+        for option, file in (("--allowed-signers", allowed), ("--revoked-signers", revoked)):
+            if file is not None and not file.is_file():
+                raise UsageError(f"{option}: there is no file {file}", remedy="correct the path")
+        from reconciler.sources.signatures.trust import Trust  # noqa: PLC0415  (--help stays quick)
 
-    return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
+        return Trust(required.value, allowed.absolute(), revoked.absolute() if revoked else None)
+
+
+def _find_file(host: Host, variable: str) -> Path | None:
+    name = host.environment.get(variable, "")
+    return Path(name) if name else None
 
 
 def read_merge_target(host: Host, given: str) -> MergeTarget:
@@ -238,22 +312,63 @@ def read_merge_target(host: Host, given: str) -> MergeTarget:
     return found
 
 
-def _parse_signature_kind(text: str) -> SignatureKind | None:
-    try:
-        return SignatureKind(text) if text else None
-    except ValueError:
-        raise UsageError(
-            "RECONCILE_REQUIRE_SIGNED must be gpg or ssh", remedy="correct the variable"
-        ) from None
-
-
-def _file(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
 def make_app() -> typer.Typer:
     """The app of a command: plain help, no shell completion."""
     return typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
+
+
+def add_command(
+    app: typer.Typer, name: str | None = None, *, epilog: str | None = None
+) -> Callable[[_Run], _Run]:
+    """Register a function as a command of an app; a parameter may be a group of options.
+
+    Args:
+        app: from `make_app`.
+        name: of a subcommand; None if it is the only command of the app.
+        epilog: shown after the options.
+    """
+
+    def register(run: _Run) -> _Run:
+        app.command(name, context_settings=SETTINGS, epilog=epilog)(expand_groups(run))
+        return run
+
+    return register
+
+
+def expand_groups(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as typer needs it: each option of a group is a parameter of its own."""
+    hints, groups = get_type_hints(run, include_extras=True), dict[str, type[Any]]()
+    parameters: list[Parameter] = []
+    for one in signature(run).parameters.values():
+        kind = hints[one.name]
+        if not (isinstance(kind, type) and is_dataclass(kind)):
+            parameters.append(one.replace(annotation=kind))
+            continue
+        groups[one.name], types = kind, get_type_hints(kind, include_extras=True)
+        parameters += [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=Parameter.empty if field.default is MISSING else field.default,
+                annotation=types[field.name],
+            )
+            for field in fields(kind)
+        ]
+
+    def expanded(**given: Any) -> Any:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        return run(**given)
+
+    set_signature(expanded, parameters)
+    expanded.__name__, expanded.__doc__ = run.__name__, run.__doc__
+    return expanded
+
+
+def set_signature(run: Callable[..., Any], parameters: list[Parameter]) -> None:
+    """Give a function the parameters that typer makes options of; it reads signature and annotations."""
+    vars(run)["__signature__"] = Signature(parameters)
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
 
 
 def read_kept_runs(host: Host, given: int | None) -> int:

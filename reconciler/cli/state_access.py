@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from reconciler.cli.state_folder import OPTION, StateFolder, find_state, find_watches
+from reconciler.cli.state_folder import OPTION, StateFolder, find_watches
 from reconciler.core.actor import Actor
 from reconciler.errors import StateError
 from reconciler.host import control_socket
 from reconciler.host.control_socket import RunningWatch, find_running_watches, send_request
-from reconciler.host.host import Host
 from reconciler.ports.store import Store, StoreReader
 from reconciler.store.factory import has_store, open_reader, open_store
 
@@ -142,16 +141,6 @@ class _OrdersToWatch:
                 remedy="run the command as root; `reconcile history` shows whether the order was accepted",
             ) from error
         return tuple(map(str, answer.get("found", ())))
-
-
-def open_state(host: Host, given: Path | None) -> AbstractContextManager[StateAccess]:
-    """Find the state of a command, and open it as `open_writable_state` does.
-
-    Args:
-        host: its environment and configuration.
-        given: value of `--state`.
-    """
-    return open_writable_state(find_state(host, given))
 
 
 @contextmanager

@@ -9,20 +9,19 @@ import typer
 
 from reconciler.cli.options import (
     STATUSES,
-    AllowedSigners,
     By,
-    HostConfigFile,
+    CommonOptions,
     Keep,
-    NoColor,
     PlanFormat,
     ReportFormat,
-    RequireSigned,
-    RevokedSigners,
+    SignerOptions,
     State,
     Why,
     Within,
+    add_command,
     format_columns,
     make_app,
+    read_kept_runs,
 )
 from reconciler.cli.state_folder import require_state
 from reconciler.errors import WorldChanged
@@ -41,9 +40,8 @@ Exit status:
 {format_columns({str(number): STATUSES[number] for number in (0, 1, 3, 4, 5)})}"""
 
 
-@app.command(epilog=EPILOG)
+@add_command(app, epilog=EPILOG)
 def run_apply(
-    context: typer.Context,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Plan file, written by `reconcile --dry-run --out`.")
     ],
@@ -66,13 +64,10 @@ def run_apply(
     format: ReportFormat = PlanFormat.TEXT,
     state: State = None,
     keep: Keep = None,
-    require_signed: RequireSigned = None,
-    allowed_signers: AllowedSigners = None,
-    revoked_signers: RevokedSigners = None,
+    signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Apply exactly the plan in FILE, without asking for confirmation.
 
@@ -80,38 +75,33 @@ def run_apply(
     whose node has changed since, and the steps that depend on it, and shows the new plan for these nodes.
     The guards check the plan again.
     """
-    from reconciler.cli.host_loader import get_environment, read_host
     from reconciler.cli.host_source import HostSource, find_host_source
     from reconciler.cli.plan_files import read_plan_file
-    from reconciler.cli.run_options import RunOptions, build_run_options
-    from reconciler.cli.terminal import Terminal
+    from reconciler.cli.run_options import RunOptions
 
     plan_file = read_plan_file(file)
-    folder = require_state(read_host(context, host_config, source), state).path
+    host = common.read_host(source)
+    folder = require_state(host, state)
     origin = find_host_source(
-        HostSource(source, ref, path), get_environment(context), folder, planned=plan_file.origin.source
+        HostSource(source, ref, path), host.environment, folder.path, planned=plan_file.origin.source
     )
-    options = build_run_options(
-        context,
-        RunOptions(
-            source=origin.source,
-            ref=origin.ref,
-            path=origin.path,
-            only=plan_file.origin.only,
-            format=format,
-            trigger="plan file",
-            by=by,
-            why=reason,
-        ),
-        writes=True,
-        host_config=host_config,
-        state=state,
-        keep=keep,
-        require_signed=require_signed,
-        allowed_signers=allowed_signers,
-        revoked_signers=revoked_signers,
+    # Read again: the source is known only now, and the configuration must not be in it.
+    host = common.read_host(origin.source)
+    options = RunOptions(
+        source=origin.source,
+        ref=origin.ref,
+        path=origin.path,
+        only=plan_file.origin.only,
+        format=format,
+        trigger="plan file",
+        by=by,
+        why=reason,
+        host=host,
+        state=folder,
+        keep=read_kept_runs(host, keep),
+        trust=signer_options.read_trust(host),
     )
-    return _apply(plan_file, options, Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT))
+    return _apply(plan_file, options, common.open_terminal(for_people=format is PlanFormat.TEXT))
 
 
 def _apply(file: PlanFile, options: RunOptions, terminal: Terminal) -> int:

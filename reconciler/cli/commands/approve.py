@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import By, HostConfigFile, NoColor, OutputFormat, State, make_app
+from reconciler.cli.options import By, CommonOptions, OutputFormat, State, add_command, make_app
 from reconciler.errors import UsageError
 from reconciler.text.one_line import SHORT_ID
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 app = make_app()
 
 
-@app.command()
+@add_command(app)
 def run_approve(
-    context: typer.Context,
     id: Annotated[
         str, typer.Argument(metavar="ID", help="Plan id from the refusal, or its first characters.")
     ] = "",
@@ -32,22 +31,18 @@ def run_approve(
         OutputFormat, typer.Option("--format", help="Output format of the list.")
     ] = OutputFormat.TEXT,
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Approve a plan that waits for approval. The next run that makes the same plan applies it, once."""
     from reconciler.cli import orders
-    from reconciler.cli.host_loader import read_host
-    from reconciler.cli.state_access import open_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
     from reconciler.host.actor import get_current_actor
     from reconciler.text.one_line import clean_line
 
     if bool(id) is list_:
         raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
-    terminal = Terminal.here(no_color=no_color)
-    with open_state(read_host(context, host_config), state) as access:
+    terminal = common.open_terminal()
+    with common.open_state(state) as access:
         used, found = str(access), orders.read_open_orders(access.read())
         if list_:
             terminal.say(_format_list(found, format) + (used if format is OutputFormat.TEXT else ""))

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reconciler.cli.options import (
-    AllowedSigners,
     BaseRef,
-    HostConfigFile,
-    NoColor,
+    CommonOptions,
     NoState,
     OutputFormat,
-    Ref,
-    RequireSigned,
-    RevokedSigners,
-    Sha256,
+    SignerOptions,
+    SourceOptions,
     State,
-    Within,
+    add_command,
     make_app,
+    read_merge_target,
 )
 from reconciler.cli.state_folder import find_readable_state
 from reconciler.errors import UsageError
@@ -30,9 +28,8 @@ app = make_app()
 _BROKEN = 3
 
 
-@app.command()
+@add_command(app)
 def run_check(
-    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -51,9 +48,7 @@ def run_check(
         ),
     ] = "",
     *,
-    ref: Ref = "",
-    path: Within = "",
-    sha256: Sha256 = "",
+    source_options: SourceOptions,
     base: BaseRef = "",
     only: Annotated[str, typer.Option(metavar="NAME", help="Restrict to one cluster.")] = "",
     faults: Annotated[
@@ -67,11 +62,8 @@ def run_check(
     ] = OutputFormat.TEXT,
     state: State = None,
     no_state: NoState = False,
-    require_signed: RequireSigned = None,
-    allowed_signers: AllowedSigners = None,
-    revoked_signers: RevokedSigners = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    signer_options: SignerOptions,
+    common: CommonOptions,
 ) -> int:
     """Explore every possible execution of the plan for SOURCE, with faults and a kill of the reconciler.
 
@@ -80,23 +72,21 @@ def run_check(
     with 3 if a guard refuses the plan, or if an invariant breaks: the shortest counterexample is shown.
     """
     from reconciler.cli.commands import plan
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.host_source import HostSource, find_host_source
     from reconciler.cli.plan_files import is_plan_file, read_plan_file
     from reconciler.cli.render.check import render_check_json, render_check_text
-    from reconciler.cli.run_options import RunOptions, build_run_options
-    from reconciler.cli.terminal import Terminal
+    from reconciler.cli.run_options import RunOptions
 
-    terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
-    host = read_host(context, host_config, source)
+    terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
+    host = common.read_host(source)
     folder = find_readable_state(host, state, without=no_state)
-    file, origin = None, HostSource(source, ref, path)
+    file, origin = None, HostSource(source, source_options.ref, source_options.path)
     if is_plan_file(source):
-        if sha256 or only:
+        if source_options.sha256 or only:
             raise UsageError("--sha256 and --only do not work with a plan file", remedy="leave them out")
         file = read_plan_file(Path(source))
         origin = find_host_source(
-            HostSource(host_source, ref, path),
+            replace(origin, source=host_source),
             host.environment,
             folder.path if folder else None,
             planned=file.origin.source,
@@ -106,23 +96,18 @@ def run_check(
             f"HOST_SOURCE works only with a plan file, and {source} is not one",
             remedy="give one source: `reconcile check SOURCE`",
         )
-    options = build_run_options(
-        context,
-        RunOptions(
-            source=origin.source,
-            ref=origin.ref,
-            path=origin.path,
-            sha256=sha256,
-            only=file.origin.only if file else only,
-        ),
-        writes=False,
-        host_config=host_config,
-        state=state,
-        no_state=no_state,
-        base=base,
-        require_signed=require_signed,
-        allowed_signers=allowed_signers,
-        revoked_signers=revoked_signers,
+    # Read again: the source of a plan file is known only now, and the configuration must not be in it.
+    host = common.read_host(origin.source)
+    options = RunOptions(
+        source=origin.source,
+        ref=origin.ref,
+        path=origin.path,
+        sha256=source_options.sha256,
+        only=file.origin.only if file else only,
+        host=host,
+        state=folder,
+        base=read_merge_target(host, base),
+        trust=signer_options.read_trust(host),
     )
     reader = plan.make_reader(options)
     result = plan.read_and_plan(reader, options, terminal, file=file)

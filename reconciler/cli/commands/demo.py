@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from reconciler.cli.options import NoColor, make_app
+from reconciler.cli.options import NoColor, add_command, make_app
 from reconciler.errors import ReconcilerError
 
 app = make_app()
@@ -27,7 +27,7 @@ class DemoFailure(ReconcilerError):
     """A check of the demonstration failed."""
 
 
-@app.command()
+@add_command(app)
 def run_demo(*, no_color: NoColor = False) -> int:
     """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, history.
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, make_app
+from reconciler.cli.options import NoColor, add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
 
 
-@app.command()
+@add_command(app)
 def run_explain(
     code: Annotated[
         str,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from reconciler.cli.options import HostConfigFile, NoColor, make_app
+from reconciler.cli.options import CommonOptions, expand_groups, make_app, set_signature
 from reconciler.cli.render.values import format_count
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 def run_import(
-    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Folder of the files; created if missing.")
     ] = Path(),
@@ -31,8 +30,7 @@ def run_import(
     only: Annotated[str, typer.Option(metavar="CLUSTER", help="Restrict to one cluster.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
     new: Sequence[tuple[str, str]] = (),
 ) -> int:
     """Write the desired state from what running nodes show.
@@ -43,12 +41,10 @@ def run_import(
     overlays for the rest. Secrets are written as references. Nodes are only read. Nothing is written unless
     a plan from the new files would be empty.
     """
-    from reconciler.cli.host_loader import read_host
-    from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
 
-    terminal = Terminal.here(no_color=no_color)
-    host = read_host(context, host_config, str(folder))
+    terminal = common.open_terminal()
+    host = common.read_host(str(folder))
     found = aio.run_until_signal(_import(folder, new, only, host))
     if not found.after:
         terminal.say("Nothing to write: the files match the nodes.\n")
@@ -183,19 +179,16 @@ def _make_import_app(more: Iterable[str] = ()) -> typer.Typer:
 
     def run(**given: Any) -> int:
         new = [(kind, text) for name, kind in names.items() for text in given.pop(name) or ()]
-        return run_import(**given, new=new)
+        return int(expanded(**given, new=new))
 
-    hints = get_type_hints(run_import, include_extras=True)
-    own = [one.replace(annotation=hints[one.name]) for one in signature(run_import).parameters.values()]
-    context, folder, *rest = (one for one in own if one.name != "new")
+    expanded = expand_groups(run_import)
+    folder, *rest = (one for one in signature(expanded).parameters.values() if one.name != "new")
     options = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_make_option(kind))
         for name, kind in names.items()
     ]
-    parameters = [context, folder, *options, *rest]
+    set_signature(run, [folder, *options, *rest])
     run.__doc__ = run_import.__doc__
-    vars(run)["__signature__"] = Signature(parameters)  # what typer reads
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
     made = make_app()
     made.command("import", cls=_ImportCommand)(run)
     return made

@@ -11,27 +11,25 @@ from reconciler.cli.command_table import COMMANDS
 from reconciler.cli.options import (
     ENVIRONMENT,
     STATUSES,
-    AllowedSigners,
     BaseRef,
     By,
-    HostConfigFile,
+    CommonOptions,
     Keep,
-    NoColor,
     NoState,
     Only,
     PlanFormat,
-    Ref,
     ReportFormat,
-    RequireSigned,
-    RevokedSigners,
-    Sha256,
+    SignerOptions,
     Source,
+    SourceOptions,
     State,
     Why,
-    Within,
     Yes,
+    add_command,
     format_columns,
     make_app,
+    read_kept_runs,
+    read_merge_target,
 )
 from reconciler.errors import UsageError
 
@@ -50,14 +48,11 @@ Environment:
 {format_columns(ENVIRONMENT)}"""
 
 
-@app.command(epilog=EPILOG)
+@add_command(app, epilog=EPILOG)
 def run_reconcile(
-    context: typer.Context,
     source: Source = ".",
     *,
-    ref: Ref = "",
-    path: Within = "",
-    sha256: Sha256 = "",
+    source_options: SourceOptions,
     base: BaseRef = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; change no node.")] = False,
     yes: Yes = False,
@@ -81,13 +76,10 @@ def run_reconcile(
         Path | None,
         typer.Option(metavar="FILE", help="With --dry-run: write the plan file, for `reconcile apply`."),
     ] = None,
-    require_signed: RequireSigned = None,
-    allowed_signers: AllowedSigners = None,
-    revoked_signers: RevokedSigners = None,
+    signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> int:
     """Bring a fleet's nodes into their desired state.
@@ -115,36 +107,33 @@ def run_reconcile(
         )
 
     from reconciler.cli.commands import plan
-    from reconciler.cli.run_options import RunOptions, build_run_options
-    from reconciler.cli.terminal import Terminal
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.state_folder import find_readable_state, require_state
 
-    options = build_run_options(
-        context,
-        RunOptions(
-            source=source,
-            ref=ref,
-            path=path,
-            sha256=sha256,
-            only=only,
-            yes=yes,
-            format=format,
-            detailed_exitcode=detailed_exitcode,
-            check=format is PlanFormat.MARKDOWN and check is not False,
-            out=out,
-            by=by,
-            why=reason,
-        ),
-        writes=not dry_run,
-        host_config=host_config,
-        state=state,
-        no_state=no_state,
-        keep=keep,
-        base=base,
-        require_signed=require_signed,
-        allowed_signers=allowed_signers,
-        revoked_signers=revoked_signers,
+    host, is_reading = common.read_host(source), dry_run or no_state
+    options = RunOptions(
+        source=source,
+        ref=source_options.ref,
+        path=source_options.path,
+        sha256=source_options.sha256,
+        only=only,
+        yes=yes,
+        format=format,
+        detailed_exitcode=detailed_exitcode,
+        check=format is PlanFormat.MARKDOWN and check is not False,
+        out=out,
+        by=by,
+        why=reason,
+        host=host,
+        # A dry run may read through the watch; whoever applies must be able to open the folder.
+        state=find_readable_state(host, state, without=no_state)
+        if is_reading
+        else require_state(host, state),
+        keep=read_kept_runs(host, keep),
+        base=read_merge_target(host, base),
+        trust=signer_options.read_trust(host),
     )
-    terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     if dry_run:
         return plan.run_dry_run(options, terminal)
     from reconciler.cli.commands.converge import converge

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import (
-    HostConfigFile,
-    NoColor,
-    Ref,
-    Sha256,
-    Source,
-    Within,
-    make_app,
-)
+from reconciler.cli.options import CommonOptions, Source, SourceOptions, add_command, make_app
 from reconciler.core.canonical import strip_editor_key
 from reconciler.errors import UsageError
 
@@ -38,9 +30,8 @@ class NodeDocument:
     document: Document
 
 
-@app.command()
+@add_command(app)
 def run_render(
-    context: typer.Context,
     source: Source = ".",
     *,
     node: Annotated[
@@ -49,34 +40,21 @@ def run_render(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show each value with the file and line that it comes from.")
     ] = False,
-    ref: Ref = "",
-    path: Within = "",
-    sha256: Sha256 = "",
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    source_options: SourceOptions,
+    common: CommonOptions,
 ) -> int:
     """Print the settings of a node as JSON, with all overlays applied.
 
     Secrets are shown as references and are not resolved. If nodes have different settings and --node is not
     given, the nodes are listed; those with equal settings are on one line.
     """
-    from reconciler.cli.host_loader import read_host
-    from reconciler.cli.state_folder import find_source_cache
-    from reconciler.cli.terminal import Terminal
     from reconciler.desired.fleet import load_fleet
     from reconciler.drivers.registry import DRIVERS
     from reconciler.host import aio
-    from reconciler.sources.locate import locate_source
 
-    host = read_host(context, host_config, source)
-    cache = find_source_cache(None)
-    found = locate_source(
-        source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment
-    )
-    terminal = Terminal.here(no_color=no_color)
-    terminal.say(
-        format_documents(load_fleet(aio.run_until_signal(found.snapshot()), DRIVERS), node, explain=explain)
-    )
+    found = source_options.locate(source, common.read_host(source))
+    fleet = load_fleet(aio.run_until_signal(found.snapshot()), DRIVERS)
+    common.open_terminal().say(format_documents(fleet, node, explain=explain))
     return 0
 
 

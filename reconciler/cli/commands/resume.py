@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, HostConfigFile, NoColor, State, Why, make_app
+from reconciler.cli.options import By, CommonOptions, State, Why, add_command, make_app
 
 app = make_app()
 
 
-@app.command()
+@add_command(app)
 def run_resume(
-    context: typer.Context,
     cluster: Annotated[
         str,
         typer.Argument(
@@ -24,23 +23,19 @@ def run_resume(
     reason: Why = "",
     by: By = "",
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Allow changes again, and show which suspensions are left.
 
     Stalled nodes, which never showed what was sent to them, are tried again.
     """
     from reconciler.cli import orders
-    from reconciler.cli.host_loader import read_host
-    from reconciler.cli.state_access import open_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
     from reconciler.host.actor import get_current_actor
     from reconciler.text.one_line import clean_line
 
-    terminal = Terminal.here(no_color=no_color)
-    with open_state(read_host(context, host_config), state) as access:
+    terminal = common.open_terminal()
+    with common.open_state(state) as access:
         used = str(access)
         if not access.exists():
             terminal.say(f"Nothing was suspended.\n{used}")

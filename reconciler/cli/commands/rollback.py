@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli.options import (
-    AllowedSigners,
     By,
-    HostConfigFile,
+    CommonOptions,
     Keep,
-    NoColor,
     Only,
     PlanFormat,
     ReportFormat,
-    RequireSigned,
-    RevokedSigners,
+    SignerOptions,
     State,
     Why,
     Within,
     Yes,
+    add_command,
     make_app,
+    read_kept_runs,
 )
-from reconciler.cli.state_folder import find_source_cache
+from reconciler.cli.state_folder import find_source_cache, find_state
 from reconciler.errors import InputError, StateError, UsageError
 
 if TYPE_CHECKING:
@@ -43,9 +42,8 @@ _MOST_RUNS = 1000
 _DONE = frozenset({"done", "found", "undone"})
 
 
-@app.command()
+@add_command(app)
 def run_rollback(
-    context: typer.Context,
     revision: Annotated[
         str,
         typer.Argument(
@@ -80,13 +78,10 @@ def run_rollback(
     ] = False,
     state: State = None,
     keep: Keep = None,
-    require_signed: RequireSigned = None,
-    allowed_signers: AllowedSigners = None,
-    revoked_signers: RevokedSigners = None,
+    signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Apply an earlier revision, with plan, guards, confirmation and journal like any change.
 
@@ -95,9 +90,8 @@ def run_rollback(
     changes.
     """
     from reconciler.cli.commands.converge import converge
-    from reconciler.cli.run_options import RunOptions, build_run_options
+    from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
-    from reconciler.cli.terminal import Terminal
 
     if previous:
         if revision and source != ".":
@@ -108,29 +102,25 @@ def run_rollback(
             f"the first argument is the revision, and {revision!r} is a folder",
             remedy=f"for the previously applied commit: `reconcile rollback --previous {revision}`",
         )
-    options = build_run_options(
-        context,
-        RunOptions(
-            source=source,
-            path=path,
-            only=only,
-            yes=yes,
-            format=format,
-            trigger="rollback",
-            by=by,
-            why=reason,
-            while_suspended=while_suspended,
-        ),
-        writes=False,
-        host_config=host_config,
-        state=state,
-        keep=keep,
-        require_signed=require_signed,
-        allowed_signers=allowed_signers,
-        revoked_signers=revoked_signers,
+    host = common.read_host(source)
+    folder = find_state(host, state)
+    options = RunOptions(
+        source=source,
+        path=path,
+        only=only,
+        yes=yes,
+        format=format,
+        trigger="rollback",
+        by=by,
+        why=reason,
+        while_suspended=while_suspended,
+        host=host,
+        state=folder,
+        keep=read_kept_runs(host, keep),
+        trust=signer_options.read_trust(host),
     )
-    terminal = Terminal.here(no_color=no_color, for_people=format is PlanFormat.TEXT)
-    with open_writable_state(options.required_state) as access:
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
+    with open_writable_state(folder) as access:
         terminal.remark(str(access))
         if not access.is_open:
             from reconciler.cli.rollback_by_watch import roll_back_by_watch

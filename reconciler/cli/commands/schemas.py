@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, make_app
+from reconciler.cli.options import NoColor, add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
 
 
-@app.command()
+@add_command(app)
 def run_schemas(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Schema to print; without it, all are listed.")

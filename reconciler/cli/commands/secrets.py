@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import SETTINGS, make_app
+from reconciler.cli.options import HostOptions, add_command, make_app
 from reconciler.errors import SecretError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def secrets_group() -> None:
     """Encrypt secrets with age, so that they can be stored in git."""
 
 
-@app.command("encrypt", context_settings=SETTINGS)
+@add_command(app, "encrypt")
 def encrypt_value(
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="File to encrypt; default: standard input.")
@@ -66,7 +66,7 @@ def encrypt_value(
     return 0
 
 
-@app.command("edit", context_settings=SETTINGS)
+@add_command(app, "edit")
 def edit_encrypted_file(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.age", help="Encrypted file; created if missing.")],
@@ -82,7 +82,6 @@ def edit_encrypted_file(
     It is encrypted again only if the text changed. Meanwhile the plain text is in a private file, in
     memory if the system supports it. The file is always removed at the end.
     """
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.text_editor import edit_text
     from reconciler.secrets.local_resolver import LocalResolver, encrypt_data
 
@@ -92,7 +91,7 @@ def edit_encrypted_file(
         )
     to = _find_recipients(recipient, file.absolute().parent)
     data = _access(file, file.read_bytes) if file.exists() else None
-    host = read_host(context, None)
+    host = HostOptions(context=context).read_host()
     old = b"" if data is None else LocalResolver(host, identity).decrypt(str(file), data)
     new = edit_text(old, file.stem, host.environment)
     if new == old:  # encrypting it again would change every byte of the file in git
@@ -102,7 +101,7 @@ def edit_encrypted_file(
     return 0
 
 
-@app.command("keygen", context_settings=SETTINGS)
+@add_command(app, "keygen")
 def make_identity(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the identity.")],
 ) -> int:

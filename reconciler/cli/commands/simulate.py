@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, format_columns, make_app
+from reconciler.cli.options import HostOptions, add_command, format_columns, make_app
 from reconciler.cli.render.values import format_count
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
@@ -34,9 +34,8 @@ Faults at run time, with --control 127.0.0.1:8650:
   curl 127.0.0.1:8650/faults -X DELETE"""
 
 
-@app.command(epilog=EPILOG)
+@add_command(app, epilog=EPILOG)
 def run_simulate(
-    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
     *,
     converged: Annotated[
@@ -98,7 +97,7 @@ def run_simulate(
             "from any other 127.x.y.z, the next address.",
         ),
     ] = str(FIRST),
-    host_config: HostConfigFile = None,
+    host_options: HostOptions,
 ) -> int:
     """Serve all nodes of the fleet file in FOLDER on this machine, at the addresses in the file.
 
@@ -130,7 +129,6 @@ def run_simulate(
             f"wrote {format_count(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}"
         )
         return 0
-    from reconciler.cli.host_loader import read_host
     from reconciler.host import aio
 
     options = _ServeOptions(
@@ -141,7 +139,7 @@ def run_simulate(
         choices=parse_choices(choice or (), DRIVERS),
         control=_parse_address("--control", control) if control else None,
         ready_file=ready_file,
-        host=read_host(context, host_config, str(folder)),
+        host=host_options.read_host(str(folder)),
     )
     return aio.run_until_signal(_serve(options))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli.commands.state_copies import back_up_state, check_state, restore_state
-from reconciler.cli.options import SETTINGS, HostConfigFile, NoColor, Ref, State, Within, make_app
+from reconciler.cli.options import CommonOptions, Ref, State, Within, add_command, make_app
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
 
 app = make_app()
-app.command("backup", context_settings=SETTINGS)(back_up_state)
-app.command("restore", context_settings=SETTINGS)(restore_state)
-app.command("check", context_settings=SETTINGS)(check_state)
+add_command(app, "backup")(back_up_state)
+add_command(app, "restore")(restore_state)
+add_command(app, "check")(check_state)
 
 
 @app.callback()
@@ -26,25 +26,21 @@ def state_group() -> None:
     """Manage what this host remembers of its fleets."""
 
 
-@app.command("fleets", context_settings=SETTINGS)
+@add_command(app, "fleets")
 def list_fleets(
-    context: typer.Context,
     *,
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """List known fleets: name, history, sources."""
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.core.revision import shorten_commit
     from reconciler.host import aio
     from reconciler.store.factory import open_reader
     from reconciler.text.one_line import clean_line
 
-    terminal = Terminal.here(no_color=no_color)
-    folder = require_state(read_host(context, host_config), state).path
+    terminal = common.open_terminal()
+    folder = require_state(common.read_host(), state).path
     with open_reader(folder) as store:
         known = aio.run_until_signal(store.fleets())
     if not known:
@@ -61,9 +57,8 @@ def list_fleets(
     return 0
 
 
-@app.command("rebind", context_settings=SETTINGS)
+@add_command(app, "rebind")
 def rebind_fleet(
-    context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="FLEET", help="Name of the fleet, or one of its sources.")],
     *,
     source: Annotated[
@@ -73,8 +68,7 @@ def rebind_fleet(
     ref: Ref = "",
     path: Within = "",
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Confirm a new source or history of a fleet.
 
@@ -82,16 +76,14 @@ def rebind_fleet(
     What this host remembers of the fleet is kept. A confirmed source needs no further confirmation.
     """
     from reconciler.api.reader import Reader
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
     from reconciler.sources import CACHE_FOLDER
     from reconciler.sources.locate import locate_source
     from reconciler.store.factory import has_store, open_store
     from reconciler.text.one_line import clean_line
 
-    terminal, host = Terminal.here(no_color=no_color), read_host(context, host_config, source)
+    terminal, host = common.open_terminal(), common.read_host(source)
     folder = require_state(host, state).path
     if not has_store(folder):
         raise UsageError(

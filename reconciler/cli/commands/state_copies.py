@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, NoColor, State
+from reconciler.cli.options import CommonOptions, State
 from reconciler.errors import StateError
 
 if TYPE_CHECKING:
@@ -31,32 +31,28 @@ class _Records:
 
 
 def back_up_state(
-    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file.")],
     *,
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Copy the state into a file.
 
     Only this user can read the file. The watch and other runs continue meanwhile.
     """
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.store.factory import back_up_store
     from reconciler.text.one_line import clean_line
 
-    folder = require_state(read_host(context, host_config), state)
+    folder = require_state(common.read_host(), state)
     summary = back_up_store(folder.path, file)
-    terminal = Terminal.here(no_color=no_color)
-    terminal.say(f"{clean_line(str(file))}: {_describe_summary(summary)}\nState: {clean_line(str(folder))}\n")
+    common.open_terminal().say(
+        f"{clean_line(str(file))}: {_describe_summary(summary)}\nState: {clean_line(str(folder))}\n"
+    )
     return 0
 
 
 def check_state(
-    context: typer.Context,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -65,27 +61,24 @@ def check_state(
     ] = None,
     *,
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Check the state or a backup for damage.
 
     Reads every record, and prints a summary. Ends with 1 if something is damaged.
     """
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.store.factory import examine_backup, examine_store, open_reader, restore_store
     from reconciler.text.one_line import clean_line
 
-    terminal = Terminal.here(no_color=no_color)
+    terminal = common.open_terminal()
     if file is not None:
         summary = examine_backup(file)
         with TemporaryDirectory(prefix="reconcile-") as folder_of_copy:
             restore_store(Path(folder_of_copy) / "state", file, prepare=_read_all)
         terminal.say(f"{clean_line(str(file))}: no damage found; {_describe_summary(summary)}\n")
         return 0
-    folder = require_state(read_host(context, host_config), state)
+    folder = require_state(common.read_host(), state)
     summary = examine_store(folder.path)
     with open_reader(folder.path) as store:
         _read_all(store)
@@ -94,30 +87,26 @@ def check_state(
 
 
 def restore_state(
-    context: typer.Context,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Backup, written by `reconcile state backup`.")
     ],
     *,
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Replace the state with a backup.
 
     Shows which records the backup lacks. Stop the watch first. All clusters are suspended until
     `reconcile resume`, and approvals are dropped. The previous state is kept in a file beside it.
     """
-    from reconciler.cli.host_loader import read_host
     from reconciler.cli.state_folder import require_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.core.timestamps import format_minute
     from reconciler.host import aio
     from reconciler.host.actor import get_current_actor
     from reconciler.store import factory
     from reconciler.text.one_line import clean_line
 
-    folder = require_state(read_host(context, host_config), state)
+    folder = require_state(common.read_host(), state)
     summary = factory.examine_backup(file)
     until = f"until {format_minute(summary.newest)} UTC" if summary.newest else "without any record"
     before = _read_previous_records(folder.path)
@@ -132,7 +121,7 @@ def restore_state(
         aio.run_until_signal(store.suspend("", reason, get_current_actor()))
 
     _, aside = factory.restore_store(folder.path, file, prepare=prepare)
-    terminal = Terminal.here(no_color=no_color)
+    terminal = common.open_terminal()
     lines = [
         f"Restored from {file}: {_describe_summary(summary)}",
         f"The backup has records {until}. It lacks later runs, orders and rejected revisions,"

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli.options import (
-    AllowedSigners,
+    CommonOptions,
     Format,
-    HostConfigFile,
-    NoColor,
     NoState,
     Only,
     OutputFormat,
     PlanFormat,
-    Ref,
-    RequireSigned,
-    RevokedSigners,
-    Sha256,
+    SignerOptions,
     Source,
+    SourceOptions,
     State,
-    Within,
+    add_command,
     make_app,
 )
 
@@ -35,14 +31,11 @@ app = make_app()
 PENDING = 2
 
 
-@app.command()
+@add_command(app)
 def run_status(
-    context: typer.Context,
     source: Source = ".",
     *,
-    ref: Ref = "",
-    path: Within = "",
-    sha256: Sha256 = "",
+    source_options: SourceOptions,
     only: Only = "",
     format: Format = OutputFormat.TEXT,
     state: State = None,
@@ -51,11 +44,8 @@ def run_status(
         bool,
         typer.Option("--detailed-exitcode", help="Exit with 2 if a node differs from its desired state."),
     ] = False,
-    require_signed: RequireSigned = None,
-    allowed_signers: AllowedSigners = None,
-    revoked_signers: RevokedSigners = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    signer_options: SignerOptions,
+    common: CommonOptions,
 ) -> int:
     """Compare each node with SOURCE, by the node's own answer.
 
@@ -63,23 +53,22 @@ def run_status(
     the last run.
     """
     from reconciler.cli.render.status import render_status, render_status_json
-    from reconciler.cli.run_options import RunOptions, build_run_options
-    from reconciler.cli.terminal import Terminal
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.state_folder import find_readable_state
     from reconciler.host import aio
 
-    terminal = Terminal.here(no_color=no_color, for_people=format is OutputFormat.TEXT)
-    options = build_run_options(
-        context,
-        RunOptions(
-            source=source, ref=ref, path=path, sha256=sha256, only=only, format=PlanFormat(format.value)
-        ),
-        writes=False,
-        host_config=host_config,
-        state=state,
-        no_state=no_state,
-        require_signed=require_signed,
-        allowed_signers=allowed_signers,
-        revoked_signers=revoked_signers,
+    terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
+    host = common.read_host(source)
+    options = RunOptions(
+        source=source,
+        ref=source_options.ref,
+        path=source_options.path,
+        sha256=source_options.sha256,
+        only=only,
+        format=PlanFormat(format.value),
+        host=host,
+        state=find_readable_state(host, state, without=no_state),
+        trust=signer_options.read_trust(host),
     )
     found = aio.run_until_signal(_read_status(options, terminal))
     terminal.say(

@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, HostConfigFile, NoColor, State, make_app
+from reconciler.cli.options import By, CommonOptions, State, add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
 
 
-@app.command()
+@add_command(app)
 def run_suspend(
-    context: typer.Context,
     cluster: Annotated[
         str, typer.Argument(metavar="CLUSTER", help="Cluster to suspend; default: all clusters.")
     ] = "",
@@ -24,17 +23,13 @@ def run_suspend(
     ] = "",
     by: By = "",
     state: State = None,
-    host_config: HostConfigFile = None,
-    no_color: NoColor = False,
+    common: CommonOptions,
 ) -> int:
     """Stop all changes by any run on this management host.
 
     A run in progress finishes its wave and does not begin another. Planning and status still work.
     """
     from reconciler.cli import orders
-    from reconciler.cli.host_loader import read_host
-    from reconciler.cli.state_access import open_state
-    from reconciler.cli.terminal import Terminal
     from reconciler.host import aio
     from reconciler.host.actor import get_current_actor
     from reconciler.text.one_line import clean_line
@@ -46,8 +41,8 @@ def run_suspend(
             f"the argument is the name of a cluster, and {cluster!r} is a path or a URL",
             remedy="for all clusters of all fleets on this host, leave it out",
         )
-    terminal = Terminal.here(no_color=no_color)
-    with open_state(read_host(context, host_config), state) as access:
+    terminal = common.open_terminal()
+    with common.open_state(state) as access:
         used = str(access)
         if cluster:  # to stop everything, read nothing first: the store may be slow or damaged
             terminal.remark(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostConfigFile, Ref, Sha256, Source, Within, make_app
+from reconciler.cli.options import HostOptions, Source, SourceOptions, add_command, make_app
 
 if TYPE_CHECKING:
     from reconciler.desired.validation import ValidationResult
@@ -25,9 +25,8 @@ class ProblemFormat(StrEnum):
     SARIF = "sarif"
 
 
-@app.command()
+@add_command(app)
 def run_validate(
-    context: typer.Context,
     source: Source = ".",
     *,
     format: Annotated[
@@ -38,31 +37,23 @@ def run_validate(
             "sarif for SARIF 2.1.0.",
         ),
     ] = ProblemFormat.TEXT,
-    ref: Ref = "",
-    path: Within = "",
-    sha256: Sha256 = "",
-    host_config: HostConfigFile = None,
+    source_options: SourceOptions,
+    host_options: HostOptions,
 ) -> int:
     """Show all errors and warnings of all files at once; read no node, resolve no secret.
 
     Ends with 0 if there is no error, with or without warnings, and with 1 otherwise.
     """
-    from reconciler.cli.host_loader import read_host
-    from reconciler.cli.state_folder import find_source_cache
     from reconciler.cli.terminal import Terminal
     from reconciler.desired.validation import validate_files
     from reconciler.drivers.registry import select_drivers
     from reconciler.host import aio
-    from reconciler.sources.locate import locate_source
 
-    host = read_host(context, host_config, source)
-    cache = find_source_cache(None)
-    origin = locate_source(
-        source, ref=ref, path=path, sha256=sha256, cache=cache, environment=host.environment
-    )
-    found = validate_files(aio.run_until_signal(origin.snapshot()), select_drivers(host.config))
+    host = host_options.read_host(source)
+    snapshot = aio.run_until_signal(source_options.locate(source, host).snapshot())
+    found = validate_files(snapshot, select_drivers(host.config))
     terminal = Terminal.here(for_people=format is ProblemFormat.TEXT)
-    terminal.say(_render(found, format, find_path_prefix(source, path)))
+    terminal.say(_render(found, format, find_path_prefix(source, source_options.path)))
     return 0 if found.valid else 1
 
 

@@ -9,21 +9,17 @@ import typer
 
 from reconciler.cli.options import (
     STATUSES,
-    AllowedSigners,
-    HostConfigFile,
+    HostOptions,
     Keep,
     Only,
-    Ref,
-    RequireSigned,
-    RevokedSigners,
-    Sha256,
+    SignerOptions,
     Source,
+    SourceOptions,
     State,
-    Within,
+    add_command,
     format_columns,
     make_app,
     read_kept_runs,
-    read_trust,
 )
 from reconciler.cli.state_folder import require_state
 
@@ -64,14 +60,11 @@ Environment:
 }"""
 
 
-@app.command(epilog=EPILOG)
+@add_command(app, epilog=EPILOG)
 def run_watch(
-    context: typer.Context,
     source: Source = ".",
     *,
-    ref: Ref = "",
-    path: Within = "",
-    sha256: Sha256 = "",
+    source_options: SourceOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report drift; change no node.")] = False,
     uncommitted: Annotated[
         bool,
@@ -102,10 +95,8 @@ def run_watch(
     ] = None,
     state: State = None,
     keep: Keep = None,
-    require_signed: RequireSigned = None,
-    allowed_signers: AllowedSigners = None,
-    revoked_signers: RevokedSigners = None,
-    host_config: HostConfigFile = None,
+    signer_options: SignerOptions,
+    host_options: HostOptions,
 ) -> int:
     """Keep a fleet's nodes in their desired state until stopped.
 
@@ -114,19 +105,18 @@ def run_watch(
     """
     import sys
 
-    from reconciler.cli.host_loader import read_host
     from reconciler.host.credentials import WEBHOOK_SECRET, read_credential
     from reconciler.server import bootstrap, watch_options
 
-    host = read_host(context, host_config, source)
+    host = host_options.read_host(source)
     chosen = watch_options.WatchOptions(
         source=source,
         host=host,
         state=require_state(host, state).path,
         keep=read_kept_runs(host, keep),
-        ref=ref.strip(),
-        path=path,
-        sha256=sha256,
+        ref=source_options.ref.strip(),
+        path=source_options.path,
+        sha256=source_options.sha256,
         uncommitted=uncommitted,
         only=only,
         dry_run=dry_run,
@@ -136,6 +126,6 @@ def run_watch(
         log_format=log_format.value if log_format else "",
         grace=watch_options.parse_duration_option(grace, name="--grace"),
         secret=read_credential(host.environment, WEBHOOK_SECRET),
-        trust=read_trust(host, require_signed, allowed_signers, revoked_signers),
+        trust=signer_options.read_trust(host),
     )
     return bootstrap.start_watch(chosen, sys.stderr)
