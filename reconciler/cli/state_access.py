@@ -19,7 +19,6 @@ from reconciler.ports.store import Store, StoreReader
 from reconciler.store.factory import has_store, open_reader, open_store
 
 if TYPE_CHECKING:
-    from reconciler.cli.run_options import RunOptions
     from reconciler.cli.terminal import Terminal
 
 _COPY: Final = "state.sqlite"
@@ -172,23 +171,23 @@ def open_writable_state(folder: StateFolder) -> Iterator[StateAccess]:
 
 @contextmanager
 def open_history(
-    options: RunOptions, terminal: Terminal, *, always_shown: bool = False
+    folder: StateFolder | None, terminal: Terminal, *, always_shown: bool = False
 ) -> Iterator[StoreReader | None]:
     """The store of a command that only plans, for reading; None with `--no-state`, after a warning.
 
     Args:
-        options: names the state.
+        folder: the state; None with `--no-state`.
         terminal: shows which state is used.
         always_shown: show the state and its watch always, not only if the watch gives the state.
 
     Raises:
         StateError: the store cannot be used.
     """
-    if options.state is None:
+    if folder is None:
         terminal.remark(_NO_STATE)
         yield None
         return
-    with open_writable_state(options.state) as access:
+    with open_writable_state(folder) as access:
         if always_shown or not access.is_open:
             terminal.remark(str(access))
         yield access.read()

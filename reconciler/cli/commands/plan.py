@@ -80,7 +80,7 @@ def read_and_plan(
 
     async def read() -> PlanResult:
         fleet = await (read_planned_fleet(file, options, reader) if file else reader.read_fleet(notes=notes))
-        with open_history(options, terminal) as store:
+        with open_history(options.state, terminal) as store:
             return await plan_with_progress(replace(reader, store=store), fleet, options, terminal, file=file)
 
     return aio.run_until_signal(read())

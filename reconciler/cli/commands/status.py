@@ -87,6 +87,9 @@ async def _read_status(options: RunOptions, terminal: Terminal) -> FleetStatus:
     from reconciler.cli.state_access import open_history
 
     is_text = options.format is PlanFormat.TEXT
-    with open_history(options, terminal, always_shown=is_text) as store, show_progress(terminal) as listener:
+    with (
+        open_history(options.state, terminal, always_shown=is_text) as store,
+        show_progress(terminal) as listener,
+    ):
         reader = replace(make_reader(options), store=store)
         return await reader.status(only=options.only, listener=listener)
