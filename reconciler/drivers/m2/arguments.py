@@ -10,6 +10,9 @@ from typing import Any, ClassVar, Final, Self
 from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
 
+PART: Final = "settingFile"
+"""The default of `api.multipartName` (M2 manual, API)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeliveryArguments(TypedArguments):

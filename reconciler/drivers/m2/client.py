@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -93,16 +93,12 @@ class Client:
                 return shown
             if isinstance(shown, Content):
                 waiting, asked = await self._read_waiting(base, shown, contents, expected)
-                fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
-                here = expected.is_met_by(shown.fingerprint, shown.unstamped) or expected.is_met_by(
-                    *fingerprints
-                )
-                held, unread = await self._read_package(base) if resources and here else (None, "")
-                return Present(
-                    LoadedSetting(
-                        shown, base, waiting, fingerprints[0], held, caller, unread, fingerprints[1]
-                    )
-                )
+                loaded = LoadedSetting.of(shown, base, waiting, asked, caller)
+                # Files travel with their setting: the package of another setting says nothing about them.
+                if resources and loaded.shows(expected):
+                    held, unread = await self._read_package(base)
+                    loaded = replace(loaded, held=held, unread=unread)
+                return Present(loaded)
             found.append(shown)
         if trusted and isinstance(found[0], Unidentified) and found[0].vacant:
             return Absent("it answered 404, and the fleet file has `first_delivery: true`")
@@ -120,7 +116,8 @@ class Client:
         except NodeUnidentified as error:
             return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
         except NodeUnreachable as error:
-            return Unreachable(_explain_failure(error))
+            causes = "the node's allowList has no entry for this host, or the port expects TLS"
+            return Unreachable(error.reason + (f"; possible causes: {causes}" if error.closed else ""))
         if answer.status in UNAUTHORIZED_STATUSES:
             denied = "this host may not read its setting"
             is_own = is_refusal(answer.body)  # else another server may have refused
@@ -235,11 +232,11 @@ class Client:
         return await self._change("POST", "/setting/upload", {"content-type": kind}, body)
 
     async def deploy_local(self) -> StepAnswer:
-        """Make the node apply the file on its disk."""
+        """Make the node apply the file on its disk; errors as in `upload`."""
         return await self._change("GET", "/setting/deploy/local", {}, b"")
 
     async def checkout(self, method: str) -> StepAnswer:
-        """Make the node check out its git repository and apply the setting in it."""
+        """Make the node check out its git repository and apply the setting in it; errors as in `upload`."""
         return await self._change(method, "/setting/deploy/checkout", {}, b"")
 
     async def _get(self, base: str, path: str) -> HttpAnswer:
@@ -267,15 +264,6 @@ class Client:
             content=content,
         )
         return responses.read_answer(self.node, path, answer)
-
-
-def _explain_failure(error: NodeUnreachable) -> str:
-    if not error.closed:
-        return error.reason
-    return (
-        f"{error.reason}; possible causes: the node's allowList has no entry for this host, or the port "
-        "expects TLS"
-    )
 
 
 async def _parse_content(contents: ContentCache, body: bytes) -> Content:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.diff import Change
@@ -13,29 +12,18 @@ from reconciler.core.plan import ClusterPlan, Risk, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2 import findings
-from reconciler.drivers.m2.arguments import (
-    CheckoutArguments,
-    DeliveryArguments,
-    LocalArguments,
-    UploadArguments,
-)
+from reconciler.drivers.m2.arguments import ACTIONS, PART
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
-from reconciler.drivers.m2.schema import (
-    Deliver,
-    ExpectedSetting,
-    LoadedSetting,
-    M2Desired,
-    NodeTarget,
-)
+from reconciler.drivers.m2.schema import Deliver, ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
 from reconciler.secrets.redaction import RedactionMask, hide_by_key
 
-VERSION = "/meta/version"
+VERSION: Final = "/meta/version"
 
 
 def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
@@ -140,94 +128,68 @@ def _make_step(
     base: str,
     fingerprints: RedactedFingerprints,
 ) -> Step:
-    entry, action = desired.entry, desired.entry.deliver.value
-    before = loaded.content if loaded else None
-    effect = assess_impact(before, target.content, changes)
-    if loaded is None and target.trusted and not base:
+    entry, before = desired.entry, loaded.content if loaded else None
+    impact = assess_impact(before, target.content, changes)
+    # Nothing but the fleet file says that a node is there: no answer showed it.
+    uses_confirmation = loaded is None and target.trusted and not base
+    if uses_confirmation:
         reason = "only `first_delivery: true` in the fleet file confirms that an M2 node is there"
-        effect = replace(effect, risk=Risk.MEDIUM, reason=f"{effect.reason}; {reason}")
-    shown: dict[str, Any] = {
-        "before": fingerprints.of(before, target.content) if before else "",
-        "after": fingerprints.of(target.content),
-        "resources": dict(desired.shown_resources),
-    }
+        impact = replace(impact, risk=Risk.MEDIUM, reason=f"{impact.reason}; {reason}")
+    # Where the node answered, where else it may answer, and where the step may move it.
+    moved = find_new_address(base, before, target.content) if before and base else ""
+    bases = tuple(dict.fromkeys(filter(None, [base, *target.bases, moved])))
     version = None
     if before:
         masks = (desired.earlier, target.content.redaction_mask, before.redaction_mask)
         version = before.version_behind(RedactionMask.of(masks))
+    shown_before = fingerprints.of(before, target.content) if before else ""
+    shown = {
+        "before": shown_before,
+        "after": fingerprints.of(target.content),
+        "resources": dict(desired.shown_resources),
+    }
+    own: dict[str, Any] = {}
+    match entry.deliver:
+        case Deliver.UPLOAD:
+            path = ("env", "management", "api", "multipartName")
+            name = get_value(before.canonical, path) if before else None
+            own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
+        case Deliver.CHECKOUT:
+            own = {"method": entry.checkout_method}
+    arguments = ACTIONS[entry.deliver](
+        bases=bases,
+        addresses=(urlsplit(bases[0]).hostname,),
+        before=before.fingerprint if before else "",
+        after=target.content.fingerprint,
+        restart=impact.restart,
+        resources=dict(desired.resources),
+        shown=shown,
+        setting_version=mask(
+            hide_by_key("version", get_value(target.content.canonical, ("meta", "version")))
+        ),
+        timeout=entry.timeouts.read,
+        connect=entry.timeouts.connect,
+        uses={findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},
+        **own,
+    )
     return Step(
-        id=f"{entry.name}/{target.node}/{action}",
+        id=f"{entry.name}/{target.node}/{entry.deliver}",
         cluster=entry.name,
         node=target.node,
-        action=action,
-        arguments=_make_arguments(desired, target, loaded, effect.restart, base=base, shown=shown),
+        action=entry.deliver.value,
+        arguments=arguments,
         reason=_explain(desired, target, version, changes),
-        effect=effect.effect,
-        risk=effect.risk,
-        risk_reason=effect.reason,
+        effect=impact.effect,
+        risk=impact.risk,
+        risk_reason=impact.reason,
         needs="the node still shows the setting that was read for this plan"
         if loaded
         else "the node still has no setting loaded",
-        inverse=make_inverse(before, effect.lost, shown["before"], version or ""),
+        inverse=make_inverse(before, impact.lost, shown_before, version or ""),
         changes=changes,
         settle=entry.timeouts.settle,
         in_flight=entry.timeouts.in_flight,
     )
-
-
-def _make_arguments(
-    desired: M2Desired,
-    target: NodeTarget,
-    loaded: LoadedSetting | None,
-    restart: tuple[str, ...],
-    *,
-    base: str,
-    shown: Mapping[str, Any],
-) -> DeliveryArguments:
-    entry = desired.entry
-    # Where the node answered, where else it may answer, and where the step may move it.
-    moved = find_new_address(base, loaded.content, target.content) if loaded and base else ""
-    bases = tuple(dict.fromkeys(filter(None, [base, *target.bases, moved])))
-    uses_confirmation = loaded is None and target.trusted and not base
-    shared: _Shared = {
-        "bases": bases,
-        "addresses": (urlsplit(bases[0]).hostname,),
-        "before": loaded.content.fingerprint if loaded else "",
-        "after": target.content.fingerprint,
-        "restart": restart,
-        "resources": dict(desired.resources),
-        "shown": shown,
-        "setting_version": mask(
-            hide_by_key("version", get_value(target.content.canonical, ("meta", "version")))
-        ),
-        "timeout": entry.timeouts.read,
-        "connect": entry.timeouts.connect,
-        "uses": {findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},
-    }
-    match entry.deliver:
-        case Deliver.UPLOAD:
-            path = ("env", "management", "api", "multipartName")
-            name = get_value(loaded.content.canonical, path) if loaded else None
-            part = name if isinstance(name, str) and name else "settingFile"
-            return UploadArguments(**shared, payload=target.payload, part=part)
-        case Deliver.CHECKOUT:
-            return CheckoutArguments(**shared, method=entry.checkout_method)
-        case Deliver.LOCAL:
-            return LocalArguments(**shared)
-
-
-class _Shared(TypedDict):
-    bases: tuple[str, ...]
-    addresses: tuple[str | None, ...]
-    before: str
-    after: str
-    restart: tuple[str, ...]
-    resources: Mapping[str, str]
-    shown: Mapping[str, Any]
-    setting_version: Any
-    timeout: float
-    connect: float
-    uses: Mapping[str, str]
 
 
 def _explain(desired: M2Desired, target: NodeTarget, version: str | None, changes: tuple[Change, ...]) -> str:

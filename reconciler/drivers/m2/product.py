@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
@@ -57,6 +57,7 @@ from reconciler.ports.driver import (
     LiveState,
     MemberClaim,
     StepAnswer,
+    Undo,
 )
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import TransportKind, Transports
@@ -64,6 +65,8 @@ from reconciler.secrets.redaction import RedactionMask
 
 MAX_PARALLEL_READS: Final = 128
 """Highest number of nodes that are read at the same time."""
+
+T = TypeVar("T")
 
 
 class M2Driver(Driver[M2Desired, LoadedSetting]):
@@ -105,19 +108,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         self._packages = PackageCache()
 
     def alone(self, document: Document) -> dict[str, Any]:
-        """The cluster of a single `setting.json`; see `single_file`.
-
-        Raises:
-            InputError: a member is not an address, or there are none.
-        """
         return single_file.make_single_file_fleet(document)
 
     def desire(self, cluster_input: ClusterInput) -> M2Desired:
-        """The desired state of the cluster.
-
-        Raises:
-            InputError: with every problem of the cluster's files and addresses.
-        """
         return desired_state.make_desired(cluster_input)
 
     def recall(self, desired: M2Desired, facts: Facts, prior: PriorRevisions) -> M2Desired:
@@ -126,45 +119,30 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return replace(recalled, earlier=RedactionMask(prior.references)) if prior.references else recalled
 
     def examine(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-        """Errors and warnings about the cluster; see `desired_state.examine`."""
         return desired_state.examine(cluster_input)
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
-        """Read the setting of every node, and what waits for a restart."""
-        contents, gate = ContentCache(MAX_SECTION_BYTES), asyncio.Semaphore(MAX_PARALLEL_READS)
-        timeouts = desired.entry.timeouts
+        contents, has_resources = ContentCache(MAX_SECTION_BYTES), bool(desired.resources)
 
-        async def read(target: NodeTarget) -> tuple[str, Observation[LoadedSetting]]:
-            async with gate:
-                client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
-                expected = desired.expected(target.content)
-                wanted = bool(desired.resources)
-                return target.node, await _read(client, contents, expected, wanted, target.trusted)
+        def read(client: Client, target: NodeTarget) -> Awaitable[Observation[LoadedSetting]]:
+            expected = desired.expected(target.content)
+            return client.read(contents, expected=expected, resources=has_resources, trusted=target.trusted)
 
-        return Observed(dict(await asyncio.gather(*(read(target) for target in desired.targets))))
+        return Observed(await _ask_nodes(desired, desired.targets, transports, read))
 
     def plan(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
-        """One step for each node that differs; see `planner.plan`."""
         return planner.plan(desired, observed)
 
     def lint(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-        """Warnings about the cluster's settings; see `lints.lint`."""
         return lints.lint(cluster_input)
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
-        """Node -> its endpoint, from the fleet file and `api.port` of its setting."""
         return desired_state.find_endpoints(cluster_input)
 
     def claims(self, cluster_input: ClusterInput) -> Iterator[MemberClaim]:
-        """The members that the settings name."""
         return lints.claims(cluster_input)
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:  # noqa: ARG002
-        """The entry of a cluster with nodes at these addresses; see `adopt.make_entry`.
-
-        Raises:
-            UsageError: an address is invalid.
-        """
         return adopt.make_entry(name, addresses)
 
     def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
@@ -173,33 +151,25 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return frozenset() if entry.version is None else frozenset({"/meta/version"})
 
     def meaning(self, document: Any) -> str:
-        """The fingerprint of the canonical form of a setting."""
         return ContentCache().of(document).fingerprint
 
     def shown(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
-        """The settings that the nodes have loaded; see `adopt.read_live_settings`."""
         return adopt.read_live_settings(desired, observed)
 
     async def look(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
-        """Read the step's node."""
         own = read_delivery(step)
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
         expected = ExpectedSetting("" if own.returning else own.after)
-        wanted, trusted = bool(own.resources), bool(own.uses)
-        answer = await _read(client, ContentCache(), expected, wanted, trusted)
-        return Observed({step.node: answer})
+        reading = client.read(
+            ContentCache(), expected=expected, resources=bool(own.resources), trusted=bool(own.uses)
+        )
+        return Observed({step.node: await capture_defects(step.node, reading)})
 
     def judge(self, step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
-        """The status of the delivery; see `judge.judge`."""
         return judge.judge(step, seen.nodes[step.node])
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
-        """Make the call of the delivery, once.
-
-        Raises:
-            NodeError: the call failed; `look` and `judge` find out whether it had an effect.
-        """
         own = read_delivery(step)
         client = _make_client(own, step.node, transports)
         match own:
@@ -214,8 +184,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def undo(
         self, step: Step, observed: Observed[LoadedSetting], payloads: Mapping[str, Payload]
-    ) -> tuple[Step, Mapping[str, Payload]] | None:
-        """The delivery of what the node showed before; see `undo.undo_delivery`."""
+    ) -> Undo | None:
         answer = observed.nodes.get(step.node)
         return undo_delivery(step, answer.value, payloads) if isinstance(answer, Present) else None
 
@@ -225,55 +194,43 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         observed: Observed[LoadedSetting],
         payloads: Mapping[str, Payload],
         shown: Observed[LoadedSetting],
-    ) -> tuple[Step, Mapping[str, Payload]] | None:
-        """The delivery of what the node showed before, where part of a step shows; see `undo`."""
+    ) -> Undo | None:
         answer, now = observed.nodes.get(step.node), shown.nodes.get(step.node)
         if not (isinstance(answer, Present) and isinstance(now, Present)):
             return None
         return undo_partial_delivery(step, answer.value, payloads, now.value)
 
     def shown_prints(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
-        """Node -> digest of its answer for plan files; see `redacted_fingerprints`."""
         return compute_redacted_fingerprints(desired, observed)
 
     def completed(self, step: Step, desired: M2Desired) -> Step:
         """A delivery from a plan file with its exact fingerprints, where the desired state matches it."""
         own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
-        if (
-            own.shown
-            or target is None
-            or RedactedFingerprints(desired.earlier).of(target.content) != own.after
-        ):
+        if own.shown or target is None or own.resources != desired.shown_resources:
             return step
-        if own.resources != desired.shown_resources:
+        if RedactedFingerprints(desired.earlier).of(target.content) != own.after:
             return step
         return replace(step, arguments=own.completed(target.content.fingerprint, desired.resources))
 
     def contents(self, desired: M2Desired) -> Mapping[str, str]:
-        """Node -> fingerprint of its content without a stamp; see `attempts.fingerprint_contents`."""
         return attempts.fingerprint_contents(desired)
 
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
-        """The fingerprint of a delivery's aim; see `attempts.fingerprint_aim`."""
         return attempts.fingerprint_aim(step, contents)
 
     def readings(self, step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
-        """Fingerprints of what the node shows where it differs; see `attempts.fingerprint_readings`."""
         return attempts.fingerprint_readings(step, observed)
 
     def explanations(self) -> Traversable:
-        """The pages of the product's codes."""
         return Path(__file__).with_name("explanations")
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
-        """The schema of `setting.json`."""
         from reconciler.drivers.m2.setting.json_schema import make_setting_schema  # noqa: PLC0415  (few runs need it)
 
         return {"setting": make_setting_schema}
 
     def simulator(self) -> Simulator:
-        """Simulated nodes."""
         from reconciler.drivers.m2.simulator.simulator import SIMULATOR  # noqa: PLC0415  (few runs need it)
 
         return SIMULATOR
@@ -281,50 +238,32 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def stages(
         self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
     ) -> tuple[ModelSetup[ModelWorld], ...] | str:
-        """Setups for the model checker, with a few nodes that represent all; see `setups.make_setups`."""
         return setups.make_setups(desired, observed, plan)
 
     def stamped(self, entry: ClusterEntry) -> bool:
-        """Whether `meta.version` has the commit id: `version: commit`, and the settings are uploaded."""
         assert isinstance(entry, M2Cluster)
         return entry.is_stamped
 
     def stamps(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
-        """The `meta.version` that each node shows."""
         wanted = {target.node for target in desired.targets}
         shown = {node: loaded.content.version for node, loaded in observed.present().items()}
         return {node: version for node, version in shown.items() if version and node in wanted}
 
     def delivered(self, desired: M2Desired) -> Facts:
-        """Node -> fact about the files of its setting, which a node may not show."""
         return {target.node: {FILES_FACT: desired.files} for target in desired.targets if desired.files}
 
     def without(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
-        """The desired state without these nodes, which stay as they are."""
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(
         self, desired: M2Desired, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
-        """Node -> its metrics, for nodes that show them; this needs the permission enableMetric."""
-        gate, timeouts, asked = (
-            asyncio.Semaphore(MAX_PARALLEL_READS),
-            desired.entry.timeouts,
-            frozenset(nodes),
-        )
-
-        async def read(target: NodeTarget) -> tuple[str, Mapping[str, float] | None]:
-            async with gate:
-                client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
-                metrics = await capture_defects(target.node, client.metrics())
-                return target.node, None if isinstance(metrics, Unreachable) else metrics
-
+        asked = frozenset(nodes)
         targets = [target for target in desired.targets if target.node in asked]
-        found = await asyncio.gather(*(read(target) for target in targets))
-        return {node: metrics for node, metrics in found if metrics is not None}
+        found = await _ask_nodes(desired, targets, transports, lambda client, _: client.metrics())
+        return {node: answer for node, answer in found.items() if isinstance(answer, Mapping)}
 
     def reported(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
-        """The report in a heartbeat or feedback; see `reports.read_report`."""
         return reports.read_report(desired, message)
 
 
@@ -332,15 +271,21 @@ def _make_client(own: DeliveryArguments, node: str, transports: Transports) -> C
     return Client(transports.http, node, own.bases, own.timeout, own.connect)
 
 
-async def _read(
-    client: Client,
-    contents: ContentCache,
-    expected: ExpectedSetting,
-    resources: bool,  # noqa: FBT001
-    trusted: bool,  # noqa: FBT001
-) -> Observation[LoadedSetting]:
-    reading = client.read(contents, expected=expected, resources=resources, trusted=trusted)
-    return await capture_defects(client.node, reading)
+async def _ask_nodes(
+    desired: M2Desired,
+    targets: Sequence[NodeTarget],
+    transports: Transports,
+    ask: Callable[[Client, NodeTarget], Awaitable[T]],
+) -> dict[str, T | Unreachable]:
+    """Node -> its answer, or the defect of this program that one answer revealed."""
+    gate, timeouts = asyncio.Semaphore(MAX_PARALLEL_READS), desired.entry.timeouts
+
+    async def ask_node(target: NodeTarget) -> tuple[str, T | Unreachable]:
+        async with gate:
+            client = Client(transports.http, target.node, target.bases, timeouts.read, timeouts.connect)
+            return target.node, await capture_defects(target.node, ask(client, target))
+
+    return dict(await asyncio.gather(*(ask_node(target) for target in targets)))
 
 
 DRIVER = M2Driver()

@@ -221,6 +221,14 @@ class LoadedSetting:
     unread: str = field(default="", compare=False)
     asked_unstamped: str = field(default="", compare=False)
 
+    @classmethod
+    def of(
+        cls, content: Content, base: str, waiting: tuple[str, ...] | None, asked: Content | None, caller: str
+    ) -> LoadedSetting:
+        """What a node shows, without its files; `asked` is the setting delivered last, if it is another."""
+        fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
+        return cls(content, base, waiting, fingerprints[0], caller=caller, asked_unstamped=fingerprints[1])
+
     def shows(self, expected: ExpectedSetting) -> bool:
         """Whether the node has this setting, even if some of it waits for a restart."""
         here = (self.content.fingerprint, self.content.unstamped)

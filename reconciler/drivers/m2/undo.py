@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.plan import Inverse, Payload, Step
 from reconciler.core.secret import Secret, find_secrets, mask
-from reconciler.drivers.m2.arguments import UploadArguments, read_delivery
+from reconciler.drivers.m2.arguments import PART, UploadArguments, read_delivery
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.judge import has_files
@@ -33,7 +33,7 @@ def undo_delivery(
         payloads: of the plan.
     """
     given, carried = read_delivery(step), payloads.get(step.payload)
-    wanted = given.resources
+    wanted, plain = given.resources, given.plain()
     # The node may have moved to its new port, so that the undo would reach another server. A step with very
     # many changes lists only the place above them.
     pointers = {change.pointer for change in step.changes}
@@ -47,9 +47,8 @@ def undo_delivery(
     document = _mark_secrets(before, carried, step)
     resources = carried.resources if carried and wanted else {}
     digest = fingerprint(
-        [compute_redacted_digest(document, given.plain()["resources"], step.node), "undo", step.node]
+        [compute_redacted_digest(document, plain["resources"], step.node), "undo", step.node]
     )
-    shown = {"before": given.plain()["after"], "after": given.plain()["before"]}
     version = mask(hide_by_key("version", get_value(document, ("meta", "version"))))
     label = "" if version is None else make_one_line(str(version), LONGEST_NAME)
     # The node expects the part by the name in the setting that was delivered to it.
@@ -66,9 +65,9 @@ def undo_delivery(
         connect=given.connect,
         uses=given.uses,
         returning=True,
-        shown={**shown, "resources": given.plain()["resources"]},
+        shown={"before": plain["after"], "after": plain["before"], "resources": plain["resources"]},
         payload=digest,
-        part=part if isinstance(part, str) and part else "settingFile",
+        part=part if isinstance(part, str) and part else PART,
     )
     undo = replace(
         step,

@@ -7,7 +7,7 @@ out. Nodes have nothing to do with each other but that those of a cluster have t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from reconciler.core.diff import Change
@@ -307,12 +307,13 @@ class M2Model:
     def _answer(
         self, world: ModelWorld, place: int, expected: ExpectedSetting, bases: tuple[str, ...]
     ) -> Observation[LoadedSetting]:
+        """What the client would read from a node; each answer is made once, because most worlds share it."""
         key = (place, world.model_nodes[place], world.rule, expected, bases)
         if key not in self._answers:
-            self._answers[key] = self._answered(world, place, expected, bases)
+            self._answers[key] = self._make_answer(world, place, expected, bases)
         return self._answers[key]
 
-    def _answered(
+    def _make_answer(
         self, world: ModelWorld, place: int, expected: ExpectedSetting, bases: tuple[str, ...]
     ) -> Observation[LoadedSetting]:
         model_node, rule = world.model_nodes[place], self.rules[world.rule]
@@ -327,25 +328,12 @@ class M2Model:
         waiting, asked = None, None
         if GET_PERMISSION in rights:
             waiting, asked = self.shapes.open_questions(model_node.shape, rule, expected)
-        fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
-        here = expected.is_met_by(content.fingerprint, content.unstamped) or expected.is_met_by(*fingerprints)
-        held = (
-            self.shapes.shape(model_node.shape).held
-            if self.backups and self.desired.resources and here
-            else None
+        loaded = LoadedSetting.of(
+            content, model_node.at, waiting, asked, self.constants_by_node[place].caller
         )
-        caller = self.constants_by_node[place].caller
-        return Present(
-            LoadedSetting(
-                content,
-                model_node.at,
-                waiting,
-                fingerprints[0],
-                held,
-                caller,
-                asked_unstamped=fingerprints[1],
-            )
-        )
+        if self.backups and self.desired.resources and loaded.shows(expected):
+            loaded = replace(loaded, held=self.shapes.shape(model_node.shape).held)
+        return Present(loaded)
 
 
 def _of_ring(change: Change) -> bool:
