@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from reconciler.core.defect import name_error
+from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import StateError
 from reconciler.store.sqlite import rekeying
 from reconciler.store.sqlite.host_key import HostKey
@@ -20,7 +23,6 @@ from reconciler.store.sqlite.locks import wait_for_lock
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 30.0
@@ -55,6 +57,34 @@ def translate_sqlite_error(path: Path, error: sqlite3.Error) -> StateError:
     return StateError(f"the state file {path}: {what}", remedy=remedy)
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What each function of this package works with, as `tx`.
+
+    Args:
+        connection: in a transaction.
+        fleet: number of the fleet that the work is about; `HOST` for the host, and to read all fleets.
+        now: time of what is written.
+    """
+
+    connection: sqlite3.Connection
+    fleet: int
+    now: datetime
+
+    @property
+    def timestamp(self) -> str:
+        """`now` as it is stored."""
+        return format_timestamp(self.now)
+
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        """The rows of one statement of SQL."""
+        return self.connection.execute(statement, values)
+
+    def for_fleet(self, number: int) -> Transaction:
+        """The same transaction, for another fleet or the host."""
+        return replace(self, fleet=number)
+
+
 class Database:
     """Runs functions over the connection, each in its own transaction, one after the other.
 
@@ -82,21 +112,17 @@ class Database:
         """
         self._identity.check()
 
-    async def read(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The result of `work`, which sees one moment of the file.
 
         Raises:
             StateError: the file cannot be read, or a record in it is invalid.
         """
-        return await self._run(
-            "BEGIN", partial(self._decode, partial(work, self._connection, *args, **kwargs))
-        )
+        return await self._run("BEGIN", partial(self._decode, work))
 
-    def _decode(self, work: Callable[[], T]) -> T:
+    def _decode(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
         try:
-            return work()
+            return work(connection)
         except UnicodeEncodeError:  # of the arguments, not of a record
             raise
         except (ValueError, TypeError, LookupError) as error:
@@ -105,11 +131,9 @@ class Database:
                 remedy="restore a backup: `reconcile state restore FILE`; nodes are not affected",
             ) from error
 
-    async def write(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The result of `work`, whose changes are on disk when this returns, all or none."""
-        return await self._run("BEGIN IMMEDIATE", partial(work, self._connection, *args, **kwargs))
+        return await self._run("BEGIN IMMEDIATE", work)
 
     def close(self) -> None:
         """Finish the queued work and close the file; work that waits for another process gives up."""
@@ -117,10 +141,10 @@ class Database:
         self._thread.submit(self._connection.close)
         self._thread.shutdown()
 
-    async def _run(self, begin: str, work: Callable[[], T]) -> T:
+    async def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
 
-    def _transaction(self, begin: str, work: Callable[[], T]) -> T:
+    def _transaction(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         self._identity.check()
         end = time.monotonic() + PATIENCE
         try:
@@ -138,7 +162,7 @@ class Database:
                 remedy="replace invalid Unicode characters in names and paths",
             ) from error
 
-    def _try(self, begin: str, work: Callable[[], T]) -> T:
+    def _try(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         begun = False
         try:
             with self._connection:
@@ -147,7 +171,7 @@ class Database:
                 # IMMEDIATE `work` has run, and running it again might do twice what it does outside the
                 # database.
                 begun = begin != "BEGIN"
-                return work()
+                return work(self._connection)
         except sqlite3.OperationalError as error:
             if not begun and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 raise _Busy(error) from error

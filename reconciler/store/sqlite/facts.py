@@ -1,17 +1,14 @@
-"""Facts about clusters and nodes that outlive a run: functions over a connection."""
+"""Facts about clusters and nodes that outlive a run: functions over a transaction."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
 from reconciler.core import attempts
 from reconciler.core.fleet_identity import HOST
-from reconciler.core.rollout import RolloutProgress
-from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.store import ClusterFacts
+from reconciler.store.sqlite.database import Transaction
 
 # Keys of facts. Those of a cluster are under the empty node name, those of a fleet under the empty cluster
 # name.
@@ -31,22 +28,8 @@ REJECTED = "rejected/"  # of a cluster, followed by an id: a revision that is no
 EPOCH = "epoch"  # of a cluster: number of its latest lock holder; of the host: the highest given
 
 
-def write_facts(
-    connection: sqlite3.Connection,
-    fleet: int,
-    cluster: str,
-    facts: Mapping[str, Mapping[str, str]],
-    now: datetime,
-) -> None:
-    """Write facts by node and key; an empty value deletes, an unchanged one keeps its `since`.
-
-    Args:
-        connection: in a transaction.
-        fleet: its number.
-        cluster: its name.
-        facts: node -> key -> value.
-        now: the new `since`.
-    """
+def write_facts(tx: Transaction, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
+    """Write facts, node -> key -> value; an empty value deletes, an unchanged one keeps its `since`."""
     keep = (
         "INSERT INTO fact (fleet, cluster, node, key, value, since) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (fleet, cluster, node, key) DO UPDATE SET value = excluded.value,"
@@ -56,21 +39,17 @@ def write_facts(
     for node in sorted(facts):
         for key, value in sorted(facts[node].items()):
             if value:
-                connection.execute(keep, (fleet, cluster, node, key, value, format_timestamp(now)))
+                tx.execute(keep, (tx.fleet, cluster, node, key, value, tx.timestamp))
             else:
-                connection.execute(forget, (fleet, cluster, node, key))
+                tx.execute(forget, (tx.fleet, cluster, node, key))
 
 
-def write_cluster_facts(
-    connection: sqlite3.Connection, fleet: int, cluster: str, facts: Mapping[str, str], now: datetime
-) -> None:
+def write_cluster_facts(tx: Transaction, cluster: str, facts: Mapping[str, str]) -> None:
     """Write facts of a cluster, or of the fleet under the empty name; by key."""
-    write_facts(connection, fleet, cluster, {"": facts}, now)
+    write_facts(tx, cluster, {"": facts})
 
 
-def write_pass(
-    connection: sqlite3.Connection, fleet: int, cluster: str, found: ClusterFacts, now: datetime
-) -> None:
+def write_pass(tx: Transaction, cluster: str, found: ClusterFacts) -> None:
     """Write what a pass found out about a cluster."""
     own: dict[str, str] = {}
     if found.members is not None:
@@ -86,80 +65,61 @@ def write_pass(
         own[CONTENT] = found.content
     if found.ends_rollout:
         own[ROLLOUT] = ""
-    write_cluster_facts(connection, fleet, cluster, own, now)
-    runs = {node: {REVISION: revision} for node, revision in found.runs.items()}
-    write_facts(connection, fleet, cluster, runs, now)
-    write_facts(connection, fleet, cluster, found.facts, now)
+    write_cluster_facts(tx, cluster, own)
+    write_facts(tx, cluster, {node: {REVISION: revision} for node, revision in found.runs.items()})
+    write_facts(tx, cluster, found.facts)
 
 
-def forget_members(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> None:
+def forget_members(tx: Transaction, cluster: str) -> None:
     """Delete the members of a cluster and their places."""
-    connection.execute("DELETE FROM claim WHERE fleet = ? AND cluster = ?", (fleet, cluster))
-    write_cluster_facts(connection, fleet, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""}, now)
+    tx.execute("DELETE FROM claim WHERE fleet = ? AND cluster = ?", (tx.fleet, cluster))
+    write_cluster_facts(tx, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""})
 
 
-def write_progress(
-    connection: sqlite3.Connection, fleet: int, cluster: str, progress: RolloutProgress | None, now: datetime
-) -> None:
-    """Write the progress of a rollout; None if it is over."""
-    write_cluster_facts(connection, fleet, cluster, {ROLLOUT: progress.plain() if progress else ""}, now)
-
-
-def write_claims(
-    connection: sqlite3.Connection,
-    fleet: int,
-    taken: Mapping[str, tuple[str, str]],
-    given_up: Iterable[str],
-    now: datetime,
-) -> None:
+def write_claims(tx: Transaction, taken: Mapping[str, tuple[str, str]], given_up: Iterable[str]) -> None:
     """Write the places that a fleet claims, as cluster and node, and delete those it gave up."""
-    mine = [(place, fleet) for place in given_up]
-    connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
-    connection.executemany(
+    mine = [(place, tx.fleet) for place in given_up]
+    tx.connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
+    tx.connection.executemany(
         "INSERT INTO claim (place, fleet, cluster, node, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT (place)"
         " DO UPDATE SET fleet = excluded.fleet, cluster = excluded.cluster, node = excluded.node,"
         " since = excluded.since WHERE (fleet, cluster, node)"
         " IS NOT (excluded.fleet, excluded.cluster, excluded.node)",
-        [(place, fleet, *owner, format_timestamp(now)) for place, owner in sorted(taken.items())],
+        [(place, tx.fleet, *owner, tx.timestamp) for place, owner in sorted(taken.items())],
     )
 
 
-def read_fact(connection: sqlite3.Connection, fleet: int, cluster: str, node: str, key: str) -> str:
+def read_fact(tx: Transaction, cluster: str, node: str, key: str) -> str:
     """One fact; empty if there is none."""
-    row = connection.execute(
+    row = tx.execute(
         "SELECT value FROM fact WHERE fleet = ? AND cluster = ? AND node = ? AND key = ?",
-        (fleet, cluster, node, key),
+        (tx.fleet, cluster, node, key),
     ).fetchone()
     return str(row["value"]) if row else ""
 
 
-def forget_attempts(connection: sqlite3.Connection, fleet: int, cluster: str) -> tuple[str, ...]:
-    """Delete the attempts of a cluster, or of all; gives the nodes that had some, as `cluster/node`.
-
-    Args:
-        connection: in a transaction.
-        fleet: its number; the host for all fleets.
-        cluster: its name, or empty for all.
-    """
+def forget_attempts(tx: Transaction, cluster: str) -> tuple[str, ...]:
+    """Delete the attempts of a cluster, or of all; gives the nodes that had some, as `cluster/node`."""
     where = "key LIKE ? AND ? IN ('', cluster) AND ? IN (0, fleet)"
-    values = (f"{attempts.FACT}%", cluster, fleet)
-    rows = connection.execute(
+    values = (f"{attempts.FACT}%", cluster, tx.fleet)
+    rows = tx.execute(
         f"SELECT DISTINCT cluster, node FROM fact WHERE {where} ORDER BY cluster, node",  # noqa: S608
         values,
     ).fetchall()
-    connection.execute(f"DELETE FROM fact WHERE {where}", values)  # noqa: S608
+    tx.execute(f"DELETE FROM fact WHERE {where}", values)  # noqa: S608
     return tuple(f"{row['cluster']}/{row['node']}" for row in rows)
 
 
-def read_epoch(connection: sqlite3.Connection, fleet: int, cluster: str) -> int:
+def read_epoch(tx: Transaction, cluster: str) -> int:
     """The number of the latest lock holder of a cluster; for the host the highest given; else 0."""
-    return int(read_fact(connection, fleet, cluster, "", EPOCH) or 0)
+    return int(read_fact(tx, cluster, "", EPOCH) or 0)
 
 
-def advance_epoch(connection: sqlite3.Connection, fleet: int, cluster: str, now: datetime) -> int:
+def advance_epoch(tx: Transaction, cluster: str) -> int:
     """Write and give the number of a new lock holder of a cluster, higher than any before."""
     # Counted over all clusters, so that a cluster whose facts were deleted never gives a number twice.
-    number = read_epoch(connection, HOST, "") + 1
-    for owner, place in ((HOST, ""), (fleet, cluster)):
-        write_cluster_facts(connection, owner, place, {EPOCH: str(number)}, now)
+    host = tx.for_fleet(HOST)
+    number = read_epoch(host, "") + 1
+    write_cluster_facts(host, "", {EPOCH: str(number)})
+    write_cluster_facts(tx, cluster, {EPOCH: str(number)})
     return number

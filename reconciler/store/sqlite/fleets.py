@@ -1,23 +1,21 @@
-"""The fleets of a store: functions over a connection."""
+"""The fleets of a store: functions over a transaction."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from datetime import datetime
 
 from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve_fleet
-from reconciler.core.timestamps import format_timestamp
 from reconciler.store.sqlite import facts
+from reconciler.store.sqlite.database import Transaction
 
 KEYED = ("fact", "claim", "run")
 """Tables whose rows belong to a fleet."""
 
 
-def read_fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
+def read_fleets(tx: Transaction) -> tuple[KnownFleet, ...]:
     """All fleets, by number."""
     sources: dict[int, list[str]] = {}
-    for row in connection.execute("SELECT source, fleet FROM fleet_source ORDER BY since, source"):
+    for row in tx.execute("SELECT source, fleet FROM fleet_source ORDER BY since, source"):
         sources.setdefault(row["fleet"], []).append(row["source"])
     return tuple(
         KnownFleet(
@@ -29,62 +27,58 @@ def read_fleets(connection: sqlite3.Connection) -> tuple[KnownFleet, ...]:
             sources=tuple(sources.get(row["number"], ())),
             is_lone=None if row["lone"] is None else bool(row["lone"]),
         )
-        for row in connection.execute("SELECT * FROM fleet ORDER BY number")
+        for row in tx.execute("SELECT * FROM fleet ORDER BY number")
     )
 
 
-def enter_fleet(connection: sqlite3.Connection, me: FleetIdentity, now: datetime) -> int:
+def enter_fleet(tx: Transaction, me: FleetIdentity) -> int:
     """The number of a fleet, after writing its identity.
 
     Raises:
         FleetRefused: see `core.fleet_identity.resolve_fleet`; nothing was written.
     """
-    found = resolve_fleet(me, read_fleets(connection))
+    found = resolve_fleet(me, read_fleets(tx))
     number = found.number
     if number == NEW:
-        row = connection.execute("INSERT INTO fleet DEFAULT VALUES")
+        row = tx.execute("INSERT INTO fleet DEFAULT VALUES")
         assert row.lastrowid is not None
         number = row.lastrowid
     for other in found.absorbed:
-        _absorb(connection, number, other)
-    write_identity(connection, number, me, now)
+        _absorb(tx, number, other)
+    write_identity(tx, number, me)
     return number
 
 
-def rebind_fleet_source(
-    connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime
-) -> None:
+def rebind_fleet_source(tx: Transaction, number: int, me: FleetIdentity) -> None:
     """Continue a fleet with a new source, on the word of the operator."""
     # In another history nothing descends from the revision that was applied last. Kept, it would make every
     # revision of the new source look diverged, and the operator would have to confirm a second time.
-    known = next(one for one in read_fleets(connection) if one.number == number)
+    known = next(one for one in read_fleets(tx) if one.number == number)
     if me.roots and set(me.roots).isdisjoint(known.roots):
-        connection.execute(
-            "DELETE FROM fact WHERE fleet = ? AND node = '' AND key = ?", (number, facts.APPLIED)
-        )
-    write_identity(connection, number, me, now)
+        tx.execute("DELETE FROM fact WHERE fleet = ? AND node = '' AND key = ?", (number, facts.APPLIED))
+    write_identity(tx, number, me)
 
 
-def write_identity(connection: sqlite3.Connection, number: int, me: FleetIdentity, now: datetime) -> None:
+def write_identity(tx: Transaction, number: int, me: FleetIdentity) -> None:
     """Write the identity of a fleet; what this source does not tell stays as it is."""
-    connection.execute(
+    tx.execute(
         "UPDATE fleet SET name = CASE WHEN ?1 = '' THEN name ELSE ?1 END,"
         " roots = CASE WHEN ?2 = '[]' THEN roots ELSE ?2 END,"
         " path = CASE WHEN ?2 = '[]' THEN path ELSE ?3 END, ref = ?4, lone = ?6 WHERE number = ?5",
         (me.name, json.dumps(me.roots), me.path, me.ref, number, me.is_lone),
     )
     # written only if it is new: each pass calls this
-    connection.execute(
+    tx.execute(
         "INSERT INTO fleet_source (source, fleet, since) VALUES (?, ?, ?) ON CONFLICT (source)"
         " DO UPDATE SET fleet = excluded.fleet, since = excluded.since WHERE fleet IS NOT excluded.fleet",
-        (me.source, number, format_timestamp(now)),
+        (me.source, number, tx.timestamp),
     )
 
 
-def _absorb(connection: sqlite3.Connection, number: int, other: int) -> None:
+def _absorb(tx: Transaction, number: int, other: int) -> None:
     """Merge another fleet into one, because both are the same; facts of the first one win."""
     for table in KEYED:
-        connection.execute(f"UPDATE OR IGNORE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
-    connection.execute("DELETE FROM fact WHERE fleet = ?", (other,))
-    connection.execute("UPDATE fleet_source SET fleet = ? WHERE fleet = ?", (number, other))
-    connection.execute("DELETE FROM fleet WHERE number = ?", (other,))
+        tx.execute(f"UPDATE OR IGNORE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
+    tx.execute("DELETE FROM fact WHERE fleet = ?", (other,))
+    tx.execute("UPDATE fleet_source SET fleet = ? WHERE fleet = ?", (number, other))
+    tx.execute("DELETE FROM fleet WHERE number = ?", (other,))

@@ -16,6 +16,7 @@ from reconciler.core.outcome import State
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.errors import UsageError
 from reconciler.ports.store import JournalEntry, MessageRecord, RunRecord, RunSummary
+from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.text.suggestions import find_similar
 
@@ -37,56 +38,56 @@ _SHOWN = 5
 """Ids that an error message lists."""
 
 
-def read_run_summaries(connection: sqlite3.Connection, fleet: int, limit: int) -> tuple[RunSummary, ...]:
+def read_run_summaries(tx: Transaction, limit: int) -> tuple[RunSummary, ...]:
     """The newest runs of a fleet, newest first; for the host those of all fleets."""
-    rows = connection.execute(
-        "SELECT * FROM run WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (fleet, limit)
+    rows = tx.execute(
+        "SELECT * FROM run WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (tx.fleet, limit)
     ).fetchall()
-    return tuple(_read_summary(connection, row) for row in rows)
+    return tuple(_read_summary(tx, row) for row in rows)
 
 
-def read_run(connection: sqlite3.Connection, text: str, key: HostKey | None = None) -> RunRecord:
+def read_run(tx: Transaction, text: str, key: HostKey | None = None) -> RunRecord:
     """The run with this id, or the only one whose id begins with it.
 
     Args:
-        connection: in a transaction.
+        tx: the transaction.
         text: the id or its beginning.
         key: of this host, to get exact steps, see `read_unsettled_runs`; None for steps to show.
 
     Raises:
         UsageError: no run, or several; the message lists similar ids.
     """
-    rows = connection.execute(
+    rows = tx.execute(
         "SELECT * FROM run WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY number DESC",
         (text,),
     ).fetchall()
     exact = [row for row in rows if row["id"] == text]
     if len(exact or rows) == 1:
-        return _read_record(connection, (exact or rows)[0], key)
+        return _read_record(tx, (exact or rows)[0], key)
     if rows:
         raise UsageError(
             f"{len(rows)} runs begin with {text!r}: {_format_ids([row['id'] for row in rows])}",
             remedy="give more of the id",
         )
-    raise _make_unknown_error(connection, text)
+    raise _make_unknown_error(tx, text)
 
 
-def read_unsettled_runs(connection: sqlite3.Connection, fleet: int, key: HostKey) -> tuple[RunRecord, ...]:
+def read_unsettled_runs(tx: Transaction, key: HostKey) -> tuple[RunRecord, ...]:
     """Unfinished runs, and finished ones with only their unknown steps; oldest first.
 
     The steps are exact: with the secrets that plans mask, if this host has the key. A run that is still going
     on is among them; only the locks of its clusters tell.
     """
     left: dict[int, set[str]] = {}
-    for number, step in connection.execute(UNKNOWN):
+    for number, step in tx.execute(UNKNOWN):
         left.setdefault(number, set()).add(step)
     marks = ", ".join("?" * len(left))
-    rows = connection.execute(
+    rows = tx.execute(
         f"SELECT * FROM run WHERE (finished IS NULL OR number IN ({marks}))"  # noqa: S608
         " AND ? IN (0, fleet) ORDER BY number",
-        (*left, fleet),
+        (*left, tx.fleet),
     ).fetchall()
-    records = [(row["number"], _read_record(connection, row, key)) for row in rows]
+    records = [(row["number"], _read_record(tx, row, key)) for row in rows]
     return tuple(
         record
         if record.line.finished is None
@@ -95,40 +96,36 @@ def read_unsettled_runs(connection: sqlite3.Connection, fleet: int, key: HostKey
     )
 
 
-def has_open_step(connection: sqlite3.Connection, fleet: int, cluster: str) -> bool:
+def has_open_step(tx: Transaction, cluster: str) -> bool:
     """Whether a step of a cluster was sent and has no outcome, or an unknown one."""
-    row = connection.execute(
+    row = tx.execute(
         "SELECT 1 FROM step JOIN run ON run.number = step.run"
         " WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
         " AND intended IS NOT NULL AND cluster = ? AND ? IN (0, run.fleet) LIMIT 1",
-        (cluster, fleet),
+        (cluster, tx.fleet),
     ).fetchone()
     return row is not None
 
 
-def _read_record(connection: sqlite3.Connection, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
+def _read_record(tx: Transaction, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
     plan = plans.load_plan(json.loads(zlib.decompress(row["plan"])))
     whole = (
-        plans.restore_exact_arguments(plan, _read_exact_arguments(connection, row["number"], key))
+        plans.restore_exact_arguments(plan, _read_exact_arguments(tx, row["number"], key))
         if key is not None
         else plan
     )
-    known = {
-        step["id"]: step for step in connection.execute("SELECT * FROM step WHERE run = ?", (row["number"],))
-    }
+    known = {step["id"]: step for step in tx.execute("SELECT * FROM step WHERE run = ?", (row["number"],))}
     return RunRecord(
-        line=_read_summary(connection, row),
+        line=_read_summary(tx, row),
         plan=plan,
         entries=tuple(_make_entry(step, known[step.id]) for step in whole.steps() if step.id in known),
-        messages=tuple(_read_messages(connection, row["number"])),
+        messages=tuple(_read_messages(tx, row["number"])),
     )
 
 
-def _read_exact_arguments(
-    connection: sqlite3.Connection, run: int, key: HostKey
-) -> dict[str, dict[str, Any]]:
+def _read_exact_arguments(tx: Transaction, run: int, key: HostKey) -> dict[str, dict[str, Any]]:
     """Step -> arguments that its plain form masks; empty if there are none, or the key is gone."""
-    row = connection.execute("SELECT sealed FROM exact WHERE run = ?", (run,)).fetchone()
+    row = tx.execute("SELECT sealed FROM exact WHERE run = ?", (run,)).fetchone()
     data = key.decrypt(row["sealed"]) if row else None
     found: dict[str, dict[str, Any]] = json.loads(zlib.decompress(data)) if data else {}
     return found
@@ -148,8 +145,8 @@ def _make_entry(step: plans.Step, row: sqlite3.Row) -> JournalEntry:
     )
 
 
-def _read_messages(connection: sqlite3.Connection, run: int) -> Iterator[MessageRecord]:
-    for row in connection.execute("SELECT * FROM message WHERE run = ? ORDER BY number", (run,)):
+def _read_messages(tx: Transaction, run: int) -> Iterator[MessageRecord]:
+    for row in tx.execute("SELECT * FROM message WHERE run = ? ORDER BY number", (run,)):
         yield MessageRecord(
             id=row["id"],
             step=row["step"],
@@ -162,8 +159,8 @@ def _read_messages(connection: sqlite3.Connection, run: int) -> Iterator[Message
         )
 
 
-def _read_summary(connection: sqlite3.Connection, row: sqlite3.Row) -> RunSummary:
-    counts = connection.execute(
+def _read_summary(tx: Transaction, row: sqlite3.Row) -> RunSummary:
+    counts = tx.execute(
         "SELECT coalesce(state, 'open') AS state, count(*) AS number FROM step WHERE run = ?"
         " GROUP BY 1 ORDER BY 1",
         (row["number"],),
@@ -182,8 +179,8 @@ def _read_summary(connection: sqlite3.Connection, row: sqlite3.Row) -> RunSummar
     )
 
 
-def _make_unknown_error(connection: sqlite3.Connection, text: str) -> UsageError:
-    ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY number DESC")]
+def _make_unknown_error(tx: Transaction, text: str) -> UsageError:
+    ids = [row["id"] for row in tx.execute("SELECT id FROM run ORDER BY number DESC")]
     if not ids:
         return UsageError(f"there is no run {text!r}: the history is empty")
     near = find_similar(text, ids, most=_SHOWN)

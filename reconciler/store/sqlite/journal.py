@@ -1,23 +1,22 @@
-"""Writes runs, intents and outcomes: functions over a connection, each in one transaction."""
+"""Writes runs, intents and outcomes, each in one transaction."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from reconciler.core import attempts, retention
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
-from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import RunFenced, StateError
-from reconciler.ports.store import OutboxMessage, RunStart, StepEnd
+from reconciler.ports.store import RunStart, StepEnd
 from reconciler.store.sqlite import facts, history, outbox
+from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.memory import WINDOW
 
@@ -28,19 +27,10 @@ REFUSED = 3
 """Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
 
 
-def begin_run(
-    connection: sqlite3.Connection,
-    opening: RunStart,
-    name: Callable[[], str],
-    now: datetime,
-    *,
-    fleet: int,
-    key: HostKey,
-    keep: int = KEPT_RUNS,
-) -> str:
+def begin_run(tx: Transaction, opening: RunStart, name: Callable[[], str], *, key: HostKey, keep: int) -> str:
     """Write a run with all its steps open, and delete runs beyond `keep`; gives the id of the run."""
-    number, run = _insert(connection, opening, name, now, fleet)
-    connection.executemany(
+    number, run = _insert(tx, opening, name)
+    tx.connection.executemany(
         "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
         [
             (number, position, step.id, step.cluster, step.node)
@@ -50,53 +40,35 @@ def begin_run(
     exact = {step.id: step.exact for step in opening.plan.steps() if step.exact}
     if exact:
         sealed = key.encrypt(zlib.compress(encode_canonical(exact)))
-        connection.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
-    _prune(connection, keep, now, fleet)
+        tx.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
+    _prune(tx, keep)
     return run
 
 
 def write_refusal(
-    connection: sqlite3.Connection,
-    opening: RunStart,
-    note: str,
-    name: Callable[[], str],
-    now: datetime,
-    *,
-    fleet: int,
-    keep: int = KEPT_RUNS,
+    tx: Transaction, opening: RunStart, note: str, name: Callable[[], str], *, keep: int
 ) -> str:
     """Write a run that ended before its first step; the same refusal again only renews its time."""
-    last = connection.execute(
+    last = tx.execute(
         "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
-        (fleet,),
+        (tx.fleet,),
     ).fetchone()
     if last and (last["digest"], last["note"], last["exit_status"]) == (opening.plan.digest, note, REFUSED):
-        connection.execute(
-            "UPDATE run SET finished = ? WHERE number = ?", (format_timestamp(now), last["number"])
-        )
+        tx.execute("UPDATE run SET finished = ? WHERE number = ?", (tx.timestamp, last["number"]))
         return str(last["id"])
-    _, run = _insert(connection, opening, name, now, fleet)
-    finish_run(connection, run, REFUSED, note, now)
-    _prune(connection, keep, now, fleet)
+    _, run = _insert(tx, opening, name)
+    finish_run(tx, run, REFUSED, note)
+    _prune(tx, keep)
     return run
 
 
-def write_intent(
-    connection: sqlite3.Connection,
-    run: str,
-    step: Step,
-    now: datetime,
-    *,
-    epoch: int,
-    learnt: Mapping[str, str],
-) -> None:
+def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, learnt: Mapping[str, str]) -> None:
     """Write that a step is about to be performed.
 
     Args:
-        connection: in a transaction.
+        tx: the transaction.
         run: that performs the step.
         step: to perform.
-        now: time of the intent.
         epoch: of the run, for the cluster of the step; 0 without a lock.
         learnt: facts of the node that are true from now on, such as one more attempt.
 
@@ -106,44 +78,42 @@ def write_intent(
     """
     # Compared in the transaction that writes the intent: a check before it would leave a gap in which a later
     # run begins. The lock alone is not enough, because somebody may have removed its file.
-    fleet = _read_fleet(connection, run)
-    if epoch and (latest := facts.read_epoch(connection, fleet, step.cluster)) != epoch:
+    tx = tx.for_fleet(_read_fleet(tx, run))
+    if epoch and (latest := facts.read_epoch(tx, step.cluster)) != epoch:
         raise RunFenced(
             f"cluster {step.cluster}: a later run took over from run {run} (epoch {latest}, run {run} has "
             f"{epoch}); run {run} has stopped writing [fenced]",
             remedy="this run needs no action; `reconcile history` shows the later one",
         )
-    facts.write_facts(connection, fleet, step.cluster, step.facts_of_intent, now)
-    connection.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
-    facts.write_facts(connection, fleet, step.cluster, {step.node: step.used_words}, now)
+    facts.write_facts(tx, step.cluster, step.facts_of_intent)
+    tx.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
+    facts.write_facts(tx, step.cluster, {step.node: step.used_words})
     # A call whose answer is lost may still take effect until then, and other plans take it into account.
-    until = now + timedelta(seconds=max(step.in_flight, step.settle))
-    changed = connection.execute(
+    until = tx.now + timedelta(seconds=max(step.in_flight, step.settle))
+    changed = tx.execute(
         "UPDATE step SET intended = ?, until = ?"
         " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
-        (format_timestamp(now), format_timestamp(until), step.id, run),
+        (tx.timestamp, format_timestamp(until), step.id, run),
     )
     if changed.rowcount != 1:
         raise StateError(
             f"run {run} is no longer in the journal",
             remedy="run again; no step was performed without a journal entry",
         )
-    facts.write_facts(connection, fleet, step.cluster, {step.node: learnt}, now)
+    facts.write_facts(tx, step.cluster, {step.node: learnt})
 
 
-def write_outcomes(
-    connection: sqlite3.Connection, run: str, endings: Sequence[StepEnd], now: datetime
-) -> None:
+def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> None:
     """Write outcomes with their facts and messages."""
     # In one transaction: a kill in between must not lose a message, nor send it without its outcome.
-    fleet = _read_fleet(connection, run)
+    tx = tx.for_fleet(_read_fleet(tx, run))
     for ending in endings:
         outcome, step = ending.outcome, ending.outcome.step
-        connection.execute(
+        tx.execute(
             "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?,"
             " until = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
             (
-                format_timestamp(now),
+                tx.timestamp,
                 outcome.state.value,
                 outcome.reason,
                 outcome.seconds,
@@ -156,50 +126,51 @@ def write_outcomes(
         )
         if outcome.state is State.FAILED:  # it had no effect, so the facts of its intent are not true
             withdrawn = {node: dict.fromkeys(own, "") for node, own in step.facts_of_intent.items()}
-            facts.write_facts(connection, fleet, step.cluster, withdrawn, now)
+            facts.write_facts(tx, step.cluster, withdrawn)
         if outcome.state is State.DONE:
-            facts.write_facts(
-                connection, fleet, step.cluster, {step.node: {**ending.facts, **ending.spent}}, now
+            facts.write_facts(tx, step.cluster, {step.node: {**ending.facts, **ending.spent}})
+        _close_attempt(tx, outcome)
+        if (message := ending.outbox_message) is not None:
+            tx.execute(
+                "INSERT INTO message (id, run, step, created, body, wanted)"
+                " VALUES (?, (SELECT number FROM run WHERE run.id = ?), ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO NOTHING",
+                (message.id, run, step.id, tx.timestamp, message.body, message.wanted),
             )
-        _close_attempt(connection, outcome, fleet, now)
-        if ending.outbox_message is not None:
-            _enqueue(connection, run, step.id, ending.outbox_message, now)
 
 
-def _read_fleet(connection: sqlite3.Connection, run: str) -> int:
-    row = connection.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
+def _read_fleet(tx: Transaction, run: str) -> int:
+    row = tx.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
     return int(row["fleet"]) if row else HOST
 
 
-def _close_attempt(connection: sqlite3.Connection, outcome: Outcome, fleet: int, now: datetime) -> None:
+def _close_attempt(tx: Transaction, outcome: Outcome) -> None:
     """Write how the last attempt of a step ended; success resets the counter."""
     step, key = outcome.step, attempts.make_attempt_key(outcome.step.action)
     if step.id.partition("/")[2] != f"{step.node}/{step.action}":
         return  # a rollback step: it says nothing about the attempts of the step itself
-    known = facts.read_fact(connection, fleet, step.cluster, step.node, key)
+    known = facts.read_fact(tx, step.cluster, step.node, key)
     if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
         return
     left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
-    facts.write_facts(connection, fleet, step.cluster, {step.node: {key: left}}, now)
+    facts.write_facts(tx, step.cluster, {step.node: {key: left}})
 
 
-def finish_run(connection: sqlite3.Connection, run: str, exit_status: int, note: str, now: datetime) -> None:
+def finish_run(tx: Transaction, run: str, exit_status: int, note: str) -> None:
     """Write the end of a run."""
-    connection.execute(
+    tx.execute(
         "UPDATE run SET finished = ?, exit_status = ?, note = ? WHERE id = ?",
-        (format_timestamp(now), exit_status, note, run),
+        (tx.timestamp, exit_status, note, run),
     )
 
 
-def _insert(
-    connection: sqlite3.Connection, opening: RunStart, name: Callable[[], str], now: datetime, fleet: int
-) -> tuple[int, str]:
+def _insert(tx: Transaction, opening: RunStart, name: Callable[[], str]) -> tuple[int, str]:
     run = name()
-    while connection.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
+    while tx.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
         run = name()
     plan: Plan = opening.plan
     revision = plan.revision
-    row = connection.execute(
+    row = tx.execute(
         'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started,'
         " fleet, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -212,8 +183,8 @@ def _insert(
             plan.program,
             plan.digest,
             zlib.compress(plan.encoded()),
-            format_timestamp(now),
-            fleet,
+            tx.timestamp,
+            tx.fleet,
             opening.actor.plain(),
         ),
     )
@@ -221,31 +192,21 @@ def _insert(
     return row.lastrowid, run
 
 
-def _enqueue(
-    connection: sqlite3.Connection, run: str, step: str, outbox_message: OutboxMessage, now: datetime
-) -> None:
-    connection.execute(
-        "INSERT INTO message (id, run, step, created, body, wanted)"
-        " VALUES (?, (SELECT number FROM run WHERE run.id = ?), ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        (outbox_message.id, run, step, format_timestamp(now), outbox_message.body, outbox_message.wanted),
-    )
-
-
-def _prune(connection: sqlite3.Connection, keep: int, now: datetime, fleet: int) -> None:
+def _prune(tx: Transaction, keep: int) -> None:
     """Keep the newest runs of a fleet; idle ones go before those that sent something.
 
     Runs that are still needed stay: open ones, those with an unsettled step or an undelivered message, and
     those with changes that count for a budget.
     """
-    _delete_runs(connection, "NOT acted AND fleet = ?1", max(1, keep // IDLE_SHARE), now, fleet)
-    _delete_runs(connection, "fleet = ?1", keep, now, fleet)
+    _delete_runs(tx, "NOT acted AND fleet = ?1", max(1, keep // IDLE_SHARE))
+    _delete_runs(tx, "fleet = ?1", keep)
 
 
-def _delete_runs(connection: sqlite3.Connection, which: str, keep: int, now: datetime, fleet: int) -> None:
+def _delete_runs(tx: Transaction, which: str, keep: int) -> None:
     """Delete runs that match a condition and are not needed, beyond the newest `keep` of them."""
     recent = "SELECT number FROM run WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?5"
     oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?2"  # noqa: S608
-    connection.execute(
+    tx.execute(
         f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
         f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
         f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE.replace('?', '?3')})"
@@ -254,11 +215,11 @@ def _delete_runs(connection: sqlite3.Connection, which: str, keep: int, now: dat
         f" AND NOT (acted AND number > coalesce(({recent}), 0)"
         " AND EXISTS (SELECT 1 FROM step WHERE step.run = run.number AND step.intended >= ?6))",
         (
-            fleet,
+            tx.fleet,
             keep,
             outbox.REFUSALS,
-            format_timestamp(now),
+            tx.timestamp,
             retention.COUNTED,
-            format_timestamp(now - WINDOW),
+            format_timestamp(tx.now - WINDOW),
         ),
     )

@@ -1,13 +1,12 @@
-"""Reads the memory of a fleet as of one moment: functions over a connection."""
+"""Reads the memory of a fleet as of one moment: functions over a transaction."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from reconciler.core.memory import (
     AppliedRevision,
@@ -21,6 +20,7 @@ from reconciler.core.plan import Revision
 from reconciler.core.rollout import load_progress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import REFERENCES, OpenOrders
+from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.facts import (
     APPLIED,
     CONTENT,
@@ -42,12 +42,12 @@ _HISTORY = (NODES, APPLIED, ROLLOUT)
 """Each of these facts of a cluster says that it has a history."""
 
 
-def read_memory(connection: sqlite3.Connection, fleet: int, now: datetime) -> FleetMemory:
+def read_memory(tx: Transaction) -> FleetMemory:
     """The memory of a fleet: all facts of its nodes, and the history of each cluster."""
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     own: dict[str, dict[str, str]] = defaultdict(dict)
     runs: dict[str, dict[str, AppliedRevision]] = defaultdict(dict)
-    rows = connection.execute("SELECT cluster, node, key, value, since FROM fact WHERE fleet = ?", (fleet,))
+    rows = tx.execute("SELECT cluster, node, key, value, since FROM fact WHERE fleet = ?", (tx.fleet,))
     for row in rows:
         cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
         if not node:
@@ -58,12 +58,12 @@ def read_memory(connection: sqlite3.Connection, fleet: int, now: datetime) -> Fl
             runs[cluster][node] = AppliedRevision(value, parse_timestamp(row["since"]))
     for cluster in own.keys() | runs.keys():
         if KIND not in own[cluster] and NODES in own[cluster]:
-            own[cluster][KIND] = find_kind_in_runs(connection, fleet, cluster)
-    changed, open_orders = _list_changes(connection, fleet, now), read_orders(connection, fleet)
+            own[cluster][KIND] = find_kind_in_runs(tx, cluster)
+    changed, open_orders = _list_changes(tx), read_orders(tx)
     named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
     with_history = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
     return FleetMemory(
-        fleet=fleet,
+        fleet=tx.fleet,
         facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
         cluster_memory={
             cluster: _make_cluster_memory(
@@ -79,10 +79,10 @@ def read_memory(connection: sqlite3.Connection, fleet: int, now: datetime) -> Fl
             suspended=tuple(one for one in open_orders.suspensions if not one.cluster),
             approved=frozenset(one.digest for one in open_orders.approvals),
         ),
-        at=now,
-        acted=_list_acted_revisions(connection, fleet),
-        claims=_read_claims(connection),
-        under_way=_read_pending_calls(connection, fleet, now),
+        at=tx.now,
+        acted=_list_acted_revisions(tx),
+        claims=_read_claims(tx),
+        under_way=_read_pending_calls(tx),
     )
 
 
@@ -114,24 +114,24 @@ def _make_cluster_memory(
     )
 
 
-def find_kind_in_runs(connection: sqlite3.Connection, fleet: int, cluster: str) -> str:
+def find_kind_in_runs(tx: Transaction, cluster: str) -> str:
     """The kind of a cluster that an older version applied, by its latest run; empty for none."""
-    row = connection.execute(
+    row = tx.execute(
         "SELECT run.plan FROM step JOIN run ON run.number = step.run WHERE step.cluster = ? AND run.fleet = ?"
         " ORDER BY run.number DESC LIMIT 1",
-        (cluster, fleet),
+        (cluster, tx.fleet),
     ).fetchone()
     plan = json.loads(zlib.decompress(row["plan"])) if row else {"clusters": []}
     return next((one["kind"] for one in plan["clusters"] if one["cluster"] == cluster), "")
 
 
-def _read_pending_calls(connection: sqlite3.Connection, fleet: int, now: datetime) -> tuple[PendingCall, ...]:
-    rows = connection.execute(
+def _read_pending_calls(tx: Transaction) -> tuple[PendingCall, ...]:
+    rows = tx.execute(
         "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
         " JOIN run ON run.number = step.run WHERE step.until > ? AND run.fleet = ?"
         " AND (step.state IS NULL OR step.state IN ('unknown', 'offered'))"
         " ORDER BY step.cluster, step.node, step.id",
-        (format_timestamp(now), fleet),
+        (tx.timestamp, tx.fleet),
     )
     return tuple(
         PendingCall(row["cluster"], row["node"], row["id"], row["run"], parse_timestamp(row["until"]))
@@ -139,33 +139,31 @@ def _read_pending_calls(connection: sqlite3.Connection, fleet: int, now: datetim
     )
 
 
-def _list_acted_revisions(connection: sqlite3.Connection, fleet: int) -> tuple[tuple[str, str], ...]:
-    rows = connection.execute(
+def _list_acted_revisions(tx: Transaction) -> tuple[tuple[str, str], ...]:
+    rows = tx.execute(
         "SELECT revision, short, max(number) AS last FROM run WHERE acted AND fleet = ?"
         " GROUP BY revision ORDER BY last",
-        (fleet,),
+        (tx.fleet,),
     )
     return tuple((row["revision"], row["short"]) for row in rows)
 
 
-def _list_changes(
-    connection: sqlite3.Connection, fleet: int, now: datetime
-) -> dict[str, list[tuple[str, float]]]:
+def _list_changes(tx: Transaction) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
-    rows = connection.execute(
+    rows = tx.execute(
         "SELECT cluster, node, intended FROM step JOIN run ON run.number = step.run"
         " WHERE intended >= ? AND run.fleet = ? ORDER BY intended, cluster, node",
-        (format_timestamp(now - WINDOW), fleet),
+        (format_timestamp(tx.now - WINDOW), tx.fleet),
     )
     for row in rows:
-        hours = (now - parse_timestamp(row["intended"])).total_seconds() / 3600
+        hours = (tx.now - parse_timestamp(row["intended"])).total_seconds() / 3600
         found[row["cluster"]].append((row["node"], hours))
     return found
 
 
-def _read_claims(connection: sqlite3.Connection) -> dict[str, PlaceClaim]:
-    labels = {one.number: one.label for one in read_fleets(connection)}
-    rows = connection.execute("SELECT place, fleet, cluster, node FROM claim")
+def _read_claims(tx: Transaction) -> dict[str, PlaceClaim]:
+    labels = {one.number: one.label for one in read_fleets(tx)}
+    rows = tx.execute("SELECT place, fleet, cluster, node FROM claim")
     return {
         row["place"]: PlaceClaim(row["fleet"], row["cluster"], row["node"], labels.get(row["fleet"], ""))
         for row in rows

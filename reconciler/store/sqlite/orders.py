@@ -7,7 +7,6 @@ command belongs to the host: it stops every cluster of that name, or every clust
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
@@ -17,59 +16,48 @@ from reconciler.core.actor import Actor, load_actor
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.memory import Suspension
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.core.timestamps import parse_timestamp
 from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderRecord, Rejection
+from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, write_cluster_facts
 
 KEPT_ACTS = 10_000
 """Orders that the history keeps, the newest ones."""
 
 
-def write_suspension(
-    connection: sqlite3.Connection, cluster: str, reason: str, by: Actor, now: datetime
-) -> None:
+def write_suspension(tx: Transaction, cluster: str, reason: str, by: Actor) -> None:
     """Suspend a cluster, or all, until `resume`."""
-    write_cluster_facts(connection, HOST, cluster, {SUSPENDED: _json(reason=reason, by=by.words)}, now)
-    write_order_record(connection, "suspend", replace(by, why=reason), now, cluster=cluster)
+    write_cluster_facts(tx.for_fleet(HOST), cluster, {SUSPENDED: _json(reason=reason, by=by.words)})
+    write_order_record(tx, "suspend", replace(by, why=reason), cluster=cluster)
 
 
-def delete_suspension(connection: sqlite3.Connection, cluster: str, by: Actor, now: datetime) -> None:
+def delete_suspension(tx: Transaction, cluster: str, by: Actor) -> None:
     """Delete a suspension."""
-    write_cluster_facts(connection, HOST, cluster, {SUSPENDED: ""}, now)
-    write_order_record(connection, "resume", by, now, cluster=cluster)
+    write_cluster_facts(tx.for_fleet(HOST), cluster, {SUSPENDED: ""})
+    write_order_record(tx, "resume", by, cluster=cluster)
 
 
 def write_rejection(
-    connection: sqlite3.Connection,
-    fleet: int,
-    cluster: str,
-    revision: Revision,
-    *,
-    reason: str,
-    now: datetime,
-    ends_rollout: bool,
+    tx: Transaction, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool
 ) -> None:
     """Reject a revision in a cluster."""
     over = {ROLLOUT: ""} if ends_rollout else {}
     rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
-    write_cluster_facts(connection, fleet, cluster, rejection | over, now)
+    write_cluster_facts(tx, cluster, rejection | over)
 
 
 def write_rollback(
-    connection: sqlite3.Connection,
-    fleet: int,
+    tx: Transaction,
     cluster: str,
     left: tuple[Revision, str] | None,
     taken: tuple[Revision, str],
-    *,
     reason: str,
-    now: datetime,
 ) -> None:
-    """Reject the revision that an operator leaves, and allow the one he goes back to."""
+    """Reject the revision that an operator leaves, and allow the one to go back to."""
     revision, content = taken
     facts = {
         f"{REJECTED}{one.revision}": ""
-        for one in read_orders(connection, fleet).rejections
+        for one in read_orders(tx).rejections
         if one.cluster == cluster
         and one.rolled_back
         and (one.revision == revision.id or (content and one.content == content))
@@ -77,54 +65,39 @@ def write_rollback(
     if left is not None:
         value = {"short": left[0].short, "reason": reason, "content": left[1], "rolled_back": True}
         facts[f"{REJECTED}{left[0].id}"] = json.dumps(value, sort_keys=True)
-    write_cluster_facts(connection, fleet, cluster, facts, now)
+    write_cluster_facts(tx, cluster, facts)
 
 
-def write_approval_request(
-    connection: sqlite3.Connection,
-    fleet: int,
-    cluster: str,
-    now: datetime,
-    *,
-    digest: str,
-    short: str,
-    words: str,
-) -> None:
+def write_approval_request(tx: Transaction, cluster: str, digest: str, short: str, words: str) -> None:
     """Write the plan that waits for an approval; there is one for each cluster."""
-    write_cluster_facts(
-        connection, fleet, cluster, {ASKED: _json(digest=digest, short=short, words=words)}, now
-    )
+    write_cluster_facts(tx, cluster, {ASKED: _json(digest=digest, short=short, words=words)})
 
 
-def write_approval(
-    connection: sqlite3.Connection, digest: str, by: Actor, reason: str, now: datetime
-) -> None:
+def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None:
     """Approve a plan, for the fleet that requested it; the digest identifies the cluster."""
-    asked = connection.execute(
+    asked = tx.execute(
         "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
         (ASKED, digest),
     ).fetchone()
-    owner = asked["fleet"] if asked else HOST
-    write_cluster_facts(
-        connection, owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)}, now
-    )
-    write_order_record(connection, "approve", replace(by, why=reason), now, digest=digest)
+    owner = tx.for_fleet(asked["fleet"] if asked else HOST)
+    write_cluster_facts(owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)})
+    write_order_record(tx, "approve", replace(by, why=reason), digest=digest)
 
 
-def delete_approval(connection: sqlite3.Connection, fleet: int, digest: str, now: datetime) -> None:
+def delete_approval(tx: Transaction, digest: str) -> None:
     """Delete an approval, which is for one run."""
-    write_order_record(connection, "approval used", Actor(), now, digest=digest)
-    for owner in {fleet, HOST}:
-        write_cluster_facts(connection, owner, "", {f"{APPROVED}{digest}": ""}, now)
+    write_order_record(tx, "approval used", Actor(), digest=digest)
+    for owner in {tx.fleet, HOST}:
+        write_cluster_facts(tx.for_fleet(owner), "", {f"{APPROVED}{digest}": ""})
 
 
-def read_orders(connection: sqlite3.Connection, fleet: int) -> OpenOrders:
+def read_orders(tx: Transaction) -> OpenOrders:
     """All open orders of a fleet; for the host those of all fleets."""
     found: dict[str, list[tuple[str, str, dict[str, Any], datetime]]] = defaultdict(list)
-    rows = connection.execute(
+    rows = tx.execute(
         "SELECT cluster, key, value, since FROM fact WHERE node = '' AND (? = 0 OR fleet IN (0, ?))"
         " ORDER BY cluster, since, key, fleet",
-        (fleet, fleet),
+        (tx.fleet, tx.fleet),
     )
     for row in rows:
         kind, slash, name = row["key"].partition("/")
@@ -144,9 +117,9 @@ def read_orders(connection: sqlite3.Connection, fleet: int) -> OpenOrders:
     )
 
 
-def read_order_records(connection: sqlite3.Connection, limit: int) -> tuple[OrderRecord, ...]:
+def read_order_records(tx: Transaction, limit: int) -> tuple[OrderRecord, ...]:
     """The newest orders, newest first."""
-    rows = connection.execute("SELECT * FROM act ORDER BY number DESC LIMIT ?", (limit,))
+    rows = tx.execute("SELECT * FROM act ORDER BY number DESC LIMIT ?", (limit,))
     return tuple(
         OrderRecord(
             row["kind"], row["cluster"], row["digest"], parse_timestamp(row["at"]), load_actor(row["actor"])
@@ -155,21 +128,13 @@ def read_order_records(connection: sqlite3.Connection, limit: int) -> tuple[Orde
     )
 
 
-def write_order_record(
-    connection: sqlite3.Connection,
-    kind: str,
-    by: Actor,
-    now: datetime,
-    *,
-    cluster: str = "",
-    digest: str = "",
-) -> None:
+def write_order_record(tx: Transaction, kind: str, by: Actor, *, cluster: str = "", digest: str = "") -> None:
     """Write an order or a rename, and delete the oldest beyond `KEPT_ACTS`."""
-    connection.execute(
+    tx.execute(
         "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
-        (kind, cluster, digest, format_timestamp(now), by.plain()),
+        (kind, cluster, digest, tx.timestamp, by.plain()),
     )
-    connection.execute("DELETE FROM act WHERE number <= (SELECT max(number) FROM act) - ?", (KEPT_ACTS,))
+    tx.execute("DELETE FROM act WHERE number <= (SELECT max(number) FROM act) - ?", (KEPT_ACTS,))
 
 
 def _json(**value: str) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from datetime import datetime
-
-from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.store import OutboxMessage
+from reconciler.store.sqlite.database import Transaction
 
 REFUSALS = 5
 """Refusals of one message by the sink before it is only kept in the history."""
@@ -15,11 +12,9 @@ DUE = "delivered IS NULL AND wanted AND refusals < ?"
 """Condition for messages still to be delivered; the parameter is `REFUSALS`."""
 
 
-def read_due_messages(
-    connection: sqlite3.Connection, *, beyond: int, limit: int
-) -> tuple[OutboxMessage, ...]:
+def read_due_messages(tx: Transaction, beyond: int, limit: int) -> tuple[OutboxMessage, ...]:
     """Messages to deliver with numbers greater than `beyond`, oldest first."""
-    rows = connection.execute(
+    rows = tx.execute(
         f"SELECT number, id, body FROM message WHERE {DUE}"  # noqa: S608
         " AND number > ? ORDER BY number LIMIT ?",
         (REFUSALS, beyond, limit),
@@ -27,26 +22,26 @@ def read_due_messages(
     return tuple(OutboxMessage(row["id"], bytes(row["body"]), number=row["number"]) for row in rows)
 
 
-def mark_sent(connection: sqlite3.Connection, outbox_message: str, now: datetime) -> None:
+def mark_sent(tx: Transaction, outbox_message: str) -> None:
     """Write that the sink took a message."""
-    connection.execute(
+    tx.execute(
         "UPDATE message SET delivered = ?, attempts = attempts + 1, error = '' WHERE id = ?",
-        (format_timestamp(now), outbox_message),
+        (tx.timestamp, outbox_message),
     )
 
 
-def mark_unsent(connection: sqlite3.Connection, outbox_message: str, error: str, *, refused: bool) -> None:
+def mark_unsent(tx: Transaction, outbox_message: str, error: str, *, refused: bool) -> None:
     """Write that the sink did not take a message, and why."""
     # Only a refusal counts: an outage, however long, must not make the outbox give up.
-    connection.execute(
+    tx.execute(
         "UPDATE message SET attempts = attempts + 1, refusals = refusals + ?, error = ? WHERE id = ?",
         (refused, error, outbox_message),
     )
 
 
-def count_undelivered(connection: sqlite3.Connection) -> int:
+def count_undelivered(tx: Transaction) -> int:
     """The number of messages still to be delivered."""
-    (number,) = connection.execute(
+    (number,) = tx.execute(
         f"SELECT count(*) FROM message WHERE {DUE}",  # noqa: S608
         (REFUSALS,),
     ).fetchone()

@@ -1,71 +1,65 @@
-"""Moves the records of a renamed cluster to its new name: functions over a connection."""
+"""Moves the records of a renamed cluster to its new name: functions over a transaction."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import replace
-from datetime import datetime
 
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.rollout import load_progress, rename_progress
 from reconciler.store.sqlite import facts
+from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.memory import find_kind_in_runs
 from reconciler.store.sqlite.orders import write_order_record
 
 
-def rename_cluster(
-    connection: sqlite3.Connection, fleet: int, former: str, name: str, *, by: Actor, now: datetime
-) -> None:
+def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
     """Move the memory of a cluster to a new name; the plans of its runs keep the former one."""
     # Checked again in this transaction: another process may have moved it since the memory was read.
-    known = connection.execute(
+    known = tx.execute(
         "SELECT 1 FROM fact WHERE (fleet, cluster) = (?1, ?2) UNION ALL SELECT 1 FROM step JOIN run"
         " ON run.number = step.run WHERE step.cluster = ?2 AND run.fleet = ?1 LIMIT 1",
-        (fleet, former),
+        (tx.fleet, former),
     ).fetchone()
-    applied = any(facts.read_fact(connection, fleet, name, "", key) for key in (facts.NODES, facts.APPLIED))
+    applied = any(facts.read_fact(tx, name, "", key) for key in (facts.NODES, facts.APPLIED))
     if known is None or applied:
         return
-    names = json.loads(facts.read_fact(connection, fleet, former, "", facts.FORMER) or "[]")
-    rollout = load_progress(facts.read_fact(connection, fleet, former, "", facts.ROLLOUT))
+    names = json.loads(facts.read_fact(tx, former, "", facts.FORMER) or "[]")
+    rollout = load_progress(facts.read_fact(tx, former, "", facts.ROLLOUT))
     own = {
         facts.FORMER: json.dumps([*(one for one in names if one not in {former, name}), former]),
         # the plans of its runs have the kind under the former name only
-        facts.KIND: facts.read_fact(connection, fleet, former, "", facts.KIND)
-        or find_kind_in_runs(connection, fleet, former),
+        facts.KIND: facts.read_fact(tx, former, "", facts.KIND) or find_kind_in_runs(tx, former),
         facts.ROLLOUT: rename_progress(rollout, former, name).plain() if rollout else "",
     }
     # Without the epoch, a run that holds the lock of the former name is refused at its next intent.
-    facts.write_cluster_facts(connection, fleet, former, {facts.EPOCH: "", facts.ROLLOUT: ""}, now)
-    _move_suspension(connection, fleet, former, name, now)
+    facts.write_cluster_facts(tx, former, {facts.EPOCH: "", facts.ROLLOUT: ""})
+    _move_suspension(tx, former, name)
     move = "UPDATE OR IGNORE fact SET cluster = ? WHERE fleet = ? AND cluster = ? AND key != ?"
-    connection.execute(move, (name, fleet, former, facts.SUSPENDED))
-    connection.execute(
-        "DELETE FROM fact WHERE fleet = ? AND cluster = ? AND key != ?", (fleet, former, facts.SUSPENDED)
+    tx.execute(move, (name, tx.fleet, former, facts.SUSPENDED))
+    tx.execute(
+        "DELETE FROM fact WHERE fleet = ? AND cluster = ? AND key != ?", (tx.fleet, former, facts.SUSPENDED)
     )
-    connection.execute("UPDATE claim SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, fleet, former))
-    connection.execute(
+    tx.execute("UPDATE claim SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, tx.fleet, former))
+    tx.execute(
         "UPDATE step SET cluster = ? WHERE cluster = ? AND run IN (SELECT number FROM run WHERE fleet = ?)",
-        (name, former, fleet),
+        (name, former, tx.fleet),
     )
-    facts.write_cluster_facts(connection, fleet, name, own, now)
-    write_order_record(connection, "rename", replace(by, why=f"renamed from {former}"), now, cluster=name)
+    facts.write_cluster_facts(tx, name, own)
+    write_order_record(tx, "rename", replace(by, why=f"renamed from {former}"), cluster=name)
 
 
-def _move_suspension(
-    connection: sqlite3.Connection, fleet: int, former: str, name: str, now: datetime
-) -> None:
+def _move_suspension(tx: Transaction, former: str, name: str) -> None:
     """Copy a suspension to the new name; other fleets may still have a cluster of the former name."""
-    connection.execute(
+    tx.execute(
         "INSERT OR IGNORE INTO fact (fleet, cluster, node, key, value, since)"
         " SELECT fleet, ?, node, key, value, since FROM fact"
         " WHERE (fleet, cluster, node, key) = (?, ?, '', ?)",
         (name, HOST, former, facts.SUSPENDED),
     )
-    others = connection.execute(
-        "SELECT 1 FROM fact WHERE cluster = ? AND fleet NOT IN (?, ?) LIMIT 1", (former, fleet, HOST)
+    others = tx.execute(
+        "SELECT 1 FROM fact WHERE cluster = ? AND fleet NOT IN (?, ?) LIMIT 1", (former, tx.fleet, HOST)
     ).fetchone()
     if others is None:
-        facts.write_cluster_facts(connection, HOST, former, {facts.SUSPENDED: ""}, now)
+        facts.write_cluster_facts(tx.for_fleet(HOST), former, {facts.SUSPENDED: ""})

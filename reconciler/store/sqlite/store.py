@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from sqlite3 import Connection
 from types import TracebackType
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_identity import HOST, FleetIdentity, KnownFleet
@@ -29,20 +29,24 @@ from reconciler.ports.store import (
     WriteHook,
 )
 from reconciler.store.sqlite import FILE, fleets, history, journal, orders, outbox
-from reconciler.store.sqlite.database import Database
+from reconciler.store.sqlite.database import Database, Transaction
 from reconciler.store.sqlite.facts import (
+    ROLLOUT,
     advance_epoch,
     forget_attempts,
     forget_members,
     write_claims,
+    write_cluster_facts,
     write_facts,
     write_pass,
-    write_progress,
 )
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import LOCKS, hold_cluster_lock
 from reconciler.store.sqlite.memory import read_memory
 from reconciler.store.sqlite.renames import rename_cluster
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteStore:
@@ -63,13 +67,7 @@ class SqliteStore:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        clock: Clock,
-        name: Callable[[], str],
-        keep: int,
-        around: WriteHook,
+        self, folder: Path, *, clock: Clock, name: Callable[[], str], keep: int, around: WriteHook
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -82,7 +80,6 @@ class SqliteStore:
         self._key = HostKey(folder)
 
     def close(self) -> None:
-        """Finish the queued work and close the file."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -93,223 +90,157 @@ class SqliteStore:
     ) -> None:
         self.close()
 
+    def _bind(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[[Connection], T]:
+        fleet, now = self._fleet, self._clock()
+        return lambda connection: work(Transaction(connection, fleet, now), *args, **kwargs)
+
+    async def _read(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._database.read(self._bind(work, *args, **kwargs))
+
+    async def _write(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._database.write(self._bind(work, *args, **kwargs))
+
+    async def _write_in_run(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        async with self._around(""):
+            return await self._write(work, *args, **kwargs)
+
     async def fleets(self) -> tuple[KnownFleet, ...]:
-        """The fleets of the store, by number."""
-        return await self._database.read(fleets.read_fleets)
+        return await self._read(fleets.read_fleets)
 
     def of(self, fleet: int) -> Self:
-        """The same store, for one fleet."""
         own = copy(self)
         own._fleet = fleet  # noqa: SLF001  (another one of this very class)
         return own
 
     async def enter(self, identity: FleetIdentity) -> Self:
-        """The same store, for the fleet of this identity, which is written."""
-        async with self._around(""):
-            return self.of(await self._database.write(fleets.enter_fleet, identity, self._clock()))
+        return self.of(await self._write_in_run(fleets.enter_fleet, identity))
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
-        """Write the new identity of a fleet."""
-        await self._database.write(fleets.rebind_fleet_source, fleet, identity, self._clock())
+        await self._write(fleets.rebind_fleet_source, fleet, identity)
 
     @asynccontextmanager
     async def lock(self, cluster: str) -> AsyncIterator[None]:
-        """Hold the lock of a cluster; the kernel releases it however this process ends.
-
-        Each holder gets a higher epoch. If the lock file is removed and another run takes the lock, `intend`
-        refuses the earlier holder.
-
-        Raises:
-            ClusterBusy: another run holds it.
-        """
         self._database.check()  # first: creating the lock file would recreate a folder that was moved away
+        # The kernel releases the lock however this process ends. If somebody removes its file, a second run
+        # gets a lock of its own, with a higher epoch: `intend` then refuses this one.
         with hold_cluster_lock(self._folder / LOCKS, self._fleet, cluster):
             key = (self._fleet, cluster)
-            self._epochs[key] = await self._database.write(advance_epoch, *key, self._clock())
+            self._epochs[key] = await self._write(advance_epoch, cluster)
             try:
                 yield
             finally:
                 self._epochs.pop(key, None)
 
     async def begin(self, opening: RunStart) -> str:
-        """Write a run with all its steps open; gives its id."""
-        async with self._around(""):
-            return await self._database.write(
-                journal.begin_run,
-                opening,
-                self._name,
-                self._clock(),
-                fleet=self._fleet,
-                key=self._key,
-                keep=self._keep,
-            )
+        return await self._write_in_run(
+            journal.begin_run, opening, self._name, key=self._key, keep=self._keep
+        )
 
     async def refuse(self, opening: RunStart, note: str) -> str:
-        """Write a run that guards refused, with their reasons; gives its id."""
-        async with self._around(""):
-            return await self._database.write(
-                journal.write_refusal,
-                opening,
-                note,
-                self._name,
-                self._clock(),
-                fleet=self._fleet,
-                keep=self._keep,
-            )
+        return await self._write_in_run(journal.write_refusal, opening, note, self._name, keep=self._keep)
 
     async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
-        """Write that a step is about to be performed, with facts of its node that are true from then on."""
         epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
-            await self._database.write(
-                journal.write_intent, run, step, self._clock(), epoch=epoch, learnt=learnt or {}
-            )
+            await self._write(journal.write_intent, run, step, epoch=epoch, learnt=learnt or {})
 
     async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
-        """Write outcomes with their facts and messages, in one transaction."""
-        async with self._around(""):
-            await self._database.write(journal.write_outcomes, run, endings, self._clock())
+        await self._write_in_run(journal.write_outcomes, run, endings)
 
     async def finish(self, run: str, exit_status: int, note: str = "") -> None:
-        """Write the end of a run."""
-        async with self._around(""):
-            await self._database.write(journal.finish_run, run, exit_status, note, self._clock())
+        await self._write_in_run(journal.finish_run, run, exit_status, note)
 
     async def is_open(self, cluster: str) -> bool:
-        """Whether a step of a cluster was sent and has no outcome, or an unknown one."""
-        return await self._database.read(history.has_open_step, self._fleet, cluster)
+        return await self._read(history.has_open_step, cluster)
 
     async def unsettled(self) -> tuple[RunRecord, ...]:
-        """Runs that did not finish, or left an unknown step; oldest first."""
-        return await self._database.read(history.read_unsettled_runs, self._fleet, self._key)
+        return await self._read(history.read_unsettled_runs, self._key)
 
     async def runs(self, limit: int = 20) -> tuple[RunSummary, ...]:
-        """The newest runs, newest first."""
-        return await self._database.read(history.read_run_summaries, self._fleet, limit)
+        return await self._read(history.read_run_summaries, limit)
 
     async def acts(self, limit: int = 20) -> tuple[OrderRecord, ...]:
-        """The newest orders on this host, newest first."""
-        return await self._database.read(orders.read_order_records, limit)
+        return await self._read(orders.read_order_records, limit)
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
-        """One run by its id or its beginning."""
-        return await self._database.read(history.read_run, text, self._key if is_whole else None)
+        return await self._read(history.read_run, text, self._key if is_whole else None)
 
     async def recall(self) -> FleetMemory:
-        """The memory of the fleet, as of one moment."""
-        found = await self._database.read(read_memory, self._fleet, self._clock())
-        return replace(found, key=self._key.secret())
+        return replace(await self._read(read_memory), key=self._key.secret())
 
     async def orders(self) -> OpenOrders:
-        """Open suspensions, rejections, requests for approval and approvals."""
-        return await self._database.read(orders.read_orders, self._fleet)
+        return await self._read(orders.read_orders)
 
     async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-        """Write facts of nodes; an empty value deletes, an unchanged one keeps its time."""
-        async with self._around(""):
-            await self._database.write(write_facts, self._fleet, cluster, facts, self._clock())
+        await self._write_in_run(write_facts, cluster, facts)
 
     async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
-        """Delete the attempts of nodes, so that they are tried again; gives the nodes as `cluster/node`."""
-        return await self._database.write(forget_attempts, self._fleet, cluster)
+        return await self._write(forget_attempts, cluster)
 
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
-        """Write what a pass found out about a cluster."""
-        async with self._around(""):
-            await self._database.write(write_pass, self._fleet, cluster, facts, self._clock())
+        await self._write_in_run(write_pass, cluster, facts)
 
     async def forget_members(self, cluster: str) -> None:
-        """Delete the members of a cluster that was removed from its fleet file as allowed."""
-        async with self._around(""):
-            await self._database.write(forget_members, self._fleet, cluster, self._clock())
+        await self._write_in_run(forget_members, cluster)
 
     async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
-        """Move the memory of a cluster to its new name."""
-        async with self._around(""):
-            await self._database.write(rename_cluster, self._fleet, former, name, by=by, now=self._clock())
+        await self._write_in_run(rename_cluster, former, name, by)
 
     async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
-        """Write the progress of a rollout; None if it is over."""
-        async with self._around(""):
-            await self._database.write(write_progress, self._fleet, cluster, progress, self._clock())
+        rollout = {ROLLOUT: progress.plain() if progress else ""}
+        await self._write_in_run(write_cluster_facts, cluster, rollout)
 
     async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
-        """Write the places that this fleet claims, and delete those it gave up."""
-        await self._database.write(write_claims, self._fleet, taken, given_up, self._clock())
+        await self._write(write_claims, taken, given_up)
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        """Suspend a cluster, or all if the name is empty."""
-        await self._database.write(orders.write_suspension, cluster, reason, by, self._clock())
+        await self._write(orders.write_suspension, cluster, reason, by)
 
     async def resume(self, cluster: str, by: Actor) -> None:
-        """End the suspension of the same cluster, or of all."""
-        await self._database.write(orders.delete_suspension, cluster, by, self._clock())
+        await self._write(orders.delete_suspension, cluster, by)
 
     async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
-        """Reject a revision in a cluster, and end its rollout if wanted."""
-        async with self._around(""):
-            await self._database.write(
-                orders.write_rejection,
-                self._fleet,
-                cluster,
-                revision,
-                reason=reason,
-                now=self._clock(),
-                ends_rollout=ends_rollout,
-            )
+        await self._write_in_run(orders.write_rejection, cluster, revision, reason, ends_rollout=ends_rollout)
 
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
     ) -> None:
-        """Write, before the first step, the revision that a rollback leaves and the one it goes to."""
-        async with self._around(""):
-            await self._database.write(
-                orders.write_rollback, self._fleet, cluster, left, taken, reason=reason, now=self._clock()
-            )
+        await self._write_in_run(orders.write_rollback, cluster, left, taken, reason)
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
-        """Write the plan of a cluster that waits for an approval; it replaces the one before."""
-        async with self._around(""):
-            await self._database.write(
-                orders.write_approval_request,
-                self._fleet,
-                cluster,
-                self._clock(),
-                digest=digest,
-                short=short,
-                words=words,
-            )
+        await self._write_in_run(orders.write_approval_request, cluster, digest, short, words)
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
-        """Approve a plan for one run."""
-        await self._database.write(orders.write_approval, digest, by, reason, self._clock())
+        await self._write(orders.write_approval, digest, by, reason)
 
     async def spend_approval(self, digest: str) -> None:
-        """Delete an approval that was used."""
-        async with self._around(""):
-            await self._database.write(orders.delete_approval, self._fleet, digest, self._clock())
+        await self._write_in_run(orders.delete_approval, digest)
 
     async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
-        """Messages to deliver with numbers greater than `beyond`, oldest first."""
-        return await self._database.read(outbox.read_due_messages, beyond=beyond, limit=limit)
+        return await self._read(outbox.read_due_messages, beyond, limit)
 
     async def sent(self, outbox_message: str) -> None:
-        """Write that the sink took a message."""
-        await self._database.write(outbox.mark_sent, outbox_message, self._clock())
+        await self._write(outbox.mark_sent, outbox_message)
 
     async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
-        """Write that the sink did not take a message, and why; after some refusals it is not sent again."""
-        await self._database.write(outbox.mark_unsent, outbox_message, error, refused=refused)
+        await self._write(outbox.mark_unsent, outbox_message, error, refused=refused)
 
     async def left(self) -> int:
-        """The number of messages still to be delivered."""
-        return await self._database.read(outbox.count_undelivered)
+        return await self._read(outbox.count_undelivered)
 
     async def probe(self) -> None:
-        """Test a write to the disk without changing anything."""
-        await self._database.write(_rewrite_version)
+        await self._write(_rewrite_version)
 
 
-def _rewrite_version(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute(f"PRAGMA user_version = {version:d}")
+def _rewrite_version(tx: Transaction) -> None:
+    # Setting the version to itself writes the first page: the cheapest write that needs a disk.
+    (version,) = tx.execute("PRAGMA user_version").fetchone()
+    tx.execute(f"PRAGMA user_version = {version:d}")
