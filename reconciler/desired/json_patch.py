@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.core.diff import diff_values
 from reconciler.core.secret import Secret, find_secrets, mask
 from reconciler.desired.merge_patch import TracedValue, ValueOrigin, get_member, has_member, parse_index
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.yaml_parser import MOST_VALUES
 from reconciler.secrets.redaction import hide_by_key
@@ -20,11 +22,15 @@ _MARKED = "\0secret"
 
 
 class InvalidPatch(ValueError):
-    """A JSON Patch that does not fit; `pointer` is within the patch."""
+    """A JSON Patch that does not fit; the diagnostic's pointer is within the patch."""
 
-    def __init__(self, code: str, message: str, remedy: str, pointer: str = "") -> None:
-        super().__init__(message)
-        self.code, self.message, self.remedy, self.pointer = code, message, remedy, pointer
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+def _make_error(code: str, message: str, remedy: str, pointer: str = "") -> InvalidPatch:
+    return InvalidPatch(Diagnostic(Severity.ERROR, code, message, remedy, pointer=pointer))
 
 
 def apply_json_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
@@ -39,7 +45,8 @@ def apply_json_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
             given = _check_operation(operation)
             _OPERATIONS[operation["op"]](draft, TracedValue(given, patch.origin.child(str(index))))
         except InvalidPatch as bad:
-            bad.pointer = f"/{index}{bad.pointer}"
+            within = f"/{index}{bad.diagnostic.pointer}"
+            bad.diagnostic = replace(bad.diagnostic, pointer=within)
             raise
     return draft.whole
 
@@ -86,7 +93,7 @@ class _Draft:
         self._count += count
         if self._count > MOST_VALUES or levels + deep > DEEPEST:
             message = f"after this copy the document has {self._count:,} values on {levels + deep} levels"
-            raise InvalidPatch("too-large", message, "copy less")
+            raise _make_error("too-large", message, "copy less")
         todo, seen = [value], set()
         while todo:
             item = todo.pop()
@@ -108,11 +115,11 @@ class _Draft:
         self._moved += count
         if levels + deep > DEEPEST:
             message = f"after this operation the document has {levels + deep} levels; at most {DEEPEST} are"
-            raise InvalidPatch("too-large", f"{message} allowed", "put the value at a less deep place")
+            raise _make_error("too-large", f"{message} allowed", "put the value at a less deep place")
         if self._moved > MOST_VALUES:
             message = f"up to this operation the patch has moved {self._moved:,} values"
             remedy = f"at most {MOST_VALUES:,} are allowed: move less"
-            raise InvalidPatch("too-large", message, remedy)
+            raise _make_error("too-large", message, remedy)
 
     def _copy_once(self, held: TracedValue) -> TracedValue:
         value, origin = held.value, held.origin
@@ -153,20 +160,20 @@ def _check_operation(operation: Any) -> Mapping[str, Any]:
     """The operation, after a check of its form."""
     form = 'an operation is such as {"op": "replace", "path": "/a/b", "value": 1}'
     if not isinstance(operation, Mapping):
-        raise InvalidPatch("bad-patch", "an item of the patch is not an operation", form)
+        raise _make_error("bad-patch", "an item of the patch is not an operation", form)
     name = operation.get("op")
     if not isinstance(name, str) or name not in _OPERATIONS:
         remedy = f"the operations are {', '.join(_OPERATIONS)}"
         place = "/op" if "op" in operation else ""
-        raise InvalidPatch("bad-patch", "`op` is not a JSON Patch operation", remedy, place)
+        raise _make_error("bad-patch", "`op` is not a JSON Patch operation", remedy, place)
     for key in ("path", "from") if name in {"move", "copy"} else ("path",):
         path = operation.get(key)
         if not isinstance(path, str) or (path and not path.startswith("/")) or path.count("/") > DEEPEST:
             place = f"/{key}" if key in operation else ""
             message = f"`{key}` is not a JSON pointer"
-            raise InvalidPatch("bad-patch", message, "write it in the form /a/b/0", place)
+            raise _make_error("bad-patch", message, "write it in the form /a/b/0", place)
     if name in {"add", "replace", "test"} and "value" not in operation:
-        raise InvalidPatch("bad-patch", f"`{name}` has no `value`", form)
+        raise _make_error("bad-patch", f"`{name}` has no `value`", form)
     return operation
 
 
@@ -200,7 +207,7 @@ def _apply_move(draft: _Draft, operation: TracedValue) -> None:
         return
     if goal.startswith(f"{source}/"):
         message = "a value cannot be moved into itself"
-        raise InvalidPatch("bad-patch", message, "copy it, or move it elsewhere", "/path")
+        raise _make_error("bad-patch", message, "copy it, or move it elsewhere", "/path")
     levels = len(split_pointer(goal))
     if levels > len(split_pointer(source)):
         draft.check_depth(found.value, levels)
@@ -225,7 +232,7 @@ def _apply_test(draft: _Draft, operation: TracedValue) -> None:
         remedy = "correct the test, or the operations before it"
         if any(find_secrets(found.value)) != any(find_secrets(wanted)):
             remedy = "a test compares the reference of a secret, not its value: write the same reference"
-        raise InvalidPatch("patch-test-failed", message, remedy)
+        raise _make_error("patch-test-failed", message, remedy)
 
 
 def _by_reference(value: Any) -> Any:
@@ -270,7 +277,7 @@ def _remove_value(draft: _Draft, path: str, key: str) -> None:
     _get_value(draft.whole, inner, key)
     if not inner:
         message = "the whole document cannot be removed"
-        raise InvalidPatch("bad-patch", message, "name a part of it", f"/{key}")
+        raise _make_error("bad-patch", message, "name a part of it", f"/{key}")
     held, part = draft.get_holder(inner), inner[-1]
     if isinstance(held.value, dict):
         del held.value[part]
@@ -290,7 +297,7 @@ def _get_value(target: TracedValue, path: tuple[str, ...], key: str) -> TracedVa
 
 def _make_missing_error(path: str, key: str) -> InvalidPatch:
     message = f"there is no value at {path}"
-    return InvalidPatch("patch-path", message, "correct the path, or `add` what is missing first", f"/{key}")
+    return _make_error("patch-path", message, "correct the path, or `add` what is missing first", f"/{key}")
 
 
 def _get_child(held: TracedValue, part: str) -> TracedValue:

@@ -136,8 +136,9 @@ class OverlayRenderer:
                 else apply_merge_patch(below_value, patch)
             )
         except InvalidPatch as bad:
-            message = f"{bad.message} (the overlay applies to {below.name})"
-            self._add_problem(patch.origin.document, start + bad.pointer, bad.code, message, bad.remedy)
+            wrong = bad.diagnostic
+            message = f"{wrong.message} (the overlay applies to {below.name})"
+            self._add_problem(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
             return None
         return rendered_value.named(below.name)
 

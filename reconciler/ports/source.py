@@ -60,6 +60,8 @@ class Source(ABC):
 
         Raises:
             SourceError: the source is not usable, or not reachable.
+            UntrustedRevision: it has no signature that this host accepts.
+            StateError: the cache cannot be used.
         """
 
     @property

@@ -12,7 +12,6 @@ from reconciler.text.one_line import format_size, quote_path
 
 MIB = 1024 * 1024
 
-POINTER = b"version https://git-lfs.github.com/spec/"
 LONGEST_SHOWN = 80
 SMALLER = "select only the folder with the desired state, by --path or as the source"
 
@@ -161,18 +160,3 @@ def check_file_size(limits: SourceLimits, *, where: str, path: str, count: int) 
             f"{format_size(limits.file_bytes)}",
             remedy="keep large files out of the desired state",
         )
-
-
-def refuse_lfs_pointer(data: bytes, *, where: str, path: str) -> bytes:
-    """The same bytes, unless they are a pointer to contents that Git LFS stores elsewhere.
-
-    Raises:
-        SourceError: the file is a Git LFS pointer.
-    """
-    if data.startswith(POINTER):
-        raise SourceError(
-            f"{where}: {quote_path(path)} is a Git LFS pointer; its content is stored elsewhere",
-            remedy="store it as a regular file (git lfs untrack, then commit); in a folder, "
-            "run `git lfs pull`",
-        )
-    return data

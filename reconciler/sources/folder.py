@@ -63,13 +63,7 @@ class FolderSource(Source):
         self._origins: dict[tuple[str, tuple[str, ...]], SourceOrigin] = {}
 
     async def snapshot(self) -> Snapshot:
-        """The files as they are now.
-
-        Raises:
-            SourceError: the folder cannot be read or is too large, or its git repository cannot be used.
-            SourceUnreachable: it kept changing.
-            UntrustedRevision: the files have no signature that this host accepts.
-        """
+        """The files as they are now; SourceUnreachable if they kept changing."""
         if not self.folder.is_dir():
             raise SourceError(f"there is no folder {self.folder}", remedy="check the path")
         self._last = await run_blocking(self._take)
@@ -91,11 +85,7 @@ class FolderSource(Source):
         raise SourceUnreachable(f"{self.folder} keeps changing while it is read", remedy="try again")
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from; None where that is not known here.
-
-        Raises:
-            SourceError: its git repository cannot be used.
-        """
+        """See `ports.source.Source`."""
         return await run_blocking(partial(self._read_ancestors, revision))
 
     def _read_ancestors(self, revision: str) -> frozenset[str] | None:
@@ -108,7 +98,7 @@ class FolderSource(Source):
 
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
-        """Commits along first parents; see `ports.source.Source`."""
+        """See `ports.source.Source`."""
         work = find_work_tree(self.folder)
         if work is None:
             yield iter(())
@@ -120,7 +110,7 @@ class FolderSource(Source):
             yield walk_first_parents(objects, revision, place, most)
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
-        """Where the files of a revision come from; see `ports.source.Source`."""
+        """See `ports.source.Source`."""
         return await run_blocking(partial(self._read_origin, revision.partition("+")[0], names, folders))
 
     def _read_origin(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
@@ -143,7 +133,7 @@ class FolderSource(Source):
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
-        """The fleet file before a revision; see `ports.source.Source`."""
+        """See `ports.source.Source`."""
         return await run_blocking(partial(self._read_earlier, revision, names, base, applied))
 
     def _read_earlier(

@@ -14,15 +14,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from reconciler.errors import SourceError, SourceUnreachable
-from reconciler.sources.content_limits import (
-    SMALLER,
-    ByteBudget,
-    ScanCounts,
-    SourceLimits,
-    check_file_size,
-    refuse_lfs_pointer,
-)
-from reconciler.sources.layout import Layout
+from reconciler.sources.content_limits import SMALLER, ByteBudget, ScanCounts, SourceLimits, check_file_size
+from reconciler.sources.layout import Layout, LayoutFiles
 from reconciler.text.one_line import decode_name, format_size
 
 PASSED_OVER = (
@@ -231,27 +224,14 @@ def hash_folder(layout: Layout, digests: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class FolderFiles:
-    """The files of a folder as a scan found them; implements `ports.source.SourceFiles`."""
+class FolderFiles(LayoutFiles):
+    """The files of a folder as a scan found them."""
 
-    layout: Layout
     limits: SourceLimits
     budget: ByteBudget
 
-    def names(self) -> tuple[str, ...]:
-        """Paths of all files, sorted."""
-        return self.layout.names()
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            SourceUnreachable: it was changed after the scan.
-            SourceError: git ignores it, a link leads out, it is too large, or a Git LFS pointer.
-        """
-        full = self.layout.find(path)
-        found = self.layout.files[full]
+    def _load(self, full: str, path: str) -> bytes:
+        found: FoundFile = self.layout.files[full]
         check_file_size(self.limits, where=self.layout.where, path=path, count=found.bytes)
         self.budget.spend(full, found.bytes)
-        return refuse_lfs_pointer(read_found_file(found), where=self.layout.where, path=path)
+        return read_found_file(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from reconciler.errors import SourceError
 from reconciler.sources.content_limits import LIMITS
 from reconciler.text.one_line import quote_path
 
+POINTER = b"version https://git-lfs.github.com/spec/"
 HOPS = 40
 """Links followed for one path; the limit of Linux."""
 STEPS = 1000
@@ -188,3 +190,36 @@ class Layout:
             f"{self.where}: the link at {quote_path(path)} points outside the source",
             remedy="put the file itself into the source; only links inside the source are followed",
         )
+
+
+@dataclass(frozen=True)
+class LayoutFiles(ABC):
+    """The files of a layout; implements `ports.source.SourceFiles`."""
+
+    layout: Layout
+
+    def names(self) -> tuple[str, ...]:
+        """Paths of all files, sorted."""
+        return self.layout.names()
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            SourceUnreachable: it was changed after the folder was scanned.
+            SourceError: it is too large, a Git LFS pointer, closed, or behind a wrong link.
+        """
+        data = self._load(self.layout.find(path), path)
+        if data.startswith(POINTER):
+            where = f"{self.layout.where}: {quote_path(path)}"
+            raise SourceError(
+                f"{where} is a Git LFS pointer; its content is stored elsewhere",
+                remedy="store it as a regular file (git lfs untrack, then commit); in a folder, "
+                "run `git lfs pull`",
+            )
+        return data
+
+    @abstractmethod
+    def _load(self, full: str, path: str) -> bytes:
+        """The bytes of the file at a path from the root; `path` is the one that was asked for."""

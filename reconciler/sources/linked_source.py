@@ -6,21 +6,20 @@ once would stay with the first release.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.prior_revisions import PriorFiles
 from reconciler.errors import ReconcilerError, SourceError
-from reconciler.ports.source import Snapshot, Source, SourceOrigin
+from reconciler.ports.source import Snapshot, Source
+from reconciler.sources.forwarding_source import ForwardingSource
 
 MOST_LINKS: Final = 40
 """Links on the way to a folder; the limit of the Linux kernel."""
 
 
-class LinkedSource(Source):
+class LinkedSource(ForwardingSource):
     """The source behind a path with links; its revisions have the name of the path, not of the target.
 
     Args:
@@ -30,13 +29,15 @@ class LinkedSource(Source):
         name: of the source, for revisions.
     """
 
-    has_history = True
-
     def __init__(self, path: Path, source: Source, make: Callable[[Path], Source], *, name: str) -> None:
         self.path = path
         self._make = make
         self._name = name
         self._real, self._source = path.resolve(), source
+
+    async def target(self) -> Source:
+        """See `located`."""
+        return self.located()
 
     def located(self) -> Source:
         """The source that the path points to now; the same object for the same folder.
@@ -63,40 +64,14 @@ class LinkedSource(Source):
         return self._source
 
     async def snapshot(self) -> Snapshot:
-        """The files as they are now, where the path points now.
-
-        Raises:
-            SourceError: it does not point to a folder that can be read.
-            SourceUnreachable: the folder kept changing.
-            UntrustedRevision: the files have no signature that this host accepts.
-        """
-        snapshot = await self.located().snapshot()
+        """The files as they are now, where the path points now."""
+        snapshot = await super().snapshot()
         return replace(snapshot, revision=replace(snapshot.revision, source=self._name))
 
     @property
     def dated_by_use(self) -> bool:
         """See `ports.source.Source`."""
         return self._source.dated_by_use
-
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
-        """Where the files of a revision come from; see `ports.source.Source`."""
-        return await self.located().origin(revision, names, folders)
-
-    async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """Ids of a commit and of all that it descends from; None where that is not known here."""
-        return await self.located().ancestors(revision)
-
-    @asynccontextmanager
-    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
-        """Commits along first parents; see `ports.source.Source`."""
-        async with self.located().line(revision, most) as found:
-            yield found
-
-    async def earlier(
-        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
-    ) -> PriorFiles:
-        """The fleet file before a revision; see `ports.source.Source`."""
-        return await self.located().earlier(revision, names, base=base, applied=applied)
 
 
 def resolve_target(path: Path) -> Path:

@@ -119,12 +119,7 @@ class TarballFileSource(Source):
         self._last: tuple[Mark, bytes, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
-        """Its files as they are now.
-
-        Raises:
-            SourceError: it cannot be read or is refused.
-            UntrustedRevision: it has no signature that this host accepts.
-        """
+        """Its files as they are now."""
         mark, data = await asyncio.to_thread(self._read)
         if data is None:
             assert self._last is not None  # without a last look everything is read
@@ -206,14 +201,7 @@ class TarballUrlSource(Source):
         self._last: tuple[http_cache.CachedAnswer, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
-        """Its files as the server has them now.
-
-        Raises:
-            SourceError: the server refuses, or the archive is refused.
-            SourceUnreachable: no answer, or an incomplete one.
-            StateError: the cache cannot be used.
-            UntrustedRevision: it has no signature that this host accepts.
-        """
+        """Its files as the server has them now."""
         known = (
             self._last[0]
             if self._last

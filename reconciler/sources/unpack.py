@@ -12,38 +12,22 @@ Nothing is written to disk. Decisions:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from reconciler.archive import tar
 from reconciler.archive.inflate import ArchiveError, ArchiveLimits, inflate, is_archive
 from reconciler.archive.tar import BLOCK, SPECIAL
 from reconciler.errors import SourceError
-from reconciler.sources.content_limits import LIMITS, SourceLimits, check_file_size, refuse_lfs_pointer
-from reconciler.sources.layout import Layout
+from reconciler.sources.content_limits import LIMITS, SourceLimits, check_file_size
+from reconciler.sources.layout import Layout, LayoutFiles
 from reconciler.text.one_line import quote_path
 
 
 @dataclass(frozen=True)
-class UnpackedFiles:
-    """The files of one archive; implements `ports.source.SourceFiles`."""
+class UnpackedFiles(LayoutFiles):
+    """The files of one archive."""
 
-    where: str
     data: bytes
-    layout: Layout
-
-    def names(self) -> Iterable[str]:
-        """Paths of all files, sorted."""
-        return self.layout.names()
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            SourceError: it is a Git LFS pointer.
-        """
-        return refuse_lfs_pointer(self._bytes(self.layout.find(path)), where=self.where, path=path)
 
     def digest(self) -> str:
         """SHA-256 over the paths and contents of all files, as they can be read, in hexadecimal.
@@ -56,14 +40,14 @@ class UnpackedFiles:
             try:
                 full = self.layout.find(name)
                 if full not in known:
-                    known[full] = hashlib.sha256(self._bytes(full)).digest()
+                    known[full] = hashlib.sha256(self._load(full, name)).digest()
                 found = b"file\0%s\0%s" % (name.encode(), known[full])
             except (SourceError, FileNotFoundError):  # a broken link
                 found = b"link\0%s\0" % name.encode()
             whole.update(found)
         return whole.hexdigest()
 
-    def _bytes(self, full: str) -> bytes:
+    def _load(self, full: str, path: str) -> bytes:  # noqa: ARG002  (a message needs it elsewhere)
         member: tar.TarMember = self.layout.files[full]
         return self.data[member.offset : member.offset + member.size]
 
@@ -95,7 +79,7 @@ def unpack_archive(
         raise SourceError(
             f"{where} is {what}", remedy="check the file, then download or create it again"
         ) from error
-    return UnpackedFiles(where, plain, _select_folder(sorter.layout(), path, where))
+    return UnpackedFiles(_select_folder(sorter.layout(), path, where), plain)
 
 
 def _select_folder(layout: Layout, path: str, where: str) -> Layout:

@@ -91,25 +91,12 @@ class GitSource(Source):
         self._earlier: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], PriorFiles] | None = None
 
     async def snapshot(self) -> Snapshot:
-        """The files at the ref as the repository has it now.
-
-        Raises:
-            SourceError: the repository refuses, or has no such ref or folder.
-            SourceUnreachable: it does not answer.
-            UntrustedRevision: it has no signature that this host accepts.
-            StateError: the cache cannot be used.
-        """
+        """The files at the ref as the repository has it now."""
         self._last = await self._use_copy(self._fetch)
         return self._last[1]
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """Ids of a commit and of its ancestors; None if the repository does not have it.
-
-        Raises:
-            SourceError: the repository refuses.
-            SourceUnreachable: it does not answer.
-            StateError: the cache cannot be used.
-        """
+        """See `ports.source.Source`; None also if the repository does not have the commit."""
         if revision not in self._histories:
             found = await self._use_copy(lambda copy: copy.history(revision))
             if found is None:
@@ -120,12 +107,12 @@ class GitSource(Source):
 
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
-        """Commits along first parents; see `ports.source.Source`."""
+        """See `ports.source.Source`."""
         objects = await self._use_copy(lambda copy: copy.open())
         yield walk_first_parents(objects, revision, self._looked_at, most)
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
-        """Where the files of a revision come from; see `ports.source.Source`."""
+        """See `ports.source.Source`."""
         key = (revision, tuple(folders))
         if key in self._origins:
             return self._origins[key]
@@ -146,7 +133,7 @@ class GitSource(Source):
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
-        """The fleet file before a revision; see `ports.source.Source`."""
+        """See `ports.source.Source`."""
         key = (revision, base, tuple(applied), tuple(names))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]
@@ -172,13 +159,7 @@ class GitSource(Source):
         return error
 
     async def _use_copy(self, work: Callable[[Mirror], T]) -> T:
-        """The result of blocking work on the local copy, under its lock.
-
-        Raises:
-            SourceError: the repository refuses, or a local one cannot be used.
-            SourceUnreachable: it does not answer.
-            StateError: the cache cannot be used.
-        """
+        """The result of blocking work on the local copy, under its lock; raises what `snapshot` raises."""
         async with hold_folder_lock(self._folder.with_suffix(".lock"), seconds=self.seconds):
             return await run_blocking(partial(self._with_copy, work))
 

@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError
 from reconciler.ports.source import Snapshot
-from reconciler.sources.content_limits import (
-    ByteBudget,
-    ScanCounts,
-    SourceLimits,
-    check_file_size,
-    refuse_lfs_pointer,
-)
+from reconciler.sources.content_limits import ByteBudget, ScanCounts, SourceLimits, check_file_size
 from reconciler.sources.folder_scan import is_passed_over
-from reconciler.sources.layout import Layout
+from reconciler.sources.layout import Layout, LayoutFiles
 from reconciler.text.one_line import SHORT_ID, decode_name, quote_path, take_first_line
 
 if TYPE_CHECKING:  # it loads the library, which callers that only use the types do not need
@@ -47,33 +41,20 @@ class TreeLocation:
 
 
 @dataclass(frozen=True)
-class CommitFiles:
-    """The files of a commit; implements `ports.source.SourceFiles`."""
+class CommitFiles(LayoutFiles):
+    """The files of a commit."""
 
     objects: ObjectReader
-    layout: Layout
     place: TreeLocation
     budget: ByteBudget
 
-    def names(self) -> Iterable[str]:
-        """Paths of all files, sorted."""
-        return self.layout.names()
-
-    def read(self, path: str) -> bytes:
-        """The bytes of one file as they were committed.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            SourceError: it is a Git LFS pointer, too large, in a submodule or behind a wrong link.
-        """
-        full = self.layout.find(path)
-        data = _read_blob(self.objects, self.layout.files[full], self.place, path, near=self._following(full))
+    def _load(self, full: str, path: str) -> bytes:
+        files = self.layout.files
+        # The files from this one on are likely to be read next.
+        near = (files[other] for other in dropwhile(lambda other: other != full, files))
+        data = _read_blob(self.objects, files[full], self.place, path, near=near)
         self.budget.spend(full, len(data))
-        return refuse_lfs_pointer(data, where=self.layout.where, path=path)
-
-    def _following(self, full: str) -> Iterator[str]:
-        """Ids of the files from one on: they are likely to be read next."""
-        return (self.layout.files[path] for path in dropwhile(lambda path: path != full, self.layout.files))
+        return data
 
 
 def make_snapshot(objects: ObjectReader, commit: str, place: TreeLocation) -> Snapshot:
@@ -91,7 +72,7 @@ def make_snapshot(objects: ObjectReader, commit: str, place: TreeLocation) -> Sn
         title=take_first_line(found.message.decode("utf-8", "replace")),
     )
     budget = ByteBudget(place.where, place.limits)
-    return Snapshot(revision, CommitFiles(objects, layout, place, budget))
+    return Snapshot(revision, CommitFiles(layout, objects, place, budget))
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,14 +132,14 @@ WRONG = [
 def test_a_wrong_operation_says_where_it_is_wrong(target, operation, code, place):
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(grown(target), grown([{"op": "test", "path": "", "value": target}, operation]))
-    assert (caught.value.code, caught.value.pointer) == (code, place)
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == (code, place)
 
 
 def test_copies_of_copies_come_to_an_end():
     doubling = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(64)]
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(grown({"a": 1}), grown(doubling))
-    assert caught.value.code == "too-large"
+    assert caught.value.diagnostic.code == "too-large"
 
 
 def nested(levels):
@@ -167,7 +167,7 @@ def test_no_operation_makes_a_document_deeper_than_one_that_may_be_read(name):
     target = grown({**nested(151), str(fits): nested(fits), str(over): nested(over)})
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(target, grown([SINKING[name](over)]))
-    assert (caught.value.code, caught.value.pointer) == ("too-large", "/0")
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/0")
     assert apply_json_patch(target, grown([SINKING[name](fits)]))
 
 
@@ -178,13 +178,13 @@ def test_values_moved_below_each_other_come_to_an_end_before_python_does():
     ]
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(target, grown([*moves, {"op": "test", "path": "", "value": {}}]))
-    assert (caught.value.code, caught.value.pointer) == ("too-large", "/0")
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/0")
 
 
 def test_a_path_of_more_parts_than_a_document_has_levels_is_no_pointer():
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(grown(nested(1)), grown([{"op": "add", "path": bottom(DEEPEST + 1), "value": 1}]))
-    assert (caught.value.code, caught.value.pointer) == ("bad-patch", "/0/path")
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("bad-patch", "/0/path")
 
 
 def test_a_patch_may_not_move_a_large_value_again_and_again(monkeypatch):
@@ -194,15 +194,15 @@ def test_a_patch_may_not_move_a_large_value_again_and_again(monkeypatch):
     assert apply_json_patch(target, grown([down, up] * 2)).value == target.value
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(target, grown([down, up] * 3))
-    assert (caught.value.code, caught.value.pointer) == ("too-large", "/4")
+    assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == ("too-large", "/4")
 
 
 def test_a_failed_test_does_not_show_a_secret():
     held = TracedValue({"a": Secret("clear-text", "${env:A}")}, grown({"a": ""}).origin)
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(held, grown([{"op": "test", "path": "/a", "value": "x"}]))
-    assert "clear-text" not in caught.value.message
-    assert "${env:A}" in caught.value.message
+    assert "clear-text" not in caught.value.diagnostic.message
+    assert "${env:A}" in caught.value.diagnostic.message
 
 
 def test_every_value_knows_the_file_and_line_it_came_from():
@@ -237,8 +237,8 @@ def test_a_test_tells_nothing_of_a_secret_but_its_reference(guess):
     held = TracedValue({"key": Secret("right", "${env:A}")}, base.origin)
     with pytest.raises(InvalidPatch) as bad:
         apply_json_patch(held, grown([{"op": "test", "path": "/key", "value": guess}]))
-    assert "not its value" not in bad.value.message
-    assert "reference" in bad.value.remedy
+    assert "not its value" not in bad.value.diagnostic.message
+    assert "reference" in bad.value.diagnostic.remedy
     for reference, fits in (("${env:A}", True), ("${env:B}", False)):
         asked = grown([{"op": "test", "path": "/key", "value": "x"}])
         asked.value[0]["value"] = Secret("right" if not fits else "", reference)

@@ -1,0 +1,48 @@
+"""A source that passes every call on to another one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from reconciler.core.prior_revisions import PriorFiles
+from reconciler.ports.source import Snapshot, Source, SourceOrigin
+
+
+class ForwardingSource(Source):
+    """Passes every call on to `target`, which may be another source at each call."""
+
+    has_history = True
+
+    @abstractmethod
+    async def target(self) -> Source:
+        """The source that answers now.
+
+        Raises:
+            SourceError: there is none that can be used.
+        """
+
+    async def snapshot(self) -> Snapshot:
+        """See `ports.source.Source`."""
+        return await (await self.target()).snapshot()
+
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """See `ports.source.Source`."""
+        return await (await self.target()).ancestors(revision)
+
+    @asynccontextmanager
+    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """See `ports.source.Source`."""
+        async with (await self.target()).line(revision, most) as found:
+            yield found
+
+    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+        """See `ports.source.Source`."""
+        return await (await self.target()).origin(revision, names, folders)
+
+    async def earlier(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> PriorFiles:
+        """See `ports.source.Source`."""
+        return await (await self.target()).earlier(revision, names, base=base, applied=applied)
