@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.core.outcome import State
-from reconciler.fault_trials.recorder import RecordedRequest, TrialRecorder
+from reconciler.fault_trials.recorder import TrialRecorder
 from reconciler.fault_trials.scenario import (
     CONVERGED,
     HISTORY_TRUE,
@@ -22,16 +22,16 @@ from reconciler.ports.store import JournalEntry, RunRecord
 from reconciler.simulation.faults import FaultKind
 
 _SLACK: Final = timedelta(milliseconds=1)
-"""Timestamps are cut to milliseconds, so an end may be stamped before the event that it followed."""
+"""Timestamps have milliseconds, so an end may have an earlier one than the event before it."""
 
 _UNSENT: Final = frozenset({State.CHANGED, State.WAITING, State.SKIPPED})
 
 
 @dataclass(frozen=True, slots=True)
 class InvariantBreach:
-    """An invariant that did not hold, and how."""
+    """A violated invariant, and how it was violated."""
 
-    invariant: Invariant
+    invariant: str
     words: str
 
     def __str__(self) -> str:
@@ -40,12 +40,12 @@ class InvariantBreach:
 
 @dataclass(frozen=True, slots=True)
 class TrialEvidence:
-    """All that a trial is judged by.
+    """Everything that a trial is judged by.
 
     Args:
         history: every run, oldest first.
-        end: when it ended.
-        crashes: failures of the reconciler itself.
+        end: when the trial ended.
+        crashes: unexpected exceptions of the reconciler.
     """
 
     recorder: TrialRecorder
@@ -55,65 +55,52 @@ class TrialEvidence:
 
 
 def judge_trial(evidence: TrialEvidence) -> list[InvariantBreach]:
-    """Every breach, in the invariants' order."""
+    """All breaches, in the order of `Invariant`."""
     found = [*_check_requests(evidence), *_check_steps(evidence), *_check_end(evidence)]
-    found += [
-        InvariantBreach(Invariant(NOTHING_LOST), f"the reconciler itself failed: {one}")
-        for one in evidence.crashes
-    ]
-    order = list(Invariant)
+    failed = (f"the reconciler itself failed: {one}" for one in evidence.crashes)
+    found += [InvariantBreach(NOTHING_LOST, words) for words in failed]
+    order = [str(invariant) for invariant in Invariant]
     return sorted(found, key=lambda breach: order.index(breach.invariant))
 
 
 def _check_requests(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
-    """What the nodes were asked, against the intents of the history."""
+    """Compare the requests that the nodes received with the intents of the history."""
     recorder = evidence.recorder
-    windows = [
-        _Window(entry, entry.intended, entry.ended or evidence.end)
+    intents = [
+        (entry.intended, entry)
         for record in evidence.history
         for entry in record.entries
         if entry.intended is not None
     ]
-    sent: defaultdict[int, int] = defaultdict(int)
+    sent: Counter[int] = Counter()
     for number, asked in enumerate(recorder.asked):
         if not asked.call.change:
             continue
         if asked.broke[0]:
-            yield InvariantBreach(Invariant(asked.broke[0]), asked.broke[1])
+            yield InvariantBreach(*asked.broke)
         if asked.repeated and not _was_misled(recorder, number):
-            yield InvariantBreach(
-                Invariant(ONCE),
-                f"{asked.about} was asked for a change that was already done: {asked.call.asked}",
-            )
-        inside = [place for place, window in enumerate(windows) if window.holds(asked)]
-        if not inside:
-            words = f"{asked.call.asked} reached {asked.node}, but the history has no intent for it"
-            yield InvariantBreach(Invariant(NOTHING_LOST), words)
+            words = f"{asked.about} was asked for a change that was already done: {asked.call.asked}"
+            yield InvariantBreach(ONCE, words)
+        inside = [
+            index
+            for index, (since, entry) in enumerate(intents)
+            if (asked.cluster, asked.about) == (entry.step.cluster, entry.step.node)
+            and since <= asked.at <= (entry.ended or evidence.end) + _SLACK
+        ]
         if inside:  # a step that is rolled back has a second intent, which is the later one
-            sent[max(inside, key=lambda place: windows[place].since)] += 1
-    for place, count in sorted(sent.items()):
+            sent[max(inside, key=lambda index: intents[index][0])] += 1
+        else:
+            words = f"{asked.call.asked} reached {asked.node}, but the history has no intent for it"
+            yield InvariantBreach(NOTHING_LOST, words)
+    for index, count in sorted(sent.items()):
         if count > 1:
-            step = windows[place].entry.step
-            yield InvariantBreach(Invariant(ONCE), f"{step.id} was sent {count} times for one intent")
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The time in which a step was under way."""
-
-    entry: JournalEntry
-    since: datetime
-    until: datetime
-
-    def holds(self, asked: RecordedRequest) -> bool:
-        """Whether a request falls into it."""
-        step = self.entry.step
-        same = (asked.cluster, asked.about) == (step.cluster, step.node)
-        return same and self.since <= asked.at <= self.until + _SLACK
+            step = intents[index][1].step
+            yield InvariantBreach(ONCE, f"{step.id} was sent {count} times for one intent")
 
 
 def _was_misled(recorder: TrialRecorder, number: int) -> bool:
     """Whether the nodes showed stale answers between the effect of a change and its repetition."""
+    # The reconciler decides by what nodes show: after a stale answer, the second request was correct.
     repeated = recorder.asked[number]
     for asked in reversed(recorder.asked[:number]):
         if asked.cluster == repeated.cluster:
@@ -125,30 +112,25 @@ def _was_misled(recorder: TrialRecorder, number: int) -> bool:
 
 
 def _check_steps(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
-    """What the history says of each step, against the nodes' own states.
-
-    If the nodes did not become as desired, a step may stay unknown: the nodes show neither the state before
-    it nor its effect.
-    """
+    """Compare the history of each step with the nodes' own states."""
+    # If the nodes did not become as desired, a step may stay unknown: the nodes show neither the state before
+    # it nor its effect.
     calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
     for record in evidence.history:
         if record.line.finished is None:
-            yield InvariantBreach(Invariant(NOTHING_LOST), f"run {record.line.id} has no end in the history")
+            yield InvariantBreach(NOTHING_LOST, f"run {record.line.id} has no end in the history")
         for entry in record.entries:
+            subject = f"{entry.step.id} of run {record.line.id}"
             if words := _describe_open_step(entry, record, evidence.history, calm=calm):
-                yield InvariantBreach(
-                    Invariant(NOTHING_LOST), f"{entry.step.id} of run {record.line.id} {words}"
-                )
-            elif said := _describe_untrue_outcome(evidence, entry, record.line.started):
-                yield InvariantBreach(
-                    Invariant(HISTORY_TRUE), f"{entry.step.id} of run {record.line.id}: {said}"
-                )
+                yield InvariantBreach(NOTHING_LOST, f"{subject} {words}")
+            elif words := _describe_untrue_outcome(evidence, entry, record.line.started):
+                yield InvariantBreach(HISTORY_TRUE, f"{subject}: {words}")
 
 
 def _describe_open_step(
     entry: JournalEntry, record: RunRecord, history: Sequence[RunRecord], *, calm: bool
 ) -> str:
-    """What the history does not tell of a step; a step that a later run took up may stay unknown."""
+    """What is missing in the history of a step; a step that a later run took up may stay unknown."""
     if entry.state is None:
         return "has no outcome in the history"
     if entry.state is not State.UNKNOWN or not calm:
@@ -165,7 +147,7 @@ def _describe_open_step(
 
 
 def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> str:
-    """What the history says that was not so; empty where all of it was."""
+    """How the history of a step contradicts the nodes; empty if it does not."""
     recorder, step = evidence.recorder, entry.step
     since, until = entry.intended or started, entry.ended or evidence.end
     oracle = recorder.witnesses[step.cluster]
@@ -182,10 +164,11 @@ def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, start
 def _had_visible_effect(
     recorder: TrialRecorder, entry: JournalEntry, shown: Sequence[bool], until: datetime
 ) -> bool:
-    """Whether a step that is said to have failed had its effect at the end, with nothing to hide it."""
+    """Whether a step with the outcome failed had a lasting effect that the reconciler could read."""
     assert entry.intended is not None
     if not shown[-1]:
         return False
+    # A fault in any reading may have hidden the effect. Without a reading, the reconciler could not see it.
     reads = [
         asked
         for asked in recorder.asked
@@ -199,11 +182,11 @@ def _had_visible_effect(
 
 
 def _check_end(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
-    """How the nodes are when the faults are over."""
+    """Check the final state of the nodes, after the faults."""
     peers: Iterable[str] = sorted({asked.peer for asked in evidence.recorder.asked}) or ["127.0.0.1"]
     for _, oracle in sorted(evidence.recorder.witnesses.items()):
         for peer in peers:
             for node in oracle.unmanageable(peer):
-                yield InvariantBreach(Invariant(MANAGEABLE), f"{node} no longer lets {peer} manage it")
+                yield InvariantBreach(MANAGEABLE, f"{node} no longer lets {peer} manage it")
         for words in oracle.unlike():
-            yield InvariantBreach(Invariant(CONVERGED), words)
+            yield InvariantBreach(CONVERGED, words)

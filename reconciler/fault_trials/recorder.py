@@ -18,11 +18,12 @@ class RecordedRequest:
     """One request that came to a node.
 
     Args:
-        about: the node that it is about, where it is a change.
-        peer: who asked.
+        node: the node that received it.
+        about: the node that it changes; of a reading request the same as `node`.
+        peer: address of the sender.
         took: whether it changed the nodes.
-        repeated: whether it asked for what was so already.
-        broke: the invariant it broke, and how; empty texts for none.
+        repeated: whether it requested a state that the nodes already had.
+        broke: the invariant that it violated, and how; empty texts for none.
     """
 
     at: datetime
@@ -43,17 +44,6 @@ class RecordedRequest:
 
 
 @dataclass(slots=True)
-class _OpenRequest:
-    """A request between its arrival and its answer."""
-
-    request: NodeRequest
-    about: str
-    took: bool = False
-    repeated: bool = False
-    broke: tuple[str, str] = ("", "")
-
-
-@dataclass(slots=True)
 class TrialRecorder:
     """Watches a simulation, as `Simulation(around=recorder.around, watcher=recorder)`.
 
@@ -70,60 +60,58 @@ class TrialRecorder:
     asked: list[RecordedRequest] = field(default_factory=list)
     events: list[tuple[datetime, str]] = field(default_factory=list)
     _states: dict[str, list[tuple[datetime, Any]]] = field(default_factory=dict)
-    _open: _OpenRequest | None = None
+    _open: tuple[str, str] | None = None
+    _effect: dict[str, Any] = field(default_factory=dict)
 
     def begin(self, witnesses: Mapping[str, Oracle]) -> None:
-        """Take down how the nodes are at the beginning."""
+        """Record the first state of the nodes."""
         self.witnesses.update(witnesses)
         self.look()
 
     def note(self, words: str) -> None:
-        """Something happened that is no request."""
+        """Record an event that is no request."""
         self.events.append((self.clock(), words))
 
     def look(self) -> None:
-        """Take down how the nodes are now, where they are not as before."""
+        """Record the state of each cluster, if it differs from the last recorded one."""
         for name, oracle in self.witnesses.items():
             state, known = oracle.state(), self._states.setdefault(name, [])
             if not known or known[-1][1] != state:
                 known.append((self.clock(), state))
 
     def states(self, cluster: str, since: datetime, until: datetime) -> Sequence[Any]:
-        """All states of a cluster between two moments, the one at the beginning included."""
+        """All states of a cluster between two moments, including the state at the first moment."""
         known = self._states[cluster]
         first = max(0, bisect_right(known, since, key=lambda each: each[0]) - 1)
         return [state for at, state in known[first:] if at <= until]
 
     def arrived(self, node: str, request: NodeRequest, *, change: bool) -> None:
-        """A request has come."""
+        """A request has reached a node."""
+        # Before the fault: it may change the nodes, which would look like an effect of the request.
         self.look()
         self.struck(node, change)
         oracle = self.witnesses[self.clusters[node]]
-        self._open = _OpenRequest(request, oracle.about(node, request) if change else node)
+        self._open, self._effect = (oracle.about(node, request) if change else node, request.peer), {}
 
     def around(self, cluster: str, node: str, request: NodeRequest, perform: Callable[[], Reply]) -> Reply:
-        """Performs a change and sees what it does."""
+        """Perform a change, and record its effect."""
         oracle = self.witnesses[cluster]
         before = oracle.state()
         reply = perform()
         after = oracle.state()
-        if self._open is not None:
-            self._open.took = before != after
-            self._open.repeated = oracle.repeated(node, request, before, after)
-            self._open.broke = oracle.broken(node, request, before, after)
+        self._effect = {
+            "took": before != after,
+            "repeated": oracle.repeated(node, request, before, after),
+            "broke": oracle.broken(node, request, before, after),
+        }
         return reply
 
     def answered(self, call: RecordedCall) -> None:
         """The request was answered, or dropped."""
-        one, self._open = self._open, None
-        if one is None:
+        if self._open is None:
             return
-        cluster = self.clusters[call.node]
-        at = self.clock()
-        self.asked.append(
-            RecordedRequest(
-                at, cluster, call.node, one.about, call, one.request.peer, one.took, one.repeated, one.broke
-            )
-        )
+        at, cluster, (about, peer) = self.clock(), self.clusters[call.node], self._open
+        self._open = None
+        self.asked.append(RecordedRequest(at, cluster, call.node, about, call, peer, **self._effect))
         self.events.append((at, str(self.asked[-1])))
         self.look()

@@ -20,12 +20,11 @@ from reconciler.simulation.faults import FaultKind, FaultScope
 from reconciler.simulation.products import list_simulated_kinds
 
 SIGKILL: Final = "sigkill"
-"""The fault that is not a node's: the reconciler's own process is killed."""
+"""The one fault that is not of a node: the reconciler's own process is killed."""
 
 _KINDS: Final = {kind.name: kind.value for kind in FaultKind}
 What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
-"""What can go wrong in a scenario: everything a simulated node can have, and the reconciler's death."""
-
+"""All faults of a scenario: those of simulated nodes, and the kill of the reconciler."""
 
 ONCE: Final = "once"
 NOTHING_LOST: Final = "nothing-lost"
@@ -34,25 +33,19 @@ MANAGEABLE: Final = "manageable"
 CONVERGED: Final = "converged"
 
 
-def _of_products() -> dict[str, str]:
-    """What a single change can break, by the products that can be put on trial."""
-    simulators = [DRIVERS[kind].simulator() for kind in list_simulated_kinds(load_installed())]
-    return {name: claim for one in simulators if one for name, claim in one.invariants.items()}
-
+_SIMULATORS: Final = [DRIVERS[kind].simulator() for kind in list_simulated_kinds(load_installed())]
 
 _CLAIMS: Final[Mapping[str, str]] = {
     ONCE: "no change is sent twice, and no change is requested that is already done",
     NOTHING_LOST: "every change that reached a node is in the history, and every step has an outcome",
     HISTORY_TRUE: "the history of a step agrees with the node's own state",
-    **_of_products(),
+    **{name: claim for one in _SIMULATORS if one for name, claim in one.invariants.items()},
     MANAGEABLE: "this host can still manage every node",
     CONVERGED: "after the faults end, the nodes become what the fleet file says",
 }
 Invariant = StrEnum(  # type: ignore[misc]
     "Invariant", {name.upper().replace("-", "_"): name for name in _CLAIMS}
 )
-"""What has to hold in every schedule."""
-
 Invariant.__doc__ = "What has to hold in every schedule."
 
 CLAIMS: Final = {Invariant(name): claim for name, claim in _CLAIMS.items()}
@@ -90,14 +83,14 @@ class FaultTime(StrictModel):
 
     @property
     def moment(self) -> tuple[str, Any]:
-        """The field that says when, and its value."""
+        """The one field that is set, and its value."""
         ((name, value),) = self.model_dump(exclude_none=True, exclude={"to"}).items()
         return name, value
 
     @model_validator(mode="after")
-    def _one(self) -> FaultTime:
-        said = self.model_dump(exclude_none=True, exclude={"to"})
-        if len(said) != 1 or (self.to and not {"request", "change"} & said.keys()):
+    def _check_one_moment(self) -> FaultTime:
+        given = self.model_dump(exclude_none=True, exclude={"to"})
+        if len(given) != 1 or (self.to and not {"request", "change"} & given.keys()):
             names = [name for name in type(self).model_fields if name != "to"]
             raise ValueError(f"it must be one of {', '.join(names)}, with `to` only for the first two")
         return self
@@ -122,11 +115,11 @@ class FaultEntry(StrictModel):
 
     @property
     def kills(self) -> bool:
-        """Whether it is the reconciler's death."""
+        """Whether it kills the reconciler."""
         return self.fault.value == SIGKILL
 
     @model_validator(mode="after")
-    def _sound(self) -> FaultEntry:
+    def _check_combination(self) -> FaultEntry:
         at = self.at or FaultTime(run=1)
         if self.kills and (self.node or at.to or not (at.journal or at.change)):
             raise ValueError("sigkill takes `at: {journal: …}` or `at: {change: …}`, and no node")
@@ -194,7 +187,7 @@ class Scenario(StrictModel):
 
     @property
     def kills(self) -> tuple[FaultEntry, ...]:
-        """The deaths of the reconciler's process."""
+        """The kills of the reconciler's process."""
         return tuple(entry for entry in self.faults if entry.kills)
 
 
@@ -207,11 +200,11 @@ class ScenarioFile:
     document: Document
 
     def folder(self, name: str) -> Path:
-        """A folder that the scenario names, relative to its file."""
+        """The path of a folder that the scenario names relative to its file."""
         return self.path.parent / name
 
     def wrong(self, pointer: str, message: str, remedy: str = "") -> InputError:
-        """The error for something that is wrong at a place of the file."""
+        """The error for a problem at a JSON pointer of the file."""
         where = self.document.position(pointer)
         return InputError(
             [Diagnostic(Severity.ERROR, "bad-scenario", message, remedy, position=where, pointer=pointer)]
@@ -222,7 +215,7 @@ def read_scenario(path: Path) -> ScenarioFile:
     """The scenario in a file.
 
     Raises:
-        InputError: it cannot be read, or with every place at which it is no scenario.
+        InputError: it cannot be read, or is not a valid scenario; with every problem.
     """
     try:
         data = path.read_bytes()
@@ -231,32 +224,21 @@ def read_scenario(path: Path) -> ScenarioFile:
         where = Position(str(path))
         raise InputError([Diagnostic(Severity.ERROR, "no-scenario", message, position=where)]) from error
     document = parse_document(str(path), data)
-    return ScenarioFile(_scenario(document, document.value), path, document)
-
-
-def _scenario(document: Document, value: Any) -> Scenario:
     try:
-        scenario = Scenario.model_validate(value)
+        scenario = Scenario.model_validate(document.value)
     except ValidationError as error:
-        raise InputError(
-            translate_model_errors(find_model_errors(error, Scenario, value), document, "")
-        ) from error
-    if not scenario.kills:
-        return scenario
-    if scenario.random is not None:
+        errors = find_model_errors(error, Scenario, document.value)
+        raise InputError(translate_model_errors(errors, document, "")) from error
+    scenario_file = ScenarioFile(scenario, path, document)
+    # With sigkill the reconciler runs in real time in another process: drawn crashes, and faults at a step or
+    # a write, need hooks in the process whose journal they watch.
+    if scenario.kills and scenario.random is not None:
         message = "`random` draws crashes of the reconciler itself and cannot be combined with sigkill"
-        where = document.position("/random")
-        raise InputError(
-            [Diagnostic(Severity.ERROR, "bad-scenario", message, position=where, pointer="/random")]
-        )
-    for index, entry in enumerate(scenario.faults):
+        raise scenario_file.wrong("/random", message)
+    for index, entry in enumerate(scenario.faults if scenario.kills else ()):
         if not entry.kills and entry.at and (entry.at.step or entry.at.journal):
-            pointer = f"/faults/{index}/at"
             message = (
                 "in a scenario with sigkill, a node's fault begins with a request, a change, a run or a time"
             )
-            where = document.position(pointer)
-            raise InputError(
-                [Diagnostic(Severity.ERROR, "bad-scenario", message, position=where, pointer=pointer)]
-            )
-    return scenario
+            raise scenario_file.wrong(f"/faults/{index}/at", message)
+    return scenario_file

@@ -205,7 +205,7 @@ DEFECTS = {
 def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 4, kills: 0, kinds: [lost, cut, error]}\n")
     verdicts = (model(script, seed=seed, drivers={**DRIVERS, kind: defect()}) for seed in range(30))
-    assert any(breach.invariant is invariant for verdict in verdicts for breach in verdict.breaches)
+    assert any(breach.invariant == invariant for verdict in verdicts for breach in verdict.breaches)
 
 
 def test_a_call_without_an_intent_is_found(scene, monkeypatch):
@@ -224,7 +224,7 @@ def test_a_run_that_is_settled_without_reading_is_found(scene, monkeypatch):
     monkeypatch.setattr(StepRecovery, "_read_state", believed)
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 0, kills: 2}\n")
     verdicts = (model(script, seed=seed) for seed in range(20))
-    assert any(one.invariant is Invariant.HISTORY_TRUE for verdict in verdicts for one in verdict.breaches)
+    assert any(one.invariant == Invariant.HISTORY_TRUE for verdict in verdicts for one in verdict.breaches)
 
 
 def test_a_second_initialisation_is_found(scene):
