@@ -1,10 +1,11 @@
-"""Injects the faults of a schedule into a simulation, each at its moment, and ends them all."""
+"""Injects the faults of a schedule into a simulation, each at its time, and ends them all."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
 from reconciler.fault_trials.fault_schedule import FaultSchedule, ScheduledFault
 from reconciler.fault_trials.recorder import TrialRecorder
@@ -35,46 +36,40 @@ class FaultInjector:
         """Stop the nodes that stay down, and start the timers of timed faults."""
         for name in sorted(self._down):
             await self._simulation.add(name, Fault(FaultKind.KILLED))
-        for scheduled in [scheduled for scheduled in self._pending if scheduled.when.kind == "after"]:
-            self._pending.remove(scheduled)
-            self._start_task(self._inject(scheduled, delay=scheduled.when.number))
+        for scheduled in self._pending:
+            if scheduled.when.kind == "after":
+                self._start_task(self._inject(scheduled, delay=scheduled.when.value))
 
     async def stop(self, node: str) -> None:
-        """An operator stops a node, which then stays down."""
+        """Stop a node as an operator would; it then stays down."""
         self._down.add(node)
         await self._simulation.add(node, Fault(FaultKind.KILLED))
         self.recorder.look()
 
     async def run(self, number: int) -> None:
-        """The run of this number is about to begin."""
-        for scheduled in self._take_due("run", number):
-            self._inject_now(scheduled)
+        """Inject the faults that begin before this run."""
+        self._inject_due("run", number)
         await asyncio.sleep(0)
 
     def requested(self, node: str, change: bool) -> None:  # noqa: FBT001  (a callback)
-        """A request has come to a node."""
+        """Inject the faults that begin with this request to a node."""
         if change:
             self.changing()
-        kinds = ("request", "change") if change else ("request",)
-        for kind in kinds:
+        for kind in ("request", "change") if change else ("request",):
             for name in (node, self.recorder.clusters[node]):
                 self._counts[kind, name] += 1
-                for scheduled in self._take_due(kind, self._counts[kind, name], name):
-                    self._inject_now(scheduled)
+                self._inject_due(kind, self._counts[kind, name], name)
 
     def written(self, number: int) -> None:
-        """The write of the journal of this number is about to be made."""
-        for scheduled in self._take_due("journal", number):
-            self._inject_now(scheduled)
+        """Inject the faults that begin before this write of the journal."""
+        self._inject_due("journal", number)
 
     def intended(self, step: str) -> None:
-        """The intent of a step is about to be written."""
-        for scheduled in [one for one in self._pending if one.when.kind == "step" and one.when.step == step]:
-            self._pending.remove(scheduled)
-            self._inject_now(scheduled)
+        """Inject the faults that begin before the intent of this step is written."""
+        self._inject_due("step", step)
 
     async def end(self) -> None:
-        """End all faults: all nodes are up, except those that stay down, and reach each other."""
+        """End all faults: every node is up and reaches the others, except the nodes that stay down."""
         self._pending.clear()
         tasks = list(self._tasks)
         for task in tasks:
@@ -90,26 +85,21 @@ class FaultInjector:
         self.recorder.note("the faults are over")
         self.recorder.look()
 
-    def _take_due(self, kind: str, number: float, name: str = "") -> list[ScheduledFault]:
-        found = [
-            one
-            for one in self._pending
-            if (one.when.kind, one.when.number) == (kind, number) and name in {"", one.when.to or one.name}
-        ]
-        for one in found:
-            self._pending.remove(one)
-        return found
+    def _inject_due(self, kind: str, value: int | str, name: str = "") -> None:
+        """Inject the pending faults of this moment from within a request or a write."""
+        for scheduled in [one for one in self._pending if (one.when.kind, one.when.value) == (kind, value)]:
+            if name not in {"", scheduled.when.to or scheduled.name}:
+                continue
+            self._pending.remove(scheduled)
+            # The caller cannot wait. A fault that takes time becomes a task, which runs directly after it.
+            if self._simulation.lay(scheduled.name, scheduled.fault):
+                self._note(scheduled)
+            else:
+                self._start_task(self._inject(scheduled))
 
-    def _inject_now(self, scheduled: ScheduledFault) -> None:
-        """Inject from within a request or a write; a fault that takes time follows directly after it."""
-        if self._simulation.lay(scheduled.name, scheduled.fault):
-            self._note(scheduled)
-        else:
-            self._start_task(self._inject(scheduled))
-
-    def _start_task(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._tasks.add(task)
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)  # the event loop keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
 
     async def _inject(self, scheduled: ScheduledFault, *, delay: float = 0) -> None:
@@ -118,7 +108,7 @@ class FaultInjector:
             await asyncio.sleep(delay)
         fault = scheduled.fault
         self._note(scheduled)
-        if fault.kind is FaultKind.RESTARTED and fault.argument:
+        if fault.kind is FaultKind.RESTARTED and fault.argument:  # seconds for which the node is down
             await self._simulation.add(scheduled.name, Fault(FaultKind.KILLED))
             self.recorder.look()
             await asyncio.sleep(fault.argument)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from reconciler.errors import UsageError
 from reconciler.fault_trials.scenario import FaultEntry, RandomFaults, ScenarioFile
@@ -13,32 +13,28 @@ from reconciler.simulation.faults import AMONG_NODES, Fault, FaultKind, make_fau
 
 _STATUSES: Final = (500, 503, 401)
 _LONGEST: Final = 12.0
-"""Seconds that a drawn delay has at most: beyond every timeout for an answer."""
+"""Maximum seconds of a drawn delay: longer than every timeout for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultMoment:
-    """A moment: `kind` is a field of `FaultTime`, counted by `number`, at `to`, or named by `step`."""
+    """When a fault begins: `kind` and `value` are a field of `FaultTime`; `to` is as there."""
 
     kind: str
-    number: float = 1
-    step: str = ""
+    value: Any = 1
     to: str = ""
 
     def __str__(self) -> str:
         match self.kind:
             case "run":
-                return f"before run {self.number:g}"
+                return f"before run {self.value}"
             case "after":
-                return f"after {self.number:g} s"
+                return f"after {self.value:g} s"
             case "step":
-                return f"when the intent of {self.step} is written"
+                return f"when the intent of {self.value} is written"
             case "journal":
-                return f"at write {self.number:g} of the journal"
-        return f"with {self.kind} {self.number:g}" + (f" to {self.to}" if self.to else "")
-
-
-BEGINNING: Final = FaultMoment("run", 1)
+                return f"at write {self.value} of the journal"
+        return f"with {self.kind} {self.value}" + (f" to {self.to}" if self.to else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +62,10 @@ class ScheduledCrash:
 
 @dataclass(frozen=True, slots=True)
 class FaultSchedule:
-    """All that goes wrong in one trial.
+    """All faults of one trial.
 
     Args:
-        shots: numbers of the changes at whose arrival the reconciler is killed.
+        shots: numbers of the changes; the reconciler is killed when one of them arrives at a node.
     """
 
     seed: int
@@ -78,7 +74,7 @@ class FaultSchedule:
     shots: tuple[int, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """In words, one line each."""
+        """One line for each fault."""
         yield from map(str, self.faults)
         yield from map(str, self.crashes)
         for change in self.shots:
@@ -112,25 +108,18 @@ def draw_schedule(scenario_file: ScenarioFile, targets: FaultTargets, seed: int)
     ]
     more = scenario_file.scenario.random
     if scenario_file.scenario.kills or more is None:
-        return FaultSchedule(seed, tuple(faults), *_list_crashes(scenario_file.scenario.kills))
+        # `journal: every` is left out here: it is one schedule for each write.
+        moments = [entry.at.moment for entry in scenario_file.scenario.kills if entry.at is not None]
+        writes = sorted(value for kind, value in moments if kind == "journal" and value != "every")
+        crashes = [ScheduledCrash(write, after=True) for write in writes]
+        shots = tuple(value for kind, value in moments if kind == "change")
+        return FaultSchedule(seed, tuple(faults), tuple(crashes), shots)
     faults += [_draw_fault(more, targets, rng) for _ in range(rng.randint(0, more.faults))]
     crashes = [
         ScheduledCrash(rng.randint(1, 14), rng.random() < 0.5)  # noqa: PLR2004  (either side)
         for _ in range(rng.randint(0, more.kills))
     ]
-    return FaultSchedule(seed, tuple(faults), tuple(sorted(crashes, key=lambda death: death.write)))
-
-
-def _list_crashes(entries: Iterable[FaultEntry]) -> tuple[tuple[ScheduledCrash, ...], tuple[int, ...]]:
-    """The crashes at one write each, and the kills at changes; `journal: every` is many schedules."""
-    moments = [entry.at.moment for entry in entries if entry.at is not None]
-    crashes = [
-        ScheduledCrash(number, after=True)
-        for kind, number in moments
-        if kind == "journal" and number != "every"
-    ]
-    shots = [number for kind, number in moments if kind == "change"]
-    return tuple(sorted(crashes, key=lambda death: death.write)), tuple(shots)
+    return FaultSchedule(seed, tuple(faults), tuple(sorted(crashes, key=lambda crash: crash.write)))
 
 
 def _make_fault_entry(
@@ -151,12 +140,8 @@ def _make_fault_entry(
         message = f"the nodes of {targets.nodes.get(name, name)} do not talk to each other"
         raise scenario_file.wrong(f"{pointer}/fault", message, "use cut or killed")
     if entry.at is None:
-        return ScheduledFault(name, fault, BEGINNING)
-    kind, value = entry.at.moment
-    moment = (
-        FaultMoment(kind, step=value) if kind == "step" else FaultMoment(kind, value, to=entry.at.to or "")
-    )
-    return ScheduledFault(name, fault, moment)
+        return ScheduledFault(name, fault, FaultMoment("run"))
+    return ScheduledFault(name, fault, FaultMoment(*entry.at.moment, to=entry.at.to or ""))
 
 
 def _draw_fault(more: RandomFaults, targets: FaultTargets, rng: random.Random) -> ScheduledFault:
@@ -173,6 +158,7 @@ def _draw_fault(more: RandomFaults, targets: FaultTargets, rng: random.Random) -
 
 
 def _draw_moment(rng: random.Random) -> FaultMoment:
+    # Small counts: a run of a few nodes sends about a dozen requests, and a later fault would never begin.
     match rng.randrange(5):
         case 0:
             return FaultMoment("request", rng.randint(1, 12))

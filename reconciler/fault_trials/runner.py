@@ -1,16 +1,16 @@
-"""The reconciler under trial: the real passes over real HTTP, with a journal at whose writes it may die."""
+"""The reconciler under trial: real passes over real HTTP, with a journal at whose writes it may die."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
-from reconciler.core.outcome import RunReport, State
+from reconciler.core.outcome import State
 from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
@@ -31,14 +31,14 @@ Earlier: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How one run of the reconciler ended.
+    """The result of one run of the reconciler.
 
     Args:
-        words: what it came to, one line.
+        words: summary, one line.
         died: whether it died.
-        calm: whether it found nothing to do, and nothing to say against it.
-        stops: nodes that it asks a person, or a command, to stop.
-        crash: what failed in a way it never should; empty for nothing.
+        calm: whether it found nothing to do.
+        stops: nodes that it asks an operator, or a command, to stop.
+        crash: an unexpected exception; empty if there was none.
     """
 
     words: str
@@ -49,20 +49,22 @@ class RunResult:
 
 
 class TrialRunner(Protocol):
-    """Whatever can run the reconciler once."""
+    """Runs the reconciler."""
+
+    write_counter: WriteCounter
 
     async def run(self) -> RunResult:
-        """One run: settle what an earlier one left, plan, apply."""
+        """One run: settle open steps, plan, apply."""
 
 
 @dataclass(slots=True)
 class WriteCounter:
-    """Counts the writes of a trial's journals, tells of each, and says at which one to die.
+    """Counts the writes of all runs of a trial.
 
     Args:
-        crashes: number of a write -> whether to die after it rather than before.
-        written: told the number of each write before it is made.
-        intended: told of each step whose intent is about to be written.
+        crashes: number of a write -> whether the reconciler dies after it instead of before.
+        written: called with the number of each write before it is made.
+        intended: called with each step whose intent is about to be written.
     """
 
     crashes: Mapping[int, bool] = field(default_factory=dict)
@@ -72,12 +74,10 @@ class WriteCounter:
 
 
 class CrashingWrites:
-    """A `ports.store.WriteHook` around the writes of a store: at one of them its user may die.
-
-    Nothing is written after that, as after a real crash.
+    """A `ports.store.WriteHook` that dies at a write of the store.
 
     Args:
-        die: ends the process, or the task that stands for it; called once.
+        die: ends the process, or the task in its place; called once.
     """
 
     def __init__(self, write_counter: WriteCounter, die: Callable[[], None]) -> None:
@@ -87,7 +87,7 @@ class CrashingWrites:
 
     @asynccontextmanager
     async def __call__(self, step: str) -> AsyncIterator[None]:
-        """Count a write, and die before or after it where that is its number; see `WriteHook`."""
+        """Count a write, and die before or after it if that is due; see `WriteHook`."""
         write_counter = self._write_counter
         write_counter.writes += 1
         number = write_counter.writes
@@ -103,12 +103,13 @@ class CrashingWrites:
             self.dead = True
             self._die()
         if self.dead:
-            await asyncio.Event().wait()  # a dead process does nothing more
+            # A dead process writes nothing more: every later write waits until its task is cancelled.
+            await asyncio.Event().wait()
 
 
 @dataclass(slots=True)
 class TaskRunner:
-    """Runs the reconciler as a task of this process; a crash cuts all its calls and stops all writes."""
+    """Runs the reconciler as a task of this process; a crash cancels its calls and stops all writes."""
 
     fleet: Fleet
     drivers: Drivers
@@ -136,7 +137,7 @@ class TaskRunner:
 
 
 def make_prior(machines: Fleet) -> Earlier:
-    """What an earlier revision would say of the nodes as they are before a trial: their fleet file."""
+    """The nodes' entries in an earlier revision: the fleet file of the nodes before the trial."""
     return {
         cluster_input.entry.name: {
             node.name: node.model_dump(mode="json", exclude_unset=True)
@@ -149,12 +150,12 @@ def make_prior(machines: Fleet) -> Earlier:
 class TrialCommands(Commands):
     """Runs nothing on this machine: a product's simulator does what the command would do to a node.
 
-    If the simulator does nothing, the command is one that stops a node: the trial stops it after the run, as
-    an operator would.
+    If there is no simulator for commands, the command is one that stops a node: the trial stops it after the
+    run, as an operator would.
 
     Args:
-        fleet: whose nodes commands are for.
-        earlier: nodes that an earlier revision of it named: a command may be for one that it names no more.
+        fleet: commands are for its nodes.
+        earlier: earlier entries: a command may be for a node that the fleet file no longer names.
         http: the way to simulated nodes.
     """
 
@@ -171,18 +172,18 @@ class TrialCommands(Commands):
         }
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """What a simulated node makes of it; see `ports.transport.Commands.run`."""
-        told = await self._told(command, values, node)
-        if told is None:
+        """What the simulator does for the command; see `ports.transport.Commands.run`."""
+        output = await self._simulate(command, values, node)
+        if output is None:
             self.stopped.append(node)
             return f"the command {command} will stop it"
-        return f"the command {command} ended with status 0: {told}"
+        return f"the command {command} ended with status 0: {output}"
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """What a simulated node tells it; see `ports.transport.Commands.read`."""
-        return await self._told(command, values, node) or ""
+        """What the simulator gives for the command; see `ports.transport.Commands.read`."""
+        return await self._simulate(command, values, node) or ""
 
-    async def _told(self, command: str, values: Mapping[str, str], node: str) -> str | None:
+    async def _simulate(self, command: str, values: Mapping[str, str], node: str) -> str | None:
         simulator = DRIVERS[self._kinds[node]].simulator()
         return None if simulator is None else await simulator.run(command, values, node=node, http=self._http)
 
@@ -190,15 +191,17 @@ class TrialCommands(Commands):
 async def run_once(
     fleet: Fleet, drivers: Drivers, journal: Store, clock: Clock, earlier: Earlier = MappingProxyType({})
 ) -> RunResult:
-    """What `reconcile --yes` does: settle, survey, apply.
+    """Do what `reconcile --yes` does: settle open steps, plan, apply.
 
     Args:
         fleet: the desired state.
         drivers: kind -> product.
-        journal: where it is written down.
-        clock: stamps what the run writes.
-        earlier: what an earlier revision said, from `make_prior`.
+        journal: the store of the trial.
+        clock: dates what the run writes.
+        earlier: earlier entries, from `make_prior`.
     """
+    # Not `api.reconciler.Reconciler`: it reads a source, while a trial has a loaded fleet and made-up entries
+    # of an earlier revision.
     prior = {name: PriorRevisions((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
         async with open_transports() as transports:
@@ -215,15 +218,10 @@ async def run_once(
         return RunResult(f"a guard refuses: {refusal.message.splitlines()[0]}")
     except ReconcilerError as error:
         return RunResult(f"it gives up: {error.message}")
-    except Exception as error:  # noqa: BLE001  (whatever it is, a trial has found it)
+    except Exception as error:  # noqa: BLE001  (any exception is a defect, which the judge reports)
         return RunResult("it fails", crash=f"{type(error).__name__}: {error}")
-    return _told(report, commands.stopped)
-
-
-def _told(report: RunReport, commanded: Iterable[str]) -> RunResult:
     states = [outcome.state for outcome in report.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
-    asked = [outcome.step.node for outcome in report.outcomes if outcome.state is State.WAITING]
-    return RunResult(
-        counts or "nothing to do", calm=not states, stops=tuple(dict.fromkeys([*asked, *commanded]))
-    )
+    waiting = [outcome.step.node for outcome in report.outcomes if outcome.state is State.WAITING]
+    stops = tuple(dict.fromkeys([*waiting, *commands.stopped]))
+    return RunResult(counts or "nothing to do", calm=not states, stops=stops)

@@ -16,11 +16,9 @@ from reconciler.sources.folder import FolderSource
 
 
 class FakeResolver:
-    """Values for the references of a fleet under trial; implements `secrets.resolver.SecretResolver`.
+    """Made-up values for the references of a fleet; implements `secrets.resolver.SecretResolver`."""
 
-    A trial must not see real secrets: its runs are separate processes, and its story is printed.
-    """
-
+    # A trial must not see real secrets: it sends them to simulated nodes, and prints its events.
     def resolve(self, scheme: str, name: str) -> str:
         """The same text for the same reference."""
         return f"made up for {scheme} {name}"[:100]
@@ -35,11 +33,11 @@ def prepare_trial(scenario_file: ScenarioFile, folder: Path | None = None) -> Tr
 
     Args:
         scenario_file: the scenario.
-        folder: where the fleet file is, in the place of what the scenario says.
+        folder: with the fleet file, instead of the scenario's own.
 
     Raises:
         SourceError: a folder cannot be read.
-        InputError: a fleet file, or the scenario against it, is wrong.
+        InputError: a fleet file is wrong, or the scenario does not fit it.
     """
     scenario, before = scenario_file.scenario, scenario_file.scenario.before
     place = folder or scenario_file.folder(scenario.fleet)
@@ -65,14 +63,14 @@ def prepare_trial(scenario_file: ScenarioFile, folder: Path | None = None) -> Tr
 
 
 def load_trial_fleet(folder: Path) -> Fleet:
-    """The fleet in a folder, without anything that reaches beyond this machine's simulated nodes."""
+    """The fleet in a folder, without its feedback sink, so that only simulated nodes are called."""
     snapshot = asyncio.run(FolderSource(folder).snapshot())
     fleet = load_fleet(snapshot, DRIVERS, FakeResolver())
     return replace(fleet, feedback=None)
 
 
 def _check_nodes(scenario_file: ScenarioFile, setup: TrialSetup) -> None:
-    """The nodes that the scenario and the fleet name are among the machines."""
+    """Check that the nodes of the scenario and of the fleet are among those before the trial."""
     served = setup.clusters
     for pointer, names in (("/before/fresh", setup.fresh), ("/before/down", setup.down)):
         for index, name in enumerate(names):

@@ -19,7 +19,7 @@ from reconciler.fault_trials.scenario import ScenarioFile
 from reconciler.fault_trials.trial import Trial, TrialSetup, TrialVerdict, make_scratch_folder
 
 MOST: Final = 1000
-"""The most writes of the journal at which `journal: every` kills; a run has far fewer."""
+"""Maximum number of writes at which `journal: every` kills; a run has far fewer."""
 
 
 @dataclass(slots=True)
@@ -28,10 +28,9 @@ class SubprocessRunner:
 
     Args:
         fleet: the folder with its fleet file.
-        state: where its journal is.
-        shots: numbers of the changes with whose arrival it is killed.
-        earlier: what an earlier revision said of the nodes.
-        clock: how far ahead of the system's clock the trial is.
+        state: the folder of its journal.
+        shots: numbers of the changes; it is killed when one of them arrives.
+        earlier: the nodes' entries in an earlier revision.
     """
 
     fork_server: ForkServer
@@ -57,66 +56,66 @@ class SubprocessRunner:
                 "ahead": self.clock.seconds,
             }
         )
-        ended = await self.fork_server.ended()
+        result = await self.fork_server.read_result()
         self.process = 0
-        if ended is None:
+        if result is None:
+            # The count of a killed process is lost with it; it died at the first write with a crash.
             self.write_counter.writes = min((one for one in crashes if one > writes), default=writes)
             return RunResult("it is killed", died=True)
-        self.write_counter.writes = ended.pop("writes")
-        return RunResult(**{**ended, "stops": tuple(ended["stops"])})
+        self.write_counter.writes = result.pop("writes")
+        return RunResult(**{**result, "stops": tuple(result["stops"])})
 
     def changing(self) -> None:
-        """A change has reached a node and is not performed yet."""
+        """Count a change that has reached a node and is not performed yet; kill the reconciler if due."""
         self.changes += 1
         if self.changes in self.shots and self.process:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it may have ended before its call was answered
                 os.kill(self.process, signal.SIGKILL)
 
 
 def run_subprocess_trials(
-    scenario_file: ScenarioFile, setup: TrialSetup, seed: int, told: Callable[[TrialVerdict], None]
+    scenario_file: ScenarioFile, setup: TrialSetup, seed: int, report: Callable[[TrialVerdict], None]
 ) -> None:
-    """Play every schedule of a scenario with sigkill; with `journal: every` there are many.
+    """Run every schedule of a scenario with sigkill; with `journal: every` there are many.
 
     Args:
         scenario_file: the scenario.
-        setup: what it is played on.
-        seed: what is drawn is drawn from this.
-        told: called with each verdict.
+        setup: of its trials.
+        seed: of everything that is drawn.
+        report: called with each verdict.
 
     Raises:
-        InputError: the scenario does not fit the stage.
+        InputError: the scenario does not fit the setup.
         UsageError: the nodes cannot be served.
     """
     schedule = draw_schedule(scenario_file, setup.find_targets(), seed)
     every = any(
         entry.at is not None and entry.at.journal == "every" for entry in scenario_file.scenario.kills
     )
-    asyncio.run(_all(setup, schedule, told, every=every))
+
+    async def run_all() -> None:
+        async with ForkServer.start() as fork_server:
+            if not every:
+                report(await _run_trial(setup, schedule, fork_server))
+                return
+            for write in range(1, MOST + 1):
+                for after in (False, True):
+                    crashes = (*schedule.crashes, ScheduledCrash(write, after))
+                    verdict = await _run_trial(setup, replace(schedule, crashes=crashes), fork_server)
+                    if verdict.died <= len(schedule.crashes):
+                        return  # the runs have fewer writes than this
+                    report(verdict)
+
+    asyncio.run(run_all())
 
 
-async def _all(
-    setup: TrialSetup, schedule: FaultSchedule, told: Callable[[TrialVerdict], None], *, every: bool
-) -> None:
-    async with ForkServer() as fork_server:
-        if not every:
-            told(await _one(setup, schedule, fork_server))
-            return
-        for write in range(1, MOST + 1):
-            for after in (False, True):
-                crashes = (*schedule.crashes, ScheduledCrash(write, after))
-                verdict = await _one(setup, replace(schedule, crashes=crashes), fork_server)
-                if verdict.died <= len(schedule.crashes):
-                    return
-                told(verdict)
-
-
-async def _one(setup: TrialSetup, schedule: FaultSchedule, fork_server: ForkServer) -> TrialVerdict:
-    write_counter = WriteCounter({death.write: death.after for death in schedule.crashes})
+async def _run_trial(setup: TrialSetup, schedule: FaultSchedule, fork_server: ForkServer) -> TrialVerdict:
+    write_counter = WriteCounter({crash.write: crash.after for crash in schedule.crashes})
+    clock = OffsetClock()
     with make_scratch_folder() as folder:
-        earlier, shots, clock = make_prior(setup.machines), frozenset(schedule.shots), OffsetClock()
-        apart = SubprocessRunner(
+        earlier, shots = make_prior(setup.machines), frozenset(schedule.shots)
+        runner = SubprocessRunner(
             fork_server, setup.folder, Path(folder), write_counter, shots, earlier, clock
         )
-        trial = Trial(setup, schedule, clock, Path(folder), 0, apart.changing, clock.wait)
-        return await trial.play(apart, write_counter)
+        trial = Trial(setup, schedule, clock, Path(folder), 0, runner.changing, clock.wait)
+        return await trial.play(runner)

@@ -1,11 +1,10 @@
-"""One trial: a simulated fleet, a schedule of faults, repeated runs of the reconciler, and a judgement."""
+"""One trial: a simulated fleet, a schedule of faults, repeated runs of the reconciler, and a verdict."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,27 +28,28 @@ from reconciler.simulation.products import find_simulator
 from reconciler.store.factory import open_store
 
 LEFT: Final = 8
-"""Runs that the reconciler gets to converge once the faults are over."""
+"""Maximum number of runs after the faults in which the reconciler has to converge."""
 
 PATIENCE: Final = 3600.0
-"""Seconds between them: longer than any call is in flight, and than the backoff between attempts."""
+"""Seconds between them: longer than any call is in flight, and longer than the backoff between attempts."""
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a name of its own)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSetup:
-    """What a trial is played on.
+    """The fleet of a trial, and its conditions.
 
     Args:
-        fleet: what the nodes are to become.
-        machines: the nodes as they are before.
-        converged: whether they are as `machines` says.
-        fresh: nodes that know nothing all the same.
-        down: nodes that are down for good.
-        runs: how often the reconciler is run while faults last.
-        invariants: what has to hold.
-        folder: where the fleet file of `fleet` is.
+        fleet: the desired state.
+        machines: the nodes before the trial.
+        converged: whether they already are as `machines` describes them.
+        fresh: nodes that are new nevertheless.
+        down: nodes that are down during the whole trial.
+        choices: how nodes behave where their documents say nothing.
+        runs: number of runs of the reconciler while there are faults.
+        invariants: those to check.
+        folder: with the fleet file of `fleet`.
     """
 
     fleet: Fleet
@@ -72,26 +72,20 @@ class TrialSetup:
         }
 
     def find_targets(self) -> FaultTargets:
-        """Who can be struck."""
+        """The nodes that faults can be injected into: all that are up."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
-        return FaultTargets(
-            nodes,
-            {
-                cluster_input.entry.name
-                for cluster_input in self.machines.cluster_inputs
-                if _simulator(cluster_input).joined
-            },
-        )
+        inputs = self.machines.cluster_inputs
+        return FaultTargets(nodes, {one.entry.name for one in inputs if _find_simulator(one).joined})
 
 
 @dataclass(frozen=True, slots=True)
 class TrialVerdict:
-    """What came of one trial.
+    """The result of one trial.
 
     Args:
-        breaches: of the invariants that the stage asks for; empty where it passed.
-        story: all that happened, in order.
-        changes: requests that may change something.
+        breaches: of the invariants of the setup; empty if it passed.
+        story: all events, in order.
+        changes: number of requests that may change something.
         died: how often the reconciler died.
     """
 
@@ -105,48 +99,46 @@ class TrialVerdict:
 
 
 def run_trial(setup: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
-    """Play one schedule, under a clock that leaps; the same arguments give the same verdict.
+    """Run one schedule, with a clock that skips waiting; the same arguments give the same verdict.
 
     Raises:
         UsageError: the nodes cannot be served.
     """
-    return run_skipping_waits(_in_process(setup, schedule, drivers))
 
-
-async def _in_process(setup: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> TrialVerdict:
-    clock, write_counter = (
-        StampClock(),
-        WriteCounter({death.write: death.after for death in schedule.crashes}),
-    )
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(make_scratch_folder()))
+    async def run() -> TrialVerdict:
+        clock = StampClock()
+        write_counter = WriteCounter({crash.write: crash.after for crash in schedule.crashes})
         names = (f"trial-{number:03}" for number in count(1))
-        runner = TaskRunner(
-            setup.fleet, drivers, folder, clock, write_counter, names, make_prior(setup.machines)
-        )
-        return await Trial(setup, schedule, clock, folder).play(runner, write_counter)
+        earlier = make_prior(setup.machines)
+        with make_scratch_folder() as name:
+            folder = Path(name)
+            runner = TaskRunner(setup.fleet, drivers, folder, clock, write_counter, names, earlier)
+            return await Trial(setup, schedule, clock, folder).play(runner)
+
+    return run_skipping_waits(run())
 
 
-def _simulator(cluster_input: ClusterInput) -> Simulator:
+def _find_simulator(cluster_input: ClusterInput) -> Simulator:
     return find_simulator(cluster_input.entry.kind, cluster_input.entry.name, DRIVERS)
 
 
 def make_scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for a journal, in memory where the system has such a place."""
+    """A temporary folder for a journal."""
+    # In memory if possible: a journal waits for the disk at each write, and a trial has hundreds of writes.
     place = str(_MEMORY) if _MEMORY.is_dir() else None
     return tempfile.TemporaryDirectory(prefix="reconcile-trial-", dir=place)
 
 
 @dataclass(slots=True)
 class Trial:
-    """One trial under way.
+    """One trial.
 
     Args:
-        clock: stamps everything.
-        folder: where the journal is.
-        pause: seconds between two runs of the reconciler while faults last.
-        changing: told when a change has come to a node, before it is performed.
-        wait: lets so many seconds of the clock pass.
+        clock: dates everything.
+        folder: of the journal.
+        pause: seconds before each run of the reconciler.
+        changing: called when a change has reached a node, before it is performed.
+        wait: waits some seconds of the trial's clock.
     """
 
     setup: TrialSetup
@@ -157,8 +149,8 @@ class Trial:
     changing: Callable[[], None] = lambda: None
     wait: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-    async def play(self, reconciler: TrialRunner, write_counter: WriteCounter) -> TrialVerdict:
-        """Serve the nodes, strike, run, end the faults, run until all is calm, judge."""
+    async def play(self, reconciler: TrialRunner) -> TrialVerdict:
+        """Serve the nodes, inject faults, run, end the faults, run until all is calm, judge."""
         setup, recorder = self.setup, TrialRecorder(self.clock, self.setup.clusters)
         simulation = Simulation(
             setup.machines,
@@ -175,18 +167,20 @@ class Trial:
         }
         recorder.begin(
             {
-                name: _simulator(cluster_inputs[name]).oracle(cluster_inputs[name], simulation.world(name))
+                name: _find_simulator(one).oracle(one, simulation.world(name))
                 for name in simulation.clusters
+                for one in (cluster_inputs[name],)
             }
         )
         injector = FaultInjector(self.schedule, simulation, recorder, setup.down)
         injector.changing = self.changing
+        write_counter = reconciler.write_counter
         write_counter.written, write_counter.intended = injector.written, injector.intended
         async with simulation:
             await injector.begin()
             ran = [await self._run(number, reconciler, injector) for number in range(1, setup.runs + 1)]
             await injector.end()
-            # The operator's part: nodes that refused too often get no further attempt without it.
+            # As an operator would: nodes that refused too often get no further attempt without it.
             with open_store(self.folder, clock=self.clock) as store:
                 if await store.forget_attempts():
                     recorder.note("an operator allows new attempts for nodes that refused")
@@ -216,6 +210,7 @@ class Trial:
             history = [await store.run(line.id, is_whole=True) for line in reversed(lines)]
         crashes = [one.crash for one in ran if one.crash]
         breaches = judge_trial(TrialEvidence(recorder, history, self.clock(), crashes))
+        # By time alone: two events of one millisecond keep the order in which they were recorded.
         story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
         return TrialVerdict(
             schedule=self.schedule,

@@ -74,26 +74,24 @@ def test_two_deaths_and_a_fault_of_a_node_in_one_schedule(scenario):
 
 
 def test_a_killed_process_is_really_killed(scenario):
-    """The program that runs the reconciler is asked as `ForkServer` asks it, and its copy looked after."""
+    """The fork server gets a request as `ForkServer` sends it, and reports the killed process as null."""
     path = scenario(EVERY)
     with subprocess.Popen(
         [sys.executable, "-m", "reconciler.fault_trials.fork_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     ) as program:
-        asked = {
-            "fleet": str(path.parent),
-            "state": str(path.parent / "state"),
-            "deaths": {"1": True},
-            "writes": 0,
-        }
-        program.stdin.write(json.dumps(asked) + "\n")
+        folders = {"fleet": str(path.parent), "state": str(path.parent / "state")}
+        request = {**folders, "crashes": {"1": True}, "writes": 0, "earlier": {}, "ahead": 0.0}
+        program.stdin.write(json.dumps(request) + "\n")
         program.stdin.flush()
         assert json.loads(program.stdout.readline()) > 0
         assert json.loads(program.stdout.readline()) is None
         program.stdin.close()
         assert program.wait(timeout=30) == 0
+        assert program.stderr.read() == "", "killed, not ended by an exception, which is null too"
 
 
 def test_the_command_says_that_everything_held(scenario, capsys):
