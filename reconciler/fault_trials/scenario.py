@@ -35,7 +35,7 @@ CONVERGED: Final = "converged"
 
 _SIMULATORS: Final = [DRIVERS[kind].simulator() for kind in list_simulated_kinds(load_installed())]
 
-_CLAIMS: Final[Mapping[str, str]] = {
+CLAIMS: Final[Mapping[str, str]] = {
     ONCE: "no change is sent twice, and no change is requested that is already done",
     NOTHING_LOST: "every change that reached a node is in the history, and every step has an outcome",
     HISTORY_TRUE: "the history of a step agrees with the node's own state",
@@ -43,13 +43,12 @@ _CLAIMS: Final[Mapping[str, str]] = {
     MANAGEABLE: "this host can still manage every node",
     CONVERGED: "after the faults end, the nodes become what the fleet file says",
 }
+"""Every invariant in one line, for the help and the report."""
+
 Invariant = StrEnum(  # type: ignore[misc]
-    "Invariant", {name.upper().replace("-", "_"): name for name in _CLAIMS}
+    "Invariant", {name.upper().replace("-", "_"): name for name in CLAIMS}
 )
 Invariant.__doc__ = "What has to hold in every schedule."
-
-CLAIMS: Final = {Invariant(name): claim for name, claim in _CLAIMS.items()}
-"""Every invariant in one line, for the help and the report."""
 
 
 class FaultTime(StrictModel):
