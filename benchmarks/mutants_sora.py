@@ -8,10 +8,11 @@ import scenes
 from mutation import Mutant, edit
 from scenes import regular, sora
 
-from reconciler.drivers.sora import guards, init_evidence, judge, node_actions, preconditions, stop_proof
+from reconciler.drivers.sora import guards, init_evidence, judge, preconditions, stop_proof
 from reconciler.drivers.sora.cluster_view import find_node_addresses, select_lists
 from reconciler.drivers.sora.history import assess_knowledge
 from reconciler.drivers.sora.membership_plan import MembershipPlan
+from reconciler.drivers.sora.node_actions import NodeActions
 
 RISKY = "planner and judgement"
 ANY_REGISTER = edit(preconditions.find_register_obstacle, "if has_majority(half):", "if True:")
@@ -22,13 +23,13 @@ NONE_TO_SPARE = edit(guards.refuse_missing_reserve, "left >= preconditions.SPARE
 ANY_MEMBERSHIP = edit(
     judge._judge_removal,
     "membership != own.before or not cluster_view.agreed",
-    "target not in membership.names",
+    "membership is None or target not in membership.names",
 )
 CUT_OFF_IS_DEAD = edit(
-    node_actions._check_unwanted,
+    NodeActions._check_unwanted,
     "if proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:",
-    """if has_enough_views(cluster_view, membership):
-        builder.add("dead", name)
+    """if self.cluster_view.has_enough_views:
+        self.dead.append(name)
     elif proof.proof in {StopProof.SEEN, StopProof.ANSWERS}:""",
 )
 PURGE_UNSEEN = edit(judge._judge_purge, "if not proof.enough(word=bool(word.until)):", "if False:")
@@ -162,7 +163,11 @@ SORA = (
     Mutant(
         "guard purge-alive",
         "believes members, not the node",
-        edit(guards._is_proven_stopped, "return proof.enough(word=counts)", "return cluster_view.away(name)"),
+        edit(
+            guards._is_proven_stopped,
+            "return proof.enough(word=word is not None)",
+            "return cluster_view.away(name)",
+        ),
         CUT_OFF,
         (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
         RISKY,

@@ -31,7 +31,7 @@ from reconciler.core.observation import (
 from reconciler.drivers.sora.cluster_state import ClusterLog, SoraNodeState, State, compute_quorum
 from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
-from reconciler.drivers.sora.schema import API_URL, NodeView, SoraCluster
+from reconciler.drivers.sora.schema import API_URL, NodeView, SoraCluster, SoraDesired
 
 _NEVER: Final = re.compile(r"NOT-INITIALI[SZ]ED")
 
@@ -104,10 +104,8 @@ class ClusterView:
     @property
     def day(self) -> date | None:
         """The latest day on which a node answered; None where no answer has one."""
-        views = (
-            answer.value for answer in self.observed.nodes.values() if isinstance(answer, Present | Stale)
-        )
-        return max((view.day for view in views if view.day is not None), default=None)
+        views = (self.own_view(name) for name in self.observed.nodes)
+        return max((view.day for view in views if view is not None and view.day is not None), default=None)
 
     @property
     def limits(self) -> Mapping[str, int]:
@@ -146,6 +144,30 @@ class ClusterView:
         for name in {*self.observed.nodes, *self.observed.elsewhere}:
             yield from ((name, answer) for answer in self.answers_of(name))
 
+    def list_views(self) -> Iterator[tuple[str, NodeView]]:
+        """(name, view) of every node at every address that answered with a view, fresh or not."""
+        for name, answer in self.answers_of_all():
+            if isinstance(answer, Present | Stale):
+                yield name, answer.value
+
+    def own_view(self, name: str) -> NodeView | None:
+        """The view of the node itself, fresh or not; None where it gave none at the address that counts."""
+        answer = self.observed.nodes.get(name)
+        return answer.value if isinstance(answer, Present | Stale) else None
+
+    def describe_answer(self, name: str) -> str:
+        """Why nothing is known from the node itself, in words."""
+        answer = self.observed.nodes.get(name)
+        if isinstance(answer, Unreachable | Unidentified | Unauthorized | Stale):
+            return answer.reason
+        return "its API address is not known" if answer is None else "it answered"
+
+    def suggest_remedy(self, name: str) -> str:
+        """What to do where nothing is known from the node itself."""
+        answer = self.observed.nodes.get(name)
+        is_defect = isinstance(answer, Unreachable) and answer.defect
+        return REPORT if is_defect else "start the node, or correct `api` in the fleet file"
+
     def is_other(self, name: str, answer: Observation[NodeView]) -> bool:
         """Whether an answer is shown to be another node's: a node that runs lists itself as connected.
 
@@ -167,21 +189,20 @@ class ClusterView:
 
         Where its statistics show a cluster, it is the only node of one.
         """
-        answer = self.observed.nodes.get(name)
-        if isinstance(answer, Present | Stale):
-            return list_view_names(answer.value) == (name,) and not answer.value.clustered
-        return isinstance(answer, Absent)
+        view = self.own_view(name)
+        if view is not None:
+            return list_view_names(view) == (name,) and not view.clustered
+        return isinstance(self.observed.nodes.get(name), Absent)
 
     def refuses(self, name: str) -> bool:
         """Whether the node itself answers that it does not list its cluster; that names no cluster."""
-        answer = self.observed.nodes.get(name)
-        return isinstance(answer, Stale) and bool(answer.value.refusal)
+        view = self.own_view(name)
+        return view is not None and bool(view.refusal)
 
     def outside(self, name: str) -> bool:
         """Whether nothing that the node answers shows a cluster: it is blank, or refuses in other words."""
-        answer = self.observed.nodes.get(name)
-        told = isinstance(answer, Stale) and answer.value.holds_cluster
-        return self.blank(name) or (self.refuses(name) and not told)
+        view = self.own_view(name)
+        return self.blank(name) or (view is not None and bool(view.refusal) and not view.holds_cluster)
 
     def joinable(self, name: str) -> bool:
         """Whether the node itself answers and shows no connected other node.
@@ -193,10 +214,28 @@ class ClusterView:
 
     def alone(self, name: str) -> bool:
         """Whether the node itself answers and is connected to nobody, whatever it remembers."""
-        answer = self.observed.nodes.get(name)
-        if isinstance(answer, Present | Stale) and answer.value.row(name) is not None:
-            return not any(row.connected for row in answer.value.rows if row.node_name != name)
-        return isinstance(answer, Absent)
+        view = self.own_view(name)
+        if view is not None and view.row(name) is not None:
+            return not any(row.connected for row in view.rows if row.node_name != name)
+        return isinstance(self.observed.nodes.get(name), Absent)
+
+    @property
+    def has_enough_views(self) -> bool:
+        """Whether the regular members that gave their view are themselves a majority."""
+        regular = self.membership.regular if self.membership is not None else ()
+        return sum(name in self.answering_nodes for name in regular) >= compute_quorum(len(regular))
+
+    def list_unknown_members(self, *, but: str) -> tuple[str, ...]:
+        """Members of which nothing is known first-hand: shown connected, but silent to this host."""
+        names = self.membership.names if self.membership is not None else ()
+        return tuple(
+            name for name in names if name not in {but, *self.answering_nodes} and not self.away(name)
+        )
+
+
+def view_cluster(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterView:
+    """The merged view of a cluster by the answers of its nodes, with what is known of its past."""
+    return merge_views(observed, regular=desired.entry.regular, single=desired.history.single)
 
 
 def merge_views(
@@ -398,17 +437,3 @@ def _rank(answer: Observation[NodeView] | None) -> int:
 def _find_pattern(name: str, api: str) -> str | None:
     parts, host = urlsplit(api), name.rpartition("@")[2]
     return api.replace(host, "{host}", 1) if parts.hostname == host.lower() else None
-
-
-def suggest_remedy(answer: Observation[NodeView] | None) -> str:
-    """What to do where nothing is known from a node itself."""
-    if isinstance(answer, Unreachable) and answer.defect:
-        return REPORT
-    return "start the node, or correct `api` in the fleet file"
-
-
-def describe_silence(answer: Observation[NodeView] | None) -> str:
-    """Why nothing is known from a node itself, in words."""
-    if isinstance(answer, Unreachable | Unidentified | Unauthorized | Stale):
-        return answer.reason
-    return "its API address is not known" if answer is None else "it answered"

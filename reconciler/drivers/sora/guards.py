@@ -35,10 +35,9 @@ from reconciler.drivers.sora.cluster_state import (
 )
 from reconciler.drivers.sora.cluster_view import (
     ClusterView,
-    NodeAddresses,
     find_node_addresses,
     make_machine_state,
-    merge_views,
+    view_cluster,
 )
 from reconciler.drivers.sora.history import PastKnowledge
 from reconciler.drivers.sora.init_decision import InitDecision
@@ -46,7 +45,7 @@ from reconciler.drivers.sora.init_evidence import find_init_doubt, look_up_decis
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP
-from reconciler.drivers.sora.stop_proof import prove_stopped
+from reconciler.drivers.sora.stop_proof import prove_member_stopped
 
 SMALLEST = 3
 """Regular nodes of the smallest cluster that survives a failure; a larger one is not shrunk below."""
@@ -424,18 +423,15 @@ GUARDS: tuple[Guard, ...] = (
 
 
 def _read_views(case: GuardContext) -> tuple[SoraCluster, ClusterView]:
-    entry: SoraCluster = case.desired.entry
-    return entry, merge_views(case.observed, regular=entry.regular, single=case.desired.history.single)
+    return case.desired.entry, view_cluster(case.desired, case.observed)
 
 
 def _is_proven_stopped(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
     """Whether the answers, or a `stopped` entry that still counts, prove that a member is stopped."""
     desired: SoraDesired = case.desired
-    places = find_node_addresses(desired.entry, case.observed, desired.history).get(name, NodeAddresses())
-    word = desired.word(name)
-    counts = word is not None and (cluster_view.day is None or cluster_view.day <= word.until)
-    proof = prove_stopped(cluster_view, name, places.known, regular=desired.is_regular(name))
-    return proof.enough(word=counts)
+    places = find_node_addresses(desired.entry, case.observed, desired.history)
+    proof, word = prove_member_stopped(desired, cluster_view, name, places)
+    return proof.enough(word=word is not None)
 
 
 def _simulate_steps(case: GuardContext) -> Iterator[SimulatedStep]:

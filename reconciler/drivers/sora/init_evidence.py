@@ -6,18 +6,20 @@ from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from datetime import date
 
-from reconciler.core.observation import Absent, Observation, Present, Stale, Unidentified
+from reconciler.core.observation import Absent, Present, Stale, Unidentified
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.arguments import InitConfirmation
 from reconciler.drivers.sora.cluster_state import compute_quorum
-from reconciler.drivers.sora.cluster_view import ClusterView, describe_silence, suggest_remedy
+from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, InitDecision, decide_init
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 from reconciler.drivers.sora.steps import make_confirmation_key
 from reconciler.text.one_line import join_some
 
-_ANSWERS = (Present, Absent, Stale)
+ANSWERS = (Present, Absent, Stale)
+"""The observations in which the node itself answered."""
+
 _SHOWN = 5
 _FEWEST_HIDDEN = 2
 _ONLY_IF = (
@@ -71,11 +73,11 @@ def summarise_answers(
     nodes = cluster_view.observed.nodes
     if cluster_view.answering_nodes or cluster_view.living:
         return AnswerSummary.LIVING
-    if any(not isinstance(nodes.get(name), _ANSWERS) for name in regular):
+    if any(not isinstance(nodes.get(name), ANSWERS) for name in regular):
         return AnswerSummary.SILENT
     if _find_misfits(regular, cluster_view):
         return AnswerSummary.MISFIT
-    if any(_remembers_cluster(name, answer) for name, answer in cluster_view.answers_of_all()):
+    if any(_remembers_cluster(name, view) for name, view in cluster_view.list_views()):
         return AnswerSummary.REMEMBERED
     return _summarise_blank_answers(regular, history, cluster_view)
 
@@ -84,46 +86,43 @@ def _summarise_blank_answers(
     regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView
 ) -> AnswerSummary:
     """The same where no answer shows a cluster."""
-    nodes = cluster_view.observed.nodes
     if _find_unanswered(regular, history, cluster_view):
         return AnswerSummary.EARLIER_SILENT
-    if not all(cluster_view.blank(name) or _is_unclustered(nodes[name]) for name in regular):
+    if not all(cluster_view.blank(name) or _is_unclustered(name, cluster_view) for name in regular):
         return AnswerSummary.UNCLEAR
-    return (
-        AnswerSummary.BLANK
-        if all(isinstance(nodes[name], Absent) for name in regular)
-        else AnswerSummary.ALONE
-    )
+    is_blank = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in regular)
+    return AnswerSummary.BLANK if is_blank else AnswerSummary.ALONE
 
 
 def _find_misfits(regular: tuple[str, ...], cluster_view: ClusterView) -> list[str]:
     """Nodes named as regular ones that show themselves as temporary."""
-    answers = ((name, cluster_view.observed.nodes[name]) for name in regular)
-    rows = ((name, answer.value.row(name)) for name, answer in answers if isinstance(answer, Present | Stale))
+    views = ((name, cluster_view.own_view(name)) for name in regular)
+    rows = ((name, view.row(name)) for name, view in views if view is not None)
     return [name for name, row in rows if row is not None and row.temporary]
 
 
-def _is_unclustered(answer: Observation[NodeView]) -> bool:
+def _is_unclustered(name: str, cluster_view: ClusterView) -> bool:
     """Whether a node refuses to list, and its statistics show no cluster."""
-    return isinstance(answer, Stale) and bool(answer.value.refusal) and answer.value.clustered is False
+    view = cluster_view.own_view(name)
+    return view is not None and bool(view.refusal) and view.clustered is False
 
 
-def _shows_data(name: str, answer: Observation[NodeView]) -> bool:
-    """Whether a node lists another node, or its statistics show a cluster.
+def _find_data_holders(cluster_view: ClusterView) -> set[str]:
+    """Nodes that list another node, or whose statistics show a cluster.
 
     The code of a refusal is no proof: a new node may refuse with the same code, and then no cluster could
     ever be initialised with it.
     """
-    return _remembers_cluster(name, answer) and not (
-        isinstance(answer, Stale) and answer.value.refusal and not answer.value.clustered
-    )
+    return {
+        name
+        for name, view in cluster_view.list_views()
+        if _remembers_cluster(name, view) and (view.clustered or not view.refusal)
+    }
 
 
-def _remembers_cluster(name: str, answer: Observation[NodeView]) -> bool:
+def _remembers_cluster(name: str, view: NodeView) -> bool:
     """Whether a node lists another node than itself, or refuses as one whose cluster lost its majority."""
-    return isinstance(answer, Present | Stale) and (
-        answer.value.holds_cluster or any(row.node_name != name for row in answer.value.rows)
-    )
+    return view.holds_cluster or any(row.node_name != name for row in view.rows)
 
 
 def _find_unanswered(regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView) -> list[str]:
@@ -158,12 +157,10 @@ def runs_apart(regular: Iterable[str], earlier: Iterable[str], cluster_view: Clu
         earlier: names of the nodes that are known from earlier.
         cluster_view: the nodes' answers.
     """
-    holding = {name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)}
-    views = (
-        answer.value for _, answer in cluster_view.answers_of_all() if isinstance(answer, Present | Stale)
-    )
-    told = {tuple(row.node_name for row in view.rows if not row.temporary) for view in views}
-    clusters = [names for names in told if len(names) > 1]
+    holding = _find_data_holders(cluster_view)
+    views = [view for _, view in cluster_view.list_views()]
+    listed = {tuple(row.node_name for row in view.rows if not row.temporary) for view in views}
+    clusters = [names for names in listed if len(names) > 1]
     # If no node lists a cluster, all known nodes may have been its members.
     everyone = clusters or [tuple({*regular, *earlier})]
     return any(len(holding & {*names}) >= compute_quorum(len(names)) for names in everyone)
@@ -190,15 +187,13 @@ def find_init_doubt(
         members: names of the nodes that are known to have been in the cluster.
         required: names of the regular nodes of an earlier revision.
     """
-    unclear = _find_unclear_nodes(cluster_view)
+    # Their answers fit a node in no cluster as well as one of a cluster.
+    unclear = {name for name, view in cluster_view.list_views() if view.tells_nothing}
     if outcome is InitDecision.INITIALISE:
         return _describe_doubt(unclear) if unclear else ""
-    holding = {name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)}
-    may_hold = unclear | holding
+    may_hold = unclear | _find_data_holders(cluster_view)
     # Of a cluster whose nodes refuse to list, the members are not known from them.
-    is_refused = any(
-        isinstance(answer, Stale) and answer.value.refusal for _, answer in cluster_view.answers_of_all()
-    )
+    is_refused = any(view.refusal for _, view in cluster_view.list_views())
     if (unclear or is_refused) and _may_be_majority(may_hold, regular, members):
         return _describe_doubt(may_hold)
     strangers = _find_strangers(regular, cluster_view, required)
@@ -222,11 +217,8 @@ def _find_strangers(regular: Iterable[str], cluster_view: ClusterView, required:
 
     A `collapsed` entry that was left in the file while the nodes were replaced again would apply to them.
     """
-    views = (
-        answer.value for _, answer in cluster_view.answers_of_all() if isinstance(answer, Present | Stale)
-    )
-    listed = {row.node_name for view in views for row in view.rows}
-    answered = {name for name, answer in cluster_view.answers_of_all() if isinstance(answer, _ANSWERS)}
+    listed = {row.node_name for _, view in cluster_view.list_views() for row in view.rows}
+    answered = {name for name, answer in cluster_view.answers_of_all() if isinstance(answer, ANSWERS)}
     return {*required} - {*regular} - listed - answered
 
 
@@ -240,16 +232,6 @@ def _may_be_majority(may_hold: AbstractSet[str], regular: Iterable[str], members
     if len(may_hold) < _FEWEST_HIDDEN:
         return False  # a single node with a majority would list its cluster
     return not known or named <= may_hold or len(may_hold & known) >= compute_quorum(len(known))
-
-
-def _find_unclear_nodes(cluster_view: ClusterView) -> set[str]:
-    """Nodes whose answers fit a node in no cluster as well as one of a cluster."""
-    told = (
-        (name, answer)
-        for name, answer in cluster_view.answers_of_all()
-        if isinstance(answer, Present | Stale)
-    )
-    return {name for name, answer in told if answer.value.tells_nothing}
 
 
 def is_expired(until: str, cluster_view: ClusterView) -> bool:
@@ -277,14 +259,14 @@ def _report_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[
     entry = desired.entry
     for name in entry.regular:
         answer = cluster_view.observed.nodes.get(name)
-        if not isinstance(answer, _ANSWERS):
-            is_other = isinstance(answer, Unidentified)
+        if not isinstance(answer, ANSWERS):
+            is_other = isinstance(answer, Unidentified)  # another program: starting the node does not help
             yield _make_error(
                 "node-unidentified" if is_other else "node-unreachable",
                 f"{entry.name}/{name}",
-                f"{name} could not be read: {describe_silence(answer)}; a cluster is initialised only after "
-                "every regular node has answered",
-                "correct `api` in the fleet file" if is_other else suggest_remedy(answer),
+                f"{name} could not be read: {cluster_view.describe_answer(name)}; a cluster is initialised "
+                "only after every regular node has answered",
+                "correct `api` in the fleet file" if is_other else cluster_view.suggest_remedy(name),
             )
 
 
@@ -297,8 +279,7 @@ def _report_earlier_silent(desired: SoraDesired, cluster_view: ClusterView) -> I
             f"{entry.name}/{name}",
             f"revision {history.revision or 'before'} had {name} in {entry.name}, and {name} has not "
             f"confirmed that it is in no cluster ({asked}: "
-            f"{describe_silence(cluster_view.observed.nodes.get(name))}); it may still be in "
-            "a cluster",
+            f"{cluster_view.describe_answer(name)}); it may still be in a cluster",
             f"start the node or make its API reachable; {_ONLY_IF}",
         )
 
@@ -338,9 +319,9 @@ def _report_needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> 
     states = "; ".join(
         f"{name}: answers that it is in no cluster"
         if cluster_view.blank(name)
-        else f"{name}: {describe_silence(answer)}"
+        else f"{name}: {cluster_view.describe_answer(name)}"
         for name in members[:_SHOWN]
-        if (answer := cluster_view.observed.nodes.get(name)) is not None
+        if name in cluster_view.observed.nodes
     )
     yield _make_error(
         "collapsed-needed",
@@ -357,13 +338,13 @@ def _report_needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> 
 def _report_unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
-        answer = cluster_view.observed.nodes[name]
-        if cluster_view.blank(name) or _is_unclustered(answer):
+        if cluster_view.blank(name) or _is_unclustered(name, cluster_view):
             continue
         yield _make_error(
             "initialised-unclear",
             f"{entry.name}/{name}",
-            f"{name}: {describe_silence(answer)}; this does not show whether it was ever in a cluster",
+            f"{name}: {cluster_view.describe_answer(name)}; this does not show whether it was ever in a "
+            "cluster",
             f"check the node's log; {_ONLY_IF}",
         )
 
@@ -391,7 +372,7 @@ def _report_used(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Di
 
 
 def _report_apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
-    holding = sorted({name for name, answer in cluster_view.answers_of_all() if _shows_data(name, answer)})
+    holding = sorted(_find_data_holders(cluster_view))
     yield _make_error(
         "collapsed-apart",
         desired.entry.name,
@@ -400,6 +381,40 @@ def _report_apart(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[D
         "collapsed, or it was already initialised again",
         "repair the network between them: the cluster then recovers by itself; to start a new cluster "
         "instead, stop the nodes, wipe their data and start them",
+    )
+
+
+def _report_lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
+    """The best that any node still sees of a cluster without majority, or who of it refuses to list."""
+    entry = desired.entry
+    best: tuple[int, int, str] | None = None
+    for name, view in sorted(cluster_view.list_views(), key=lambda one: one[0]):
+        if len(view.rows) > 1:
+            regular = [row for row in view.rows if not row.temporary]
+            seen = (sum(row.connected for row in regular), len(regular), name)
+            best = max(best, seen) if best is not None else seen
+    if best is not None:
+        up, total, name = best
+        words = f"{name} sees {up} of {total} regular nodes, {compute_quorum(total)} are needed"
+    else:
+        # A cluster that holds its majority lists its nodes: members that refuse show that it has none.
+        members = {name for name, one in desired.history.nodes.items() if one.member}
+        refusing = sorted(
+            {
+                f"{name} refuses to list it ({view.refusal})"
+                for name, view in cluster_view.list_views()
+                if view.refusal and (view.holds_cluster or name in members)
+            }
+        )
+        if not refusing:
+            return
+        words = f"no node lists the cluster, and {'; '.join(refusing[:_SHOWN])}"
+    yield _make_error(
+        "majority-lost",
+        entry.name,
+        f"no node of {entry.name} sees a majority: {words}; nothing can be changed",
+        "start the stopped nodes or repair the network; only if they are permanently lost, add "
+        "`collapsed` with a reason and a date to the fleet file",
     )
 
 
@@ -423,43 +438,3 @@ _FINDINGS = {
     InitDecision.USED: _report_used,
     InitDecision.APART: _report_apart,
 }
-
-
-def _report_lost(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
-    """The best that any node still sees of a cluster without majority, or who of it refuses to list."""
-    entry = desired.entry
-    best: tuple[int, int, str] | None = None
-    for name, answer in sorted(cluster_view.answers_of_all(), key=lambda one: one[0]):
-        if isinstance(answer, Stale) and len(answer.value.rows) > 1:
-            regular = [row for row in answer.value.rows if not row.temporary]
-            seen = (sum(row.connected for row in regular), len(regular), name)
-            best = max(best, seen) if best is not None else seen
-    if best is not None:
-        up, total, name = best
-        words = f"{name} sees {up} of {total} regular nodes, {compute_quorum(total)} are needed"
-    else:
-        refusing = _describe_refusals(desired, cluster_view)
-        if not refusing:
-            return
-        words = f"no node lists the cluster, and {'; '.join(refusing[:_SHOWN])}"
-    yield Diagnostic(
-        Severity.ERROR,
-        "majority-lost",
-        f"no node of {entry.name} sees a majority: {words}; nothing can be changed",
-        "start the stopped nodes or repair the network; only if they are permanently lost, add "
-        "`collapsed` with a reason and a date to the fleet file",
-        target=entry.name,
-    )
-
-
-def _describe_refusals(desired: SoraDesired, cluster_view: ClusterView) -> list[str]:
-    """Members that run and refuse to list, each with its code: a cluster that holds its majority lists."""
-    members = {name for name, one in desired.history.nodes.items() if one.member}
-    found = {
-        f"{name} refuses to list it ({answer.value.refusal})"
-        for name, answer in cluster_view.answers_of_all()
-        if isinstance(answer, Stale)
-        and answer.value.refusal
-        and (answer.value.holds_cluster or name in members)
-    }
-    return sorted(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from reconciler.core.observation import Absent, Observed, Present, Stale
+from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
 from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.drivers.sora import preconditions
@@ -19,20 +19,21 @@ from reconciler.drivers.sora.arguments import (
     StopArguments,
     read_cluster_arguments,
 )
-from reconciler.drivers.sora.cluster_view import (
-    ClusterView,
-    describe_silence,
-    make_machine_state,
-    merge_views,
-)
+from reconciler.drivers.sora.cluster_view import ClusterView, make_machine_state, merge_views
 from reconciler.drivers.sora.history import ClusterPast, EarlierNode, PastKnowledge
 from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, decide_init
-from reconciler.drivers.sora.init_evidence import find_init_doubt, is_expired, runs_apart, summarise_answers
-from reconciler.drivers.sora.membership import Membership
+from reconciler.drivers.sora.init_evidence import (
+    ANSWERS,
+    find_init_doubt,
+    is_expired,
+    runs_apart,
+    summarise_answers,
+)
 from reconciler.drivers.sora.modes import find_mode
-from reconciler.drivers.sora.node_actions import has_enough_views, list_unknown_members
 from reconciler.drivers.sora.schema import NodeView
 from reconciler.drivers.sora.stop_proof import prove_stopped
+
+_READY: Final = StepVerdict(StepStatus.READY)
 
 
 def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
@@ -47,60 +48,59 @@ def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
     if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
         return _judge_mode(own, cluster_view)
     if not cluster_view.answering_nodes:
-        return StepVerdict(StepStatus.UNKNOWN, "no node that sees a majority answers")
-    membership = cluster_view.membership
-    if membership is None:
-        return StepVerdict(StepStatus.UNKNOWN, "the nodes disagree about the members")
-    return _judge_membership_step(own, step, cluster_view, membership)
+        return _unknown("no node that sees a majority answers")
+    if cluster_view.membership is None:
+        return _unknown("the nodes disagree about the members")
+    return _judge_membership_step(own, step, cluster_view)
 
 
-def _judge_membership_step(
-    own: ClusterArguments, step: Step, cluster_view: ClusterView, membership: Membership
-) -> StepVerdict:
+def _judge_membership_step(own: ClusterArguments, step: Step, cluster_view: ClusterView) -> StepVerdict:
     match own:
         case RegisterArguments():
-            return _judge_register(own, cluster_view, membership)
+            return _judge_register(own, cluster_view)
         case PurgeArguments():
-            return _judge_purge(own, cluster_view, membership)
+            return _judge_purge(own, cluster_view)
         case DrainArguments():
-            return _judge_drain(own, cluster_view, membership)
+            return _judge_drain(own, cluster_view)
         case StopArguments():
-            return _judge_stop(own, step, cluster_view, membership)
+            return _judge_stop(own, step, cluster_view)
     raise AssertionError(step.action)
 
 
+def _done(why: str) -> StepVerdict:
+    return StepVerdict(StepStatus.DONE, why)
+
+
+def _changed(why: str) -> StepVerdict:
+    return StepVerdict(StepStatus.CHANGED, why)
+
+
+def _unknown(why: str) -> StepVerdict:
+    return StepVerdict(StepStatus.UNKNOWN, why)
+
+
 def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
-    names = own.names
-    if cluster_view.membership == own.after:
-        missing = [
-            name
-            for name in names
-            if not (name in cluster_view.answering_nodes and cluster_view.connected(name))
-        ]
+    names, membership = own.names, cluster_view.membership
+    if membership == own.after:
+        inside = {name for name in cluster_view.answering_nodes if cluster_view.connected(name)}
+        missing = [name for name in names if name not in inside]
         if missing:
-            return StepVerdict(
-                StepStatus.UNKNOWN, f"the new cluster is listed, but {missing[0]} is not in it yet"
-            )
-        return StepVerdict(StepStatus.DONE, "every node lists the new cluster")
-    if cluster_view.membership is not None and cluster_view.membership.names == tuple(sorted(names)):
+            return _unknown(f"the new cluster is listed, but {missing[0]} is not in it yet")
+        return _done("every node lists the new cluster")
+    if membership is not None and membership.names == tuple(sorted(names)):
         # A node may turn out to be temporary although the fleet file says regular: the call had its effect.
-        other = ", ".join(cluster_view.membership.temporary)
-        return StepVerdict(
-            StepStatus.DONE, f"every node is in the new cluster; {other} joined as a temporary node"
-        )
+        other = ", ".join(membership.temporary)
+        return _done(f"every node is in the new cluster; {other} joined as a temporary node")
     history = ClusterPast({name: EarlierNode(required=True) for name in own.earlier})
     answers = summarise_answers(names, history, cluster_view)
     if answers is AnswerSummary.LIVING:
-        who = ", ".join(
-            (*cluster_view.answering_nodes, *(f"{name} at {place}" for name, place in cluster_view.living))
-        )
-        return StepVerdict(StepStatus.CHANGED, f"{who} is in a cluster with a majority")
+        elsewhere = (f"{name} at {place}" for name, place in cluster_view.living)
+        who = ", ".join((*cluster_view.answering_nodes, *elsewhere))
+        return _changed(f"{who} is in a cluster with a majority")
     if answers is AnswerSummary.SILENT:
-        heard = (Present, Absent, Stale)
-        silent = next(name for name in names if not isinstance(cluster_view.observed.nodes.get(name), heard))
-        return StepVerdict(
-            StepStatus.UNKNOWN, f"{silent}: {describe_silence(cluster_view.observed.nodes.get(silent))}"
-        )
+        nodes = cluster_view.observed.nodes
+        silent = next(name for name in names if not isinstance(nodes.get(name), ANSWERS))
+        return _unknown(f"{silent}: {cluster_view.describe_answer(silent)}")
     return _judge_confirmation(own, cluster_view, answers)
 
 
@@ -109,7 +109,7 @@ def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: 
     # The plan may be hours old (approval, windows): the same table is asked again with fresh answers.
     word = own.word
     if is_expired(word.until, cluster_view):
-        return StepVerdict(StepStatus.CHANGED, f"the `{word.name}` entry expired on {word.until}")
+        return _changed(f"the `{word.name}` entry expired on {word.until}")
     collapsed = CollapsedState.NONE
     if word.name == "collapsed":
         apart = runs_apart(own.names, own.witnesses, cluster_view)
@@ -119,31 +119,25 @@ def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: 
     )
     if outcome.allowed and not (own.clear and answers in {AnswerSummary.ALONE, AnswerSummary.UNCLEAR}):
         why = find_init_doubt(outcome, own.names, cluster_view, members=own.members, required=own.earlier)
-        return StepVerdict(StepStatus.CHANGED, why) if why and not own.unproven else _READY
-    words = "a node no longer answers that it was never initialised"
-    return StepVerdict(StepStatus.CHANGED, f"{words} ({answers}): {outcome}")
+        return _changed(why) if why and not own.unproven else _READY
+    return _changed(f"a node no longer answers that it was never initialised ({answers}): {outcome}")
 
 
-def _judge_register(own: RegisterArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+def _judge_register(own: RegisterArguments, cluster_view: ClusterView) -> StepVerdict:
     target = own.target
-    if target in membership.names:
+    if cluster_view.membership is not None and target in cluster_view.membership.names:
         if cluster_view.connected(target) and target in cluster_view.answering_nodes:
-            return StepVerdict(StepStatus.DONE, "the members list it as connected, and it lists them")
+            return _done("the members list it as connected, and it lists them")
         if cluster_view.connected(target) or cluster_view.disputed:
-            return StepVerdict(
-                StepStatus.UNKNOWN,
-                f"it is listed, but shows no cluster itself: {_describe_answer(cluster_view, target)}",
-            )
+            words = cluster_view.describe_answer(target)
+            return _unknown(f"it is listed, but shows no cluster itself: {words}")
         if not (own.again and cluster_view.outside(target)):
             # R may be raised and A not: it is not sent again blindly (facts: sora.md, "State machine").
-            why = "it is half registered: the members list it, but it is not connected to them"
-            return StepVerdict(StepStatus.CHANGED, why)
-    if membership != own.before or not cluster_view.agreed:
-        return _judge_other_membership(membership, cluster_view)
+            return _changed("it is half registered: the members list it, but it is not connected to them")
+    if cluster_view.membership != own.before or not cluster_view.agreed:
+        return _judge_other_membership(cluster_view)
     if not cluster_view.joinable(target):
-        return StepVerdict(
-            StepStatus.UNKNOWN, f"{target} cannot be registered: {_describe_answer(cluster_view, target)}"
-        )
+        return _unknown(f"{target} cannot be registered: {cluster_view.describe_answer(target)}")
     return _judge_by_rule(
         cluster_view,
         own.contact,
@@ -154,75 +148,72 @@ def _judge_register(own: RegisterArguments, cluster_view: ClusterView, membershi
     )
 
 
-def _judge_purge(own: PurgeArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
+def _judge_purge(own: PurgeArguments, cluster_view: ClusterView) -> StepVerdict:
     target = own.target
-    if target not in membership.names:
-        return StepVerdict(StepStatus.DONE, "no member lists it any more")
-    if membership != own.before or not cluster_view.agreed:
-        return _judge_other_membership(membership, cluster_view)
+    if cluster_view.membership is not None and target not in cluster_view.membership.names:
+        return _done("no member lists it any more")
+    if cluster_view.membership != own.before or not cluster_view.agreed:
+        return _judge_other_membership(cluster_view)
     proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
     if word.until and is_expired(word.until, cluster_view):
-        return StepVerdict(StepStatus.CHANGED, f"the `stopped` entry for {target} expired on {word.until}")
+        return _changed(f"the `stopped` entry for {target} expired on {word.until}")
     if not proof.enough(word=bool(word.until)):
-        return StepVerdict(StepStatus.CHANGED, f"{target} is not known to be stopped: {proof.words}")
-    if not has_enough_views(cluster_view, membership):
-        return StepVerdict(StepStatus.UNKNOWN, "too few members answer to prove that it is stopped")
+        return _changed(f"{target} is not known to be stopped: {proof.words}")
+    if not cluster_view.has_enough_views:
+        return _unknown("too few members answer to prove that it is stopped")
     return _judge_by_rule(
         cluster_view, own.contact, preconditions.find_purge_obstacle, first=own.contact, second=target
     )
 
 
-def _judge_drain(own: DrainArguments, cluster_view: ClusterView, membership: Membership) -> StepVerdict:
-    target = own.target
-    observed = find_mode(cluster_view, target)
+def _judge_drain(own: DrainArguments, cluster_view: ClusterView) -> StepVerdict:
+    observed = find_mode(cluster_view, own.target)
     if observed in {own.mode, "block_new_connection"}:
-        return StepVerdict(StepStatus.DONE, "the node accepts no new sessions")
+        return _done("the node accepts no new sessions")
     if not observed:
-        return StepVerdict(
-            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_describe_answer(cluster_view, target)}"
-        )
-    return _judge_removal(own, cluster_view, membership, spare=0)
+        return _judge_unknown_mode(own.target, cluster_view)
+    return _judge_removal(own, cluster_view, spare=0)
 
 
-def _judge_stop(
-    own: StopArguments, step: Step, cluster_view: ClusterView, membership: Membership
-) -> StepVerdict:
+def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> StepVerdict:
     if cluster_view.down(own.target):
-        return StepVerdict(StepStatus.DONE, "no member sees it, and its API does not answer")
-    verdict = _judge_removal(own, cluster_view, membership, spare=own.spare)
+        return _done("no member sees it, and its API does not answer")
+    verdict = _judge_removal(own, cluster_view, spare=own.spare)
     if step.waits_for_person and verdict.status is StepStatus.READY:
         return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
     return verdict
 
 
 def _judge_removal(
-    own: DrainArguments | StopArguments, cluster_view: ClusterView, membership: Membership, *, spare: int
+    own: DrainArguments | StopArguments, cluster_view: ClusterView, *, spare: int
 ) -> StepVerdict:
-    target = own.target
+    target, membership = own.target, cluster_view.membership
     if membership != own.before or not cluster_view.agreed:
-        return _judge_other_membership(membership, cluster_view)
-    if target in membership.temporary:
+        return _judge_other_membership(cluster_view)
+    if membership is not None and target in membership.temporary:
         return _READY
-    silent = list_unknown_members(cluster_view, membership, but=target)
+    # A member that does not answer may have failed already: stopping this one could then lose the majority.
+    silent = cluster_view.list_unknown_members(but=target)
     if silent:
-        return StepVerdict(StepStatus.UNKNOWN, f"{', '.join(silent)} is in the cluster but does not answer")
+        return _unknown(f"{', '.join(silent)} is in the cluster but does not answer")
     node_numbers, state = make_machine_state(cluster_view, (), ())
     why = preconditions.find_stop_obstacle(state, node_numbers.at(target), spare=spare)
-    return StepVerdict(StepStatus.CHANGED, f"{target} must not be stopped: {why}") if why else _READY
+    return _changed(f"{target} must not be stopped: {why}") if why else _READY
 
 
 def _judge_mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
-    target, wanted, previous = own.target, own.mode, own.previous
-    observed = find_mode(cluster_view, target)
+    observed = find_mode(cluster_view, own.target)
     if not observed:
-        return StepVerdict(
-            StepStatus.UNKNOWN, f"the mode of {target} is unknown: {_describe_answer(cluster_view, target)}"
-        )
-    if observed == wanted:
-        return StepVerdict(StepStatus.DONE, f"it is in {wanted}")
-    if observed == previous:
-        return _READY
-    return StepVerdict(StepStatus.CHANGED, f"it is in {observed}, no longer in {previous}")
+        return _judge_unknown_mode(own.target, cluster_view)
+    if observed == own.mode:
+        return _done(f"it is in {own.mode}")
+    return (
+        _READY if observed == own.previous else _changed(f"it is in {observed}, no longer in {own.previous}")
+    )
+
+
+def _judge_unknown_mode(name: str, cluster_view: ClusterView) -> StepVerdict:
+    return _unknown(f"the mode of {name} is unknown: {cluster_view.describe_answer(name)}")
 
 
 def _judge_by_rule(
@@ -235,22 +226,13 @@ def _judge_by_rule(
     temporary: tuple[str, ...] = (),
 ) -> StepVerdict:
     if contact not in cluster_view.answering_nodes or not cluster_view.connected(contact):
-        return StepVerdict(StepStatus.CHANGED, f"the contact node {contact} is no longer in the majority")
+        return _changed(f"the contact node {contact} is no longer in the majority")
     node_numbers, state = make_machine_state(cluster_view, (first, second), temporary)
     why = rule(state, node_numbers.at(first), node_numbers.at(second))
-    return StepVerdict(StepStatus.CHANGED, why) if why else _READY
+    return _changed(why) if why else _READY
 
 
-def _judge_other_membership(membership: Membership, cluster_view: ClusterView) -> StepVerdict:
+def _judge_other_membership(cluster_view: ClusterView) -> StepVerdict:
     if cluster_view.disputed:
-        return StepVerdict(
-            StepStatus.UNKNOWN, f"the members disagree whether {cluster_view.disputed[0]} is connected"
-        )
-    return StepVerdict(StepStatus.CHANGED, f"the members are now {membership}")
-
-
-def _describe_answer(cluster_view: ClusterView, name: str) -> str:
-    return describe_silence(cluster_view.observed.nodes.get(name))
-
-
-_READY: Final = StepVerdict(StepStatus.READY)
+        return _unknown(f"the members disagree whether {cluster_view.disputed[0]} is connected")
+    return _changed(f"the members are now {cluster_view.membership}")

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
-from reconciler.core.observation import Present, Stale
 from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import ClusterView
@@ -17,15 +13,7 @@ SELF_BLOCKED = "block_new_connection"
 """The mode that a node also takes by itself after a file operation has failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModePlan:
-    """What is to be done about the nodes' modes."""
-
-    steps: tuple[Step, ...]
-    findings: tuple[Diagnostic, ...]
-
-
-def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> ModePlan:
+def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> tuple[list[Step], list[Diagnostic]]:
     """Steps for the nodes whose mode differs from the fleet file, findings for those left alone."""
     steps: list[Step] = []
     findings: list[Diagnostic] = []
@@ -44,21 +32,28 @@ def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> ModePlan:
             )
             steps.append(make_mode_step(context, node.name, node.api, observed, mode=back, reason=why))
         elif node.mode is None:
-            findings.extend(_note_left_alone(desired, node, observed))
+            ours = ", which an earlier run set" if _was_set_by_us(desired, node, observed) else ""
+            findings.append(
+                Diagnostic(
+                    Severity.NOTE,
+                    "mode-left-alone",
+                    f"{node.name} is in {observed}{ours}; the fleet file does not set the mode",
+                    "set `mode: normal` for the node if it should serve",
+                    target=f"{desired.entry.name}/{node.name}",
+                )
+            )
         elif observed == SELF_BLOCKED and not _was_set_by_us(desired, node, SELF_BLOCKED):
             findings.append(_warn_blocked_itself(desired, node))
         else:
             why = f"the fleet file says {node.mode}, the node is in {observed}"
             steps.append(make_mode_step(context, node.name, node.api, observed, mode=node.mode, reason=why))
-    return ModePlan(tuple(steps), tuple(findings))
+    return steps, findings
 
 
 def find_mode(cluster_view: ClusterView, name: str) -> str:
     """The mode that the node itself shows, or else its peers; empty where nobody tells."""
-    answer = cluster_view.observed.nodes.get(name)
-    own = [answer.value] if isinstance(answer, Present | Stale) else []
-    for view in (*own, *cluster_view.answering_nodes.values()):
-        row = view.row(name)
+    for view in (cluster_view.own_view(name), *cluster_view.answering_nodes.values()):
+        row = view.row(name) if view is not None else None
         if row is not None and row.mode:
             return row.mode
     return ""
@@ -67,17 +62,6 @@ def find_mode(cluster_view: ClusterView, name: str) -> str:
 def _was_set_by_us(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
     """Whether the store remembers that an earlier run set this mode."""
     return desired.recalled.get(node.name, {}).get("mode") == mode
-
-
-def _note_left_alone(desired: SoraDesired, node: SoraNode, observed: str) -> Iterator[Diagnostic]:
-    ours = ", which an earlier run set" if _was_set_by_us(desired, node, observed) else ""
-    yield Diagnostic(
-        Severity.NOTE,
-        "mode-left-alone",
-        f"{node.name} is in {observed}{ours}; the fleet file does not set the mode",
-        "set `mode: normal` for the node if it should serve",
-        target=f"{desired.entry.name}/{node.name}",
-    )
 
 
 def _warn_blocked_itself(desired: SoraDesired, node: SoraNode) -> Diagnostic:

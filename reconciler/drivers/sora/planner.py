@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from reconciler.core.observation import Absent, Observed, Present, Stale
+from reconciler.core.observation import Absent, Observed
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import preconditions
@@ -20,19 +20,14 @@ from reconciler.drivers.sora.cluster_view import (
     choose_addresses,
     find_node_addresses,
     make_machine_state,
-    merge_views,
+    view_cluster,
 )
 from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_doubt, judge_init
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode, plan_modes
-from reconciler.drivers.sora.node_actions import (
-    NodeActions,
-    find_node_actions,
-    list_unknown_members,
-    make_waiting_finding,
-)
+from reconciler.drivers.sora.node_actions import NodeActions
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
 
 
@@ -46,12 +41,12 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     # One chain, because each step is checked against the state that the one before leaves: two membership
     # changes at once could each be safe alone and lose the majority together.
     entry = desired.entry
-    cluster_view = merge_views(observed, regular=entry.regular, single=desired.history.single)
+    cluster_view = view_cluster(desired, observed)
     membership_plan, findings = _plan_membership(desired, cluster_view)
-    mode_plan = plan_modes(desired, cluster_view)
+    mode_steps, mode_findings = plan_modes(desired, cluster_view)
     leaving = {step.node for step in membership_plan.steps if step.action == "drain"}
-    steps = (*(step for step in mode_plan.steps if step.node not in leaving), *membership_plan.steps)
-    all_findings = (*findings, *mode_plan.findings)
+    steps = (*(step for step in mode_steps if step.node not in leaving), *membership_plan.steps)
+    all_findings = (*findings, *mode_findings)
     return ClusterPlan(
         cluster=entry.name,
         kind=entry.kind,
@@ -74,16 +69,13 @@ def _plan_membership(
             cluster_view, [node.name for node in entry.nodes], entry.temporary
         )
         membership_plan = MembershipPlan(desired, node_numbers, apis, state, places)
-        actions = find_node_actions(desired, cluster_view, cluster_view.membership, places)
-        notes = (
+        actions = NodeActions(desired, cluster_view, cluster_view.membership, places)
+        return membership_plan, (
+            *actions.findings,
             *_note_unneeded_collapsed(entry),
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
-        )
-        return membership_plan, (
-            *actions.findings,
-            *notes,
-            *_plan_changes(membership_plan, actions, cluster_view, cluster_view.membership),
+            *_plan_changes(membership_plan, actions),
         )
     node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
     membership_plan = MembershipPlan(
@@ -99,47 +91,64 @@ def _plan_membership(
     if word is None:
         return membership_plan, reasons
     clear = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in entry.regular)
-    cluster_memory, outcome = desired.history, InitDecision(word.name)
+    history, outcome = desired.history, InitDecision(word.name)
     unproven = find_init_doubt(
-        outcome, entry.regular, cluster_view, members=cluster_memory.members, required=cluster_memory.required
+        outcome, entry.regular, cluster_view, members=history.members, required=history.required
     )
     membership_plan.init(entry.regular, word, clear=clear, unproven=unproven)
-    actions = find_node_actions(desired, cluster_view, Membership(regular=entry.regular), places)
-    joining = (name for name in actions.temporary if name in membership_plan.apis)
-    findings = [one for one in actions.findings if one.target.split("/")[1] in entry.temporary]
-    for name in joining:
-        membership_plan.register(name)
-    return membership_plan, tuple(findings)
+    actions = NodeActions(desired, cluster_view, Membership(regular=entry.regular), places)
+    for name in actions.temporary:
+        if name in membership_plan.apis:
+            membership_plan.register(name)
+    return membership_plan, tuple(
+        finding for finding in actions.findings if finding.target.split("/")[1] in entry.temporary
+    )
 
 
-def _plan_changes(
-    membership_plan: MembershipPlan, actions: NodeActions, cluster_view: ClusterView, membership: Membership
-) -> Iterator[Diagnostic]:
+def _plan_changes(membership_plan: MembershipPlan, actions: NodeActions) -> Iterator[Diagnostic]:
     yield from _warn_no_reserve(membership_plan, actions.dead)
     for name in actions.again:
-        yield _make_half_registered(membership_plan.entry, name)
-        why = membership_plan.find_register_obstacle(name)
-        if why:
-            yield _make_register_waits(membership_plan, name, why)
-        else:
-            membership_plan.register(name, again=True)
+        yield _make_waiting(
+            membership_plan,
+            "half-registered",
+            name,
+            "is half registered: the members list it, but it shows no cluster itself",
+            "the plan registers it again; if that does not help, stop the node and remove it from the fleet "
+            "file so that the next run purges it; then wipe its data, start it and add it again",
+        )
+        yield from _register_or_wait(membership_plan, name, again=True)
     waiting, dead = _plan_exchange(membership_plan, actions.regular, actions.dead, actions.words)
     for name in waiting:
         yield _make_register_waits(membership_plan, name, membership_plan.find_register_obstacle(name))
     for name in dead:
         why = membership_plan.find_purge_obstacle(name)
-        yield make_waiting_finding(
-            membership_plan.entry, "purge-waits", name, f"cannot be purged yet: {why}", _RESTORE_FIRST
-        )
+        yield _make_waiting(membership_plan, "purge-waits", name, f"cannot be purged yet: {why}")
     for name in actions.temporary:
-        why = membership_plan.find_register_obstacle(name)
-        if why:
-            yield _make_register_waits(membership_plan, name, why)
-        else:
-            membership_plan.register(name)
-    yield from _plan_removals(
-        membership_plan, actions, cluster_view, membership, blocked=(*actions.missing, *waiting)
-    )
+        yield from _register_or_wait(membership_plan, name)
+    yield from _plan_removals(membership_plan, actions, blocked=(*actions.missing, *waiting))
+
+
+def _register_or_wait(
+    membership_plan: MembershipPlan, name: str, *, again: bool = False
+) -> Iterator[Diagnostic]:
+    why = membership_plan.find_register_obstacle(name)
+    if why:
+        yield _make_register_waits(membership_plan, name, why)
+    else:
+        membership_plan.register(name, again=again)
+
+
+def _make_register_waits(membership_plan: MembershipPlan, name: str, why: str) -> Diagnostic:
+    remedy = _RESTORE_FIRST
+    registered = membership_plan.node_numbers.spelled(get_registered(membership_plan.state))
+    if len(registered) == 1 and has_majority(membership_plan.state):
+        # A second regular node makes the majority two: a half registration would leave one of two.
+        remedy = (
+            "a cluster of one has no reserve: register a second node by hand when an "
+            f"interruption is acceptable (RegisterClusterNode on {name}, with contact_node_name "
+            f"{registered[0]}); the next run continues from there"
+        )
+    return _make_waiting(membership_plan, "register-waits", name, f"is not registered yet: {why}", remedy)
 
 
 def _plan_exchange(
@@ -161,15 +170,11 @@ def _plan_exchange(
 
 
 def _plan_removals(
-    membership_plan: MembershipPlan,
-    actions: NodeActions,
-    cluster_view: ClusterView,
-    membership: Membership,
-    *,
-    blocked: tuple[str, ...],
+    membership_plan: MembershipPlan, actions: NodeActions, *, blocked: tuple[str, ...]
 ) -> Iterator[Diagnostic]:
+    cluster_view, regular = actions.cluster_view, actions.membership.regular
     for name in (*actions.live, *actions.leaving):
-        silent = list_unknown_members(cluster_view, membership, but=name)
+        silent = cluster_view.list_unknown_members(but=name)
         why = ""
         if name in actions.leaving:
             pass  # a temporary node never counts for the majority, so it need not wait
@@ -177,43 +182,35 @@ def _plan_removals(
             why = f"{', '.join(blocked)} must join the cluster first"
         elif silent:
             why = f"{', '.join(silent)} is in the cluster but does not answer this host"
-        elif name in membership.regular:
+        elif name in regular:
             why = membership_plan.find_stop_obstacle(name)
         if why:
-            yield make_waiting_finding(
-                membership_plan.entry, "removal-waits", name, f"is not removed yet: {why}", _RESTORE_FIRST
-            )
+            yield _make_waiting(membership_plan, "removal-waits", name, f"is not removed yet: {why}")
             continue
         serving = cluster_view.connected(name) and find_mode(cluster_view, name) == "normal"
         if membership_plan.entry.drain and serving and name in membership_plan.apis:
             membership_plan.drain(name, "normal")
         membership_plan.stop(name)
-        if name in membership.regular:
+        if name in regular:
             why = membership_plan.find_purge_obstacle(name)
             if why:
-                yield make_waiting_finding(
-                    membership_plan.entry,
-                    "purge-waits",
-                    name,
-                    f"cannot be purged after its stop: {why}",
-                    _RESTORE_FIRST,
-                )
+                words = f"cannot be purged after its stop: {why}"
+                yield _make_waiting(membership_plan, "purge-waits", name, words)
                 return
             membership_plan.purge(name)
 
 
 def _warn_no_reserve(membership_plan: MembershipPlan, dead: Iterable[str]) -> Iterator[Diagnostic]:
     """A stopped node that is still registered, without reserve: a run may have ended before its purge."""
-    if compute_margin(membership_plan.state) >= preconditions.SPARE or not has_majority(
-        membership_plan.state
-    ):
+    state = membership_plan.state
+    if compute_margin(state) >= preconditions.SPARE or not has_majority(state):
         return
     for name in dead:
         yield Diagnostic(
             Severity.WARNING,
             "quorum-margin",
             f"{name} is stopped but still registered, and there is no reserve: one more failure would "
-            f"stop the cluster ({preconditions.describe_numbers(membership_plan.state)})",
+            f"stop the cluster ({preconditions.describe_numbers(state)})",
             f"apply this plan now to purge {name}, or start {name} again: it returns by itself",
             target=f"{membership_plan.entry.name}/{name}",
         )
@@ -222,29 +219,16 @@ def _warn_no_reserve(membership_plan: MembershipPlan, dead: Iterable[str]) -> It
 _RESTORE_FIRST = "restore the nodes that are away first; the next run continues from there"
 
 
-def _make_half_registered(entry: SoraCluster, name: str) -> Diagnostic:
-    return make_waiting_finding(
-        entry,
-        "half-registered",
-        name,
-        "is half registered: the members list it, but it shows no cluster itself",
-        "the plan registers it again; if that does not help, stop the node and remove it from the fleet file "
-        "so that the next run purges it; then wipe its data, start it and add it again",
-    )
+def _make_waiting(
+    membership_plan: MembershipPlan, code: str, name: str, words: str, remedy: str = _RESTORE_FIRST
+) -> Diagnostic:
+    """The finding that something cannot be done about a node yet.
 
-
-def _make_register_waits(membership_plan: MembershipPlan, name: str, why: str) -> Diagnostic:
-    remedy = _RESTORE_FIRST
-    if get_registered(membership_plan.state).bit_count() == 1 and has_majority(membership_plan.state):
-        (contact,) = membership_plan.node_numbers.spelled(get_registered(membership_plan.state))
-        remedy = (
-            "a cluster of one has no reserve: register a second node by hand when an "
-            f"interruption is acceptable (RegisterClusterNode on {name}, with contact_node_name {contact}); "
-            "the next run continues from there"
-        )
-    return make_waiting_finding(
-        membership_plan.entry, "register-waits", name, f"is not registered yet: {why}", remedy
-    )
+    An error, as all that leaves a node other than the fleet file says and that no step mends: otherwise a run
+    that changed nothing would end with success.
+    """
+    target = f"{membership_plan.entry.name}/{name}"
+    return Diagnostic(Severity.ERROR, code, f"{name} {words}", remedy, target=target)
 
 
 def _report_disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
@@ -264,13 +248,8 @@ def _report_disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Itera
 def _note_unneeded_collapsed(entry: SoraCluster) -> Iterator[Diagnostic]:
     if entry.collapsed is not None:
         words = f"{entry.name} has its majority; its `collapsed` entry is not needed"
-        yield Diagnostic(
-            Severity.NOTE,
-            "collapsed-unneeded",
-            words,
-            "remove `collapsed` from the fleet file",
-            target=entry.name,
-        )
+        remedy = "remove `collapsed` from the fleet file"
+        yield Diagnostic(Severity.NOTE, "collapsed-unneeded", words, remedy, target=entry.name)
 
 
 def _note_single(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
@@ -288,12 +267,12 @@ def _warn_rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
     entry, membership = desired.entry, cluster_view.membership
     assert membership is not None
     for name in sorted({*(node.name for node in entry.nodes), *desired.history.nodes} - {*membership.names}):
-        answer = cluster_view.observed.nodes.get(name)
-        if not isinstance(answer, Present | Stale) or cluster_view.is_other(name, answer):
+        view = cluster_view.own_view(name)
+        if view is None or cluster_view.is_other(name, cluster_view.observed.nodes[name]):
             continue
-        own = answer.value.row(name) is not None and len(answer.value.rows) > 1
+        own = view.row(name) is not None and len(view.rows) > 1
         named = entry.node(name) is not None
-        if not (own or answer.value.holds_cluster) or (named and not cluster_view.joinable(name)):
+        if not (own or view.holds_cluster) or (named and not cluster_view.joinable(name)):
             continue
         yield Diagnostic(
             Severity.NOTE if named else Severity.WARNING,

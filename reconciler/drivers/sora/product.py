@@ -45,7 +45,7 @@ from reconciler.drivers.sora.cluster_view import (
     NodeAddresses,
     find_node_addresses,
     format_api_address,
-    merge_views,
+    view_cluster,
 )
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
@@ -193,10 +193,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
     def uncounted(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
         """Temporary nodes, and members that are dead; see `node_actions.list_uncounted`."""
-        cluster_view = merge_views(observed, regular=desired.entry.regular, single=desired.history.single)
-        return list_uncounted(
-            desired, cluster_view, find_node_addresses(desired.entry, observed, desired.history)
-        )
+        places = find_node_addresses(desired.entry, observed, desired.history)
+        return list_uncounted(desired, view_cluster(desired, observed), places)
 
     def way_out(self, step: Step) -> str:
         """What an operator does if a step fails each time; see `attempts.suggest_way_out`."""
@@ -231,11 +229,11 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     def learnt(self, desired: SoraDesired, observed: Observed[NodeView]) -> Mapping[str, Mapping[str, str]]:
         """Who is in the cluster, with every address known; see `history.learn_members`."""
         entry, history = desired.entry, desired.history
-        cluster_view = merge_views(observed, regular=entry.regular, single=history.single)
-        if cluster_view.membership is None:
+        membership = view_cluster(desired, observed).membership
+        if membership is None:
             return {}
         places = find_node_addresses(entry, observed, history)
-        members = {name: places.get(name, NodeAddresses()).known for name in cluster_view.membership.names}
+        members = {name: places.get(name, NodeAddresses()).known for name in membership.names}
         found = learn_members(desired.source, members, desired.recalled)
         # A living cluster has not collapsed: a `collapsed` entry that is in the file now must not count
         # later, when the cluster may be out of reach.

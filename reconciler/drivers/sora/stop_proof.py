@@ -7,14 +7,14 @@ runs would go on serving its own clients, outside the cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from reconciler.core.observation import Absent, Liveness, Observation, Present, Stale, Unreachable
-from reconciler.drivers.sora.cluster_view import ClusterView
-from reconciler.drivers.sora.schema import NodeView
+from reconciler.drivers.sora.cluster_view import ClusterView, NodeAddresses
+from reconciler.drivers.sora.schema import NodeView, SoraDesired, Stopped
 from reconciler.text.one_line import make_one_line
 
 
@@ -70,6 +70,17 @@ class StopVerdict:
     def enough(self, *, word: bool) -> bool:
         """Whether the node may be purged, with or without a `stopped` entry."""
         return self.proof in (WITH_WORD if word else PROVEN)
+
+
+def prove_member_stopped(
+    desired: SoraDesired, cluster_view: ClusterView, name: str, places: Mapping[str, NodeAddresses]
+) -> tuple[StopVerdict, Stopped | None]:
+    """The proof for a member by all that is known of it, and its `stopped` entry if that still counts."""
+    entry = desired.word(name)
+    if entry is not None and cluster_view.day is not None and cluster_view.day > entry.until:
+        entry = None
+    known = places.get(name, NodeAddresses()).known
+    return prove_stopped(cluster_view, name, known, regular=desired.is_regular(name)), entry
 
 
 def prove_stopped(
