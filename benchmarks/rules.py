@@ -21,8 +21,8 @@ from mutation import running
 from planting import UNMASKED, Fault, faults
 from replay import NOWHERE
 
-from reconciler.cli.commands.converge import get_apply_exit_status
-from reconciler.cli.commands.plan import get_plan_exit_status, has_errors
+from reconciler.cli.apply_run import get_apply_exit_status
+from reconciler.cli.dry_run import get_plan_exit_status, has_errors
 from reconciler.core import secret
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments

@@ -71,7 +71,7 @@ def run_check(
     plan without the steps whose nodes changed since; its revision is read from this host's own source. Ends
     with 3 if a guard refuses the plan, or if an invariant breaks: the shortest counterexample is shown.
     """
-    from reconciler.cli.commands import plan
+    from reconciler.cli.dry_run import get_plan_exit_status, make_reader, read_and_plan
     from reconciler.cli.host_source import HostSource, find_host_source
     from reconciler.cli.plan_files import is_plan_file, read_plan_file
     from reconciler.cli.render.check import render_check_json, render_check_text
@@ -109,10 +109,10 @@ def run_check(
         base=read_merge_target(host, base),
         trust=signer_options.read_trust(host),
     )
-    reader = plan.make_reader(options)
-    result = plan.read_and_plan(reader, options, terminal, file=file)
+    reader = make_reader(options)
+    result = read_and_plan(reader, options, terminal, file=file)
     found = reader.check(result, faults=faults, most=most)
     terminal.say((render_check_json if format is OutputFormat.JSON else render_check_text)(found, faults))
     if any(one.explored is not None and one.explored.broken for one in found):
         return _BROKEN
-    return plan.get_plan_exit_status(result, detailed=False)
+    return get_plan_exit_status(result, detailed=False)

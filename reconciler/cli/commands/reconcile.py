@@ -106,7 +106,7 @@ def run_reconcile(
             "--check works only with --dry-run --format markdown", remedy="use `reconcile check` instead"
         )
 
-    from reconciler.cli.commands import plan
+    from reconciler.cli.dry_run import run_dry_run
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_folder import find_readable_state, require_state
 
@@ -135,7 +135,7 @@ def run_reconcile(
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     if dry_run:
-        return plan.run_dry_run(options, terminal)
-    from reconciler.cli.commands.converge import converge
+        return run_dry_run(options, terminal)
+    from reconciler.cli.apply_run import plan_and_apply
 
-    return converge(options, terminal)
+    return plan_and_apply(options, terminal)

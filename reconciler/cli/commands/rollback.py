@@ -89,7 +89,7 @@ def run_rollback(
     changes what the cluster gets, or a rollback names it. This affects only clusters that the rollback
     changes.
     """
-    from reconciler.cli.commands.converge import converge
+    from reconciler.cli.apply_run import plan_and_apply
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
 
@@ -127,7 +127,7 @@ def run_rollback(
 
             return roll_back_by_watch(replace(options, ref=revision), access, terminal)
         options = replace(options, ref=revision or find_previous_commit(_read_runs(options)))
-        return converge(options, terminal)
+        return plan_and_apply(options, terminal)
 
 
 def find_previous_commit(runs: Sequence[RunSummary]) -> str:

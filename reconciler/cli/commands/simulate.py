@@ -118,7 +118,7 @@ def run_simulate(
                 "with --faults, the scenario file decides about nodes and faults",
                 remedy="give no other option than --seed and --runs, or change the scenario file",
             )
-        from reconciler.cli.commands.fault_trials import run_fault_trials
+        from reconciler.cli.fault_trials import run_fault_trials
         from reconciler.cli.terminal import Terminal
 
         fleet = None if folder == Path() else folder

@@ -82,7 +82,7 @@ def run_status(
 async def _read_status(options: RunOptions, terminal: Terminal) -> FleetStatus:
     from dataclasses import replace
 
-    from reconciler.cli.commands.plan import make_reader
+    from reconciler.cli.dry_run import make_reader
     from reconciler.cli.progress import show_progress
     from reconciler.cli.state_access import open_history
 

@@ -11,8 +11,7 @@ from support.driver import NOWHERE, FakeDriver, FleetSource, World, cluster
 
 from reconciler.api import reader
 from reconciler.api.reader import Reader
-from reconciler.cli.commands import converge as flow
-from reconciler.cli.commands import plan
+from reconciler.cli import apply_run, dry_run
 from reconciler.cli.main import main
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.run_options import RunOptions
@@ -49,7 +48,7 @@ class Stage:
         self.out, self.aside = io.StringIO(), io.StringIO()
         self.monkeypatch = monkeypatch
         self.terminal = Terminal(out=self.out, aside=self.aside)
-        for module in (flow, plan):
+        for module in (apply_run, dry_run):
             monkeypatch.setattr(module, "make_reader", self._reader)
 
     def _reader(self, order):
@@ -59,9 +58,9 @@ class Stage:
             connect=lambda _: contextlib.nullcontext(NOWHERE),
         )
 
-    def run(self, *, dry_run=False, **order) -> int:
+    def run(self, *, planning=False, **order) -> int:
         self.out.truncate(0), self.out.seek(0), self.aside.truncate(0), self.aside.seek(0)
-        carry_out = plan.run_dry_run if dry_run else flow.converge
+        carry_out = dry_run.run_dry_run if planning else apply_run.plan_and_apply
         return carry_out(RunOptions(state=StateFolder(self.folder, "--state"), **order), self.terminal)
 
     def answering(self, text):
@@ -80,7 +79,7 @@ def stage(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("detailed", "status"), [(False, 0), (True, 2)])
 def test_a_dry_run_changes_nothing_and_leaves_nothing_behind(stage, detailed, status):
-    assert stage.run(dry_run=True, detailed_exitcode=detailed) == status
+    assert stage.run(planning=True, detailed_exitcode=detailed) == status
     assert "2 changes on 1 cluster." in stage.said
     assert stage.world.acts == []
     assert not stage.folder.exists()
@@ -88,19 +87,19 @@ def test_a_dry_run_changes_nothing_and_leaves_nothing_behind(stage, detailed, st
 
 def test_a_dry_run_without_changes_succeeds(stage):
     stage.wanted = {"b": "new"}
-    assert stage.run(dry_run=True, detailed_exitcode=True) == 0
+    assert stage.run(planning=True, detailed_exitcode=True) == 0
     assert "No changes: 1 node is as desired." in stage.said
 
 
 def test_a_dry_run_with_a_silent_node_fails_and_still_plans_the_others(stage):
     stage.world.silent.add("a")
-    assert stage.run(dry_run=True, detailed_exitcode=True) == 1
+    assert stage.run(planning=True, detailed_exitcode=True) == 1
     assert "1 change on 1 cluster; 1 error." in stage.said
 
 
 def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage):
     stage.wanted["c"] = "forbidden"
-    assert stage.run(dry_run=True) == 3
+    assert stage.run(planning=True) == 3
     assert not stage.folder.exists()
     assert stage.run(yes=True) == 3
     assert "refused: c may not [forbidden]" in stage.said
@@ -198,7 +197,7 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
 
 
 def test_json_of_a_dry_run_is_one_document(stage):
-    assert stage.run(dry_run=True, format=PlanFormat.JSON) == 0
+    assert stage.run(planning=True, format=PlanFormat.JSON) == 0
     told = json.loads(stage.said)
     assert set(told) == {"plan", "ids", "violations", "overridden", "warnings"}
     assert [step["node"] for step in told["plan"]["clusters"][0]["steps"]] == ["a", "c"]
@@ -237,7 +236,7 @@ def test_facts_of_earlier_runs_are_recalled_by_a_dry_run_that_writes_nothing(sta
         return await surveyed(fleet, **named)
 
     monkeypatch.setattr(reader, "run_plan_pass", plan_result)
-    assert stage.run(dry_run=True) == 0
+    assert stage.run(planning=True) == 0
     assert seen == ["new"]
     assert (stage.folder / FILE).read_bytes() == before
 

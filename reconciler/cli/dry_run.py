@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from reconciler.api.reader import Reader
 from reconciler.cli.options import PlanFormat
+from reconciler.cli.plan_files import write_plan_file
+from reconciler.cli.planned_source import PlannedSource
 from reconciler.cli.progress import show_progress
+from reconciler.cli.render import json as as_json
+from reconciler.cli.render import markdown, text
 from reconciler.cli.render.plan_view import PlanView
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_access import open_history
@@ -16,13 +19,10 @@ from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Severity
 from reconciler.host import aio
-from reconciler.planning.plan_file import FileDigests
+from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.sources.locate import locate_source
 from reconciler.sources.output_check import WrittenFile
-
-if TYPE_CHECKING:
-    from reconciler.planning.plan_file import PlanFile
 
 PENDING, REFUSED = 2, 3
 
@@ -48,8 +48,6 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
         view = replace(view, checked=reader.check(found, faults=view.faults, most=most, weighs=True))
     print_plan(view, options.format, terminal)
     if options.out is not None:
-        from reconciler.cli.plan_files import write_plan_file
-
         write_plan_file(options.out, found, options, notes, reader.products)
         terminal.remark(
             f"The plan is in {options.out}; `reconcile apply {options.out}` applies exactly this plan.\n"
@@ -142,8 +140,6 @@ async def read_planned_fleet(file: PlanFile, options: RunOptions, reader: Reader
         WorldChanged: the source no longer has its revision, or has it with other files or another signer.
         SourceUnreachable: the source does not answer.
     """
-    from reconciler.cli.planned_source import PlannedSource
-
     return await replace(reader, source=PlannedSource(options, file)).read_planned_fleet(file)
 
 
@@ -161,14 +157,8 @@ def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal) -> None:
     """Print a plan in the given format."""
     match form:
         case PlanFormat.TEXT:
-            from reconciler.cli.render import text
-
             terminal.say(text.render_plan_text(view, layout=terminal.layout))
         case PlanFormat.JSON:
-            from reconciler.cli.render import json
-
-            terminal.say(json.render_plan_json(view))
+            terminal.say(as_json.render_plan_json(view))
         case PlanFormat.MARKDOWN:
-            from reconciler.cli.render import markdown
-
             terminal.say(markdown.render_plan_markdown(view))

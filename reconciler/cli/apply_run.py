@@ -1,4 +1,4 @@
-"""The default command without `--dry-run`: plan, show, ask, apply, plan again, report."""
+"""Plan and apply, for `reconcile`, `reconcile apply` and `reconcile rollback`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.api.reconciler import Reconciler, override_suspensions
-from reconciler.cli.commands.plan import (
+from reconciler.cli.dry_run import (
     REFUSED,
     get_plan_exit_status,
     has_errors,
@@ -14,18 +14,19 @@ from reconciler.cli.commands.plan import (
     make_reader,
     plan_with_progress,
     print_plan,
+    read_planned_fleet,
 )
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
+from reconciler.cli.render.plan_view import PlanView
 from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.outcome import RunReport
 from reconciler.core.plan import Plan
-from reconciler.desired.fleet import Fleet
-from reconciler.errors import GuardRefusal
+from reconciler.errors import GuardRefusal, WorldChanged
 from reconciler.host import aio
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import PlanResult
@@ -39,8 +40,13 @@ _STOPPING = (
 )
 
 
-def converge(options: RunOptions, terminal: Terminal) -> int:
-    """Plan and apply; gives the exit status.
+def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | None = None) -> int:
+    """Plan, show, ask, apply, plan again, report; gives the exit status.
+
+    Args:
+        options: what to plan, and whether to ask.
+        terminal: where to show and ask.
+        file: an earlier plan, which is applied as far as it is valid, instead of a new one.
 
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can confirm.
@@ -48,25 +54,28 @@ def converge(options: RunOptions, terminal: Terminal) -> int:
     folder, reader = options.required_state.path, make_reader(options)
     with open_store(folder, keep=options.keep) as store:
         reconciler = Reconciler(reader, store, actor=options.actor)
-
-        async def read() -> PlanResult:
-            fleet = await reconciler.reader.read_fleet()
-            if options.while_suspended:
-                fleet = override_suspensions(fleet, f"{options.trigger} --while-suspended")
-            return await recover_and_plan(reconciler, fleet, options, terminal)
-
-        result = aio.run_until_signal(read())
-        open_ones = result.released()
+        result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))
+        view, open_ones = make_plan_view(result), result.released()
         if result.refused or open_ones.plan.empty:
-            return report_nothing_to_apply(reconciler, options, terminal, result)
+            return _report_nothing_to_apply(reconciler, options, terminal, result)
         if options.format is PlanFormat.TEXT or not options.yes:
-            terminal.remark(text.render_plan_text(make_plan_view(result), layout=terminal.layout) + "\n")
-        if not options.yes and not _confirm(open_ones.plan, terminal):
+            terminal.remark(text.render_plan_text(view, layout=terminal.layout) + "\n")
+        question = f"Apply {phrases.describe_pending(open_ones.plan)}?"
+        remedy = "add --yes to apply without asking, or --dry-run to plan only"
+        if not options.yes and not terminal.get_consent(question, verb="apply", remedy=remedy):
             terminal.remark("Nothing was done.\n")
             return 1
-        report, remaining = aio.run_until_signal(apply_and_plan_again(reconciler, options, terminal, result))
-        status = get_apply_exit_status(report, remaining) or (IN_PART if result.vanished else 0)
-        print_run(result, report, remaining, options.format, terminal, status=status)
+        report, remaining = aio.run_until_signal(_apply_and_plan_again(reconciler, options, terminal, result))
+        status = get_apply_exit_status(report, remaining)
+        if file is None:
+            status = status or (IN_PART if result.vanished else 0)
+        # If nothing of a plan file was sent, its new plan, below, shows what the nodes need now.
+        is_untouched = file is not None and report.exit_status == WorldChanged.exit_status
+        rest = None if is_untouched else remaining
+        _print_run(view, report, rest, options.format, terminal, status=status)
+        if result.anew is not None and not result.anew.empty:
+            shown = text.render_plan_text(PlanView(result.anew), layout=terminal.layout)
+            terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
         return status
 
 
@@ -78,7 +87,7 @@ def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:
     return status
 
 
-def report_nothing_to_apply(
+def _report_nothing_to_apply(
     reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> int:
     """Show a plan that is refused or empty; gives the exit status."""
@@ -86,7 +95,7 @@ def report_nothing_to_apply(
     # Applied all the same: this records a refusal and its approval request in the history, and delivers
     # messages that an earlier run left in the outbox.
     with suppress(GuardRefusal):  # print_plan shows the violations
-        report = aio.run_until_signal(apply_with_progress(reconciler, options, terminal, result))
+        report = aio.run_until_signal(_apply_with_progress(reconciler, options, terminal, result))
     if options.trigger == "rollback" and any(one.code == "suspended" for one in result.violations):
         terminal.remark("To roll back and keep all other changes suspended, add --while-suspended.\n")
     status = (
@@ -99,20 +108,16 @@ def report_nothing_to_apply(
     return status
 
 
-def _confirm(plan: Plan, terminal: Terminal) -> bool:
-    remedy = "add --yes to apply without asking, or --dry-run to plan only"
-    return terminal.get_consent(f"Apply {phrases.describe_pending(plan)}?", verb="apply", remedy=remedy)
-
-
-async def recover_and_plan(
-    reconciler: Reconciler,
-    fleet: Fleet,
-    options: RunOptions,
-    terminal: Terminal,
-    *,
-    file: PlanFile | None = None,
+async def _recover_and_plan(
+    reconciler: Reconciler, options: RunOptions, terminal: Terminal, file: PlanFile | None
 ) -> PlanResult:
     """Settle the steps that a killed run left open, then plan."""
+    if file is not None:
+        fleet = await read_planned_fleet(file, options, reconciler.reader)
+    else:
+        fleet = await reconciler.reader.read_fleet()
+    if options.while_suspended:
+        fleet = override_suspensions(fleet, f"{options.trigger} --while-suspended")
     async with reconciler.connected() as connected:
         settled = await connected.settle(fleet)
         if settled:
@@ -124,7 +129,7 @@ async def recover_and_plan(
         return await plan_with_progress(connected.reader, fleet, options, terminal, file=file)
 
 
-async def apply_with_progress(
+async def _apply_with_progress(
     reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> RunReport:
     """Apply a plan, with progress on the terminal.
@@ -140,18 +145,18 @@ async def apply_with_progress(
         return await reconciler.apply(result, trigger=options.trigger, listener=listener, stop=stop)
 
 
-async def apply_and_plan_again(
+async def _apply_and_plan_again(
     reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> tuple[RunReport, Plan]:
     """Apply, then plan the same desired state again."""
     async with reconciler.connected() as connected:
-        report = await apply_with_progress(connected, options, terminal, result)
+        report = await _apply_with_progress(connected, options, terminal, result)
         with show_progress(terminal) as listener:
             return report, await connected.observe_again(result, only=options.only, listener=listener)
 
 
-def print_run(
-    result: PlanResult,
+def _print_run(
+    view: PlanView,
     report: RunReport,
     remaining: Plan | None,
     form: PlanFormat,
@@ -159,24 +164,14 @@ def print_run(
     *,
     status: int,
 ) -> None:
-    """Print the report of a run.
-
-    Args:
-        result: the run's plan with all it was made from.
-        report: the run.
-        remaining: the plan made after the run; None if nothing was done.
-        form: output format.
-        terminal: where to print it.
-        status: exit status of the command.
-    """
-    view = make_plan_view(result)
+    """Print the report of a run; `remaining` is the plan made after it, None if nothing was done."""
     match form:
         case PlanFormat.TEXT:
             terminal.say("\n" + text.render_report_text(report, remaining, layout=terminal.layout))
         case PlanFormat.JSON:
             terminal.say(as_json.render_run_json(view, report, remaining, status=status))
         case PlanFormat.MARKDOWN:
-            shown = markdown.render_plan_markdown(view, limit=markdown.LIMIT * 3 // 4)
-            terminal.say(
-                f"{shown}\n{markdown.render_report_markdown(report, remaining, limit=markdown.LIMIT // 4)}"
-            )
+            # One comment on a forge: the plan gets three quarters of its length, the report the rest.
+            plan = markdown.render_plan_markdown(view, limit=markdown.LIMIT * 3 // 4)
+            result = markdown.render_report_markdown(report, remaining, limit=markdown.LIMIT // 4)
+            terminal.say(f"{plan}\n{result}")
