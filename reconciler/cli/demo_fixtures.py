@@ -9,7 +9,6 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -52,14 +51,10 @@ class DemoRepository:
 
         shutil.copytree(example, folder)
         self.folder = folder
-        settings = command.GitSettings.local(
-            os.environ,
-            command.GitDirectory(str(folder / ".git")),
-            config=_AUTHOR,
-            variables={"GIT_WORK_TREE": str(folder)},
-            folder=str(folder),
-        )
-        self._git = command.Git(settings=replace(settings, verbs=frozenset({"add", "commit"})))
+        settings = command.GitSettings.local(os.environ, command.GitDirectory(str(folder / ".git")))
+        variables, verbs = {"GIT_WORK_TREE": str(folder)}, frozenset({"add", "commit"})
+        settings = settings.extend(*_AUTHOR, variables=variables, folder=str(folder), verbs=verbs)
+        self._git = command.Git(settings=settings)
         self._git.run("init", "--quiet", "--template=")
         self._spare = iter(find_free_addresses(32))
         addresses: dict[str, str] = {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import PriorFiles
@@ -28,6 +28,11 @@ from reconciler.sources.git.tree import CommittedFolder, TreeLocation, hash_blob
 from reconciler.sources.layout import Layout
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
 from reconciler.text.one_line import SHORT_ID
+
+if TYPE_CHECKING:  # it loads the library; here that is done where a repository is read
+    from reconciler.sources.git.objects import ObjectReader
+
+T = TypeVar("T")
 
 SHORT_CHANGE = 8
 TRIES = 3
@@ -86,15 +91,11 @@ class FolderSource(Source):
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """See `ports.source.Source`."""
-        return await run_blocking(partial(self._read_ancestors, revision))
 
-    def _read_ancestors(self, revision: str) -> frozenset[str] | None:
-        work = find_work_tree(self.folder)
-        if work is None:
-            return None
-        from reconciler.sources.git import worktree  # noqa: PLC0415  (loads the library)
+        def read(work: WorkTree, objects: ObjectReader) -> frozenset[str] | None:
+            return None if work.is_shallow else objects.history(revision)
 
-        return worktree.list_ancestors(work, revision, os.environ)
+        return await self._use_history(revision, read)
 
     @asynccontextmanager
     async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
@@ -111,45 +112,51 @@ class FolderSource(Source):
 
     async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""
-        return await run_blocking(partial(self._read_origin, revision.partition("+")[0], names, folders))
-
-    def _read_origin(self, commit: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
-        work = find_work_tree(self.folder)
-        if work is None or not COMMIT.fullmatch(commit):
-            return SourceOrigin()
+        commit = revision.partition("+")[0]
         key = (commit, tuple(folders))
-        if key in self._origins:
-            return self._origins[key]
-        from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
 
-        path = work.locate(self.folder)
-        with open_objects(work) as objects:
+        def read(work: WorkTree, objects: ObjectReader) -> SourceOrigin:
+            path = work.locate(self.folder)
             roots = () if work.is_shallow else objects.roots(commit)
             others = read_fleet_files(objects, commit, names, [one for one in folders if one != path])
-        kept = {known: found for known, found in self._origins.items() if known[0] == commit}
-        self._origins = {**kept, key: SourceOrigin(roots, path, "", others)}
+            return SourceOrigin(roots, path, "", others)
+
+        if key not in self._origins:
+            found = await self._use_history(commit, read)
+            if found is None:
+                return SourceOrigin()
+            kept = {known: origin for known, origin in self._origins.items() if known[0] == commit}
+            self._origins = {**kept, key: found}
         return self._origins[key]
 
     async def earlier(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """See `ports.source.Source`."""
-        return await run_blocking(partial(self._read_earlier, revision, names, base, applied))
 
-    def _read_earlier(
-        self, revision: str, names: Sequence[str], base: str, applied: Sequence[str]
-    ) -> PriorFiles:
-        work = find_work_tree(self.folder)
-        if work is None or not COMMIT.fullmatch(revision.partition("+")[0]):
-            return make_empty_history(str(self.folder), base)
-        target = work.find(base) if base else ""
-        if target is None:
-            raise make_unknown_base_error(base, str(work.top))
-        from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
-
-        path = work.locate(self.folder)
-        with open_objects(work) as objects:
+        def read(work: WorkTree, objects: ObjectReader) -> PriorFiles:
+            target = work.find(base) if base else ""
+            if target is None:
+                raise make_unknown_base_error(base, str(work.top))
+            path = work.locate(self.folder)
             return read_prior_files(objects, revision, names, path=path, base=target, applied=applied)
+
+        found = await self._use_history(revision.partition("+")[0], read)
+        return make_empty_history(str(self.folder), base) if found is None else found
+
+    async def _use_history(self, commit: str, read: Callable[[WorkTree, ObjectReader], T]) -> T | None:
+        """What `read` finds in the repository; None if there is none, or the revision is not a commit."""
+
+        def work_with_objects() -> T | None:
+            work = find_work_tree(self.folder)
+            if work is None or not COMMIT.fullmatch(commit):
+                return None
+            from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
+
+            with open_objects(work) as objects:
+                return read(work, objects)
+
+        return await run_blocking(work_with_objects)
 
     def _look(self, work: WorkTree | None) -> tuple[CommittedFolder | None, Layout]:
         """What the commit has in the folder, None for nothing, and what is on disk."""

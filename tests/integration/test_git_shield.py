@@ -110,9 +110,8 @@ def test_a_child_gets_exactly_the_environment_that_is_written_down(fake, tmp_pat
     for name in ("RECONCILE_GIT_TOKEN", "AWS_SECRET_ACCESS_KEY", "GIT_OBJECT_DIRECTORY", "LD_PRELOAD_NONE"):
         monkeypatch.setenv(name, "/s3cret")
     environment = {**os.environ, **fake}
-    settings = GitSettings.local(
-        environment, command.GitDirectory("/r"), config=(("http.extraHeader", "s3cret"),)
-    )
+    settings = GitSettings.local(environment, command.GitDirectory("/r"))
+    settings = settings.extend(("http.extraHeader", "s3cret"))
     Git(settings=settings).cat(["0" * 40], limit=100)
 
     rows = (tmp_path / "environment").read_text().splitlines()

@@ -370,7 +370,7 @@ def in_thread(settings, *arguments):
 async def test_git_that_hangs_is_ended_with_its_children(hanging, tmp_path):
     environment, pid = hanging
     with pytest.raises(SourceUnreachable, match=r"git fetch did not finish within 1 seconds"):
-        await in_thread(GitSettings.remote(environment, seconds=1), "--quiet", "fetch")
+        await in_thread(GitSettings.remote(environment).extend(seconds=1), "--quiet", "fetch")
     await _ends(int(pid.read_text()))
 
 
@@ -407,7 +407,7 @@ def test_settings_join_those_that_the_environment_already_has(tmp_path):
         "GIT_CONFIG_KEY_0": "a.b",
         "GIT_CONFIG_VALUE_0": "1",
     }
-    runner = Git(settings=GitSettings.remote(environment, config=(("c.d", "2"),)))
+    runner = Git(settings=GitSettings.remote(environment).extend(("c.d", "2")))
 
     assert runner.run("config", "a.b") == b"1\n"
     assert runner.run("config", "c.d") == b"2\n"

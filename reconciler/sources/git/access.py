@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
+from reconciler.sources.git.command import GitSettings, read_user_setting
 from reconciler.sources.source_address import SourceAddress, read_token
 
 TOKEN = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
@@ -30,30 +30,18 @@ def make_git_settings(place: SourceAddress, environment: Mapping[str, str]) -> G
         place: address of the repository.
         environment: usually `os.environ`.
     """
+    settings = GitSettings.remote(environment)
     if place.scheme == "ssh" and not environment.get("GIT_SSH_COMMAND") and not environment.get("GIT_SSH"):
-        command = _read_ssh_command(environment)
-        return GitSettings.remote(environment, variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
+        command = read_user_setting(environment, "--get", "core.sshCommand").strip() or "ssh"
+        return settings.extend(variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
     if place.scheme not in ("http", "https"):
-        return GitSettings.remote(environment)
-    given = read_token(environment, TOKEN)
-    confidential = tuple(filter(None, (given, place.password)))
-    origin = f"{place.scheme}://{place.host}"
-    secret = (given if place.confidential else "") or place.password
+        return settings
+    token = read_token(environment, TOKEN)
+    settings = settings.extend(confidential=tuple(filter(None, (token, place.password))))
+    scope = f"credential.{place.scheme}://{place.host}"
+    secret = (token if place.confidential else "") or place.password
     if secret:
-        user = place.user or ANYONE
-        config = (("credential.helper", ""), (f"credential.{origin}.helper", HELPER))
-        variables = {USER: user, TOKEN: secret, "GIT_ASKPASS": ""}
-        return GitSettings.remote(environment, config=config, variables=variables, confidential=confidential)
-    if place.user:
-        named = ((f"credential.{origin}.username", place.user),)
-        return GitSettings.remote(environment, config=named, confidential=confidential)
-    return GitSettings.remote(environment, confidential=confidential)
-
-
-def _read_ssh_command(environment: Mapping[str, str]) -> str:
-    git = Git(settings=GitSettings.remote(environment))
-    try:
-        found = git.run("config", "--get", "core.sshCommand")
-    except GitCommandFailed:  # git ends so if the key is not set
-        return "ssh"
-    return found.decode("utf-8", "replace").strip() or "ssh"
+        variables = {USER: place.user or ANYONE, TOKEN: secret, "GIT_ASKPASS": ""}
+        # An empty helper first removes those of the user from the list.
+        return settings.extend(("credential.helper", ""), (f"{scope}.helper", HELPER), variables=variables)
+    return settings.extend((f"{scope}.username", place.user)) if place.user else settings

@@ -173,51 +173,38 @@ class GitSettings:
         cls,
         environment: Mapping[str, str],
         repository: GitDirectory,
-        *,
-        config: Sequence[tuple[str, str]] = (),
-        variables: Mapping[str, str] | None = None,
-        seconds: float = SECONDS,
-        folder: str = "/",
     ) -> GitSettings:
         """Git for reading objects: no configuration but ours, and no network.
 
         Args:
             environment: of this process; only variables that are known to be harmless are passed on.
             repository: to read.
-            config: further settings.
-            variables: further environment.
-            seconds: for one command.
-            folder: working directory.
         """
-        kept = {**make_child_environment(environment), **STEADY, **NOWHERE, **(variables or {})}
+        kept = {**make_child_environment(environment), **STEADY, **NOWHERE}
         if repository.objects:
             kept["GIT_OBJECT_DIRECTORY"] = repository.objects
-        return cls(kept, config, repository, seconds, folder=folder)
+        return cls(kept, repository=repository)
 
     @classmethod
     def remote(
         cls,
         environment: Mapping[str, str],
-        *,
-        config: Sequence[tuple[str, str]] = (),
-        variables: Mapping[str, str] | None = None,
-        seconds: float = SECONDS,
-        confidential: tuple[str, ...] = (),
     ) -> GitSettings:
         """Git for reaching other repositories, with the configuration of the user and of the system.
 
         Args:
             environment: of this process; only variables that are known to be harmless are passed on.
-            config: further settings.
-            variables: further environment, such as a credential.
-            seconds: for one command.
-            confidential: secrets that are masked in all output of git.
         """
-        settings = tuple(_read_config_variables(environment))
         kept = {**make_child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
         kept.setdefault("GIT_ASKPASS", "")
-        own = {**kept, **(variables or {})}
-        return cls(own, (*settings, *config), None, seconds, confidential=confidential)
+        return cls(kept, tuple(_read_config_variables(environment)))
+
+    def extend(
+        self, *config: tuple[str, str], variables: Mapping[str, str] | None = None, **changes: Any
+    ) -> GitSettings:
+        """The same with further settings of git, further environment, and changed fields."""
+        environment = {**self.environment, **(variables or {})}
+        return replace(self, environment=environment, config=(*self.config, *config), **changes)
 
     def child_environment(self) -> dict[str, str]:
         """The exact environment of git.
@@ -356,6 +343,20 @@ class Git(library.Git):
                 f"git {verb} returned more than {limit:,} bytes",
                 remedy="use a smaller repository for the desired state",
             ) from None
+
+
+def read_user_setting(environment: Mapping[str, str], *query: str) -> str:
+    """A value in the configuration of the user or of the system; empty if it is not set.
+
+    Args:
+        environment: of this process.
+        query: arguments of `git config`.
+    """
+    try:
+        found = Git(settings=GitSettings.remote(environment)).run("config", *query)
+    except GitCommandFailed:  # git ends so if the key is not set
+        return ""
+    return found.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def _read_config_variables(environment: Mapping[str, str]) -> Sequence[tuple[str, str]]:

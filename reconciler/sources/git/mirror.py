@@ -221,10 +221,8 @@ class Mirror:
     def _run_locally(self, *arguments: str) -> bytes:
         """Run a command that needs neither credentials nor network, without both."""
         settings = self.git.settings
-        own = GitSettings.local(
-            settings.environment, GitDirectory(str(self.folder)), seconds=settings.seconds
-        )
-        return Git(settings=own).run(*arguments)
+        own = GitSettings.local(settings.environment, GitDirectory(str(self.folder)))
+        return Git(settings=own.extend(seconds=settings.seconds)).run(*arguments)
 
     def _run(self, *arguments: str) -> bytes:
         git = self.git.changed(repository=GitDirectory(str(self.folder)))

@@ -69,46 +69,36 @@ def read_prior_files(
     start = next(iter(starts), "")
     # Without names only the settings files are compared, and those with the one commit before.
     line = _walk_line(objects, start, COMMITS if names else 1) if start and not unread else []
-    files = _find_fleet_files(
-        objects, [earlier.tree for _, earlier in line if earlier is not None], names, path
-    )
-    near = [file[1] for file in files.values()]
+    further = {id_: own for id_ in (*starts[1:], *applied) if (own := _find_commit(objects, id_, applied))}
+    trees = [own.tree for _, own in (*line, *further.items()) if own is not None]
+    files = _find_fleet_files(objects, trees, names, path)
+    near = [blob for _, blob in files.values()]
+
+    def read(id_: str, tree: str) -> PriorFile:
+        name, blob = files[tree]
+        return PriorFile(id_, name, _read_file(objects, blob, near))
+
     found: list[PriorFile] = []
     last = ""
     for id_, earlier in line:
         if earlier is None:
             unread = SHALLOW.format(commit=id_[:SHORT_ID])
             break
-        file = files.get(earlier.tree)
-        if file is not None and file[1] != last:
-            found.append(PriorFile(id_, file[0], _read_file(objects, file[1], near)))
-        last = file[1] if file is not None else ""
+        _, blob = files.get(earlier.tree, ("", ""))
+        # A commit that left the file as it was is no version of its own.
+        if blob and blob != last:
+            found.append(read(id_, earlier.tree))
+        last = blob
         if len(found) >= VERSIONS:
             break
-    bases = list(_read_bases(objects, starts[1:], names, path))
-    at: dict[str, PriorFile] = {}
+    there = {id_: own.tree for id_, own in further.items() if own.tree in files}
+    bases = tuple(read(id_, there[id_]) for id_ in starts[1:] if id_ in there)
+    at = {id_: read(id_, there[id_]) for id_ in applied if id_ in there}
     compared = {id_: earlier.tree for id_, earlier in line[:1] if earlier is not None}
-    for id_ in applied:
-        own = _find_commit(objects, id_, applied)
-        if own is not None:
-            compared[id_] = own.tree
-        file = _find_fleet_files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
-        if file is not None:
-            at[id_] = PriorFile(id_, file[0], _read_file(objects, file[1], near))
+    compared |= {id_: further[id_].tree for id_ in applied if id_ in further}
     now = None if changes else _find_commit(objects, commit)
     others = _list_replaced_files(objects, now.tree if now else "", compared, path)
-    return PriorFiles(tuple(found), at, unread, tuple(others), base, tuple(bases))
-
-
-def _read_bases(
-    objects: ObjectReader, commits: Sequence[str], names: Sequence[str], path: str
-) -> Iterator[PriorFile]:
-    """The fleet files of those commits that have one."""
-    for id_ in commits:
-        own = _find_commit(objects, id_)
-        file = _find_fleet_files(objects, [own.tree], names, path).get(own.tree) if own is not None else None
-        if file is not None:
-            yield PriorFile(id_, file[0], _read_file(objects, file[1], ()))
+    return PriorFiles(tuple(found), at, unread, tuple(others), base, bases)
 
 
 def _list_replaced_files(
@@ -214,9 +204,8 @@ def read_fleet_files(
     found: dict[str, PriorFile] = {}
     for folder in folders if own is not None else ():
         assert own is not None
-        file = _find_fleet_files(objects, [own.tree], names, folder).get(own.tree)
-        if file is not None:
-            found[folder] = PriorFile(commit, file[0], _read_file(objects, file[1], ()))
+        for name, blob in _find_fleet_files(objects, [own.tree], names, folder).values():
+            found[folder] = PriorFile(commit, name, _read_file(objects, blob, ()))
     return found
 
 

@@ -109,11 +109,5 @@ def _make_git(repository: GitDirectory, wanted: Trust, home: Path, revoked: Path
         ("gpg.ssh.revocationFile", str(revoked) if revoked else ""),
         ("gpg.minTrustLevel", "undefined"),
     )
-    settings = GitSettings.local(
-        make_checker_environment(home),
-        repository,
-        config=config,
-        variables={"GNUPGHOME": str(home)},
-        seconds=SECONDS,
-    )
-    return Git(settings=settings)
+    settings = GitSettings.local(make_checker_environment(home), repository)
+    return Git(settings=settings.extend(*config, variables={"GNUPGHOME": str(home)}, seconds=SECONDS))

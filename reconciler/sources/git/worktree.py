@@ -16,11 +16,16 @@ from pathlib import Path
 from reconciler.errors import SourceError, StateError
 from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.git import tree
-from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings
+from reconciler.sources.git.command import (
+    Git,
+    GitCommandFailed,
+    GitDirectory,
+    GitSettings,
+    read_user_setting,
+)
 from reconciler.sources.git.discovery import WorkTree
 from reconciler.sources.git.errors import DamagedMirror
 from reconciler.sources.git.objects import ObjectReader
-from reconciler.sources.git.refs import COMMIT_ID, FULL
 from reconciler.sources.git.tree import CommittedFolder, TreeLocation
 from reconciler.text.one_line import decode_name, take_first_line
 
@@ -137,24 +142,20 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
     Raises:
         SourceError: git cannot list them.
     """
-    own = _read_excludes_file(environment)
+    own = read_user_setting(environment, "--path", "--get", "core.excludesFile")
     config = (("core.excludesFile", own),) if own else ()
     excludes = work.common / "info/exclude"
     is_plain = excludes.is_file() and not excludes.is_symlink()
     more = (f"--exclude-from={excludes}",) if is_plain else ()
     with open_own_view(work) as repository:
-        git = Git(
-            settings=GitSettings.local(
-                environment,
-                repository,
-                config=config,
-                variables={"GIT_WORK_TREE": str(work.top)},
-                seconds=IGNORE_SECONDS,
-                folder=str(folder),
-            )
+        settings = GitSettings.local(environment, repository).extend(
+            *config,
+            variables={"GIT_WORK_TREE": str(work.top)},
+            seconds=IGNORE_SECONDS,
+            folder=str(folder),
         )
         try:
-            output = git.run(
+            output = Git(settings=settings).run(
                 *("ls-files", "--others", "--ignored", "--directory", "-z", "--exclude-standard"),
                 *(*more, "--", "."),
             )
@@ -164,21 +165,3 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
                 remedy="check its .gitignore files",
             ) from failed
     return frozenset(decode_name(path) for path in output.split(b"\0") if path)
-
-
-def _read_excludes_file(environment: Mapping[str, str]) -> str:
-    """`core.excludesFile` of the user or of the system; empty if not set."""
-    git = Git(settings=GitSettings.remote(environment))
-    try:
-        found = git.run("config", "--path", "--get", "core.excludesFile")
-    except GitCommandFailed:  # git ends so if the key is not set
-        return ""
-    return found.decode("utf-8", "surrogateescape").rstrip("\n")
-
-
-def list_ancestors(work: WorkTree, commit: str, environment: Mapping[str, str]) -> frozenset[str] | None:
-    """Ids of a commit and of its ancestors; None if the clone lacks it or the start of its history."""
-    if work.is_shallow or len(commit) != FULL or not COMMIT_ID.fullmatch(commit):
-        return None
-    with open_objects(work, environment) as objects:
-        return objects.history(commit)
