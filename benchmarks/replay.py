@@ -50,7 +50,7 @@ from reconciler.modelcheck.explore import list_traces
 from reconciler.modelcheck.journal_model import EMPTY, EventKind, JournalEvent, ModelJournal, follow_move
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.ports.driver import ClusterInput, StepAnswer
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import RunStart, StepEnd, Store
 from reconciler.ports.transport import Commands, Http, HttpAnswer, Transports
@@ -179,7 +179,7 @@ def driven(product: Any, nodes: Nodes) -> Any:
     return Driven()
 
 
-class Recorder(SilentListener):
+class Recorder(PassListener):
     """A journal, and a listener, of one process: tells what is written and announced, and may die."""
 
     def __init__(self, store: Store, nodes: Nodes, runs: list[str]) -> None:

@@ -36,7 +36,7 @@ from reconciler.core.step import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeRefused
 from reconciler.ports.driver import StepAnswer
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 from reconciler.ports.store import RunStart
 from reconciler.rollout import metric_comparison, report_gate, step_executor
 from reconciler.rollout.metric_comparison import GateStatus, SoakReadings
@@ -324,7 +324,7 @@ class AtOnce(RawArguments):
     follows_at_once = True
 
 
-class Events(SilentListener):
+class Events(PassListener):
     """A store, a courier, a driver and a listener that write down who was spoken to, in order."""
 
     def __init__(self, *, refuses: bool = False) -> None:

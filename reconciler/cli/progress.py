@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconciler.cli.render.text import format_outcome
 from reconciler.cli.render.values import format_count
 from reconciler.cli.terminal import Terminal
-from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome
-from reconciler.core.plan import Plan, Step
+from reconciler.core.plan import Step
+from reconciler.ports.listener import PassListener
 from reconciler.text.one_line import clean_line
 
 if TYPE_CHECKING:
@@ -21,29 +21,11 @@ _EACH = 50
 """Steps up to which each one gets a line on a terminal; of more steps, only those that did not succeed."""
 
 
-class ProgressLines:
+class ProgressLines(PassListener):
     """A listener that writes one line for each completed step."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-
-    def settled(self, outcome: Outcome) -> None:
-        """A step of an earlier run is settled; the caller shows all of them together."""
-
-    def observing(self, cluster: str, nodes: int) -> None:
-        """A cluster is about to be read."""
-
-    def observed(self, cluster: str, observed: Observed[Any]) -> None:
-        """A cluster has been read."""
-
-    def planned(self, plan: Plan) -> None:
-        """The plan is made."""
-
-    def begun(self, run: str) -> None:
-        """The run is in the journal."""
-
-    def started(self, step: Step) -> None:
-        """A step is about to be performed."""
 
     def ended(self, outcome: Outcome) -> None:
         """A step has ended."""

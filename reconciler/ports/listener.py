@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome
 from reconciler.core.plan import Plan, Step
 
 
-class PassListener(Protocol):
-    """Called at each stage of a pass; must not block and must not raise."""
+class PassListener:
+    """Called at each stage of a pass; must not block and must not raise. This one does nothing."""
 
     def settled(self, outcome: Outcome) -> None:
         """A step that an earlier run left open is settled by reading."""
@@ -37,32 +37,4 @@ class PassListener(Protocol):
         """A wave is complete and soaks for `seconds` before its gates are evaluated."""
 
 
-class SilentListener:
-    """A listener that does nothing."""
-
-    def settled(self, outcome: Outcome) -> None:
-        """Nothing."""
-
-    def observing(self, cluster: str, nodes: int) -> None:
-        """Nothing."""
-
-    def observed(self, cluster: str, observed: Observed[Any]) -> None:
-        """Nothing."""
-
-    def planned(self, plan: Plan) -> None:
-        """Nothing."""
-
-    def begun(self, run: str) -> None:
-        """Nothing."""
-
-    def started(self, step: Step) -> None:
-        """Nothing."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Nothing."""
-
-    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
-        """Nothing."""
-
-
-SILENT: PassListener = SilentListener()
+SILENT = PassListener()

@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from reconciler.errors import MissingTransport
@@ -75,11 +76,15 @@ class HttpAnswer:
         return make_one_line(text, longest)
 
 
-class Http(ABC):
-    """HTTP with limits of time and size."""
+class Transport:
+    """What every transport has."""
 
     is_there: bool = True
-    """Whether this host has the way."""
+    """Whether this host has it."""
+
+
+class Http(Transport, ABC):
+    """HTTP with limits of time and size."""
 
     @abstractmethod
     async def send(
@@ -117,11 +122,8 @@ class Http(ABC):
         return ""
 
 
-class Commands(ABC):
+class Commands(Transport, ABC):
     """Commands on this host: the driver gives a name and data, the host configuration defines the command."""
-
-    is_there: bool = True
-    """Whether this host has the way."""
 
     @abstractmethod
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
@@ -165,11 +167,8 @@ class MailReport:
     age: float
 
 
-class Mailbox(ABC):
+class Mailbox(Transport, ABC):
     """Offers for nodes that cannot be called, and their reports."""
-
-    is_there: bool = True
-    """Whether this host has the way."""
 
     @abstractmethod
     async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
@@ -196,50 +195,27 @@ class Mailbox(ABC):
         """
 
 
-class _NoHttp(Http):
+class _Missing(Http, Commands, Mailbox):
+    """A transport that this host does not have; every call raises `MissingTransport`."""
+
     is_there = False
 
-    async def send(self, method: str, url: str, *, node: str, **_: object) -> HttpAnswer:
-        """Never possible."""
-        raise MissingTransport(node, TransportKind.HTTP)
+    def __init__(self, kind: TransportKind) -> None:
+        self._kind = kind
 
+    async def _refuse(self, *args: Any, **options: Any) -> NoReturn:
+        raise MissingTransport(options.get("node") or args[0], self._kind)
 
-class _NoCommands(Commands):
-    is_there = False
-
-    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Never possible."""
-        raise MissingTransport(node, TransportKind.COMMAND)
-
-    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Never possible."""
-        raise MissingTransport(node, TransportKind.COMMAND)
-
-
-class _NoMailbox(Mailbox):
-    is_there = False
-
-    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
-        """Never possible."""
-        raise MissingTransport(node, TransportKind.MAILBOX)
-
-    async def report(self, node: str) -> MailReport | None:
-        """Never possible."""
-        raise MissingTransport(node, TransportKind.MAILBOX)
-
-
-_NO_HTTP: Final = _NoHttp()
-_NO_COMMANDS: Final = _NoCommands()
-_NO_MAILBOX: Final = _NoMailbox()
+    send = run = read = offer = report = _refuse
 
 
 @dataclass(frozen=True, slots=True)
 class Transports:
     """The transports of this host; a missing one raises `MissingTransport` when used."""
 
-    http: Http = _NO_HTTP
-    commands: Commands = _NO_COMMANDS
-    mailbox: Mailbox = _NO_MAILBOX
+    http: Http = field(default_factory=partial(_Missing, TransportKind.HTTP))
+    commands: Commands = field(default_factory=partial(_Missing, TransportKind.COMMAND))
+    mailbox: Mailbox = field(default_factory=partial(_Missing, TransportKind.MAILBOX))
 
     def refuse_missing(self, needed: Iterable[TransportKind], subject: str) -> None:
         """Check that every needed transport is there.
@@ -251,14 +227,14 @@ class Transports:
         Raises:
             MissingTransport: this host lacks one.
         """
-        there = {
-            TransportKind.HTTP: self.http.is_there,
-            TransportKind.COMMAND: self.commands.is_there,
-            TransportKind.MAILBOX: self.mailbox.is_there,
+        ways: dict[TransportKind, Transport] = {
+            TransportKind.HTTP: self.http,
+            TransportKind.COMMAND: self.commands,
+            TransportKind.MAILBOX: self.mailbox,
         }
-        for way in sorted(needed):
-            if not there[way]:
-                raise MissingTransport(subject, way)
+        for kind in sorted(needed):
+            if not ways[kind].is_there:
+                raise MissingTransport(subject, kind)
 
     def wrapped(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Plan, Step
+from reconciler.ports.listener import PassListener
 from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics, count_answers
 from reconciler.server.watch_state import WatchState
@@ -19,8 +20,8 @@ STEP_EXTRA = 120.0
 """Seconds that a step may take beyond the time in which its effect must show."""
 
 
-class WatchListener:
-    """The `PassListener` of one pass over one cluster.
+class WatchListener(PassListener):
+    """Of one pass over one cluster.
 
     Args:
         announce: called with the seconds within which the next event follows.
@@ -42,7 +43,6 @@ class WatchListener:
         self._running: dict[str, float] = {}
 
     def settled(self, outcome: Outcome) -> None:
-        """A step that an earlier run left open is settled."""
         # Another revision may have planned the step.
         self._log.try_unbind("revision").info(
             "step settled",
@@ -53,32 +53,26 @@ class WatchListener:
         )
 
     def observing(self, cluster: str, nodes: int) -> None:
-        """Observing the nodes begins."""
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"observing {nodes} nodes")
 
     def observed(self, cluster: str, observed: Observed[Any]) -> None:
-        """Observing the nodes has ended."""
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing="planning", answers=count_answers(observed))
 
     def planned(self, plan: Plan) -> None:
-        """The plan is complete."""
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
 
     def begun(self, run: str) -> None:
-        """The run is in the journal."""
         self._log = self._log.bind(run=run)
 
     def started(self, step: Step) -> None:
-        """A step begins."""
         self._running[step.id] = step.settle
         self._show_running()
         self._log.info("step started", step=step.id, node=step.node, reason=step.reason)
 
     def ended(self, outcome: Outcome) -> None:
-        """A step has ended."""
         step = outcome.step
         self._running.pop(step.id, None)
         self._show_running()
@@ -95,7 +89,6 @@ class WatchListener:
         )
 
     def soaking(self, cluster: str, wave: int, seconds: float) -> None:
-        """A wave soaks; no other event follows meanwhile."""
         self._announce(seconds + OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
         self._log.info("soak started", wave=wave, seconds=seconds)

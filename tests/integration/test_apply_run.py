@@ -13,12 +13,12 @@ from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal, StateError
 from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.store.factory import open_store
 
 
-class Ears(SilentListener):
+class Ears(PassListener):
     def __init__(self):
         self.heard = []
 

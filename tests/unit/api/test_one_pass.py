@@ -15,7 +15,7 @@ from reconciler.core.fleet_identity import FleetIdentity
 from reconciler.core.outcome import State
 from reconciler.errors import ClusterBusy, GuardRefusal, UsageError
 from reconciler.planning.status import NodeCondition
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 from reconciler.store.factory import open_store
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +38,7 @@ class Desk:
         yield NOWHERE
 
 
-class Heard(SilentListener):
+class Heard(PassListener):
     def __init__(self):
         self.events = []
 

@@ -17,7 +17,7 @@ from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.rollout import Gates, MetricGate, Rollout
 from reconciler.errors import GuardRefusal, StateError
 from reconciler.ports.driver import Driver
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 from reconciler.rollout.gates import sleep_real_time
 from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
@@ -431,7 +431,7 @@ async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips
 async def test_whoever_listens_hears_of_each_soak(bench):
     heard = []
 
-    class Ears(SilentListener):
+    class Ears(PassListener):
         def soaking(self, cluster, wave, seconds):
             heard.append((cluster, wave, seconds))
 
