@@ -186,7 +186,7 @@ def state_table(commit: Commit, choices: Choices, guards: Sequence[Guard] = GUAR
 
     def weigh(plan: ClusterPlan, observed: Observed[NodeView]) -> bool:
         # A further pass has no approval: each is for one run.
-        is_proven = not any(step.doubt for step in plan.steps)
+        is_proven = not any(step.arguments.doubt for step in plan.steps)
         return is_proven and not run_guards(GuardContext(plan, wanted.entry, wanted, observed), guards)
 
     members = get_registered(commit.world).bit_count()
@@ -206,7 +206,7 @@ def explored(commit: Commit, choices: Choices, *, faults: int, passes: int) -> E
     rehearsal = ExecutorModel(stage)
     start = rehearsal.begin(commit.world, faults=faults, passes=passes)
     first = stage.model.plan(commit.world)
-    if commit.confirmed and any(step.doubt for step in first.steps):
+    if commit.confirmed and any(step.arguments.doubt for step in first.steps):
         start = rehearsal.under(first, start)
     return explore_states([start], rehearsal.moves)
 

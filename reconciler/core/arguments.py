@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self, TypeVar
@@ -27,14 +27,6 @@ SCHEMA: Final = "schema"
 OMITTED: Final = MappingProxyType({"omitted": True})
 """Metadata of a field that is absent from the plain form where it has its default."""
 
-PAYLOAD: Final = "payload"
-NAMES: Final = "names"
-USES: Final = "uses"
-INTENT_FACTS: Final = "intent_facts"
-ANEW: Final = "anew"
-DOUBT: Final = "doubt"
-"""Keys of the plain form that the program itself reads, whichever product wrote them."""
-
 
 @dataclass(frozen=True, slots=True)
 class StepFeedback:
@@ -42,9 +34,7 @@ class StepFeedback:
 
     Args:
         api: the call as messages name it, such as `/setting/upload`; empty for the step's action.
-        setting: the version of what the step delivers, text or number, as its one member; empty if it
-            delivers
-            nothing with a version.
+        setting: the version of what the step delivers, text or number, as its one member; else empty.
         addresses: of the node.
         product_version: by the node's answer; empty if it is not known.
     """
@@ -78,41 +68,47 @@ class Arguments(ABC):
         """
         return {}
 
+    def _read(self, key: str, default: Any) -> Any:  # noqa: ARG002  (used where the type is not known)
+        """The value of a key that the program itself reads, whichever product wrote it."""
+        return default
+
     @property
     def payload_digest(self) -> str:
         """Digest of the payload that the step delivers; empty for none."""
-        return ""
+        return str(self._read("payload", ""))
 
     @property
     def named_nodes(self) -> tuple[str, ...]:
         """The nodes that the step concerns beside its own."""
-        return ()
+        return tuple(self._read("names", ()))
 
     @property
     def used_words(self) -> Mapping[str, str]:
         """The confirmations in the fleet file that the step uses up: name -> for what."""
         # Stored as used with the intent: a call whose answer is lost may have had its effect, and must not be
         # allowed a second time.
-        return {}
+        found: Mapping[str, str] = self._read("uses", {})
+        return found
 
     @property
     def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to store with the step's intent; removed if the step had no effect."""
         # With the intent, so that a run that is killed between call and outcome leaves a record of what it
         # may have started.
-        return {}
+        found: Mapping[str, Mapping[str, str]] = self._read("intent_facts", {})
+        return found
 
     @property
     def is_anew(self) -> bool:
         """Whether the step is based on an operator's confirmation that all former nodes are gone for good."""
-        return False
+        return bool(self._read("anew", default=False))
 
     @property
     def doubt(self) -> str:
         """Why the step needs an approval each time, whatever the policy says; empty if it needs none."""
         # For steps of which no answer of a node shows whether they were done before. A confirmation in the
         # fleet file would count on every host, and again after this host's state is lost.
-        return ""
+        return str(self._read("doubt", ""))
 
     @property
     def follows_at_once(self) -> bool:
@@ -153,37 +149,8 @@ class RawArguments(Arguments):
         """The same keys and values."""
         return dict(self.values)
 
-    @property
-    def payload_digest(self) -> str:
-        """See `Arguments`."""
-        return str(self.values.get(PAYLOAD, ""))
-
-    @property
-    def named_nodes(self) -> tuple[str, ...]:
-        """See `Arguments`."""
-        return tuple(self.values.get(NAMES, ()))
-
-    @property
-    def used_words(self) -> Mapping[str, str]:
-        """See `Arguments`."""
-        found: Mapping[str, str] = self.values.get(USES, {})
-        return found
-
-    @property
-    def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
-        """See `Arguments`."""
-        found: Mapping[str, Mapping[str, str]] = self.values.get(INTENT_FACTS, {})
-        return found
-
-    @property
-    def is_anew(self) -> bool:
-        """See `Arguments`."""
-        return bool(self.values.get(ANEW))
-
-    @property
-    def doubt(self) -> str:
-        """See `Arguments`."""
-        return str(self.values.get(DOUBT, ""))
+    def _read(self, key: str, default: Any) -> Any:
+        return self.values.get(key, default)
 
 
 class TypedArguments(Arguments):
@@ -241,13 +208,11 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 def _layout(kind: Any) -> tuple[tuple[str, Any], ...]:
     """Field -> the value with which it is left out; `MISSING` if it never is."""
     assert is_dataclass(kind)
-    return tuple(
-        (one.name, _default(one) if one.metadata.get("omitted") else MISSING) for one in fields(kind)
-    )
-
-
-def _default(one: Field[Any]) -> Any:
-    return one.default if one.default_factory is MISSING else one.default_factory()
+    found = []
+    for one in fields(kind):
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        found.append((one.name, default if one.metadata.get("omitted") else MISSING))
+    return tuple(found)
 
 
 def _plain_fields(value: object) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim
@@ -118,14 +118,22 @@ def find_closing_time(windows: Iterable[Window], now: datetime) -> datetime | No
     Each local wall time opens a window once: its first occurrence if the clock is put back, and the first
     moment that exists if the clock is put forward over it.
     """
-    ends = [end for window in windows if (end := _find_end(window, now)) is not None]
+    ends = []
+    for window in windows:
+        begin = next((one for one in _list_begins(window, now, backwards=True) if one <= now), None)
+        length = timedelta(seconds=window.duration)
+        if begin is not None and now < begin + length:
+            ends.append(begin + length)
     return max(ends, default=None)
 
 
 def find_opening_time(windows: Iterable[Window], now: datetime) -> datetime | None:
     """When the next window opens after `now`, in UTC; None if no window ever opens."""
-    found = [begin for window in windows if (begin := _find_next_begin(window, now)) is not None]
-    return min(found, default=None)
+    found = [
+        next((begin for begin in _list_begins(window, now, backwards=False) if begin > now), None)
+        for window in windows
+    ]
+    return min((begin for begin in found if begin is not None), default=None)
 
 
 def find_active_freeze(freezes: Iterable[Freeze], now: datetime) -> Freeze | None:
@@ -134,37 +142,17 @@ def find_active_freeze(freezes: Iterable[Freeze], now: datetime) -> Freeze | Non
     return max(holding, key=lambda freeze: freeze.end, default=None)
 
 
-def _find_end(window: Window, now: datetime) -> datetime | None:
-    zone, length = _load_zone(window.timezone), timedelta(seconds=window.duration)
-    local = now.astimezone(zone).replace(tzinfo=None)
-    for start in _list_starts(window.cron, local + _get_clock_shift(zone, now), backwards=True):
-        begin = _to_utc(start, zone)
-        if begin <= now:
-            return begin + length if now < begin + length else None
-    return None
-
-
-def _find_next_begin(window: Window, now: datetime) -> datetime | None:
+def _list_begins(window: Window, now: datetime, *, backwards: bool) -> Iterator[datetime]:
+    """The moments at which a window opens, in UTC, from `now` on or back from it, perhaps a few too many."""
     zone = _load_zone(window.timezone)
-    local = now.astimezone(zone).replace(tzinfo=None)
-    for start in _list_starts(window.cron, local - _get_clock_shift(zone, now), backwards=False):
-        begin = _to_utc(start, zone)
-        if begin > now:
-            return begin
-    return None
-
-
-def _get_clock_shift(zone: ZoneInfo, now: datetime) -> timedelta:
-    """How far wall times may be out of order around `now`: hardly more than 0 unless the clock changes."""
+    # Wall times may be out of order around a change of the clock: start as far away as the clock is moved.
     near = [(now + side).astimezone(zone).utcoffset() for side in (-_MARGIN, timedelta(0), _MARGIN)]
     offsets = [offset for offset in near if offset is not None]
-    return max(offsets) - min(offsets) + timedelta(seconds=1)
-
-
-def _list_starts(cron: str, local: datetime, *, backwards: bool) -> Iterable[datetime]:
+    shift = max(offsets) - min(offsets) + timedelta(seconds=1)
     # Naive wall times: with a time zone, CronSim would give those twice that the clock passes twice.
-    starts: Any = CronSim(cron, local, reverse=backwards)
-    return starts  # type: ignore[no-any-return]
+    local = now.astimezone(zone).replace(tzinfo=None)
+    for start in CronSim(window.cron, local + shift if backwards else local - shift, reverse=backwards):
+        yield _to_utc(start, zone)
 
 
 def _to_utc(wall: datetime, zone: ZoneInfo) -> datetime:

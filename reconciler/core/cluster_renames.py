@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from reconciler.core.entries import ClusterEntry
-from reconciler.core.memory import ClusterMemory, FleetMemory
+from reconciler.core.memory import ClusterMemory, FleetMemory, PlaceClaim
 from reconciler.core.rollout import rename_progress
 from reconciler.diagnostic import Diagnostic, Severity
 
@@ -39,28 +39,21 @@ def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[s
     found: dict[str, str] = {}
     for entry in new:
         former = entry.renamed_from or ""
-        cluster_memory = memory.cluster_memory.get(former)
-        if (
-            cluster_memory
-            and former not in names
-            and has_past(cluster_memory)
-            and cluster_memory.kind in {"", entry.kind}
-        ):
+        before = memory.cluster_memory.get(former)
+        if before and former not in names and has_past(before) and before.kind in {"", entry.kind}:
             found[entry.name] = former
     for entry in new:
         if entry.renamed_from:
             continue
         nodes = {node.name for node in entry.members()}
-        before = [
+        later_names = [
             name
-            for name, cluster_memory in memory.cluster_memory.items()
-            if name not in names
-            and entry.name in cluster_memory.former
-            and cluster_memory.kind in {"", entry.kind}
-            if cluster_memory.names & nodes and name not in found.values()
+            for name, later in memory.cluster_memory.items()
+            if name not in names and entry.name in later.former and later.kind in {"", entry.kind}
+            if later.names & nodes and name not in found.values()
         ]
-        if len(before) == 1:
-            found[entry.name] = before[0]
+        if len(later_names) == 1:  # with several candidates, a guess could mix two histories
+            found[entry.name] = later_names[0]
     return found
 
 
@@ -84,39 +77,32 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
     for name, former in renames.items():
         merged: dict[str, dict[str, str]] = defaultdict(dict)
         for some in (facts.pop(former, {}), facts.pop(name, {})):
-            for node, own in some.items():
-                merged[node] |= own
+            for node, known in some.items():
+                merged[node] |= known
         facts[name] = dict(merged)
-        cluster_memory[name] = _with_former(
-            cluster_memory.pop(former, ClusterMemory()),
-            cluster_memory.get(name, ClusterMemory()),
-            former,
-            name,
+        before = cluster_memory.pop(former, ClusterMemory())
+        own = cluster_memory.get(name, ClusterMemory())
+        cluster_memory[name] = replace(
+            before,
+            former=tuple(dict.fromkeys((*before.former, former))),
+            suspended=(*before.suspended, *own.suspended),
+            rejected={**before.rejected, **own.rejected},
+            rolled_back=(*before.rolled_back, *own.rolled_back),
+            progress=rename_progress(before.progress, former, name) if before.progress else None,
         )
     now = {former: name for name, former in renames.items()}
+
+    def rename(claim: PlaceClaim) -> PlaceClaim:
+        is_own = claim.fleet == memory.fleet
+        return replace(claim, cluster=now.get(claim.cluster, claim.cluster)) if is_own else claim
+
     return replace(
         memory,
         facts=facts,
         cluster_memory=cluster_memory,
-        claims={
-            place: replace(one, cluster=now.get(one.cluster, one.cluster))
-            if one.fleet == memory.fleet
-            else one
-            for place, one in memory.claims.items()
-        },
+        claims={place: rename(one) for place, one in memory.claims.items()},
         under_way=tuple(replace(one, cluster=now.get(one.cluster, one.cluster)) for one in memory.under_way),
         renames=renames,
-    )
-
-
-def _with_former(before: ClusterMemory, own: ClusterMemory, former: str, name: str) -> ClusterMemory:
-    return replace(
-        before,
-        former=tuple(dict.fromkeys((*before.former, former))),
-        suspended=(*before.suspended, *own.suspended),
-        rejected={**before.rejected, **own.rejected},
-        rolled_back=(*before.rolled_back, *own.rolled_back),
-        progress=rename_progress(before.progress, former, name) if before.progress else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the program itself failed, told without what it was working on; pure."""
+"""Where the program itself failed, without the values that it was working on; pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REPORT: Final = "run it again with RECONCILE_DEBUG=1 to see all of it, and repor
 """What to do about a defect of a command."""
 
 REPORT_LINE: Final = "this is a defect of the program: report this line to its maintainers"
-"""What to do about a defect that a log tells with its trace."""
+"""What to do about a defect that a log shows with its trace."""
 
 FRAMES: Final = 24
 """Frames that are named of one error: the first few and the last ones."""
@@ -28,20 +28,21 @@ def locate_error(error: BaseException) -> str:
     while trace is not None:
         places.append((trace.tb_frame.f_code.co_filename.replace("\\", "/"), trace.tb_lineno))
         trace = trace.tb_next
-    file, line = next((place for place in reversed(places) if not _is_library(place[0])), places[-1])
+    own_places = (
+        place
+        for place in reversed(places)
+        if _OURS in place[0] or not (place[0].startswith("<") or "/lib/python" in place[0])
+    )
+    file, line = next(own_places, places[-1])
     if _OURS in file:
         return f"reconciler/{file.rpartition(_OURS)[2]}:{line}"
     return f"{file.rpartition('site-packages/')[2]}:{line}"
 
 
-def _is_library(file: str) -> bool:
-    return _OURS not in file and (file.startswith("<") or "/lib/python" in file)
-
-
 def name_error(error: BaseException) -> str:
     """The error's type and the place it came from, such as `KeyError at reconciler/core/plan.py:12`.
 
-    The message is left out, here and in a trace: a message of the depths may quote a secret.
+    The message is left out, here and in a trace: a message of a library may quote a secret.
     """
     if isinstance(error, BaseExceptionGroup) and error.exceptions:
         return f"{type(error).__name__} of {len(error.exceptions)}: {name_error(error.exceptions[0])}"
@@ -49,14 +50,14 @@ def name_error(error: BaseException) -> str:
 
 
 def describe_defect(error: BaseException) -> str:
-    """What is said of a node whose answer the program cannot read."""
+    """The reason for a node whose answer the program cannot read."""
     return f"a defect of the program: {name_error(error)}"
 
 
 def list_error_frames(error: BaseException) -> list[str]:
     """The frames of an error and of what caused it, outermost first, as `file:line function`.
 
-    Messages are left out: one of the depths may quote a value of the desired state.
+    Messages are left out, as in `name_error`.
     """
     lines: list[str] = []
     for number, one in enumerate(_chain(error)):
@@ -64,7 +65,10 @@ def list_error_frames(error: BaseException) -> list[str]:
             lines.append("… and more")
             break
         lines.append(f"{type(one).__name__}:")
-        frames = _frames(one)
+        frames = [
+            f"{frame.f_code.co_filename.rpartition('site-packages/')[2]}:{line} {frame.f_code.co_name}"
+            for frame, line in traceback.walk_tb(one.__traceback__)
+        ]
         left_out = len(frames) - FRAMES
         if left_out > 0:  # endless recursion has a thousand frames, and the interesting ones are its ends
             frames = [*frames[:_FIRST], f"… {left_out} frames …", *frames[_FIRST + left_out :]]
@@ -84,10 +88,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting += one.exceptions
         cause = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
         waiting += [cause] if cause else []
-
-
-def _frames(error: BaseException) -> list[str]:
-    return [
-        f"{frame.f_code.co_filename.rpartition('site-packages/')[2]}:{line} {frame.f_code.co_name}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-    ]

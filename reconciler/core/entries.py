@@ -12,26 +12,14 @@ from reconciler.core.fields import IPV4, IPV6, Number, StrictModel, Whole
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout import Rollout
 
-__all__ = [
-    "Address",
-    "ClusterEntry",
-    "FeedbackEntry",
-    "Name",
-    "NodeEntry",
-    "Seconds",
-    "StrictModel",
-    "Timeouts",
-]
-
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
 def _normalise_address(text: str) -> str:
     try:
-        return str(
-            ip_address(text.replace("%", " "))
-        )  # a zone id, as in fe80::1%eth0, means nothing elsewhere
+        # A zone id, as in fe80::1%eth0, names an interface of one machine: the blank makes it invalid.
+        return str(ip_address(text.replace("%", " ")))
     except ValueError:
         raise ValueError("not an IP address, such as 192.0.2.7 or 2001:db8::7") from None
 

@@ -137,9 +137,7 @@ class FleetMemory:
         prior: cluster -> its entries in earlier revisions; filled in by
             `planning.prior_revisions.read_prior_revisions`.
         base: the base into which the revision is to be merged; None if it is not needed, or not known.
-        lineage: short ids of the revision of this pass and of all its ancestors; None if they are not needed,
-            or
-            not known.
+        lineage: short ids of this pass's revision and of all its ancestors; None if not needed or not known.
         under_way: calls that may still take effect at `at`, sorted by cluster and node.
         renames: cluster -> the name under which the store still has its history.
         key: of this host, for fingerprints in the store; empty if there is no store.

@@ -16,9 +16,7 @@ class Present(Generic[T]):
 
     Args:
         value: its answer.
-        age: seconds since it was given; 0 for an answer given just now. Readings with the same value are
-            equal,
-            however old.
+        age: seconds since it was given; 0 for an answer given just now. It does not count for equality.
     """
 
     value: T

@@ -11,20 +11,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from reconciler.core.canonical import encode_canonical, fingerprint
-from reconciler.core.observation import (
-    Absent,
-    Observation,
-    Observed,
-    Present,
-    Stale,
-    Unauthorized,
-    Unidentified,
-)
+from reconciler.core.observation import Observation, Observed, Present, Stale
 from reconciler.core.secret import Secret
 
 
 def digest_observations(observed: Observed[Any]) -> dict[str, str]:
-    """Node -> the print of its answer, sorted by node; of further addresses under `NODE at ADDRESS`."""
+    """Node -> the digest of its answer, sorted by node; of further addresses under `NODE at ADDRESS`."""
     found = {node: digest_observation(answer) for node, answer in observed.nodes.items()}
     for node, answers in observed.elsewhere.items():
         found |= {f"{node} at {address}": digest_observation(answer) for address, answer in answers.items()}
@@ -34,20 +26,10 @@ def digest_observations(observed: Observed[Any]) -> dict[str, str]:
 def digest_observation(answer: Observation[Any]) -> str:
     """`present SHA-256` or `stale SHA-256` of what it showed, or one word for an answer that shows nothing.
 
-    Why a node did not answer is no part of it: the words differ from one try to the next.
+    The reason for a missing answer is not part of it: its words differ from one try to the next.
     """
-    match answer:
-        case Present(value):
-            return f"present {fingerprint(_plain(value))}"
-        case Stale(value=value):
-            return f"stale {fingerprint(_plain(value))}"
-        case Absent():
-            return "absent"
-        case Unauthorized():
-            return "unauthorized"
-        case Unidentified():
-            return "unidentified"
-    return "unreachable"
+    kind = type(answer).__name__.lower()
+    return f"{kind} {fingerprint(_plain(answer.value))}" if isinstance(answer, Present | Stale) else kind
 
 
 def _plain(value: Any) -> Any:

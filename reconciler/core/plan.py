@@ -11,7 +11,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from reconciler.core.arguments import Arguments, RawArguments, StepFeedback
+from reconciler.core.arguments import Arguments, RawArguments
 from reconciler.core.canonical import encode_canonical, fingerprint
 from reconciler.core.diagnostic_json import EXTENSIBLE, FindingShape, to_plain_finding
 from reconciler.core.diff import Change, Op, limit_changes
@@ -176,8 +176,7 @@ class Step:
         action: the product's action: `upload`, `checkout`, `register`, `purge`, `wait` …
         arguments: all that the driver needs to perform and to judge it, of the product's own type.
         reason: why it is planned, one sentence.
-        needs: what must be true when it starts: a sentence for people; the driver's own form is in
-            `arguments`.
+        needs: what must be true when it starts, for people; the driver's own form is in `arguments`.
         changes: what differs, for people: bounded in number and size, see `diff.limit_changes`.
         after: ids of steps that must succeed before it.
         waits_for_person: the step is no call; it succeeds when a reading shows that an operator has acted.
@@ -218,41 +217,6 @@ class Step:
     def nodes(self) -> tuple[str, ...]:
         """The nodes that it concerns, its own first."""
         return (self.node, *(name for name in self.arguments.named_nodes if name != self.node))
-
-    @property
-    def used_words(self) -> Mapping[str, str]:
-        """See `Arguments.used_words`."""
-        return self.arguments.used_words
-
-    @property
-    def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
-        """See `Arguments.facts_of_intent`."""
-        return self.arguments.facts_of_intent
-
-    @property
-    def is_anew(self) -> bool:
-        """See `Arguments.is_anew`."""
-        return self.arguments.is_anew
-
-    @property
-    def doubt(self) -> str:
-        """See `Arguments.doubt`."""
-        return self.arguments.doubt
-
-    @property
-    def follows_at_once(self) -> bool:
-        """See `Arguments.follows_at_once`."""
-        return self.arguments.follows_at_once
-
-    @property
-    def exact(self) -> Mapping[str, Any]:
-        """See `Arguments.exact`."""
-        return self.arguments.exact()
-
-    @property
-    def feedback(self) -> StepFeedback:
-        """See `Arguments.feedback`."""
-        return self.arguments.feedback
 
     def plain(self) -> StepShape:
         """The step as plain JSON, secrets masked; `wave` and `in_flight` only if they are not the default."""
@@ -367,8 +331,7 @@ class Revision:
     signed: str = ""
 
     def __post_init__(self) -> None:
-        # Paths and commits may hold bytes that are no Unicode; the store, the metrics and JSON take only
-        # Unicode.
+        # Paths and commits may hold bytes that are not Unicode, which store, metrics and JSON refuse.
         for name in self.__dataclass_fields__:
             text = getattr(self, name)
             if not text.isascii():
@@ -453,21 +416,14 @@ def restore_exact_arguments(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) 
         plan: from `load_plan`.
         exact: step -> its arguments' `exact`.
     """
-    return replace(
-        plan,
-        clusters=tuple(
-            replace(
-                own,
-                steps=tuple(
-                    replace(step, arguments=RawArguments({**step.arguments.plain(), **exact[step.id]}))
-                    if step.id in exact
-                    else step
-                    for step in own.steps
-                ),
-            )
-            for own in plan.clusters
-        ),
-    )
+
+    def restore(step: Step) -> Step:
+        if step.id not in exact:
+            return step
+        return replace(step, arguments=RawArguments({**step.arguments.plain(), **exact[step.id]}))
+
+    clusters = (replace(own, steps=tuple(map(restore, own.steps))) for own in plan.clusters)
+    return replace(plan, clusters=tuple(clusters))
 
 
 def load_plan(value: Mapping[str, Any]) -> Plan:

@@ -9,10 +9,8 @@ from pydantic import Field
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.entries import ClusterEntry
-from reconciler.core.fields import Amount, Day, Number, StrictModel, resolve_amount
+from reconciler.core.fields import Amount, Day, Number, StrictModel
 from reconciler.core.rollout import Rollout
-
-__all__ = ["Amount", "Budget", "Override", "Policy", "resolve_amount"]
 
 Mark = Literal["high", "restart", "membership", "point-of-no-return"]
 """A property of a step that makes a plan wait for an approval."""

@@ -58,8 +58,7 @@ def split_into_waves(
         entry: has the failure domain of each node.
         rollout: the sizes of the waves; percentages are of the nodes that the plan changes.
         progress: of a rollout that has started. If a wave of it is open, what is left of that wave comes
-            first,
-            and may be empty.
+            first, and may be empty.
     """
     groups, before = _group_units(plan.steps)
     # Of the rollout's first plan, not of this one: percentages of the nodes that are left would shrink from
@@ -134,8 +133,7 @@ def _group_units(steps: Sequence[Step]) -> tuple[dict[str, list[Step]], dict[str
     try:
         sort_by_dependency(before)
     except DependencyCycle:
-        # Steps of two nodes that depend on each other crosswise, such as a1, b1, a2: each is then its own
-        # unit.
+        # Steps of two nodes that depend on each other crosswise, such as a1, b1, a2: then each is a unit.
         names = {step.id: step.id for step in steps}
         before = _list_dependencies(steps, names)
     groups: dict[str, list[Step]] = {}

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
-from reconciler.core.entries import Address, FeedbackEntry, Name, StrictModel
+from reconciler.core.entries import Address, FeedbackEntry, Name
+from reconciler.core.fields import StrictModel
 from reconciler.core.policy import ChangeRules, Lint, Override, Policy
 from reconciler.core.rollout import Rollout
 from reconciler.diagnostic import Diagnostic, Position, Severity

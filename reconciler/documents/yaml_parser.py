@@ -143,7 +143,7 @@ class _Composer:
             value = self._scalar_value(event)
         except InvalidScalar as bad:
             words = None
-            self.problem_list.add(start, *bad.problem)
+            self.problem_list.add(start, *bad.args)
         offsets = ValueOffsets(start, start)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Anchor(value, offsets, 1)
@@ -173,7 +173,7 @@ class _Composer:
             return
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in _COLLECTION_TAGS:
-            self.problem_list.add(start, *make_unknown_tag_error(event.tag).problem)
+            self.problem_list.add(start, *make_unknown_tag_error(event.tag).args)
         value: Any = {} if is_mapping else []
         offsets = ValueOffsets(start, start, {} if is_mapping else None, None if is_mapping else [])
         before = self.size

@@ -21,11 +21,7 @@ Scalar = str | int | float | bool | None
 
 
 class InvalidScalar(ValueError):
-    """A scalar that JSON cannot express or that its tag does not allow; the message says why."""
-
-    def __init__(self, code: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.problem = (code, message, remedy)
+    """A scalar that JSON cannot express or that its tag does not allow: `args` are code, message, remedy."""
 
 
 def read_plain_scalar(words: str) -> Scalar:

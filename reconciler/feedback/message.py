@@ -40,7 +40,7 @@ def make_message(outcome: Outcome, *, run: str, revision: Revision, now: datetim
     `userdata` is `{"source", "revision", "run"}`. The `status` of the result is `ok` or the reason.
     """
     step = outcome.step
-    api = step.feedback.api or f"/{step.action}"
+    api = step.arguments.feedback.api or f"/{step.action}"
     return {
         "messageVer": "1",
         "timestamp": format_timestamp(now),
@@ -53,7 +53,7 @@ def make_message(outcome: Outcome, *, run: str, revision: Revision, now: datetim
 
 
 def _make_node(outcome: Outcome) -> dict[str, Any]:
-    feedback = outcome.step.feedback
+    feedback = outcome.step.arguments.feedback
     node: dict[str, Any] = {"hostname": outcome.step.node, "iplist": list(feedback.addresses)}
     if feedback.product_version:
         node["productVer"] = feedback.product_version
@@ -68,8 +68,8 @@ def _make_result(outcome: Outcome) -> dict[str, Any]:
         "method": "deploy",
         "status": "ok" if succeeded else outcome.reason or outcome.state.value,
     }
-    if outcome.step.feedback.setting:
-        result["version"] = outcome.step.feedback.setting[0]
+    if outcome.step.arguments.feedback.setting:
+        result["version"] = outcome.step.arguments.feedback.setting[0]
     if outcome.waiting_for_restart:
         result["notupdated"] = [{"field": field} for field in outcome.waiting_for_restart]
     return result

@@ -138,14 +138,15 @@ def refuse_unproven_steps(case: GuardContext) -> Iterator[Diagnostic]:
     """Steps that may have been done before need an approval, whatever the policy says."""
     # An entry in the fleet file would count again on another host, or after the state of this one is lost.
     # An approval is in the state of this host and is for one run.
-    doubtful = [step for step in case.plan.steps if step.doubt]
+    doubtful = [step for step in case.plan.steps if step.arguments.doubt]
     if not doubtful or case.digest in case.cluster_memory.approved:
         return
     for step in doubtful:
         yield Diagnostic(
             Severity.ERROR,
             PROOF_MISSING,
-            f"{step.id} waits for an approval: {step.doubt}; this plan's id is {case.digest[:SHORT_ID]}",
+            f"{step.id} waits for an approval: {step.arguments.doubt}; this plan's id is "
+            f"{case.digest[:SHORT_ID]}",
             "look at the nodes; if the step was never done, or its result is permanently lost, run "
             f"`reconcile approve {case.digest}` on this host and run again; an approval is for one run",
             target=case.plan.cluster,
@@ -155,7 +156,7 @@ def refuse_unproven_steps(case: GuardContext) -> Iterator[Diagnostic]:
 
 def may_need_approval(plan: ClusterPlan, policy: Policy) -> bool:
     """Whether the plan may need an approval, by the policy or because of a doubtful step."""
-    return bool(policy.approve) or any(step.doubt for step in plan.steps)
+    return bool(policy.approve) or any(step.arguments.doubt for step in plan.steps)
 
 
 def find_steps_to_approve(case: GuardContext) -> list[tuple[Step, list[Mark]]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
-from reconciler.core.policy import resolve_amount
 from reconciler.diagnostic import Diagnostic, Severity
 
 _NAMED = 4

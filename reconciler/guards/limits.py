@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
-from reconciler.core.policy import resolve_amount
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards import failure_domains
 
@@ -43,7 +43,7 @@ def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
 def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
     """A fleet file that suddenly lacks many nodes, or all of them, is more often a mistake than a wish."""
     # An operator has confirmed that the old nodes are permanently lost; the cluster is made again.
-    if any(step.is_anew for step in case.plan.steps):
+    if any(step.arguments.is_anew for step in case.plan.steps):
         return
     before, now = case.cluster_memory.nodes, case.plan.nodes
     # By name: new nodes do not make up for missing ones, which are abandoned or removed all the same. Only

@@ -62,7 +62,7 @@ class ReportSubscription:
         """
         if not self.product:
             return GateResult(GateStatus.UNCLEAR, "nodes of this product send no reports")
-        given = {step.node: next(iter(step.feedback.setting), None) for step in done}
+        given = {step.node: next(iter(step.arguments.feedback.setting), None) for step in done}
 
         async def look() -> GateResult:
             found = evaluate_reports(self.gate, given, self.heard, silent)

@@ -147,9 +147,11 @@ async def record_refusal(plan_result: PlanResult, store: Store, trigger: str, ac
 
 
 def _describe_request(case: GuardContext) -> str:
-    marked = [f"{step.id} ({step.doubt})" for step in case.plan.steps if step.doubt]
+    marked = [f"{step.id} ({step.arguments.doubt})" for step in case.plan.steps if step.arguments.doubt]
     marked += [
-        f"{step.id} ({', '.join(marks)})" for step, marks in find_steps_to_approve(case) if not step.doubt
+        f"{step.id} ({', '.join(marks)})"
+        for step, marks in find_steps_to_approve(case)
+        if not step.arguments.doubt
     ]
     more = f" and {len(marked) - _NAMED_STEPS} more" if len(marked) > _NAMED_STEPS else ""
     named = ", ".join(marked[:_NAMED_STEPS])

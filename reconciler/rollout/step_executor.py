@@ -56,7 +56,7 @@ async def execute_step(step: Step, context: ExecutionContext) -> State:
     Raises:
         StateError: the journal could not be written; it has the intent of every call that was made.
     """
-    if step.follows_at_once:
+    if step.arguments.follows_at_once:
         # The steps before it left the cluster in a state that must not last, so a stop does not apply to it.
         context = replace(context, stop=asyncio.Event())
     context.log.take_up(step)

@@ -103,7 +103,8 @@ class StepScheduler:
                     [
                         (step, STOPPED)
                         for step in self._waiting.values()
-                        if not step.follows_at_once or any(name in self._waiting for name in step.after)
+                        if not step.arguments.follows_at_once
+                        or any(name in self._waiting for name in step.after)
                     ]
                 )
             while self._ready and len(self._running) < self.at_once:

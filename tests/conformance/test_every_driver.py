@@ -265,12 +265,15 @@ async def test_the_same_world_gives_the_same_plan_byte_for_byte(stage):
 async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
     driver = DRIVERS[stage.fleet(stage.life.first).cluster_inputs[0].entry.kind]
     plan = (await stage.look(stage.life.first)).plan
-    exact = json.loads(json.dumps({step.id: step.exact for step in plan.steps()}))
+    exact = json.loads(json.dumps({step.id: step.arguments.exact() for step in plan.steps()}))
     stored = restore_exact_arguments(load_plan(json.loads(plan.encoded())), exact)
     for step, read in zip(plan.steps(), stored.steps(), strict=True):
         assert type(step.arguments) is driver.actions[step.action], "each action has its own type"
         again = driver.typed(read)
-        assert again.plain() == {**step.plain(), "arguments": {**step.plain()["arguments"], **step.exact}}
+        assert again.plain() == {
+            **step.plain(),
+            "arguments": {**step.plain()["arguments"], **step.arguments.exact()},
+        }
     first = next(stored.steps())
     async with stage.transports() as transports:
         assert driver.judge(first, await driver.look(first, transports)).status is StepStatus.READY

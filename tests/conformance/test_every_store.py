@@ -8,7 +8,7 @@ import pytest
 from support.driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
-from reconciler.core.arguments import INTENT_FACTS, RawArguments
+from reconciler.core.arguments import RawArguments
 from reconciler.core.fleet_identity import NEW, FleetIdentity
 from reconciler.core.memory import PlaceClaim, RollbackHold
 from reconciler.core.observation import Observed
@@ -422,7 +422,7 @@ class TestIntentFacts:
         (own,) = plan.clusters
         (step,) = own.steps
         taught = {"a": {"began": "yes"}, "b": {"began": "yes"}}
-        step = replace(step, arguments=RawArguments({**step.arguments.plain(), INTENT_FACTS: taught}))
+        step = replace(step, arguments=RawArguments({**step.arguments.plain(), "intent_facts": taught}))
         return replace(plan, clusters=(replace(own, steps=(step,)),))
 
     async def known(self, store):

@@ -140,7 +140,7 @@ async def test_a_word_is_used_from_the_moment_of_the_intent(host):
         fleet = host.fleet("/srv/f", trusted("edge", other.address))
         plan = (await host.look(fleet)).plan
         (step,) = plan.steps()
-        assert step.used_words == {"first_delivery": other.url}
+        assert step.arguments.used_words == {"first_delivery": other.url}
         with open_store(host.folder) as store:  # the run is killed before it writes how the step ended
             own = await store.enter(FleetIdentity("/srv/f"))
             await own.intend(await own.begin(RunStart("command", plan)), step)

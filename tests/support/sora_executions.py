@@ -254,7 +254,7 @@ class Bench:
     async def _perform(self, step: Step):
         struck, before = self.trouble.struck, self.world.state
         verdict = await self._verdict(step)
-        is_held = bool(step.doubt) and _runs(
+        is_held = bool(step.arguments.doubt) and _runs(
             before, self._named(step)
         )  # a person looks, and approves nothing
         if verdict.status is StepStatus.READY and not step.waits_for_person and not is_held:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
-from reconciler.core.policy import resolve_amount
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
 from reconciler.drivers.m2.management_access import (

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reconciler.core.entries import Address, NodeEntry
-from reconciler.core.fields import Flag
+from reconciler.core.fields import Amount, Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
-from reconciler.core.policy import Amount, Policy
+from reconciler.core.policy import Policy
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT

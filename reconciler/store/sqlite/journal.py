@@ -37,7 +37,7 @@ def begin_run(tx: Transaction, opening: RunStart, name: Callable[[], str], *, ke
             for position, step in enumerate(opening.plan.steps())
         ],
     )
-    exact = {step.id: step.exact for step in opening.plan.steps() if step.exact}
+    exact = {step.id: own for step in opening.plan.steps() if (own := step.arguments.exact())}
     if exact:
         sealed = key.encrypt(zlib.compress(encode_canonical(exact)))
         tx.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
@@ -85,9 +85,9 @@ def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, learnt: M
             f"{epoch}); run {run} has stopped writing [fenced]",
             remedy="this run needs no action; `reconcile history` shows the later one",
         )
-    facts.write_facts(tx, step.cluster, step.facts_of_intent)
+    facts.write_facts(tx, step.cluster, step.arguments.facts_of_intent)
     tx.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
-    facts.write_facts(tx, step.cluster, {step.node: step.used_words})
+    facts.write_facts(tx, step.cluster, {step.node: step.arguments.used_words})
     # A call whose answer is lost may still take effect until then, and other plans take it into account.
     until = tx.now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = tx.execute(
@@ -125,7 +125,7 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
             ),
         )
         if outcome.state is State.FAILED:  # it had no effect, so the facts of its intent are not true
-            withdrawn = {node: dict.fromkeys(own, "") for node, own in step.facts_of_intent.items()}
+            withdrawn = {node: dict.fromkeys(own, "") for node, own in step.arguments.facts_of_intent.items()}
             facts.write_facts(tx, step.cluster, withdrawn)
         if outcome.state is State.DONE:
             facts.write_facts(tx, step.cluster, {step.node: {**ending.facts, **ending.spent}})

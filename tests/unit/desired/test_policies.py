@@ -2,7 +2,8 @@
 
 from support.fleet_files import DRIVERS, BellDriver, fleet, words
 
-from reconciler.core.policy import Amount, Policy
+from reconciler.core.fields import Amount
+from reconciler.core.policy import Policy
 
 
 class Loud(Policy):

@@ -45,7 +45,7 @@ async def standing(step, wire):
 
 def reloaded(cluster):
     """The steps as they come back from the journal."""
-    exact = {step.id: step.exact for step in cluster.steps}
+    exact = {step.id: step.arguments.exact() for step in cluster.steps}
     plan = load_plan(json.loads(Plan(REVISION, "0", (cluster,)).encoded()))
     return restore_exact_arguments(plan, exact).clusters[0].steps
 

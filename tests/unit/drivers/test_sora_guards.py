@@ -178,12 +178,12 @@ def test_a_live_node_of_three_or_four_goes_where_its_purge_follows_at_once(wante
     assert stop.arguments.window == seconds
     assert f"at most {seconds:g} s" in stop.risk_reason
     assert "is started again" in stop.risk_reason
-    assert (stop.follows_at_once, purge.follows_at_once) == (False, True)
+    assert (stop.arguments.follows_at_once, purge.arguments.follows_at_once) == (False, True)
 
 
 def test_a_purge_with_a_node_to_spare_may_be_left_for_the_next_run():
     steps = planned(entry("a b c d", **STOP), seen(agreeing("a b c d e", *"abcde"))).steps
-    assert [step.follows_at_once for step in steps if step.action == "purge"] == [False]
+    assert [step.arguments.follows_at_once for step in steps if step.action == "purge"] == [False]
 
 
 def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():

@@ -219,7 +219,7 @@ def test_where_the_answers_do_not_tell_whether_a_cluster_exists_an_init_takes_an
 ):
     plan, judged = case(words, answers, history)
     (step,) = plan.steps
-    assert (verbs(plan), bool(step.doubt)) == (["init d"], needed)
+    assert (verbs(plan), bool(step.arguments.doubt)) == (["init d"], needed)
     assert run_guards(judged, GUARDS) == ()
     assert [one.code for one in refuse_unproven_steps(judged)] == ["proof-missing"] * needed
     approved = replace(judged, digest="d1", cluster_memory=ClusterMemory(approved=frozenset({"d1"})))

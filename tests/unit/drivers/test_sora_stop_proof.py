@@ -147,7 +147,7 @@ class TestPlan:
 
     def test_a_word_counts_once(self):
         plan, _, _ = self.plan(odd=True, words=WORD)
-        taught = plan.steps[0].facts_of_intent
+        taught = plan.steps[0].arguments.facts_of_intent
         again, _, _ = self.plan(odd=True, words=WORD, recalled=taught)
         assert (verbs(again), codes(again)) == ([], ["purge-unproven e"])
         assert "used" in again.findings[0].message

@@ -4,7 +4,7 @@ import pytest
 from support.driver import FakeNode, cluster
 from support.steps import make_step
 
-from reconciler.core.arguments import ANEW, RawArguments
+from reconciler.core.arguments import RawArguments
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed
@@ -98,7 +98,7 @@ def test_the_nodes_that_go_are_named():
 def test_a_word_that_all_nodes_of_before_are_gone_for_good_is_enough():
     cluster_memory = ClusterMemory(nodes=3, names=frozenset({"o1", "o2", "o3"}))
     assert codes(step("a1"), cluster_memory=cluster_memory) == ["desired-shrank"]
-    assert codes(step("a1", arguments=RawArguments({ANEW: True})), cluster_memory=cluster_memory) == []
+    assert codes(step("a1", arguments=RawArguments({"anew": True})), cluster_memory=cluster_memory) == []
 
 
 def test_a_budget_counts_each_node_once_over_its_window():
