@@ -1,4 +1,4 @@
-"""Write several files of a folder as one change: all of them, or none."""
+"""Write several files into a folder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from reconciler.errors import StateError
+from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import write_atomically
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write generated files into a folder, which is created if missing; existing files are replaced.
+
+    Raises:
+        UsageError: a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {folder}: {error.strerror or error}", remedy="choose another folder"
+        ) from error
 
 
 def write_files(folder: Path, before: Mapping[str, bytes], after: Mapping[str, str]) -> None:

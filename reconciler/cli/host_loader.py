@@ -42,10 +42,16 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
         InputError: its content is wrong, with positions.
     """
     from reconciler.host.config import HostConfig  # noqa: PLC0415  (--help stays quick)
-    from reconciler.host.environment import AUTHORITIES, find_irregular_authorities  # noqa: PLC0415
+    from reconciler.host.environment import (  # noqa: PLC0415
+        AUTHORITIES,
+        Environment,
+        find_irregular_authorities,
+    )
     from reconciler.host.host import Host  # noqa: PLC0415
 
-    environment = get_environment(context)
+    # The environment when the program started: `os.environ` no longer has the secrets.
+    root = context.find_root().obj
+    environment = root if isinstance(root, Environment) else Environment(os.environ)
     if pipe := find_irregular_authorities(environment):
         raise UsageError(
             f"the variable {AUTHORITIES} names {make_one_line(pipe, 300)}, which is not a regular file",
@@ -98,14 +104,6 @@ def find_source_folders(source: str) -> tuple[Path, ...]:
     return (folder, *tops[:1])
 
 
-def get_environment(context: typer.Context) -> Environment:
-    """The environment of the process when the program started; `os.environ` no longer has secrets."""
-    from reconciler.host.environment import Environment  # noqa: PLC0415
-
-    found = context.find_root().obj
-    return found if isinstance(found, Environment) else Environment(os.environ)
-
-
 def find_host_file(given: Path | None, environment: Environment) -> Path | None:
     """The host's file: the named one, else the system's, else the user's; None if there is none.
 
@@ -121,7 +119,9 @@ def find_host_file(given: Path | None, environment: Environment) -> Path | None:
     try:
         SYSTEM.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        own = find_user_file()
+        import platformdirs  # noqa: PLC0415  (--help stays quick)
+
+        own = platformdirs.user_config_path("reconciler") / "host.yaml"
         return own if os.path.lexists(own) else None
     except OSError as error:  # continuing without the file would allow what it may forbid
         raise UsageError(
@@ -129,13 +129,6 @@ def find_host_file(given: Path | None, environment: Environment) -> Path | None:
             remedy=f"give the user who runs reconcile access to {SYSTEM.parent}",
         ) from None
     return SYSTEM
-
-
-def find_user_file() -> Path:
-    """The path of the user's own file, which may not exist."""
-    import platformdirs  # noqa: PLC0415  (--help stays quick)
-
-    return platformdirs.user_config_path("reconciler") / "host.yaml"
 
 
 def read_config(file: Path) -> tuple[HostConfig, Path]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.cli.state_folder import OPTION, StateFolder, find_watches
 from reconciler.core.actor import Actor
@@ -27,22 +27,6 @@ _NO_STATE: Final = (
     "--no-state: no state folder is used. Earlier runs, suspensions, approvals and removed nodes are not "
     "known, and guards that need them cannot refuse.\n"
 )
-
-
-class OrderWriter(Protocol):
-    """Accepts orders; each is durable when the call returns."""
-
-    async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        """Stop all changes in a cluster, or in all clusters."""
-
-    async def resume(self, cluster: str, by: Actor) -> None:
-        """End a suspension."""
-
-    async def approve(self, digest: str, by: Actor, reason: str) -> None:
-        """Approve a plan for one run."""
-
-    async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
-        """Let stalled nodes be tried again; gives their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +61,11 @@ class StateAccess:
         self._send({"do": "copy"}, into=folder / _COPY)
         return self.stack.enter_context(open_reader(folder))
 
-    def orders(self) -> OrderWriter:
-        """Where to write orders."""
+    def orders(self) -> Store | OrdersToWatch:
+        """Where to write orders; each is durable when its call returns."""
         if self.is_open:
-            store: Store = self.stack.enter_context(open_store(self.folder.path))
-            return store
-        return _OrdersToWatch(self.running_watch.path)
+            return self.stack.enter_context(open_store(self.folder.path))
+        return OrdersToWatch(self.running_watch.path)
 
     def ask_watch(self, request: Mapping[str, str]) -> tuple[dict[str, Any], bytes]:
         """The watch's answer to a request, and the bytes after it.
@@ -114,21 +97,25 @@ class StateAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class _OrdersToWatch:
-    """Sends orders to a watch."""
+class OrdersToWatch:
+    """Sends orders to a watch, with the methods of `Store` for them."""
 
     path: Path
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
+        """Stop all changes in a cluster; empty for all clusters."""
         self._ask("suspend", cluster=cluster, reason=reason, by=by.plain())
 
     async def resume(self, cluster: str, by: Actor) -> None:
+        """End a suspension."""
         self._ask("resume", cluster=cluster, by=by.plain())
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
+        """Approve a plan for one run."""
         self._ask("approve", digest=digest, reason=reason, by=by.plain())
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
+        """Let stalled nodes be tried again; gives their names."""
         return self._ask("forget_attempts", cluster=cluster)
 
     def _ask(self, order: str, **request: str) -> tuple[str, ...]:

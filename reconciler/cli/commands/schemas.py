@@ -29,6 +29,7 @@ def run_schemas(
     They are made from the models that read the files: an editor that uses them accepts and refuses the same
     as the program.
     """
+    from reconciler.cli.file_writer import write_texts
     from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title
     from reconciler.cli.terminal import Terminal
     from reconciler.text.suggestions import find_similar, join_choices
@@ -40,7 +41,7 @@ def run_schemas(
     terminal = Terminal.here(no_color=no_color, for_people=False)
     if write is not None:
         written = [name] if name else list(SCHEMAS)
-        _write({f"{each}{SUFFIX}": format_schema(each) for each in written}, write)
+        write_texts(write, {f"{each}{SUFFIX}": format_schema(each) for each in written})
         terminal.say("".join(f"{write / each}{SUFFIX}\n" for each in written))
         return 0
     if name:
@@ -49,14 +50,3 @@ def run_schemas(
     width = max(map(len, SCHEMAS))
     terminal.say("".join(f"{each:<{width}}  {get_schema_title(each)}\n" for each in SCHEMAS))
     return 0
-
-
-def _write(texts: dict[str, str], folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {folder}: {error.strerror}", remedy="choose another folder"
-        ) from error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
-from reconciler.simulation.products import FIRST, generate_fleet, parse_choices
+from reconciler.simulation.products import FIRST, generate_fleet
 
 if TYPE_CHECKING:
     from reconciler.host.host import Host
@@ -125,41 +124,45 @@ def run_simulate(
         return run_fault_trials(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
     if write:
         _write_fleet(folder, generate_fleet(kind, nodes, DRIVERS, _parse_address("--first", first)))
-        typer.echo(
-            f"wrote {format_count(nodes, 'node')} to {folder}; serve them with: reconcile simulate {folder}"
-        )
+        count = format_count(nodes, "node")
+        typer.echo(f"wrote {count} to {folder}; serve them with: reconcile simulate {folder}")
         return 0
     from reconciler.host import aio
+    from reconciler.simulation.products import parse_choices
 
-    options = _ServeOptions(
-        folder=folder,
-        converged=converged,
-        fresh=tuple(fresh or ()),
-        faults=tuple(parse_fault(text) for text in fault or ()),
-        choices=parse_choices(choice or (), DRIVERS),
+    served = _serve(
+        folder,
+        host_options.read_host(str(folder)),
+        faults=[parse_fault(text) for text in fault or ()],
         control=_parse_address("--control", control) if control else None,
         ready_file=ready_file,
-        host=host_options.read_host(str(folder)),
+        converged=converged,
+        fresh=tuple(fresh or ()),
+        choices=parse_choices(choice or (), DRIVERS),
     )
-    return aio.run_until_signal(_serve(options))
+    aio.run_until_signal(served)
+    return 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ServeOptions:
-    """What to serve."""
+def _write_fleet(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of a fleet; overwrite none."""
+    from reconciler.cli.file_writer import write_texts
 
-    folder: Path
-    converged: bool
-    fresh: tuple[str, ...]
-    faults: tuple[tuple[str, Fault], ...]
-    choices: Mapping[str, Any]
-    control: SocketAddress | None
-    ready_file: Path | None
-    host: Host
+    if existing := next((name for name in files if (folder / name).exists()), None):
+        raise UsageError(f"{folder / existing} already exists", remedy="choose a folder without a fleet")
+    write_texts(folder, files)
 
 
-async def _serve(options: _ServeOptions) -> int:
-    """Serve until the first SIGINT or SIGTERM."""
+async def _serve(
+    folder: Path,
+    host: Host,
+    *,
+    faults: Sequence[tuple[str, Fault]],
+    control: SocketAddress | None,
+    ready_file: Path | None,
+    **settings: Any,
+) -> None:
+    """Serve until the first SIGINT or SIGTERM; `settings` are those of `Simulation`."""
     from reconciler.cli.terminal import catch_stop_signal
     from reconciler.desired.fleet import load_fleet
     from reconciler.secrets.local_resolver import LocalResolver
@@ -168,26 +171,23 @@ async def _serve(options: _ServeOptions) -> int:
     from reconciler.simulation.reporting import ReportSender
     from reconciler.sources.folder import FolderSource
 
-    fleet = load_fleet(await FolderSource(options.folder).snapshot(), DRIVERS, LocalResolver(options.host))
-    simulation = Simulation(
-        fleet, DRIVERS, converged=options.converged, choices=options.choices, fresh=options.fresh
-    )
+    fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS, LocalResolver(host))
+    simulation = Simulation(fleet, DRIVERS, **settings)
     async with AsyncExitStack() as stack:
+        # Before the nodes: a signal while they start must stop them in order, or their ports stay taken.
         stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
         await stack.enter_async_context(ReportSender(simulation))
-        if options.control:
-            await stack.enter_async_context(FaultControl(simulation, options.control))
-        for name, fault in options.faults:
+        if control:
+            await stack.enter_async_context(FaultControl(simulation, control))
+        # Before the announcement: a program that waits for it must meet the faults with its first request.
+        for name, fault in faults:
             await simulation.add(name, fault)
-        count = (
-            f"{format_count(len(simulation.nodes), 'node')} of "
-            f"{format_count(len(fleet.cluster_inputs), 'cluster')}"
-        )
-        stack.enter_context(_announce_ready(f"ready: {count}; stop with Ctrl-C", options.ready_file))
+        nodes = format_count(len(simulation.nodes), "node")
+        clusters = format_count(len(fleet.cluster_inputs), "cluster")
+        stack.enter_context(_announce_ready(f"ready: {nodes} of {clusters}; stop with Ctrl-C", ready_file))
         await stop.wait()
     typer.echo("stopped")
-    return 0
 
 
 @contextmanager
@@ -204,19 +204,6 @@ def _announce_ready(message: str, file: Path | None) -> Iterator[None]:
     finally:
         if file:
             file.unlink(missing_ok=True)
-
-
-def _write_fleet(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files of a fleet; overwrite none."""
-    existing = next((name for name in files if (folder / name).exists()), None)
-    if existing:
-        raise UsageError(f"{folder / existing} already exists", remedy="choose a folder without a fleet")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def _parse_address(option: str, text: str) -> SocketAddress:
