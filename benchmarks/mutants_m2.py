@@ -40,8 +40,8 @@ M2 = (
         "knows one way of reading an allowList",
         edit(
             management_access.find_callers,
-            "for rule in _RULES if",
-            'for rule in _RULES if rule.match == "union" and',
+            "for rule in RULES if",
+            'for rule in RULES if rule.match == "union" and',
         ),
         HIDDEN,
     ),
@@ -56,7 +56,7 @@ M2 = (
         "gone",
         edit(
             m2_guards.refuse_lockout_of_everybody,
-            "if not (has_certain_access(after) if new else find_allowed_addresses(after)):",
+            "if not (has_certain_access(after) if new else allowed):",
             "if False:",
         ),
         m2(scenes.NOBODY, None),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from heapq import heappop, heappush
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from reconciler.core.endpoint import InvalidAddress, unmap_address
-from reconciler.drivers.m2.address_range import LONGEST, AddressRange, parse_address_range
+from reconciler.core.endpoint import unmap_address
+from reconciler.drivers.m2.address_range import EVERYONE, AddressRange, get_address_range
 from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices
+from reconciler.drivers.m2.setting.diagnostics import get_items, get_object
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -28,6 +28,12 @@ PERMISSIONS: Final = (
     "enableCluster",
 )
 """The nine permissions of a role, in the order of the product's own page."""
+
+SETTING_PERMISSION: Final = "enableSetting"
+"""The permission to read and to deliver a setting (M2 manual, Roles)."""
+
+GET_PERMISSION: Final = "enableGet"
+"""The permission to read what is in effect, which shows what waits for a restart."""
 
 PERMISSION_DEFAULTS: Final[Mapping[str, bool]] = MappingProxyType(
     {name: name == "enableGet" for name in PERMISSIONS}
@@ -78,7 +84,7 @@ class Access:
     permissions: frozenset[str] = frozenset()
 
 
-def find_access(document: Plain | None, caller: str, choices: Choices = DEFAULTS) -> Access:
+def find_access(document: Any, caller: str, choices: Choices = DEFAULTS) -> Access:
     """The access of a caller to a node that runs `document`.
 
     Args:
@@ -98,36 +104,52 @@ class AccessTable:
         document: a whole `setting.json`; None before the first. It may come from a node and hold anything.
     """
 
-    def __init__(self, document: Plain | None) -> None:
-        management = _get_part(_get_part(document or {}, "env"), "management")
-        api, roles = _get_part(management, "api"), management.get("roles")
+    def __init__(self, document: Any) -> None:
+        management = get_object(document, "env", "management")
+        api, roles = get_object(management, "api"), management.get("roles")
         self._default = str(api.get("defaultRole", "admin"))
         self._roles = {
-            str(role.get("name")): role for role in _list_objects(FACTORY_ROLES if roles is None else roles)
+            str(role.get("name")): role
+            for role in (FACTORY_ROLES if roles is None else roles if isinstance(roles, list | tuple) else ())
+            if isinstance(role, Mapping)
         }
-        entries = _list_objects(api.get("allowList"))
-        self._has_entries = bool(entries)
-        self._entries: dict[int, list[tuple[int, int, str]]] = {4: [], 6: []}
-        for entry in entries:
-            # Cut: a node may send an address of any length, and the cache of the parser would keep it.
-            here = _parse_range(str(entry.get("addr"))[: LONGEST + 1])
-            if here is not None:
-                role = str(entry.get("role") or self._default)
-                self._entries[here.version].append((here.low, here.high, role))
+        entries = get_items(api, "allowList")
+        # A list with nothing but invalid entries is still a list: it does not open the node to everybody.
+        self.has_entries = bool(entries)
+        self._entries = [
+            (addresses, str(get_object(entry).get("role") or self._default))
+            for _, entry in entries
+            if (addresses := get_address_range(entry)) is not None
+        ]
         self._roles_by_caller: dict[str, tuple[str, ...]] = {}
 
     @property
-    def has_entries(self) -> bool:
-        """Whether the allowList has entries."""
-        return self._has_entries
+    def ranges(self) -> tuple[AddressRange, ...]:
+        """The addresses of each valid entry, in the order of the list."""
+        return tuple(addresses for addresses, _ in self._entries)
+
+    def find_allowed(self, permission: str) -> tuple[AddressRange, ...]:
+        """The addresses of all entries that have a permission, without regard to order and overlap.
+
+        Without a list every address has the default role.
+        """
+        granting = self._find_granting_roles(permission)
+        if not self.has_entries:
+            return EVERYONE if self._default in granting else ()
+        return tuple(addresses for addresses, role in self._entries if role in granting)
 
     def access(self, caller: str, choices: Choices = DEFAULTS) -> Access:
         """The access of a caller, an IP address.
 
         An IPv4 caller on an IPv6 socket is an IPv4 caller.
         """
-        if self._has_entries:
-            roles = self._match_roles(caller)
+        if self.has_entries:
+            if caller not in self._roles_by_caller:
+                address = unmap_address(ip_address(caller))
+                here = AddressRange(address.version, int(address), int(address))
+                matching = [role for addresses, role in self._entries if here.within(addresses)]
+                self._roles_by_caller[caller] = tuple(dict.fromkeys(matching))
+            roles = self._roles_by_caller[caller]
             roles = roles if choices.match is AllowListMatch.UNION else roles[:1]
         else:
             roles = (self._default,) if choices.open_without_list else ()
@@ -148,13 +170,10 @@ class AccessTable:
         """
         # One sweep over the addresses. A lookup of each one takes entries times addresses, and a node could
         # stop the run with a long list.
-        grants = frozenset(
-            name for name, role in self._roles.items() if permission in list_granted_permissions(role)
-        )
+        grants = self._find_granting_roles(permission)
         begins = sorted(
-            ((version, low), (version, high), index, role)
-            for version, entries in self._entries.items()
-            for index, (low, high, role) in enumerate(entries)
+            ((addresses.version, addresses.low), (addresses.version, addresses.high), index, role)
+            for index, (addresses, role) in enumerate(self._entries)
         )
         open_entries: list[tuple[int, tuple[int, int], bool]] = []  # the first of the list on top
         grant_ends: list[tuple[int, int]] = []
@@ -172,51 +191,13 @@ class AccessTable:
                 heappop(grant_ends)
             yield bool(open_entries) and open_entries[0][2], bool(grant_ends)
 
-    def _match_roles(self, caller: str) -> tuple[str, ...]:
-        """The roles of the entries that match the caller, in their order, each once."""
-        if caller not in self._roles_by_caller:
-            version, address = _parse_caller(caller)
-            matching = [role for low, high, role in self._entries[version] if low <= address <= high]
-            self._roles_by_caller[caller] = tuple(dict.fromkeys(matching))
-        return self._roles_by_caller[caller]
+    def _find_granting_roles(self, permission: str) -> frozenset[str]:
+        return frozenset(
+            name for name, role in self._roles.items() if permission in list_granted_permissions(role)
+        )
 
 
 def list_granted_permissions(role: Plain) -> frozenset[str]:
     """The permissions that a role gives, defaults included."""
-    given = _get_part(role, "permissions")
+    given = get_object(role, "permissions")
     return frozenset(name for name, default in PERMISSION_DEFAULTS.items() if given.get(name, default))
-
-
-def contains_caller(addr: str, caller: str) -> bool:
-    """Whether an `addr` of the allowList matches the caller; an invalid one matches nobody.
-
-    An IPv4 caller on an IPv6 socket is an IPv4 caller.
-    """
-    here = _parse_range(addr)
-    version, address = _parse_caller(caller)
-    return here is not None and here.version == version and here.low <= address <= here.high
-
-
-@lru_cache(maxsize=4096)
-def _parse_range(addr: str) -> AddressRange | None:
-    try:
-        return parse_address_range(addr)
-    except InvalidAddress:
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _parse_caller(caller: str) -> tuple[int, int]:
-    """An address as (IP version, number)."""
-    address = unmap_address(ip_address(caller))
-    return address.version, int(address)
-
-
-def _get_part(value: Plain, key: str) -> Plain:
-    part = value.get(key)
-    return part if isinstance(part, Mapping) else {}
-
-
-def _list_objects(value: Any) -> list[Plain]:
-    """The objects of a list; empty where there is no list."""
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
-from typing import Final
+from typing import Any, Final
 
 from reconciler.core.endpoint import InvalidAddress
 
@@ -46,6 +46,10 @@ class AddressRange:
             return str(first)
         network, *more = summarize_address_range(first, last)
         return f"{first}-{str(last).rpartition('.')[2]}" if more else str(network)
+
+
+EVERYONE: Final = (AddressRange(4, 0, 2**32 - 1), AddressRange(6, 0, 2**128 - 1))
+"""All addresses."""
 
 
 def has_overlap(some: Sequence[AddressRange], others: Sequence[AddressRange]) -> bool:
@@ -104,6 +108,15 @@ def parse_address_range(addr: str) -> AddressRange:
     except ValueError as error:
         raise InvalidAddress("is not an address", f"write it like {FORMS}") from error
     return AddressRange(address.version, int(address), int(address))
+
+
+def get_address_range(entry: Any) -> AddressRange | None:
+    """The addresses of an allowList entry; None where it has no valid `addr`."""
+    addr = entry.get("addr") if isinstance(entry, Mapping) else None
+    try:
+        return parse_address_range(addr) if isinstance(addr, str) else None
+    except InvalidAddress:
+        return None
 
 
 def _parse_range(addr: str) -> AddressRange:

@@ -7,18 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.core.canonical import encode_canonical
-from reconciler.core.endpoint import InvalidAddress
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
-
-
-def get_address_range(entry: Any) -> AddressRange | None:
-    """The addresses of an entry; None where its `addr` is invalid."""
-    addr = entry.get("addr") if isinstance(entry, Mapping) else None
-    try:
-        return parse_address_range(addr) if isinstance(addr, str) else None
-    except InvalidAddress:
-        return None
+from reconciler.drivers.m2.address_range import AddressRange, get_address_range
 
 
 def sort_entries(entries: list[Any]) -> list[Any]:

@@ -22,7 +22,8 @@ from pydantic import BaseModel
 
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.m2.allowlist import get_address_range, sort_entries
+from reconciler.drivers.m2.address_range import get_address_range
+from reconciler.drivers.m2.allowlist import sort_entries
 from reconciler.drivers.m2.setting import models
 from reconciler.drivers.m2.setting.diagnostics import get_object
 from reconciler.secrets.patterns import is_secret_key

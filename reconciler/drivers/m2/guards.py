@@ -10,6 +10,7 @@ from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
 from reconciler.drivers.m2.management_access import (
     extract_access,
@@ -17,12 +18,7 @@ from reconciler.drivers.m2.management_access import (
     find_callers,
     has_certain_access,
 )
-from reconciler.drivers.m2.risk import (
-    SETTING_PERMISSION,
-    find_allowed_addresses,
-    find_lost_hostings,
-    find_new_address,
-)
+from reconciler.drivers.m2.risk import find_lost_hostings, find_new_address
 from reconciler.drivers.m2.schema import Content, Deliver, LoadedSetting, M2Desired, M2Policy, NodeTarget
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.text.one_line import join_some
@@ -38,7 +34,8 @@ def refuse_lockout_of_everybody(context: GuardContext) -> Iterator[Diagnostic]:
         # somebody in; of a node without one nothing is known, and every way has to.
         new = isinstance(context.observed.nodes.get(target.node), Absent)
         after = extract_access(target.content)
-        if not (has_certain_access(after) if new else find_allowed_addresses(after)):
+        allowed = AccessTable(after).find_allowed(SETTING_PERMISSION)
+        if not (has_certain_access(after) if new else allowed):
             yield _refuse(
                 context,
                 target,

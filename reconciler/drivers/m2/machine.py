@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from reconciler.core.endpoint import InvalidAddress
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.m2.address_range import parse_address_range
+from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -180,10 +181,7 @@ def parse_package(package: NodePackage) -> AcceptedSetting | ChangeRefused:
 
 def lookup(document: Plain | None, dotted: str) -> Any:
     """The value at a dotted path; None where the path does not exist."""
-    value: Any = document
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+    return get_value(document, dotted.split("."))
 
 
 def _keep_restart_only(before: Plain | None, asked: Plain) -> Plain:
@@ -193,16 +191,16 @@ def _keep_restart_only(before: Plain | None, asked: Plain) -> Plain:
     for name in RESTART_ONLY:
         current = lookup(before, name)
         if current != lookup(asked, name):
-            asked = _replace_at(asked, name.split("."), current)
+            asked = replace_at(asked, name.split("."), current)
     return asked
 
 
-def _replace_at(value: Any, path: list[str], leaf: Any) -> dict[str, Any]:
+def replace_at(value: Any, path: list[str], leaf: Any) -> dict[str, Any]:
     """A copy with another value at a path; None removes the key."""
     copy = dict(value) if isinstance(value, Mapping) else {}
     head, *rest = path
     if rest:
-        copy[head] = _replace_at(copy.get(head), rest, leaf)
+        copy[head] = replace_at(copy.get(head), rest, leaf)
     elif leaf is None:
         copy.pop(head, None)
     else:
@@ -210,19 +208,15 @@ def _replace_at(value: Any, path: list[str], leaf: Any) -> dict[str, Any]:
     return copy
 
 
-def _get_part(value: Plain, key: str) -> Plain:
-    part = value.get(key)
-    return part if isinstance(part, Mapping) else {}
-
-
 def _find_faults(document: Plain) -> Iterable[str]:
-    management = _get_part(_get_part(document, "env"), "management")
-    api = _get_part(management, "api")
+    """Why the node refuses a setting."""
+    management = get_object(document, "env", "management")
+    api = get_object(management, "api")
     port = api.get("port", 10040)
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:  # noqa: PLR2004
         yield "env.management.api.port is not a port"
     yield from _check_unique_names(management, "roles")
-    yield from _check_unique_names(_get_part(management, "server"), "connection")
+    yield from _check_unique_names(get_object(management, "server"), "connection")
     entries = api.get("allowList")
     if entries is None:
         return

@@ -5,24 +5,19 @@ M2's pages leave open how a node reads its allowList. So everything here is deci
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.access import AccessTable
+from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.address_range import AddressRange
-from reconciler.drivers.m2.allowlist import get_address_range
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
-from reconciler.drivers.m2.risk import SETTING_PERMISSION, find_allowed_addresses
 from reconciler.drivers.m2.schema import Content
-from reconciler.drivers.m2.setting.diagnostics import get_items, get_object
-
-GET_PERMISSION: Final = "enableGet"
-"""The permission to read what is in effect apart from what waits for a restart."""
+from reconciler.drivers.m2.setting.diagnostics import get_object
 
 _ACCESS_KEYS: Final = ("api", "roles")
-_RULES: Final = tuple(
+RULES: Final = tuple(
     Choices(match=match, open_without_list=open_) for match in AllowListMatch for open_ in (True, False)
 )
 """Every way in which a node may read its allowList."""
@@ -45,7 +40,7 @@ class Callers:
 
     def losing(self, after: Any, permission: str) -> tuple[str, ...]:
         """The hosts that have a permission now and may not have it after the change."""
-        before, then = _read_table(self.before), _read_table(after)
+        before, then = AccessTable(self.before), AccessTable(after)
         return tuple(
             caller
             for caller in self.addresses
@@ -66,14 +61,14 @@ def find_callers(before: Content | None, named: tuple[str, ...], caller: str) ->
     """
     addresses = named or ((caller,) if caller else ())
     access = extract_access(before) if before is not None else None
-    table = _read_table(access)
+    table = AccessTable(access)
 
     def can_deliver(rule: Choices) -> bool:
         return any(_may(table, address, rule, SETTING_PERMISSION) for address in addresses)
 
     # The node has just been read, which needs the same permission as a delivery. So it does not read its list
     # in a way under which none of the hosts has it.
-    return Callers(addresses, access, tuple(rule for rule in _RULES if can_deliver(rule)))
+    return Callers(addresses, access, tuple(rule for rule in RULES if can_deliver(rule)))
 
 
 def has_certain_access(after: Any) -> bool:
@@ -81,18 +76,19 @@ def has_certain_access(after: Any) -> bool:
 
     Without a list, every address counts as having the default role.
     """
-    if not _read_ranges(after):
-        return bool(find_allowed_addresses(after))
-    grants = _read_table(after).granting(_list_edges(after), SETTING_PERMISSION)
+    table = AccessTable(after)
+    if not table.ranges:
+        return bool(table.find_allowed(SETTING_PERMISSION))
+    grants = table.granting(_list_edges(table), SETTING_PERMISSION)
     return any(by_first and by_any for by_first, by_any in grants)
 
 
 def find_addresses_losing_access(before: Any, after: Any) -> tuple[str, ...]:
     """Addresses that may deliver now and possibly not after the change, among the edges of all entries."""
-    edges = sorted({*_list_edges(before), *_list_edges(after)})
-    old, new = _read_table(before), _read_table(after)
+    old, new = AccessTable(before), AccessTable(after)
+    edges = sorted({*_list_edges(old), *_list_edges(new)})
     ways = [
-        zip(_list_grants(old, rule, edges), _list_grants(new, rule, edges), strict=True) for rule in _RULES
+        zip(_list_grants(old, rule, edges), _list_grants(new, rule, edges), strict=True) for rule in RULES
     ]
     return tuple(
         str(AddressRange(version, number, number))
@@ -111,18 +107,13 @@ def _list_grants(table: AccessTable, rule: Choices, edges: Sequence[tuple[int, i
     return (by_any if union else by_first for by_first, by_any in table.granting(edges, SETTING_PERMISSION))
 
 
-def _read_ranges(document: Any) -> list[AddressRange]:
-    entries = get_items(get_object(document, "env", "management", "api"), "allowList")
-    return [found for found in (get_address_range(entry) for _, entry in entries) if found is not None]
-
-
-def _list_edges(document: Any) -> list[tuple[int, int]]:
+def _list_edges(table: AccessTable) -> list[tuple[int, int]]:
     """(IP version, number) of the addresses at and beside the ends of each entry, in ascending order."""
     # All addresses between two edges have the same permissions, so the edges stand for all. The addresses
     # beside an entry are needed too: where narrower entries replace a wide one, access is lost between these.
     found = {
         (one.version, number)
-        for one in _read_ranges(document)
+        for one in table.ranges
         for number in (one.low - 1, one.low, one.high, one.high + 1)
         if 0 <= number < 2 ** (32 if one.version == 4 else 128)  # noqa: PLR2004
     }
@@ -141,10 +132,6 @@ def extract_access(content: Content) -> Any:
     management = get_object(content.canonical, "env", "management")
     part = {key: management[key] for key in _ACCESS_KEYS if key in management}
     return {"env": {"management": reveal(part)}}
-
-
-def _read_table(document: Any) -> AccessTable:
-    return AccessTable(document if isinstance(document, Mapping) else None)
 
 
 def _may(table: AccessTable, caller: str, rule: Choices, permission: str) -> bool:

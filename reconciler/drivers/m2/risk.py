@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, diff_values
 from reconciler.core.plan import Effect, Inverse, Risk
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.access import FACTORY_ROLES, list_granted_permissions
-from reconciler.drivers.m2.address_range import AddressRange, find_uncovered, has_overlap
-from reconciler.drivers.m2.allowlist import get_address_range
+from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
+from reconciler.drivers.m2.address_range import find_uncovered, has_overlap
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content
-from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object, get_value
-
-SETTING_PERMISSION: Final = "enableSetting"
-"""The permission to read and to deliver a setting (M2 manual, Roles)."""
+from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_value
 
 _ACCESS: Final = ("/env/management/api/", "/env/management/roles")
 _MEMBERSHIP: Final = (
@@ -26,7 +21,6 @@ _MEMBERSHIP: Final = (
     "/env/management/cluster/discover/members",
     "/env/management/cluster/meta",
 )
-_EVERYONE: Final = (AddressRange(4, 0, 2**32 - 1), AddressRange(6, 0, 2**128 - 1))
 _ORDER: Final = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
 
@@ -126,7 +120,8 @@ def _assess_access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
     old, new = (get_value(document, ("env", "management", "api", "port")) for document in (before, after))
     if old != new:
         yield Risk.HIGH, f"the node's API moves from port {old} to {new}"
-    had, have = find_allowed_addresses(before), find_allowed_addresses(after)
+    # Names of roles may be secrets, which look equal as long as they are masked.
+    had, have = (AccessTable(reveal(one)).find_allowed(SETTING_PERMISSION) for one in (before, after))
     gone = find_uncovered(had, have)
     if had and not has_overlap(had, have):
         yield Risk.HIGH, f"every address that has {SETTING_PERMISSION} loses it"
@@ -134,32 +129,3 @@ def _assess_access(before: Any, after: Any) -> Iterator[tuple[Risk, str]]:
         yield Risk.MEDIUM, f"{', '.join(map(str, gone[:3]))} loses {SETTING_PERMISSION}"
     elif old == new:
         yield Risk.MEDIUM, "allowList or roles change"
-
-
-def find_allowed_addresses(document: Any) -> tuple[AddressRange, ...]:
-    """The addresses of all entries that may deliver a setting, without regard to order and overlap.
-
-    Without a list every address has the default role; without roles the factory's apply.
-    """
-    api = get_object(document, "env", "management", "api")
-    roles = get_value(document, ("env", "management", "roles"))
-    granting = {
-        _make_key(role.get("name"))
-        for _, role in get_items({"roles": FACTORY_ROLES if roles is None else roles}, "roles")
-        if isinstance(role, Mapping) and SETTING_PERMISSION in list_granted_permissions(role)
-    }
-    default = api.get("defaultRole", "admin")
-    entries = get_items(api, "allowList")
-    if not entries:
-        return _EVERYONE if _make_key(default) in granting else ()
-    ranges = (
-        get_address_range(entry)
-        for _, entry in entries
-        if _make_key(get_object(entry).get("role") or default) in granting
-    )
-    return tuple(found for found in ranges if found is not None)
-
-
-def _make_key(name: Any) -> str | bytes:
-    """A role's name as a hashable key; a node may show a name of any type."""
-    return name if isinstance(name, str) else encode_canonical(reveal(name))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.waves import sort_by_dependency
-from reconciler.drivers.m2.allowlist import get_address_range, sort_entries
+from reconciler.drivers.m2.address_range import get_address_range
+from reconciler.drivers.m2.allowlist import sort_entries
 
 ADDRESSES = [
     "10.0.0.0/24", "10.0.0.1", "10.0.0.1-9", "10.0.0.5-20", "10.0.0.128/25", "10.0.1.0/24", "10.0.0.0/8",

@@ -12,8 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.access import FACTORY_ROLES, list_granted_permissions
-from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
-from reconciler.drivers.m2.allowlist import get_address_range
+from reconciler.drivers.m2.address_range import AddressRange, get_address_range, parse_address_range
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object
 from reconciler.text.json_pointer import make_pointer

@@ -15,13 +15,12 @@ from reconciler.core.observation import Absent, Observation, Observed, Present, 
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.step import StepStatus
 from reconciler.drivers.m2 import machine, planner
+from reconciler.drivers.m2.access import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments, read_delivery
 from reconciler.drivers.m2.choices import Choices, PortChange
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files, judge
-from reconciler.drivers.m2.management_access import GET_PERMISSION
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
-from reconciler.drivers.m2.risk import SETTING_PERMISSION
 from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
 
 

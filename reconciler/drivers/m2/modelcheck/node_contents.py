@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.canonical import encode_canonical
-from reconciler.core.endpoint import InvalidAddress
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import AccessTable
-from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
+from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
+from reconciler.drivers.m2.address_range import AddressRange, get_address_range
 from reconciler.drivers.m2.choices import Choices, SettingAnswer
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring
-from reconciler.drivers.m2.risk import SETTING_PERMISSION, find_restart_fields
+from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
+from reconciler.drivers.m2.setting.diagnostics import get_items
 
 STRANGER = "203.0.113.1"
 """An address that no entry of a list names, unless it names everybody (RFC 5737)."""
@@ -91,7 +91,8 @@ class NodeContents:
         else:
             node = replace(taken.node, local=local)
         for name in loaded.waiting or ():
-            node = replace(node, running=_with(node.running or {}, name.split("."), "as before"))
+            # The node says that the field waits, and not the value in effect: any other value stands for it.
+            node = replace(node, running=machine.replace_at(node.running, name.split("."), "as before"))
         return self.number(node, loaded.held or {})
 
     def wanted(self, content: Content) -> int:
@@ -171,7 +172,8 @@ class NodeContents:
         key = (number, rule)
         if key not in self._open:
             listed = machine.lookup(self._all[number].node.running, "env.management.api.allowList")
-            callers = {STRANGER, *_lowest(listed)}
+            ranges = [found for _, entry in get_items(listed) if (found := get_address_range(entry))]
+            callers = {STRANGER, *(str(AddressRange(one.version, one.low, one.low)) for one in ranges)}
             self._open[key] = any(
                 SETTING_PERMISSION in self.rights(number, caller, rule) for caller in callers
             )
@@ -206,22 +208,3 @@ class NodeContents:
         if text not in self._known:
             self._known[text] = self._contents.of(document)
         return self._known[text]
-
-
-def _lowest(listed: Any) -> list[str]:
-    """The first address of each entry of an allowList that can be read."""
-    found: list[str] = []
-    for entry in listed if isinstance(listed, list) else ():
-        addr = entry.get("addr") if isinstance(entry, Mapping) else None
-        try:
-            here = parse_address_range(addr if isinstance(addr, str) else "")
-        except InvalidAddress:
-            continue
-        found.append(str(AddressRange(here.version, here.low, here.low)))
-    return found
-
-
-def _with(value: Mapping[str, Any], path: list[str], leaf: Any) -> dict[str, Any]:
-    head, *rest = path
-    inner = value.get(head)
-    return {**value, head: _with(inner if isinstance(inner, Mapping) else {}, rest, leaf) if rest else leaf}

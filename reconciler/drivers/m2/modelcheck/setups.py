@@ -17,15 +17,15 @@ from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.product_model import ModelSetup
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import find_access
+from reconciler.drivers.m2.access import GET_PERMISSION, SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.address_range import AddressRange
 from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices, PortChange, SettingAnswer
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files
-from reconciler.drivers.m2.management_access import GET_PERMISSION, extract_access, find_callers
+from reconciler.drivers.m2.management_access import RULES, extract_access, find_callers
 from reconciler.drivers.m2.modelcheck.model import M2Model, ModelNode, ModelWorld, NodeConstants
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
-from reconciler.drivers.m2.risk import SETTING_PERMISSION, find_allowed_addresses, find_restart_fields
+from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, Deliver, LoadedSetting, M2Desired, NodeTarget
 
 FEW: Final = 3
@@ -131,13 +131,10 @@ class _Kinds:
 
 def _powers(content: Content | None, hosts: tuple[str, ...]) -> tuple[Any, ...]:
     """What a setting lets the hosts do under every rule, and whether it lets anybody."""
-    said = extract_access(content) if content else None
-    ways = (
-        Choices(match=match, open_without_list=free) for match, free in product(AllowListMatch, (True, False))
-    )
-    rights = [find_access(said, host, way).permissions for way in ways for host in hosts]
-    return bool(find_allowed_addresses(said or {})), tuple(
-        (SETTING_PERMISSION in own, GET_PERMISSION in own) for own in rights
+    table = AccessTable(extract_access(content) if content else None)
+    rights = [table.access(host, rule).permissions for rule in RULES for host in hosts]
+    return bool(table.find_allowed(SETTING_PERMISSION)), tuple(
+        (SETTING_PERMISSION in granted, GET_PERMISSION in granted) for granted in rights
     )
 
 
@@ -147,7 +144,7 @@ def _hosts(desired: M2Desired, loaded: LoadedSetting | None) -> tuple[str, ...]:
     known = find_callers(before, desired.entry.management, caller)
     if known.rules or before is None:
         return known.addresses
-    spans = find_allowed_addresses(extract_access(before))[:FEW]
+    spans = AccessTable(extract_access(before)).find_allowed(SETTING_PERMISSION)[:FEW]
     return tuple(str(AddressRange(span.version, span.low, span.low)) for span in spans)
 
 
