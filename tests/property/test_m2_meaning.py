@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.diff import diff_values
-from reconciler.drivers.m2.access import PERMISSIONS, find_access
+from reconciler.drivers.m2.access import PERMISSION_DEFAULTS, find_access
 from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
 from reconciler.drivers.m2.allowlist import sort_entries
 from reconciler.drivers.m2.canonical import canonicalise, fingerprint_clear
@@ -346,4 +346,4 @@ def test_a_whole_part_that_is_gone_is_a_difference(key, document):
 @settings(deadline=None, max_examples=100)
 def test_whoever_asks_is_let_in_or_not_whatever_the_node_shows(document, caller):
     assume(isinstance(document, dict))
-    assert find_access(document, caller).permissions <= frozenset(PERMISSIONS)
+    assert find_access(document, caller).permissions <= frozenset(PERMISSION_DEFAULTS)

@@ -13,21 +13,9 @@ from reconciler.core.endpoint import unmap_address
 from reconciler.drivers.m2.address_range import EVERYONE, AddressRange, get_address_range
 from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object
+from reconciler.drivers.m2.setting.models import FACTORY_ROLES, Permissions
 
 Plain: TypeAlias = Mapping[str, Any]
-
-PERMISSIONS: Final = (
-    "enableSetting",
-    "enablePurge",
-    "enableMetric",
-    "enableGraph",
-    "enableMonitoring",
-    "enableInstall",
-    "enableRestart",
-    "enableGet",
-    "enableCluster",
-)
-"""The nine permissions of a role, in the order of the product's own page."""
 
 SETTING_PERMISSION: Final = "enableSetting"
 """The permission to read and to deliver a setting (M2 manual, Roles)."""
@@ -36,7 +24,7 @@ GET_PERMISSION: Final = "enableGet"
 """The permission to read what is in effect, which shows what waits for a restart."""
 
 PERMISSION_DEFAULTS: Final[Mapping[str, bool]] = MappingProxyType(
-    {name: name == "enableGet" for name in PERMISSIONS}
+    {str(field.alias): field.default for field in Permissions.model_fields.values()}
 )
 """Permission -> its default (M2 manual, Roles)."""
 
@@ -51,23 +39,6 @@ PERMISSION_OF: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """First part of a path -> the permission that a call to it needs (M2 manual, API)."""
-
-FACTORY_ROLES: Final[tuple[Plain, ...]] = (
-    {
-        "name": "admin",
-        "permissions": {name: name not in {"enableInstall", "enableRestart"} for name in PERMISSIONS},
-    },
-    {
-        "name": "user",
-        "permissions": {
-            "enableMetric": True,
-            "enableGraph": True,
-            "enableMonitoring": True,
-            "enableGet": True,
-        },
-    },
-)
-"""The roles in the factory's `setting.json` (M2 manual, Roles)."""
 
 
 @dataclass(frozen=True, slots=True)

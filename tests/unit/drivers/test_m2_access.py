@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from reconciler.drivers.m2.access import (
-    FACTORY_ROLES,
+    PERMISSION_DEFAULTS,
     PERMISSION_OF,
-    PERMISSIONS,
     AccessTable,
     find_access,
     list_granted_permissions,
 )
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
+from reconciler.drivers.m2.setting.models import FACTORY_ROLES
 
-ALL = set(PERMISSIONS)
+ALL = set(PERMISSION_DEFAULTS)
 
 
 def document(allow, *, roles=FACTORY_ROLES, **api):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.access import FACTORY_ROLES, list_granted_permissions
+from reconciler.drivers.m2.access import list_granted_permissions
 from reconciler.drivers.m2.address_range import AddressRange, get_address_range, parse_address_range
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object
+from reconciler.drivers.m2.setting.models import FACTORY_ROLES
 from reconciler.text.json_pointer import make_pointer
 
 DANGEROUS: Final = ("enableSetting", "enablePurge", "enableInstall", "enableRestart")

@@ -15,7 +15,6 @@ from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.model_errors import describe_value
-from reconciler.drivers.m2.access import FACTORY_ROLES
 from reconciler.drivers.m2.address_range import parse_address_range
 from reconciler.drivers.m2.setting.diagnostics import (
     Path,
@@ -28,7 +27,7 @@ from reconciler.drivers.m2.setting.diagnostics import (
     suggest_known,
 )
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
-from reconciler.drivers.m2.setting.models import MOST_PROPAGATED, Group, SettingFile
+from reconciler.drivers.m2.setting.models import FACTORY_ROLES, MOST_PROPAGATED, Group, SettingFile
 from reconciler.drivers.m2.setting.patterns import CLOUD
 from reconciler.text.json_pointer import make_pointer
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -215,6 +216,22 @@ class Role(SettingPart):
 
     name: str = Field(min_length=1, description="Unique name, to which allowList entries refer.")
     permissions: Permissions = Field(default_factory=Permissions, description="Its permissions.")
+
+
+FACTORY_ROLES: Final[tuple[Mapping[str, Any], ...]] = (
+    {
+        "name": "admin",
+        "permissions": {
+            str(field.alias): name not in {"enable_install", "enable_restart"}
+            for name, field in Permissions.model_fields.items()
+        },
+    },
+    {
+        "name": "user",
+        "permissions": dict.fromkeys(("enableMetric", "enableGraph", "enableMonitoring", "enableGet"), True),
+    },
+)
+"""The roles in the factory's `setting.json` (M2 manual, Roles)."""
 
 
 class Connection(SettingPart):

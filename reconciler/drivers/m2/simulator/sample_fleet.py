@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.drivers.m2.access import FACTORY_ROLES
+from reconciler.drivers.m2.setting.models import FACTORY_ROLES
 from reconciler.ports.simulator import SocketAddress
 
 

@@ -11,8 +11,8 @@ from reconciler.core.canonical import encode_canonical
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import FACTORY_ROLES
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, PortChange
+from reconciler.drivers.m2.setting.models import FACTORY_ROLES
 from reconciler.drivers.m2.simulator.answers import CLOSED, NodeCall, Reply, answer_request
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import NodeRequest, SimulatedWorld
