@@ -6,11 +6,11 @@ content continues in another commit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from reconciler.core.cluster_renames import translate_prior_names
 from reconciler.core.revision import STAMP, strip_uncommitted
@@ -22,6 +22,8 @@ from reconciler.secrets.resolver import SecretResolver
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
+
+T = TypeVar("T")
 
 MOST: Final = 30
 """Commits along first parents whose content is compared: each is a whole fleet to load."""
@@ -61,11 +63,11 @@ class ContentAncestry:
         Raises:
             SourceUnreachable: the source does not answer.
         """
+        own = await self._read(strip_uncommitted(applied), 1, self._contents)
+        wanted = own[0] if own else {}
+        left = {name for name in clusters if name in wanted}
+        found = {name for name in left if self._compute_contents(self.fleet).get(name) == wanted[name]}
         try:
-            async with self.source.line(strip_uncommitted(applied), 1) as own:
-                wanted = next((self._contents(snapshot) for snapshot in own), {})
-            left = {name for name in clusters if name in wanted}
-            found = {name for name in left if self._compute_contents(self.fleet).get(name) == wanted[name]}
             async with self.source.line(strip_uncommitted(self.fleet.revision.id), MOST) as line:
                 for snapshot in line:
                     if found == left:
@@ -120,23 +122,13 @@ class ContentAncestry:
         Raises:
             SourceUnreachable: the source does not answer.
         """
+        names = {cluster, self.renames.get(cluster)}
         with suppress(InputError):
-            try:
-                async with self.source.line(commit, 1) as line:
-                    fleets = [load_fleet(snapshot, self.drivers, self.resolver) for snapshot in line]
-            except SourceUnreachable:
-                raise
-            except SourceError:
-                return None
-            names = {cluster, self.renames.get(cluster)}
-            for cluster_input in (
-                cluster_input
-                for fleet in fleets
-                for cluster_input in fleet.cluster_inputs
-                if cluster_input.entry.name in names
-            ):
-                driver = self.drivers[cluster_input.entry.kind]
-                return driver.delivered(driver.desire(cluster_input))
+            fleets = await self._read(commit, 1, self._load)
+            for cluster_input in (one for fleet in fleets for one in fleet.cluster_inputs):
+                if cluster_input.entry.name in names:
+                    driver = self.drivers[cluster_input.entry.kind]
+                    return driver.delivered(driver.desire(cluster_input))
         return None
 
     async def differing(self, one: str, other: str) -> frozenset[str]:
@@ -145,28 +137,31 @@ class ContentAncestry:
         Raises:
             SourceUnreachable: the source does not answer.
         """
-        found: list[Mapping[str, Any]] = []
-        for commit in (one, other):
-            try:
-                async with self.source.line(commit, 1) as line:
-                    found += [self._contents(snapshot) for snapshot in line]
-            except SourceUnreachable:
-                raise
-            except SourceError:
-                return frozenset()
+        found = [
+            contents for commit in (one, other) for contents in await self._read(commit, 1, self._contents)
+        ]
         if len(found) < 2 or not all(found):  # noqa: PLR2004  (two commits)
             return frozenset()
         names = (cluster_input.entry.name for cluster_input in self.fleet.cluster_inputs)
         return frozenset(name for name in names if found[0].get(name) != found[1].get(name))
 
     async def _ids(self, commit: str, most: int) -> list[str]:
+        return await self._read(commit, most, lambda snapshot: snapshot.revision.id)
+
+    async def _read(self, commit: str, most: int, read: Callable[[Snapshot], T]) -> list[T]:
+        """The result of `read` for a commit and its first-parent ancestors; empty if it cannot be read."""
         try:
             async with self.source.line(commit, most) as line:
-                return [snapshot.revision.id for snapshot in line]
+                return [read(snapshot) for snapshot in line]
+        # Unknown content only means that nothing continues it. But a source that does not answer may answer
+        # in the next pass, so its error ends this one.
         except SourceUnreachable:
             raise
         except SourceError:
             return []
+
+    def _load(self, snapshot: Snapshot) -> Fleet:
+        return load_fleet(snapshot, self.drivers, self.resolver)
 
     def _contents(self, snapshot: Snapshot) -> Mapping[str, Any]:
         """Cluster -> its content at a commit; empty if its files are not valid."""
@@ -174,7 +169,7 @@ class ContentAncestry:
         if id_ not in self._known:
             self._known[id_] = {}
             with suppress(InputError):
-                self._known[id_] = self._compute_contents(load_fleet(snapshot, self.drivers, self.resolver))
+                self._known[id_] = self._compute_contents(self._load(snapshot))
         return self._known[id_]
 
     def _compute_contents(self, fleet: Fleet) -> Mapping[str, Any]:

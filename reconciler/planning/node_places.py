@@ -40,14 +40,6 @@ class FleetPlaces:
     violations: Mapping[str, Sequence[Diagnostic]] = field(default_factory=dict)
     released: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def of(self, cluster: str) -> dict[str, tuple[str, ...]]:
-        """Node -> its place by every address."""
-        return dict(self.places.get(cluster, {}))
-
-    def left(self, cluster: str) -> tuple[str, ...]:
-        """Places that the cluster no longer names."""
-        return tuple(self.released.get(cluster, ()))
-
 
 async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPlaces:
     """The places of all nodes of a fleet, also of clusters that this pass does not plan.
@@ -57,33 +49,29 @@ async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPl
         http: resolves names, where it can.
         memory: has the claims of other fleets of this host.
     """
-    named = [
-        NodePlace(one.cluster_input.entry.name, node, endpoint)
+    hosts = {endpoint.host for one in fleet.desired for endpoint in one.endpoints.values()}
+    addresses = await _resolve_names(hosts, http)
+    # Two names may lead to the same address, so places are compared by name and by every address.
+    places = [
+        NodePlace(one.cluster_input.entry.name, node, endpoint, addresses.get(endpoint.host, ()))
         for one in fleet.desired
         for node, endpoint in one.endpoints.items()
     ]
-    addresses = await _resolved({place.endpoint.host for place in named}, http)
-    places = [
-        NodePlace(place.cluster, place.node, place.endpoint, addresses.get(place.endpoint.host, ()))
-        for place in named
-    ]
     found = find_shared_places(places)
     entries = [one.cluster_input.entry for one in fleet.desired]
-    for cluster, violations in find_foreign_places(places, memory, fleet.label).items():
-        found[cluster].extend(violations)
+    for cluster, foreign in find_foreign_places(places, memory, fleet.label).items():
+        found[cluster].extend(foreign)
     keys: dict[str, dict[str, tuple[str, ...]]] = {}
     for place in places:
         keys.setdefault(place.cluster, {})[place.node] = place.keys
-    for cluster, violation in {
-        **find_left_behind(memory, keys),
-        **find_refused_renames(memory, entries),
-    }.items():
+    violations = {**find_left_behind(memory, keys), **find_refused_renames(memory, entries)}
+    for cluster, violation in violations.items():
         found[cluster].append(violation)
     return FleetPlaces(keys, found, find_released_places(places, memory))
 
 
-async def _resolved(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:
-    """The addresses of the names among some hosts, all asked once."""
+async def _resolve_names(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:
+    """The addresses of the names among some hosts, each resolved once."""
     names = sorted(host for host in hosts if not is_ip_address(host))
     gate = asyncio.Semaphore(AT_ONCE)
 

@@ -37,7 +37,7 @@ from reconciler.planning.plan_pass import Drivers, PlanResult, check_guards
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot, SourceFiles
 from reconciler.secrets.redaction import mask_content
-from reconciler.text.one_line import make_one_line
+from reconciler.text.one_line import join_some, make_one_line
 
 EDITED = "plan-edited"
 """Code of a file that was changed after it was written."""
@@ -283,10 +283,8 @@ def check_files(file: PlanFile, now: Mapping[str, str]) -> None:
     """
     differ = sorted(path for path in {*file.files, *now} if file.files.get(path) != now.get(path))
     if differ:
-        more = f" and {len(differ) - _SHOWN} more" if len(differ) > _SHOWN else ""
-        raise WorldChanged(
-            f"changed since the plan was made: {', '.join(differ[:_SHOWN])}{more} [{OUTDATED}]", remedy=_AGAIN
-        )
+        words = f"changed since the plan was made: {join_some(differ, _SHOWN)} [{OUTDATED}]"
+        raise WorldChanged(words, remedy=_AGAIN)
 
 
 def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanResult:
@@ -304,23 +302,17 @@ def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanRes
         UsageError: the product cannot read a step.
         WorldChanged: a cluster, or the waves of its plan, are not those of the revision.
     """
-    found = fresh.fleet.revision
-    plan = file.loaded()
+    revision, plan = fresh.fleet.revision, file.loaded()
     now = {case.plan.cluster: case for case in fresh.cases}
     for own in plan.clusters:
         _check_cluster(own, now.get(own.cluster))
-    plan = replace(
-        plan,
-        revision=found,
-        clusters=tuple(
-            _type_steps(own, drivers[own.kind], now[own.cluster].desired) for own in plan.clusters
-        ),
-    )
+    clusters = tuple(_type_steps(own, drivers[own.kind], now[own.cluster].desired) for own in plan.clusters)
+    plan = replace(plan, revision=revision, clusters=clusters)
     compared = [
         _ComparedCluster(own, now[own.cluster], file.observed.get(own.cluster, {}), drivers[own.kind])
         for own in plan.clusters
     ]
-    cases = [one.case(found, plan.program) for one in compared]
+    cases = [one.case(revision, plan.program) for one in compared]
     left = [replace(case, plan=one.left()) for one, case in zip(compared, cases, strict=True)]
     judged = check_guards(fresh.fleet, left, drivers)
     return replace(
@@ -360,19 +352,13 @@ def _type_steps(own: ClusterPlan, driver: Driver[Any, Any], desired: Any) -> Clu
 def restrict_plan(remaining: Plan, file: Plan) -> Plan:
     """The part of a later plan that concerns the nodes which the file's plan changes."""
     touched = {(step.cluster, step.node) for step in file.steps()}
-    return replace(
-        remaining,
-        clusters=tuple(
-            replace(
-                own,
-                steps=tuple(step for step in own.steps if (own.cluster, step.node) in touched),
-                findings=tuple(
-                    one for one in own.findings if (one.cluster, one.target.partition("/")[2]) in touched
-                ),
-            )
-            for own in remaining.clusters
-        ),
-    )
+    clusters = []
+    for own in remaining.clusters:
+        steps = tuple(step for step in own.steps if (own.cluster, step.node) in touched)
+        about = ((one, (one.cluster, one.target.partition("/")[2])) for one in own.findings)
+        findings = tuple(one for one, place in about if place in touched)
+        clusters.append(replace(own, steps=steps, findings=findings))
+    return replace(remaining, clusters=tuple(clusters))
 
 
 class _ComparedCluster:
@@ -421,8 +407,7 @@ class _ComparedCluster:
         nodes = sorted(self.differs)
         if len(nodes) < 2:  # noqa: PLR2004  (a single node has its own sentence)
             return next(iter(self.differs.values()), "")
-        more = f" and {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
-        return f"{', '.join(nodes[:_SHOWN])}{more} have changed since the plan was made"
+        return f"{join_some(nodes, _SHOWN)} have changed since the plan was made"
 
     def case(self, revision: Revision, program: str) -> GuardContext:
         """The fresh guard context with the file's plan, and what its steps deliver."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -91,18 +91,18 @@ class PlanResult:
 
     def released(self) -> PlanResult:
         """The same without the clusters on hold."""
-        held = {violation.cluster for violation in self.violations if violation.hold}
-        return self._select([case for case in self.cases if case.plan.cluster not in held], held=False)
+        return self._select(held=False)
 
     def held_up(self) -> PlanResult:
         """The clusters on hold, with their holds."""
-        held = {violation.cluster for violation in self.violations if violation.hold}
-        return self._select([case for case in self.cases if case.plan.cluster in held], held=True)
+        return self._select(held=True)
 
-    def _select(self, cases: Sequence[GuardContext], *, held: bool) -> PlanResult:
+    def _select(self, *, held: bool) -> PlanResult:
+        on_hold = {violation.cluster for violation in self.violations if violation.hold}
+        cases = tuple(case for case in self.cases if (case.plan.cluster in on_hold) == held)
         plan = replace(self.plan, clusters=tuple(case.plan for case in cases))
         violations = tuple(violation for violation in self.violations if violation.hold == held)
-        return replace(self, plan=plan, cases=tuple(cases), violations=violations)
+        return replace(self, plan=plan, cases=cases, violations=violations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ async def run_plan_pass(
     lineage: ContentAncestry | None = None,
     is_applying: bool = False,
 ) -> PlanResult:
-    """Load, observe, plan and guard; the same fleet and the same answers give the same plan.
+    """Observe, plan, and check with guards; the same fleet and the same answers give the same plan.
 
     Args:
         fleet: the desired state of all clusters.
@@ -170,6 +170,7 @@ async def run_plan_pass(
     targets = _restrict(_list_targets(fleet, drivers, memory), only)
     for target in targets:
         transports.refuse_missing(target.driver.capabilities.transports, target.cluster_input.entry.name)
+    # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
     places = await locate_nodes(whole, transports.http, memory)
     context = _PassContext(fleet, transports, memory, listener, places, lineage, is_applying=is_applying)
     planned = await gather_all([_plan_cluster(target, context) for target in targets])
@@ -193,11 +194,10 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
         nodes = {one.name for one in case.entry.members()} | {step.node for step in case.plan.steps}
         reported = {finding.target.partition("/")[2] for finding in case.plan.findings}
         members[case.plan.cluster] = frozenset(nodes | reported)
-    remarks = (
-        [*report_leaving_nodes(memory, members, named), *report_stale_branch(memory.base, named)]
-        if whole
-        else []
-    )
+    remarks: list[Diagnostic] = []
+    if whole:
+        remarks += report_leaving_nodes(memory, members, named)
+        remarks += report_stale_branch(memory.base, named)
     remarks += report_missing_comparison(memory.base, fleet.document.name)
     remarks += [remark for case in found.cases for remark in case.remarks]
     ended = find_expired_overrides(fleet.document, fleet.overrides, today)
@@ -240,6 +240,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     fleet, memory, places = context.fleet, context.memory, context.places
     entry, listener, driver = target.cluster_input.entry, context.listener, target.driver
     listener.observing(entry.name, 1 if target.node else len(entry.members()))
+    # The only way that a driver gets to the nodes in this half of the pass: it cannot write.
     observed = await driver.observe(target.desired, restrict_to_reading(context.transports, driver.reads))
     listener.observed(entry.name, observed)
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
@@ -304,9 +305,9 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         at=memory.at,
         recalled=target.recalled,
         contradictions=tuple(places.violations.get(entry.name, ())),
-        places=places.of(entry.name),
+        places=dict(places.places.get(entry.name, {})),
         stamps=stamps,
-        released=places.left(entry.name),
+        released=tuple(places.released.get(entry.name, ())),
         remarks=stamped.remarks,
         digest=compute_plan_id(plan, fleet.revision, __version__)
         if change_control.may_need_approval(plan, policy)

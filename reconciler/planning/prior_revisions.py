@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.cluster_renames import translate_prior_names
 from reconciler.core.memory import FleetMemory
 from reconciler.core.prior_revisions import MergeBase, PriorCluster, PriorFile, PriorFiles, PriorRevisions
-from reconciler.core.revision import shorten_commit
-from reconciler.core.revision import strip_uncommitted as commit_of
+from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError, SourceError, SourceUnreachable, UsageError
@@ -35,13 +35,13 @@ _Kinds = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class MergeTarget:
-    """What the revision is to be merged into.
+    """The target into which the revision is to be merged.
 
     Args:
         ref: branch, tag or commit; empty for none: then the first parent is the base.
         told: the variable of the CI system that named it, which may mean another repository; empty if it was
             named on the command line.
-        instead: another one that a CI system named, in case this one does not exist.
+        instead: another target that a CI system named, if this one does not exist.
     """
 
     ref: str = ""
@@ -78,70 +78,62 @@ async def read_prior_revisions(
         SourceError: the base that the command line named does not exist, or the source is not usable.
         SourceUnreachable: the source does not answer.
     """
-    every = [cluster_input.entry.name for cluster_input in fleet.cluster_inputs]
-    names = [
-        cluster_input.entry.name
-        for cluster_input in fleet.cluster_inputs
-        if drivers[cluster_input.entry.kind].capabilities.history
-    ]
+    kinds = {cluster_input.entry.name: cluster_input.entry.kind for cluster_input in fleet.cluster_inputs}
+    names = {name for name, kind in kinds.items() if drivers[kind].capabilities.history}
     applied = {
-        name: commit_of(cluster_memory.applied.id)
-        for name in every
+        name: strip_uncommitted(cluster_memory.applied.id)
+        for name in kinds
         if (cluster_memory := memory.cluster_memory.get(name)) is not None
         and cluster_memory.applied is not None
     }
     asked = NAMES if names or base.ref else ()
-    found, trouble = await _earlier(source, fleet.revision.id, base, sorted(set(applied.values())), asked)
+    found, trouble = await _read_earlier_files(
+        source, fleet.revision.id, base, sorted(set(applied.values())), asked
+    )
     renames = {**fleet.renames, **memory.renames}
-    kinds = {cluster_input.entry.name: cluster_input.entry.kind for cluster_input in fleet.cluster_inputs}
+
+    def read(file: PriorFile) -> tuple[_Clusters | None, _Kinds]:
+        """The clusters of an earlier file, and their kinds, by today's names."""
+        clusters, then = _parse_clusters(file)
+        # A cluster of another kind is another cluster, whatever `renamed_from` says.
+        since = {name: former for name, former in renames.items() if then.get(former) == kinds[name]}
+        return clusters and translate_prior_names(clusters, since), translate_prior_names(then, since)
+
+    before = [(file, *read(file)) for file in found.before]
+    versions = [(file, clusters) for file, clusters, _ in before]
+    base_kinds = before[0][2] if before else {}
+    at = {commit: read(file)[0] for commit, file in found.applied.items()}
+    unread = found.unread or ("" if found.tip else trouble)
     others = ((file.name, file.data) for file in found.others)
     references = list_reference_places(others, fleet.secrets.documents)
-
-    def since(file: PriorFile) -> dict[str, str]:
-        """The renames since an earlier file; a cluster of another kind is another cluster."""
-        then = _kinds(file)
-        return {name: former for name, former in renames.items() if then.get(former) == kinds[name]}
-
-    def by_name(file: PriorFile) -> _Clusters | None:
-        """The clusters of an earlier file, those that were renamed since under the name of today."""
-        clusters = _clusters(file)
-        return clusters if clusters is None else translate_prior_names(clusters, since(file))
-
-    versions = [(file, by_name(file)) for file in found.before]
-    at = {commit: by_name(file) for commit, file in found.applied.items()}
-    before = translate_prior_names(_kinds(found.before[0]), since(found.before[0])) if found.before else {}
-    unread = found.unread or ("" if found.tip else trouble)
-    prior = {
-        name: replace(
-            _prior(name, versions, applied.get(name, ""), at, unread),
-            replaced=_replaced(name, fleet, before),
+    prior = {name: PriorRevisions(references=references) for name in kinds}
+    for name in names:
+        clusters, why = _collect_prior(name, versions, applied.get(name, ""), at, unread)
+        gone = sorted(
+            one for one, kind in base_kinds.items() if kind == kinds[name] and one not in fleet.clusters
         )
-        for name in names
-    }
-    for name in every:
-        prior[name] = replace(prior.get(name, PriorRevisions()), references=references)
+        prior[name] = PriorRevisions(clusters, why, () if name in base_kinds else tuple(gone), references)
     lineage = ContentAncestry(fleet, source, drivers, resolver, renames)
-    return replace(memory, prior=prior, base=await _merge_base(lineage, base.ref, found, trouble, by_name))
+    # Merges in both directions leave several commits where the branch left its base: all of them count.
+    bases = [clusters for _, clusters in versions[:1]] + [read(file)[0] for file in found.bases]
+    merge_base = await _find_merge_base(lineage, base.ref, found, trouble, bases)
+    return replace(memory, prior=prior, base=merge_base)
 
 
-async def _merge_base(
-    lineage: ContentAncestry,
-    ref: str,
-    found: PriorFiles,
-    trouble: str,
-    by_name: Callable[[PriorFile], _Clusters | None],
+async def _find_merge_base(
+    lineage: ContentAncestry, ref: str, found: PriorFiles, trouble: str, bases: Sequence[_Clusters | None]
 ) -> MergeBase | None:
-    """The base as it stands to the revision; None where none is named, or nothing stood before."""
+    """The base, compared with the revision; None if no base is named, or there was nothing before."""
     unread = trouble or found.unread
     if not ref or not (found.before or unread):
         return None
-    clusters = by_name(found.before[0]) if found.before and found.tip else None
+    clusters = bases[0] if found.before and found.tip else None
     if clusters is None:
-        return MergeBase(ref, unread=unread or _unreadable(found.before[0]))
+        return MergeBase(ref, unread=unread or _explain_unreadable(found.before[0]))
     named = {name: frozenset(nodes) for name, nodes in clusters.items()}
-    for further in filter(None, map(by_name, found.bases)):
+    for further in filter(None, bases[1:]):
         named |= {name: named.get(name, frozenset()) | nodes.keys() for name, nodes in further.items()}
-    revision, source = commit_of(lineage.fleet.revision.id), lineage.source
+    revision, source = strip_uncommitted(lineage.fleet.revision.id), lineage.source
     before, tips = await source.ancestors(revision), await source.ancestors(found.tip)
     if before is None or tips is None:
         unread = unread or f"this clone is shallow, so it is unknown which commits of {ref} are missing here"
@@ -154,19 +146,10 @@ async def _merge_base(
     )
 
 
-def _replaced(name: str, fleet: Fleet, before: _Kinds) -> tuple[str, ...]:
-    """The clusters that went as this one came."""
-    kind = next(
-        cluster_input.entry.kind for cluster_input in fleet.cluster_inputs if cluster_input.entry.name == name
-    )
-    gone = (one for one, its in before.items() if its == kind and one not in fleet.clusters)
-    return () if name in before else tuple(sorted(gone))
-
-
-async def _earlier(
+async def _read_earlier_files(
     source: Source, revision: str, base: MergeTarget, applied: Sequence[str], names: Sequence[str]
 ) -> tuple[PriorFiles, str]:
-    """What the source has of earlier revisions, and why it has nothing."""
+    """The files of earlier revisions, and why the source does not have them; empty if it has."""
     if not source.has_history:
         if base.ref and not base.told:
             raise UsageError(
@@ -178,7 +161,7 @@ async def _earlier(
         return await source.earlier(revision, names, base=base.ref, applied=applied), ""
     except SourceUnreachable:
         raise
-    except UsageError:  # a folder without a repository: a CI system speaks of the one around it
+    except UsageError:  # a folder without a repository: the CI system means the repository around it
         if not base.told:
             raise
         return await source.earlier(revision, names, applied=applied), ""
@@ -187,69 +170,54 @@ async def _earlier(
             raise
         why = f"{base.told} names {base.ref}, and {error.message}"
         if base.instead is not None and base.instead.ref:
-            return (await _earlier(source, revision, base.instead, applied, names))[0], why
+            return (await _read_earlier_files(source, revision, base.instead, applied, names))[0], why
         return await source.earlier(revision, names, applied=applied), why
 
 
-def _prior(
+def _collect_prior(
     name: str,
     versions: Sequence[tuple[PriorFile, _Clusters | None]],
     applied: str,
     at: Mapping[str, _Clusters | None],
     unread: str,
-) -> PriorRevisions:
+) -> tuple[tuple[PriorCluster, ...], str]:
+    """One cluster in earlier revisions; if none of them has it, why one could not be read."""
     found: list[PriorCluster] = []
     if named := (at.get(applied) or {}).get(name):
         found.append(PriorCluster(named, shorten_commit(applied), applied=True))
-    nearest = False
+    has_nearest = False
     for file, clusters in versions:
         if clusters and (named := clusters.get(name)):
-            found.append(PriorCluster(named, shorten_commit(file.commit), older=nearest))
-            nearest = True
-    if found:
-        return PriorRevisions(tuple(found))
+            found.append(PriorCluster(named, shorten_commit(file.commit), older=has_nearest))
+            has_nearest = True
     wrong = next((file for file, clusters in versions if clusters is None), None)
-    if not unread and wrong is not None:
-        unread = _unreadable(wrong)
-    return PriorRevisions((), unread)
+    if found:
+        return tuple(found), ""
+    return (), unread or (_explain_unreadable(wrong) if wrong else "")
 
 
-def _unreadable(file: PriorFile) -> str:
+def _explain_unreadable(file: PriorFile) -> str:
     return f"{file.name} of the revision {shorten_commit(file.commit)} cannot be read"
 
 
-def _clusters(file: PriorFile) -> _Clusters | None:
-    """The clusters of an earlier fleet file, as plain data; None where it cannot be read.
-
-    It is not held against today's schema: what was right then still tells who the nodes were.
-    """
-    listed = _listed(file)
-    if listed is None:
-        return None
+def _parse_clusters(file: PriorFile) -> tuple[_Clusters | None, _Kinds]:
+    """The clusters of an earlier fleet file as plain data (None if it cannot be read), and their kinds."""
+    # Not validated with today's schema: an entry that was valid then still tells which nodes there were.
+    value: Any = None
+    with suppress(InputError):
+        value = parse_document(file.name, file.data).value
+    listed = value.get("clusters") if isinstance(value, Mapping) else None
+    if not isinstance(listed, list):
+        return None, {}
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    kinds: dict[str, str] = {}
     for cluster in listed:
         if isinstance(cluster, Mapping) and isinstance(name := cluster.get("name"), str):
+            kinds[name] = str(cluster.get("kind"))
             nodes = cluster.get("nodes")
             found.setdefault(name, {}).update(
                 (node["name"], node)
                 for node in (nodes if isinstance(nodes, list) else [])[:MOST]
                 if isinstance(node, Mapping) and isinstance(node.get("name"), str)
             )
-    return found
-
-
-def _kinds(file: PriorFile) -> _Kinds:
-    """The kind of each cluster that an earlier fleet file names; none where it cannot be read."""
-    named = [cluster for cluster in _listed(file) or () if isinstance(cluster, Mapping)]
-    return {
-        cluster["name"]: str(cluster.get("kind")) for cluster in named if isinstance(cluster.get("name"), str)
-    }
-
-
-def _listed(file: PriorFile) -> list[Any] | None:
-    try:
-        value = parse_document(file.name, file.data).value
-    except InputError:
-        return None
-    listed = value.get("clusters") if isinstance(value, Mapping) else None
-    return listed if isinstance(listed, list) else None
+    return found, kinds

@@ -10,15 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
-from reconciler.core.observation import (
-    Absent,
-    Observation,
-    Present,
-    Stale,
-    Unauthorized,
-    Unidentified,
-    Unreachable,
-)
+from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision, Step
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
@@ -50,6 +42,13 @@ class NodeCondition(StrEnum):
     UNIDENTIFIED = "not identified"
     UNAUTHORIZED = "unauthorised"
 
+
+_UNREAD = {
+    Unreachable: NodeCondition.UNREACHABLE,
+    Unidentified: NodeCondition.UNIDENTIFIED,
+    Unauthorized: NodeCondition.UNAUTHORIZED,
+    Stale: NodeCondition.STALE,
+}
 
 _WITH_CONTENT = frozenset({NodeCondition.AS_DESIRED, NodeCondition.RESTART})
 """Conditions of a node that has the content of this revision."""
@@ -174,9 +173,8 @@ def _list_node_statuses(case: GuardContext, names: Sequence[str]) -> Iterator[No
     for finding in case.plan.findings:
         findings[finding.target.removeprefix(f"{case.plan.cluster}/")].append(finding)
     for node in names:
-        kept_back = case.kept_back.get(node, "")
-        answer = case.observed.nodes.get(node)
-        state, reason = _judge_node(answer, steps[node], findings[node], kept_back)
+        answer, differs = case.observed.nodes.get(node), case.kept_back.get(node, "")
+        state, reason = _judge_node(answer, steps[node], findings[node], differs)
         revision, since = _find_revision(case, node, has_content=state in _WITH_CONTENT)
         yield NodeStatus(node, state, reason, revision, since, case.stamps.get(node, ""))
 
@@ -194,26 +192,13 @@ def _find_revision(case: GuardContext, node: str, *, has_content: bool) -> tuple
 
 
 def _judge_node(
-    answer: Observation[Any] | None, steps: list[Step], findings: list[Diagnostic], kept_back: str = ""
+    answer: Observation[Any] | None, steps: list[Step], findings: list[Diagnostic], differs: str
 ) -> tuple[NodeCondition, str]:
     match answer:
         case None:
             return NodeCondition.UNREACHABLE, "it was not read"
-        case Unreachable(reason):
-            return NodeCondition.UNREACHABLE, reason
-        case Unidentified(reason=reason):
-            return NodeCondition.UNIDENTIFIED, reason
-        case Unauthorized(reason):
-            return NodeCondition.UNAUTHORIZED, reason
-        case Stale(reason=reason):
-            return NodeCondition.STALE, reason
-        case Present() | Absent():
-            return _judge_answering_node(steps, findings, kept_back)
-
-
-def _judge_answering_node(
-    steps: list[Step], findings: list[Diagnostic], differs: str
-) -> tuple[NodeCondition, str]:
+        case Unreachable() | Unidentified() | Unauthorized() | Stale():
+            return _UNREAD[type(answer)], answer.reason
     if steps:
         person = all(step.waits_for_person for step in steps)
         return NodeCondition.PERSON if person else NodeCondition.DIFFERS, steps[0].reason
@@ -223,8 +208,6 @@ def _judge_answering_node(
             return own[finding.code], finding.located
     if differs:
         return NodeCondition.DIFFERS, f"{differs}; nothing is sent to it while another node is pending"
-    restart = [finding for finding in findings if finding.code == RESTART]
-    doubts = [finding for finding in findings if finding.severity is not Severity.NOTE]
-    if doubts:
-        return NodeCondition.DOUBTFUL, doubts[0].message
-    return (NodeCondition.RESTART, restart[0].message) if restart else (NodeCondition.AS_DESIRED, "")
+    marks = [(NodeCondition.DOUBTFUL, one.message) for one in findings if one.severity is not Severity.NOTE]
+    marks += [(NodeCondition.RESTART, one.message) for one in findings if one.code == RESTART]
+    return marks[0] if marks else (NodeCondition.AS_DESIRED, "")

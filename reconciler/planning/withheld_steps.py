@@ -34,10 +34,6 @@ WAITING: Final = frozenset({LATER, IN_FLIGHT})
 
 _PLACES: Final = 3
 _LONGEST: Final = 60
-_REMEDY: Final = (
-    "find out why the node does not show the content, and correct the node or the content; "
-    "`reconcile resume {cluster}` allows a new attempt at once"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +242,19 @@ def _report_later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> D
 def _report_stalled(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
     tries = "once" if attempt.count == 1 else f"{attempt.count} times"
     end = "a definite refusal" if attempt.refused else "no effect"
+    remedy = (
+        f"{way_out}; then `reconcile resume {cluster}`"
+        if way_out
+        else "find out why the node does not show the content, and correct the node or the content; "
+        f"`reconcile resume {cluster}` allows a new attempt at once"
+    )
     return Diagnostic(
         Severity.ERROR,
         STALLED,
         f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_explain_attempt(attempt)}); "
         "nothing more is sent until its desired content changes, or what it shows"
         f"{_describe_differences(step.changes)}",
-        f"{way_out}; then `reconcile resume {cluster}`" if way_out else _REMEDY.format(cluster=cluster),
+        remedy,
         target=f"{cluster}/{step.node}",
     )
 

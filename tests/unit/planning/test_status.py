@@ -69,7 +69,7 @@ def finding(severity, code):
     ],
 )
 def test_no_failure_is_read_as_converged(answer, said, word):
-    assert _judge_node(answer, [], said)[0] is word
+    assert _judge_node(answer, [], said, "")[0] is word
 
 
 async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():
