@@ -100,16 +100,16 @@ EXECUTOR = (
     Mutant(
         "executor: every pass is judged",
         "gone",
-        edit(StateTable.planned, "passed = not plan.steps or self.weigh", "passed = True or self.weigh"),
+        edit(StateTable._plan, "passed = not plan.steps or self._weigh", "passed = True or self._weigh"),
         SHUT,
     ),
     Mutant(
         "executor: intent before call",
         "the call is made first",
         edit(
-            ExecutorModel._executed,
-            "yield self._looked(moment, place, step)",
-            "yield from self._sent(moment, place, step)",
+            ExecutorModel._continue_run,
+            "yield self._start_step(state, place, step)",
+            "yield from self._call_node(state, place, step)",
         ),
         PLAIN,
     ),
@@ -117,7 +117,7 @@ EXECUTOR = (
         "executor: what is done is not done again",
         "gone",
         edit(
-            ExecutorModel._looked,
+            ExecutorModel._start_step,
             "if status is StepStatus.READY and",
             "if status in {StepStatus.READY, StepStatus.DONE} and",
         ),
@@ -126,16 +126,16 @@ EXECUTOR = (
     Mutant(
         "executor: done is what a reading shows",
         "the call's answer is believed",
-        edit(ExecutorModel._concluded, "self._standing(moment, place) is StepStatus.DONE", "True"),
+        edit(ExecutorModel._conclude_step, "self._judge_step(state, place) is StepStatus.DONE", "True"),
         PLAIN,
     ),
     Mutant(
         "executor: settling by reading",
         "what was open is done again",
         edit(
-            ExecutorModel._resumed,
+            ExecutorModel._restart,
             "plan=-1, phases=(), struck=False, held=())",
-            "phases=tuple(StepPhase.INTENT if one in OPEN else one for one in moment.phases),"
+            "phases=tuple(StepPhase.INTENT if one in OPEN else one for one in state.phases),"
             " struck=False, held=())",
         ),
         PLAIN,
@@ -143,14 +143,14 @@ EXECUTOR = (
     Mutant(
         "executor: settling waits for calls on their way",
         "gone",
-        edit(ExecutorModel.moves, "elif moment.late:", "elif False:"),
+        edit(ExecutorModel.moves, "elif state.late:", "elif False:"),
         PLAIN,
     ),
     Mutant(
         "executor: a pass leaves out the node of a call on its way",
         "gone",
         edit(
-            StateTable._without,
+            StateTable._plan_beside,
             "if step.node in nodes or gone & set(step.after):",
             "if gone & set(step.after):",
         ),
@@ -159,13 +159,15 @@ EXECUTOR = (
     Mutant(
         "executor: concurrency",
         "off by one",
-        edit(ExecutorModel._executed, "for phase in phases) < plan", "for phase in phases) <= plan"),
+        edit(ExecutorModel._continue_run, "for phase in phases) < plan", "for phase in phases) <= plan"),
         TWO,
     ),
     Mutant(
         "executor: order of steps",
         "a call is enough, no outcome is waited for",
-        edit(ExecutorModel._executed, "phases[one] is StepPhase.SUCCEEDED", "phases[one] >= StepPhase.SENT"),
+        edit(
+            ExecutorModel._continue_run, "phases[one] is StepPhase.SUCCEEDED", "phases[one] >= StepPhase.SENT"
+        ),
         IN_CHAIN,
     ),
 )

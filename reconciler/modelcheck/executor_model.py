@@ -42,7 +42,7 @@ OPEN = frozenset({StepPhase.INTENT, StepPhase.SENT})
 
 
 class ModelState(NamedTuple):
-    """The whole system at one moment; worlds, plans and steps by their numbers in the state table.
+    """The whole system at one state; worlds, plans and steps by their numbers in the state table.
 
     Args:
         plan: the plan that is being applied; -1 between two passes.
@@ -77,208 +77,197 @@ class ExecutorModel(Generic[W]):
     state_table: StateTable[W]
 
     def begin(self, world: W, *, faults: int = 1, crashes: int = 1, passes: int = 2) -> ModelState:
-        """The moment before a pass."""
+        """The state before a pass."""
         return ModelState(self.state_table.number(world), faults=faults, crashes=crashes, passes=passes)
 
-    def under(self, plan: ClusterPlan, moment: ModelState) -> ModelState:
-        """The moment in which the executor begins to apply a given plan."""
-        return moment._replace(
-            plan=self.state_table.kept(plan), phases=(StepPhase.PENDING,) * len(plan.steps)
-        )
+    def under(self, plan: ClusterPlan, state: ModelState) -> ModelState:
+        """The state in which the executor begins to apply a given plan."""
+        return self._begin_plan(state, self.state_table.add_plan(plan))
 
-    def moves(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
+    def _begin_plan(self, state: ModelState, plan: int) -> ModelState:
+        steps = self.state_table.plans[plan].steps
+        return state._replace(plan=plan, phases=(StepPhase.PENDING,) * len(steps))
+
+    def moves(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         """All that can happen next, each with the invariant that it breaks, if any."""
-        yield from self._surroundings(moment)
-        if moment.late:
-            yield from self._stuck(moment)
-        if moment.running and moment.plan >= 0:
-            yield from self._executed(moment)
-        elif moment.late:
-            yield from self._beside(moment)
-        elif not moment.running:
-            yield self._resumed(moment)
-            yield from self._beside(moment)
+        yield from self._list_faults(state)
+        if state.late:
+            yield from self._resolve_stuck_call(state)
+        if state.running and state.plan >= 0:
+            yield from self._continue_run(state)
+        elif state.late:
+            yield from self._plan_beside_calls(state)
+        elif not state.running:
+            yield self._restart(state)
+            yield from self._plan_beside_calls(state)
         else:
-            yield from self._planned(moment)
-            yield from self._beside(moment)
+            yield from self._plan_pass(state)
+            yield from self._plan_beside_calls(state)
 
-    def _stuck(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
+    def _resolve_stuck_call(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         """A call that was given up takes effect after all, or never; the executor does not know which."""
-        number = moment.late - 1
-        held = tuple(sorted({*moment.held, number})) if self.state_table.single_node else ()
-        freed = moment._replace(late=0, held=held)
-        call, name = self.state_table.called(moment.world, number), self.state_table.steps[number].id
+        number = state.late - 1
+        held = tuple(sorted({*state.held, number})) if self.state_table.single_node else ()
+        freed = state._replace(late=0, held=held)
+        call, name = self.state_table.called(state.world, number), self.state_table.steps[number].id
         yield Transition(
             f"the stuck call of {name} takes effect", freed._replace(world=call.world), call.broken
         )
         yield Transition(f"the stuck call of {name} is lost", freed)
 
-    def _surroundings(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
+    def _list_faults(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         """Faults, and recoveries by themselves."""
-        resting = not OPEN.isdisjoint(moment.phases)
-        if resting and moment.struck:
+        resting = not OPEN.isdisjoint(state.phases)
+        if resting and state.struck:
             return
-        _, plan, phases, running, left, _, crashes, passes, late, held = moment  # twice as fast as `_replace`
-        for fault in self.state_table.faults(moment.world) if left else ():
+        _, plan, phases, running, left, _, crashes, passes, late, held = state  # twice as fast as `_replace`
+        for fault in self.state_table.faults(state.world) if left else ():
             fewer = ModelState(
                 fault.world, plan, phases, running, left - 1, resting, crashes, passes, late, held
             )
             yield Transition(fault.story, fewer)
-        for back in self.state_table.returns(moment.world):
+        for back in self.state_table.returns(state.world):
             same = ModelState(back.world, plan, phases, running, left, resting, crashes, passes, late, held)
             yield Transition(back.story, same)
 
-    def _beside(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
+    def _plan_beside_calls(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         """A pass, of this process or another one, that starts while calls may be in flight."""
         # It has to treat every open call as one in flight, as the program does: only the model knows which
         # one is stuck, or that none is because the process was killed and started again at once.
-        left = {*moment.held, *self._open(moment)} - {moment.late - 1}
-        held, broken = self._settled(moment.world, left)
-        calls = (moment.late - 1, *held) if moment.late else held
-        index = self.state_table.beside(moment.world, calls) if calls and moment.passes else -1
+        left = {*state.held, *self._list_open_steps(state)} - {state.late - 1}
+        held, broken = self._settle_steps(state.world, left)
+        calls = (state.late - 1, *held) if state.late else held
+        index = self.state_table.beside(state.world, calls) if calls and state.passes else -1
         if index >= 0:
-            begun = moment._replace(
-                plan=index,
-                phases=(StepPhase.PENDING,) * len(self.state_table.plans[index].steps),
-                running=True,
-                passes=moment.passes - 1,
-                struck=False,
-                held=held,
+            begun = self._begin_plan(state, index)._replace(
+                running=True, passes=state.passes - 1, struck=False, held=held
             )
             names = " and ".join(sorted({self.state_table.steps[number].node for number in calls}))
             yield Transition(f"the reconciler reads all nodes and plans for all but {names}", begun, broken)
 
-    def _settled(self, world: int, left: Iterable[int]) -> tuple[tuple[int, ...], str]:
+    def _settle_steps(self, world: int, left: Iterable[int]) -> tuple[tuple[int, ...], str]:
         """The steps that a reading does not show as done, and what is false about calling the others done."""
         held = tuple(
             number for number in sorted(left) if self.state_table.status(world, number) is not StepStatus.DONE
         )
-        lies = (self._lie(world, number) for number in sorted(left) if number not in held)
+        lies = (self._find_false_outcome(world, number) for number in sorted(left) if number not in held)
         return held, next(filter(None, lies), "")
 
-    def _planned(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
-        if not moment.passes:
-            return
-        index = self.state_table.planned(moment.world)
-        steps = self.state_table.plans[index].steps
-        if steps:
-            begun = moment._replace(
-                plan=index,
-                phases=(StepPhase.PENDING,) * len(steps),
-                passes=moment.passes - 1,
-                struck=False,
-                held=(),
-            )
+    def _plan_pass(self, state: ModelState) -> Iterator[Transition[ModelState]]:
+        index = self.state_table.planned(state.world) if state.passes else -1
+        if index >= 0 and self.state_table.plans[index].steps:
+            begun = self._begin_plan(state, index)
+            begun = begun._replace(passes=state.passes - 1, struck=False, held=())
             yield Transition("the reconciler reads all nodes and plans", begun)
 
-    def _executed(self, moment: ModelState) -> Iterator[Transition[ModelState]]:
-        plan, phases = self.state_table.plans[moment.plan], moment.phases
+    def _continue_run(self, state: ModelState) -> Iterator[Transition[ModelState]]:
+        plan, phases = self.state_table.plans[state.plan], state.phases
         if all(phase >= StepPhase.SUCCEEDED for phase in phases):
             whole = StepPhase.ENDED not in phases
-            broken = self.state_table.model.left(self.state_table.worlds[moment.world], plan) if whole else ""
-            yield Transition("the run ends", moment._replace(plan=-1, phases=()), broken)
+            broken = self.state_table.model.left(self.state_table.worlds[state.world], plan) if whole else ""
+            yield Transition("the run ends", state._replace(plan=-1, phases=()), broken)
             return
-        if moment.crashes:
-            killed = moment._replace(running=False, crashes=moment.crashes - 1)
+        if state.crashes:
+            killed = state._replace(running=False, crashes=state.crashes - 1)
             yield Transition("the reconciler is killed", killed)
         is_free = sum(phase in OPEN for phase in phases) < plan.concurrency
-        for place, after in enumerate(self.state_table.before[moment.plan]):
+        for place, after in enumerate(self.state_table.before[state.plan]):
             step = plan.steps[place]
             match phases[place]:
                 case StepPhase.PENDING if is_free and all(
                     phases[one] is StepPhase.SUCCEEDED for one in after
                 ):
-                    yield self._looked(moment, place, step)
+                    yield self._start_step(state, place, step)
                 case StepPhase.INTENT:
-                    yield from self._sent(moment, place, step)
+                    yield from self._call_node(state, place, step)
                 case StepPhase.SENT:
-                    yield self._concluded(moment, place, step)
+                    yield self._conclude_step(state, place, step)
 
-    def _looked(self, moment: ModelState, place: int, step: Step) -> Transition[ModelState]:
-        status = self._standing(moment, place)
-        looked = moment._replace(struck=False)
+    def _start_step(self, state: ModelState, place: int, step: Step) -> Transition[ModelState]:
+        status = self._judge_step(state, place)
+        looked = state._replace(struck=False)
         if status is StepStatus.READY and not step.waits_for_person:
-            begun = _at(looked, place, StepPhase.INTENT)
+            begun = _set_phase(looked, place, StepPhase.INTENT)
             story = f"{step.id}: the nodes show that it may start; the intent is written"
-            return Transition(story, begun, self._against(begun, place, step))
+            return Transition(story, begun, self._find_start_objection(begun, place, step))
         if status is StepStatus.DONE:
-            found = _at(looked, place, StepPhase.SUCCEEDED)
-            return Transition(f"{step.id} is found done", found, self._lie_at(moment, place))
-        return Transition(f"{step.id} is not performed ({status})", self._ended(looked, place))
+            found = _set_phase(looked, place, StepPhase.SUCCEEDED)
+            return Transition(f"{step.id} is found done", found, self._find_false_outcome_at(state, place))
+        return Transition(f"{step.id} is not performed ({status})", self._end_step(looked, place))
 
-    def _ended(self, moment: ModelState, place: int) -> ModelState:
-        """The moment after a step has ended without success, with all steps that depend on it."""
+    def _end_step(self, state: ModelState, place: int) -> ModelState:
+        """The state after a step has ended without success, with all steps that depend on it."""
         # In one transition: the scheduler skips the dependent steps before it starts anything else. A run
         # that is killed in between leaves steps that were never started, which the next run skips as well.
-        phases = list(moment.phases)
+        phases = list(state.phases)
         phases[place] = StepPhase.ENDED
-        for one, after in enumerate(self.state_table.before[moment.plan]):
+        for one, after in enumerate(self.state_table.before[state.plan]):
             if phases[one] is StepPhase.PENDING and any(
                 phases[earlier] is StepPhase.ENDED for earlier in after
             ):
                 phases[one] = StepPhase.ENDED
-        return moment._replace(phases=tuple(phases))
+        return state._replace(phases=tuple(phases))
 
-    def _against(self, moment: ModelState, place: int, step: Step) -> str:
+    def _find_start_objection(self, state: ModelState, place: int, step: Step) -> str:
         """Why a step that has just started must not have: by the plan itself, or by the world."""
-        plan, phases = self.state_table.plans[moment.plan], moment.phases
+        plan, phases = self.state_table.plans[state.plan], state.phases
         if sum(phase in OPEN for phase in phases) > plan.concurrency:
             return f"{step.id} starts while the limit of {plan.concurrency} running steps is reached"
-        for one in self.state_table.before[moment.plan][place]:
+        for one in self.state_table.before[state.plan][place]:
             if phases[one] is not StepPhase.SUCCEEDED:
                 return f"{step.id} starts before {plan.steps[one].id}, on which it depends, is done"
-        return self.state_table.model.against(self.state_table.worlds[moment.world], step)
+        return self.state_table.model.against(self.state_table.worlds[state.world], step)
 
-    def _sent(self, moment: ModelState, place: int, step: Step) -> Iterator[Transition[ModelState]]:
-        number, sent = self.state_table.first[moment.plan] + place, _at(moment, place, StepPhase.SENT)
-        known = moment.phases[place] is StepPhase.INTENT
+    def _call_node(self, state: ModelState, place: int, step: Step) -> Iterator[Transition[ModelState]]:
+        number, sent = self.state_table.first[state.plan] + place, _set_phase(state, place, StepPhase.SENT)
+        known = state.phases[place] is StepPhase.INTENT
         blind = "" if known else f"{step.id} is called, and the journal does not know of it"
-        call = self.state_table.called(moment.world, number)
+        call = self.state_table.called(state.world, number)
         yield Transition(call.story, sent._replace(world=call.world), blind or call.broken)
-        if not moment.faults or moment.struck:
+        if not state.faults or state.struck:
             return
-        hit = sent._replace(faults=moment.faults - 1, struck=True)
-        if not moment.late:
+        hit = sent._replace(faults=state.faults - 1, struck=True)
+        if not state.late:
             yield Transition(f"{step.id} is called and gets stuck on its way", hit._replace(late=1 + number))
-        for half in self.state_table.halves(moment.world, number):
+        for half in self.state_table.halves(state.world, number):
             yield Transition(half.story, hit._replace(world=half.world), half.broken)
 
-    def _concluded(self, moment: ModelState, place: int, step: Step) -> Transition[ModelState]:
-        done = self._standing(moment, place) is StepStatus.DONE  # what the call answered does not count
-        read = moment._replace(struck=False)
+    def _conclude_step(self, state: ModelState, place: int, step: Step) -> Transition[ModelState]:
+        done = self._judge_step(state, place) is StepStatus.DONE  # what the call answered does not count
+        read = state._replace(struck=False)
         if done:
-            number = self.state_table.first[moment.plan] + place
-            read = read._replace(held=tuple(one for one in moment.held if one != number))
-        ended = _at(read, place, StepPhase.SUCCEEDED) if done else self._ended(read, place)
-        broken = self._lie_at(moment, place) if done else ""
+            number = self.state_table.first[state.plan] + place
+            read = read._replace(held=tuple(one for one in state.held if one != number))
+        ended = _set_phase(read, place, StepPhase.SUCCEEDED) if done else self._end_step(read, place)
+        broken = self._find_false_outcome_at(state, place) if done else ""
         return Transition(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
 
-    def _resumed(self, moment: ModelState) -> Transition[ModelState]:
+    def _restart(self, state: ModelState) -> Transition[ModelState]:
         """A new process settles the open steps by reading; the next pass plans again."""
-        fresh = moment._replace(running=True, plan=-1, phases=(), struck=False, held=())
-        _, broken = self._settled(moment.world, {*moment.held, *self._open(moment)})
+        fresh = state._replace(running=True, plan=-1, phases=(), struck=False, held=())
+        _, broken = self._settle_steps(state.world, {*state.held, *self._list_open_steps(state)})
         return Transition(
             "the reconciler is started again and settles what was open by reading", fresh, broken
         )
 
-    def _open(self, moment: ModelState) -> set[int]:
+    def _list_open_steps(self, state: ModelState) -> set[int]:
         """The numbers of the current plan's steps that were started and have no outcome."""
-        first = self.state_table.first[moment.plan]
-        return {first + place for place, phase in enumerate(moment.phases) if phase in OPEN}
+        first = self.state_table.first[state.plan]
+        return {first + place for place, phase in enumerate(state.phases) if phase in OPEN}
 
-    def _lie_at(self, moment: ModelState, place: int) -> str:
-        return self._lie(moment.world, self.state_table.first[moment.plan] + place)
+    def _find_false_outcome_at(self, state: ModelState, place: int) -> str:
+        return self._find_false_outcome(state.world, self.state_table.first[state.plan] + place)
 
-    def _lie(self, world: int, number: int) -> str:
+    def _find_false_outcome(self, world: int, number: int) -> str:
         """The broken invariant if the journal says that a step is done; empty if it is right."""
         step = self.state_table.steps[number]
         if self.state_table.model.effective(self.state_table.worlds[world], step):
             return ""
         return f"the journal says that {step.id} is done, and it is not"
 
-    def _standing(self, moment: ModelState, place: int) -> StepStatus:
-        return self.state_table.status(moment.world, self.state_table.first[moment.plan] + place)
+    def _judge_step(self, state: ModelState, place: int) -> StepStatus:
+        return self.state_table.status(state.world, self.state_table.first[state.plan] + place)
 
 
-def _at(moment: ModelState, place: int, phase: StepPhase) -> ModelState:
-    return moment._replace(phases=(*moment.phases[:place], phase, *moment.phases[place + 1 :]))
+def _set_phase(state: ModelState, place: int, phase: StepPhase) -> ModelState:
+    return state._replace(phases=(*state.phases[:place], phase, *state.phases[place + 1 :]))

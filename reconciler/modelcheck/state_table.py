@@ -6,7 +6,8 @@ The explorer keeps millions of states. As numbers they are small and quick to co
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import cache
 from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.core.plan import ClusterPlan, Step
@@ -24,7 +25,6 @@ class WorldTransition(NamedTuple):
     broken: str = ""
 
 
-@dataclass(slots=True)
 class StateTable(Generic[W]):
     """The tables of one model.
 
@@ -32,6 +32,8 @@ class StateTable(Generic[W]):
         model: the product's.
         weigh: judges the plans of further passes.
         single_node: whether the product's nodes are independent, so that some can be left out.
+
+    Attributes:
         worlds: by number.
         plans: by number.
         steps: of all plans, by number.
@@ -39,22 +41,24 @@ class StateTable(Generic[W]):
         before: plan -> of each of its steps, the indices of the steps that it depends on.
     """
 
-    model: ProductModel[W]
-    weigh: Weigh
-    single_node: bool
-    worlds: list[W] = field(init=False, default_factory=list)
-    plans: list[ClusterPlan] = field(init=False, default_factory=list)
-    steps: list[Step] = field(init=False, default_factory=list)
-    first: list[int] = field(init=False, default_factory=list)
-    before: list[tuple[tuple[int, ...], ...]] = field(init=False, default_factory=list)
-    _numbers: dict[W, int] = field(init=False, default_factory=dict)
-    _planned: dict[int, int] = field(init=False, default_factory=dict)
-    _beside: dict[tuple[int, tuple[int, ...]], int] = field(init=False, default_factory=dict)
-    _statuses: dict[tuple[int, int], StepStatus] = field(init=False, default_factory=dict)
-    _calls: dict[tuple[int, int], WorldTransition] = field(init=False, default_factory=dict)
-    _halves: dict[tuple[int, int], tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
-    _faults: dict[int, tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
-    _returns: dict[int, tuple[WorldTransition, ...]] = field(init=False, default_factory=dict)
+    def __init__(self, model: ProductModel[W], weigh: Weigh, *, single_node: bool) -> None:
+        self.model = model
+        self.single_node = single_node
+        self.worlds: list[W] = []
+        self.plans: list[ClusterPlan] = []
+        self.steps: list[Step] = []
+        self.first: list[int] = []
+        self.before: list[tuple[tuple[int, ...], ...]] = []
+        self._weigh = weigh
+        self._numbers: dict[W, int] = {}
+        # Millions of states share few worlds: each question about a world is answered once.
+        self.planned = cache(self._plan)
+        self.beside = cache(self._plan_beside)
+        self.faults = cache(self._list_faults)
+        self.returns = cache(self._list_returns)
+        self.status = cache(self._judge)
+        self.called = cache(self._call)
+        self.halves = cache(self._list_halves)
 
     def number(self, world: W) -> int:
         """The number of a world."""
@@ -63,7 +67,7 @@ class StateTable(Generic[W]):
             self.worlds.append(world)
         return self._numbers[world]
 
-    def kept(self, plan: ClusterPlan) -> int:
+    def add_plan(self, plan: ClusterPlan) -> int:
         """The number of a plan; plans with the same steps are one."""
         for index, known in enumerate(self.plans):
             if known.steps == plan.steps:
@@ -77,31 +81,22 @@ class StateTable(Generic[W]):
         self.steps += plan.steps
         return len(self.plans) - 1
 
-    def planned(self, world: int) -> int:
+    def _plan(self, world: int) -> int:
         """The plan that a pass would apply now: without steps if a guard refuses it."""
-        if world not in self._planned:
-            plan = self.model.plan(self.worlds[world])
-            passed = not plan.steps or self.weigh(plan, self.model.observed(self.worlds[world]))
-            self._planned[world] = self.kept(plan if passed else replace(plan, steps=()))
-        return self._planned[world]
+        plan = self.model.plan(self.worlds[world])
+        passed = not plan.steps or self._weigh(plan, self.model.observed(self.worlds[world]))
+        return self.add_plan(plan if passed else replace(plan, steps=()))
 
-    def beside(self, world: int, calls: tuple[int, ...]) -> int:
+    def _plan_beside(self, world: int, calls: tuple[int, ...]) -> int:
         """The plan that a pass would apply while calls of some steps are in flight; -1 for none.
 
         The nodes of these steps are left out, and all steps that depend on theirs. If nodes cannot be left
         out, nothing is applied.
         """
-        key = (world, calls)
-        if key not in self._beside:
-            plan = self.plans[self.planned(world)]
-            nodes = {self.steps[number].node for number in calls}
-            kept = self._without(plan, nodes) if self.single_node else ()
-            reduced = replace(plan, steps=kept)
-            passed = bool(kept) and self.weigh(reduced, self.model.observed(self.worlds[world]))
-            self._beside[key] = self.kept(reduced) if passed else -1
-        return self._beside[key]
-
-    def _without(self, plan: ClusterPlan, nodes: set[str]) -> tuple[Step, ...]:
+        if not self.single_node:
+            return -1
+        plan = self.plans[self.planned(world)]
+        nodes = {self.steps[number].node for number in calls}
         gone: set[str] = set()
         kept: list[Step] = []
         for step in plan.steps:
@@ -109,46 +104,35 @@ class StateTable(Generic[W]):
                 gone.add(step.id)
             else:
                 kept.append(step)
-        return tuple(kept)
+        reduced = replace(plan, steps=tuple(kept))
+        passed = bool(kept) and self._weigh(reduced, self.model.observed(self.worlds[world]))
+        return self.add_plan(reduced) if passed else -1
 
-    def faults(self, world: int) -> tuple[WorldTransition, ...]:
+    def _list_faults(self, world: int) -> tuple[WorldTransition, ...]:
         """The faults that may happen in a world."""
-        if world not in self._faults:
-            found = self.model.faults(self.worlds[world])
-            self._faults[world] = tuple(WorldTransition(story, self.number(after)) for story, after in found)
-        return self._faults[world]
+        found = self.model.faults(self.worlds[world])
+        return tuple(WorldTransition(story, self.number(after)) for story, after in found)
 
-    def returns(self, world: int) -> tuple[WorldTransition, ...]:
+    def _list_returns(self, world: int) -> tuple[WorldTransition, ...]:
         """What may recover by itself in a world."""
-        if world not in self._returns:
-            found = self.model.returns(self.worlds[world])
-            self._returns[world] = tuple(WorldTransition(story, self.number(after)) for story, after in found)
-        return self._returns[world]
+        found = self.model.returns(self.worlds[world])
+        return tuple(WorldTransition(story, self.number(after)) for story, after in found)
 
-    def status(self, world: int, step: int) -> StepStatus:
+    def _judge(self, world: int, step: int) -> StepStatus:
         """The status of a step by the nodes' answers."""
-        key = (world, step)
-        if key not in self._statuses:
-            self._statuses[key] = self.model.status(self.worlds[world], self.steps[step])
-        return self._statuses[key]
+        return self.model.status(self.worlds[world], self.steps[step])
 
-    def called(self, world: int, step: int) -> WorldTransition:
+    def _call(self, world: int, step: int) -> WorldTransition:
         """What a step's call does to a world."""
-        key = (world, step)
-        if key not in self._calls:
-            before, own = self.worlds[world], self.steps[step]
-            after = self.model.performed(before, own)
-            broken = self.model.broken(before, own, after)
-            self._calls[key] = WorldTransition(f"{own.id} is called", self.number(after), broken)
-        return self._calls[key]
+        before, own = self.worlds[world], self.steps[step]
+        after = self.model.performed(before, own)
+        broken = self.model.broken(before, own, after)
+        return WorldTransition(f"{own.id} is called", self.number(after), broken)
 
-    def halves(self, world: int, step: int) -> tuple[WorldTransition, ...]:
+    def _list_halves(self, world: int, step: int) -> tuple[WorldTransition, ...]:
         """Ways in which a step's call may fail halfway."""
-        key = (world, step)
-        if key not in self._halves:
-            before, own = self.worlds[world], self.steps[step]
-            self._halves[key] = tuple(
-                WorldTransition(story, self.number(half), self.model.broken(before, own, half))
-                for story, half in self.model.halves(before, own)
-            )
-        return self._halves[key]
+        before, own = self.worlds[world], self.steps[step]
+        return tuple(
+            WorldTransition(story, self.number(half), self.model.broken(before, own, half))
+            for story, half in self.model.halves(before, own)
+        )

@@ -8,7 +8,7 @@ sora.md, "State machine", licence).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -58,10 +58,3 @@ def _compute_without(
     if is_compensated and equal and left and not failed.temporary and failed.limit is not None:
         more = len(left) * -(-failed.limit // len(left))
     return Capacity(sum(limits) + more, failed.name, unknown_limits)
-
-
-def list_licensed_members(
-    names: Sequence[str], limits: Mapping[str, int], temporary: Sequence[str]
-) -> tuple[LicensedMember, ...]:
-    """Members by name, each with its limit where it is known."""
-    return tuple(LicensedMember(name, limits.get(name), name in temporary) for name in names)

@@ -17,12 +17,10 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.arguments import (
     InitArguments,
-    PurgeArguments,
-    RegisterArguments,
     StopArguments,
     read_cluster_arguments,
 )
-from reconciler.drivers.sora.capacity import Capacity, compute_capacity_after_failure, list_licensed_members
+from reconciler.drivers.sora.capacity import Capacity, LicensedMember, compute_capacity_after_failure
 from reconciler.drivers.sora.cluster_state import (
     State,
     compute_margin,
@@ -44,7 +42,7 @@ from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_doubt, look_up_decision
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
-from reconciler.drivers.sora.steps import MEMBERSHIP
+from reconciler.drivers.sora.steps import MEMBERSHIP, simulate_step
 from reconciler.drivers.sora.stop_proof import prove_member_stopped
 
 SMALLEST = 3
@@ -232,12 +230,13 @@ def _compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view
     group = find_leading_group(state)
     if group is None:
         return Capacity(0)
-    names = node_numbers.spelled(group.nodes & group.log.listed)
-    temporary = node_numbers.spelled(group.log.temporary)
-    away = group.log.regular & ~group.nodes
-    return compute_capacity_after_failure(
-        list_licensed_members(names, cluster_view.limits, temporary), is_compensated=not away
-    )
+    limits, temporary = cluster_view.limits, node_numbers.spelled(group.log.temporary)
+    carriers = [
+        LicensedMember(name, limits.get(name), name in temporary)
+        for name in node_numbers.spelled(group.nodes & group.log.listed)
+    ]
+    is_whole = not group.log.regular & ~group.nodes
+    return compute_capacity_after_failure(carriers, is_compensated=is_whole)
 
 
 @guard("membership")
@@ -445,31 +444,11 @@ def _simulate_steps(case: GuardContext) -> Iterator[SimulatedStep]:
         node_numbers, state = make_machine_state(cluster_view, names, entry.temporary)
     for step in case.plan.steps:
         if step.action in MEMBERSHIP:
-            result = _simulate_call(step, node_numbers, state, half=False)
-            yield SimulatedStep(
-                step, node_numbers, state, result, _simulate_call(step, node_numbers, state, half=True)
-            )
+            result = simulate_step(step, node_numbers, state)
+            half = simulate_step(step, node_numbers, state, half=True)
+            yield SimulatedStep(step, node_numbers, state, result, half)
             if not isinstance(result, machine.CallRefusal):
                 state = result
-
-
-def _simulate_call(
-    step: Step, node_numbers: NodeNumbers, state: State, *, half: bool
-) -> State | machine.CallRefusal:
-    node, own = node_numbers.at(step.node), read_cluster_arguments(step)
-    match own:
-        case InitArguments():
-            known = set(own.names) <= set(node_numbers.names)
-            return machine.init(state, node, node_numbers.bits(own.names)) if known else machine.MEMBER_AWAY
-        case StopArguments():
-            return machine.stop(state, node)
-        case RegisterArguments() | PurgeArguments() if own.contact not in node_numbers.names:
-            return machine.CONTACT_AWAY
-        case PurgeArguments():
-            return machine.purge(state, node_numbers.at(own.contact), node)
-        case RegisterArguments():
-            return machine.register(state, node, node_numbers.at(own.contact), half=half)
-    raise AssertionError(step.action)
 
 
 def _list_predecessors(step: Step, by_id: Mapping[str, Step]) -> set[str]:

@@ -13,8 +13,7 @@ from reconciler.drivers.sora.cluster_state import compute_quorum
 from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, InitDecision, decide_init
-from reconciler.drivers.sora.schema import NodeView, SoraDesired
-from reconciler.drivers.sora.steps import make_confirmation_key
+from reconciler.drivers.sora.schema import NodeView, SoraDesired, make_confirmation_key
 from reconciler.text.one_line import join_some
 
 ANSWERS = (Present, Absent, Stale)
@@ -137,7 +136,9 @@ def _assess_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Collap
         return CollapsedState.NONE
     if cluster_view.day is not None and cluster_view.day > entry.collapsed.until:
         return CollapsedState.EXPIRED
-    if make_confirmation_key(entry) in {facts.get("collapsed") for facts in desired.recalled.values()}:
+    if make_confirmation_key(entry.collapsed) in {
+        facts.get("collapsed") for facts in desired.recalled.values()
+    }:
         return CollapsedState.USED
     return (
         CollapsedState.APART

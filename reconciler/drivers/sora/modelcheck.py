@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from reconciler.core.observation import Liveness, Observation, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
@@ -36,15 +37,20 @@ from reconciler.drivers.sora.cluster_state import (
     has_running_majority,
 )
 from reconciler.drivers.sora.cluster_view import (
-    choose_best_answer,
     judge_view,
     make_machine_state,
-    merge_views,
+    view_cluster,
 )
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import NodeNumbers
-from reconciler.drivers.sora.observation import ROUNDS, list_further_addresses, list_known_names
+from reconciler.drivers.sora.observation import (
+    ROUNDS,
+    list_further_addresses,
+    list_known_names,
+    merge_answers,
+)
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
+from reconciler.drivers.sora.steps import simulate_step
 
 DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
@@ -57,7 +63,7 @@ def make_setups(
     desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
 ) -> tuple[ModelSetup[State], ...] | str:
     """The world that the nodes' answers show, or why they show none."""
-    cluster_view = merge_views(observed, regular=desired.entry.regular, single=desired.history.single)
+    cluster_view = view_cluster(desired, observed)
     if cluster_view.disputed or len(cluster_view.told) > 1:
         return "the nodes' answers do not show one whole cluster"
     names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
@@ -120,45 +126,18 @@ class SoraModel:
     def status(self, world: State, step: Step) -> StepStatus:
         """How the step stands, judged from its witnesses' answers."""
         own = read_cluster_arguments(step)
-        witnesses, elsewhere = own.witnesses, own.elsewhere
-        nodes = {name: self._answer_at(world, name, place) for name, place in sorted(witnesses.items())}
-        others = {
-            name: {place: self._answer_at(world, name, place) for place in places}
-            for name, places in sorted(elsewhere.items())
-        }
-        best = {
-            name: choose_best_answer(answers.values())
-            for name, answers in others.items()
-            if name not in nodes
-        }
-        nodes |= {name: answer for name, answer in best.items() if answer is not None}
-        return judge(step, Observed(nodes, others)).status
+        seen = merge_answers(own.witnesses, own.elsewhere, partial(self._answer_at, world))
+        return judge(step, seen).status
 
     def performed(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
-        node, own = self.node_numbers.at(step.node), read_cluster_arguments(step)
-        result: State | machine.CallRefusal
-        match own:
-            case InitArguments():
-                result = machine.init(world, node, self.node_numbers.bits(own.names), self.choices)
-            case RegisterArguments():
-                result = machine.register(world, node, self.node_numbers.at(own.contact), self.choices)
-            case PurgeArguments():
-                result = machine.purge(world, self.node_numbers.at(own.contact), node, self.choices)
-            case StopArguments():
-                result = machine.stop(world, node)
-            case ModeChangeArguments():
-                result = machine.change_mode(world, node, Mode(own.mode))
-            case _:
-                raise AssertionError(step.action)
+        result = simulate_step(step, self.node_numbers, world, self.choices)
         return world if isinstance(result, machine.CallRefusal) else result
 
     def halves(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
         """A registration that raises the number of registered nodes, and no more."""
-        own = read_cluster_arguments(step)
-        if isinstance(own, RegisterArguments):
-            node, contact = self.node_numbers.at(step.node), self.node_numbers.at(own.contact)
-            half = machine.register(world, node, contact, self.choices, half=True)
+        if step.action == "register":
+            half = simulate_step(step, self.node_numbers, world, self.choices, half=True)
             if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
 
@@ -233,30 +212,17 @@ class SoraModel:
     def observed(self, world: State) -> Observed[NodeView]:
         """What the driver's `observe` would see: the desired nodes, those of earlier, and whom they list."""
         entry, history = self.desired.entry, self.desired.history
-        nodes = {node.name: self._answer_at(world, node.name, node.api) for node in entry.nodes}
-        observed = Observed(nodes)
-        others: dict[str, dict[str, Observation[NodeView]]] = {}
+        apis = {node.name: node.api for node in entry.nodes}
+        answer = partial(self._answer_at, world)
+        elsewhere: dict[str, tuple[str, ...]] = {}
+        observed = merge_answers(apis, elsewhere, answer)
         for _ in range(ROUNDS):
-            wanted = list_further_addresses(entry, history, observed)
-            if {name: set(places) for name, places in wanted.items()} == {
-                n: set(o) for n, o in others.items()
-            }:
+            further = list_further_addresses(entry, history, observed)
+            if further == elsewhere:
                 break
-            others = {
-                name: {place: self._answer_at(world, name, place) for place in places}
-                for name, places in sorted(wanted.items())
-            }
-            best = {
-                name: choose_best_answer(answers.values())
-                for name, answers in others.items()
-                if name not in nodes
-            }
-            observed = Observed({**nodes, **{name: one for name, one in best.items() if one}}, others)
-        listed = {
-            name: Unreachable("its API address is not known", Liveness.UNASKED)
-            for name in list_known_names(observed)
-        }
-        return Observed(dict(sorted({**listed, **observed.nodes}.items())), others)
+            elsewhere = further
+            observed = merge_answers(apis, elsewhere, answer)
+        return merge_answers(apis, elsewhere, answer, list_known_names(observed))
 
     def _answer_at(self, world: State, name: str, place: str) -> Observation[NodeView]:
         """What an address answers, as an answer of the node that it is known for."""
@@ -296,21 +262,18 @@ class SoraModel:
         rows = machine.list_nodes(world, number, self.choices)
         if not world[number].up:
             return Unreachable("connection refused")
-        told = (
-            find_group(world, number) is not None
-            if self.choices.statistics is UndocumentedCall.ACCEPT
-            else None
-        )
+        has_statistics = self.choices.statistics is UndocumentedCall.ACCEPT
+        clustered = find_group(world, number) is not None if has_statistics else None
         if isinstance(rows, machine.CallRefusal):
-            return judge_view(name, NodeView((), refusal=rows.error_type, clustered=told))
+            return judge_view(name, NodeView((), refusal=rows.error_type, clustered=clustered))
         listed = tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name))
-        return judge_view(name, NodeView(listed, clustered=told if len(listed) == 1 else None))
+        return judge_view(name, NodeView(listed, clustered=clustered if len(listed) == 1 else None))
 
     def _row(self, world: State, row: machine.ListedNode) -> NodeRow:
         name = self.node_numbers.names[row.node]
-        told = {"api_url": _api(name), "mode": world[row.node].mode.value} if row.connected else {}
+        shown = {"api_url": _api(name), "mode": world[row.node].mode.value} if row.connected else {}
         return NodeRow.model_validate(
-            {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **told}
+            {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **shown}
         )
 
 

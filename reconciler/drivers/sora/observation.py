@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from reconciler.core.observation import (
@@ -50,23 +50,35 @@ def list_further_addresses(
     return found
 
 
-def merge_answers(
+def merge_replies(
     apis: Mapping[str, str], elsewhere: Wanted, replies: Mapping[str, Reply], listed: Iterable[str] = ()
 ) -> Observed[NodeView]:
-    """The answers of each node, from what its addresses answered.
+    """The answers of each node, from what its addresses replied; see `merge_answers`."""
+
+    def answer(name: str, place: str) -> Observation[NodeView] | None:
+        return _judge_reply(name, replies[place]) if place in replies else None
+
+    return merge_answers(apis, elsewhere, answer, listed)
+
+
+def merge_answers(
+    apis: Mapping[str, str],
+    elsewhere: Wanted,
+    answer: Callable[[str, str], Observation[NodeView] | None],
+    listed: Iterable[str] = (),
+) -> Observed[NodeView]:
+    """The answers of each node at its addresses.
 
     Args:
         apis: node -> the address that counts for it.
         elsewhere: node -> further addresses; of a node without one that counts, the best answer counts.
-        replies: address -> what it answered.
+        answer: gives what a node's address answers, as an answer of that node; None if it was not asked.
         listed: further names, of nodes that nobody knows an address of.
     """
-    nodes: dict[str, Observation[NodeView]] = {
-        name: _judge_reply(name, replies[api]) for name, api in apis.items()
-    }
+    nodes = {name: found for name, api in apis.items() if (found := answer(name, api)) is not None}
     others: dict[str, dict[str, Observation[NodeView]]] = {}
     for name, places in elsewhere.items():
-        answers = {place: _judge_reply(name, replies[place]) for place in places if place in replies}
+        answers = {place: found for place in places if (found := answer(name, place)) is not None}
         if answers:
             others[name] = answers
             if name not in apis and (best := choose_best_answer(answers.values())) is not None:

@@ -56,10 +56,9 @@ from reconciler.drivers.sora.observation import (
     Reply,
     list_further_addresses,
     list_known_names,
-    merge_answers,
+    merge_replies,
 )
-from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired
-from reconciler.drivers.sora.steps import make_confirmation_key
+from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, make_confirmation_key
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -174,8 +173,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             if not new:
                 break
             replies |= await self._read_addresses(new, transports, *waits)
-            observed = merge_answers(apis, elsewhere, replies)
-        return merge_answers(
+            observed = merge_replies(apis, elsewhere, replies)
+        return merge_replies(
             apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
         )
 
@@ -237,7 +236,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         found = learn_members(desired.source, members, desired.recalled)
         # A living cluster has not collapsed: a `collapsed` entry that is in the file now must not count
         # later, when the cluster may be out of reach.
-        spent, name = make_confirmation_key(entry), entry.regular[0]
+        spent, name = make_confirmation_key(entry.collapsed), entry.regular[0]
         if spent and desired.recalled.get(name, {}).get("collapsed") != spent:
             found[name] = {**found.get(name, {}), "collapsed": spent}
         return found
@@ -272,7 +271,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         replies = await self._read_addresses(
             places | {api: name for name, api in apis.items()}, transports, *waits
         )
-        return merge_answers(apis, elsewhere, replies)
+        return merge_replies(apis, elsewhere, replies)
 
     def judge(self, step: Step, seen: Observed[NodeView]) -> StepVerdict:
         """How the step stands; see `judge.judge`."""

@@ -165,6 +165,11 @@ class Stopped(StrictModel):
     until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
+def make_confirmation_key(entry: Collapsed | Stopped | None) -> str:
+    """The text by which the store remembers that an entry was used; empty for no entry."""
+    return f"{entry.until}: {entry.reason}" if entry is not None else ""
+
+
 class SoraCluster(ClusterEntry):
     """A Sora cluster."""
 
@@ -246,7 +251,7 @@ class SoraDesired:
         """The unused `stopped` entry of a node; the caller checks its last day."""
         words = [one for one in self.entry.stopped if one.node == node]
         spent = self.recalled.get(node, {}).get("stopped", "")
-        return next((one for one in words if f"{one.until}: {one.reason}" != spent), None)
+        return next((one for one in words if make_confirmation_key(one) != spent), None)
 
 
 _MOST: Final = 10**12

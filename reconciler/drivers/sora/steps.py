@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypedDict
+from typing import Any, Final
 
 from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.arguments import (
     ClusterArguments,
     DrainArguments,
@@ -17,10 +18,20 @@ from reconciler.drivers.sora.arguments import (
     RegisterArguments,
     StopArguments,
     StoppedConfirmation,
+    read_cluster_arguments,
 )
+from reconciler.drivers.sora.choices import DEFAULTS, Choices
+from reconciler.drivers.sora.cluster_state import Mode, State
 from reconciler.drivers.sora.history import make_init_facts, make_member_facts
-from reconciler.drivers.sora.membership import Membership
-from reconciler.drivers.sora.schema import NODE_NAME, SoraCluster, SoraDesired, StopCommand, Stopped
+from reconciler.drivers.sora.membership import Membership, NodeNumbers
+from reconciler.drivers.sora.schema import (
+    NODE_NAME,
+    SoraCluster,
+    SoraDesired,
+    StopCommand,
+    Stopped,
+    make_confirmation_key,
+)
 
 MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop"})
 """The verbs that change who is in the cluster or who of it is up."""
@@ -81,7 +92,7 @@ def make_init_step(
         unproven: why the answers do not prove that no cluster runs.
     """
     names, history = context.after.regular, desired.history
-    spends = make_confirmation_key(context.entry) if word.name == "collapsed" else ""
+    spends = make_confirmation_key(context.entry.collapsed) if word.name == "collapsed" else ""
     arguments = InitArguments(
         **_make_shared_arguments(context, "init"),
         api=api,
@@ -170,7 +181,7 @@ def make_purge_step(
         regular: whether a fleet file names, or named, it as a regular node.
         closes: whether there is no reserve between the stop before it and this purge.
     """
-    told = make_stopped_key(word) if word is not None else ""
+    key = make_confirmation_key(word)
     arguments = PurgeArguments(
         **_make_shared_arguments(context, "purge"),
         api=api,
@@ -181,7 +192,7 @@ def make_purge_step(
         word=StoppedConfirmation(word.reason, word.until.isoformat())
         if word is not None
         else StoppedConfirmation(),
-        intent_facts={node: {"stopped": told}} if told else {},
+        intent_facts={node: {"stopped": key}} if key else {},
         closes=closes,
     )
     return replace(
@@ -296,14 +307,30 @@ def make_mode_step(
     )
 
 
-def make_confirmation_key(entry: SoraCluster) -> str:
-    """How the store remembers that a cluster was initialised while this word stood; "" for none."""
-    return f"{entry.collapsed.until}: {entry.collapsed.reason}" if entry.collapsed is not None else ""
-
-
-def make_stopped_key(word: Stopped) -> str:
-    """The key by which the store remembers this `stopped` entry as used."""
-    return f"{word.until}: {word.reason}"
+def simulate_step(
+    step: Step, node_numbers: NodeNumbers, state: State, choices: Choices = DEFAULTS, *, half: bool = False
+) -> State | machine.CallRefusal:
+    """What the state machine makes of a step; `half` is a registration that fails halfway."""
+    node, own = node_numbers.at(step.node), read_cluster_arguments(step)
+    result: State | machine.CallRefusal
+    match own:
+        case InitArguments() if not {*own.names} <= {*node_numbers.names}:
+            result = machine.MEMBER_AWAY
+        case InitArguments():
+            result = machine.init(state, node, node_numbers.bits(own.names), choices)
+        case StopArguments():
+            result = machine.stop(state, node)
+        case ModeChangeArguments():
+            result = machine.change_mode(state, node, Mode(own.mode))
+        case RegisterArguments() | PurgeArguments() if own.contact not in node_numbers.names:
+            result = machine.CONTACT_AWAY
+        case PurgeArguments():
+            result = machine.purge(state, node_numbers.at(own.contact), node, choices)
+        case RegisterArguments():
+            result = machine.register(state, node, node_numbers.at(own.contact), choices, half=half)
+        case _:
+            raise AssertionError(step.action)
+    return result
 
 
 def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
@@ -315,17 +342,7 @@ def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
     return (named.stop if named is not None else None) or entry.stop
 
 
-class _SharedArguments(TypedDict):
-    witnesses: Mapping[str, str]
-    elsewhere: Mapping[str, tuple[str, ...]]
-    before: Membership
-    after: Membership
-    timeout: float
-    connect: float
-    feedback_api: str
-
-
-def _make_shared_arguments(context: StepContext, action: str) -> _SharedArguments:
+def _make_shared_arguments(context: StepContext, action: str) -> dict[str, Any]:
     """What all verbs need; numbers stay as the fleet file has them, for the sake of the digest."""
     return {
         "witnesses": dict(sorted(context.witnesses.items())),

@@ -25,25 +25,6 @@ class CallCrashed(Exception):
     """A call ends with 500."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeLicence:
-    """What a node's licence allows."""
-
-    max_connections: int = 500
-    max_nodes: int = 10
-    kind: str = "Experimental"
-
-    def plain(self, number: int) -> dict[str, Any]:
-        """The licence fields of one node, as the API names them."""
-        limits = f"N{self.max_nodes}-{self.max_connections}"
-        return {
-            "license_max_connections": self.max_connections,
-            "license_max_nodes": self.max_nodes,
-            "license_serial_code": f"ABCDEF-SRA-E{number + 1:03}-203801-{limits}",
-            "license_type": self.kind,
-        }
-
-
 @dataclass(slots=True)
 class SimulatedSite:
     """The simulated nodes of one cluster, and what they keep.
@@ -62,7 +43,6 @@ class SimulatedSite:
     state: State
     choices: Choices = DEFAULTS
     channels: dict[str, str] = field(default_factory=dict)
-    licence: NodeLicence = field(default_factory=NodeLicence)
     halves: int = 0
 
     def take(self, result: State | CallRefusal, *, node: str = "") -> None:
@@ -161,27 +141,27 @@ def _list_nodes(site: SimulatedSite, node: int, _: None) -> Any:
 
 def _row(site: SimulatedSite, row: machine.ListedNode) -> dict[str, Any]:
     name = site.node_numbers.names[row.node]
-    told = {
+    line = {
         "node_name": name,
         "connected": row.connected,
         "temporary_node": row.temporary,
-        **site.licence.plain(row.node),
+        **_describe_licence(row.node),
     }
     if row.connected:
-        told |= {
+        line |= {
             "external_api_url": site.apis[name],
             "external_signaling_url": f"wss://{name.rpartition('@')[2]}/signaling",
             "version": VERSION,
             "mode": site.state[row.node].mode.value,
         }
-    return told
+    return line
 
 
 def _list_channels(site: SimulatedSite, node: int, _: None) -> Any:
-    """Between two looks, one channel of each node that takes no new sessions comes to its end."""
+    """After each answer, one channel of each node that takes no new sessions ends."""
     group = find_group(site.state, node)
     here = group.nodes if group is not None else to_bits([node])
-    told = [
+    listed = [
         {
             "channel_id": channel,
             "owners": [{"node_name": owner, "connected": bool(here >> site.node_numbers.at(owner) & 1)}],
@@ -191,15 +171,25 @@ def _list_channels(site: SimulatedSite, node: int, _: None) -> Any:
     for blocked in sorted(set(site.channels.values())):
         if site.state[site.node_numbers.at(blocked)].mode is not Mode.NORMAL:
             del site.channels[min(one for one, owner in site.channels.items() if owner == blocked)]
-    return told
+    return listed
 
 
-def _get_licence(site: SimulatedSite, node: int, _: None) -> Any:
-    return site.licence.plain(node)
+def _describe_licence(number: int) -> dict[str, Any]:
+    """The licence fields of one node, as the API names them."""
+    return {
+        "license_max_connections": 500,
+        "license_max_nodes": 10,
+        "license_serial_code": f"ABCDEF-SRA-E{number + 1:03}-203801-N10-500",
+        "license_type": "Experimental",
+    }
 
 
-def _update_licence(site: SimulatedSite, node: int, _: None) -> Any:
-    return {"old_license": site.licence.plain(node), "new_license": site.licence.plain(node)}
+def _get_licence(_site: SimulatedSite, node: int, _: None) -> Any:
+    return _describe_licence(node)
+
+
+def _update_licence(_site: SimulatedSite, node: int, _: None) -> Any:
+    return dict.fromkeys(("old_license", "new_license"), _describe_licence(node))
 
 
 def _report(site: SimulatedSite, node: int, _: None) -> Any:
