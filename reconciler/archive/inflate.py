@@ -21,6 +21,7 @@ UNSUPPORTED = {
 }
 FEED = 64 * 1024
 PIECE = 1024 * 1024
+_AGAIN = "Download or create it again."
 STREAMS = 10_000
 """Compressed streams in one file at most; block-wise packers such as bgzip write one for every 64 KB."""
 
@@ -87,16 +88,22 @@ def _unpack(data: bytes, form: str, bounds: ArchiveLimits) -> bytes:
     try:
         for piece in _iterate_output(data, new):
             total += len(piece)
-            _check_size(total, len(data), bounds)
+            if total > bounds.total_bytes:
+                limit = format_size(bounds.total_bytes)
+                raise ArchiveError(
+                    f"unpacks to more than {limit}", "Pack only the desired state, or split it."
+                )
+            if total > bounds.ratio_floor and total > len(data) * bounds.ratio:
+                packed = f"{bounds.ratio} times its own {format_size(len(data))}"
+                raise ArchiveError(
+                    f"unpacks to more than {packed}, like an archive bomb",
+                    "If it is your own, pack it as an uncompressed .tar.",
+                )
             pieces.append(piece)
     except error_type as error:
-        raise ArchiveError(
-            f"is damaged: its {form} data cannot be unpacked", "Download or create it again."
-        ) from error
+        raise ArchiveError(f"is damaged: its {form} data cannot be unpacked", _AGAIN) from error
     except EOFError:
-        raise ArchiveError(
-            f"is truncated: its {form} data is incomplete", "Download or create it again."
-        ) from None
+        raise ArchiveError(f"is truncated: its {form} data is incomplete", _AGAIN) from None
     return b"".join(pieces)
 
 
@@ -123,19 +130,6 @@ def _iterate_output(data: bytes, new: Callable[[], Any]) -> Iterator[bytes]:
                 raise EOFError
         elif not piece and not feed and at >= len(data):
             raise EOFError
-
-
-def _check_size(total: int, packed: int, bounds: ArchiveLimits) -> None:
-    if total > bounds.total_bytes:
-        raise ArchiveError(
-            f"unpacks to more than {format_size(bounds.total_bytes)}",
-            "Pack only the desired state, or split it.",
-        )
-    if total > bounds.ratio_floor and total > packed * bounds.ratio:
-        raise ArchiveError(
-            f"unpacks to more than {bounds.ratio} times its own {format_size(packed)}, like an archive bomb",
-            "If it is your own, pack it as an uncompressed .tar.",
-        )
 
 
 def _choose_decoder(form: str) -> tuple[Callable[[], Any], type[Exception]]:

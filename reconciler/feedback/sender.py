@@ -102,12 +102,8 @@ class MessageSender:
             stopped.cancel()
         if self._work.done():
             self._work.result()  # an error of the store must end the run, not disappear with the task
-        late = (
-            "the run was asked to stop"
-            if stop.is_set()
-            else f"delivery took longer than {FINISH_TIMEOUT:g} s"
-        )
-        return await self._report(self._entry, late)
+        slow = f"delivery took longer than {FINISH_TIMEOUT:g} s"
+        return await self._report(self._entry, "the run was asked to stop" if stop.is_set() else slow)
 
     async def _run(self, entry: FeedbackEntry) -> None:
         while not self._is_finishing:
@@ -129,11 +125,8 @@ class MessageSender:
                 self._reached = message.number
 
     async def _deliver(self, message: OutboxMessage, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
-        status, error = await poll_until(
-            partial(self._post, message, entry),
-            lambda answer: not _is_temporary(answer[0]),
-            pauses,
-        )
+        post = partial(self._post, message, entry)
+        status, error = await poll_until(post, lambda answer: not _is_temporary(answer[0]), pauses)
         if status in _OK:
             await self._outbox.sent(message.id)
         elif _is_temporary(status):

@@ -37,7 +37,7 @@ _CIDR: Final = r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?"
 _LONGEST: Final = 4096
 
 
-def _absolute(text: Any) -> Any:
+def _require_absolute(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     if not text.startswith("/") or ".." in PurePosixPath(text).parts or "\0" in text or len(text) > _LONGEST:
@@ -45,7 +45,7 @@ def _absolute(text: Any) -> Any:
     return Path("/" + text.lstrip("/"))  # pathlib keeps two leading slashes apart from one
 
 
-def _network(text: Any) -> Any:
+def _parse_network(text: Any) -> Any:
     try:
         if isinstance(text, str) and re.fullmatch(_CIDR, text):
             return ip_network(text)
@@ -56,50 +56,36 @@ def _network(text: Any) -> Any:
     )
 
 
-def _secret_folder(path: Path | str) -> Path | str:
+def _refuse_kernel_folder(path: Path | str) -> Path | str:
     if any(str(path) == place or str(path).startswith(f"{place}/") for place in NEVER):
         raise PydanticCustomError("kernel_folder", "secrets must not be in /proc, /dev or /sys")
     return path
 
 
-def _secret_prefix(prefix: str) -> str:
-    """Refuse a prefix of the program's own variables, such as RECONCILE_GIT_TOKEN."""
-    # Otherwise a fleet file could write the credentials of the host into a setting.
+def _refuse_own_prefix(prefix: str) -> str:
+    # With the prefix RECONCILE_GIT_, a fleet file could write the host's credentials into a setting.
     if (prefix.startswith(_OWN) and not prefix.startswith(PREFIX)) or _OWN.startswith(prefix):
         raise PydanticCustomError("own_prefix", "this prefix also matches variables of the program itself")
     return prefix
 
 
-def _secret_place(text: Any) -> Any:
-    return text if text == CREDENTIALS else _absolute(text)
+_ABSOLUTE_SCHEMA: Final = {"type": "string", "pattern": r"^/", "maxLength": _LONGEST}
 
-
-AbsolutePath = Annotated[
-    Path,
-    BeforeValidator(_absolute),
-    WithJsonSchema({"type": "string", "pattern": r"^/", "maxLength": _LONGEST}),
-]
+AbsolutePath = Annotated[Path, BeforeValidator(_require_absolute), WithJsonSchema(_ABSOLUTE_SCHEMA)]
 """A path that begins with `/`: a relative one would depend on the current folder of the program."""
 
 Cidr = Annotated[
     IPv4Network | IPv6Network,
-    BeforeValidator(_network),
+    BeforeValidator(_parse_network),
     WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
 """A network such as `192.0.2.0/24` or `2001:db8::/32`, or a single address."""
 
 SecretFolder = Annotated[
     Path | Literal["$CREDENTIALS_DIRECTORY"],
-    BeforeValidator(_secret_place),
-    AfterValidator(_secret_folder),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^/", "maxLength": _LONGEST},
-                {"const": CREDENTIALS},
-            ]
-        }
-    ),
+    BeforeValidator(lambda text: text if text == CREDENTIALS else _require_absolute(text)),
+    AfterValidator(_refuse_kernel_folder),
+    WithJsonSchema({"anyOf": [_ABSOLUTE_SCHEMA, {"const": CREDENTIALS}]}),
 ]
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
@@ -118,7 +104,7 @@ class SecretSources(StrictModel):
         f"`{CREDENTIALS}`, `/etc/reconciler/secrets`, and `secrets` next to the user's host file.",
         examples=[[CREDENTIALS, "/etc/reconciler/secrets"]],
     )
-    variables: Annotated[str, AfterValidator(_secret_prefix)] = Field(
+    variables: Annotated[str, AfterValidator(_refuse_own_prefix)] = Field(
         default=PREFIX,
         pattern=_PREFIX_FORM,
         description="Prefix of the environment variables that `${env:NAME}` may read.",
@@ -158,7 +144,7 @@ class HostCommand(StrictModel):
 
     @field_validator("run")
     @classmethod
-    def _own_program(cls, run: tuple[str, ...]) -> tuple[str, ...]:
+    def _refuse_placeholder(cls, run: tuple[str, ...]) -> tuple[str, ...]:
         """Refuse a placeholder in the program: desired state must not choose what this host runs."""
         if "{" in run[0]:
             raise PydanticCustomError("own_program", "the program must not contain a placeholder")

@@ -153,14 +153,8 @@ def listen_on_socket(folder: Path, *, is_shared: bool) -> Iterator[socket.socket
 def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
     """The watches that answer in a folder, sorted by process id; only those of its owner and of root."""
     found = []
-    try:
-        paths = sorted(folder.glob(_PATTERN))[:MOST]
-    except OSError:
-        return ()
-    for path in paths:
-        try:
-            answer, _ = send_request(path, {"do": "hello"})
-        except (OSError, ReconcilerError):
+    for path, answer in _greet(folder):
+        if isinstance(answer, Exception):
             continue
         try:
             watch = RunningWatch(path, int(answer["process"]), str(answer["source"]), str(answer["state"]))
@@ -172,24 +166,29 @@ def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
 
 def find_access_refusal(folder: Path) -> StateError | None:
     """Why a watch in a folder refuses this user; None if no watch there does."""
-    try:
-        paths = sorted(folder.glob(_PATTERN))[:MOST]
-    except OSError:
-        return None
-    for path in paths:
-        try:
-            send_request(path, {"do": "hello"})
-        except PermissionError:
+    for path, answer in _greet(folder):
+        if isinstance(answer, PermissionError):
             return StateError(
                 f"the watch at {path} accepts orders only from root and its own user",
                 remedy="add a group of this user to `operators` in the host configuration of the watch and "
                 "restart it, or run the command as root",
             )
-        except StateError as error:
-            return error
-        except OSError:
-            continue
+        if isinstance(answer, StateError):
+            return answer
     return None
+
+
+def _greet(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | Exception]]:
+    """Each socket in a folder, with the answer of its watch or the reason why there is none."""
+    try:
+        paths = sorted(folder.glob(_PATTERN))[:MOST]
+    except OSError:
+        return
+    for path in paths:
+        try:
+            yield path, send_request(path, {"do": "hello"})[0]
+        except (OSError, ReconcilerError) as error:
+            yield path, error
 
 
 def send_request(

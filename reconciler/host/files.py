@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +58,7 @@ def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
     Raises:
         FileRefused: another user may write it or a folder above it; or as for `read_regular`.
     """
-    with _walk() as walk:
+    with closing(_Walk()) as walk:
         walk.to(path.absolute())
         parent, name = walk.end()
         _check_writers(parent, walk.path, sticky=False)
@@ -93,12 +92,12 @@ def read_below(folder: Path, name: str, *, limit: int) -> bytes:
     """
     if "\0" in name or ".." in name.split("/"):
         raise FileRefused("has a name that leads out of its folder")
-    with _walk() as walk:
+    with closing(_Walk()) as walk:
         walk.to(folder)
         walk.enter()
         if any(walk.path == Path(place) or Path(place) in walk.path.parents for place in NEVER):
             raise FileRefused("is in /proc, /dev or /sys")
-        walk.close_to_above()
+        walk.set_floor()
         walk.to(Path(name))
         parent, last = walk.end()
         try:
@@ -157,7 +156,7 @@ class _Walk:
             self._down(self._last)
             self._last = ""
 
-    def close_to_above(self) -> None:
+    def set_floor(self) -> None:
         """Refuse every path above the current folder from now on; check who may write in it."""
         self._floor = len(self._names)
         _check_writers(self._open[-1], self.path, sticky=False)
@@ -218,15 +217,6 @@ class _Walk:
         self._names.pop()
 
 
-@contextmanager
-def _walk() -> Iterator[_Walk]:
-    walk = _Walk()
-    try:
-        yield walk
-    finally:
-        walk.close()
-
-
 def _check_writers(descriptor: int, path: Path, *, sticky: bool) -> None:
     """Refuse what a user other than root and this user may write.
 
@@ -281,6 +271,5 @@ def _make_refusal(error: OSError | ValueError) -> FileRefused:
         return FileAbsent("does not exist")
     if isinstance(error, IsADirectoryError):
         return FileRefused("is a folder")
-    return FileRefused(
-        f"cannot be read: {getattr(error, 'strerror', None) or 'its name contains a NUL byte'}"
-    )
+    reason = getattr(error, "strerror", None) or "its name contains a NUL byte"
+    return FileRefused(f"cannot be read: {reason}")

@@ -29,8 +29,7 @@ async def poll_until(
         ask: one query; an exception ends the polling.
         is_enough: whether an answer is sufficient.
         pauses: seconds before each further query; their end ends the polling. Each is taken after an answer,
-            so
-            that a generator can observe a deadline.
+            so that a generator can observe a deadline.
         wait: makes a pause.
 
     Returns:

@@ -23,10 +23,8 @@ def list_secret_folders(host: Host) -> tuple[Path, ...]:
     default = (CREDENTIALS, SYSTEM_FOLDER, platformdirs.user_config_path("reconciler") / "secrets")
     listed = host.config.secrets.folders
     credentials = host.environment.get(CREDENTIALS.removeprefix("$"), "")
-    found = [
-        Path(credentials) if place == CREDENTIALS else Path(place)
-        for place in (default if listed is None else listed)
-    ]
+    places = default if listed is None else listed
+    found = (Path(credentials if place == CREDENTIALS else place) for place in places)
     return tuple(dict.fromkeys(folder for folder in found if folder.is_absolute()))
 
 

@@ -26,13 +26,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Final, TypeVar
+from typing import IO, Any, Final, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Process = subprocess.Popen[bytes]
 
@@ -156,7 +157,8 @@ async def run_blocking(work: Callable[[], T], *processes: Process) -> T:
 def _start_thread(work: Callable[[], T]) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
-    future.add_done_callback(_retrieve_error)
+    # The error of cancelled work is retrieved here, or the event loop would log it as never retrieved.
+    future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
 
     def main() -> None:
         try:
@@ -168,43 +170,6 @@ def _start_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
     threading.Thread(target=main, name="blocking", daemon=True).start()
     return future
-
-
-def _retrieve_error(future: asyncio.Future[T]) -> None:
-    """Retrieve the error of cancelled work, or the event loop would log it as never retrieved."""
-    if not future.cancelled():
-        future.exception()
-
-
-async def run_program_async(
-    command: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    seconds: float,
-    folder: str | None = None,
-    data: bytes | None = None,
-    limit: int = OUTPUT_LIMIT,
-    tail: bool = False,
-    cut: bool = False,
-    largest_file: int = 0,
-    memory: int = 0,
-) -> ProgramResult:
-    """Run a program to its end; see `run_program`."""
-    return await run_blocking(
-        partial(
-            run_program,
-            command,
-            environment=environment,
-            seconds=seconds,
-            folder=folder,
-            data=data,
-            limit=limit,
-            tail=tail,
-            cut=cut,
-            largest_file=largest_file,
-            memory=memory,
-        )
-    )
 
 
 def run_program(
@@ -269,6 +234,17 @@ def run_program(
             work.discard(process)
     check_cancelled()
     return ProgramResult(process.returncode or 0, bytes(collector.out[:limit]), bytes(collector.error))
+
+
+def _run_in_thread(work: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    async def run(*args: P.args, **options: P.kwargs) -> T:
+        return await run_blocking(partial(work, *args, **options))
+
+    return run
+
+
+run_program_async = _run_in_thread(run_program)
+"""Run a program to its end without blocking the event loop: arguments and errors of `run_program`."""
 
 
 def run_at_terminal(command: Sequence[str], *, environment: Mapping[str, str]) -> int:
@@ -394,15 +370,13 @@ class _Collector:
                 now = time.monotonic()
                 if held is None and self._process.poll() is not None:
                     held = now
-                # A child process that outlives the program holds its pipes open: read for a moment, then stop
-                # waiting.
+                # A child process that outlives the program holds its pipes open: read for a moment only.
                 if held is not None and now - held >= GRACE:
                     return
                 if held is None and now >= end:
                     raise _make_timeout(seconds)
-                for key, _ in selector.select(
-                    min(_POLL_SECONDS, end - now) if held is None else _POLL_SECONDS
-                ):
+                pause = min(_POLL_SECONDS, end - now) if held is None else _POLL_SECONDS
+                for key, _ in selector.select(pause):
                     pipe, buffer = key.data
                     if not self._move(selector, pipe, buffer):
                         selector.unregister(pipe)
