@@ -11,7 +11,7 @@ from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision, WorldChanged
 from reconciler.planning.plan_file import OUTDATED, PlanFile
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
-from reconciler.sources.locate import locate_pinned_source, locate_source
+from reconciler.sources.locate import locate_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,11 @@ class PlannedSource(Source):
 
     def _pinned(self, planned: Revision) -> Source:
         options = self.options
-        return locate_pinned_source(
+        # A commit is read as it was committed, that of a folder too. Uncommitted changes and a tarball are
+        # read as they are now: the caller compares the revision that they give.
+        return locate_source(
             options.source,
-            planned.id,
-            ref=options.ref,
+            ref=planned.id if COMMIT.fullmatch(planned.id) else options.ref,
             path=options.path,
             cache=options.source_cache,
             trust=options.trust,

@@ -95,25 +95,16 @@ def _make_ssl_context(environment: Mapping[str, str]) -> ssl.SSLContext:
     file, folder = environment.get(CA_FILE, ""), environment.get(CA_FOLDER, "")
     remedy = "correct the variable, or unset it to use the default certificate authorities"
     if file:
-        if find_irregular_authorities(environment):
-            raise SourceError(
-                f"the variable {CA_FILE} names {take_first_line(file)}, which cannot be used: "
-                "it is not a regular file",
-                remedy=remedy,
-            )
+        why = "it is not a regular file" if find_irregular_authorities(environment) else ""
         try:
-            return ssl.create_default_context(cafile=file)
-        except (OSError, ValueError) as error:  # an SSLError where it contains no certificates
-            bad = isinstance(error, ssl.SSLError)
-            why = (
-                "it contains no certificates"
-                if bad
-                else getattr(error, "strerror", "") or "it is not a valid path"
-            )
-            raise SourceError(
-                f"the variable {CA_FILE} names {take_first_line(file)}, which cannot be used: {why}",
-                remedy=remedy,
-            ) from error
+            if not why:
+                return ssl.create_default_context(cafile=file)
+        except ssl.SSLError:
+            why = "it contains no certificates"
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", "") or "it is not a valid path"
+        what = f"the variable {CA_FILE} names {take_first_line(file)}, which cannot be used: {why}"
+        raise SourceError(what, remedy=remedy)
     if folder:
         if not Path(folder).is_dir():
             raise SourceError(

@@ -28,7 +28,6 @@ from reconciler.text.urls import strip_secrets
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
 DIGEST = re.compile(r"[0-9a-f]{64}")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,40 +147,6 @@ def locate_source(
     if not found and SCP_FORM.fullmatch(text):
         return options.git(parse_source_address(text))
     return _local(place, options)
-
-
-def locate_pinned_source(
-    text: str,
-    revision: str,
-    *,
-    ref: str = "",
-    path: str = "",
-    cache: Path,
-    trust: Trust | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> Source:
-    """The source that a text means, at a revision that it gave before.
-
-    A commit is read as it was committed, that of a folder too. A folder with uncommitted changes and a
-    tarball are read as they are now: the caller compares the revision that they give.
-
-    Args:
-        text: as for `locate_source`.
-        revision: the full id.
-        ref: as given when the source had the revision.
-        path: as given then.
-        cache: as for `locate_source`.
-        trust: as for `locate_source`.
-        environment: as for `locate_source`.
-
-    Raises:
-        UsageError: as for `locate_source`.
-        SourceError: there is no such folder or file.
-    """
-    source = locate_source(text, ref=ref, path=path, cache=cache, trust=trust, environment=environment)
-    if COMMIT.fullmatch(revision):
-        return locate_source(text, ref=revision, path=path, cache=cache, trust=trust, environment=environment)
-    return source
 
 
 def _remote(text: str, options: _Options) -> Source:

@@ -32,32 +32,28 @@ def refuse_written_inside(folder: Path, written: WrittenFile) -> None:
     Raises:
         UsageError: the file is inside the folder.
     """
-    if _is_inside(written.place, folder):
-        raise UsageError(
-            f"{written.what} {written.place} is inside the source {folder}: each write would create a new "
-            "revision",
-            remedy="choose a path outside the source",
-        )
+    _refuse_inside(folder, written.place, written.what, "choose a path outside the source")
 
 
 def refuse_state_inside(folder: Path, state: Path) -> None:
-    """Refuse a state folder inside a folder that is read as desired state.
+    """Refuse a state folder, which may not exist yet, inside a folder that is read as desired state.
 
     Each write to the journal would be a new revision and trigger the next pass: an endless loop, in which no
     revision is ever known to have failed. In a work tree the state could be committed, and `git clean` would
     remove it.
 
-    Args:
-        folder: that is read.
-        state: the state folder, which may not exist yet.
-
     Raises:
         UsageError: it is inside, whatever paths are given.
     """
-    if _is_inside(state, folder):
+    remedy = "choose a folder outside it with --state, RECONCILE_STATE or the host configuration"
+    _refuse_inside(folder, state, "the state folder", remedy)
+
+
+def _refuse_inside(folder: Path, place: Path, what: str, remedy: str) -> None:
+    if _is_inside(place, folder):
         raise UsageError(
-            f"the state folder {state} is inside the source {folder}: each write would be a new revision",
-            remedy="choose a folder outside it with --state, RECONCILE_STATE or the host configuration",
+            f"{what} {place} is inside the source {folder}: each write would create a new revision",
+            remedy=remedy,
         )
 
 

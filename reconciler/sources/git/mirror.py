@@ -79,11 +79,11 @@ class Mirror:
             with suppress(GitCommandFailed):
                 spec = f"+{commit}:refs/sources/{commit}"
                 self._run(*FETCH, "--unshallow", "--", self.place.url, spec)
-        found = (self._run_locally("rev-list", commit, "--")).decode().split()
+        found = self.open().history(commit)
         # git lists a shallow commit as if it had no parents: an ancestry that reaches one is incomplete.
         shallow = self.folder / "shallow"
         cut = set(shallow.read_text().split()) if shallow.is_file() else set()
-        return None if cut & set(found) else frozenset(found)
+        return None if found is None or cut & found else found
 
     def find(self, name: str) -> str | None:
         """The full id of the object that a branch, a tag or a commit id means; None if there is none.
@@ -134,7 +134,9 @@ class Mirror:
                 f"the cache folder {self.folder} cannot be created: {error.strerror}",
                 remedy="check its permissions and the free disk space",
             ) from error
-        self._run_locally("init", "--quiet", "--bare", "--template=")
+        # Without credentials and network; without a template, which could bring hooks.
+        settings = GitSettings.local(self.git.settings.environment, GitDirectory(str(self.folder)))
+        Git(settings=settings).run("init", "--quiet", "--bare", "--template=")
 
     def _fetch_ref(self, ref: Ref) -> tuple[str, str]:
         local = f"refs/sources/{hashlib.sha256(ref.name.encode()).hexdigest()[:16]}"
@@ -217,12 +219,6 @@ class Mirror:
         refspecs = (*detached, *(f"+refs/{kind}/*:refs/sources/all/{kind}/*" for kind in ("heads", "tags")))
         self._run(*FETCH, "--prune", *deepen, "--", self.place.url, *refspecs)
         (self.folder / "complete").touch()
-
-    def _run_locally(self, *arguments: str) -> bytes:
-        """Run a command that needs neither credentials nor network, without both."""
-        settings = self.git.settings
-        own = GitSettings.local(settings.environment, GitDirectory(str(self.folder)))
-        return Git(settings=own.extend(seconds=settings.seconds)).run(*arguments)
 
     def _run(self, *arguments: str) -> bytes:
         git = self.git.changed(repository=GitDirectory(str(self.folder)))

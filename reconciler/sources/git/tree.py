@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import dropwhile
 from typing import TYPE_CHECKING
 
@@ -154,9 +154,10 @@ def _read_layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocati
             return layout
     found = _layout(objects, tree, place, "").below(place.path)
     if found is None:
+        top = [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8]
         raise SourceError(
             f"{place.where}: there is no folder {quote_path(place.path)} at {commit}",
-            remedy=f"commit it, or check the path; folders at the top: {', '.join(_list_top_folders(tree))}",
+            remedy=f"commit it, or check the path; folders at the top: {', '.join(top) or 'none'}",
         )
     return found
 
@@ -172,10 +173,6 @@ def _find_subtree(
     return tree
 
 
-def _list_top_folders(tree: list[TreeEntry]) -> list[str]:
-    return [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8] or ["none"]
-
-
 def _read_blob(
     objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]
 ) -> bytes:
@@ -184,16 +181,10 @@ def _read_blob(
     return objects.read(key, "blob")
 
 
-@dataclass
-class _Sorted:
-    files: dict[str, str] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    closed: dict[str, str] = field(default_factory=dict)
-
-
 def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, base: str) -> Layout:
     """The files, links and submodules below a tree."""
-    found, counts, links = _Sorted(), ScanCounts(place.where, place.limits), dict[str, str]()
+    counts = ScanCounts(place.where, place.limits)
+    files, links, closed = dict[str, str](), dict[str, str](), dict[str, str]()
     for path, entry in _walk(objects, tree, f"{base}/" if base else "", place, counts):
         if entry.mode == LINK:
             links[path] = entry.id
@@ -201,15 +192,16 @@ def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, b
                 break  # the loop below refuses them
         elif entry.mode == SUBMODULE:
             counts.file(path)
-            found.closed[path] = "it is a submodule; submodules are not fetched"
+            closed[path] = "it is a submodule; submodules are not fetched"
         else:
             counts.file(path)
-            found.files[path] = entry.id
+            files[path] = entry.id
+    targets: dict[str, str] = {}
     for path, id_ in links.items():
         target = decode_name(_read_blob(objects, id_, place, path, near=links.values()))
         counts.link(path, target)
-        found.links[path] = target
-    return Layout(place.where, found.files, found.links, found.closed, base, place.limits.files)
+        targets[path] = target
+    return Layout(place.where, files, targets, closed, base, place.limits.files)
 
 
 def _walk(

@@ -10,8 +10,8 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision
 from reconciler.host.environment import make_child_environment
@@ -47,31 +47,19 @@ def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str)
         beside.write_bytes(signature)
         if wanted.kind == "gpg":
             command = ("gpg", "--status-fd=1", "--verify", str(beside), "-")
-            return trust.judge_gpg_output((_run(command, home, data)).out, what)
+            return trust.judge_gpg_output((_run(command, home, data)).stdout, what)
         check_kind(signature.decode("utf-8", "replace"), wanted, what)
         found = _run(_make_ssh_command("find-principals", wanted, beside), home)
-        if found.status:
-            good = 'Good "file" signature with ' + found.out + found.error
+        if found.returncode:
+            good = 'Good "file" signature with ' + found.stdout + found.stderr
             return trust.judge_ssh_output(good + "\nNo principal matched.", what, good=False)
-        verify = (
-            *_make_ssh_command("verify", wanted, beside),
-            "-n",
-            NAMESPACE,
-            "-I",
-            found.out.split("\n")[0].strip(),
-        )
+        signer = found.stdout.split("\n")[0].strip()
+        verify = (*_make_ssh_command("verify", wanted, beside), "-n", NAMESPACE, "-I", signer)
         revoked = ("-r", str(wanted.revoked)) if wanted.revoked else ()
         done = _run((*verify, *revoked), home, data)
-        if done.status and revoked and not _run(verify, home, data).status:
+        if done.returncode and revoked and not _run(verify, home, data).returncode:
             raise make_revoked_key_error(what)
-        return trust.judge_ssh_output(done.out + done.error, what, good=not done.status)
-
-
-@dataclass(frozen=True, slots=True)
-class _CheckerResult:
-    status: int
-    out: str
-    error: str
+        return trust.judge_ssh_output(done.stdout + done.stderr, what, good=not done.returncode)
 
 
 def make_revoked_key_error(what: str) -> UntrustedRevision:
@@ -90,9 +78,9 @@ def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, sig
     beside = home / "signature"
     beside.write_text(signature)
     found = _run(_make_ssh_command("find-principals", wanted, beside), home)
-    if found.status:
-        trust.judge_ssh_output(found.out + found.error, what, good=False)
-    if signer not in found.out.splitlines():
+    if found.returncode:
+        trust.judge_ssh_output(found.stdout + found.stderr, what, good=False)
+    if signer not in found.stdout.splitlines():
         raise trust.make_untrusted_error(
             trust.EXPIRED, what, f"is signed by {signer}, whose key is expired or not yet valid"
         )
@@ -138,7 +126,7 @@ def open_checker_home(wanted: Trust) -> Iterator[Path]:
         if wanted.kind == "gpg":
             (home / "gpg.conf").write_text(_GPG_CONF)
             done = _run(("gpg", "--status-fd=1", "--import", str(wanted.signers.absolute())), home)
-            if "IMPORT_OK" not in done.out:
+            if "IMPORT_OK" not in done.stdout:
                 raise SourceError(
                     f"{wanted.signers} contains no gpg public key",
                     remedy="create it with `gpg --export --armor WHO`",
@@ -146,7 +134,7 @@ def open_checker_home(wanted: Trust) -> Iterator[Path]:
         yield home
 
 
-def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _CheckerResult:
+def _run(command: Sequence[str], home: Path, data: bytes = b"") -> CompletedProcess[str]:
     """Run a program with the reduced environment.
 
     Raises:
@@ -159,6 +147,5 @@ def _run(command: Sequence[str], home: Path, data: bytes = b"") -> _CheckerResul
         raise SourceError(f"{command[0]} cannot be run: {error}") from None
     except ProgramError as error:
         raise SourceUnreachable(f"{command[0]} {error}") from None
-    return _CheckerResult(
-        ended.status, ended.out.decode("utf-8", "replace"), ended.error.decode("utf-8", "replace")
-    )
+    out, error_output = (output.decode("utf-8", "replace") for output in (ended.out, ended.error))
+    return CompletedProcess(command, ended.status, out, error_output)

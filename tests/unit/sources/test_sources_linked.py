@@ -14,7 +14,7 @@ from reconciler.server import file_events
 from reconciler.sources.detected_source import DetectedSource
 from reconciler.sources.forwarding_source import ForwardingSource
 from reconciler.sources.linked_source import LinkedSource, list_links, make_absolute
-from reconciler.sources.locate import locate_pinned_source, locate_source
+from reconciler.sources.locate import locate_source
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_a_link_from_one_work_tree_to_another_is_followed(site):
     assert (snapshot.revision.source, snapshot.revision.id) == (f"{site}/current", second)
     assert first in await source.ancestors(second)
     assert (await source.origin(second, ("fleet.yaml",), ())).roots == (first,)
-    old = await locate_pinned_source("current", first, cache=site / "cache").snapshot()
+    old = await locate_source("current", ref=first, cache=site / "cache").snapshot()
     assert old.files.read("fleet.yaml") == b"one\n"
 
 
