@@ -110,7 +110,8 @@ class Http(Transport, ABC):
             content: the body of the request.
 
         Raises:
-            NodeUnreachable: no answer or an incomplete one; `NodeUnidentified` if it is not HTTP.
+            NodeUnreachable: no answer, an incomplete one, or one above the size limit.
+            NodeUnidentified: the server speaks no HTTP or TLS, or its certificate is not valid for the host.
         """
 
     async def resolve(self, host: str) -> tuple[str, ...]:
@@ -135,7 +136,7 @@ class Commands(Transport, ABC):
             node: the name for errors.
 
         Raises:
-            NodeRefused: unknown command, or it failed.
+            NodeRefused: unknown command, it cannot be started, or its status is not 0.
             NodeUnreachable: it did not end in time; its effect is unknown.
         """
 
@@ -149,7 +150,7 @@ class Commands(Transport, ABC):
             node: the name for errors.
 
         Raises:
-            NodeRefused: unknown command.
+            NodeRefused: unknown command, or it cannot be started.
             NodeUnreachable: it failed, did not end in time, or wrote too much.
         """
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
+from reconciler.core.defect import REPORT_LINE, name_error
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
 from reconciler.ports.listener import PassListener
-from reconciler.server.logs import Log
+from reconciler.server.logs import Log, log_defect
 from reconciler.server.metrics import Metrics
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.progress_listener import WatchListener
@@ -93,7 +93,7 @@ class ClusterLoop:
         self._fleet: Fleet | None = None
         self._stop_pass = asyncio.Event()
         self._stopping = False
-        self._last_logged = ""
+        self._last_logged: tuple[object, ...] = ()
         self._last_defect = ""
 
     def take(self, fleet: Fleet, trigger: str, *, anew: bool = False) -> None:
@@ -188,14 +188,8 @@ class ClusterLoop:
         context.metrics.unexpected.labels(f"cluster {self.name}").inc()
         if message != self._last_defect:
             self._last_defect = message
-            remedy = f"the watch retries this cluster with growing pauses, others continue; {REPORT_LINE}"
-            context.log.error(
-                "unexpected error in a pass",
-                cluster=self.name,
-                message=message,
-                remedy=remedy,
-                trace=list_error_frames(error),
-            )
+            consequence = "the watch retries this cluster with growing pauses, others continue"
+            log_defect(context.log, "unexpected error in a pass", error, consequence, cluster=self.name)
         return PassSummary(PassResult.DEFECT, message=f"an unexpected error: {message}; {REPORT_LINE}")
 
     def _update_status(
@@ -219,15 +213,8 @@ class ClusterLoop:
 
     def _log_end(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
         """Log the end of a pass if its result differs from the last one; the metrics count repetitions."""
-        current = repr(
-            (
-                revision.id,
-                pass_summary.result,
-                pass_summary.message,
-                pass_summary.pending,
-                pass_summary.unheard_nodes,
-            )
-        )
+        summary = pass_summary
+        current = (revision.id, summary.result, summary.message, summary.pending, summary.unheard_nodes)
         if current == self._last_logged and not pass_summary.run:
             return
         self._last_logged = current

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.actor import Actor, load_actor
-from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
+from reconciler.core.defect import REPORT_LINE
 from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import get_current_actor, get_user_name
@@ -32,7 +32,7 @@ from reconciler.host.control_socket import (
     listen_on_socket,
 )
 from reconciler.ports.store import Store
-from reconciler.server.logs import Log
+from reconciler.server.logs import Log, log_defect
 from reconciler.server.rollbacks import Answer, RollbackRequest, RollbackRunner
 from reconciler.server.watch_options import WatchOptions
 from reconciler.store.factory import back_up_store
@@ -150,12 +150,7 @@ class ControlServer:
         except (OSError, TimeoutError):
             raise
         except Exception as error:  # noqa: BLE001  (a request must not end the watch)
-            self.log.error(  # noqa: TRY400  (the frames of the trace hold no secret)
-                "unexpected error in a request",
-                message=name_error(error),
-                remedy=REPORT_LINE,
-                trace=list_error_frames(error),
-            )
+            log_defect(self.log, "unexpected error in a request", error)
             answer = {"error": "an unexpected error", "remedy": REPORT_LINE}
         async with asyncio.timeout(SECONDS):
             writer.write(json.dumps(answer).encode() + b"\n")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reconciler.errors import SourceError
 from reconciler.ports.source import Source
 from reconciler.server.logs import Log
+from reconciler.server.supervision import is_set_within
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import WorkTree
 from reconciler.sources.git.source import GitSource
@@ -108,24 +109,15 @@ async def _wait_for_switch(
     source: LinkedSource, real: Path | None, log: Log, *, usable: bool, stop: asyncio.Event
 ) -> None:
     """Wait until the links lead to another target than `real`, or to a usable one, or until `stop`."""
-    from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
 
     def has_moved() -> bool:
         return _resolve_or_none(source.path) != real or (not usable and _find_events(source) is not None)
 
     try:
         links = frozenset({*list_links(source.path), source.path})
-        async for _changes in awatch(
-            *sorted({link.parent for link in links}),
-            watch_filter=lambda _change, name: Path(name) in links,
-            debounce=DEBOUNCE,
-            step=STEP,
-            rust_timeout=LOOK,
-            yield_on_timeout=True,
-            stop_event=stop,
-            recursive=False,
-            ignore_permission_denied=True,
-        ):
+        folders = tuple(sorted({link.parent for link in links}))
+        events = FileEvents(folders, links.__contains__, recursive=False)
+        async for _changes in _watch(events, stop, rust_timeout=LOOK, yield_on_timeout=True):
             if has_moved():
                 return
     except (OSError, RuntimeError, ValueError) as error:
@@ -135,9 +127,7 @@ async def _wait_for_switch(
             remedy="the watch checks the link every few seconds instead",
         )
     while not stop.is_set() and not has_moved():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK / 1_000):
-                await stop.wait()
+        await is_set_within(stop, LOOK / 1_000)
 
 
 async def follow_files(
@@ -154,18 +144,8 @@ async def follow_files(
         log: gets the warning.
         stop: ends the call.
     """
-    from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
-
     try:
-        async for _changes in awatch(
-            *events.places,
-            watch_filter=lambda _change, path: events.counts(Path(path)),
-            debounce=DEBOUNCE,
-            step=STEP,
-            stop_event=stop,
-            recursive=events.recursive,
-            ignore_permission_denied=True,
-        ):
+        async for _changes in _watch(events, stop):
             notify()
     except (OSError, RuntimeError, ValueError) as error:  # ValueError: a name that is not Unicode
         log.warning(
@@ -174,3 +154,19 @@ async def follow_files(
             remedy="the watch sees changes at the next poll instead",
         )
     await stop.wait()
+
+
+def _watch(events: FileEvents, stop: asyncio.Event, **options: Any) -> AsyncIterator[object]:
+    """One item for every batch of changes, until `stop`."""
+    from watchfiles import awatch  # noqa: PLC0415  (loads native code: only where a folder is watched)
+
+    return awatch(
+        *events.places,
+        watch_filter=lambda _change, path: events.counts(Path(path)),
+        debounce=DEBOUNCE,
+        step=STEP,
+        stop_event=stop,
+        recursive=events.recursive,
+        ignore_permission_denied=True,
+        **options,
+    )

@@ -12,6 +12,7 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.secret import mask
 from reconciler.secrets.redaction import Redactor
 from reconciler.server.throttle import Throttle
@@ -78,6 +79,12 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
         context_class=dict,
     )
     return cast("Log", logger)
+
+
+def log_defect(log: Log, event: str, error: BaseException, consequence: str = "", **fields: object) -> None:
+    """Log an unexpected error with its frames, which hold no values and so no secrets."""
+    remedy = f"{consequence}; {REPORT_LINE}" if consequence else REPORT_LINE
+    log.error(event, **fields, message=name_error(error), remedy=remedy, trace=list_error_frames(error))
 
 
 class SafeProcessors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.plan import Revision
@@ -32,9 +32,8 @@ PROBLEMS = 20
 """Problems of one revision that the log names."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLoopContext:
-    """How the source is read, and where new fleets go.
+class SourceLoop:
+    """Reads the source at each trigger and each poll; `run` is its task.
 
     Args:
         load: snapshot to fleet; raises `ReconcilerError` if the files are invalid.
@@ -43,19 +42,18 @@ class SourceLoopContext:
         is_stale: whether files with secrets have changed since the last fleet was loaded.
     """
 
-    source: Source
-    load: Callable[[Snapshot], Fleet]
-    publish: Callable[[Fleet, str], None]
-    poll: float
-    is_stale: Callable[[], bool] = lambda: False
-
-
-class SourceLoop:
-    """Reads the source at each trigger and each poll; `run` is its task."""
-
-    def __init__(self, source_context: SourceLoopContext, context: LoopContext) -> None:
-        self._source_context = source_context
-        self._context = context
+    def __init__(
+        self,
+        context: LoopContext,
+        source: Source,
+        *,
+        load: Callable[[Snapshot], Fleet],
+        publish: Callable[[Fleet, str], None],
+        poll: float,
+        is_stale: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._context, self._source, self._publish, self._poll = context, source, publish, poll
+        self._load, self._is_stale = load, is_stale
         self._trigger = Trigger(window=WINDOW, limit=LIMIT)
         self._stop = asyncio.Event()
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
@@ -73,7 +71,7 @@ class SourceLoop:
     async def run(self) -> None:
         """Run until `stop`."""
         context = self._context
-        timing = LoopTiming(due=context.clock() + self._source_context.poll)
+        timing = LoopTiming(due=context.clock() + self._poll)
         self.ask("start")
         while True:
             wait = max(timing.due - context.clock(), 0.0)
@@ -93,7 +91,7 @@ class SourceLoop:
                 timing,
                 settled=reached,
                 now=context.clock(),
-                interval=self._source_context.poll,
+                interval=self._poll,
                 draw=context.draw(),
             )
 
@@ -129,15 +127,15 @@ class SourceLoop:
 
     async def _read_source(self, trigger: str, seen: list[Revision]) -> None:
         status = self._context.watch_state.source
-        snapshot = await self._source_context.source.snapshot()
+        snapshot = await self._source.snapshot()
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
         # Secrets are not part of a revision: one that appears or changes later is read for the same revision.
-        if same and not await contain_errors(asyncio.to_thread(self._source_context.is_stale)):
+        if same and not await contain_errors(asyncio.to_thread(self._is_stale)):
             self._set_good(status, result="same")
             return
         fleet = await self._load_fleet(snapshot)
-        self._source_context.publish(fleet, trigger)
+        self._publish(fleet, trigger)
         self._set_good(replace(status, revision=fleet.revision), result="secrets" if same else "new")
         if same:
             self._context.log.info("secrets reloaded", revision=fleet.revision.short, trigger=trigger)
@@ -154,7 +152,7 @@ class SourceLoop:
                 f"reading the files of revision {next(iter(self._loads))[:SHORT_ID]} has not ended",
                 remedy="revert the commit that made the files so large, and restart the watch",
             )
-        load = asyncio.ensure_future(contain_errors(asyncio.to_thread(self._source_context.load, snapshot)))
+        load = asyncio.ensure_future(contain_errors(asyncio.to_thread(self._load, snapshot)))
         self._loads[name] = load
 
         def ended(load: asyncio.Future[Fleet]) -> None:

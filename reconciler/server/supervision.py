@@ -122,11 +122,17 @@ async def supervise_loop(loop: Loop, name: str, *, stop: asyncio.Event, report: 
             report(name, error, wait)
         else:
             return
-        try:
-            async with asyncio.timeout(wait):
-                await stop.wait()
-        except TimeoutError:
+        if not await is_set_within(stop, wait):
             wait = min(LONGEST, wait * 2)
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, at most `seconds`; gives whether it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 class EscapedError(Exception):
@@ -138,8 +144,7 @@ async def contain_errors(work: Coroutine[Any, Any, Any]) -> Any:
 
     Raises:
         EscapedError: `work` raised `SystemExit`, `KeyboardInterrupt` or a `CancelledError` that the caller
-            did
-            not request.
+            did not request.
     """
     # `SystemExit` in a task ends the event loop, and a stray `CancelledError` looks like a normal end of the
     # loop: both would stop the watch silently. A real cancellation of the caller passes.

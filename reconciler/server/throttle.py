@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 BURST = 10
 """Lines of one kind that are written within one `PERIOD`."""
@@ -41,7 +42,7 @@ class Throttle:
         self._clock, self._burst, self._period = clock, burst, period
         self._counts: dict[str, _Count] = {}
 
-    def admit(self, kind: str) -> dict[str, int] | None:
+    def admit(self, kind: str) -> dict[str, Any] | None:
         """Fields to add to the event's line; None if the event is only counted.
 
         Args:

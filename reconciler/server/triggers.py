@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from reconciler.server.supervision import is_set_within
 from reconciler.server.timing import compute_debounce
 
 
@@ -38,20 +39,14 @@ class Trigger:
 
     async def wait(self, within: float) -> frozenset[str]:
         """The collected reasons when the burst is over; empty if there is none for `within` seconds."""
-        try:
-            async with asyncio.timeout(max(within, 0.0)):
-                await self._fired.wait()
-        except TimeoutError:
+        if not await is_set_within(self._fired, max(within, 0.0)):
             return frozenset()
         while not self._hurry:
             end = compute_debounce(self._first, self._last, window=self._window, limit=self._limit)
             if (left := end - self._read_clock()) <= 0:
                 break
             self._fired.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._fired.wait()
-            except TimeoutError:
+            if not await is_set_within(self._fired, left):
                 break
         # No `await` between reading and clearing: a reason that fires meanwhile would be lost.
         reasons = frozenset(self._reasons)

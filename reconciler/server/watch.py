@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler import __version__
-from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
 from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
@@ -24,11 +23,11 @@ from reconciler.server.control_server import ControlServer
 from reconciler.server.file_events import choose_file_events, follow_source_files
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
-from reconciler.server.logs import LibraryLogBridge, Log
+from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
 from reconciler.server.rollbacks import RollbackRunner
-from reconciler.server.source_loop import SourceLoop, SourceLoopContext
-from reconciler.server.supervision import Supervision
+from reconciler.server.source_loop import SourceLoop
+from reconciler.server.supervision import Supervision, is_set_within
 from reconciler.server.watch_options import ListenAddress, WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
@@ -96,14 +95,14 @@ class Watch:
         self._cluster_loops = ClusterLoops(
             dependencies.perform, context, self._tasks.spawn, only=options.only
         )
-        source_context = SourceLoopContext(
+        self._source_loop = SourceLoop(
+            context,
             dependencies.source,
-            dependencies.load,
-            self._cluster_loops.publish,
-            options.poll,
-            dependencies.is_stale,
+            load=dependencies.load,
+            publish=self._cluster_loops.publish,
+            poll=options.poll,
+            is_stale=dependencies.is_stale,
         )
-        self._source_loop = SourceLoop(source_context, context)
 
     async def run(self) -> int:
         """Watch until told to stop; gives the exit status.
@@ -174,13 +173,8 @@ class Watch:
 
     def _report_breakdown(self, loop: str, error: BaseException, wait: float) -> None:
         self._metrics.unexpected.labels(loop).inc()
-        self._log.error(
-            "unexpected error in a loop",
-            loop=loop,
-            message=name_error(error),
-            remedy=f"the loop restarts in {wait:g} s, the other loops continue; {REPORT_LINE}",
-            trace=list_error_frames(error),
-        )
+        consequence = f"the loop restarts in {wait:g} s, the other loops continue"
+        log_defect(self._log, "unexpected error in a loop", error, consequence, loop=loop)
 
     async def _list_unsettled_steps(self) -> list[str]:
         """Ids of steps in the journal that were sent and have no known outcome."""
@@ -221,11 +215,7 @@ class Watch:
                 self._watch_state.store = error.message
                 if not before:
                     self._log.error("store failed", message=error.message, remedy=error.remedy)
-            try:
-                async with asyncio.timeout(RETRY_SECONDS if self._watch_state.store else CHECK_SECONDS):
-                    await self._tasks.stop.wait()
-            except TimeoutError:
-                continue
+            await is_set_within(self._tasks.stop, RETRY_SECONDS if self._watch_state.store else CHECK_SECONDS)
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:

@@ -14,11 +14,11 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.canonical import write_json
-from reconciler.core.defect import REPORT_LINE, list_error_frames, name_error
+from reconciler.core.defect import name_error
 from reconciler.errors import UsageError
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
-from reconciler.server.logs import Log
+from reconciler.server.logs import Log, log_defect
 from reconciler.server.metrics import Metrics
 from reconciler.server.throttle import Throttle
 from reconciler.server.watch_options import ListenAddress
@@ -92,22 +92,15 @@ class Endpoints:
             except Exception as error:  # noqa: BLE001  (whatever it is, other requests get answers)
                 self._log_unexpected(error)
                 if not begun:
-                    body = {
-                        "status": "error",
-                        "message": "internal error; the log has the details",
-                    }
+                    body = {"status": "error", "message": "internal error; the log has the details"}
                     await _json(body, 500, {"connection": "close"})(scope, receive, send)
 
         return guarded
 
     def _log_unexpected(self, error: Exception) -> None:
         self.metrics.unexpected.labels("http").inc()
-        message = name_error(error)
-        if (more := self._throttle.admit(f"unexpected {message}")) is not None:
-            trace = list_error_frames(error)
-            self.log.error(
-                "unexpected error in a request", message=message, remedy=REPORT_LINE, trace=trace, **more
-            )
+        if (more := self._throttle.admit(f"unexpected {name_error(error)}")) is not None:
+            log_defect(self.log, "unexpected error in a request", error, **more)
 
     async def healthz(self, _request: Request) -> Response:
         """200 while every loop reports in time, else 503."""

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -146,6 +145,8 @@ def restore_store(
 ) -> tuple[StoreSummary, Path | None]:
     """Replace a store by a backup; gives its summary, and the file of the replaced store.
 
+    Approvals of the backup are removed.
+
     Args:
         url: as for `open_store`.
         backup: what `back_up_store` wrote.
@@ -171,55 +172,38 @@ class EmptyStore:
         self._folder = folder
         self._clock = clock
 
-    def close(self) -> None:
-        """Nothing."""
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing."""
+    def __exit__(self, *_: object) -> None: ...
 
     async def fleets(self) -> Sequence[KnownFleet]:
-        """None."""
         return ()
 
-    def of(self, fleet: int) -> Self:  # noqa: ARG002  (the form of a reader)
-        """The same: nothing is remembered of any fleet."""
+    def of(self, fleet: int) -> Self:
         return self
 
     async def recall(self) -> FleetMemory:
-        """Nothing is remembered."""
         return FleetMemory(at=self._clock())
 
     async def orders(self) -> OpenOrders:
-        """None."""
         return OpenOrders()
 
-    async def runs(self, limit: int = 20) -> Sequence[RunSummary]:  # noqa: ARG002  (the form of a reader)
-        """None."""
+    async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         return ()
 
-    async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:  # noqa: ARG002  (the form of a reader)
-        """None."""
+    async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:
         return ()
 
-    async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:  # noqa: ARG002  (the form)
-        """There is none.
-
-        Raises:
-            UsageError: always.
-        """
+    async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         raise UsageError(f"there is no run {text!r}: {self._folder} has no history", remedy="check --state")
 
-    async def is_open(self, cluster: str) -> bool:  # noqa: ARG002  (the form of a reader)
-        """No step is."""
+    async def is_open(self, cluster: str) -> bool:
         return False
 
     async def unsettled(self) -> Sequence[RunRecord]:
-        """None."""
         return ()
 
 

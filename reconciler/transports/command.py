@@ -84,30 +84,15 @@ class CommandTransport(Commands):
         self._host = host
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run one of the host's commands; see `ports.transport.Commands.run`.
-
-        Raises:
-            NodeRefused: the host has no such command, it cannot be started, or its status is not 0.
-            NodeUnreachable: it did not end in time; its effect is unknown.
-        """
         result = await self._run_to_end(command, values, node, limit=_TAIL, tail=True)
         words = _shorten_output(result.out)
         suffix = f": {words}" if words else ""
         if result.status:
-            raise _make_refusal(
-                node,
-                f"the command {command} result with status {result.status}{suffix}",
-                status=result.status,
-            )
-        return f"the command {command} result with status 0{suffix}"
+            words = f"the command {command} ended with status {result.status}{suffix}"
+            raise _make_refusal(node, words, status=result.status)
+        return f"the command {command} ended with status 0{suffix}"
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run one of the host's commands and give its output; see `ports.transport.Commands.read`.
-
-        Raises:
-            NodeRefused: the host has no such command, or it cannot be started.
-            NodeUnreachable: it failed, did not end in time, or wrote too much.
-        """
         try:
             result = await self._run_to_end(command, values, node, limit=MOST_READ, tail=False)
         except OutputTooLarge as error:
@@ -115,7 +100,7 @@ class CommandTransport(Commands):
         if result.status:
             # A failed read never means absent: the state is unknown.
             words = _shorten_output(result.error) or "no output"
-            raise NodeUnreachable(node, f"the command {command} result with status {result.status}: {words}")
+            raise NodeUnreachable(node, f"the command {command} ended with status {result.status}: {words}")
         return result.out.decode("utf-8", "replace")
 
     async def _run_to_end(
@@ -151,8 +136,7 @@ def _describe_file(host: Host) -> str:
 
 
 def _shorten_output(out: bytes) -> str:
-    text = SHAPES.text(
-        out.decode("utf-8", "replace")
-    )  # mask before shortening: a cut secret is not recognised any more
+    # Mask before shortening: a cut secret is not recognised any more.
+    text = SHAPES.text(out.decode("utf-8", "replace"))
     words = " ".join(UNSEEN.sub(" ", text).split())
     return words if len(words) <= KEPT else f"…{words[-KEPT:]}"

@@ -102,7 +102,6 @@ class HttpTransport(Http):
         await self.aclose()
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The sorted addresses of a name, the same that calls use; empty if it does not resolve."""
         try:
             found = await asyncio.wait_for(self._get_resolver().resolve(host, 0, socket.AF_UNSPEC), _PATIENCE)
         except (OSError, TimeoutError, UnicodeError):
@@ -111,7 +110,6 @@ class HttpTransport(Http):
         return tuple(sorted({str(unmap_address(one)) for one in addresses}))
 
     def local_address(self, url: str) -> str:
-        """The address of this host on the route to a URL; empty if unknown."""
         host = urlsplit(url).hostname or ""
         if host not in self._local_addresses:
             self._local_addresses[host] = _find_local_address(host)
@@ -145,12 +143,6 @@ class HttpTransport(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        """Send a request and give its complete answer, whatever its status; see `ports.transport.Http.send`.
-
-        Raises:
-            NodeUnreachable: no answer, an incomplete one, or one above the size limit.
-            NodeUnidentified: the server speaks no HTTP or TLS, or its certificate is not valid for the host.
-        """
         from aiohttp import (  # noqa: PLC0415  (heavy: loaded with the first call)
             ClientConnectorError,
             ClientError,

@@ -33,16 +33,7 @@ _NEWEST = """SELECT max(at) FROM (
 
 
 def copy_database(file: Path, target: Path) -> StoreSummary:
-    """Write a copy of the store, as of one moment, that only this user can read; others may go on writing.
-
-    Args:
-        file: of the store.
-        target: file of the copy, which must not exist.
-
-    Raises:
-        UsageError: the target exists.
-        StateError: the store cannot be read, the copy cannot be written, or it is damaged.
-    """
+    """See `store.factory.back_up_store`."""
     if os.path.lexists(target):
         raise UsageError(f"{target} already exists", remedy="give a new file: a backup never replaces a file")
     try:
@@ -62,11 +53,7 @@ def copy_database(file: Path, target: Path) -> StoreSummary:
 
 
 def examine_database(file: Path, *, is_backup: bool = False) -> StoreSummary:
-    """The summary of a file, after reading every page.
-
-    Args:
-        file: of a store in use, or of a backup.
-        is_backup: whether nobody writes to it.
+    """The summary of a store, or of a backup, to which nobody writes; reads every page.
 
     Raises:
         StateError: it does not exist, is damaged, or is not a file of this program and version.
@@ -78,19 +65,7 @@ def examine_database(file: Path, *, is_backup: bool = False) -> StoreSummary:
 def restore_database(
     folder: Path, backup: Path, now: datetime, *, prepare: Callable[[Path], None]
 ) -> tuple[StoreSummary, Path | None]:
-    """Replace the store by a backup; gives its summary, and the new place of the replaced store.
-
-    Approvals of the backup are removed: each was for one run, which may have happened since.
-
-    Args:
-        folder: the state folder; created if missing.
-        backup: the file of the backup.
-        now: for the name of the file of the replaced store.
-        prepare: called with a folder with the restored store, before that is in use.
-
-    Raises:
-        StateError: the backup is damaged, or the store is in use.
-    """
+    """See `store.factory.restore_store`; `prepare` gets a folder with the restored store."""
     summary, file = examine_database(backup, is_backup=True), folder / FILE
     with (
         wait_for_lock(folder / f"{FILE}.lock"),
@@ -99,6 +74,7 @@ def restore_database(
         fresh = Path(name) / FILE
         with _connect(backup, "mode=ro&immutable=1") as source, closing(sqlite3.connect(fresh)) as copy:
             source.backup(copy)
+            # An approval is for one run, which may have happened since the backup: nobody may use it again.
             copy.execute("DELETE FROM fact WHERE node = '' AND key LIKE ?", (f"{APPROVED}%",))
             copy.commit()
         prepare(Path(name))

@@ -13,7 +13,7 @@ from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable
 from reconciler.ports.source import Source
 from reconciler.server import source_loop
-from reconciler.server.source_loop import SourceLoop, SourceLoopContext
+from reconciler.server.source_loop import SourceLoop
 from reconciler.server.watch_state import SourceState
 
 AWAY = SourceUnreachable("the repository does not answer", remedy="try again")
@@ -56,10 +56,18 @@ class Site:
     def __init__(self, *ends, poll=FOREVER):
         self.rig, self.source, self.published = Rig(), Fake(*ends), []
         self.stale = []
-        source_context = SourceLoopContext(
-            self.source, load, self.publish, poll, lambda: bool(self.stale and self.stale.pop())
+        self.read(load, poll=poll)
+
+    def read(self, load, source=None, poll=FOREVER):
+        """Read the source, or another one, with a loop of its own."""
+        self.source_loop = SourceLoop(
+            self.rig.context,
+            source or self.source,
+            load=load,
+            publish=self.publish,
+            poll=poll,
+            is_stale=lambda: bool(self.stale and self.stale.pop()),
         )
-        self.source_loop = SourceLoop(source_context, self.rig.context)
 
     def publish(self, new, trigger):
         self.published.append((new.revision.id[0], trigger))
@@ -154,9 +162,7 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
             raise error
         return load(snapshot)
 
-    site.source_loop = SourceLoop(
-        SourceLoopContext(site.source, fragile, site.publish, 0.005), site.rig.context
-    )
+    site.read(fragile, poll=0.005)
     async with site.running():
         await until(lambda: site.status.state is SourceState.INVALID)
         assert site.status.revision.id[0] == "a"
@@ -188,7 +194,7 @@ async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_r
             go_on.wait(10)
         return load(snapshot)
 
-    site.source_loop = SourceLoop(SourceLoopContext(site.source, slow, site.publish, 0.005), site.rig.context)
+    site.read(slow, poll=0.005)
     async with site.running():
         await until(lambda: site.status.state is SourceState.UNREACHABLE)
         assert "took longer than" in site.status.message
@@ -232,7 +238,7 @@ class Hung(Source):
 async def test_stopping_gives_up_a_look_that_hangs():
     site = Site("a")
     hung = Hung()
-    site.source_loop = SourceLoop(SourceLoopContext(hung, load, site.publish, FOREVER), site.rig.context)
+    site.read(load, hung)
     async with site.running():
         await hung.asked.wait()
     assert hung.given_up
@@ -247,9 +253,7 @@ async def test_a_revision_whose_files_are_still_being_read_is_not_published_afte
         go_on.wait(10)
         return load(snapshot)
 
-    site.source_loop = SourceLoop(
-        SourceLoopContext(site.source, slow, site.publish, FOREVER), site.rig.context
-    )
+    site.read(slow)
     async with site.running():
         await asyncio.to_thread(begun.wait, 10)
     go_on.set()
@@ -273,9 +277,7 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
     def doubtful(snapshot):
         return SimpleNamespace(**{**vars(load(snapshot)), "warnings": doubts})
 
-    site.source_loop = SourceLoop(
-        SourceLoopContext(site.source, doubtful, site.publish, FOREVER), site.rig.context
-    )
+    site.read(doubtful)
     async with site.running():
         await until(lambda: site.published)
     told = [line["message"] for line in site.rig.lines("warning in desired state")]
