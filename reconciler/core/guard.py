@@ -14,7 +14,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.rollout import RolloutProgress
-from reconciler.diagnostic import Diagnostic
+from reconciler.diagnostic import Diagnostic, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ class GuardContext:
     def in_parts(self) -> str:
         """How to change less in one run, in the imperative, for remedies."""
         return "apply in parts with --only" if self.by_node else "apply in parts, one commit after the other"
+
+    def violation(self, code: str, message: str, remedy: str, *, hold: bool = False) -> Diagnostic:
+        """A violation of the cluster as a whole; its name is put before the message."""
+        cluster = self.plan.cluster
+        return Diagnostic(Severity.ERROR, code, f"{cluster}: {message}", remedy, target=cluster, hold=hold)
 
     @property
     def is_idle(self) -> bool:

@@ -30,12 +30,10 @@ def refuse_outside_window(case: GuardContext) -> Iterator[Diagnostic]:
         return
     following = find_opening_time(windows, case.at)
     then = f"the next one opens at {format_minute(following)} UTC" if following else "none will open again"
-    yield Diagnostic(
-        Severity.ERROR,
+    yield case.violation(
         "outside-window",
-        f"{case.plan.cluster}: no change window is open; {then}",
+        f"no change window is open; {then}",
         "run again then, or set an override with an expiry in the fleet file",
-        target=case.plan.cluster,
         hold=True,
     )
 
@@ -45,12 +43,10 @@ def refuse_in_freeze(case: GuardContext) -> Iterator[Diagnostic]:
     """No change during a freeze."""
     freeze = find_active_freeze(case.change_rules.freezes, case.at) if case.at else None
     if freeze is not None:
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "frozen",
-            f"{case.plan.cluster}: changes are frozen until {format_minute(freeze.end)} UTC: {freeze.reason}",
+            f"changes are frozen until {format_minute(freeze.end)} UTC: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
-            target=case.plan.cluster,
             hold=True,
         )
 
@@ -59,24 +55,20 @@ def refuse_in_freeze(case: GuardContext) -> Iterator[Diagnostic]:
 def refuse_suspended(case: GuardContext) -> Iterator[Diagnostic]:
     """No change while the fleet file or `reconcile suspend` suspends the cluster or the fleet."""
     if case.change_rules.suspend is not None:
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "suspended",
-            f"{case.plan.cluster}: the fleet file suspends changes: {case.change_rules.suspend.reason}",
+            f"the fleet file suspends changes: {case.change_rules.suspend.reason}",
             "to continue, remove `suspend` from the fleet file",
-            target=case.plan.cluster,
             hold=True,
         )
     for suspension in case.cluster_memory.suspended:
         argument = f" {suspension.cluster}" if suspension.cluster else ""
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "suspended",
-            f"{case.plan.cluster}: {suspension.by or 'somebody'} suspended changes "
+            f"{suspension.by or 'somebody'} suspended changes "
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
             f"at {format_minute(suspension.since)} UTC: {suspension.reason}",
             f"to continue, run `reconcile resume{argument}`",
-            target=case.plan.cluster,
             hold=True,
         )
 
@@ -86,13 +78,11 @@ def refuse_rejected_revision(case: GuardContext) -> Iterator[Diagnostic]:
     """A revision that failed its gates in this cluster is not applied again."""
     why = case.cluster_memory.rejected.get(case.revision.id) if case.revision else None
     if why and case.revision:
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "revision-rejected",
-            f"{case.plan.cluster}: revision {case.revision.short or case.revision.id} was rejected: {why}",
+            f"revision {case.revision.short or case.revision.id} was rejected: {why}",
             "commit a fix, or any new commit if the cause was elsewhere; content that a node refused is sent "
             f"again only after it changes, or after `reconcile resume {case.plan.cluster}`",
-            target=case.plan.cluster,
         )
 
 
@@ -104,13 +94,11 @@ def refuse_rolled_back(case: GuardContext) -> Iterator[Diagnostic]:
     for one in case.cluster_memory.rolled_back:
         if one.revision == case.revision.id or (one.content and one.content == case.content):
             name = case.revision.short or case.revision.id
-            yield Diagnostic(
-                Severity.ERROR,
+            yield case.violation(
                 "rolled-back",
-                f"{case.plan.cluster}: revision {name} has the content that was rolled back: {one.reason}",
+                f"revision {name} has the content that was rolled back: {one.reason}",
                 "commit a change of this content, or apply it on purpose: "
                 f"`reconcile rollback {name} SOURCE`",
-                target=case.plan.cluster,
             )
             return
 
@@ -123,12 +111,10 @@ def refuse_unapproved(case: GuardContext) -> Iterator[Diagnostic]:
         return
     marks = ", ".join(dict.fromkeys(mark for _, step_marks in marked for mark in step_marks))
     subject = f"{len(marked)} steps need" if len(marked) > 1 else f"{marked[0][0].id} needs"
-    yield Diagnostic(
-        Severity.ERROR,
+    yield case.violation(
         APPROVAL_NEEDED,
-        f"{case.plan.cluster}: {subject} an approval ({marks}); this plan's id is {case.digest[:SHORT_ID]}",
+        f"{subject} an approval ({marks}); this plan's id is {case.digest[:SHORT_ID]}",
         f"read the plan, then run `reconcile approve {case.digest}`; if the plan changes, its id changes",
-        target=case.plan.cluster,
         hold=True,
     )
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
+from reconciler.text.one_line import join_some
 
 _NAMED = 4
 
@@ -31,13 +32,11 @@ def refuse_crossing_domains(case: GuardContext) -> Iterator[Diagnostic]:
             continue
         reported.add(touched)
         wave, risky = together[0].wave, "" if allowed is not None else " by steps of high risk"
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "failure-domain",
-            f"{case.plan.cluster}: {f'wave {wave}' if wave else 'the run'} would change nodes of "
-            f"{len(touched)} failure domains at once{risky} ({_list(touched)}), the limit is {limit}",
+            f"{f'wave {wave}' if wave else 'the run'} would change nodes of {len(touched)} failure domains "
+            f"at once{risky} ({join_some(touched, _NAMED)}), the limit is {limit}",
             f"roll out with `by: domain`, {case.in_parts}, or raise policy.max_domains",
-            target=case.plan.cluster,
         )
 
 
@@ -50,13 +49,11 @@ def refuse_emptying_domains(case: GuardContext) -> Iterator[Diagnostic]:
         nodes = [node for node, its in domains.items() if its == domain]
         touched, limit = sorted(risky & set(nodes)), resolve_amount(case.policy.max_of_domain, len(nodes))
         if len(touched) > limit:
-            yield Diagnostic(
-                Severity.ERROR,
+            yield case.violation(
                 "failure-domain-share",
-                f"{case.plan.cluster}: {len(touched)} of {len(nodes)} nodes of {domain} would be changed by "
-                f"steps of high risk ({_list(touched)}), the limit is {limit}",
+                f"{len(touched)} of {len(nodes)} nodes of {domain} would be changed by "
+                f"steps of high risk ({join_some(touched, _NAMED)}), the limit is {limit}",
                 f"{case.in_parts}, or raise policy.max_of_domain in the fleet file",
-                target=case.plan.cluster,
             )
 
 
@@ -81,8 +78,3 @@ def _find_simultaneous_steps(steps: Iterable[Step], counted: set[str]) -> Iterat
         if step.id in counted:
             found.setdefault((step.wave, depth[step.id]), []).append(step)
     yield from found.values()
-
-
-def _list(names: Iterable[str]) -> str:
-    every = list(names)
-    return ", ".join(every[:_NAMED]) + (" …" if len(every) > _NAMED else "")

@@ -16,6 +16,7 @@ from reconciler.core.policy import Override
 from reconciler.core.revision import STAMP, shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.merge_base import BEHIND
+from reconciler.text.one_line import join_some
 
 FOREIGN = "foreign-change"
 """Code of the finding, and the guard that an override names."""
@@ -161,5 +162,4 @@ def _by_stamp(given: Mapping[str, str]) -> list[tuple[str, list[str]]]:
 
 
 def _name_nodes(nodes: Sequence[str]) -> str:
-    more = f" and {len(nodes) - _MOST_NAMED} more" if len(nodes) > _MOST_NAMED else ""
-    return f"{', '.join(nodes[:_MOST_NAMED])}{more} {'shows' if len(nodes) == 1 else 'show'}"
+    return f"{join_some(nodes, _MOST_NAMED)} {'shows' if len(nodes) == 1 else 'show'}"

@@ -7,35 +7,34 @@ from collections.abc import Iterable, Iterator
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import Risk, Step
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.guards import failure_domains
+from reconciler.text.one_line import join_some
+
+_NAMED = 5
 
 
 @guard("blast-radius", "blast-radius-risky")
 def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
     """Limits on the nodes that one run changes, and on those that steps of high risk change."""
     # Nodes that leave are observed but no longer desired: they belong to the cluster that can be harmed.
-    cluster, total = case.plan.cluster, max(case.plan.nodes, len(case.observed.nodes))
+    total = max(case.plan.nodes, len(case.observed.nodes))
     touched = _list_changed_nodes(case.plan.steps)
     limit = resolve_amount(case.policy.max_changed, total)
     if len(touched) > limit:
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "blast-radius",
-            f"{cluster}: {len(touched)} of {total} nodes would be changed in one run, the limit is {limit}",
+            f"{len(touched)} of {total} nodes would be changed in one run, the limit is {limit}",
             f"{case.in_parts}, or raise policy.max_changed in the fleet file",
-            target=cluster,
         )
     risky = _list_changed_nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
     limit = resolve_amount(case.policy.max_risky, total)
     if len(risky) > limit:
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "blast-radius-risky",
-            f"{cluster}: {len(risky)} of {total} nodes would be changed by steps of high risk, "
-            f"the limit is {limit} ({', '.join(risky[:5])}{' …' if len(risky) > 5 else ''})",  # noqa: PLR2004
+            f"{len(risky)} of {total} nodes would be changed by steps of high risk, "
+            f"the limit is {limit} ({join_some(risky, _NAMED)})",
             f"{case.in_parts}, or set an override with an expiry in the fleet file",
-            target=cluster,
         )
 
 
@@ -54,14 +53,12 @@ def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
     limit = resolve_amount(case.policy.max_shrink, before) if before else 0
     whole = count >= before
     if before and count and (whole or count > limit):
-        listed = f" ({', '.join(gone[:5])}{' …' if len(gone) > 5 else ''})" if gone else ""  # noqa: PLR2004
-        yield Diagnostic(
-            Severity.ERROR,
+        listed = f" ({join_some(gone, _NAMED)})" if gone else ""
+        yield case.violation(
             "desired-shrank",
-            f"{case.plan.cluster}: {count} of {before} nodes are no longer in the fleet file{listed}; the "
+            f"{count} of {before} nodes are no longer in the fleet file{listed}; the "
             f"limit for one run is {limit}{', and never all nodes' if whole else ''}",
             "put them back, or remove them in several commits, or set an override in the fleet file",
-            target=case.plan.cluster,
         )
 
 
@@ -75,14 +72,12 @@ def refuse_over_budget(case: GuardContext) -> Iterator[Diagnostic]:
     recent = {node for node, hours in case.cluster_memory.changed if hours <= allowed.hours}
     planned = set(_list_changed_nodes(case.plan.steps))
     if planned and len(recent | planned) > limit:
-        yield Diagnostic(
-            Severity.ERROR,
+        yield case.violation(
             "budget",
-            f"{case.plan.cluster}: this plan would change {len(planned - recent)} more nodes; {len(recent)} "
+            f"this plan would change {len(planned - recent)} more nodes; {len(recent)} "
             f"were changed in the last {allowed.hours:g} hours, and the budget is {limit}",
             f"{case.in_parts}, wait until earlier changes are {allowed.hours:g} hours old, or raise "
             "policy.budget in the fleet file",
-            target=case.plan.cluster,
         )
 
 

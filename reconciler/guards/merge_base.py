@@ -13,6 +13,7 @@ from typing import Final
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.prior_revisions import MergeBase
 from reconciler.diagnostic import Diagnostic, Position, Severity
+from reconciler.text.one_line import join_some
 
 LEAVES: Final = "no-longer-managed"
 """Code of the warning that the fleet file no longer names nodes."""
@@ -37,21 +38,17 @@ def report_leaving_nodes(
         clusters: all clusters of the fleet file.
     """
     base = memory.base.clusters if memory.base else {}
-    for name in sorted(
-        name for name in {*base, *memory.cluster_memory} if name in members or name not in clusters
-    ):
+    for name in sorted({*base, *memory.cluster_memory}):
+        if name in clusters and name not in members:
+            continue  # it is not part of this pass
         before = base.get(name, frozenset()) | memory.cluster_memory.get(name, ClusterMemory()).names
         if gone := sorted(before - members.get(name, frozenset())):
-            shown = ", ".join(gone[:_MOST_NAMED])
-            more = f" and {len(gone) - _MOST_NAMED} more" if len(gone) > _MOST_NAMED else ""
-            whole = (
-                "" if name in clusters else "with its cluster, " if len(gone) == 1 else "with their cluster, "
-            )
-            node = "node is" if len(gone) == 1 else "nodes are"
+            node, its = ("node is", "its") if len(gone) == 1 else ("nodes are", "their")
+            whole = "" if name in clusters else f"with {its} cluster, "
             yield Diagnostic(
                 Severity.WARNING,
                 LEAVES,
-                f"{len(gone)} {node} no longer managed: {whole}{shown}{more}",
+                f"{len(gone)} {node} no longer managed: {whole}{join_some(gone, _MOST_NAMED)}",
                 "they keep their settings and are no longer managed; put them back if this is a mistake",
                 target=name,
             )

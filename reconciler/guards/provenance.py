@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.revision import Ancestry
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 
 
 @guard("signature-required")
@@ -24,12 +24,10 @@ def refuse_unsigned(case: GuardContext) -> Iterator[Diagnostic]:
         return
     found = case.revision.signed if case.revision is not None else ""
     checked = f"checked only a signature by {found}" if found else "checked none"
-    yield Diagnostic(
-        Severity.ERROR,
+    yield case.violation(
         "signature-required",
-        f"{case.plan.cluster}: the fleet file requires signatures by {required}, and this host {checked}",
+        f"the fleet file requires signatures by {required}, and this host {checked}",
         f"run with --require-signed {required} and --allowed-signers FILE",
-        target=case.plan.cluster,
     )
 
 
@@ -52,13 +50,11 @@ def refuse_older_revision(case: GuardContext) -> Iterator[Diagnostic]:
         )
     else:  # newer, the same, or of a source without an order, such as a folder
         return
-    yield Diagnostic(
-        Severity.ERROR,
+    yield case.violation(
         "older-revision",
-        f"{case.plan.cluster}: {problem}",
+        problem,
         "apply a newer revision; to go back on purpose, run "
         f"`reconcile rollback {revision.short or revision.id} SOURCE`",
-        target=case.plan.cluster,
     )
 
 

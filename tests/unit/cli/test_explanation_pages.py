@@ -20,7 +20,9 @@ from reconciler.ports.source import Snapshot
 PACKAGE = Path(__file__).parents[3] / "reconciler"
 
 GUARD_FILES = [*PACKAGE.glob("guards/*.py"), *PACKAGE.glob("drivers/*/guards.py")]
-VIOLATION = re.compile(r'(?:Diagnostic\(\s*Severity\.ERROR|_refuse\(\s*context,\s*target),\s*"([a-z-]+)"')
+VIOLATION = re.compile(
+    r'(?:Diagnostic\(\s*Severity\.ERROR,|\.violation\(|_refuse\(\s*context,\s*target,)\s*"([a-z-]+)"'
+)
 REFUSALS = sorted(
     {code for path in GUARD_FILES for code in VIOLATION.findall(path.read_text(encoding="utf-8"))}
 )
