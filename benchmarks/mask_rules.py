@@ -14,7 +14,7 @@ from urllib.parse import quote
 from reconciler.cli.render import changes as changed
 from reconciler.cli.render import json as json_form
 from reconciler.cli.render import markdown, step_groups, text, values
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome, RunReport, State

@@ -15,7 +15,7 @@ import typer
 
 from reconciler.cli.command_table import COMMANDS, DEFAULT
 from reconciler.cli.options import ENVIRONMENT, STATUSES
-from reconciler.cli.render.markdown_escape import format_code
+from reconciler.cli.render.markdown import format_code
 
 _INTRODUCTION = """# Command line
 

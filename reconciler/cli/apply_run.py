@@ -20,7 +20,7 @@ from reconciler.cli.options import PlanFormat
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.terminal import Terminal, catch_stop_signal

@@ -11,7 +11,7 @@ from reconciler.cli.planned_source import PlannedSource
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, text
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_access import open_history
 from reconciler.cli.terminal import Terminal

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.render.history import render_run_record, render_run_record_json
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.text import render_plan_text
 from reconciler.errors import UsageError
 from reconciler.host import aio

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import date
 
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op, diff_values
 from reconciler.core.outcome import Outcome, RunReport, State

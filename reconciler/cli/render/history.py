@@ -12,10 +12,10 @@ from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
-from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone
+from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choose_outcome_tone
 from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
-from reconciler.core.timestamps import format_second, format_timestamp
+from reconciler.core.timestamps import format_second
 from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
 from reconciler.text.one_line import SHORT_ID, clean_line
 
@@ -83,7 +83,7 @@ def render_run_record_json(record: RunRecord) -> str:
             "ids": record.plan.ids,
             "plan": record.plan.plain(),
             "steps": [_to_plain_entry(entry) for entry in record.entries],
-            "messages": [_to_plain_message(message) for message in record.messages],
+            "messages": [{**asdict(one), "body": _parse_body(one)} for one in record.messages],
         }
     )
 
@@ -109,8 +109,8 @@ def render_orders_json(orders: Sequence[OrderRecord]) -> str:
                 "kind": order.kind,
                 "cluster": order.cluster,
                 "plan": order.digest,
-                "at": format_timestamp(order.at),
-                "actor": asdict(order.actor),
+                "at": order.at,
+                "actor": order.actor,
             }
             for order in orders
         ]
@@ -184,7 +184,7 @@ def _render_entries(
     group: tuple[JournalEntry, ...], widths: tuple[int, int], layout: TerminalLayout
 ) -> Iterator[str]:
     first, node = group[0], group[0].step.node
-    tone = _choose_tone(first.state)
+    tone = choose_outcome_tone(first.state)
     state = layout.paint(f"{_describe_state(first):<{widths[0]}}", tone)
     action = f"{clean_line(first.step.action):<{widths[1]}}"
     seconds = max(entry.seconds for entry in group)
@@ -240,48 +240,12 @@ def _describe_state(entry: JournalEntry) -> str:
     return "started" if entry.intended else _OPEN
 
 
-def _choose_tone(state: State | None) -> Tone:
-    if state in SUCCESSES:
-        return Tone.ADD
-    return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
-
-
 def _to_plain_run(run: RunSummary) -> dict[str, Any]:
     # The digest of the whole plan is internal: operators name the plan of a cluster.
-    plain: dict[str, Any] = {
-        name: getattr(run, name) for name in run.__dataclass_fields__ if name != "digest"
-    }
-    finished = format_timestamp(run.finished) if run.finished else None
-    plain["actor"] = asdict(run.actor)
-    return {
-        **plain,
-        "counts": dict(run.counts),
-        "started": format_timestamp(run.started),
-        "finished": finished,
-    }
+    return {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "digest"}
 
 
 def _to_plain_entry(entry: JournalEntry) -> dict[str, Any]:
-    return {
-        "step": entry.step.id,
-        "state": entry.state,
-        "intended": format_timestamp(entry.intended) if entry.intended else None,
-        "ended": format_timestamp(entry.ended) if entry.ended else None,
-        "reason": entry.reason,
-        "answer": entry.answer,
-        "seconds": round(entry.seconds, 3),
-        "waiting_for_restart": list(entry.waiting_for_restart),
-    }
-
-
-def _to_plain_message(message: MessageRecord) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "step": message.step,
-        "created": format_timestamp(message.created),
-        "wanted": message.wanted,
-        "delivered": format_timestamp(message.delivered) if message.delivered else None,
-        "attempts": message.attempts,
-        "error": message.error,
-        "body": _parse_body(message),
-    }
+    names = ("state", "intended", "ended", "reason", "answer", "waiting_for_restart")
+    plain = {name: getattr(entry, name) for name in names}
+    return {**plain, "step": entry.step.id, "seconds": round(entry.seconds, 3)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Final, NotRequired
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Final, NotRequired
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.core.diagnostic_json import (
     EXTENSIBLE,
     FindingShape,
@@ -22,6 +25,7 @@ from reconciler.core.fields import Number, Whole
 from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import Plan, PlanShape
+from reconciler.core.timestamps import format_timestamp
 
 
 @with_config(EXTENSIBLE)
@@ -138,9 +142,15 @@ def to_plain_report(report: RunReport, *, status: int) -> ReportShape:
 
 
 def format_json(value: object) -> str:
-    """A plain value as indented JSON with sorted keys and a final line break."""
+    """Data as indented JSON with sorted keys and a final line break; moments are ISO 8601 in UTC."""
+
+    def encode(item: Any) -> Any:
+        if isinstance(item, datetime):
+            return format_timestamp(item)
+        return dict(item) if isinstance(item, Mapping) else asdict(item)
+
     # ASCII only: a foreign text cannot send control characters to the terminal that shows this.
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True, default=encode) + "\n"
 
 
 def _to_plain_outcome(outcome: Outcome) -> OutcomeShape:

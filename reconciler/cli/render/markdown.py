@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -9,8 +10,7 @@ from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.finding_groups import group_findings, group_missed_steps, group_restarts
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
-from reconciler.cli.render.markdown_escape import escape_markdown, format_code, format_code_block
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.step_groups import (
     SENTENCES,
     GroupFamily,
@@ -24,7 +24,7 @@ from reconciler.core.diff import Change
 from reconciler.core.outcome import RunReport
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.text.one_line import SHORT_ID
+from reconciler.text.one_line import SHORT_ID, clean_line
 
 MARKER = "<!-- reconcile: plan -->"
 """First line of every comment; a later run finds its own comment by it."""
@@ -42,6 +42,12 @@ _PARAGRAPHS = 3
 
 _ROWS = ((5, 120), (2, 80), (1, 50))
 """Number of changes in a table row, and characters of each; the next pair if the table is too long."""
+
+_PUNCTUATION = re.compile(r"([\\`*_\[\]<>|~#$&!])")
+_MENTIONS = re.compile(r"(?<!\w)(\\?[@#!])(?=\w)")
+_TICKS = re.compile(r"`+")
+_LONGEST = 600
+"""Characters of a foreign text that are shown."""
 
 
 def render_plan_markdown(view: PlanView, *, limit: int = LIMIT) -> str:
@@ -62,8 +68,8 @@ def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
     by = f", signed by {escape_markdown(revision.signer)}" if revision.signer else ""
     return [
         DocumentPiece(f"{MARKER}\n### {escape_markdown(phrases.summarise_plan(plan, view.violations))}\n\n"),
-        DocumentPiece(f"{format_code(revision.short or revision.id)}{title}, "),
-        DocumentPiece(f"from {format_code(revision.source)}{by}\n\n"),
+        DocumentPiece(f"{format_code(revision.short or revision.id)}{title}, from "),
+        DocumentPiece(f"{format_code(revision.source)}{by}\n\n"),
         *_violations(view),
         *_warnings(view.warnings),
         DocumentPiece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n"),
@@ -82,50 +88,44 @@ def render_report_markdown(report: RunReport, remaining: Plan | None = None, *, 
     """The result of a run as Markdown; `remaining` is the plan after it."""
     pieces = [DocumentPiece(f"### {escape_markdown(phrases.summarise_run(report, remaining))}\n\n")]
     for part in group_missed_steps(report):
-        reason = f": {escape_markdown(part.reason)}" if part.reason else ""
-        text = (
-            f"{escape_markdown(part.cluster)}, {escape_markdown(part.action)} "
-            f"{escape_markdown(part.who)}{reason}"
-        )
-        pieces.append(DocumentPiece(f"- **{phrases.STATES[part.state]}** {text}\n", PieceRank.LINE))
+        words = f"{part.cluster}, {part.action} {part.who}{f': {part.reason}' if part.reason else ''}"
+        pieces.append(_item(f"**{phrases.STATES[part.state]}** {escape_markdown(words)}"))
     for wait in group_restarts(report):
-        text = f"{escape_markdown(wait.cluster)}, {escape_markdown(wait.who)}: {escape_markdown(wait.fields)}"
-        pieces.append(DocumentPiece(f"- **waits for a restart** {text}\n", PieceRank.LINE))
+        words = f"{wait.cluster}, {wait.who}: {wait.fields}"
+        pieces.append(_item(f"**waits for a restart** {escape_markdown(words)}"))
     pieces += _findings((*report.findings, *phrases.select_findings(remaining)))
     if report.run:
         pieces.append(DocumentPiece(f"\nrun {format_code(report.run)}\n"))
     return fit_pieces(pieces, limit)
 
 
+def _item(text: str) -> DocumentPiece:
+    return DocumentPiece(f"- {text}\n", PieceRank.LINE)
+
+
+def _format_remedy(problem: Diagnostic, before: str = " ") -> str:
+    return f"{before}→ {escape_markdown(problem.remedy)}" if problem.remedy else ""
+
+
 def _violations(view: PlanView) -> Iterator[DocumentPiece]:
     if view.violations:
         heading = "Refused; nothing is applied:" if view.refused else "On hold:"
         yield DocumentPiece(f"**{heading}**\n\n")
-    for violation in view.violations:
-        remedy = f"\n  → {escape_markdown(violation.remedy)}" if violation.remedy else ""
-        yield DocumentPiece(
-            f"- {escape_markdown(violation.message)} ({format_code(violation.code)}){remedy}\n",
-            PieceRank.LINE,
-        )
-    for violation, override in view.overridden:
+    for one in view.violations:
+        code, remedy = format_code(one.code), _format_remedy(one, "\n  ")
+        yield _item(f"{escape_markdown(one.message)} ({code}){remedy}")
+    for one, override in view.overridden:
         until = f"until {override.until}: {escape_markdown(override.reason)}"
-        text = (
-            f"- **overridden** {escape_markdown(violation.message)} "
-            f"({format_code(violation.code)})\n  {until}"
-        )
-        yield DocumentPiece(f"{text}\n", PieceRank.LINE)
+        yield _item(f"**overridden** {escape_markdown(one.message)} ({format_code(one.code)})\n  {until}")
     if view.violations or view.overridden:
         yield DocumentPiece("\n")
 
 
 def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[DocumentPiece]:
     shown, rest = phrases.select_warnings(warnings)
-    for problem in shown:
-        remedy = f" → {escape_markdown(problem.remedy)}" if problem.remedy else ""
-        where, what = format_code(problem.where), escape_markdown(problem.message)
-        yield DocumentPiece(
-            f"- {problem.severity}: {where}: {what}{remedy} ({format_code(problem.code)})\n", PieceRank.LINE
-        )
+    for one in shown:
+        what = f"{format_code(one.where)}: {escape_markdown(one.message)}{_format_remedy(one)}"
+        yield _item(f"{one.severity}: {what} ({format_code(one.code)})")
     if rest:
         yield DocumentPiece(f"- {rest}\n")
     if warnings:
@@ -137,31 +137,21 @@ def _model_check(view: PlanView) -> Iterator[DocumentPiece]:
     bounds = f"with up to {format_count(view.faults, 'fault')} and one kill of the reconciler"
     verified = []
     for one in view.checked:
-        found = one.explored
+        found, name = one.explored, format_code(one.cluster)
         if found is None:
             continue
-        if found.complete and not found.broken:
-            verified.append(format_code(one.cluster))
-            continue
-        if not found.broken:
-            yield DocumentPiece(
-                f"- **model checker** {format_code(one.cluster)}: {TOO_MANY}\n", PieceRank.LINE
-            )
-            continue
-        yield DocumentPiece(
-            f"- **model checker** {format_code(one.cluster)}: **an execution {bounds} breaks a rule**: "
-            f"{escape_markdown(found.broken)}\n",
-            PieceRank.LINE,
-        )
-        story = enumerate(found.story, 1)
-        yield DocumentPiece(
-            "".join(f"  {number}. {escape_markdown(move)}\n" for number, move in story), PieceRank.STEP
-        )
+        if found.broken:
+            rule = f"**an execution {bounds} breaks a rule**: {escape_markdown(found.broken)}"
+            yield _item(f"**model checker** {name}: {rule}")
+            # The counterexample is one piece: without its first transitions the others mean nothing.
+            story = (f"  {number}. {escape_markdown(move)}\n" for number, move in enumerate(found.story, 1))
+            yield DocumentPiece("".join(story), PieceRank.STEP)
+        elif found.complete:
+            verified.append(name)
+        else:
+            yield _item(f"**model checker** {name}: {TOO_MANY}")
     if verified:
-        yield DocumentPiece(
-            f"- **model checker** {', '.join(verified)}: no execution {bounds} breaks a rule\n",
-            PieceRank.LINE,
-        )
+        yield _item(f"**model checker** {', '.join(verified)}: no execution {bounds} breaks a rule")
     if any(one.explored for one in view.checked):
         yield DocumentPiece("\n")
 
@@ -191,9 +181,8 @@ def _cluster_findings(plan: Plan) -> Iterator[DocumentPiece]:
 
 def _findings(findings: Sequence[Diagnostic], where: str = "") -> Iterator[DocumentPiece]:
     for note in group_findings(findings):
-        remedy = f" → {escape_markdown(note.finding.remedy)}" if note.finding.remedy else ""
-        text = f"- **{note.finding.severity}** {where}{escape_markdown(note.text)}"
-        yield DocumentPiece(f"{text}{remedy} ({format_code(note.finding.code)})\n", PieceRank.LINE)
+        text = f"{where}{escape_markdown(note.text)}{_format_remedy(note.finding)}"
+        yield _item(f"**{note.finding.severity}** {text} ({format_code(note.finding.code)})")
 
 
 def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[DocumentPiece]:
@@ -306,3 +295,28 @@ def _rows(family: GroupFamily, row: tuple[int, int]) -> Iterator[DocumentPiece]:
             f"  | {group.numbers} | {escape_markdown(group.nodes)} | {'<br>'.join(own)} |\n", PieceRank.ROW
         )
     yield DocumentPiece("\n", PieceRank.STEP)
+
+
+def escape_markdown(text: str) -> str:
+    """Text within a sentence, shortened and escaped."""
+    # Forges read `@name`, `#1` and `!1` even in escaped text; an empty comment after the sign stops them.
+    quiet = _PUNCTUATION.sub(r"\\\1", shorten_text(clean_line(text), _LONGEST))
+    return _MENTIONS.sub(r"\1<!-- -->", quiet)
+
+
+def format_code(text: str) -> str:
+    """A name as inline code, whatever backticks it has; can be used in a table cell."""
+    plain = shorten_text(clean_line(text), _LONGEST).replace("|", "\\|")
+    ticks = "`" * (_count_backticks(plain) + 1)
+    blank = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return f"{ticks}{blank}{plain}{blank}{ticks}" if plain else ""
+
+
+def format_code_block(text: str, language: str) -> str:
+    """Lines as a code block, with more backticks than any in them: they cannot end the block."""
+    ticks = "`" * max(3, _count_backticks(text) + 1)
+    return f"{ticks}{language}\n{text}\n{ticks}"
+
+
+def _count_backticks(text: str) -> int:
+    return max((len(run) for run in _TICKS.findall(text)), default=0)

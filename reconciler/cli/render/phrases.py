@@ -1,14 +1,17 @@
-"""The sentences that the text and the Markdown renderings share."""
+"""What the renderings of a plan share: its data, and the sentences."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from reconciler.cli.render.values import format_count
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
+from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.model_check import CheckResult
 from reconciler.text.one_line import clean_line
 
 EFFECTS = {
@@ -31,6 +34,33 @@ STATES = {
 _FEW = 4
 _UNREAD = frozenset({"node-refuses", "node-unauthorized", "node-unidentified", "node-unreachable"})
 """Codes of findings about a node whose state is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """A plan with its violations, warnings and findings.
+
+    Args:
+        violations: why it is refused, or which cluster is on hold; empty if it may be applied.
+        overridden: violations that an override of the fleet file sets aside, each with that override.
+        warnings: about the files.
+        findings: about the run itself, such as messages that were not delivered.
+        checked: results of the model checker; empty if it did not run.
+        faults: how many faults it allowed.
+    """
+
+    plan: Plan
+    violations: tuple[Diagnostic, ...] = ()
+    overridden: tuple[tuple[Diagnostic, Override], ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
+    checked: tuple[CheckResult, ...] = ()
+    faults: int = 1
+
+    @property
+    def refused(self) -> bool:
+        """Whether the whole plan is refused."""
+        return any(not violation.hold for violation in self.violations)
 
 
 def select_warnings(warnings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], str]:

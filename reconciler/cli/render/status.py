@@ -14,7 +14,7 @@ from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import format_minute, format_timestamp
+from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition, NodeStatus
 from reconciler.text.one_line import SHORT_ID, clean_line
@@ -37,7 +37,11 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
     blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
     if status.gone:
         blocks.append(
-            [line for violation in status.gone for line in _render_violation("on hold", violation, layout)]
+            [
+                line
+                for one in status.gone
+                for line in layout.problem("on hold", one.message, one, Tone.CHANGE, 2)
+            ]
         )
     if status.last is not None:
         last = status.last
@@ -56,8 +60,7 @@ def render_status_json(status: FleetStatus) -> str:
             "converged": status.converged,
             "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
             "vanished": [_to_plain_violation(one) for one in status.gone],
-            "last_run": last
-            and {"id": last.id, "started": format_timestamp(last.started), "exit_status": last.exit_status},
+            "last_run": last and {"id": last.id, "started": last.started, "exit_status": last.exit_status},
         }
     )
 
@@ -81,10 +84,9 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
             yield from layout.wrapped(
                 generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
             )
-    for violation in cluster.held:
-        yield from _render_violation("on hold", violation, layout)
-    for violation in cluster.refused:
-        yield from _render_violation("refused", violation, layout)
+    for head, violations in (("on hold", cluster.held), ("refused", cluster.refused)):
+        for one in violations:
+            yield from layout.problem(head, one.message, one, Tone.CHANGE, 2)
     for note in group_findings(cluster.findings):
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
@@ -115,12 +117,6 @@ def _describe_revision(node: NodeStatus, revision: Revision) -> str:
     text += f" since {format_minute(node.since)} UTC" if node.since else ""
     # A node may have the right content from a commit that changed nothing for it: its stamp is then another.
     return text if node.stamp in {"", revision.short, name} else f"{text}, stamped {clean_line(node.stamp)}"
-
-
-def _render_violation(head: str, violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
-    yield from layout.wrapped(f"{head}: {clean_line(violation.message)} [{violation.code}]", 2, Tone.CHANGE)
-    if violation.remedy:
-        yield from layout.wrapped(f"→ {clean_line(violation.remedy)}", 4)
 
 
 _SEVERAL = {
@@ -159,7 +155,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "state": node.state.value,
                 "reason": node.reason,
                 "revision": node.revision,
-                "since": format_timestamp(node.since) if node.since else None,
+                "since": node.since,
                 "stamp": node.stamp,
             }
             for node in cluster.nodes

@@ -10,7 +10,6 @@ from enum import StrEnum
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, format_changes
 from reconciler.cli.render.finding_groups import group_findings, group_missed_steps, group_restarts
-from reconciler.cli.render.plan_view import PlanView
 from reconciler.cli.render.step_groups import StepGroup, group_steps
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Plan, Step
@@ -59,11 +58,19 @@ class TerminalLayout:
         for line in lines:
             yield " " * indent + self.paint(line, tone)
 
+    def problem(
+        self, head: str, text: str, problem: Diagnostic, tone: Tone, indent: int = 0
+    ) -> Iterator[str]:
+        """A problem as `head: text [code]`, and `→ remedy` below it."""
+        yield from self.wrapped(f"{head}: {clean_line(text)} [{clean_line(problem.code)}]", indent, tone)
+        if problem.remedy:
+            yield from self.wrapped(f"→ {clean_line(problem.remedy)}", indent + 2)
+
 
 PLAIN = TerminalLayout()
 
 
-def render_plan_text(view: PlanView, *, layout: TerminalLayout = PLAIN) -> str:
+def render_plan_text(view: phrases.PlanView, *, layout: TerminalLayout = PLAIN) -> str:
     """A plan for a terminal; the last line is the summary."""
     plan, groups = view.plan, group_steps(view.plan)
     blocks = [
@@ -80,7 +87,9 @@ def render_plan_text(view: PlanView, *, layout: TerminalLayout = PLAIN) -> str:
         ]
         for violation, override in view.overridden
     ]
-    blocks += [list(_violation(violation, layout)) for violation in view.violations]
+    for one in view.violations:
+        head, tone = ("on hold", Tone.CHANGE) if one.hold else ("refused", Tone.DANGER)
+        blocks.append(list(layout.problem(head, one.message, one, tone)))
     blocks.append(list(_findings(view.findings, layout, 0)))
     tone = Tone.DANGER if view.refused else Tone.STRONG
     blocks.append(list(layout.wrapped(phrases.summarise_plan(plan, view.violations), 0, tone)))
@@ -101,7 +110,7 @@ def render_report_text(
     for missed in group_missed_steps(report):
         text = f"{phrases.STATES[missed.state]}: {missed.cluster}: {missed.action} {missed.who}"
         reason = f": {missed.reason}" if missed.reason else ""
-        lines += layout.wrapped(text + reason, 0, _choose_outcome_tone(missed.state))
+        lines += layout.wrapped(text + reason, 0, choose_outcome_tone(missed.state))
     for pending in group_restarts(report):
         text = f"waits for a restart: {pending.cluster}: {pending.who}: {pending.fields}"
         lines += layout.wrapped(text, 0, Tone.CHANGE)
@@ -116,7 +125,7 @@ def render_report_text(
 def format_outcome(outcome: Outcome, *, layout: TerminalLayout = PLAIN) -> str:
     """The outcome of one step in one line, for logs and pipes."""
     step = outcome.step
-    word = layout.paint(f"{phrases.STATES[outcome.state]:<13}", _choose_outcome_tone(outcome.state))
+    word = layout.paint(f"{phrases.STATES[outcome.state]:<13}", choose_outcome_tone(outcome.state))
     reason = f": {clean_line(outcome.reason)}" if outcome.reason and outcome.state not in SUCCESSES else ""
     return f"{word} {clean_line(step.cluster)}  {clean_line(step.action)}  {clean_line(step.node)}{reason}"
 
@@ -171,35 +180,20 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
 
 def _findings(findings: Iterable[Diagnostic], layout: TerminalLayout, indent: int) -> Iterator[str]:
     for note in group_findings(findings):
-        text = f"{note.finding.severity}: {note.text} [{note.finding.code}]"
-        yield from layout.wrapped(text, indent, _SEVERITIES[note.finding.severity])
-        if note.finding.remedy:
-            yield from layout.wrapped(f"→ {note.finding.remedy}", indent + 2)
+        severity = note.finding.severity
+        yield from layout.problem(severity, note.text, note.finding, _SEVERITIES[severity], indent)
 
 
 def _warnings(warnings: Sequence[Diagnostic], layout: TerminalLayout) -> Iterator[str]:
     shown, rest = phrases.select_warnings(warnings)
-    for problem in shown:
-        where, message = clean_line(problem.where), clean_line(problem.message)
-        tone = _SEVERITIES[problem.severity]
-        yield from layout.wrapped(
-            f"{problem.severity}: {where}: {message} [{clean_line(problem.code)}]", 0, tone
-        )
-        if problem.remedy:
-            yield from layout.wrapped(f"→ {clean_line(problem.remedy)}", 2)
+    for one in shown:
+        tone = _SEVERITIES[one.severity]
+        yield from layout.problem(one.severity, f"{one.where}: {one.message}", one, tone)
     yield from layout.wrapped(rest, 0, Tone.CHANGE)
 
 
-def _violation(violation: Diagnostic, layout: TerminalLayout) -> Iterator[str]:
-    head, tone = ("on hold", Tone.CHANGE) if violation.hold else ("refused", Tone.DANGER)
-    yield from layout.wrapped(
-        f"{head}: {clean_line(violation.message)} [{clean_line(violation.code)}]", 0, tone
-    )
-    if violation.remedy:
-        yield from layout.wrapped(f"→ {clean_line(violation.remedy)}", 2)
-
-
-def _choose_outcome_tone(state: State) -> Tone:
+def choose_outcome_tone(state: State | None) -> Tone:
+    """Green for success, yellow for a step that is open or was not sent, else red."""
     if state in SUCCESSES:
         return Tone.ADD
-    return Tone.CHANGE if state in {State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
+    return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER

@@ -13,8 +13,8 @@ from reconciler.cli.render import markdown, phrases, text
 from reconciler.cli.render.changes import format_change, format_changes
 from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
-from reconciler.cli.render.markdown_escape import escape_markdown, format_code, format_code_block
-from reconciler.cli.render.plan_view import PlanView
+from reconciler.cli.render.markdown import escape_markdown, format_code, format_code_block
+from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_steps
 from reconciler.cli.render.values import format_count, format_value, shorten_text
 from reconciler.core.diff import Change, Op, diff_values
