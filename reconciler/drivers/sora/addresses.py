@@ -15,7 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_machine, parse_api
 from reconciler.core.fields import StrictModel
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.cluster_input import ClusterInput
 
@@ -86,19 +87,17 @@ def find_unfit_addresses(
 ) -> Iterator[Diagnostic]:
     """Addresses that are none, and those with a path that this host does not list."""
     for index, node in enumerate(entry.nodes):
-        pointer = f"{cluster_input.pointer}/nodes/{index}/api"
-        where = cluster_input.fleet.position(pointer)
         try:
             check_single_machine(parse_api(node.api))
         except InvalidAddress as error:
-            words = f'"{node.api}" {error.message}'
-            yield Diagnostic(
-                Severity.ERROR, "bad-address", words, error.remedy, position=where, pointer=pointer
-            )
-            continue
-        if not is_allowed(node.api, allowed):
+            code, words, remedy = "bad-address", f'"{node.api}" {error.message}', error.remedy
+        else:
+            if is_allowed(node.api, allowed):
+                continue
+            code = "api-path"
             words = f"{node.api} has a path, and this host's configuration does not list that address"
             remedy = (
                 "write scheme, host and port only, or add it to `sora.api_paths` of the host configuration"
             )
-            yield Diagnostic(Severity.ERROR, "api-path", words, remedy, position=where, pointer=pointer)
+        pointer = f"{cluster_input.pointer}/nodes/{index}/api"
+        yield make_diagnostic(cluster_input.fleet, pointer, code, words, remedy)

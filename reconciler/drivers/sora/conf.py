@@ -100,7 +100,7 @@ def make_conf_schema() -> Schema:
 
 @dataclass(frozen=True, slots=True)
 class ConfFile:
-    """A sora.conf as it stands: its lines, and each key's value with its place."""
+    """The lines of a sora.conf, and each key's value with its place."""
 
     name: str
     lines: tuple[str, ...]
@@ -108,7 +108,7 @@ class ConfFile:
     places: Mapping[str, tuple[int, int]]
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
-        """Where the value (or its key) of `/key` stands; the file as a whole for anything else."""
+        """The position of the value (or the key) of `/key`; the file as a whole for anything else."""
         name = next(iter(split_pointer(pointer)), "")
         if name not in self.places:
             return Position(self.name)
@@ -131,14 +131,14 @@ def parse_conf(name: str, data: bytes) -> ConfFile:
     """The file's keys and values.
 
     Raises:
-        InputError: with every line that is not understood and every key that stands twice.
+        InputError: with every line that has another form and every repeated key.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        broken = data.count(b"\n", 0, error.start) + 1
+        where = Position(name, data.count(b"\n", 0, error.start) + 1, 1)
         raise InputError(
-            [Diagnostic(Severity.ERROR, "encoding", "not UTF-8 text", position=Position(name, broken, 1))]
+            [Diagnostic(Severity.ERROR, "encoding", "not UTF-8 text", position=where)]
         ) from error
     lines = tuple(text.splitlines())
     value: dict[str, Scalar] = {}
@@ -149,31 +149,25 @@ def parse_conf(name: str, data: bytes) -> ConfFile:
             continue
         match = _LINE.match(line)
         if match is None:
-            problems.append(
-                Diagnostic(
-                    Severity.ERROR,
-                    "syntax",
-                    "not `key = value`",
-                    "write `key = value`",
-                    position=Position(name, number, 1),
-                )
-            )
-        elif match["key"] in places:
-            first = places[match["key"]][0]
+            where, remedy = Position(name, number, 1), "write `key = value`"
+            problems.append(Diagnostic(Severity.ERROR, "syntax", "not `key = value`", remedy, position=where))
+            continue
+        key = match["key"]
+        if key in places:
             problems.append(
                 Diagnostic(
                     Severity.ERROR,
                     "duplicate-key",
-                    f"duplicate key {match['key']}, first in line {first}",
+                    f"duplicate key {key}, first in line {places[key][0]}",
                     "keep one of them",
                     position=Position(name, number, match.start("key") + 1),
-                    pointer=f"/{match['key']}",
-                    related=(Position(name, *places[match["key"]]),),
+                    pointer=f"/{key}",
+                    related=(Position(name, *places[key]),),
                 )
             )
-        else:
-            value[match["key"]] = parse_scalar(match["value"])
-            places[match["key"]] = (number, match.start("value") + 1)
+            continue
+        value[key] = parse_scalar(match["value"])
+        places[key] = (number, match.start("value") + 1)
     if problems:
         raise InputError(problems)
     return ConfFile(name, lines, value, places)
@@ -201,5 +195,5 @@ def parse_scalar(text: str) -> Scalar:
 
 
 def format_scalar(value: Any) -> str:
-    """A value as it stands in the file; `scalar` is its inverse."""
+    """A value as text of the file; `parse_scalar` is the inverse."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.document import make_diagnostic
+from reconciler.drivers.sora.cluster_state import compute_quorum
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.cluster_input import ClusterInput
 
@@ -18,7 +20,21 @@ SMALLEST: Final = 3
 def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     """Warnings about one cluster: its size, and names by which its nodes cannot reach each other."""
     assert isinstance(cluster_input.entry, SoraCluster)
-    yield from _check_size(cluster_input, len(cluster_input.entry.regular))
+    count = len(cluster_input.entry.regular)
+    survived = count - compute_quorum(count)
+    if 0 < count < SMALLEST:  # none at all is an error of its own
+        nodes = "1 regular node" if count == 1 else f"{count} regular nodes"
+        message = f"{cluster_input.entry.name} has {nodes}: if one fails, the cluster fails"
+        yield _make_warning(
+            cluster_input, "nodes", "small-cluster", message, "use at least three regular nodes"
+        )
+    elif count and count % 2 == 0:
+        message = (
+            f"{cluster_input.entry.name} has {count} regular nodes and survives the loss of {survived}, "
+            f"the same as {count - 1}"
+        )
+        remedy = f"use {count + 1}, which survive the loss of {survived + 1}, or {count - 1}"
+        yield _make_warning(cluster_input, "nodes", "even-cluster", message, remedy)
     for index, node in enumerate(cluster_input.entry.nodes):
         host = node.name.rpartition("@")[2]
         if "." not in host:
@@ -29,34 +45,8 @@ def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
             )
 
 
-def _check_size(cluster_input: ClusterInput, count: int) -> Iterator[Diagnostic]:
-    if not count:  # an error of its own
-        return
-    lost = count - (count // 2 + 1)
-    if count < SMALLEST:
-        nodes = "1 regular node" if count == 1 else f"{count} regular nodes"
-        message = f"{cluster_input.entry.name} has {nodes}: if one fails, the cluster fails"
-        yield _make_warning(
-            cluster_input, "nodes", "small-cluster", message, "use at least three regular nodes"
-        )
-    elif count % 2 == 0:
-        message = (
-            f"{cluster_input.entry.name} has {count} regular nodes and survives the loss of {lost}, "
-            f"the same as {count - 1}"
-        )
-        remedy = f"use {count + 1}, which survive the loss of {lost + 1}, or {count - 1}"
-        yield _make_warning(cluster_input, "nodes", "even-cluster", message, remedy)
-
-
 def _make_warning(
     cluster_input: ClusterInput, place: str, code: str, message: str, remedy: str
 ) -> Diagnostic:
-    pointer = f"{cluster_input.pointer}/{place}"
-    return Diagnostic(
-        Severity.WARNING,
-        code,
-        message,
-        remedy,
-        position=cluster_input.fleet.position(pointer),
-        pointer=pointer,
-    )
+    pointer, severity = f"{cluster_input.pointer}/{place}", Severity.WARNING
+    return make_diagnostic(cluster_input.fleet, pointer, code, message, remedy, severity=severity)

@@ -20,7 +20,8 @@ from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
 from reconciler.core.step import StepVerdict
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, place_conflicts, planner
 from reconciler.drivers.sora.addresses import (
     SoraRules,
@@ -136,16 +137,21 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """The desired state of one cluster.
 
         Raises:
-            InputError: no regular node, or two nodes with one name or one API address.
+            InputError: no regular node, or addresses that this host does not allow.
         """
         assert isinstance(cluster_input.entry, SoraCluster)
-        problems = (
-            *_check_entry(cluster_input, cluster_input.entry),
-            *find_unfit_addresses(cluster_input, cluster_input.entry, self._allowed),
-        )
+        entry = cluster_input.entry
+        problems = list(find_unfit_addresses(cluster_input, entry, self._allowed))
+        if not entry.regular:
+            pointer = f"{cluster_input.pointer}/nodes"
+            words = f"{entry.name} has only temporary nodes, which cannot form a cluster"
+            remedy = "add at least one regular node, better three"
+            problems.insert(
+                0, make_diagnostic(cluster_input.fleet, pointer, "temporary-alone", words, remedy)
+            )
         if problems:
             raise InputError(problems)
-        return SoraDesired(cluster_input.entry, source=cluster_input.revision.source)
+        return SoraDesired(entry, source=cluster_input.revision.source)
 
     def recall(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
         """The desired state with the cluster's past: earlier nodes, and what earlier runs did."""
@@ -374,34 +380,6 @@ async def _read_reply(client: Client, day: date) -> Reply:
         # Any other failure is an answer of something: the node is not proven silent.
         sign = Liveness(error.sign) if isinstance(error, NodeUnreachable) else Liveness.ALIVE
         return Unreachable(error.reason, sign)
-
-
-def _check_entry(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagnostic]:
-    nodes = f"{cluster_input.pointer}/nodes"
-    if not entry.regular:
-        yield Diagnostic(
-            Severity.ERROR,
-            "temporary-alone",
-            f"{entry.name} has only temporary nodes, which cannot form a cluster",
-            "add at least one regular node, better three",
-            position=cluster_input.fleet.position(nodes),
-            pointer=nodes,
-        )
-    for field, code in (("name", "duplicate-name"), ("api", "duplicate-api")):
-        first: dict[str, str] = {}
-        for index, node in enumerate(entry.nodes):
-            text, pointer = getattr(node, field), f"{nodes}/{index}/{field}"
-            if text in first:
-                other = cluster_input.fleet.position(first[text])
-                words = f"two nodes have the same {field}, {text}; the first is at {other}"
-                yield Diagnostic(
-                    Severity.ERROR,
-                    code,
-                    words,
-                    position=cluster_input.fleet.position(pointer),
-                    pointer=pointer,
-                )
-            first.setdefault(text, pointer)
 
 
 DRIVER: Final = SoraDriver()

@@ -46,7 +46,6 @@ EXAMPLES = sorted(
         ("node-unauthorized", "drivers/m2/findings.py"),  # one of two
         ("revoked-key", "sources/signatures/trust.py"),  # a constant, in a table
         ("plan-edited", "planning/plan_file.py"),  # a constant, in brackets behind a message
-        ("duplicate-api", "drivers/sora/product.py"),
         ("quorum", "drivers/sora/guards.py"),
     ],
 )

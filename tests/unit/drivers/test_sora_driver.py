@@ -431,15 +431,6 @@ class TestDesire:
             DRIVER.desire(self.cluster_input("t~ u~"))
         assert str(caught.value.problems[0].position) == "fleet.yaml/clusters/0/nodes"
 
-    def test_a_name_or_an_address_twice_is_refused_where_the_second_stands(self):
-        with pytest.raises(InputError) as caught:
-            DRIVER.desire(self.cluster_input("a b a"))
-        codes = [(one.code, one.pointer) for one in caught.value.problems]
-        assert codes == [
-            ("duplicate-name", "/clusters/0/nodes/2/name"),
-            ("duplicate-api", "/clusters/0/nodes/2/api"),
-        ]
-
     def test_one_node_alone_cannot_be_planned(self):
         assert not DRIVER.capabilities.single_node
 
