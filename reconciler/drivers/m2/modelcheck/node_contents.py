@@ -1,4 +1,4 @@
-"""What M2 nodes have at one moment, by number, so that a model checker can walk their states; pure."""
+"""The contents of M2 nodes, by number, so that the states of the model checker stay small; pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items
 
 STRANGER = "203.0.113.1"
-"""An address that no entry of a list names, unless it names everybody (RFC 5737)."""
+"""An address for documentation (RFC 5737): only entries for everybody contain it."""
 
 _ELSEWHERE = "changed by somebody else"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeContent:
-    """What a node has.
+    """The content of a node.
 
     Args:
-        node: the machine's state, without its history.
+        node: its state, without its history.
         held: path -> SHA-256 of the files beside its setting.
     """
 
@@ -39,7 +39,7 @@ class NodeContent:
 
 @dataclass(slots=True)
 class NodeContents:
-    """All that the nodes of one play ever have; what follows from a shape is found out once."""
+    """All contents that the nodes of one setup can have; what follows from a content is computed once."""
 
     _all: list[NodeContent] = field(init=False, default_factory=list)
     _numbers: dict[tuple[Any, ...], int] = field(init=False, default_factory=dict)
@@ -52,13 +52,13 @@ class NodeContents:
     _waits: dict[int, bool] = field(init=False, default_factory=dict)
 
     def package(self, content: Content, resources: Mapping[str, bytes] | None = None) -> machine.NodePackage:
-        """A setting as it travels, secrets in clear."""
+        """A setting as it is sent, with secrets in clear."""
         text = encode_canonical(reveal(content.document))
         self._known.setdefault(text, content)
         return machine.NodePackage(text, dict(resources or {}))
 
     def number(self, node: machine.M2NodeState, held: Mapping[str, str]) -> int:
-        """The number of what a node has; what it had before does not matter."""
+        """The number of a node's content, without its history."""
         bare = replace(node, history=(), reloads=0, up=True)
         packages = (bare.loaded.package if bare.loaded else None, bare.local, bare.repository)
         texts = (package.text if package else None for package in packages)
@@ -73,34 +73,34 @@ class NodeContents:
         return self._numbers[key]
 
     def begun(self, loaded: LoadedSetting | None, delivered: machine.M2NodeState) -> int:
-        """What a node shows now; what waits for a restart has another value there that is in effect.
+        """The number of the content that a node shows now.
 
         Args:
             loaded: its answer; None where it has no setting.
-            delivered: what lies on its disk and in its repository.
+            delivered: has the packages on its disk and in its repository.
         """
         if loaded is None:
             return self.number(delivered, {})
         package = self.package(loaded.content)
-        taken = machine.upload(delivered, package)
+        result = machine.upload(delivered, package)
         local = delivered.local or package
-        if isinstance(taken, machine.ChangeRefused):  # it runs with what this program takes for a bad setting
+        if isinstance(result, machine.ChangeRefused):
+            # The node runs with a setting that `machine` refuses: M2's own rules are not all known.
             document = reveal(loaded.content.document)
             setting = machine.AcceptedSetting(document, package)
             node = replace(delivered, loaded=setting, running=document, local=local)
         else:
-            node = replace(taken.node, local=local)
+            node = replace(result.node, local=local)
         for name in loaded.waiting or ():
             # The node says that the field waits, and not the value in effect: any other value stands for it.
             node = replace(node, running=machine.replace_at(node.running, name.split("."), "as before"))
         return self.number(node, loaded.held or {})
 
     def wanted(self, content: Content) -> int:
-        """What a new node has once a setting is delivered to it; nothing where it refuses that."""
-        taken = machine.upload(machine.M2NodeState(), self.package(content))
-        return self.number(
-            machine.M2NodeState() if isinstance(taken, machine.ChangeRefused) else taken.node, {}
-        )
+        """The number of a new node's content after the delivery of a setting; it may refuse the setting."""
+        node = machine.M2NodeState()
+        result = machine.upload(node, self.package(content))
+        return self.number(node if isinstance(result, machine.ChangeRefused) else result.node, {})
 
     def may_wait(self, before: int, after: int) -> bool:
         """Whether something waits for a restart, or would after a change."""
@@ -110,11 +110,11 @@ class NodeContents:
         )
 
     def port(self, number: int) -> Any:
-        """The port of the API that a node's setting says."""
+        """The API port in a node's setting."""
         return machine.lookup(self._all[number].node.running, "env.management.api.port")
 
     def shape(self, number: int) -> NodeContent:
-        """What a number stands for."""
+        """The content with a number."""
         return self._all[number]
 
     def loaded(self, number: int) -> Content | None:
@@ -130,7 +130,7 @@ class NodeContents:
         )
 
     def foreign(self, number: int, wanted: Content) -> Iterator[tuple[str, int]]:
-        """What somebody else may do: change a part that matters to nobody here, or deliver what is wanted."""
+        """What somebody else may do: change a part without effect here, or deliver the desired setting."""
         shape = self._all[number]
         document = dict(shape.node.loaded.document if shape.node.loaded else reveal(wanted.document))
         meta = document.get("meta")
@@ -140,15 +140,14 @@ class NodeContents:
             "delivers what is wanted to": self.package(wanted),
         }
         for story, package in packages.items():
-            taken = machine.upload(shape.node, package)
-            after = (
-                number if isinstance(taken, machine.ChangeRefused) else self.number(taken.node, shape.held)
-            )
-            if after != number:
-                yield story, after
+            result = machine.upload(shape.node, package)
+            if isinstance(result, machine.ChangeAccepted):
+                after = self.number(result.node, shape.held)
+                if after != number:
+                    yield story, after
 
     def restarted(self, number: int) -> int:
-        """After a restart."""
+        """The number of the content after a restart."""
         shape = self._all[number]
         return self.number(machine.restart(shape.node), shape.held)
 
@@ -168,7 +167,7 @@ class NodeContents:
         return self._rights[key]
 
     def repairable(self, number: int, rule: Choices) -> bool:
-        """Whether anybody may deliver another setting: a listed address, or one that no entry names."""
+        """Whether anybody may deliver another setting: a listed address, or one that no entry contains."""
         key = (number, rule)
         if key not in self._open:
             listed = machine.lookup(self._all[number].node.running, "env.management.api.allowList")
@@ -180,7 +179,7 @@ class NodeContents:
         return self._open[key]
 
     def ring(self, number: int) -> DiscoveryRing | None:
-        """What the node finds the others of its cluster by."""
+        """By what the node finds the other members of its cluster."""
         if number not in self._rings:
             running = self.running(number)
             self._rings[number] = find_ring(running.canonical) if running is not None else None
@@ -194,7 +193,7 @@ class NodeContents:
     def open_questions(
         self, number: int, rule: Choices, expected: ExpectedSetting
     ) -> tuple[tuple[str, ...], Content | None]:
-        """What waits for a restart, and what was asked for where that is apart; as the client asks it."""
+        """(fields that wait for a restart, the delivered setting where it is not shown), as in the client."""
         content, running, loaded = self.shown(number, rule), self.running(number), self.loaded(number)
         assert content is not None
         assert running is not None
