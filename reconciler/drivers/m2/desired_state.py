@@ -13,6 +13,7 @@ from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_mach
 from reconciler.core.fields import drop_zero_fraction
 from reconciler.core.plan import Payload
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.m2 import unresolved_secrets
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.content import ContentCache
@@ -101,13 +102,14 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
 
 def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:
     """Nodes without a settings file, invalid addresses, and two nodes at one address."""
+    fleet = cluster_input.fleet
     first: dict[Any, str] = {}  # host and port -> node
     for index, node in enumerate(entry.nodes):
         path = f"{cluster_input.pointer}/nodes/{index}"
         if node.name not in cluster_input.documents and not entry.setting_of(node):
             message = f"{node.name} has no settings file"
             remedy = "write `setting: FILE` for the cluster or the node"
-            yield _problem(cluster_input, path, "no-setting", message, remedy)
+            yield make_diagnostic(fleet, path, "no-setting", message, remedy)
         try:
             place = parse_endpoint(node.address)
             check_single_machine(place)
@@ -115,7 +117,7 @@ def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
             # An address with a user name is invalid, and may have a password too.
             shown = re.sub(r"^.*@", "…@", node.address)
             message = f'"{shown}" {error.message}'
-            yield _problem(cluster_input, f"{path}/address", "bad-address", message, error.remedy)
+            yield make_diagnostic(fleet, f"{path}/address", "bad-address", message, error.remedy)
             continue
         if node.name not in cluster_input.documents:
             continue  # without its settings the port is unknown
@@ -123,9 +125,8 @@ def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
         other = first.setdefault(place.place, node.name)
         if other != node.name:
             message = f"{node.name} and {other} have the same address, {place}"
-            yield _problem(
-                cluster_input, f"{path}/address", "duplicate-node", message, "give each node its own address"
-            )
+            remedy = "give each node its own address"
+            yield make_diagnostic(fleet, f"{path}/address", "duplicate-node", message, remedy)
 
 
 def find_endpoints(cluster_input: ClusterInput) -> dict[str, Endpoint]:
@@ -143,25 +144,20 @@ def find_endpoints(cluster_input: ClusterInput) -> dict[str, Endpoint]:
 
 
 def _check_resources(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:
-    path = f"{cluster_input.pointer}/resources"
+    fleet, path = cluster_input.fleet, f"{cluster_input.pointer}/resources"
     if SETTING in cluster_input.resources:
         message = f"a resource cannot have the name {SETTING}: every package has that file already"
-        yield _problem(cluster_input, path, "bad-resource", message, "remove it from `resources`")
+        yield make_diagnostic(fleet, path, "bad-resource", message, "remove it from `resources`")
     if cluster_input.resources and entry.deliver is not Deliver.UPLOAD:
         message = f"resources are delivered by upload only, but this cluster has `deliver: {entry.deliver}`"
-        problem = _problem(cluster_input, path, "unused-resources", message, "remove them here")
-        yield replace(problem, severity=Severity.WARNING)
+        yield make_diagnostic(
+            fleet, path, "unused-resources", message, "remove them here", severity=Severity.WARNING
+        )
 
 
 def _get_port(document: Any) -> int:
     port = drop_zero_fraction(get_value(document, ("env", "management", "api", "port")))
     return port if isinstance(port, int) and not isinstance(port, bool) else API_PORT
-
-
-def _problem(cluster_input: ClusterInput, path: str, code: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(
-        Severity.ERROR, code, message, remedy, position=cluster_input.fleet.position(path), pointer=path
-    )
 
 
 def recall_addresses(desired: M2Desired, facts: Mapping[str, Mapping[str, str]]) -> M2Desired:

@@ -7,10 +7,10 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from reconciler.core.endpoint import format_url_host
-from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.m2.setting.check import MEMBERS, check_setting, get_host, list_members
-from reconciler.drivers.m2.setting.diagnostics import Path, get_value
+from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import make_pointer
 
@@ -50,17 +50,13 @@ def _find_unusable_members(document: Document) -> Iterator[Diagnostic]:
     if not members:
         null = get_value(document.value, MEMBERS) is None
         why = "null, so that its nodes find each other by broadcast" if null else "empty"
-        yield _problem(document, MEMBERS, f"the nodes are unknown: `cluster.discover.members` is {why}")
+        message = f"the nodes are unknown: `cluster.discover.members` is {why}"
+        yield make_diagnostic(document, make_pointer(MEMBERS), "no-nodes", message, REMEDY)
     for path, text in members:
         if text.startswith("#"):
-            said = f'"{text}" is a cloud expression, which only the nodes can resolve'
-            yield _problem(document, path, said)
-        elif not get_host(text):
-            yield _problem(document, path, f'"{text}" is not an address')
-
-
-def _problem(document: Document, path: Path, message: str) -> Diagnostic:
-    place = make_pointer(path)
-    return Diagnostic(
-        Severity.ERROR, "no-nodes", message, REMEDY, position=document.position(place), pointer=place
-    )
+            message = f'"{text}" is a cloud expression, which only the nodes can resolve'
+        elif get_host(text):
+            continue
+        else:
+            message = f'"{text}" is not an address'
+        yield make_diagnostic(document, make_pointer(path), "no-nodes", message, REMEDY)

@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret, find_secrets, reveal
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.documents.document import Document
+from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.content import make_content
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
@@ -60,13 +60,9 @@ def report_undeliverable_references(
         return
     for document in documents:
         for path, _ in find_secrets(document.value):
-            pointer = make_pointer(path)
             message = "the nodes check out this file themselves, and would use the reference as the value"
             remedy = "use `deliver: upload`, which inserts the secrets before it sends the setting"
-            position = document.position(pointer)
-            yield Diagnostic(
-                Severity.ERROR, "secret-not-delivered", message, remedy, position=position, pointer=pointer
-            )
+            yield make_diagnostic(document, make_pointer(path), "secret-not-delivered", message, remedy)
 
 
 def assume_node_secrets(wanted: Content, shown: Content) -> Content:

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.access import list_granted_permissions
 from reconciler.drivers.m2.address_range import AddressRange, get_address_range, parse_address_range
 from reconciler.drivers.m2.setting.check import MANAGEMENT
-from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object, warn
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES
-from reconciler.text.json_pointer import make_pointer
 
 DANGEROUS: Final = ("enableSetting", "enablePurge", "enableInstall", "enableRestart")
 """The permissions that change a node or empty its cache; the first one lets a caller grant the others."""
@@ -91,7 +90,7 @@ def lint_access(management: Plain) -> Iterator[Diagnostic]:
         if danger and (many := _describe_wide([entry.addresses])):
             message = f'the role "{entry.role}" grants {_join(danger)} to {many}'
             remedy = "list only the hosts that need it, or give this network a role without it"
-            yield _warn((*_LIST, entry.index, "addr"), "wide-entry", message, remedy)
+            yield warn((*_LIST, entry.index, "addr"), "wide-entry", message, remedy)
     yield from _find_wide_roles(management, entries)
 
 
@@ -126,7 +125,7 @@ def _find_unused_roles(management: Plain) -> Iterator[Diagnostic]:
     for index, name, _ in get_named_items(management, "roles"):
         if name not in used:
             message = f'no allowList entry has the role "{name}", so no caller ever gets it'
-            yield _warn((*_ROLES, index, "name"), "unused-role", message, "use it in an entry, or remove it")
+            yield warn((*_ROLES, index, "name"), "unused-role", message, "use it in an entry, or remove it")
 
 
 def _find_overlaps(entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
@@ -176,7 +175,7 @@ def _shadowed(entry: ReadableEntry, cover: ReadableEntry) -> Diagnostic:
     path = (*_LIST, entry.index, "addr")
     message = f"every address of {entry.label} is also in the earlier {cover.label}"
     if entry.granted <= cover.granted:
-        return _warn(
+        return warn(
             path,
             "shadowed-entry",
             f"{message}, which grants at least the same permissions",
@@ -184,7 +183,7 @@ def _shadowed(entry: ReadableEntry, cover: ReadableEntry) -> Diagnostic:
         )
     more = _join(sorted(entry.granted - cover.granted))
     message += f"; if the first match counts, which the M2 manual leaves open, it never grants {more}"
-    return _warn(path, "shadowed-entry", message, f"move it before entry {cover.index + 1}")
+    return warn(path, "shadowed-entry", message, f"move it before entry {cover.index + 1}")
 
 
 def _overlapping(entry: ReadableEntry, other: ReadableEntry) -> Diagnostic:
@@ -196,9 +195,9 @@ def _overlapping(entry: ReadableEntry, other: ReadableEntry) -> Diagnostic:
     )
     if entry.role == other.role:
         remedy = "remove the earlier one: it has no effect" if two.within(one) else "merge them"
-        return _warn(path, "overlapping-entries", message, remedy)
+        return warn(path, "overlapping-entries", message, remedy)
     message += "; the M2 manual does not say whether the first match counts or all matches do"
-    return _warn(path, "overlapping-entries", message, "list each address with one role only")
+    return warn(path, "overlapping-entries", message, "list each address with one role only")
 
 
 def _find_wide_roles(management: Plain, entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
@@ -221,7 +220,7 @@ def _find_wide_roles(management: Plain, entries: Sequence[ReadableEntry]) -> Ite
         if many:
             message = f'the role "{name}" has {_join(danger)} and is granted to {many}'
             remedy = "move these permissions to a separate role for one or two hosts"
-            yield _warn((*_ROLES, index, "permissions", danger[0]), "wide-role", message, remedy)
+            yield warn((*_ROLES, index, "permissions", danger[0]), "wide-role", message, remedy)
 
 
 def _describe_wide(ranges: Sequence[AddressRange]) -> str:
@@ -249,7 +248,3 @@ def _is_inside(span: AddressRange, networks: Sequence[AddressRange]) -> bool:
 
 def _join(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _warn(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=make_pointer(path))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.check import MANAGEMENT, MEMBERS
-from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object
-from reconciler.text.json_pointer import make_pointer
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object, warn
 from reconciler.text.one_line import join_some
 
 ALL: Final = "all"
@@ -61,7 +60,7 @@ def _find_hidden_groups(groups: Groups) -> Iterator[Diagnostic]:
             )
             path = (*MEMBERS, index, "functions") if functions else (*MEMBERS, index)
             remedy = "move it up, or remove it" if functions else "move its nodes to that group"
-            yield _warn(path, "hidden-group", message, remedy)
+            yield warn(path, "hidden-group", message, remedy)
         plain = index if not functions and plain < 0 else plain
         for name in functions:
             first.setdefault(name, index)
@@ -80,7 +79,7 @@ def _find_unserved_requests(groups: Groups) -> Iterator[Diagnostic]:
         remedies.append('a last group for "all"')
     if missing:
         message = f"no group matches {' or '.join(missing)}; the node that receives such a request serves it"
-        yield _warn(MEMBERS, "unserved-request", message, f"add {' and '.join(remedies)}")
+        yield warn(MEMBERS, "unserved-request", message, f"add {' and '.join(remedies)}")
 
 
 def _find_case_differences(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
@@ -98,7 +97,7 @@ def _find_case_differences(members: Sequence[tuple[int, Any]]) -> Iterator[Diagn
             known = f'"{other}", which means every function,' if other == ALL else f'"{other}"'
             message = f'"{name}" differs from {known} only in case; to M2 it is another name'
             path = (*MEMBERS, index, "functions", place)
-            yield _warn(path, "function-case", message, f'write "{other}" if that is meant')
+            yield warn(path, "function-case", message, f'write "{other}" if that is meant')
 
 
 def _find_hash_without_key(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -109,7 +108,7 @@ def _find_hash_without_key(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
             message = (
                 "the mode is `hash` and `luaPath` is blank, so there is neither a script nor a URL to hash"
             )
-            yield _warn(
+            yield warn(
                 (*_BALANCE, "luaPath"), "hash-without-key", message, "write `null`, so that M2 hashes the URL"
             )
         return
@@ -119,9 +118,5 @@ def _find_hash_without_key(balance: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 f'the mode is `hash`, and "{text}" in `urlIgnoreList` removes the whole URL from the hash'
             )
             remedy = "list only text that follows the part in which URLs differ, for example #FUNCTION"
-            yield _warn((*_BALANCE, "urlIgnoreList", index), "hash-without-key", message, remedy)
+            yield warn((*_BALANCE, "urlIgnoreList", index), "hash-without-key", message, remedy)
             return
-
-
-def _warn(path: Path, code: str, message: str, remedy: str) -> Diagnostic:
-    return Diagnostic(Severity.WARNING, code, message, remedy, pointer=make_pointer(path))

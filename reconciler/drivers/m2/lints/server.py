@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.check import BACKUP, CRON_FIELDS, SERVER
-from reconciler.drivers.m2.setting.diagnostics import get_object
-from reconciler.text.json_pointer import make_pointer
+from reconciler.drivers.m2.setting.diagnostics import get_object, warn
 
 CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
 
@@ -35,9 +34,7 @@ def lint_server(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
         )
         path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
         remedy = "set `hostname` to the one node that should upload it"
-        yield Diagnostic(
-            Severity.WARNING, "backup-without-hostname", message, remedy, pointer=make_pointer(path)
-        )
+        yield warn(path, "backup-without-hostname", message, remedy)
     for feature, side in _SIDES:
         part: Mapping[str, Any] = get_object(management, "server", "features", feature)
         if part.get("enable") is True:
@@ -57,9 +54,7 @@ def _lint_poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Dia
         message = f"it polls every {gap:g} s but waits {timeout:g} s for an answer, so requests overlap"
         path = (*SERVER, "features", feature, side, "info", "schedule")
         remedy = f"set an interval of at least {timeout:g} s, or a timeout of less than {gap:g} s"
-        yield Diagnostic(
-            Severity.WARNING, "poll-outruns-timeout", message, remedy, pointer=make_pointer(path)
-        )
+        yield warn(path, "poll-outruns-timeout", message, remedy)
 
 
 @lru_cache(maxsize=1024)

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.check import MANAGEMENT
-from reconciler.drivers.m2.setting.diagnostics import Path, get_object
+from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object, warn
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import Discover, Group, Management, SettingFile, SettingPart
-from reconciler.text.json_pointer import make_pointer
 from reconciler.text.suggestions import find_nearest
 
 CODES: Final = frozenset({"unfamiliar-key"})
@@ -81,16 +80,13 @@ def _lint_keys(
         if near or complete:
             remedy = f'did you mean "{near}"?' if near else f"known keys: {', '.join(known)}"
             message = f"unknown key `{key}`; it is sent to the nodes unchanged"
-            yield Diagnostic(
-                Severity.WARNING, "unfamiliar-key", message, remedy, pointer=make_pointer((*path, key))
-            )
+            yield warn((*path, key), "unfamiliar-key", message, remedy)
 
 
 def _lint_infos(server: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Unknown keys in the `info` of connections, by their type, and of feeds and feedbacks, by all types."""
     path = (*MANAGEMENT, "server")
-    connections = server.get("connection")
-    for index, item in enumerate(connections if isinstance(connections, list) else ()):
+    for index, item in get_items(server, "connection"):
         model = CONNECTIONS.get(str(get_object(item).get("type")))
         if model is not None:
             info: Mapping[str, Any] = get_object(item, "info")

@@ -100,7 +100,7 @@ class _KindClassifier:
     ) -> tuple[Any, ...] | None:
         """The kind of a node; None where it neither changes nor is in a cluster."""
         before, after = loaded.content if loaded else None, target.content
-        # Access, ports and discovery are in `env`; other differences do not change how a node behaves in a run.
+        # Access, ports and discovery are in `env`; other differences do not change how a node behaves.
         envs = tuple(content.fingerprints.get("env") if content else "" for content in (before, after))
         key = (loaded is None, *envs, loaded.caller if loaded else "")
         if key not in self._known:

@@ -23,13 +23,14 @@ from reconciler.drivers.m2.setting.diagnostics import (
     get_named_items,
     get_object,
     get_value,
+    make_problem,
     sort_by_position,
     suggest_known,
+    warn,
 )
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES, MOST_PROPAGATED, Group, SettingFile
 from reconciler.drivers.m2.setting.patterns import CLOUD
-from reconciler.text.json_pointer import make_pointer
 
 LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Limits of a setting, in a file and in a node's answer."""
@@ -59,7 +60,7 @@ def check_setting(document: Document) -> list[Diagnostic]:
     except JsonError as error:
         message = f"the setting cannot be read back from a node: {error}"
         remedy = "remove what the node does not need, or split `hosting` over several clusters"
-        return sort_by_position(document, [_problem((), "setting-too-large", message, remedy)])
+        return sort_by_position(document, [make_problem((), "setting-too-large", message, remedy)])
     problems = [
         *check_model(SettingFile, value, ()),
         *_check_version(value),
@@ -95,19 +96,13 @@ def get_host(text: str) -> str:
         return ""
 
 
-def _problem(
-    path: Path, code: str, message: str, remedy: str = "", severity: Severity = Severity.ERROR
-) -> Diagnostic:
-    return Diagnostic(severity, code, message, remedy, pointer=make_pointer(path))
-
-
 def _find_repeated_names(document: Any, path: Path, kind: str) -> Iterator[Diagnostic]:
     """Items of a list whose name an earlier item has."""
     first: dict[str, int] = {}
     for index, name, _ in get_named_items(document, *path):
         if name in first:
             message = f'the {kind} "{name}" is defined twice, first as item {first[name] + 1} of the list'
-            yield _problem((*path, index, "name"), "duplicate-name", message, "names must be unique")
+            yield make_problem((*path, index, "name"), "duplicate-name", message, "names must be unique")
         first.setdefault(name, index)
 
 
@@ -115,7 +110,7 @@ def _check_version(document: Any) -> Iterator[Diagnostic]:
     version = get_object(document, "meta").get("version")
     if isinstance(version, bool | list | Mapping):
         message = f"`version` must be text or a number, got {describe_value(version)}"
-        yield _problem(("meta", "version"), "wrong-type", message)
+        yield make_problem(("meta", "version"), "wrong-type", message)
 
 
 def _check_roles(document: Any) -> Iterator[Diagnostic]:
@@ -146,7 +141,7 @@ def _check_roles(document: Any) -> Iterator[Diagnostic]:
 
 
 def _unknown_role(path: Path, role: str, known: Iterable[str]) -> Diagnostic:
-    return _problem(
+    return make_problem(
         path, "unknown-role", f'the role "{role}" is not defined', suggest_known(role, known, "roles")
     )
 
@@ -160,13 +155,13 @@ def _check_allow_list(document: Any) -> Iterator[Diagnostic]:
         try:
             found = parse_address_range(addr)
         except InvalidAddress as error:
-            yield _problem(path, "bad-address", f'"{addr}" {error.message}', error.remedy)
+            yield make_problem(path, "bad-address", f'"{addr}" {error.message}', error.remedy)
         else:
             if found.version != 4:  # noqa: PLR2004  (the IP version)
                 message = (
                     f'"{addr}" is an IPv6 address, which the M2 manual does not document for an allowList'
                 )
-                yield _problem(path, "undocumented-address", message, severity=Severity.WARNING)
+                yield warn(path, "undocumented-address", message)
 
 
 def _check_members(document: Any) -> Iterator[Diagnostic]:
@@ -174,7 +169,7 @@ def _check_members(document: Any) -> Iterator[Diagnostic]:
     kinds = {isinstance(item, Mapping) for _, item in members if isinstance(item, str | Mapping)}
     if len(kinds) > 1:
         remedy = "put every address into the `nodes` of a group"
-        yield _problem(MEMBERS, "mixed-members", "`members` mixes addresses and groups", remedy)
+        yield make_problem(MEMBERS, "mixed-members", "`members` mixes addresses and groups", remedy)
     for index, item in members:
         path = (*MEMBERS, index)
         if isinstance(item, str):
@@ -188,7 +183,7 @@ def _check_members(document: Any) -> Iterator[Diagnostic]:
             message = (
                 f"item {index + 1} of `members` must be an address or a group, got {describe_value(item)}"
             )
-            yield _problem(path, "wrong-type", message)
+            yield make_problem(path, "wrong-type", message)
 
 
 def _check_member(path: Path, text: str) -> Iterator[Diagnostic]:
@@ -200,21 +195,21 @@ def _check_member(path: Path, text: str) -> Iterator[Diagnostic]:
                 "write #aws:vm:tag=K, #oci:vm:tag=K, #aws:vip:tag=K or #oci:vip:tag=K, "
                 "with #:8080 at the end for a port"
             )
-            yield _problem(path, "bad-member", message, remedy)
+            yield make_problem(path, "bad-member", message, remedy)
         return
     if re.match(r"(aws|oci):(vm|vip):", text):
-        yield _problem(path, "bad-member", f'"{text}" must begin with "#"', f"write #{text}")
+        yield make_problem(path, "bad-member", f'"{text}" must begin with "#"', f"write #{text}")
         return
     try:
         host = parse_endpoint(text).host
     except InvalidAddress as error:
-        yield _problem(path, "bad-member", f'"{text}" {error.message}', error.remedy)
+        yield make_problem(path, "bad-member", f'"{text}" {error.message}', error.remedy)
         return
     if "://" in text:
-        yield _problem(path, "bad-member", f'"{text}" is a URL', f"write {host}")
+        yield make_problem(path, "bad-member", f'"{text}" is a URL', f"write {host}")
     elif not is_ip_address(host):
         message = f'"{text}" is a host name, and the M2 manual documents addresses only'
-        yield _problem(path, "named-member", message, severity=Severity.WARNING)
+        yield warn(path, "named-member", message)
 
 
 def _check_stats(document: Any) -> Iterator[Diagnostic]:
@@ -225,10 +220,10 @@ def _check_stats(document: Any) -> Iterator[Diagnostic]:
     try:
         place = parse_endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
     except InvalidAddress as error:
-        yield _problem(path, "bad-address", f'"{listen}" {error.message}', "write address:port")
+        yield make_problem(path, "bad-address", f'"{listen}" {error.message}', "write address:port")
     else:
         if place.port is None or "://" in listen:
-            yield _problem(path, "bad-address", f'"{listen}" has no port', "write address:port")
+            yield make_problem(path, "bad-address", f'"{listen}" has no port', "write address:port")
 
 
 def _check_connections(document: Any) -> Iterator[Diagnostic]:
@@ -236,11 +231,9 @@ def _check_connections(document: Any) -> Iterator[Diagnostic]:
         kind = get_object(item).get("type")
         path = (*SERVER, "connection", index)
         if isinstance(kind, str) and kind not in CONNECTIONS:
-            message, remedy = (
-                f'unknown connection type "{kind}"',
-                suggest_known(kind, CONNECTIONS, "types"),
-            )
-            yield _problem((*path, "type"), "unknown-value", message, remedy)
+            message = f'unknown connection type "{kind}"'
+            remedy = suggest_known(kind, CONNECTIONS, "types")
+            yield make_problem((*path, "type"), "unknown-value", message, remedy)
         elif isinstance(kind, str):
             yield from check_model(CONNECTIONS[kind], get_object(item, "info"), (*path, "info"))
 
@@ -258,16 +251,14 @@ def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
         return
     if not kind and enabled and side == ("feedback" if feature in _ONLY_FEEDBACK else "feed"):
         message = f'the feature "{feature}" is enabled but its {side} has no type, so it does nothing'
-        yield _problem((*path, "type"), "idle-feature", message, severity=Severity.WARNING)
+        yield warn((*path, "type"), "idle-feature", message)
     known = FEEDS[feature, side]
     info: Mapping[str, Any] = get_object(document, *path, "info")
     for one in split_types(kind, (feature, side)):
         if one not in known:
-            message, remedy = (
-                f'unknown {side} type "{one}" for the feature "{feature}"',
-                suggest_known(one, known, "types"),
-            )
-            yield _problem((*path, "type"), "unknown-value", message, remedy, severity)
+            message = f'unknown {side} type "{one}" for the feature "{feature}"'
+            remedy = suggest_known(one, known, "types")
+            yield make_problem((*path, "type"), "unknown-value", message, remedy, severity)
             continue
         for problem in check_model(known[one], info, (*path, "info")):
             yield replace(problem, severity=severity)
@@ -284,7 +275,7 @@ def _check_connect(document: Any, path: Path, wanted: str, severity: Severity) -
     types = {known: item.get("type") for _, known, item in get_named_items(document, *SERVER, "connection")}
     if name not in types:
         remedy = suggest_known(name, types, "connections")
-        yield _problem(
+        yield make_problem(
             path, "unknown-connection", f'the connection "{name}" is not defined', remedy, severity
         )
     elif types[name] != wanted:
@@ -293,7 +284,7 @@ def _check_connect(document: Any, path: Path, wanted: str, severity: Severity) -
         remedy = (
             f"connections of that type: {', '.join(fitting)}" if fitting else f"define one of type {wanted}"
         )
-        yield _problem(path, "wrong-connection-type", message, remedy, severity)
+        yield make_problem(path, "wrong-connection-type", message, remedy, severity)
 
 
 def _check_schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]:
@@ -303,14 +294,15 @@ def _check_schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagn
     if (count := len(text.split())) != CRON_FIELDS:
         message = f'"{text}" has {count} fields; a schedule has six, seconds first'
         remedy = f"write 0 {text}" if count == CRON_FIELDS - 1 else example
-        yield _problem(path, "bad-schedule", message, remedy, severity)
+        yield make_problem(path, "bad-schedule", message, remedy, severity)
     elif wrong := find_cron_error(text):
-        yield _problem(path, "bad-schedule", f'"{text}" is not a schedule: {wrong}', example, severity)
+        yield make_problem(path, "bad-schedule", f'"{text}" is not a schedule: {wrong}', example, severity)
 
 
 def _check_backup(document: Any) -> Iterator[Diagnostic]:
-    enabled = get_object(document, *BACKUP).get("enable") is True
-    if enabled or get_object(document, *BACKUP).get("connect"):
+    backup = get_object(document, *BACKUP)
+    enabled = backup.get("enable") is True
+    if enabled or backup.get("connect"):
         severity = Severity.ERROR if enabled else Severity.WARNING
         yield from _check_connect(document, (*BACKUP, "connect"), "httpAwsSig4", severity)
 
@@ -319,4 +311,4 @@ def _check_propagation(document: Any) -> Iterator[Diagnostic]:
     count = len(get_items(document, *NODELIST))
     if count > MOST_PROPAGATED:
         message = f"`nodelist` names {count} nodes; M2 propagates a purge to at most {MOST_PROPAGATED}"
-        yield _problem(NODELIST, "too-many-nodes", message)
+        yield make_problem(NODELIST, "too-many-nodes", message)

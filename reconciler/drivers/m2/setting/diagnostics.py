@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from reconciler.core.secret import Secret
-from reconciler.diagnostic import Diagnostic
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.model_errors import find_model_errors, translate_model_errors
 from reconciler.secrets.patterns import is_secret_key
@@ -73,6 +73,18 @@ def get_named_items(value: Any, *path: str | int) -> list[tuple[int, str, Mappin
         for index, item in get_items(value, *path)
         if isinstance(item, Mapping) and isinstance(item.get("name"), str)
     ]
+
+
+def make_problem(
+    path: Path, code: str, message: str, remedy: str = "", severity: Severity = Severity.ERROR
+) -> Diagnostic:
+    """A diagnostic about the value at a path; `sort_by_position` adds its position."""
+    return Diagnostic(severity, code, message, remedy, pointer=make_pointer(path))
+
+
+def warn(path: Path, code: str, message: str, remedy: str = "") -> Diagnostic:
+    """A warning about the value at a path."""
+    return make_problem(path, code, message, remedy, Severity.WARNING)
 
 
 def check_model(model: type[BaseModel], value: Any, base: Path) -> list[Diagnostic]:
