@@ -17,13 +17,7 @@ from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCl
 from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
 from reconciler.desired.fleet_file import FleetFile, find_fleet_file
 from reconciler.desired.known_secrets import KnownSecrets
-from reconciler.desired.lints import (
-    LintedFiles,
-    LintWarning,
-    find_unused_ignores,
-    run_lints,
-    select_unsilenced,
-)
+from reconciler.desired.lints import LintedFiles, find_unused_ignores, run_lints, select_unsilenced
 from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.policies import make_fleet_file_model, make_policy_model
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
@@ -99,19 +93,12 @@ class Fleet:
     @property
     def clusters(self) -> frozenset[str]:
         """Names of all clusters of the file, also of those that `part` left out."""
-        return frozenset(
-            (
-                *(cluster_input.entry.name for cluster_input in self.cluster_inputs),
-                *self.policies,
-                *self.change_rules_by_cluster,
-            )
-        )
+        names = (cluster_input.entry.name for cluster_input in self.cluster_inputs)
+        return frozenset((*names, *self.policies, *self.change_rules_by_cluster))
 
     def part(self, cluster: str) -> Fleet:
         """The fleet with the input of one cluster only; `clusters` still names all of them."""
-        cluster_inputs = tuple(
-            cluster_input for cluster_input in self.cluster_inputs if cluster_input.entry.name == cluster
-        )
+        cluster_inputs = tuple(each for each in self.cluster_inputs if each.entry.name == cluster)
         desired = tuple(one for one in self.desired if one.cluster_input.entry.name == cluster)
         return replace(self, cluster_inputs=cluster_inputs, desired=desired)
 
@@ -169,13 +156,11 @@ def add_desired_state(fleet: Fleet, drivers: Drivers) -> Fleet:
     problems: list[Diagnostic] = []
     for cluster_input in sorted(fleet.cluster_inputs, key=lambda cluster_input: cluster_input.entry.name):
         try:
-            driver = drivers[cluster_input.entry.kind]
-            found.append(
-                known.get(id(cluster_input))
-                or DesiredCluster(
-                    cluster_input, driver.desire(cluster_input), driver.endpoints(cluster_input)
-                )
-            )
+            driver, made = drivers[cluster_input.entry.kind], known.get(id(cluster_input))
+            if made is None:
+                state, endpoints = driver.desire(cluster_input), driver.endpoints(cluster_input)
+                made = DesiredCluster(cluster_input, state, endpoints)
+            found.append(made)
         except InputError as error:
             problems += error.problems
     if problems:
@@ -197,99 +182,91 @@ def read_fleet(
     except InputError as error:
         return FleetReadResult(None, error.problems)
     loader = FileLoader(document, snapshot.files, names, resolver)
-    if raw is not None:
-        return _read_lone_file(snapshot.revision, loader, drivers, {"kind": kind, **raw})
-    return _read_fleet_file(snapshot.revision, loader, drivers)
+    reader = _FleetReader(snapshot.revision, loader, drivers)
+    return reader.read_fleet_file() if raw is None else reader.read_lone_file({"kind": kind, **raw})
 
 
-def _read_lone_file(
-    revision: Revision, loader: FileLoader, drivers: Drivers, raw: Mapping[str, Any]
-) -> FleetReadResult:
-    """One cluster made from a single settings file; the entry itself has no position in a file."""
-    clusters = ClusterParser(loader.fleet, drivers, ClusterDefaults())
-    cluster = clusters.read(raw, "")
-    found = [cluster] if cluster else []
-    cluster_inputs = [_make_input(each, revision, loader) for each in found]
-    wrong = [*clusters.problems, *find_repeated_nodes(loader.fleet, found), *loader.list_problems()]
-    if wrong or not cluster_inputs:
-        own = loader.fleet.name
+@dataclass(frozen=True, slots=True)
+class _FleetReader:
+    """Reads one revision, once its fleet file is found and parsed."""
+
+    revision: Revision
+    loader: FileLoader
+    drivers: Drivers
+
+    def read_lone_file(self, raw: Mapping[str, Any]) -> FleetReadResult:
+        """One cluster made from a single settings file; the entry itself has no position in a file."""
+        reading = self._read([("", raw)], FleetFile(clusters=[raw]), Policy, [])
+        if reading.fleet is not None:
+            return reading
+        own = self.loader.fleet.name
+        wrong = [each for each in reading.problems if each.severity is Severity.ERROR]
         problems = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
-        return FleetReadResult(
-            None, sort_problems(problems, own), tuple(cluster_inputs), _list_partial(found)
+        return replace(reading, problems=sort_problems(problems, own))
+
+    def read_fleet_file(self) -> FleetReadResult:
+        """All clusters of the fleet file."""
+        document = self.loader.fleet
+        limits = make_policy_model(document.value, self.drivers)
+        top, wrong = _read_top_level(document, make_fleet_file_model(limits))
+        # From the file, not from the model: with a wrong top level the entries are checked all the same.
+        raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
+        entries: Sequence[Any] = raw if isinstance(raw, list) else ()
+        wrong += find_repeated_clusters(document, entries)
+        wrong += find_wrong_renames(document, entries)
+        wrong += find_misplaced_references(document)
+        placed = [(f"/clusters/{index}", entry) for index, entry in enumerate(entries)]
+        return self._read(placed, top, limits, wrong)
+
+    def _read(
+        self,
+        entries: Iterable[tuple[str, Any]],
+        top: FleetFile,
+        limits: type[Policy],
+        wrong: list[Diagnostic],
+    ) -> FleetReadResult:
+        """The fleet with these (pointer, entry), or every problem; `wrong`: the errors found so far."""
+        loader, document = self.loader, self.loader.fleet
+        defaults = ClusterDefaults(top.defaults(), top.policy or limits(), limits)
+        parser = ClusterParser(document, self.drivers, defaults)
+        parsed = [parser.read(entry, pointer) for pointer, entry in entries]
+        clusters = [cluster for cluster in parsed if cluster is not None]
+        cluster_inputs = tuple(self._make_input(cluster) for cluster in clusters)
+        wrong = [*wrong, *parser.problems, *find_repeated_nodes(document, clusters), *loader.list_problems()]
+        # Lints of a cluster with parts left out would warn about what the file has.
+        whole = [each for cluster, each in zip(clusters, cluster_inputs, strict=True) if cluster.whole]
+        lint_warnings = run_lints(whole, self.drivers, LintedFiles(loader.list_documents(), loader.known))
+        ignores = top.lint.ignore
+        warnings = [
+            *_check_overrides(document, top.overrides, clusters, self.drivers),
+            *select_unsilenced(lint_warnings, ignores),
+        ]
+        # With errors, lints saw a part of the fleet: an entry may only seem to silence nothing.
+        warnings += find_unused_ignores(lint_warnings, ignores, document, self.drivers) if not wrong else ()
+        problems = sort_problems([*wrong, *warnings], document.name)
+        if wrong:
+            partial = frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
+            return FleetReadResult(None, problems, cluster_inputs, partial)
+        rules = top.change_rules()
+        fleet = Fleet(
+            self.revision,
+            document,
+            cluster_inputs,
+            top.feedback,
+            problems,
+            top.overrides,
+            policies={cluster.entry.name: cluster.policy for cluster in clusters},
+            change_rules_by_cluster={cluster.entry.name: rules.of(cluster.entry) for cluster in clusters},
+            name=top.name or "",
+            renamed_from=top.renamed_from or "",
+            secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
         )
-    policies = {each.entry.name: each.policy for each in found}
-    warnings = sort_problems(
-        select_unsilenced(_lint_clusters(found, cluster_inputs, drivers, loader), ()), loader.fleet.name
-    )
-    known = KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs)
-    fleet = Fleet(
-        revision, loader.fleet, tuple(cluster_inputs), warnings=warnings, policies=policies, secrets=known
-    )
-    return FleetReadResult(fleet, warnings, fleet.cluster_inputs)
+        return FleetReadResult(fleet, problems, cluster_inputs)
 
-
-def _lint_clusters(
-    clusters: Sequence[ParsedCluster],
-    cluster_inputs: Sequence[ClusterInput],
-    drivers: Drivers,
-    loader: FileLoader,
-) -> list[LintWarning]:
-    """Warnings of lints about the clusters without errors in the fleet file."""
-    whole = [
-        cluster_input
-        for cluster, cluster_input in zip(clusters, cluster_inputs, strict=True)
-        if cluster.whole
-    ]
-    return run_lints(whole, drivers, LintedFiles(loader.list_documents(), loader.known))
-
-
-def _read_fleet_file(revision: Revision, loader: FileLoader, drivers: Drivers) -> FleetReadResult:
-    document = loader.fleet
-    limits = make_policy_model(document.value, drivers)
-    top, wrong = _read_top_level(document, make_fleet_file_model(limits))
-    raw = document.value.get("clusters") if isinstance(document.value, Mapping) else None
-    entries: Sequence[Any] = raw if isinstance(raw, list) else ()
-    parser = ClusterParser(document, drivers, ClusterDefaults(top.defaults(), top.policy or limits(), limits))
-    parsed = [parser.read(entry, f"/clusters/{index}") for index, entry in enumerate(entries)]
-    clusters = [cluster for cluster in parsed if cluster is not None]
-    cluster_inputs = tuple(_make_input(cluster, revision, loader) for cluster in clusters)
-    wrong += parser.problems
-    wrong += find_repeated_clusters(document, entries)
-    wrong += find_wrong_renames(document, entries)
-    wrong += find_repeated_nodes(document, clusters)
-    wrong += loader.list_problems()
-    wrong += find_misplaced_references(document)
-    lint_warnings, ignores = _lint_clusters(clusters, cluster_inputs, drivers, loader), top.lint.ignore
-    warnings = [
-        *_check_overrides(document, top.overrides, clusters, drivers),
-        *select_unsilenced(lint_warnings, ignores),
-    ]
-    warnings += find_unused_ignores(lint_warnings, ignores, document, drivers) if not wrong else ()
-    problems = sort_problems([*wrong, *warnings], document.name)
-    if wrong:
-        return FleetReadResult(None, problems, cluster_inputs, _list_partial(clusters))
-    policies = {cluster.entry.name: cluster.policy for cluster in clusters}
-    change_rules_by_cluster = {
-        cluster.entry.name: top.change_rules().of(cluster.entry) for cluster in clusters
-    }
-    fleet = Fleet(
-        revision,
-        document,
-        cluster_inputs,
-        top.feedback,
-        problems,
-        top.overrides,
-        policies,
-        change_rules_by_cluster,
-        name=top.name or "",
-        renamed_from=top.renamed_from or "",
-        secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
-    )
-    return FleetReadResult(fleet, problems, cluster_inputs)
-
-
-def _list_partial(clusters: Sequence[ParsedCluster]) -> frozenset[str]:
-    return frozenset(cluster.pointer for cluster in clusters if not cluster.whole)
+    def _make_input(self, cluster: ParsedCluster) -> ClusterInput:
+        fleet, documents = self.loader.fleet, self.loader.documents(cluster)
+        delivered = self.loader.resources(cluster)
+        return ClusterInput(cluster.entry, fleet, cluster.pointer, self.revision, documents, *delivered)
 
 
 def _read_top_level(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Diagnostic]]:
@@ -317,21 +294,6 @@ def _salvage_top_level(document: Document, found: Sequence[ModelError], model: t
         )
     except ValidationError:
         return model(clusters=[])
-
-
-def _make_input(cluster: ParsedCluster, revision: Revision, loader: FileLoader) -> ClusterInput:
-    documents = loader.documents(cluster)
-    resources, missing, encrypted = loader.resources(cluster)
-    return ClusterInput(
-        cluster.entry,
-        loader.fleet,
-        cluster.pointer,
-        revision,
-        documents,
-        resources,
-        missing=missing,
-        encrypted=encrypted,
-    )
 
 
 def _check_overrides(
