@@ -64,10 +64,6 @@ def is_archive(start: bytes) -> bool:
 def inflate(data: bytes, bounds: ArchiveLimits) -> bytes:
     """The tar archive inside: unpacked if it is compressed, else the bytes as they are.
 
-    Args:
-        data: the file as stored or downloaded.
-        bounds: on the output.
-
     Raises:
         ArchiveError: it is damaged, unpacks to too much, or has an unsupported format.
     """

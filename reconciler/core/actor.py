@@ -19,8 +19,8 @@ class Actor:
         user: by the operating system; empty if it is not known.
         host: the machine of the caller.
         terminal: of the caller; empty for none, as in a service or a job.
-        claim: on whose behalf, as the caller says with `--by`; it is not checked.
-        why: as the caller says.
+        claim: on whose behalf, from the option `--by`; it is not checked.
+        why: the reason that the caller gives.
     """
 
     user: str = ""

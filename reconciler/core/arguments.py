@@ -19,8 +19,6 @@ from pydantic_core import CoreSchema, core_schema
 
 from reconciler.errors import UnreadableArguments
 
-A = TypeVar("A", bound="Arguments")
-
 SCHEMA: Final = "schema"
 """Key of the plain form: the version of its schema; absent in version 1."""
 

@@ -63,9 +63,7 @@ def _parse_day_or_moment(text: str) -> date | datetime:
 Cron = Annotated[str, AfterValidator(_check_cron), Field(json_schema_extra={"pattern": FIVE_OR_SIX_FIELDS})]
 Zone = Annotated[str, AfterValidator(_check_zone), Field(json_schema_extra={"pattern": _ZONE})]
 DayOrMoment = Annotated[
-    str,
-    AfterValidator(_check_day_or_moment),
-    WithJsonSchema({"type": "string", "pattern": _DAY_OR_MOMENT}),
+    str, AfterValidator(_check_day_or_moment), WithJsonSchema({"type": "string", "pattern": _DAY_OR_MOMENT})
 ]
 
 

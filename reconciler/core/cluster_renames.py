@@ -28,12 +28,7 @@ def read_declared_renames(entries: Sequence[ClusterEntry]) -> dict[str, str]:
 
 
 def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[str, str]:
-    """Cluster -> the former name under which the store has its history, of renamed clusters.
-
-    Args:
-        memory: of the fleet.
-        entries: all clusters of the fleet file.
-    """
+    """Cluster -> the former name under which the store has its history, of renamed clusters."""
     names = {entry.name for entry in entries}
     new = [entry for entry in entries if not has_past(memory.cluster_memory.get(entry.name))]
     found: dict[str, str] = {}

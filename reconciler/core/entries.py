@@ -70,8 +70,7 @@ class ClusterEntry(StrictModel):
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])
     renamed_from: Name | None = Field(
-        default=None,
-        description="The former `name` of the cluster: its history on the hosts is kept.",
+        default=None, description="The former `name` of the cluster: its history on the hosts is kept."
     )
     concurrency: Whole = Field(
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at the same time."

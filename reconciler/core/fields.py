@@ -26,9 +26,7 @@ IPV4: Final = f"(?:{BYTE}\\.){{3}}{BYTE}"
 IPV6: Final = "[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*"
 """What looks like an IPv6 address; an exact pattern would be pages long."""
 
-_FORM = r"([0-9]{1,4}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?"
-
-_SPAN = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,7})s)?")
+_SPAN = r"([0-9]{1,4}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?"
 _UNITS = (86_400, 3_600, 60, 1)
 _LONGEST = 366 * 86_400
 
@@ -85,18 +83,12 @@ def _amount_to_text(value: Any) -> Any:
 
 
 AMOUNT_FORM: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "pattern": _AMOUNT},
-        {"type": "integer", "minimum": 0, "maximum": 999_999},
-    ]
+    "anyOf": [{"type": "string", "pattern": _AMOUNT}, {"type": "integer", "minimum": 0, "maximum": 999_999}]
 }
 """The schema of an `Amount`."""
 
 Amount = Annotated[
-    str,
-    StringConstraints(pattern=_AMOUNT),
-    BeforeValidator(_amount_to_text),
-    WithJsonSchema(AMOUNT_FORM),
+    str, StringConstraints(pattern=_AMOUNT), BeforeValidator(_amount_to_text), WithJsonSchema(AMOUNT_FORM)
 ]
 """A number of nodes such as `3`, or a percentage of a cluster's nodes such as `25%`."""
 
@@ -115,10 +107,10 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: it has another form, or is longer than 366 days.
     """
-    match = _SPAN.fullmatch(text)
+    match = re.fullmatch(_SPAN, text)
     if match is None or not text:
         raise ValueError("write a duration as `90s`, `30m`, `1h30m` or `2d`, or as a number of seconds")
-    seconds = sum(int(number) * unit for number, unit in zip(match.groups(), _UNITS, strict=True) if number)
+    seconds = sum(int(part[:-1]) * unit for part, unit in zip(match.groups(), _UNITS, strict=True) if part)
     if seconds > _LONGEST:
         raise ValueError("a duration is at most 366 days")
     return float(seconds)
@@ -132,18 +124,12 @@ def _duration_to_seconds(value: Any) -> Any:
     return value
 
 
-Span = Annotated[
-    Number,
-    BeforeValidator(_duration_to_seconds),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": _LONGEST},
-                {"type": "string", "pattern": f"^(?=.){_FORM}$"},
-            ]
-        }
-    ),
-]
+def _make_span_schema(lower_limit: str, some_text: str) -> WithJsonSchema:
+    number = {"type": "number", lower_limit: 0, "maximum": _LONGEST}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": f"^(?={some_text}){_SPAN}$"}]})
+
+
+Span = Annotated[Number, BeforeValidator(_duration_to_seconds), _make_span_schema("minimum", ".")]
 """A length of time: seconds as a number, or text such as `90s`, `30m`, `1h30m`, `2d`."""
 
 
@@ -154,15 +140,6 @@ def _require_positive(seconds: float) -> float:
 
 
 SomeTime = Annotated[
-    Span,
-    AfterValidator(_require_positive),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST},
-                {"type": "string", "pattern": f"^(?=.*[1-9]){_FORM}$"},
-            ]
-        }
-    ),
+    Span, AfterValidator(_require_positive), _make_span_schema("exclusiveMinimum", ".*[1-9]")
 ]
 """A length of time above 0."""

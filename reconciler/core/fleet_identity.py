@@ -64,12 +64,12 @@ class KnownFleet:
 
     Args:
         number: of its memory.
-        name: as its fleet file said last; empty where it said none.
-        roots: the beginnings of its history; empty where none is known.
-        path: the folder of its fleet file within the repository; None where that is not known.
-        ref: the branch, tag or commit that was asked for last.
+        name: in its fleet file at the last reading; empty for none.
+        roots: the beginnings of its history; empty if none is known.
+        path: the folder of its fleet file within the repository; None if it is not known.
+        ref: the branch, tag or commit that was named last.
         sources: where it was read, the latest last.
-        is_lone: whether it was a settings file without a fleet file last; None where that is not known.
+        is_lone: whether it was a settings file without a fleet file last; None if it is not known.
     """
 
     number: int
@@ -109,11 +109,7 @@ def normalise_source(source: str) -> str:
 
 
 def resolve_fleet(me: FleetIdentity, known: Sequence[KnownFleet]) -> ResolvedFleet:
-    """The fleet of the host to which a revision belongs.
-
-    Args:
-        me: the identity of the revision's fleet.
-        known: all fleets of the host.
+    """The fleet, of all `known` on the host, to which the revision of fleet `me` belongs.
 
     Raises:
         FleetRefused: it is not certain; somebody has to decide it on the host.
@@ -143,7 +139,7 @@ def _is_related(me: FleetIdentity, other: KnownFleet) -> bool:
 
 
 def _is_same_file(me: FleetIdentity, other: KnownFleet) -> bool:
-    """Whether a fleet of the same history was read from the file at hand, be it in another folder then."""
+    """Whether a fleet of the same history was read from this file, perhaps in another folder then."""
     if other.path is None or not (me.roots and other.roots):
         return True
     if other.path != me.path:  # moved, where this revision has no fleet file there any more
@@ -201,7 +197,7 @@ def _refuse_lost_name(me: FleetIdentity, same: Sequence[KnownFleet]) -> None:
 
 def _refuse_second_file(me: FleetIdentity, others: Sequence[KnownFleet]) -> None:
     # Only their names distinguish two fleets of one history. A settings file without a fleet file cannot have
-    # a name: one such file differs from all named fleets, but two could not be told apart once one is moved.
+    # a name: one such file differs from all named fleets, but two look alike once one is moved.
     for one in others:
         there = one.path or ""
         theirs = one.name or me.others.get(there, "")
@@ -212,10 +208,10 @@ def _refuse_second_file(me: FleetIdentity, others: Sequence[KnownFleet]) -> None
                 remedy="write a fleet.yaml beside one of them, with a `name:` and a cluster of these nodes; "
                 f"the one in {_folder(there)} keeps the history",
             )
-        is_told, are_told = bool(me.name) or me.is_lone, bool(theirs) or there in me.lone
-        if is_told and are_told:
+        is_distinct = bool(me.name) or me.is_lone
+        if is_distinct and (theirs or there in me.lone):
             continue
-        lacking = f"that in {_folder(there)}" if is_told else f"this one, in {_folder(me.path)},"
+        lacking = f"that in {_folder(there)}" if is_distinct else f"this one, in {_folder(me.path)},"
         raise FleetRefused(
             f"the repository of {me.source} has two fleet files that this host applies, in "
             f"{_folder(there)} and in {_folder(me.path)}, and {lacking} has no name",

@@ -23,13 +23,13 @@ _END = r"$(?!\n)"
 
 @dataclass(frozen=True, slots=True)
 class SchemaTitle:
-    """What a schema says of itself.
+    """Name, title and description of a schema.
 
     Args:
         name: of the schema, and of its file before `.schema.json`.
         title: a few words.
         description: a sentence or two.
-        beyond: what the program checks and no schema can say, each a clause without a final stop.
+        beyond: what the program checks and no schema can express, each a clause without a final stop.
     """
 
     name: str
@@ -38,7 +38,7 @@ class SchemaTitle:
     beyond: tuple[str, ...] = ()
 
     def head(self) -> Schema:
-        """The keywords that stand before the rules."""
+        """The keywords before the rules."""
         rest = f" The program checks besides: {'; '.join(self.beyond)}." if self.beyond else ""
         return {
             "$schema": DIALECT,
@@ -70,7 +70,7 @@ def make_schema(kind: Any, title: SchemaTitle) -> Schema:
 
 
 def make_definitions(models: Iterable[type[BaseModel]]) -> Schema:
-    """Name -> schema of models and of all that they hold, as they stand under `$defs`."""
+    """Name -> schema of models and of all that they hold, for `$defs`."""
     pairs: list[Any] = [(model, "validation") for model in models]
     _, made = models_json_schema(pairs, schema_generator=_Generator)
     found: Schema = made["$defs"]
@@ -101,7 +101,7 @@ def finish_schema(schema: Mapping[str, Any], title: SchemaTitle) -> Schema:
 def _exact(value: Any) -> Any:
     """The same schema, in which a pattern's end is the end of the text in every language.
 
-    In some, `$` also stands before a last line break. Limits that pydantic names as Python does, for
+    In some, `$` also matches before a last line break. Limits that pydantic names as Python does, for
     numbers that are read by a function, get their own names.
     """
     if isinstance(value, Mapping):

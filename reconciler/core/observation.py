@@ -37,7 +37,7 @@ class Absent:
 
 
 class Liveness(StrEnum):
-    """What a failed reading still says about the address."""
+    """What a failed reading shows about the address."""
 
     SILENT = "silent"
     """There was no connection: nothing seems to run there."""
@@ -55,7 +55,7 @@ class Unreachable:
 
     Args:
         reason: why.
-        sign: what the failed reading says about the address.
+        sign: what the failed reading shows about the address.
         defect: whether the program itself failed; then nothing on the node's side helps.
     """
 
@@ -100,13 +100,7 @@ class Stale(Generic[T]):
 
 
 def classify_by_age(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
-    """A reading of some age: present up to a limit, then stale.
-
-    Args:
-        value: the node's answer.
-        age: seconds since it was given.
-        limit: seconds up to which it counts as fresh.
-    """
+    """An answer given `age` seconds ago: present up to `limit` seconds, then stale."""
     if age <= limit:
         return Present(value, age)
     return Stale(value, f"its last report is {age:.0f} s old, and {limit:.0f} s count as fresh", age)

@@ -94,7 +94,7 @@ class RunReport:
     @property
     def succeeded(self) -> bool:
         """Whether every step has its effect, and there is no error about the run."""
-        return not self._spoilt and all(outcome.state in SUCCESSES for outcome in self.outcomes)
+        return not self._has_error and all(outcome.state in SUCCESSES for outcome in self.outcomes)
 
     @property
     def exit_status(self) -> int:
@@ -103,11 +103,11 @@ class RunReport:
         # while, so it rules out 4 as well.
         states = {outcome.state for outcome in self.outcomes}
         if states <= SUCCESSES:
-            return 5 if self._spoilt else 0
+            return 5 if self._has_error else 0
         if states & (SUCCESSES | OPEN | {State.WAITING}):
             return 5
         return 4 if State.CHANGED in states and State.UNDONE not in states else 1
 
     @property
-    def _spoilt(self) -> bool:
+    def _has_error(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.findings)

@@ -1,4 +1,4 @@
-"""What stood before the revision at hand, as far as git tells: clusters of earlier fleet files; pure data."""
+"""What earlier revisions contain, as far as git knows: clusters of earlier fleet files; pure data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class PriorCluster:
     """One cluster as the fleet file of an earlier revision named it.
 
     Args:
-        nodes: node name -> its entry as plain data. No schema has judged it, because the earlier file
-            may be older than the schema.
+        nodes: node name -> its entry as plain data. It is not validated: the earlier file may be older
+            than the schema.
         revision: short id of the earlier revision.
-        applied: whether the store says that a run applied this revision last.
-        older: whether it stood before the base revision: its nodes are asked, and need not answer.
+        applied: whether a run applied this revision last, by the store.
+        older: whether it is older than the base revision: its nodes are queried, but need not answer.
     """
 
     nodes: Mapping[str, Mapping[str, Any]]
@@ -27,14 +27,14 @@ class PriorCluster:
 
 @dataclass(frozen=True, slots=True)
 class PriorRevisions:
-    """What earlier revisions said of one cluster.
+    """What earlier revisions contain of one cluster.
 
     Args:
         clusters: the cluster in each earlier revision that was read and that names it.
-        unread: why an earlier revision exists and could not be read; empty where none is missing.
-        replaced: where the base revision does not name the cluster, those of the same product that it names
-            and the revision at hand does not: the cluster may be one of them under a new name.
-        references: places in settings, by keys without indices, where a secret was referred to.
+        unread: why an earlier revision exists and could not be read; empty if none is missing.
+        replaced: if the base revision does not name the cluster, those of the same product that it names and
+            this revision does not: the cluster may be one of them under a new name.
+        references: places in settings, by keys without indices, that referred to a secret.
     """
 
     clusters: tuple[PriorCluster, ...] = ()
@@ -60,10 +60,10 @@ class PriorFiles:
         before: versions of the fleet file along first parents, the nearest first: the base revision's, and
             older ones.
         applied: commit -> its fleet file, of the commits that were asked for and are there.
-        unread: why commits that exist before could not be looked at; empty where all were.
-        others: files in JSON and YAML that the base revision, or an applied one, has otherwise than the
-            revision: settings, overlays and fleet files.
-        tip: full id of the commit that was named as base; empty where none was.
+        unread: why earlier commits could not be read; empty if all were read.
+        others: JSON and YAML files that differ between this revision and the base or an applied one:
+            settings, overlays and fleet files.
+        tip: full id of the commit that was named as base; empty if none was.
         bases: fleet files of further commits where the revision left the base, beside the first of `before`:
             merges both ways leave several.
     """
@@ -86,8 +86,8 @@ class MergeBase:
         tip: short id of the base's newest commit.
         lacking: short ids of the commits that the base has and the revision lacks.
         changed: clusters whose content these commits change.
-        left: full id of the commit where the revision left the base; empty where it cannot be read.
-        unread: why the two cannot be compared, or not wholly; empty where they are.
+        left: full id of the commit where the revision left the base; empty if it cannot be read.
+        unread: why the two cannot be compared completely; empty if they are.
     """
 
     ref: str

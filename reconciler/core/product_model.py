@@ -29,7 +29,7 @@ class ProductModel(Protocol[W]):
         """What that pass would plan, before any guard has judged it."""
 
     def status(self, world: W, step: Step) -> StepStatus:
-        """How the step stands, judged from what the nodes answer in this world."""
+        """The status of the step by the answers of the nodes in this world."""
 
     def performed(self, world: W, step: Step) -> W:
         """What the step's call makes of the world; the same where the cluster refuses it."""
@@ -38,16 +38,16 @@ class ProductModel(Protocol[W]):
         """Ways in which the call may fail halfway; each counts as a fault."""
 
     def against(self, world: W, step: Step) -> str:
-        """Why the step must not begin in this world, by the world itself; empty where it may."""
+        """Why the step must not begin in this world, by the world itself; empty if it may."""
 
     def broken(self, before: W, step: Step, after: W) -> str:
-        """The invariant that this call breaks, a sentence; empty where all hold."""
+        """The invariant that this call breaks, a sentence; empty if all hold."""
 
     def left(self, world: W, plan: ClusterPlan) -> str:
-        """What a run whose steps all succeeded must not leave behind, a sentence; empty where all is well."""
+        """What a run whose steps all succeeded must not leave behind, a sentence; empty if there is none."""
 
     def effective(self, world: W, step: Step) -> bool:
-        """Whether the step's effect is there, by the world itself and not by anybody's answer."""
+        """Whether the step's effect is there, by the world itself and not by an answer of a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ class ModelSetup(Generic[W]):
     """What a product sets up for one plan.
 
     Args:
-        worlds: in which it may begin; several where the answers leave something open.
+        worlds: in which it may begin; several if the answers leave something open.
         desired: what every further pass plans for.
         plan: the plan, or the part of it that these worlds are about.
-        words: what of the cluster was left out, for people; empty where it is all of it.
+        words: what of the cluster was left out, for people; empty if nothing was.
     """
 
     model: ProductModel[W]
@@ -69,4 +69,4 @@ class ModelSetup(Generic[W]):
 
 
 Weigh = Callable[[ClusterPlan, Observed[Any]], bool]
-"""Whether all guards let a plan pass, given what it was made from."""
+"""Whether all guards accept a plan, given what it was made from."""

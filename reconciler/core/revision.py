@@ -1,4 +1,4 @@
-"""How a revision stands to the one that was applied last: pure arithmetic of ancestors."""
+"""How a revision is related to the one that was applied last: pure arithmetic of ancestors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STAMP = re.compile(r"[0-9a-f]{12}(\+[0-9a-f]{8})?")
 
 
 class Ancestry(StrEnum):
-    """How a revision stands to the one that was applied last."""
+    """How a revision is related to the one that was applied last."""
 
     UNKNOWN = "unknown"
     """Nothing was applied yet, or the source has no order that is known."""
@@ -49,13 +49,13 @@ def shorten_commit(revision: str) -> str:
 def compare_revisions(
     revision: str, applied: str, before: AbstractSet[str] | None, before_applied: AbstractSet[str] | None
 ) -> Ancestry:
-    """How a revision stands to the one that was applied; uncommitted changes on top of a commit count as it.
+    """How a revision is related to the applied one; uncommitted changes on a commit count as that commit.
 
     Args:
         revision: its id.
         applied: the id of the one that was applied last.
-        before: ids of the revision's commit and of all that it descends from; None where they are not known.
-        before_applied: the same of the applied one; None where the source does not know it.
+        before: ids of the revision's commit and of all that it descends from; None if they are not known.
+        before_applied: the same of the applied one; None if the source does not know it.
     """
     if revision == applied:
         return Ancestry.SAME

@@ -99,8 +99,7 @@ class Rollout(StrictModel):
     )
     gates: Gates = Field(default_factory=Gates, description="Conditions after each wave.")
     on_failure: Literal["stop", "return"] = Field(
-        default="stop",
-        description="`stop` keeps the failed wave; `return` undoes it.",
+        default="stop", description="`stop` keeps the failed wave; `return` undoes it."
     )
 
 

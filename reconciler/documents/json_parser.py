@@ -152,8 +152,7 @@ def _accept_token(stack: ParserStack, token: Token) -> bool:
     if state in _VALUE_STATES and kind in _VALUES:
         stack.put(token)
     elif state is ParserState.AFTER and kind == ",":
-        stack.comma, stack.is_comma_optional = token.start, False
-        stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
+        stack.take_comma(token)
     elif state is ParserState.COLON and kind == ":":
         stack.state = ParserState.VALUE
     elif state in _NAME_STATES and kind == "string" and not token.broken:

@@ -32,7 +32,10 @@ def _repair_value(stack: ParserStack, token: Token) -> bool:
     in_object = bool(stack.frames) and stack.frames[-1].opener == "{"
     if in_object and token.kind in {",", ";", "}"}:
         _report_missing_value(stack, token)
-        return token.kind != ";" or _treat_as_comma(stack, token)
+        if token.kind != ";":
+            return True
+        stack.take_comma(token)
+        return False
     if stack.frames and token.kind in {",", ";"}:
         _report_extra_comma(stack, token)
     elif stack.frames and token.kind == "]":
@@ -98,7 +101,8 @@ def _repair_after(stack: ParserStack, token: Token) -> bool:
     if token.kind == ";":
         remedy = "remove it" if stack.lexer.closer_follows(token) else "write `,`"
         stack.problem_list.add(token.start, "semicolon", "expected `,`, got `;`", remedy)
-        stack.is_reported = _treat_as_comma(stack, token) is False
+        stack.take_comma(token)
+        stack.is_reported = True
     elif token.kind in {":", "="}:
         _repair_stray_colon(stack, token)
     elif _repair_stray_quote(stack, token):
@@ -150,8 +154,8 @@ def _report_missing_value(stack: ParserStack, token: Token) -> None:
     """A colon without a value; before a closing bracket, the opening one may be what is missing."""
     if not stack.is_reported:
         message = f"the name {quote_text(str(stack.frames[-1].name))} has no value"
-        tell = stack.report_structure if token.kind == "}" else stack.problem_list.add
-        tell(token.start, "missing-value", message, "write the value here, or `null`")
+        report = stack.report_structure if token.kind == "}" else stack.problem_list.add
+        report(token.start, "missing-value", message, "write the value here, or `null`")
     _attach_null(stack)
 
 
@@ -159,13 +163,6 @@ def _attach_null(stack: ParserStack) -> None:
     start = stack.frames[-1].name_start
     stack.attach(None, ValueOffsets(start, start))
     stack.state, stack.is_comma_optional, stack.text_end = ParserState.AFTER, True, -1
-
-
-def _treat_as_comma(stack: ParserStack, token: Token) -> bool:
-    """Continue as after a comma."""
-    stack.comma, stack.is_comma_optional = token.start, False
-    stack.state = ParserState.NAME if stack.frames[-1].opener == "{" else ParserState.VALUE
-    return False
 
 
 def _report_extra_comma(stack: ParserStack, token: Token) -> None:

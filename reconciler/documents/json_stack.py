@@ -135,6 +135,11 @@ class ParserStack:
             message = f"duplicate key {quote_text(name)} in this object, first at {first.line}:{first.column}"
             self.problem_list.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
 
+    def take_comma(self, token: Token) -> None:
+        """A comma is here: another member or item must follow."""
+        self.comma, self.is_comma_optional = token.start, False
+        self.state = ParserState.NAME if self.frames[-1].opener == "{" else ParserState.VALUE
+
     def close(self, token: Token) -> None:
         """The innermost container ends here."""
         frame = self.frames.pop()

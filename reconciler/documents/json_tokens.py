@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.documents.json_barewords import describe_bareword
 from reconciler.documents.problem_list import ProblemList
 from reconciler.documents.text_lines import find_line_end
 from reconciler.text.numbers import InvalidNumber, read_number
 from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 _ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _TOKEN = re.compile(
@@ -26,9 +26,7 @@ _TOKEN = re.compile(
 _BLANK = re.compile(r"[ \t\n\r]*")
 _ODD_BLANK = re.compile(r"[^\S \t\n\r]+|[\ufeff\u200b]+")
 _COMMENT = re.compile(r"(?://|\#)[^\n\r]*|/\*.*?(?P<end>\*/|\Z)", re.DOTALL)
-_WORD = re.compile(
-    r"""[^\s,:={}\[\]"';]+(?:(?:[ \t]+[^\s,:={}\[\]"';]+){1,8}(?=[ \t]*[:=]))?""",
-)
+_WORD = re.compile(r"""[^\s,:={}\[\]"';]+(?:(?:[ \t]+[^\s,:={}\[\]"';]+){1,8}(?=[ \t]*[:=]))?""")
 _PLAIN = re.compile(r"""[^"'\u201c\u201d\u2018\u2019\\\x00-\x1f]*""")
 _LATE_QUOTE = re.compile(r"""["'](?=[ \t]*(?:[,:}\]\r\n]|\Z))""")
 _GOOD_ESCAPE = re.compile(_ESCAPE)
@@ -45,6 +43,17 @@ _QUOTES = {
 }
 """Opening quote -> the characters that may close it."""
 _LITERALS = {"true": True, "false": False, "null": None}
+_RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")
+_MORE = re.compile(r"""(?:[ \t]+(?![^\s,:={}\[\]"';]+[ \t]*[:=])[^\s,:={}\[\]"';/#]+)*""")
+_ODD_NUMBER = re.compile(
+    r"(?P<sign>[-+]?)(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9][0-9_]*)?(?P<rest>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?)"
+)
+_MEANT = {
+    "true": "true", "yes": "true", "on": "true",
+    "false": "false", "no": "false", "off": "false",
+    "null": "null", "none": "null", "nil": "null", "undefined": "null",
+}  # fmt: skip
+_NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
 
 
 @dataclass(slots=True)
@@ -122,7 +131,7 @@ class Lexer:
 
     def _read_word(self, start: int, *, name: bool) -> Token:
         """A word without quotes, or with only a closing one."""
-        bare = None if name else describe_bareword(self.text, start)
+        bare = None if name else _describe_bareword(self.text, start)
         self.offset = bare[0] if bare else _match_end(_WORD, self.text, start)
         within = self.text[start - 1 : start] in {'"', "'"}
         if not within and _LATE_QUOTE.match(self.text, self.offset):
@@ -256,3 +265,38 @@ def skip_blank(text: str, offset: int) -> int:
 def _match_end(pattern: re.Pattern[str], text: str, offset: int) -> int:
     found = pattern.match(text, offset)
     return found.end() if found else offset
+
+
+def _describe_bareword(text: str, start: int) -> tuple[int, tuple[str, str, str]]:
+    """The end of the word at an offset, and the code, message and remedy of the problem with it."""
+    found = _RUN.match(text, start)
+    end = found.end() if found else start + 1
+    words = text[start:end]
+    lower = words.lower()
+    if meant := find_nearest(lower, _MEANT, cutoff=0.85):
+        right = _MEANT[meant]
+        return end, ("bare-word", f"{quote_text(words)} is not a JSON literal", f"write `{right}`")
+    if lower.lstrip("+-") in _NO_NUMBERS:
+        remedy = "leave it out, or write `null` or a number"
+        return end, ("not-a-number", f"{quote_text(words)} is not a JSON number", remedy)
+    if right := _read_odd_number(words):
+        return end, ("bad-number", f"{quote_text(words)} is not a JSON number", f"write `{right}`")
+    if more := _MORE.match(text, end):
+        end = more.end()
+    words = text[start:end]
+    escaped = words.replace("\\", "\\\\")
+    remedy = "write " + quote_text(f'"{escaped}"')
+    return end, ("bare-word", f"{quote_text(words)} is not in quotes", remedy)
+
+
+def _read_odd_number(words: str) -> str:
+    """The JSON number that an odd one means; empty if it is not a number at all."""
+    found = _ODD_NUMBER.fullmatch(words)
+    if not found or not (found["hex"] or found["whole"] or len(found["rest"] or "") > 1):
+        return ""
+    sign = "-" if found["sign"] == "-" else ""
+    if found["hex"]:
+        return f"{sign}{int(found['hex'], 16)}" if len(found["hex"]) < 20 else ""  # noqa: PLR2004
+    whole = (found["whole"] or "").replace("_", "").lstrip("0") or "0"
+    rest = found["rest"] or ""
+    return f"{sign}{whole}{rest if rest != '.' else ''}{found['power'] or ''}"

@@ -33,7 +33,7 @@ class ModelError:
     Args:
         path: from the model's root to the value that is wrong, or to the one that misses a key.
         missing: the missing key, else empty.
-        field: what the model says of the value, where it says anything.
+        field: the model's field for the value; None if it has none.
         known: the keys that the model knows beside it.
         kinds: pydantic's names of all that the members of a union find wrong with the value.
     """

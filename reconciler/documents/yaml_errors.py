@@ -122,12 +122,7 @@ _KNOWN = (
         "write the character itself",
     ),
     ("undefined tag handle", "yaml-tag", "unsupported tag", "remove it"),
-    (
-        "expected node content",
-        "missing-value",
-        "missing value",
-        "write one, or put the text in quotes",
-    ),
+    ("expected node content", "missing-value", "missing value", "write one, or put the text in quotes"),
     (
         "expected alphabetic or numeric character",
         "missing-value",

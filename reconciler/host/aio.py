@@ -28,11 +28,7 @@ THREADS: Final = 32
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the program to end.
-
-    Args:
-        number: the signal.
-    """
+    """A signal, `number`, asked the program to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

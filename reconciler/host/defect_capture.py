@@ -20,12 +20,7 @@ EXPECTED: Final = (ReconcilerError, MemoryError)
 
 
 async def capture_defects(node: str, reading: Awaitable[T]) -> T | Unreachable:
-    """The result of a reading; an unreachable node if an unexpected error occurs.
-
-    Args:
-        node: its name, for the log.
-        reading: queries the node and reads its answers.
-    """
+    """The result of reading a node; an unreachable node if an unexpected error occurs."""
     try:
         return await reading
     except EXPECTED:

@@ -44,11 +44,7 @@ _LOCALE: Final = re.compile(r"LC_[A-Z]+")
 
 
 class Environment(Mapping[str, str]):
-    """Environment variables; `repr` does not show their values.
-
-    Args:
-        variables: name -> value; copied.
-    """
+    """A copy of environment variables; `repr` does not show their values."""
 
     __slots__ = ("_variables",)
 
@@ -103,7 +99,8 @@ def seal_environment() -> Environment:
     _overwrite({os.fsencode(name) for name in dropped})
     for name in dropped:
         del os.environ[name]
-    _forbid_dumps()
+    if sys.platform == "linux":  # no core dumps, and no other process of this user may read the memory
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     return found
 
 
@@ -119,9 +116,3 @@ def _overwrite(names: set[bytes]) -> None:
         if equals and name in names:
             ctypes.memset(entry + len(name) + 1, 0, len(value))
         index += 1
-
-
-def _forbid_dumps() -> None:
-    """Prevent core dumps, and access to the memory by other processes of the same user."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)

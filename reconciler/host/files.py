@@ -32,11 +32,7 @@ class FileAbsent(FileRefused):
 
 
 def read_regular(path: Path, *, limit: int) -> bytes:
-    """The bytes of a file that an operator names; links are followed.
-
-    Args:
-        path: the file.
-        limit: bytes that it may have.
+    """The bytes, at most `limit`, of a file that an operator names; links are followed.
 
     Raises:
         FileRefused: it is not a regular file, is too large, or cannot be read.

@@ -277,18 +277,10 @@ def start_program(
     largest_file: int = 0,
     memory: int = 0,
 ) -> Process:
-    """Start a program; the caller must end it.
+    """Start a program; the caller must end it. Parameters not named here are those of `run_program`.
 
-    Args:
-        command: as for `run_program`.
-        environment: as for `run_program`.
-        folder: as for `run_program`.
-        stdin: PIPE, QUIET or TERMINAL.
-        stdout: the same.
-        stderr: the same, or `subprocess.STDOUT`.
-        session: whether it gets its own session, and so its own group, which `kill_group` needs.
-        largest_file: as for `run_program`.
-        memory: as for `run_program`.
+    Each stream is PIPE, QUIET or TERMINAL, and `stderr` also `subprocess.STDOUT`. With `session` the program
+    gets its own session, and so its own group, which `kill_group` needs.
 
     Raises:
         ProgramMissing: it cannot be started.

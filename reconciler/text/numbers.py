@@ -40,10 +40,7 @@ class InvalidNumber(ValueError):
 
 
 def read_number(text: str) -> int | float:
-    """The number in a file, exactly.
-
-    Args:
-        text: a decimal number of JSON or YAML.
+    """The number in a file, exactly; the text is a decimal number of JSON or YAML.
 
     Raises:
         InvalidNumber: it is not a number, is too large or too long, or has digits that would be lost.
@@ -91,10 +88,8 @@ def normalise_whole(value: float) -> int | float:
 
 
 def _read(text: str) -> int | float:
-    if len(text) > LONGEST:
-        raise InvalidNumber(f"it has {len(text):,} characters, more than {LONGEST:,}")
-    if _WHOLE.fullmatch(text):
-        return int(text)
+    if len(text) > LONGEST or _WHOLE.fullmatch(text):
+        return read_whole_number(text)
     if not _NUMBER.fullmatch(text):
         raise InvalidNumber("it is not a decimal number")
     value = float(text)

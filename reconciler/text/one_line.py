@@ -36,12 +36,7 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def make_one_line(text: str, longest: int) -> str:
-    """Text from outside on one line of at most `longest` characters, with invisible characters as blanks.
-
-    Args:
-        text: of any length.
-        longest: characters of the result, including the `…` of a cut.
-    """
+    """Text of any length on one line of at most `longest` characters, with invisible ones as blanks."""
     # Only the beginning is cleaned, because a node may answer with megabytes; eight times the length, because
     # blanks collapse.
     line = _UNFIT.sub(" ", text[: 8 * longest]).strip()
