@@ -10,38 +10,42 @@ from pydantic import Field
 
 from reconciler.core.cron import SIX_FIELDS
 from reconciler.drivers.m2.setting import patterns
-from reconciler.drivers.m2.setting.models import Seconds, SettingPart
+from reconciler.drivers.m2.setting.models import Seconds, SettingPart, make_optional
 
 Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.make_schedule_pattern(SIX_FIELDS)})]
 
 
-class Call(SettingPart):
-    """One POST for each event."""
-
-    url: str = Field(description="URL of the request.")
-    timeout: Seconds | None = Field(default=None, description="Timeout of one request in seconds.")
-
-
-class Poll(Call):
-    """Requests at intervals."""
+class Scheduled(SettingPart):
+    """A part that acts at intervals."""
 
     schedule: Schedule = Field(
         description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
     )
 
 
+class Call(SettingPart):
+    """One POST for each event."""
+
+    url: str = Field(description="URL of the request.")
+    timeout: Seconds | None = make_optional("Timeout of one request in seconds.")
+
+
+class Poll(Scheduled, Call):
+    """Requests at intervals."""
+
+
 class Subscription(SettingPart):
     """The subscription of a topic."""
 
     topic: str = Field(description="Name of the topic.")
-    from_beginning: bool | None = Field(default=None, description="Whether to read earlier messages too.")
+    from_beginning: bool | None = make_optional("Whether to read earlier messages too.")
 
 
 class KafkaSub(SettingPart):
     """A subscriber of a Kafka topic."""
 
     connect: str = Field(description="Name of a connection of the type `kafka`.")
-    group_id: str | None = Field(default=None, description="Consumer group.")
+    group_id: str | None = make_optional("Consumer group.")
     subscribe: Subscription = Field(description="The subscription.")
 
 
@@ -52,12 +56,8 @@ class KafkaPub(SettingPart):
     topic: str = Field(description="Name of the topic.")
 
 
-class KafkaBeat(KafkaPub):
+class KafkaBeat(Scheduled, KafkaPub):
     """A publisher to a Kafka topic, at intervals."""
-
-    schedule: Schedule = Field(
-        description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
-    )
 
 
 class Firestore(SettingPart):
@@ -67,12 +67,8 @@ class Firestore(SettingPart):
     doc: str = Field(description="Path of the document; M2 replaces `#m2live.nodeId` by the node's id.")
 
 
-class FirestoreBeat(Firestore):
+class FirestoreBeat(Scheduled, Firestore):
     """A document of Firestore that is written at intervals."""
-
-    schedule: Schedule = Field(
-        description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
-    )
 
 
 class Instances(SettingPart):
@@ -80,8 +76,8 @@ class Instances(SettingPart):
 
     connect: str = Field(description="Name of a connection of the type `awssdk3` or `oci`.")
     tag: str = Field(description="Tags, as `key=value;` or `key=;`.", examples=["type=parent;type=child;"])
-    schedule: Schedule | None = Field(
-        default=None, description="Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
+    schedule: Schedule | None = make_optional(
+        "Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
     )
 
 
@@ -103,7 +99,7 @@ class RuntimeChange(SettingPart):
 class Kafka(SettingPart):
     """A connection of type `kafka`."""
 
-    client_id: str | None = Field(default=None, description="Client id.")
+    client_id: str | None = make_optional("Client id.")
     brokers: list[str] = Field(
         description="`host:port` of each broker.", examples=[["kafka-1.example.com:9092"]]
     )
@@ -112,40 +108,38 @@ class Kafka(SettingPart):
 class Firebase(SettingPart):
     """A connection of type `firebasePubsub`: the configuration of a web app in Firebase."""
 
-    api_key: str | None = Field(default=None, description="API key of the project; a secret.")
-    auth_domain: str | None = Field(default=None, description="Domain for authentication.")
-    database_url: str | None = Field(default=None, description="URL of the database.")
-    project_id: str | None = Field(default=None, description="Id of the project.")
-    storage_bucket: str | None = Field(default=None, description="Storage bucket of the project.")
-    messaging_sender_id: str | None = Field(default=None, description="Id of the sender of messages.")
-    app_id: str | None = Field(default=None, description="Id of the app.")
+    api_key: str | None = make_optional("API key of the project; a secret.")
+    auth_domain: str | None = make_optional("Domain for authentication.")
+    database_url: str | None = make_optional("URL of the database.")
+    project_id: str | None = make_optional("Id of the project.")
+    storage_bucket: str | None = make_optional("Storage bucket of the project.")
+    messaging_sender_id: str | None = make_optional("Id of the sender of messages.")
+    app_id: str | None = make_optional("Id of the app.")
 
 
 class Aws(SettingPart):
     """A connection of type `awssdk3`."""
 
-    access_key_id: str | None = Field(default=None, description="Access key.")
-    secret_access_key: str | None = Field(default=None, description="Secret access key; a secret.")
-    region: str | None = Field(default=None, description="Region.", examples=["us-east-1"])
+    access_key_id: str | None = make_optional("Access key.")
+    secret_access_key: str | None = make_optional("Secret access key; a secret.")
+    region: str | None = make_optional("Region.", examples=["us-east-1"])
 
 
 class Bucket(Aws):
     """A connection of type `httpAwsSig4`."""
 
-    bucket: str | None = Field(
-        default=None, description="Bucket; may be empty where the connection only authenticates."
-    )
+    bucket: str | None = make_optional("Bucket; may be empty where the connection only authenticates.")
 
 
 class Oci(SettingPart):
     """A connection of type `oci`."""
 
-    tenancy_id: str | None = Field(default=None, description="OCID of the tenancy.")
-    user_id: str | None = Field(default=None, description="OCID of the user.")
-    compartment_id: str | None = Field(default=None, description="OCID of the compartment.")
-    fingerprint: str | None = Field(default=None, description="Fingerprint of the key, which is public.")
-    private_key: str | None = Field(default=None, description="Private key file; a secret.")
-    region: str | None = Field(default=None, description="Region.", examples=["us-phoenix-1"])
+    tenancy_id: str | None = make_optional("OCID of the tenancy.")
+    user_id: str | None = make_optional("OCID of the user.")
+    compartment_id: str | None = make_optional("OCID of the compartment.")
+    fingerprint: str | None = make_optional("Fingerprint of the key, which is public.")
+    private_key: str | None = make_optional("Private key file; a secret.")
+    region: str | None = make_optional("Region.", examples=["us-phoenix-1"])
 
 
 Types: TypeAlias = Mapping[str, type[SettingPart]]

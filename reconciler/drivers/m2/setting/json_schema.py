@@ -15,7 +15,7 @@ from reconciler.core.json_schema import (
 )
 from reconciler.drivers.m2.setting import patterns
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, JOINED, Types
-from reconciler.drivers.m2.setting.models import Group, SettingFile, SettingPart
+from reconciler.drivers.m2.setting.models import Features, Group, SettingFile, SettingPart
 
 SETTING: Final = SchemaTitle(
     "setting",
@@ -29,13 +29,6 @@ SETTING: Final = SchemaTitle(
         CRON_BEYOND,
     ),
 )
-
-_FEATURE_MODELS: Final = {
-    "setting": "SettingFeature",
-    "purge": "PurgeFeature",
-    "heartbeat": "HeartbeatFeature",
-    "nodelist": "NodelistFeature",
-}
 
 
 def make_setting_schema() -> Schema:
@@ -63,7 +56,9 @@ def make_setting_schema() -> Schema:
 def _add_side(definitions: Schema, side: tuple[str, str], types: Types) -> None:
     """Add what a feed or feedback must be where its feature is enabled; elsewhere the check only warns."""
     feature, key = side
-    model = definitions[_FEATURE_MODELS[feature]]
+    kind = Features.model_fields[feature].annotation
+    assert kind is not None
+    model = definitions[kind.__name__]
     name = f"{feature}.{key}"
     known = ", ".join(types)
     infos = {kind: _make_info(info) for kind, info in types.items()}

@@ -21,20 +21,28 @@ class SettingPart(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
 
 
+def make_part(model: type[SettingPart], description: str) -> Any:
+    """A field with the defaults of a model."""
+    return Field(default_factory=model, description=description)
+
+
+def make_optional(description: str, **more: Any) -> Any:
+    """A field that may be absent."""
+    return Field(default=None, description=description, **more)
+
+
 class HostingMode(SettingPart):
     """`hosting[].mode`; the M2 manual gives the keys and not their values."""
 
-    volatile: Any = Field(default=None, description="Sent to the nodes unchanged.")
-    facade_host: Any = Field(default=None, description="Sent to the nodes unchanged.")
-    basehost: Any = Field(default=None, description="Sent to the nodes unchanged.")
+    volatile: Any = make_optional("Sent to the nodes unchanged.")
+    facade_host: Any = make_optional("Sent to the nodes unchanged.")
+    basehost: Any = make_optional("Sent to the nodes unchanged.")
 
 
 class Origin(SettingPart):
     """`hosting[].origin`: the source of the content."""
 
-    address: list[str] | None = Field(
-        default=None, description="Addresses of the origin.", examples=[["198.51.100.10"]]
-    )
+    address: list[str] | None = make_optional("Addresses of the origin.", examples=[["198.51.100.10"]])
 
 
 class Hosting(SettingPart):
@@ -42,37 +50,35 @@ class Hosting(SettingPart):
 
     name: str = Field(min_length=1, description="Domain name.", examples=["www.example.com"])
     enable: bool = Field(default=True, description="Whether it is served.")
-    listen: str | None = Field(
-        default=None, description="Address and port to listen on, or `off`.", examples=["*:80", "off"]
-    )
-    aliases: list[str] | None = Field(default=None, description="Other domain names.")
-    mode: HostingMode | None = Field(default=None, description="How it is served.")
-    origin: Origin | None = Field(default=None, description="The source of its content.")
+    listen: str | None = make_optional("Address and port to listen on, or `off`.", examples=["*:80", "off"])
+    aliases: list[str] | None = make_optional("Other domain names.")
+    mode: HostingMode | None = make_optional("How it is served.")
+    origin: Origin | None = make_optional("The source of its content.")
 
 
 class Properties(SettingPart):
     """`env.properties`; a change takes effect at the next restart."""
 
-    memory_usage: Any = Field(default=None, description="Memory of the node; needs a restart.")
-    core_workers: Any = Field(default=None, description="Workers of the node; needs a restart.")
-    inspection: Any = Field(default=None, description="Inspection of the node; needs a restart.")
+    memory_usage: Any = make_optional("Memory of the node; needs a restart.")
+    core_workers: Any = make_optional("Workers of the node; needs a restart.")
+    inspection: Any = make_optional("Inspection of the node; needs a restart.")
 
 
 class Network(SettingPart):
     """`env.network`; a change takes effect at the next restart."""
 
-    passive_sockets: Any = Field(default=None, description="Sockets of clients; needs a restart.")
-    http: Any = Field(default=None, description="HTTP; needs a restart.")
-    https: Any = Field(default=None, description="HTTPS; needs a restart.")
-    http2: Any = Field(default=None, description="HTTP/2; needs a restart.")
-    geoip: Any = Field(default=None, description="Locations of addresses; needs a restart.")
+    passive_sockets: Any = make_optional("Sockets of clients; needs a restart.")
+    http: Any = make_optional("HTTP; needs a restart.")
+    https: Any = make_optional("HTTPS; needs a restart.")
+    http2: Any = make_optional("HTTP/2; needs a restart.")
+    geoip: Any = make_optional("Locations of addresses; needs a restart.")
 
 
 class Runtime(SettingPart):
     """`env.rt`; a change takes effect at the next restart."""
 
-    local_cache_storage: Any = Field(default=None, description="Disks of the cache; needs a restart.")
-    properties: Any = Field(default=None, description="Properties of the engine; needs a restart.")
+    local_cache_storage: Any = make_optional("Disks of the cache; needs a restart.")
+    properties: Any = make_optional("Properties of the engine; needs a restart.")
 
 
 class ClusterMeta(SettingPart):
@@ -85,31 +91,27 @@ class ClusterMeta(SettingPart):
 class GroupBalance(SettingPart):
     """The balancing of a member group; only the mode can be set."""
 
-    mode: Literal["rr", "hash"] | None = Field(
-        default=None, description="Mode of the group, instead of the cluster's."
-    )
+    mode: Literal["rr", "hash"] | None = make_optional("Mode of the group, instead of the cluster's.")
 
 
 class Group(SettingPart):
     """A member group: the nodes that serve certain functions."""
 
-    functions: list[str] | None = Field(
-        default=None,
-        description='Names of functions; `["all"]` matches any, null matches requests without one.',
+    functions: list[str] | None = make_optional(
+        'Names of functions; `["all"]` matches any, null matches requests without one.'
     )
     nodes: list[Annotated[str, Field(json_schema_extra={"pattern": patterns.MEMBER})]] = Field(
         description="Addresses of the group's nodes.", examples=[["10.10.10.1", "10.10.10.2"]]
     )
-    balance: GroupBalance = Field(default_factory=GroupBalance, description="Balancing of the group.")
+    balance: GroupBalance = make_part(GroupBalance, "Balancing of the group.")
 
 
 class Discover(SettingPart):
     """`env.management.cluster.discover`: how the members find each other."""
 
     port: Port = Field(default=9900, description="Port for the traffic between members.")
-    members: list[Any] | None = Field(
-        default=None,
-        description="null for broadcast, or a list of addresses or of groups.",
+    members: list[Any] | None = make_optional(
+        "null for broadcast, or a list of addresses or of groups.",
         examples=[["10.10.10.1", "10.10.10.2"], ["#aws:vm:tag=edge"]],
     )
 
@@ -120,9 +122,7 @@ class Balance(SettingPart):
     mode: Literal["rr", "hash"] = Field(
         default="rr", description="In turn (`rr`), or by a hash of the URL (`hash`)."
     )
-    lua_path: str | None = Field(
-        default=None, description="Script that computes the hash; without one, M2 hashes the URL."
-    )
+    lua_path: str | None = make_optional("Script that computes the hash; without one, M2 hashes the URL.")
     url_ignore_list: list[str] = Field(
         default_factory=lambda: ["#FUNCTION"],
         description="The URL is hashed up to the first of these texts; `#FUNCTION` is any function.",
@@ -143,10 +143,10 @@ class Stats(SettingPart):
 class Cluster(SettingPart):
     """`env.management.cluster`."""
 
-    meta: ClusterMeta = Field(default_factory=ClusterMeta, description="Whether the node is in a cluster.")
-    discover: Discover = Field(default_factory=Discover, description="The members.")
-    balance: Balance = Field(default_factory=Balance, description="Which member serves a request.")
-    stats: Stats = Field(default_factory=Stats, description="Statistics of the cluster.")
+    meta: ClusterMeta = make_part(ClusterMeta, "Whether the node is in a cluster.")
+    discover: Discover = make_part(Discover, "The members.")
+    balance: Balance = make_part(Balance, "Which member serves a request.")
+    stats: Stats = make_part(Stats, "Statistics of the cluster.")
 
 
 Version = Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})]
@@ -167,12 +167,11 @@ class Deployment(SettingPart):
 class Meta(SettingPart):
     """`meta`: data about the setting itself."""
 
-    version: Version = Field(
-        default=None,
-        description="Any text or number; the node reports it as the version of its setting.",
+    version: Version = make_optional(
+        "Any text or number; the node reports it as the version of its setting.",
         examples=["2026-11-21-A", 10],
     )
-    setting: Deployment = Field(default_factory=Deployment, description="How the setting is deployed.")
+    setting: Deployment = make_part(Deployment, "How the setting is deployed.")
 
 
 class AllowEntry(SettingPart):
@@ -183,7 +182,7 @@ class AllowEntry(SettingPart):
         examples=["192.168.1.1", "192.168.2.1-255", "192.168.3.0/24", "192.168.4.0/255.255.255.0"],
         json_schema_extra={"pattern": patterns.ADDR},
     )
-    role: str | None = Field(default=None, description="Name of a role; the default is `defaultRole`.")
+    role: str | None = make_optional("Name of a role; the default is `defaultRole`.")
 
 
 class Api(SettingPart):
@@ -194,7 +193,7 @@ class Api(SettingPart):
     multipart_name: str = Field(
         default="settingFile", min_length=1, description="Name of the part with the package in an upload."
     )
-    allow_list: list[AllowEntry] | None = Field(default=None, description="The addresses that may call.")
+    allow_list: list[AllowEntry] | None = make_optional("The addresses that may call.")
 
 
 class Permissions(SettingPart):
@@ -215,7 +214,7 @@ class Role(SettingPart):
     """One of `env.management.roles`."""
 
     name: str = Field(min_length=1, description="Unique name, to which allowList entries refer.")
-    permissions: Permissions = Field(default_factory=Permissions, description="Its permissions.")
+    permissions: Permissions = make_part(Permissions, "Its permissions.")
 
 
 FACTORY_ROLES: Final[tuple[Mapping[str, Any], ...]] = (
@@ -245,8 +244,8 @@ class Connection(SettingPart):
 class Feed(SettingPart):
     """How a feature receives or sends messages; `info` depends on the type."""
 
-    type: str | None = Field(default=None, description="The type; each feature has its own ones.")
-    info: dict[str, Any] | None = Field(default=None, description="Parameters of the type.")
+    type: str | None = make_optional("The type; each feature has its own ones.")
+    info: dict[str, Any] | None = make_optional("Parameters of the type.")
 
 
 class SettingFeedback(Feed):
@@ -261,10 +260,8 @@ class SettingFeature(SettingPart):
     """`features.setting`: synchronises the setting with a central server."""
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
-    feed: Feed = Field(default_factory=Feed, description="How the node receives new settings.")
-    feedback: SettingFeedback = Field(
-        default_factory=SettingFeedback, description="How the node reports a loaded setting."
-    )
+    feed: Feed = make_part(Feed, "How the node receives new settings.")
+    feedback: SettingFeedback = make_part(SettingFeedback, "How the node reports a loaded setting.")
 
 
 class PurgeFeature(SettingPart):
@@ -272,39 +269,33 @@ class PurgeFeature(SettingPart):
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
     worker_count: Whole = Field(default=2, ge=0, description="Number of workers; 0 for one per CPU.")
-    feed: Feed = Field(default_factory=Feed, description="How the node receives purges.")
-    feedback: Feed = Field(default_factory=Feed, description="How the node reports the results.")
+    feed: Feed = make_part(Feed, "How the node receives purges.")
+    feedback: Feed = make_part(Feed, "How the node reports the results.")
 
 
 class HeartbeatFeature(SettingPart):
     """`features.heartbeat`: reports at intervals that the node is alive."""
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
-    feedback: Feed = Field(default_factory=Feed, description="How the node sends heartbeats.")
+    feedback: Feed = make_part(Feed, "How the node sends heartbeats.")
 
 
 class NodelistFeature(SettingPart):
     """`features.nodelist`, deprecated: uses the list of instances of a cloud."""
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
-    feed: Feed = Field(default_factory=Feed, description="How the node receives the instances.")
-    feedback: Feed = Field(default_factory=Feed, description="How the node uses and reports them.")
+    feed: Feed = make_part(Feed, "How the node receives the instances.")
+    feedback: Feed = make_part(Feed, "How the node uses and reports them.")
 
 
 class Features(SettingPart):
     """`env.management.server.features`."""
 
-    setting: SettingFeature = Field(
-        default_factory=SettingFeature, description="Synchronises the setting with a central server."
-    )
-    purge: PurgeFeature = Field(
-        default_factory=PurgeFeature, description="Executes purges from a central server."
-    )
-    heartbeat: HeartbeatFeature = Field(
-        default_factory=HeartbeatFeature, description="Reports at intervals that the node is alive."
-    )
-    nodelist: NodelistFeature = Field(
-        default_factory=NodelistFeature, description="Uses the list of instances of a cloud; deprecated."
+    setting: SettingFeature = make_part(SettingFeature, "Synchronises the setting with a central server.")
+    purge: PurgeFeature = make_part(PurgeFeature, "Executes purges from a central server.")
+    heartbeat: HeartbeatFeature = make_part(HeartbeatFeature, "Reports at intervals that the node is alive.")
+    nodelist: NodelistFeature = make_part(
+        NodelistFeature, "Uses the list of instances of a cloud; deprecated."
     )
 
 
@@ -312,12 +303,10 @@ class Backup(SettingPart):
     """`events.onSettingLoad.backup`: stores every loaded setting in a bucket."""
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
-    hostname: str | None = Field(
-        default=None, description="The node that stores the backup; without it, every node does."
-    )
+    hostname: str | None = make_optional("The node that stores the backup; without it, every node does.")
     auto: bool = Field(default=True, description="Whether to store a backup after every change.")
-    connect: str | None = Field(default=None, description="Name of a connection of the type `httpAwsSig4`.")
-    path: str | None = Field(default=None, description="Folder in the bucket.")
+    connect: str | None = make_optional("Name of a connection of the type `httpAwsSig4`.")
+    path: str | None = make_optional("Folder in the bucket.")
     timeout: Seconds = Field(
         default=30, description="Timeout of one upload in seconds; uploads are repeated until one succeeds."
     )
@@ -326,16 +315,15 @@ class Backup(SettingPart):
 class OnSettingLoad(SettingPart):
     """`events.onSettingLoad`."""
 
-    backup: Backup = Field(default_factory=Backup, description="Stores the setting in a bucket.")
+    backup: Backup = make_part(Backup, "Stores the setting in a bucket.")
 
 
 class Propagation(SettingPart):
     """`events.onPurgeRequest.propagation`: sends a purge to other nodes, once."""
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
-    nodelist: list[str] | None = Field(
-        default=None,
-        description="Addresses of at most 8 nodes, including this one.",
+    nodelist: list[str] | None = make_optional(
+        "Addresses of at most 8 nodes, including this one.",
         examples=[["10.10.10.1", "10.10.10.2"]],
         json_schema_extra={"maxItems": MOST_PROPAGATED},
     )
@@ -344,58 +332,52 @@ class Propagation(SettingPart):
 class OnPurgeRequest(SettingPart):
     """`events.onPurgeRequest`."""
 
-    propagation: Propagation = Field(
-        default_factory=Propagation, description="Sends the purge to other nodes."
-    )
+    propagation: Propagation = make_part(Propagation, "Sends the purge to other nodes.")
 
 
 class Events(SettingPart):
     """`env.management.server.events`."""
 
-    on_setting_load: OnSettingLoad = Field(
-        default_factory=OnSettingLoad, description="After a setting has been loaded."
-    )
-    on_purge_request: OnPurgeRequest = Field(
-        default_factory=OnPurgeRequest, description="After a request for a purge."
-    )
+    on_setting_load: OnSettingLoad = make_part(OnSettingLoad, "After a setting has been loaded.")
+    on_purge_request: OnPurgeRequest = make_part(OnPurgeRequest, "After a request for a purge.")
 
 
 class Server(SettingPart):
     """`env.management.server`: the exchange with a central server."""
 
     enable: bool = Field(default=False, description="Whether it is enabled.")
-    connection: list[Connection] | None = Field(
-        default=None, description="Connections that features use.", json_schema_extra={"uniqueItems": True}
+    connection: list[Connection] | None = make_optional(
+        "Connections that features use.", json_schema_extra={"uniqueItems": True}
     )
-    features: Features = Field(default_factory=Features, description="What is exchanged, and how.")
-    events: Events = Field(default_factory=Events, description="Actions at events.")
+    features: Features = make_part(Features, "What is exchanged, and how.")
+    events: Events = make_part(Events, "Actions at events.")
 
 
 class Management(SettingPart):
     """`env.management`."""
 
-    api: Api = Field(default_factory=Api, description="The management API, and who may call it.")
-    roles: list[Role] | None = Field(
-        default=None, description="Roles and their permissions.", json_schema_extra={"uniqueItems": True}
+    api: Api = make_part(Api, "The management API, and who may call it.")
+    roles: list[Role] | None = make_optional(
+        "Roles and their permissions.", json_schema_extra={"uniqueItems": True}
     )
-    server: Server = Field(default_factory=Server, description="The exchange with a central server.")
-    cluster: Cluster = Field(default_factory=Cluster, description="The cluster of the node.")
+    server: Server = make_part(Server, "The exchange with a central server.")
+    cluster: Cluster = make_part(Cluster, "The cluster of the node.")
 
 
 class Env(SettingPart):
     """`env`."""
 
-    management: Management = Field(default_factory=Management, description="Management of the node.")
-    properties: Properties | None = Field(default=None, description="Resources of the node.")
-    network: Network | None = Field(default=None, description="Sockets and protocols.")
-    rt: Runtime | None = Field(default=None, description="The runtime.")
+    management: Management = make_part(Management, "Management of the node.")
+    properties: Properties | None = make_optional("Resources of the node.")
+    network: Network | None = make_optional("Sockets and protocols.")
+    rt: Runtime | None = make_optional("The runtime.")
 
 
 class SettingFile(SettingPart):
     """A whole `setting.json`."""
 
     schema_: Any = Field(default=None, alias="$schema", description="For editors; not sent to the nodes.")
-    meta: Meta = Field(default_factory=Meta, description="Data about the setting itself.")
-    env: Env = Field(default_factory=Env, description="Environment of the node.")
-    functions: Any = Field(default=None, description="Functions of the product; sent to the nodes unchanged.")
-    hosting: list[Hosting] | None = Field(default=None, description="Virtual hosts.")
+    meta: Meta = make_part(Meta, "Data about the setting itself.")
+    env: Env = make_part(Env, "Environment of the node.")
+    functions: Any = make_optional("Functions of the product; sent to the nodes unchanged.")
+    hosting: list[Hosting] | None = make_optional("Virtual hosts.")
