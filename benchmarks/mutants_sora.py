@@ -10,7 +10,7 @@ from scenes import regular, sora
 
 from reconciler.drivers.sora import guards, init_evidence, judge, preconditions, stop_proof
 from reconciler.drivers.sora.cluster_view import find_node_addresses, select_lists
-from reconciler.drivers.sora.history import assess_knowledge
+from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.node_actions import NodeActions
 
@@ -192,7 +192,7 @@ SORA = (
     Mutant(
         "nodes of earlier",
         "known as members, taken for merely named",
-        edit(assess_knowledge, "if history.existed:", "if False:"),
+        edit(vars(ClusterPast)["knowledge"].fget, "if self.existed:", "if False:"),
         REMEMBERED,
     ),
     Mutant(

@@ -15,10 +15,9 @@ from reconciler.drivers.sora.schema import (
     Channel,
     NodeRow,
     UnreadableAnswer,
-    is_report,
     parse_channels,
     parse_nodes,
-    shows_cluster,
+    parse_report,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
@@ -115,9 +114,10 @@ class Client:
         Public documents: `cluster` holds `raft_state`, `raft_term` and `raft_commit_index`.
         """
         try:
-            return shows_cluster((await self._call(REPORT)).body)
+            report = parse_report((await self._call(REPORT)).body)
         except NodeError:
             return None
+        return None if report is None else bool(report.get("cluster"))
 
     async def _is_sora(self) -> bool:
         """The second witness: whether another documented call is answered in a form that is Sora's.
@@ -126,7 +126,7 @@ class Client:
         with an `error_type` is Sora's own, too: not every version knows the call.
         """
         try:
-            return is_report((await self._call(REPORT)).body)
+            return parse_report((await self._call(REPORT)).body) is not None
         except NodeRefused as error:
             return bool(error.code)
         except NodeError:

@@ -59,6 +59,11 @@ class SimulatedStep:
     result: State | machine.CallRefusal
     half: State | machine.CallRefusal
 
+    @property
+    def after(self) -> State | None:
+        """The state after it; None where the call would be refused."""
+        return None if isinstance(self.result, machine.CallRefusal) else self.result
+
 
 @guard("quorum")
 def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
@@ -93,14 +98,12 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
     """
     simulated_steps = list(_simulate_steps(case))
     for simulated, following in zip_longest(simulated_steps, simulated_steps[1:]):
-        if simulated.step.action != "stop" or isinstance(simulated.result, machine.CallRefusal):
+        after = simulated.after
+        if simulated.step.action != "stop" or after is None or not has_majority(after):
             continue
-        left = compute_margin(simulated.result)
-        if (
-            not has_majority(simulated.result)
-            or left >= preconditions.SPARE
-            or left >= compute_margin(simulated.state)
-        ):
+        # A cluster without reserve, in which the stop costs none, is not refused the stop.
+        left = compute_margin(after)
+        if left >= preconditions.SPARE or left >= compute_margin(simulated.state):
             continue
         if _is_closed(simulated, following):
             continue
@@ -108,7 +111,7 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
             Severity.ERROR,
             "quorum-margin",
             f"{simulated.step.id} leaves no reserve: one more failure before the purge "
-            f"would lose the majority ({preconditions.describe_numbers(simulated.result)})",
+            f"would lose the majority ({preconditions.describe_numbers(after)})",
             f"{_suggest_reserve(simulated, following)}, {_suggest_override(case, 'quorum-margin')}",
             target=f"{case.plan.cluster}/{simulated.step.node}",
         )
@@ -127,17 +130,13 @@ def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) 
 
 def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> bool:
     """Whether a command stops the node, and the next change purges it at once and restores the reserve."""
-    if (
-        following is None
-        or simulated.step.waits_for_person
-        or isinstance(simulated.result, machine.CallRefusal)
-    ):
+    if following is None or simulated.step.waits_for_person:
         return False
-    step = following.step
+    step, stopped, purged = following.step, simulated.after, following.after
     is_next = step.action == "purge" and step.node == simulated.step.node and simulated.step.id in step.after
-    if not is_next or step.wave != simulated.step.wave or isinstance(following.result, machine.CallRefusal):
+    if not is_next or step.wave != simulated.step.wave or stopped is None or purged is None:
         return False
-    return preconditions.closes_window(simulated.state, simulated.result, following.result)
+    return preconditions.closes_window(simulated.state, stopped, purged)
 
 
 def _suggest_override(case: GuardContext, code: str) -> str:
@@ -162,23 +161,17 @@ def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
     for simulated in _simulate_steps(case):
         before = find_leading_group(simulated.state)
         serving = before is not None and before.nodes >> simulated.node_numbers.at(simulated.step.node) & 1
-        if (
-            simulated.step.action != "stop"
-            or not serving
-            or isinstance(simulated.result, machine.CallRefusal)
-        ):
+        if simulated.step.action != "stop" or not serving or simulated.after is None:
             continue
-        left = _compute_capacity_left(simulated.result, simulated.node_numbers, cluster_view)
+        left = _compute_capacity_left(simulated.after, simulated.node_numbers, cluster_view)
         if left.connections < entry.connections:
             failure = f" and a failure of {left.without}" if left.without else ""
-            unknown_limits = (
-                f"; unknown licence: {', '.join(left.unknown_limits)}" if left.unknown_limits else ""
-            )
+            unknown = f"; unknown licence: {', '.join(left.unknown_limits)}" if left.unknown_limits else ""
             yield Diagnostic(
                 Severity.ERROR,
                 "capacity",
                 f"{simulated.step.id}: after the stop{failure}, the licences allow {left.connections} "
-                f"connections, but {entry.connections} are needed{unknown_limits}",
+                f"connections, but {entry.connections} are needed{unknown}",
                 "add nodes or raise their licences first, then plan again",
                 target=f"{case.plan.cluster}/{simulated.step.node}",
             )
@@ -193,35 +186,24 @@ def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
     checked: its licence is unknown before it is in the cluster.
     """
     entry, cluster_view = _read_views(case)
-    simulated_steps = list(_simulate_steps(case))
-    if entry.connections is None or not simulated_steps:
+    steps = list(_simulate_steps(case))
+    dead = [one.step for one in steps if one.step.action == "purge" and cluster_view.away(one.step.node)]
+    joins = any(one.step.action == "register" and one.step.node in entry.regular for one in steps)
+    if entry.connections is None or joins or not dead:
         return
-    joins = any(
-        simulated.step.action == "register" and simulated.step.node in entry.regular
-        for simulated in simulated_steps
-    )
-    dead = [
-        simulated
-        for simulated in simulated_steps
-        if simulated.step.action == "purge" and cluster_view.away(simulated.step.node)
-    ]
-    if joins or not dead:
-        return
-    group = find_leading_group(simulated_steps[-1].state)
-    names = (
-        simulated_steps[0].node_numbers.spelled(group.nodes & group.log.listed) if group is not None else ()
-    )
+    group = find_leading_group(steps[-1].state)
+    names = steps[0].node_numbers.spelled(group.nodes & group.log.listed) if group is not None else ()
     kept = sum(cluster_view.limits.get(name, 0) for name in names)
-    taken = sum(cluster_view.limits.get(simulated.step.node, 0) for simulated in dead)
+    taken = sum(cluster_view.limits.get(step.node, 0) for step in dead)
     if kept < entry.connections <= kept + taken:
-        gone = ", ".join(simulated.step.node for simulated in dead)
+        gone = ", ".join(step.node for step in dead)
         yield Diagnostic(
             Severity.ERROR,
             "capacity",
-            f"{dead[-1].step.id}: while {gone} is registered, the other licences cover its "
+            f"{dead[-1].id}: while {gone} is registered, the other licences cover its "
             f"{taken} connections; after the purge they allow {kept}, but {entry.connections} are needed",
             "add a replacement regular node in the same commit, or raise the other licences first",
-            target=f"{case.plan.cluster}/{dead[-1].step.node}",
+            target=f"{case.plan.cluster}/{dead[-1].node}",
         )
 
 
@@ -257,15 +239,12 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
             )
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
             continue
-        now, then = (
-            simulated.node_numbers.membership(simulated.state),
-            simulated.node_numbers.membership(simulated.result),
-        )
-        own = read_cluster_arguments(step)
-        told = own.before, own.after
-        if step.action != "init" and told != (now, then):
+        membership_of, own = simulated.node_numbers.membership, read_cluster_arguments(step)
+        now, then = membership_of(simulated.state), membership_of(simulated.result)
+        if step.action != "init" and (own.before, own.after) != (now, then):
             words = (
-                f"{step.id} expects {told[0]} to become {told[1]}, but it would find {now} and leave {then}"
+                f"{step.id} expects {own.before} to become {own.after}, but it would find {now} and leave "
+                f"{then}"
             )
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
         # Any majority before and any majority after must share a node, or both could act at the same time:

@@ -86,8 +86,12 @@ class ClusterPast:
 
     @property
     def knowledge(self) -> PastKnowledge:
-        """What this amounts to."""
-        return assess_knowledge(self)
+        """The most that anything in it proves."""
+        if self.existed:
+            return PastKnowledge.MEMBER
+        if self.unread:
+            return PastKnowledge.UNREAD
+        return PastKnowledge.NAMED if self.nodes else PastKnowledge.NOTHING
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -102,15 +106,6 @@ class ClusterPast:
     def addresses(self, name: str) -> tuple[str, ...]:
         """Every API address known for a node from earlier."""
         return self.nodes[name].addresses if name in self.nodes else ()
-
-
-def assess_knowledge(history: ClusterPast) -> PastKnowledge:
-    """The most that anything in a past proves."""
-    if history.existed:
-        return PastKnowledge.MEMBER
-    if history.unread:
-        return PastKnowledge.UNREAD
-    return PastKnowledge.NAMED if history.nodes else PastKnowledge.NOTHING
 
 
 def merge_past(
@@ -138,10 +133,10 @@ def merge_past(
     def add(name: str, addresses: Iterable[str], **more: bool) -> None:
         one = found.get(name, EarlierNode())
         known = tuple(sorted({*one.addresses, *addresses})[:ADDRESSES])
-        told = {key: getattr(one, key) or value for key, value in more.items()}
-        found[name] = replace(one, addresses=known, **told)
+        flags = {key: getattr(one, key) or value for key, value in more.items()}
+        found[name] = replace(one, addresses=known, **flags)
 
-    told = {name: _group_addresses(facts) for name, facts in recalled.items()}
+    fleets_by_node = {name: _group_addresses(facts) for name, facts in recalled.items()}
     for cluster in prior.clusters:
         for name, entry in cluster.nodes.items():
             own, regular = address(entry.get("api")), entry.get("temporary") is not True
@@ -149,13 +144,14 @@ def merge_past(
             add(name, [own] if own else [], regular=regular, required=required)
     shared = {*current, *found}
     ours = {digest_source(source)}
-    ours |= {digest for name in shared for digest in told.get(name, {})}
-    for name, fleets in told.items():
+    ours |= {digest for name in shared for digest in fleets_by_node.get(name, {})}
+    for name, fleets in fleets_by_node.items():
         for digest in sorted(ours & fleets.keys()):
             add(name, filter(None, map(address, fleets[digest])), member=True)
     older = (name for name, facts in recalled.items() if _EVIDENCE & facts.keys())
-    evidence = any(not told[name] or name in shared or ours & told[name].keys() for name in older)
-    existed = any(one.member for one in found.values()) or evidence
+    existed = any(one.member for one in found.values()) or any(
+        not fleets_by_node[name] or name in shared or ours & fleets_by_node[name].keys() for name in older
+    )
     applied = {name for cluster in prior.clusters if cluster.applied for name in cluster.nodes}
     named = {name for cluster in prior.clusters for name in cluster.nodes}
     nodes = {

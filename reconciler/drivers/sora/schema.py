@@ -389,18 +389,8 @@ def parse_channels(body: bytes) -> tuple[Channel, ...]:
     return tuple(_parse_rows(_CHANNELS, body))
 
 
-def is_report(body: bytes) -> bool:
-    """Whether a body is a GetStatsReport as the documents describe it: an object with Sora's `version`."""
-    return _parse_report(body) is not None
-
-
-def shows_cluster(body: bytes) -> bool | None:
-    """Whether a GetStatsReport shows a cluster; None where the body is none."""
-    report = _parse_report(body)
-    return None if report is None else bool(report.get("cluster"))
-
-
-def _parse_report(body: bytes) -> dict[str, Any] | None:
+def parse_report(body: bytes) -> dict[str, Any] | None:
+    """A GetStatsReport as documented, an object with Sora's `version`; None for anything else."""
     try:
         value = read_json(body, JsonLimits(size=16 * 1024 * 1024, values=1_000_000))
     except JsonError:

@@ -42,12 +42,12 @@ NOTHING: Final = ("", "")
 
 
 class SoraOracle:
-    """Judges by the machine's state alone."""
+    """Judges by the state of the machine alone."""
 
     def __init__(self, cluster_input: ClusterInput, world: SoraWorld) -> None:
         self._entry: Any = cluster_input.entry
         self._world = world
-        self._roster = world.site.node_numbers
+        self._node_numbers = world.site.node_numbers
 
     def state(self) -> State:
         """The machine's state."""
@@ -59,7 +59,7 @@ class SoraOracle:
 
     def repeated(self, node: str, request: NodeRequest, before: State, after: State) -> bool:  # noqa: ARG002
         """Whether the cluster was there, the node in it, gone from it, or in the mode."""
-        number, group = self._roster.at(node), find_leading_group(before)
+        number, group = self._node_numbers.at(node), find_leading_group(before)
         listed = group.log.listed if group is not None else 0
         match _call(request):
             case "InitCluster":
@@ -67,7 +67,7 @@ class SoraOracle:
             case "RegisterClusterNode":
                 return bool(group and group.nodes & listed & 1 << number)
             case "PurgeClusterNode":
-                target = self._roster.at(self.about(node, request))
+                target = self._node_numbers.at(self.about(node, request))
                 return bool(group and not listed & 1 << target)
             case "ChangeMode":
                 return bool(before[number].mode.value == _argument(request, "mode"))
@@ -86,19 +86,19 @@ class SoraOracle:
             return INIT_ONCE, f"InitCluster on {node} initialised an existing cluster again"
         if asked == "PurgeClusterNode":
             target = self.about(node, request)
-            one = before[self._roster.at(target)]
+            one = before[self._node_numbers.at(target)]
             if one.up or one.temporary:
                 return PURGE_STOPPED, f"{target} was purged while it ran"
         return NOTHING
 
     def effective(self, step: Step, seen: State) -> bool:
         """Whether the cluster had what the step is for."""
-        if step.node not in self._roster.names:
+        if step.node not in self._node_numbers.names:
             return False
-        node, group = self._roster.at(step.node), find_leading_group(seen)
+        node, group = self._node_numbers.at(step.node), find_leading_group(seen)
         match read_cluster_arguments(step):
             case InitArguments(names=names):
-                bits = self._roster.bits(names)
+                bits = self._node_numbers.bits(names)
                 return group is not None and group.usable and group.log.regular == bits
             case RegisterArguments():
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
@@ -115,12 +115,12 @@ class SoraOracle:
         return list(self._unlike(self._world.state))
 
     def _unlike(self, state: State) -> Iterator[str]:
-        membership, group = self._roster.membership(state), find_leading_group(state)
+        membership, group = self._node_numbers.membership(state), find_leading_group(state)
         wanted = {node.name: node for node in self._entry.nodes}
         for name in sorted({*membership.names} - wanted.keys()):
             yield f"{name} is a member of {self._entry.name}, but is not in the fleet file"
         for name, node in sorted(wanted.items()):
-            number = self._roster.at(name)
+            number = self._node_numbers.at(name)
             if name not in (membership.temporary if node.temporary else membership.regular):
                 yield f"{name} is not a member of {self._entry.name}"
             elif group is None or not group.nodes & 1 << number:

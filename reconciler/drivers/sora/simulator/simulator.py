@@ -1,4 +1,4 @@
-"""Simulated Sora nodes, as the driver brings them: their clusters, and a fleet of them to try things out."""
+"""The simulator of Sora: clusters of simulated nodes, and a sample fleet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.ports.simulator import (
 )
 
 MEMBERS: Final = 5
-"""Nodes of one made-up Sora cluster; the last one may have 3 to 7, so that each has a majority to lose."""
+"""Nodes of a sample cluster; the last one may have 3 to 7, so that each survives a failure."""
 
 _FEWEST: Final = 3
 
@@ -37,9 +37,8 @@ class SoraSimulatedCluster(SimulatedCluster):
         )
         self.addresses = {}
         for node in cluster_input.entry.members():
-            url = getattr(node, "api", "")
-            parts = urlsplit(url)
-            address = SocketAddress(parts.hostname or url, parts.port or 80)
+            parts = urlsplit(self._world.site.apis[node.name])
+            address = SocketAddress(parts.hostname or "", parts.port or 80)
             self.addresses[node.name] = keep_address(node.name, parts.scheme, address)
 
     @property
@@ -49,9 +48,7 @@ class SoraSimulatedCluster(SimulatedCluster):
 
     def answer(self, node: str, request: NodeRequest) -> Reply:
         """What the node answers, and the change it makes."""
-        return self._world.answer(
-            node, request.headers.get("x-sora-target", ""), request.method, request.body
-        )
+        return self._world.answer(node, self.asked(request), request.method, request.body)
 
     def asked(self, request: NodeRequest) -> str:
         """The value of `x-sora-target`."""
@@ -62,7 +59,7 @@ class SoraSimulatedCluster(SimulatedCluster):
         return not self.asked(request).partition(".")[2].startswith(("Get", "List"))
 
     def refusal(self) -> Reply:
-        """How a node says no to a change."""
+        """The answer with which a node refuses a change."""
         return 400, {"Content-Type": "application/json"}, b'{"error_type":"REFUSED-ON-REQUEST"}'
 
 
@@ -90,7 +87,7 @@ class SoraSimulator(Simulator):
         return SoraSimulatedCluster(cluster_input, converged=converged, choices=options, fresh=fresh)
 
     def oracle(self, cluster_input: ClusterInput, world: Any) -> SoraOracle:
-        """Who judges it."""
+        """The oracle of a simulated cluster."""
         return SoraOracle(cluster_input, world)
 
     def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:  # noqa: ARG002
@@ -109,4 +106,4 @@ class SoraSimulator(Simulator):
 
 
 SIMULATOR = SoraSimulator()
-"""The one that the driver brings."""
+"""The simulator of the driver."""

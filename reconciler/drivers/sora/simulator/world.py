@@ -48,22 +48,18 @@ class SoraWorld(SimulatedWorld):
 
         Args:
             entry: the cluster's entry.
-            converged: whether its nodes are in one healthy cluster already, in the modes the file
-                says; otherwise all run and none was ever initialised.
+            converged: whether its nodes are in one healthy cluster, in the modes of the file; otherwise all
+                run and none was ever initialised.
             choices: what the nodes do where the documents are silent.
             outside: nodes that run, but are not in the cluster.
         """
         assert isinstance(entry, SoraCluster)
         nodes = sorted(entry.nodes, key=lambda node: node.name)
-        node_numbers, kinds = (
-            NodeNumbers(tuple(node.name for node in nodes)),
-            [node.temporary for node in nodes],
-        )
-        state = (
-            make_formed_state(kinds, outside=node_numbers.bits(outside))
-            if converged
-            else make_fresh_state(kinds)
-        )
+        node_numbers = NodeNumbers(tuple(node.name for node in nodes))
+        kinds = [node.temporary for node in nodes]
+        state = make_fresh_state(kinds)
+        if converged:
+            state = make_formed_state(kinds, outside=node_numbers.bits(outside))
         site = SimulatedSite(node_numbers, {node.name: node.api for node in nodes}, state, choices)
         for number, node in enumerate(nodes):
             if converged and node.mode is not None:
@@ -101,7 +97,7 @@ class SoraWorld(SimulatedWorld):
         self.start(node)
 
     def partition(self, *parts: Iterable[str]) -> None:
-        """Cut the network between these groups of nodes; who is not named stays together.
+        """Cut the network between these groups of nodes; all others stay together.
 
         This host still reaches every node's API.
         """
@@ -149,11 +145,8 @@ class SoraWorld(SimulatedWorld):
         """
         value: Any = None
         try:
-            number = self.site.node_numbers.at(node)
-            status, value = (
-                HTTPStatus.OK,
-                call_api(self.site, number, method=method, target=target, body=body),
-            )
+            number, status = self.site.node_numbers.at(node), HTTPStatus.OK
+            value = call_api(self.site, number, method=method, target=target, body=body)
         except CallRefused as refused:
             status = HTTPStatus.BAD_REQUEST
             value = dict(zip(("error_type", "error_reason"), refused.args, strict=False))
