@@ -396,14 +396,9 @@ def order_of_a_run() -> None:
                     StepStatus.DONE if "call" in events.seen and not refuses else StepStatus.READY
                 )
 
-        log = await RunLog.open(
-            cast("Any", events),
-            "command",
-            plan_of(),
-            actor=WHO,
-            listener=events,
-            message_sender=cast("Any", events) if heard else None,
-        )
+        sender = cast("Any", events) if heard else None
+        empty = RunLog(cast("Any", events), "", REVISION, actor=WHO, listener=events, message_sender=sender)
+        log = await empty.begin("command", plan_of())
         step = replace(STEP, waits_for_person=person, arguments=AtOnce({}) if at_once else STEP.arguments)
         stop = asyncio.Event()
         if stopped:
@@ -414,7 +409,7 @@ def order_of_a_run() -> None:
         events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
         await log.skip([(step, "the run was stopped")])
         await log.finish(5, "!")
-        another = await log.open_another("undo", plan_of())
+        another = await log.begin("undo", plan_of())
         assert (another.actor, another.listener, another.message_sender) == (
             log.actor,
             events,
@@ -468,7 +463,7 @@ MASKS = (
     *(Secret.__repr__, Secret.__str__, secret.reveal, secret.make_secret, Redactor.text),
 )
 ORDER = (
-    *(RunLog.open, RunLog.open_another, RunLog.take_up, RunLog.intend, RunLog.skip, RunLog.conclude),
+    *(RunLog.begin, RunLog.take_up, RunLog.intend, RunLog.skip, RunLog.conclude),
     *(RunLog.finish, step_executor.execute_step),
 )
 

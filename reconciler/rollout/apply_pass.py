@@ -84,7 +84,7 @@ async def run_apply_pass(
         drivers: kind -> product.
         transports: the ways to the nodes, and to the feedback sink.
         journal: gets each intent before the call, and each outcome after it.
-        listener: told of each step.
+        listener: called for each step.
         stop: once set, no further step starts; running steps are completed and journalled.
         run_context: why the run takes place; None for a command.
 
@@ -95,15 +95,14 @@ async def run_apply_pass(
         FleetRefused: the store knows another fleet by the same name or history; nothing was done.
         StateError: the journal cannot be written; it has the intent of every call that was made.
     """
-    run_context, transports = (
-        run_context or RunContext(),
-        mask_transports(transports, plan_result.fleet.secrets),
-    )
+    run_context = run_context or RunContext()
+    transports = mask_transports(transports, plan_result.fleet.secrets)
     if plan_result.identity is not None:
         # The fleet is resolved again: another process may have written to the store since the plan was made.
         journal = await journal.enter(plan_result.identity)
     open_ones, refusals = plan_result.released(), run_context.refusals
     if plan_result.refused or (plan_result.violations and open_ones.plan.empty):
+        # A watch that meets the same refusal at every interval would fill the history with it.
         if refusals.is_new(plan_result):
             await record_members(plan_result, drivers, journal)
             await record_refusal(plan_result, journal, run_context.trigger, run_context.actor)
@@ -203,23 +202,24 @@ class _Run:
             await run_unless_stopped(self.stop, settling.settle(held.keys()))
             cases = [case for case in cases if case.plan.cluster in held]
             listen, secrets = self.run_context.report_listener.subscription, self.plan_result.fleet.secrets
+            # Before the first call: a node may report its new setting before its step is read back.
             subscriptions = [
                 await locks.enter_async_context(listen(case, self.drivers[case.plan.kind], secrets))
                 for case in cases
             ]
             attempts = {step: facts for case in cases for step, facts in case.attempts.items()}
             await self._claim_places(cases)
-            log = await RunLog.open(
+            empty_log = RunLog(
                 journal,
-                self.run_context.trigger,
-                plan,
-                actor=self.run_context.actor,
+                "",
+                plan.revision,
                 wanted=feedback is not None,
                 clock=clock,
                 listener=self.listener,
                 message_sender=self.message_sender,
-                attempts=attempts,
+                actor=self.run_context.actor,
             )
+            log = await empty_log.begin(self.run_context.trigger, plan, attempts)
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
                     await log.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
@@ -236,13 +236,11 @@ class _Run:
 
     async def _claim_places(self, cases: Iterable[GuardContext]) -> None:
         """Record, before anything is sent, that this fleet writes to these nodes' places."""
-        changed = [(case, {step.node for step in case.plan.steps}) for case in cases]
         taken = {
-            place: (case.plan.cluster, node)
-            for case, nodes in changed
-            for node, places in case.places.items()
-            if node in nodes
-            for place in places
+            place: (case.plan.cluster, step.node)
+            for case in cases
+            for step in case.plan.steps
+            for place in case.places.get(step.node, ())
         }
         if taken:
             await self.store.claim(taken, ())
@@ -250,22 +248,20 @@ class _Run:
     async def _lock(
         self, plans: Iterable[ClusterPlan], locks: AsyncExitStack
     ) -> tuple[dict[str, AsyncExitStack], dict[str, str]]:
-        """The locks that were free, each to be released by itself, and why the others were not."""
+        """Cluster -> its lock, to be released by itself; and cluster -> why its lock was not free."""
         held: dict[str, AsyncExitStack] = {}
-        refusal: ClusterBusy | None = None
-        busy: dict[str, str] = {}
+        busy: dict[str, ClusterBusy] = {}
         for plan in plans:
             own = await locks.enter_async_context(AsyncExitStack())
             try:
                 await own.enter_async_context(self.store.lock(plan.cluster))
             except ClusterBusy as error:
-                busy[plan.cluster] = error.message
-                refusal = refusal or error
+                busy[plan.cluster] = error
             else:
                 held[plan.cluster] = own
-        if refusal is not None and not held:
-            raise refusal
-        return held, busy
+        if busy and not held:
+            raise next(iter(busy.values()))
+        return held, {cluster: error.message for cluster, error in busy.items()}
 
     async def _apply_cluster(
         self, case: GuardContext, log: RunLog, lock: AsyncExitStack, subscription: ReportSubscription | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from reconciler import __version__
 from reconciler.core.entries import FeedbackEntry
@@ -48,15 +48,24 @@ async def settle_open_runs(
         clock: dates the messages, and gives the age of an intent.
     """
     settled: list[Outcome] = []
-    left = await journal.unsettled()
+    recovery = StepRecovery(journal, drivers, transports, feedback, clock)
     for cluster in sorted(
-        {entry.step.cluster for record in left for entry in record.entries if _open(entry)}
+        {
+            entry.step.cluster
+            for record in await journal.unsettled()
+            for entry in record.entries
+            if _is_open(entry)
+        }
     ):
         with suppress(ClusterBusy):
             async with journal.lock(cluster):
-                settling = StepRecovery(journal, drivers, transports, feedback, clock)
-                settled += await settling.settle({cluster})
-    await _close(journal)
+                settled += await recovery.settle({cluster})
+    # Finish the killed runs that have no open step any more.
+    for record in await journal.unsettled():
+        if record.line.finished is None and all(entry.state for entry in record.entries):
+            outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]
+            report = RunReport(record.line.id, record.plan, tuple(outcomes))
+            await RunLog(journal, record.line.id, record.plan.revision).finish(report.exit_status, NOTE)
     return tuple(settled)
 
 
@@ -65,34 +74,29 @@ async def has_open_steps(journal: Store, cluster: str) -> bool:
     if not await journal.is_open(cluster):
         return False
     left = await journal.unsettled()
-    return any(entry.step.cluster == cluster and _open(entry) for record in left for entry in record.entries)
+    return any(
+        entry.step.cluster == cluster and _is_open(entry) for record in left for entry in record.entries
+    )
 
 
+@dataclass(frozen=True, slots=True)
 class StepRecovery:
-    """Settles steps of clusters whose locks the caller holds."""
+    """Settles steps of clusters whose locks the caller holds; for the fields see `settle_open_runs`."""
 
-    def __init__(
-        self,
-        journal: Store,
-        drivers: Drivers,
-        transports: Transports,
-        feedback: FeedbackEntry | None,
-        clock: Clock,
-    ) -> None:
-        self._journal = journal
-        self._drivers = drivers
-        self._transports = transports
-        self._wanted = feedback is not None
-        self._clock = clock
+    journal: Store
+    drivers: Drivers
+    transports: Transports
+    feedback: FeedbackEntry | None
+    clock: Clock
 
     async def settle(self, clusters: AbstractSet[str]) -> list[Outcome]:
         """Journal the outcomes of the open steps of these clusters; an unknown outcome may stay unknown."""
         settled: list[Outcome] = []
-        for record in await self._journal.unsettled():
+        for record in await self.journal.unsettled():
             entries = [
                 self._type_arguments(entry, record)
                 for entry in record.entries
-                if entry.step.cluster in clusters and _open(entry)
+                if entry.step.cluster in clusters and _is_open(entry)
             ]
             found = await gather_all([self._read_state(entry, record) for entry in entries])
             news = [
@@ -112,14 +116,14 @@ class StepRecovery:
                 for entry, (state, reason) in zip(entries, found, strict=True)
                 if state is not entry.state
             ]
-            run, revision = record.line.id, record.plan.revision
-            await RunLog(self._journal, run, revision, self._wanted, self._clock).conclude(news)
+            run, revision, wanted = record.line.id, record.plan.revision, self.feedback is not None
+            await RunLog(self.journal, run, revision, wanted, self.clock).conclude(news)
             settled += [ending.outcome for ending in news]
         return settled
 
     def _type_arguments(self, entry: JournalEntry, record: RunRecord) -> JournalEntry:
         """The entry with the product's own arguments; as it was written if they cannot be read."""
-        driver = self._drivers.get(_get_kind(record, entry.step))
+        driver = self.drivers.get(_get_kind(record, entry.step))
         if driver is not None:
             with suppress(UnreadableArguments):
                 return replace(entry, step=driver.typed(entry.step))
@@ -130,7 +134,7 @@ class StepRecovery:
         step = entry.step
         if entry.intended is None:
             return State.SKIPPED, "the run was killed before this step"
-        driver = self._drivers.get(_get_kind(record, step))
+        driver = self.drivers.get(_get_kind(record, step))
         # Another version may mean something else by the same action, and so judge a wrong effect as this one.
         if driver is None or record.plan.program != __version__:
             return State.UNKNOWN, (
@@ -143,14 +147,14 @@ class StepRecovery:
             return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect"
         # What was sent just before the kill still gets its time to become visible; an offer does not, because
         # the node takes it when it next asks.
-        age = max(0.0, (self._clock() - entry.intended).total_seconds())
+        age = max(0.0, (self.clock() - entry.intended).total_seconds())
         left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
-        return self._settle(entry, await wait_until_done(step, driver, self._transports, seconds=left))
+        return self._settle(entry, await wait_until_done(step, driver, self.transports, seconds=left))
 
     def _settle(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
         # No visible effect proves nothing as long as the call may still take effect. After that the step has
         # failed, and another run may send it again.
-        in_flight = entry.until is not None and self._clock() < entry.until
+        in_flight = entry.until is not None and self.clock() < entry.until
         why = f": {verdict.reason}" if verdict.reason else ""
         match verdict.status:
             case StepStatus.DONE:
@@ -162,7 +166,8 @@ class StepRecovery:
         return State.UNKNOWN, f"it is unknown whether it took effect{why}"
 
 
-def _open(entry: JournalEntry) -> bool:
+def _is_open(entry: JournalEntry) -> bool:
+    # Without an intent nothing was sent, so that an unknown outcome has nothing to be read.
     return entry.state is None or (entry.state in OPEN and entry.intended is not None)
 
 
@@ -170,12 +175,3 @@ def _get_kind(record: RunRecord, step: Step) -> str:
     # By the step's id: it keeps the name that the cluster had when the run was planned.
     cluster = step.id.partition("/")[0]
     return next((plan.kind for plan in record.plan.clusters if plan.cluster == cluster), "")
-
-
-async def _close(journal: Store) -> None:
-    """Finish the killed runs that have no open step any more."""
-    for record in await journal.unsettled():
-        if record.line.finished is None and all(entry.state for entry in record.entries):
-            outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]
-            report = RunReport(record.line.id, record.plan, tuple(outcomes))
-            await RunLog(journal, record.line.id, record.plan.revision).finish(report.exit_status, NOTE)

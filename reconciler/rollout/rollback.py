@@ -100,7 +100,7 @@ async def undo_wave(
     rejected = log.revision
     title = f"undo of {rejected.short or rejected.id}" + (f": {rejected.title}" if rejected.title else "")
     whole = Plan(replace(rejected, title=title), __version__, (plan,))
-    own = await log.open_another(TRIGGER, whole)
+    own = await log.begin(TRIGGER, whole)
     # A stop does not apply here: a wave that is half undone is worse than one that is late.
     own_context = replace(context, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
     perform = partial(execute_step, context=own_context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Self
 
 from reconciler.core.actor import Actor
@@ -20,6 +21,7 @@ from reconciler.planning.applied_facts import collect_observed_facts
 from reconciler.planning.plan_pass import Drivers, PlanResult
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import OutboxMessage, RunStart, StepEnd, Store
+from reconciler.text.one_line import join_some
 
 _NAMED_STEPS = 3
 """Steps that a request for approval names: it is one line."""
@@ -30,8 +32,8 @@ class RunLog:
     """One run in the journal.
 
     Args:
-        store: has the run already, by its id; `open` begins one.
-        run: its id.
+        store: has the run already, by its id.
+        run: its id; empty before `begin`.
         revision: named in its messages.
         wanted: whether there is a sink for messages; the history keeps them either way.
         clock: dates the messages.
@@ -53,38 +55,13 @@ class RunLog:
     actor: Actor = field(default_factory=Actor)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
-    @classmethod
-    async def open(
-        cls,
-        store: Store,
-        trigger: str,
-        plan: Plan,
-        *,
-        actor: Actor | None = None,
-        wanted: bool = False,
-        clock: Clock = utc_now,
-        listener: PassListener = SILENT,
-        message_sender: MessageSender | None = None,
-        attempts: Mapping[str, Mapping[str, str]] | None = None,
+    async def begin(
+        self, trigger: str, plan: Plan, attempts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     ) -> Self:
-        """Journal a new run with all its steps open; for the arguments see the class."""
-        actor = actor or Actor()
-        run = await store.begin(RunStart(trigger, plan, actor))
-        listener.begun(run)
-        return cls(store, run, plan.revision, wanted, clock, listener, message_sender, attempts or {}, actor)
-
-    async def open_another(self, trigger: str, plan: Plan) -> Self:
-        """Journal another run beside this one, with the same listener and message sender."""
-        return await self.open(
-            self.store,
-            trigger,
-            plan,
-            actor=self.actor,
-            wanted=self.wanted,
-            clock=self.clock,
-            listener=self.listener,
-            message_sender=self.message_sender,
-        )
+        """Journal a new run with all its steps open; its log has the listener and the sender of this one."""
+        run = await self.store.begin(RunStart(trigger, plan, self.actor))
+        self.listener.begun(run)
+        return replace(self, run=run, revision=plan.revision, attempts=attempts, outcomes={})
 
     def take_up(self, step: Step) -> None:
         """Announce that a step begins; its first reading decides whether it is performed."""
@@ -153,9 +130,7 @@ def _describe_request(case: GuardContext) -> str:
         for step, marks in find_steps_to_approve(case)
         if not step.arguments.doubt
     ]
-    more = f" and {len(marked) - _NAMED_STEPS} more" if len(marked) > _NAMED_STEPS else ""
-    named = ", ".join(marked[:_NAMED_STEPS])
-    return f"{len(case.plan.steps)} steps; these need an approval: {named}{more}"
+    return f"{len(case.plan.steps)} steps; these need an approval: {join_some(marked, _NAMED_STEPS)}"
 
 
 @dataclass(slots=True)
