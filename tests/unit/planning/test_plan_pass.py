@@ -16,13 +16,13 @@ from reconciler.core.policy import Override, Policy
 from reconciler.errors import InputError, UsageError
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 
 WORLD = {"a1": "old", "a2": "new", "b1": "old"}
 CLUSTERS = (cluster("beta", {"b1": "new"}), cluster("alpha", {"a1": "new", "a2": "new"}))
 
 
-class Ears(SilentListener):
+class Ears(PassListener):
     """Remembers what it hears."""
 
     def __init__(self):
