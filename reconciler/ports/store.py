@@ -389,13 +389,9 @@ class Store(StoreReader, Outbox, Protocol):
         """
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
-        """Give a fleet a new identity, by decision of the host.
+        """Give a fleet the identity of a new source, by decision of the host.
 
         With another git history, the revision applied last no longer decides which revision is older.
-
-        Args:
-            fleet: its number.
-            identity: of the new source.
         """
 
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
@@ -428,19 +424,10 @@ class Store(StoreReader, Outbox, Protocol):
         """Record the end of a run."""
 
     async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-        """Store facts about a cluster's nodes; an empty value deletes, an unchanged one keeps its time.
-
-        Args:
-            cluster: its name.
-            facts: node -> key -> value.
-        """
+        """Store facts, node -> key -> value; an empty value deletes, an unchanged one keeps its time."""
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
-        """Delete the attempts of nodes, so that they start again; gives the nodes as `cluster/node`, sorted.
-
-        Args:
-            cluster: its name; empty for all.
-        """
+        """Delete the attempts in one cluster, or in all; gives their nodes as `cluster/node`, sorted."""
 
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
         """Record the facts about a cluster from one pass."""

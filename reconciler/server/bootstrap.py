@@ -32,7 +32,7 @@ from reconciler.store.factory import open_store
 
 
 def start_watch(options: WatchOptions, stream: TextIO) -> int:
-    """Watch until told to stop; gives the exit status.
+    """Watch until stopped; gives the exit status.
 
     Args:
         options: checked already.

@@ -131,6 +131,7 @@ class ControlServer:
         answer: dict[str, Any]
         try:
             opened: socket.socket = writer.get_extra_info("socket")
+            # The kernel names the caller (SO_PEERCRED): nothing in the request can claim another user.
             peer = get_peer(opened)
             self._refuse_stranger(peer)
             async with asyncio.timeout(SECONDS):
@@ -254,6 +255,7 @@ def _parse_request(line: bytes) -> Mapping[str, str]:
     Raises:
         ValueError: it is not a JSON object with texts as values.
     """
+    # A request is small and flat: the limits stop a caller who sends deep or large JSON.
     found = read_json(line, JsonLimits(size=LARGEST, values=_MOST_VALUES, depth=2))
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError("not an object of texts")

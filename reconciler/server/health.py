@@ -25,6 +25,8 @@ def check_liveness(watch_state: WatchState, *, now: float) -> tuple[bool, dict[s
     late = {
         name: round(now - until, 1) for name, until in sorted(watch_state.heartbeats.items()) if now > until
     }
+    # Only the loops count. A source, store or node that fails is no reason to restart: a supervisor that
+    # restarted the watch during an outage would make it longer.
     detail: dict[str, Any] = {"live": not late, "loops": sorted(watch_state.heartbeats)}
     if late:
         detail["late"] = late
@@ -46,7 +48,7 @@ def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, di
             "rejected": source.rejected or None,
             "problem": source.message or None,
             **({"problems": [to_plain_problem(one) for one in source.problems]} if source.problems else {}),
-            "looked": _instant(source.looked),
+            "looked": _instant(source.read_at),
             "since": _instant(source.since),
         },
         "store": {"writable": not watch_state.store, "problem": watch_state.store or None},

@@ -225,7 +225,7 @@ class HttpListener:
         waiting = [one for one in self._accepted if one.transport is not None and one.is_waiting]
         if not waiting:
             return None
-        # A caller with many connections loses his own first, not those of a health check.
+        # A caller with many connections loses its own first, not those of a health check.
         hosts = Counter(one.client[0] if one.client else "" for one in waiting)
         busiest = hosts.most_common(1)[0][0]
         # `_accepted` keeps the order of acceptance: the first match is the oldest.

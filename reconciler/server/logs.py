@@ -67,6 +67,7 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24),
         ]
     )
+    # A terminal shows the time of its user; collected logs of several hosts need one time zone.
     stamp = structlog.processors.TimeStamper(fmt="iso" if plain else "%Y-%m-%d %H:%M:%S", utc=plain)
     logger = structlog.wrap_logger(
         structlog.WriteLogger(cast("Any", stream)),
@@ -203,6 +204,7 @@ def _escape(value: Any) -> Any:
 def _json(value: Any, **_options: Any) -> str:
     try:
         text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        # Escaped in JSON too: `less` or a web page would obey characters that reorder or hide text.
         return UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
     except TypeError:  # lone surrogates, or integers beyond 64 bits
         return json.dumps(value, default=str)

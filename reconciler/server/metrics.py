@@ -16,7 +16,7 @@ from reconciler.server.watch_state import SourceState, WatchState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 TRIGGERS = ("start", "poll", "files", "webhook", "interval", "retry")
-LOOKS = ("new", "secrets", "same", "invalid", "unreachable")
+READ_RESULTS = ("new", "secrets", "same", "invalid", "unreachable")
 DROPPED = ("deadline", "room", "files")
 ANSWERS = tuple(kind.__name__.lower() for kind in KINDS)
 
@@ -25,9 +25,10 @@ class Metrics:
     """Every metric that the watch serves; the table in `docs/watch.md` names the same ones."""
 
     def __init__(self, watch_state: WatchState, *, dry_run: bool) -> None:
+        # Not the registry of the process: several watches, as in tests, would have the same names.
         self.registry = CollectorRegistry()
         self.triggers = self._counter("triggers", "Triggers of source reads and passes.", "trigger")
-        self.looks = self._counter("source_looks", "Reads of the source.", "result")
+        self.source_reads = self._counter("source_looks", "Reads of the source.", "result")
         self.passes = self._counter("passes", "Passes over a cluster.", "cluster", "result")
         self.steps = self._counter("steps", "Steps that ended.", "cluster", "action", "state")
         self.rejects = self._counter("webhook_rejects", "Rejected webhook calls.", "reason")
@@ -42,12 +43,14 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
+        # Each known label starts at 0: a series that appears with its first event hides that event from
+        # `rate()`.
         for trigger in TRIGGERS:
             self.triggers.labels(trigger)
         for reason in DROPPED:
             self.dropped.labels(reason)
-        for look in LOOKS:
-            self.looks.labels(look)
+        for result in READ_RESULTS:
+            self.source_reads.labels(result)
         self.registry.register(StateCollector(watch_state, dry_run=dry_run))
         ProcessCollector(registry=self.registry)
 
@@ -92,7 +95,7 @@ class StateCollector:
         yield _make_gauge("source_up", "Whether the source answered the last read.", reached)
         good = source.state is SourceState.GOOD
         yield _make_gauge("source_valid", "Whether its newest revision is in use.", good)
-        yield _make_gauge("source_looked_timestamp_seconds", "When the source was last read.", source.looked)
+        yield _make_gauge("source_looked_timestamp_seconds", "When the source was last read.", source.read_at)
         revision = GaugeMetricFamily(
             "reconciler_source_revision_info", "The revision in use.", labels=["source", "revision", "short"]
         )

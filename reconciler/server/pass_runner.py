@@ -34,6 +34,8 @@ class DryRunPass:
 
     async def __call__(self, job: PassJob) -> PassSummary:
         """Plan one cluster."""
+        # Opened for each pass, because a store that another command creates meanwhile has orders to respect.
+        # A reader never creates one: a dry run writes nothing.
         with open_reader(self.state) as store:
             reader = replace(self.reader, store=store)
             plan_result = await run_unless_stopped(
@@ -62,6 +64,7 @@ class ApplyPass:
         )
         if done.plan_result is None:
             return HALTED
+        # No report: a guard refused the plan. A report without a run: there was nothing to apply.
         if done.report is None:
             return _summarise_reading(done.plan_result)
         (case,) = done.plan_result.cases

@@ -81,8 +81,8 @@ class WatchListener(PassListener):
         if outcome.waiting_for_restart:
             fields["waiting_for_restart"] = ", ".join(outcome.waiting_for_restart)
         is_calm = outcome.state in SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
-        tell = self._log.info if is_calm else self._log.warning
-        tell(
+        log_line = self._log.info if is_calm else self._log.warning
+        log_line(
             "step ended",
             seconds=round(outcome.seconds, 3),
             **{key: text for key, text in fields.items() if text},

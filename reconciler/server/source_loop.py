@@ -58,7 +58,7 @@ class SourceLoop:
         self._stop = asyncio.Event()
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
 
-    def ask(self, trigger: str) -> None:
+    def request_read(self, trigger: str) -> None:
         """Request a read of the source."""
         self._context.metrics.triggers.labels(trigger).inc()
         self._trigger.fire(trigger, at_once=trigger == "start")
@@ -72,7 +72,7 @@ class SourceLoop:
         """Run until `stop`."""
         context = self._context
         timing = LoopTiming(due=context.clock() + self._poll)
-        self.ask("start")
+        self.request_read("start")
         while True:
             wait = max(timing.due - context.clock(), 0.0)
             self._set_heartbeat(wait)
@@ -84,7 +84,7 @@ class SourceLoop:
             self._set_heartbeat(FETCH)
             trigger = next((name for name in PRECEDENCE if name in reasons), "poll")
             # Reading has no effect on nodes, so a stop may cancel it anywhere.
-            reached = await run_unless_stopped(self._stop, self.look(trigger))
+            reached = await run_unless_stopped(self._stop, self.read(trigger))
             if reached is None:
                 return
             timing = schedule_next(
@@ -95,7 +95,7 @@ class SourceLoop:
                 draw=context.draw(),
             )
 
-    async def look(self, trigger: str) -> bool:
+    async def read(self, trigger: str) -> bool:
         """Read the source once; gives whether it answered. The last good revision stays in use."""
         seen: list[Revision] = []
         try:
@@ -135,6 +135,7 @@ class SourceLoop:
             self._set_good(status, result="same")
             return
         fleet = await self._load_fleet(snapshot)
+        # Published before it is shown as in use: `/readyz` must not name a revision that no loop has.
         self._publish(fleet, trigger)
         self._set_good(replace(status, revision=fleet.revision), result="secrets" if same else "new")
         if same:
@@ -187,9 +188,9 @@ class SourceLoop:
             self._context.log.info("source recovered", previous_state=before.state.value)
         since = before.since if before.state is SourceState.GOOD else now
         self._context.watch_state.source = replace(
-            status, state=SourceState.GOOD, message="", problems=(), rejected="", looked=now, since=since
+            status, state=SourceState.GOOD, message="", problems=(), rejected="", read_at=now, since=since
         )
-        self._context.metrics.looks.labels(result).inc()
+        self._context.metrics.source_reads.labels(result).inc()
 
     def _set_failed(self, state: SourceState, error: ReconcilerError, rejected: str) -> None:
         """Keep the last good fleet, and log the problem once, not at every poll."""
@@ -204,10 +205,10 @@ class SourceLoop:
             message=message,
             problems=error.problems[:PROBLEMS] if isinstance(error, InputError) else (),
             rejected=rejected,
-            looked=now,
+            read_at=now,
             since=since,
         )
-        self._context.metrics.looks.labels(state.value).inc()
+        self._context.metrics.source_reads.labels(state.value).inc()
 
     def _log_unexpected(self, error: Exception, rejected: str) -> None:
         """Treat an unexpected error as an invalid revision, and log its trace once."""

@@ -31,19 +31,19 @@ class Supervision:
     """The tasks of one watch.
 
     Args:
-        halt: called once, when `stop` is set.
+        on_stop: called once, when `stop` is set.
         report: called for each crash of a loop.
 
     Attributes:
         stop: set when the watch must stop.
-        hurry: set by a second signal.
+        force_stop: set by a second signal.
     """
 
-    def __init__(self, halt: Callable[[], None], report: Report) -> None:
-        self._halt = halt
+    def __init__(self, on_stop: Callable[[], None], report: Report) -> None:
+        self._on_stop = on_stop
         self._report = report
         self.stop = asyncio.Event()
-        self.hurry = asyncio.Event()
+        self.force_stop = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], str] = {}
 
     def spawn(self, loop: Loop, name: str) -> None:
@@ -60,7 +60,7 @@ class Supervision:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle `SIGNALS`: the first stops the watch in order, the next one sets `hurry`."""
+        """Handle `SIGNALS`: the first stops the watch in order, the next one sets `force_stop`."""
         loop = asyncio.get_running_loop()
         handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         for number in handled:
@@ -74,24 +74,24 @@ class Supervision:
     def interrupt(self) -> None:
         """Handle one signal."""
         if self.stop.is_set():
-            self.hurry.set()
+            self.force_stop.set()
         else:
             self.stop.set()
-            self._halt()
+            self._on_stop()
 
     async def drain(self, grace: float) -> bool:
-        """Wait for all loops to end, for `grace` seconds or until `hurry`; gives whether all have ended."""
-        hurry = asyncio.ensure_future(self.hurry.wait())
+        """Wait for the loops to end, for `grace` seconds or until `force_stop`; gives whether all have."""
+        forced = asyncio.ensure_future(self.force_stop.wait())
         deadline = asyncio.get_running_loop().time() + grace
         try:
-            while self._tasks and not hurry.done():
+            while self._tasks and not forced.done():
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0:
                     break
-                await asyncio.wait({*self._tasks, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*self._tasks, forced}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.sleep(0)  # lets the callbacks remove ended tasks
         finally:
-            hurry.cancel()
+            forced.cancel()
         return not self._tasks
 
     async def cancel(self) -> None:

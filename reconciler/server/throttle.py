@@ -53,6 +53,8 @@ class Throttle:
             an empty dict.
         """
         now = self._clock()
+        # Kinds beyond the limit share one count: an attacker who varies a message fills neither log nor
+        # memory.
         if kind not in self._counts and len(self._counts) >= KINDS:
             kind = "…"
         count = self._counts.setdefault(kind, _Count(now))

@@ -24,7 +24,7 @@ class Trigger:
         self._window, self._limit, self._clock = window, limit, clock
         self._fired = asyncio.Event()
         self._reasons: set[str] = set()
-        self._hurry = False
+        self._ends_now = False
         self._first = self._last = 0.0
 
     def fire(self, reason: str, *, at_once: bool = False) -> None:
@@ -34,14 +34,14 @@ class Trigger:
             self._first = now
         self._last = now
         self._reasons.add(reason)
-        self._hurry = self._hurry or at_once
+        self._ends_now = self._ends_now or at_once
         self._fired.set()
 
     async def wait(self, within: float) -> frozenset[str]:
         """The collected reasons when the burst is over; empty if there is none for `within` seconds."""
         if not await is_set_within(self._fired, max(within, 0.0)):
             return frozenset()
-        while not self._hurry:
+        while not self._ends_now:
             end = compute_debounce(self._first, self._last, window=self._window, limit=self._limit)
             if (left := end - self._read_clock()) <= 0:
                 break
@@ -52,7 +52,7 @@ class Trigger:
         reasons = frozenset(self._reasons)
         self._reasons.clear()
         self._fired.clear()
-        self._hurry = False
+        self._ends_now = False
         return reasons
 
     def _read_clock(self) -> float:

@@ -82,7 +82,7 @@ class Watch:
         self._log = log
         self._watch_state = WatchState(log=log_state or LogState())
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
-        self._tasks = Supervision(self._stop_loops, self._report_breakdown)
+        self._tasks = Supervision(self._stop_loops, self._report_crash)
         context = LoopContext(
             watch_state=self._watch_state,
             metrics=self._metrics,
@@ -105,12 +105,14 @@ class Watch:
         )
 
     async def run(self) -> int:
-        """Watch until told to stop; gives the exit status.
+        """Watch until stopped; gives the exit status.
 
         Raises:
             UsageError: the endpoints cannot listen at their address.
         """
         async with AsyncExitStack() as stack:
+            # Signals first, so that one during the start already stops the watch in order. Then the
+            # endpoints: an address that is in use ends the start before anything is sent.
             stack.enter_context(self._tasks.signals())
             stack.enter_context(_bridge_library_logs(self._log))
             where = await stack.enter_async_context(self._endpoints())
@@ -140,8 +142,8 @@ class Watch:
         spawn(lambda: control.serve(stop), "control")
         source = self._dependencies.source
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
-            ring = partial(self._source_loop.ask, "files")
-            spawn(lambda: follow_source_files(source, ring, self._log, stop=stop), "files")
+            notify = partial(self._source_loop.request_read, "files")
+            spawn(lambda: follow_source_files(source, notify, self._log, stop=stop), "files")
 
     def _stop_loops(self) -> None:
         """Start nothing more from this moment on."""
@@ -171,7 +173,7 @@ class Watch:
         self._log.info("watch stopped", **({"left": left} if left else {}))
         return CLEAN
 
-    def _report_breakdown(self, loop: str, error: BaseException, wait: float) -> None:
+    def _report_crash(self, loop: str, error: BaseException, wait: float) -> None:
         self._metrics.unexpected.labels(loop).inc()
         consequence = f"the loop restarts in {wait:g} s, the other loops continue"
         log_defect(self._log, "unexpected error in a loop", error, consequence, loop=loop)
@@ -227,7 +229,7 @@ class Watch:
             watch_state=self._watch_state,
             metrics=self._metrics,
             log=self._log,
-            trigger=self._source_loop.ask,
+            trigger=self._source_loop.request_read,
             monotonic=time.monotonic,
             wall=time.time,
             ref=self._options.ref,
@@ -240,7 +242,7 @@ class Watch:
                 opened,
                 log=self._log,
                 dropped=lambda reason: self._metrics.dropped.labels(reason).inc(),
-                report=self._report_breakdown,
+                report=self._report_crash,
                 trusted_proxies=[str(network) for network in self._options.host.config.trusted_proxies],
             )
             async with listener.serving():

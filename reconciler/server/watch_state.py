@@ -37,7 +37,7 @@ class WatchedSource:
         message: what is wrong; empty if nothing is.
         problems: the first problems in its files; empty if the files are not the cause.
         rejected: id of the newest revision if it cannot be used.
-        looked: time of the last read, seconds since 1970; 0 for never.
+        read_at: time of the last read, seconds since 1970; 0 for never.
         since: start of this state, seconds since 1970.
     """
 
@@ -46,7 +46,7 @@ class WatchedSource:
     message: str = ""
     problems: tuple[Diagnostic, ...] = ()
     rejected: str = ""
-    looked: float = 0.0
+    read_at: float = 0.0
     since: float = 0.0
 
 
@@ -87,7 +87,7 @@ class WatchState:
         outbox: number of feedback messages that wait for delivery.
         store: why the store cannot be written; empty if it can.
         log: whether the log can be written, and how many lines were lost.
-        stopping: whether the watch was told to stop.
+        stopping: whether the watch is stopping.
     """
 
     source: WatchedSource = field(default_factory=WatchedSource)

@@ -34,6 +34,7 @@ _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 def make_run_id(clock: Clock = utc_now) -> str:
     """The id of a run: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
+    # 32^4 ids a second: `begin` tries another one if two runs of a second have drawn the same.
     return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
 
 

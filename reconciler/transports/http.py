@@ -246,6 +246,7 @@ class HttpTransport(Http):
         import aiohttp  # noqa: PLC0415
 
         tls = self._tls if self._tls is not None else True
+        # No limit here: `_slots` bounds the calls, so that the timeout starts after the wait for a slot.
         connector = aiohttp.TCPConnector(
             limit=0,
             ssl=tls,
@@ -255,7 +256,7 @@ class HttpTransport(Http):
         )
         return aiohttp.ClientSession(
             connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=aiohttp.DummyCookieJar(),  # a cookie would carry state from call to call
             trust_env=False,
             headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
             middlewares=(_prevent_retry,) if fresh else (),

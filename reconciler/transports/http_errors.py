@@ -39,8 +39,8 @@ _PLAIN_TEXT_SIGNS: Final = (
 )
 """Errors of OpenSSL when the other side does not speak TLS."""
 
-Words: TypeAlias = "Callable[[Any, float, float], str]"
-"""(error, timeout of the call, timeout of the connection) -> the reason."""
+Words: TypeAlias = "str | Callable[[Any, float, float], str]"
+"""The reason, or a function from (error, timeout of the call, timeout of the connection) to it."""
 
 
 def describe_failure(error: Exception, *, timeout: float = 0.0, connect: float = 0.0) -> str:
@@ -51,9 +51,8 @@ def describe_failure(error: Exception, *, timeout: float = 0.0, connect: float =
         timeout: of the call, in seconds.
         connect: of the connection, in seconds; 0 without one.
     """
-    return next(
-        (words(error, timeout, connect) for kind, words in make_error_table() if isinstance(error, kind))
-    )
+    words = next(words for kind, words in make_error_table() if isinstance(error, kind))
+    return words if isinstance(words, str) else words(error, timeout, connect)
 
 
 def classify_liveness(error: Exception) -> Liveness:
@@ -101,34 +100,28 @@ def make_error_table() -> tuple[tuple[type[Exception], Words], ...]:
             lambda _, whole, connect: f"no connection within {connect or whole:g} s",
         ),
         (TimeoutError, lambda _, whole, __: f"no answer within {whole:g} s"),
-        (aiohttp.ClientConnectorDNSError, _constant("name does not resolve")),
+        (aiohttp.ClientConnectorDNSError, "name does not resolve"),
         (aiohttp.ClientConnectorCertificateError, _describe_certificate),
         (aiohttp.ClientSSLError, _describe_tls),
-        (
-            aiohttp.ServerFingerprintMismatch,
-            _constant("TLS certificate not trusted: it is not the pinned one"),
-        ),
+        (aiohttp.ServerFingerprintMismatch, "TLS certificate not trusted: it is not the pinned one"),
         (
             aiohttp.ClientProxyConnectionError,
             lambda error, *_: f"the proxy: {_describe_os_error(error.os_error)}",
         ),
         (aiohttp.ClientConnectorError, lambda error, *_: _describe_os_error(error.os_error)),
-        (aiohttp.ClientPayloadError, _constant(CUT)),
-        (aiohttp.UploadAbortedError, _constant("stopped reading the request before its end")),
-        (aiohttp.ServerConnectionError, _constant(DROPPED)),
-        (aiohttp.ClientConnectionResetError, _constant(DROPPED)),
+        (aiohttp.ClientPayloadError, CUT),
+        (aiohttp.UploadAbortedError, "stopped reading the request before its end"),
+        (aiohttp.ServerConnectionError, DROPPED),
+        (aiohttp.ClientConnectionResetError, DROPPED),
         (ConnectionError, lambda error, *_: _describe_os_error(error) if error.errno else DROPPED),
         (aiohttp.ClientHttpProxyError, lambda error, *_: f"the proxy answered {error.status}"),
-        (aiohttp.TooManyRedirects, _constant("too many redirects")),
-        (aiohttp.RedirectClientError, _constant("redirects to an invalid URL")),
-        (
-            aiohttp.ClientResponseError,
-            _describe_protocol,
-        ),
-        (aiohttp.InvalidURL, _constant("its address is not a valid URL")),
-        (aiohttp.NonHttpUrlClientError, _constant("its address is not an http or https URL")),
+        (aiohttp.TooManyRedirects, "too many redirects"),
+        (aiohttp.RedirectClientError, "redirects to an invalid URL"),
+        (aiohttp.ClientResponseError, _describe_protocol),
+        (aiohttp.InvalidURL, "its address is not a valid URL"),
+        (aiohttp.NonHttpUrlClientError, "its address is not an http or https URL"),
         (OSError, lambda error, *_: _describe_os_error(error)),
-        (aiohttp.ClientConnectionError, _constant(DROPPED)),
+        (aiohttp.ClientConnectionError, DROPPED),
         (Exception, lambda error, *_: _shorten(error)),
     )
 
@@ -138,10 +131,6 @@ _OPENSSL: Final = re.compile(r"\[SSL: [A-Z0-9_]+\] | \(_ssl\.c:\d+\)")
 
 _QUOTED: Final = re.compile(r"\bb('[^']{0,80}'?|\"[^\"]{0,80}\"?)")
 """The beginning of an answer, as aiohttp quotes it."""
-
-
-def _constant(words: str) -> Words:
-    return lambda *_: words
 
 
 def _describe_certificate(error: Any, *_: float) -> str:

@@ -58,6 +58,7 @@ def examine_database(file: Path, *, is_backup: bool = False) -> StoreSummary:
     Raises:
         StateError: it does not exist, is damaged, or is not a file of this program and version.
     """
+    # Never `immutable` for a file in use: SQLite would ignore its -wal, and with it the newest records.
     with _connect(file, "mode=ro&immutable=1" if is_backup else "mode=rw") as connection:
         return _examine(connection, file)
 
@@ -135,6 +136,8 @@ def _connect(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
         with closing(
             sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
         ) as connection:
+            # A backup may come from anywhere: a view or trigger in it must not call functions with side
+            # effects.
             connection.execute("PRAGMA trusted_schema = OFF")
             yield connection
     except sqlite3.Error as error:

@@ -98,6 +98,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        # Opened by the thread that will use it: Python ties a connection to its thread, and one thread needs
+        # no lock between the tasks of the process.
         opening = self._thread.submit(_open, path)
         if opening.exception() is not None:
             self._thread.shutdown()

@@ -50,7 +50,7 @@ def enter_fleet(tx: Transaction, me: FleetIdentity) -> int:
 
 
 def rebind_fleet_source(tx: Transaction, number: int, me: FleetIdentity) -> None:
-    """Continue a fleet with a new source, on the word of the operator."""
+    """Continue a fleet with a new source, as the operator decided."""
     # In another history nothing descends from the revision that was applied last. Kept, it would make every
     # revision of the new source look diverged, and the operator would have to confirm a second time.
     known = next(one for one in read_fleets(tx) if one.number == number)

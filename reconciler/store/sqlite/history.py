@@ -57,6 +57,7 @@ def read_run(tx: Transaction, text: str, key: HostKey | None = None) -> RunRecor
     Raises:
         UsageError: no run, or several; the message lists similar ids.
     """
+    # `substr`, not LIKE: a `%` or `_` from the command line must not match other ids.
     rows = tx.execute(
         "SELECT * FROM run WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY number DESC",
         (text,),

@@ -73,6 +73,7 @@ class HostKey:
         if text is None:
             self._load(make=True)
             text = self._read_text() or ""
+        # Derived with a label of its own, so that fingerprints reveal nothing about the key that encrypts.
         return hashlib.sha256(f"fingerprints {text.strip()}".encode()).digest()
 
     def _read_text(self) -> str | None:

@@ -49,6 +49,8 @@ def write_refusal(
     tx: Transaction, opening: RunStart, note: str, name: Callable[[], str], *, keep: int
 ) -> str:
     """Write a run that ended before its first step; the same refusal again only renews its time."""
+    # A watch is refused the same plan at each interval: one row each would push useful runs out of the
+    # history.
     last = tx.execute(
         "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
         (tx.fleet,),

@@ -57,9 +57,11 @@ def read_memory(tx: Transaction) -> FleetMemory:
         if key == REVISION:
             runs[cluster][node] = AppliedRevision(value, parse_timestamp(row["since"]))
     for cluster in own.keys() | runs.keys():
+        # A version before this fact existed applied the cluster.
         if KIND not in own[cluster] and NODES in own[cluster]:
             own[cluster][KIND] = find_kind_in_runs(tx, cluster)
     changed, open_orders = _list_changes(tx), read_orders(tx)
+    # A cluster without a history of its own may have an order by its name, or nodes seen at a revision.
     named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
     with_history = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
     return FleetMemory(
@@ -151,11 +153,13 @@ def _list_acted_revisions(tx: Transaction) -> tuple[tuple[str, str], ...]:
 def _list_changes(tx: Transaction) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     rows = tx.execute(
+        # The intent counts, not the outcome: a call whose answer was lost may have changed the node.
         "SELECT cluster, node, intended FROM step JOIN run ON run.number = step.run"
         " WHERE intended >= ? AND run.fleet = ? ORDER BY intended, cluster, node",
         (format_timestamp(tx.now - WINDOW), tx.fleet),
     )
     for row in rows:
+        # As an age: guards are pure and have no clock.
         hours = (tx.now - parse_timestamp(row["intended"])).total_seconds() / 3600
         found[row["cluster"]].append((row["node"], hours))
     return found

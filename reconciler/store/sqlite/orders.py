@@ -55,6 +55,7 @@ def write_rollback(
 ) -> None:
     """Reject the revision that an operator leaves, and allow the one to go back to."""
     revision, content = taken
+    # By content too: the same content under another id, as after a rebase, is what the operator goes back to.
     facts = {
         f"{REJECTED}{one.revision}": ""
         for one in read_orders(tx).rejections
@@ -75,6 +76,7 @@ def write_approval_request(tx: Transaction, cluster: str, digest: str, short: st
 
 def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None:
     """Approve a plan, for the fleet that requested it; the digest identifies the cluster."""
+    # Whoever approves gives a digest alone and does not know the number of the fleet.
     asked = tx.execute(
         "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
         (ASKED, digest),
@@ -87,6 +89,7 @@ def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None
 def delete_approval(tx: Transaction, digest: str) -> None:
     """Delete an approval, which is for one run."""
     write_order_record(tx, "approval used", Actor(), digest=digest)
+    # It is the host's if it was given before any fleet requested it.
     for owner in {tx.fleet, HOST}:
         write_cluster_facts(tx.for_fleet(owner), "", {f"{APPROVED}{digest}": ""})
 

@@ -73,6 +73,7 @@ class FileIdentity:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # SQLite follows a link and puts its -wal next to the target, so these are checked there.
         real = path.resolve()
         self._files = (path, *(real.with_name(f"{real.name}{end}") for end in BESIDE))
         self._known: dict[Path, tuple[int, int]] = {}

@@ -93,6 +93,7 @@ class SqliteStore:
     def _bind(
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Callable[[Connection], T]:
+        # Read here, not in the thread: work that waits for another process still gets the time of its call.
         fleet, now = self._fleet, self._clock()
         return lambda connection: work(Transaction(connection, fleet, now), *args, **kwargs)
 

@@ -22,7 +22,7 @@ CONVERGED = WatchedCluster(
 
 
 def good_board():
-    source = WatchedSource(SourceState.GOOD, REVISION, looked=99.0, since=50.0)
+    source = WatchedSource(SourceState.GOOD, REVISION, read_at=99.0, since=50.0)
     return WatchState(
         source=source, clusters={"edge": CONVERGED}, heartbeats={"source": 10.0, "cluster edge": 20.0}
     )

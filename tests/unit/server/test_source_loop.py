@@ -36,10 +36,10 @@ class Fake(Source):
 
     def __init__(self, *ends):
         self.ends = list(ends)
-        self.looks = 0
+        self.reads = 0
 
     async def snapshot(self):
-        self.looks += 1
+        self.reads += 1
         end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
         if isinstance(end, BaseException):
             raise end
@@ -89,7 +89,7 @@ class Site:
 
 async def test_it_looks_at_the_start_and_publishes_once_for_each_revision():
     async with Site("a", "a", "b", poll=0.005).running() as site:
-        await until(lambda: site.source.looks >= 4)
+        await until(lambda: site.source.reads >= 4)
     assert site.published == [("a", "start"), ("b", "poll")]
     assert site.rig.sample("source_looks_total", result="new") == 2
     assert site.rig.sample("source_looks_total", result="same") >= 1
@@ -98,11 +98,11 @@ async def test_it_looks_at_the_start_and_publishes_once_for_each_revision():
 
 async def test_secrets_that_changed_are_read_again_for_the_same_revision():
     async with Site("a", poll=0.005).running() as site:
-        await until(lambda: site.source.looks >= 2)
+        await until(lambda: site.source.reads >= 2)
         assert site.published == [("a", "start")]
         site.stale.append(True)
         await until(lambda: len(site.published) > 1)
-        await until(lambda: site.source.looks >= 6)
+        await until(lambda: site.source.reads >= 6)
     assert site.published == [("a", "start"), ("a", "poll")]
     assert site.rig.sample("source_looks_total", result="secrets") == 1
     assert len(site.rig.lines("secrets reloaded")) == 1
@@ -111,13 +111,13 @@ async def test_secrets_that_changed_are_read_again_for_the_same_revision():
 async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit():
     site = Site("a", "b")
     async with site.running():
-        await until(lambda: site.source.looks == 1)
+        await until(lambda: site.source.reads == 1)
         for _ in range(20):
-            site.source_loop.ask("files")
-            site.source_loop.ask("webhook")
-        await until(lambda: site.source.looks == 2)
+            site.source_loop.request_read("files")
+            site.source_loop.request_read("webhook")
+        await until(lambda: site.source.reads == 2)
         await asyncio.sleep(0.05)
-    assert site.source.looks == 2
+    assert site.source.reads == 2
     assert site.published[-1] == ("b", "webhook")
     assert site.rig.sample("triggers_total", trigger="webhook") == 20
 
@@ -263,7 +263,7 @@ async def test_a_revision_whose_files_are_still_being_read_is_not_published_afte
 
 async def test_stopping_does_not_wait_for_the_poll():
     async with Site("a").running() as site:
-        await until(lambda: site.source.looks == 1)
+        await until(lambda: site.source.reads == 1)
 
 
 @pytest.mark.parametrize(("count", "last"), [(20, "doubt 20"), (21, "21 warnings in total: `rec")])
@@ -298,8 +298,8 @@ async def test_since_is_when_a_state_began_and_not_when_it_was_last_seen(ends, s
     site.source_loop._context = replace(site.rig.context, wall=lambda: now[0])
     for number in range(4):
         now[0] = 1_000.0 + number
-        await site.source_loop.look("poll")
-        assert (site.status.state, site.status.since, site.status.looked) == (state, 1_000.0, now[0])
+        await site.source_loop.read("poll")
+        assert (site.status.state, site.status.since, site.status.read_at) == (state, 1_000.0, now[0])
 
 
 async def test_since_begins_anew_with_each_other_state():
@@ -308,6 +308,6 @@ async def test_since_begins_anew_with_each_other_state():
     since = []
     for number in range(1, 6):
         now[0] = float(number)
-        await site.source_loop.look("poll")
+        await site.source_loop.read("poll")
         since.append(site.status.since)
     assert since == [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -11,8 +11,8 @@ from reconciler.server import supervision
 from reconciler.server.supervision import EscapedError, Supervision, contain_errors
 
 
-def supervised(halt=lambda: None, report=lambda *_: None):
-    return Supervision(halt, report)
+def supervised(on_stop=lambda: None, report=lambda *_: None):
+    return Supervision(on_stop, report)
 
 
 BREAKDOWNS = [
@@ -105,13 +105,13 @@ def test_errors_that_cause_each_other_are_named_once():
     assert [line for line in list_error_frames(first) if line.endswith(":")] == ["ValueError:", "KeyError:"]
 
 
-async def test_the_signal_itself_halts_the_loops_once():
-    halted = []
-    tasks = supervised(halt=lambda: halted.append("now"))
+async def test_the_first_signal_stops_the_loops_in_its_handler_and_only_once():
+    stops = []
+    tasks = supervised(on_stop=lambda: stops.append("now"))
     tasks.interrupt()
-    assert halted == ["now"]
+    assert stops == ["now"]
     tasks.interrupt()
-    assert halted == ["now"]
+    assert stops == ["now"]
 
 
 async def test_the_second_signal_cuts_the_waiting_short():
@@ -120,7 +120,7 @@ async def test_the_second_signal_cuts_the_waiting_short():
     await asyncio.sleep(0)
     tasks.interrupt()
     assert tasks.stop.is_set()
-    assert not tasks.hurry.is_set()
+    assert not tasks.force_stop.is_set()
     waiting = asyncio.create_task(tasks.drain(3600))
     await asyncio.sleep(0)
     tasks.interrupt()
@@ -184,4 +184,4 @@ async def test_a_hangup_that_was_ignored_at_the_start_stays_ignored():
                 await tasks.stop.wait()
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert not tasks.hurry.is_set()
+    assert not tasks.force_stop.is_set()
