@@ -10,7 +10,7 @@ import sys
 from pydantic import BaseModel
 
 from reconciler.cli.render.model_table import render_model_table
-from reconciler.desired.policies import make_fleet_file_model, make_joint_policy_model
+from reconciler.desired.fleet_file import make_fleet_file_model, make_joint_policy_model
 from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Fleet file

@@ -15,11 +15,10 @@ from reconciler.core.plan import Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCluster
 from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
-from reconciler.desired.fleet_file import FleetFile, find_fleet_file
+from reconciler.desired.fleet_file import FleetFile, find_fleet_file, make_fleet_file_model, make_policy_model
 from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.desired.lints import LintedFiles, find_unused_ignores, run_lints, select_unsilenced
 from reconciler.desired.overrides import find_idle_overrides
-from reconciler.desired.policies import make_fleet_file_model, make_policy_model
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, make_diagnostic, parse_document

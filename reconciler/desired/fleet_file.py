@@ -1,11 +1,12 @@
-"""The fleet file itself: the keys of its top level, and how it is found among a source's files."""
+"""The fleet file itself: the models of its top level, and how it is found among a source's files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.entries import Address, FeedbackEntry, Name
@@ -62,12 +63,56 @@ class FleetFile(StrictModel):
 
     def defaults(self) -> dict[str, Any]:
         """Values for clusters without their own, as plain data."""
-        said = {"version": self.version, "management": list(self.management)}
-        return {key: value for key, value in said.items() if value}
+        given = {"version": self.version, "management": list(self.management)}
+        return {key: value for key, value in given.items() if value}
 
     def change_rules(self) -> ChangeRules:
         """When and how clusters may be changed, for clusters without their own rules."""
         return ChangeRules(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
+
+
+def make_policy_model(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Policy]:
+    """The model of the limits in a fleet file.
+
+    The fleet's own policy counts for clusters of every kind, so it may name the limits of all products.
+    Products are loaded only if the file names a limit that not every cluster has, because loading takes time.
+
+    Args:
+        value: the fleet file, valid or not.
+        drivers: kind -> product.
+    """
+    listed = value.get("clusters") if isinstance(value, Mapping) else None
+    clusters = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    policies = [part.get("policy") for part in (value, *clusters) if isinstance(part, Mapping)]
+    named = {key for policy in policies if isinstance(policy, Mapping) for key in policy}
+    if named <= Policy.model_fields.keys():
+        return Policy
+    kinds = {one["kind"] for one in clusters if isinstance(one.get("kind"), str)}
+    return make_joint_policy_model(
+        drivers[kind] for kind in sorted({*drivers, *(kind for kind in kinds if kind in drivers)})
+    )
+
+
+def make_joint_policy_model(drivers: Iterable[Driver[Any, Any]]) -> type[Policy]:
+    """One model with the limits of all these products."""
+    own = dict.fromkeys(driver.policy for driver in drivers if driver.policy is not Policy)
+    return _join_policies(tuple(own))
+
+
+@lru_cache(maxsize=16)
+def _join_policies(policies: tuple[type[Policy], ...]) -> type[Policy]:
+    if not policies:
+        return Policy
+    return create_model(Policy.__name__, __base__=policies, __doc__=Policy.__doc__)
+
+
+@lru_cache(maxsize=16)
+def make_fleet_file_model(policy: type[Policy]) -> type[FleetFile]:
+    """The model of the fleet file's top level whose limits are these."""
+    if policy is Policy:
+        return FleetFile
+    field: Any = (policy | None, FleetFile.model_fields["policy"])
+    return create_model(FleetFile.__name__, __base__=FleetFile, __doc__=FleetFile.__doc__, policy=field)
 
 
 def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]]) -> tuple[str, str]:

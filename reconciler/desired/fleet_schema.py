@@ -14,8 +14,7 @@ from reconciler.core.json_schema import (
     make_definitions,
     make_reference,
 )
-from reconciler.desired.fleet_file import FleetFile
-from reconciler.desired.policies import make_fleet_file_model, make_joint_policy_model
+from reconciler.desired.fleet_file import FleetFile, make_fleet_file_model, make_joint_policy_model
 from reconciler.ports.driver import Driver
 
 FLEET: Final = SchemaTitle(

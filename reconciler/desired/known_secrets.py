@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from reconciler.core.secret import find_secrets
 from reconciler.documents.document import Document
@@ -47,16 +47,9 @@ class KnownSecrets:
             for _, secret in find_secrets(hide_by_key("", document.value)):
                 if not secret.reference:  # what is referred to was looked up, and is no part of its text
                     yield str(secret.value)
-        yield from _files(self._cluster_inputs)
-
-
-def _files(cluster_inputs: Iterable[ClusterInput]) -> Iterator[str]:
-    """The files that were decrypted, and those that contain a private key."""
-    for path, data in {
-        (path, data) for cluster_input in cluster_inputs for path, data in cluster_input.resources.items()
-    }:
-        text = data.decode("utf-8", "replace")
-        if any(path in cluster_input.encrypted for cluster_input in cluster_inputs) or (
-            "PRIVATE KEY" in text and find_private_key(text)
-        ):
-            yield text
+        inputs = self._cluster_inputs
+        for path, data in {part for cluster_input in inputs for part in cluster_input.resources.items()}:
+            text = data.decode("utf-8", "replace")
+            was_encrypted = any(path in cluster_input.encrypted for cluster_input in inputs)
+            if was_encrypted or ("PRIVATE KEY" in text and find_private_key(text)):
+                yield text

@@ -55,11 +55,13 @@ def validate_files(
     """
     reading = read_fleet(snapshot, drivers, resolver)
     found = list(reading.problems)
-    reported = {_get_place(problem) for problem in found if problem.severity is Severity.ERROR}
+    # A wrong value often breaks a rule of the product too: the error of its model is enough.
+    wrong = (problem for problem in reading.problems if problem.severity is Severity.ERROR)
+    reported = {(problem.position.file, problem.pointer) for problem in wrong}
     for cluster_input in reading.cluster_inputs:
         whole = cluster_input.pointer not in reading.partial
-        found_by_product = _examine(cluster_input, drivers[cluster_input.entry.kind], whole=whole)
-        found += (problem for problem in found_by_product if _get_place(problem) not in reported)
+        by_product = _examine(cluster_input, drivers[cluster_input.entry.kind], whole=whole)
+        found += (each for each in by_product if (each.position.file, each.pointer) not in reported)
     if not reading.cluster_inputs:
         found += _check_lone_files(reading, snapshot, drivers)
     first = reading.problems[0].position.file if reading.problems else NAMES[0]
@@ -78,11 +80,8 @@ def _examine(cluster_input: ClusterInput, driver: Driver[Any, Any], *, whole: bo
     product misses may be one that was left out.
     """
     for problem in driver.examine(cluster_input):
-        if (
-            whole
-            or problem.position.file != cluster_input.fleet.name
-            or _is_single_value(cluster_input, problem.pointer)
-        ):
+        is_elsewhere = problem.position.file != cluster_input.fleet.name
+        if whole or is_elsewhere or _is_single_value(cluster_input, problem.pointer):
             yield problem
 
 
@@ -102,10 +101,6 @@ def _get_value(value: Any, pointer: str) -> Any:
             return None
         value = get_member(value, part)
     return value
-
-
-def _get_place(problem: Diagnostic) -> tuple[str, str]:
-    return problem.position.file, problem.pointer
 
 
 def _check_lone_files(

@@ -79,7 +79,7 @@ _SHAPES: Final = re.compile(
 
 _ASSIGNED: Final = re.compile(
     r"(?P<key>[\w-]{2,60})(?P<mark>\\?[\"']?\s{0,3}[:=]\s{0,3})(?P<quote>\\?[\"'])?"
-    r"(?P<value>(?(quote).+?(?=(?P=quote))|(?:(?i:basic|bearer|negotiate|digest|token)\s+)?[^\s&;,\"'<>]+))",
+    r"(?P<value>(?(quote).+?(?=(?P=quote))|(?:(?i:basic|bearer|negotiate|digest|token)\s+)?[^\s&;,\"'<>]+))"
 )
 """A word and its value: `password=…`, `Authorization: Bearer …`, `"token": "…"`."""
 

@@ -269,7 +269,7 @@ class RedactionMask:
         )
 
 
-NO_VEIL: Final = RedactionMask()
+NO_MASK: Final = RedactionMask()
 """Masks nothing."""
 
 

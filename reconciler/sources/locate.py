@@ -201,8 +201,7 @@ def _local(place: Path, options: _Options) -> Source:
         return options.tarball(place.absolute())
     if place.exists():
         raise SourceError(
-            f"{place} is neither a folder nor a regular file",
-            remedy="give the path of a folder or a tarball",
+            f"{place} is neither a folder nor a regular file", remedy="give the path of a folder or a tarball"
         )
     kind = "tarball" if ARCHIVE.search(place.name) else "folder"
     hint = f"; for a repository write https://{place}" if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from reconciler.core.diff import Change, diff_values
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import Path, get_value
-from reconciler.secrets.redaction import NO_VEIL, RedactionMask, Redactor
+from reconciler.secrets.redaction import NO_MASK, RedactionMask, Redactor
 from reconciler.text.json_pointer import split_pointer
 
 NAMED: Final[tuple[tuple[Path, str], ...]] = (
@@ -23,7 +23,7 @@ NAMED: Final[tuple[tuple[Path, str], ...]] = (
 _LISTS: Final = frozenset(path for path, _ in NAMED)
 
 
-def find_changes(before: Content | None, after: Content, more: RedactionMask = NO_VEIL) -> tuple[Change, ...]:
+def find_changes(before: Content | None, after: Content, more: RedactionMask = NO_MASK) -> tuple[Change, ...]:
     """The changes from the meaning of `before` to that of `after`, in the order of their pointers.
 
     The items of the lists in `NAMED` are addressed by name, such as `/env/management/roles/admin`, where the

@@ -16,7 +16,7 @@ from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.observation_digests import digest_observations
 from reconciler.core.secret import find_secrets, mask
 from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired
-from reconciler.secrets.redaction import NO_VEIL, RedactionMask, hide_by_key
+from reconciler.secrets.redaction import NO_MASK, RedactionMask, hide_by_key
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class RedactedFingerprints:
         earlier: what is hidden because it was a secret in earlier revisions.
     """
 
-    earlier: RedactionMask = NO_VEIL
+    earlier: RedactionMask = NO_MASK
     _cache: dict[tuple[int, frozenset[Any]], tuple[Any, str]] = field(init=False, default_factory=dict)
 
     def of(self, content: Content, wanted: Content | None = None) -> str:

@@ -19,7 +19,7 @@ from reconciler.core.policy import Policy
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
-from reconciler.secrets.redaction import NO_VEIL, RedactionMask, hide_by_key, make_mask
+from reconciler.secrets.redaction import NO_MASK, RedactionMask, hide_by_key, make_mask
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 
@@ -167,7 +167,7 @@ class Content:
     @property
     def version(self) -> str:
         """`meta.version` for messages, masked where it looks like a secret; empty where there is none."""
-        return self.version_behind(NO_VEIL)
+        return self.version_behind(NO_MASK)
 
     def version_behind(self, redaction_mask: RedactionMask) -> str:
         """The same, also masked where a redaction mask hides it."""
@@ -277,7 +277,7 @@ class M2Desired:
     payloads: Mapping[str, Payload]
     files: str = ""
     notes: tuple[Diagnostic, ...] = ()
-    earlier: RedactionMask = NO_VEIL
+    earlier: RedactionMask = NO_MASK
     shown_resources: Mapping[str, str] = field(default_factory=dict)
 
     def expected(self, content: Content) -> ExpectedSetting:

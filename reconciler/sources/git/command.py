@@ -169,11 +169,7 @@ class GitSettings:
     confidential: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def local(
-        cls,
-        environment: Mapping[str, str],
-        repository: GitDirectory,
-    ) -> GitSettings:
+    def local(cls, environment: Mapping[str, str], repository: GitDirectory) -> GitSettings:
         """Git for reading objects: no configuration but ours, and no network.
 
         Args:
@@ -186,10 +182,7 @@ class GitSettings:
         return cls(kept, repository=repository)
 
     @classmethod
-    def remote(
-        cls,
-        environment: Mapping[str, str],
-    ) -> GitSettings:
+    def remote(cls, environment: Mapping[str, str]) -> GitSettings:
         """Git for reaching other repositories, with the configuration of the user and of the system.
 
         Args:

@@ -105,9 +105,7 @@ RULES = (
         "check the address; a private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key",
     ),
     ErrorRule(
-        r"mismatched algorithms|unknown repository extension|unsupported object format",
-        SHA256,
-        SHA256_REMEDY,
+        r"mismatched algorithms|unknown repository extension|unsupported object format", SHA256, SHA256_REMEDY
     ),
     ErrorRule(
         r"No space left on device|Disk quota exceeded",
@@ -138,9 +136,7 @@ RULES = (
         again=True,
     ),
     ErrorRule(
-        r"transport '.*' not allowed",
-        "its type of address is not allowed",
-        "use https, ssh or a path",
+        r"transport '.*' not allowed", "its type of address is not allowed", "use https, ssh or a path"
     ),
 )
 

@@ -16,13 +16,7 @@ from pathlib import Path
 from reconciler.errors import SourceError, StateError
 from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.git import tree
-from reconciler.sources.git.command import (
-    Git,
-    GitCommandFailed,
-    GitDirectory,
-    GitSettings,
-    read_user_setting,
-)
+from reconciler.sources.git.command import Git, GitCommandFailed, GitDirectory, GitSettings, read_user_setting
 from reconciler.sources.git.discovery import WorkTree
 from reconciler.sources.git.errors import DamagedMirror
 from reconciler.sources.git.objects import ObjectReader
@@ -149,10 +143,7 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
     more = (f"--exclude-from={excludes}",) if is_plain else ()
     with open_own_view(work) as repository:
         settings = GitSettings.local(environment, repository).extend(
-            *config,
-            variables={"GIT_WORK_TREE": str(work.top)},
-            seconds=IGNORE_SECONDS,
-            folder=str(folder),
+            *config, variables={"GIT_WORK_TREE": str(work.top)}, seconds=IGNORE_SECONDS, folder=str(folder)
         )
         try:
             output = Git(settings=settings).run(
