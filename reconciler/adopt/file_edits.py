@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from reconciler.adopt.needed_edits import apply_edits
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.desired.fleet import Fleet
@@ -32,10 +32,10 @@ class FileEdits:
 
     Args:
         fleet: as the files describe it now.
-        files: all of them.
-        extractor: names the secrets among what is written.
-        edits: file -> what is to be changed in it.
-        made: file -> the plain value of one that is to be made.
+        files: all of its files.
+        extractor: replaces secrets by references.
+        edits: file -> its edits.
+        made: new file -> its plain value.
     """
 
     fleet: Fleet
@@ -45,12 +45,12 @@ class FileEdits:
     made: dict[str, Any] = field(default_factory=dict)
 
     def settle(self, wanted: Mapping[Member, Sequence[Edit]], *, shared: bool) -> None:
-        """Let each member's rendered settings be changed by its edits.
+        """Find the files in which the nodes' edits are to be made.
 
         Args:
-            wanted: cluster and node -> edits of what is rendered for it.
-            shared: whether a value is changed in the file that it came from where all nodes that get it
-                from there want the same; otherwise each node gets a patch of its own.
+            wanted: cluster and node -> edits of its rendered settings.
+            shared: whether a value is changed in the file from which it came, if all nodes that get it from
+                there want the same; otherwise each node gets a patch of its own.
         """
         own: dict[Member, list[Edit]] = {}
         common: dict[tuple[str, Path, bytes], tuple[Edit, set[Member]]] = {}
@@ -77,11 +77,7 @@ class FileEdits:
         return self._get_input(member[0]).documents[member[1]]
 
     def _get_input(self, cluster: str) -> ClusterInput:
-        return next(
-            cluster_input
-            for cluster_input in self.fleet.cluster_inputs
-            if cluster_input.entry.name == cluster
-        )
+        return self.fleet.part(cluster).cluster_inputs[0]
 
     def _find_users(self, name: str, place: Path, path: Path) -> set[Member]:
         """The nodes whose value at a path comes from one place of one file."""
@@ -110,7 +106,7 @@ class FileEdits:
         """Give a node a patch of its own: in the last file that is laid over it alone, or in a new one."""
         document = self._get_document(member)
         masked_edits = [Edit(edit.path, self._extract_secret(member, edit)) for edit in edits]
-        # A merge patch goes through no list, and its null removes a member.
+        # A merge patch (RFC 7396) cannot change an item of a list, and its null removes a member.
         merges = not any(
             _has_null(edit.value) or any(isinstance(part, int) for part in edit.path) for edit in masked_edits
         )
@@ -123,12 +119,10 @@ class FileEdits:
             for number, operation in enumerate(_make_operations(document.value, masked_edits)):
                 self._add_edit(name, (many + number,), operation)
         else:
-            patch = (
-                _make_merge_patch(masked_edits)
-                if merges
-                else list(_make_operations(document.value, masked_edits))
-            )
-            self._add_overlay(member, patch)
+            # With null for a removed member, the edits of an empty object are a merge patch.
+            nulled = [Edit(one.path, None if one.value is REMOVED else one.value) for one in masked_edits]
+            operations = _make_operations(document.value, masked_edits)
+            self._add_overlay(member, apply_edits({}, nulled) if merges else list(operations))
 
     def _add_overlay(self, member: Member, patch: Any) -> None:
         """Write a new overlay file, and name it in the node's entry."""
@@ -138,23 +132,19 @@ class FileEdits:
                 f"the nodes of {cluster_input.fleet.name} differ, and one file cannot describe them",
                 remedy="write a fleet.yaml with these nodes, or import them into a separate folder",
             )
-        index, node = next(
-            (index, node)
-            for index, node in enumerate(cluster_input.entry.members())
-            if node.name == member[1]
-        )
+        members = cluster_input.entry.members()
+        index = [node.name for node in members].index(member[1])
+        node = members[index]
         folder = PurePosixPath(cluster_input.entry.setting_of(node)).parent
         name = self._find_free_name(str(folder / f"{node.name}.json"))
         self.made[name] = patch
-        entry: Path = (*pointer_to_path(cluster_input.pointer), "nodes", index, "overlays")
+        place: Path = (*pointer_to_path(cluster_input.pointer), "nodes", index, "overlays")
         overlays = node.overlays if isinstance(node, OverlaidNode) else ()
-        if overlays:
-            self._add_edit(self.fleet.document.name, (*entry, len(overlays)), name)
-        else:
-            self._add_edit(self.fleet.document.name, entry, [name])
+        edit = Edit((*place, len(overlays)), name) if overlays else Edit(place, [name])
+        self._add_edit(self.fleet.document.name, edit.path, edit.value)
 
     def _find_free_name(self, name: str) -> str:
-        """A file name that nobody has."""
+        """A file name that is not used yet."""
         path, number = PurePosixPath(name), 1
         while name in self.files.names() or name in self.made:
             number += 1
@@ -162,7 +152,7 @@ class FileEdits:
         return name
 
     def _find_own_overlay(self, member: Member, *, merges: bool) -> str:
-        """The last overlay of a node, where it is a file of the right form that nobody else has."""
+        """The last overlay of a node, if it is a file of the right form that no other entry names."""
         cluster_input = self._get_input(member[0])
         node = next(node for node in cluster_input.entry.members() if node.name == member[1])
         overlays = node.overlays if isinstance(node, OverlaidNode) else ()
@@ -204,7 +194,7 @@ def _find_origin(document: Any, path: Path) -> tuple[str, Path] | None:
 
 
 def pointer_to_path(place: str) -> Path:
-    """The path of a JSON pointer, what looks like an index being one."""
+    """The path of a JSON pointer; decimal parts become indices."""
     return tuple(int(part) if part.isdecimal() else part for part in split_pointer(place))
 
 
@@ -224,34 +214,16 @@ def _has_null(value: Any) -> bool:
     return value is None or (isinstance(value, Mapping) and any(_has_null(item) for item in value.values()))
 
 
-def _make_merge_patch(edits: Sequence[Edit]) -> dict[str, Any]:
-    patch: dict[str, Any] = {}
-    for edit in edits:
-        *way, last = edit.path
-        part: Any = patch
-        for key in way:
-            part = part.setdefault(key, {})
-        part[last] = None if edit.value is REMOVED else edit.value
-    return patch
-
-
 def _make_operations(value: Any, edits: Sequence[Edit]) -> Iterator[dict[str, Any]]:
-    """The edits of a value as operations of JSON Patch, each judged by what those before it made."""
-    value = deepcopy(value)
+    """The edits of a value as operations of JSON Patch (RFC 6902)."""
     for edit in edits:
-        *way, last = edit.path
-        part, place = value, make_pointer(edit.path)
-        for key in way:
+        # An operation applies to the result of those before it: this decides between replace and add.
+        part, path = value, make_pointer(edit.path)
+        for key in edit.path[:-1]:
             part = part[key]
         if edit.value is REMOVED:
-            del part[last]
-            yield {"op": "remove", "path": place}
-        elif has_member(part, str(last)):
-            part[last] = edit.value
-            yield {"op": "replace", "path": place, "value": edit.value}
+            yield {"op": "remove", "path": path}
         else:
-            if isinstance(part, list):
-                part.append(edit.value)
-            else:
-                part[last] = edit.value
-            yield {"op": "add", "path": place, "value": edit.value}
+            op = "replace" if has_member(part, str(edit.path[-1])) else "add"
+            yield {"op": op, "path": path, "value": edit.value}
+        value = apply_edits(value, [edit])

@@ -1,11 +1,10 @@
-"""Turns what live nodes show into files: reads, edits in memory, and proves the result by a plan."""
+"""Turns the state of live nodes into files: reads, edits in memory, and checks the result with a plan."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -58,7 +57,7 @@ class ImportResult:
 
 @dataclass(frozen=True, slots=True)
 class OverlaidFiles:
-    """Files with others laid over them; implements `ports.source.SourceFiles`."""
+    """Files, some of them replaced or added; implements `ports.source.SourceFiles`."""
 
     below: SourceFiles | None
     texts: Mapping[str, str]
@@ -68,7 +67,7 @@ class OverlaidFiles:
         return sorted({*(self.below.names() if self.below else ()), *self.texts})
 
     def read(self, path: str) -> bytes:
-        """What a file holds; FileNotFoundError where there is none."""
+        """The bytes of a file; FileNotFoundError if there is none."""
         if path in self.texts:
             return self.texts[path].encode()
         if self.below is None:
@@ -76,27 +75,24 @@ class OverlaidFiles:
         return self.below.read(path)
 
     def over(self, texts: Mapping[str, str]) -> OverlaidFiles:
-        """The same with more files, of which a name that is there already gets a new text."""
+        """The same with further texts; a file that exists already gets the new one."""
         return replace(self, texts={**self.texts, **texts})
 
 
 @dataclass(frozen=True, slots=True)
 class PendingResolver:
-    """A resolver that also knows the secrets whose references are not written yet."""
+    """A resolver that also knows secrets whose environment variables do not exist yet."""
 
     resolver: SecretResolver
     named: Mapping[str, str]
 
     def resolve(self, scheme: str, name: str) -> str:
-        """The secret of a reference, as `secrets.resolver.SecretResolver` gives it."""
-        return (
-            self.named[name]
-            if scheme == "env" and name in self.named
-            else self.resolver.resolve(scheme, name)
-        )
+        """The secret of a reference; see `secrets.resolver.SecretResolver`."""
+        is_pending = scheme == "env" and name in self.named
+        return self.named[name] if is_pending else self.resolver.resolve(scheme, name)
 
     def decrypt(self, name: str, data: bytes) -> bytes:
-        """A file in clear."""
+        """The decrypted content of a file."""
         return self.resolver.decrypt(name, data)
 
 
@@ -127,18 +123,18 @@ async def import_live_state(
     """Read the nodes, and work out the files.
 
     Args:
-        snapshot: the files that are there; none where nothing is.
+        snapshot: the existing files; None if there are none.
         new: entries of clusters that no file names yet, from `Driver.entry_of`.
         drivers: kind -> product.
         transports: the ways to the nodes; nothing is changed there.
-        resolver: gives the secrets that the files refer to already.
-        only: the one cluster to look at; empty for all.
-        prefix: how the names of the variables begin that secrets are written as.
+        resolver: gives the secrets to which the files already refer.
+        only: the one cluster to import; empty for all.
+        prefix: of the names of environment variables for new secrets.
 
     Raises:
-        InputError: the files that are there are wrong.
-        UsageError: nothing is to be read, or a cluster's nodes do not tell all that is needed.
-        StateError: what would be written does not say what the nodes show; nothing may be written.
+        InputError: the existing files are wrong.
+        UsageError: there is nothing to read, or a cluster's nodes do not show all that is needed.
+        StateError: the new files would not describe the nodes; nothing may be written.
     """
     files = OverlaidFiles(snapshot.files if snapshot else None, {})
     fleet = load_fleet(Snapshot(_NOWHERE, files), drivers, resolver) if snapshot else None
@@ -193,10 +189,10 @@ async def _read_cluster(
 
 
 def _check_complete(live: Sequence[_LiveCluster]) -> None:
-    """Refuse what is not known in full.
+    """Check that the nodes' state is known in full.
 
     Raises:
-        UsageError: with what is missing in each cluster.
+        UsageError: something is missing.
     """
     missing = [(one.cluster_input.entry.name, words) for one in live for words in one.shown.missing]
     if missing:
@@ -225,26 +221,18 @@ def _add_new_clusters(
     begun = dict.fromkeys(sorted(settings), "{}\n")
     if fleet is None:
         return files.over({FLEET: render_fleet_file(new), **begun})
-    return files.over({fleet.document.name: _append_clusters(files, fleet, new), **begun})
+    name, first = fleet.document.name, len(fleet.cluster_inputs)
+    edits = [Edit(("clusters", number), dict(entry)) for number, entry in enumerate(new, first)]
+    return files.over({name: apply_text_edits(name, files.read(name).decode(), edits), **begun})
 
 
 def _list_settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[str]:
-    """The settings files that a new cluster names; none where its entry is wrong, which loading tells."""
+    """The settings files that a new cluster names; none if its entry is wrong: loading reports that."""
     try:
         model = driver.entry.model_validate(entry)
     except ValidationError:
         return set()
     return {model.setting_of(node) for node in model.members()} - {""}
-
-
-def _append_clusters(files: SourceFiles, fleet: Fleet, new: Sequence[Mapping[str, Any]]) -> str:
-    """The fleet file with clusters at its end."""
-    name = fleet.document.name
-    edits = [
-        Edit(("clusters", len(fleet.cluster_inputs) + number), dict(entry))
-        for number, entry in enumerate(new)
-    ]
-    return apply_text_edits(name, files.read(name).decode(), edits)
 
 
 def _make_files(
@@ -255,7 +243,7 @@ def _make_files(
     *,
     shared: bool,
 ) -> OverlaidFiles:
-    """All files as they are to be."""
+    """All files after the import."""
     file_edits = FileEdits(fleet, files, extractor)
     for one in live:
         if one.new and one.shown.documents:
@@ -289,13 +277,13 @@ def find_node_list_edits(
     pointer: str,
     followed: Sequence[str],
 ) -> list[Edit]:
-    """The edits of a cluster's nodes: keys that differ, then those who left, then those who came.
+    """The edits of a cluster's nodes: keys that differ, then removed nodes, then new nodes.
 
     Args:
-        written: the nodes as the file says them.
-        shown: the nodes as they are; keys of which nothing is shown stay.
+        written: the nodes in the file.
+        shown: the live nodes; keys that they do not show stay.
         pointer: of the cluster.
-        followed: the keys in which the file follows what is shown.
+        followed: the keys that are imported.
     """
     place = (*pointer_to_path(pointer), "nodes")
     now = {entry["name"]: entry for entry in shown}
@@ -328,28 +316,24 @@ def _list_known_secrets(live: Sequence[_LiveCluster]) -> Iterator[tuple[str, str
 
 
 def _find_wanted_edits(live: Sequence[_LiveCluster]) -> Iterator[tuple[Member, tuple[Edit, ...]]]:
-    """What is to be changed in the rendered settings of each node that differs."""
+    """The edits of the rendered settings of each node that differs."""
     for one in live:
         if one.new:
             continue
         changed = {step.node for step in one.steps}
+        # Not written into files: the key for editors, and values that the program stamps itself.
+        ignored = {(EDITOR_KEY,), *map(pointer_to_path, one.unsaid)}
         known: dict[tuple[int, int], tuple[Edit, ...]] = {}  # nodes that share both differ alike
         for node, document in one.shown.documents.items():
             if node in changed:
                 rendered = one.cluster_input.documents[node].value
                 pair = (id(rendered), id(document))
                 if pair not in known:
-                    differing = NodeDifference(rendered, one.meaning, partial(_is_unsaid, unsaid=one.unsaid))
                     try:
-                        known[pair] = differing.edits(document)
+                        known[pair] = NodeDifference(rendered, one.meaning, ignored).edits(document)
                     except UsageError as error:
                         raise UsageError(f"{node}: {error.message}", remedy=error.remedy) from error
                 yield (one.cluster_input.entry.name, node), known[pair]
-
-
-def _is_unsaid(edit: Edit, unsaid: Collection[str]) -> bool:
-    """Whether a difference is none of the file's: what it says to editors, and what is stamped."""
-    return edit.path == (EDITOR_KEY,) or edit.path in {pointer_to_path(pointer) for pointer in unsaid}
 
 
 def _find_remaining_nodes(
@@ -363,11 +347,7 @@ def _find_remaining_nodes(
     fleet = load_fleet(Snapshot(_NOWHERE, files), drivers, resolver)
     found: list[str] = []
     for one in live:
-        cluster_input = next(
-            cluster_input
-            for cluster_input in fleet.cluster_inputs
-            if cluster_input.entry.name == one.cluster_input.entry.name
-        )
+        (cluster_input,) = fleet.part(one.cluster_input.entry.name).cluster_inputs
         driver = drivers[cluster_input.entry.kind]
         plan = driver.plan(driver.desire(cluster_input), one.observed)
         found += [

@@ -8,6 +8,7 @@ would then not reach these nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,43 +16,40 @@ from reconciler.adopt.live_edits import Path, find_drift_edits
 from reconciler.documents.edit import REMOVED, Edit
 
 MOST_ITEMS: Final = 2_000
-"""Items of a list that are identified by their meaning; items of longer lists by their index."""
+"""Maximum number of items that are identified by their meaning, which takes an evaluation for each."""
 
 MOST_TRIALS: Final = 600
-"""Trials of leaving edits out; edits not tried by then stay. Each trial evaluates a whole document."""
-
-Unit = tuple[Edit, ...]
+"""Maximum number of trials of leaving edits out; edits not tried by then stay. Each evaluates a document."""
 
 
 @dataclass(slots=True)
 class NodeDifference:
-    """Where one node's settings differ from the rendered ones in meaning.
+    """The differences in meaning between one node's settings and the rendered ones.
 
     Args:
-        rendered: the settings that the files give.
-        meaning: what tells one meaning of a whole document from another.
-        unsaid: whether an edit is none of the files'.
+        rendered: the settings by the files.
+        meaning: gives the same text for documents of the same meaning.
+        ignored: paths whose differences are not written into files.
     """
 
     rendered: Any
     meaning: Callable[[Any], str]
-    unsaid: Callable[[Edit], bool]
+    ignored: AbstractSet[Path]
     _keys: dict[tuple[Path, int], tuple[Any, str]] = field(default_factory=dict, init=False)
 
     def edits(self, shown: Any) -> tuple[Edit, ...]:
-        """The fewest edits after which the rendered settings mean what is shown.
+        """The fewest edits after which the rendered settings have the meaning of the shown ones.
 
         Raises:
-            UsageError: a secret differs, or cannot be told from others because it is not known here.
+            UsageError: a secret differs, or cannot be identified because it is not known here.
         """
         aligned = self._align(self.rendered, shown, shown, ())
-        found = [
-            edit for edit in find_drift_edits(self.rendered, aligned, key=self._key) if not self.unsaid(edit)
-        ]
+        edits = find_drift_edits(self.rendered, aligned, key=self._key)
+        found = [edit for edit in edits if edit.path not in self.ignored]
         return tuple(_join_added(self.rendered, self._select_needed(found)))
 
     def _align(self, old: Any, new: Any, whole: Any, path: Path) -> Any:
-        """What is shown, with each list in the order of the rendered one where that means the same."""
+        """The shown value, with each list in the order of the rendered one if that has the same meaning."""
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             for key in [key for key in new if key in old]:
                 part = self._align(old[key], new[key], whole, (*path, key))
@@ -75,7 +73,7 @@ class NodeDifference:
         return new
 
     def _key(self, path: Path, item: Any) -> str | None:
-        """What tells an item of a list: its name, or what it means by itself where it stands."""
+        """What identifies an item of a list: its name, or its own meaning at this path."""
         if isinstance(item, Mapping) and isinstance(item.get("name"), str):
             return f"name {item['name']}"
         known = (path, id(item))
@@ -108,31 +106,23 @@ class NodeDifference:
         return [edit for index, unit in enumerate(units) if index in kept for edit in unit]
 
 
-def _group_edits(rendered: Any, edits: Sequence[Edit]) -> list[Unit]:
-    """Edits that are made together or not at all: what shortens and lengthens one list."""
-    units: list[list[Edit]] = []
-    lists: dict[Path, list[Edit]] = {}
+def _group_edits(rendered: Any, edits: Sequence[Edit]) -> list[tuple[Edit, ...]]:
+    """Edits that are made together or not at all: those that shorten or lengthen one list."""
+    units: dict[tuple[Path, bool], list[Edit]] = {}
     for edit in edits:
-        place = edit.path[:-1]
-        if not (edit.path and isinstance(edit.path[-1], int)) or _is_in_place(rendered, edit):
-            units.append([edit])
-        elif place in lists:
-            lists[place].append(edit)
-        else:
-            lists[place] = [edit]
-            units.append(lists[place])
-    return [tuple(unit) for unit in units]
-
-
-def _is_in_place(rendered: Any, edit: Edit) -> bool:
-    """Whether an edit changes an item of a list in its place."""
-    for key in edit.path[:-1]:
-        rendered = rendered[key]
-    return edit.value is not REMOVED and int(edit.path[-1]) < len(rendered)
+        place, items = (edit.path, False), rendered
+        if edit.path and isinstance(edit.path[-1], int):
+            for key in edit.path[:-1]:
+                items = items[key]
+            # One such edit without the others would move the items behind it to other indices.
+            if edit.value is REMOVED or edit.path[-1] >= len(items):
+                place = (edit.path[:-1], True)
+        units.setdefault(place, []).append(edit)
+    return [tuple(unit) for unit in units.values()]
 
 
 def apply_edits(value: Any, edits: Sequence[Edit]) -> Any:
-    """A plain value after edits; objects that are missing on the way are made."""
+    """A copy of a plain value after edits; missing objects on their paths are created."""
     value = _copy(value)
     for edit in edits:
         if not edit.path:
@@ -158,7 +148,7 @@ def _copy(value: Any) -> Any:
 
 
 def _join_added(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
-    """Edits with what is added below one place that is missing put together."""
+    """The edits, with all that is added below one missing object as one edit."""
     found: dict[Path, Edit] = {}
     for edit in edits:
         place = _find_missing_parent(rendered, edit.path)
@@ -171,7 +161,7 @@ def _join_added(rendered: Any, edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _find_missing_parent(value: Any, path: Path) -> Path:
-    """The first part of a path at which an object lacks a member; the whole path where none does."""
+    """The path to the first missing member on a path; the whole path if none is missing."""
     for index, key in enumerate(path):
         if isinstance(value, Mapping):
             if key not in value:
@@ -185,7 +175,7 @@ def _find_missing_parent(value: Any, path: Path) -> Path:
 
 
 def _replace_at(value: Any, path: Path, leaf: Any) -> Any:
-    """A copy with another value at a path that is there."""
+    """A copy with another value at an existing path."""
     if not path:
         return leaf
     key, *rest = path
@@ -197,7 +187,7 @@ def _replace_at(value: Any, path: Path, leaf: Any) -> Any:
 
 
 def _make_context(value: Any, path: Path, item: Any) -> Any:
-    """A small document that has one item of a list at its place, and the plain members on the way to it."""
+    """A small document with one item of a list at its path, and the plain members of the objects above it."""
     if not path:
         return [item]
     key, *rest = path
