@@ -71,6 +71,7 @@ def read_members(data: bytes | memoryview) -> Iterator[TarMember]:
         if len(header) < BLOCK:
             raise MalformedTar(f"it is truncated at byte {offset + len(header)}")
         if not any(header):
+            # Some readers would show this data and others not: a reviewer might see another tree.
             if bytes(view[offset:]).strip(b"\0"):
                 raise MalformedTar(f"data follows its end at byte {offset}")
             return
@@ -99,6 +100,7 @@ def _parse_header(header: bytes, offset: int, given: Mapping[str, str]) -> TarMe
         if size > LONGEST_EXTENSION:
             raise MalformedTar(f"the extended header at byte {offset} is too long")
         return TarMember("", kind, "", offset + BLOCK, size)
+    # Only POSIX has a prefix: GNU's own format keeps times in these bytes.
     name = given["path"] if "path" in given else _decode(header[0:100], offset)
     if "path" not in given and header[257:263] == b"ustar\0" and (prefix := _decode(header[345:500], offset)):
         name = f"{prefix}/{name}"
@@ -107,6 +109,7 @@ def _parse_header(header: bytes, offset: int, given: Mapping[str, str]) -> TarMe
         if not (text.isascii() and text.isdigit() and len(text) <= 20):  # noqa: PLR2004  (digits of 2**64)
             raise MalformedTar(f"the member at byte {offset} has an invalid size")
         size = int(text)
+    # Old writers mark a folder only by the slash after its name; 7 is a file that is stored in one piece.
     if kind in "0\x007":
         kind = "5" if name.endswith("/") else "0"
     if SPARSE in given:

@@ -30,6 +30,8 @@ class Actor:
     why: str = ""
 
     def __post_init__(self) -> None:
+        # The caller chooses these texts, and they are shown in terminals and on pages: control characters
+        # could forge what an operator sees there.
         for name in self.__dataclass_fields__:
             object.__setattr__(self, name, make_one_line(getattr(self, name), LONGEST))
 

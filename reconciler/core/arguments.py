@@ -169,6 +169,7 @@ class TypedArguments(Arguments):
             UnreadableArguments: another version of the schema wrote them, or they are damaged.
         """
         version = plain.get(SCHEMA, 1)
+        # Refused, not guessed: with another meaning, the step could do something that nobody approved.
         if version != cls.schema_version:
             raise UnreadableArguments(
                 f"they have version {version}, but this program reads version {cls.schema_version}"

@@ -71,6 +71,7 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
     facts, cluster_memory = dict(memory.facts), dict(memory.cluster_memory)
     for name, former in renames.items():
         merged: dict[str, dict[str, str]] = defaultdict(dict)
+        # Facts under the new name are newer, so they come last and win.
         for some in (facts.pop(former, {}), facts.pop(name, {})):
             for node, known in some.items():
                 merged[node] |= known
@@ -88,6 +89,7 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
     now = {former: name for name, former in renames.items()}
 
     def rename(claim: PlaceClaim) -> PlaceClaim:
+        # Another fleet may have a cluster of the same name.
         is_own = claim.fleet == memory.fleet
         return replace(claim, cluster=now.get(claim.cluster, claim.cluster)) if is_own else claim
 

@@ -48,6 +48,7 @@ BEYOND: Final = "the ranges of a cron expression ascend, and its day exists in i
 
 def find_cron_error(text: str) -> str:
     """What is wrong with a cron expression of five or six fields; empty if it is valid."""
+    # CronSim accepts digits of every script, which a reviewer may not be able to read.
     if _STRANGE.search(text):
         return "it has characters that are not allowed in a cron expression"
     try:

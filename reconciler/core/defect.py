@@ -80,6 +80,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     waiting, seen = [error], set[int]()
     while waiting:
         one = waiting.pop(0)
+        # Causes can form a circle, and a group can contain one error twice.
         if id(one) in seen:
             continue
         seen.add(id(one))

@@ -20,6 +20,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[0-9A-Za-z_]([0-9A-Za-z_-]{0,62})(\.[0-9A-Za-z_]([0-9A-Za-z_-]{0,62}))*\.?"
 )
+# What a resolver reads as IPv4: as a host name, `127.1` would pass every check and reach this machine.
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$")
 _BEHIND_BRACKET = re.compile(r"\][^:]")
 _FORMS = "write host, host:port or [IPv6]:port"

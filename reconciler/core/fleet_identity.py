@@ -152,6 +152,7 @@ def _is_same_file(me: FleetIdentity, other: KnownFleet) -> bool:
 def _refuse_another_history(me: FleetIdentity, mine: KnownFleet) -> None:
     if _is_related(me, mine):
         return
+    # Anybody can copy a name: without a common history, another repository could take over the nodes.
     origin = next(reversed(mine.sources), "another source")
     if me.roots and mine.roots:
         what = (

@@ -120,6 +120,7 @@ def _read_exactly(body: bytes, limits: JsonLimits) -> Any:
         value = json.loads(
             text, parse_int=read_whole_number, parse_float=read_any_number, parse_constant=_no_constant
         )
+        # Fails for half characters, which json.loads accepts and no later writer can encode.
         json.dumps(value, ensure_ascii=False).encode()
     except JsonError:
         raise

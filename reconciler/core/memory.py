@@ -155,6 +155,7 @@ class FleetMemory:
     prior: Mapping[str, PriorRevisions] = field(default_factory=dict)
     base: MergeBase | None = None
     renames: Mapping[str, str] = field(default_factory=dict)
+    # Not in `repr`, which gets into logs: with the key, secrets can be guessed from fingerprints.
     key: bytes = field(default=b"", repr=False, compare=False)
 
     def recalled(self, cluster: str) -> dict[str, Mapping[str, str]]:

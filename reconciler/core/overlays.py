@@ -40,6 +40,7 @@ class Inline(StrictModel):
         return self
 
 
+# Without a discriminator, pydantic would report what both forms find wrong with one value.
 Overlay = Annotated[
     Annotated[str, Field(min_length=1), Tag("file")] | Annotated[Inline, Tag("inline")],
     Discriminator(lambda value: "file" if isinstance(value, str) else "inline"),

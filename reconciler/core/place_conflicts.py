@@ -56,6 +56,7 @@ def find_shared_places(places: Iterable[NodePlace]) -> dict[str, list[Diagnostic
     for place in places:
         for key in place.keys:
             other = first.setdefault(key, place)
+            # Two nodes that share several addresses are one conflict.
             pair = (other.node, place.node)
             if other is place or pair in reported:
                 continue

@@ -75,6 +75,7 @@ class Override(StrictModel):
 
     def covers(self, code: str, target: str) -> bool:
         """Whether it names a violation with this code and target, expired or not."""
+        # With the slash: an override for `edge-1` must not cover `edge-10`.
         inside = not self.target or target == self.target or target.startswith(f"{self.target}/")
         return self.guard == code and inside
 

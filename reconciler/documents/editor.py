@@ -59,6 +59,7 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
 
 def _check_result(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) -> None:
     """Check that the new text has exactly the wanted value."""
+    # Files are written by people in every possible style: a case that fails must not reach the repository.
     try:
         if _is_same_json(parse_document(name, after.encode()).value, wanted.plain()):
             return
@@ -200,6 +201,7 @@ class _TextRewriter:
         self._write_entry(MemberNode("", self.root.start, self.root.start, self.root), self.item)
         parts, at = list[str](), 0
         for start, end, words in sorted(self.replacements, key=lambda cut: cut[:2]):
+            # A removal may begin inside the one before it: no character is copied twice.
             parts += (self.body[at : max(at, start)], words)
             at = max(at, end)
         return "".join((*parts, self.body[at:]))
@@ -232,9 +234,11 @@ class _TextRewriter:
         """Write the changes within an object or a list that stays."""
         node, entries = entry.node, entry.node.entries or []
         members = list(item.content.items() if isinstance(item.content, dict) else enumerate(item.content))
+        # By identity: entries may have equal values, and an index changes with every removal.
         placed = {id(one.slot): one for _, one in members if one.slot is not None}
         new = [(str(name), one.plain()) for name, one in members if one.slot is None]
         kept = [one for one in entries if id(one.node) in placed]
+        # Without an entry that stays, there is no place and no style for new ones.
         if entries and not kept:
             self._replace(entry, item)
             return

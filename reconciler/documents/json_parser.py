@@ -23,6 +23,7 @@ from reconciler.text.numbers import read_number, read_whole_number
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+# The C decoder accepts half of a surrogate pair, which cannot be written as UTF-8: the scanner refuses it.
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 _VALUES = frozenset({"{", "[", "string", "scalar"})
 _VALUE_STATES = frozenset({ParserState.VALUE, ParserState.FIRST_ITEM})
@@ -101,6 +102,7 @@ def _refuse_constant(words: str) -> NoReturn:
 
 
 _SKIPPER = json.JSONDecoder()
+# Alone, the C decoder keeps the last of two equal names, rounds numbers and accepts NaN.
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_make_object,
     parse_float=read_number,

@@ -65,6 +65,7 @@ def _repair_name(stack: ParserStack, token: Token) -> bool:
         _report_unexpected(stack, token, "a name in quotes, then a colon")
         stack.state, stack.is_comma_optional = ParserState.AFTER, True
     elif token.kind == "{" and stack.state is ParserState.NAME and is_in_array:
+        # `[{"a": 1, {`: the object before the comma lacks its end, and this one is the next item.
         _report_unclosed(stack, stack.comma)
         stack.state = ParserState.VALUE
         return True
@@ -222,6 +223,7 @@ def _repair_stray_quote(stack: ParserStack, token: Token) -> bool:
     message = f"unexpected {quote_text(_get_text(stack, token))} directly after a closing quote"
     remedy = 'write `\\"` for a quote inside a text, or look for a missing quote before this place'
     stack.problem_list.add(token.start - 1, "stray-quote", message, remedy)
+    # The rest of the line was probably meant as text: skip it, and rely on no bracket after it.
     stack.lexer.offset = token.start
     stack.lexer.skip_line()
     stack.lexer.is_bracket_count_lost = True
@@ -290,6 +292,7 @@ def _report_wrong_bracket(stack: ParserStack, token: Token) -> None:
     message = f"unexpected `{token.kind}`: {opened} is still open"
     remedy = f"put `{frame.closer}` before it, or replace it"
     stack.report_structure(token.start, "wrong-bracket", message, remedy, related=position)
+    # Up to its own kind, or every bracket after this one would be reported as well.
     if any(token.kind == outer.closer for outer in stack.frames):
         while token.kind != stack.frames[-1].closer:
             stack.frames.pop()

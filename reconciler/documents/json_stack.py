@@ -129,6 +129,7 @@ class ParserStack:
         self.state, self.end, self.is_reported = ParserState.COLON, token.end, False
         self.text_end = token.end if token.kind == "string" else -1
         frame.name, frame.name_start = name, token.start
+        # Once brackets are lost, two equal names may belong to two objects.
         members = frame.offsets.members
         if members is not None and name in members and not self.lexer.is_bracket_count_lost:
             first = self.problem_list.lines.at(members[name].key)

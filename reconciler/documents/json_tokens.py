@@ -14,6 +14,7 @@ from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
 _ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
+# A number or literal counts only if something ends it: `1.2.3` is one wrong word, not `1.2` and a rest.
 _TOKEN = re.compile(
     rf"""[ \t\n\r]*(?:
         (?P<mark>[{{}}\[\],:])
@@ -26,6 +27,7 @@ _TOKEN = re.compile(
 _BLANK = re.compile(r"[ \t\n\r]*")
 _ODD_BLANK = re.compile(r"[^\S \t\n\r]+|[\ufeff\u200b]+")
 _COMMENT = re.compile(r"(?://|\#)[^\n\r]*|/\*.*?(?P<end>\*/|\Z)", re.DOTALL)
+# Up to nine words before a colon: a name without quotes may contain blanks, but is not a whole sentence.
 _WORD = re.compile(r"""[^\s,:={}\[\]"';]+(?:(?:[ \t]+[^\s,:={}\[\]"';]+){1,8}(?=[ \t]*[:=]))?""")
 _PLAIN = re.compile(r"""[^"'\u201c\u201d\u2018\u2019\\\x00-\x1f]*""")
 _LATE_QUOTE = re.compile(r"""["'](?=[ \t]*(?:[,:}\]\r\n]|\Z))""")
@@ -43,7 +45,9 @@ _QUOTES = {
 }
 """Opening quote -> the characters that may close it."""
 _LITERALS = {"true": True, "false": False, "null": None}
+# Up to what ends a value. `//` starts a comment, but not in a URL, where a colon is before it.
 _RUN = re.compile(r"""(?:[^\s,{}\[\]"';/]|/(?![/*])|(?<=:)//)+""")
+# Further words of a text without quotes, except the name of the next member: a colon follows it.
 _MORE = re.compile(r"""(?:[ \t]+(?![^\s,:={}\[\]"';]+[ \t]*[:=])[^\s,:={}\[\]"';/#]+)*""")
 _ODD_NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9][0-9_]*)?(?P<rest>\.[0-9]*)?(?P<power>[eE][-+]?[0-9]+)?)"
@@ -155,6 +159,7 @@ class Lexer:
                 self.problem_list.add(self.offset, "odd-blank", what, "replace it with a normal space")
             elif odd := _COMMENT.match(self.text, self.offset):
                 closed = odd["end"] != ""
+                # A comment without an end hides brackets: counting them afterwards would report nonsense.
                 self.is_bracket_count_lost = self.is_bracket_count_lost or not closed
                 if not is_reported or not closed:
                     message = (
@@ -235,6 +240,7 @@ class Lexer:
 
     def _is_continued(self, at: int, closing: str) -> bool:
         """Whether a line break is part of the text, judged by the start of the next line."""
+        # A line that begins like a name or a bracket is structure: the quote was left out before it.
         following = skip_blank(self.text, at)
         if self.text[following : following + 1] in ("", '"', "'", "{", "}", "[", "]", "“"):
             return False
@@ -273,6 +279,7 @@ def _describe_bareword(text: str, start: int) -> tuple[int, tuple[str, str, str]
     end = found.end() if found else start + 1
     words = text[start:end]
     lower = words.lower()
+    # Stricter than for names: a loose match would suggest `true` for some other text.
     if meant := find_nearest(lower, _MEANT, cutoff=0.85):
         right = _MEANT[meant]
         return end, ("bare-word", f"{quote_text(words)} is not a JSON literal", f"write `{right}`")

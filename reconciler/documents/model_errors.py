@@ -143,6 +143,7 @@ def _make_problem(
 ) -> Diagnostic:
     missing = (model_error.missing,) if model_error.missing else ()
     at = pointer + pointer_of((*model_error.path, *missing))
+    # A message goes to logs and to comments of pull requests, where a secret must not appear.
     hidden = any(isinstance(part, str) and is_secret(part) for part in model_error.path)
     position = document.position(at, key=model_error.unknown) if document else NOWHERE
     return Diagnostic(Severity.ERROR, *_describe(model_error, hidden=hidden), position=position, pointer=at)

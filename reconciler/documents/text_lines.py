@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from reconciler.diagnostic import Diagnostic, Position, Severity
 
 BYTE_ORDER_MARK = "\ufeff"
+# With more, the file is in another encoding: a problem for each byte would help nobody.
 _MOST_BAD_BYTES = 20
 LINE_END = re.compile(r"\r\n|\r|\n")
 _INDENTATION = re.compile(r"[ \t]*")

@@ -142,6 +142,7 @@ class _Reader:
         elif isinstance(event, yaml.ScalarEvent):
             start = self._skip_properties(event, begin, end)
             node = ValueNode(start, end, event.value, event.style or "")
+            # In a mapping, libyaml gives names and values in turn, as the same kind of event.
             if self.open and not self.open[-1][0].is_list and self.names[-1] is None:
                 self.names[-1] = (event.value, begin, end)
                 if event.anchor:
@@ -192,6 +193,7 @@ class _Reader:
 
     def _find_dash(self, begin: int) -> int:
         """The offset of the dash before an item of a block."""
+        # libyaml gives no position for it: search back over blank lines and comments before the item.
         stop = begin
         while True:
             line = max(self.text.rfind("\n", 0, stop), self.text.rfind("\r", 0, stop)) + 1

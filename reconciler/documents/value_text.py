@@ -11,6 +11,7 @@ from typing import Any, Final
 from reconciler.documents.yaml_scalars import InvalidScalar, read_plain_scalar
 from reconciler.text.one_line import UNSEEN
 
+# Written without quotes; _FAIR only in place of a text that has no quotes either.
 _SURE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
 _FAIR: Final = re.compile(r"[A-Za-z0-9_./@][A-Za-z0-9_./@:+-]*(?: [A-Za-z0-9_./@+-]+)*(?<!:)")
 _OLD_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
@@ -111,6 +112,7 @@ def _render_text(text: str, style: str) -> str:
 def _is_plain_text(text: str) -> bool:
     """Whether words without quotes are text for every YAML reader, also for YAML 1.1, where `no` is false."""
     try:
+        # Digits and colons, such as `12:30`, are a number in base 60 in YAML 1.1.
         is_text = read_plain_scalar(text) == text
         return is_text and text.lower() not in _OLD_WORDS and not re.fullmatch(r"[\d:]+", text)
     except InvalidScalar:

@@ -38,6 +38,7 @@ _COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES = {"\x85": r"\N", "\u2028": r"\L", "\u2029": r"\P"}
 _OLD_BREAKS = re.compile(f"[{''.join(_ESCAPES)}]")
+# libyaml, if PyYAML was built with it; its parser in Python gives the same events, but slowly.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HALF = re.compile("[\ud800-\udfff]")
 _NO_MERGE = "write the members in full, or use an alias for the whole value"
@@ -195,6 +196,7 @@ class _Composer:
         """An alias: the value of its anchor again."""
         start = event.start_mark.index
         anchor = self.anchors.get(event.anchor)
+        # Every later recursion over such a value would be endless.
         if any(frame.anchor == event.anchor for frame in self.open):
             message = f"the alias `*{event.anchor}` refers to a value that contains it"
             self.problem_list.add(start, "alias-loop", message, "write the value in full")
@@ -216,6 +218,7 @@ class _Composer:
         self._attach(anchor.value, ValueOffsets(start, start, anchor.offsets.members, anchor.offsets.items))
 
     def _attach(self, value: Any, offsets: ValueOffsets) -> None:
+        # Aliases share memory, so the file itself is small; a later recursion visits every copy.
         self.size += 1
         if self.size > MOST_VALUES:
             message = f"the file has more than {MOST_VALUES} values, aliases included"

@@ -12,6 +12,7 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[-+]?(?:\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN")
+# With other first characters a scalar is text: most are, and are not matched any further.
 _MAYBE_NO_TEXT = frozenset("~-+.0123456789nNtTfF")
 _LONGEST = 3_300
 """Characters of a whole number in base 8 or 16: it has fewer than `numbers.LONGEST` digits in base 10."""
@@ -37,6 +38,7 @@ def read_plain_scalar(words: str) -> Scalar:
     if words in _BOOLEANS:
         return _BOOLEANS[words]
     if (base := _BASES.get(words[:2])) and _INTEGER.fullmatch(words):
+        # Python limits digits of base 10 only, and would fail later, when it writes this number.
         if len(words) > _LONGEST:
             raise _bad_number(InvalidNumber(f"it has {len(words):,} characters, more than {_LONGEST:,}"))
         return int(words[2:], base)

@@ -35,6 +35,7 @@ Count = Annotated[Whole, Field(ge=0)]
 class MessagePart(BaseModel):
     """A part of a message: unknown keys are kept."""
 
+    # A newer product may add keys. Types are strict: a converted value could hide a change of the format.
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
 
 

@@ -47,6 +47,7 @@ def _require_absolute(text: Any) -> Any:
 
 def _parse_network(text: Any) -> Any:
     try:
+        # ip_network alone also accepts a number, or a mask in place of a length.
         if isinstance(text, str) and re.fullmatch(_CIDR, text):
             return ip_network(text)
     except ValueError:

@@ -25,6 +25,7 @@ def list_secret_folders(host: Host) -> tuple[Path, ...]:
     credentials = host.environment.get(CREDENTIALS.removeprefix("$"), "")
     places = default if listed is None else listed
     found = (Path(credentials if place == CREDENTIALS else place) for place in places)
+    # The credentials folder comes from the environment: a relative one would depend on the current folder.
     return tuple(dict.fromkeys(folder for folder in found if folder.is_absolute()))
 
 
