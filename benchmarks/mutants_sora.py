@@ -39,7 +39,7 @@ RASH_FOUNDING = edit(
     "if outcome is not InitDecision.UNREACHABLE:",
 )
 INIT_UNSEEN = edit(judge._judge_confirmation, "if outcome.allowed and not", "if True or not")
-BLIND_TO_EARLIER = edit(find_node_addresses, "*told, *history.nodes}", "*told}")
+BLIND_TO_EARLIER = edit(find_node_addresses, "*listed, *history.nodes}", "*listed}")
 NONE_REQUIRED = edit(init_evidence._find_unanswered, "if one.required and", "if False and")
 
 ONE_AWAY = sora(regular(4, outside=[3], down=[2]), (0, 1, 2, 3))

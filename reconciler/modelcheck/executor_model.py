@@ -146,12 +146,12 @@ class ExecutorModel(Generic[W]):
             yield Transition(f"the reconciler reads all nodes and plans for all but {names}", begun, broken)
 
     def _settle_steps(self, world: int, left: Iterable[int]) -> tuple[tuple[int, ...], str]:
-        """The steps that a reading does not show as done, and what is false about calling the others done."""
+        """The steps that a reading does not show as done; what is wrong if it takes others for done."""
         held = tuple(
             number for number in sorted(left) if self.state_table.status(world, number) is not StepStatus.DONE
         )
-        lies = (self._find_false_outcome(world, number) for number in sorted(left) if number not in held)
-        return held, next(filter(None, lies), "")
+        wrong = (self._find_false_outcome(world, number) for number in sorted(left) if number not in held)
+        return held, next(filter(None, wrong), "")
 
     def _plan_pass(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         index = self.state_table.planned(state.world) if state.passes else -1

@@ -34,7 +34,7 @@ class EventKind(StrEnum):
     """The outcome of a step is journalled."""
 
     ANNOUNCE = "announce"
-    """Listeners are told of an outcome."""
+    """An outcome is announced to listeners."""
 
     FINISH = "finish"
     """The end of a run is journalled."""
@@ -98,7 +98,7 @@ _UNPERFORMED: Final = {
 
 
 @dataclass(slots=True)
-class _Writing:
+class _JournalWriter:
     """A journal that grows by the events of one move."""
 
     state_table: StateTable[Any]
@@ -142,14 +142,14 @@ class _Writing:
         """
         for index, run in enumerate(self.runs):
             for place, line in enumerate(run.lines):
-                if line.open and (state := self._settled(world, line, is_over)) is not line.state:
+                if line.open and (state := self._judge_open_step(world, line, is_over)) is not line.state:
                     pending = line.pending and state is State.UNKNOWN
                     self.put(index, place, replace(line, state=state, pending=pending), EventKind.CONCLUDE)
         for index, run in enumerate(self.runs):
             if not run.finished and all(line.state for line in run.lines):
                 self.finish(index)
 
-    def _settled(self, world: int, line: ModelStep, is_over: bool) -> State:  # noqa: FBT001  (see `settle`)
+    def _judge_open_step(self, world: int, line: ModelStep, is_over: bool) -> State:  # noqa: FBT001  (see `settle`)
         if not line.intended:
             return State.SKIPPED
         status = self.state_table.status(world, line.number)
@@ -170,27 +170,27 @@ def follow_move(
         before: the state before it.
         after: the state after it.
     """
-    writing = _Writing(state_table, list(journal))
+    writer = _JournalWriter(state_table, list(journal))
     if after.plan != before.plan or after.running != before.running:
-        _pass_changed(writing, before, after)
+        _follow_pass(writer, before, after)
     elif after.phases != before.phases:
-        _step_moved(writing, before, after)
-    return tuple(writing.runs), tuple(writing.events)
+        _follow_step(writer, before, after)
+    return tuple(writer.runs), tuple(writer.events)
 
 
-def _pass_changed(writing: _Writing, before: ModelState, after: ModelState) -> None:
+def _follow_pass(writer: _JournalWriter, before: ModelState, after: ModelState) -> None:
     """A run ends, the executor is killed or started again, or a pass begins."""
     if not after.running:
         return
     if after.plan < 0 and before.running:
-        writing.finish(len(writing.runs) - 1)
+        writer.finish(len(writer.runs) - 1)
         return
-    writing.settle(before.world, is_over=not (before.late or after.held))
+    writer.settle(before.world, is_over=not (before.late or after.held))
     if after.plan >= 0:
-        writing.begin(after.plan)
+        writer.begin(after.plan)
 
 
-def _step_moved(writing: _Writing, before: ModelState, after: ModelState) -> None:
+def _follow_step(writer: _JournalWriter, before: ModelState, after: ModelState) -> None:
     """One step goes on; those that come after one without success are skipped in the same move."""
     moved = [
         place
@@ -198,20 +198,22 @@ def _step_moved(writing: _Writing, before: ModelState, after: ModelState) -> Non
         if old is not new
     ]
     place = moved[0]
-    run = len(writing.runs) - 1
-    line = writing.runs[run].lines[place]
+    run = len(writer.runs) - 1
+    line = writer.runs[run].lines[place]
     match before.phases[place], after.phases[place]:
         case StepPhase.PENDING, StepPhase.INTENT:
-            writing.put(run, place, replace(line, intended=True, pending=True), EventKind.INTEND)
+            writer.put(run, place, replace(line, intended=True, pending=True), EventKind.INTEND)
         case _, StepPhase.SENT:
-            writing.put(run, place, replace(line, lost=after.late != before.late), EventKind.CALL)
+            writer.put(run, place, replace(line, lost=after.late != before.late), EventKind.CALL)
         case _:
-            writing.conclude([(place, _ended(writing.state_table, line, before, after.phases[place]))])
+            writer.conclude([(place, _judge_outcome(writer.state_table, line, before, after.phases[place]))])
             if skipped := [(one, State.SKIPPED) for one in moved[1:]]:
-                writing.conclude(skipped)
+                writer.conclude(skipped)
 
 
-def _ended(state_table: StateTable[Any], line: ModelStep, before: ModelState, phase: StepPhase) -> State:
+def _judge_outcome(
+    state_table: StateTable[Any], line: ModelStep, before: ModelState, phase: StepPhase
+) -> State:
     status = state_table.status(before.world, line.number)
     if not line.intended:
         return State.FOUND if phase is StepPhase.SUCCEEDED else _UNPERFORMED[status]

@@ -1,7 +1,7 @@
 """Which URLs a Sora API may have: scheme, host and port; a path only where the host lists the address.
 
-Otherwise whoever changes a fleet file, or a node that tells of other nodes, would choose the URL on a host to
-which requests go.
+Otherwise an author of the fleet file, or a node that lists other nodes, could choose any URL on a host for
+requests of the reconciler.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Allowed: TypeAlias = frozenset[tuple[str, str, int | None, str]]
 
 
 def _check_api_address(text: str) -> str:
-    """An address that could never be one of a Sora API would be listed without effect."""
+    """Refuse what cannot be the address of a Sora API: it would be listed without effect."""
     try:
         parse_api(text)
     except InvalidAddress:
@@ -55,7 +55,7 @@ class SoraRules(StrictModel):
 
 
 def find_endpoints(entry: SoraCluster) -> dict[str, Endpoint]:
-    """Node -> its `api`, without those that are no address."""
+    """Node -> its `api`, without invalid ones."""
     found: dict[str, Endpoint] = {}
     for node in entry.nodes:
         with suppress(InvalidAddress):
@@ -64,7 +64,7 @@ def find_endpoints(entry: SoraCluster) -> dict[str, Endpoint]:
 
 
 def read_allowed_addresses(api_paths: Iterable[str]) -> Allowed:
-    """Addresses with a path that a host allows, in their normal form; what is no address allows nothing."""
+    """Addresses with a path that a host allows, in their normal form; an invalid address allows nothing."""
     found = set()
     for text in api_paths:
         with suppress(InvalidAddress):
@@ -85,7 +85,7 @@ def is_allowed(api: str, allowed: Allowed) -> bool:
 def find_unfit_addresses(
     cluster_input: ClusterInput, entry: SoraCluster, allowed: Allowed
 ) -> Iterator[Diagnostic]:
-    """Addresses that are none, and those with a path that this host does not list."""
+    """Invalid addresses, and those with a path that this host does not list."""
     for index, node in enumerate(entry.nodes):
         try:
             check_single_machine(parse_api(node.api))

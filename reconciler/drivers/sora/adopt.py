@@ -20,7 +20,7 @@ async def make_entry(name: str, addresses: Sequence[str], transports: Transports
     Raises:
         UsageError: an address is no URL of an API.
         NodeError: none of them lists a cluster's nodes with a regular one among them, or the address of one
-            is not told.
+            is unknown.
     """
     for address in addresses:
         if not API_URL.fullmatch(address):

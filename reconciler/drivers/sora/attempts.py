@@ -1,4 +1,4 @@
-"""Whether a further call would be the same again, and what the cluster shows in place of it; pure."""
+"""Fingerprints by which attempts are counted: of a step's purpose, and of what the cluster shows; pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.drivers.sora.arguments import RegisterArguments, read_cluster_ar
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 
 _ASKED: Final = ("target", "names", "mode", "command", "values")
-"""Arguments that say what a call asks for; through whom it goes does not make it another one."""
+"""Arguments that a call requests; the same request through another contact is the same call."""
 
 _SHORT: Final = 16
 
@@ -24,7 +24,7 @@ def fingerprint_contents(desired: SoraDesired) -> Mapping[str, str]:
 
 
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
-    """Fingerprint of what a call asks for, under the entry that it serves."""
+    """Fingerprint of what a call requests, together with the cluster's entry."""
     entry = next(iter(contents.values()), "")
     plain = step.arguments.plain()
     asked = {key: plain[key] for key in _ASKED if key in plain}
@@ -54,7 +54,7 @@ def suggest_way_out(step: Step) -> str:
 
 
 def fingerprint_readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
-    """What the members are, and what each node that tells how the step stands says of the others."""
+    """The members, and what each witness of the step shows of the other nodes."""
     own = read_cluster_arguments(step)
     readings = {"members": fingerprint(own.before.plain())[:_SHORT]}
     for name in own.witnesses:

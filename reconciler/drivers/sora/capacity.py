@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LicensedMember:
-    """A connected member that carries connections; `limit` is its licence's, none where it is not told."""
+    """A connected member that carries connections; `limit` is that of its licence, None if unknown."""
 
     name: str
     limit: int | None

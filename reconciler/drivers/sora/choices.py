@@ -1,4 +1,4 @@
-"""Where Sora's pages are silent: the behaviours a node may have, each a named option of the machine."""
+"""Behaviours that Sora's documents leave open, each a named option of the state machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RepeatedInit(StrEnum):
 
 
 class UndocumentedCall(StrEnum):
-    """Whether a call that the pages do not speak of is accepted."""
+    """Whether a call that the documents do not describe is accepted."""
 
     REFUSE = "refuse"
     ACCEPT = "accept"
@@ -34,7 +34,7 @@ class UninitialisedListing(StrEnum):
 
     ERROR = "error"
     OTHER_ERROR = "other-error"
-    """An error whose code says nothing of a cluster."""
+    """An error whose code does not mention a cluster."""
 
 
 class ReturnedListing(StrEnum):
@@ -53,12 +53,12 @@ class MinorityListing(StrEnum):
     SHOW = "show"
     ERROR = "error"
     OTHER_ERROR = "other-error"
-    """The same error that says nothing of a cluster."""
+    """The same error that does not mention a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Where the product's pages are silent: which of the possible behaviours a cluster shows.
+    """Which of the possible behaviours a cluster has, where the product's documents leave it open.
 
     Args:
         repeated_init: InitCluster on a live cluster.
@@ -91,4 +91,4 @@ class Choices:
 
 
 DEFAULTS: Final = Choices()
-"""What the simulator does unless it is told otherwise."""
+"""The behaviour of the simulator by default."""

@@ -160,7 +160,7 @@ def has_running_majority(state: State) -> bool:
 
 def get_registered(state: State) -> int:
     """R as a bit set: the regular nodes that the cluster lists, up or down."""
-    # Stopped nodes keep their log: with nobody running, R is what the last of them would come back with.
+    # Stopped nodes keep their log: while none runs, R is what the last of them would come back with.
     group = find_leading_group(state)
     if group is not None:
         return group.log.regular
@@ -179,7 +179,7 @@ def compute_margin(state: State) -> int:
 
 
 def synchronise(state: State) -> State:
-    """The state once usable groups brought their nodes up to date and erased stopped temporaries."""
+    """The state after usable groups gave all their nodes one log and erased stopped temporary nodes."""
     for group in find_groups(state):
         # A minority must not erase anyone: the nodes it misses may be the majority on the other side.
         if group.usable:

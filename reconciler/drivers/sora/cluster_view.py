@@ -72,8 +72,8 @@ class ClusterView:
         answering_nodes: the nodes whose own fresh view shows a majority, sorted by name. A node that lists
             nobody but itself is one only where its statistics show a cluster, or its past does: a node that
             was never initialised may look the same.
-        told: the memberships in their answers, each with the nodes that report it.
-        shown: name -> whether they show it connected; both values if they differ.
+        memberships: those in their answers, each with the nodes that report it.
+        connections: name -> whether they show it connected; both values if they differ.
         errors: name -> the error that one of them shows for it: it then counts neither as up nor as down.
         living: (name, address) of nodes that answer at another address than the fleet file names for them,
             and see a majority there.
@@ -81,20 +81,20 @@ class ClusterView:
 
     observed: Observed[NodeView]
     answering_nodes: Mapping[str, NodeView]
-    told: tuple[tuple[Membership, tuple[str, ...]], ...]
-    shown: Mapping[str, frozenset[bool]]
+    memberships: tuple[tuple[Membership, tuple[str, ...]], ...]
+    connections: Mapping[str, frozenset[bool]]
     errors: Mapping[str, str] = field(default_factory=dict)
     living: tuple[tuple[str, str], ...] = ()
 
     @property
     def membership(self) -> Membership | None:
         """The membership that all answering nodes report; None if there is none, or if they differ."""
-        return self.told[0][0] if len(self.told) == 1 else None
+        return self.memberships[0][0] if len(self.memberships) == 1 else None
 
     @property
     def disputed(self) -> tuple[str, ...]:
         """Members that some answering nodes show connected and others do not."""
-        return tuple(sorted(name for name, shown in self.shown.items() if len(shown) > 1))
+        return tuple(sorted(name for name, kinds in self.connections.items() if len(kinds) > 1))
 
     @property
     def agreed(self) -> bool:
@@ -111,16 +111,20 @@ class ClusterView:
     def limits(self) -> Mapping[str, int]:
         """Connections that the licence of each node allows, as far as the answers show it."""
         rows = (row for view in self.answering_nodes.values() for row in view.rows)
-        told = [(row.node_name, row.license_max_connections) for row in rows]
-        return {name: limit for name, limit in told if limit is not None}
+        limits = ((row.node_name, row.license_max_connections) for row in rows)
+        return {name: limit for name, limit in limits if limit is not None}
 
     def connected(self, name: str) -> bool:
         """Whether every answering node shows the node connected, and none an error."""
-        return self.shown.get(name) == frozenset({True}) and name not in self.errors
+        return self.connections.get(name) == frozenset({True}) and name not in self.errors
 
     def away(self, name: str) -> bool:
         """Whether nodes answer, and none shows the node connected or with an error."""
-        return bool(self.answering_nodes) and True not in self.shown.get(name, ()) and name not in self.errors
+        return (
+            bool(self.answering_nodes)
+            and True not in self.connections.get(name, ())
+            and name not in self.errors
+        )
 
     def answers(self, name: str) -> bool:
         """Whether something answers at any address of the node; no answer is no proof of the contrary.
@@ -178,14 +182,16 @@ class ClusterView:
         own = answer.value.row(name)
         if own is None or own.connected or own.error or _read_membership(answer.value) != self.membership:
             return False
-        return all(self.shown.get(row.node_name) == frozenset({row.connected}) for row in answer.value.rows)
+        return all(
+            self.connections.get(row.node_name) == frozenset({row.connected}) for row in answer.value.rows
+        )
 
     def down(self, name: str) -> bool:
         """Whether no member sees the node and nothing answers for it; `stopped` says if that is proof."""
         return self.away(name) and not self.answers(name)
 
     def blank(self, name: str) -> bool:
-        """Whether the node itself answers that it is in no cluster, or lists nobody but itself.
+        """Whether the node itself answers that it is in no cluster, or lists only itself.
 
         Where its statistics show a cluster, it is the only node of one.
         """
@@ -213,7 +219,7 @@ class ClusterView:
         return self.blank(name) or self.alone(name) or self.refuses(name)
 
     def alone(self, name: str) -> bool:
-        """Whether the node itself answers and is connected to nobody, whatever it remembers."""
+        """Whether the node itself answers and is connected to no other node, whatever it lists."""
         view = self.own_view(name)
         if view is not None and view.row(name) is not None:
             return not any(row.connected for row in view.rows if row.node_name != name)
@@ -251,24 +257,24 @@ def merge_views(
     expected = tuple(regular)
     lonely = {*(expected if len(expected) == 1 else ()), *single}
     answering_nodes: dict[str, NodeView] = {}
-    told: dict[Membership, list[str]] = {}
-    shown: dict[str, set[bool]] = {}
+    reporters: dict[Membership, list[str]] = {}
+    connections: dict[str, set[bool]] = {}
     errors: dict[str, str] = {}
     for name, view in sorted(observed.present().items()):
         if _has_cluster_answer(name, view, lonely):
             answering_nodes[name] = view
-            told.setdefault(_read_membership(view), []).append(name)
+            reporters.setdefault(_read_membership(view), []).append(name)
             for row in view.rows:
                 if row.error:
                     errors.setdefault(row.node_name, row.error)
                 else:
-                    shown.setdefault(row.node_name, set()).add(row.connected)
-    sorted_memberships = sorted(told.items(), key=lambda item: item[1])
+                    connections.setdefault(row.node_name, set()).add(row.connected)
+    sorted_memberships = sorted(reporters.items(), key=lambda item: item[1])
     return ClusterView(
         observed,
         answering_nodes,
-        tuple((said, tuple(who)) for said, who in sorted_memberships),
-        {name: frozenset(kinds) for name, kinds in shown.items()},
+        tuple((membership, tuple(names)) for membership, names in sorted_memberships),
+        {name: frozenset(kinds) for name, kinds in connections.items()},
         errors,
         tuple(
             (name, address)
@@ -296,7 +302,7 @@ def make_machine_state(
     Args:
         cluster_view: one that has a membership.
         names: further nodes that the state shall hold.
-        temporary: which of those are temporary; members are what the picture says.
+        temporary: which of those are temporary; of members the view shows it.
     """
     membership = cluster_view.membership or Membership()
     node_numbers = NodeNumbers(tuple(sorted({*names, *membership.names})))
@@ -360,10 +366,10 @@ def find_node_addresses(
 
     A node of the fleet file is asked at its `api`, and where it was before.
     """
-    told: dict[str, set[str]] = {}
+    listed: dict[str, set[str]] = {}
     for view in select_lists(observed):
         for row in view.rows:
-            own = told.setdefault(row.node_name, set())
+            own = listed.setdefault(row.node_name, set())
             if row.api and format_api_address(row.api):
                 own.add(format_api_address(row.api))
     # Where every address of the fleet file is its node's host in one pattern, the pattern gives the address
@@ -375,13 +381,13 @@ def find_node_addresses(
     usual = f"{scheme}://{{host}}:{port}/" if port else f"{scheme}://{{host}}/"
     taken = {node.api for node in entry.nodes}
     found: dict[str, NodeAddresses] = {}
-    for name in sorted({*(node.name for node in entry.nodes), *told, *history.nodes}):
+    for name in sorted({*(node.name for node in entry.nodes), *listed, *history.nodes}):
         known = {*history.addresses(name)}
         named = entry.node(name)
         if named is not None:
             found[name] = NodeAddresses(tuple(sorted(known | {named.api})))
             continue
-        known |= told.get(name, set())
+        known |= listed.get(name, set())
         host = name.rpartition("@")[2]
         likely = {built.replace("{host}", host)} if built is not None else set()
         known |= likely - taken

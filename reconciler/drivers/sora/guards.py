@@ -192,7 +192,7 @@ def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
     if entry.connections is None or joins or not dead:
         return
     group = find_leading_group(steps[-1].state)
-    names = steps[0].node_numbers.spelled(group.nodes & group.log.listed) if group is not None else ()
+    names = steps[0].node_numbers.list_names(group.nodes & group.log.listed) if group is not None else ()
     kept = sum(cluster_view.limits.get(name, 0) for name in names)
     taken = sum(cluster_view.limits.get(step.node, 0) for step in dead)
     if kept < entry.connections <= kept + taken:
@@ -212,10 +212,10 @@ def _compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view
     group = find_leading_group(state)
     if group is None:
         return Capacity(0)
-    limits, temporary = cluster_view.limits, node_numbers.spelled(group.log.temporary)
+    limits, temporary = cluster_view.limits, node_numbers.list_names(group.log.temporary)
     carriers = [
         LicensedMember(name, limits.get(name), name in temporary)
-        for name in node_numbers.spelled(group.nodes & group.log.listed)
+        for name in node_numbers.list_names(group.nodes & group.log.listed)
     ]
     is_whole = not group.log.regular & ~group.nodes
     return compute_capacity_after_failure(carriers, is_compensated=is_whole)

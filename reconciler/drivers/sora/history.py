@@ -73,7 +73,7 @@ class ClusterPast:
         unread: why an earlier revision could not be read; empty where none is missing.
         revision: short id of the earlier revision that names the nodes; empty where none does.
         single: nodes each of which is known as the only regular one of the cluster at some time. Such a node
-            lists nobody but itself while its cluster lives.
+            lists only itself while its cluster lives.
         replaced: clusters that went from the fleet file as this one came.
     """
 

@@ -111,7 +111,7 @@ TABLE: Final[tuple[DecisionRow, ...]] = (
     # `initialise: true` is enough while no node is known to have been in the cluster; it is never used up.
     _row(InitDecision.INITIALISE, answers=_FREE, knowledge=_NOT_MEMBER, initialise=(True,)),
     # Of nodes that only refuse, the statement is enough where nothing at all is known of a past: an earlier
-    # revision that names them may have been applied by somebody, and their refusal proves nothing.
+    # revision that names them may have been applied elsewhere, and their refusal proves nothing.
     _row(
         InitDecision.INITIALISE,
         answers=(AnswerSummary.UNCLEAR,),

@@ -34,7 +34,7 @@ def judge_init(
 
     Args:
         desired: names the regular nodes, all of which must have answered, and the cluster's past.
-        cluster_view: one without speakers.
+        cluster_view: one without answering nodes.
     """
     entry = desired.entry
     outcome = look_up_decision(desired, cluster_view)
@@ -44,12 +44,12 @@ def judge_init(
         assert entry.collapsed is not None
         return InitConfirmation("collapsed", entry.collapsed.reason, entry.collapsed.until.isoformat()), ()
     lost = () if outcome is InitDecision.LIVING else tuple(_report_lost(desired, cluster_view))
-    told = tuple(_FINDINGS[outcome](desired, cluster_view))
-    return None, tuple(dict.fromkeys((*told, *lost)))
+    findings = (*_FINDINGS[outcome](desired, cluster_view), *lost)
+    return None, tuple(dict.fromkeys(findings))
 
 
 def look_up_decision(desired: SoraDesired, cluster_view: ClusterView) -> InitDecision:
-    """What the table says of a cluster as it shows itself."""
+    """The decision of the table for the answers of a cluster."""
     entry, history = desired.entry, desired.history
     return decide_init(
         summarise_answers(entry.regular, history, cluster_view),

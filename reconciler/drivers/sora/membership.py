@@ -49,8 +49,8 @@ class NodeNumbers:
         """The bit set of some names."""
         return to_bits(self.at(name) for name in names)
 
-    def spelled(self, bit_set: int) -> tuple[str, ...]:
-        """The names of a bit set, in the roster's order."""
+    def list_names(self, bit_set: int) -> tuple[str, ...]:
+        """The names of a bit set, by number."""
         return tuple(self.names[number] for number in list_members(bit_set))
 
     def membership(self, state: State) -> Membership:
@@ -58,5 +58,5 @@ class NodeNumbers:
         group = find_leading_group(state)
         if group is None:
             return Membership()
-        regular, temporary = self.spelled(group.log.regular), self.spelled(group.log.temporary)
+        regular, temporary = self.list_names(group.log.regular), self.list_names(group.log.temporary)
         return Membership(tuple(sorted(regular)), tuple(sorted(temporary)))

@@ -154,7 +154,7 @@ class MembershipPlan:
         """A connected regular member with a known address, if possible one that stays."""
         able = [
             one
-            for one in self.node_numbers.spelled(get_alive(self.state))
+            for one in self.node_numbers.list_names(get_alive(self.state))
             if one != name and one in self.apis
         ]
         stays = set(self.entry.regular)

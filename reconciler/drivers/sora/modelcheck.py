@@ -1,4 +1,4 @@
-"""Sora on the model checker's stage: its cluster, its faults, and what must never happen to it.
+"""The model of Sora for the model checker: its cluster, its faults, and its invariants.
 
 The cluster is `machine`; the planner, the guards and the judgement are the real ones; only the wire is
 left out. Bounds besides those of `modelcheck.executor_model`: the management host reaches every running node,
@@ -64,7 +64,7 @@ def make_setups(
 ) -> tuple[ModelSetup[State], ...] | str:
     """The world that the nodes' answers show, or why they show none."""
     cluster_view = view_cluster(desired, observed)
-    if cluster_view.disputed or len(cluster_view.told) > 1:
+    if cluster_view.disputed or len(cluster_view.memberships) > 1:
         return "the nodes' answers do not show one whole cluster"
     names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
     temporary = {node.name for node in desired.entry.nodes if node.temporary}
@@ -90,7 +90,7 @@ class SoraModel:
         choices: how the cluster behaves where Sora's pages are silent.
         members: how many regular nodes were registered in the beginning.
         hidden: nodes whose API this host cannot ask.
-        gone: nodes that are not started again, because a person says that they are lost for good.
+        gone: nodes that are not started again, because an operator confirmed that they are permanently lost.
     """
 
     desired: SoraDesired
@@ -124,7 +124,7 @@ class SoraModel:
         return planner.plan(self.desired, self.observed(world))
 
     def status(self, world: State, step: Step) -> StepStatus:
-        """How the step stands, judged from its witnesses' answers."""
+        """The status of the step, by the answers of its witnesses."""
         own = read_cluster_arguments(step)
         seen = merge_answers(own.witnesses, own.elsewhere, partial(self._answer_at, world))
         return judge(step, seen).status
@@ -141,11 +141,11 @@ class SoraModel:
             if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
 
-    def against(self, world: State, step: Step) -> str:  # noqa: ARG002  (see Play)
-        """What a call does is judged by what comes of it."""
+    def against(self, world: State, step: Step) -> str:  # noqa: ARG002  (of `ProductModel`)
+        """None: the result of a call is judged instead."""
         return ""
 
-    def left(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (see Play)
+    def left(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (of `ProductModel`)
         """Fewer regular nodes than it takes for one to fail, on purpose, where there were enough.
 
         A dead node may be purged before another takes its place: it was of no use any more.
@@ -182,7 +182,7 @@ class SoraModel:
         return ""
 
     def _is_in_window(self, before: State, step: Step) -> bool:
-        """Whether a stop announced that no failure is to spare, and a node failed after its last look.
+        """Whether the stop announced that it leaves no reserve, and a node failed after the last reading.
 
         In a cluster of three or four no order of steps removes a live node otherwise. Started again, the node
         gives the majority back.
@@ -194,7 +194,7 @@ class SoraModel:
         )
 
     def effective(self, world: State, step: Step) -> bool:
-        """Whether a step's effect is there, by the state itself and not by anybody's view."""
+        """Whether a step's effect is there, by the state itself and not by a view."""
         node, group = self.node_numbers.at(step.node), find_leading_group(world)
         match read_cluster_arguments(step):
             case InitArguments(names=names):
@@ -242,8 +242,8 @@ class SoraModel:
             earlier = {
                 place: name for name, one in self.desired.history.nodes.items() for place in one.addresses
             }
-            told = {_api(name): name for name in self.node_numbers.names}
-            names = {**told, **earlier, **named}
+            usual = {_api(name): name for name in self.node_numbers.names}
+            names = {**usual, **earlier, **named}
             self._numbers_by_address |= {
                 place: self.node_numbers.at(name)
                 for place, name in names.items()

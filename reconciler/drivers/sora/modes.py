@@ -51,7 +51,7 @@ def plan_modes(desired: SoraDesired, cluster_view: ClusterView) -> tuple[list[St
 
 
 def find_mode(cluster_view: ClusterView, name: str) -> str:
-    """The mode that the node itself shows, or else its peers; empty where nobody tells."""
+    """The mode that the node itself shows, or else its peers; empty if neither shows it."""
     for view in (cluster_view.own_view(name), *cluster_view.answering_nodes.values()):
         row = view.row(name) if view is not None else None
         if row is not None and row.mode:

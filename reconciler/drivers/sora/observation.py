@@ -24,7 +24,7 @@ from reconciler.drivers.sora.schema import NodeView, SoraCluster
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
 
 Reply = NodeView | Unauthorized | Unidentified | Unreachable
-"""What one address answered, whoever it is."""
+"""What one address answered, whichever node it is."""
 
 ROUNDS: Final = 3
 """Rounds of asking: members that only the answers name are asked in the next round."""
@@ -73,7 +73,7 @@ def merge_answers(
         apis: node -> the address that counts for it.
         elsewhere: node -> further addresses; of a node without one that counts, the best answer counts.
         answer: gives what a node's address answers, as an answer of that node; None if it was not asked.
-        listed: further names, of nodes that nobody knows an address of.
+        listed: further names, of nodes without a known address.
     """
     nodes = {name: found for name, api in apis.items() if (found := answer(name, api)) is not None}
     others: dict[str, dict[str, Observation[NodeView]]] = {}

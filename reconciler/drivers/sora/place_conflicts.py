@@ -1,8 +1,8 @@
-"""Addresses in the fleet file that contradict what the cluster tells of its own nodes; pure.
+"""Addresses in the fleet file that contradict the cluster's own list of its nodes; pure.
 
-A call to an address that is another node's does to that one what was meant for the first: it is drained, or
-registered, in the other's place. An `external_api_url` that merely differs from `api` is no contradiction: it
-is where others reach the node, and this host may take another way.
+A call to the address of another node changes the wrong node: it is drained or registered in place of the
+first. An `external_api_url` that merely differs from `api` is no contradiction: other nodes may reach the
+node by another way than this host.
 """
 
 from __future__ import annotations
@@ -57,19 +57,17 @@ def _read_listed_urls(case: GuardContext) -> dict[str, tuple[Endpoint, str]]:
 def _find_owner(
     name: str, url: Endpoint, named: Mapping[str, Endpoint], listed: Mapping[str, Endpoint]
 ) -> str:
-    """The other node of the file whose `api` a node's URL is; empty where it is nobody's.
-
-    Where the ports differ, the hosts decide, if the other node's own URL is not on its own host either: then
-    the two are crosswise, and not merely behind one proxy.
-    """
+    """The other node of the file whose `api` is the URL of this node; empty for none."""
     if url.host == named[name].host and url.place != named[name].place:
         exact = [node for node, place in named.items() if node != name and place.place == url.place]
         return exact[0] if exact else ""
     for node, place in sorted(named.items()):
         if node == name or url.place == named[name].place:
             continue
-        crosswise = place.host == url.host and node in listed and listed[node].host != place.host
-        if place.place == url.place or crosswise:
+        # If the ports differ, the hosts decide, but only if the other node's own URL is not on its own host
+        # either: then the two are swapped, and not merely behind one proxy.
+        is_swapped = place.host == url.host and node in listed and listed[node].host != place.host
+        if place.place == url.place or is_swapped:
             return node
     return ""
 

@@ -32,7 +32,7 @@ from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, S
 
 
 def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
-    """The steps of one cluster: modes, which wait for nobody, and one chain of membership changes.
+    """The steps of one cluster: modes, which are independent, and one chain of membership changes.
 
     Order of the membership changes (Sora documentation, "Cluster function", and its arithmetic): a node is
     registered before another is removed, unless the registration would risk the majority; then the
@@ -140,7 +140,7 @@ def _register_or_wait(
 
 def _make_register_waits(membership_plan: MembershipPlan, name: str, why: str) -> Diagnostic:
     remedy = _RESTORE_FIRST
-    registered = membership_plan.node_numbers.spelled(get_registered(membership_plan.state))
+    registered = membership_plan.node_numbers.list_names(get_registered(membership_plan.state))
     if len(registered) == 1 and has_majority(membership_plan.state):
         # A second regular node makes the majority two: a half registration would leave one of two.
         remedy = (
@@ -233,9 +233,11 @@ def _make_waiting(
 
 def _report_disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     remedy = "wait and plan again; if they still disagree, compare ListClusterNodes on each node"
-    if len(cluster_view.told) > 1:
-        said = "; ".join(f"{', '.join(who)} say: {membership}" for membership, who in cluster_view.told)
-        words = f"the nodes of {entry.name} disagree about its members, so no member is changed: {said}"
+    if len(cluster_view.memberships) > 1:
+        reports = "; ".join(
+            f"{', '.join(who)} say: {membership}" for membership, who in cluster_view.memberships
+        )
+        words = f"the nodes of {entry.name} disagree about its members, so no member is changed: {reports}"
         yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=entry.name)
     for name in cluster_view.disputed:
         rows = ((who, view.row(name)) for who, view in cluster_view.answering_nodes.items())

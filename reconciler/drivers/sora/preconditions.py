@@ -28,7 +28,7 @@ def describe_numbers(state: State) -> str:
 
 
 def find_register_obstacle(state: State, node: int, contact: int) -> str:
-    """Registering is safe only if the majority stands even after a call that failed halfway.
+    """Registering is safe only if the majority holds even after a call that failed halfway.
 
     Such a call raises R alone, so that a regular node needs A >= floor((R + 1) / 2) + 1.
     """

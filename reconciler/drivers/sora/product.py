@@ -129,7 +129,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         self._pause = pause
 
     def on_host(self, config: HostConfig) -> SoraDriver:
-        """The driver with what a host allows."""
+        """The driver with the addresses that a host allows."""
         rules = config.section(self.kind, SoraRules)
         return type(self)(today=self._today, pause=self._pause, api_paths=rules.api_paths)
 
@@ -189,11 +189,11 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         return planner.plan(desired, observed)
 
     def contents(self, desired: SoraDesired) -> Mapping[str, str]:
-        """What the cluster is to become; see `attempts.fingerprint_contents`."""
+        """The desired content of the cluster; see `attempts.fingerprint_contents`."""
         return attempts.fingerprint_contents(desired)
 
     def aim(self, step: Step, contents: Mapping[str, str]) -> str:
-        """What a call asks for; see `attempts.fingerprint_aim`."""
+        """What a call requests; see `attempts.fingerprint_aim`."""
         return attempts.fingerprint_aim(step, contents)
 
     def uncounted(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
@@ -212,7 +212,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     def stages(
         self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
     ) -> tuple[ModelSetup[State], ...] | str:
-        """The cluster for the model checker; see `model.stages`."""
+        """The cluster for the model checker; see `modelcheck.make_setups`."""
         return modelcheck.make_setups(desired, observed, plan)
 
     def explanations(self) -> Traversable:
@@ -257,16 +257,16 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         return find_endpoints(cluster_input.entry)
 
     async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
-        """The cluster that the nodes at some addresses are in; see `adoption.entry_of`.
+        """The cluster that the nodes at some addresses are in; see `adopt.make_entry`.
 
         Raises:
-            NodeError: nobody told enough.
-            UsageError: an address is none.
+            NodeError: the nodes do not show enough.
+            UsageError: an address is invalid.
         """
         return await adopt.make_entry(name, addresses, transports)
 
     def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> LiveState:
-        """Who belongs to the cluster; see `adoption.shown`."""
+        """Who belongs to the cluster; see `adopt.read_live_members`."""
         return adopt.read_live_members(desired, observed)
 
     async def look(self, step: Step, transports: Transports) -> Observed[NodeView]:
@@ -280,7 +280,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         return merge_replies(apis, elsewhere, replies)
 
     def judge(self, step: Step, seen: Observed[NodeView]) -> StepVerdict:
-        """How the step stands; see `judge.judge`."""
+        """The status of the step; see `judge.judge`."""
         return judge.judge(step, seen)
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:  # noqa: ARG002
@@ -365,7 +365,7 @@ async def _read_reply(client: Client, day: date) -> Reply:
     """The view of the node at one address, or why there is none."""
     try:
         rows = await client.nodes()
-        # Of a node that lists nobody but itself, only its statistics tell whether it is a cluster of one.
+        # Of a node that lists only itself, only its statistics tell whether it is a cluster of one.
         return NodeView(rows, day, clustered=await client.clustered() if len(rows) == 1 else None)
     except NodeUnauthorized as error:
         return Unauthorized(error.reason)

@@ -58,7 +58,8 @@ def _check_api_url(text: str) -> str:
 
 
 def _refuse_command_line(value: Any) -> Any:
-    """Refuse a command line, as older fleet files have it: whoever merges could run anything on the host."""
+    """Refuse a command line, as older fleet files have it."""
+    # Who can merge into the repository could otherwise run any program on the management host.
     if not isinstance(value, list | str):
         return value
     shown = json.dumps(value, ensure_ascii=False, default=str)[:200]
@@ -148,7 +149,7 @@ class SoraNode(NodeEntry):
 class Collapsed(StrictModel):
     """An operator's statement that the cluster has collapsed and may be initialised again."""
 
-    reason: str = Field(min_length=1, max_length=1000, description="Why, for whoever reads it later.")
+    reason: str = Field(min_length=1, max_length=1000, description="The reason, for later readers.")
     until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
@@ -159,9 +160,7 @@ class Stopped(StrictModel):
         description="`node_name` of a node that the fleet file no longer names.",
         examples=["node-05@192.0.2.25"],
     )
-    reason: str = Field(
-        min_length=1, max_length=1000, description="How that is known, for whoever reads it later."
-    )
+    reason: str = Field(min_length=1, max_length=1000, description="How that is known, for later readers.")
     until: Day = Field(description="The last day (UTC) on which this entry counts.", examples=["2026-12-01"])
 
 
@@ -266,7 +265,7 @@ def _bound_text(text: str) -> str:
 
 
 BoundedText = Annotated[str, AfterValidator(_bound_text)]
-"""Text of a node that is shown to people, and may be longer than anybody reads."""
+"""Text of a node that is shown to people, and may be of any length."""
 
 
 class NodeRow(BaseModel):
@@ -321,9 +320,9 @@ class NodeView:
 
     Args:
         rows: sorted by node name.
-        day: the day (UTC) on which it was asked, for words that expire; not part of what is compared.
+        day: the day (UTC) of the answer, for entries that expire; it does not count when views are compared.
         refusal: the code with which it refused to list; there are no rows then.
-        clustered: of a node that refused, or that lists nobody but itself, whether its GetStatsReport shows a
+        clustered: of a node that refused, or that lists only itself, whether its GetStatsReport shows a
             cluster (`cluster` with its raft figures); None where it does not tell.
     """
 

@@ -55,7 +55,7 @@ class StepContext:
     """What every step of one cluster carries.
 
     Args:
-        witnesses: name -> API address of the nodes whose views tell how the step stands.
+        witnesses: name -> API address of the nodes whose views show the status of the step.
         before: the membership that must be there when the step starts.
         after: the membership that must be there when it is done.
         previous: id of the step it waits for; empty for the first one.
@@ -129,7 +129,7 @@ def make_init_step(
 def make_register_step(
     context: StepContext, node: str, api: str, contact: str, source: str, *, again: bool = False
 ) -> Step:
-    """RegisterClusterNode, sent to the joining node; `again` where it was left registered by half."""
+    """RegisterClusterNode, sent to the joining node; `again` if it is half registered."""
     temporary = node in context.after.temporary
     arguments = RegisterArguments(
         **_make_shared_arguments(context, "register"),
@@ -177,7 +177,7 @@ def make_purge_step(
         api: where the contact is.
         contact: the member that purges.
         known: the target's addresses at which silence counts.
-        word: a person's word that the target is stopped, where there is one that counts.
+        word: the `stopped` entry for the target, if the purge depends on it.
         regular: whether a fleet file names, or named, it as a regular node.
         closes: whether there is no reserve between the stop before it and this purge.
     """
