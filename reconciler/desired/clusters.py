@@ -82,6 +82,7 @@ class ClusterParser:
             return None
         model = self.drivers[kind].entry
         rest, policy = self._policy(raw, pointer, model)
+        # Before the model reads the entry, so that a value of the fleet is checked like one of the cluster.
         for key in self.defaults.keys.keys() & model.model_fields.keys():
             rest.setdefault(key, self.defaults.keys[key])
         try:
@@ -103,10 +104,12 @@ class ClusterParser:
     ) -> tuple[dict[str, Any], Policy]:
         """The entry without its policy, and its policy completed with that of the fleet."""
         rest = dict(raw)
+        # A product with a key of this name has a meaning of its own for it.
         if "policy" in model.model_fields or "policy" not in rest:
             return rest, self.defaults.policy
         own = rest.pop("policy")
         try:
+            # Only what was written: with its defaults the cluster's policy would undo limits of the fleet.
             given = self.defaults.limits.model_validate(own).model_dump(exclude_unset=True)
         except ValidationError as error:
             found = find_model_errors(error, self.defaults.limits, own)
@@ -141,6 +144,7 @@ def _salvage_entry(
     """
     dropped_paths = frozenset(_find_removed_path(model_error) for model_error in found)
     kept: Any = _drop_paths(raw, (), dropped_paths)
+    # A name that was wrong is gone as well: problems of nodes and files are to be found all the same.
     kept.setdefault("name", UNNAMED)
     try:
         return model.model_validate(kept), dropped_paths
@@ -152,6 +156,7 @@ def _find_removed_path(model_error: ModelError) -> Path:
     """The path to drop so that the rest fits the model: the value, or the object that requires it."""
     path = model_error.path
     needed = bool(model_error.missing) or (model_error.field is not None and model_error.field.is_required())
+    # A required value cannot just go, so its object goes; at the top that would be the whole entry.
     if needed and not model_error.missing:
         path = path[:-1] if path and isinstance(path[-1], str) and len(path) > 1 else path
     return path

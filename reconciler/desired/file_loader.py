@@ -24,6 +24,7 @@ from reconciler.text.suggestions import find_nearest
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_SHOWN = 3
+# Each guess compares a path with all names: a thousand wrong paths would take minutes.
 _MOST_GUESSES = 20
 _NOT_WHOLE = "encrypt only the secret values in it, each as `${age:…}`: see `reconcile secrets encrypt`"
 

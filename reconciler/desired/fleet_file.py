@@ -121,6 +121,7 @@ def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]
     Raises:
         InputError: there is neither, or more than one.
     """
+    # At the top only: a fleet file in a folder below belongs to another fleet of the repository.
     here = {name for name in names if "/" not in name}
     found = [(name, "") for name in NAMES if name in here]
     if not found:

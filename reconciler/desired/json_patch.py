@@ -72,6 +72,7 @@ class _Draft:
         Raises:
             InvalidPatch: it does not exist.
         """
+        # Only what is on the path is copied: everything beside it stays shared with the original.
         held = self.whole = self._copy_once(self.whole)
         for depth, part in enumerate(path[:-1]):
             if not has_member(held.value, part):
@@ -87,6 +88,7 @@ class _Draft:
         Raises:
             InvalidPatch: with it the document is too large or too deep.
         """
+        # Measured at the first copy: most patches have none, and a document may have a million values.
         if not self._count:
             self._count = _measure(self.whole.value, {})[0]
         count, deep = _measure(value, {})
@@ -209,6 +211,7 @@ def _apply_move(draft: _Draft, operation: TracedValue) -> None:
         message = "a value cannot be moved into itself"
         raise _make_error("bad-patch", message, "copy it, or move it elsewhere", "/path")
     levels = len(split_pointer(goal))
+    # Only then the depth can grow: other moves cost nothing, however many there are.
     if levels > len(split_pointer(source)):
         draft.check_depth(found.value, levels)
     _remove_value(draft, source, "from")

@@ -154,6 +154,7 @@ def _find_plain_secrets(cluster_inputs: Sequence[ClusterInput], files: LintedFil
     for document in files.documents:
         for problem in scan.scan_document(document):
             yield LintWarning(problem, frozenset(users.get(document.name, ())))
+    # Only files that are stored as they are delivered: others were decrypted here.
     for path in sorted(resources.keys() & files.plain):
         for problem in scan.scan_resource(path, resources[path]):
             yield LintWarning(problem, frozenset(users[path]))

@@ -12,6 +12,7 @@ from reconciler.documents.document import Document
 from reconciler.text.json_pointer import make_pointer as pointer_of
 from reconciler.text.json_pointer import split_pointer
 
+# RFC 6901 has no leading zeros. Bounded, because int() refuses a text of more than 4,300 digits.
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _BEYOND = 10**12
 

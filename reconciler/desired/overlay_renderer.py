@@ -66,6 +66,7 @@ class OverlayRenderer:
         key: _Key = (id(base),)
         document = base
         for pointer, overlay in self._list_overlays(cluster, node, place):
+            # A file is the same overlay wherever it is named, an inline one only at its own place.
             key = (*key, overlay if isinstance(overlay, str) else pointer)
             if key not in self._rendered:
                 self._rendered[key] = self._apply_overlay(document, pointer, overlay)

@@ -39,6 +39,7 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
         former = cluster.get("renamed_from") if isinstance(cluster, Mapping) else None
         if not isinstance(former, str):
             continue
+        # State is kept by name. With two claimants one would act on the locks and approvals of the other.
         if former in named:
             where = fleet.position(f"/clusters/{named[former]}/name")
             claim = f"a cluster has the name {quote_text(former)}, at {where}"
@@ -64,6 +65,7 @@ def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> I
             earlier = names.setdefault(node.name, here)
             if earlier != here:
                 claim = f"the fleet already has a node {quote_text(node.name)}"
+                # Its address is not compared as well: a node that was written twice is one mistake.
                 yield _make_duplicate(fleet, f"{place}/name", claim, earlier, "keep one of the two")
                 continue
             address = _normalize_address(node.endpoint())

@@ -63,6 +63,7 @@ class SecretExtractor:
         parts = [part.upper() for word in words for part in _WORD.findall(word)]
         stem = f"{self.prefix}{'_'.join(parts) or 'SECRET'}"
         name, number = stem, 1
+        # Another secret under the same keys gets a number; the same text shares the name.
         while self.named.setdefault(name, text) != text:
             number += 1
             name = f"{stem}_{number}"

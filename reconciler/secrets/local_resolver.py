@@ -44,6 +44,7 @@ class LocalResolver:
             SecretError: it is unknown here.
         """
         key = (scheme, name)
+        # Only values are kept: what an operator supplies later is found without a restart.
         if key not in self._known:
             if scheme == "env":
                 self._known[key] = read_secret_variable(self._host, name)
@@ -104,6 +105,7 @@ class LocalResolver:
 
 def _hash_content(content: bytes | SecretError) -> bytes:
     """A hash of the contents of a file, or of the reason why it cannot be read."""
+    # The first byte keeps a file apart from an error with the same text; values themselves are not kept.
     return sha256(b"+" + content if isinstance(content, bytes) else b"-" + content.message.encode()).digest()
 
 

@@ -86,6 +86,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """A text, such as the answer of a node or a line of a log, with secrets masked."""
+        # Known values first: a format may match a part of one and leave the rest readable.
         return strip_userinfo(mask_shapes(self._mask_parts(self.values(text)), MASK))
 
     def values(self, text: str) -> str:
@@ -193,6 +194,7 @@ def _hidden(value: Any, key: str, *, within: bool) -> Any:
         }
         return inner if any(inner[name] is not value[name] for name in inner) else value
     if isinstance(value, list | tuple):
+        # Headers are often written as lists of a name and a value.
         if len(value) == _PAIR and all(isinstance(one, str) for one in value) and should_mask_key(value[0]):
             return [value[0], _hidden(value[1], value[0], within=True)]
         listed = [_hidden(item, key, within=within) for item in value]
@@ -306,6 +308,7 @@ def mask_text(name: str, text: str) -> str:
     tree = document.offsets or json_parser.locate_values(name, document.text)
     spans = {_find_span(document.text, tree, pointer, value) for pointer, value in found.items()}
     shown = document.text
+    # From the end, so that the earlier offsets stay valid.
     for start, end in sorted(spans, reverse=True):
         hidden = shown[start:end]
         masked = f'"{MASK}"' if hidden.startswith(('"', "'")) else MASK

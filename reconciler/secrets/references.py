@@ -25,6 +25,7 @@ MARK = "${"
 ENCRYPTED = ".age"
 """Ending of files that are encrypted as a whole."""
 
+# The escape comes first: `$${env:A}` is text and must not be taken for a reference after a dollar.
 _TOKEN = re.compile(r"\$\$\{|\$\{(?P<scheme>env|file|age):(?P<name>[^}]*)(?P<end>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
@@ -117,6 +118,7 @@ class ReferenceMarker:
             if token["scheme"] is None:
                 clear.append(MARK)
                 continue
+            # Each reference is looked up once: a thousand nodes may share one, and decryption is slow.
             secret = self._known.get(token[0]) or self._look_up(token)
             found, missing = True, missing or secret.missing
             clear.append(str(secret.value))
@@ -124,6 +126,7 @@ class ReferenceMarker:
         if not found:
             return whole
         reference = _CIPHER.sub(r"${age:…\1}", text)
+        # With one unknown part the whole is unknown. Half of it would be compared with the value of a node.
         return Secret(reference if missing else whole, reference, missing)
 
     def _look_up(self, token: re.Match[str]) -> Secret:
@@ -155,6 +158,7 @@ def list_reference_places(
     found: set[tuple[str, ...]] = set()
     moves: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
     for name, data in files:
+        # Neither a reference nor a move of one: most files need no parsing.
         if MARK.encode() not in data and b"from" not in data:
             continue
         try:
@@ -240,6 +244,7 @@ def _check(scheme: str, name: str, *, closed: bool) -> None:
         raise _BadReference(f"the reference ${{{scheme}: has no closing }}")
     if scheme == "env" and not _VARIABLE.fullmatch(name):
         raise _BadReference("${env: must name an environment variable")
+    # The author of the desired state must not read files outside the folders that the host allows.
     if scheme == "file" and (not name or ".." in PurePosixPath(name).parts or "\0" in name):
         raise _BadReference("${file: must give a path without `..`")
     if scheme == "age":

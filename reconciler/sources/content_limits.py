@@ -86,6 +86,7 @@ class ScanCounts:
         self.file(path)
         self.links += 1
         self._check(self.links, self.limits.links, "symbolic links")
+        # Each link is followed part by part: long targets would multiply the work of every look-up.
         if len(target) > self.limits.path_chars or target.count("/") > self.limits.depth:
             raise SourceError(
                 f"{self.where}: the target of the link {quote_path(path)} is longer than "

@@ -87,6 +87,7 @@ async def download_archive(
         check_answer(response.status_code, place, token=token)
         body = await _read_body(response, place, limits)
         start, kind = body[:512].lstrip().lower(), response.headers.get("content-type", "")
+        # A forge answers a request without a session with status 200 and its login page.
         is_html = kind.startswith(("text/html", "application/xhtml")) and not is_archive(body)
         if is_html or start.startswith((b"<!doctype html", b"<html")):
             raise SourceError(

@@ -207,6 +207,7 @@ class FolderSource(Source):
     @staticmethod
     def _is_same(last: Snapshot, revision: Revision, layout: Layout) -> bool:
         return (
+            # The marks as well: of new files with the same contents the old snapshot could read nothing.
             last.revision.id == revision.id
             and isinstance(last.files, FolderFiles)
             and last.files.layout.files == layout.files

@@ -138,6 +138,7 @@ class Layout:
         if not wanted:
             raise FileNotFoundError(path)
         full = f"{self.base}/{wanted}" if self.base else wanted
+        # First without links: most files are reached directly, and a fleet has thousands.
         if full in self.files:
             return full
         end = self._follow(full)

@@ -60,6 +60,7 @@ class LinkedSource(ForwardingSource):
                 raise SourceError(
                     f"{self.path} points to {real}: {error.message}", remedy=error.remedy
                 ) from error
+            # Kept as long as the target is the same: the source remembers digests and answers of that folder.
             self._real = real
         return self._source
 
@@ -89,6 +90,7 @@ def resolve_target(path: Path) -> Path:
 
 def make_absolute(path: Path) -> Path:
     """The absolute path with its links; the part before a `..` is resolved."""
+    # As the kernel does: `link/..` is the folder above the target of the link, not above the link.
     parts = path.absolute().parts
     above = max((index for index, part in enumerate(parts) if part == ".."), default=-1) + 1
     return Path(*parts[:above]).resolve().joinpath(*parts[above:]) if above else Path(*parts)

@@ -62,6 +62,7 @@ class _Options:
         )
 
     def tarball(self, file: Path | SourceAddress) -> Source:
+        # Only a rollback names a tarball by its revision; elsewhere `--ref` can only mean git.
         named = self.ref.lower() if self.is_rollback else ""
         self.refuse_unfit(kind="tarball", ref="" if named else self.ref)
         self.refuse_saved()
@@ -144,6 +145,7 @@ def locate_source(
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no such user
         why = getattr(error, "strerror", None) or "there is no such home folder"
         raise UsageError(f"the source '{make_one_line(text, 200)}' cannot be accessed: {why}") from error
+    # A local path wins: a folder may be called `host:path`.
     if not found and SCP_FORM.fullmatch(text):
         return options.git(parse_source_address(text))
     return _local(place, options)
@@ -161,6 +163,7 @@ def _remote(text: str, options: _Options) -> Source:
     if scheme not in ("http", "https"):
         return _make_git_source(place, text, options)
     route = urlsplit(text).path
+    # By the text alone as far as it goes: asking a server shows it the token.
     if options.sha256 or ARCHIVE.search(route):
         return options.tarball(place)
     if options.ref or route.rstrip("/").endswith(".git"):

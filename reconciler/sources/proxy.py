@@ -90,6 +90,7 @@ def _matches(host: str, port: int, entry: str) -> bool:
     if wanted and wanted != str(port):
         return False
     try:
+        # A name is never resolved for this, as in curl: networks match addresses only.
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         domain = name.lower().removeprefix("*").strip(".")

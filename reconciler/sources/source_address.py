@@ -54,6 +54,7 @@ def parse_source_address(text: str) -> SourceAddress:
     Raises:
         UsageError: it has no host, a port that is no number, or control characters.
     """
+    # Decoded first: `%0a` would become a line break in a header or in the input of a helper.
     if not unquote(text).isprintable():
         raise UsageError(f"the URL '{strip_secrets(take_first_line(text))}' contains control characters")
     if "://" not in text:

@@ -207,6 +207,7 @@ class TarballUrlSource(Source):
             if self._last
             else await asyncio.to_thread(http_cache.read_cached_answer, self._kept)
         )
+        # No other bytes have this digest, so the server need not be asked.
         if known and self.packing.sha256 and known.sha256 == self.packing.sha256:
             return await self._snapshot(known)
         fetched = await download_archive(
@@ -257,6 +258,7 @@ class TarballUrlSource(Source):
                     limits=limits,
                     seconds=self.seconds,
                 )
+            # No answer does not mean that there is no signature: the archive must not count as unsigned.
             except SourceUnreachable:
                 raise
             except SourceError:

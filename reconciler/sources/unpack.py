@@ -123,6 +123,7 @@ class _Sorter:
             self.files[path] = member
         elif member.kind == "1":
             target = "/".join(part for part in member.link.split("/") if part not in ("", "."))
+            # With contents of its own, two programs could read two different files here.
             if member.size or target not in self.files:
                 reason = f"is a hard link to {quote_path(member.link)}, but no member before it is this file"
                 raise self._make_error(number, path, reason)
@@ -136,6 +137,7 @@ class _Sorter:
     def _check_name(self, number: int, member: tar.TarMember) -> str:
         name = member.name
         parts = [part for part in name.split("/") if part not in ("", ".")]
+        # Marks of writing direction would make a message show another path.
         if not all(char.isprintable() for char in name):
             raise self._make_error(number, name, "has a control or invisible character in its name")
         if name.startswith("/"):

@@ -61,7 +61,9 @@ STEADY: Final = {
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_DEFAULT_HASH": "sha1",  # of repositories that are made here: GitPython reads no others,
     "GIT_DEFAULT_REF_FORMAT": "files",  # nor refs that are no files
+    # A partial clone would contact its remote, by the configuration of the repository.
     "GIT_NO_LAZY_FETCH": "1",
+    # A replacement would show other files under the id of a signed commit.
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
@@ -71,6 +73,7 @@ STEADY: Final = {
 SHIELD: Final = (
     ("core.commitGraph", "false"),  # a file whose parents git believes without a look at the commits
     ("core.fsmonitor", "false"),
+    # A fetch runs hooks too (`reference-transaction`).
     ("core.hooksPath", os.devnull),
     ("fetch.recurseSubmodules", "false"),
     ("safe.bareRepository", "explicit"),
@@ -98,6 +101,7 @@ NOWHERE: Final = {
 }
 """No configuration but that of the repository, and no transport, not even for a partial clone."""
 
+# Without `git`, which proves nothing about the server, and `ext`, which runs any program.
 PROTOCOLS: Final = "file:http:https:ssh"
 
 VERBS: Final = frozenset({
@@ -189,6 +193,7 @@ class GitSettings:
             environment: of this process; only variables that are known to be harmless are passed on.
         """
         kept = {**make_child_environment(environment, *REMOTE), **STEADY, "GIT_ALLOW_PROTOCOL": PROTOCOLS}
+        # Empty means that nobody is asked; unset, git tries SSH_ASKPASS, which may open a window.
         kept.setdefault("GIT_ASKPASS", "")
         return cls(kept, tuple(_read_config_variables(environment)))
 
@@ -206,6 +211,7 @@ class GitSettings:
         with a credential may be among them.
         """
         kept = dict(self.environment)
+        # The last setting of a key counts: the operator's come after ours.
         for number, (key, value) in enumerate((*TUNING, *self.config)):
             kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
             kept["GIT_CONFIG_COUNT"] = str(number + 1)

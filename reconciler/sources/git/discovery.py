@@ -120,6 +120,7 @@ class WorkTree:
         todo, folders = [(str(self.common / "refs"), "refs/")], 0
         while todo:
             place, prefix = todo.pop()
+            # Folders count too: a tree of empty ones would keep this loop busy without end.
             folders += 1
             with _reading(self.top, place), os.scandir(place) as entries:
                 for entry in entries:
@@ -171,6 +172,7 @@ class WorkTree:
     def _read_ref(self, ref: str) -> str | None:
         file = self.common / ref
         with _reading(self.top, str(file)):
+            # Through a link the repository could take over a commit id from anywhere on this host.
             if not file.resolve().is_relative_to(self.common / "refs"):
                 raise _make_error(
                     self.top, f"the ref {quote_path(ref)} is a link that points outside the repository"

@@ -139,6 +139,7 @@ class Mirror:
         Git(settings=settings).run("init", "--quiet", "--bare", "--template=")
 
     def _fetch_ref(self, ref: Ref) -> tuple[str, str]:
+        # A hash: refs `a` and `a/b` of two moments cannot both be files.
         local = f"refs/sources/{hashlib.sha256(ref.name.encode()).hexdigest()[:16]}"
         if self.open().ref(local) != ref.id:
             self._fetch_newest(f"+{ref.name}:{local}")
@@ -153,6 +154,7 @@ class Mirror:
         try:
             self._fetch_newest(f"+{id_}:refs/sources/{id_}")
         except GitCommandFailed as failed:
+            # A server may refuse an id that none of its refs names, until all of its history is asked for.
             if not errors.UNADVERTISED.search(failed.words):
                 raise
             self._fetch_all(head=head)
@@ -218,6 +220,7 @@ class Mirror:
         detached = ("+HEAD:refs/sources/all/HEAD",) if head else ()
         refspecs = (*detached, *(f"+refs/{kind}/*:refs/sources/all/{kind}/*" for kind in ("heads", "tags")))
         self._run(*FETCH, "--prune", *deepen, "--", self.place.url, *refspecs)
+        # Last: if the process dies before, the next fetch asks for everything again.
         (self.folder / "complete").touch()
 
     def _run(self, *arguments: str) -> bytes:

@@ -70,6 +70,7 @@ def parse_ls_remote(output: str) -> Refs:
         first, _, name = row.partition("\t")
         if first.startswith("ref: ") and name == "HEAD" and first.isprintable():
             default = first.removeprefix("ref: ")
+        # The server chose these names; `^{}` rows repeat the commits of annotated tags.
         elif OBJECT_ID.fullmatch(first) and name.isprintable() and not name.endswith("^{}"):
             ids[name] = first
     return Refs(ids, default)
@@ -104,6 +105,7 @@ def find_ref(refs: Refs, ref: str, *, where: str) -> Ref | None:
         )
     if found:
         return Ref(found[0], refs.ids[found[0]])
+    # Names come before ids: a branch may be called `beef`.
     if COMMIT_ID.fullmatch(ref.lower()):
         return None
     raise make_unknown_ref_error(refs, ref, where=where)

@@ -78,6 +78,7 @@ def _commit_signature(git: Git, commit: str) -> str:
 def _tag_signature(git: Git, tag: str) -> str:
     """The signature at the end of a tag; empty if it has none."""
     text = _read_object(git, "tag", tag)
+    # The last one, as git does: an earlier one is a part of the signed text.
     places = [
         text.rfind(f"\n{start}") for start in (*trust.ARMOUR.values(), "-----BEGIN SIGNED MESSAGE-----")
     ]
@@ -103,6 +104,7 @@ def _make_git(repository: GitDirectory, wanted: Trust, home: Path, revoked: Path
     config = (
         ("gpg.program", "gpg"),
         ("gpg.openpgp.program", "gpg"),
+        # A program that always fails: this kind of signature is not supported.
         ("gpg.x509.program", "false"),
         ("gpg.ssh.program", "ssh-keygen"),
         ("gpg.ssh.allowedSignersFile", str(wanted.signers)),

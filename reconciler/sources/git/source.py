@@ -160,6 +160,7 @@ class GitSource(Source):
 
     async def _use_copy(self, work: Callable[[Mirror], T]) -> T:
         """The result of blocking work on the local copy, under its lock; raises what `snapshot` raises."""
+        # Beside the folder, not in it: `clear` removes the folder while the lock is held.
         async with hold_folder_lock(self._folder.with_suffix(".lock"), seconds=self.seconds):
             return await run_blocking(partial(self._with_copy, work))
 
@@ -202,6 +203,7 @@ class GitSource(Source):
 
     def _read(self, copy: Mirror) -> tuple[str, Snapshot]:
         commit, named = copy.commit(self.ref)
+        # The same snapshot for the same commit: its files stay in memory, and its signature was checked.
         if self._last and (self._last[0], self._last[1].revision.id) == (named, commit):
             return self._last
         signer = self._signer(commit, named) if self._trust else None
@@ -215,6 +217,7 @@ class GitSource(Source):
 
         assert self._trust is not None
         key = f"{named} {self._trust.mark()}"
+        # Otherwise each poll would run the checking programs for a revision that stays refused.
         if key in self._refused:
             raise self._refused[key]
         try:

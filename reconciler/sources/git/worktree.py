@@ -43,6 +43,7 @@ def open_own_view(work: WorkTree) -> Iterator[GitDirectory]:
                 tempfile.TemporaryDirectory(prefix="reconcile-", ignore_cleanup_errors=True)
             )
             directory = Path(made)
+            # The least that git takes for a repository; whatever is missing here cannot name a program.
             (directory / "HEAD").write_text("ref: refs/heads/none\n")
             (directory / "config").write_text("[core]\n\trepositoryformatversion = 0\n")
             for part in ("objects", "refs"):
@@ -63,6 +64,7 @@ def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
         SourceError: the refs cannot be read, or the path contains a line break.
     """
     refs, head = work.refs(), work.head_ref() or work.head()
+    # `alternates` has one path on each line, and no way to quote a line break.
     if "\n" in str(work.objects):
         raise SourceError(f"{work.top}: the path contains a line break", remedy="rename the folder")
     shallow = work.common / "shallow"
@@ -72,6 +74,7 @@ def open_served_view(work: WorkTree) -> Iterator[GitDirectory]:
         (directory / "packed-refs").write_text("".join(f"{id_} {name}\n" for name, id_ in refs.items()))
         (directory / "objects/info").mkdir()
         (directory / "objects/info/alternates").write_bytes(os.fsencode(work.objects) + b"\n")
+        # Without this list git takes the missing parents of a shallow clone for damage.
         if shallow.is_file():
             shutil.copyfile(shallow, directory / "shallow", follow_symlinks=False)
         yield repository
@@ -139,6 +142,7 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
     own = read_user_setting(environment, "--path", "--get", "core.excludesFile")
     config = (("core.excludesFile", own),) if own else ()
     excludes = work.common / "info/exclude"
+    # A link could lead git to any file of this host, and a pipe would block it.
     is_plain = excludes.is_file() and not excludes.is_symlink()
     more = (f"--exclude-from={excludes}",) if is_plain else ()
     with open_own_view(work) as repository:

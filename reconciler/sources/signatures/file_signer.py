@@ -25,6 +25,7 @@ SECONDS = 60.0
 NAMESPACE = "file"
 """Namespace of the signatures of tarballs: `ssh-keygen -Y sign -n file`."""
 
+# Every key in the file of signers may sign, none is fetched, and no agent outlives the check.
 _GPG_CONF = "batch\nno-autostart\nno-auto-key-retrieve\nno-auto-check-trustdb\ntrust-model always\n"
 _KEPT = ("PATH", "TMPDIR")
 
@@ -48,15 +49,18 @@ def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str)
         if wanted.kind == "gpg":
             command = ("gpg", "--status-fd=1", "--verify", str(beside), "-")
             return trust.judge_gpg_output((_run(command, home, data)).stdout, what)
+        # The author of the signature chooses its format: checked before a program reads it.
         check_kind(signature.decode("utf-8", "replace"), wanted, what)
         found = _run(_make_ssh_command("find-principals", wanted, beside), home)
         if found.returncode:
             good = 'Good "file" signature with ' + found.stdout + found.stderr
             return trust.judge_ssh_output(good + "\nNo principal matched.", what, good=False)
+        # ssh-keygen verifies for a named signer, and a signature has no name: its key leads to it.
         signer = found.stdout.split("\n")[0].strip()
         verify = (*_make_ssh_command("verify", wanted, beside), "-n", NAMESPACE, "-I", signer)
         revoked = ("-r", str(wanted.revoked)) if wanted.revoked else ()
         done = _run((*verify, *revoked), home, data)
+        # A revoked key is reported as a bad signature: one that is good without the list is revoked.
         if done.returncode and revoked and not _run(verify, home, data).returncode:
             raise make_revoked_key_error(what)
         return trust.judge_ssh_output(done.stdout + done.stderr, what, good=not done.returncode)
