@@ -227,8 +227,8 @@ def _find_naming_pointer(cluster: ParsedCluster, words: str, place: str) -> str:
 def _find_text(value: Any, words: str, path: Path) -> Path | None:
     if value == words and isinstance(value, str):
         return path
-    inner: Any = value.items() if isinstance(value, Mapping) else enumerate(value)
-    for part, item in inner if isinstance(value, Mapping | list) else ():
+    inner: Any = enumerate(value) if isinstance(value, list) else ()
+    for part, item in value.items() if isinstance(value, Mapping) else inner:
         found = _find_text(item, words, (*path, part))
         if found is not None:
             return found
