@@ -1,4 +1,4 @@
-"""Who is under watch, and that clusters do not wait for each other."""
+"""Which clusters are watched; clusters do not wait for each other."""
 
 import pytest
 from support.watch_server import CONVERGED, Rig, Script, fleet, until
@@ -20,7 +20,7 @@ class SlowEdge(Script):
         return await super().__call__(job)
 
 
-async def test_a_slow_cluster_holds_up_nobody():
+async def test_a_slow_cluster_delays_no_other():
     rig, tasks, script = Rig(interval=0.005), Supervision(lambda: None, print), SlowEdge(CONVERGED)
     cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
     cluster_loops.publish(fleet("a", "edge", "live"), "start")
@@ -30,7 +30,7 @@ async def test_a_slow_cluster_holds_up_nobody():
     assert await tasks.drain(10)
 
 
-async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
+async def test_a_new_fleet_starts_loops_of_new_clusters_and_pauses_removed_ones():
     rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
     cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
     cluster_loops.publish(fleet("a", "edge", "live"), "start")
@@ -46,7 +46,7 @@ async def test_a_new_fleet_starts_what_is_missing_and_rests_what_left():
     assert await tasks.drain(10)
 
 
-async def test_a_fleet_of_the_same_revision_whose_secrets_are_others_brings_a_pass():
+async def test_changed_secrets_of_the_same_revision_cause_a_pass():
     rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
     cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
     cluster_loops.publish(fleet("a", "edge"), "start")
@@ -69,7 +69,7 @@ def test_only_names_a_cluster_or_a_node():
     assert "edge, live" in caught.value.remedy
 
 
-async def test_once_stopped_no_fleet_is_taken_and_no_loop_started():
+async def test_after_a_stop_no_fleet_is_used_and_no_loop_starts():
     rig, script, begun = Rig(), Script(), []
     cluster_loops = ClusterLoops(script, rig.context, lambda loop, name: begun.append(name))
     cluster_loops.stop()

@@ -1,4 +1,4 @@
-"""Alive and ready, told from the board."""
+"""Liveness and readiness, from the watch state."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ def good_board():
     )
 
 
-def test_alive_while_every_loop_is_within_its_time():
+def test_live_while_every_loop_reports_in_time():
     assert check_liveness(good_board(), now=10.0)[0]
 
 
@@ -38,7 +38,7 @@ def test_a_late_loop_is_named():
     assert detail["late"] == {"source": 5.0}
 
 
-def test_ready_when_all_is_well():
+def test_ready_if_nothing_fails():
     good, detail = check_readiness(good_board(), dry_run=False)
     assert good
     assert detail["because"] == []

@@ -1,4 +1,4 @@
-"""Whoever connects can neither fill the listener up nor hold it."""
+"""Connections and requests are bounded in number and time."""
 
 import asyncio
 import errno
@@ -28,7 +28,16 @@ async def closed(reader):
             return b""
 
 
-async def test_idle_connections_beyond_the_limit_keep_no_health_check_out():
+async def trickle(reader, writer, piece=b"a"):
+    """Send piece after piece until the server ends the connection; gives what it sent before."""
+    ended = asyncio.create_task(closed(reader))
+    while not ended.done():
+        writer.write(piece)
+        await asyncio.sleep(0.01)
+    return await ended
+
+
+async def test_idle_connections_beyond_the_limit_do_not_block_a_health_check():
     async with Site(connections=20) as site, AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(raw(site)) for _ in range(60)]
         answer = await site.client.get("/healthz")
@@ -52,39 +61,28 @@ async def test_a_head_that_does_not_come_or_trickles_has_a_deadline(piece, monke
     monkeypatch.setattr(http_listener, "HEAD_SECONDS", 0.1)
     async with Site() as site, raw(site) as (reader, writer):
         writer.write(b"GET /healthz HTTP/1.1\r\nA: ")
-        ended = asyncio.create_task(closed(reader))
-        while not ended.done():
-            writer.write(piece)
-            await asyncio.sleep(0.01)
-        assert await ended == b""
+        assert await trickle(reader, writer, piece) == b""
         assert site.dropped("deadline") == 1
 
 
-async def test_the_next_request_of_a_kept_connection_has_a_deadline_too(monkeypatch):
+@pytest.mark.parametrize(
+    ("request_head", "answer"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /he", 200),
+        (LONG.replace(b"/webhook", b"/healthz"), 405),
+    ],
+    ids=["the next request", "a body that nobody reads"],
+)
+async def test_what_follows_an_answer_has_a_deadline_too(request_head, answer, monkeypatch):
     monkeypatch.setattr(http_listener, "NEXT_SECONDS", 0.1)
     async with Site() as site, raw(site) as (reader, writer):
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /he")
-        assert status(await reader.readuntil(b"\r\n\r\n")) == 200
-        ended = asyncio.create_task(closed(reader))
-        while not ended.done():
-            writer.write(b"a")
-            await asyncio.sleep(0.01)
+        writer.write(request_head)
+        assert status(await reader.readuntil(b"\r\n\r\n")) == answer
+        await trickle(reader, writer)
         assert site.dropped("deadline") == 1
 
 
-async def test_a_body_that_nobody_wants_cannot_trickle_for_ever(monkeypatch):
-    monkeypatch.setattr(http_listener, "NEXT_SECONDS", 0.1)
-    async with Site() as site, raw(site) as (reader, writer):
-        writer.write(LONG.replace(b"/webhook", b"/healthz"))
-        assert status(await reader.readuntil(b"\r\n\r\n")) == 405
-        ended = asyncio.create_task(closed(reader))
-        while not ended.done():
-            writer.write(b"a")
-            await asyncio.sleep(0.01)
-        assert site.dropped("deadline") == 1
-
-
-async def test_slow_bodies_are_bounded_in_time_and_number_and_keep_no_health_check_out(monkeypatch):
+async def test_slow_bodies_are_bounded_in_time_and_number_and_do_not_block_a_health_check(monkeypatch):
     monkeypatch.setattr("reconciler.server.web.BODY_SECONDS", 0.5)
     async with Site(connections=BODIES + 8) as site, AsyncExitStack() as stack:
         slow = [await stack.enter_async_context(raw(site)) for _ in range(BODIES + 1)]
@@ -112,7 +110,7 @@ async def test_a_reader_that_does_not_read_has_a_deadline(monkeypatch):
 
 
 class Exhausted:
-    """A socket whose next accepts fail as they do where a process has no more open files."""
+    """A socket whose next accepts fail as in a process without file descriptors."""
 
     def __init__(self, loop, times):
         self.accept, self.times = loop.sock_accept, times
@@ -124,7 +122,7 @@ class Exhausted:
         return await self.accept(opened)
 
 
-async def test_without_open_files_it_pauses_tells_so_now_and_then_and_goes_on(monkeypatch):
+async def test_without_open_files_it_waits_logs_a_few_lines_and_continues(monkeypatch):
     monkeypatch.setattr(http_listener, "PAUSE", 0.001)
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", Exhausted(asyncio.get_running_loop(), 500))
     async with Site() as site:
@@ -133,7 +131,7 @@ async def test_without_open_files_it_pauses_tells_so_now_and_then_and_goes_on(mo
         assert len(site.lines.getvalue()) < 10_000
 
 
-async def test_without_open_files_an_idle_connection_gives_its_own_back(monkeypatch):
+async def test_without_open_files_an_idle_connection_is_closed(monkeypatch):
     exhausted = Exhausted(asyncio.get_running_loop(), 0)
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", exhausted)
     async with Site() as site, raw(site) as (reader, _):
@@ -166,7 +164,7 @@ async def broken(scope, receive, send):
     raise SystemExit(2)
 
 
-async def test_an_application_that_breaks_down_costs_its_answer_only():
+async def test_an_application_that_crashes_costs_only_its_own_answer():
     async with Site(application=broken) as site:
         for _ in range(3):
             async with raw(site) as (reader, writer):
@@ -174,7 +172,7 @@ async def test_an_application_that_breaks_down_costs_its_answer_only():
                 assert status(await closed(reader)) == 500
 
 
-async def test_an_unexpected_error_is_told_in_the_log_and_not_to_the_caller(monkeypatch):
+async def test_an_unexpected_error_is_in_the_log_and_not_in_the_answer(monkeypatch):
     async with Site() as site:
         monkeypatch.setattr("reconciler.server.web.check_readiness", lambda *_, **__: {}["the-secret"])
         for _ in range(30):

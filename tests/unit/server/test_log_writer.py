@@ -1,4 +1,4 @@
-"""A log whose reader is gone, slow or out of space: counted, and never waited for."""
+"""A log whose reader is gone, slow or out of space: lost lines are counted, and the watch never waits."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_a_full_disk_costs_lines_until_there_is_room():
     os.close(room)
 
 
-def test_a_reader_that_does_not_read_holds_up_nobody_and_memory_is_bounded(pipe):
+def test_a_reader_that_does_not_read_delays_nobody_and_memory_is_bounded(pipe):
     reader, number, _ = pipe
     size, state = filled(number), LogState()
     writer = LogWriter(number, state, limit=1000)

@@ -22,7 +22,7 @@ def test_json_lines_begin_with_time_level_and_event():
     assert lines(stream)[0]["timestamp"].endswith("Z")
 
 
-def test_what_is_no_terminal_gets_json():
+def test_a_stream_that_is_not_a_terminal_gets_json():
     stream = io.StringIO()
     open_log(stream).info("watch started")
     assert lines(stream)[0]["event"] == "watch started"
@@ -73,7 +73,7 @@ def test_libraries_logs_come_in_the_same_form_without_a_traceback():
     assert "Traceback" not in stream.getvalue()
 
 
-def test_what_no_line_can_hold_costs_that_line_and_nothing_else():
+def test_a_value_that_cannot_be_rendered_costs_only_its_own_line():
     deep = []
     for _ in range(5000):
         deep = [deep]
@@ -93,7 +93,7 @@ def test_what_no_line_can_hold_costs_that_line_and_nothing_else():
     assert (first["level"], last["event"]) == ("warning", "after")
 
 
-def test_texts_and_lists_from_outside_are_cut_and_the_cut_is_told():
+def test_long_texts_and_lists_are_shortened_and_say_so():
     stream = io.StringIO()
     open_log(stream, form="json").info("x", message="a" * 10_000_000, names=["n"] * 60_000)
     (line,) = lines(stream)
@@ -102,7 +102,7 @@ def test_texts_and_lists_from_outside_are_cut_and_the_cut_is_told():
     assert len(stream.getvalue()) < 20_000
 
 
-def test_a_text_from_outside_cannot_steer_the_terminal():
+def test_escape_sequences_do_not_reach_the_terminal():
     stream = io.StringIO()
     open_log(stream, form="console").info("x", message="a\x1b[2J\nfake line\u202e", names=["\x9b31m"])
     assert stream.getvalue().count("\n") == 1
@@ -119,7 +119,7 @@ STEERING = [
 
 @pytest.mark.parametrize("form", ["console", "json"])
 @pytest.mark.parametrize("place", ["event", "value", "list", "deep", "key", "deep key"])
-def test_no_character_of_a_text_from_outside_steers_whoever_reads_the_log(form, place):
+def test_no_control_character_reaches_the_log(form, place):
     stream = io.StringIO()
     text = f"before{''.join(STEERING)}after"
     match place:
@@ -157,14 +157,14 @@ def nested(levels):
     ],
     ids=["text", "list", "mapping", "deep lists", "nested lists", "number", "key"],
 )
-def test_a_line_is_bounded_whatever_it_is_to_hold(form, value):
+def test_a_line_is_bounded_for_every_kind_of_value(form, value):
     stream = io.StringIO()
     open_log(stream, form=form).warning("x", told=value)
     assert len(stream.getvalue()) < 200_000
     assert stream.getvalue().count("\n") == 1
 
 
-def test_a_library_that_repeats_itself_fills_no_log():
+def test_a_library_that_repeats_a_message_does_not_fill_the_log():
     stream = io.StringIO()
     bridge = LibraryLogBridge(open_log(stream, form="json"))
     for number in range(1000):
@@ -177,7 +177,7 @@ def test_a_library_that_repeats_itself_fills_no_log():
     assert told[-1]["event"] == "cannot read a library's log record"
 
 
-def test_after_a_while_the_lines_that_were_left_out_are_counted():
+def test_lines_that_were_not_logged_are_counted_in_the_next_period():
     now = [0.0]
     throttle = Throttle(lambda: now[0], burst=2, period=60)
     assert [throttle.admit("a") for _ in range(5)] == [{}, {}, None, None, None]

@@ -1,4 +1,4 @@
-"""How a pass is summed up."""
+"""The summary of a pass."""
 
 from dataclasses import replace
 
@@ -30,76 +30,58 @@ def report(**states):
     return RunReport(run="r1", plan=Plan(REVISION, "test", (plan(*states),)), outcomes=outcomes)
 
 
+def flags(summary):
+    """Its result, and whether it is settled and good."""
+    settled, good = "settled" if summary.is_settled else "retried", "good" if summary.is_good else "not good"
+    return summary.result, settled, good
+
+
 def test_nothing_to_do_is_converged_and_good():
     pass_summary = summarise_plan_pass(plan(), ALL)
-    assert (pass_summary.result, pass_summary.is_settled, pass_summary.is_good, pass_summary.pending) == (
-        PassResult.CONVERGED,
-        True,
-        True,
-        0,
-    )
+    assert flags(pass_summary) == (PassResult.CONVERGED, "settled", "good")
+    assert pass_summary.pending == 0
 
 
-def test_pending_steps_of_a_look_are_drift():
+def test_pending_steps_of_a_dry_run_are_drift():
     pass_summary = summarise_plan_pass(plan("a", "b"), ALL)
-    assert (pass_summary.result, pass_summary.is_settled, pass_summary.is_good, pass_summary.pending) == (
-        PassResult.DRIFT,
-        True,
-        False,
-        2,
-    )
+    assert flags(pass_summary) == (PassResult.DRIFT, "settled", "not good")
+    assert pass_summary.pending == 2
 
 
-def test_nodes_that_nothing_is_sent_to_any_more_wait_for_the_interval_and_are_not_good():
+def test_stalled_nodes_wait_for_the_interval_and_are_not_good():
     stalled = Diagnostic(Severity.ERROR, "node-stalled", "a is stalled", "see why", target="edge/a")
     pass_summary = summarise_plan_pass(replace(plan(), findings=(stalled,)), ALL)
-    assert (pass_summary.result, pass_summary.is_settled, pass_summary.is_good, pass_summary.message) == (
-        PassResult.STALLED,
-        True,
-        False,
-        "a is stalled",
-    )
+    assert flags(pass_summary) == (PassResult.STALLED, "settled", "not good")
+    assert pass_summary.message == "a is stalled"
     later = replace(stalled, code="retry-later")
     pass_summary = summarise_plan_pass(replace(plan(), findings=(stalled, later)), ALL)
-    assert (pass_summary.result, pass_summary.is_settled) == (PassResult.INCOMPLETE, False), (
-        "the next try is waited for"
-    )
+    assert flags(pass_summary) == (PassResult.INCOMPLETE, "retried", "not good")
 
 
-def test_a_refusal_says_why_and_waits_for_the_interval():
+def test_a_refusal_has_a_reason_and_waits_for_the_interval():
     pass_summary = summarise_plan_pass(
         plan("a"),
         ALL,
         [Diagnostic(Severity.ERROR, "quorum", "would lose the majority", "wait", target="live")],
     )
-    assert (pass_summary.result, pass_summary.is_settled, pass_summary.message) == (
-        PassResult.REFUSED,
-        True,
-        "would lose the majority",
-    )
-    assert pass_summary.pending == 1
+    assert flags(pass_summary) == (PassResult.REFUSED, "settled", "not good")
+    assert (pass_summary.message, pass_summary.pending) == ("would lose the majority", 1)
 
 
 @pytest.mark.parametrize("answer", [Unreachable("timeout"), Unauthorized("401"), Stale(1, "minority")])
-def test_a_node_that_was_not_heard_leaves_the_cluster_unsettled(answer):
+def test_a_node_without_an_answer_leaves_the_cluster_unsettled(answer):
     pass_summary = summarise_plan_pass(plan(), Observed({"b": answer, "a": Present(1)}))
-    assert pass_summary.result is PassResult.INCOMPLETE
+    assert flags(pass_summary) == (PassResult.INCOMPLETE, "retried", "not good")
     assert pass_summary.unheard_nodes == ("b",)
-    assert not pass_summary.is_settled
-    assert not pass_summary.is_good
 
 
-def test_what_cannot_be_judged_is_not_called_converged():
+def test_an_error_in_the_plan_is_not_converged():
     split = Diagnostic(Severity.ERROR, "split", "the views disagree", target="live")
     minor = Diagnostic(Severity.WARNING, "restart", "a field waits for a restart", target="edge/a")
     assert summarise_plan_pass(replace(plan(), findings=(minor,)), ALL).result is PassResult.CONVERGED
     pass_summary = summarise_plan_pass(replace(plan(), findings=(minor, split)), ALL)
-    assert (pass_summary.result, pass_summary.message, pass_summary.is_good, pass_summary.is_settled) == (
-        PassResult.INCOMPLETE,
-        "the views disagree",
-        False,
-        False,
-    )
+    assert flags(pass_summary) == (PassResult.INCOMPLETE, "retried", "not good")
+    assert pass_summary.message == "the views disagree"
 
 
 @pytest.mark.parametrize(
@@ -115,13 +97,13 @@ def test_what_cannot_be_judged_is_not_called_converged():
         ({"a": State.DONE, "b": State.SKIPPED}, PassResult.STOPPED),
     ],
 )
-def test_the_end_of_a_run_in_one_word(states, result):
+def test_the_states_of_the_steps_decide_the_result(states, result):
     pass_summary = summarise_apply_pass(plan(*states), ALL, report(**states))
     assert pass_summary.result is result
     assert pass_summary.pending == sum(state not in {State.DONE, State.FOUND} for state in states.values())
-    assert not pass_summary.is_settled  # the next pass looks once more, soon
+    assert not pass_summary.is_settled  # the next pass observes again, soon
 
 
-def test_the_words_name_each_open_step_once():
+def test_the_message_names_each_open_step_once():
     pass_summary = summarise_apply_pass(plan("a", "b"), ALL, report(b=State.FAILED, a=State.DONE))
     assert pass_summary.message == "edge/b/upload: failed it is"

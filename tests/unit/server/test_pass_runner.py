@@ -1,4 +1,4 @@
-"""Passes over the fake product with a real store: looking cannot write, keeping does nothing twice."""
+"""Passes over the fake product with a real store: a dry run cannot write, and no step is done twice."""
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
@@ -33,16 +33,16 @@ def store(tmp_path):
 
 
 class Bench:
-    """One world with a looking and a keeping pass over it."""
+    """One world with a dry run and an applying pass over it."""
 
     def __init__(self, store=None, http=None, **world):
         self.world, self.rig = World(**world), Rig()
         self.drivers = {"fake": FakeDriver(self.world)}
         self.transports = Transports(http) if http else NOWHERE
         self.reader = Reader(FleetSource(), drivers=self.drivers, connect=self.way)
-        self.looking = DryRunPass(self.reader, NO_STATE)
+        self.dry_run = DryRunPass(self.reader, NO_STATE)
         self.store = store
-        self.keeping = ApplyPass(Reconciler(self.reader, store))
+        self.apply = ApplyPass(Reconciler(self.reader, store))
 
     @asynccontextmanager
     async def way(self, host):
@@ -56,29 +56,29 @@ def job(desired, name="edge", trigger="interval", stop=None, listener=SILENT):
 TWO = fleet(cluster("edge", {"a": "new", "b": "old"}))
 
 
-async def test_looking_reports_drift_and_performs_nothing():
+async def test_a_dry_run_reports_drift_and_performs_nothing():
     bench = Bench(values={"a": "old", "b": "old"})
-    pass_summary = await bench.looking(job(TWO))
+    pass_summary = await bench.dry_run(job(TWO))
     assert (pass_summary.result, pass_summary.pending) == (PassResult.DRIFT, 1)
     assert bench.world.acts == []
     assert bench.world.values["a"] == "old"
 
 
-async def test_keeping_applies_and_the_history_names_the_trigger(store):
+async def test_an_applied_pass_is_in_the_history_with_its_trigger(store):
     bench = Bench(store, values={"a": "old", "b": "old"})
-    pass_summary = await bench.keeping(job(TWO, trigger="webhook"))
+    pass_summary = await bench.apply(job(TWO, trigger="webhook"))
     assert (pass_summary.result, pass_summary.steps, pass_summary.pending) == (PassResult.APPLIED, 1, 0)
     assert bench.world.values["a"] == "new"
     (line,) = await store.runs()
     assert (line.id, line.trigger) == (pass_summary.run, "webhook")
-    assert (await bench.keeping(job(TWO))).result is PassResult.CONVERGED
+    assert (await bench.apply(job(TWO))).result is PassResult.CONVERGED
     assert bench.world.acts == ["a"]
 
 
 async def test_only_the_jobs_cluster_is_touched(store):
     bench = Bench(store, values={"a": "old", "x": "old"})
     both = fleet(cluster("edge", {"a": "new"}), cluster("lab", {"x": "new"}))
-    await bench.keeping(job(both, "lab"))
+    await bench.apply(job(both, "lab"))
     assert bench.world.acts == ["x"]
 
 
@@ -86,10 +86,10 @@ async def test_a_refusal_enters_the_history_once_until_it_changes(store):
     bench = Bench(store, values={"a": "old", "b": "old"})
     refused = fleet(cluster("edge", {"a": "forbidden", "b": "old"}))
     for _ in range(3):
-        pass_summary = await bench.keeping(job(refused))
+        pass_summary = await bench.apply(job(refused))
         assert (pass_summary.result, pass_summary.pending) == (PassResult.REFUSED, 1)
     assert len(await store.runs()) == 1
-    await bench.keeping(job(fleet(cluster("edge", {"a": "forbidden", "b": "forbidden"}))))
+    await bench.apply(job(fleet(cluster("edge", {"a": "forbidden", "b": "forbidden"}))))
     assert len(await store.runs()) == 2
     assert bench.world.acts == []
 
@@ -98,38 +98,38 @@ async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_agai
     bench = Bench(store, values={"a": "old", "b": "old"})
     bench.world.fault("a", "killed after")
     with suppress(Killed):
-        await bench.keeping(job(TWO))
+        await bench.apply(job(TWO))
     assert [record.line.finished for record in await store.unsettled()] == [None]
 
-    heir = Bench(store, values=bench.world.values)
-    context = heir.rig.context
+    later = Bench(store, values=bench.world.values)
+    context = later.rig.context
     listener = WatchListener("edge", context.watch_state, context.metrics, context.log, lambda _: None)
-    pass_summary = await heir.keeping(job(TWO, listener=listener))
+    pass_summary = await later.apply(job(TWO, listener=listener))
     assert pass_summary.result is PassResult.CONVERGED
-    assert heir.world.acts == []
+    assert later.world.acts == []
     assert await store.unsettled() == ()
-    (line,) = heir.rig.lines("step settled")
+    (line,) = later.rig.lines("step settled")
     assert (line["step"], line["state"]) == ("edge/a/set", "done")
 
 
-async def test_what_was_left_in_a_cluster_that_nobody_names_any_more_is_settled_too(store):
+async def test_open_steps_of_a_cluster_without_an_entry_are_settled_too(store):
     bench = Bench(store, values={"a": "old", "b": "old"})
     bench.world.fault("a", "killed before")
     with suppress(Killed):
-        await bench.keeping(job(TWO))
-    heir = Bench(store, values=bench.world.values)
-    await heir.keeping(job(fleet(cluster("lab", {"x": "new"})), "lab"))
+        await bench.apply(job(TWO))
+    later = Bench(store, values=bench.world.values)
+    await later.apply(job(fleet(cluster("lab", {"x": "new"})), "lab"))
     assert await store.unsettled() == ()
-    assert heir.world.acts == ["x"]
+    assert later.world.acts == ["x"]
 
 
-async def test_a_cluster_that_another_run_holds_is_left_alone(store):
+async def test_a_cluster_that_another_run_holds_is_not_changed(store):
     bench = Bench(store, values={"a": "old"})
     async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
         with pytest.raises(ClusterBusy):
-            await bench.keeping(job(TWO))
+            await bench.apply(job(TWO))
     assert bench.world.acts == []
-    assert (await bench.keeping(job(TWO))).result is PassResult.APPLIED
+    assert (await bench.apply(job(TWO))).result is PassResult.APPLIED
 
 
 async def test_stopped_in_the_middle_the_step_under_way_is_finished_and_no_other_begun(store):
@@ -137,7 +137,7 @@ async def test_stopped_in_the_middle_the_step_under_way_is_finished_and_no_other
     bench.world.gate = asyncio.Event()
     stop = asyncio.Event()
     desired = fleet(cluster("edge", {"a": "new", "b": "new", "c": "new"}, concurrency=1))
-    task = asyncio.create_task(bench.keeping(job(desired, stop=stop)))
+    task = asyncio.create_task(bench.apply(job(desired, stop=stop)))
     async with asyncio.timeout(10):
         await bench.world.entered.wait()
         stop.set()
@@ -151,17 +151,17 @@ async def test_stopped_in_the_middle_the_step_under_way_is_finished_and_no_other
 
 
 class Endless(FakeDriver):
-    """A product whose nodes take for ever to answer."""
+    """A product whose nodes never answer."""
 
     async def observe(self, desired, transports):
         await asyncio.Event().wait()
 
 
-async def test_stopped_while_looking_it_does_not_wait_for_slow_nodes(store):
+async def test_a_stop_while_observing_does_not_wait_for_slow_nodes(store):
     bench = Bench(store)
     bench.drivers["fake"] = Endless(bench.world)
     stop = asyncio.Event()
-    for perform in (bench.looking, bench.keeping):
+    for perform in (bench.dry_run, bench.apply):
         stop.clear()
         task = asyncio.create_task(perform(job(TWO, stop=stop)))
         await asyncio.sleep(0.01)
@@ -171,7 +171,7 @@ async def test_stopped_while_looking_it_does_not_wait_for_slow_nodes(store):
 
 
 class EndlessLook(FakeDriver):
-    """A product whose nodes never tell how a step stands."""
+    """A product whose nodes never show the status of a step."""
 
     async def look(self, step, transports):
         self.world.entered.set()
@@ -182,21 +182,21 @@ async def test_stopped_while_settling_what_a_killed_run_left_it_begins_nothing(s
     bench = Bench(store, values={"a": "old", "b": "old"})
     bench.world.fault("a", "killed before")
     with suppress(Killed):
-        await bench.keeping(job(TWO))
-    heir = Bench(store, values=bench.world.values)
-    heir.drivers["fake"] = EndlessLook(heir.world)
+        await bench.apply(job(TWO))
+    later = Bench(store, values=bench.world.values)
+    later.drivers["fake"] = EndlessLook(later.world)
     stop = asyncio.Event()
-    task = asyncio.create_task(heir.keeping(job(TWO, stop=stop)))
+    task = asyncio.create_task(later.apply(job(TWO, stop=stop)))
     async with asyncio.timeout(10):
-        await heir.world.entered.wait()
+        await later.world.entered.wait()
         stop.set()
         assert await task == HALTED
-    assert heir.world.acts == []
+    assert later.world.acts == []
     assert len(await store.unsettled()) == 1
 
 
 class StopsAfterPlanning(FakeDriver):
-    """A product at whose last reading the stop comes."""
+    """A product that stops the pass at its last reading."""
 
     def __init__(self, world, stop):
         super().__init__(world)
@@ -210,28 +210,28 @@ class StopsAfterPlanning(FakeDriver):
 async def test_a_stop_that_comes_with_the_plan_lets_no_run_begin(store):
     bench, stop = Bench(store, values={"a": "old"}), asyncio.Event()
     bench.drivers["fake"] = StopsAfterPlanning(bench.world, stop)
-    assert await bench.keeping(job(TWO, stop=stop)) == HALTED
+    assert await bench.apply(job(TWO, stop=stop)) == HALTED
     assert bench.world.acts == []
     assert await store.runs() == ()
 
 
-async def test_a_node_to_keep_to():
+async def test_only_restricts_a_pass_to_one_node():
     bench = Bench(values={"a": "old", "b": "older"})
     narrow = DryRunPass(bench.reader, NO_STATE, only="a")
     pass_summary = await narrow(job(fleet(cluster("edge", {"a": "new", "b": "new"}))))
     assert pass_summary.pending == 1
 
 
-async def test_a_person_who_has_not_acted_is_waited_for(store):
+async def test_a_step_of_an_operator_waits(store):
     bench = Bench(store, values={"a": "old"})
     waits = fleet(cluster("edge", {"a": FakeNode(name="a", value="new", person=True)}))
-    assert (await bench.keeping(job(waits))).result is PassResult.WAITING
+    assert (await bench.apply(job(waits))).result is PassResult.WAITING
     bench.world.values["a"] = "new"
-    assert (await bench.keeping(job(waits))).result is PassResult.CONVERGED
+    assert (await bench.apply(job(waits))).result is PassResult.CONVERGED
 
 
 class Sink(Http):
-    """A way that only leads to the feedback sink: away at first, and slow once it is back."""
+    """HTTP to the feedback sink alone: it fails at first, and is slow later."""
 
     def __init__(self):
         self.posts, self.away, self.gate = [], True, asyncio.Event()
@@ -255,13 +255,13 @@ async def test_left_over_messages_are_delivered_by_one_idle_pass_and_no_other_wa
         cluster("lab", {"x": "new"}),
         feedback=FeedbackEntry(url="http://127.0.0.1:9/feedback"),
     )
-    pass_summary = await bench.keeping(job(desired))
+    pass_summary = await bench.apply(job(desired))
     assert "feedback-undelivered" in {finding.code for finding in pass_summary.findings}
     sink.away = False
-    delivering = asyncio.create_task(bench.keeping(job(desired)))
+    delivering = asyncio.create_task(bench.apply(job(desired)))
     await wait_until(lambda: sink.posts)
     async with asyncio.timeout(10):
-        assert (await bench.keeping(job(desired, "lab"))).result is PassResult.CONVERGED
+        assert (await bench.apply(job(desired, "lab"))).result is PassResult.CONVERGED
         sink.gate.set()
         assert (await delivering).findings == ()
     assert len(sink.posts) == 1

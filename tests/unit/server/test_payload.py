@@ -1,4 +1,4 @@
-"""What calls of each forge mean for someone who watches a ref."""
+"""What the calls of each forge mean for a watch of a ref."""
 
 import json
 from urllib.parse import urlencode
@@ -8,6 +8,8 @@ import pytest
 from reconciler.server.webhook.payload import CallKind, UnreadableCall, parse_payload
 
 GITHUB = {"x-github-event": "push", "content-type": "application/json"}
+MAIN = {"default_branch": "main"}
+DEVELOP = {"default_branch": "develop"}
 GITLAB = {"x-gitlab-event": "Push Hook", "content-type": "application/json"}
 GITEA = {"x-gitea-event": "push", "x-github-event": "push", "content-type": "application/json"}
 
@@ -19,17 +21,12 @@ def call(headers, payload, ref=""):
 @pytest.mark.parametrize(
     ("headers", "payload", "ref", "kind"),
     [
-        (GITHUB, {"ref": "refs/heads/main", "repository": {"default_branch": "main"}}, "", CallKind.PUSH),
-        (GITHUB, {"ref": "refs/heads/main", "repository": {"default_branch": "main"}}, "HEAD", CallKind.PUSH),
-        (GITHUB, {"ref": "refs/heads/wip", "repository": {"default_branch": "main"}}, "", CallKind.ELSEWHERE),
-        (GITHUB, {"ref": "refs/heads/live", "repository": {"default_branch": "main"}}, "live", CallKind.PUSH),
-        (
-            GITHUB,
-            {"ref": "refs/heads/main", "repository": {"default_branch": "main"}},
-            "live",
-            CallKind.ELSEWHERE,
-        ),
-        (GITHUB, {"ref": "refs/tags/v2", "repository": {"default_branch": "main"}}, "v2", CallKind.PUSH),
+        (GITHUB, {"ref": "refs/heads/main", "repository": MAIN}, "", CallKind.PUSH),
+        (GITHUB, {"ref": "refs/heads/main", "repository": MAIN}, "HEAD", CallKind.PUSH),
+        (GITHUB, {"ref": "refs/heads/wip", "repository": MAIN}, "", CallKind.ELSEWHERE),
+        (GITHUB, {"ref": "refs/heads/live", "repository": MAIN}, "live", CallKind.PUSH),
+        (GITHUB, {"ref": "refs/heads/main", "repository": MAIN}, "live", CallKind.ELSEWHERE),
+        (GITHUB, {"ref": "refs/tags/v2", "repository": MAIN}, "v2", CallKind.PUSH),
         (GITHUB, {"ref": "refs/tags/v2"}, "refs/heads/v2", CallKind.ELSEWHERE),
         (GITHUB, {"ref": "refs/heads/main"}, "heads/main", CallKind.PUSH),
         (GITHUB, {"ref": "refs/tags/v2"}, "tags/v2", CallKind.PUSH),
@@ -43,13 +40,8 @@ def call(headers, payload, ref=""):
         (GITHUB, {"ref": "refs/heads/main"}, "5f1c0de", CallKind.ELSEWHERE),
         ({"x-github-event": "create"}, {"ref": "v2", "ref_type": "tag"}, "v2", CallKind.PUSH),
         ({"x-github-event": "issues"}, {"action": "opened"}, "", CallKind.OTHER),
-        (
-            GITLAB,
-            {"object_kind": "push", "ref": "refs/heads/main", "project": {"default_branch": "main"}},
-            "",
-            CallKind.PUSH,
-        ),
-        (GITLAB, {"ref": "refs/heads/x", "project": {"default_branch": "main"}}, "", CallKind.ELSEWHERE),
+        (GITLAB, {"object_kind": "push", "ref": "refs/heads/main", "project": MAIN}, "", CallKind.PUSH),
+        (GITLAB, {"ref": "refs/heads/x", "project": MAIN}, "", CallKind.ELSEWHERE),
         ({"x-gitlab-event": "Tag Push Hook"}, {"ref": "refs/tags/v1"}, "v1", CallKind.PUSH),
         (
             {"x-gitlab-event": "System Hook"},
@@ -59,13 +51,8 @@ def call(headers, payload, ref=""):
         ),
         ({"x-gitlab-event": "System Hook"}, {"event_name": "user_create"}, "a", CallKind.OTHER),
         ({"x-gitlab-event": "Merge Request Hook"}, {"object_kind": "merge_request"}, "", CallKind.OTHER),
-        (
-            GITEA,
-            {"ref": "refs/heads/develop", "repository": {"default_branch": "develop"}},
-            "",
-            CallKind.PUSH,
-        ),
-        (GITEA, {"ref": "refs/heads/x", "repository": {"default_branch": "develop"}}, "", CallKind.ELSEWHERE),
+        (GITEA, {"ref": "refs/heads/develop", "repository": DEVELOP}, "", CallKind.PUSH),
+        (GITEA, {"ref": "refs/heads/x", "repository": DEVELOP}, "", CallKind.ELSEWHERE),
         ({}, {"ref": "refs/heads/main"}, "main", CallKind.PUSH),
     ],
 )
@@ -80,7 +67,7 @@ def test_a_push_elsewhere_names_both_refs():
 
 
 @pytest.mark.parametrize("header", ["x-github-event", "x-gitea-event"])
-def test_a_ping_is_answered_whatever_its_body(header):
+def test_a_ping_needs_no_readable_body(header):
     assert parse_payload({header: "ping"}, b"zen", ref="").kind is CallKind.PING
 
 
@@ -91,6 +78,6 @@ def test_a_form_carries_the_same_payload():
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b'"push"', b"[" * 100_000])
-def test_what_is_no_json_object_is_said_to_be_unreadable(body):
+def test_a_body_that_is_not_a_json_object_is_unreadable(body):
     with pytest.raises(UnreadableCall):
         parse_payload(GITHUB, body, ref="")

@@ -1,4 +1,4 @@
-"""A soak is long and silent: the watch process must not take it for a pass that hangs."""
+"""A soak is long and without events: the heartbeat must allow for it."""
 
 from reconciler.server.progress_listener import OBSERVE_SECONDS, WatchListener
 
@@ -13,7 +13,7 @@ class Lines(list):
         self.append((words, fields))
 
 
-def test_a_soak_is_given_its_time_and_is_said():
+def test_a_soak_extends_the_heartbeat_and_is_logged():
     watch_state, log, alive = Noted(), Lines(), []
     WatchListener("edge", watch_state, None, log, alive.append).soaking("edge", 2, 7200)
     assert alive == [7200 + OBSERVE_SECONDS]

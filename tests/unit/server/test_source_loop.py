@@ -1,4 +1,4 @@
-"""The source's loop: the last good fleet stays, whatever becomes of the source."""
+"""The loop of the source: the last good fleet stays in use after every kind of failure."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ WRONG = InputError(
 
 
 class Fake(Source):
-    """A source that gives, or raises, one thing after the other; the last one for ever."""
+    """A source that gives, or raises, one thing after the other; the last one repeatedly."""
 
     def __init__(self, *ends):
         self.ends = list(ends)
@@ -108,7 +108,7 @@ async def test_secrets_that_changed_are_read_again_for_the_same_revision():
     assert len(site.rig.lines("secrets reloaded")) == 1
 
 
-async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit():
+async def test_a_burst_of_triggers_causes_one_read_which_names_the_webhook():
     site = Site("a", "b")
     async with site.running():
         await until(lambda: site.source.reads == 1)
@@ -130,7 +130,7 @@ async def test_a_burst_of_triggers_is_one_look_and_the_webhook_gets_the_credit()
         ("bad", SourceState.INVALID, "b" * 40),
     ],
 )
-async def test_a_failure_keeps_the_last_good_fleet_and_is_told_once(end, state, rejected):
+async def test_a_failure_keeps_the_last_good_fleet_and_is_logged_once(end, state, rejected):
     async with Site("a", end, end, end, "a", poll=0.005).running() as site:
         await until(lambda: site.status.state is state)
         assert site.status.revision.id[0] == "a"
@@ -177,7 +177,7 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
     assert "the-secret" not in site.rig.stream.getvalue()
 
 
-async def test_an_error_of_this_host_is_told_as_one():
+async def test_an_error_of_this_host_does_not_reject_the_revision():
     full = OSError(24, "Too many open files")
     async with Site("a", full, "b", poll=0.005).running() as site:
         await until(lambda: site.status.state is SourceState.UNREACHABLE)
@@ -185,7 +185,7 @@ async def test_an_error_of_this_host_is_told_as_one():
         await until(lambda: site.published[-1][0] == "b")
 
 
-async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_read(monkeypatch):
+async def test_a_read_that_never_ends_is_cancelled_and_a_later_revision_is_read(monkeypatch):
     monkeypatch.setattr(source_loop, "FETCH", 0.05)
     go_on, site = threading.Event(), Site("a", "x", "x", "x", "c", poll=0.005)
 
@@ -205,7 +205,7 @@ async def test_a_revision_that_is_read_for_ever_is_given_up_and_a_later_one_is_r
     go_on.set()
 
 
-async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
+async def test_every_problem_of_a_bad_revision_is_logged_with_its_position():
     async with Site("bad").running() as site:
         await until(lambda: site.status.state is SourceState.INVALID)
     (line,) = site.rig.lines("desired state rejected")
@@ -215,14 +215,14 @@ async def test_every_problem_of_a_bad_revision_is_named_with_its_place():
     assert site.status.revision is None
 
 
-async def test_a_source_that_is_away_at_the_start_is_asked_again():
+async def test_a_source_that_does_not_answer_at_the_start_is_read_again():
     async with Site(AWAY, AWAY, "a", poll=0.005).running() as site:
         await until(lambda: site.published)
     assert site.published == [("a", "poll")]
 
 
 class Hung(Source):
-    """A source that was asked and never answers; it notes that it was given up."""
+    """A source that never answers; it records that its read was cancelled."""
 
     def __init__(self):
         self.asked, self.given_up = asyncio.Event(), False
@@ -235,7 +235,7 @@ class Hung(Source):
             self.given_up = True
 
 
-async def test_stopping_gives_up_a_look_that_hangs():
+async def test_stopping_cancels_a_read_that_hangs():
     site = Site("a")
     hung = Hung()
     site.read(load, hung)

@@ -1,4 +1,4 @@
-"""Loops that break down go on, whatever broke them; a signal ends them all in good order."""
+"""Loops that crash are restarted after every kind of error; a signal stops all of them in order."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ BREAKDOWNS = [
 
 
 @pytest.mark.parametrize("error", BREAKDOWNS, ids=lambda error: type(error).__name__)
-async def test_a_loop_that_breaks_down_is_told_and_begun_again(error, monkeypatch):
+async def test_a_loop_that_crashes_is_reported_and_restarted(error, monkeypatch):
     monkeypatch.setattr(supervision, "FIRST", 0.001)
     told, again = [], asyncio.Event()
     tasks = supervised(report=lambda name, error, wait: told.append((name, error, wait)))
@@ -48,7 +48,7 @@ async def test_a_loop_that_breaks_down_is_told_and_begun_again(error, monkeypatc
     assert not tasks.stop.is_set()
 
 
-async def test_a_loop_that_always_breaks_down_is_tried_with_growing_pauses(monkeypatch):
+async def test_a_loop_that_always_crashes_restarts_with_growing_pauses(monkeypatch):
     monkeypatch.setattr(supervision, "FIRST", 0.001)
     monkeypatch.setattr(supervision, "LONGEST", 0.004)
     waits, enough = [], asyncio.Event()
@@ -114,7 +114,7 @@ async def test_the_first_signal_stops_the_loops_in_its_handler_and_only_once():
     assert stops == ["now"]
 
 
-async def test_the_second_signal_cuts_the_waiting_short():
+async def test_the_second_signal_ends_the_wait_for_the_loops():
     tasks = supervised()
     tasks.spawn(asyncio.Event().wait, "cluster edge")
     await asyncio.sleep(0)

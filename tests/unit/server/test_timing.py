@@ -1,4 +1,4 @@
-"""Debounce, interval and backoff, with times given by hand."""
+"""Debounce, interval and backoff, with given times."""
 
 import pytest
 from hypothesis import given

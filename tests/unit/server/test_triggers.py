@@ -1,4 +1,4 @@
-"""The trigger: no reason is lost, a burst is answered once."""
+"""The trigger: no reason is lost, and a burst causes one pass."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ async def test_ringing_before_anybody_listens_is_not_lost():
     assert await trigger.wait(0) == {"poll", "webhook"}
 
 
-async def test_what_was_heard_is_gone():
+async def test_a_reason_is_given_once():
     trigger = Trigger()
     trigger.fire("poll")
     await trigger.wait(0)

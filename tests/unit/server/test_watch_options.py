@@ -1,4 +1,4 @@
-"""Durations and addresses: what is accepted and what each refusal says."""
+"""Durations and addresses: valid ones, and the message for each invalid one."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "5 m", "5min", "1e3", "nan", "inf", "5m30", "1.2.3s", "٣s"])
-def test_what_is_no_duration_is_refused_with_an_example(text):
+def test_an_invalid_duration_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match="--interval") as caught:
         parse_duration_option(text, name="--interval")
     assert "5m" in caught.value.remedy
@@ -56,6 +56,6 @@ def test_an_address_is_written_as_it_is_read():
 
 
 @pytest.mark.parametrize("text", ["", "8642", "localhost", "::1:8642", "h:", "h:65536", "h:http", "h:²"])
-def test_what_is_no_address_is_refused(text):
+def test_an_invalid_address_is_refused(text):
     with pytest.raises(UsageError, match="--listen"):
         parse_listen_address(text)

@@ -15,7 +15,7 @@ from reconciler.server.web import bind_socket
 from reconciler.server.webhook.answer import CAP
 
 
-async def test_a_push_is_accepted_and_rings_once():
+async def test_a_push_is_accepted_and_triggers_one_read():
     body = json.dumps({"ref": "refs/heads/main"}).encode()
     async with Site() as site:
         answer = await site.client.post("/webhook", content=body, headers=signed(body))
@@ -23,7 +23,7 @@ async def test_a_push_is_accepted_and_rings_once():
     assert site.rung == ["webhook"]
 
 
-async def test_a_forged_push_is_refused_counted_and_rings_nothing():
+async def test_a_forged_push_is_rejected_counted_and_triggers_nothing():
     async with Site() as site:
         answer = await site.client.post("/webhook", content=b"{} ", headers=signed(b"{}"))
     assert answer.status_code == 401
@@ -32,7 +32,7 @@ async def test_a_forged_push_is_refused_counted_and_rings_nothing():
     assert SECRET not in site.lines.getvalue()
 
 
-async def test_without_a_secret_the_endpoint_explains_itself():
+async def test_without_a_secret_the_answer_names_the_variable():
     async with Site(secret="") as site:
         answer = await site.client.post("/webhook", content=b"{}", headers=signed(b"{}"))
     assert answer.status_code == 503
@@ -44,7 +44,7 @@ async def test_without_a_secret_the_endpoint_explains_itself():
     ("trusted", "caller"),
     [((), "127.0.0.1"), (("192.0.2.0/24",), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.9")],
 )
-async def test_only_a_trusted_proxy_says_who_calls(trusted, caller):
+async def test_only_a_trusted_proxy_names_the_caller(trusted, caller):
     headers = {**signed(b"{}"), "X-Forwarded-For": "198.51.100.9"}
     async with Site(trusted_proxies=trusted) as site:
         await site.client.post("/webhook", content=b"{} ", headers=headers)
@@ -78,7 +78,7 @@ async def test_other_methods_and_paths_are_refused():
         assert (await site.client.get("/")).status_code == 404
 
 
-async def test_health_turns_bad_when_a_loop_is_late():
+async def test_a_late_loop_fails_the_health_check():
     async with Site() as site:
         site.watch_state.heartbeats["source"] = 100.0
         assert (await site.client.get("/healthz")).status_code == 200
@@ -95,7 +95,7 @@ async def test_readiness_begins_unready():
     assert answer.json()["ready"] is False
 
 
-async def test_metrics_come_in_the_format_that_was_asked_for():
+async def test_metrics_come_in_the_requested_format():
     async with Site() as site:
         plain = await site.client.get("/metrics")
         open_metrics = await site.client.get("/metrics", headers={"accept": "application/openmetrics-text"})
@@ -111,7 +111,7 @@ async def test_closing_does_not_wait_for_an_idle_connection():
     writer.close()
 
 
-def test_a_taken_address_is_named():
+def test_an_address_in_use_is_named():
     with bind_socket(ListenAddress("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
@@ -119,7 +119,7 @@ def test_a_taken_address_is_named():
     assert "--listen" in caught.value.remedy
 
 
-async def test_words_that_are_no_unicode_are_shown_escaped():
+async def test_invalid_unicode_is_escaped():
     async with Site() as site:
         odd = WatchedSource(
             SourceState.INVALID, Revision("/srv/\udcff", "a", "a", "\ud800"), message="f\udcfe: wrong"

@@ -1,4 +1,4 @@
-"""Requests that no forge sends: each gets an answer of 4xx or an end, and the next caller an answer."""
+"""Requests that no forge sends: each gets a 4xx answer or is closed, and the next caller gets an answer."""
 
 import asyncio
 import base64
@@ -101,7 +101,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_an_odd_request_gets_its_answer_and_holds_up_nobody(name):
+async def test_an_odd_request_gets_its_answer_and_delays_nobody(name):
     sent, expected = CASES[name]
     async with Site() as site:
         began = time.monotonic()
@@ -189,7 +189,7 @@ def test_a_signed_body_of_any_shape_is_a_call_or_unreadable(name, ref):
     assert len(reply.message) < 500
 
 
-def test_the_words_about_a_call_are_short_however_long_its_texts_are():
+def test_the_message_about_a_call_is_short_even_if_its_texts_are_long():
     body = json.dumps({"object_kind": "x" * 1_000_000, "ref": "y" * 1_000_000}).encode()
     assert len(parse_payload({}, body, ref="main").message) < 500
     long = json.dumps({"ref": "refs/heads/" + "y" * 1_000_000}).encode()

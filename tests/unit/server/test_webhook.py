@@ -1,4 +1,4 @@
-"""What callers of the webhook are told."""
+"""The answers to webhook calls."""
 
 import hashlib
 import hmac
@@ -20,11 +20,11 @@ def told(headers, body, secret=SECRET, ref="main"):
     return int(reply.status), reply.code, reply.is_push
 
 
-def test_a_push_to_the_watched_ref_asks():
+def test_a_push_to_the_watched_ref_triggers_a_read():
     assert told(*signed({"ref": "refs/heads/main"})) == (202, "push", True)
 
 
-def test_a_push_elsewhere_is_acknowledged_with_words_and_asks_nothing():
+def test_a_push_to_another_ref_is_acknowledged_and_triggers_nothing():
     headers, body = signed({"ref": "refs/heads/wip"})
     assert told(headers, body) == (200, "elsewhere", False)
     assert (
@@ -38,20 +38,20 @@ def test_a_ping_and_an_event_of_another_kind():
     assert told(*signed({}, "issues")) == (200, "other", False)
 
 
-def test_nobody_is_believed_without_the_secret():
+def test_a_call_without_the_secret_is_rejected():
     headers, body = signed({"ref": "refs/heads/main"}, secret="wrong")
     assert told(headers, body) == (401, "bad-signature", False)
     assert told({"x-github-event": "push"}, body) == (401, "no-signature", False)
     assert told({"x-github-event": "ping"}, b"{}") == (401, "no-signature", False)
 
 
-def test_nobody_is_believed_where_no_secret_is_set():
+def test_without_a_secret_of_the_watch_every_call_is_rejected():
     headers, body = signed({"ref": "refs/heads/main"}, secret="")
     assert told(headers, body, secret="") == (503, "no-secret", False)
     assert told({"x-gitlab-token": ""}, body, secret="") == (503, "no-secret", False)
 
 
-def test_a_believed_body_that_cannot_be_read():
+def test_a_signed_body_that_cannot_be_read():
     body = b"\xff\x00"
     digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     assert told({"x-gitea-signature": digest, "x-gitea-event": "push"}, body) == (400, "unreadable", False)

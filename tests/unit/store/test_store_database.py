@@ -1,4 +1,4 @@
-"""A store that cannot be used says why and what to do; one that is old is brought up to date."""
+"""A store that cannot be used has a message and a remedy; an old one is migrated."""
 
 import sqlite3
 import subprocess
@@ -17,7 +17,7 @@ from reconciler.store.sqlite.database import translate_sqlite_error
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+def test_a_file_that_is_not_a_database_is_not_changed(tmp_path):
     path = tmp_path / FILE
     path.write_bytes(b"this is a text about databases, and not one of them" * 100)
     with pytest.raises(StateError, match=r"state\.sqlite: it is not a database") as caught:
@@ -26,7 +26,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path):
     assert path.read_bytes().startswith(b"this is a text")
 
 
-def test_a_database_of_another_program_is_left_alone(tmp_path):
+def test_a_database_of_another_program_is_not_changed(tmp_path):
     with sqlite3.connect(tmp_path / FILE) as foreign:
         foreign.execute("CREATE TABLE photographs (name TEXT)")
     foreign.close()
@@ -37,7 +37,7 @@ def test_a_database_of_another_program_is_left_alone(tmp_path):
     foreign.close()
 
 
-async def test_a_database_of_a_newer_program_is_left_alone(tmp_path):
+async def test_a_database_of_a_newer_program_is_not_changed(tmp_path):
     open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as newer:
         newer.execute("PRAGMA user_version = 99")
@@ -47,7 +47,7 @@ async def test_a_database_of_a_newer_program_is_left_alone(tmp_path):
     assert "newer version" in caught.value.remedy
 
 
-async def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_path, monkeypatch):
+async def test_an_older_database_is_migrated_with_its_records(tmp_path, monkeypatch):
     with open_store(tmp_path) as store:
         run = await store.begin(RunStart("command", PLAN))
     newer = (*schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN wave INTEGER NOT NULL DEFAULT 7",))
@@ -72,7 +72,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     file.close()
 
 
-async def test_a_file_damaged_inside_is_named(tmp_path):
+async def test_a_damaged_file_is_named(tmp_path):
     with open_store(tmp_path) as store:
         for _ in range(50):
             await store.begin(RunStart("command", PLAN))
@@ -84,20 +84,20 @@ async def test_a_file_damaged_inside_is_named(tmp_path):
         await store.runs()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StateError, match="the state folder cannot be used") as caught:
         open_store(tmp_path / "file" / "state")
     assert "--state" in caught.value.remedy
 
 
-def test_a_folder_in_the_file_s_place_is_named(tmp_path):
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(StateError, match="is not a regular file"):
         open_store(tmp_path)
 
 
-async def test_a_full_disk_keeps_what_was_recorded(tmp_path):
+async def test_a_full_disk_loses_no_record(tmp_path):
     with open_store(tmp_path) as store:
         run = await store.begin(RunStart("command", PLAN))
         await store._database.read(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
@@ -120,7 +120,7 @@ async def test_a_full_disk_keeps_what_was_recorded(tmp_path):
         ("SQLITE_SCHEMA", "it cannot be used: strange"),
     ],
 )
-def test_every_trouble_has_its_words_and_a_remedy(name, words):
+def test_every_error_of_sqlite_has_a_message_and_a_remedy(name, words):
     error = sqlite3.OperationalError("strange")
     error.sqlite_errorname = name
     told = translate_sqlite_error(Path("/state/state.sqlite"), error)
@@ -140,13 +140,13 @@ def test_intents_are_on_disk_when_written(tmp_path):
         assert file.result() == (2, "wal")
 
 
-def test_what_is_private_stays_private(tmp_path):
+def test_the_state_folder_is_private(tmp_path):
     folder = tmp_path / "state"
     open_store(folder).close()
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_processes_that_begin_together_make_one_store(tmp_path):
+def test_processes_that_start_together_create_one_store(tmp_path):
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"

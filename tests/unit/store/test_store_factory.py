@@ -1,4 +1,4 @@
-"""Which store a URL names, and that reading makes none."""
+"""Which store a URL names; reading creates none."""
 
 from pathlib import Path
 

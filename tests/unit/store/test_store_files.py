@@ -1,4 +1,4 @@
-"""The store's files: nobody else's to read, and nothing is written where they are no longer the same."""
+"""The store's files: private, and nothing is written after they were replaced."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def open_umask():
     os.umask(before)
 
 
-async def test_files_are_their_owners_from_birth_whatever_the_umask(tmp_path, open_umask, monkeypatch):
+async def test_new_files_are_private_under_every_umask(tmp_path, open_umask, monkeypatch):
     seen = []
     real = sqlite3.connect
 
@@ -134,7 +134,7 @@ async def test_another_process_that_writes_is_waited_for(tmp_path):
         other.close()
 
 
-async def test_another_process_that_writes_for_ever_is_told_and_holds_up_no_close(tmp_path, monkeypatch):
+async def test_a_process_that_never_ends_its_write_is_named_and_delays_no_close(tmp_path, monkeypatch):
     store = open_store(tmp_path)
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What the journal keeps for itself alone: encrypted with a key that lies beside the database."""
+"""Private data of the journal: encrypted with a key in a file next to the database."""
 
 import stat
 

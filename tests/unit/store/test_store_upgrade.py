@@ -1,4 +1,4 @@
-"""A store that an older version of the program left is read on, and goes on."""
+"""A store of an older version of the program is migrated and used."""
 
 import json
 import sqlite3

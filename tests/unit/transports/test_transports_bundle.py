@@ -1,4 +1,4 @@
-"""The bundle of transports: what a product needs is there or refused, and nothing goes round it."""
+"""The bundle of transports: a missing one is refused, and no code bypasses it."""
 
 import ast
 import asyncio
@@ -30,7 +30,7 @@ CARRIERS = {
     *("socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess", "os"),
     "reconciler.host.subprocesses",
 }
-"""Modules by which something could travel."""
+"""Modules that can send data."""
 
 
 class Recording(Http, Commands, Mailbox):
@@ -110,7 +110,7 @@ async def test_a_missing_transport_is_refused_before_anything_starts(way):
     assert (world.looks, world.acts) == ([], [])
 
 
-async def test_the_ways_of_this_host_are_enough_for_every_product():
+async def test_this_host_has_the_transports_of_every_product():
     async with open_transports() as transports:
         for driver in DRIVERS.values():
             assert driver.capabilities.transports
@@ -144,7 +144,7 @@ async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs(
     assert below.sent == ["resolve n, 0 in flight", "report n, 0 in flight"]
 
 
-def test_every_call_of_every_way_is_counted():
+def test_every_call_of_every_transport_is_counted():
     async def work():
         loop = asyncio.get_running_loop()
         below = Recording(loop)
@@ -166,5 +166,5 @@ def test_every_call_of_every_way_is_counted():
     ]
 
 
-def test_every_way_has_a_place_in_the_bundle():
+def test_every_kind_of_transport_is_in_the_bundle():
     assert len(fields(Transports)) == len(TransportKind)

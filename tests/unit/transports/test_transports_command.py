@@ -1,4 +1,4 @@
-"""Commands of the host: a tree gives a name and data, and never decides what is run."""
+"""Commands of the host: the fleet file gives a name and data, and never decides what is run."""
 
 import asyncio
 import json
@@ -45,13 +45,13 @@ def test_values_are_put_into_the_arguments_and_stay_single(vector, values, fille
      "~", "a*", "a?", "[a]", "{a}", "a'b", 'a"b', "a\\b", "a/b", "../a", "a\0b", "ä", "=a", "a" * 257,
      "%n", "#a", "!a", "a\n"],
 )  # fmt: skip
-def test_a_value_is_never_an_option_and_nothing_for_a_shell(value):
+def test_a_value_with_an_option_or_shell_characters_is_refused(value):
     for name in ("node", "host", "unit"):
         with pytest.raises(BadCommand, match=f"the value of {name}"):
             fill_arguments(["x", "{node}", "{host}", "{unit}"], NODE | {"unit": "u"} | {name: value})
 
 
-def test_a_value_that_is_missing_or_too_many_is_said():
+def test_a_missing_or_unused_value_is_named():
     with pytest.raises(BadCommand, match=r"needs a value for \{unit\}"):
         fill_arguments(["x", "{unit}"], NODE)
     with pytest.raises(BadCommand, match="no placeholder for unit"):
@@ -59,7 +59,7 @@ def test_a_value_that_is_missing_or_too_many_is_said():
 
 
 @pytest.mark.parametrize("program", ["{unit}", "/opt/{unit}", "{node}"])
-def test_the_program_itself_is_the_hosts_alone(program):
+def test_the_host_alone_chooses_the_program(program):
     with pytest.raises(ValueError, match="must not contain a placeholder"):
         host(program)
 
@@ -81,7 +81,7 @@ async def test_it_gets_its_arguments_and_an_environment_without_secrets():
     assert json.loads(said.partition(": ")[2])[1]["DISPLAY"] == "/tmp/agent"
 
 
-async def test_its_last_words_are_kept():
+async def test_the_end_of_the_output_is_kept():
     said = await run(sys.executable, "-c", "print('x' * 9999); print('stopped\\x1b[2J')")
     assert said.endswith("stopped [2J")
     assert len(said) < 500
@@ -99,7 +99,7 @@ async def test_a_missing_program_is_named():
     assert caught.value.code == "COMMAND"
 
 
-async def test_a_failure_keeps_its_status_and_words():
+async def test_a_failure_has_its_status_and_output():
     with pytest.raises(NodeRefused, match="status 3: no such unit") as caught:
         await run(sys.executable, "-c", "import sys; print('no such unit'); sys.exit(3)")
     assert caught.value.status == 3

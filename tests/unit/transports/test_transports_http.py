@@ -1,4 +1,4 @@
-"""The wire against odd servers on loopback: whole answers, plain reasons, nothing done twice."""
+"""HTTP against odd servers on loopback: complete answers, plain reasons, no call repeated."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def failure(wire, url, *, timeout=5.0, method="GET", **more):
     return caught.value.reason
 
 
-async def test_an_answer_is_whole_whatever_its_status():
+async def test_an_answer_is_complete_for_every_status():
     told = b"HTTP/1.1 404 Nothing\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 5\r\n\r\nthere"
     async with serving(told) as (server, url), HttpTransport() as wire:
         answer = await wire.send("GET", f"{url}/a?b=c", node="n", timeout=5)
@@ -166,7 +166,7 @@ SPELLINGS = (
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
 @pytest.mark.parametrize("host", SPELLINGS)
-async def test_a_node_elsewhere_is_never_connected_to_under_any_spelling(host, method):
+async def test_an_address_outside_the_networks_is_refused_in_every_spelling(host, method):
     async with serving(OK) as (server, url), allowing("192.0.2.0/24", "2001:db8::/32", "127.0.0.3") as wire:
         with pytest.raises(NodeUnreachable) as caught:
             await wire.send(method, f"http://{host}:{urlsplit(url).port}/", node="n", timeout=5)
@@ -227,7 +227,7 @@ async def test_half_a_body_is_an_error(answer):
         assert await failure(wire, url) == http_errors.CUT
 
 
-async def test_no_answer_is_told_apart_from_half_of_one():
+async def test_no_answer_and_half_an_answer_have_different_messages():
     async with serving(None) as (_, url), HttpTransport() as wire:
         assert await failure(wire, url) == http_errors.DROPPED
 
@@ -256,7 +256,7 @@ async def test_a_closed_port_refuses():
         assert await failure(wire, url) == "connection refused"
 
 
-async def test_what_is_no_http_is_told():
+async def test_a_server_that_does_not_speak_http_is_named():
     async with serving(b"220 mail.example.com ESMTP\r\n\r\n") as (_, url), HttpTransport() as wire:
         assert "not valid HTTP" in await failure(wire, url)
 
@@ -270,12 +270,12 @@ async def test_an_answer_above_the_limit_is_not_taken():
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/", "http://", "http://[::1"])
-async def test_a_bad_url_is_told_and_not_raised_otherwise(url):
+async def test_an_invalid_url_is_a_node_error(url):
     async with HttpTransport() as wire:
         assert "URL" in await failure(wire, url)
 
 
-async def test_a_name_that_does_not_resolve_is_told(monkeypatch):
+async def test_a_name_that_does_not_resolve_is_named(monkeypatch):
     async def nowhere(self, host, port=0, family=0):
         raise OSError(None, "DNS lookup failed")
 
@@ -285,7 +285,7 @@ async def test_a_name_that_does_not_resolve_is_told(monkeypatch):
         assert await failure(wire, "http://edge-01.invalid/") == "name does not resolve"
 
 
-async def test_an_untrusted_certificate_is_told_and_a_trusted_one_taken(tmp_path):
+async def test_an_untrusted_certificate_is_refused_and_a_trusted_one_accepted(tmp_path):
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
     made = await asyncio.create_subprocess_exec(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
@@ -307,7 +307,7 @@ async def test_an_untrusted_certificate_is_told_and_a_trusted_one_taken(tmp_path
         assert (await friend.send("GET", url, node="n", timeout=5)).body == b"hi"
 
 
-async def test_a_server_without_tls_is_told():
+async def test_a_server_without_tls_is_named():
     async def plain(reader, writer):
         await reader.read(1)
         writer.write(OK)
@@ -366,7 +366,7 @@ async def test_no_more_calls_than_allowed_are_in_flight_and_waiting_costs_no_tim
 
 
 @pytest.mark.parametrize("at_once", [1, 16])
-async def test_kept_connections_stay_few_however_many_nodes_there_are(at_once):
+async def test_idle_connections_stay_few_with_many_nodes(at_once):
     server = Server(OK)
     hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(KEPT + 60)]
     async with listening(server.serve, hosts=hosts) as urls, HttpTransport(concurrency=at_once) as wire:
@@ -391,7 +391,7 @@ def every(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(set(every(aiohttp.ClientError)), key=lambda kind: kind.__name__))
-def test_every_error_of_the_library_has_words_of_its_own(kind):
+def test_every_error_of_the_library_has_a_text_of_its_own(kind):
     """The last row of the table is for what nobody foresaw; an error of aiohttp's must not get there."""
     rows = [base for base, _ in http_errors.make_error_table() if issubclass(kind, base)]
     assert rows[0] is not Exception
@@ -419,7 +419,7 @@ def test_a_kind_of_error_is_not_hidden_behind_a_more_general_one():
         (ValueError(), "ValueError"),
     ],
 )
-def test_an_error_has_its_words(error, words):
+def test_an_error_has_its_text(error, words):
     assert http_errors.describe_failure(error, timeout=10.0, connect=3.0) == words
 
 
@@ -477,7 +477,7 @@ async def test_the_address_of_this_host_that_faces_an_address_is_known_without_s
         assert wire.local_address(url) == address
 
 
-async def test_a_connection_that_is_closed_without_an_answer_is_told_apart():
+async def test_a_connection_closed_without_an_answer_is_reported_as_closed():
     async with serving(None) as (_, url), HttpTransport() as wire:
         with pytest.raises(NodeUnreachable) as caught:
             await wire.send("GET", url, node="n", timeout=5)

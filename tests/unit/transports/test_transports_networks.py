@@ -1,4 +1,4 @@
-"""Which addresses lie in the host's networks."""
+"""Which addresses are in the host's networks."""
 
 from ipaddress import ip_network
 
