@@ -134,7 +134,7 @@ class Reader:
         if cluster and cluster not in names:
             remedy = f"its clusters: {', '.join(names)}"
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
-        drivers = self.products
+        drivers, resolver = self.products, LocalResolver(self.host)
         identity, store = await self.bind(fleet)
         memory = await store.recall() if store else FleetMemory(at=utc_now())
         # Before everything that asks by name: history, budgets and rejections belong to the former name.
@@ -146,15 +146,10 @@ class Reader:
             }
             memory = replace(memory, cluster_memory=cluster_memory)
         memory = await add_ancestry(
-            memory,
-            fleet,
-            self.source,
-            drivers=drivers,
-            resolver=LocalResolver(self.host),
-            named=self.is_named,
+            memory, fleet, self.source, drivers=drivers, resolver=resolver, named=self.is_named
         )
         memory = await read_prior_revisions(
-            memory, fleet, self.source, drivers=drivers, base=self.base, resolver=LocalResolver(self.host)
+            memory, fleet, self.source, drivers=drivers, base=self.base, resolver=resolver
         )
         async with self.connect(self.host) as transports:
             plan_result = await run_plan_pass(
@@ -166,7 +161,7 @@ class Reader:
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
-                lineage=ContentAncestry(fleet, self.source, drivers, LocalResolver(self.host), renames),
+                lineage=ContentAncestry(fleet, self.source, drivers, resolver, renames),
                 is_applying=self.is_applying,
             )
         plan_result = replace(plan_result, identity=identity)

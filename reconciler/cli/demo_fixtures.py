@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Collection, Coroutine
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from reconciler.errors import StateError
@@ -107,9 +106,7 @@ class DemoNodes:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_failure: object) -> None:
         for simulation in self._simulations:
             self.run_on_loop(simulation.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -170,9 +167,7 @@ class DemoSink:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_failure: object) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -21,7 +21,6 @@ from reconciler.diagnostic import Severity
 from reconciler.host import aio
 from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
-from reconciler.sources.locate import locate_source
 from reconciler.sources.output_check import WrittenFile
 
 PENDING, REFUSED = 2, 3
@@ -106,14 +105,9 @@ def make_reader(options: RunOptions) -> Reader:
     Raises:
         ReconcilerError: there is no such source, or an option does not fit it.
     """
-    source = locate_source(
-        options.source,
-        ref=options.ref,
-        path=options.path,
+    source = options.locate(
         sha256=options.sha256,
-        cache=options.source_cache,
         trust=options.trust,
-        environment=options.host.environment,
         state=options.state.path if options.state else None,
         is_rollback=options.trigger == "rollback",
         writes=[WrittenFile("the plan file", options.out.absolute(), is_final=True)] if options.out else [],

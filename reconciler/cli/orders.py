@@ -8,7 +8,7 @@ from reconciler.core.fleet_identity import HOST
 from reconciler.core.memory import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio
-from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, StoreReader
+from reconciler.ports.store import OpenOrders, StoreReader
 
 LEAST = 8
 """Characters of a plan id that are enough if the plan waits for approval."""
@@ -74,24 +74,3 @@ def resolve_digest(text: str, found: OpenOrders) -> str:
         f"no plan with an id that begins with {text!r} waits for approval on this host",
         remedy=f"see `reconcile approve --list`, or give all {_WHOLE} characters of the id",
     )
-
-
-def to_plain_request(request: ApprovalRequest) -> dict[str, str]:
-    """A waiting plan as plain JSON."""
-    return {
-        "cluster": request.cluster,
-        "id": request.digest,
-        "revision": request.short,
-        "words": request.words,
-        "since": request.since.isoformat(),
-    }
-
-
-def to_plain_approval(approval: Approval) -> dict[str, str]:
-    """An approval as plain JSON."""
-    return {
-        "id": approval.digest,
-        "by": approval.by,
-        "reason": approval.reason,
-        "since": approval.since.isoformat(),
-    }

@@ -11,7 +11,6 @@ from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.errors import SourceError, SourceUnreachable, UntrustedRevision, WorldChanged
 from reconciler.planning.plan_file import OUTDATED, PlanFile
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
-from reconciler.sources.locate import locate_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,8 @@ class PlannedSource(Source):
         options = self.options
         # A commit is read as it was committed, that of a folder too. Uncommitted changes and a tarball are
         # read as they are now: the caller compares the revision that they give.
-        return locate_source(
-            options.source,
-            ref=planned.id if COMMIT.fullmatch(planned.id) else options.ref,
-            path=options.path,
-            cache=options.source_cache,
-            trust=options.trust,
-            environment=options.host.environment,
-        )
+        ref = planned.id if COMMIT.fullmatch(planned.id) else options.ref
+        return replace(options, ref=ref).locate(trust=options.trust)
 
     async def _require_on_branch(self, planned: Revision, source: Source) -> None:
         # Who may push any branch could otherwise get an unreviewed commit applied: push it, plan it elsewhere
@@ -65,13 +58,7 @@ class PlannedSource(Source):
         if not (source.has_history and COMMIT.fullmatch(planned.id)):
             return
         try:
-            branch = locate_source(
-                options.source,
-                ref=options.ref,
-                path=options.path,
-                cache=options.source_cache,
-                environment=options.host.environment,
-            )
+            branch = options.locate()
             tip = (await branch.snapshot()).revision.id
         except SourceUnreachable:
             raise

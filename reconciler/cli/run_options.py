@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.state_folder import StateFolder, find_source_cache
@@ -13,6 +14,8 @@ from reconciler.errors import UsageError
 from reconciler.host.actor import get_current_actor
 from reconciler.host.host import Host
 from reconciler.planning.prior_revisions import NO_BASE, MergeTarget
+from reconciler.ports.source import Source
+from reconciler.sources.locate import locate_source
 from reconciler.sources.signatures.trust import Trust
 
 
@@ -67,3 +70,21 @@ class RunOptions:
         if self.state is None:
             raise UsageError("--no-state works only with --dry-run", remedy="add --dry-run, or leave it out")
         return self.state
+
+    def locate(self, **more: Any) -> Source:
+        """The source of the command.
+
+        Args:
+            more: arguments of `locate_source` that only some commands have, such as `trust`.
+
+        Raises:
+            ReconcilerError: there is no such source, or an option does not fit it.
+        """
+        return locate_source(
+            self.source,
+            ref=self.ref,
+            path=self.path,
+            cache=self.source_cache,
+            environment=self.host.environment,
+            **more,
+        )

@@ -1,7 +1,7 @@
 """Finds the codes that the program puts in brackets, by walking its source.
 
 A code is a literal where one belongs: an argument for a parameter or field called `code`, a value given
-to a name `code` or `CODE`, or the first of three texts that a function returns.
+to a name `code` or `CODE`, or the first of the texts that a function returns.
 """
 
 import ast
@@ -76,6 +76,13 @@ def _imported(file, constants):
                     yield each.asname or each.name, there[each.name]
 
 
+def _gives_code(function):
+    """Whether a function returns code, message and remedy, or says that it returns a code with something."""
+    returns = ast.unparse(function.returns) if function.returns else ""
+    is_pair = "tuple[str, str]" in returns and (ast.get_docstring(function) or "").startswith("Code, and")
+    return is_pair or "tuple[str, str, str]" in returns
+
+
 class _File:
     """One module, with what it calls with a code and the names that it can resolve."""
 
@@ -92,9 +99,7 @@ class _File:
                     yield from self._given(target, value)
                 case ast.For(target=target, iter=listed):
                     yield from self._listed(target, listed)
-                case ast.FunctionDef(returns=returns) if "tuple[str, str, str]" in ast.unparse(
-                    returns or node
-                ):
+                case ast.FunctionDef() if _gives_code(node):
                     yield from self._returned(node)
                 case ast.JoinedStr() | ast.Constant():
                     yield from self._bracketed(node)

@@ -57,16 +57,26 @@ def run_approve(
 
 
 def _format_list(found: OpenOrders, form: OutputFormat) -> str:
-    from reconciler.cli import orders
     from reconciler.cli.render.json import format_json
     from reconciler.core.timestamps import format_minute
     from reconciler.text.one_line import clean_line
 
     if form is OutputFormat.JSON:
-        waiting = [orders.to_plain_request(one) for one in found.requests]
-        return format_json(
-            {"waiting": waiting, "approved": [orders.to_plain_approval(one) for one in found.approvals]}
-        )
+        waiting = [
+            {
+                "cluster": one.cluster,
+                "id": one.digest,
+                "revision": one.short,
+                "words": one.words,
+                "since": one.since.isoformat(),
+            }
+            for one in found.requests
+        ]
+        approved_ones = [
+            {"id": one.digest, "by": one.by, "reason": one.reason, "since": one.since.isoformat()}
+            for one in found.approvals
+        ]
+        return format_json({"waiting": waiting, "approved": approved_ones})
     approved = {one.digest for one in found.approvals}
     lines = [
         f"{request.digest[:SHORT_ID]}  waits since {format_minute(request.since)} UTC  "

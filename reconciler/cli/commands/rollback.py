@@ -25,7 +25,7 @@ from reconciler.cli.options import (
     make_app,
     read_kept_runs,
 )
-from reconciler.cli.state_folder import find_source_cache, find_state
+from reconciler.cli.state_folder import find_state
 from reconciler.errors import InputError, StateError, UsageError
 
 if TYPE_CHECKING:
@@ -160,18 +160,12 @@ def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
     from reconciler.api.reader import Reader
     from reconciler.core.fleet_identity import normalise_source
     from reconciler.host import aio
-    from reconciler.sources.locate import locate_source
     from reconciler.store.factory import open_reader
 
     folder = options.required_state.path
 
     async def read() -> tuple[RunSummary, ...]:
-        source = locate_source(
-            options.source,
-            path=options.path,
-            cache=find_source_cache(folder),
-            environment=options.host.environment,
-        )
+        source = options.locate()
         with open_reader(folder) as store:
             reader = Reader(source, store, host=options.host)
             try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from reconciler.cli.render.json import format_json
 from reconciler.cli.render.values import format_count
 from reconciler.planning.model_check import CheckResult
 from reconciler.text.one_line import clean_line
@@ -28,9 +28,7 @@ def render_check_text(checked: Sequence[CheckResult], faults: int) -> str:
 
 def render_check_json(checked: Sequence[CheckResult], faults: int) -> str:
     """The results as one JSON object."""
-    value = {"faults": faults, "clusters": [_to_plain_check(one) for one in checked]}
-    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
-    return text.encode(errors="backslashreplace").decode() + "\n"
+    return format_json({"faults": faults, "clusters": [_to_plain_check(one) for one in checked]})
 
 
 def describe_check(one: CheckResult, faults: int) -> str:

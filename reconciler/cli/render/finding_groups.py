@@ -38,26 +38,6 @@ class FindingGroup:
         return f"{self.who}: {message}"
 
 
-@dataclass(frozen=True, slots=True)
-class MissedSteps:
-    """Steps without their effect, for the same reason."""
-
-    state: State
-    cluster: str
-    action: str
-    who: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRestart:
-    """Nodes that loaded a change and wait for a restart to use all of it."""
-
-    cluster: str
-    who: str
-    fields: str
-
-
 def group_findings(findings: Iterable[Diagnostic]) -> list[FindingGroup]:
     """Equal findings together, errors first."""
 
@@ -91,39 +71,34 @@ def group_findings(findings: Iterable[Diagnostic]) -> list[FindingGroup]:
     return sorted(result, key=lambda note: _WEIGHTS[note.finding.severity])
 
 
-def group_missed_steps(report: RunReport) -> list[MissedSteps]:
-    """The steps without success, gathered by reason."""
+def describe_missed_steps(report: RunReport) -> list[tuple[State, str]]:
+    """The steps without success; those with the same reason share a sentence, `a: upload b: reason`."""
 
     def make_key(outcome: Outcome) -> tuple[str, ...]:
         step = outcome.step
         return step.cluster, outcome.state, step.action, generalise_sentence(outcome.reason, step.node)
 
+    missed = (outcome for outcome in report.outcomes if outcome.state not in SUCCESSES)
     result = []
-    for group in group_by_key(
-        (outcome for outcome in report.outcomes if outcome.state not in SUCCESSES), make_key
-    ):
+    for group in group_by_key(missed, make_key):
         first, step = group[0], group[0].step
         who = format_node_names([outcome.step.node for outcome in group])
+        text = f"{clean_line(step.cluster)}: {clean_line(step.action)} {who}"
         reason = _generalise(first.reason, step.node, len(group))
-        result.append(
-            MissedSteps(first.state, clean_line(step.cluster), clean_line(step.action), who, reason)
-        )
+        result.append((first.state, f"{text}: {reason}" if reason else text))
     return result
 
 
-def group_restarts(report: RunReport) -> list[PendingRestart]:
-    """The nodes that wait for a restart, gathered by the fields that need it."""
+def describe_pending_restarts(report: RunReport) -> list[str]:
+    """The nodes that loaded a change but use all of it only after a restart, with the fields that wait."""
     waiting = [outcome for outcome in report.outcomes if outcome.waiting_for_restart]
-    return [
-        PendingRestart(
-            cluster=clean_line(group[0].step.cluster),
-            who=format_node_names([outcome.step.node for outcome in group]),
-            fields=", ".join(clean_line(name) for name in group[0].waiting_for_restart),
-        )
-        for group in group_by_key(
-            waiting, lambda outcome: (outcome.step.cluster, outcome.waiting_for_restart)
-        )
-    ]
+    groups = group_by_key(waiting, lambda outcome: (outcome.step.cluster, outcome.waiting_for_restart))
+    result = []
+    for group in groups:
+        who = format_node_names([outcome.step.node for outcome in group])
+        fields = ", ".join(map(clean_line, group[0].waiting_for_restart))
+        result.append(f"{clean_line(group[0].step.cluster)}: {who}: {fields}")
+    return result
 
 
 def _generalise(text: str, node: str, number: int) -> str:

@@ -8,7 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
-from reconciler.cli.render.finding_groups import group_findings, group_missed_steps, group_restarts
+from reconciler.cli.render.finding_groups import (
+    describe_missed_steps,
+    describe_pending_restarts,
+    group_findings,
+)
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.step_groups import (
@@ -87,12 +91,9 @@ def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
 def render_report_markdown(report: RunReport, remaining: Plan | None = None, *, limit: int = LIMIT) -> str:
     """The result of a run as Markdown; `remaining` is the plan after it."""
     pieces = [DocumentPiece(f"### {escape_markdown(phrases.summarise_run(report, remaining))}\n\n")]
-    for part in group_missed_steps(report):
-        words = f"{part.cluster}, {part.action} {part.who}{f': {part.reason}' if part.reason else ''}"
-        pieces.append(_item(f"**{phrases.STATES[part.state]}** {escape_markdown(words)}"))
-    for wait in group_restarts(report):
-        words = f"{wait.cluster}, {wait.who}: {wait.fields}"
-        pieces.append(_item(f"**waits for a restart** {escape_markdown(words)}"))
+    lines = [(phrases.STATES[state], text) for state, text in describe_missed_steps(report)]
+    lines += [("waits for a restart", text) for text in describe_pending_restarts(report)]
+    pieces += [_item(f"**{head}** {escape_markdown(text)}") for head, text in lines]
     pieces += _findings((*report.findings, *phrases.select_findings(remaining)))
     if report.run:
         pieces.append(DocumentPiece(f"\nrun {format_code(report.run)}\n"))

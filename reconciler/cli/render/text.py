@@ -9,7 +9,11 @@ from enum import StrEnum
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, format_changes
-from reconciler.cli.render.finding_groups import group_findings, group_missed_steps, group_restarts
+from reconciler.cli.render.finding_groups import (
+    describe_missed_steps,
+    describe_pending_restarts,
+    group_findings,
+)
 from reconciler.cli.render.step_groups import StepGroup, group_steps
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Plan, Step
@@ -107,13 +111,10 @@ def render_report_text(
         layout: width and colour.
     """
     lines: list[str] = []
-    for missed in group_missed_steps(report):
-        text = f"{phrases.STATES[missed.state]}: {missed.cluster}: {missed.action} {missed.who}"
-        reason = f": {missed.reason}" if missed.reason else ""
-        lines += layout.wrapped(text + reason, 0, choose_outcome_tone(missed.state))
-    for pending in group_restarts(report):
-        text = f"waits for a restart: {pending.cluster}: {pending.who}: {pending.fields}"
-        lines += layout.wrapped(text, 0, Tone.CHANGE)
+    for state, text in describe_missed_steps(report):
+        lines += layout.wrapped(f"{phrases.STATES[state]}: {text}", 0, choose_outcome_tone(state))
+    for text in describe_pending_restarts(report):
+        lines += layout.wrapped(f"waits for a restart: {text}", 0, Tone.CHANGE)
     lines += _findings((*report.findings, *phrases.select_findings(remaining)), layout, 0)
     tone = Tone.ADD if report.succeeded else Tone.DANGER
     lines += layout.wrapped(phrases.summarise_run(report, remaining), 0, tone)
