@@ -39,6 +39,13 @@ def used():
     return found
 
 
+@cache
+def literals():
+    """Every text that is written out in the program."""
+    own = (node for file in trees() if not _other(file) for node in nodes(file))
+    return {node.value for node in own if isinstance(node, ast.Constant)} | used().keys()
+
+
 def _other(name):
     return any(name.startswith(other) for other in OTHERS)
 
