@@ -126,7 +126,7 @@ EXECUTOR = (
     Mutant(
         "executor: done is what a reading shows",
         "the call's answer is believed",
-        edit(ExecutorModel._conclude_step, "self._judge_step(state, place) is StepStatus.DONE", "True"),
+        edit(ExecutorModel._conclude_step, "self.state_table.status(state.world, number) is not", "None is"),
         PLAIN,
     ),
     Mutant(

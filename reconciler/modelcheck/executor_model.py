@@ -107,6 +107,7 @@ class ExecutorModel(Generic[W]):
     def _resolve_stuck_call(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         """A call that was given up takes effect after all, or never; the executor does not know which."""
         number = state.late - 1
+        # Whether it took effect is known to the model only; the executor still treats the call as in flight.
         held = tuple(sorted({*state.held, number})) if self.state_table.single_node else ()
         freed = state._replace(late=0, held=held)
         call, name = self.state_table.called(state.world, number), self.state_table.steps[number].id
@@ -118,6 +119,7 @@ class ExecutorModel(Generic[W]):
     def _list_faults(self, state: ModelState) -> Iterator[Transition[ModelState]]:
         """Faults, and recoveries by themselves."""
         resting = not OPEN.isdisjoint(state.phases)
+        # Reading and call are milliseconds apart; more than one fault in between would refuse every plan.
         if resting and state.struck:
             return
         _, plan, phases, running, left, _, crashes, passes, late, held = state  # twice as fast as `_replace`
@@ -184,16 +186,19 @@ class ExecutorModel(Generic[W]):
                     yield self._conclude_step(state, place, step)
 
     def _start_step(self, state: ModelState, place: int, step: Step) -> Transition[ModelState]:
-        status = self._judge_step(state, place)
-        looked = state._replace(struck=False)
+        number = self.state_table.first[state.plan] + place
+        status = self.state_table.status(state.world, number)
+        read = state._replace(struck=False)
         if status is StepStatus.READY and not step.waits_for_person:
-            begun = _set_phase(looked, place, StepPhase.INTENT)
+            begun = _set_phase(read, place, StepPhase.INTENT)
             story = f"{step.id}: the nodes show that it may start; the intent is written"
             return Transition(story, begun, self._find_start_objection(begun, place, step))
         if status is StepStatus.DONE:
-            found = _set_phase(looked, place, StepPhase.SUCCEEDED)
-            return Transition(f"{step.id} is found done", found, self._find_false_outcome_at(state, place))
-        return Transition(f"{step.id} is not performed ({status})", self._end_step(looked, place))
+            found = _set_phase(read, place, StepPhase.SUCCEEDED)
+            return Transition(
+                f"{step.id} is found done", found, self._find_false_outcome(state.world, number)
+            )
+        return Transition(f"{step.id} is not performed ({status})", self._end_step(read, place))
 
     def _end_step(self, state: ModelState, place: int) -> ModelState:
         """The state after a step has ended without success, with all steps that depend on it."""
@@ -221,6 +226,7 @@ class ExecutorModel(Generic[W]):
     def _call_node(self, state: ModelState, place: int, step: Step) -> Iterator[Transition[ModelState]]:
         number, sent = self.state_table.first[state.plan] + place, _set_phase(state, place, StepPhase.SENT)
         known = state.phases[place] is StepPhase.INTENT
+        # A kill after a call without intent would leave an effect that no later run looks for.
         blind = "" if known else f"{step.id} is called, and the journal does not know of it"
         call = self.state_table.called(state.world, number)
         yield Transition(call.story, sent._replace(world=call.world), blind or call.broken)
@@ -233,17 +239,18 @@ class ExecutorModel(Generic[W]):
             yield Transition(half.story, hit._replace(world=half.world), half.broken)
 
     def _conclude_step(self, state: ModelState, place: int, step: Step) -> Transition[ModelState]:
-        done = self._judge_step(state, place) is StepStatus.DONE  # what the call answered does not count
-        read = state._replace(struck=False)
-        if done:
-            number = self.state_table.first[state.plan] + place
-            read = read._replace(held=tuple(one for one in state.held if one != number))
-        ended = _set_phase(read, place, StepPhase.SUCCEEDED) if done else self._end_step(read, place)
-        broken = self._find_false_outcome_at(state, place) if done else ""
-        return Transition(f"{step.id} is recorded as {'done' if done else 'not done'}", ended, broken)
+        number, read = self.state_table.first[state.plan] + place, state._replace(struck=False)
+        # What the call answered does not count, only what a reading shows.
+        if self.state_table.status(state.world, number) is not StepStatus.DONE:
+            return Transition(f"{step.id} is recorded as not done", self._end_step(read, place))
+        read = read._replace(held=tuple(one for one in state.held if one != number))
+        ended = _set_phase(read, place, StepPhase.SUCCEEDED)
+        broken = self._find_false_outcome(state.world, number)
+        return Transition(f"{step.id} is recorded as done", ended, broken)
 
     def _restart(self, state: ModelState) -> Transition[ModelState]:
         """A new process settles the open steps by reading; the next pass plans again."""
+        # The rest of the old plan is dropped: its steps rest on readings from before the kill.
         fresh = state._replace(running=True, plan=-1, phases=(), struck=False, held=())
         _, broken = self._settle_steps(state.world, {*state.held, *self._list_open_steps(state)})
         return Transition(
@@ -255,18 +262,12 @@ class ExecutorModel(Generic[W]):
         first = self.state_table.first[state.plan]
         return {first + place for place, phase in enumerate(state.phases) if phase in OPEN}
 
-    def _find_false_outcome_at(self, state: ModelState, place: int) -> str:
-        return self._find_false_outcome(state.world, self.state_table.first[state.plan] + place)
-
     def _find_false_outcome(self, world: int, number: int) -> str:
         """The broken invariant if the journal says that a step is done; empty if it is right."""
         step = self.state_table.steps[number]
         if self.state_table.model.effective(self.state_table.worlds[world], step):
             return ""
         return f"the journal says that {step.id} is done, and it is not"
-
-    def _judge_step(self, state: ModelState, place: int) -> StepStatus:
-        return self.state_table.status(state.world, self.state_table.first[state.plan] + place)
 
 
 def _set_phase(state: ModelState, place: int, phase: StepPhase) -> ModelState:

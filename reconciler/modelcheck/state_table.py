@@ -69,6 +69,7 @@ class StateTable(Generic[W]):
 
     def add_plan(self, plan: ClusterPlan) -> int:
         """The number of a plan; plans with the same steps are one."""
+        # Equal steps give equal behaviour: findings differ from world to world and would multiply the states.
         for index, known in enumerate(self.plans):
             if known.steps == plan.steps:
                 return index

@@ -83,6 +83,7 @@ def raise_file_limit(needed: int) -> None:
         UsageError: the hard limit is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Checked before the first listener: else a large fleet fails after half of its nodes are up.
     if hard not in {-1, resource.RLIM_INFINITY} and hard < needed:
         raise UsageError(
             f"{needed} open files are needed, the system allows {hard}",

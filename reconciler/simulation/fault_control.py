@@ -65,6 +65,7 @@ class FaultControl:
             )
         except UsageError as error:
             return _json({"error": f"{error.message}. {error.remedy}".rstrip(". ")}, status=400)
+        # The body is foreign input: a wrong type at any place of it is an answer 400, not a crash.
         except (ValueError, TypeError, KeyError, AttributeError):
             return _json({"error": "the body must be a JSON object with `node` and `fault`"}, status=400)
         return _json(self._simulation.describe())

@@ -47,6 +47,7 @@ class NodeListener:
         Raises:
             OSError: it cannot listen on the address.
         """
+        # A handler ends with its connection: otherwise each silent fault would keep a task until the end.
         self._web = web.Server(self._answer, access_log=None, handler_cancellation=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._web, address.host, address.port)

@@ -112,6 +112,7 @@ def _count_up_addresses(count: int, first: SocketAddress) -> Iterator[SocketAddr
     keep_loopback_address("the first node", first)
     if first.host == "localhost":
         raise UsageError("the first address must be numeric, not localhost", remedy=f"for example {FIRST}")
+    # The last address is checked first: no fleet is generated of which only a part can be served.
     last = SocketAddress(first.host, first.port + count - 1)
     if first.host != FIRST.host:
         last = SocketAddress(str(ip_address(first.host) + count - 1), first.port)

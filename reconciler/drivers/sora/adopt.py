@@ -64,6 +64,7 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     views = [view for view in observed.present().values() if view.rows]
     if not views:
         return LiveState(missing=(f"no node of {desired.entry.name} lists the cluster's nodes",))
+    # An import from a cluster that is being changed would write the state of one moment into the file.
     memberships = {tuple((row.node_name, row.temporary) for row in view.rows) for view in views}
     if len(memberships) > 1:
         return LiveState(missing=(f"the nodes of {desired.entry.name} disagree about its members",))
@@ -78,6 +79,7 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     for name, row in sorted(rows.items()):
         entry: dict[str, Any] = _make_node(row)
         if name in known:
+            # None removes the key: the node is regular by its own answer, whatever the file had.
             entry.setdefault("temporary", None)
             entry["api"] = known[name].api
             if known[name].mode is not None and row.mode is not None:

@@ -95,6 +95,7 @@ class InitArguments(ClusterArguments):
     earlier: tuple[str, ...]
     single: tuple[str, ...]
     intent_facts: Facts
+    # Omitted while they have the default: plans and journals of earlier versions keep their digests.
     members: tuple[str, ...] = field(default=(), metadata=OMITTED)
     unproven: str = field(default="", metadata=OMITTED)
 

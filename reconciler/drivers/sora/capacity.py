@@ -53,6 +53,7 @@ def _compute_without(
     left = [one for one in carriers if one is not failed]
     limits = [one.limit for one in left if one.limit is not None]
     unknown_limits = tuple(one.name for one in left if one.limit is None)
+    # A survivor with an unknown or another limit is outside of what is documented: nothing is made up for.
     equal = failed.limit is not None and not unknown_limits and set(limits) <= {failed.limit}
     more = 0
     if is_compensated and equal and left and not failed.temporary and failed.limit is not None:

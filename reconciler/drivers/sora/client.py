@@ -78,6 +78,7 @@ class Client:
         except UnreadableAnswer as error:
             words = f"cannot read its list of nodes: {answer.redact(str(error), MOST)}"
             raise self._make_unidentified(LIST_NODES, answer, words) from error
+        # An empty list means "never initialised" and allows InitCluster: it must be proven to be from Sora.
         if not rows and not _has_sora_headers(answer) and not await self._is_sora():
             words = "an empty list, and its answer to GetStatsReport is not Sora's"
             raise self._make_unidentified(LIST_NODES, answer, words)
@@ -181,11 +182,13 @@ class Client:
             # Such an error describes the cluster at this moment, such as a member that is away: try again
             # later.
             return NodeRefused(self.node, words, status=status, code=code, again=True)
+        # Any HTTP server may answer 500; only headers of Sora show that it was the node.
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             if _has_sora_headers(answer):
                 words = f"{call} failed inside the node (500)"
                 return NodeRefused(self.node, words, status=status, remedy="check the node's log")
             return self._make_unidentified(target, answer, "unless Sora crashed: then its log says so")
+        # Never followed: a redirect could send a change, or a request into the network, to any address.
         if status == HTTPStatus.TEMPORARY_REDIRECT:
             elsewhere = answer.redact(strip_url(answer.headers.get("location", "")), MOST)
             words = f"{call} was redirected to {elsewhere}"

@@ -255,6 +255,7 @@ def merge_views(
         single: further nodes that may answer alone, each known as the only node of a cluster.
     """
     expected = tuple(regular)
+    # A new node may list only itself, exactly as the only node of a cluster does.
     lonely = {*(expected if len(expected) == 1 else ()), *single}
     answering_nodes: dict[str, NodeView] = {}
     reporters: dict[Membership, list[str]] = {}
@@ -280,6 +281,7 @@ def merge_views(
             (name, address)
             for name, answers in sorted(observed.elsewhere.items())
             for address, answer in sorted(answers.items())
+            # Such a node may serve clients at its old address: InitCluster would create a second cluster.
             if isinstance(answer, Present) and _has_cluster_answer(name, answer.value, lonely)
         ),
     )
@@ -379,6 +381,7 @@ def find_node_addresses(
     ends = Counter((parts.scheme, parts.port) for parts in (urlsplit(node.api) for node in entry.nodes))
     (scheme, port), _ = min(ends.items(), key=lambda one: (-one[1], one[0][0], one[0][1] or 0))
     usual = f"{scheme}://{{host}}:{port}/" if port else f"{scheme}://{{host}}/"
+    # What answers at the `api` of a node of the fleet file is that node: it says nothing about another one.
     taken = {node.api for node in entry.nodes}
     found: dict[str, NodeAddresses] = {}
     for name in sorted({*(node.name for node in entry.nodes), *listed, *history.nodes}):

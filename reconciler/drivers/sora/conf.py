@@ -122,6 +122,7 @@ class ConfFile:
         for key, value in values.items():
             if key not in self.places:
                 lines.append(f"{key} = {format_scalar(value)}")
+            # `1 == True` in Python, but `1` and `true` differ in the file.
             elif self.value[key] != value or isinstance(self.value[key], bool) is not isinstance(value, bool):
                 lines[self.places[key][0] - 1] = f"{key} = {format_scalar(value)}"
         return "".join(line + "\n" for line in lines)

@@ -134,6 +134,7 @@ def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> boo
         return False
     step, stopped, purged = following.step, simulated.after, following.after
     is_next = step.action == "purge" and step.node == simulated.step.node and simulated.step.id in step.after
+    # Between two waves are gates and waiting times, so that the time without reserve would have no bound.
     if not is_next or step.wave != simulated.step.wave or stopped is None or purged is None:
         return False
     return preconditions.closes_window(simulated.state, stopped, purged)
@@ -303,6 +304,7 @@ def refuse_purge_of_live_node(case: GuardContext) -> Iterator[Diagnostic]:
     for step in case.plan.steps:
         if step.action != "purge" or _is_proven_stopped(case, cluster_view, step.node):
             continue
+        # A stop in the same plan counts only if the purge waits for it; the judge asks for proof again later.
         earlier = (by_id[name] for name in _list_predecessors(step, by_id))
         if not any(one.action == "stop" and one.node == step.node for one in earlier):
             yield Diagnostic(
@@ -319,6 +321,7 @@ def refuse_repeated_init(case: GuardContext) -> Iterator[Diagnostic]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
     inits = [step for step in case.plan.steps if step.action == "init"]
     for step in inits:
+        # Each InitCluster may be safe alone, and two of them still create two clusters.
         why = "another step initialises too" if len(inits) > 1 else _find_init_objection(case, step)
         if why:
             yield Diagnostic(
@@ -424,6 +427,7 @@ def _simulate_steps(case: GuardContext) -> Iterator[SimulatedStep]:
     for step in case.plan.steps:
         if step.action in MEMBERSHIP:
             result = simulate_step(step, node_numbers, state)
+            # The next step starts from the complete result: the executor ends the chain after a failed step.
             half = simulate_step(step, node_numbers, state, half=True)
             yield SimulatedStep(step, node_numbers, state, result, half)
             if not isinstance(result, machine.CallRefusal):

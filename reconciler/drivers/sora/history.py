@@ -140,9 +140,12 @@ def merge_past(
     for cluster in prior.clusters:
         for name, entry in cluster.nodes.items():
             own, regular = address(entry.get("api")), entry.get("temporary") is not True
+            # Nodes of older revisions are asked, but may be scrapped by now: they must not block an init.
             required = regular and not cluster.older
             add(name, [own] if own else [], regular=regular, required=required)
     shared = {*current, *found}
+    # The source may be spelled in two ways (SSH and HTTPS): facts under another spelling count if both know a
+    # node in common. Otherwise another fleet with an equal cluster name would lend its past.
     ours = {digest_source(source)}
     ours |= {digest for name in shared for digest in fleets_by_node.get(name, {})}
     for name, fleets in fleets_by_node.items():
@@ -157,6 +160,7 @@ def merge_past(
     nodes = {
         name: replace(
             one,
+            # A revision that was applied proves nothing if the run ended before InitCluster.
             member=one.member or (existed and name in applied),
             temporary=name in named and not one.regular,
         )
@@ -195,6 +199,7 @@ def digest_source(source: str) -> str:
 def make_member_facts(source: str, addresses: Iterable[str]) -> dict[str, str]:
     """The facts by which a node is remembered as a member, one for each address and one without."""
     digest = digest_source(source)
+    # Also a fact without address: a member whose address nobody lists must still not be forgotten.
     places = sorted(set(addresses))[:ADDRESSES]
     return {f"{_MEMBER} {digest}": source, **{f"{_MEMBER} {digest} {one}": source for one in places}}
 
@@ -207,6 +212,7 @@ def make_init_facts(source: str, address: str) -> dict[str, str]:
 def make_forgetting_facts(source: str, facts: Mapping[str, str]) -> dict[str, str]:
     """The same fleet's facts of a node with empty values, which forget them."""
     digest = digest_source(source)
+    # InitCluster facts stay: they are evidence that the cluster existed, even if all of its nodes left.
     own = {key: "" for key in facts if key.split(" ")[:2] == [_MEMBER, digest]}
     return {**own, "revision": ""} if own and "revision" in facts else own
 

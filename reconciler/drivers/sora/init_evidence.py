@@ -72,6 +72,7 @@ def summarise_answers(
     nodes = cluster_view.observed.nodes
     if cluster_view.answering_nodes or cluster_view.living:
         return AnswerSummary.LIVING
+    # Silence is no answer: a node that cannot be reached may be a member of a living cluster.
     if any(not isinstance(nodes.get(name), ANSWERS) for name in regular):
         return AnswerSummary.SILENT
     if _find_misfits(regular, cluster_view):
@@ -136,15 +137,12 @@ def _assess_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Collap
         return CollapsedState.NONE
     if cluster_view.day is not None and cluster_view.day > entry.collapsed.until:
         return CollapsedState.EXPIRED
-    if make_confirmation_key(entry.collapsed) in {
-        facts.get("collapsed") for facts in desired.recalled.values()
-    }:
+    # Of every node: the entry stays used if the node that remembers it has left the fleet file.
+    used = {facts.get("collapsed") for facts in desired.recalled.values()}
+    if make_confirmation_key(entry.collapsed) in used:
         return CollapsedState.USED
-    return (
-        CollapsedState.APART
-        if runs_apart(entry.regular, desired.history.nodes, cluster_view)
-        else CollapsedState.VALID
-    )
+    is_apart = runs_apart(entry.regular, desired.history.nodes, cluster_view)
+    return CollapsedState.APART if is_apart else CollapsedState.VALID
 
 
 def runs_apart(regular: Iterable[str], earlier: Iterable[str], cluster_view: ClusterView) -> bool:

@@ -154,6 +154,7 @@ def _judge_purge(own: PurgeArguments, cluster_view: ClusterView) -> StepVerdict:
         return _done("no member lists it any more")
     if cluster_view.membership != own.before or not cluster_view.agreed:
         return _judge_other_membership(cluster_view)
+    # Proven again right before the call: the node may have been started since the plan was made.
     proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
     if word.until and is_expired(word.until, cluster_view):
         return _changed(f"the `stopped` entry for {target} expired on {word.until}")

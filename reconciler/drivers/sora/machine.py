@@ -120,6 +120,7 @@ def purge(state: State, on: int, target: int, choices: Choices = DEFAULTS) -> St
         return group
     if not group.log.regular >> target & 1:
         return IS_TEMPORARY if group.log.temporary >> target & 1 else UNKNOWN_TARGET
+    # The cluster cannot tell a stopped node from one that is cut off; whether it checks is not documented.
     if state[target].up and (
         _can_reach(state, on, target) or choices.purge_cut_off is UndocumentedCall.REFUSE
     ):

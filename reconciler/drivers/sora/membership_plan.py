@@ -145,6 +145,7 @@ class MembershipPlan:
         contact = self._choose_contact(name)
         if not contact or find_stop_command(self.entry, name) is None:
             return False
+        # A node that an operator stops has no bound on the time until its purge: only a command closes it.
         purged = machine.purge(stopped, self.node_numbers.at(contact), self.node_numbers.at(name))
         return not isinstance(purged, machine.CallRefusal) and preconditions.closes_window(
             self.state, stopped, purged
@@ -157,6 +158,7 @@ class MembershipPlan:
             for one in self.node_numbers.list_names(get_alive(self.state))
             if one != name and one in self.apis
         ]
+        # A contact that the same plan removes later might be stopped before the call is repeated.
         stays = set(self.entry.regular)
         return min(able, key=lambda one: (one not in stays, one), default="")
 

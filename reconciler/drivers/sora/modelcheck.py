@@ -160,11 +160,13 @@ class SoraModel:
 
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
+        # Only a majority that existed can be lost by the call: a loss by faults alone is not its error.
         if has_majority(before) and not has_majority(after) and not self._is_in_window(before, step):
             return f"{step.id} loses an existing majority"
         if after == before:
             return ""
         target = self.node_numbers.at(step.node)
+        # Judged by the true state: a peer that sees the node as away may itself be the one that is cut off.
         if step.action == "purge" and (before[target].up or before[target].temporary):
             return f"{step.id} purges a node that runs, or a temporary one"
         if step.action == "init" and any(group.usable for group in find_groups(before)):
@@ -231,6 +233,7 @@ class SoraModel:
             return Unreachable("name does not resolve", Liveness.UNASKED)
         own = self.node_numbers.names[number]
         answer = self._answer_all(world)[own]
+        # An address that belongs to another node now: its answer is judged as one of the expected node.
         if own == name or not isinstance(answer, Present | Stale):
             return answer
         return judge_view(name, answer.value)
@@ -252,6 +255,7 @@ class SoraModel:
         return self._numbers_by_address
 
     def _answer_all(self, world: State) -> dict[str, Observation[NodeView]]:
+        # One world is read by every pass and every witness; validating rows is the slowest part of the model.
         if world not in self._answers:
             self._answers[world] = {
                 name: self._answer(world, number, name) for number, name in enumerate(self.node_numbers.names)

@@ -42,6 +42,7 @@ def list_further_addresses(
     """Node -> all addresses besides the fleet file's at which it is asked, as far as is known by now."""
     named = {node.name: node.api for node in entry.nodes}
     found: dict[str, tuple[str, ...]] = {}
+    # Nodes of the fleet file are not asked at guessed addresses: their `api` is known.
     for name, places in find_node_addresses(entry, observed, history).items():
         wanted = places.known if name in named else (*places.known, *places.guessed)
         own = tuple(place for place in wanted if place != named.get(name))
@@ -84,6 +85,7 @@ def merge_answers(
             if name not in apis and (best := choose_best_answer(answers.values())) is not None:
                 nodes[name] = best
     for name in (*elsewhere, *listed):
+        # UNASKED, never SILENT: silence at all known addresses counts as proof of a stop, and none was asked.
         nodes.setdefault(name, Unreachable("its API address is not known", Liveness.UNASKED))
     return Observed(dict(sorted(nodes.items())), dict(sorted(others.items())))
 

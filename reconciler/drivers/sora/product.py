@@ -175,6 +175,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             places = {place: name for name, own in elsewhere.items() for place in own}
             new = {} if replies else {api: name for name, api in apis.items()}
             fresh = [(place, name) for place, name in places.items() if place not in replies]
+            # Addresses of the fleet file are always asked; the bound applies to what nodes listed.
             new = dict(fresh[:MOST_ADDRESSES]) | new
             if not new:
                 break
@@ -300,6 +301,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 return StepAnswer(f"{left}{words}")
             case InitArguments():
                 words = await Client(http, step.node, own.api, *waits).init(own.names)
+                # For all fleets: the entry must not count again if the repository moves to another URL.
                 spent = {"initialised": self._today().isoformat()}
                 return StepAnswer(words, spent=spent | ({"collapsed": own.spends} if own.spends else {}))
             case RegisterArguments():
@@ -308,6 +310,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 return StepAnswer(await Client(http, own.contact, own.api, *waits).purge(own.target))
             case ModeChangeArguments():
                 words = await Client(http, step.node, own.api, *waits).change_mode(own.mode)
+                # Remembered: a node that stays after all gets back exactly the mode that a run changed.
                 drained = own.previous if isinstance(own, DrainArguments) else ""
                 return StepAnswer(words, facts={"mode": own.mode, "drained": drained})
         raise AssertionError(step.action)
@@ -344,6 +347,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         slots, day = asyncio.Semaphore(MAX_CALLS), self._today()
 
         async def ask(place: str, name: str) -> Reply:
+            # Checked at each call, not only in the fleet file: a hostile node can list any URL for a peer.
             if not is_allowed(place, self._allowed):
                 return _NOT_ASKED
             async with slots:

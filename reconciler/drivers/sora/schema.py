@@ -106,6 +106,7 @@ class StopCommand(StrictModel):
     )
     arguments: Mapping[
         ArgumentName,
+        # No leading `-`, no space: the text becomes one argument of a host command, and never an option.
         Annotated[str, Field(pattern=r"^[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}$")],
     ] = Field(
         default_factory=dict,
@@ -249,6 +250,7 @@ class SoraDesired:
     def word(self, node: str) -> Stopped | None:
         """The unused `stopped` entry of a node; the caller checks its last day."""
         words = [one for one in self.entry.stopped if one.node == node]
+        # An entry counts once: left in the file, it would confirm the stop of a node that has returned since.
         spent = self.recalled.get(node, {}).get("stopped", "")
         return next((one for one in words if make_confirmation_key(one) != spent), None)
 
@@ -347,6 +349,7 @@ class NodeView:
 
     def row(self, name: str) -> NodeRow | None:
         """The line of one node; None where it is not listed."""
+        # Rows are sorted: planner and model checker look up each of n nodes in n views.
         place = bisect_left(self.rows, name, key=lambda row: row.node_name)
         found = self.rows[place] if place < len(self.rows) else None
         return found if found is not None and found.node_name == name else None
@@ -391,6 +394,7 @@ def parse_channels(body: bytes) -> tuple[Channel, ...]:
 def parse_report(body: bytes) -> dict[str, Any] | None:
     """A GetStatsReport as documented, an object with Sora's `version`; None for anything else."""
     try:
+        # A report of a node with thousands of connections is large; a hostile one must not fill the memory.
         value = read_json(body, JsonLimits(size=16 * 1024 * 1024, values=1_000_000))
     except JsonError:
         return None
@@ -398,6 +402,7 @@ def parse_report(body: bytes) -> dict[str, Any] | None:
 
 
 def _parse_rows(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    # Counted before they are validated: objects take many times the memory of their text.
     if len(body) > MOST_BYTES or body.count(b"{") > MOST_ROWS:
         raise UnreadableAnswer(f"it has more than {MOST_BYTES:,} bytes or {MOST_ROWS:,} objects")
     try:

@@ -138,6 +138,7 @@ def make_register_step(
         contact=contact,
         again=again,
         temporary=temporary,
+        # Stored with the intent: the call may register the node even if this run is killed before the answer.
         intent_facts={} if again else {node: make_member_facts(source, [api])},
     )
     why = (
@@ -246,6 +247,7 @@ def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, win
         target=node,
         own=own,
         command=stop.command if stop else "",
+        # `node` and `host` come last: the fleet file must not replace the host on which the command acts.
         values={**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
         drain=context.entry.drain,
         spare=spare,

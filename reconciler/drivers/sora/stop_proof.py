@@ -77,6 +77,7 @@ def prove_member_stopped(
 ) -> tuple[StopVerdict, Stopped | None]:
     """The proof for a member by all that is known of it, and its `stopped` entry if that still counts."""
     entry = desired.word(name)
+    # The day of the answers, not of the clock: planner, guard and judge then decide alike about one reading.
     if entry is not None and cluster_view.day is not None and cluster_view.day > entry.until:
         entry = None
     known = places.get(name, NodeAddresses()).known
@@ -104,6 +105,7 @@ def prove_stopped(
     answers, required = cluster_view.observed.elsewhere.get(name, {}), sorted(set(known))
     own = cluster_view.observed.nodes.get(name) if not answers else None
     replies = {place: _judge_reply(cluster_view, name, answers.get(place, own)) for place in required}
+    # An answer at a guessed address is evidence against a stop; silence there is evidence of nothing.
     guessed = {place: answer for place, answer in answers.items() if place not in replies}
     replies |= {
         place: _judge_reply(cluster_view, name, answer)
@@ -132,6 +134,7 @@ def prove_stopped(
 
 
 _ORDER: Final = (
+    # The most dangerous reply decides: one address that answers outweighs any number of silent ones.
     (AddressReply.ANSWERS, StopProof.ANSWERS, "its API answers"),
     (AddressReply.BLANK, StopProof.BLANK, "a node that is in no cluster answers at its address"),
     (AddressReply.UNASKED, StopProof.UNASKED, "its API cannot be called"),

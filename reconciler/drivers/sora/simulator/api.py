@@ -106,6 +106,7 @@ def _init(site: SimulatedSite, node: int, names: list[str]) -> Any:
 def _register(site: SimulatedSite, node: int, contact: str) -> Any:
     if contact not in site.node_numbers.names:
         site.take(machine.CONTACT_AWAY, node=contact)
+    # The most dangerous failure of Sora: the members count the node, and the caller gets an error.
     half = site.halves > 0
     site.take(machine.register(site.state, node, site.node_numbers.at(contact), site.choices, half=half))
     if half:
@@ -168,6 +169,7 @@ def _list_channels(site: SimulatedSite, node: int, _: None) -> Any:
         }
         for channel, owner in sorted(site.channels.items())
     ]
+    # Time passes by answers, not by a clock, so that tests of draining need no waiting.
     for blocked in sorted(set(site.channels.values())):
         if site.state[site.node_numbers.at(blocked)].mode is not Mode.NORMAL:
             del site.channels[min(one for one, owner in site.channels.items() if owner == blocked)]

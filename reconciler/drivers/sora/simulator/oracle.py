@@ -77,6 +77,7 @@ class SoraOracle:
         """The majority, one initialisation, and no purge of what runs."""
         asked = _call(request)
         if has_majority(before) and not has_majority(after):
+            # By the states right before and after the call: a fault at another moment is not its doing.
             return MAJORITY, f"{asked} on {node} removed an existing majority"
         if after == before:
             return NOTHING
