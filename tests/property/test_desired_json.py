@@ -73,7 +73,7 @@ def offset_of(text, position):
 
 @QUICK
 @given(values, indents, escapes)
-def test_the_scanner_and_the_fast_reader_say_what_the_standard_reader_says(value, indent, ascii_only):
+def test_the_scanner_and_the_fast_reader_agree_with_the_standard_reader(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     scanned = scan_json("f", text)
     assert scanned.problems == ()
@@ -146,49 +146,49 @@ def marks(text, wanted):
     return [offset for offset, char in enumerate(text) if char in wanted]
 
 
-def told(text):
+def list_problems(text):
     return [(offset_of(text, each.position), each.code) for each in scan_json("f", text).problems]
 
 
 @QUICK
 @given(documents, st.sampled_from([None, 2]), st.data())
-def test_a_comma_left_out_or_typed_wrong_is_told_at_its_place_and_nothing_else_is(value, indent, data):
+def test_a_missing_or_mistyped_comma_is_the_only_problem_and_has_its_position(value, indent, data):
     text = json.dumps(value, indent=indent)
     commas = marks(text, ",")
     if not commas:
         return
     at = data.draw(st.sampled_from(commas))
-    assert told(text[:at] + text[at + 1 :]) == [(at, "missing-comma")]
-    assert told(text[:at] + ";" + text[at + 1 :]) == [(at, "semicolon")]
-    assert told(text[:at] + "," + text[at:]) == [(at + 1, "extra-comma")]
+    assert list_problems(text[:at] + text[at + 1 :]) == [(at, "missing-comma")]
+    assert list_problems(text[:at] + ";" + text[at + 1 :]) == [(at, "semicolon")]
+    assert list_problems(text[:at] + "," + text[at:]) == [(at + 1, "extra-comma")]
 
 
 @QUICK
 @given(documents, st.sampled_from([None, 2]), st.data())
-def test_a_comma_too_many_before_a_bracket_is_told_at_its_place(value, indent, data):
+def test_a_trailing_comma_is_reported_at_its_position(value, indent, data):
     text = json.dumps(value, indent=indent)
     closers = [at for at in marks(text, "]}") if text[:at].rstrip()[-1] not in "[{"]
     at = data.draw(st.sampled_from(closers))
-    assert told(text[:at] + "," + text[at:]) == [(at, "trailing-comma")]
+    assert list_problems(text[:at] + "," + text[at:]) == [(at, "trailing-comma")]
 
 
 @QUICK
 @given(documents, st.sampled_from([None, 2]), st.data())
-def test_a_colon_left_out_is_told_at_its_place(value, indent, data):
+def test_a_missing_colon_is_reported_at_its_position(value, indent, data):
     text = json.dumps(value, indent=indent)
     at = data.draw(st.sampled_from(marks(text, ":")))
-    assert told(text[:at] + text[at + 1 :]) == [(at, "missing-colon")]
-    assert told(text[:at] + "=" + text[at + 1 :]) == [(at, "wrong-colon")]
+    assert list_problems(text[:at] + text[at + 1 :]) == [(at, "missing-colon")]
+    assert list_problems(text[:at] + "=" + text[at + 1 :]) == [(at, "wrong-colon")]
 
 
 @QUICK
 @given(documents, st.data())
-def test_a_comment_is_told_at_its_place(value, data):
+def test_a_comment_is_reported_at_its_position(value, data):
     text = json.dumps(value, indent=2)
     ends = marks(text, "\n")
     at = data.draw(st.sampled_from(ends))
-    assert told(text[:at] + " // why, it's so" + text[at:]) == [(at + 1, "comment")]
-    assert told(text[:at] + " /* {[, */" + text[at:]) == [(at + 1, "comment")]
+    assert list_problems(text[:at] + " // why, it's so" + text[at:]) == [(at + 1, "comment")]
+    assert list_problems(text[:at] + " /* {[, */" + text[at:]) == [(at + 1, "comment")]
 
 
 @QUICK
@@ -196,7 +196,7 @@ def test_a_comment_is_told_at_its_place(value, data):
 def test_a_quote_or_closing_bracket_left_out_is_one_problem(value, indent, data):
     text = json.dumps(value, indent=indent)
     at = data.draw(st.sampled_from(marks(text, '"}]')))
-    assert len(told(text[:at] + text[at + 1 :])) == 1
+    assert len(list_problems(text[:at] + text[at + 1 :])) == 1
 
 
 @QUICK

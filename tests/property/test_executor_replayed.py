@@ -22,7 +22,7 @@ def test_every_trace_leaves_the_same_journal(scene):
     assert replay_all(scene) > 25
 
 
-def test_the_traces_hold_whatever_the_executor_can_write():
+def test_the_traces_contain_all_that_the_executor_can_write():
     kinds, states = set(), set()
     for scene in SCENES.values():
         for trace in scene.traces():

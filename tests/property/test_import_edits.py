@@ -89,7 +89,7 @@ def test_drift_leads_from_what_is_rendered_to_what_is_shown(rendered, shown):
 
 @settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS, st.sampled_from([None, 2, "\t"]))
-def test_a_json_file_after_its_edits_says_what_is_shown(rendered, shown, indent):
+def test_a_json_file_has_the_wanted_value_after_its_edits(rendered, shown, indent):
     text = json.dumps(rendered, indent=indent, ensure_ascii=False) + "\n"
     after = apply_text_edits("s.json", text, list(find_drift_edits(rendered, shown)))
     assert exact(parse_document("s.json", after.encode()).value) == exact(shown)
@@ -104,7 +104,7 @@ def test_without_a_difference_no_character_changes(document):
 
 @settings(max_examples=60, deadline=None)
 @given(DOCUMENTS.filter(bool), DOCUMENTS)
-def test_a_yaml_file_after_its_edits_says_what_is_shown(rendered, shown):
+def test_a_yaml_file_has_the_wanted_value_after_its_edits(rendered, shown):
     before = json.dumps(rendered, indent=2)  # JSON is YAML
     after = apply_text_edits("s.yaml", before, list(find_drift_edits(rendered, shown)))
     assert exact(parse_document("s.yaml", after.encode()).value) == exact(shown)
@@ -135,7 +135,7 @@ def commented(text):
     st.tuples(st.integers(2, 4), st.integers(2, 4), st.integers(0, 3)),
     st.booleans(),
 )
-def test_a_yaml_file_in_blocks_after_its_edits_says_what_is_shown(rendered, shown, wide, crlf):
+def test_a_yaml_file_in_blocks_has_the_wanted_value_after_its_edits(rendered, shown, wide, crlf):
     before = commented(in_blocks(rendered, *wide))
     before = before.replace("\n", "\r\n") if crlf else before
     assert exact(parse_document("s.yaml", before.encode()).value) == exact(rendered)

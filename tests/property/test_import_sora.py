@@ -51,7 +51,7 @@ def written(entry):
 
 @settings(max_examples=80, deadline=None)
 @given(scenes(), choices, st.sampled_from(NAMES))
-def test_what_is_imported_is_as_desired_whatever_happened_before(scene, taken, asked):
+def test_an_imported_cluster_is_as_desired_after_any_history(scene, taken, asked):
     walk, names = scene
     world = world_after(walk, taken)
     wire, before = MemoryWire(world), world.state

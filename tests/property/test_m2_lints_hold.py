@@ -50,7 +50,7 @@ class Paper:
         return Position(f"{self.name}#{pointer}", 1, 1)
 
 
-def told(management, *codes):
+def lint(management, *codes):
     """Pointers of the warnings with one of these codes."""
     paper = Paper(management)
     cluster_input = ClusterInput(ENTRY, paper, "", Revision("m", "0", "0"), {"n": paper})
@@ -61,24 +61,24 @@ def told(management, *codes):
 def test_without_overlaps_all_readings_of_an_allow_list_agree(entries):
     management = {"api": {"allowList": entries, "defaultRole": "r1"}, "roles": ROLES}
     document = {"env": {"management": management}}
-    told_of = told(management, "shadowed-entry", "overlapping-entries")
+    reported = lint(management, "shadowed-entry", "overlapping-entries")
     for last in range(16):
         first, union = (
             find_access(document, f"192.168.0.{last}", Choices(match=match)).permissions
             for match in AllowListMatch
         )
-        assert first == union or told_of
+        assert first == union or reported
 
 
 @given(ALLOWED)
-def test_an_entry_that_is_told_of_shares_an_address_with_an_earlier_one(entries):
+def test_a_reported_entry_shares_an_address_with_an_earlier_one(entries):
     management = {"api": {"allowList": entries, "defaultRole": "r1"}, "roles": ROLES}
 
     def named(entry):
         alone = {"env": {"management": {"api": {"allowList": [entry]}, "roles": ROLES}}}
         return {last for last in range(16) if find_access(alone, f"192.168.0.{last}").listed}
 
-    for pointer in told(management, "shadowed-entry", "overlapping-entries"):
+    for pointer in lint(management, "shadowed-entry", "overlapping-entries"):
         index = int(pointer.split("/")[-2])
         earlier = set().union(*(named(entry) for entry in entries[:index]))
         assert named(entries[index]) & earlier
@@ -94,15 +94,15 @@ def taker(groups, function):
 
 
 @given(GROUPS)
-def test_the_groups_that_are_told_of_are_those_that_no_request_reaches(groups):
-    found = told({"cluster": {"discover": {"members": groups}}}, "hidden-group")
+def test_the_reported_groups_are_those_that_no_request_reaches(groups):
+    found = lint({"cluster": {"discover": {"members": groups}}}, "hidden-group")
     hidden = {int(pointer.split("/members/")[1].split("/")[0]) for pointer in found}
     reached = {taker(groups, function) for function in ("", "a", "b", "c", "another")}
     assert hidden == set(range(len(groups))) - reached
 
 
 @given(GROUPS)
-def test_requests_that_stay_are_told_of(groups):
-    found = told({"cluster": {"discover": {"members": groups}}}, "unserved-request")
+def test_requests_that_no_group_serves_are_reported(groups):
+    found = lint({"cluster": {"discover": {"members": groups}}}, "unserved-request")
     stays = {function for function in ("", "another") if taker(groups, function) is None}
     assert bool(found) == bool(groups and stays)

@@ -105,7 +105,7 @@ def test_the_form_is_total_idempotent_and_leaves_its_argument_alone(document):
 
 @given(anything(), anything())
 @settings(deadline=None, max_examples=100)
-def test_whatever_a_node_shows_can_be_compared_and_weighed(one, other):
+def test_any_content_of_a_node_can_be_compared_and_its_risk_rated(one, other):
     assume(isinstance(one, dict) and isinstance(other, dict))
     contents = ContentCache()
     before, after = contents.of(one), contents.of(other)
@@ -302,7 +302,7 @@ def unsaid(document: dict, rnd: random.Random) -> dict:
 
 @given(documents(), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_the_same_setting_said_otherwise_is_no_difference(document, rnd):
+def test_the_same_setting_in_other_words_is_no_difference(document, rnd):
     contents = ContentCache()
     one, other = contents.of(document), contents.of(varied(document, rnd))
     assert find_changes(one, other) == ()
@@ -344,6 +344,6 @@ def test_a_whole_part_that_is_gone_is_a_difference(key, document):
 
 @given(anything(), st.sampled_from(["127.0.0.1", "::1"]))
 @settings(deadline=None, max_examples=100)
-def test_whoever_asks_is_let_in_or_not_whatever_the_node_shows(document, caller):
+def test_access_is_decided_for_every_caller_and_any_content_of_the_node(document, caller):
     assume(isinstance(document, dict))
     assert find_access(document, caller).permissions <= frozenset(PERMISSION_DEFAULTS)

@@ -52,7 +52,7 @@ def leaves(value, path=()):
 
 
 @given(OBJECTS, st.lists(OBJECTS | st.lists(OPERATIONS, max_size=3), max_size=4))
-def test_every_leaf_is_where_it_is_said_to_come_from(base, overlays):
+def test_every_leaf_is_at_its_origin(base, overlays):
     told = {"base": Told("base", base)}
     grown = TracedValue(base, ValueOrigin(told["base"]))
     before = deepcopy((base, overlays))

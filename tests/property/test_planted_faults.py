@@ -18,7 +18,7 @@ def test_a_planted_fault_is_found_and_nothing_else(mutant):
     assert result.found.story
 
 
-def test_what_another_layer_still_holds_is_said():
+def test_a_fault_that_another_layer_catches_names_that_layer():
     backed = {one.what for one in CATALOGUE if one.off}
     kinds = {"quorum", "membership", "purge-alive", "double-init"}
     assert backed == {*(f"guard {kind}" for kind in kinds), "nodes of earlier"}

@@ -196,13 +196,13 @@ def bases(name):
 
 def agree(name, document):
     found = set(FAULTS[name](document))
-    said = [error.message[:200] for error in validator(name).iter_errors(document)]
-    beyond, valid = BEYOND.get(name, set()), not said
+    refusals = [error.message[:200] for error in validator(name).iter_errors(document)]
+    beyond, valid = BEYOND.get(name, set()), not refusals
     shown = json.dumps(document, ensure_ascii=False)
     if found - beyond:
         assert not valid, f"only the models refuse {shown}: {sorted(found)}"
     elif not found:
-        assert valid, f"only the schema refuses {shown}: {said}"
+        assert valid, f"only the schema refuses {shown}: {refusals}"
     return valid
 
 
@@ -222,12 +222,12 @@ def test_the_corpus_is_judged_alike(path):
     assert agree(name, document) or path.parent.name == "invalid"
 
 
-@pytest.mark.parametrize(("name", "path", "value", "said"), ONLY_THE_PROGRAM)
-def test_what_no_schema_can_say_is_in_its_description(name, path, value, said):
+@pytest.mark.parametrize(("name", "path", "value", "refusals"), ONLY_THE_PROGRAM)
+def test_what_no_schema_can_say_is_in_its_description(name, path, value, refusals):
     document = changed(bases(name)[-1], path, value)
     assert FAULTS[name](document)
     assert validator(name).is_valid(document)
-    assert said in SCHEMAS[name]()["description"]
+    assert refusals in SCHEMAS[name]()["description"]
 
 
 def test_no_schema_keeps_silent_about_what_is_left_out():

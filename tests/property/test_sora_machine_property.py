@@ -55,7 +55,7 @@ def test_settling_is_done_once_and_for_all(walk, taken):
 
 @quick
 @given(walk=walks, taken=choices)
-def test_a_view_lists_the_node_itself_and_sees_what_its_group_holds(walk, taken):
+def test_a_view_lists_the_node_itself_and_its_whole_group(walk, taken):
     state = reached(walk, taken)
     for number, node in enumerate(state):
         rows = machine.list_nodes(state, number, taken)

@@ -26,7 +26,7 @@ def test_every_option_is_combined_with_every_other():
 
 
 @pytest.mark.parametrize("commit", LOST, ids=lambda one: one.story)
-def test_a_cluster_that_lost_its_majority_is_not_founded_again_whatever_its_nodes_answer(commit):
+def test_a_cluster_without_a_majority_is_never_initialised_again(commit):
     ways = {replace(DEFAULTS, **{name: getattr(one, name) for name in READS}, **WORST) for one in EVERY}
     assert len(ways) == 24
     for choices in ways:

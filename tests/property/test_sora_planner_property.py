@@ -99,7 +99,7 @@ def test_a_plan_survives_its_own_journal(scene):
 
 @quick
 @given(scene=scenes(), taken=choices)
-def test_what_is_left_alone_is_said(scene, taken):
+def test_nodes_without_steps_have_a_finding(scene, taken):
     """A plan without steps for a cluster that is not as desired has a finding that says why."""
     bench, names = bench_of(scene, taken), scene[1]
     plan, violations = asyncio.run(bench.plan_result())

@@ -66,7 +66,7 @@ def test_other_content_begins_anew():
     assert load_attempt(text, "y") == Attempt("y")
 
 
-def test_a_change_of_what_shows_ends_a_stall_once_a_second_reading_confirms_it():
+def test_a_change_on_the_node_ends_a_stall_when_a_second_reading_confirms_it():
     attempt, changed = exhausted(), {"/hosting/0/name": "bbbb"}
     decision, attempt = decide_attempt(attempt, changed, NOON)
     assert decision is AttemptDecision.STALLED
@@ -112,7 +112,7 @@ def test_the_version_stamp_does_not_count():
     assert set(attempts.fingerprint_places(changes, but="/meta/version")) == {"/x"}
 
 
-def test_prints_are_bounded_and_say_nothing_of_secrets():
+def test_fingerprints_are_bounded_and_contain_no_secret():
     many = [Change(f"/{number:05}" + "y" * 5000, Op.ADD, new=number) for number in range(10_000)]
     found = attempts.fingerprint_places(many)
     assert len(found) == PLACES + 1
@@ -133,7 +133,7 @@ def test_a_try_that_sent_nothing_does_not_count():
     )
 
 
-def test_a_run_of_ours_that_was_killed_counts_and_is_not_waited_for():
+def test_a_killed_run_counts_as_an_attempt_without_a_pause():
     attempt = count_try(Attempt("x"), NOON, "")
     for count in range(1, TRIES):
         outcome = Outcome(STEP, State.FAILED, "it was not done", sent=True, killed=True)
@@ -145,5 +145,5 @@ def test_a_run_of_ours_that_was_killed_counts_and_is_not_waited_for():
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"aim": "x", "odd": 1}', '{"aim": "x"}', '"x"'])
-def test_what_another_version_wrote_is_forgotten(text):
+def test_a_fact_of_another_version_is_ignored(text):
     assert load_attempt(text, "x") == Attempt("x")

@@ -148,5 +148,5 @@ def test_what_means_nothing_is_refused(model, value):
 @pytest.mark.parametrize(
     ("written", "seconds"), [(90, 90), ("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172_800)]
 )
-def test_spans_are_seconds_or_words(written, seconds):
+def test_durations_are_seconds_or_text(written, seconds):
     assert window("0 2 * * *", written).duration == seconds

@@ -8,7 +8,7 @@ from reconciler.core.waves import DependencyCycle, sort_by_dependency
 
 
 @given(st.permutations(range(6)), st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5))))
-def test_everything_comes_behind_what_it_waits_for(names, pairs):
+def test_every_name_comes_after_its_dependencies(names, pairs):
     after = {str(name): {str(low) for low, high in pairs if high == name and low < high} for name in names}
     result = sort_by_dependency(after)
     assert sorted(result) == sorted(after)
@@ -24,7 +24,7 @@ def test_ties_keep_the_given_order():
     assert sort_by_dependency({"c": (), "a": (), "b": ()}) == ("c", "a", "b")
 
 
-def test_a_circle_is_named():
+def test_a_cycle_is_named():
     with pytest.raises(DependencyCycle) as caught:
         sort_by_dependency({"a": ("b",), "b": ("a",)})
     assert set(caught.value.members) == {"a", "b"}

@@ -23,7 +23,7 @@ from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_mach
         ("XN--BCHER-KVA.example", "http://xn--bcher-kva.example:10040"),
     ],
 )
-def test_a_node_is_reached_at(text, base):
+def test_each_spelling_has_one_base_url(text, base):
     assert parse_endpoint(text).base(10040) == base
 
 
@@ -32,7 +32,7 @@ def test_an_address_without_a_port_leaves_it_open():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "words"),
     [
         ("http://user:word@edge-01", "user name"),
         ("ftp://edge-01", "scheme"),
@@ -62,14 +62,14 @@ def test_an_address_without_a_port_leaves_it_open():
         ("%31.example", "host name"),
     ],
 )
-def test_a_bad_place_is_told_without_its_text(text, said):
+def test_an_invalid_address_is_refused_without_quoting_it(text, words):
     with pytest.raises(InvalidAddress) as caught:
         parse_endpoint(text)
-    assert said in caught.value.message
+    assert words in caught.value.message
     assert "word" not in caught.value.message + caught.value.remedy
 
 
-def test_a_name_beyond_ascii_is_told_its_ascii_form():
+def test_the_remedy_for_a_name_beyond_ascii_is_its_ascii_form():
     with pytest.raises(InvalidAddress) as caught:
         parse_endpoint("b\u00fccher.example:10040")
     assert caught.value.remedy == "write the ASCII form of the name, xn--bcher-kva.example"
@@ -114,6 +114,6 @@ def test_a_url_of_an_api_has_one_normal_form(text, normal):
         "http:///path",
     ],
 )
-def test_what_is_more_or_less_than_the_url_of_an_api_is_refused(text):
+def test_anything_but_the_url_of_an_api_is_refused(text):
     with pytest.raises(InvalidAddress):
         parse_api(text)

@@ -104,7 +104,7 @@ def test_two_files_of_a_repository_cannot_share_a_name():
     assert "two fleet files of https://git.example/fleet.git have the name edge" in found
 
 
-def test_a_past_is_not_shed_by_a_change_of_the_name_alone():
+def test_a_changed_name_alone_does_not_discard_the_history():
     assert "add `renamed_from: edge`" in refusal(me("core"), known(name="edge"))
     assert "restore `name: edge`" in refusal(me(), known(name="edge"))
     assert "renamed_from: edge" in refusal(me("core", path="moved"), known(name="edge"))
@@ -120,7 +120,7 @@ def test_a_rename_that_names_the_former_name_keeps_the_past():
     assert "--source" in refusal(me("core", roots=B, source=CLONE, renamed_from="edge"), known(name="edge"))
 
 
-def test_branches_of_a_repository_are_fleets_of_their_own_once_they_say_their_names():
+def test_branches_of_a_repository_with_different_names_are_different_fleets():
     live = known(name="live", ref="live")
     assert resolve_fleet(me("lab", ref="lab"), [live]) == ResolvedFleet(NEW)
     assert "renamed_from" in refusal(me("lab", ref="live"), live)
@@ -133,7 +133,7 @@ def test_the_same_name_on_another_history_is_refused_with_the_command_that_confi
     assert "`reconcile state rebind edge --source /srv/clone`" in found
 
 
-def test_a_source_without_history_takes_up_a_named_fleet_only_where_the_host_has_said_so():
+def test_a_source_without_history_is_a_named_fleet_only_after_rebind():
     assert "/srv/files has no git history" in refusal(me("edge", roots=(), source=FOLDER), known(name="edge"))
     bound = known(name="edge", sources=(GIT, FOLDER))
     assert resolve_fleet(me("edge", roots=(), source=FOLDER), [bound]) == ResolvedFleet(1)
@@ -153,7 +153,7 @@ def test_an_address_whose_history_was_replaced_is_refused():
     assert resolve_fleet(me("other", roots=B), [known()]) == ResolvedFleet(NEW)
 
 
-def test_memories_that_turn_out_to_be_of_one_fleet_become_one():
+def test_two_histories_of_one_fleet_are_merged():
     """An older version kept the past by the source as it was spelt."""
     older = [known(1, roots=(), path=None), known(2, sources=(CLONE,))]
     assert resolve_fleet(me(), older) == ResolvedFleet(1, (2,))

@@ -21,7 +21,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_what_another_writer_writes_is_read_as_it_was(value):
+def test_json_of_another_writer_is_read_without_loss(value):
     found = read_json(json.dumps(value).encode(), LIMITS)
     assert not diff_values(found, value)
 
@@ -64,7 +64,7 @@ def test_whole_numbers_are_exact_however_they_are_written(text, value):
         (b"{} {}", "not JSON"),
     ],
 )
-def test_what_is_beyond_a_bound_or_no_json_is_refused_with_a_reason(body, why):
+def test_json_beyond_a_limit_and_other_text_are_refused_with_a_reason(body, why):
     with pytest.raises(JsonError, match=why):
         read_json(body, LIMITS)
 

@@ -30,11 +30,11 @@ OBSERVED = Observed(
 )
 
 
-def test_the_kinds_are_those_of_the_type():
+def test_the_list_of_kinds_matches_the_type():
     assert {get_origin(kind) or kind for kind in get_args(Observation)} == set(KINDS)
     assert {type(answer) for answer in OBSERVED.nodes.values()} == set(KINDS)
 
 
-def test_each_is_counted_for_the_metrics_and_fits_a_plan_file():
+def test_each_kind_is_counted_in_the_metrics_and_fits_a_plan_file():
     assert set(count_answers(OBSERVED).values()) == {1}
     assert [one for one in digest_observations(OBSERVED).values() if not re.fullmatch(_PRINT, one)] == []

@@ -58,7 +58,7 @@ def test_secrets_and_payloads_stay_out_of_the_bytes():
     assert "payloads" not in text
 
 
-def test_the_digest_tells_plans_apart():
+def test_different_plans_have_different_digests():
     other = replace(PLAN, program="0.1.1")
     assert other.digest != PLAN.digest
     assert replace(PLAN).digest == PLAN.digest
@@ -68,7 +68,7 @@ def report(*states: State) -> RunReport:
     return RunReport("run", PLAN, tuple(Outcome(STEP, state) for state in states))
 
 
-def test_exit_status_tells_part_from_nothing():
+def test_the_exit_status_distinguishes_part_from_nothing():
     assert report().exit_status == 0
     assert report(State.DONE, State.FOUND).exit_status == 0
     assert report(State.DONE, State.FAILED).exit_status == 5
@@ -77,6 +77,9 @@ def test_exit_status_tells_part_from_nothing():
     assert report(State.WAITING, State.SKIPPED).exit_status == 5
     assert report(State.CHANGED, State.SKIPPED).exit_status == 4
     assert report(State.FAILED, State.SKIPPED).exit_status == 1
+    assert report(State.CHANGED, State.UNDONE).exit_status == 1
+    assert report(State.UNDONE).exit_status == 1
+    assert report(State.UNDONE, State.DONE).exit_status == 5
 
 
 NOTHING_DONE = {State.FAILED, State.SKIPPED, State.UNDONE, State.CHANGED}
@@ -85,8 +88,8 @@ NOTHING_DONE = {State.FAILED, State.SKIPPED, State.UNDONE, State.CHANGED}
 @pytest.mark.parametrize(
     "states", [*combinations(State, 1), *combinations(State, 2), *combinations(State, 3)]
 )
-def test_exit_status_of_every_few_ends_together(states):
-    """By the words of `--help`: 4 says that nothing was done, which a step that was taken back disproves."""
+def test_the_exit_status_of_up_to_three_outcomes(states):
+    """By `--help`, 4 means that nothing was done, which an undone step disproves."""
     found = set(states)
     if found <= {State.DONE, State.FOUND}:
         wanted = 0
@@ -101,14 +104,8 @@ def test_exit_status_of_every_few_ends_together(states):
     assert report(*states).succeeded is (wanted == 0)
 
 
-def test_a_step_that_was_taken_back_is_not_told_as_nothing_done():
-    assert report(State.CHANGED, State.UNDONE).exit_status == 1
-    assert report(State.UNDONE).exit_status == 1
-    assert report(State.UNDONE, State.DONE).exit_status == 5
-
-
-def test_an_error_of_the_run_itself_spoils_what_was_done():
+def test_a_run_with_an_error_finding_did_not_succeed():
     lost = Diagnostic(Severity.ERROR, "feedback-unsent", "a message was not delivered")
-    told = replace(report(State.DONE), findings=(lost,))
-    assert (told.exit_status, told.succeeded) == (5, False)
-    assert replace(told, findings=(replace(lost, severity=Severity.WARNING),)).exit_status == 0
+    run_report = replace(report(State.DONE), findings=(lost,))
+    assert (run_report.exit_status, run_report.succeeded) == (5, False)
+    assert replace(run_report, findings=(replace(lost, severity=Severity.WARNING),)).exit_status == 0

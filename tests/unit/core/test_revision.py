@@ -13,7 +13,7 @@ from reconciler.core.policy import ChangeRules
 from reconciler.core.revision import Ancestry, compare_revisions, shorten_commit
 from reconciler.guards.provenance import refuse_older_revision, refuse_unsigned
 
-A, B, C, D = (outbox_message * 40 for outbox_message in "abcd")
+A, B, C, D = (letter * 40 for letter in "abcd")
 """B descends from A, C from B; D is of another branch from A on."""
 BEFORE = {A: frozenset({A}), B: frozenset({A, B}), C: frozenset({A, B, C}), D: frozenset({A, D})}
 DIRTY = "+0123456789"
@@ -61,7 +61,7 @@ def looked(cluster_memory=None, change_rules=None, signed="", steps=True):
 
 
 @pytest.mark.parametrize("way", list(Ancestry))
-def test_only_what_leads_back_is_refused_and_only_where_something_would_be_done(way):
+def test_only_a_plan_with_steps_for_an_older_or_diverged_revision_is_refused(way):
     cluster_memory = ClusterMemory(applied=Revision("/r", C, C[:12]), ancestry=way)
     found = [violation.code for violation in refuse_older_revision(looked(cluster_memory))]
     assert found == (["older-revision"] if way in {Ancestry.OLDER, Ancestry.DIVERGED} else [])

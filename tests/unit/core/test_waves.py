@@ -56,7 +56,7 @@ def test_the_last_size_of_a_list_holds_for_what_is_left():
     assert nodes(TEN, Rollout(waves=("1", "20%", "4"))) == ["a", "bc", "defg", "hij"]
 
 
-def test_everything_at_once_where_nothing_is_said():
+def test_without_sizes_all_nodes_are_one_wave():
     assert nodes(TEN, Rollout()) == ["abcdefghij"]
 
 
@@ -87,7 +87,7 @@ def test_steps_that_change_the_membership_are_waves_of_their_own_in_their_order(
     assert found == (("c/a/stop",), ("c/a/purge",), ("c/b/register",), ("c/x/set", "c/y/set"))
 
 
-def test_steps_of_nodes_that_wait_for_each_other_crosswise_go_one_by_one():
+def test_steps_with_crosswise_dependencies_run_one_by_one():
     crossed = plan(step("a"), step("b", after=["c/a/set"]), step("a", "then", ["c/b/set"]))
     found = split_into_waves(crossed, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
     assert found == (("c/a/set",), ("c/b/set",), ("c/a/then",))
@@ -133,7 +133,7 @@ rollouts = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(plans(), rollouts, st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("xyz")))
-def test_every_step_is_in_one_wave_and_behind_all_that_it_comes_after(made, rollout, domains):
+def test_every_step_is_in_one_wave_and_after_its_dependencies(made, rollout, domains):
     entry = cluster(
         "c", {name: FakeNode(name=name, value="1", domain=domains.get(name, "")) for name in "abcdef"}
     )

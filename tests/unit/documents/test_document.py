@@ -62,7 +62,7 @@ def test_positions_in_yaml(pointer, key, where):
     assert str(parse_document("x.yaml", YAML).position(pointer, key=key)) == where
 
 
-def test_what_an_alias_stands_for_is_found_at_its_anchor_and_the_alias_where_it_stands():
+def test_the_value_of_an_alias_is_at_its_anchor_and_the_alias_at_its_own_position():
     document = parse_document("x.yaml", b"a: &x {k: 1}\nb: *x\n")
     assert document.value == {"a": {"k": 1}, "b": {"k": 1}}
     assert str(document.position("/b")) == "x.yaml:2:4"
@@ -71,13 +71,13 @@ def test_what_an_alias_stands_for_is_found_at_its_anchor_and_the_alias_where_it_
     assert str(document.position("/a")) == "x.yaml:1:4"
 
 
-def test_a_byte_order_mark_is_no_column_of_yaml():
+def test_a_byte_order_mark_in_yaml_is_not_a_column():
     document = parse_document("x.yaml", b"\xef\xbb\xbfa: 1\n")
     assert document.value == {"a": 1}
     assert str(document.position("/a")) == "x.yaml:1:4"
 
 
-def test_bytes_that_are_no_text_are_told_with_the_rest():
+def test_bytes_that_are_not_text_are_reported_with_the_other_problems():
     data = b'{"a": "x\xff\xfe",\n "b": "\xe9", "c": 1,}'
     assert problems("x.json", data) == [
         ("x.json:1:9", "not-utf8"),
@@ -88,7 +88,7 @@ def test_bytes_that_are_no_text_are_told_with_the_rest():
         parse_document("x.json", data)
 
 
-def test_a_half_of_a_character_in_bytes_is_no_text():
+def test_half_of_a_surrogate_pair_in_bytes_is_not_text():
     assert problems("x.json", b'["\xed\xa0\x80"]') == [("x.json:1:3", "not-utf8")]
 
 

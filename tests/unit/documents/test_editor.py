@@ -139,7 +139,7 @@ def test_json_keeps_its_line_ends_and_indentation(text, edits, after):
     assert apply_text_edits("f.json", text, [Edit(path, value) for path, value in edits]) == after
 
 
-def test_what_cannot_be_said_in_place_is_refused_with_the_place():
+def test_an_impossible_edit_is_refused_with_its_position():
     with pytest.raises(UsageError, match=r"cannot change /a in f.yaml without changing other text"):
         yaml("a: !!int 8\n", (("a",), "x"))
     with pytest.raises(UsageError, match="cannot change /0/b"):

@@ -119,10 +119,10 @@ def test_one_broken_place_is_one_problem_at_its_place(text, where, code, remedy)
     assert remedy in raised.value.problems[0].remedy
 
 
-def test_all_broken_places_are_told_in_order():
+def test_all_problems_are_reported_in_order():
     text = '{\n  "a": 1\n  "b": [1, 2,],\n  c: True; // x\n  "d": {"e": NaN, "e": 2}\n}\n'
-    told = [(each.position.line, each.position.column, each.code) for each in scan_json("f", text).problems]
-    assert told == [
+    found = [(each.position.line, each.position.column, each.code) for each in scan_json("f", text).problems]
+    assert found == [
         (2, 9, "missing-comma"),
         (3, 13, "trailing-comma"),
         (4, 3, "unquoted-name"),
@@ -134,7 +134,7 @@ def test_all_broken_places_are_told_in_order():
     ]
 
 
-def test_a_name_that_stands_twice_names_its_first_place():
+def test_a_duplicate_key_names_its_first_position():
     (problem,) = scan_json("f", '{"a": {"version": 1,\n  "version": 2}}').problems
     assert problem.message == "duplicate key `version` in this object, first at 1:8"
     assert problem.pointer == "/a/version"
@@ -154,7 +154,7 @@ def test_a_problem_names_the_pointer_of_its_place(text, pointer):
     assert [each.pointer for each in scan_json("f", text).problems] == [pointer]
 
 
-def test_a_file_of_nothing_but_faults_ends_with_a_word_that_there_are_more():
+def test_the_last_of_too_many_problems_says_that_there_are_more():
     problems = scan_json("f", "[" + "nope," * 1000 + "1]").problems
     assert len(problems) == 101
     assert problems[-1].code == "too-many"
@@ -175,6 +175,6 @@ def test_a_file_of_nothing_but_faults_ends_with_a_word_that_there_are_more():
         "'" * 30_001,
     ],
 )
-def test_large_nonsense_is_told_of_and_does_not_take_for_ever(text):
+def test_large_invalid_files_are_reported_quickly(text):
     with pytest.raises(InputError):
         parse_document("f.json", text.encode())

@@ -32,10 +32,10 @@ def refused(value):
         ({"limit": 0}, "`limit` must be at least 1, got `0`", "`limit`: requests at the same time"),
     ],
 )
-def test_the_remedy_is_the_right_spelling_or_says_what_the_key_is(value, message, remedy):
+def test_the_remedy_is_the_right_spelling_or_describes_the_key(value, message, remedy):
     (problem,) = translate_model_errors(find_model_errors(refused(value), Settings, value), None, "")
     assert (problem.message, problem.remedy) == (message, remedy)
 
 
-def test_the_first_error_is_described_without_the_value_and_without_the_words_of_pydantic():
+def test_the_first_error_is_described_without_the_value_and_in_plain_words():
     assert describe_first_error(refused({"limit": 0})) == "`limit` must be at least 1"

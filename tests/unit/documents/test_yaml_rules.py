@@ -12,7 +12,7 @@ def value(text):
     return parse_document("f.yaml", text.encode()).value
 
 
-def told(text):
+def list_problems(text):
     with pytest.raises(InputError) as raised:
         parse_document("f.yaml", text.encode())
     return [(str(each.position).removeprefix("f.yaml:"), each.code) for each in raised.value.problems]
@@ -41,7 +41,7 @@ SCALARS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SCALARS.items())
-def test_scalars_mean_what_the_core_schema_says(text, expected):
+def test_scalars_have_the_values_of_the_core_schema(text, expected):
     found = value(f"a: {text}\n")["a"]
     assert (found, type(found)) == (expected, type(expected))
 
@@ -100,17 +100,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("text", "where", "code"), BROKEN.values(), ids=BROKEN.keys())
-def test_what_is_refused_is_told_at_its_place(text, where, code):
-    assert told(text) == [(where, code)]
+def test_each_problem_is_reported_at_its_position(text, where, code):
+    assert list_problems(text) == [(where, code)]
 
 
 def test_the_characters_that_ended_lines_may_be_written_as_escapes():
     assert value(r'a: "x\Ly\Pz\N"') == {"a": "x\u2028y\u2029z\x85"}
 
 
-def test_all_that_is_refused_is_told_not_the_first():
+def test_all_problems_are_reported_not_only_the_first():
     text = "a: 1\na: 2\nb:\n  - {c: .inf, c: 1}\n  - !x y\n"
-    assert told(text) == [
+    assert list_problems(text) == [
         ("2:1", "duplicate-key"),
         ("4:9", "not-a-number"),
         ("4:15", "duplicate-key"),
@@ -118,12 +118,12 @@ def test_all_that_is_refused_is_told_not_the_first():
     ]
 
 
-def test_a_name_that_stands_twice_names_its_first_place():
+def test_a_duplicate_key_names_its_first_position():
     with pytest.raises(InputError, match=r"^f:3:3: error: duplicate key `b` in this mapping, first at 2:3;"):
         yaml_parser.parse_yaml("f", "a:\n  b: 1\n  b: 2\n")
 
 
-def test_names_in_quotes_are_names_whatever_they_say():
+def test_any_text_in_quotes_may_be_a_name():
     assert value('{"1": a, \'true\': b, "<<": c, "": d}') == {"1": "a", "true": "b", "<<": "c", "": "d"}
 
 
@@ -135,14 +135,14 @@ def test_an_anchored_name_may_be_used_as_a_name():
     assert value("&n a: 1\nb: {*n : 2}\n") == {"a": 1, "b": {"a": 2}}
 
 
-def test_an_anchor_that_is_given_again_stands_for_the_later_value():
+def test_an_alias_refers_to_the_latest_anchor_of_its_name():
     assert value("[&x 1, *x, &x 2, *x]") == [1, 1, 2, 2]
 
 
 def test_aliases_that_multiply_are_refused_before_they_are_expanded():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
-    ((where, code),) = told("\n".join(lines))
+    ((where, code),) = list_problems("\n".join(lines))
     assert (where.partition(":")[0], code) == ("6", "too-large")
 
 
@@ -151,10 +151,10 @@ def test_a_mapping_given_by_alias_is_one_object_for_all():
     assert both["a"] is both["c"]
 
 
-def test_the_reader_written_in_python_serves_where_libyaml_is_missing(monkeypatch):
+def test_the_parser_in_python_is_used_if_libyaml_is_missing(monkeypatch):
     monkeypatch.setattr(yaml_parser, "_LOADER", yaml.SafeLoader)
     assert value("a: [1, yes, 'é']\nb: {c: 1.5}\n") == {"a": [1, "yes", "é"], "b": {"c": 1.5}}
-    assert told("a: 1\na: 2\n") == [("2:1", "duplicate-key")]
-    assert told('a: "\\ud800"')[0][1] == "bad-escape"
-    assert told('a: "\\UFFFFFFFF"')[0][1] == "yaml"
-    assert told("a: 'x") == [("1:4", "unterminated-text")]
+    assert list_problems("a: 1\na: 2\n") == [("2:1", "duplicate-key")]
+    assert list_problems('a: "\\ud800"')[0][1] == "bad-escape"
+    assert list_problems('a: "\\UFFFFFFFF"')[0][1] == "yaml"
+    assert list_problems("a: 'x") == [("1:4", "unterminated-text")]

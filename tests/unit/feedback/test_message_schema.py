@@ -46,7 +46,7 @@ def test_a_feed_needs_its_parts(name, missing):
         ("nodelist.feedback.documented", {"hosting": [{"name": "foo.com"}]}),
     ],
 )
-def test_what_a_message_may_not_say(name, change):
+def test_invalid_values_are_refused(name, change):
     kind = next(kind for kind in KINDS if name.startswith(f"{kind}."))
     validate_message(kind, case(name))
     with pytest.raises(ValidationError):

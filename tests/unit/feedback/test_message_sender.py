@@ -16,7 +16,7 @@ ENTRY = FeedbackEntry(url="http://user:password@127.0.0.1:9/feedback?token=secre
 
 
 @dataclass(frozen=True)
-class Letter:
+class StoredMessage:
     number: int
 
     @property
@@ -32,17 +32,13 @@ class Box:
     """An outbox in memory."""
 
     def __init__(self, count=0):
-        self.letters = [Letter(number) for number in range(1, count + 1)]
+        self.messages = [StoredMessage(number) for number in range(1, count + 1)]
         self.delivered: list[str] = []
         self.errors: list[tuple[str, str, bool]] = []
 
     async def due(self, *, beyond=0, limit=50):
-        open_ones = [
-            outbox_message
-            for outbox_message in self.letters
-            if outbox_message.number > beyond and outbox_message.id not in self.delivered
-        ]
-        return open_ones[:limit]
+        due = [one for one in self.messages if one.number > beyond and one.id not in self.delivered]
+        return due[:limit]
 
     async def sent(self, outbox_message):
         self.delivered.append(outbox_message)
@@ -51,7 +47,7 @@ class Box:
         self.errors.append((outbox_message, error, refused))
 
     async def left(self):
-        return len(self.letters) - len(self.delivered)
+        return len(self.messages) - len(self.delivered)
 
 
 class Line(Http):
@@ -70,6 +66,13 @@ class Line(Http):
         raise NodeUnreachable(node, answer)
 
 
+class SlowLine(Line):
+    """A sink that accepts the connection and never answers."""
+
+    async def send(self, *_, **__):
+        await asyncio.Event().wait()
+
+
 async def carry(box, line, entry=ENTRY, pauses=(0, 0)):
     async with MessageSender(box, line, entry, pauses=pauses) as message_sender:
         return await asyncio.wait_for(message_sender.finish(), 5)
@@ -78,7 +81,7 @@ async def carry(box, line, entry=ENTRY, pauses=(0, 0)):
 async def test_every_message_arrives_once_in_order_as_json_with_its_id():
     box, line = Box(120), Line(200)
     assert await carry(box, line) == ()
-    assert box.delivered == [outbox_message.id for outbox_message in box.letters]
+    assert box.delivered == [one.id for one in box.messages]
     where, content, headers = line.calls[0]
     assert where == f"POST {ENTRY.url}"
     assert content == b"{1}"
@@ -89,7 +92,7 @@ async def test_every_message_arrives_once_in_order_as_json_with_its_id():
 async def test_a_message_is_delivered_while_the_run_goes_on():
     box, line = Box(), Line(204)
     async with MessageSender(box, line, ENTRY) as message_sender:
-        box.letters.append(Letter(1))
+        box.messages.append(StoredMessage(1))
         message_sender.wake()
         await wait_until(lambda: box.delivered)
         assert await message_sender.finish() == ()
@@ -98,14 +101,14 @@ async def test_a_message_is_delivered_while_the_run_goes_on():
 async def test_what_is_written_at_the_very_end_is_still_delivered():
     box, line = Box(1), Line(200)
     async with MessageSender(box, line, ENTRY) as message_sender:
-        await asyncio.sleep(0.01)
-        box.letters.append(Letter(2))
+        await wait_until(lambda: box.delivered)
+        box.messages.append(StoredMessage(2))
         assert await message_sender.finish() == ()
     assert box.delivered == ["id-1", "id-2"]
 
 
 @pytest.mark.parametrize("trouble", ["connection refused", 500, 503, 429, 408])
-async def test_a_sink_that_stumbles_is_tried_again(trouble):
+async def test_a_sink_with_a_temporary_error_is_tried_again(trouble):
     box, line = Box(2), Line(trouble, trouble, 200)
     assert await carry(box, line) == ()
     assert box.delivered == ["id-1", "id-2"]
@@ -147,13 +150,9 @@ async def test_a_refused_message_does_not_hold_up_the_others(status):
     assert len(line.calls) == 3
 
 
-async def test_a_slow_sink_does_not_hold_up_the_end_for_ever(monkeypatch):
-    class Slow(Line):
-        async def send(self, *args, **kwargs):
-            await asyncio.sleep(3600)
-
+async def test_a_slow_sink_delays_the_end_for_a_limited_time(monkeypatch):
     monkeypatch.setattr(sender, "FINISH_TIMEOUT", 0.05)
-    (finding,) = await carry(Box(1), Slow())
+    (finding,) = await carry(Box(1), SlowLine())
     assert finding.code == "feedback-undelivered"
     assert "took longer than" in finding.message
 
@@ -165,24 +164,12 @@ async def test_without_a_sink_nothing_is_sent():
 
 
 async def test_a_run_that_breaks_off_leaves_no_task_behind():
-    class Slow(Line):
-        async def send(self, *args, **kwargs):
-            await asyncio.sleep(3600)
-
-    message_sender = MessageSender(Box(1), Slow(), ENTRY)
+    message_sender = MessageSender(Box(1), SlowLine(), ENTRY)
     with pytest.raises(RuntimeError):
         async with message_sender:
             raise RuntimeError
     assert message_sender._work is not None
     assert message_sender._work.done()
-
-
-class SlowLine(Line):
-    """A sink that takes the connection and never answers."""
-
-    async def send(self, method, url, **_):
-        self.calls.append((f"{method} {url}", b"", {}))
-        await asyncio.Event().wait()
 
 
 async def test_a_stop_does_not_wait_for_a_slow_sink_and_the_messages_stay(monkeypatch):

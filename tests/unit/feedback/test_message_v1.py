@@ -18,21 +18,21 @@ NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told(TypedArguments):
-    """Arguments of which messages say just this."""
+class FixedFeedback(TypedArguments):
+    """Arguments with this feedback and nothing else."""
 
-    told: StepFeedback
+    given: StepFeedback
 
     @property
     def feedback(self):
-        return self.told
+        return self.given
 
 
-STEP = replace(BARE, node="edge-01", action="upload", arguments=Told(StepFeedback()))
+STEP = replace(BARE, node="edge-01", action="upload", arguments=FixedFeedback(StepFeedback()))
 
 
-def told(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **feedback):
-    step = replace(STEP, action=action, arguments=Told(StepFeedback(**feedback)))
+def message_of(state: State = State.DONE, reason: str = "", *, action="upload", restart=(), **feedback):
+    step = replace(STEP, action=action, arguments=FixedFeedback(StepFeedback(**feedback)))
     outcome = Outcome(step, state, reason, waiting_for_restart=restart)
     found = make_message(outcome, run="run-1", revision=REVISION, now=NOW)
     validate_message("setting.feedback", found)
@@ -40,7 +40,7 @@ def told(state: State = State.DONE, reason: str = "", *, action="upload", restar
 
 
 def test_a_success_as_a_whole():
-    assert told(
+    assert message_of(
         api="/setting/upload",
         setting=("2022-06-21-A",),
         product_version="2.8.1",
@@ -74,7 +74,9 @@ def test_a_success_as_a_whole():
 @pytest.mark.parametrize("state", list(State))
 @pytest.mark.parametrize("version", [10, "A", 1.5, None])
 def test_every_message_fits_the_format(state, version):
-    found = told(state, "why", setting=(version,), product_version="2.8.1", restart=("env.rt.properties",))
+    found = message_of(
+        state, "why", setting=(version,), product_version="2.8.1", restart=("env.rt.properties",)
+    )
     again = validate_message("setting.feedback", found).model_dump(
         mode="json", by_alias=True, exclude_unset=True
     )
@@ -82,17 +84,17 @@ def test_every_message_fits_the_format(state, version):
 
 
 def test_a_failure_gives_its_reason_and_does_not_claim_the_version():
-    found = told(State.FAILED, "it said no", setting=(10,))
+    found = message_of(State.FAILED, "it said no", setting=(10,))
     assert found["parameters"] == [{"result": {"method": "deploy", "status": "it said no", "version": 10}}]
     assert "settingVer" not in found["node"]
 
 
-def test_a_failure_without_words_is_not_ok():
-    assert told(State.UNKNOWN)["parameters"][0]["result"]["status"] == "unknown"
+def test_a_failure_without_a_reason_has_its_state_as_status():
+    assert message_of(State.UNKNOWN)["parameters"][0]["result"]["status"] == "unknown"
 
 
 def test_what_is_not_known_is_left_out():
-    found = told()
+    found = message_of()
     assert found["node"] == {"hostname": "edge-01", "iplist": []}
     assert found["parameters"] == [{"result": {"method": "deploy", "status": "ok"}}]
 
@@ -108,10 +110,10 @@ def test_what_is_not_known_is_left_out():
     ],
 )
 def test_the_action_names_the_call(action, arguments, api):
-    assert told(action=action, **arguments)["action"] == {"api": api, "event": f"/_api_{api}"}
+    assert message_of(action=action, **arguments)["action"] == {"api": api, "event": f"/_api_{api}"}
 
 
-def test_the_time_is_told_in_utc():
+def test_the_timestamp_is_in_utc():
     seoul = NOW.astimezone(timezone(timedelta(hours=9)))
     found = make_message(Outcome(STEP, State.DONE), run="r", revision=REVISION, now=seoul)
     assert found["timestamp"] == "2026-11-21T03:44:55.120Z"
@@ -127,6 +129,6 @@ def test_one_outcome_of_one_run_has_one_id():
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_messages_tell_of_nodes_not_of_what_was_never_tried(state):
-    untold = {State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE}
-    assert is_reported(Outcome(STEP, state)) is (state not in untold)
+def test_only_outcomes_of_steps_that_were_tried_have_a_message(state):
+    not_reported = {State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE}
+    assert is_reported(Outcome(STEP, state)) is (state not in not_reported)

@@ -40,7 +40,7 @@ def test_an_empty_file_is_the_defaults(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "said"),
+    ("text", "place", "words"),
     [
         ("state: var/lib", "host.yaml:1:8", "must begin with /"),
         ("state: /var/../etc", "host.yaml:1:8", "`..`"),
@@ -63,10 +63,10 @@ def test_an_empty_file_is_the_defaults(text):
         ("- a", "host.yaml:1:1", "mapping"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(text, place, said):
+def test_an_invalid_value_is_refused_with_its_position(text, place, words):
     with pytest.raises(InputError) as caught:
         parse_config("host.yaml", text.encode())
     assert place in str(caught.value)
-    told = [f"{problem.message} {problem.remedy}" for problem in caught.value.problems]
-    assert len(told) == 1
-    assert said in told[0]
+    found = [f"{problem.message} {problem.remedy}" for problem in caught.value.problems]
+    assert len(found) == 1
+    assert words in found[0]

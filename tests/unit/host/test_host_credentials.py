@@ -29,17 +29,17 @@ def test_two_credentials_an_empty_one_or_a_file_that_cannot_be_read_are_refused(
     (tmp_path / "binary").write_bytes(b"\xff")
     with pytest.raises(UsageError, match="both"):
         read_credential({GIT_TOKEN: "a", FILE: str(empty)}, GIT_TOKEN)
-    for name, said in (
+    for name, words in (
         ("empty", "is empty"),
         ("none", "does not exist"),
         ("fifo", "regular"),
         ("binary", "UTF-8"),
     ):
-        with pytest.raises(UsageError, match=f"{FILE}.*{said}"):
+        with pytest.raises(UsageError, match=f"{FILE}.*{words}"):
             read_credential({FILE: str(tmp_path / name)}, GIT_TOKEN)
 
 
-def test_what_a_log_masks_is_every_credential_that_can_be_had(tmp_path):
+def test_every_readable_credential_is_masked_in_the_log(tmp_path):
     (tmp_path / "token").write_text("from-file")
     environment = {FILE: str(tmp_path / "token"), WEBHOOK_SECRET: "shared", "OTHER": "plain value"}
     environment |= {"RECONCILE_SECRET_A": "of-a-node", "RECONCILE_SECRET_B": "short", "OWN_A": "of-another"}

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
 import reconciler
 from reconciler.host.environment import Environment, make_child_environment
@@ -85,18 +86,17 @@ async def gone(pid):
     return False
 
 
-async def test_what_lasts_too_long_is_killed_with_all_that_it_started(tmp_path):
+async def test_a_program_that_exceeds_its_time_is_killed_with_its_child_processes(tmp_path):
     with pytest.raises(ProgramTimeout):
         await sh(f"sleep 60 & echo $! > {tmp_path}/pid; wait", seconds=0.5)
     assert await gone(int((tmp_path / "pid").read_text()))
 
 
-async def test_who_stops_waiting_leaves_nothing_behind(tmp_path):
+async def test_a_cancelled_wait_leaves_no_process_behind(tmp_path):
     running = asyncio.ensure_future(
         sh(f"sleep 60 & echo $! > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; wait")
     )
-    while not (tmp_path / "pid").exists():
-        await asyncio.sleep(0.01)
+    await wait_until((tmp_path / "pid").exists)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -112,8 +112,7 @@ async def test_blocking_work_that_is_given_up_starts_no_further_program(tmp_path
             run_program(["touch", str(tmp_path / "further")], environment=PLAIN, seconds=20)
 
     running = asyncio.ensure_future(run_blocking(work))
-    while not (tmp_path / "pid").exists():
-        await asyncio.sleep(0.01)
+    await wait_until((tmp_path / "pid").exists)
     began = time.monotonic()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -171,7 +170,7 @@ async def test_of_a_program_that_writes_too_much_the_first_bytes_can_be_kept():
     assert (await sh("printf all", limit=7, cut=True)).out == b"all"
 
 
-async def test_of_a_program_that_talks_a_lot_the_last_words_can_be_kept():
+async def test_the_end_of_a_long_output_can_be_kept():
     ended = await sh("head -c 500000 /dev/zero; echo last; echo words >&2", limit=20, tail=True)
     assert ended.out.endswith(b"last\nwords\n")
     assert len(ended.out) == 20

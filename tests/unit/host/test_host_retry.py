@@ -42,7 +42,7 @@ async def test_it_ends_with_the_first_answer_that_is_enough_or_with_the_pauses(g
     assert answers.pauses == waited
 
 
-async def test_what_a_try_raises_ends_it():
+async def test_an_exception_ends_the_polling():
     answers = Answers(1, OSError("gone"), 3)
     with pytest.raises(OSError, match="gone"):
         await poll_until(answers.ask, lambda answer: answer == 3, (1, 2), wait=answers.wait)

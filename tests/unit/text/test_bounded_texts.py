@@ -25,7 +25,7 @@ def test_one_line_is_short_and_cannot_steer_a_terminal(text, longest):
     assert not set(line) & set("\x00\x1b\n\r\u2028\u202e\u2066\ud800")
 
 
-def test_names_are_the_first_few_and_a_count_and_stay_so():
+def test_the_first_names_are_kept_with_a_count_of_the_others():
     names = [f"env.network.f{index}" for index in range(60_000)]
     kept = list_first_names(names)
     assert kept == (*names[:MOST_NAMES], "and 59,990 more")
@@ -44,7 +44,7 @@ def test_what_a_node_answers_is_bounded_wherever_it_goes(step_of):
     assert max(len(outcome.reason), len(ending.answer), len(outcome.step.reason)) <= 2_000
 
 
-def test_short_sentences_stay_as_they_are_but_for_half_characters():
+def test_short_sentences_change_only_at_half_characters():
     assert bound_sentence("a\x1b[2J") == "a\x1b[2J"
     assert bound_sentence("half \ud800") == "half \N{REPLACEMENT CHARACTER}"
 
@@ -73,7 +73,7 @@ def test_very_many_changes_become_one_for_each_place():
     assert limit_changes(wide) == wide
 
 
-def test_large_values_are_told_in_words_and_small_ones_stay():
+def test_large_values_are_replaced_by_a_sentence_and_small_ones_stay():
     changes = (
         Change("/a", Op.REPLACE, old=[1] * 300_000, new=[2]),
         Change("/b", Op.REPLACE, old=MILLION, new=Secret(MILLION)),
