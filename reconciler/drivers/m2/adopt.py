@@ -18,6 +18,7 @@ def make_entry(name: str, addresses: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: an address is invalid.
     """
+    # Two digits at least: the names sort in their order, also after the cluster has grown.
     width = max(2, len(str(len(addresses))))
     nodes = []
     for number, address in enumerate(addresses, 1):

@@ -60,6 +60,7 @@ def _index_by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:
     before, after = _read_names(get_value(old, path), key), _read_names(get_value(new, path), key)
     if before is None or after is None:
         return old, new
+    # By name, a changed order would be invisible; in an allowList it decides who has access.
     if [name for name in before if name in after] != [name for name in after if name in before]:
         return old, new
     return _replace_at(old, path, before), _replace_at(new, path, after)

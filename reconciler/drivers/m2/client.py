@@ -100,8 +100,10 @@ class Client:
                     loaded = replace(loaded, held=held, unread=unread)
                 return Present(loaded)
             found.append(shown)
+        # Only the first URL: the confirmation is for the address in the fleet file, not for a stored one.
         if trusted and isinstance(found[0], Unidentified) and found[0].vacant:
             return Absent("it answered 404, and the fleet file has `first_delivery: true`")
+        # Of several failures the one that says most about the node counts: a refusal says more than silence.
         kinds: tuple[type, ...] = (Unauthorized, Unidentified, Unreachable)
         return min(found, key=lambda answer: kinds.index(type(answer)))
 
@@ -113,6 +115,7 @@ class Client:
         url = f"{base}/setting/setting.json"
         try:
             answer = await self._get(base, "/setting/setting.json")
+        # A complete answer that is not HTTP: another service has the port.
         except NodeUnidentified as error:
             return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
         except NodeUnreachable as error:

@@ -125,6 +125,7 @@ def report_lost_readings(
         return
     hosts = find_callers(loaded.content, desired.entry.management, loaded.caller)
     after = extract_access(target.content)
+    # Hosts that lose both are left to the guard, which refuses the step.
     locked_out = hosts.losing(after, SETTING_PERMISSION)
     lost = [host for host in hosts.losing(after, GET_PERMISSION) if host not in locked_out]
     if lost:

@@ -17,6 +17,7 @@ from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 
 Plain: TypeAlias = Mapping[str, Any]
 
+# Far beyond what the check of a file accepts: the model must not refuse what this program may send.
 LIMITS: Final = JsonLimits(size=64 * 1024 * 1024, values=10_000_000)
 """Limits of a setting that a node accepts; numbers keep the form in which they were sent."""
 
@@ -110,6 +111,8 @@ def upload(node: M2NodeState, package: NodePackage) -> ChangeAccepted | ChangeRe
     setting = parse_package(package)
     if isinstance(setting, ChangeRefused):
         return setting
+    # Compared with what is in effect, not with the previous upload: a change that is taken back before the
+    # restart leaves nothing waiting.
     changed = replace(
         node,
         loaded=setting,
@@ -137,6 +140,7 @@ def checkout(node: M2NodeState) -> ChangeAccepted | ChangeRefused:
 
 def restart(node: M2NodeState) -> M2NodeState:
     """The node after a restart with the file on its disk, or with its old setting where the file is bad."""
+    # A restart reads the disk again: a file that an operator copied there takes effect without any call.
     setting = parse_package(node.local) if node.local is not None else None
     if isinstance(setting, AcceptedSetting) and (
         node.loaded is None or setting.package != node.loaded.package
@@ -212,7 +216,7 @@ def _find_faults(document: Plain) -> Iterable[str]:
     """Why the node refuses a setting."""
     management = get_object(document, "env", "management")
     api = get_object(management, "api")
-    port = api.get("port", 10040)
+    port = api.get("port", 10040)  # `True` is an int in Python, and no port
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:  # noqa: PLR2004
         yield "env.management.api.port is not a port"
     yield from _check_unique_names(management, "roles")
@@ -220,6 +224,8 @@ def _find_faults(document: Plain) -> Iterable[str]:
     entries = api.get("allowList")
     if entries is None:
         return
+    # One invalid entry refuses the whole setting (assumed). No delivery depends on it: the check of the file
+    # refuses such a list first.
     if not isinstance(entries, list):
         yield "env.management.api.allowList is not a list"
         return

@@ -20,6 +20,8 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.canonical import fingerprint_clear, reveal_secret
 
 SETTING: Final = "setting.json"
+# A node, or who answers in its place, may send a gzip bomb: a few KB that unpack to terabytes, or to millions
+# of empty members.
 UNPACKED_LIMIT: Final = 128 * 1024 * 1024
 MOST_MEMBERS: Final = 10_000
 KINDS: Final = "0125"
@@ -83,6 +85,7 @@ class PackageCache:
     """
 
     most: int = 2
+    # By identity: an equal payload would have to be compared byte by byte with all resources.
     _kept: list[tuple[Payload, bytes]] = field(init=False, default_factory=list, repr=False)
 
     def tgz(self, payload: Payload) -> bytes:

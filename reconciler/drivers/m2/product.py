@@ -179,6 +179,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 answer = await client.checkout(own.method)
             case _:
                 answer = await client.deploy_local()
+        # Facts for later passes: a node may answer elsewhere after the change, and may not show its files.
         files = {FILES_FACT: fingerprint_clear(own.plain()["resources"])} if own.resources else {}
         return replace(answer, facts={BASE_FACT: client.bases[0], **files})
 
@@ -207,6 +208,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         """A delivery from a plan file with its exact fingerprints, where the desired state matches it."""
         own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
+        # A plan file has redacted fingerprints. The exact ones come from this host's files, and only where these
+        # have the same content: another content was not approved.
         if own.shown or target is None or own.resources != desired.shown_resources:
             return step
         if RedactedFingerprints(desired.earlier).of(target.content) != own.after:
@@ -246,6 +249,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def stamps(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
         wanted = {target.node for target in desired.targets}
+        # Without the nodes that this run leaves out: their stamps say nothing about its revision.
         shown = {node: loaded.content.version for node, loaded in observed.present().items()}
         return {node: version for node, version in shown.items() if version and node in wanted}
 

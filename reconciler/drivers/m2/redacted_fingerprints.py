@@ -80,6 +80,7 @@ def compute_redacted_fingerprints(desired: M2Desired, observed: Observed[LoadedS
             "content": fingerprints.of(loaded.content, wanted.get(node)),
             "base": loaded.base,
             "waiting": None if loaded.waiting is None else list(loaded.waiting),
+            # Whether, and not which: an exact fingerprint would let a reader test guesses of a secret.
             "asked": bool(loaded.asked),
             "held": None if loaded.held is None else sorted(loaded.held),
         }

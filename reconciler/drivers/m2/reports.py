@@ -36,5 +36,6 @@ def _find_node(desired: M2Desired, sender: Mapping[str, Any]) -> str:
     if hostname in hosts:
         return hostname
     reported = {hostname, *(str(one) for one in (addresses if isinstance(addresses, list) else ()))}
+    # Two nodes may share a host behind an address translation: then the report is nobody's.
     found = [name for name, host in hosts.items() if host in reported]
     return found[0] if len(found) == 1 else ""

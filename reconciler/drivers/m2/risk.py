@@ -51,6 +51,7 @@ def assess_impact(before: Content | None, after: Content, changes: tuple[Change,
     """
     if before is None:
         return ChangeImpact(Effect.HOT, Risk.LOW, "no previous setting is lost")
+    # The cache of a deleted hosting is the only loss that no later delivery restores.
     restart = find_restart_fields(before, after)
     lost = find_lost_hostings(before, after)
     pointers = [change.pointer for change in changes]

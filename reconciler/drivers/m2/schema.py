@@ -39,6 +39,7 @@ class Deliver(StrEnum):
 class M2Node(OverlaidNode):
     """One node of an M2 cluster."""
 
+    # Used up by its first use: later another server may answer at the address, and would get the setting.
     one_time_words = ("first_delivery",)
 
     address: str = Field(
@@ -72,6 +73,7 @@ class M2Policy(Policy):
     @classmethod
     def of(cls, policy: Policy) -> M2Policy:
         """The policy with M2's own limits, where it has only the general ones."""
+        # Only what was set: a general default must not count as the user's own limit.
         return (
             policy if isinstance(policy, cls) else cls.model_validate(policy.model_dump(exclude_unset=True))
         )
@@ -110,7 +112,8 @@ class M2Cluster(OverlaidCluster):
 
     @property
     def is_stamped(self) -> bool:
-        """Whether `meta.version` has the commit id; only uploads have it."""
+        """Whether `meta.version` has the commit id."""
+        # A node that takes the file from its disk or its repository gets it without this program's stamp.
         return self.version is not None and self.deliver is Deliver.UPLOAD
 
     def setting_of(self, node: NodeEntry) -> str:
@@ -171,6 +174,7 @@ class Content:
 
     def version_behind(self, redaction_mask: RedactionMask) -> str:
         """The same, also masked where a redaction mask hides it."""
+        # A file may refer to a secret here, and messages and comments show the version.
         meta = self.canonical.get("meta")
         version = meta.get("version") if isinstance(meta, Mapping) else None
         shown = redaction_mask.hide(hide_by_key("version", version), ("meta", "version"))
@@ -192,6 +196,7 @@ class ExpectedSetting:
 
     def is_met_by(self, fingerprint: str, unstamped: str) -> bool:
         """Whether a setting with these fingerprints is the expected one."""
+        # Empty means that stamps do not count here: two empty fingerprints are no match.
         return fingerprint == self.fingerprint or bool(self.unstamped and unstamped == self.unstamped)
 
 
@@ -217,6 +222,7 @@ class LoadedSetting:
     waiting: tuple[str, ...] | None = None
     asked: str = ""
     held: Mapping[str, str] | None = None
+    # Not compared: these describe the reading. A host with two addresses would otherwise see a change.
     caller: str = field(default="", compare=False)
     unread: str = field(default="", compare=False)
     asked_unstamped: str = field(default="", compare=False)

@@ -24,12 +24,13 @@ def make_single_file_fleet(document: Document) -> dict[str, Any]:
     """The cluster entry that a single `setting.json` is read as, in the form of the fleet file.
 
     Its nodes are the members, named by their addresses and reached at `api.port`; a member of several
-    groups is one node. The port of a member is that of the cluster, not of the API.
+    groups is one node.
 
     Raises:
         InputError: a member is not an address, or there are none; with all other problems of the file.
     """
     unusable = list(_find_unusable_members(document))
+    # Without the ports of members: these are the cluster's, and the API has another one.
     hosts = dict.fromkeys(host for _, text in list_members(document.value) if (host := get_host(text)))
     if unusable or not hosts:
         raise InputError([*unusable, *check_setting(document)])

@@ -111,6 +111,7 @@ def _mark_secrets(before: LoadedSetting, carried: Payload | None, step: Step) ->
     A node shows them as plain text. They are found by the values and places of known secrets, so that plan
     and journal show masks.
     """
+    # By value and by place: the node may have an earlier secret at a place where this revision has another.
     known = [secret.value for change in step.changes for _, secret in find_secrets(change.old)]
     known += [secret.value for _, secret in find_secrets(before.content.canonical)]
     paths = [path for path, _ in find_secrets(carried.document)] if carried else []

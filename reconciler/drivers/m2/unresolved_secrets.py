@@ -72,6 +72,7 @@ def assume_node_secrets(wanted: Content, shown: Content) -> Content:
     """
     if not isinstance(wanted.canonical, Mapping) or not isinstance(shown.canonical, Mapping):
         return wanted
+    # Only a plan sees this: nothing is sent to a node whose payload has an unknown secret.
     canonical = {
         key: _fill_secrets(value, shown.canonical.get(key)) for key, value in wanted.canonical.items()
     }

@@ -84,6 +84,7 @@ def _find_unserved_requests(groups: Groups) -> Iterator[Diagnostic]:
 
 def _find_case_differences(members: Sequence[tuple[int, Any]]) -> Iterator[Diagnostic]:
     """Function names that differ from an earlier one only in case; each spelling once."""
+    # "all" counts as seen first: "All" in a file is most often meant as every function.
     spelt: dict[str, str] = {ALL: ALL}
     reported: set[str] = set()
     for index, item in members:

@@ -75,6 +75,7 @@ def _lint_keys(
     for key in value:
         if key in known:
             continue
+        # A key that the object has already is not what another one was meant to be.
         names = list(known) if complete else [name for name in known if name not in value]
         near = find_nearest(key, names, cutoff=_SOMEWHAT_NEAR if complete else _NEAR)
         if near or complete:

@@ -48,6 +48,7 @@ def make_setting_schema() -> Schema:
     connection["allOf"] = make_conditions(
         "type", {kind: _make_info(info) for kind, info in CONNECTIONS.items()}
     )
+    # Conditions, not a union of models: an editor then names the missing key instead of all models.
     for side, types in FEEDS.items():
         _add_side(definitions, side, types)
     return finish_schema({**whole, "$defs": definitions}, SETTING)

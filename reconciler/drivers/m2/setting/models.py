@@ -18,6 +18,7 @@ Seconds = Annotated[float, Field(ge=0)]
 class SettingPart(BaseModel):
     """A part of `setting.json`; unknown keys are kept, because M2 has more keys than these models."""
 
+    # Strict, as the JSON Schema for editors: `"10040"` is a text and no port.
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
 
 
@@ -58,6 +59,8 @@ class Hosting(SettingPart):
 
 class Properties(SettingPart):
     """`env.properties`; a change takes effect at the next restart."""
+
+    # The manual names the fields that need a restart and gives no types: any value is accepted.
 
     memory_usage: Any = make_optional("Memory of the node; needs a restart.")
     core_workers: Any = make_optional("Workers of the node; needs a restart.")
@@ -110,6 +113,7 @@ class Discover(SettingPart):
     """`env.management.cluster.discover`: how the members find each other."""
 
     port: Port = Field(default=9900, description="Port for the traffic between members.")
+    # Any: `check` reports a mixture of addresses and groups with a better message than a union of models.
     members: list[Any] | None = make_optional(
         "null for broadcast, or a list of addresses or of groups.",
         examples=[["10.10.10.1", "10.10.10.2"], ["#aws:vm:tag=edge"]],
@@ -123,6 +127,7 @@ class Balance(SettingPart):
         default="rr", description="In turn (`rr`), or by a hash of the URL (`hash`)."
     )
     lua_path: str | None = make_optional("Script that computes the hash; without one, M2 hashes the URL.")
+    # The order counts: another order may cut the URL elsewhere, and so choose another member.
     url_ignore_list: list[str] = Field(
         default_factory=lambda: ["#FUNCTION"],
         description="The URL is hashed up to the first of these texts; `#FUNCTION` is any function.",
@@ -217,6 +222,7 @@ class Role(SettingPart):
     permissions: Permissions = make_part(Permissions, "Its permissions.")
 
 
+# The factory grants neither enableInstall nor enableRestart: a setting has to grant them explicitly.
 FACTORY_ROLES: Final[tuple[Mapping[str, Any], ...]] = (
     {
         "name": "admin",

@@ -13,6 +13,8 @@ from reconciler.core.fields import BYTE, IPV4, IPV6
 _MASKS = "|".join(str(ip_network(f"0.0.0.0/{length}").netmask).replace(".", r"\.") for length in range(33))
 _PORT = "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _LABEL = "[0-9A-Za-z_][0-9A-Za-z_-]{0,62}"
+# A host that ends in a number is an IPv4 address in another notation for many resolvers (`0x7f.1` is
+# 127.0.0.1): it would pass as a name and reach another machine.
 _NUMBER = r"(?:[^:/]*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?(?:[:/]|$)"
 _NAME = rf"(?!{_NUMBER})(?=[^:/]{{1,253}}(?:[:/]|$)){_LABEL}(?:\.{_LABEL})*\.?"
 _HOST = f"(?:{IPV4}|{_NAME})"

@@ -109,6 +109,7 @@ def _setting(call: NodeCall) -> Answered:
     node = call.node
     if node.loaded is None or node.running is None:
         return node, _VACANT[call.choices.vacant]
+    # M2's pages do not say which of the two the call shows; the reconciler has to work with either.
     if call.choices.shown is SettingAnswer.SERVICE and machine.find_waiting_fields(node):
         return node, (200, JSON, write_json(node.running))
     return node, (200, JSON, node.loaded.package.text)
@@ -126,6 +127,7 @@ def _upload(call: NodeCall) -> Answered:
     if isinstance(package, machine.NodePackage):
         package = _alter_package(package, takes)
     result = package if isinstance(package, machine.ChangeRefused) else machine.upload(node, package)
+    # `OK` without an effect: only reading back finds this fault.
     if takes is UploadBehaviour.KEEPS and isinstance(result, machine.ChangeAccepted):
         result = machine.ChangeAccepted(node)
     return _answer_change(node, result, 500)
