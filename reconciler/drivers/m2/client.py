@@ -115,7 +115,7 @@ class Client:
         url = f"{base}/setting/setting.json"
         try:
             answer = await self._get(base, "/setting/setting.json")
-        # A complete answer that is not HTTP: another service has the port.
+        # Something answers that is not M2: another service may have the port.
         except NodeUnidentified as error:
             return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
         except NodeUnreachable as error:

@@ -208,7 +208,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         """A delivery from a plan file with its exact fingerprints, where the desired state matches it."""
         own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
-        # A plan file has redacted fingerprints. The exact ones come from this host's files, and only where these
+        # A plan file has redacted fingerprints only. The exact ones come from this host's files, where these
         # have the same content: another content was not approved.
         if own.shown or target is None or own.resources != desired.shown_resources:
             return step
