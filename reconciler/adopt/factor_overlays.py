@@ -16,10 +16,11 @@ _SEVERAL: Final = 2
 def find_common_base(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A base from which the documents differ little, with keys in the order of their first use.
 
-    A member is in it where more than half of the documents that have its parent have it; a value that is
-    no object is the one that most of them have, the first of those where there are several. A list is
-    one value.
+    It has the members that more than half of the documents with the same parent have. A value that is no
+    object is the most frequent one, the first of them if there are several. A list is one value.
     """
+    # More than half: a member of the base costs a removal in each document without it, and a member that is
+    # not in the base costs an addition in each document with it.
     base: dict[str, Any] = {}
     for key in dict.fromkeys(key for document in documents for key in document):
         values = [document[key] for document in documents if key in document]
@@ -39,11 +40,8 @@ def _find_usual(values: Sequence[Any]) -> Any:
 
 
 def make_patch(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | list[Any]:
-    """What makes `document` of `base`: a JSON Merge Patch, or a JSON Patch where a merge cannot say it.
-
-    In a merge patch, `null` removes a member, so a value with a null member needs a JSON Patch. An empty
-    object means that both are the same.
-    """
+    """The patch from `base` to `document`: a JSON Merge Patch, else a JSON Patch; empty if both are equal."""
+    # In a merge patch (RFC 7396) null removes a member, so that it cannot give a member the value null.
     merge = _make_merge_patch(base, document)
     return list(list_patch_operations(base, document)) if merge is None else merge
 
@@ -67,7 +65,7 @@ def _make_merge_patch(base: Mapping[str, Any], document: Mapping[str, Any]) -> d
 
 
 def list_patch_operations(base: Any, document: Any, path: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """The JSON Patch that makes `document` of `base`; lists are replaced as a whole."""
+    """The JSON Patch from `base` to `document`; lists are replaced as a whole."""
     for op, place, value in find_fewest_changes(base, document, path):
         yield {"op": op, "path": make_pointer(place)} | ({} if op == "remove" else {"value": value})
 
@@ -93,12 +91,13 @@ def find_fewest_changes(base: Any, document: Any, path: tuple[str, ...] = ()) ->
 
 
 def is_same_json(one: Any, other: Any) -> bool:
-    """Whether two plain values are the same JSON, true and 1 being different, and 1 and 1.0 too."""
+    """Whether two plain values are the same JSON; true and 1 are different, and so are 1 and 1.0."""
+    # Not `==`: in Python True == 1, and so a changed switch would not be found.
     return one is other or encode_canonical(one) == encode_canonical(other)
 
 
 def group_patches(patches: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...]]]:
-    """(patch, names) of the patches that are not empty, those that several have first."""
+    """(patch, names) of the patches that are not empty; first those with several names."""
     found: dict[bytes, list[str]] = {}
     for name, patch in patches.items():
         if patch:

@@ -136,6 +136,8 @@ async def import_live_state(
         UsageError: there is nothing to read, or a cluster's nodes do not show all that is needed.
         StateError: the new files would not describe the nodes; nothing may be written.
     """
+    # All in memory, and proved before anything is written: files that a plan would not accept as the state of
+    # the nodes would make the next run change them.
     files = OverlaidFiles(snapshot.files if snapshot else None, {})
     fleet = load_fleet(Snapshot(_NOWHERE, files), drivers, resolver) if snapshot else None
     first = _add_new_clusters(files, fleet, new, drivers)
@@ -182,6 +184,7 @@ async def _read_cluster(
     if not driver.capabilities.imports:
         raise UsageError(f"clusters of the kind {cluster_input.entry.kind} cannot be imported")
     desired = driver.desire(cluster_input)
+    # Import is no run: it has no journal and no lock, so its transports must not be able to write.
     observed = await driver.observe(desired, restrict_to_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
     shown, unsaid = driver.shown(desired, observed), driver.unsaid(cluster_input.entry)

@@ -15,7 +15,7 @@ Path = tuple[str | int, ...]
 
 
 Key: TypeAlias = Callable[[Path, Any], str | None]
-"""What tells an item of the list at a path from the others; None where nothing does."""
+"""Identifies an item of the list at a path; None if nothing does."""
 
 
 def get_name(_: Path, item: Any) -> str | None:
@@ -25,16 +25,16 @@ def get_name(_: Path, item: Any) -> str | None:
 
 
 def find_drift_edits(rendered: Any, shown: Any, path: Path = (), *, key: Key = get_name) -> Iterator[Edit]:
-    """The edits that make `shown` of `rendered`; a secret that is the same, or not known here, stays.
+    """The edits from `rendered` to `shown`; a secret that is equal, or not known here, stays.
 
-    Items of a list that grew or shrank are told apart by their key where all have one, else by their
-    place. Edits of a list change its items first, then remove from its end on, then append. Of an object
-    that is new each member is an edit.
+    Items of a list that grew or shrank are identified by their key if all have one, else by their index.
+    Each member of a new object is one edit.
 
     Raises:
-        UsageError: a secret differs, or cannot be told from others because it is not known here.
+        UsageError: a secret differs, or cannot be identified because it is not known here.
     """
     if isinstance(rendered, Secret):
+        # Its reference stays in the file. The value that a node shows must never be written there.
         if not rendered.missing and rendered.value != shown:
             raise UsageError(
                 f"the value at {make_pointer(path)} differs from {rendered.reference}",
@@ -78,6 +78,7 @@ def _find_item_edits(rendered: Sequence[Any], shown: Sequence[Any], path: Path, 
     pairs = _pair_items(rendered, shown, path, key)
     for old, new in pairs:
         yield from find_drift_edits(rendered[old], shown[new], (*path, old), key=key)
+    # Changes first, then removals from the end, then additions: no edit moves an index that a later one uses.
     kept, taken = {old for old, _ in pairs}, {new for _, new in pairs}
     added = [index for index in range(len(shown)) if index not in taken]
     for index in reversed(range(len(rendered))):
@@ -89,7 +90,7 @@ def _find_item_edits(rendered: Sequence[Any], shown: Sequence[Any], path: Path, 
 
 
 def _check_known_secret(gone: Any, path: Path, *, replaced: bool) -> None:
-    """Refuse if an item with an unknown secret is removed and may be one of the added items."""
+    """Refuse to remove an item with an unknown secret if it may be one of the added items."""
     unknown = next((secret for _, secret in find_secrets(gone) if secret.missing), None)
     if unknown is not None and replaced:
         raise UsageError(
@@ -99,7 +100,7 @@ def _check_known_secret(gone: Any, path: Path, *, replaced: bool) -> None:
 
 
 def _pair_items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: Key) -> list[tuple[int, int]]:
-    """(index, index) of the items that stay, in order; what is new comes behind all of them."""
+    """(old index, new index) of the items that stay, in order; new items follow all of them."""
     if len(rendered) != len(shown):
         old, new = _index_keys(rendered, path, key), _index_keys(shown, path, key)
         kept = [one for one in old if one in new]
@@ -109,6 +110,6 @@ def _pair_items(rendered: Sequence[Any], shown: Sequence[Any], path: Path, key: 
 
 
 def _index_keys(items: Sequence[Any], path: Path, key: Key) -> dict[str, int]:
-    """Key -> index, where every item has one and none has another's."""
+    """Key -> index; empty unless every item has a key of its own."""
     found = {one: index for index, item in enumerate(items) if (one := key(path, item)) is not None}
     return found if len(found) == len(items) else {}

@@ -77,6 +77,7 @@ class NodeDifference:
         if isinstance(item, Mapping) and isinstance(item.get("name"), str):
             return f"name {item['name']}"
         known = (path, id(item))
+        # By identity, because items may not be hashable. The value is kept: a new object could have its id.
         if known not in self._keys:
             if len(self._keys) >= MOST_ITEMS:
                 return None
@@ -85,6 +86,7 @@ class NodeDifference:
 
     def _select_needed(self, edits: Sequence[Edit]) -> list[Edit]:
         """The edits without those that do not change the meaning, found by bisection."""
+        # Bisection: usually few edits change the meaning, so that large groups can be left out at once.
         units = _group_edits(self.rendered, edits)
         target = self.meaning(apply_edits(self.rendered, edits))
         kept = dict.fromkeys(range(len(units)))

@@ -16,16 +16,17 @@ from reconciler.documents.edit import Edit
 from reconciler.secrets.extraction import SecretExtractor
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*")
+# YAML 1.1 reads these as booleans or null unless they are quoted.
 _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 @dataclass(frozen=True, slots=True)
 class NewCluster:
-    """What is written for a new cluster.
+    """The files of a new cluster.
 
     Args:
-        made: file -> its plain value.
-        edits: of the fleet file, in which the cluster is named already.
+        made: new file -> its plain value.
+        edits: of the fleet file, which already names the cluster.
     """
 
     made: Mapping[str, Any]
@@ -35,14 +36,15 @@ class NewCluster:
 def make_new_cluster(
     entry: ClusterEntry, pointer: str, documents: Mapping[str, Any], extractor: SecretExtractor
 ) -> NewCluster:
-    """One base of all nodes' settings, groups of nodes that differ alike, and the rest node by node.
+    """One base of all nodes' settings, and an overlay for each group of nodes with equal differences.
 
     Args:
         entry: the cluster; its nodes share one settings file.
         pointer: of the entry in the fleet file.
         documents: node -> its settings.
-        extractor: names the secrets in them.
+        extractor: replaces their secrets by references.
     """
+    # Before the base: the text of a secret must not reach a file, and equal secrets get the same reference.
     settings = {node: extractor.value(document) for node, document in documents.items()}
     base = find_common_base(list(settings.values()))
     place = pointer_to_path(pointer)

@@ -49,7 +49,7 @@ class FaultInjector:
     async def run(self, number: int) -> None:
         """Inject the faults that begin before this run."""
         self._inject_due("run", number)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # faults that became tasks begin now, before the run
 
     def requested(self, node: str, change: bool) -> None:  # noqa: FBT001  (a callback)
         """Inject the faults that begin with this request to a node."""

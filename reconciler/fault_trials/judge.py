@@ -184,6 +184,7 @@ def _had_visible_effect(
 def _check_end(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """Check the final state of the nodes, after the faults."""
     peers: Iterable[str] = sorted({asked.peer for asked in evidence.recorder.asked}) or ["127.0.0.1"]
+    # From every address that was used in the trial: an allow list may name only one of them.
     for _, oracle in sorted(evidence.recorder.witnesses.items()):
         for peer in peers:
             for node in oracle.unmanageable(peer):

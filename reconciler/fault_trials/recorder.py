@@ -82,6 +82,7 @@ class TrialRecorder:
     def states(self, cluster: str, since: datetime, until: datetime) -> Sequence[Any]:
         """All states of a cluster between two moments, including the state at the first moment."""
         known = self._states[cluster]
+        # The state at `since` was recorded when it began, usually before.
         first = max(0, bisect_right(known, since, key=lambda each: each[0]) - 1)
         return [state for at, state in known[first:] if at <= until]
 
@@ -95,6 +96,8 @@ class TrialRecorder:
 
     def around(self, cluster: str, node: str, request: NodeRequest, perform: Callable[[], Reply]) -> Reply:
         """Perform a change, and record its effect."""
+        # By the states of the simulated product itself. The answer is no evidence: a fault may have changed
+        # it, or the product may answer before it acts.
         oracle = self.witnesses[cluster]
         before = oracle.state()
         reply = perform()

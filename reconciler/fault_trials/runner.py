@@ -220,6 +220,7 @@ async def run_once(
         return RunResult(f"it gives up: {error.message}")
     except Exception as error:  # noqa: BLE001  (any exception is a defect, which the judge reports)
         return RunResult("it fails", crash=f"{type(error).__name__}: {error}")
+    # Calm needs a run without any step: one that only waits or skips steps has not converged.
     states = [outcome.state for outcome in report.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
     waiting = [outcome.step.node for outcome in report.outcomes if outcome.state is State.WAITING]

@@ -30,11 +30,13 @@ async def identify_fleet(
         fleet: the desired state at a revision.
         source: where it was read.
         known: fleets of this host: the folders of their files are looked up in this revision too.
-        drivers: kind -> product; they know the name of a settings file that stands for a fleet.
+        drivers: kind -> product; gives the name of a settings file that can be used instead of a fleet file.
 
     Raises:
         SourceError: the source does not give its history.
     """
+    # Not by name and URL alone, because both may change: the first commits of the history stay the same, and
+    # lead to the memory of the fleet.
     found = await source.origin(fleet.revision.id, NAMES, ())
     folders = {one.path for one in known if one.path is not None} - {found.path}
     if found.roots and folders:  # only then: asking every product loads its driver, which takes time
@@ -54,7 +56,7 @@ async def identify_fleet(
 
 
 def _is_lone(file: PriorFile) -> bool:
-    """Whether it is a settings file that stands for a fleet."""
+    """Whether it is a settings file used instead of a fleet file."""
     return file.name.rpartition("/")[2] not in NAMES
 
 

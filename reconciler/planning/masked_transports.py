@@ -27,6 +27,8 @@ def mask_transports(transports: Transports, redactor: TextRedactor) -> Transport
         transports: the ways to the nodes; they may mask already.
         redactor: knows secrets that a node may quote.
     """
+    # All secrets of the fleet, for every node: whoever controls one node could otherwise make it repeat what
+    # other nodes were sent, and read it in a message or a log of this program.
     return transports.wrapped(
         http=lambda http: _MaskingHttp(http, redactor),
         commands=lambda commands: _MaskingCommands(commands, redactor),

@@ -73,6 +73,8 @@ async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPl
 async def _resolve_names(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:
     """The addresses of the names among some hosts, each resolved once."""
     names = sorted(host for host in hosts if not is_ip_address(host))
+    # The resolver may use a thread for each name. With more names than threads, some would wait for a thread
+    # until their time limit is over, and so have no address.
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def resolve(name: str) -> tuple[str, ...]:

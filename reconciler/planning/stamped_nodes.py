@@ -110,6 +110,8 @@ async def _trace_stamps(
     reading: ClusterReading, stamps: AbstractSet[str], lineage: ContentAncestry
 ) -> RevisionTraces:
     """What the source knows of revisions that are no ancestors and were not applied here."""
+    # Bounded: nodes choose what they show, and thousands of made-up stamps would keep this host busy. A stamp
+    # that is not looked up is not known to continue, so that its node is left unchanged.
     looked_up = sorted(stamps)[:MOST]
     known = {stamp: await lineage.full(stamp) for stamp in looked_up}
     continued = {stamp for stamp, id_ in known.items() if id_ and await lineage.goes_on(id_, reading.cluster)}
@@ -136,6 +138,7 @@ async def _add_delivered_files(
     found: dict[str, Mapping[str, str]] = {}
     unsure: set[str] = set()
     start = await lineage.start(memory.base.left if memory.base else "") if reading.is_elsewhere else ""
+    # Without this, the first plan of a new state folder would send its package to every node again.
     for stamp in sorted(set(asked.values()))[:MOST]:
         id_ = await lineage.full(stamp)
         facts = await lineage.delivered(id_ or start, reading.cluster) if id_ or start else None

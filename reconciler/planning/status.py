@@ -183,6 +183,7 @@ def _find_revision(case: GuardContext, node: str, *, has_content: bool) -> tuple
     """The revision whose content a node has, or was last seen with, and since when."""
     seen, stamp = case.cluster_memory.runs.get(node), case.stamps.get(node, "")
     if has_content and case.revision is not None:
+        # Without a record of this revision or of the node's stamp, it is unknown since when it has it.
         current = case.revision.id
         known = seen is not None and (
             seen.revision == current or shorten_commit(seen.revision) == strip_uncommitted(stamp)
@@ -202,6 +203,7 @@ def _judge_node(
     if steps:
         person = all(step.waits_for_person for step in steps)
         return NodeCondition.PERSON if person else NodeCondition.DIFFERS, steps[0].reason
+    # These explain why nothing is sent to a node that differs, so they come before doubts about it.
     own = {STALLED: NodeCondition.STALLED, LATER: NodeCondition.WAITS, IN_FLIGHT: NodeCondition.WAITS}
     for finding in findings:
         if finding.code in own:

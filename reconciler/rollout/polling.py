@@ -22,6 +22,7 @@ GRACE = 20.0
 Kubernetes kills a process 30 s after it asked it to stop, systemd after 90 s; the journal needs the rest.
 """
 
+# Most effects are visible at once; the longest pause bounds the load of waiting for many slow nodes.
 _FIRST, _LONGEST = 0.05, 2.0
 
 
@@ -45,6 +46,7 @@ async def wait_until_clear(step: Step, driver: Driver[Any, Any], transports: Tra
     return await poll_until(
         partial(assess_step, step, driver, transports),
         lambda verdict: verdict.status is not StepStatus.UNKNOWN,
+        # Long enough for a lost answer or a restart of the node's server; a longer outage stays unknown.
         (0.3, 1.0),
     )
 
