@@ -245,8 +245,8 @@ def exit_statuses() -> None:
         assert get_apply_exit_status(report, plan_of()) == (wanted or 5), states
         assert get_apply_exit_status(report, plan_of(0, ERROR)) == (wanted or 5), states
     assert get_apply_exit_status(ended(State.DONE), plan_of(0, NOTE)) == 0
-    spoilt = ended(State.DONE, findings=(NOTE, ERROR))
-    assert (spoilt.exit_status, spoilt.succeeded) == (5, False)
+    failed = ended(State.DONE, findings=(NOTE, ERROR))
+    assert (failed.exit_status, failed.succeeded) == (5, False)
     noted = ended(State.DONE, findings=(NOTE,))
     assert (noted.exit_status, noted.succeeded) == (0, True)
 
@@ -453,7 +453,7 @@ REPORTS = (
 STATUSES = (
     RunReport.exit_status,
     RunReport.succeeded,
-    RunReport._spoilt,
+    RunReport._has_error,
     get_apply_exit_status,
     get_plan_exit_status,
     has_errors,
