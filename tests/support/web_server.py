@@ -20,16 +20,16 @@ SECRET = "s3cret"
 
 
 class Site:
-    """One served application with what it reads and rings."""
+    """One served application with its state, triggers and log."""
 
     def __init__(self, secret=SECRET, connections=None, application=None, trusted_proxies=()):
-        self.watch_state, self.rung, self.lines = WatchState(), [], io.StringIO()
+        self.watch_state, self.triggers, self.lines = WatchState(), [], io.StringIO()
         self.metrics = Metrics(self.watch_state, dry_run=False)
         endpoints = Endpoints(
             self.watch_state,
             self.metrics,
             open_log(self.lines, form="json"),
-            self.rung.append,
+            self.triggers.append,
             lambda: 100.0,
             lambda: 0.0,
             ref="main",
@@ -64,7 +64,7 @@ class Site:
         found = {"reason": reason}
         return self.metrics.registry.get_sample_value("reconciler_http_connections_dropped_total", found)
 
-    def told(self, event):
+    def logged(self, event):
         found = [json.loads(line) for line in self.lines.getvalue().splitlines()]
         return [line for line in found if line["event"] == event]
 

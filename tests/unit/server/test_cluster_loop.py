@@ -149,9 +149,9 @@ async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothi
     assert rig.sample("unexpected_errors_total", loop="cluster edge") == 1
     (line,) = [line for line in rig.lines("pass ended") if line["result"] == "defect"]
     assert line["message"].startswith("an unexpected error: ")
-    (told,) = rig.lines("unexpected error in a pass")
-    assert "others continue" in told["remedy"]
-    assert any("watch_server.py" in frame for frame in told["trace"])
+    (logged,) = rig.lines("unexpected error in a pass")
+    assert "others continue" in logged["remedy"]
+    assert any("watch_server.py" in frame for frame in logged["trace"])
     assert "the-secret" not in rig.stream.getvalue()
 
 

@@ -21,7 +21,7 @@ CONVERGED = WatchedCluster(
 )
 
 
-def good_board():
+def good_state():
     source = WatchedSource(SourceState.GOOD, REVISION, read_at=99.0, since=50.0)
     return WatchState(
         source=source, clusters={"edge": CONVERGED}, heartbeats={"source": 10.0, "cluster edge": 20.0}
@@ -29,17 +29,17 @@ def good_board():
 
 
 def test_live_while_every_loop_reports_in_time():
-    assert check_liveness(good_board(), now=10.0)[0]
+    assert check_liveness(good_state(), now=10.0)[0]
 
 
 def test_a_late_loop_is_named():
-    good, detail = check_liveness(good_board(), now=15.0)
+    good, detail = check_liveness(good_state(), now=15.0)
     assert not good
     assert detail["late"] == {"source": 5.0}
 
 
 def test_ready_if_nothing_fails():
-    good, detail = check_readiness(good_board(), dry_run=False)
+    good, detail = check_readiness(good_state(), dry_run=False)
     assert good
     assert detail["because"] == []
     (cluster,) = detail["clusters"]
@@ -61,12 +61,12 @@ def test_each_reason_alone_makes_it_unready():
         {"clusters": {"edge": replace(CONVERGED, pass_summary=None)}},
     ]
     for change in changes:
-        good, detail = check_readiness(replace(good_board(), **change), dry_run=False)
+        good, detail = check_readiness(replace(good_state(), **change), dry_run=False)
         assert not good, change
         assert len(detail["because"]) == 1, change
 
 
-def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_shut_the_webhook_out():
+def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_make_it_unready():
     refused = PassSummary(
         PassResult.REFUSED,
         steps=1,
@@ -74,7 +74,7 @@ def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_shut_the_webhook_out():
         violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
     )
     watch_state = replace(
-        good_board(),
+        good_state(),
         source=WatchedSource(
             SourceState.INVALID,
             REVISION,

@@ -44,7 +44,7 @@ async def test_idle_connections_beyond_the_limit_do_not_block_a_health_check():
         assert answer.status_code == 200
         assert await closed(idle[0][0]) == b""  # the oldest went first
         assert site.dropped("room") >= 41
-        assert len(site.told("connection limit reached")) == BURST
+        assert len(site.logged("connection limit reached")) == BURST
 
 
 async def test_the_address_with_the_most_connections_makes_room():
@@ -127,7 +127,7 @@ async def test_without_open_files_it_waits_logs_a_few_lines_and_continues(monkey
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", Exhausted(asyncio.get_running_loop(), 500))
     async with Site() as site:
         assert (await site.client.get("/healthz")).status_code == 200
-        assert len(site.told("cannot accept connections")) == BURST
+        assert len(site.logged("cannot accept connections")) == BURST
         assert len(site.lines.getvalue()) < 10_000
 
 
@@ -181,7 +181,7 @@ async def test_an_unexpected_error_is_in_the_log_and_not_in_the_answer(monkeypat
         assert answer.json()["status"] == "error"
         assert (await site.client.get("/healthz")).status_code == 200
     assert "the-secret" not in f"{answer.text} {site.lines.getvalue()}"
-    assert len(site.told("unexpected error in a request")) == BURST
+    assert len(site.logged("unexpected error in a request")) == BURST
     assert (
         site.metrics.registry.get_sample_value("reconciler_unexpected_errors_total", {"loop": "http"}) == 30
     )
@@ -191,7 +191,7 @@ async def test_refused_calls_fill_no_log_but_are_counted():
     async with Site() as site:
         for _ in range(100):
             await site.client.post("/webhook", content=b"{} ", headers=signed(b"{}"))
-        assert len(site.told("webhook rejected")) == BURST
+        assert len(site.logged("webhook rejected")) == BURST
         assert site.rejects("bad-signature") == 100
         assert SECRET not in site.lines.getvalue()
 
@@ -202,5 +202,5 @@ async def test_the_environment_of_uvicorn_does_not_count(monkeypatch):
     async with Site() as site:
         headers = {**signed(b"{}"), "X-Forwarded-For": "203.0.113.9"}
         await site.client.post("/webhook", content=b"{} ", headers=headers)
-    assert site.told("webhook rejected")[0]["client"] == "127.0.0.1"
+    assert site.logged("webhook rejected")[0]["client"] == "127.0.0.1"
     assert isinstance(site.lines, io.StringIO)

@@ -32,7 +32,7 @@ def filled(number):
         return count
 
 
-def test_lines_come_out_in_order_and_whole(pipe):
+def test_lines_are_written_completely_and_in_order(pipe):
     reader, number, _ = pipe
     state = LogState()
     writer = LogWriter(number, state)
@@ -135,7 +135,7 @@ def test_without_a_standard_error_every_line_counts_as_lost():
     assert (state.lost, state.problem) == (1, CLOSED)
 
 
-def test_text_that_no_encoding_has_is_written_escaped(pipe):
+def test_invalid_unicode_is_written_escaped(pipe):
     reader, number, _ = pipe
     writer = LogWriter(number, LogState())
     log = open_log(writer, form="json")

@@ -42,7 +42,7 @@ def test_secrets_are_masked_by_type_by_value_and_in_urls():
         stream = io.StringIO()
         log = open_log(stream, form=form, secrets=["hunter2", ""])
         log.warning(
-            "told hunter2",
+            "with hunter2",
             value={"deep": [Secret("typed")], "text": "token=hunter2"},
             source="https://me:pa55@example.com/fleet.git",
             message=("hunter2", 7),
@@ -129,7 +129,7 @@ def test_no_control_character_reaches_the_log(form, place):
             open_log(stream, form=form).warning("x", **{text: 1})
         case _:
             values = {"value": text, "list": [text], "deep": {"a": [{"b": text}]}, "deep key": {text: 1}}
-            open_log(stream, form=form).warning("x", told=values[place])
+            open_log(stream, form=form).warning("x", logged=values[place])
     (line,) = stream.getvalue().split("\n")[:-1]
     assert not set(STEERING) & set(line)
     assert "before" in line
@@ -159,7 +159,7 @@ def nested(levels):
 )
 def test_a_line_is_bounded_for_every_kind_of_value(form, value):
     stream = io.StringIO()
-    open_log(stream, form=form).warning("x", told=value)
+    open_log(stream, form=form).warning("x", logged=value)
     assert len(stream.getvalue()) < 200_000
     assert stream.getvalue().count("\n") == 1
 
@@ -172,9 +172,9 @@ def test_a_library_that_repeats_a_message_does_not_fill_the_log():
             logging.makeLogRecord({"name": "asyncio", "levelno": 40, "msg": "no %d", "args": (number,)})
         )
     bridge.handle(logging.makeLogRecord({"name": "asyncio", "levelno": 40, "msg": "bad %d", "args": ("x",)}))
-    told = lines(stream)
-    assert len(told) == BURST + 1
-    assert told[-1]["event"] == "cannot read a library's log record"
+    logged = lines(stream)
+    assert len(logged) == BURST + 1
+    assert logged[-1]["event"] == "cannot read a library's log record"
 
 
 def test_lines_that_were_not_logged_are_counted_in_the_next_period():

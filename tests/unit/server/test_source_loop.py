@@ -170,10 +170,10 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
         await until(lambda: site.status.state is SourceState.GOOD)
         await until(lambda: site.published[-1][0] == "c")
     assert site.rig.sample("unexpected_errors_total", loop="source") >= 1
-    (told,) = site.rig.lines("unexpected error while reading the source")
-    assert told["kept"] == "aaaaaaa"
-    assert "the last good revision stays in use" in told["remedy"]
-    assert told["trace"]
+    (logged,) = site.rig.lines("unexpected error while reading the source")
+    assert logged["kept"] == "aaaaaaa"
+    assert "the last good revision stays in use" in logged["remedy"]
+    assert logged["trace"]
     assert "the-secret" not in site.rig.stream.getvalue()
 
 
@@ -280,9 +280,9 @@ async def test_many_warnings_of_one_revision_are_counted(count, last):
     site.read(doubtful)
     async with site.running():
         await until(lambda: site.published)
-    told = [line["message"] for line in site.rig.lines("warning in desired state")]
-    assert len(told) == count
-    assert last in told[-1]
+    logged = [line["message"] for line in site.rig.lines("warning in desired state")]
+    assert len(logged) == count
+    assert last in logged[-1]
 
 
 @pytest.mark.parametrize(

@@ -30,18 +30,18 @@ BREAKDOWNS = [
 @pytest.mark.parametrize("error", BREAKDOWNS, ids=lambda error: type(error).__name__)
 async def test_a_loop_that_crashes_is_reported_and_restarted(error, monkeypatch):
     monkeypatch.setattr(supervision, "FIRST", 0.001)
-    told, again = [], asyncio.Event()
-    tasks = supervised(report=lambda name, error, wait: told.append((name, error, wait)))
+    logged, again = [], asyncio.Event()
+    tasks = supervised(report=lambda name, error, wait: logged.append((name, error, wait)))
 
     async def loop():
-        if not told:
+        if not logged:
             raise error
         again.set()
 
     tasks.spawn(loop, "source")
     async with asyncio.timeout(10):
         await again.wait()
-    ((name, found, wait),) = told
+    ((name, found, wait),) = logged
     assert (name, wait) == ("source", 0.001)
     assert isinstance(found, Exception)
     assert found is error or isinstance(found, EscapedError)

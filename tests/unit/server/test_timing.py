@@ -14,12 +14,12 @@ from reconciler.server.timing import (
 )
 
 
-def test_a_settled_turn_waits_for_the_interval():
+def test_a_settled_pass_waits_for_the_interval():
     timing = schedule_next(LoopTiming(due=0), settled=True, now=7, interval=300, draw=0.9)
     assert (timing.due, timing.failures, timing.cause) == (307, 0, "interval")
 
 
-def test_failures_back_off_and_success_forgets_them():
+def test_failures_back_off_and_success_resets_them():
     timing = LoopTiming(due=0)
     waits = []
     for _ in range(8):
@@ -30,7 +30,7 @@ def test_failures_back_off_and_success_forgets_them():
     assert schedule_next(timing, settled=True, now=0, interval=300, draw=1.0).failures == 0
 
 
-def test_something_new_forgets_failures_and_is_due_now():
+def test_a_trigger_resets_the_backoff_and_is_due_now():
     failed = schedule_next(LoopTiming(due=0), settled=False, now=0, interval=300, draw=1.0)
     assert (reset_backoff(failed, now=3).failures, reset_backoff(failed, now=3).due) == (0, 3)
 
@@ -48,7 +48,7 @@ def test_the_draw_moves_the_wait_over_the_whole_span():
     assert compute_backoff(3, first=10, ceiling=1000, draw=1.0) == 40
 
 
-def test_a_burst_is_ripe_after_silence_or_at_its_limit():
+def test_a_burst_ends_without_triggers_or_at_its_limit():
     assert compute_debounce(0, 0, window=0.5, limit=5) == 0.5
     assert compute_debounce(0, 3, window=0.5, limit=5) == 3.5
     assert compute_debounce(0, 4.9, window=0.5, limit=5) == 5

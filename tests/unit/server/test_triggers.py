@@ -5,7 +5,7 @@ import asyncio
 from reconciler.server.triggers import Trigger
 
 
-async def test_ringing_before_anybody_listens_is_not_lost():
+async def test_a_trigger_before_the_wait_is_not_lost():
     trigger = Trigger()
     trigger.fire("poll")
     trigger.fire("webhook")
@@ -20,11 +20,11 @@ async def test_a_reason_is_given_once():
     assert await trigger.wait(0) == frozenset()
 
 
-async def test_silence_gives_no_reason():
+async def test_without_a_trigger_there_is_no_reason():
     assert await Trigger().wait(0.01) == frozenset()
 
 
-async def test_a_ring_wakes_the_one_who_waits():
+async def test_a_trigger_ends_the_wait():
     trigger = Trigger()
     waiting = asyncio.create_task(trigger.wait(60))
     await asyncio.sleep(0)
@@ -32,7 +32,7 @@ async def test_a_ring_wakes_the_one_who_waits():
     assert await waiting == {"revision"}
 
 
-async def test_a_burst_is_answered_once_with_all_its_reasons():
+async def test_a_burst_is_given_once_with_all_its_reasons():
     trigger = Trigger(window=0.05, limit=60)
     waiting = asyncio.create_task(trigger.wait(60))
     for reason in ("files", "webhook", "files"):
@@ -42,11 +42,11 @@ async def test_a_burst_is_answered_once_with_all_its_reasons():
     assert await trigger.wait(0.1) == frozenset()
 
 
-async def test_a_burst_without_end_is_answered_at_its_limit():
+async def test_an_endless_burst_ends_at_its_limit():
     now = [0.0]
     trigger = Trigger(window=10, limit=30, clock=lambda: now[0])
     waiting = asyncio.create_task(trigger.wait(60))
-    for moment in (0.0, 9.0, 18.0, 27.0, 30.0):  # each ring falls within the window of the one before
+    for moment in (0.0, 9.0, 18.0, 27.0, 30.0):  # each trigger falls within the window of the one before
         assert not waiting.done()
         now[0] = moment
         trigger.fire("files")

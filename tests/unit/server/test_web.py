@@ -20,14 +20,14 @@ async def test_a_push_is_accepted_and_triggers_one_read():
     async with Site() as site:
         answer = await site.client.post("/webhook", content=body, headers=signed(body))
     assert answer.status_code == 202
-    assert site.rung == ["webhook"]
+    assert site.triggers == ["webhook"]
 
 
 async def test_a_forged_push_is_rejected_counted_and_triggers_nothing():
     async with Site() as site:
         answer = await site.client.post("/webhook", content=b"{} ", headers=signed(b"{}"))
     assert answer.status_code == 401
-    assert site.rung == []
+    assert site.triggers == []
     assert site.rejects("bad-signature") == 1
     assert SECRET not in site.lines.getvalue()
 
@@ -37,7 +37,7 @@ async def test_without_a_secret_the_answer_names_the_variable():
         answer = await site.client.post("/webhook", content=b"{}", headers=signed(b"{}"))
     assert answer.status_code == 503
     assert "RECONCILE_WEBHOOK_SECRET" in answer.json()["message"]
-    assert site.rung == []
+    assert site.triggers == []
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ async def test_only_a_trusted_proxy_names_the_caller(trusted, caller):
     headers = {**signed(b"{}"), "X-Forwarded-For": "198.51.100.9"}
     async with Site(trusted_proxies=trusted) as site:
         await site.client.post("/webhook", content=b"{} ", headers=headers)
-    assert [line["client"] for line in site.told("webhook rejected")] == [caller]
+    assert [line["client"] for line in site.logged("webhook rejected")] == [caller]
 
 
 async def chunks(count):

@@ -15,18 +15,18 @@ def signed(payload, event="push", secret=SECRET):
     return {"x-github-event": event, "x-hub-signature-256": f"sha256={digest}"}, body
 
 
-def told(headers, body, secret=SECRET, ref="main"):
+def answer(headers, body, secret=SECRET, ref="main"):
     reply = answer_call(headers, body, secret=secret, ref=ref, now=0)
     return int(reply.status), reply.code, reply.is_push
 
 
 def test_a_push_to_the_watched_ref_triggers_a_read():
-    assert told(*signed({"ref": "refs/heads/main"})) == (202, "push", True)
+    assert answer(*signed({"ref": "refs/heads/main"})) == (202, "push", True)
 
 
 def test_a_push_to_another_ref_is_acknowledged_and_triggers_nothing():
     headers, body = signed({"ref": "refs/heads/wip"})
-    assert told(headers, body) == (200, "elsewhere", False)
+    assert answer(headers, body) == (200, "elsewhere", False)
     assert (
         "refs/heads/wip was pushed; this watch follows main"
         in answer_call(headers, body, secret=SECRET, ref="main", now=0).message
@@ -34,24 +34,24 @@ def test_a_push_to_another_ref_is_acknowledged_and_triggers_nothing():
 
 
 def test_a_ping_and_an_event_of_another_kind():
-    assert told(*signed({"zen": "…"}, "ping")) == (200, "ping", False)
-    assert told(*signed({}, "issues")) == (200, "other", False)
+    assert answer(*signed({"zen": "…"}, "ping")) == (200, "ping", False)
+    assert answer(*signed({}, "issues")) == (200, "other", False)
 
 
 def test_a_call_without_the_secret_is_rejected():
     headers, body = signed({"ref": "refs/heads/main"}, secret="wrong")
-    assert told(headers, body) == (401, "bad-signature", False)
-    assert told({"x-github-event": "push"}, body) == (401, "no-signature", False)
-    assert told({"x-github-event": "ping"}, b"{}") == (401, "no-signature", False)
+    assert answer(headers, body) == (401, "bad-signature", False)
+    assert answer({"x-github-event": "push"}, body) == (401, "no-signature", False)
+    assert answer({"x-github-event": "ping"}, b"{}") == (401, "no-signature", False)
 
 
 def test_without_a_secret_of_the_watch_every_call_is_rejected():
     headers, body = signed({"ref": "refs/heads/main"}, secret="")
-    assert told(headers, body, secret="") == (503, "no-secret", False)
-    assert told({"x-gitlab-token": ""}, body, secret="") == (503, "no-secret", False)
+    assert answer(headers, body, secret="") == (503, "no-secret", False)
+    assert answer({"x-gitlab-token": ""}, body, secret="") == (503, "no-secret", False)
 
 
 def test_a_signed_body_that_cannot_be_read():
     body = b"\xff\x00"
     digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    assert told({"x-gitea-signature": digest, "x-gitea-event": "push"}, body) == (400, "unreadable", False)
+    assert answer({"x-gitea-signature": digest, "x-gitea-event": "push"}, body) == (400, "unreadable", False)
