@@ -67,26 +67,26 @@ def quoted_texts() -> None:
         b64encode(f"x{CLEAR}".encode()).decode()[4:-4],
         quote(CLEAR, safe=""),
     ):
-        told = redactor.text(f"a {part} b")
+        told = redactor.redact_text(f"a {part} b")
         assert (told[:2], told[-2:]) == ("a ", " b"), told
         assert MASK in told, part
-    assert redactor.text(f"{CLEAR[:7]} {CLEAR[-7:]}") == f"{CLEAR[:7]} {CLEAR[-7:]}"
-    assert redactor.text(CLEAR[:8]) == MASK
-    assert redactor.text("") == ""
-    assert redactor.text(f"<{CLEAR[2:11]}|{CLEAR[5:16]}>") == f"<{MASK}|{MASK}>"
-    assert Redactor(["abcd"]).text("abcd abcde") == f"{MASK} abcde"
-    assert Redactor(["abc"]).text("abc") == "abc"
-    assert Redactor(["abc"], shortest=1).text("abcd") == f"{MASK}d"
-    assert Redactor(["-" * 30]).text("-" * 9) == "-" * 9, "a line says nothing"
+    assert redactor.redact_text(f"{CLEAR[:7]} {CLEAR[-7:]}") == f"{CLEAR[:7]} {CLEAR[-7:]}"
+    assert redactor.redact_text(CLEAR[:8]) == MASK
+    assert redactor.redact_text("") == ""
+    assert redactor.redact_text(f"<{CLEAR[2:11]}|{CLEAR[5:16]}>") == f"<{MASK}|{MASK}>"
+    assert Redactor(["abcd"]).redact_text("abcd abcde") == f"{MASK} abcde"
+    assert Redactor(["abc"]).redact_text("abc") == "abc"
+    assert Redactor(["abc"], shortest=1).redact_text("abcd") == f"{MASK}d"
+    assert Redactor(["-" * 30]).redact_text("-" * 9) == "-" * 9, "a line says nothing"
     address = Redactor([f"https://user:{CLEAR}@host.example/path?token={CLEAR[::-1]}&x=1"])
-    assert address.text("host.example/path?x=1") == "host.example/path?x=1"
+    assert address.redact_text("host.example/path?x=1") == "host.example/path?x=1"
     for part in (CLEAR[3:12], CLEAR[::-1][3:12]):
-        assert address.text(part) == MASK
+        assert address.redact_text(part) == MASK
     key = Redactor([f"-----BEGIN PRIVATE KEY-----\n{CLEAR}\n-----END PRIVATE KEY-----"])
-    assert key.text("-----BEGIN CERTIFICATE") == "-----BEGIN CERTIFICATE"
-    assert Redactor([f"Bearer {CLEAR}"]).text("bearer of news") == "bearer of news"
+    assert key.redact_text("-----BEGIN CERTIFICATE") == "-----BEGIN CERTIFICATE"
+    assert Redactor([f"Bearer {CLEAR}"]).redact_text("bearer of news") == "bearer of news"
     written = parse_document("s.json", b'{"password": "Clear-in-the-file", "note": "nothing"}')
-    told = KnownSecrets([written]).text("it has lear-in-the-fil, and nothing")
+    told = KnownSecrets([written]).redact_text("it has lear-in-the-fil, and nothing")
     assert told == f"it has {MASK}, and nothing"
     asyncio.run(_transported(redactor))
 
@@ -171,7 +171,7 @@ def shown_changes() -> None:
     report = RunReport("run", plan, (Outcome(step, State.DONE, "done"),))
     shown = [
         repr(step.plain()),
-        plan.encoded().decode(),
+        plan.encode().decode(),
         text.render_plan_text(view),
         markdown.render_plan_markdown(view),
         json_form.render_plan_json(view),
@@ -224,7 +224,7 @@ _SHOWN: Final = f"""\
 
 QUOTING = (
     *(
-        Redactor.text,
+        Redactor.redact_text,
         Redactor.values,
         Redactor._mask_parts,
         redaction._list_parts,
@@ -241,7 +241,7 @@ QUOTING = (
     ),
     *(masking_module._MaskingHttp.send, masking_module._MaskingCommands.run),
     *(masking_module._MaskingCommands.read, masking_module._MaskingMailbox.offer),
-    *(masking_module._MaskingMailbox.report, KnownSecrets.text, KnownSecrets._clear),
+    *(masking_module._MaskingMailbox.report, KnownSecrets.redact_text, KnownSecrets._clear),
 )
 
 SHOWING = (

@@ -22,7 +22,7 @@ ANY_PURGE = edit(guards.refuse_purge_of_live_node, 'step.action != "purge" or', 
 NONE_TO_SPARE = edit(guards.refuse_missing_reserve, "left >= preconditions.SPARE", "True")
 ANY_MEMBERSHIP = edit(
     judge._judge_removal,
-    "membership != own.before or not cluster_view.agreed",
+    "membership != own.before or not cluster_view.is_agreed",
     "membership is None or target not in membership.names",
 )
 CUT_OFF_IS_DEAD = edit(
@@ -166,7 +166,7 @@ SORA = (
         edit(
             guards._is_proven_stopped,
             "return proof.enough(word=word is not None)",
-            "return cluster_view.away(name)",
+            "return cluster_view.is_away(name)",
         ),
         CUT_OFF,
         (CUT_OFF_IS_DEAD, PURGE_UNSEEN),
@@ -278,7 +278,7 @@ SORA = (
         "believes the members alone",
         edit(
             judge._judge_register,
-            "if cluster_view.connected(target) and target in cluster_view.answering_nodes:",
+            "if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:",
             "if True:",
         ),
         ONE_MORE,

@@ -140,24 +140,24 @@ class Nodes:
 
     def verdict(self, step: Step) -> StepVerdict:
         """How a step stands in the world as it is."""
-        return StepVerdict(self.state_table.model.status(self.state_table.worlds[self.world], step))
+        return StepVerdict(self.state_table.model.judge_step(self.state_table.worlds[self.world], step))
 
 
 def driven(product: Any, nodes: Nodes) -> Any:
     """The product's driver over the world of a model."""
 
     class Driven(type(product)):  # type: ignore[misc]
-        def on_host(self, *_: Any) -> Any:
+        def with_host_config(self, *_: Any) -> Any:
             return self
 
         def desire(self, *_: Any) -> Any:
             return nodes.state_table.model.desired  # type: ignore[attr-defined]
 
-        def recall(self, desired: Any, *_: Any) -> Any:
+        def add_history(self, desired: Any, *_: Any) -> Any:
             return desired
 
         async def observe(self, *_: Any) -> Observed[Any]:
-            return nodes.state_table.model.observed(nodes.state_table.worlds[nodes.world])
+            return nodes.state_table.model.observe(nodes.state_table.worlds[nodes.world])
 
         def plan(self, desired: Any, observed: Observed[Any]) -> ClusterPlan:
             plan: ClusterPlan = super().plan(desired, observed)
@@ -166,7 +166,7 @@ def driven(product: Any, nodes: Nodes) -> Any:
                 plan, steps=tuple(sorted(plan.steps, key=lambda one: place.get(one.id, len(place))))
             )
 
-        async def look(self, step: Step, *_: Any) -> Observed[Any]:
+        async def observe_step(self, step: Step, *_: Any) -> Observed[Any]:
             await nodes.look(step)
             return Observed({})
 
@@ -193,54 +193,54 @@ class Recorder(PassListener):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def of(self, fleet: int) -> Recorder:
+    def select_fleet(self, fleet: int) -> Recorder:
         """See `Store`; a fleet's own part is recorded as the whole is."""
-        self._store = self._store.of(fleet)
+        self._store = self._store.select_fleet(fleet)
         return self
 
-    async def enter(self, identity: FleetIdentity) -> Recorder:
+    async def enter_fleet(self, identity: FleetIdentity) -> Recorder:
         """See `Store`."""
-        self._store = await self._store.enter(identity)
+        self._store = await self._store.enter_fleet(identity)
         return self
 
     def called(self, step: Step) -> None:
         """The trace has come to a call."""
         self._note(EventKind.CALL, self._runs[-1], step.id)
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_step_ended(self, outcome: Outcome) -> None:
         """See `PassListener`."""
         self._note(EventKind.ANNOUNCE, self._runs[-1], outcome.step.id, outcome.state)
 
-    async def begin(self, opening: RunStart) -> str:
+    async def begin_run(self, opening: RunStart) -> str:
         """See `Journal`."""
         self._live()
-        run = await self._store.begin(opening)
+        run = await self._store.begin_run(opening)
         self._runs.append(run)
         self.opened = {step.id: step for step in opening.plan.steps()}
         self._nodes.gated = frozenset(self.opened)
         self._note(EventKind.BEGIN, run, tuple(sorted(self.opened)))
         return run
 
-    async def intend(self, run: str, step: Step, *rest: Any) -> None:
+    async def record_intent(self, run: str, step: Step, *rest: Any) -> None:
         """See `Journal`."""
         self._live()
-        await self._store.intend(run, step, *rest)
+        await self._store.record_intent(run, step, *rest)
         self._note(EventKind.INTEND, run, step.id)
 
-    async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
+    async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         """See `Journal`."""
         self._live()
-        await self._store.conclude(run, endings)
+        await self._store.record_outcomes(run, endings)
         for ending in endings:
             self._note(EventKind.CONCLUDE, run, ending.outcome.step.id, ending.outcome.state)
 
-    async def finish(self, run: str, *rest: Any) -> None:
+    async def finish_run(self, run: str, *rest: Any) -> None:
         """See `Journal`; the end of the run under way is the trace's to tell."""
         if self._nodes.gated and run == self._runs[-1]:
             await self._nodes.passing("finish")
         self._live()
         self._nodes.gated = frozenset()
-        await self._store.finish(run, *rest)
+        await self._store.finish_run(run, *rest)
         self._note(EventKind.FINISH, run)
 
     def _live(self) -> None:
@@ -357,7 +357,7 @@ class Replay:
             len(self.trace) - 1,
             "which runs have ended",
             [run.finished for run in expected],
-            [record.line.finished is not None for record in written],
+            [record.summary.finished is not None for record in written],
         )
 
     def compare(self, number: int, what: str, expected: Any, found: Any) -> None:
@@ -493,11 +493,11 @@ class Calm:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._play, name)
 
-    def faults(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `ProductModel`)
+    def list_faults(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `ProductModel`)
         """None."""
         return ()
 
-    def returns(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `ProductModel`)
+    def list_returns(self, world: Any) -> Iterable[tuple[str, Any]]:  # noqa: ARG002  (see `ProductModel`)
         """None."""
         return ()
 

@@ -240,15 +240,15 @@ def exit_statuses() -> None:
         else:
             wanted = 4 if State.CHANGED in found and State.UNDONE not in found else 1
         report = ended(*states)
-        assert (report.exit_status, report.succeeded) == (wanted, wanted == 0), states
+        assert (report.exit_status, report.is_success) == (wanted, wanted == 0), states
         assert get_apply_exit_status(report, plan_of(0)) == wanted, states
         assert get_apply_exit_status(report, plan_of()) == (wanted or 5), states
         assert get_apply_exit_status(report, plan_of(0, ERROR)) == (wanted or 5), states
     assert get_apply_exit_status(ended(State.DONE), plan_of(0, NOTE)) == 0
     failed = ended(State.DONE, findings=(NOTE, ERROR))
-    assert (failed.exit_status, failed.succeeded) == (5, False)
+    assert (failed.exit_status, failed.is_success) == (5, False)
     noted = ended(State.DONE, findings=(NOTE,))
-    assert (noted.exit_status, noted.succeeded) == (0, True)
+    assert (noted.exit_status, noted.is_success) == (0, True)
 
     def planned(
         plan: Plan, *, refused: bool = False, detailed: bool = False, gone: tuple[str, ...] = ()
@@ -291,9 +291,9 @@ def masks() -> None:
     for other in (b"ab", Word("ab"), 1j):
         assert mask(other) is other
         assert list(find_secrets(other)) == []
-    told = Redactor(["password-1"]).text("say password-1 at http://user:pw@host/x")
+    told = Redactor(["password-1"]).redact_text("say password-1 at http://user:pw@host/x")
     assert told == f"say {MASK} at http://host/x"
-    assert Redactor(["abcd"]).text("say abcd") == f"say {MASK}"
+    assert Redactor(["abcd"]).redact_text("say abcd") == f"say {MASK}"
 
 
 class Word(str):
@@ -321,7 +321,7 @@ class MappingLike(Mapping[str, Any]):
 class AtOnce(RawArguments):
     """Of a step that leaves no time for a stop."""
 
-    follows_at_once = True
+    runs_after_stop = True
 
 
 class Events(PassListener):
@@ -332,18 +332,18 @@ class Events(PassListener):
         self.refuses = refuses
         self.capabilities = SimpleNamespace()
 
-    async def begin(self, opening: RunStart) -> str:
+    async def begin_run(self, opening: RunStart) -> str:
         assert opening.actor == WHO, "the history says who asked"
         self.seen.append("journal: run")
         return "run-1"
 
-    def begun(self, run: str) -> None:
+    def on_run_begun(self, run: str) -> None:
         self.seen.append(f"announce: {run}")
 
-    def started(self, step: Step) -> None:
+    def on_step_started(self, step: Step) -> None:
         self.seen.append("announce: started")
 
-    async def intend(self, *_: Any) -> None:
+    async def record_intent(self, *_: Any) -> None:
         self.seen.append("journal: intent")
 
     async def act(self, *_: Any) -> StepAnswer:
@@ -352,7 +352,7 @@ class Events(PassListener):
             raise NodeRefused("a", "no", status=400, code="E1")
         return StepAnswer("accepted")
 
-    async def conclude(self, run: str, endings: Any) -> None:
+    async def record_outcomes(self, run: str, endings: Any) -> None:
         states = ", ".join(ending.outcome.state for ending in endings)
         letters = sum(ending.outbox_message is not None for ending in endings)
         assert not any(ending.outbox_message and ending.outbox_message.wanted for ending in endings), (
@@ -363,10 +363,10 @@ class Events(PassListener):
     def wake(self) -> None:
         self.seen.append("courier")
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_step_ended(self, outcome: Outcome) -> None:
         self.seen.append(f"announce: {outcome.state}")
 
-    async def finish(self, run: str, status: int, note: str) -> None:
+    async def finish_run(self, run: str, status: int, note: str) -> None:
         self.seen.append(f"journal: {run} ends with {status}{note}")
 
 
@@ -388,7 +388,7 @@ def order_of_a_run() -> None:
             reads = ()
             act = events.act
 
-            async def look(self, *_: Any) -> Observed[Any]:
+            async def observe_step(self, *_: Any) -> Observed[Any]:
                 return Observed({})
 
             def judge(self, *_: Any) -> StepVerdict:
@@ -399,7 +399,7 @@ def order_of_a_run() -> None:
         sender = cast("Any", events) if heard else None
         empty = RunLog(cast("Any", events), "", REVISION, actor=WHO, listener=events, message_sender=sender)
         log = await empty.begin("command", plan_of())
-        step = replace(STEP, waits_for_person=person, arguments=AtOnce({}) if at_once else STEP.arguments)
+        step = replace(STEP, waits_for_operator=person, arguments=AtOnce({}) if at_once else STEP.arguments)
         stop = asyncio.Event()
         if stopped:
             stop.set()
@@ -407,8 +407,8 @@ def order_of_a_run() -> None:
         bench = step_executor.ExecutionContext(cast("Any", Driver()), NOWHERE, {}, log, stop, stale=why)
         state = await step_executor.execute_step(step, bench)
         events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
-        await log.skip([(step, "the run was stopped")])
-        await log.finish(5, "!")
+        await log.record_skipped([(step, "the run was stopped")])
+        await log.finish_run(5, "!")
         another = await log.begin("undo", plan_of())
         assert (another.actor, another.listener, another.message_sender) == (
             log.actor,
@@ -452,7 +452,7 @@ REPORTS = (
 )
 STATUSES = (
     RunReport.exit_status,
-    RunReport.succeeded,
+    RunReport.is_success,
     RunReport._has_error,
     get_apply_exit_status,
     get_plan_exit_status,
@@ -460,11 +460,17 @@ STATUSES = (
 )
 MASKS = (
     *(secret._replaced, secret._replaced_within, secret._items, secret.find_secrets, secret.mask),
-    *(Secret.__repr__, Secret.__str__, secret.reveal, secret.make_secret, Redactor.text),
+    *(Secret.__repr__, Secret.__str__, secret.reveal, secret.make_secret, Redactor.redact_text),
 )
 ORDER = (
-    *(RunLog.begin, RunLog.take_up, RunLog.intend, RunLog.skip, RunLog.conclude),
-    *(RunLog.finish, step_executor.execute_step),
+    *(
+        RunLog.begin,
+        RunLog.announce_start,
+        RunLog.record_intent,
+        RunLog.record_skipped,
+        RunLog.record_outcomes,
+    ),
+    *(RunLog.finish_run, step_executor.execute_step),
 )
 
 RULES = (

@@ -107,7 +107,7 @@ def m2_stage(
     entry = M2Cluster.model_validate({**raw, "timeouts": dict(timeouts)})
     desired = M2.desire(ClusterInput(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
     observed = Observed({name: _shown(name, shown) for name in names})
-    (stage,) = M2.stages(desired, observed, M2.plan(desired, observed))
+    (stage,) = M2.list_model_setups(desired, observed, M2.plan(desired, observed))
 
     def weigh(plan: ClusterPlan, seen: Observed[Any]) -> bool:
         return not run_guards(GuardContext(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)

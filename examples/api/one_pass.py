@@ -11,15 +11,15 @@ from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.core.outcome import Outcome
 from reconciler.errors import ReconcilerError
-from reconciler.ports.listener import SilentListener
+from reconciler.ports.listener import PassListener
 from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store
 
 
-class StepPrinter(SilentListener):
+class StepPrinter(PassListener):
     """Receives the events of a pass; here the end of each step."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_step_ended(self, outcome: Outcome) -> None:
         print(f"  {outcome.step.id}: {outcome.state} {outcome.reason}".rstrip())
 
 
@@ -31,7 +31,7 @@ async def main(place: str, state: Path) -> int:
         print(f"planned: {step.id}, reason: {step.reason}; undo: {step.inverse.words}")
     for violation in seen.violations:
         print(f"refused: {violation.message} [{violation.code}]")
-    if seen.refused:
+    if seen.is_refused:
         return 3
 
     with open_store(state) as store:

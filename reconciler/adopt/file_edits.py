@@ -135,7 +135,7 @@ class FileEdits:
         members = cluster_input.entry.members()
         index = [node.name for node in members].index(member[1])
         node = members[index]
-        folder = PurePosixPath(cluster_input.entry.setting_of(node)).parent
+        folder = PurePosixPath(cluster_input.entry.get_setting_path(node)).parent
         name = self._find_free_name(str(folder / f"{node.name}.json"))
         self.made[name] = patch
         place: Path = (*pointer_to_path(cluster_input.pointer), "nodes", index, "overlays")

@@ -187,8 +187,13 @@ async def _read_cluster(
     # Import is no run: it has no journal and no lock, so its transports must not be able to write.
     observed = await driver.observe(desired, restrict_to_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
-    shown, unsaid = driver.shown(desired, observed), driver.unsaid(cluster_input.entry)
-    return _LiveCluster(cluster_input, desired, observed, shown, steps, new, unsaid, driver.meaning)
+    shown, unsaid = (
+        driver.build_live_state(desired, observed),
+        driver.list_stamp_pointers(cluster_input.entry),
+    )
+    return _LiveCluster(
+        cluster_input, desired, observed, shown, steps, new, unsaid, driver.fingerprint_meaning
+    )
 
 
 def _check_complete(live: Sequence[_LiveCluster]) -> None:
@@ -235,7 +240,7 @@ def _list_settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[st
         model = driver.entry.model_validate(entry)
     except ValidationError:
         return set()
-    return {model.setting_of(node) for node in model.members()} - {""}
+    return {model.get_setting_path(node) for node in model.members()} - {""}
 
 
 def _make_files(
@@ -261,7 +266,9 @@ def _make_files(
         elif one.shown.nodes is not None:
             index = int(one.cluster_input.pointer.rpartition("/")[2])
             raw = fleet.document.value["clusters"][index]["nodes"]
-            edits = find_node_list_edits(raw, one.shown.nodes, one.cluster_input.pointer, one.shown.followed)
+            edits = find_node_list_edits(
+                raw, one.shown.nodes, one.cluster_input.pointer, one.shown.updated_keys
+            )
             file_edits.edits.setdefault(fleet.document.name, []).extend(edits)
     file_edits.settle(dict(_find_wanted_edits(live)), shared=shared)
     texts = {
@@ -367,5 +374,5 @@ def _make_result(
     known = set(files.names())
     before = {name: files.read(name) for name in after.texts if name in known}
     texts = {name: text for name, text in after.texts.items() if before.get(name) != text.encode()}
-    notes = [words for one in live if one.new for words in one.shown.left_open]
+    notes = [words for one in live if one.new for words in one.shown.open_points]
     return ImportResult(before, texts, dict(extractor.named), tuple(notes))

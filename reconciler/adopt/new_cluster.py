@@ -48,7 +48,7 @@ def make_new_cluster(
     settings = {node: extractor.value(document) for node, document in documents.items()}
     base = find_common_base(list(settings.values()))
     place = pointer_to_path(pointer)
-    setting = entry.setting_of(entry.members()[0])
+    setting = entry.get_setting_path(entry.members()[0])
     made: dict[str, Any] = {setting: base}
     edits: list[Edit] = []
     index = {node.name: number for number, node in enumerate(entry.members())}

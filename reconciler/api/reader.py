@@ -86,7 +86,7 @@ class Reader:
         """
         snapshot = await self.source.snapshot()
         return load_fleet(
-            notes.over(snapshot) if notes else snapshot, self.products, LocalResolver(self.host)
+            notes.with_files(snapshot) if notes else snapshot, self.products, LocalResolver(self.host)
         )
 
     async def read_planned_fleet(self, file: PlanFile) -> Fleet:
@@ -98,7 +98,7 @@ class Reader:
         """
         snapshot, notes = await self.source.snapshot(), FileDigests()
         planned = replace(snapshot, revision=check_revision(file, snapshot.revision))
-        fleet = load_fleet(notes.over(planned), self.products, LocalResolver(self.host))
+        fleet = load_fleet(notes.with_files(planned), self.products, LocalResolver(self.host))
         check_files(file, notes.digests)
         return fleet
 
@@ -136,7 +136,7 @@ class Reader:
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers, resolver = self.products, LocalResolver(self.host)
         identity, store = await self.bind(fleet)
-        memory = await store.recall() if store else FleetMemory(at=utc_now())
+        memory = await store.read_memory() if store else FleetMemory(at=utc_now())
         # Before everything that asks by name: history, budgets and rejections belong to the former name.
         memory = apply_renames(memory, find_renames(memory, entries))
         renames = {**fleet.renames, **memory.renames}
@@ -191,9 +191,9 @@ class Reader:
             return None, None
         known = await self.store.fleets()
         if not known and not self.is_applying:  # no memory at all: no identity is needed to read
-            return None, self.store.of(NEW)
+            return None, self.store.select_fleet(NEW)
         identity = await self.identify(fleet, known)
-        return identity, self.store.of(resolve_fleet(identity, known).number)
+        return identity, self.store.select_fleet(resolve_fleet(identity, known).number)
 
     async def status(
         self, fleet: Fleet | None = None, *, only: str = "", listener: PassListener = SILENT

@@ -160,12 +160,12 @@ class Reconciler:
             StateError: the store cannot be used.
         """
         identity, _ = await self.reader.bind(fleet)
-        store = await self.store.enter(identity) if identity else self.store
+        store = await self.store.enter_fleet(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
             masked = mask_transports(transports, fleet.secrets)
             outcomes = await self._settle(fleet, cluster, masked, store)
         for outcome in outcomes:
-            listener.settled(outcome)
+            listener.on_step_settled(outcome)
         return tuple(outcomes)
 
     async def _settle(
@@ -215,7 +215,7 @@ class Reconciler:
             StateError: the journal cannot be written; every call that was made is in it.
         """
         posting = self._process.posting
-        if not plan_result.plan.empty:
+        if not plan_result.plan.is_empty:
             return await self._apply(plan_result, trigger, listener, stop)
         if posting.locked():  # another pass already delivers the waiting messages: do not wait for it
             silent = replace(plan_result, fleet=replace(plan_result.fleet, feedback=None))
@@ -260,4 +260,4 @@ class Reconciler:
             ReconcilerError: as `Reader.plan` does.
         """
         again = await self.reader.plan(plan_result.fleet, only=only, listener=listener)
-        return again.plan if plan_result.anew is None else restrict_plan(again.plan, plan_result.plan)
+        return again.plan if plan_result.new_plan is None else restrict_plan(again.plan, plan_result.plan)

@@ -55,8 +55,8 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
     with open_store(folder, keep=options.keep) as store:
         reconciler = Reconciler(reader, store, actor=options.actor)
         result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))
-        view, open_ones = make_plan_view(result), result.released()
-        if result.refused or open_ones.plan.empty:
+        view, open_ones = make_plan_view(result), result.select_released()
+        if result.is_refused or open_ones.plan.is_empty:
             return _report_nothing_to_apply(reconciler, options, terminal, result)
         if options.format is PlanFormat.TEXT or not options.yes:
             terminal.remark(text.render_plan_text(view, layout=terminal.layout) + "\n")
@@ -68,13 +68,13 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
         report, remaining = aio.run_until_signal(_apply_and_plan_again(reconciler, options, terminal, result))
         status = get_apply_exit_status(report, remaining)
         if file is None:
-            status = status or (IN_PART if result.vanished else 0)
+            status = status or (IN_PART if result.removed_clusters else 0)
         # If nothing of a plan file was sent, its new plan, below, shows what the nodes need now.
         is_untouched = file is not None and report.exit_status == WorldChanged.exit_status
         rest = None if is_untouched else remaining
         _print_run(view, report, rest, options.format, terminal, status=status)
-        if result.anew is not None and not result.anew.empty:
-            shown = text.render_plan_text(PlanView(result.anew), layout=terminal.layout)
+        if result.new_plan is not None and not result.new_plan.is_empty:
+            shown = text.render_plan_text(PlanView(result.new_plan), layout=terminal.layout)
             terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
         return status
 
@@ -82,7 +82,7 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
 def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:
     """Exit status of an apply: the report's own, or 5 if the plan made afterwards is not empty."""
     status = report.exit_status
-    if status == 0 and (not remaining.empty or has_errors(remaining)):
+    if status == 0 and (not remaining.is_empty or has_errors(remaining)):
         return IN_PART
     return status
 

@@ -42,7 +42,7 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
     found = read_and_plan(reader, options, terminal, notes=notes)
     view = make_plan_view(found)
     if options.check:
-        changed = sum(1 for case in found.cases if case.plan.steps)
+        changed = sum(1 for context in found.guard_contexts if context.plan.steps)
         most = max(_LEAST, _STATES // max(1, changed))
         view = replace(view, checked=reader.check(found, faults=view.faults, most=most, weighs=True))
     print_plan(view, options.format, terminal)
@@ -92,11 +92,11 @@ def get_plan_exit_status(result: PlanResult, *, detailed: bool) -> int:
     """
     # A hold (window, approval) is no refusal of a plan that nobody applies. A vanished cluster is: neither
     # time nor approval resolves it, the fleet file must say what happens to its nodes.
-    if result.refused or result.vanished:
+    if result.is_refused or result.removed_clusters:
         return REFUSED
     if has_errors(result.plan):
         return 1
-    return PENDING if detailed and not result.plan.empty else 0
+    return PENDING if detailed and not result.plan.is_empty else 0
 
 
 def make_reader(options: RunOptions) -> Reader:

@@ -159,7 +159,7 @@ def _mask(text: str, environment: Mapping[str, str]) -> str:
     from reconciler.host.credentials import list_known_credentials  # noqa: PLC0415
     from reconciler.secrets.redaction import Redactor  # noqa: PLC0415
 
-    return Redactor(list_known_credentials(environment)).text(text)
+    return Redactor(list_known_credentials(environment)).redact_text(text)
 
 
 def _print_error(text: str) -> None:

@@ -23,7 +23,7 @@ def list_known_clusters(store: StoreReader) -> tuple[str, ...]:
     async def read() -> tuple[str, ...]:
         found: set[str] = set()
         for number in (HOST, *(fleet.number for fleet in await store.fleets())):
-            memory = await store.of(number).recall()
+            memory = await store.select_fleet(number).read_memory()
             found |= {*memory.cluster_memory, *memory.facts} - {""}
         return tuple(sorted(found))
 

@@ -46,7 +46,7 @@ def write_plan_file(
     origin = PlanOrigin(
         source=bare, ref=options.ref, path=options.path, only=options.only, whole=bare == source
     )
-    data = make_plan_file(result, origin, notes.digests, datetime.now(UTC), drivers).written()
+    data = make_plan_file(result, origin, notes.digests, datetime.now(UTC), drivers).encode()
     try:
         write_atomically(path, data)
     except OSError as error:

@@ -28,7 +28,7 @@ class PlannedSource(Source):
             SourceUnreachable: it does not answer.
             UntrustedRevision: it lacks a required signature.
         """
-        planned = self.file.loaded().revision
+        planned = self.file.load_plan().revision
         try:
             source = self._pinned(planned)
             snapshot = await source.snapshot()
@@ -39,9 +39,9 @@ class PlannedSource(Source):
         await self._require_on_branch(planned, source)
         return snapshot
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """Where the files of a revision come from; see `ports.source.Source`."""
-        found = await self._pinned(self.file.loaded().revision).origin(revision, names, folders)
+        found = await self._pinned(self.file.load_plan().revision).read_origin(revision, names, folders)
         return replace(found, ref=self.options.ref)
 
     def _pinned(self, planned: Revision) -> Source:

@@ -27,11 +27,11 @@ class ProgressLines(PassListener):
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_step_ended(self, outcome: Outcome) -> None:
         """A step has ended."""
         self._terminal.remark(format_outcome(outcome, layout=self._terminal.layout) + "\n")
 
-    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+    def on_soaking(self, cluster: str, wave: int, seconds: float) -> None:
         """A wave soaks; shown from one second on."""
         if seconds >= 1:
             self._terminal.remark(
@@ -54,15 +54,15 @@ class LiveProgress(ProgressLines):
         self._steps = steps
         self._task: TaskID = progress.add_task("starting", total=steps or None)
 
-    def observing(self, cluster: str, nodes: int) -> None:
+    def on_observing(self, cluster: str, nodes: int) -> None:
         """Show the cluster that is being read."""
         self._describe(f"reading {cluster}, {format_count(nodes, 'node')}")
 
-    def started(self, step: Step) -> None:
+    def on_step_started(self, step: Step) -> None:
         """Show the step that is being performed."""
         self._describe(f"{step.action} {step.node}")
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_step_ended(self, outcome: Outcome) -> None:
         """Count the step; leave a line if there are few steps, or if it did not succeed."""
         self._progress.advance(self._task)
         if self._steps <= _EACH or outcome.state not in SUCCESSES:
@@ -71,7 +71,7 @@ class LiveProgress(ProgressLines):
             line = format_outcome(outcome, layout=self._terminal.layout)
             self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
 
-    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+    def on_soaking(self, cluster: str, wave: int, seconds: float) -> None:
         """Show the wave that soaks."""
         self._describe(f"{cluster}: wave {wave} soaks for {seconds:g} s")
 

@@ -44,10 +44,10 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
         "revision": options.ref,
         "only": options.only,
         "while_suspended": "yes" if options.while_suspended else "",
-        "by": get_current_actor(claim=options.by, why=options.why).plain(),
+        "by": get_current_actor(claim=options.by, why=options.why).encode(),
     }
     shown, data = access.ask_watch({"do": "rollback", **asked})
-    plan = parse_plan_file(data, "the watch's answer").loaded()
+    plan = parse_plan_file(data, "the watch's answer").load_plan()
     terminal.remark(render_plan_text(PlanView(plan), layout=terminal.layout) + "\n")
     if shown.get("refused"):
         _show_refusals(shown, terminal)

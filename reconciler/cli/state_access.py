@@ -104,15 +104,15 @@ class OrdersToWatch:
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
         """Stop all changes in a cluster; empty for all clusters."""
-        self._ask("suspend", cluster=cluster, reason=reason, by=by.plain())
+        self._ask("suspend", cluster=cluster, reason=reason, by=by.encode())
 
     async def resume(self, cluster: str, by: Actor) -> None:
         """End a suspension."""
-        self._ask("resume", cluster=cluster, by=by.plain())
+        self._ask("resume", cluster=cluster, by=by.encode())
 
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Approve a plan for one run."""
-        self._ask("approve", digest=digest, reason=reason, by=by.plain())
+        self._ask("approve", digest=digest, reason=reason, by=by.encode())
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
         """Let stalled nodes be tried again; gives their names."""

@@ -36,7 +36,7 @@ class Actor:
             object.__setattr__(self, name, make_one_line(getattr(self, name), LONGEST))
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For people: `kim on ops-1 at pts/3, on behalf of lee (not checked)`."""
         place = (f" on {self.host}" if self.host else "") + (f" at {self.terminal}" if self.terminal else "")
         known = f"{self.user or 'somebody'}{place}" if self.user or place else ""
@@ -44,7 +44,7 @@ class Actor:
             return known
         return f"{known}, on behalf of {self.claim} (not checked)" if known else self.claim
 
-    def plain(self) -> str:
+    def encode(self) -> str:
         """As the store keeps it."""
         return json.dumps(asdict(self), sort_keys=True)
 

@@ -59,7 +59,7 @@ class Arguments(ABC):
     def plain(self) -> dict[str, Any]:
         """As plain JSON: the same keys in every run, tuples as lists, numbers as they are."""
 
-    def exact(self) -> dict[str, Any]:
+    def exact_values(self) -> dict[str, Any]:
         """The values whose secrets the plain form masks, in full: key -> value.
 
         Only for the journal, which encrypts them: recovery needs them to judge the step.
@@ -81,7 +81,7 @@ class Arguments(ABC):
         return tuple(self._read("names", ()))
 
     @property
-    def used_words(self) -> Mapping[str, str]:
+    def used_confirmations(self) -> Mapping[str, str]:
         """The confirmations in the fleet file that the step uses up: name -> for what."""
         # Stored as used with the intent: a call whose answer is lost may have had its effect, and must not be
         # allowed a second time.
@@ -97,7 +97,7 @@ class Arguments(ABC):
         return found
 
     @property
-    def is_anew(self) -> bool:
+    def assumes_nodes_lost(self) -> bool:
         """Whether the step is based on an operator's confirmation that all former nodes are gone for good."""
         return bool(self._read("anew", default=False))
 
@@ -109,7 +109,7 @@ class Arguments(ABC):
         return str(self._read("doubt", ""))
 
     @property
-    def follows_at_once(self) -> bool:
+    def runs_after_stop(self) -> bool:
         """Whether the step also runs if the run is stopped after the steps before it.
 
         They leave a state that must not last, such as a cluster without a spare node.

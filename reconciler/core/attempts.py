@@ -47,8 +47,8 @@ Prints = Mapping[str, str]
 
 def make_attempt_key(action: str) -> str:
     """The key of the fact that has a node's attempts by steps of an action, as JSON."""
-    # The content is in the value (`aim`), not in the key: other content takes the place of the old count, so
-    # that a node has one fact for each action, however many revisions it is sent.
+    # The content is in the value (`purpose`), not in the key: other content takes the place of the old count,
+    # so that a node has one fact for each action, however many revisions it is sent.
     return f"{FACT}{action}"
 
 
@@ -65,7 +65,7 @@ class Attempt:
     """The attempts to give a node the same content.
 
     Args:
-        aim: fingerprint of the content, without the stamp of its revision.
+        purpose: fingerprint of the content, without the stamp of its revision.
         count: how often it was sent.
         last: when it was sent last.
         reason: why the last attempt failed, masked; empty while that is not known.
@@ -76,7 +76,7 @@ class Attempt:
         wakes: place -> how often a change there has ended a stall.
     """
 
-    aim: str
+    purpose: str
     count: int = 0
     last: datetime | None = None
     reason: str = ""
@@ -88,17 +88,17 @@ class Attempt:
 
     def plain(self) -> str:
         """The fact's text."""
-        return json.dumps(
-            {**asdict(self), "last": format_timestamp(self.last) if self.last else None}, sort_keys=True
-        )
+        stored = {**asdict(self), "last": format_timestamp(self.last) if self.last else None}
+        stored["aim"] = stored.pop("purpose")  # the stored key, which earlier versions wrote too
+        return json.dumps(stored, sort_keys=True)
 
     @property
-    def ended(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no attempt is left."""
         return self.refused or self.count >= TRIES
 
     @property
-    def due(self) -> datetime | None:
+    def next_time(self) -> datetime | None:
         """When the next attempt may be made; None if at once, or never."""
         # Without a reason the run was killed: its attempt counts, but says nothing about the node, so the
         # next one does not wait.
@@ -110,14 +110,15 @@ class Attempt:
 def load_attempt(text: str, aim: str) -> Attempt:
     """The attempt in a fact; a new one if there is none, or if it was for other content."""
     found = _read(text)
-    return found if found is not None and found.aim == aim else Attempt(aim)
+    return found if found is not None and found.purpose == aim else Attempt(aim)
 
 
 def _read(text: str) -> Attempt | None:
     """The attempt in a fact; None if there is none, or another version of this program wrote it."""
     try:
         value = json.loads(text)
-        return Attempt(**{**value, "last": parse_timestamp(value["last"]) if value["last"] else None})
+        last = parse_timestamp(value["last"]) if value["last"] else None
+        return Attempt(purpose=value.pop("aim"), **{**value, "last": last})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -146,8 +147,8 @@ def decide_attempt(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Atte
         shown: what the node shows at the differing places.
         now: the present moment.
     """
-    if not attempt.ended:
-        due = attempt.due
+    if not attempt.is_over:
+        due = attempt.next_time
         # `last <= now`: if the clock was put back behind the last attempt, the wait could last for hours.
         is_early = due is not None and attempt.last is not None and attempt.last <= now < due
         return (AttemptDecision.LATER if is_early else AttemptDecision.DUE), attempt

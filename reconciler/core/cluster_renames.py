@@ -44,7 +44,7 @@ def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[s
         later_names = [
             name
             for name, later in memory.cluster_memory.items()
-            if name not in names and entry.name in later.former and later.kind in {"", entry.kind}
+            if name not in names and entry.name in later.former_names and later.kind in {"", entry.kind}
             if later.names & nodes and name not in found.values()
         ]
         if len(later_names) == 1:  # with several candidates, a guess could mix two histories
@@ -55,7 +55,10 @@ def find_renames(memory: FleetMemory, entries: Sequence[ClusterEntry]) -> dict[s
 def has_past(cluster_memory: ClusterMemory | None) -> bool:
     """Whether something was applied in a cluster; a refused run leaves no history."""
     return cluster_memory is not None and bool(
-        cluster_memory.nodes or cluster_memory.applied or cluster_memory.changed or cluster_memory.runs
+        cluster_memory.nodes
+        or cluster_memory.applied
+        or cluster_memory.recent_changes
+        or cluster_memory.shown_revisions
     )
 
 
@@ -80,7 +83,7 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
         own = cluster_memory.get(name, ClusterMemory())
         cluster_memory[name] = replace(
             before,
-            former=tuple(dict.fromkeys((*before.former, former))),
+            former_names=tuple(dict.fromkeys((*before.former_names, former))),
             suspended=(*before.suspended, *own.suspended),
             rejected={**before.rejected, **own.rejected},
             rolled_back=(*before.rolled_back, *own.rolled_back),
@@ -98,7 +101,9 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
         facts=facts,
         cluster_memory=cluster_memory,
         claims={place: rename(one) for place, one in memory.claims.items()},
-        under_way=tuple(replace(one, cluster=now.get(one.cluster, one.cluster)) for one in memory.under_way),
+        pending_calls=tuple(
+            replace(one, cluster=now.get(one.cluster, one.cluster)) for one in memory.pending_calls
+        ),
         renames=renames,
     )
 

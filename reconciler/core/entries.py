@@ -40,7 +40,7 @@ class NodeEntry(StrictModel):
         examples=["rack-3"],
     )
 
-    one_time_words: ClassVar[tuple[str, ...]] = ()
+    one_time_confirmations: ClassVar[tuple[str, ...]] = ()
     """Keys of confirmations, which count once; one that is removed and later added again counts again."""
 
     def endpoint(self) -> str:
@@ -93,11 +93,11 @@ class ClusterEntry(StrictModel):
         nodes: Any = getattr(self, "nodes", ())
         return tuple(nodes)
 
-    def setting_of(self, node: NodeEntry) -> str:  # noqa: ARG002  (the contract's parameter)
+    def get_setting_path(self, node: NodeEntry) -> str:  # noqa: ARG002  (the contract's parameter)
         """Path of the node's settings file, relative to the fleet file; empty for none."""
         return ""
 
-    def packed(self) -> tuple[str, ...]:
+    def list_resource_patterns(self) -> tuple[str, ...]:
         """Paths or glob patterns of files to deliver with the settings, relative to the fleet file."""
         return ()
 

@@ -26,24 +26,24 @@ class GuardContext:
     Args:
         change_rules: how and when the fleet file allows changes of the cluster.
         revision: of the desired state; None if a guard is run on a plan without one.
-        at: the present moment; without one, guards of time find nothing.
+        now: the present moment; without one, guards of time find nothing.
         digest: the id that an approval is bound to; empty if the policy needs no approval.
-        recalled: node -> what the store remembers of it from runs of this fleet.
+        node_facts: node -> what the store remembers of it from runs of this fleet.
         commands: names of the host's commands; None if another host applies the plan.
-        contradictions: place conflicts of its nodes, across clusters and fleets.
+        place_conflicts: place conflicts of its nodes, across clusters and fleets.
         places: node -> its place, by every address.
-        released: places that earlier revisions of this fleet named, and this one does not.
+        released_places: places that earlier revisions of this fleet named, and this one does not.
         content: fingerprint of the cluster's desired content, without the stamp of the revision.
         attempts: step -> fact to write with its intent, which counts the attempt.
-        noted: node -> facts that the reading established, for a pass that may write.
+        facts_to_store: node -> facts that the reading established, for a pass that may write.
         stalled: nodes that nothing more is sent to, each with the reason.
         progress: the rollout that this plan continues; None if there is none.
-        waits: whether a call is in flight, or an attempt is not due yet.
-        kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
+        is_waiting: whether a call is in flight, or an attempt is not due yet.
+        withheld_nodes: nodes that differ and that nothing is sent to now, each with how it differs.
         stamps: node -> the revision stamp that it shows.
-        uncounted: nodes that the product expects to leave, so that they do not count for limits.
+        uncounted_nodes: nodes that the product expects to leave, so that they do not count for limits.
         remarks: warnings that are not part of the plan, so that its id is the same on every host.
-        by_node: whether a run may be restricted to one node of the cluster, for remedies.
+        can_select_node: whether a run may be restricted to one node of the cluster, for remedies.
     """
 
     plan: ClusterPlan
@@ -54,29 +54,33 @@ class GuardContext:
     cluster_memory: ClusterMemory = field(default_factory=ClusterMemory)
     change_rules: ChangeRules = field(default_factory=ChangeRules)
     revision: Revision | None = None
-    at: datetime | None = None
+    now: datetime | None = None
     digest: str = ""
-    recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    node_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
-    contradictions: tuple[Diagnostic, ...] = ()
+    place_conflicts: tuple[Diagnostic, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    released: tuple[str, ...] = ()
+    released_places: tuple[str, ...] = ()
     content: str = ""
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    facts_to_store: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stalled: Mapping[str, str] = field(default_factory=dict)
     progress: RolloutProgress | None = None
-    waits: bool = False
-    kept_back: Mapping[str, str] = field(default_factory=dict)
+    is_waiting: bool = False
+    withheld_nodes: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[str, str] = field(default_factory=dict)
-    uncounted: frozenset[str] = frozenset()
-    by_node: bool = True
+    uncounted_nodes: frozenset[str] = frozenset()
+    can_select_node: bool = True
     remarks: tuple[Diagnostic, ...] = ()
 
     @property
-    def in_parts(self) -> str:
+    def partial_apply_hint(self) -> str:
         """How to change less in one run, in the imperative, for remedies."""
-        return "apply in parts with --only" if self.by_node else "apply in parts, one commit after the other"
+        return (
+            "apply in parts with --only"
+            if self.can_select_node
+            else "apply in parts, one commit after the other"
+        )
 
     def violation(self, code: str, message: str, remedy: str, *, hold: bool = False) -> Diagnostic:
         """A violation of the cluster as a whole; its name is put before the message."""
@@ -87,7 +91,7 @@ class GuardContext:
     def is_idle(self) -> bool:
         """Whether there is nothing to send, and no open wave whose gates can be evaluated now."""
         has_open_wave = self.progress is not None and bool(self.progress.wave)
-        return not self.plan.steps and (self.waits or not has_open_wave)
+        return not self.plan.steps and (self.is_waiting or not has_open_wave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,9 @@ class Guard:
     codes: tuple[str, ...]
     rule: Callable[[GuardContext], Iterable[Diagnostic]]
 
-    def __call__(self, case: GuardContext) -> Iterable[Diagnostic]:
+    def __call__(self, context: GuardContext) -> Iterable[Diagnostic]:
         """The violations of one cluster's plan."""
-        return self.rule(case)
+        return self.rule(context)
 
 
 def guard(*codes: str) -> Callable[[Callable[[GuardContext], Iterable[Diagnostic]]], Guard]:
@@ -112,9 +116,9 @@ def guard(*codes: str) -> Callable[[Callable[[GuardContext], Iterable[Diagnostic
     return partial(Guard, codes)
 
 
-def run_guards(case: GuardContext, guards: Iterable[Guard]) -> tuple[Diagnostic, ...]:
+def run_guards(context: GuardContext, guards: Iterable[Guard]) -> tuple[Diagnostic, ...]:
     """The violations of all guards, sorted by code and target; none means the plan may be applied."""
-    found = [violation for guard in guards for violation in guard(case)]
+    found = [violation for guard in guards for violation in guard(context)]
     return tuple(sorted(found, key=lambda violation: (violation.code, violation.target, violation.message)))
 
 

@@ -58,7 +58,7 @@ class ClusterMemory:
         nodes: how many nodes the last applied desired state named; 0 if nothing was applied.
         names: their names; empty if an older version of this program stored only their number.
         source: where that desired state was read; empty if it is not known.
-        changed: (node, hours ago) of every change that still counts for a budget.
+        recent_changes: (node, hours ago) of every change that still counts for a budget.
         suspended: suspensions by command that apply to it.
         rejected: revision -> why it failed its gates here.
         rolled_back: revisions from which it was rolled back.
@@ -67,14 +67,14 @@ class ClusterMemory:
         applied: the revision that was applied last; None if there is none.
         ancestry: of the revision of this pass, compared with the applied one.
         progress: of a rollout that has not ended; None if none is open.
-        runs: node -> the revision that it was last seen to run.
+        shown_revisions: node -> the revision that it was last seen to run.
         references: places in its settings where what was applied referred to secrets.
         kind: the product of its nodes; empty if it is not known.
-        former: its earlier names, the latest last.
+        former_names: its earlier names, the latest last.
     """
 
     nodes: int = 0
-    changed: tuple[tuple[str, float], ...] = ()
+    recent_changes: tuple[tuple[str, float], ...] = ()
     suspended: tuple[Suspension, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     approved: frozenset[str] = frozenset()
@@ -83,12 +83,12 @@ class ClusterMemory:
     source: str = ""
     names: frozenset[str] = frozenset()
     progress: RolloutProgress | None = None
-    runs: Mapping[str, AppliedRevision] = field(default_factory=dict)
+    shown_revisions: Mapping[str, AppliedRevision] = field(default_factory=dict)
     references: frozenset[tuple[str, ...]] = frozenset()
     rolled_back: tuple[RollbackHold, ...] = ()
     content: str = ""
     kind: str = ""
-    former: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +131,14 @@ class FleetMemory:
         facts: cluster -> node -> key -> value: revisions, used confirmations, what steps have found out.
         claims: place (`address:port`) -> to whom it belongs, of all fleets of this host.
         cluster_memory: cluster -> what guards need to know of earlier runs.
-        everywhere: what applies to every cluster: the fleet's suspension, and all approvals.
+        all_clusters: what applies to every cluster: the fleet's suspension, and all approvals.
         at: when it was recalled; expiries are judged by it.
-        acted: (id, short) of the revisions that runs here have applied, the latest last.
+        applied_revisions: (id, short) of the revisions that runs here have applied, the latest last.
         prior: cluster -> its entries in earlier revisions; filled in by
             `planning.prior_revisions.read_prior_revisions`.
         base: the base into which the revision is to be merged; None if it is not needed, or not known.
         lineage: short ids of this pass's revision and of all its ancestors; None if not needed or not known.
-        under_way: calls that may still take effect at `at`, sorted by cluster and node.
+        pending_calls: calls that may still take effect at `at`, sorted by cluster and node.
         renames: cluster -> the name under which the store still has its history.
         key: of this host, for fingerprints in the store; empty if there is no store.
     """
@@ -147,10 +147,10 @@ class FleetMemory:
     fleet: int = HOST
     facts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     cluster_memory: Mapping[str, ClusterMemory] = field(default_factory=dict)
-    everywhere: ClusterMemory = field(default_factory=ClusterMemory)
-    acted: tuple[tuple[str, str], ...] = ()
+    all_clusters: ClusterMemory = field(default_factory=ClusterMemory)
+    applied_revisions: tuple[tuple[str, str], ...] = ()
     lineage: frozenset[str] | None = None
-    under_way: tuple[PendingCall, ...] = ()
+    pending_calls: tuple[PendingCall, ...] = ()
     claims: Mapping[str, PlaceClaim] = field(default_factory=dict)
     prior: Mapping[str, PriorRevisions] = field(default_factory=dict)
     base: MergeBase | None = None
@@ -158,13 +158,13 @@ class FleetMemory:
     # Not in `repr`, which gets into logs: with the key, secrets can be guessed from fingerprints.
     key: bytes = field(default=b"", repr=False, compare=False)
 
-    def recalled(self, cluster: str) -> dict[str, Mapping[str, str]]:
+    def list_node_facts(self, cluster: str) -> dict[str, Mapping[str, str]]:
         """Node -> key -> value: all that a driver may know of a cluster."""
         return dict(sorted(self.facts.get(cluster, {}).items()))
 
-    def of(self, cluster: str) -> ClusterMemory:
+    def get_cluster_memory(self, cluster: str) -> ClusterMemory:
         """What guards need to know of one cluster, with what applies to every cluster."""
-        own, all_ = self.cluster_memory.get(cluster, ClusterMemory()), self.everywhere
+        own, all_ = self.cluster_memory.get(cluster, ClusterMemory()), self.all_clusters
         return replace(
             own, suspended=(*all_.suspended, *own.suspended), approved=all_.approved | own.approved
         )

@@ -55,12 +55,12 @@ class Unreachable:
 
     Args:
         reason: why.
-        sign: what the failed reading shows about the address.
+        liveness: what the failed reading shows about the address.
         defect: whether the program itself failed; then nothing on the node's side helps.
     """
 
     reason: str
-    sign: Liveness = Liveness.SILENT
+    liveness: Liveness = Liveness.SILENT
     defect: bool = False
 
 

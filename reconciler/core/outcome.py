@@ -92,7 +92,7 @@ class RunReport:
     findings: tuple[Diagnostic, ...] = field(default=())
 
     @property
-    def succeeded(self) -> bool:
+    def is_success(self) -> bool:
         """Whether every step has its effect, and there is no error about the run."""
         return not self._has_error and all(outcome.state in SUCCESSES for outcome in self.outcomes)
 

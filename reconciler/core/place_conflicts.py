@@ -144,9 +144,9 @@ def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> di
 
 
 @guard(TWICE, ELSEWHERE, RENAMED)
-def refuse_place_conflict(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_place_conflict(context: GuardContext) -> Iterator[Diagnostic]:
     """Conflicts between the places of this cluster and those of other clusters and fleets."""
-    yield from case.contradictions
+    yield from context.place_conflicts
 
 
 GUARDS: tuple[Guard, ...] = (refuse_place_conflict,)

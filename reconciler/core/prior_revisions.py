@@ -15,14 +15,14 @@ class PriorCluster:
         nodes: node name -> its entry as plain data. It is not validated: the earlier file may be older
             than the schema.
         revision: short id of the earlier revision.
-        applied: whether a run applied this revision last, by the store.
-        older: whether it is older than the base revision: its nodes are queried, but need not answer.
+        is_applied: whether a run applied this revision last, by the store.
+        is_older: whether it is older than the base revision: its nodes are queried, but need not answer.
     """
 
     nodes: Mapping[str, Mapping[str, Any]]
     revision: str
-    applied: bool = False
-    older: bool = False
+    is_applied: bool = False
+    is_older: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,37 +16,37 @@ W = TypeVar("W", bound=Hashable)
 class ProductModel(Protocol[W]):
     """What a product supplies; W is its world: all nodes at one moment, frozen. All of it is pure."""
 
-    def faults(self, world: W) -> Iterable[tuple[str, W]]:
+    def list_faults(self, world: W) -> Iterable[tuple[str, W]]:
         """What may go wrong, one thing each: a sentence, and the world after it."""
 
-    def returns(self, world: W) -> Iterable[tuple[str, W]]:
+    def list_returns(self, world: W) -> Iterable[tuple[str, W]]:
         """What may come back by itself, at no cost."""
 
-    def observed(self, world: W) -> Observed[Any]:
+    def observe(self, world: W) -> Observed[Any]:
         """What a pass that begins now would see."""
 
     def plan(self, world: W) -> ClusterPlan:
         """What that pass would plan, before any guard has judged it."""
 
-    def status(self, world: W, step: Step) -> StepStatus:
+    def judge_step(self, world: W, step: Step) -> StepStatus:
         """The status of the step by the answers of the nodes in this world."""
 
-    def performed(self, world: W, step: Step) -> W:
+    def perform(self, world: W, step: Step) -> W:
         """What the step's call makes of the world; the same where the cluster refuses it."""
 
-    def halves(self, world: W, step: Step) -> Iterable[tuple[str, W]]:
+    def list_partial_effects(self, world: W, step: Step) -> Iterable[tuple[str, W]]:
         """Ways in which the call may fail halfway; each counts as a fault."""
 
-    def against(self, world: W, step: Step) -> str:
+    def find_obstacle(self, world: W, step: Step) -> str:
         """Why the step must not begin in this world, by the world itself; empty if it may."""
 
-    def broken(self, before: W, step: Step, after: W) -> str:
+    def find_broken_invariant(self, before: W, step: Step, after: W) -> str:
         """The invariant that this call breaks, a sentence; empty if all hold."""
 
-    def left(self, world: W, plan: ClusterPlan) -> str:
+    def find_leftover(self, world: W, plan: ClusterPlan) -> str:
         """What a run whose steps all succeeded must not leave behind, a sentence; empty if there is none."""
 
-    def effective(self, world: W, step: Step) -> bool:
+    def is_effective(self, world: W, step: Step) -> bool:
         """Whether the step's effect is there, by the world itself and not by an answer of a node."""
 
 

@@ -61,7 +61,7 @@ class FileLoader:
         """Node -> its rendered settings; nodes with equal settings share one object."""
         found: dict[str, Document] = {}
         for node, place in cluster.members():
-            path = cluster.entry.setting_of(node)
+            path = cluster.entry.get_setting_path(node)
             if not path:
                 continue
             document = self._open(path)
@@ -100,7 +100,7 @@ class FileLoader:
             every encrypted file as it is stored.
         """
         found: set[str] = set()
-        for pattern in cluster.entry.packed():
+        for pattern in cluster.entry.list_resource_patterns():
             problem, matches = _describe_outside(pattern), frozenset[str]()
             if not problem:
                 named = match_names(pattern, self.names) if is_pattern(pattern) else [_normalize(pattern)]

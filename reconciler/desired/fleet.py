@@ -175,7 +175,7 @@ def read_fleet(
     try:
         name, kind = find_fleet_file(names, drivers)
         document = parse_document(name, snapshot.files.read(name))
-        raw = drivers[kind].alone(document) if kind else None
+        raw = drivers[kind].build_lone_entry(document) if kind else None
     except FileNotFoundError:
         return FleetReadResult(None, (make_missing_file_problem(name),))
     except InputError as error:

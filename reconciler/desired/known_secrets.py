@@ -34,11 +34,11 @@ class KnownSecrets:
         self._cluster_inputs = cluster_inputs
         self._redactor: Redactor | None = None
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """The text as it may be shown or written down."""
         if self._redactor is None:
             self._redactor = Redactor(frozenset(self._clear()))
-        return self._redactor.text(text)
+        return self._redactor.redact_text(text)
 
     def _clear(self) -> Iterator[str]:
         if self._marker is not None:

@@ -166,5 +166,5 @@ def _list_named_files(entry: ClusterEntry) -> Iterator[str]:
     stacks = [node.overlays for node in nodes if isinstance(node, OverlaidNode)]
     if isinstance(entry, OverlaidCluster):
         stacks = [entry.overlays, *(group.overlays for group in entry.groups), *stacks]
-    texts = [*(entry.setting_of(node) for node in nodes), *(one for stack in stacks for one in stack)]
+    texts = [*(entry.get_setting_path(node) for node in nodes), *(one for stack in stacks for one in stack)]
     yield from (str(PurePosixPath(text)) for text in texts if isinstance(text, str) and text)

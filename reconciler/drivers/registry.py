@@ -66,7 +66,7 @@ class _OnHost(Mapping[str, "Driver[Any, Any]"]):
 
     def __getitem__(self, kind: str) -> Driver[Any, Any]:
         if kind not in self._made:
-            self._made[kind] = self._drivers[kind].on_host(self._config)
+            self._made[kind] = self._drivers[kind].with_host_config(self._config)
         return self._made[kind]
 
     def __contains__(self, kind: object) -> bool:

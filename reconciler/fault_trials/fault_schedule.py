@@ -87,11 +87,11 @@ class FaultTargets:
 
     Args:
         nodes: node -> its cluster.
-        joined: clusters whose nodes talk to each other.
+        with_links: clusters whose nodes talk to each other.
     """
 
     nodes: Mapping[str, str]
-    joined: Collection[str]
+    with_links: Collection[str]
 
 
 def draw_schedule(scenario_file: ScenarioFile, targets: FaultTargets, seed: int) -> FaultSchedule:
@@ -136,7 +136,7 @@ def _make_fault_entry(
         fault = make_fault(entry.fault.value, entry.argument, count=entry.count, on=entry.only)
     except UsageError as error:
         raise scenario_file.wrong(f"{pointer}/fault", error.message, error.remedy) from error
-    if fault.kind in AMONG_NODES and targets.nodes.get(name, name) not in targets.joined:
+    if fault.kind in AMONG_NODES and targets.nodes.get(name, name) not in targets.with_links:
         message = f"the nodes of {targets.nodes.get(name, name)} do not talk to each other"
         raise scenario_file.wrong(f"{pointer}/fault", message, "use cut or killed")
     if entry.at is None:
@@ -146,7 +146,7 @@ def _make_fault_entry(
 
 def _draw_fault(more: RandomFaults, targets: FaultTargets, rng: random.Random) -> ScheduledFault:
     name = rng.choice(sorted(targets.nodes))
-    joined = targets.nodes[name] in targets.joined
+    joined = targets.nodes[name] in targets.with_links
     kinds = [kind for kind in more.kinds if joined or kind not in AMONG_NODES]
     kind = rng.choice(kinds or [FaultKind.CUT])
     argument: float | None = None

@@ -115,15 +115,15 @@ def _check_steps(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     """Compare the history of each step with the nodes' own states."""
     # If the nodes did not become as desired, a step may stay unknown: the nodes show neither the state before
     # it nor its effect.
-    calm = not any(one.unlike() for one in evidence.recorder.witnesses.values())
+    calm = not any(one.list_differences() for one in evidence.recorder.witnesses.values())
     for record in evidence.history:
-        if record.line.finished is None:
-            yield InvariantBreach(NOTHING_LOST, f"run {record.line.id} has no end in the history")
+        if record.summary.finished is None:
+            yield InvariantBreach(NOTHING_LOST, f"run {record.summary.id} has no end in the history")
         for entry in record.entries:
-            subject = f"{entry.step.id} of run {record.line.id}"
+            subject = f"{entry.step.id} of run {record.summary.id}"
             if words := _describe_open_step(entry, record, evidence.history, calm=calm):
                 yield InvariantBreach(NOTHING_LOST, f"{subject} {words}")
-            elif words := _describe_untrue_outcome(evidence, entry, record.line.started):
+            elif words := _describe_untrue_outcome(evidence, entry, record.summary.started):
                 yield InvariantBreach(HISTORY_TRUE, f"{subject}: {words}")
 
 
@@ -151,7 +151,9 @@ def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, start
     recorder, step = evidence.recorder, entry.step
     since, until = entry.intended or started, entry.ended or evidence.end
     oracle = recorder.witnesses[step.cluster]
-    shown = [oracle.effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)]
+    shown = [
+        oracle.is_effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)
+    ]
     if entry.state in {State.DONE, State.FOUND} and not any(shown):
         return f"the history says {entry.state}, but the nodes never had its effect"
     if entry.state is State.FAILED and entry.intended and _had_visible_effect(recorder, entry, shown, until):
@@ -187,7 +189,7 @@ def _check_end(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
     # From every address that was used in the trial: an allow list may name only one of them.
     for _, oracle in sorted(evidence.recorder.witnesses.items()):
         for peer in peers:
-            for node in oracle.unmanageable(peer):
+            for node in oracle.list_unmanageable_nodes(peer):
                 yield InvariantBreach(MANAGEABLE, f"{node} no longer lets {peer} manage it")
-        for words in oracle.unlike():
+        for words in oracle.list_differences():
             yield InvariantBreach(CONVERGED, words)

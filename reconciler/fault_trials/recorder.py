@@ -92,7 +92,10 @@ class TrialRecorder:
         self.look()
         self.struck(node, change)
         oracle = self.witnesses[self.clusters[node]]
-        self._open, self._effect = (oracle.about(node, request) if change else node, request.peer), {}
+        self._open, self._effect = (
+            (oracle.find_affected_node(node, request) if change else node, request.peer),
+            {},
+        )
 
     def around(self, cluster: str, node: str, request: NodeRequest, perform: Callable[[], Reply]) -> Reply:
         """Perform a change, and record its effect."""
@@ -104,8 +107,8 @@ class TrialRecorder:
         after = oracle.state()
         self._effect = {
             "took": before != after,
-            "repeated": oracle.repeated(node, request, before, after),
-            "broke": oracle.broken(node, request, before, after),
+            "repeated": oracle.is_repetition(node, request, before, after),
+            "broke": oracle.find_broken_invariant(node, request, before, after),
         }
         return reply
 

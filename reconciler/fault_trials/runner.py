@@ -209,7 +209,7 @@ async def run_once(
             ways = replace(transports, commands=commands)
             ways = count_calls(ways, loop) if isinstance(loop, SkippingLoop) else ways
             await settle_open_runs(journal, drivers, ways, clock=clock)
-            recalled = replace(await journal.recall(), prior=prior)
+            recalled = replace(await journal.read_memory(), prior=prior)
             seen = await run_plan_pass(fleet, drivers=drivers, transports=ways, recalled=recalled)
             report = await run_apply_pass(
                 seen, drivers=drivers, transports=ways, journal=journal, run_context=RunContext(clock=clock)

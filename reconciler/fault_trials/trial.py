@@ -75,7 +75,7 @@ class TrialSetup:
         """The nodes that faults can be injected into: all that are up."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
         inputs = self.machines.cluster_inputs
-        return FaultTargets(nodes, {one.entry.name for one in inputs if _find_simulator(one).joined})
+        return FaultTargets(nodes, {one.entry.name for one in inputs if _find_simulator(one).has_peer_links})
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class Trial:
             for number in range(setup.runs + 1, setup.runs + LEFT + 1):
                 await self.wait(PATIENCE)
                 ran.append(await self._run(number, reconciler, injector))
-                if ran[-1].calm and not any(one.unlike() for one in recorder.witnesses.values()):
+                if ran[-1].calm and not any(one.list_differences() for one in recorder.witnesses.values()):
                     break
             return await self._verdict(recorder, ran)
 

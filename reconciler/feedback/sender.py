@@ -117,7 +117,7 @@ class MessageSender:
         await self._deliver_all(entry, pauses)
 
     async def _deliver_all(self, entry: FeedbackEntry, pauses: tuple[float, ...]) -> None:
-        while not self._failure and (messages := await self._outbox.due(beyond=self._reached)):
+        while not self._failure and (messages := await self._outbox.list_due(beyond=self._reached)):
             for message in messages:
                 await self._deliver(message, entry, pauses)
                 if self._failure:
@@ -128,13 +128,13 @@ class MessageSender:
         post = partial(self._post, message, entry)
         status, error = await poll_until(post, lambda answer: not _is_temporary(answer[0]), pauses)
         if status in _OK:
-            await self._outbox.sent(message.id)
+            await self._outbox.mark_sent(message.id)
         elif _is_temporary(status):
             self._failure = error  # the later messages would wait as long: the order of outcomes is kept
-            await self._outbox.unsent(message.id, error, refused=False)
+            await self._outbox.mark_failed(message.id, error, refused=False)
         else:
             self._refusal = error
-            await self._outbox.unsent(message.id, error, refused=True)
+            await self._outbox.mark_failed(message.id, error, refused=True)
 
     async def _post(self, message: OutboxMessage, entry: FeedbackEntry) -> tuple[int, str]:
         """Status of the answer and the problem with it; status 0 without an answer."""
@@ -158,7 +158,7 @@ class MessageSender:
             text = f"the feedback sink {where} refused messages: {self._refusal}"
             remedy = "read its log; the history keeps the messages"
             found.append(Diagnostic(Severity.WARNING, "feedback-refused", text, remedy, target=where))
-        if left := await self._outbox.left():
+        if left := await self._outbox.count_pending():
             why = self._failure or self._refusal or late
             text = f"{left} feedback messages still wait for the sink {where}: {why}"
             remedy = "the next run delivers them"

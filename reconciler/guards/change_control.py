@@ -23,14 +23,14 @@ APPROVED = frozenset({APPROVAL_NEEDED, PROOF_MISSING})
 
 
 @guard("outside-window")
-def refuse_outside_window(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_outside_window(context: GuardContext) -> Iterator[Diagnostic]:
     """If the cluster has change windows, one of them must be open."""
-    windows = case.change_rules.windows
-    if not windows or case.at is None or find_closing_time(windows, case.at):
+    windows = context.change_rules.windows
+    if not windows or context.now is None or find_closing_time(windows, context.now):
         return
-    following = find_opening_time(windows, case.at)
+    following = find_opening_time(windows, context.now)
     then = f"the next one opens at {format_minute(following)} UTC" if following else "none will open again"
-    yield case.violation(
+    yield context.violation(
         "outside-window",
         f"no change window is open; {then}",
         "run again then, or set an override with an expiry in the fleet file",
@@ -39,11 +39,11 @@ def refuse_outside_window(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard("frozen")
-def refuse_in_freeze(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_in_freeze(context: GuardContext) -> Iterator[Diagnostic]:
     """No change during a freeze."""
-    freeze = find_active_freeze(case.change_rules.freezes, case.at) if case.at else None
+    freeze = find_active_freeze(context.change_rules.freezes, context.now) if context.now else None
     if freeze is not None:
-        yield case.violation(
+        yield context.violation(
             "frozen",
             f"changes are frozen until {format_minute(freeze.end)} UTC: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
@@ -52,18 +52,18 @@ def refuse_in_freeze(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard("suspended")
-def refuse_suspended(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_suspended(context: GuardContext) -> Iterator[Diagnostic]:
     """No change while the fleet file or `reconcile suspend` suspends the cluster or the fleet."""
-    if case.change_rules.suspend is not None:
-        yield case.violation(
+    if context.change_rules.suspend is not None:
+        yield context.violation(
             "suspended",
-            f"the fleet file suspends changes: {case.change_rules.suspend.reason}",
+            f"the fleet file suspends changes: {context.change_rules.suspend.reason}",
             "to continue, remove `suspend` from the fleet file",
             hold=True,
         )
-    for suspension in case.cluster_memory.suspended:
+    for suspension in context.cluster_memory.suspended:
         argument = f" {suspension.cluster}" if suspension.cluster else ""
-        yield case.violation(
+        yield context.violation(
             "suspended",
             f"{suspension.by or 'somebody'} suspended changes "
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
@@ -74,27 +74,27 @@ def refuse_suspended(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard("revision-rejected")
-def refuse_rejected_revision(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_rejected_revision(context: GuardContext) -> Iterator[Diagnostic]:
     """A revision that failed its gates in this cluster is not applied again."""
-    why = case.cluster_memory.rejected.get(case.revision.id) if case.revision else None
-    if why and case.revision:
-        yield case.violation(
+    why = context.cluster_memory.rejected.get(context.revision.id) if context.revision else None
+    if why and context.revision:
+        yield context.violation(
             "revision-rejected",
-            f"revision {case.revision.short or case.revision.id} was rejected: {why}",
+            f"revision {context.revision.short or context.revision.id} was rejected: {why}",
             "commit a fix, or any new commit if the cause was elsewhere; content that a node refused is sent "
-            f"again only after it changes, or after `reconcile resume {case.plan.cluster}`",
+            f"again only after it changes, or after `reconcile resume {context.plan.cluster}`",
         )
 
 
 @guard("rolled-back")
-def refuse_rolled_back(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_rolled_back(context: GuardContext) -> Iterator[Diagnostic]:
     """A revision that was rolled back is not applied again, nor a later one with the same content."""
-    if case.revision is None:
+    if context.revision is None:
         return
-    for one in case.cluster_memory.rolled_back:
-        if one.revision == case.revision.id or (one.content and one.content == case.content):
-            name = case.revision.short or case.revision.id
-            yield case.violation(
+    for one in context.cluster_memory.rolled_back:
+        if one.revision == context.revision.id or (one.content and one.content == context.content):
+            name = context.revision.short or context.revision.id
+            yield context.violation(
                 "rolled-back",
                 f"revision {name} has the content that was rolled back: {one.reason}",
                 "commit a change of this content, or apply it on purpose: "
@@ -104,38 +104,38 @@ def refuse_rolled_back(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard(APPROVAL_NEEDED)
-def refuse_unapproved(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_unapproved(context: GuardContext) -> Iterator[Diagnostic]:
     """Steps that need an approval by the policy wait until exactly this plan is approved."""
-    marked = find_steps_to_approve(case)
-    if not marked or case.digest in case.cluster_memory.approved:
+    marked = find_steps_to_approve(context)
+    if not marked or context.digest in context.cluster_memory.approved:
         return
     marks = ", ".join(dict.fromkeys(mark for _, step_marks in marked for mark in step_marks))
     subject = f"{len(marked)} steps need" if len(marked) > 1 else f"{marked[0][0].id} needs"
-    yield case.violation(
+    yield context.violation(
         APPROVAL_NEEDED,
-        f"{subject} an approval ({marks}); this plan's id is {case.digest[:SHORT_ID]}",
-        f"read the plan, then run `reconcile approve {case.digest}`; if the plan changes, its id changes",
+        f"{subject} an approval ({marks}); this plan's id is {context.digest[:SHORT_ID]}",
+        f"read the plan, then run `reconcile approve {context.digest}`; if the plan changes, its id changes",
         hold=True,
     )
 
 
 @guard(PROOF_MISSING)
-def refuse_unproven_steps(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_unproven_steps(context: GuardContext) -> Iterator[Diagnostic]:
     """Steps that may have been done before need an approval, whatever the policy says."""
     # An entry in the fleet file would count again on another host, or after the state of this one is lost.
     # An approval is in the state of this host and is for one run.
-    doubtful = [step for step in case.plan.steps if step.arguments.doubt]
-    if not doubtful or case.digest in case.cluster_memory.approved:
+    doubtful = [step for step in context.plan.steps if step.arguments.doubt]
+    if not doubtful or context.digest in context.cluster_memory.approved:
         return
     for step in doubtful:
         yield Diagnostic(
             Severity.ERROR,
             PROOF_MISSING,
             f"{step.id} waits for an approval: {step.arguments.doubt}; this plan's id is "
-            f"{case.digest[:SHORT_ID]}",
+            f"{context.digest[:SHORT_ID]}",
             "look at the nodes; if the step was never done, or its result is permanently lost, run "
-            f"`reconcile approve {case.digest}` on this host and run again; an approval is for one run",
-            target=case.plan.cluster,
+            f"`reconcile approve {context.digest}` on this host and run again; an approval is for one run",
+            target=context.plan.cluster,
             hold=True,
         )
 
@@ -145,35 +145,36 @@ def may_need_approval(plan: ClusterPlan, policy: Policy) -> bool:
     return bool(policy.approve) or any(step.arguments.doubt for step in plan.steps)
 
 
-def find_steps_to_approve(case: GuardContext) -> list[tuple[Step, list[Mark]]]:
+def find_steps_to_approve(context: GuardContext) -> list[tuple[Step, list[Mark]]]:
     """The steps that need an approval by the policy, each with the marks of the policy that it has."""
     found = [
-        (step, [mark for mark in case.policy.approve if _has_mark(step, mark)]) for step in case.plan.steps
+        (step, [mark for mark in context.policy.approve if _has_mark(step, mark)])
+        for step in context.plan.steps
     ]
     return [(step, marks) for step, marks in found if marks]
 
 
 @guard(*refuse_outside_window.codes, *refuse_in_freeze.codes, *refuse_suspended.codes)
-def find_temporary_holds(case: GuardContext) -> Iterator[Diagnostic]:
+def find_temporary_holds(context: GuardContext) -> Iterator[Diagnostic]:
     """Holds on any change that may end by themselves; checked again before each further wave."""
     for hold in (refuse_outside_window, refuse_in_freeze, refuse_suspended):
-        yield from hold(case)
+        yield from hold(context)
 
 
 @guard(*find_temporary_holds.codes, *refuse_rejected_revision.codes, *refuse_rolled_back.codes)
-def find_change_holds(case: GuardContext) -> Iterator[Diagnostic]:
+def find_change_holds(context: GuardContext) -> Iterator[Diagnostic]:
     """Holds on changes of this cluster, whether or not the plan has any."""
-    yield from find_temporary_holds(case)
-    yield from refuse_rejected_revision(case)
-    yield from refuse_rolled_back(case)
+    yield from find_temporary_holds(context)
+    yield from refuse_rejected_revision(context)
+    yield from refuse_rolled_back(context)
 
 
 @guard(*find_change_holds.codes)
-def find_holds_unless_idle(case: GuardContext) -> Iterator[Diagnostic]:
+def find_holds_unless_idle(context: GuardContext) -> Iterator[Diagnostic]:
     """Holds on the plan, if it has steps, stalled nodes, or calls in flight."""
     # An idle cluster has nothing to hold back: a closed window must not fail each pass of the watch.
-    if not case.is_idle or case.stalled or case.waits:
-        yield from find_change_holds(case)
+    if not context.is_idle or context.stalled or context.is_waiting:
+        yield from find_change_holds(context)
 
 
 GUARDS: tuple[Guard, ...] = (find_holds_unless_idle, refuse_unapproved, refuse_unproven_steps)

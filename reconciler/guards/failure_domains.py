@@ -14,46 +14,46 @@ _NAMED = 4
 
 
 @guard("failure-domain")
-def refuse_crossing_domains(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_crossing_domains(context: GuardContext) -> Iterator[Diagnostic]:
     """Steps that run at the same time touch at most the number of failure domains that the policy allows.
 
     Steps of one wave run at the same time unless one waits for the other. If the policy has no limit, steps
     of high risk keep to one domain. Nodes without a domain do not count.
     """
-    domains = _read_domains(case)
-    allowed = case.policy.max_domains
-    steps = [step for step in case.plan.steps if allowed is not None or step.risk is Risk.HIGH]
+    domains = _read_domains(context)
+    allowed = context.policy.max_domains
+    steps = [step for step in context.plan.steps if allowed is not None or step.risk is Risk.HIGH]
     # Without a policy only high risk counts: a harmless setting may go to all domains at once.
     limit = 1 if allowed is None else resolve_amount(allowed, len(set(domains.values())))
     reported: set[tuple[str, ...]] = set()
-    for together in _find_simultaneous_steps(case.plan.steps, {step.id for step in steps}):
+    for together in _find_simultaneous_steps(context.plan.steps, {step.id for step in steps}):
         touched = tuple(sorted({domains[step.node] for step in together if step.node in domains}))
         if len(touched) <= limit or touched in reported:
             continue
         reported.add(touched)
         wave, risky = together[0].wave, "" if allowed is not None else " by steps of high risk"
-        yield case.violation(
+        yield context.violation(
             "failure-domain",
             f"{f'wave {wave}' if wave else 'the run'} would change nodes of {len(touched)} failure domains "
             f"at once{risky} ({join_some(touched, _NAMED)}), the limit is {limit}",
-            f"roll out with `by: domain`, {case.in_parts}, or raise policy.max_domains",
+            f"roll out with `by: domain`, {context.partial_apply_hint}, or raise policy.max_domains",
         )
 
 
 @guard("failure-domain-share")
-def refuse_emptying_domains(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_emptying_domains(context: GuardContext) -> Iterator[Diagnostic]:
     """In one run, steps of high risk change at most the share of a failure domain that the policy allows."""
-    domains = _read_domains(case)
-    risky = {step.node for step in case.plan.steps if step.risk is Risk.HIGH}
+    domains = _read_domains(context)
+    risky = {step.node for step in context.plan.steps if step.risk is Risk.HIGH}
     for domain in sorted(set(domains.values())):
         nodes = [node for node, its in domains.items() if its == domain]
-        touched, limit = sorted(risky & set(nodes)), resolve_amount(case.policy.max_of_domain, len(nodes))
+        touched, limit = sorted(risky & set(nodes)), resolve_amount(context.policy.max_of_domain, len(nodes))
         if len(touched) > limit:
-            yield case.violation(
+            yield context.violation(
                 "failure-domain-share",
                 f"{len(touched)} of {len(nodes)} nodes of {domain} would be changed by "
                 f"steps of high risk ({join_some(touched, _NAMED)}), the limit is {limit}",
-                f"{case.in_parts}, or raise policy.max_of_domain in the fleet file",
+                f"{context.partial_apply_hint}, or raise policy.max_of_domain in the fleet file",
             )
 
 
@@ -61,8 +61,8 @@ GUARDS: tuple[Guard, ...] = (refuse_crossing_domains, refuse_emptying_domains)
 """Applied to every cluster."""
 
 
-def _read_domains(case: GuardContext) -> Mapping[str, str]:
-    return {node.name: node.domain for node in case.entry.members() if node.domain}
+def _read_domains(context: GuardContext) -> Mapping[str, str]:
+    return {node.name: node.domain for node in context.entry.members() if node.domain}
 
 
 def _find_simultaneous_steps(steps: Iterable[Step], counted: set[str]) -> Iterator[list[Step]]:

@@ -61,8 +61,8 @@ def find_foreign_stamps(
     """
     if memory.lineage is None:  # without the history every stamp would look foreign
         return {}
-    runs = memory.of(cluster).runs
-    known = {revision.short, *(stamp for _, stamp in memory.acted)}
+    runs = memory.get_cluster_memory(cluster).shown_revisions
+    known = {revision.short, *(stamp for _, stamp in memory.applied_revisions)}
     found: dict[str, str] = {}
     for node, stamp in sorted(stamps.items()):
         last = runs.get(node)  # what this host wrote to the node itself, by the journal

@@ -15,46 +15,50 @@ _NAMED = 5
 
 
 @guard("blast-radius", "blast-radius-risky")
-def refuse_blast_radius(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_blast_radius(context: GuardContext) -> Iterator[Diagnostic]:
     """Limits on the nodes that one run changes, and on those that steps of high risk change."""
     # Nodes that leave are observed but no longer desired: they belong to the cluster that can be harmed.
-    total = max(case.plan.nodes, len(case.observed.nodes))
-    touched = _list_changed_nodes(case.plan.steps)
-    limit = resolve_amount(case.policy.max_changed, total)
+    total = max(context.plan.nodes, len(context.observed.nodes))
+    touched = _list_changed_nodes(context.plan.steps)
+    limit = resolve_amount(context.policy.max_changed, total)
     if len(touched) > limit:
-        yield case.violation(
+        yield context.violation(
             "blast-radius",
             f"{len(touched)} of {total} nodes would be changed in one run, the limit is {limit}",
-            f"{case.in_parts}, or raise policy.max_changed in the fleet file",
+            f"{context.partial_apply_hint}, or raise policy.max_changed in the fleet file",
         )
-    risky = _list_changed_nodes(step for step in case.plan.steps if step.risk is Risk.HIGH)
-    limit = resolve_amount(case.policy.max_risky, total)
+    risky = _list_changed_nodes(step for step in context.plan.steps if step.risk is Risk.HIGH)
+    limit = resolve_amount(context.policy.max_risky, total)
     if len(risky) > limit:
-        yield case.violation(
+        yield context.violation(
             "blast-radius-risky",
             f"{len(risky)} of {total} nodes would be changed by steps of high risk, "
             f"the limit is {limit} ({join_some(risky, _NAMED)})",
-            f"{case.in_parts}, or set an override with an expiry in the fleet file",
+            f"{context.partial_apply_hint}, or set an override with an expiry in the fleet file",
         )
 
 
 @guard("desired-shrank")
-def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_shrink(context: GuardContext) -> Iterator[Diagnostic]:
     """A fleet file that suddenly lacks many nodes, or all of them, is more often a mistake than a wish."""
     # An operator has confirmed that the old nodes are permanently lost; the cluster is made again.
-    if any(step.arguments.is_anew for step in case.plan.steps):
+    if any(step.arguments.assumes_nodes_lost for step in context.plan.steps):
         return
-    before, now = case.cluster_memory.nodes, case.plan.nodes
+    before, now = context.cluster_memory.nodes, context.plan.nodes
     # By name: new nodes do not make up for missing ones, which are abandoned or removed all the same. Only
     # memory of older versions has a number without names.
-    names = {node.name for node in case.entry.members()}
-    gone = sorted(case.cluster_memory.names - names - case.uncounted) if case.cluster_memory.names else []
-    count = len(gone) if case.cluster_memory.names else before - now - len(case.uncounted - names)
-    limit = resolve_amount(case.policy.max_shrink, before) if before else 0
+    names = {node.name for node in context.entry.members()}
+    gone = (
+        sorted(context.cluster_memory.names - names - context.uncounted_nodes)
+        if context.cluster_memory.names
+        else []
+    )
+    count = len(gone) if context.cluster_memory.names else before - now - len(context.uncounted_nodes - names)
+    limit = resolve_amount(context.policy.max_shrink, before) if before else 0
     whole = count >= before
     if before and count and (whole or count > limit):
         listed = f" ({join_some(gone, _NAMED)})" if gone else ""
-        yield case.violation(
+        yield context.violation(
             "desired-shrank",
             f"{count} of {before} nodes are no longer in the fleet file{listed}; the "
             f"limit for one run is {limit}{', and never all nodes' if whole else ''}",
@@ -63,20 +67,21 @@ def refuse_shrink(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard("budget")
-def refuse_over_budget(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_over_budget(context: GuardContext) -> Iterator[Diagnostic]:
     """The nodes that all runs in the time window changed, together with this plan, stay within the budget."""
-    allowed = case.policy.budget
+    allowed = context.policy.budget
     if allowed is None:
         return
-    limit = resolve_amount(allowed.nodes, case.plan.nodes)
-    recent = {node for node, hours in case.cluster_memory.changed if hours <= allowed.hours}
-    planned = set(_list_changed_nodes(case.plan.steps))
+    limit = resolve_amount(allowed.nodes, context.plan.nodes)
+    recent = {node for node, hours in context.cluster_memory.recent_changes if hours <= allowed.hours}
+    planned = set(_list_changed_nodes(context.plan.steps))
     if planned and len(recent | planned) > limit:
-        yield case.violation(
+        yield context.violation(
             "budget",
             f"this plan would change {len(planned - recent)} more nodes; {len(recent)} "
             f"were changed in the last {allowed.hours:g} hours, and the budget is {limit}",
-            f"{case.in_parts}, wait until earlier changes are {allowed.hours:g} hours old, or raise "
+            f"{context.partial_apply_hint}, wait until earlier changes are {allowed.hours:g} hours old, or "
+            "raise "
             "policy.budget in the fleet file",
         )
 
@@ -87,4 +92,4 @@ GUARDS: tuple[Guard, ...] = (refuse_blast_radius, refuse_shrink, refuse_over_bud
 
 def _list_changed_nodes(steps: Iterable[Step]) -> list[str]:
     # A manual step only waits: the operator changes the node, not this run.
-    return sorted({step.node for step in steps if not step.waits_for_person})
+    return sorted({step.node for step in steps if not step.waits_for_operator})

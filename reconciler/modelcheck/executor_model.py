@@ -166,7 +166,11 @@ class ExecutorModel(Generic[W]):
         plan, phases = self.state_table.plans[state.plan], state.phases
         if all(phase >= StepPhase.SUCCEEDED for phase in phases):
             whole = StepPhase.ENDED not in phases
-            broken = self.state_table.model.left(self.state_table.worlds[state.world], plan) if whole else ""
+            broken = (
+                self.state_table.model.find_leftover(self.state_table.worlds[state.world], plan)
+                if whole
+                else ""
+            )
             yield Transition("the run ends", state._replace(plan=-1, phases=()), broken)
             return
         if state.crashes:
@@ -189,7 +193,7 @@ class ExecutorModel(Generic[W]):
         number = self.state_table.first[state.plan] + place
         status = self.state_table.status(state.world, number)
         read = state._replace(struck=False)
-        if status is StepStatus.READY and not step.waits_for_person:
+        if status is StepStatus.READY and not step.waits_for_operator:
             begun = _set_phase(read, place, StepPhase.INTENT)
             story = f"{step.id}: the nodes show that it may start; the intent is written"
             return Transition(story, begun, self._find_start_objection(begun, place, step))
@@ -221,7 +225,7 @@ class ExecutorModel(Generic[W]):
         for one in self.state_table.before[state.plan][place]:
             if phases[one] is not StepPhase.SUCCEEDED:
                 return f"{step.id} starts before {plan.steps[one].id}, on which it depends, is done"
-        return self.state_table.model.against(self.state_table.worlds[state.world], step)
+        return self.state_table.model.find_obstacle(self.state_table.worlds[state.world], step)
 
     def _call_node(self, state: ModelState, place: int, step: Step) -> Iterator[Transition[ModelState]]:
         number, sent = self.state_table.first[state.plan] + place, _set_phase(state, place, StepPhase.SENT)
@@ -265,7 +269,7 @@ class ExecutorModel(Generic[W]):
     def _find_false_outcome(self, world: int, number: int) -> str:
         """The broken invariant if the journal says that a step is done; empty if it is right."""
         step = self.state_table.steps[number]
-        if self.state_table.model.effective(self.state_table.worlds[world], step):
+        if self.state_table.model.is_effective(self.state_table.worlds[world], step):
             return ""
         return f"the journal says that {step.id} is done, and it is not"
 

@@ -85,7 +85,7 @@ class StateTable(Generic[W]):
     def _plan(self, world: int) -> int:
         """The plan that a pass would apply now: without steps if a guard refuses it."""
         plan = self.model.plan(self.worlds[world])
-        passed = not plan.steps or self._weigh(plan, self.model.observed(self.worlds[world]))
+        passed = not plan.steps or self._weigh(plan, self.model.observe(self.worlds[world]))
         return self.add_plan(plan if passed else replace(plan, steps=()))
 
     def _plan_beside(self, world: int, calls: tuple[int, ...]) -> int:
@@ -106,34 +106,34 @@ class StateTable(Generic[W]):
             else:
                 kept.append(step)
         reduced = replace(plan, steps=tuple(kept))
-        passed = bool(kept) and self._weigh(reduced, self.model.observed(self.worlds[world]))
+        passed = bool(kept) and self._weigh(reduced, self.model.observe(self.worlds[world]))
         return self.add_plan(reduced) if passed else -1
 
     def _list_faults(self, world: int) -> tuple[WorldTransition, ...]:
         """The faults that may happen in a world."""
-        found = self.model.faults(self.worlds[world])
+        found = self.model.list_faults(self.worlds[world])
         return tuple(WorldTransition(story, self.number(after)) for story, after in found)
 
     def _list_returns(self, world: int) -> tuple[WorldTransition, ...]:
         """What may recover by itself in a world."""
-        found = self.model.returns(self.worlds[world])
+        found = self.model.list_returns(self.worlds[world])
         return tuple(WorldTransition(story, self.number(after)) for story, after in found)
 
     def _judge(self, world: int, step: int) -> StepStatus:
         """The status of a step by the nodes' answers."""
-        return self.model.status(self.worlds[world], self.steps[step])
+        return self.model.judge_step(self.worlds[world], self.steps[step])
 
     def _call(self, world: int, step: int) -> WorldTransition:
         """What a step's call does to a world."""
         before, own = self.worlds[world], self.steps[step]
-        after = self.model.performed(before, own)
-        broken = self.model.broken(before, own, after)
+        after = self.model.perform(before, own)
+        broken = self.model.find_broken_invariant(before, own, after)
         return WorldTransition(f"{own.id} is called", self.number(after), broken)
 
     def _list_halves(self, world: int, step: int) -> tuple[WorldTransition, ...]:
         """Ways in which a step's call may fail halfway."""
         before, own = self.worlds[world], self.steps[step]
         return tuple(
-            WorldTransition(story, self.number(half), self.model.broken(before, own, half))
-            for story, half in self.model.halves(before, own)
+            WorldTransition(story, self.number(half), self.model.find_broken_invariant(before, own, half))
+            for story, half in self.model.list_partial_effects(before, own)
         )

@@ -47,7 +47,7 @@ async def add_ancestry(
         if cluster_memory.applied
     } - {revision}
     stamped = any(
-        drivers[cluster_input.entry.kind].stamped(cluster_input.entry)
+        drivers[cluster_input.entry.kind].has_stamps(cluster_input.entry)
         for cluster_input in fleet.cluster_inputs
     )
     if not applied and not stamped:
@@ -58,12 +58,12 @@ async def add_ancestry(
         if before
         else {}
     )
-    acted = [id_ for id_, _ in memory.acted]
+    acted = [id_ for id_, _ in memory.applied_revisions]
 
     def compare(applied_id: str) -> Ancestry:
         found = compare_revisions(revision, applied_id, before, known.get(strip_uncommitted(applied_id)))
         # Only the history of this host dates such a source: what was applied before is older.
-        if found is Ancestry.UNKNOWN and source.dated_by_use and {revision, applied_id} <= set(acted):
+        if found is Ancestry.UNKNOWN and source.is_dated_by_use and {revision, applied_id} <= set(acted):
             return Ancestry.OLDER if acted.index(revision) < acted.index(applied_id) else found
         return found
 
@@ -101,6 +101,6 @@ async def _find_continued(
     found: dict[str, ClusterMemory] = {}
     for applied, clusters in sorted(diverged.items()):
         if before := known.get(applied):
-            same = await lineage.continues(applied, before, clusters)
+            same = await lineage.find_continued_clusters(applied, before, clusters)
             found |= {cluster: replace(cluster_memory[cluster], ancestry=Ancestry.NEWER) for cluster in same}
     return found

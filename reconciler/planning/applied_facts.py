@@ -27,8 +27,8 @@ Facts = Mapping[str, Mapping[str, str]]
 def collect_observed_facts(plan_result: PlanResult, drivers: Drivers) -> dict[str, Facts]:
     """Cluster -> what its driver wants to remember of the nodes' answers, also if nothing is applied."""
     found = {
-        case.plan.cluster: drivers[case.plan.kind].learnt(case.desired, case.observed)
-        for case in plan_result.cases
+        context.plan.cluster: drivers[context.plan.kind].derive_facts(context.desired, context.observed)
+        for context in plan_result.guard_contexts
     }
     return {cluster: facts for cluster, facts in found.items() if facts}
 
@@ -44,8 +44,8 @@ def collect_cluster_facts(plan_result: PlanResult, outcomes: Iterable[Outcome]) 
     for outcome in outcomes:
         ended.setdefault(outcome.step.cluster, []).append(outcome)
     return {
-        case.plan.cluster: _collect_facts(plan_result, case, ended.get(case.plan.cluster, []))
-        for case in plan_result.cases
+        context.plan.cluster: _collect_facts(plan_result, context, ended.get(context.plan.cluster, []))
+        for context in plan_result.guard_contexts
     }
 
 
@@ -60,53 +60,56 @@ def list_withdrawn_confirmations(plan_result: PlanResult) -> dict[str, Facts]:
     A confirmation counts once. Whoever removes it from the fleet file may give it again later.
     """
     return {
-        case.plan.cluster: {
+        context.plan.cluster: {
             node.name: dict.fromkeys(words, "")
-            for node in case.entry.members()
-            if (words := [word for word in node.one_time_words if not getattr(node, word)])
-            and not case.recalled.get(node.name, {}).keys().isdisjoint(words)
+            for node in context.entry.members()
+            if (words := [word for word in node.one_time_confirmations if not getattr(node, word)])
+            and not context.node_facts.get(node.name, {}).keys().isdisjoint(words)
         }
-        for case in plan_result.cases
+        for context in plan_result.guard_contexts
     }
 
 
 def list_attempt_facts(plan_result: PlanResult, cluster: str, nodes: Iterable[str]) -> Facts:
     """The attempts of some nodes, to be forgotten: what is confirmed again is attempted again."""
-    (case,) = (case for case in plan_result.cases if case.plan.cluster == cluster)
+    (context,) = (context for context in plan_result.guard_contexts if context.plan.cluster == cluster)
     return {
-        node: {key: "" for key in case.recalled.get(node, {}) if key.startswith(attempts.FACT)}
+        node: {key: "" for key in context.node_facts.get(node, {}) if key.startswith(attempts.FACT)}
         for node in nodes
     }
 
 
-def _collect_facts(plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]) -> ClusterFacts:
-    revision, progress = plan_result.plan.revision, case.cluster_memory.progress
+def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: list[Outcome]) -> ClusterFacts:
+    revision, progress = plan_result.plan.revision, context.cluster_memory.progress
     has_success = any(outcome.state in SUCCESSES for outcome in outcomes)
-    is_pending = bool(case.kept_back) and case.waits
+    is_pending = bool(context.withheld_nodes) and context.is_waiting
     is_untouched = (bool(outcomes) or is_pending) and not has_success
     members = None
     if not plan_result.node and not is_untouched:
-        names = sorted(node.name for node in case.entry.members())
-        members = AppliedMembers(case.plan.nodes, tuple(names), revision.source, case.plan.kind)
-    running = list(_list_running_nodes(plan_result, case, outcomes))
+        names = sorted(node.name for node in context.entry.members())
+        members = AppliedMembers(context.plan.nodes, tuple(names), revision.source, context.plan.kind)
+    running = list(_list_running_nodes(plan_result, context, outcomes))
     # Partly applied is applied: from now on an older revision would take something back. Without steps, an
     # older revision changes nothing here, so it must not become the applied one.
-    is_back = case.cluster_memory.ancestry in BACK
-    is_applied = has_success if outcomes else not (case.kept_back or plan_result.node or is_back)
-    is_other_rollout = progress is not None and progress.content != case.content
+    is_back = context.cluster_memory.ancestry in BACK
+    is_applied = has_success if outcomes else not (context.withheld_nodes or plan_result.node or is_back)
+    is_other_rollout = progress is not None and progress.content != context.content
     return ClusterFacts(
         members=members,
         applied=revision if is_applied else None,
-        content=case.content,
-        runs=dict.fromkeys(running, revision.id),
-        facts={**case.noted, **({} if is_untouched else _list_references(plan_result, case, running))},
-        ends_rollout=is_other_rollout and not plan_result.node and case.is_idle,
+        content=context.content,
+        shown_revisions=dict.fromkeys(running, revision.id),
+        facts={
+            **context.facts_to_store,
+            **({} if is_untouched else _list_references(plan_result, context, running)),
+        },
+        ends_rollout=is_other_rollout and not plan_result.node and context.is_idle,
     )
 
 
-def _list_references(plan_result: PlanResult, case: GuardContext, running: Collection[str]) -> Facts:
+def _list_references(plan_result: PlanResult, context: GuardContext, running: Collection[str]) -> Facts:
     """The places where the settings refer to secrets."""
-    name = case.plan.cluster
+    name = context.plan.cluster
     documents = (
         cluster_input.documents.values()
         for cluster_input in plan_result.fleet.cluster_inputs
@@ -119,23 +122,23 @@ def _list_references(plan_result: PlanResult, case: GuardContext, running: Colle
         for path, _ in find_secrets(document.value)
     }
     # Earlier places stay as long as a node may still have a secret there: they decide what is masked.
-    if not {node.name for node in case.entry.members()} <= set(running):
-        places |= case.cluster_memory.references
+    if not {node.name for node in context.entry.members()} <= set(running):
+        places |= context.cluster_memory.references
     text = json.dumps(sorted(places)[:_MOST_REFERENCES]) if places else ""
-    return {"": {REFERENCES: text}} if places or case.cluster_memory.references else {}
+    return {"": {REFERENCES: text}} if places or context.cluster_memory.references else {}
 
 
 def _list_running_nodes(
-    plan_result: PlanResult, case: GuardContext, outcomes: list[Outcome]
+    plan_result: PlanResult, context: GuardContext, outcomes: list[Outcome]
 ) -> Iterator[str]:
     failed = {outcome.step.node for outcome in outcomes if outcome.state not in SUCCESSES}
-    if failed and any(step.effect is Effect.MEMBERSHIP for step in case.plan.steps):
+    if failed and any(step.effect is Effect.MEMBERSHIP for step in context.plan.steps):
         return
-    touched = {step.node for step in case.plan.steps}
-    doubtful = {finding.target for finding in case.plan.findings if finding.severity is not Severity.NOTE}
-    for name in sorted(node.name for node in case.entry.members()):
-        if plan_result.node not in {"", name} or name in failed or name in case.kept_back:
+    touched = {step.node for step in context.plan.steps}
+    doubtful = {finding.target for finding in context.plan.findings if finding.severity is not Severity.NOTE}
+    for name in sorted(node.name for node in context.entry.members()):
+        if plan_result.node not in {"", name} or name in failed or name in context.withheld_nodes:
             continue
-        answered = isinstance(case.observed.nodes.get(name), Present)
-        if name in touched or (answered and not doubtful & {name, f"{case.plan.cluster}/{name}"}):
+        answered = isinstance(context.observed.nodes.get(name), Present)
+        if name in touched or (answered and not doubtful & {name, f"{context.plan.cluster}/{name}"}):
             yield name

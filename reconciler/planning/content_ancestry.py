@@ -50,7 +50,7 @@ class ContentAncestry:
     renames: Mapping[str, str] = field(default_factory=dict)
     _known: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
-    async def continues(
+    async def find_continued_clusters(
         self, applied: str, before: AbstractSet[str], clusters: Collection[str]
     ) -> frozenset[str]:
         """The clusters whose content at a commit is that of the revision, or of a commit before it.
@@ -68,7 +68,9 @@ class ContentAncestry:
         left = {name for name in clusters if name in wanted}
         found = {name for name in left if self._compute_contents(self.fleet).get(name) == wanted[name]}
         try:
-            async with self.source.line(strip_uncommitted(self.fleet.revision.id), MOST) as line:
+            async with self.source.open_first_parents(
+                strip_uncommitted(self.fleet.revision.id), MOST
+            ) as line:
                 for snapshot in line:
                     if found == left:
                         break
@@ -84,7 +86,7 @@ class ContentAncestry:
             return frozenset()
         return frozenset(found)
 
-    async def full(self, stamp: str) -> str:
+    async def find_full_stamp(self, stamp: str) -> str:
         """The id of the commit with this stamp; empty for uncommitted changes, or if the source has none.
 
         Raises:
@@ -107,16 +109,16 @@ class ContentAncestry:
         number = 1 if strip_uncommitted(own) == own else 0  # uncommitted changes are based on their commit
         return left or next(iter((await self._ids(strip_uncommitted(own), 2))[number:]), "")
 
-    async def goes_on(self, commit: str, cluster: str) -> bool:
+    async def is_continued(self, commit: str, cluster: str) -> bool:
         """Whether a cluster's content at a commit is that of the revision, or of a commit before it.
 
         Raises:
             SourceUnreachable: the source does not answer.
         """
         before = await self.source.ancestors(commit)
-        return before is not None and cluster in await self.continues(commit, before, [cluster])
+        return before is not None and cluster in await self.find_continued_clusters(commit, before, [cluster])
 
-    async def delivered(self, commit: str, cluster: str) -> Facts | None:
+    async def list_delivered_facts(self, commit: str, cluster: str) -> Facts | None:
         """What would be remembered of a cluster's nodes after a commit; None if that is not known.
 
         Raises:
@@ -128,10 +130,10 @@ class ContentAncestry:
             for cluster_input in (one for fleet in fleets for one in fleet.cluster_inputs):
                 if cluster_input.entry.name in names:
                     driver = self.drivers[cluster_input.entry.kind]
-                    return driver.delivered(driver.desire(cluster_input))
+                    return driver.list_delivered_facts(driver.desire(cluster_input))
         return None
 
-    async def differing(self, one: str, other: str) -> frozenset[str]:
+    async def list_differing_nodes(self, one: str, other: str) -> frozenset[str]:
         """The clusters of the revision that differ between two commits; empty if one commit is not valid.
 
         Raises:
@@ -151,7 +153,7 @@ class ContentAncestry:
     async def _read(self, commit: str, most: int, read: Callable[[Snapshot], T]) -> list[T]:
         """The result of `read` for a commit and its first-parent ancestors; empty if it cannot be read."""
         try:
-            async with self.source.line(commit, most) as line:
+            async with self.source.open_first_parents(commit, most) as line:
                 return [read(snapshot) for snapshot in line]
         # Unknown content only means that nothing continues it. But a source that does not answer may answer
         # in the next pass, so its error ends this one.

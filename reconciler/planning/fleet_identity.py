@@ -37,11 +37,11 @@ async def identify_fleet(
     """
     # Not by name and URL alone, because both may change: the first commits of the history stay the same, and
     # lead to the memory of the fleet.
-    found = await source.origin(fleet.revision.id, NAMES, ())
+    found = await source.read_origin(fleet.revision.id, NAMES, ())
     folders = {one.path for one in known if one.path is not None} - {found.path}
     if found.roots and folders:  # only then: asking every product loads its driver, which takes time
         lone = (name for name in sorted({driver.lone_file for driver in drivers.values()}) if name)
-        found = await source.origin(fleet.revision.id, (*NAMES, *lone), sorted(folders))
+        found = await source.read_origin(fleet.revision.id, (*NAMES, *lone), sorted(folders))
     return FleetIdentity(
         source=normalise_source(fleet.revision.source),
         name=fleet.name,

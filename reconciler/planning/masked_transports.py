@@ -29,7 +29,7 @@ def mask_transports(transports: Transports, redactor: TextRedactor) -> Transport
     """
     # All secrets of the fleet, for every node: whoever controls one node could otherwise make it repeat what
     # other nodes were sent, and read it in a message or a log of this program.
-    return transports.wrapped(
+    return transports.wrap(
         http=lambda http: _MaskingHttp(http, redactor),
         commands=lambda commands: _MaskingCommands(commands, redactor),
         mailbox=lambda mailbox: _MaskingMailbox(mailbox, redactor),
@@ -58,7 +58,7 @@ class _MaskingHttp(Http):
                 method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
             )
         except NodeError as error:
-            error.reword(self._redactor.text(error.reason))
+            error.reword(self._redactor.redact_text(error.reason))
             raise
         return replace(answer, redactors=(*answer.redactors, self._redactor))
 
@@ -79,9 +79,9 @@ class _MaskingCommands(Commands):
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         """A command's last words, masked; see `ports.transport.Commands.run`."""
         try:
-            return self._redactor.text(await self._commands.run(command, values, node=node))
+            return self._redactor.redact_text(await self._commands.run(command, values, node=node))
         except NodeError as error:
-            error.reword(self._redactor.text(error.reason))
+            error.reword(self._redactor.redact_text(error.reason))
             raise
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
@@ -89,7 +89,7 @@ class _MaskingCommands(Commands):
         try:
             return await self._commands.read(command, values, node=node)
         except NodeError as error:
-            error.reword(self._redactor.text(error.reason))
+            error.reword(self._redactor.redact_text(error.reason))
             raise
 
 
@@ -101,9 +101,9 @@ class _MaskingMailbox(Mailbox):
     async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
         """Leave something for a node; what comes back is masked; see `ports.transport.Mailbox.offer`."""
         try:
-            return self._redactor.text(await self._mailbox.offer(node, body, seconds=seconds))
+            return self._redactor.redact_text(await self._mailbox.offer(node, body, seconds=seconds))
         except NodeError as error:
-            error.reword(self._redactor.text(error.reason))
+            error.reword(self._redactor.redact_text(error.reason))
             raise
 
     async def report(self, node: str) -> MailReport | None:
@@ -111,5 +111,5 @@ class _MaskingMailbox(Mailbox):
         try:
             return await self._mailbox.report(node)
         except NodeError as error:
-            error.reword(self._redactor.text(error.reason))
+            error.reword(self._redactor.redact_text(error.reason))
             raise

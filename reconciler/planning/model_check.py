@@ -52,35 +52,39 @@ def check_plans(
         weighs: whether a state of a large cluster counts for several: it has more nodes, and so more
             transitions.
     """
-    if plan_result.refused:
+    if plan_result.is_refused:
         reason = "a guard refused the plan, so it is never applied"
-        return tuple(CheckResult(case.plan.cluster, reason=reason) for case in plan_result.cases)
+        return tuple(
+            CheckResult(context.plan.cluster, reason=reason) for context in plan_result.guard_contexts
+        )
     return tuple(
-        _check_cluster(plan_result, case, drivers, faults, most // _compute_weight(case) if weighs else most)
-        for case in plan_result.cases
+        _check_cluster(
+            plan_result, context, drivers, faults, most // _compute_weight(context) if weighs else most
+        )
+        for context in plan_result.guard_contexts
     )
 
 
-def _compute_weight(case: GuardContext) -> int:
+def _compute_weight(context: GuardContext) -> int:
     # Squared: with the number of nodes grows the size of a world, and the number of transitions from it.
-    return max(1, (len(case.entry.members()) // USUAL) ** 2)
+    return max(1, (len(context.entry.members()) // USUAL) ** 2)
 
 
 def _check_cluster(
-    plan_result: PlanResult, case: GuardContext, drivers: Drivers, faults: int, most: int
+    plan_result: PlanResult, context: GuardContext, drivers: Drivers, faults: int, most: int
 ) -> CheckResult:
-    cluster, driver = case.plan.cluster, drivers[case.plan.kind]
-    steps = tuple(step for step in case.plan.steps if step.id not in plan_result.stale)
-    case = replace(case, plan=replace(case.plan, steps=steps))
-    if not case.plan.steps:
+    cluster, driver = context.plan.cluster, drivers[context.plan.kind]
+    steps = tuple(step for step in context.plan.steps if step.id not in plan_result.stale)
+    context = replace(context, plan=replace(context.plan, steps=steps))
+    if not context.plan.steps:
         return CheckResult(cluster, reason="nothing is planned")
-    stages = driver.stages(case.desired, case.observed, case.plan)
+    stages = driver.list_model_setups(context.desired, context.observed, context.plan)
     if isinstance(stages, str):
         return CheckResult(cluster, reason=stages)
     found: list[Exploration] = []
     for stage in stages:
         rest = most - sum(one.states for one in found)
-        part, whole = (plan_result, case, stage, drivers), (plan_result, case, drivers)
+        part, whole = (plan_result, context, stage, drivers), (plan_result, context, drivers)
         weigh = _judge_part(*part) if stage.words else _judge_whole(*whole)
         model = ExecutorModel(StateTable(stage.model, weigh, single_node=driver.capabilities.single_node))
         starts = [model.under(stage.plan, model.begin(world, faults=faults)) for world in stage.worlds]
@@ -100,14 +104,14 @@ def _merge(found: Sequence[Exploration]) -> Exploration:
     )
 
 
-def _judge_whole(plan_result: PlanResult, case: GuardContext, drivers: Drivers) -> Weigh:
+def _judge_whole(plan_result: PlanResult, context: GuardContext, drivers: Drivers) -> Weigh:
     """All guards, with the fleet file's policy and overrides, on the plan of a further pass."""
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
-        own = assign_waves(plan, case.entry, case.change_rules.rollout)
+        own = assign_waves(plan, context.entry, context.change_rules.rollout)
         # The plan's own approval is for one run, so that it says nothing of a further one.
         judged_anew = check_guards(
-            plan_result.fleet, [replace(case, plan=own, observed=observed, digest="")], drivers
+            plan_result.fleet, [replace(context, plan=own, observed=observed, digest="")], drivers
         )
         # A hold passes: it ends by itself or by an operator's entry. One for a missing proof does not: only
         # that entry would say that the step was never done before.
@@ -117,7 +121,7 @@ def _judge_whole(plan_result: PlanResult, case: GuardContext, drivers: Drivers) 
 
 
 def _judge_part(
-    plan_result: PlanResult, case: GuardContext, stage: ModelSetup[Any], drivers: Drivers
+    plan_result: PlanResult, context: GuardContext, stage: ModelSetup[Any], drivers: Drivers
 ) -> Weigh:
     """The product's guards alone: limits over all nodes mean nothing for the few that represent them."""
     overrides: Sequence[Override] = plan_result.fleet.overrides
@@ -127,6 +131,6 @@ def _judge_part(
             plan, stage.desired.entry, stage.desired, observed, policy=drivers[plan.kind].policy.unlimited()
         )
         found = run_guards(again, drivers[plan.kind].guards)
-        return not (apply_overrides(found, overrides, case.at.date()).in_force if case.at else found)
+        return not (apply_overrides(found, overrides, context.now.date()).in_force if context.now else found)
 
     return weigh

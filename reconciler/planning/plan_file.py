@@ -105,20 +105,20 @@ class PlanFile(StrictModel):
         description="SHA-256 of everything else: a changed file is refused.",
     )
 
-    def sealed(self) -> PlanFile:
+    def seal(self) -> PlanFile:
         """The same file with its digest."""
-        return self.model_copy(update={"digest": self.own_digest()})
+        return self.model_copy(update={"digest": self.compute_digest()})
 
-    def own_digest(self) -> str:
+    def compute_digest(self) -> str:
         """SHA-256 of the canonical bytes of everything but `digest`."""
         return fingerprint(self.model_dump(mode="json", exclude={"digest"}))
 
-    def written(self) -> bytes:
+    def encode(self) -> bytes:
         """The file's bytes: indented JSON."""
         plain = self.model_dump(mode="json")
         return (json.dumps(plain, indent=2, ensure_ascii=True) + "\n").encode()
 
-    def loaded(self) -> Plan:
+    def load_plan(self) -> Plan:
         """The plan, without payloads.
 
         Raises:
@@ -170,7 +170,7 @@ def parse_plan_file(data: bytes, name: str) -> PlanFile:
                 remedy=_AGAIN,
             )
         found = PlanFile.model_validate(value)
-        is_unchanged = found.digest == found.own_digest()
+        is_unchanged = found.digest == found.compute_digest()
     except ValidationError as error:
         raise UsageError(f"{name} is not a plan file: {describe_first_error(error)}", remedy=_AGAIN) from None
     except _DuplicateKey:
@@ -193,7 +193,7 @@ class FileDigests:
 
     digests: dict[str, str] = field(default_factory=dict)
 
-    def over(self, snapshot: Snapshot) -> Snapshot:
+    def with_files(self, snapshot: Snapshot) -> Snapshot:
         """The same snapshot, which records the digest of each file that is read."""
         return replace(snapshot, files=_RecordedFiles(snapshot.files, self.digests))
 
@@ -223,11 +223,13 @@ def make_plan_file(
         origin=origin,
         files=dict(sorted(files.items())),
         observed={
-            case.plan.cluster: dict(drivers[case.plan.kind].shown_prints(case.desired, case.observed))
-            for case in plan_result.cases
+            context.plan.cluster: dict(
+                drivers[context.plan.kind].fingerprint_observations(context.desired, context.observed)
+            )
+            for context in plan_result.guard_contexts
         },
         plan=plan_result.plan.plain(),
-    ).sealed()
+    ).seal()
 
 
 def check_program(file: PlanFile) -> None:
@@ -236,7 +238,7 @@ def check_program(file: PlanFile) -> None:
     Raises:
         WorldChanged: another version made it, and may mean something else by its steps.
     """
-    made_by = file.loaded().program
+    made_by = file.load_plan().program
     if made_by != __version__:
         raise WorldChanged(
             f"program version {made_by} made the plan, but this is version {__version__} [{OUTDATED}]",
@@ -254,7 +256,7 @@ def check_revision(file: PlanFile, now: Revision) -> Revision:
     """
     # All of it has to match, not the id alone: the short id is stamped into what is delivered, and title and
     # source go into the history. An edited file could otherwise put words there.
-    planned = file.loaded().revision
+    planned = file.load_plan().revision
     if now.id != planned.id:
         raise WorldChanged(
             f"the plan was made from revision {make_one_line(planned.id, 80)}, but {now.source} has {now.id} "
@@ -302,8 +304,8 @@ def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanRes
         UsageError: the product cannot read a step.
         WorldChanged: a cluster, or the waves of its plan, are not those of the revision.
     """
-    revision, plan = fresh.fleet.revision, file.loaded()
-    now = {case.plan.cluster: case for case in fresh.cases}
+    revision, plan = fresh.fleet.revision, file.load_plan()
+    now = {context.plan.cluster: context for context in fresh.guard_contexts}
     for own in plan.clusters:
         _check_cluster(own, now.get(own.cluster))
     clusters = tuple(_type_steps(own, drivers[own.kind], now[own.cluster].desired) for own in plan.clusters)
@@ -312,17 +314,19 @@ def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanRes
         _ComparedCluster(own, now[own.cluster], file.observed.get(own.cluster, {}), drivers[own.kind])
         for own in plan.clusters
     ]
-    cases = [one.case(revision, plan.program) for one in compared]
-    left = [replace(case, plan=one.left()) for one, case in zip(compared, cases, strict=True)]
+    contexts = [one.build_context(revision, plan.program) for one in compared]
+    left = [
+        replace(context, plan=one.list_remaining()) for one, context in zip(compared, contexts, strict=True)
+    ]
     judged = check_guards(fresh.fleet, left, drivers)
     return replace(
         fresh,
         plan=plan,
-        cases=tuple(cases),
+        guard_contexts=tuple(contexts),
         violations=(*judged.in_force, *(one for one in fresh.violations if one.cluster not in now)),
         overridden=(*judged.overridden, *(one for one in fresh.overridden if one[0].cluster not in now)),
         stale={step: why for one in compared for step, why in one.stale.items()},
-        anew=replace(fresh.plan, clusters=tuple(one.anew() for one in compared)),
+        new_plan=replace(fresh.plan, clusters=tuple(one.plan_again() for one in compared)),
     )
 
 
@@ -344,7 +348,9 @@ def _type_steps(own: ClusterPlan, driver: Driver[Any, Any], desired: Any) -> Clu
         UsageError: they are not the product's, although the file's digest matches.
     """
     try:
-        return replace(own, steps=tuple(driver.completed(driver.typed(step), desired) for step in own.steps))
+        return replace(
+            own, steps=tuple(driver.complete_step(driver.load_step(step), desired) for step in own.steps)
+        )
     except UnreadableArguments as error:
         raise UsageError(f"the plan in the file is not valid: {own.cluster}: {error.message}") from None
 
@@ -369,7 +375,7 @@ class _ComparedCluster:
     ) -> None:
         self.own = own
         self.now = now
-        fresh = driver.shown_prints(now.desired, now.observed)
+        fresh = driver.fingerprint_observations(now.desired, now.observed)
         self.differs = {
             node: _explain_change(node, then.get(node, ""), fresh.get(node, ""))
             for node in sorted({*then, *fresh})
@@ -409,7 +415,7 @@ class _ComparedCluster:
             return next(iter(self.differs.values()), "")
         return f"{join_some(nodes, _SHOWN)} have changed since the plan was made"
 
-    def case(self, revision: Revision, program: str) -> GuardContext:
+    def build_context(self, revision: Revision, program: str) -> GuardContext:
         """The fresh guard context with the file's plan, and what its steps deliver."""
         steps = tuple(self._refresh(step) for step in self.own.steps)
         needs_approval = change_control.may_need_approval(self.own, self.now.policy)
@@ -435,12 +441,12 @@ class _ComparedCluster:
                 words = f"{step.node} has changed since the plan was made, and the plan does not change it"
                 yield Diagnostic(Severity.WARNING, CHANGED, words, target=f"{step.cluster}/{step.node}")
 
-    def left(self) -> ClusterPlan:
+    def list_remaining(self) -> ClusterPlan:
         """What is left to do of the file's plan."""
         steps = tuple(self._refresh(step) for step in self.own.steps if step.id not in self.stale)
         return replace(self.now.plan, steps=steps)
 
-    def anew(self) -> ClusterPlan:
+    def plan_again(self) -> ClusterPlan:
         """What is planned now for the steps that are left out."""
         nodes = {step.node for step in self.own.steps if step.id in self.stale} | self.differs.keys()
         steps = tuple(step for step in self.now.plan.steps if self.unit or step.node in nodes)

@@ -57,52 +57,56 @@ class PlanResult:
     It has no `repr`: `asyncio.run` makes one of its result, which takes long with thousands of nodes.
 
     Args:
-        cases: what the guards looked at, in the plan's order.
+        guard_contexts: what the guards looked at, in the plan's order.
         violations: the violations in force. One that is no hold refuses the whole plan; a hold keeps only its
             own cluster back.
         overridden: violations that an override of the fleet file sets aside, with the override.
         node: the one node that the pass was restricted to; empty for whole clusters.
         stale: step -> why it must not be performed: steps of a plan file that no longer fit the nodes.
-        anew: of a plan file, what is planned now for what has changed; no steps if nothing has.
+        new_plan: of a plan file, what is planned now for what has changed; no steps if nothing has.
         identity: finds the fleet's memory; None if the caller gave a store that is bound to it.
         renames: cluster -> the name under which the store still has its history.
     """
 
     fleet: Fleet
     plan: Plan
-    cases: tuple[GuardContext, ...]
+    guard_contexts: tuple[GuardContext, ...]
     violations: tuple[Diagnostic, ...]
     overridden: tuple[tuple[Diagnostic, Override], ...] = ()
     node: str = ""
     stale: Mapping[str, str] = field(default_factory=dict)
-    anew: Plan | None = None
+    new_plan: Plan | None = None
     identity: FleetIdentity | None = None
     renames: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         """Whether the plan as a whole must not be applied."""
         return any(not violation.hold for violation in self.violations)
 
     @property
-    def vanished(self) -> tuple[str, ...]:
+    def removed_clusters(self) -> tuple[str, ...]:
         """The clusters that the fleet file no longer names, without an override that allows it."""
         return tuple(violation.target for violation in self.violations if violation.code == VANISHED)
 
-    def released(self) -> PlanResult:
+    def select_released(self) -> PlanResult:
         """The same without the clusters on hold."""
         return self._select(held=False)
 
-    def held_up(self) -> PlanResult:
+    def select_held(self) -> PlanResult:
         """The clusters on hold, with their holds."""
         return self._select(held=True)
 
     def _select(self, *, held: bool) -> PlanResult:
         on_hold = {violation.cluster for violation in self.violations if violation.hold}
-        cases = tuple(case for case in self.cases if (case.plan.cluster in on_hold) == held)
-        plan = replace(self.plan, clusters=tuple(case.plan for case in cases))
+        guard_contexts = tuple(
+            guard_context
+            for guard_context in self.guard_contexts
+            if (guard_context.plan.cluster in on_hold) == held
+        )
+        plan = replace(self.plan, clusters=tuple(guard_context.plan for guard_context in guard_contexts))
         violations = tuple(violation for violation in self.violations if violation.hold == held)
-        return replace(self, plan=plan, cases=cases, violations=violations)
+        return replace(self, plan=plan, guard_contexts=guard_contexts, violations=violations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +178,12 @@ async def run_plan_pass(
     places = await locate_nodes(whole, transports.http, memory)
     context = _PassContext(fleet, transports, memory, listener, places, lineage, is_applying=is_applying)
     planned = await gather_all([_plan_cluster(target, context) for target in targets])
-    cases = [replace(case, commands=commands) for case in planned]
-    plan = Plan(fleet.revision, __version__, tuple(case.plan for case in cases))
-    listener.planned(plan)
-    guarded = check_guards(fleet, cases, drivers)
+    guard_contexts = [replace(guard_context, commands=commands) for guard_context in planned]
+    plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
+    listener.on_planned(plan)
+    guarded = check_guards(fleet, guard_contexts, drivers)
     node = targets[0].node if targets else ""
-    found = PlanResult(fleet, plan, tuple(cases), guarded.in_force, guarded.overridden, node)
+    found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, node)
     return _check_fleet(found, memory, whole=not only)
 
 
@@ -190,16 +194,20 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
     away = [*find_removed_clusters(memory, named)] if whole else []
     gone = apply_overrides(away, fleet.overrides, today)
     members: dict[str, frozenset[str]] = {}
-    for case in found.cases:  # also nodes that the plan removes, or about which it has a finding
-        nodes = {one.name for one in case.entry.members()} | {step.node for step in case.plan.steps}
-        reported = {finding.target.partition("/")[2] for finding in case.plan.findings}
-        members[case.plan.cluster] = frozenset(nodes | reported)
+    for (
+        guard_context
+    ) in found.guard_contexts:  # also nodes that the plan removes, or about which it has a finding
+        nodes = {one.name for one in guard_context.entry.members()} | {
+            step.node for step in guard_context.plan.steps
+        }
+        reported = {finding.target.partition("/")[2] for finding in guard_context.plan.findings}
+        members[guard_context.plan.cluster] = frozenset(nodes | reported)
     remarks: list[Diagnostic] = []
     if whole:
         remarks += report_leaving_nodes(memory, members, named)
         remarks += report_stale_branch(memory.base, named)
     remarks += report_missing_comparison(memory.base, fleet.document.name)
-    remarks += [remark for case in found.cases for remark in case.remarks]
+    remarks += [remark for guard_context in found.guard_contexts for remark in guard_context.remarks]
     ended = find_expired_overrides(fleet.document, fleet.overrides, today)
     return replace(
         found,
@@ -210,13 +218,13 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
     )
 
 
-def check_guards(fleet: Fleet, cases: Iterable[GuardContext], drivers: Drivers) -> GuardResult:
+def check_guards(fleet: Fleet, guard_contexts: Iterable[GuardContext], drivers: Drivers) -> GuardResult:
     """The violations of all guards in all clusters, with the fleet file's overrides applied; pure."""
     found: list[Diagnostic] = []
     at: list[datetime] = []
-    for case in cases:
-        found += run_guards(case, (*EVERYWHERE, *drivers[case.plan.kind].guards))
-        at += [case.at] if case.at else []
+    for guard_context in guard_contexts:
+        found += run_guards(guard_context, (*EVERYWHERE, *drivers[guard_context.plan.kind].guards))
+        at += [guard_context.now] if guard_context.now else []
     return apply_overrides(found, fleet.overrides, max(at).date()) if at else GuardResult(tuple(found))
 
 
@@ -225,11 +233,11 @@ def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_
     targets: list[_Target] = []
     for one in fleet.desired:
         entry = one.cluster_input.entry
-        driver, facts = drivers[entry.kind], memory.recalled(entry.name)
+        driver, facts = drivers[entry.kind], memory.list_node_facts(entry.name)
         prior = memory.prior.get(entry.name, PriorRevisions())
         cluster_memory = memory.cluster_memory.get(entry.name, ClusterMemory())
         prior = replace(prior, references=prior.references | cluster_memory.references)
-        desired = driver.recall(one.state, facts, prior)
+        desired = driver.add_history(one.state, facts, prior)
         content = fingerprint_with_key(memory.key, fingerprint_content(driver, desired) or fleet.revision.id)
         targets.append(_Target(one.cluster_input, driver, desired, facts, content=content, prior=prior))
     return targets
@@ -239,12 +247,12 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     """Observe one cluster, and plan what may be sent to its nodes now."""
     fleet, memory, places = context.fleet, context.memory, context.places
     entry, listener, driver = target.cluster_input.entry, context.listener, target.driver
-    listener.observing(entry.name, 1 if target.node else len(entry.members()))
+    listener.on_observing(entry.name, 1 if target.node else len(entry.members()))
     # The only way that a driver gets to the nodes in this half of the pass: it cannot write.
     observed = await driver.observe(target.desired, restrict_to_reading(context.transports, driver.reads))
-    listener.observed(entry.name, observed)
+    listener.on_observed(entry.name, observed)
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
-    stamps = driver.stamps(target.desired, observed) if driver.stamped(entry) else {}
+    stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
     reading = ClusterReading(
         driver=driver,
         cluster=entry.name,
@@ -254,7 +262,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         prior=target.prior,
         stamps=stamps,
         fleet=fleet,
-        is_elsewhere=not context.is_applying and not memory.acted,
+        is_elsewhere=not context.is_applying and not memory.applied_revisions,
     )
     stamped = await compare_stamps(reading, memory, context.lineage)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
@@ -294,20 +302,20 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         change_rules=change_rules,
         content=target.content,
         attempts=kept.attempts,
-        noted=kept.noted,
+        facts_to_store=kept.facts_to_store,
         stalled=kept.stalled,
-        kept_back=kept.kept_back,
-        uncounted=driver.uncounted(kept.desired, observed),
-        by_node=driver.capabilities.single_node,
+        withheld_nodes=kept.withheld_nodes,
+        uncounted_nodes=driver.list_uncounted_nodes(kept.desired, observed),
+        can_select_node=driver.capabilities.single_node,
         progress=progress,
-        waits=any(finding.code in WAITING for finding in kept.plan.findings),
+        is_waiting=any(finding.code in WAITING for finding in kept.plan.findings),
         revision=fleet.revision,
-        at=memory.at,
-        recalled=target.recalled,
-        contradictions=tuple(places.violations.get(entry.name, ())),
+        now=memory.at,
+        node_facts=target.recalled,
+        place_conflicts=tuple(places.violations.get(entry.name, ())),
         places=dict(places.places.get(entry.name, {})),
         stamps=stamps,
-        released=tuple(places.released.get(entry.name, ())),
+        released_places=tuple(places.released.get(entry.name, ())),
         remarks=stamped.remarks,
         digest=compute_plan_id(plan, fleet.revision, __version__)
         if change_control.may_need_approval(plan, policy)
@@ -318,8 +326,8 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
 def _recall_cluster(memory: FleetMemory, cluster: str) -> ClusterMemory:
     """What is remembered of a cluster; if the store has no names of its nodes, git gives them."""
     # Only from the applied commit: of any other one, nobody knows whether its nodes were ever members.
-    cluster_memory = memory.of(cluster)
-    applied = (one.nodes for one in memory.prior.get(cluster, PriorRevisions()).clusters if one.applied)
+    cluster_memory = memory.get_cluster_memory(cluster)
+    applied = (one.nodes for one in memory.prior.get(cluster, PriorRevisions()).clusters if one.is_applied)
     named = next(applied, None)
     return (
         replace(cluster_memory, names=frozenset(named))
@@ -347,4 +355,4 @@ def _restrict(targets: list[_Target], only: str) -> list[_Target]:
             remedy=f"use --only {target.cluster_input.entry.name}",
         )
     others = frozenset(other.name for other in target.cluster_input.entry.members()) - {node}
-    return [replace(target, desired=target.driver.without(target.desired, others), node=node)]
+    return [replace(target, desired=target.driver.exclude_nodes(target.desired, others), node=node)]

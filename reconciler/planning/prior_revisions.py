@@ -140,7 +140,9 @@ async def _find_merge_base(
     lacking = tips - before if before is not None and tips is not None else frozenset[str]()
     left, changed = found.before[0].commit, frozenset[str]()
     if lacking:
-        changed = await lineage.differing(found.tip, left) & await lineage.differing(found.tip, revision)
+        changed = await lineage.list_differing_nodes(found.tip, left) & await lineage.list_differing_nodes(
+            found.tip, revision
+        )
     return MergeBase(
         ref, named, shorten_commit(found.tip), frozenset(map(shorten_commit, lacking)), changed, left, unread
     )
@@ -158,20 +160,20 @@ async def _read_earlier_files(
             )
         return PriorFiles(), ""
     try:
-        return await source.earlier(revision, names, base=base.ref, applied=applied), ""
+        return await source.read_prior_files(revision, names, base=base.ref, applied=applied), ""
     except SourceUnreachable:
         raise
     except UsageError:  # a folder without a repository: the CI system means the repository around it
         if not base.told:
             raise
-        return await source.earlier(revision, names, applied=applied), ""
+        return await source.read_prior_files(revision, names, applied=applied), ""
     except SourceError as error:
         if not base.told:
             raise
         why = f"{base.told} names {base.ref}, and {error.message}"
         if base.instead is not None and base.instead.ref:
             return (await _read_earlier_files(source, revision, base.instead, applied, names))[0], why
-        return await source.earlier(revision, names, applied=applied), why
+        return await source.read_prior_files(revision, names, applied=applied), why
 
 
 def _collect_prior(
@@ -184,11 +186,11 @@ def _collect_prior(
     """One cluster in earlier revisions; if none of them has it, why one could not be read."""
     found: list[PriorCluster] = []
     if named := (at.get(applied) or {}).get(name):
-        found.append(PriorCluster(named, shorten_commit(applied), applied=True))
+        found.append(PriorCluster(named, shorten_commit(applied), is_applied=True))
     has_nearest = False
     for file, clusters in versions:
         if clusters and (named := clusters.get(name)):
-            found.append(PriorCluster(named, shorten_commit(file.commit), older=has_nearest))
+            found.append(PriorCluster(named, shorten_commit(file.commit), is_older=has_nearest))
             has_nearest = True
     wrong = next((file for file, clusters in versions if clusters is None), None)
     if found:

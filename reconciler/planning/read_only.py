@@ -30,7 +30,7 @@ def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall | Re
     listed = tuple(calls)
     allowed = tuple(call for call in listed if isinstance(call, ReadingCall))
     named = frozenset(call.name for call in listed if isinstance(call, ReadingCommand))
-    return transports.wrapped(
+    return transports.wrap(
         http=lambda http: _ReadingHttp(http, allowed),
         commands=lambda commands: _ReadingCommands(commands, named),
         mailbox=_ReadingMailbox,

@@ -96,7 +96,7 @@ async def compare_stamps(
     remarks = (*remarks, *report_unknown_stamps(cluster, given, traces))
     if not found:
         return StampedCluster(reading.desired, planned, remarks=remarks)
-    left = driver.without(reading.desired, frozenset(one.target.partition("/")[2] for one in found))
+    left = driver.exclude_nodes(reading.desired, frozenset(one.target.partition("/")[2] for one in found))
     return StampedCluster(left, driver.plan(left, reading.observed), found, remarks)
 
 
@@ -113,8 +113,10 @@ async def _trace_stamps(
     # Bounded: nodes choose what they show, and thousands of made-up stamps would keep this host busy. A stamp
     # that is not looked up is not known to continue, so that its node is left unchanged.
     looked_up = sorted(stamps)[:MOST]
-    known = {stamp: await lineage.full(stamp) for stamp in looked_up}
-    continued = {stamp for stamp, id_ in known.items() if id_ and await lineage.goes_on(id_, reading.cluster)}
+    known = {stamp: await lineage.find_full_stamp(stamp) for stamp in looked_up}
+    continued = {
+        stamp for stamp, id_ in known.items() if id_ and await lineage.is_continued(id_, reading.cluster)
+    }
     missing = stamps - {stamp for stamp, id_ in known.items() if id_}
     return RevisionTraces(frozenset(continued), frozenset(missing) if reading.is_elsewhere else frozenset())
 
@@ -127,7 +129,7 @@ async def _add_delivered_files(
     They come from the revision whose stamp the node shows. If it is not in this source and another host
     applies, the commit before this revision is assumed.
     """
-    driver, own = reading.driver, reading.driver.delivered(reading.desired)
+    driver, own = reading.driver, reading.driver.list_delivered_facts(reading.desired)
     asked = {
         node: stamp
         for node, stamp in _find_suspects(reading, planned).items()
@@ -140,8 +142,8 @@ async def _add_delivered_files(
     start = await lineage.start(memory.base.left if memory.base else "") if reading.is_elsewhere else ""
     # Without this, the first plan of a new state folder would send its package to every node again.
     for stamp in sorted(set(asked.values()))[:MOST]:
-        id_ = await lineage.full(stamp)
-        facts = await lineage.delivered(id_ or start, reading.cluster) if id_ or start else None
+        id_ = await lineage.find_full_stamp(stamp)
+        facts = await lineage.list_delivered_facts(id_ or start, reading.cluster) if id_ or start else None
         if facts is None and reading.is_elsewhere:
             facts = own
         nodes = {node for node, its in asked.items() if its == stamp}
@@ -151,7 +153,7 @@ async def _add_delivered_files(
         **reading.facts,
         **{node: {**reading.facts.get(node, {}), **its} for node, its in found.items()},
     }
-    desired = driver.recall(reading.desired, merged, reading.prior)
+    desired = driver.add_history(reading.desired, merged, reading.prior)
     again = driver.plan(desired, reading.observed)
     settled = unsure - {step.node for step in again.steps}
     remarks = tuple(report_assumed_stamps(reading.cluster, {node: asked[node] for node in sorted(settled)}))

@@ -34,7 +34,7 @@ class NodeCondition(StrEnum):
     WAITS = "waits for a retry"
     """It does not show what it was sent, or a call is in flight; there is another attempt later."""
     RESTART = "waits for restart"
-    PERSON = "waits for a person"
+    OPERATOR = "waits for an operator"
     DOUBTFUL = "doubtful"
     """It answered, nothing is planned for it, and there is a warning about it."""
     STALE = "stale"
@@ -85,23 +85,23 @@ class ClusterStatus:
 
     Args:
         findings: findings about the cluster as a whole.
-        held: the holds in force now.
-        refused: other violations that would refuse a run.
+        holds: the holds in force now.
+        violations: other violations that would refuse a run.
         waiting: the plan that waits for an approval, if there is one.
-        former: its earlier names, the latest last.
+        former_names: its earlier names, the latest last.
     """
 
     cluster: str
     kind: str
     nodes: tuple[NodeStatus, ...]
     findings: tuple[Diagnostic, ...] = ()
-    held: tuple[Diagnostic, ...] = ()
-    refused: tuple[Diagnostic, ...] = ()
+    holds: tuple[Diagnostic, ...] = ()
+    violations: tuple[Diagnostic, ...] = ()
     waiting: ApprovalRequest | None = None
-    former: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
 
     @property
-    def converged(self) -> bool:
+    def is_converged(self) -> bool:
         """Whether every node is as desired, and there is no error about the cluster."""
         has_error = any(finding.severity is Severity.ERROR for finding in self.findings)
         return not has_error and all(node.state is NodeCondition.AS_DESIRED for node in self.nodes)
@@ -112,19 +112,19 @@ class FleetStatus:
     """All clusters.
 
     Args:
-        last: the newest run of this management host.
-        gone: violations about clusters that the fleet file no longer names.
+        last_run: the newest run of this management host.
+        removed_clusters: violations about clusters that the fleet file no longer names.
     """
 
     revision: Revision
     clusters: tuple[ClusterStatus, ...]
-    last: RunSummary | None = None
-    gone: tuple[Diagnostic, ...] = ()
+    last_run: RunSummary | None = None
+    removed_clusters: tuple[Diagnostic, ...] = ()
 
     @property
-    def converged(self) -> bool:
+    def is_converged(self) -> bool:
         """Whether every cluster is converged, and none was removed without an override."""
-        return not self.gone and all(cluster.converged for cluster in self.clusters)
+        return not self.removed_clusters and all(cluster.is_converged for cluster in self.clusters)
 
 
 def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary | None) -> FleetStatus:
@@ -137,54 +137,58 @@ def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary
     """
     return FleetStatus(
         plan_result.plan.revision,
-        tuple(_compute_cluster_status(plan_result, case, orders) for case in plan_result.cases),
+        tuple(
+            _compute_cluster_status(plan_result, context, orders) for context in plan_result.guard_contexts
+        ),
         last,
         tuple(violation for violation in plan_result.violations if violation.code == GONE),
     )
 
 
-def _compute_cluster_status(plan_result: PlanResult, case: GuardContext, orders: OpenOrders) -> ClusterStatus:
-    name = case.plan.cluster
-    overrides, today = plan_result.fleet.overrides, (case.at.date() if case.at else None)
-    held = run_guards(case, (find_change_holds,))
+def _compute_cluster_status(
+    plan_result: PlanResult, context: GuardContext, orders: OpenOrders
+) -> ClusterStatus:
+    name = context.plan.cluster
+    overrides, today = plan_result.fleet.overrides, (context.now.date() if context.now else None)
+    held = run_guards(context, (find_change_holds,))
     held = apply_overrides(held, overrides, today).in_force if today else held
-    names = [node.name for node in case.entry.members() if plan_result.node in {"", node.name}]
+    names = [node.name for node in context.entry.members() if plan_result.node in {"", node.name}]
     own = {f"{name}/{node}" for node in names} | set(names)
-    waiting = [one for one in orders.requests if one.cluster == name and one.digest == case.digest]
+    waiting = [one for one in orders.requests if one.cluster == name and one.digest == context.digest]
     return ClusterStatus(
         name,
-        case.plan.kind,
-        tuple(_list_node_statuses(case, names)),
-        findings=tuple(finding for finding in case.plan.findings if finding.target not in own),
-        held=held,
-        refused=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
-        waiting=waiting[0] if waiting and case.digest not in case.cluster_memory.approved else None,
-        former=case.cluster_memory.former,
+        context.plan.kind,
+        tuple(_list_node_statuses(context, names)),
+        findings=tuple(finding for finding in context.plan.findings if finding.target not in own),
+        holds=held,
+        violations=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
+        waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
+        former_names=context.cluster_memory.former_names,
     )
 
 
-def _list_node_statuses(case: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
+def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
     # Steps and findings are grouped once: searched for each node, a fleet of thousands would take minutes.
     steps: dict[str, list[Step]] = defaultdict(list)
-    for step in case.plan.steps:
+    for step in context.plan.steps:
         for node in step.nodes:
             steps[node].append(step)
     findings: dict[str, list[Diagnostic]] = defaultdict(list)
-    for finding in case.plan.findings:
-        findings[finding.target.removeprefix(f"{case.plan.cluster}/")].append(finding)
+    for finding in context.plan.findings:
+        findings[finding.target.removeprefix(f"{context.plan.cluster}/")].append(finding)
     for node in names:
-        answer, differs = case.observed.nodes.get(node), case.kept_back.get(node, "")
+        answer, differs = context.observed.nodes.get(node), context.withheld_nodes.get(node, "")
         state, reason = _judge_node(answer, steps[node], findings[node], differs)
-        revision, since = _find_revision(case, node, has_content=state in _WITH_CONTENT)
-        yield NodeStatus(node, state, reason, revision, since, case.stamps.get(node, ""))
+        revision, since = _find_revision(context, node, has_content=state in _WITH_CONTENT)
+        yield NodeStatus(node, state, reason, revision, since, context.stamps.get(node, ""))
 
 
-def _find_revision(case: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
+def _find_revision(context: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
     """The revision whose content a node has, or was last seen with, and since when."""
-    seen, stamp = case.cluster_memory.runs.get(node), case.stamps.get(node, "")
-    if has_content and case.revision is not None:
+    seen, stamp = context.cluster_memory.shown_revisions.get(node), context.stamps.get(node, "")
+    if has_content and context.revision is not None:
         # Without a record of this revision or of the node's stamp, it is unknown since when it has it.
-        current = case.revision.id
+        current = context.revision.id
         known = seen is not None and (
             seen.revision == current or shorten_commit(seen.revision) == strip_uncommitted(stamp)
         )
@@ -201,8 +205,8 @@ def _judge_node(
         case Unreachable() | Unidentified() | Unauthorized() | Stale():
             return _UNREAD[type(answer)], answer.reason
     if steps:
-        person = all(step.waits_for_person for step in steps)
-        return NodeCondition.PERSON if person else NodeCondition.DIFFERS, steps[0].reason
+        needs_operator = all(step.waits_for_operator for step in steps)
+        return NodeCondition.OPERATOR if needs_operator else NodeCondition.DIFFERS, steps[0].reason
     # These explain why nothing is sent to a node that differs, so they come before doubts about it.
     own = {STALLED: NodeCondition.STALLED, LATER: NodeCondition.WAITS, IN_FLIGHT: NodeCondition.WAITS}
     for finding in findings:

@@ -44,19 +44,19 @@ class WithheldSteps:
         desired: without the nodes that nothing is sent to.
         plan: without their steps, with a finding for each.
         attempts: step -> the fact to write with its intent.
-        noted: node -> facts that this reading established, to be stored if the pass may write.
+        facts_to_store: node -> facts that this reading established, to be stored if the pass may write.
         stalled: nodes that nothing more is sent to, each with the reason.
         content: fingerprint of the cluster's desired content, without the stamp of the revision.
-        kept_back: nodes that differ and that nothing is sent to now, each with how it differs.
+        withheld_nodes: nodes that differ and that nothing is sent to now, each with how it differs.
     """
 
     desired: Any
     plan: ClusterPlan
     attempts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    noted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    facts_to_store: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stalled: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
-    kept_back: Mapping[str, str] = field(default_factory=dict)
+    withheld_nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 def fingerprint_content(driver: Driver[Any, Any], desired: Any) -> str:
@@ -104,7 +104,7 @@ def withhold_steps(
         kept = replace(plan, steps=())
     elif driver.capabilities.single_node:
         nodes = {step.node for step in plan.steps if step.id in withholding.blocked}
-        desired = driver.without(desired, frozenset({*nodes, *withholding.in_flight}))
+        desired = driver.exclude_nodes(desired, frozenset({*nodes, *withholding.in_flight}))
         kept = driver.plan(desired, observed)
     else:
         kept = replace(plan, steps=tuple(_drop_blocked(plan.steps, withholding.blocked)))
@@ -115,7 +115,7 @@ def withhold_steps(
     sent = {step.node for step in kept.steps}
     kept_back = {step.node: step.reason for step in reversed(plan.steps) if step.node not in sent}
     return replace(
-        given, desired=desired, plan=replace(kept, findings=(*others, *found)), kept_back=kept_back
+        given, desired=desired, plan=replace(kept, findings=(*others, *found)), withheld_nodes=kept_back
     )
 
 
@@ -157,12 +157,12 @@ class _Withholding:
             if spent:
                 self.noted[node] = spent
         for step in self.plan.steps:
-            if step.id not in self.blocked and not step.waits_for_person:
+            if step.id not in self.blocked and not step.waits_for_operator:
                 self._check_attempts(step, contents, facts.get(step.node, {}))
 
     def _block_calls_in_flight(self, as_desired: set[str]) -> None:
         """Block the node of a call in flight; the whole cluster if its nodes depend on each other."""
-        for call in self.memory.under_way:
+        for call in self.memory.pending_calls:
             is_ours = call.cluster == self.plan.cluster and self.only in {"", call.node}
             if is_ours and call.node not in as_desired:
                 self.in_flight.add(call.node)
@@ -174,9 +174,10 @@ class _Withholding:
         """Decide about one step by its earlier attempts."""
         key, cluster = attempts.make_attempt_key(step.action), self.plan.cluster
         before = attempts.load_attempt(
-            facts.get(key, ""), fingerprint_with_key(self.memory.key, self.driver.aim(step, contents))
+            facts.get(key, ""),
+            fingerprint_with_key(self.memory.key, self.driver.fingerprint_purpose(step, contents)),
         )
-        readings = self.driver.readings(step, self.observed)
+        readings = self.driver.fingerprint_differences(step, self.observed)
         # With the host's key: otherwise whoever has a copy of the store could find a short value by guessing.
         shown = {
             place: fingerprint_with_key(self.memory.key, print_)[: len(print_)]
@@ -190,13 +191,13 @@ class _Withholding:
             return
         self.blocked.add(step.id)
         if decision is AttemptDecision.LATER:
-            self.findings[step.node] = _report_later(cluster, step, attempt, self.driver.way_out(step))
+            self.findings[step.node] = _report_later(cluster, step, attempt, self.driver.find_remedy(step))
             self.whole |= self.in_waves
             return
         if attempt is not before:
             self.noted.setdefault(step.node, {})[key] = attempt.plain()
         self.stalled[step.node] = _explain_attempt(attempt)
-        self.findings[step.node] = _report_stalled(cluster, step, attempt, self.driver.way_out(step))
+        self.findings[step.node] = _report_stalled(cluster, step, attempt, self.driver.find_remedy(step))
         self.whole |= self.in_waves and attempt.rollout == self.content
 
 
@@ -225,7 +226,7 @@ def _report_in_flight(call: PendingCall) -> Diagnostic:
 
 
 def _report_later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
-    due = attempt.due
+    due = attempt.next_time
     assert due is not None
     return Diagnostic(
         Severity.ERROR,

@@ -41,21 +41,22 @@ class StepAnswer:
 
     Args:
         facts: about the node, for later runs of the same fleet.
-        spent: confirmations of the fleet file that the step used; they do not count again in any fleet.
-        offered: whether the node must still take what was sent, within the step's `in_flight`: the step
+        used_confirmations: confirmations of the fleet file that the step used; they do not count again in any
+            fleet.
+        is_pending: whether the node must still take what was sent, within the step's `in_flight`: the step
             outlives
             the pass, and a later pass settles it by reading.
     """
 
-    words: str
+    text: str
     waiting_for_restart: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    spent: Mapping[str, str] = field(default_factory=dict)
-    offered: bool = False
+    used_confirmations: Mapping[str, str] = field(default_factory=dict)
+    is_pending: bool = False
 
     def __post_init__(self) -> None:
         # A node may answer with any amount of text: it is shortened before store, log or message get it.
-        object.__setattr__(self, "words", make_one_line(self.words, LONGEST_SENTENCE))
+        object.__setattr__(self, "text", make_one_line(self.text, LONGEST_SENTENCE))
         object.__setattr__(self, "waiting_for_restart", list_first_names(self.waiting_for_restart))
 
 
@@ -84,15 +85,15 @@ class LiveState:
         nodes: the cluster's nodes as entries of the fleet file, sorted by name; None if the nodes do not show
             the members of the cluster.
         missing: why the state is incomplete, one sentence each; then nothing may be written.
-        followed: keys of a node's entry that an import updates; a key with the value None is removed.
-        left_open: what a new cluster's entry lacks because nodes do not show it, one sentence each.
+        updated_keys: keys of a node's entry that an import updates; a key with the value None is removed.
+        open_points: what a new cluster's entry lacks because nodes do not show it, one sentence each.
     """
 
     documents: Mapping[str, Any] = field(default_factory=dict)
     nodes: tuple[Mapping[str, Any], ...] | None = None
     missing: tuple[str, ...] = ()
-    followed: tuple[str, ...] = ()
-    left_open: tuple[str, ...] = ()
+    updated_keys: tuple[str, ...] = ()
+    open_points: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +116,14 @@ class Capabilities:
     Each flag belongs to the hooks that it names; the conformance suite checks that they agree.
 
     Args:
-        single_node: nodes are changed one by one, so that some can be left out (`without`).
+        single_node: nodes are changed one by one, so that some can be left out (`exclude_nodes`).
         metrics: nodes have metrics for gates (`health`).
-        reports: nodes send reports (`reported`).
-        imports: live clusters can be written to files (`entry_of`, `shown`).
-        model_check: the model checker can explore its plans (`stages`).
+        reports: nodes send reports (`parse_report`).
+        imports: live clusters can be written to files (`read_cluster_entry`, `build_live_state`).
+        model_check: the model checker can explore its plans (`list_model_setups`).
         simulation: its nodes can be simulated, also in fault trials (`simulator`).
         history: plans depend on earlier members of the cluster, so that earlier fleet files are read
-            (`learnt`).
+            (`derive_facts`).
         transports: those that its methods use; a cluster that needs a missing one is refused before anything
             starts.
     """
@@ -151,7 +152,7 @@ class Driver(ABC, Generic[D, S]):
     """All that the program knows of a product. D: its desired state; S: the observed state of one node.
 
     A product implements the abstract methods and overrides the hooks that it needs. All methods except
-    `observe`, `look`, `act`, `health` and `entry_of` are pure.
+    `observe`, `observe_step`, `act`, `health` and `read_cluster_entry` are pure.
     """
 
     kind: str
@@ -200,22 +201,22 @@ class Driver(ABC, Generic[D, S]):
         """The steps from observed to desired; the same arguments give the same plan."""
 
     @abstractmethod
-    async def look(self, step: Step, transports: Transports) -> Observed[S]:
+    async def observe_step(self, step: Step, transports: Transports) -> Observed[S]:
         """Query the nodes that show the status of this step, with nothing but its arguments."""
 
     @abstractmethod
     def judge(self, step: Step, seen: Observed[S]) -> StepVerdict:
-        """The status of the step, from the result of `look`."""
+        """The status of the step, from the result of `observe_step`."""
 
     @abstractmethod
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         """Perform the step, once.
 
         Raises:
-            NodeError: the call failed; `look` and `judge` find out whether it had an effect.
+            NodeError: the call failed; `observe_step` and `judge` find out whether it had an effect.
         """
 
-    def on_host(self, config: HostConfig) -> Driver[D, S]:
+    def with_host_config(self, config: HostConfig) -> Driver[D, S]:
         """The driver with the host's settings from `host_section`."""
         return self
 
@@ -227,7 +228,7 @@ class Driver(ABC, Generic[D, S]):
         """Name of a file of the product, such as `setting` -> function that makes its JSON Schema."""
         return {}
 
-    def typed(self, step: Step) -> Step:
+    def load_step(self, step: Step) -> Step:
         """A stored step, with its arguments converted to this product's type.
 
         Raises:
@@ -240,7 +241,7 @@ class Driver(ABC, Generic[D, S]):
 
     # Files.
 
-    def alone(self, document: Document) -> dict[str, Any]:
+    def build_lone_entry(self, document: Document) -> dict[str, Any]:
         """The cluster entry for a single settings file, as plain data.
 
         Raises:
@@ -274,7 +275,7 @@ class Driver(ABC, Generic[D, S]):
 
     # Planning and repetition.
 
-    def recall(self, desired: D, facts: Facts, prior: PriorRevisions) -> D:
+    def add_history(self, desired: D, facts: Facts, prior: PriorRevisions) -> D:
         """The desired state with what is known of the cluster's past; called before each pass.
 
         Args:
@@ -284,11 +285,11 @@ class Driver(ABC, Generic[D, S]):
         """
         return desired
 
-    def without(self, desired: D, nodes: frozenset[str]) -> D:
+    def exclude_nodes(self, desired: D, nodes: frozenset[str]) -> D:
         """The desired state without changes to these nodes; see `Capabilities.single_node`."""
         raise NotImplementedError
 
-    def stamped(self, entry: ClusterEntry) -> bool:
+    def has_stamps(self, entry: ClusterEntry) -> bool:
         """Whether the nodes' content contains the revision; then nodes can be left out, too."""
         return False
 
@@ -296,18 +297,18 @@ class Driver(ABC, Generic[D, S]):
         """Node -> the revision stamp that it shows; nodes without one are left out."""
         return {}
 
-    def delivered(self, desired: D) -> Facts:
+    def list_delivered_facts(self, desired: D) -> Facts:
         """Facts about each node after it got this desired state, which the node itself may not show.
 
         Used for the revision whose stamp a node shows, if the store has no facts about the node.
         """
         return {}
 
-    def learnt(self, desired: D, observed: Observed[S]) -> Mapping[str, Mapping[str, str]]:
+    def derive_facts(self, desired: D, observed: Observed[S]) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to store from observations; an empty value deletes."""
         return {}
 
-    def shown_prints(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
+    def fingerprint_observations(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
         """Node -> digest of its observation for plan files, without secrets.
 
         Args:
@@ -316,7 +317,7 @@ class Driver(ABC, Generic[D, S]):
         """
         return digest_observations(observed)
 
-    def completed(self, step: Step, desired: D) -> Step:
+    def complete_step(self, step: Step, desired: D) -> Step:
         """A step from a plan file with what the file leaves out, if `desired` still has the same content.
 
         Args:
@@ -329,7 +330,7 @@ class Driver(ABC, Generic[D, S]):
         """Node -> fingerprint of its content, without the revision stamp; empty if unknown."""
         return {}
 
-    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+    def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
         """Fingerprint of the purpose of a step: equal if a further attempt would do the same.
 
         Args:
@@ -338,15 +339,15 @@ class Driver(ABC, Generic[D, S]):
         """
         return fingerprint([step.action, step.node, step.payload or None])
 
-    def uncounted(self, desired: D, observed: Observed[S]) -> frozenset[str]:
+    def list_uncounted_nodes(self, desired: D, observed: Observed[S]) -> frozenset[str]:
         """Nodes that the guard of removed nodes does not count, such as those that no longer run."""
         return frozenset()
 
-    def way_out(self, step: Step) -> str:
+    def find_remedy(self, step: Step) -> str:
         """Remedy for a step that fails at every attempt, in the imperative; empty for the general one."""
         return ""
 
-    def readings(self, step: Step, observed: Observed[S]) -> Mapping[str, str]:
+    def fingerprint_differences(self, step: Step, observed: Observed[S]) -> Mapping[str, str]:
         """Observed values that differ from the step's target: place -> short fingerprint; limited in number.
 
         Args:
@@ -355,7 +356,7 @@ class Driver(ABC, Generic[D, S]):
         """
         return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
 
-    def stages(
+    def list_model_setups(
         self, desired: D, observed: Observed[S], plan: ClusterPlan
     ) -> tuple[ModelSetup[Any], ...] | str:
         """What the model checker explores for a plan, or why it cannot, without a full stop.
@@ -408,7 +409,7 @@ class Driver(ABC, Generic[D, S]):
         """
         return {}
 
-    def reported(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
+    def parse_report(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
         """The report in a message; None if it is not about a node of this cluster.
 
         Args:
@@ -422,11 +423,11 @@ class Driver(ABC, Generic[D, S]):
     import_option: ImportOption = ImportOption()
     """The option `--KIND` of `reconcile import`; see `Capabilities.imports`."""
 
-    def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
+    def list_stamp_pointers(self, entry: ClusterEntry) -> frozenset[str]:
         """JSON pointers of settings that hold the revision stamp: nodes show them, files do not."""
         return frozenset()
 
-    def meaning(self, document: Any) -> str:
+    def fingerprint_meaning(self, document: Any) -> str:
         """Fingerprint of the meaning of settings: equal if no change is needed between two documents.
 
         An import ignores differences in notation, in explicit defaults and in order without meaning. Secrets
@@ -437,7 +438,9 @@ class Driver(ABC, Generic[D, S]):
         """
         return fingerprint(reveal(document))
 
-    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
+    async def read_cluster_entry(
+        self, name: str, addresses: Sequence[str], transports: Transports
+    ) -> dict[str, Any]:
         """The fleet file entry of a new cluster, as plain data.
 
         Args:
@@ -451,6 +454,6 @@ class Driver(ABC, Generic[D, S]):
         """
         raise NotImplementedError
 
-    def shown(self, desired: D, observed: Observed[S]) -> LiveState:
+    def build_live_state(self, desired: D, observed: Observed[S]) -> LiveState:
         """The live state, for the fleet file and its settings files; see `Capabilities.imports`."""
         raise NotImplementedError

@@ -107,22 +107,22 @@ class SimulatedCluster(ABC):
         """Perform a request at a node and give its answer."""
 
     @abstractmethod
-    def asked(self, request: NodeRequest) -> str:
+    def describe_request(self, request: NodeRequest) -> str:
         """The purpose of the request, in a word or two."""
 
     @abstractmethod
-    def changes(self, request: NodeRequest) -> bool:
+    def is_change(self, request: NodeRequest) -> bool:
         """Whether the request may change something."""
 
     @abstractmethod
-    def refusal(self) -> Reply:
+    def build_refusal(self) -> Reply:
         """The answer with which a node of this product refuses a change."""
 
-    def moved(self, node: str) -> int | None:
+    def get_new_port(self, node: str) -> int | None:
         """The node's new port after a restart; None if it has not changed."""
         return None
 
-    def due(self, now: datetime) -> Sequence[NodeMessage]:
+    def take_due_messages(self, now: datetime) -> Sequence[NodeMessage]:
         """Messages that nodes send by themselves since the last call; the first call gives none."""
         return ()
 
@@ -133,22 +133,24 @@ class Oracle(Protocol):
     def state(self) -> Any:
         """The current state of all nodes, frozen and comparable."""
 
-    def about(self, node: str, request: NodeRequest) -> str:
+    def find_affected_node(self, node: str, request: NodeRequest) -> str:
         """The node that a change affects; usually the one that got the request."""
 
-    def repeated(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
+    def is_repetition(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
         """Whether a change requested a state that existed already."""
 
-    def broken(self, node: str, request: NodeRequest, before: Any, after: Any) -> tuple[str, str]:
+    def find_broken_invariant(
+        self, node: str, request: NodeRequest, before: Any, after: Any
+    ) -> tuple[str, str]:
         """Which of `Simulator.invariants` a change broke, and how; two empty texts if none."""
 
-    def effective(self, step: Step, seen: Any) -> bool:
+    def is_effective(self, step: Step, seen: Any) -> bool:
         """Whether the effect of a step is in `seen`, an earlier `state`."""
 
-    def unlike(self) -> Sequence[str]:
+    def list_differences(self) -> Sequence[str]:
         """Sentences about nodes that differ from the desired state now."""
 
-    def unmanageable(self, peer: str) -> Sequence[str]:
+    def list_unmanageable_nodes(self, peer: str) -> Sequence[str]:
         """Running nodes that this host can no longer manage."""
 
 
@@ -158,7 +160,7 @@ class Simulator(ABC):
     options: Any = None
     """Behaviours that the product's documents leave open: a frozen dataclass with defaults."""
 
-    joined: bool = False
+    has_peer_links: bool = False
     """Whether nodes talk to each other, so that faults between them are possible."""
 
     invariants: Mapping[str, str] = MappingProxyType({})

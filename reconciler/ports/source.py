@@ -66,11 +66,11 @@ class Source(ABC):
 
     @property
     def has_history(self) -> bool:
-        """Whether it may know the order of revisions, for `ancestors` and `earlier`."""
+        """Whether it may know the order of revisions, for `ancestors` and `read_prior_files`."""
         return False
 
     @property
-    def dated_by_use(self) -> bool:
+    def is_dated_by_use(self) -> bool:
         """Whether only earlier runs tell which of two revisions is older."""
         return False
 
@@ -86,7 +86,7 @@ class Source(ABC):
         return None
 
     @asynccontextmanager
-    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+    async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """A commit and its first-parent ancestors, nearest first; readable until the context ends.
 
         Args:
@@ -99,7 +99,7 @@ class Source(ABC):
         """
         yield iter(())
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """The origin of the files of a revision.
 
         Args:
@@ -112,7 +112,7 @@ class Source(ABC):
         """
         return SourceOrigin()
 
-    async def earlier(
+    async def read_prior_files(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """The fleet file before a revision.

@@ -63,14 +63,14 @@ class StepEnd:
     Args:
         answer: text of the node; never evidence of an effect.
         facts: about the step's node, for later runs of the same fleet; an empty value deletes.
-        spent: confirmations of the fleet file that the step used.
+        used_confirmations: confirmations of the fleet file that the step used.
         until: until when the call may still take effect; None if it cannot.
     """
 
     outcome: Outcome
     answer: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
-    spent: Mapping[str, str] = field(default_factory=dict)
+    used_confirmations: Mapping[str, str] = field(default_factory=dict)
     until: datetime | None = None
     outbox_message: OutboxMessage | None = None
 
@@ -146,7 +146,7 @@ class RunSummary:
 class RunRecord:
     """One run with all its records, steps in the order of the plan."""
 
-    line: RunSummary
+    summary: RunSummary
     plan: Plan
     entries: tuple[JournalEntry, ...]
     messages: tuple[MessageRecord, ...] = ()
@@ -175,7 +175,7 @@ class Rejection:
 
     Args:
         content: keyed fingerprint of the cluster's content at this revision; empty if unknown.
-        rolled_back: whether an operator rolled back from it; else it failed its gates.
+        is_rollback: whether an operator rolled back from it; else it failed its gates.
     """
 
     cluster: str
@@ -184,7 +184,7 @@ class Rejection:
     reason: str
     since: datetime
     content: str = ""
-    rolled_back: bool = False
+    is_rollback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +193,13 @@ class ApprovalRequest:
 
     Args:
         digest: of the plan of this cluster alone.
-        words: description of the plan, for the approver.
+        description: description of the plan, for the approver.
     """
 
     cluster: str
     digest: str
     short: str
-    words: str
+    description: str
     since: datetime
 
 
@@ -252,7 +252,7 @@ class ClusterFacts:
         members: nodes of its desired state, if the pass covered all of them; None changes nothing. Removes a
             pending approval request of the cluster.
         applied: the revision applied to the cluster, also in part; None changes nothing.
-        runs: node -> id of the revision that it shows.
+        shown_revisions: node -> id of the revision that it shows.
         facts: node -> key -> value: further observations; an empty value deletes.
         ends_rollout: whether the open rollout is finished.
         content: keyed fingerprint of the cluster's content at `applied`.
@@ -260,7 +260,7 @@ class ClusterFacts:
 
     members: AppliedMembers | None = None
     applied: Revision | None = None
-    runs: Mapping[str, str] = field(default_factory=dict)
+    shown_revisions: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ends_rollout: bool = False
     content: str = ""
@@ -317,17 +317,17 @@ class StoreReader(Protocol):
     async def fleets(self) -> Sequence[KnownFleet]:
         """The fleets in the store, sorted by number."""
 
-    def of(self, fleet: int) -> Self:
+    def select_fleet(self, fleet: int) -> Self:
         """The same store, limited to the memory of one fleet.
 
         Before that it belongs to the host (`core.fleet_identity.HOST`): its history, orders and open steps
-        are those of all fleets, and `recall` gives the memory of none.
+        are those of all fleets, and `read_memory` gives the memory of none.
 
         Args:
             fleet: a number of `fleets`, or `NEW` for an unknown fleet.
         """
 
-    async def recall(self) -> FleetMemory:
+    async def read_memory(self) -> FleetMemory:
         """Facts and orders of the fleet, read at one moment."""
 
     async def orders(self) -> OpenOrders:
@@ -336,7 +336,7 @@ class StoreReader(Protocol):
     async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         """The newest runs, newest first."""
 
-    async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:
+    async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:
         """The newest orders on this host, newest first."""
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
@@ -353,7 +353,7 @@ class StoreReader(Protocol):
     async def is_open(self, cluster: str) -> bool:
         """Whether the journal has a sent step of a cluster without a known outcome."""
 
-    async def unsettled(self) -> Sequence[RunRecord]:
+    async def list_open_runs(self) -> Sequence[RunRecord]:
         """Unfinished runs, and finished ones with steps of unknown outcome; oldest first.
 
         A step no longer counts as unknown after a later run sent something to its node or found it as
@@ -364,23 +364,23 @@ class StoreReader(Protocol):
 class Outbox(Protocol):
     """Messages that wait until the sink has accepted them."""
 
-    async def due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[OutboxMessage]:
+    async def list_due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[OutboxMessage]:
         """Messages to deliver, oldest first, with numbers above `beyond`."""
 
-    async def sent(self, outbox_message: str) -> None:
+    async def mark_sent(self, outbox_message: str) -> None:
         """Record that the sink accepted a message."""
 
-    async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
+    async def mark_failed(self, outbox_message: str, error: str, *, refused: bool) -> None:
         """Record a failed delivery; `refused`: the sink itself refused the message."""
 
-    async def left(self) -> int:
+    async def count_pending(self) -> int:
         """Number of undelivered messages."""
 
 
 class Store(StoreReader, Outbox, Protocol):
     """The whole store: the journal, the history, facts, orders and the outbox."""
 
-    async def enter(self, identity: FleetIdentity) -> Self:
+    async def enter_fleet(self, identity: FleetIdentity) -> Self:
         """The same store, limited to the memory of this fleet; records the fleet's current identity.
 
         Raises:
@@ -397,33 +397,34 @@ class Store(StoreReader, Outbox, Protocol):
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
         """Hold a cluster against other runs; released even if the holder is killed.
 
-        Each holder has a higher epoch than all before it. `intend` refuses every holder but the latest.
+        Each holder has a higher epoch than all before it. `record_intent` refuses every holder but the
+        latest.
 
         Raises:
             ClusterBusy: another run holds it.
         """
         # The epoch is a fencing token: a paused process that lost its lock must not send when it wakes up.
 
-    async def begin(self, opening: RunStart) -> str:
+    async def begin_run(self, opening: RunStart) -> str:
         """Record a run with all its steps open; gives its id."""
 
-    async def refuse(self, opening: RunStart, note: str) -> str:
+    async def record_refused_run(self, opening: RunStart, note: str) -> str:
         """Record a run that guards refused, with the violations; gives its id."""
 
-    async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
+    async def record_intent(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
         """Record the intent of a step, with facts about its node that apply from then on.
 
         Raises:
             Fenced: a later run has taken over the cluster.
         """
 
-    async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
+    async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         """Record outcomes with their facts and messages, all or none."""
 
-    async def finish(self, run: str, exit_status: int, note: str = "") -> None:
+    async def finish_run(self, run: str, exit_status: int, note: str = "") -> None:
         """Record the end of a run."""
 
-    async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
+    async def store_facts(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Store facts, node -> key -> value; an empty value deletes, an unchanged one keeps its time."""
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
@@ -447,10 +448,10 @@ class Store(StoreReader, Outbox, Protocol):
             by: who started the run, for the history.
         """
 
-    async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
+    async def store_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
         """Record the progress of a rollout; None when it is finished."""
 
-    async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
+    async def claim_places(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
         """Record the places that this fleet manages and those that it no longer names.
 
         Args:
@@ -486,8 +487,8 @@ class Store(StoreReader, Outbox, Protocol):
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Record that a plan may be applied once."""
 
-    async def spend_approval(self, digest: str) -> None:
+    async def use_approval(self, digest: str) -> None:
         """Delete a used approval; the history keeps that it was given and used."""
 
-    async def probe(self) -> None:
+    async def check_writable(self) -> None:
         """Check with a write that the store is writable; changes no record."""

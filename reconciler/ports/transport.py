@@ -39,7 +39,7 @@ _ROOM: Final = 8
 class TextRedactor(Protocol):
     """Masks secrets in a foreign text."""
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """The text with secrets masked."""
 
 
@@ -72,14 +72,14 @@ class HttpAnswer:
         text = text[: _ROOM * longest]
         # Mask before shortening: a cut secret is not recognised any more.
         for redactor in self.redactors:
-            text = redactor.text(text)
+            text = redactor.redact_text(text)
         return make_one_line(text, longest)
 
 
 class Transport:
     """What every transport has."""
 
-    is_there: bool = True
+    is_available: bool = True
     """Whether this host has it."""
 
 
@@ -199,7 +199,7 @@ class Mailbox(Transport, ABC):
 class _Missing(Http, Commands, Mailbox):
     """A transport that this host does not have; every call raises `MissingTransport`."""
 
-    is_there = False
+    is_available = False
 
     def __init__(self, kind: TransportKind) -> None:
         self._kind = kind
@@ -234,10 +234,10 @@ class Transports:
             TransportKind.MAILBOX: self.mailbox,
         }
         for kind in sorted(needed):
-            if not ways[kind].is_there:
+            if not ways[kind].is_available:
                 raise MissingTransport(subject, kind)
 
-    def wrapped(
+    def wrap(
         self,
         *,
         http: Callable[[Http], Http],
@@ -246,9 +246,9 @@ class Transports:
     ) -> Transports:
         """Every available transport, wrapped; each kind is a required argument: none can be forgotten."""
         return Transports(
-            http=http(self.http) if self.http.is_there else self.http,
-            commands=commands(self.commands) if self.commands.is_there else self.commands,
-            mailbox=mailbox(self.mailbox) if self.mailbox.is_there else self.mailbox,
+            http=http(self.http) if self.http.is_available else self.http,
+            commands=commands(self.commands) if self.commands.is_available else self.commands,
+            mailbox=mailbox(self.mailbox) if self.mailbox.is_available else self.mailbox,
         )
 
 

@@ -99,9 +99,9 @@ async def run_apply_pass(
     transports = mask_transports(transports, plan_result.fleet.secrets)
     if plan_result.identity is not None:
         # The fleet is resolved again: another process may have written to the store since the plan was made.
-        journal = await journal.enter(plan_result.identity)
-    open_ones, refusals = plan_result.released(), run_context.refusals
-    if plan_result.refused or (plan_result.violations and open_ones.plan.empty):
+        journal = await journal.enter_fleet(plan_result.identity)
+    open_ones, refusals = plan_result.select_released(), run_context.refusals
+    if plan_result.is_refused or (plan_result.violations and open_ones.plan.is_empty):
         # A watch that meets the same refusal at every interval would fill the history with it.
         if refusals.is_new(plan_result):
             await record_members(plan_result, drivers, journal)
@@ -111,7 +111,7 @@ async def run_apply_pass(
     await _rename_clusters(open_ones, drivers, transports, journal, run_context)
     await record_members(plan_result, drivers, journal)
     if plan_result.violations:
-        held_up = plan_result.held_up()
+        held_up = plan_result.select_held()
         if refusals.is_new(held_up):
             await record_refusal(held_up, journal, run_context.trigger, run_context.actor)
             refusals.note(held_up)
@@ -128,7 +128,7 @@ async def run_apply_pass(
             stop or asyncio.Event(),
             run_context,
         )
-        idle = all(case.is_idle for case in plan_result.cases)
+        idle = all(guard_context.is_idle for guard_context in plan_result.guard_contexts)
         report = RunReport("", plan_result.plan) if idle else await run.run()
         await _record_facts(plan_result, report, journal)
         return replace(report, findings=(*report.findings, *await message_sender.finish(run.stop)))
@@ -144,14 +144,14 @@ async def _rename_clusters(
     """
     # Only now: a revision that guards refuse must rename nothing, because the next one may have the former
     # name again. Open steps are settled first, under the lock of the former name that their run had.
-    for case in plan_result.cases:
-        former = plan_result.renames.get(case.plan.cluster)
+    for guard_context in plan_result.guard_contexts:
+        former = plan_result.renames.get(guard_context.plan.cluster)
         if former is not None:
             async with journal.lock(former):
                 feedback = plan_result.fleet.feedback
                 settling = StepRecovery(journal, drivers, transports, feedback, run_context.clock)
                 await settling.settle({former})
-                await journal.rename_cluster(former, case.plan.cluster, run_context.actor)
+                await journal.rename_cluster(former, guard_context.plan.cluster, run_context.actor)
 
 
 async def _record_facts(plan_result: PlanResult, report: RunReport, journal: Store) -> None:
@@ -164,18 +164,20 @@ async def _record_facts(plan_result: PlanResult, report: RunReport, journal: Sto
     # Nodes that had the content already belong to this fleet too: another fleet that names one is refused
     # before its first write.
     held = {
-        place: (case.plan.cluster, node)
-        for case in plan_result.cases
-        for node in found[case.plan.cluster].runs
-        for place in case.places.get(node, ())
+        place: (guard_context.plan.cluster, node)
+        for guard_context in plan_result.guard_contexts
+        for node in found[guard_context.plan.cluster].shown_revisions
+        for place in guard_context.places.get(node, ())
     }
-    left = sorted({place for case in plan_result.cases for place in case.released})
+    left = sorted(
+        {place for guard_context in plan_result.guard_contexts for place in guard_context.released_places}
+    )
     if held or left:
-        await journal.claim(held, left)
+        await journal.claim_places(held, left)
     for cluster, confirmations in list_withdrawn_confirmations(plan_result).items():
         if confirmations:
-            await journal.remember(cluster, confirmations)
-            await journal.remember(cluster, list_attempt_facts(plan_result, cluster, confirmations))
+            await journal.store_facts(cluster, confirmations)
+            await journal.store_facts(cluster, list_attempt_facts(plan_result, cluster, confirmations))
 
 
 @dataclass(slots=True)
@@ -192,28 +194,38 @@ class _Run:
     async def run(self) -> RunReport:
         """Lock, settle open steps, journal the run, perform its steps and journal its end."""
         plan, journal = self.plan_result.plan, self.store
-        cases = [case for case in self.plan_result.cases if not case.is_idle]
+        guard_contexts = [
+            guard_context for guard_context in self.plan_result.guard_contexts if not guard_context.is_idle
+        ]
         async with AsyncExitStack() as locks:
-            held, busy = await self._lock([case.plan for case in cases], locks)
+            held, busy = await self._lock([guard_context.plan for guard_context in guard_contexts], locks)
             feedback, clock = self.plan_result.fleet.feedback, self.run_context.clock
             # Under the locks, and before the first call: after it, the effect of this run would be read as
             # that of the killed one.
             settling = StepRecovery(journal, self.drivers, self.transports, feedback, clock)
             await run_unless_stopped(self.stop, settling.settle(held.keys()))
-            cases = [case for case in cases if case.plan.cluster in held]
+            guard_contexts = [
+                guard_context for guard_context in guard_contexts if guard_context.plan.cluster in held
+            ]
             listen, secrets = self.run_context.report_listener.subscription, self.plan_result.fleet.secrets
             # Before the first call: a node may report its new setting before its step is read back.
             subscriptions = [
-                await locks.enter_async_context(listen(case, self.drivers[case.plan.kind], secrets))
-                for case in cases
+                await locks.enter_async_context(
+                    listen(guard_context, self.drivers[guard_context.plan.kind], secrets)
+                )
+                for guard_context in guard_contexts
             ]
-            attempts = {step: facts for case in cases for step, facts in case.attempts.items()}
-            await self._claim_places(cases)
+            attempts = {
+                step: facts
+                for guard_context in guard_contexts
+                for step, facts in guard_context.attempts.items()
+            }
+            await self._claim_places(guard_contexts)
             empty_log = RunLog(
                 journal,
                 "",
                 plan.revision,
-                wanted=feedback is not None,
+                has_sink=feedback is not None,
                 clock=clock,
                 listener=self.listener,
                 message_sender=self.message_sender,
@@ -222,28 +234,28 @@ class _Run:
             log = await empty_log.begin(self.run_context.trigger, plan, attempts)
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
-                    await log.skip([(step, busy[cluster.cluster]) for step in cluster.steps])
+                    await log.record_skipped([(step, busy[cluster.cluster]) for step in cluster.steps])
             found = await gather_all(
                 [
-                    self._apply_cluster(case, log, held[case.plan.cluster], subscription)
-                    for case, subscription in zip(cases, subscriptions, strict=True)
+                    self._apply_cluster(guard_context, log, held[guard_context.plan.cluster], subscription)
+                    for guard_context, subscription in zip(guard_contexts, subscriptions, strict=True)
                 ]
             )
             outcomes = tuple(log.outcomes[step.id] for step in plan.steps())
             report = RunReport(log.run, plan, outcomes, tuple(one for some in found for one in some))
-            await log.finish(report.exit_status, "\n".join(one.located for one in report.findings))
+            await log.finish_run(report.exit_status, "\n".join(one.located for one in report.findings))
         return report
 
-    async def _claim_places(self, cases: Iterable[GuardContext]) -> None:
+    async def _claim_places(self, guard_contexts: Iterable[GuardContext]) -> None:
         """Record, before anything is sent, that this fleet writes to these nodes' places."""
         taken = {
-            place: (case.plan.cluster, step.node)
-            for case in cases
-            for step in case.plan.steps
-            for place in case.places.get(step.node, ())
+            place: (guard_context.plan.cluster, step.node)
+            for guard_context in guard_contexts
+            for step in guard_context.plan.steps
+            for place in guard_context.places.get(step.node, ())
         }
         if taken:
-            await self.store.claim(taken, ())
+            await self.store.claim_places(taken, ())
 
     async def _lock(
         self, plans: Iterable[ClusterPlan], locks: AsyncExitStack
@@ -264,53 +276,61 @@ class _Run:
         return held, {cluster: error.message for cluster, error in busy.items()}
 
     async def _apply_cluster(
-        self, case: GuardContext, log: RunLog, lock: AsyncExitStack, subscription: ReportSubscription | None
+        self,
+        guard_context: GuardContext,
+        log: RunLog,
+        lock: AsyncExitStack,
+        subscription: ReportSubscription | None,
     ) -> tuple[Diagnostic, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
-        plan, rollout = case.plan, case.change_rules.rollout
+        plan, rollout = guard_context.plan, guard_context.change_rules.rollout
         driver, clock = self.drivers[plan.kind], self.run_context.clock
         context = ExecutionContext(
             driver, self.transports, plan.payloads, log, self.stop, clock, self.plan_result.stale
         )
         async with lock:
-            if holds := await self._find_new_holds(case):
-                await log.skip([(step, holds[0].message) for step in plan.steps])
+            if holds := await self._find_new_holds(guard_context):
+                await log.record_skipped([(step, holds[0].message) for step in plan.steps])
                 return holds
             if self.run_context.is_rollback:
-                await self._record_rollback(case)
+                await self._record_rollback(guard_context)
             # Spent before the first call: an approval is for one run, also if that run is killed.
-            if case.digest in case.cluster_memory.approved:
-                await self.store.spend_approval(case.digest)
+            if guard_context.digest in guard_context.cluster_memory.approved:
+                await self.store.use_approval(guard_context.digest)
             if rollout is not None:
-                gate_keeper = GateKeeper(case, rollout, context, self.run_context.rest, subscription)
+                gate_keeper = GateKeeper(guard_context, rollout, context, self.run_context.rest, subscription)
                 is_whole = not self.plan_result.node
                 return await WaveRunner(gate_keeper, log, self.plan_result.fleet.overrides, is_whole).run()
             perform = partial(execute_step, context=context)
-            await StepScheduler(plan.steps, max(1, plan.concurrency), perform, log.skip, self.stop).run()
+            await StepScheduler(
+                plan.steps, max(1, plan.concurrency), perform, log.record_skipped, self.stop
+            ).run()
             return ()
 
-    async def _find_new_holds(self, case: GuardContext) -> tuple[Diagnostic, ...]:
+    async def _find_new_holds(self, guard_context: GuardContext) -> tuple[Diagnostic, ...]:
         """The holds that are in force now."""
         # Reading many nodes takes minutes. A suspension or a rollback of that time would otherwise stop
         # nothing: the plan was judged before it, and the lock was taken after it.
-        memory = await self.store.recall()
-        cluster_memory = memory.of(case.plan.cluster)
+        memory = await self.store.read_memory()
+        cluster_memory = memory.get_cluster_memory(guard_context.plan.cluster)
         if self.run_context.is_rollback:
             cluster_memory = replace(cluster_memory, rolled_back=())
-        now = replace(case, at=memory.at, cluster_memory=cluster_memory)
+        now = replace(guard_context, now=memory.at, cluster_memory=cluster_memory)
         found = apply_overrides(
             run_guards(now, (find_change_holds,)), self.plan_result.fleet.overrides, memory.at.date()
         ).in_force
         return tuple(replace(one, severity=Severity.WARNING) for one in found)
 
-    async def _record_rollback(self, case: GuardContext) -> None:
+    async def _record_rollback(self, guard_context: GuardContext) -> None:
         """Store from which revision the cluster is rolled back."""
         # Before anything is sent: if this run is killed, a watch must not apply the former revision again.
-        revision, memory, run = self.plan_result.plan.revision, case.cluster_memory, self.run_context
+        revision, memory, run = self.plan_result.plan.revision, guard_context.cluster_memory, self.run_context
         left = None
-        if memory.applied and memory.applied.id != revision.id and memory.content != case.content:
+        if memory.applied and memory.applied.id != revision.id and memory.content != guard_context.content:
             left = (memory.applied, memory.content)
-        words = f"{run.actor.words or 'somebody'} rolled back to {revision.short or revision.id}"
+        words = f"{run.actor.description or 'somebody'} rolled back to {revision.short or revision.id}"
         why = f": {run.actor.why}" if run.actor.why else ""
         reason = f"{words} at {format_minute(run.clock())} UTC{why}"
-        await self.store.roll_back(case.plan.cluster, left, (revision, case.content), reason)
+        await self.store.roll_back(
+            guard_context.plan.cluster, left, (revision, guard_context.content), reason
+        )

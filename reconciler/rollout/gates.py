@@ -42,14 +42,14 @@ class FinishedWave:
 
     Args:
         nodes: all nodes of the wave that show the effect.
-        done: the steps that this run performed.
-        earlier: the steps that an earlier run performed, as far as they are known.
+        completed_at: the steps that this run performed.
+        earlier_runs: the steps that an earlier run performed, as far as they are known.
         soak: seconds to wait before the gates are evaluated.
     """
 
     nodes: tuple[str, ...]
-    done: tuple[Step, ...]
-    earlier: tuple[Step, ...] = ()
+    completed_at: tuple[Step, ...]
+    earlier_runs: tuple[Step, ...] = ()
     soak: float = 0.0
 
 
@@ -62,7 +62,7 @@ class GateKeeper:
         subscription: what the nodes report by themselves; None if there is no such gate.
     """
 
-    case: GuardContext
+    guard_context: GuardContext
     rollout: Rollout
     context: ExecutionContext
     rest: Rest
@@ -82,18 +82,20 @@ class GateKeeper:
         return found
 
     async def _soak_and_evaluate(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
-        unchanged = tuple(node.name for node in self.case.entry.members() if node.name not in touched)
+        unchanged = tuple(
+            node.name for node in self.guard_context.entry.members() if node.name not in touched
+        )
         asked = (*wave.nodes, *unchanged) if self.rollout.gates.metrics else ()
         if self.subscription is not None:
-            self.subscription.performed()
+            self.subscription.note_performed()
         before = await self._read_metrics(asked)
         await self.rest(wave.soak, self.context.stop)
-        last = _list_last_steps((*wave.earlier, *wave.done))
+        last = _list_last_steps((*wave.earlier_runs, *wave.completed_at))
         if self.rollout.gates.read_back and (reverted := await self._find_reverted_nodes(last)):
             return GateResult(GateStatus.BAD, reverted)
         if self.subscription is not None:
             # A feedback about a step of an earlier run was sent to that run, and is not sent again.
-            silent = frozenset(step.node for step in wave.earlier)
+            silent = frozenset(step.node for step in wave.earlier_runs)
             found = await self.subscription.judge(last, self.context.stop, silent=silent)
             if found.status is not GateStatus.GOOD:
                 return found
@@ -126,7 +128,7 @@ class GateKeeper:
         if not nodes or not driver.capabilities.metrics:
             return {}
         return await driver.health(
-            self.case.desired, nodes, restrict_to_reading(self.context.transports, driver.reads)
+            self.guard_context.desired, nodes, restrict_to_reading(self.context.transports, driver.reads)
         )
 
 

@@ -28,7 +28,9 @@ _FIRST, _LONGEST = 0.05, 2.0
 
 async def assess_step(step: Step, driver: Driver[Any, Any], transports: Transports) -> StepVerdict:
     """The status of a step, by one fresh reading."""
-    return judge_step(step, driver, await driver.look(step, restrict_to_reading(transports, driver.reads)))
+    return judge_step(
+        step, driver, await driver.observe_step(step, restrict_to_reading(transports, driver.reads))
+    )
 
 
 def judge_step(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> StepVerdict:

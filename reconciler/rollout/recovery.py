@@ -52,7 +52,7 @@ async def settle_open_runs(
     for cluster in sorted(
         {
             entry.step.cluster
-            for record in await journal.unsettled()
+            for record in await journal.list_open_runs()
             for entry in record.entries
             if _is_open(entry)
         }
@@ -61,11 +61,13 @@ async def settle_open_runs(
             async with journal.lock(cluster):
                 settled += await recovery.settle({cluster})
     # Finish the killed runs that have no open step any more.
-    for record in await journal.unsettled():
-        if record.line.finished is None and all(entry.state for entry in record.entries):
+    for record in await journal.list_open_runs():
+        if record.summary.finished is None and all(entry.state for entry in record.entries):
             outcomes = [Outcome(entry.step, entry.state) for entry in record.entries if entry.state]
-            report = RunReport(record.line.id, record.plan, tuple(outcomes))
-            await RunLog(journal, record.line.id, record.plan.revision).finish(report.exit_status, NOTE)
+            report = RunReport(record.summary.id, record.plan, tuple(outcomes))
+            await RunLog(journal, record.summary.id, record.plan.revision).finish_run(
+                report.exit_status, NOTE
+            )
     return tuple(settled)
 
 
@@ -73,7 +75,7 @@ async def has_open_steps(journal: Store, cluster: str) -> bool:
     """Whether a step of a cluster was sent and its outcome is not known."""
     if not await journal.is_open(cluster):
         return False
-    left = await journal.unsettled()
+    left = await journal.list_open_runs()
     return any(
         entry.step.cluster == cluster and _is_open(entry) for record in left for entry in record.entries
     )
@@ -92,7 +94,7 @@ class StepRecovery:
     async def settle(self, clusters: AbstractSet[str]) -> list[Outcome]:
         """Journal the outcomes of the open steps of these clusters; an unknown outcome may stay unknown."""
         settled: list[Outcome] = []
-        for record in await self.journal.unsettled():
+        for record in await self.journal.list_open_runs():
             entries = [
                 self._type_arguments(entry, record)
                 for entry in record.entries
@@ -116,8 +118,8 @@ class StepRecovery:
                 for entry, (state, reason) in zip(entries, found, strict=True)
                 if state is not entry.state
             ]
-            run, revision, wanted = record.line.id, record.plan.revision, self.feedback is not None
-            await RunLog(self.journal, run, revision, wanted, self.clock).conclude(news)
+            run, revision, wanted = record.summary.id, record.plan.revision, self.feedback is not None
+            await RunLog(self.journal, run, revision, wanted, self.clock).record_outcomes(news)
             settled += [ending.outcome for ending in news]
         return settled
 
@@ -126,7 +128,7 @@ class StepRecovery:
         driver = self.drivers.get(_get_kind(record, entry.step))
         if driver is not None:
             with suppress(UnreadableArguments):
-                return replace(entry, step=driver.typed(entry.step))
+                return replace(entry, step=driver.load_step(entry.step))
         return entry
 
     async def _read_state(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str]:
@@ -142,7 +144,7 @@ class StepRecovery:
                 "and only that version can find out whether it took effect"
             )
         try:
-            step = driver.typed(step)
+            step = driver.load_step(step)
         except UnreadableArguments as error:
             return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect"
         # What was sent just before the kill still gets its time to become visible; an offer does not, because

@@ -38,17 +38,17 @@ class ReportSubscription:
     gate: ReportGate
     product: bool = True
     redactor: TextRedactor = SHAPES
-    heard: ReceivedReports = field(default_factory=ReceivedReports)
+    reports: ReceivedReports = field(default_factory=ReceivedReports)
 
     def begin(self) -> None:
         """Discard all reports: a wave is about to be performed."""
-        self.heard.forget(*ReportKind)
+        self.reports.forget(*ReportKind)
 
-    def performed(self) -> None:
+    def note_performed(self) -> None:
         """Discard the heartbeats so far: the wave was performed."""
         # A heartbeat of the time before may have been sent by the old setting. A feedback is kept, because it
         # is about the change: it may have come before the step's own reading.
-        self.heard.forget(ReportKind.HEARTBEAT)
+        self.reports.forget(ReportKind.HEARTBEAT)
 
     async def judge(
         self, done: tuple[Step, ...], stop: asyncio.Event, silent: frozenset[str] = frozenset()
@@ -65,8 +65,8 @@ class ReportSubscription:
         given = {step.node: next(iter(step.arguments.feedback.setting), None) for step in done}
 
         async def look() -> GateResult:
-            found = evaluate_reports(self.gate, given, self.heard, silent)
-            return replace(found, reason=self.redactor.text(found.reason))
+            found = evaluate_reports(self.gate, given, self.reports, silent)
+            return replace(found, reason=self.redactor.redact_text(found.reason))
 
         def is_over(found: GateResult) -> bool:
             return found.status is not GateStatus.UNCLEAR or stop.is_set()
@@ -95,19 +95,19 @@ class ReportListener:
 
     @asynccontextmanager
     async def subscription(
-        self, case: GuardContext, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
+        self, context: GuardContext, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
     ) -> AsyncIterator[ReportSubscription | None]:
         """What a cluster's nodes report while this is entered; None if its rollout has no such gate.
 
         Args:
-            case: the cluster.
+            context: the cluster.
             driver: of its product.
             redactor: masks the secrets that a report quotes.
 
         Raises:
             StateError: the address cannot be listened on.
         """
-        gate = case.change_rules.rollout.gates.reports if case.change_rules.rollout else None
+        gate = context.change_rules.rollout.gates.reports if context.change_rules.rollout else None
         if gate is None or not driver.capabilities.reports:
             yield None if gate is None else ReportSubscription(gate, product=False)
             return
@@ -115,14 +115,14 @@ class ReportListener:
 
         def handle(message: Mapping[str, Any]) -> None:
             try:
-                report = driver.reported(case.desired, message)
+                report = driver.parse_report(context.desired, message)
             except EXPECTED:
                 raise
             except Exception as error:  # noqa: BLE001  (a message of one node must not stop the others')
-                make_defect_observation(case.plan.cluster, error)
+                make_defect_observation(context.plan.cluster, error)
                 return
             if report is not None:
-                subscription.heard.take(report)
+                subscription.reports.take(report)
 
         async with self._open(gate.listen, handle):
             yield subscription

@@ -34,7 +34,7 @@ TRIGGER = "undo"
 class _UndoPlan:
     """The inverse steps of a wave, in reverse order, and findings about steps that cannot be undone."""
 
-    case: GuardContext
+    guard_context: GuardContext
     driver: Driver[Any, Any]
     steps: list[Step] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class _UndoPlan:
             why: why it cannot be undone, if it has no inverse.
             shown: what the step's nodes show, if it took effect in part.
         """
-        observed, payloads = self.case.observed, self.case.plan.payloads
+        observed, payloads = self.guard_context.observed, self.guard_context.plan.payloads
         if shown is None:
             undo = self.driver.undo(step, observed, payloads)
         else:
@@ -67,7 +67,7 @@ class _UndoPlan:
 async def undo_wave(
     wave: Sequence[Outcome],
     earlier: Sequence[Step],
-    case: GuardContext,
+    guard_context: GuardContext,
     context: ExecutionContext,
     log: RunLog,
 ) -> tuple[Diagnostic, ...]:
@@ -80,14 +80,14 @@ async def undo_wave(
     Args:
         wave: the outcomes of the wave's steps, in the plan's order.
         earlier: steps of the wave that an earlier run performed: their nodes' previous content is not known.
-        case: the cluster as it was observed.
+        guard_context: the cluster as it was observed.
         context: what the steps were performed with; a product that cannot undo gives no inverse.
         log: the run that performed the steps.
 
     Returns:
         A finding for each step that was not undone, or may still take effect.
     """
-    undo = _UndoPlan(case, context.driver)
+    undo = _UndoPlan(guard_context, context.driver)
     steps = [outcome.step for outcome in wave if outcome.sent]
     for outcome in reversed(wave):
         if outcome.sent:
@@ -96,7 +96,9 @@ async def undo_wave(
     undo.findings += [_report_not_undone(step, not_stored) for step in earlier]
     if not undo.steps:
         return tuple(undo.findings)
-    plan = replace(case.plan, unchanged=0, steps=tuple(undo.steps), findings=(), payloads=undo.payloads)
+    plan = replace(
+        guard_context.plan, unchanged=0, steps=tuple(undo.steps), findings=(), payloads=undo.payloads
+    )
     rejected = log.revision
     title = f"undo of {rejected.short or rejected.id}" + (f": {rejected.title}" if rejected.title else "")
     whole = Plan(replace(rejected, title=title), __version__, (plan,))
@@ -104,9 +106,11 @@ async def undo_wave(
     # A stop does not apply here: a wave that is half undone is worse than one that is late.
     own_context = replace(context, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
     perform = partial(execute_step, context=own_context)
-    await StepScheduler(plan.steps, max(1, plan.concurrency), perform, own.skip, asyncio.Event()).run()
+    await StepScheduler(
+        plan.steps, max(1, plan.concurrency), perform, own.record_skipped, asyncio.Event()
+    ).run()
     outcomes = tuple(own.outcomes[step.id] for step in plan.steps)
-    await own.finish(RunReport(own.run, whole, outcomes).exit_status, f"undoes steps of run {log.run}")
+    await own.finish_run(RunReport(own.run, whole, outcomes).exit_status, f"undoes steps of run {log.run}")
     undone: list[StepEnd] = []
     for step in steps:
         ended = own.outcomes.get(_get_id(step))
@@ -115,7 +119,7 @@ async def undo_wave(
             undone.append(StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds)))
         elif ended is not None:
             undo.findings.append(_report_not_undone(step, ended.reason))
-    await log.conclude(undone)
+    await log.record_outcomes(undone)
     return tuple(undo.findings)
 
 
@@ -128,7 +132,9 @@ async def _plan_undo(
     if outcome.state is State.DONE:
         undo.add(step, steps, why)
         return
-    seen = await context.driver.look(step, restrict_to_reading(context.transports, context.driver.reads))
+    seen = await context.driver.observe_step(
+        step, restrict_to_reading(context.transports, context.driver.reads)
+    )
     verdict = judge_step(step, context.driver, seen)
     match verdict.status:
         case StepStatus.DONE:

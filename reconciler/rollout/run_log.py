@@ -35,7 +35,7 @@ class RunLog:
         store: has the run already, by its id.
         run: its id; empty before `begin`.
         revision: named in its messages.
-        wanted: whether there is a sink for messages; the history keeps them either way.
+        has_sink: whether there is a sink for messages; the history keeps them either way.
         clock: dates the messages.
         listener: told of each step once the journal has it.
         message_sender: told that there are new messages; None if they are not delivered now.
@@ -47,7 +47,7 @@ class RunLog:
     store: Store
     run: str
     revision: Revision
-    wanted: bool = False
+    has_sink: bool = False
     clock: Clock = utc_now
     listener: PassListener = SILENT
     message_sender: MessageSender | None = None
@@ -59,41 +59,41 @@ class RunLog:
         self, trigger: str, plan: Plan, attempts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     ) -> Self:
         """Journal a new run with all its steps open; its log has the listener and the sender of this one."""
-        run = await self.store.begin(RunStart(trigger, plan, self.actor))
-        self.listener.begun(run)
+        run = await self.store.begin_run(RunStart(trigger, plan, self.actor))
+        self.listener.on_run_begun(run)
         return replace(self, run=run, revision=plan.revision, attempts=attempts, outcomes={})
 
-    def take_up(self, step: Step) -> None:
+    def announce_start(self, step: Step) -> None:
         """Announce that a step begins; its first reading decides whether it is performed."""
-        self.listener.started(step)
+        self.listener.on_step_started(step)
 
-    async def intend(self, step: Step) -> None:
+    async def record_intent(self, step: Step) -> None:
         """Journal that a step is about to be performed; it is on disk when this returns.
 
         Raises:
             RunFenced: a later run has taken the cluster over, so nothing may be sent.
             StateError: it could not be written, so nothing may be sent.
         """
-        await self.store.intend(self.run, step, self.attempts.get(step.id))
+        await self.store.record_intent(self.run, step, self.attempts.get(step.id))
 
-    async def skip(self, skipped: Sequence[tuple[Step, str]]) -> None:
+    async def record_skipped(self, skipped: Sequence[tuple[Step, str]]) -> None:
         """Journal that steps were not started, and why."""
-        await self.conclude([StepEnd(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
+        await self.record_outcomes([StepEnd(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
 
-    async def conclude(self, endings: Sequence[StepEnd]) -> None:
+    async def record_outcomes(self, endings: Sequence[StepEnd]) -> None:
         """Journal outcomes with their facts and messages, all or none, then announce them."""
         # A message goes into the outbox in the transaction of its outcome. Sent before it, a run killed in
         # between would have announced what its journal does not know; after it, the message would be lost.
-        await self.store.conclude(self.run, [self._add_message(ending) for ending in endings])
+        await self.store.record_outcomes(self.run, [self._add_message(ending) for ending in endings])
         if self.message_sender is not None:
             self.message_sender.wake()
         for ending in endings:
             self.outcomes[ending.outcome.step.id] = ending.outcome
-            self.listener.ended(ending.outcome)
+            self.listener.on_step_ended(ending.outcome)
 
-    async def finish(self, exit_status: int, note: str = "") -> None:
+    async def finish_run(self, exit_status: int, note: str = "") -> None:
         """Journal the end of the run."""
-        await self.store.finish(self.run, exit_status, note)
+        await self.store.finish_run(self.run, exit_status, note)
 
     def _add_message(self, ending: StepEnd) -> StepEnd:
         outcome = ending.outcome
@@ -101,7 +101,8 @@ class RunLog:
             return ending
         body = encode_canonical(make_message(outcome, run=self.run, revision=self.revision, now=self.clock()))
         return replace(
-            ending, outbox_message=OutboxMessage(make_message_id(self.run, outcome), body, wanted=self.wanted)
+            ending,
+            outbox_message=OutboxMessage(make_message_id(self.run, outcome), body, wanted=self.has_sink),
         )
 
 
@@ -109,28 +110,30 @@ async def record_members(plan_result: PlanResult, drivers: Drivers, store: Store
     """Store what drivers want to remember of the nodes' answers, whether the plan is applied or not."""
     # Before the first step: a run that is killed must not leave the store without the members of a cluster.
     for cluster, facts in collect_observed_facts(plan_result, drivers).items():
-        await store.remember(cluster, facts)
+        await store.store_facts(cluster, facts)
 
 
 async def record_refusal(plan_result: PlanResult, store: Store, trigger: str, actor: Actor) -> None:
     """Journal a refused run with its violations, and an approval request for each plan that needs one."""
     reasons = "\n".join(violation.message for violation in plan_result.violations)
-    await store.refuse(RunStart(trigger, plan_result.plan, actor), reasons)
+    await store.record_refused_run(RunStart(trigger, plan_result.plan, actor), reasons)
     waiting = {violation.target for violation in plan_result.violations if violation.code in APPROVED}
     short = plan_result.plan.revision.short or plan_result.plan.revision.id
-    for case in plan_result.cases:
-        if case.plan.cluster in waiting:
-            await store.request_approval(case.plan.cluster, case.digest, short, _describe_request(case))
+    for context in plan_result.guard_contexts:
+        if context.plan.cluster in waiting:
+            await store.request_approval(
+                context.plan.cluster, context.digest, short, _describe_request(context)
+            )
 
 
-def _describe_request(case: GuardContext) -> str:
-    marked = [f"{step.id} ({step.arguments.doubt})" for step in case.plan.steps if step.arguments.doubt]
+def _describe_request(context: GuardContext) -> str:
+    marked = [f"{step.id} ({step.arguments.doubt})" for step in context.plan.steps if step.arguments.doubt]
     marked += [
         f"{step.id} ({', '.join(marks)})"
-        for step, marks in find_steps_to_approve(case)
+        for step, marks in find_steps_to_approve(context)
         if not step.arguments.doubt
     ]
-    return f"{len(case.plan.steps)} steps; these need an approval: {join_some(marked, _NAMED_STEPS)}"
+    return f"{len(context.plan.steps)} steps; these need an approval: {join_some(marked, _NAMED_STEPS)}"
 
 
 @dataclass(slots=True)
@@ -158,4 +161,4 @@ def _get_reasons(plan_result: PlanResult) -> str:
 
 
 def _get_clusters(plan_result: PlanResult) -> frozenset[str]:
-    return frozenset(case.plan.cluster for case in plan_result.cases)
+    return frozenset(context.plan.cluster for context in plan_result.guard_contexts)

@@ -56,13 +56,13 @@ async def execute_step(step: Step, context: ExecutionContext) -> State:
     Raises:
         StateError: the journal could not be written; it has the intent of every call that was made.
     """
-    if step.arguments.follows_at_once:
+    if step.arguments.runs_after_stop:
         # The steps before it left the cluster in a state that must not last, so a stop does not apply to it.
         context = replace(context, stop=asyncio.Event())
-    context.log.take_up(step)
+    context.log.announce_start(step)
     why = context.stale.get(step.id, "")
     ending = await skip_step(step, context, why) if why else await perform_step(step, context)
-    await context.log.conclude([ending])
+    await context.log.record_outcomes([ending])
     return ending.outcome.state
 
 
@@ -78,10 +78,10 @@ async def perform_step(step: Step, context: ExecutionContext) -> StepEnd:
     # The verdict may quote what the node shows, which transports leave unmasked because it is compared.
     outcome = replace(
         ending.outcome,
-        reason=redactor.text(ending.outcome.reason),
-        waiting_for_restart=tuple(map(redactor.text, ending.outcome.waiting_for_restart)),
+        reason=redactor.redact_text(ending.outcome.reason),
+        waiting_for_restart=tuple(map(redactor.redact_text, ending.outcome.waiting_for_restart)),
     )
-    return replace(ending, outcome=outcome, answer=redactor.text(ending.answer))
+    return replace(ending, outcome=outcome, answer=redactor.redact_text(ending.answer))
 
 
 async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
@@ -101,7 +101,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     verdict = await run_unless_stopped(context.stop, wait_until_clear(step, driver, transports))
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
-    if verdict.status is not StepStatus.READY or step.waits_for_person:
+    if verdict.status is not StepStatus.READY or step.waits_for_operator:
         return StepEnd(_unperformed(step, verdict))
     if context.stop.is_set():
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
@@ -114,9 +114,9 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     began, intended = now(), context.clock()
     # The intent, with the attempt that it counts, is on disk before the call: a run that is killed in between
     # has counted one attempt too many, but the journal knows of every call.
-    await context.log.intend(step)
+    await context.log.record_intent(step)
     answer, error = await _call(step, context)
-    offered = answer is not None and answer.offered
+    offered = answer is not None and answer.is_pending
     # The node takes an offer when it next asks, which may be long after this pass: one reading is enough.
     seconds = 0.0 if offered or _is_over(error) else step.settle
     called = now()
@@ -143,9 +143,9 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     )
     return StepEnd(
         outcome,
-        answer=answer.words if answer else str(error),
+        answer=answer.text if answer else str(error),
         facts=answer.facts if answer else {},
-        spent=answer.spent if answer else {},
+        used_confirmations=answer.used_confirmations if answer else {},
         until=until if state in OPEN else None,
     )
 
@@ -155,7 +155,7 @@ async def skip_step(step: Step, context: ExecutionContext, why: str) -> StepEnd:
     redactor = Redactor(_clear_texts(step, context.payloads.get(step.payload, _NOTHING)))
     verdict = await assess_step(step, context.driver, context.transports)
     if verdict.status is StepStatus.DONE:
-        return StepEnd(Outcome(step, State.FOUND, redactor.text(verdict.reason)))
+        return StepEnd(Outcome(step, State.FOUND, redactor.redact_text(verdict.reason)))
     return StepEnd(Outcome(step, State.CHANGED, why))
 
 
@@ -217,7 +217,7 @@ def _explain(
 ) -> str:
     """What happened, as one sentence: of a success the reading first, otherwise the call first."""
     why = error.reason if isinstance(error, NodeError) else str(error)
-    words = answer.words if answer else ""
+    words = answer.text if answer else ""
     if state is State.DONE:
         lost = f"the call failed ({why}), but the effect is visible" if error else ""
         return "; ".join(part for part in (lost, verdict.reason) if part)

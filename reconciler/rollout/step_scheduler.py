@@ -32,20 +32,20 @@ class StepScheduler:
 
     Args:
         steps: in an order that respects `after`.
-        at_once: how many may run at the same time.
+        concurrency: how many may run at the same time.
         perform: executes one step and records its outcome.
         skip: records steps that are not started.
         stop: once set, no further step starts; running steps are completed, and so are those that have to
             follow them at once.
-        behind: ids of steps that succeeded before; no step waits for them.
+        get_dependents: ids of steps that succeeded before; no step waits for them.
     """
 
     steps: tuple[Step, ...]
-    at_once: int
+    concurrency: int
     perform: Callable[[Step], Awaitable[State]]
     skip: Callable[[Sequence[Skipped]], Awaitable[None]]
     stop: asyncio.Event
-    behind: AbstractSet[str] = frozenset()
+    get_dependents: AbstractSet[str] = frozenset()
     _waiting: dict[str, Step] = field(init=False, default_factory=dict)
     _missing: dict[str, int] = field(init=False, default_factory=dict)
     _followers: dict[str, list[Step]] = field(init=False, default_factory=dict)
@@ -80,7 +80,7 @@ class StepScheduler:
         self._index = {step.id: index for index, step in enumerate(self.steps)}
         lost: list[Skipped] = []
         for step in self.steps:
-            after = [name for name in step.after if name not in self.behind]
+            after = [name for name in step.after if name not in self.get_dependents]
             self._missing[step.id] = len(after)
             for name in after:
                 self._followers.setdefault(name, []).append(step)
@@ -103,11 +103,11 @@ class StepScheduler:
                     [
                         (step, STOPPED)
                         for step in self._waiting.values()
-                        if not step.arguments.follows_at_once
+                        if not step.arguments.runs_after_stop
                         or any(name in self._waiting for name in step.after)
                     ]
                 )
-            while self._ready and len(self._running) < self.at_once:
+            while self._ready and len(self._running) < self.concurrency:
                 step = self.steps[heappop(self._ready)]
                 if self._waiting.pop(step.id, None):
                     self._running[asyncio.ensure_future(self.perform(step))] = step

@@ -51,7 +51,7 @@ class WaveRunner:
 
     async def run(self) -> tuple[Diagnostic, ...]:
         """Perform the plan's waves; gives what stopped them, if anything did."""
-        case = self.gate_keeper.case
+        case = self.gate_keeper.guard_context
         self._progress = case.progress or RolloutProgress(
             case.content, number=0, total=len({step.node for step in case.plan.steps})
         )
@@ -72,7 +72,7 @@ class WaveRunner:
             if why:
                 is_performed = all(step.id in self.log.outcomes for step in steps)
                 left = [step for _, later in waves[index + is_performed :] for step in later]
-                await self.log.skip([(step, why) for step in left])
+                await self.log.record_skipped([(step, why) for step in left])
                 return tuple(self._findings)
             behind |= {step.id for step in steps}
         await self._store_progress(None)
@@ -80,7 +80,7 @@ class WaveRunner:
 
     def _number_waves(self) -> list[tuple[int, tuple[Step, ...]]]:
         """The waves by number; an open wave is the first, with the steps of it that are left."""
-        steps = self.gate_keeper.case.plan.steps
+        steps = self.gate_keeper.guard_context.plan.steps
         first = self._progress.number + (not self._progress.wave)
         waves = [(max(wave[0].wave, first), wave) for wave in group_by_wave(steps)]
         if self._progress.wave and (not waves or waves[0][0] != first):
@@ -104,17 +104,17 @@ class WaveRunner:
         await self._store_progress(self._progress)
 
     async def _store_progress(self, progress: RolloutProgress | None) -> None:
-        journal, cluster = self.log.store, self.gate_keeper.case.plan.cluster
+        journal, cluster = self.log.store, self.gate_keeper.guard_context.plan.cluster
         if self.is_whole and (
-            progress or self.gate_keeper.case.cluster_memory.progress or self._progress.number
+            progress or self.gate_keeper.guard_context.cluster_memory.progress or self._progress.number
         ):
-            await journal.keep_progress(cluster, progress)
+            await journal.store_progress(cluster, progress)
 
     async def _list_earlier_steps(self) -> list[Step]:
         """The steps of the open wave that an earlier run performed, and that this plan does not repeat."""
         if not self._progress.wave:
             return []
-        again = {step.id for step in self.gate_keeper.case.plan.steps}
+        again = {step.id for step in self.gate_keeper.guard_context.plan.steps}
         found: dict[str, Step] = {}
         for run in self._progress.runs:
             try:
@@ -127,25 +127,30 @@ class WaveRunner:
                 step = entry.step
                 if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
                     with suppress(UnreadableArguments):  # as if the history no longer had it
-                        found[step.id] = self.gate_keeper.context.driver.typed(step)
+                        found[step.id] = self.gate_keeper.context.driver.load_step(step)
         return list(found.values())
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         context = self.gate_keeper.context
         if self.gate_keeper.subscription is not None:
             self.gate_keeper.subscription.begin()
-        at_once = max(1, self.gate_keeper.case.plan.concurrency)
+        at_once = max(1, self.gate_keeper.guard_context.plan.concurrency)
         await StepScheduler(
-            steps, at_once, partial(execute_step, context=context), self.log.skip, context.stop, behind
+            steps,
+            at_once,
+            partial(execute_step, context=context),
+            self.log.record_skipped,
+            context.stop,
+            behind,
         ).run()
 
     async def _find_hold(self, number: int) -> str:
         """Why a further wave may not start now; empty if it may."""
         # The guards have judged the plan before its first wave. Hours may have passed since: a window may
         # have closed, a freeze begun, somebody suspended the cluster.
-        case = self.gate_keeper.case
-        memory = await self.log.store.recall()
-        now = replace(case, at=memory.at, cluster_memory=memory.of(case.plan.cluster))
+        case = self.gate_keeper.guard_context
+        memory = await self.log.store.read_memory()
+        now = replace(case, now=memory.at, cluster_memory=memory.get_cluster_memory(case.plan.cluster))
         in_force = apply_overrides(
             run_guards(now, (find_temporary_holds,)), self.overrides, memory.at.date()
         ).in_force
@@ -190,7 +195,11 @@ class WaveRunner:
 
     async def _evaluate_gates(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> GateResult:
         """The gates' result for the nodes that show their effect; good if there are none."""
-        case, rollout, clock = self.gate_keeper.case, self.gate_keeper.rollout, self.gate_keeper.context.clock
+        case, rollout, clock = (
+            self.gate_keeper.guard_context,
+            self.gate_keeper.rollout,
+            self.gate_keeper.context.clock,
+        )
         again = {step.node for step in case.plan.steps}
         changed = tuple(
             dict.fromkeys([*sorted(self._progress.nodes - again), *(step.node for step in (*earlier, *done))])
@@ -205,7 +214,7 @@ class WaveRunner:
         # at the start of that soak is lost.
         elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
             soak = max(0.0, soak - (clock() - parse_timestamp(self._progress.performed)).total_seconds())
-        self.log.listener.soaking(case.plan.cluster, number, soak)
+        self.log.listener.on_soaking(case.plan.cluster, number, soak)
         wave = FinishedWave(changed, tuple(done), tuple(earlier), soak)
         return await self.gate_keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
 
@@ -213,7 +222,7 @@ class WaveRunner:
         self, number: int, steps: Sequence[Step], earlier: Sequence[Step], result: GateResult
     ) -> str:
         """Reject the revision for this cluster, and undo the wave if the rollout says so."""
-        plan, revision = self.gate_keeper.case.plan, self.log.revision
+        plan, revision = self.gate_keeper.guard_context.plan, self.log.revision
         bad = result.status is GateStatus.BAD
         failed = "failed its gates" if bad else "has no clear gate result"
         why = f"wave {number} {failed}: {result.reason}"
@@ -232,12 +241,12 @@ class WaveRunner:
         if bad and self.gate_keeper.rollout.on_failure == "return":
             wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]
             self._findings += await undo_wave(
-                wave, earlier, self.gate_keeper.case, self.gate_keeper.context, self.log
+                wave, earlier, self.gate_keeper.guard_context, self.gate_keeper.context, self.log
             )
         return f"the rollout stops: {why}"
 
     def _report_incomplete(self, number: int, because: str = "") -> str:
-        cluster = self.gate_keeper.case.plan.cluster
+        cluster = self.gate_keeper.guard_context.plan.cluster
         why = f"wave {number} is incomplete{because}"
         self._findings.append(
             Diagnostic(

@@ -84,7 +84,7 @@ class Redactor:
         self._shortest = shortest
         self._parts: frozenset[str] | None = None
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """A text, such as the answer of a node or a line of a log, with secrets masked."""
         # Known values first: a format may match a part of one and leave the rest readable.
         return strip_userinfo(mask_shapes(self._mask_parts(self.values(text)), MASK))

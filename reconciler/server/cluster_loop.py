@@ -214,7 +214,7 @@ class ClusterLoop:
     def _log_end(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
         """Log the end of a pass if its result differs from the last one; the metrics count repetitions."""
         summary = pass_summary
-        current = (revision.id, summary.result, summary.message, summary.pending, summary.unheard_nodes)
+        current = (revision.id, summary.result, summary.message, summary.pending, summary.unread_nodes)
         if current == self._last_logged and not pass_summary.run:
             return
         self._last_logged = current
@@ -233,7 +233,7 @@ class ClusterLoop:
             "run": pass_summary.run,
             "steps": pass_summary.steps,
             "pending": pass_summary.pending,
-            "unheard": list(pass_summary.unheard_nodes),
+            "unread_nodes": list(pass_summary.unread_nodes),
             "message": "" if pass_summary.violations else pass_summary.message,
         }
         (log.info if is_calm else log.warning)(

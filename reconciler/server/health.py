@@ -30,17 +30,17 @@ def check_liveness(watch_state: WatchState, *, now: float) -> tuple[bool, dict[s
     detail: dict[str, Any] = {"live": not late, "loops": sorted(watch_state.heartbeats)}
     if late:
         detail["late"] = late
-        detail["because"] = [f"the {name} loop is {seconds:g} s late" for name, seconds in late.items()]
+        detail["reasons"] = [f"the {name} loop is {seconds:g} s late" for name, seconds in late.items()]
     return not late, detail
 
 
 def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, dict[str, Any]]:
     """Whether every cluster has had a pass, the source answers and the store can be written; with details."""
-    because = list(_list_obstacles(watch_state))
+    reasons = list(_list_obstacles(watch_state))
     source = watch_state.source
-    return not because, {
-        "ready": not because,
-        "because": because,
+    return not reasons, {
+        "ready": not reasons,
+        "reasons": reasons,
         "dry_run": dry_run,
         "source": {
             "state": source.state.value,
@@ -48,7 +48,7 @@ def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, di
             "rejected": source.rejected or None,
             "problem": source.message or None,
             **({"problems": [to_plain_problem(one) for one in source.problems]} if source.problems else {}),
-            "looked": _instant(source.read_at),
+            "read_at": _instant(source.read_at),
             "since": _instant(source.since),
         },
         "store": {"writable": not watch_state.store, "problem": watch_state.store or None},
@@ -101,7 +101,7 @@ def _detail(pass_summary: PassSummary | None) -> dict[str, Any]:
         "pending": pass_summary.pending,
         "problem": pass_summary.message or None,
         "run": pass_summary.run or None,
-        "unheard": list(pass_summary.unheard_nodes),
+        "unread_nodes": list(pass_summary.unread_nodes),
         "waiting_for_restart": list(pass_summary.waiting_for_restart),
         "violations": [
             {"code": item.code, "target": item.target, "message": item.message, "remedy": item.remedy}

@@ -125,7 +125,7 @@ class LogRedactor:
     def _clean(self, value: Any, room: _Room, depth: int) -> Any:
         """A value, masked, within the space left in the line."""
         if isinstance(value, str):
-            return room.take(self._redactor.text(value))
+            return room.take(self._redactor.redact_text(value))
         if not isinstance(value, Mapping | list | tuple):
             return self._clean(shown, room, depth) if (shown := mask(value)) is not value else value
         if depth >= DEEPEST:

@@ -76,7 +76,7 @@ class PassSummary:
         run: id of the run in the history; empty if nothing was applied.
         steps: number of planned steps.
         pending: number of planned steps without their effect.
-        unheard_nodes: nodes without a fresh answer, sorted.
+        unread_nodes: nodes without a fresh answer, sorted.
         waiting_for_restart: nodes that need a restart before a change takes effect, sorted.
     """
 
@@ -85,7 +85,7 @@ class PassSummary:
     run: str = ""
     steps: int = 0
     pending: int = 0
-    unheard_nodes: tuple[str, ...] = ()
+    unread_nodes: tuple[str, ...] = ()
     waiting_for_restart: tuple[str, ...] = ()
     violations: tuple[Diagnostic, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
@@ -93,12 +93,12 @@ class PassSummary:
     @property
     def is_settled(self) -> bool:
         """Whether a retry before the end of the interval would be useless."""
-        return self.result in SETTLED and not self.unheard_nodes
+        return self.result in SETTLED and not self.unread_nodes
 
     @property
     def is_good(self) -> bool:
         """Whether the cluster is known to be as desired."""
-        return self.result in GOOD and not self.unheard_nodes
+        return self.result in GOOD and not self.unread_nodes
 
 
 def list_unheard_nodes(observed: Observed[Any]) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def summarise_plan_pass(
         message="; ".join(violation.message for violation in refused) or "; ".join(errors),
         steps=steps,
         pending=steps,
-        unheard_nodes=unheard,
+        unread_nodes=unheard,
         violations=refused,
         findings=plan.findings,
     )
@@ -147,7 +147,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
         run=report.run,
         steps=len(plan.steps),
         pending=len(open_ends),
-        unheard_nodes=list_unheard_nodes(observed),
+        unread_nodes=list_unheard_nodes(observed),
         waiting_for_restart=tuple(sorted(restarts)),
         findings=plan.findings,
     )
@@ -155,7 +155,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
 
 def _choose_result(states: set[State], report: RunReport) -> PassResult:
     if states <= SUCCESSES:
-        return PassResult.APPLIED if report.succeeded else PassResult.PARTIAL
+        return PassResult.APPLIED if report.is_success else PassResult.PARTIAL
     # An unknown step may have had its effect, so it makes the result PARTIAL, not FAILED.
     if states & {State.FAILED, State.UNKNOWN, State.UNDONE}:
         return PassResult.PARTIAL if states & (SUCCESSES | OPEN) else PassResult.FAILED

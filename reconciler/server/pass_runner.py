@@ -67,10 +67,10 @@ class ApplyPass:
         # No report: a guard refused the plan. A report without a run: there was nothing to apply.
         if done.report is None:
             return _summarise_reading(done.plan_result)
-        (case,) = done.plan_result.cases
+        (context,) = done.plan_result.guard_contexts
         report = done.report
         pass_summary = (
-            summarise_apply_pass(case.plan, case.observed, report)
+            summarise_apply_pass(context.plan, context.observed, report)
             if report.run
             else _summarise_reading(done.plan_result)
         )
@@ -78,8 +78,8 @@ class ApplyPass:
 
 
 def _summarise_reading(plan_result: PlanResult) -> PassSummary:
-    (case,) = plan_result.cases
-    pass_summary = summarise_plan_pass(case.plan, case.observed, plan_result.violations)
+    (context,) = plan_result.guard_contexts
+    pass_summary = summarise_plan_pass(context.plan, context.observed, plan_result.violations)
     overridden = [
         Diagnostic(
             Severity.NOTE,

@@ -42,7 +42,7 @@ class WatchListener(PassListener):
         self._announce = announce
         self._running: dict[str, float] = {}
 
-    def settled(self, outcome: Outcome) -> None:
+    def on_step_settled(self, outcome: Outcome) -> None:
         # Another revision may have planned the step.
         self._log.try_unbind("revision").info(
             "step settled",
@@ -52,27 +52,27 @@ class WatchListener(PassListener):
             message=outcome.reason,
         )
 
-    def observing(self, cluster: str, nodes: int) -> None:
+    def on_observing(self, cluster: str, nodes: int) -> None:
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"observing {nodes} nodes")
 
-    def observed(self, cluster: str, observed: Observed[Any]) -> None:
+    def on_observed(self, cluster: str, observed: Observed[Any]) -> None:
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing="planning", answers=count_answers(observed))
 
-    def planned(self, plan: Plan) -> None:
+    def on_planned(self, plan: Plan) -> None:
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
 
-    def begun(self, run: str) -> None:
+    def on_run_begun(self, run: str) -> None:
         self._log = self._log.bind(run=run)
 
-    def started(self, step: Step) -> None:
+    def on_step_started(self, step: Step) -> None:
         self._running[step.id] = step.settle
         self._show_running()
         self._log.info("step started", step=step.id, node=step.node, reason=step.reason)
 
-    def ended(self, outcome: Outcome) -> None:
+    def on_step_ended(self, outcome: Outcome) -> None:
         step = outcome.step
         self._running.pop(step.id, None)
         self._show_running()
@@ -88,7 +88,7 @@ class WatchListener(PassListener):
             **{key: text for key, text in fields.items() if text},
         )
 
-    def soaking(self, cluster: str, wave: int, seconds: float) -> None:
+    def on_soaking(self, cluster: str, wave: int, seconds: float) -> None:
         self._announce(seconds + OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
         self._log.info("soak started", wave=wave, seconds=seconds)

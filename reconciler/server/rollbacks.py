@@ -127,7 +127,9 @@ class RollbackRunner:
         # roll back must not become a right to deploy that commit.
         _, store = await reconciler.reader.bind(fleet)
         revision = fleet.revision.id
-        if store is not None and revision in {id_ for id_, _ in (await store.recall()).acted}:
+        if store is not None and revision in {
+            id_ for id_, _ in (await store.read_memory()).applied_revisions
+        }:
             return
         watched = self._source(self.options.ref, is_rollback=False)
         tip = strip_uncommitted((await watched.snapshot()).revision.id)
@@ -142,12 +144,12 @@ class RollbackRunner:
     def _answer_with_plan(self, plan_result: PlanResult, reconciler: Reconciler) -> Answer:
         origin = PlanOrigin(source=strip_secrets(self.options.source), path=self.options.path)
         plan, products = plan_result.plan, reconciler.reader.products
-        data = make_plan_file(plan_result, origin, {}, datetime.now(UTC), products).written()
+        data = make_plan_file(plan_result, origin, {}, datetime.now(UTC), products).encode()
         # A violation that holds back one cluster alone leaves the rest of the plan to apply.
-        is_refused = plan_result.refused or plan_result.released().plan.empty
+        is_refused = plan_result.is_refused or plan_result.select_released().plan.is_empty
         status = GuardRefusal.exit_status if plan_result.violations and is_refused else 0
         refused = _format_violations(plan_result)
-        return {"refused": refused, "plan": plan.digest, "empty": plan.empty, "status": status}, data
+        return {"refused": refused, "plan": plan.digest, "empty": plan.is_empty, "status": status}, data
 
 
 def _format_violations(plan_result: PlanResult) -> list[str]:

@@ -218,7 +218,7 @@ class SourceLoop:
         if context.watch_state.source.message.partition(";")[0] != message:
             kept = context.watch_state.source.revision
             remedy = f"the last good revision stays in use; {REPORT_LINE}"
-            fields = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
+            fields = {"revision_in_use": kept.short if kept else "", "rejected": rejected[:SHORT_ID]}
             context.log.error(
                 "unexpected error while reading the source",
                 message=message,
@@ -231,7 +231,11 @@ class SourceLoop:
     def _log_failure(self, error: ReconcilerError, rejected: str) -> None:
         log = self._context.log
         kept = self._context.watch_state.source.revision
-        texts = {"kept": kept.short if kept else "", "rejected": rejected[:SHORT_ID], "remedy": error.remedy}
+        texts = {
+            "revision_in_use": kept.short if kept else "",
+            "rejected": rejected[:SHORT_ID],
+            "remedy": error.remedy,
+        }
         fields = {key: text for key, text in texts.items() if text}
         if isinstance(error, InputError):
             for problem in error.problems[:PROBLEMS]:

@@ -184,7 +184,7 @@ class Watch:
             return []
         try:
             async with asyncio.timeout(LAST_READ_SECONDS):
-                records = await self._dependencies.store.unsettled()
+                records = await self._dependencies.store.list_open_runs()
         except StateError as error:
             return [f"unknown: {error.message}"]
         except TimeoutError:
@@ -210,8 +210,8 @@ class Watch:
             self._watch_state.heartbeats["store"] = time.monotonic() + CHECK_SECONDS + PATIENCE
             before = self._watch_state.store
             try:
-                await store.probe()
-                self._watch_state.outbox = await store.left()
+                await store.check_writable()
+                self._watch_state.outbox = await store.count_pending()
                 self._watch_state.store = ""
             except StateError as error:
                 self._watch_state.store = error.message

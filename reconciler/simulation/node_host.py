@@ -119,7 +119,7 @@ class Simulation:
                     address,
                     listener,
                     around,
-                    joined=simulator.joined,
+                    joined=simulator.has_peer_links,
                 )
         _check_addresses(self._places.values())
         for name in fresh:
@@ -159,7 +159,7 @@ class Simulation:
 
     def due(self, now: datetime) -> list[NodeMessage]:
         """Messages that nodes send by themselves, since the last call."""
-        return [message for served in self._served.values() for message in served.due(now)]
+        return [message for served in self._served.values() for message in served.take_due_messages(now)]
 
     def calls(self, node: str = "", *, changes: bool = False) -> tuple[RecordedCall, ...]:
         """The recorded requests in order, of one node or of all; with `changes`, without reads."""
@@ -260,14 +260,14 @@ class Simulation:
 
     def _handle(self, node: str, request: NodeRequest) -> tuple[Fault | None, Reply]:
         place = self._places[node]
-        change = place.served.changes(request)
+        change = place.served.is_change(request)
         # Before the fault is taken: a watcher may add a fault for exactly this request.
         if self._watcher is not None:
             self._watcher.arrived(node, request, change=change)
         fault = place.pending.take(change=change)
         reply = answer_with_faults(place, request, fault, change=change)
         fault_name = str(fault.kind) if fault else ""
-        call = RecordedCall(node, place.served.asked(request), change, reply[0], fault_name)
+        call = RecordedCall(node, place.served.describe_request(request), change, reply[0], fault_name)
         self._calls.append(call)
         if self._watcher is not None:
             self._watcher.answered(call)

@@ -56,7 +56,7 @@ def answer_with_faults(
     if kind is FaultKind.GARBAGE:
         return 200, {"Content-Type": "text/html"}, PAGE
     if kind is FaultKind.REFUSE:
-        return place.served.refusal()
+        return place.served.build_refusal()
     return _perform(place, request, kind, change=change)
 
 
@@ -68,7 +68,7 @@ def _perform(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None,
         if kind is FaultKind.DUPLICATE:
             perform()
         return reply
-    read = (request.method, request.target, place.served.asked(request))
+    read = (request.method, request.target, place.served.describe_request(request))
     if kind is FaultKind.STALE and read in place.shown:
         return place.shown[read]
     place.shown[read] = perform()
@@ -108,7 +108,7 @@ async def start_node(place: SimulatedNode, delay: float = 0) -> None:
     await asyncio.sleep(delay)
     await place.listener.close()
     place.served.world.start(place.node)
-    port = place.served.moved(place.node)
+    port = place.served.get_new_port(place.node)
     if port is not None:
         place.address = SocketAddress(place.address.host, port)
     await open_node(place)

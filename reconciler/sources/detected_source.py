@@ -42,18 +42,18 @@ class DetectedSource(ForwardingSource):
         self._git = git
         self._decided: Source | None = None
 
-    async def earlier(
+    async def read_prior_files(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """See `ports.source.Source`; a tarball has no base to compare with."""
         if (await self.target()).has_history:
-            return await super().earlier(revision, names, base=base, applied=applied)
+            return await super().read_prior_files(revision, names, base=base, applied=applied)
         return make_empty_history(self.place.shown, base)
 
     @property
-    def dated_by_use(self) -> bool:
+    def is_dated_by_use(self) -> bool:
         """Whether it is a tarball."""
-        return self._decided is not None and self._decided.dated_by_use
+        return self._decided is not None and self._decided.is_dated_by_use
 
     async def target(self) -> Source:
         """The tarball or the repository.

@@ -98,7 +98,7 @@ class FolderSource(Source):
         return await self._use_history(revision, read)
 
     @asynccontextmanager
-    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+    async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """See `ports.source.Source`."""
         work = find_work_tree(self.folder)
         if work is None:
@@ -110,7 +110,7 @@ class FolderSource(Source):
         with open_objects(work) as objects:
             yield walk_first_parents(objects, revision, place, most)
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""
         commit = revision.partition("+")[0]
         key = (commit, tuple(folders))
@@ -129,7 +129,7 @@ class FolderSource(Source):
             self._origins = {**kept, key: found}
         return self._origins[key]
 
-    async def earlier(
+    async def read_prior_files(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """See `ports.source.Source`."""

@@ -32,17 +32,17 @@ class ForwardingSource(Source):
         return await (await self.target()).ancestors(revision)
 
     @asynccontextmanager
-    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+    async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """See `ports.source.Source`."""
-        async with (await self.target()).line(revision, most) as found:
+        async with (await self.target()).open_first_parents(revision, most) as found:
             yield found
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""
-        return await (await self.target()).origin(revision, names, folders)
+        return await (await self.target()).read_origin(revision, names, folders)
 
-    async def earlier(
+    async def read_prior_files(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """See `ports.source.Source`."""
-        return await (await self.target()).earlier(revision, names, base=base, applied=applied)
+        return await (await self.target()).read_prior_files(revision, names, base=base, applied=applied)

@@ -70,9 +70,9 @@ class LinkedSource(ForwardingSource):
         return replace(snapshot, revision=replace(snapshot.revision, source=self._name))
 
     @property
-    def dated_by_use(self) -> bool:
+    def is_dated_by_use(self) -> bool:
         """See `ports.source.Source`."""
-        return self._source.dated_by_use
+        return self._source.is_dated_by_use
 
 
 def resolve_target(path: Path) -> Path:

@@ -111,7 +111,7 @@ class TarballOptions:
 class TarballFileSource(Source):
     """A tarball on disk."""
 
-    dated_by_use = True
+    is_dated_by_use = True
 
     def __init__(self, file: Path, packing: TarballOptions) -> None:
         self.file = file
@@ -182,7 +182,7 @@ class TarballUrlSource(Source):
     cached bytes are enough, because no others have it.
     """
 
-    dated_by_use = True
+    is_dated_by_use = True
 
     def __init__(
         self,

@@ -183,10 +183,10 @@ class EmptyStore:
     async def fleets(self) -> Sequence[KnownFleet]:
         return ()
 
-    def of(self, fleet: int) -> Self:
+    def select_fleet(self, fleet: int) -> Self:
         return self
 
-    async def recall(self) -> FleetMemory:
+    async def read_memory(self) -> FleetMemory:
         return FleetMemory(at=self._clock())
 
     async def orders(self) -> OpenOrders:
@@ -195,7 +195,7 @@ class EmptyStore:
     async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         return ()
 
-    async def acts(self, limit: int = 20) -> Sequence[OrderRecord]:
+    async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:
         return ()
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
@@ -204,7 +204,7 @@ class EmptyStore:
     async def is_open(self, cluster: str) -> bool:
         return False
 
-    async def unsettled(self) -> Sequence[RunRecord]:
+    async def list_open_runs(self) -> Sequence[RunRecord]:
         return ()
 
 

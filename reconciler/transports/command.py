@@ -137,6 +137,6 @@ def _describe_file(host: Host) -> str:
 
 def _shorten_output(out: bytes) -> str:
     # Mask before shortening: a cut secret is not recognised any more.
-    text = SHAPES.text(out.decode("utf-8", "replace"))
+    text = SHAPES.redact_text(out.decode("utf-8", "replace"))
     words = " ".join(UNSEEN.sub(" ", text).split())
     return words if len(words) <= KEPT else f"…{words[-KEPT:]}"

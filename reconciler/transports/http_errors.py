@@ -159,4 +159,4 @@ def _describe_os_error(error: OSError) -> str:
 
 def _shorten(error: object) -> str:
     """The message of an error on one line, masked and shortened."""
-    return make_one_line(SHAPES.text(str(error)), 200) or type(error).__name__
+    return make_one_line(SHAPES.redact_text(str(error)), 200) or type(error).__name__

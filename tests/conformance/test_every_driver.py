@@ -124,12 +124,12 @@ def test_every_driver_has_a_life():
 
 
 HOOKS = {
-    "single_node": {"without"},
+    "single_node": {"exclude_nodes"},
     "metrics": {"health"},
-    "reports": {"reported"},
-    "imports": {"entry_of", "shown"},
-    "model_check": {"stages"},
-    "history": {"learnt"},
+    "reports": {"parse_report"},
+    "imports": {"read_cluster_entry", "build_live_state"},
+    "model_check": {"list_model_setups"},
+    "history": {"derive_facts"},
     "simulation": {"simulator"},
 }
 """Capability -> the hooks that a product with it has of its own, and one without it has not."""
@@ -145,7 +145,7 @@ def test_capabilities_say_which_hooks_a_driver_has(kind):
     for capability, hooks in HOOKS.items():
         own = {name for name in hooks if getattr(type(driver), name) is not getattr(Driver, name)}
         assert own == (hooks if getattr(driver.capabilities, capability) else set()), capability
-    if type(driver).stamped is not Driver.stamped:
+    if type(driver).has_stamps is not Driver.has_stamps:
         assert driver.capabilities.single_node, "nodes that somebody else changed are left as they are"
 
 
@@ -174,7 +174,10 @@ class Stage:
     async def look(self, files: dict[str, Any]):
         async with self.transports() as transports:
             return await run_plan_pass(
-                self.fleet(files), drivers=DRIVERS, transports=transports, recalled=await self.store.recall()
+                self.fleet(files),
+                drivers=DRIVERS,
+                transports=transports,
+                recalled=await self.store.read_memory(),
             )
 
     async def run(self, files: dict[str, Any]):
@@ -211,7 +214,7 @@ async def settle(stage: Stage, files: dict[str, Any], *, most: int = 4) -> Plan:
     for _ in range(most):
         await stage.run(files)
         plan = (await stage.look(files)).plan
-        if plan.empty and not list(plan.findings()):
+        if plan.is_empty and not list(plan.findings()):
             return plan
         stage.ahead += timedelta(hours=1)
     return plan
@@ -223,7 +226,7 @@ async def test_it_converges_and_a_second_pass_finds_nothing(stage):
         assert report.outcomes
         assert {outcome.state for outcome in report.outcomes} == {State.DONE}
         again = await stage.look(files)
-        assert again.plan.empty
+        assert again.plan.is_empty
         assert again.plan.clusters[0].unchanged == len(stage.nodes(files))
         shown = stage.shown(files)
         assert [one for one in shown if one != shown[0]] == [], "the nodes agree, by their own state"
@@ -231,7 +234,7 @@ async def test_it_converges_and_a_second_pass_finds_nothing(stage):
 
 async def test_a_dry_run_asks_for_no_change(stage):
     seen = await stage.look(stage.life.first)
-    assert not seen.plan.empty
+    assert not seen.plan.is_empty
     assert stage.simulation.calls()
     assert not stage.simulation.calls(changes=True)
 
@@ -242,7 +245,7 @@ async def test_it_converges_under(stage, fault):
     await settle(stage, stage.life.first)
     await stage.simulation.fault("it", kind, **options)
     plan = await settle(stage, stage.life.second)
-    assert plan.empty, "it converged"
+    assert plan.is_empty, "it converged"
     shown = stage.shown(stage.life.second)
     assert [one for one in shown if one != shown[0]] == []
 
@@ -258,27 +261,27 @@ async def test_a_lost_answer_is_settled_by_reading_and_nothing_is_done_twice(sta
 
 async def test_the_same_world_gives_the_same_plan_byte_for_byte(stage):
     first, second = [(await stage.look(stage.life.first)).plan for _ in range(2)]
-    assert first.encoded() == second.encoded()
-    assert load_plan(json.loads(first.encoded())).encoded() == first.encoded()
+    assert first.encode() == second.encode()
+    assert load_plan(json.loads(first.encode())).encode() == first.encode()
 
 
 async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
     driver = DRIVERS[stage.fleet(stage.life.first).cluster_inputs[0].entry.kind]
     plan = (await stage.look(stage.life.first)).plan
-    exact = json.loads(json.dumps({step.id: step.arguments.exact() for step in plan.steps()}))
-    stored = restore_exact_arguments(load_plan(json.loads(plan.encoded())), exact)
+    exact = json.loads(json.dumps({step.id: step.arguments.exact_values() for step in plan.steps()}))
+    stored = restore_exact_arguments(load_plan(json.loads(plan.encode())), exact)
     for step, read in zip(plan.steps(), stored.steps(), strict=True):
         assert type(step.arguments) is driver.actions[step.action], "each action has its own type"
-        again = driver.typed(read)
+        again = driver.load_step(read)
         assert again.plain() == {
             **step.plain(),
-            "arguments": {**step.plain()["arguments"], **step.arguments.exact()},
+            "arguments": {**step.plain()["arguments"], **step.arguments.exact_values()},
         }
     first = next(stored.steps())
     async with stage.transports() as transports:
-        assert driver.judge(first, await driver.look(first, transports)).status is StepStatus.READY
+        assert driver.judge(first, await driver.observe_step(first, transports)).status is StepStatus.READY
         await stage.run(stage.life.first)
-        assert driver.judge(first, await driver.look(first, transports)).status is StepStatus.DONE
+        assert driver.judge(first, await driver.observe_step(first, transports)).status is StepStatus.DONE
 
 
 @pytest.mark.parametrize("fault", ["killed", "silent", "cut", "half", "error", "garbage"])
@@ -287,7 +290,7 @@ async def test_a_node_that_fails_is_never_taken_for_absent(stage, fault):
     node = stage.nodes(stage.life.first)[0]
     await stage.simulation.fault(node, fault)
     seen = await stage.look(stage.life.first)
-    answer = seen.cases[0].observed.nodes[node]
+    answer = seen.guard_contexts[0].observed.nodes[node]
     assert isinstance(answer, Unreachable | Unidentified | Unauthorized | Stale)
     assert not isinstance(answer, Present | Absent)
     assert [step for step in seen.plan.steps() if step.node == node] == []
@@ -297,7 +300,7 @@ async def test_a_node_that_fails_is_never_taken_for_absent(stage, fault):
 async def test_a_refusal_is_a_node_error_with_the_nodes_name(stage):
     seen = await stage.look(stage.life.first)
     step = next(seen.plan.steps())
-    driver = DRIVERS[seen.cases[0].entry.kind]
+    driver = DRIVERS[seen.guard_contexts[0].entry.kind]
     await stage.simulation.fault(step.node, "refuse", count=1)
     async with stage.transports() as transports:
         with pytest.raises(NodeError, match=step.node.replace(".", r"\.")):

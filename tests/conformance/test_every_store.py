@@ -51,9 +51,9 @@ def store(url):
 async def test_a_run_is_read_back_as_it_was_written(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(RunStart("webhook", plan))
-    await store.intend(run, first)
-    await store.conclude(
+    run = await store.begin_run(RunStart("webhook", plan))
+    await store.record_intent(run, first)
+    await store.record_outcomes(
         run,
         [
             StepEnd(
@@ -61,16 +61,16 @@ async def test_a_run_is_read_back_as_it_was_written(store):
             )
         ],
     )
-    await store.conclude(run, [StepEnd(Outcome(second, State.SKIPPED, "stopped"))])
-    await store.finish(run, 5)
+    await store.record_outcomes(run, [StepEnd(Outcome(second, State.SKIPPED, "stopped"))])
+    await store.finish_run(run, 5)
     record = await store.run(run)
-    assert record.plan.encoded() == plan.encoded()
-    assert record.line.trigger == "webhook"
-    assert (record.line.revision, record.line.title) == (REVISION.id, REVISION.title)
-    assert record.line.digest == plan.digest
-    assert record.line.exit_status == 5
-    assert record.line.finished > record.line.started
-    assert record.line.counts == {"done": 1, "skipped": 1}
+    assert record.plan.encode() == plan.encode()
+    assert record.summary.trigger == "webhook"
+    assert (record.summary.revision, record.summary.title) == (REVISION.id, REVISION.title)
+    assert record.summary.digest == plan.digest
+    assert record.summary.exit_status == 5
+    assert record.summary.finished > record.summary.started
+    assert record.summary.counts == {"done": 1, "skipped": 1}
     done, skipped = record.entries
     assert (done.state, done.reason, done.seconds, done.answer) == (State.DONE, "it shows", 1.5, "accepted")
     assert done.waiting_for_restart == ("port",)
@@ -79,16 +79,16 @@ async def test_a_run_is_read_back_as_it_was_written(store):
 
 
 async def test_another_process_sees_what_was_written(store, url):
-    run = await store.begin(RunStart("command", plan_of(a="1")))
+    run = await store.begin_run(RunStart("command", plan_of(a="1")))
     with open_store(url) as other:
         assert [line.id for line in await other.runs()] == [run]
-        assert (await other.run(run)).line.counts == {"open": 1}
+        assert (await other.run(run)).summary.counts == {"open": 1}
 
 
 async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id(store):
-    ids = [await store.begin(RunStart("command", plan_of(a=str(number)))) for number in range(12)]
+    ids = [await store.begin_run(RunStart("command", plan_of(a=str(number)))) for number in range(12)]
     assert [line.id for line in await store.runs(3)] == ids[:-4:-1]
-    assert (await store.run("run-0011")).line.id == ids[11]
+    assert (await store.run("run-0011")).summary.id == ids[11]
     with pytest.raises(UsageError, match=r"10 runs begin with 'run-000': run-0009, .* …"):
         await store.run("run-000")
     with pytest.raises(UsageError, match="no run 'run-0099'; similar ids: run-0009"):
@@ -107,8 +107,8 @@ async def test_an_empty_history_says_so(store):
 async def test_an_id_that_is_taken_is_not_used_again(url):
     names = iter(["same", "same", "other"])
     with open_store(url, name=lambda: next(names)) as store:
-        assert await store.begin(RunStart("command", plan_of(a="1"))) == "same"
-        assert await store.begin(RunStart("command", plan_of(a="1"))) == "other"
+        assert await store.begin_run(RunStart("command", plan_of(a="1"))) == "same"
+        assert await store.begin_run(RunStart("command", plan_of(a="1"))) == "other"
 
 
 def test_ids_are_short_and_sort_by_time():
@@ -121,111 +121,117 @@ def test_ids_are_short_and_sort_by_time():
 async def test_no_intent_is_taken_for_a_run_that_is_not_there(store):
     (step,) = plan_of(a="1").steps()
     with pytest.raises(StateError, match="no longer in the journal"):
-        await store.intend("gone", step)
+        await store.record_intent("gone", step)
 
 
 async def test_unsettled_are_open_runs_and_unknown_ends_that_nobody_took_up(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(RunStart("command", plan))
-    await store.intend(run, first)
-    (left,) = await store.unsettled()
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_intent(run, first)
+    (left,) = await store.list_open_runs()
     assert [(entry.step, bool(entry.intended), entry.state) for entry in left.entries] == [
         (first, True, None),
         (second, False, None),
     ]
-    await store.conclude(run, [StepEnd(Outcome(first, State.UNKNOWN)), StepEnd(Outcome(second, State.FOUND))])
-    await store.finish(run, 5)
-    assert [record.line.id for record in await store.unsettled()] == [run]
-    again = await store.begin(RunStart("command", plan))
-    await store.conclude(again, [StepEnd(Outcome(step, State.FOUND)) for step in plan.steps()])
-    await store.finish(again, 0)
-    assert await store.unsettled() == ()
+    await store.record_outcomes(
+        run, [StepEnd(Outcome(first, State.UNKNOWN)), StepEnd(Outcome(second, State.FOUND))]
+    )
+    await store.finish_run(run, 5)
+    assert [record.summary.id for record in await store.list_open_runs()] == [run]
+    again = await store.begin_run(RunStart("command", plan))
+    await store.record_outcomes(again, [StepEnd(Outcome(step, State.FOUND)) for step in plan.steps()])
+    await store.finish_run(again, 0)
+    assert await store.list_open_runs() == ()
 
 
 async def test_a_step_stays_unknown_while_later_runs_only_do_other_nodes(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(RunStart("command", plan))
+    run = await store.begin_run(RunStart("command", plan))
     for step in plan.steps():
-        await store.intend(run, step)
-    await store.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN)) for step in plan.steps()])
-    await store.finish(run, 5)
-    again = await store.begin(RunStart("command", plan))
-    await store.intend(again, second)
-    await store.conclude(
+        await store.record_intent(run, step)
+    await store.record_outcomes(run, [StepEnd(Outcome(step, State.UNKNOWN)) for step in plan.steps()])
+    await store.finish_run(run, 5)
+    again = await store.begin_run(RunStart("command", plan))
+    await store.record_intent(again, second)
+    await store.record_outcomes(
         again, [StepEnd(Outcome(first, State.SKIPPED)), StepEnd(Outcome(second, State.DONE))]
     )
-    await store.finish(again, 5)
-    (left,) = await store.unsettled()
-    assert (left.line.id, [entry.step for entry in left.entries]) == (run, [first])
+    await store.finish_run(again, 5)
+    (left,) = await store.list_open_runs()
+    assert (left.summary.id, [entry.step for entry in left.entries]) == (run, [first])
 
 
 async def test_an_unknown_step_that_was_never_sent_is_settled(store):
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    run = await store.begin(RunStart("command", plan))
-    await store.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN))])
-    await store.finish(run, 5)
-    assert await store.unsettled() == ()
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_outcomes(run, [StepEnd(Outcome(step, State.UNKNOWN))])
+    await store.finish_run(run, 5)
+    assert await store.list_open_runs() == ()
 
 
 async def test_a_refusal_is_kept_with_its_verdicts_and_not_repeated(store):
     plan = plan_of(a="1")
-    run = await store.refuse(RunStart("interval", plan), "too many nodes")
-    assert await store.refuse(RunStart("interval", plan), "too many nodes") == run
-    other = await store.refuse(RunStart("interval", plan), "no quorum")
+    run = await store.record_refused_run(RunStart("interval", plan), "too many nodes")
+    assert await store.record_refused_run(RunStart("interval", plan), "too many nodes") == run
+    other = await store.record_refused_run(RunStart("interval", plan), "no quorum")
     lines = await store.runs()
     assert [(line.id, line.exit_status, line.note) for line in lines] == [
         (other, 3, "no quorum"),
         (run, 3, "too many nodes"),
     ]
     assert lines[0].counts == {}
-    assert await store.unsettled() == ()
+    assert await store.list_open_runs() == ()
 
 
 async def test_facts_keep_their_since_until_they_change(store):
-    await store.remember("edge", {"a": {"revision": "one", "mode": "block"}})
-    first = (await store.recall()).of("edge").runs["a"]
+    await store.store_facts("edge", {"a": {"revision": "one", "mode": "block"}})
+    first = (await store.read_memory()).get_cluster_memory("edge").shown_revisions["a"]
     for _ in range(3):
-        await store.remember("edge", {"a": {"revision": "one"}})
-        assert (await store.recall()).of("edge").runs["a"] == first, "looked at, and not changed"
-    await store.remember("edge", {"a": {"revision": "two"}})
-    second = (await store.recall()).of("edge").runs["a"]
+        await store.store_facts("edge", {"a": {"revision": "one"}})
+        assert (await store.read_memory()).get_cluster_memory("edge").shown_revisions["a"] == first, (
+            "looked at, and not changed"
+        )
+    await store.store_facts("edge", {"a": {"revision": "two"}})
+    second = (await store.read_memory()).get_cluster_memory("edge").shown_revisions["a"]
     assert second.revision == "two"
     assert second.since > first.since
-    assert (await store.recall()).facts == {"edge": {"a": {"revision": "two", "mode": "block"}}}
-    await store.remember("edge", {"a": {"mode": ""}})
-    assert (await store.recall()).facts == {"edge": {"a": {"revision": "two"}}}
+    assert (await store.read_memory()).facts == {"edge": {"a": {"revision": "two", "mode": "block"}}}
+    await store.store_facts("edge", {"a": {"mode": ""}})
+    assert (await store.read_memory()).facts == {"edge": {"a": {"revision": "two"}}}
 
 
 async def test_only_a_step_that_is_done_teaches_facts(store):
     plan = plan_of(a="1", b="2")
-    run = await store.begin(RunStart("command", plan))
+    run = await store.begin_run(RunStart("command", plan))
     for step, state in zip(plan.steps(), (State.DONE, State.FAILED), strict=True):
-        await store.conclude(run, [StepEnd(Outcome(step, state), facts={"mode": "block"})])
-    memory = await store.recall()
-    assert memory.recalled("edge") == {"a": {"mode": "block"}}
+        await store.record_outcomes(run, [StepEnd(Outcome(step, state), facts={"mode": "block"})])
+    memory = await store.read_memory()
+    assert memory.list_node_facts("edge") == {"a": {"mode": "block"}}
 
 
 async def test_a_spent_word_stays_spent(store):
     plan = plan_of(a="1")
-    run = await store.begin(RunStart("command", plan))
-    await store.conclude(run, [StepEnd(Outcome(next(plan.steps()), State.DONE), spent={"collapsed": "why"})])
-    assert (await store.recall()).recalled("edge") == {"a": {"collapsed": "why"}}
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_outcomes(
+        run, [StepEnd(Outcome(next(plan.steps()), State.DONE), used_confirmations={"collapsed": "why"})]
+    )
+    assert (await store.read_memory()).list_node_facts("edge") == {"a": {"collapsed": "why"}}
 
 
 async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
-    run = await store.begin(RunStart("command", plan))
-    await store.intend(run, first)
-    await store.conclude(run, [StepEnd(Outcome(step, State.FAILED)) for step in (first, second)])
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_intent(run, first)
+    await store.record_outcomes(run, [StepEnd(Outcome(step, State.FAILED)) for step in (first, second)])
     await store.record_pass("edge", ClusterFacts(members=AppliedMembers(2, ("a", "b"), "/repo")))
-    memory = await store.recall()
+    memory = await store.read_memory()
     cluster_memory = memory.cluster_memory["edge"]
     assert (cluster_memory.nodes, cluster_memory.names, cluster_memory.source) == (2, {"a", "b"}, "/repo")
-    ((node, hours),) = cluster_memory.changed
+    ((node, hours),) = cluster_memory.recent_changes
     assert node == "a"
     assert 0 < hours < 0.01
     assert memory.facts == {}
@@ -233,18 +239,20 @@ async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
 
 async def test_a_pass_over_all_of_a_cluster_answers_its_request_and_one_over_a_part_does_not(store):
     await store.request_approval("edge", "d1", "c0ffee0", "2 steps")
-    await store.record_pass("edge", ClusterFacts(applied=REVISION, runs={"a": REVISION.id}))
-    cluster_memory, standing = (await store.recall()).of("edge"), await store.orders()
-    assert (cluster_memory.applied, cluster_memory.runs["a"].revision, cluster_memory.nodes) == (
+    await store.record_pass("edge", ClusterFacts(applied=REVISION, shown_revisions={"a": REVISION.id}))
+    cluster_memory, standing = (await store.read_memory()).get_cluster_memory("edge"), await store.orders()
+    assert (cluster_memory.applied, cluster_memory.shown_revisions["a"].revision, cluster_memory.nodes) == (
         REVISION,
         REVISION.id,
         0,
     )
-    assert [(one.cluster, one.digest, one.words) for one in standing.requests] == [("edge", "d1", "2 steps")]
+    assert [(one.cluster, one.digest, one.description) for one in standing.requests] == [
+        ("edge", "d1", "2 steps")
+    ]
     await store.record_pass("edge", ClusterFacts(members=AppliedMembers(1, ("a",), "/repo")))
     assert (await store.orders()).requests == ()
     await store.forget_members("edge")
-    cluster_memory = (await store.recall()).of("edge")
+    cluster_memory = (await store.read_memory()).get_cluster_memory("edge")
     assert (cluster_memory.nodes, cluster_memory.names, cluster_memory.source, cluster_memory.applied) == (
         0,
         frozenset(),
@@ -255,57 +263,61 @@ async def test_a_pass_over_all_of_a_cluster_answers_its_request_and_one_over_a_p
 
 async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected(store):
     for ends in (
-        lambda: store.keep_progress("edge", None),
+        lambda: store.store_progress("edge", None),
         lambda: store.reject("edge", REVISION, "wave 1 failed", ends_rollout=True),
         lambda: store.record_pass("edge", ClusterFacts(ends_rollout=True)),
     ):
-        await store.keep_progress("edge", RolloutProgress("content", number=1, total=3, wave=("edge/a/set",)))
+        await store.store_progress(
+            "edge", RolloutProgress("content", number=1, total=3, wave=("edge/a/set",))
+        )
         await store.reject("edge", REVISION, "wave 1 failed", ends_rollout=False)
-        assert (await store.recall()).of("edge").progress.nodes == {"a"}
+        assert (await store.read_memory()).get_cluster_memory("edge").progress.nodes == {"a"}
         await ends()
-        assert (await store.recall()).of("edge").progress is None
-    assert (await store.recall()).of("edge").rejected == {REVISION.id: "wave 1 failed"}
+        assert (await store.read_memory()).get_cluster_memory("edge").progress is None
+    assert (await store.read_memory()).get_cluster_memory("edge").rejected == {REVISION.id: "wave 1 failed"}
 
 
 async def test_a_rollback_is_remembered_until_another_one_names_its_revision_or_its_content(store):
     new, old, other = (Revision("/repo", digit * 40, digit) for digit in "321")
     await store.record_pass("edge", ClusterFacts(applied=new, content="k3"))
-    assert (await store.recall()).of("edge").content == "k3"
+    assert (await store.read_memory()).get_cluster_memory("edge").content == "k3"
     await store.roll_back("edge", (new, "k3"), (old, "k2"), "kim went back")
     await store.reject("edge", other, "wave 1 failed", ends_rollout=False)
-    cluster_memory = (await store.recall()).of("edge")
+    cluster_memory = (await store.read_memory()).get_cluster_memory("edge")
     assert cluster_memory.rolled_back == (RollbackHold(new.id, "k3", "kim went back"),)
     assert cluster_memory.rejected == {other.id: "wave 1 failed"}
     await store.roll_back("edge", None, (other, "k3"), "kim goes forward")
-    cluster_memory = (await store.recall()).of("edge")
+    cluster_memory = (await store.read_memory()).get_cluster_memory("edge")
     assert (cluster_memory.rolled_back, cluster_memory.rejected) == ((), {other.id: "wave 1 failed"})
 
 
 async def test_a_suspension_holds_for_its_cluster_or_for_all_until_it_is_resumed(store):
     await store.suspend("", "a storm", Actor("lee"))
     await store.suspend("edge", "it looks odd", Actor("kim"))
-    memory = await store.recall()
-    assert [one.reason for one in memory.of("edge").suspended] == ["a storm", "it looks odd"]
-    assert [one.reason for one in memory.of("live").suspended] == ["a storm"]
+    memory = await store.read_memory()
+    assert [one.reason for one in memory.get_cluster_memory("edge").suspended] == ["a storm", "it looks odd"]
+    assert [one.reason for one in memory.get_cluster_memory("live").suspended] == ["a storm"]
     await store.resume("", Actor("kim"))
-    assert [one.reason for one in (await store.recall()).of("edge").suspended] == ["it looks odd"]
+    assert [one.reason for one in (await store.read_memory()).get_cluster_memory("edge").suspended] == [
+        "it looks odd"
+    ]
 
 
 async def test_an_approval_is_for_one_run(store):
     await store.approve("d1", Actor("kim"), "looked at it")
-    assert (await store.recall()).of("edge").approved == {"d1"}
+    assert (await store.read_memory()).get_cluster_memory("edge").approved == {"d1"}
     (found,) = (await store.orders()).approvals
     assert (found.digest, found.by, found.reason) == ("d1", "kim", "looked at it")
-    await store.spend_approval("d1")
-    assert (await store.recall()).of("edge").approved == frozenset()
+    await store.use_approval("d1")
+    assert (await store.read_memory()).get_cluster_memory("edge").approved == frozenset()
 
 
 async def test_the_place_of_a_node_is_claimed_by_the_last_fleet_that_wrote_there(store):
-    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
-    await ours.claim({"192.0.2.1:80": ("edge", "a"), "192.0.2.2:80": ("edge", "b")}, ())
-    await theirs.claim({"192.0.2.1:80": ("edge", "a")}, ())
-    await ours.claim({}, ["192.0.2.1:80", "192.0.2.2:80"])
-    memory = await theirs.recall()
+    ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
+    await ours.claim_places({"192.0.2.1:80": ("edge", "a"), "192.0.2.2:80": ("edge", "b")}, ())
+    await theirs.claim_places({"192.0.2.1:80": ("edge", "a")}, ())
+    await ours.claim_places({}, ["192.0.2.1:80", "192.0.2.2:80"])
+    memory = await theirs.read_memory()
     assert memory.claims == {"192.0.2.1:80": PlaceClaim(memory.fleet, "edge", "a", "theirs")}
 
 
@@ -332,22 +344,22 @@ async def test_a_cluster_name_of_any_length_can_be_locked(store):
 
 async def test_a_message_is_enqueued_once_and_leaves_the_outbox_when_sent(store):
     plan = plan_of(a="1", b="2")
-    run = await store.begin(RunStart("command", plan))
+    run = await store.begin_run(RunStart("command", plan))
     first, second = plan.steps()
     for _ in range(2):
-        await store.conclude(
+        await store.record_outcomes(
             run, [StepEnd(Outcome(first, State.DONE), outbox_message=OutboxMessage("one", b'{"a":1}'))]
         )
-    await store.conclude(
+    await store.record_outcomes(
         run, [StepEnd(Outcome(second, State.DONE), outbox_message=OutboxMessage("two", b"{}", wanted=False))]
     )
-    (outbox_message,) = await store.due()
+    (outbox_message,) = await store.list_due()
     assert (outbox_message.id, outbox_message.body) == ("one", b'{"a":1}')
-    await store.unsent("one", "it answered 503", refused=False)
-    assert await store.left() == 1
-    assert await store.due(beyond=outbox_message.number) == ()
-    await store.sent("one")
-    assert (await store.due(), await store.left()) == ((), 0)
+    await store.mark_failed("one", "it answered 503", refused=False)
+    assert await store.count_pending() == 1
+    assert await store.list_due(beyond=outbox_message.number) == ()
+    await store.mark_sent("one")
+    assert (await store.list_due(), await store.count_pending()) == ((), 0)
     one, two = (await store.run(run)).messages
     assert (one.step, one.attempts, one.error, bool(one.delivered)) == (first.id, 2, "", True)
     assert (two.body, two.wanted, two.delivered) == ("{}", False, None)
@@ -356,44 +368,44 @@ async def test_a_message_is_enqueued_once_and_leaves_the_outbox_when_sent(store)
 async def test_a_message_that_is_refused_again_and_again_stays_in_the_history_alone(store):
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    run = await store.begin(RunStart("command", plan))
-    await store.conclude(
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_outcomes(
         run, [StepEnd(Outcome(step, State.DONE), outbox_message=OutboxMessage("one", b"{}"))]
     )
     for _ in range(100):
-        await store.unsent("one", "no answer", refused=False)
-    assert await store.left() == 1
+        await store.mark_failed("one", "no answer", refused=False)
+    assert await store.count_pending() == 1
     for _ in range(5):
-        await store.unsent("one", "it answered 400", refused=True)
-    assert await store.left() == 0
+        await store.mark_failed("one", "it answered 400", refused=True)
+    assert await store.count_pending() == 0
     assert (await store.run(run)).messages[0].error == "it answered 400"
 
 
 async def test_many_tasks_write_through_one_connection(store):
     plan = plan_of(**{f"n{number}": "new" for number in range(60)})
-    run = await store.begin(RunStart("command", plan))
+    run = await store.begin_run(RunStart("command", plan))
 
     async def one(step):
-        await store.intend(run, step)
-        await store.conclude(run, [StepEnd(Outcome(step, State.DONE))])
+        await store.record_intent(run, step)
+        await store.record_outcomes(run, [StepEnd(Outcome(step, State.DONE))])
 
     await asyncio.gather(*(one(step) for step in plan.steps()))
-    assert (await store.run(run)).line.counts == {"done": 60}
+    assert (await store.run(run)).summary.counts == {"done": 60}
 
 
 async def test_a_failed_write_leaves_nothing_half_written(store):
     plan = plan_of(a="1", b="2")
-    run = await store.begin(RunStart("command", plan))
+    run = await store.begin_run(RunStart("command", plan))
     first, second = plan.steps()
     with pytest.raises(StateError):
-        await store.conclude(
+        await store.record_outcomes(
             run,
             [
                 StepEnd(Outcome(first, State.DONE), outbox_message=OutboxMessage("one", b"{}")),
                 StepEnd(Outcome(second, State.DONE), outbox_message=OutboxMessage("two", object())),
             ],
         )
-    assert await store.left() == 0
+    assert await store.count_pending() == 0
     assert [entry.state for entry in (await store.run(run)).entries] == [None, None]
 
 
@@ -401,16 +413,16 @@ async def test_a_holder_whose_lock_was_taken_over_cannot_intend_any_more(kind, u
     plan = plan_of(a="1")
     (step,) = plan.steps()
     with open_store(url) as old, open_store(url) as new:
-        run = await old.begin(RunStart("command", plan))
+        run = await old.begin_run(RunStart("command", plan))
         async with old.lock(step.cluster):
-            await old.intend(run, step)
+            await old.record_intent(run, step)
             kind.lose_locks(tmp_path)
             async with new.lock(step.cluster):
                 with pytest.raises(RunFenced, match=r"a later run took over from run .* \[fenced\]"):
-                    await old.intend(run, step)
-                await new.intend(run, step)
+                    await old.record_intent(run, step)
+                await new.record_intent(run, step)
             with pytest.raises(RunFenced):
-                await old.intend(run, step)
+                await old.record_intent(run, step)
 
 
 class TestIntentFacts:
@@ -426,143 +438,163 @@ class TestIntentFacts:
         return replace(plan, clusters=(replace(own, steps=(step,)),))
 
     async def known(self, store):
-        facts = (await store.recall()).facts.get("edge", {})
+        facts = (await store.read_memory()).facts.get("edge", {})
         return {node for node, own in facts.items() if "began" in own}
 
     async def test_they_are_on_disk_before_the_call_and_stay_where_the_run_is_killed(self, store, plan):
         (step,) = plan.steps()
-        run = await store.begin(RunStart("command", plan))
+        run = await store.begin_run(RunStart("command", plan))
         assert await self.known(store) == set()
-        await store.intend(run, step)
+        await store.record_intent(run, step)
         assert await self.known(store) == {"a", "b"}
 
     @pytest.mark.parametrize("state", State)
     async def test_only_a_step_that_is_shown_to_have_had_no_effect_takes_them_back(self, store, plan, state):
         (step,) = plan.steps()
-        run = await store.begin(RunStart("command", plan))
-        await store.intend(run, step)
-        await store.conclude(run, [StepEnd(Outcome(step, state))])
+        run = await store.begin_run(RunStart("command", plan))
+        await store.record_intent(run, step)
+        await store.record_outcomes(run, [StepEnd(Outcome(step, state))])
         assert await self.known(store) == (set() if state is State.FAILED else {"a", "b"})
 
 
 async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(store):
-    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
     plan = plan_of(a="1")
     (step,) = plan.steps()
     async with ours.lock("edge"), theirs.lock("edge"):
-        run = await ours.begin(RunStart("command", plan))
-        await ours.intend(run, step, {"attempt/set": "1"})
-        await ours.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN), until=NOON + timedelta(hours=1))])
-        await ours.finish(run, 5)
+        run = await ours.begin_run(RunStart("command", plan))
+        await ours.record_intent(run, step, {"attempt/set": "1"})
+        await ours.record_outcomes(
+            run, [StepEnd(Outcome(step, State.UNKNOWN), until=NOON + timedelta(hours=1))]
+        )
+        await ours.finish_run(run, 5)
     await ours.record_pass(
         "edge", ClusterFacts(members=AppliedMembers(1, ("a",), "/srv/ours"), applied=REVISION)
     )
-    await ours.keep_progress("edge", RolloutProgress("content", 1, 3))
+    await ours.store_progress("edge", RolloutProgress("content", 1, 3))
     await ours.reject("edge", REVISION, "too slow", ends_rollout=False)
     await ours.request_approval("edge", "d1", "c0ffee0", "1 step")
     await store.approve("d1", Actor("kim"), "looked at it")
-    memory, other = await ours.recall(), await theirs.recall()
-    assert memory.of("edge").approved == {"d1"}
-    assert memory.under_way
-    assert memory.acted
-    assert (other.cluster_memory, other.facts, other.acted, other.under_way) == ({}, {}, (), ())
-    assert other.of("edge").approved == frozenset()
+    memory, other = await ours.read_memory(), await theirs.read_memory()
+    assert memory.get_cluster_memory("edge").approved == {"d1"}
+    assert memory.pending_calls
+    assert memory.applied_revisions
+    assert (other.cluster_memory, other.facts, other.applied_revisions, other.pending_calls) == (
+        {},
+        {},
+        (),
+        (),
+    )
+    assert other.get_cluster_memory("edge").approved == frozenset()
     assert await ours.is_open("edge")
     assert not await theirs.is_open("edge")
-    assert [record.line.id for record in await ours.unsettled()] == [run]
-    assert await theirs.unsettled() == ()
+    assert [record.summary.id for record in await ours.list_open_runs()] == [run]
+    assert await theirs.list_open_runs() == ()
     assert (await theirs.runs(), (await theirs.orders()).rejections) == ((), ())
     assert await theirs.forget_attempts("edge") == ()
     await theirs.forget_members("edge")
-    await theirs.spend_approval("d1")
-    after = await ours.recall()
-    assert (after.facts, after.of("edge").nodes, after.of("edge").approved) == (memory.facts, 1, {"d1"})
-    await ours.spend_approval("d1")
-    assert (await ours.recall()).of("edge").approved == frozenset()
+    await theirs.use_approval("d1")
+    after = await ours.read_memory()
+    assert (
+        after.facts,
+        after.get_cluster_memory("edge").nodes,
+        after.get_cluster_memory("edge").approved,
+    ) == (memory.facts, 1, {"d1"})
+    await ours.use_approval("d1")
+    assert (await ours.read_memory()).get_cluster_memory("edge").approved == frozenset()
 
 
 async def test_what_is_known_of_another_fleet_says_nothing_of_an_open_step(store):
-    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
     plan = plan_of(a="1")
     (step,) = plan.steps()
-    run = await ours.begin(RunStart("command", plan))
-    await ours.intend(run, step)
-    await ours.conclude(run, [StepEnd(Outcome(step, State.UNKNOWN))])
-    await ours.finish(run, 5)
-    other = await theirs.begin(RunStart("command", plan))
-    await theirs.conclude(other, [StepEnd(Outcome(step, State.FOUND))])
-    await theirs.finish(other, 0)
-    assert [record.line.id for record in await ours.unsettled()] == [run]
+    run = await ours.begin_run(RunStart("command", plan))
+    await ours.record_intent(run, step)
+    await ours.record_outcomes(run, [StepEnd(Outcome(step, State.UNKNOWN))])
+    await ours.finish_run(run, 5)
+    other = await theirs.begin_run(RunStart("command", plan))
+    await theirs.record_outcomes(other, [StepEnd(Outcome(step, State.FOUND))])
+    await theirs.finish_run(other, 0)
+    assert [record.summary.id for record in await ours.list_open_runs()] == [run]
 
 
 async def test_a_suspension_by_command_stops_every_fleet_of_the_host(store):
-    ours, theirs = await store.enter(OURS), await store.enter(THEIRS)
+    ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
     await store.suspend("", "a storm", Actor("kim"))
     await store.suspend("edge", "it looks odd", Actor("lee"))
-    for fleet in (ours, theirs, store.of(NEW)):
-        assert [one.reason for one in (await fleet.recall()).of("edge").suspended] == [
+    for fleet in (ours, theirs, store.select_fleet(NEW)):
+        assert [one.reason for one in (await fleet.read_memory()).get_cluster_memory("edge").suspended] == [
             "a storm",
             "it looks odd",
         ]
-        assert [one.reason for one in (await fleet.recall()).of("live").suspended] == ["a storm"]
+        assert [one.reason for one in (await fleet.read_memory()).get_cluster_memory("live").suspended] == [
+            "a storm"
+        ]
     await store.resume("edge", Actor("kim"))
     await store.resume("", Actor("kim"))
-    assert (await ours.recall()).of("edge").suspended == ()
+    assert (await ours.read_memory()).get_cluster_memory("edge").suspended == ()
 
 
 async def test_the_hosts_word_for_another_history_is_not_asked_a_second_time(store):
     before = FleetIdentity("/srv/ours", name="ours", roots=("a" * 40,))
-    ours = await store.enter(before)
+    ours = await store.enter_fleet(before)
     found = ClusterFacts(members=AppliedMembers(1, ("a",), "/srv/ours", "fake"), applied=REVISION)
     await ours.record_pass("edge", found)
     (fleet,) = await store.fleets()
     for roots, applied in ((before.roots, REVISION), (("b" * 40,), None)):
         await store.rebind(fleet.number, replace(before, source="/srv/anew", roots=roots))
-        cluster_memory = (await ours.recall()).cluster_memory["edge"]
+        cluster_memory = (await ours.read_memory()).cluster_memory["edge"]
         assert (cluster_memory.nodes, cluster_memory.kind, cluster_memory.applied) == (1, "fake", applied)
 
 
 async def test_a_fleet_keeps_its_memory_whatever_it_is_called_from_now_on(store):
-    first = await store.enter(FleetIdentity("/srv/ours", roots=("a" * 40,)))
-    await first.remember("edge", {"a": {"mode": "block"}})
+    first = await store.enter_fleet(FleetIdentity("/srv/ours", roots=("a" * 40,)))
+    await first.store_facts("edge", {"a": {"mode": "block"}})
     for later in (
         FleetIdentity("https://git.example/ours.git", name="edge", roots=("a" * 40,)),
         FleetIdentity("/srv/clone", name="core", renamed_from="edge", roots=("a" * 40,), path="moved"),
     ):
-        assert (await (await store.enter(later)).recall()).recalled("edge") == {"a": {"mode": "block"}}
+        assert (await (await store.enter_fleet(later)).read_memory()).list_node_facts("edge") == {
+            "a": {"mode": "block"}
+        }
     (fleet,) = await store.fleets()
     assert (fleet.name, fleet.roots, fleet.path) == ("core", ("a" * 40,), "moved")
     assert fleet.sources == ("/srv/ours", "https://git.example/ours.git", "/srv/clone")
 
 
 async def test_a_fleet_that_is_refused_leaves_no_trace(store):
-    await store.enter(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
+    await store.enter_fleet(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
     before = await store.fleets()
     with pytest.raises(FleetRefused):
-        await store.enter(FleetIdentity("/srv/theirs", name="edge", roots=("b" * 40,)))
+        await store.enter_fleet(FleetIdentity("/srv/theirs", name="edge", roots=("b" * 40,)))
     assert await store.fleets() == before
 
 
 async def test_the_host_can_confirm_that_another_history_takes_over(store):
-    ours = await store.enter(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
-    await ours.remember("edge", {"a": {"mode": "block"}})
+    ours = await store.enter_fleet(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
+    await ours.store_facts("edge", {"a": {"mode": "block"}})
     taking_over = FleetIdentity("/srv/new", name="edge", roots=("b" * 40,))
     (fleet,) = await store.fleets()
     await store.rebind(fleet.number, taking_over)
-    assert (await (await store.enter(taking_over)).recall()).recalled("edge") == {"a": {"mode": "block"}}
+    assert (await (await store.enter_fleet(taking_over)).read_memory()).list_node_facts("edge") == {
+        "a": {"mode": "block"}
+    }
     with pytest.raises(FleetRefused):
-        await store.enter(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
+        await store.enter_fleet(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
 
 
 async def test_two_memories_of_one_fleet_become_one(store):
     """An older version kept the past by the source as it was spelt."""
-    first, second = await store.enter(FleetIdentity("/srv/f")), await store.enter(FleetIdentity("/mnt/f"))
-    await first.remember("edge", {"a": {"mode": "block"}})
-    await second.remember("edge", {"a": {"mode": "open", "more": "1"}})
-    run = await second.begin(RunStart("command", plan_of(a="1")))
-    await store.enter(FleetIdentity("/mnt/f", roots=("a" * 40,)))
-    one = await store.enter(FleetIdentity("/srv/f", roots=("a" * 40,)))
-    assert (await one.recall()).recalled("edge") == {"a": {"mode": "block", "more": "1"}}
+    first, second = (
+        await store.enter_fleet(FleetIdentity("/srv/f")),
+        await store.enter_fleet(FleetIdentity("/mnt/f")),
+    )
+    await first.store_facts("edge", {"a": {"mode": "block"}})
+    await second.store_facts("edge", {"a": {"mode": "open", "more": "1"}})
+    run = await second.begin_run(RunStart("command", plan_of(a="1")))
+    await store.enter_fleet(FleetIdentity("/mnt/f", roots=("a" * 40,)))
+    one = await store.enter_fleet(FleetIdentity("/srv/f", roots=("a" * 40,)))
+    assert (await one.read_memory()).list_node_facts("edge") == {"a": {"mode": "block", "more": "1"}}
     assert [line.id for line in await one.runs()] == [run]
     assert len(await store.fleets()) == 1
 
@@ -572,8 +604,8 @@ async def test_who_ordered_what_when_and_why_stays_in_the_history_after_use(stor
     await store.suspend("edge", "a storm", kim)
     await store.resume("edge", Actor("kim", "ops-1", why="it is over"))
     await store.approve("d1", kim, "looked at it")
-    await store.spend_approval("d1")
-    found = await store.acts()
+    await store.use_approval("d1")
+    found = await store.list_past_orders()
     assert [(one.kind, one.cluster, one.digest) for one in found] == [
         ("approval used", "", "d1"),
         ("approve", "", "d1"),
@@ -585,7 +617,7 @@ async def test_who_ordered_what_when_and_why_stays_in_the_history_after_use(stor
     assert found[3].actor == replace(kim, why="a storm")
     assert found[0].at > found[1].at
     assert (await store.orders()).approvals == ()
-    assert await store.acts(1) == found[:1]
+    assert await store.list_past_orders(1) == found[:1]
 
 
 async def test_a_suspension_shows_the_user_beside_the_claim(store):
@@ -596,7 +628,7 @@ async def test_a_suspension_shows_the_user_beside_the_claim(store):
 
 async def test_a_run_keeps_who_asked_for_it(store):
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
-    run = await store.begin(RunStart("command", plan_of(a="1"), kim))
-    assert (await store.run(run)).line.actor == kim
-    await store.refuse(RunStart("command", plan_of(a="2"), kim), "too many")
+    run = await store.begin_run(RunStart("command", plan_of(a="1"), kim))
+    assert (await store.run(run)).summary.actor == kim
+    await store.record_refused_run(RunStart("command", plan_of(a="2"), kim), "too many")
     assert [line.actor for line in await store.runs()] == [kim, kim]

@@ -28,16 +28,16 @@ class Host:
         (self.step,) = self.plan.steps()
 
     async def run(self, state=State.DONE, *, acts=True, outbox_message=False, until=None, ends=True) -> str:
-        name = await self.store.begin(RunStart("command", self.plan))
+        name = await self.store.begin_run(RunStart("command", self.plan))
         step = replace(self.step, id=self.step.id)
         if acts:
-            await self.store.intend(name, step)
+            await self.store.record_intent(name, step)
         if ends:
             words = OutboxMessage(name, b"{}") if outbox_message else None
-            await self.store.conclude(
+            await self.store.record_outcomes(
                 name, [StepEnd(Outcome(step, state), outbox_message=words, until=until)]
             )
-            await self.store.finish(name, 0)
+            await self.store.finish_run(name, 0)
         self.now += timedelta(seconds=1)
         return name
 
@@ -66,7 +66,7 @@ async def test_runs_that_sent_nothing_go_first(host):
 
 async def test_refusals_count_too(host):
     for number in range(9):
-        await host.store.refuse(RunStart("interval", host.plan), f"verdict {number}")
+        await host.store.record_refused_run(RunStart("interval", host.plan), f"verdict {number}")
     assert len(await host.kept()) <= 2
 
 
@@ -89,7 +89,7 @@ async def test_a_run_that_goes_on_stays(host):
     for _ in range(9):
         await host.run()
     assert open_one in await host.kept()
-    assert [record.line.id for record in await host.store.unsettled()] == [open_one]
+    assert [record.summary.id for record in await host.store.list_open_runs()] == [open_one]
 
 
 @pytest.mark.parametrize("acts", [False, True], ids=["before its first call", "after it"])
@@ -98,15 +98,17 @@ async def test_a_run_that_has_not_ended_stays_whatever_it_has_sent(host, acts):
     killed = await host.run(acts=acts, ends=False)
     for _ in range(2):
         await host.run(acts=False)
-        await host.store.refuse(RunStart("interval", host.plan), f"verdict {host.now}")
+        await host.store.record_refused_run(RunStart("interval", host.plan), f"verdict {host.now}")
     for _ in range(4):
         await host.run()
     assert killed in await host.kept()
-    (left,) = await host.store.unsettled()
-    assert left.line.id == killed
+    (left,) = await host.store.list_open_runs()
+    assert left.summary.id == killed
     assert [entry.intended is not None for entry in left.entries] == [acts]
-    await host.store.conclude(killed, [StepEnd(Outcome(host.step, State.SKIPPED, "the run was killed"))])
-    await host.store.finish(killed, 1)
+    await host.store.record_outcomes(
+        killed, [StepEnd(Outcome(host.step, State.SKIPPED, "the run was killed"))]
+    )
+    await host.store.finish_run(killed, 1)
     runs = [await host.run() for _ in range(4)]
     assert await host.kept() == set(runs[-3:])
 
@@ -115,7 +117,7 @@ async def test_a_message_that_has_not_arrived_keeps_its_run(host):
     waiting = await host.run(outbox_message=True)
     runs = [await host.run() for _ in range(5)]
     assert await host.kept() == {waiting, *runs[-3:]}
-    await host.store.sent(waiting)
+    await host.store.mark_sent(waiting)
     assert waiting in await host.kept()
     runs.append(await host.run())
     assert await host.kept() == set(runs[-3:])
@@ -124,7 +126,7 @@ async def test_a_message_that_has_not_arrived_keeps_its_run(host):
 async def test_a_message_that_was_refused_for_good_keeps_nothing(host):
     refused = await host.run(outbox_message=True)
     for _ in range(5):
-        await host.store.unsent(refused, "400", refused=True)
+        await host.store.mark_failed(refused, "400", refused=True)
     runs = [await host.run() for _ in range(4)]
     assert await host.kept() == set(runs[-3:])
 
@@ -133,7 +135,7 @@ async def test_a_step_that_nobody_has_settled_keeps_its_run(host):
     lost = await host.run(State.UNKNOWN)
     idle = [await host.run(State.WAITING, acts=False) for _ in range(6)]
     assert lost in await host.kept()
-    assert [record.line.id for record in await host.store.unsettled()] == [lost]
+    assert [record.summary.id for record in await host.store.list_open_runs()] == [lost]
     settled = [await host.run() for _ in range(4)]
     assert await host.kept() == set(settled[-3:])
     assert idle[0] not in await host.kept()
@@ -153,7 +155,7 @@ async def test_changes_that_budgets_count_are_not_forgotten_early(url, monkeypat
     host = Host(url, keep=1)
     for _ in range(9):
         await host.run()
-    assert len((await host.store.recall()).cluster_memory["edge"].changed) == 5
+    assert len((await host.store.read_memory()).cluster_memory["edge"].recent_changes) == 5
     host.now += WINDOW + timedelta(minutes=1)
     last = await host.run(acts=False)
     assert await host.kept() == {last}

@@ -34,7 +34,7 @@ def die():
 async def one_pass(world, store, journal=None):
     drivers = {"fake": FakeDriver(world)}
     seen = await run_plan_pass(
-        fleet(EDGE), drivers=drivers, transports=NOWHERE, recalled=await store.recall()
+        fleet(EDGE), drivers=drivers, transports=NOWHERE, recalled=await store.read_memory()
     )
     return await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=journal or store)
 
@@ -44,7 +44,7 @@ async def take_up(world, folder):
     with open_store(folder) as store:
         settled = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         report = await one_pass(world, store)
-        assert await store.unsettled() == ()
+        assert await store.list_open_runs() == ()
         records = [await store.run(line.id) for line in await store.runs()]
     return settled, report, records
 
@@ -56,8 +56,8 @@ def check_truth(world, records):
     done = [entry.step.node for record in records for entry in record.entries if entry.state is State.DONE]
     assert sorted(done) == ["a", "b", "c"]
     for record in records:
-        assert record.line.finished
-        assert record.line.exit_status is not None
+        assert record.summary.finished
+        assert record.summary.exit_status is not None
         for entry in record.entries:
             assert entry.state in {State.DONE, State.FAILED, State.SKIPPED}
             assert entry.intended or entry.state is State.SKIPPED
@@ -70,7 +70,7 @@ async def test_death_at_any_journal_write(tmp_path, at, after):
     with open_store(tmp_path) as store, pytest.raises(Killed):
         await one_pass(world, store, Breaking(store, at, after=after, die=die))
     _, report, records = await take_up(world, tmp_path)
-    assert report.succeeded
+    assert report.is_success
     check_truth(world, records)
 
 
@@ -78,7 +78,7 @@ async def test_there_is_no_other_journal_write(tmp_path):
     world = World()
     with open_store(tmp_path) as store:
         report = await one_pass(world, store, Breaking(store, WRITES + 1, after=False, die=die))
-    assert report.succeeded
+    assert report.is_success
 
 
 @pytest.mark.parametrize("fault", ["killed before", "killed after"])
@@ -91,10 +91,10 @@ async def test_death_on_either_side_of_an_effect(tmp_path, node, fault):
     settled, report, records = await take_up(world, tmp_path)
     (outcome,) = [outcome for outcome in settled if outcome.step.node == node]
     assert outcome.state is (State.DONE if fault == "killed after" else State.FAILED)
-    assert report.succeeded
+    assert report.is_success
     check_truth(world, records)
     killed = records[-1]
-    assert killed.line.note == NOTE
+    assert killed.summary.note == NOTE
     assert [entry.state for entry in killed.entries if entry.intended is None] == [State.SKIPPED] * (
         2 - list(NODES).index(node)
     )
@@ -163,7 +163,7 @@ async def test_apply_itself_settles_before_it_writes(tmp_path):
     with open_store(tmp_path) as store:
         with pytest.raises(Killed):
             await one_pass(world, store)
-        assert (await one_pass(world, store)).succeeded
+        assert (await one_pass(world, store)).is_success
         killed = [await store.run(line.id) for line in await store.runs()][-1]
     assert [entry.state for entry in killed.entries] == [State.DONE, State.DONE, State.SKIPPED]
     assert world.acts == ["a", "b", "c"]
@@ -179,7 +179,7 @@ async def test_a_live_run_is_not_taken_for_a_killed_one(tmp_path):
         assert await settle_open_runs(other, drivers, NOWHERE) == ()
         world.gate.set()
         report = await running
-        assert report.succeeded
+        assert report.is_success
         (line,) = await other.runs()
         assert (line.counts, line.note) == ({"done": 3}, "")
 
@@ -285,5 +285,5 @@ async def test_kill_9_at_any_point_of_a_real_process(tmp_path, point):
         acts=acts.read_text().split() if acts.exists() else [],
     )
     _, report, records = await take_up(world, tmp_path / "state")
-    assert report.succeeded
+    assert report.is_success
     check_truth(world, records)

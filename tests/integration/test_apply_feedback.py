@@ -92,7 +92,7 @@ async def test_each_change_is_told_once_with_its_result(store):
         nodes = [node("a"), node("b"), node("c", after=("b",)), node("d", person=True)]
         report = await run(store, world, sink.entry, *nodes)
     told = {message["node"]["hostname"]: message for _, message in sink.got}
-    assert sorted(told) == ["a", "b"], "neither what was skipped nor what waits for a person"
+    assert sorted(told) == ["a", "b"], "neither what was skipped nor what waits for an operator"
     assert told["a"] == {
         "messageVer": "1",
         "timestamp": "2026-11-21T12:00:00.000Z",
@@ -137,7 +137,7 @@ async def test_a_change_is_told_while_the_run_still_goes_on(store):
         await wait_until(lambda: sink.got)
         assert world.acts == ["a"]
         world.gate.set()
-        assert (await running).succeeded
+        assert (await running).is_success
 
 
 async def test_a_dead_sink_fails_no_run_and_the_next_run_delivers(store):
@@ -154,7 +154,7 @@ async def test_a_dead_sink_fails_no_run_and_the_next_run_delivers(store):
         assert (await run(store, world, back.entry, node("a"), node("b"))).findings == ()
     assert sorted(message["node"]["hostname"] for _, message in back.got) == ["a", "b"]
     assert [message for _, message in back.got if message["userdata"]["run"] != report.run] == []
-    assert await store.left() == 0
+    assert await store.count_pending() == 0
 
 
 async def test_without_a_sink_messages_stand_in_the_history_alone(store):
@@ -174,7 +174,7 @@ async def test_a_step_settled_after_a_kill_is_told_too(store):
     with pytest.raises(Killed):
         await run(store, world, None, node("a"))
     await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE, feedback=entry, clock=lambda: NOON)
-    (outbox_message,) = await store.due()
+    (outbox_message,) = await store.list_due()
     assert json.loads(outbox_message.body)["parameters"][0]["result"]["status"] == "ok"
     async with Sink().serving() as sink:
         await run(store, world, sink.entry, node("a"))

@@ -22,10 +22,10 @@ class Ears(PassListener):
     def __init__(self):
         self.heard = []
 
-    def started(self, step):
+    def on_step_started(self, step):
         self.heard.append(("started", step.node))
 
-    def ended(self, outcome):
+    def on_step_ended(self, outcome):
         self.heard.append((outcome.state.value, outcome.step.node))
 
 
@@ -38,7 +38,7 @@ class Bench:
         self.drivers = {"fake": FakeDriver(world)}
 
     async def plan_result(self, *clusters, only="", **more):
-        recalled = await self.store.recall()
+        recalled = await self.store.read_memory()
         return await run_plan_pass(
             fleet(*clusters, **more), drivers=self.drivers, transports=NOWHERE, recalled=recalled, only=only
         )
@@ -73,15 +73,15 @@ async def test_everything_is_done_and_the_second_pass_finds_nothing(bench):
     assert bench.world.values == {"a": "1", "b": "2", "c": "3"}
     assert sorted(report_listener.heard) == [(what, node) for what in ("done", "started") for node in "abc"]
     record = await bench.store.run(report.run)
-    assert (record.line.trigger, record.line.exit_status) == ("webhook", 0)
-    assert record.line.counts == {"done": 3}
+    assert (record.summary.trigger, record.summary.exit_status) == ("webhook", 0)
+    assert record.summary.counts == {"done": 3}
     assert [
         entry
         for entry in record.entries
         if not (entry.intended and entry.ended and (entry.answer == "accepted"))
     ] == []
     again = await bench.plan_result(edge, live)
-    assert again.plan.empty
+    assert again.plan.is_empty
     assert (await bench.apply(again)).outcomes == ()
     assert len(await bench.store.runs()) == 1
 
@@ -100,7 +100,7 @@ async def test_a_failing_node_stops_only_what_comes_after_it(bench):
     assert reasons["b"] == "it comes after edge/a/set, which failed"
     assert reasons["c"] == "it comes after edge/b/set, which was not performed"
     assert report.exit_status == 5
-    assert (await bench.store.run(report.run)).line.exit_status == 5
+    assert (await bench.store.run(report.run)).summary.exit_status == 5
 
 
 async def test_a_lost_answer_does_not_make_a_second_call(bench):
@@ -118,7 +118,7 @@ async def test_no_more_nodes_are_changed_at_once_than_allowed(bench):
     await asyncio.wait_for(bench.world.entered.wait(), 5)
     await wait_until(lambda: bench.world.under_way == 3)
     bench.world.gate.set()
-    assert (await running).succeeded
+    assert (await running).is_success
     assert bench.world.peak == 3
 
 
@@ -128,7 +128,7 @@ async def test_clusters_do_not_wait_for_each_other(bench):
     running = asyncio.create_task(bench.run(*clusters))
     await wait_until(lambda: bench.world.under_way == 3)
     bench.world.gate.set()
-    assert (await running).succeeded
+    assert (await running).is_success
 
 
 async def test_a_stop_completes_what_is_under_way_and_skips_the_rest(bench):
@@ -142,9 +142,9 @@ async def test_a_stop_completes_what_is_under_way_and_skips_the_rest(bench):
     assert states(report) == {"a": "done", "b": "skipped", "c": "skipped"}
     assert "asked to stop" in report.outcomes[1].reason
     record = await bench.store.run(report.run)
-    assert record.line.finished
+    assert record.summary.finished
     assert [entry.state for entry in record.entries] == [State.DONE, State.SKIPPED, State.SKIPPED]
-    assert await bench.store.unsettled() == ()
+    assert await bench.store.list_open_runs() == ()
 
 
 async def test_a_refused_plan_writes_nothing_and_is_in_the_history(bench):
@@ -155,7 +155,7 @@ async def test_a_refused_plan_writes_nothing_and_is_in_the_history(bench):
     assert bench.world.acts == []
     (line,) = await bench.store.runs()
     assert (line.exit_status, line.note, line.counts) == (3, "y may not", {})
-    assert (await bench.store.recall()).cluster_memory == {}
+    assert (await bench.store.read_memory()).cluster_memory == {}
 
 
 async def test_a_cluster_held_by_another_run_is_left_to_it(bench, tmp_path):
@@ -176,14 +176,14 @@ async def test_a_run_whose_every_cluster_is_held_does_nothing_and_says_so(bench,
                 await bench.apply(seen)
     assert bench.world.acts == []
     assert await bench.store.runs() == ()
-    assert (await bench.apply(seen)).succeeded
+    assert (await bench.apply(seen)).is_success
 
 
 async def test_locks_end_with_the_run(bench):
     bench.world.fault("a", "refused")
     edge = cluster("edge", {"a": "1"})
     await bench.run(edge)
-    assert (await bench.run(edge)).succeeded
+    assert (await bench.run(edge)).is_success
 
 
 async def test_the_lock_of_a_cluster_that_is_done_is_free_while_others_go_on(bench):
@@ -234,17 +234,17 @@ async def test_a_journal_that_cannot_be_written_keeps_every_call_back(bench, mon
     async def full(*_):
         raise StateError("the disk is full")
 
-    monkeypatch.setattr(bench.store, "intend", full)
+    monkeypatch.setattr(bench.store, "record_intent", full)
     with pytest.raises(StateError, match="disk is full"):
         await bench.run(cluster("edge", {"a": "1", "b": "1"}))
     assert bench.world.acts == []
     monkeypatch.undo()
-    assert (await bench.run(cluster("edge", {"a": "1", "b": "1"}))).succeeded
+    assert (await bench.run(cluster("edge", {"a": "1", "b": "1"}))).is_success
 
 
 async def test_facts_learnt_by_a_step_reach_the_next_survey(bench):
     await bench.run(cluster("edge", {"a": "1"}))
-    known = (await bench.store.recall()).recalled("edge")
+    known = (await bench.store.read_memory()).list_node_facts("edge")
     assert known["a"]["set_by_us"] == "1"
 
 
@@ -255,7 +255,10 @@ class TestApplied:
 
     async def revisions(self, bench):
         return {
-            node: applied.revision for node, applied in (await bench.store.recall()).of("edge").runs.items()
+            node: applied.revision
+            for node, applied in (await bench.store.read_memory())
+            .get_cluster_memory("edge")
+            .shown_revisions.items()
         }
 
     async def test_changed_and_unchanged_nodes_but_not_failed_or_silent_ones(self, bench):
@@ -280,13 +283,13 @@ class TestApplied:
             await bench.run(edge)
             now[0] += timedelta(hours=1)
             await bench.run(edge)
-            assert (await store.recall()).of("edge").runs["a"].since == NOON
+            assert (await store.read_memory()).get_cluster_memory("edge").shown_revisions["a"].since == NOON
 
     async def test_only_one_node_speaks_for_itself_alone(self, bench):
         bench.world.values = {"a": "1"}
         await bench.run(cluster("edge", {"a": "1", "b": "1"}), only="b")
         assert await self.revisions(bench) == {"b": REVISION.id}
-        assert (await bench.store.recall()).cluster_memory["edge"].nodes == 0
+        assert (await bench.store.read_memory()).cluster_memory["edge"].nodes == 0
 
     async def test_a_failed_membership_change_leaves_the_whole_cluster_in_doubt(self, bench):
         bench.world.values = {"a": "1"}
@@ -297,7 +300,7 @@ class TestApplied:
 
     async def test_the_number_of_nodes_is_remembered_for_the_next_guard(self, bench):
         await bench.run(cluster("edge", dict.fromkeys("abcdef", "1")))
-        assert (await bench.store.recall()).cluster_memory["edge"].nodes == 6
+        assert (await bench.store.read_memory()).cluster_memory["edge"].nodes == 6
         seen = await bench.plan_result(cluster("edge", {"a": "1"}))
         assert [violation.code for violation in seen.violations] == ["desired-shrank"]
 
@@ -305,7 +308,7 @@ class TestApplied:
         await bench.run(cluster("edge", dict.fromkeys("abcdef", "1")))
         bench.world.fault("a", "refused")
         await bench.run(cluster("edge", {name: "2" if name == "a" else "1" for name in "abcde"}))
-        assert (await bench.store.recall()).cluster_memory["edge"].nodes == 6
+        assert (await bench.store.read_memory()).cluster_memory["edge"].nodes == 6
 
     async def test_a_node_with_a_warning_is_not_called_converged(self, bench):
         class Doubtful(FakeDriver):

@@ -39,7 +39,7 @@ class Site:
         with open_store(self.state) as store:
             reader = Reader(found, store, is_applying=True)
             identity, bound = await reader.bind(await reader.read_fleet())
-            memory = await (await store.enter(identity) if enter else bound).recall()
+            memory = await (await store.enter_fleet(identity) if enter else bound).read_memory()
         return memory.fleet
 
     def number_now(self, source, **more):

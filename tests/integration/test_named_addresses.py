@@ -25,7 +25,7 @@ async def test_another_fleet_with_a_cluster_of_the_same_name_does_not_reach_the_
         assert await host.run(first) == {"edge-01": "done"}
         second = host.fleet("/srv/second", m2_cluster("edge", {"edge-01": "127.0.0.2"}))
         assert await host.run(second) == {}
-        assert isinstance((await host.look(second)).cases[0].observed.nodes["edge-01"], Unreachable)
+        assert isinstance((await host.look(second)).guard_contexts[0].observed.nodes["edge-01"], Unreachable)
         assert version(simulation, "edge", "edge-01") == "A"
 
 

@@ -54,7 +54,7 @@ class Site:
     async def look(self, origin="198.51.100.2", revision="2"):
         async with open_transports() as transports:
             await settle_open_runs(self.store, DRIVERS, transports, clock=self.clock)
-            recalled = await self.store.recall()
+            recalled = await self.store.read_memory()
             return await run_plan_pass(
                 self.fleet(origin, revision), drivers=DRIVERS, transports=transports, recalled=recalled
             )
@@ -103,7 +103,7 @@ async def test_a_node_that_never_shows_it_is_left_alone_after_a_few_tries(tmp_pa
             assert len(site.sent) == number
             (finding,) = [one for one in (await site.look()).plan.findings() if one.code == "node-stalled"]
             assert words in finding.message
-            assert (await site.look()).plan.empty
+            assert (await site.look()).plan.is_empty
             site.simulation.world("it").choices = m2.DEFAULTS
             await site.run(origin="198.51.100.3", revision="4")
             assert len(site.sent) == number + 1, "other content is sent"
@@ -135,7 +135,7 @@ async def test_an_answer_of_a_proxy_on_the_way_is_a_lost_one(tmp_path, status):
             assert [outcome.state.value for outcome in report.outcomes] == ["unknown"]
             assert "call-in-flight" in [one.code for one in (await site.look()).plan.findings()]
             site.now += timedelta(minutes=6)
-            assert (await site.run()).succeeded
+            assert (await site.run()).is_success
 
 
 def live(count=3):
@@ -156,7 +156,7 @@ async def test_a_slow_initialisation_is_never_sent_a_second_time(tmp_path):
             while [one.code for one in (await site.look()).plan.findings() if one.severity == "error"]:
                 await site.run()
             assert site.sent == ["Sora_20221221.InitCluster"]
-            assert (await site.look()).plan.empty
+            assert (await site.look()).plan.is_empty
 
 
 async def test_a_registration_that_is_refused_each_time_ends(tmp_path):
@@ -174,4 +174,4 @@ async def test_a_registration_that_is_refused_each_time_ends(tmp_path):
             assert "node-stalled" in [one.code for one in (await site.look()).plan.findings()]
             site.simulation.clear()
             await site.store.forget_attempts("it")
-            assert (await site.run()).succeeded
+            assert (await site.run()).is_success

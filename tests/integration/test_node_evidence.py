@@ -66,7 +66,7 @@ async def test_another_server_in_the_place_of_a_sora_node_is_sent_no_change(host
     async with stranger(**STRANGERS[kind]) as other:
         fleet = host.fleet("/srv/f", sora_cluster("it", {"n1@10.0.0.1": other.url}, initialise=True))
         assert await host.run(fleet) == {}
-        answer = (await host.look(fleet)).cases[0].observed.nodes["n1@10.0.0.1"]
+        answer = (await host.look(fleet)).guard_contexts[0].observed.nodes["n1@10.0.0.1"]
     if kind != "a redirection":  # 307 alone is documented; others are strangers
         assert isinstance(answer, Unidentified)
         assert f"{other.url}/ answered" in answer.reason
@@ -76,7 +76,7 @@ async def test_another_server_in_the_place_of_a_sora_node_is_sent_no_change(host
 @pytest.mark.parametrize("kind", STRANGERS)
 async def test_what_another_server_shows_is_not_imported(kind):
     async with stranger(**STRANGERS[kind]) as other, open_transports() as transports:
-        entry = await DRIVERS["m2"].entry_of("edge", [other.address], transports)
+        entry = await DRIVERS["m2"].read_cluster_entry("edge", [other.address], transports)
         with pytest.raises((UsageError, StateError), match="cannot import"):
             await import_live_state(
                 None, [entry], drivers=DRIVERS, transports=transports, resolver=LocalResolver(HostSettings())
@@ -89,7 +89,7 @@ async def test_a_new_node_without_a_setting_is_known_by_its_metrics_and_gets_one
     fleet = host.fleet("/srv/f", m2_cluster("edge", {"edge-01": str(find_free_addresses(1)[0])}))
     choices = {"m2": Choices(factory=False, vacant=vacant)}
     async with Simulation(fleet, DRIVERS, choices=choices) as simulation:
-        assert isinstance((await host.look(fleet)).cases[0].observed.nodes["edge-01"], Absent)
+        assert isinstance((await host.look(fleet)).guard_contexts[0].observed.nodes["edge-01"], Absent)
         assert await host.run(fleet) == {"edge-01": "done"}
         assert simulation.world("edge").state("edge-01").running["meta"]["version"] == "1"
 
@@ -128,7 +128,7 @@ async def test_a_new_node_that_shows_nothing_gets_its_setting_on_the_word_and_th
         fleet = host.fleet("/srv/f", trusted("edge", node.address))
         assert await host.run(fleet) == {"edge-01": "done"}
         again = await host.look(fleet)
-        assert again.plan.empty
+        assert again.plan.is_empty
         assert [(one.code, one.severity) for one in again.plan.findings()] == [
             ("first-delivery-used", Severity.NOTE)
         ]
@@ -140,11 +140,11 @@ async def test_a_word_is_used_from_the_moment_of_the_intent(host):
         fleet = host.fleet("/srv/f", trusted("edge", other.address))
         plan = (await host.look(fleet)).plan
         (step,) = plan.steps()
-        assert step.arguments.used_words == {"first_delivery": other.url}
+        assert step.arguments.used_confirmations == {"first_delivery": other.url}
         with open_store(host.folder) as store:  # the run is killed before it writes how the step ended
-            own = await store.enter(FleetIdentity("/srv/f"))
-            await own.intend(await own.begin(RunStart("command", plan)), step)
-        assert (await host.look(fleet)).plan.empty
+            own = await store.enter_fleet(FleetIdentity("/srv/f"))
+            await own.record_intent(await own.begin_run(RunStart("command", plan)), step)
+        assert (await host.look(fleet)).plan.is_empty
 
 
 async def test_a_tls_port_asked_without_tls_and_the_other_way_round_is_told(host, tmp_path):
@@ -165,7 +165,7 @@ async def test_a_tls_port_asked_without_tls_and_the_other_way_round_is_told(host
             "distrusted": f"https://localhost:{port}",
         }
         seen = await host.look(host.fleet("/srv/f", m2_cluster("edge", nodes)))
-        answers = seen.cases[0].observed.nodes
+        answers = seen.guard_contexts[0].observed.nodes
         assert "TLS" in answers["plain"].reason
         assert isinstance(answers["secure"], Unidentified)
         assert "does not speak TLS: is http:// meant?" in answers["secure"].reason

@@ -27,7 +27,7 @@ WANTED = cluster("barn", {"a": FakeNode(name="a", value="new")}, settle=30.0, in
 
 @dataclass
 class FakeMailbox(Mailbox):
-    """Offers and reports in memory, by a clock that the test sets; `offered` keeps every offer."""
+    """Offers and reports in memory, by a clock that the test sets; `is_pending` keeps every offer."""
 
     now: object
     offers: dict[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Polled(FakeDriver):
     async def observe(self, desired, transports):
         return Observed({node.name: await self._read(node.name, transports) for node in desired.entry.nodes})
 
-    async def look(self, step, transports):
+    async def observe_step(self, step, transports):
         return Observed({step.node: await self._read(step.node, transports)})
 
     async def _read(self, node, transports):
@@ -70,7 +70,7 @@ class Polled(FakeDriver):
     async def act(self, step, transports, payloads):
         body = str(payloads[step.payload].document).encode()
         return StepAnswer(
-            await transports.mailbox.offer(step.node, body, seconds=step.in_flight), offered=True
+            await transports.mailbox.offer(step.node, body, seconds=step.in_flight), is_pending=True
         )
 
 
@@ -95,7 +95,7 @@ class Site:
         return await settle_open_runs(self.store, self.drivers, self.transports, clock=self.clock)
 
     async def look(self):
-        recalled = await self.store.recall()
+        recalled = await self.store.read_memory()
         return await run_plan_pass(
             fleet(WANTED), drivers=self.drivers, transports=self.transports, recalled=recalled
         )
@@ -125,13 +125,13 @@ async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_repo
     assert (outcome.state, outcome.sent) == (State.OFFERED, True)
     assert outcome.reason == "it lies ready for 3600 s; the node has not taken it yet"
     assert outcome.seconds < 5, "it was waited for under the cluster's lock"
-    assert (report.succeeded, report.exit_status) == (False, 5)
+    assert (report.is_success, report.exit_status) == (False, 5)
     assert await site.store.is_open("barn")
 
     site.later(50)
     assert await site.settle() == ()
     seen = await site.look()
-    assert seen.plan.empty
+    assert seen.plan.is_empty
     assert [finding.code for finding in seen.plan.findings()] == ["call-in-flight"]
 
     site.later(10, "a")
@@ -140,7 +140,7 @@ async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_repo
         State.DONE,
         "settled by reading: the effect is visible: a holds new",
     )
-    assert (await site.look()).plan.empty
+    assert (await site.look()).plan.is_empty
     assert not await site.store.is_open("barn")
     assert site.mailbox.offered == [("a", "new")]
 
@@ -162,7 +162,7 @@ async def test_nothing_is_sent_where_the_last_report_is_old_and_the_offer_stays_
     site.later(FRESH + 40)
     assert await site.settle() == ()
     assert await site.store.is_open("barn")
-    answer = (await site.look()).cases[0].observed.nodes["a"]
+    answer = (await site.look()).guard_contexts[0].observed.nodes["a"]
     assert answer == Stale("old", "its last report is 100 s old, and 60 s count as fresh")
     assert answer.age == FRESH + 40
 
@@ -170,7 +170,7 @@ async def test_nothing_is_sent_where_the_last_report_is_old_and_the_offer_stays_
 async def test_nothing_is_planned_on_an_old_report(site):
     site.later(FRESH + 1)
     seen = await site.look()
-    assert seen.plan.empty
+    assert seen.plan.is_empty
     assert site.mailbox.offered == []
 
 
@@ -186,7 +186,7 @@ async def test_a_run_that_is_killed_after_its_offer_does_not_offer_again(site):
     site.drivers = {"fake": Polled(World())}
     site.later(40)
     assert [one.state for one in await site.settle()] == [State.UNKNOWN]
-    assert (await site.look()).plan.empty
+    assert (await site.look()).plan.is_empty
     site.later(10, "a")
     assert [one.state for one in await site.settle()] == [State.DONE]
     assert site.mailbox.offered == [("a", "new")]

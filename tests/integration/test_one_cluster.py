@@ -102,7 +102,7 @@ class Site:
         fleet = load_fleet(await source.snapshot(), DRIVERS)
         async with open_transports() as transports:
             with self.store(host) as store:
-                memory = await add_ancestry(await store.recall(), fleet, source, drivers=DRIVERS)
+                memory = await add_ancestry(await store.read_memory(), fleet, source, drivers=DRIVERS)
                 memory = await read_prior_revisions(memory, fleet, source, drivers=DRIVERS, base=base)
                 return await run_plan_pass(fleet, drivers=DRIVERS, transports=transports, recalled=memory)
 
@@ -419,8 +419,8 @@ class TestFounding:
         seen = await blank.look()
         (step,) = seen.plan.steps()
         with blank.store("here") as store:
-            run = await store.begin(RunStart("command", seen.plan))
-            await store.intend(run, step)
+            run = await store.begin_run(RunStart("command", seen.plan))
+            await store.record_intent(run, step)
             if sent:
                 async with open_transports() as transports:
                     await DRIVERS["sora"].act(step, transports, {})

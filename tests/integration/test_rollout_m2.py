@@ -70,7 +70,7 @@ class Stage:
         with open_store(self.folder) as store:
             async with open_transports() as transports:
                 seen = await run_plan_pass(
-                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.read_memory()
                 )
                 assert not seen.violations
                 run_context = RunContext(rest=self.rest)

@@ -67,7 +67,7 @@ class Stage:
         with open_store(self.folder) as store:
             async with open_transports() as transports:
                 seen = await run_plan_pass(
-                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.recall()
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.read_memory()
                 )
                 return await run_apply_pass(
                     seen,

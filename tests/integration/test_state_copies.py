@@ -91,7 +91,9 @@ def test_runs_that_a_backup_does_not_have_are_named(state):
     state.run("state", "backup", state.backup)
     with open_store(state.folder, name=lambda: "20261121-034455-k7fm") as store:
         asyncio.run(
-            store.refuse(RunStart("command", Plan(Revision("/repo", "a", "a"), "0.1.0", ())), "refused")
+            store.record_refused_run(
+                RunStart("command", Plan(Revision("/repo", "a", "a"), "0.1.0", ())), "refused"
+            )
         )
     assert "no longer known: run 20261121-034455-k7fm" in state.run("state", "restore", state.backup)
 
@@ -141,7 +143,7 @@ def test_a_record_that_no_version_wrote_is_found_and_told_without_a_trace(state)
 def test_an_emptied_state_is_no_new_one(state):
     state.run("suspend", "--reason", "r")
     with open_store(state.folder) as store:
-        assert asyncio.run(store.recall()).key
+        assert asyncio.run(store.read_memory()).key
     for beside in state.folder.glob(f"{FILE}*"):
         beside.write_bytes(b"")
     for command in (("suspend", "--reason", "r"), ("history",), ("state", "check")):

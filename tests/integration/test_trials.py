@@ -108,7 +108,7 @@ def test_the_table_of_joined_products_is_what_their_worlds_are(scene):
     simulation = Simulation(stage.machines, DRIVERS)
     for cluster_input in stage.machines.cluster_inputs:
         own = type(simulation.world(cluster_input.entry.name)).isolate is not SimulatedWorld.isolate
-        assert own == DRIVERS[cluster_input.entry.kind].simulator().joined
+        assert own == DRIVERS[cluster_input.entry.kind].simulator().has_peer_links
 
 
 def test_waiting_costs_nothing_and_takes_its_time(scene):
@@ -212,7 +212,7 @@ def test_a_call_without_an_intent_is_found(scene, monkeypatch):
     async def nothing(self, run, step, learnt=None):
         """The intent is not written."""
 
-    monkeypatch.setattr(SqliteStore, "intend", nothing)
+    monkeypatch.setattr(SqliteStore, "record_intent", nothing)
     found = {breach.invariant for breach in model(scene("name: x\nfleet: fleet\n")).breaches}
     assert Invariant.NOTHING_LOST in found
 

@@ -116,7 +116,7 @@ async def test_sigterm_in_the_middle_finishes_the_step_under_way_and_begins_no_o
         watch.signal()
         assert (await watch.said("watch stopping"))["under_way"]["live"].startswith("live/")
         told = await watch.get("/readyz")
-        assert (told.status_code, told.json()["because"][0]) == (503, "the watch is stopping")
+        assert (told.status_code, told.json()["reasons"][0]) == (503, "the watch is stopping")
         assert await watch.ended() == 0
     assert stage.changes() == [first]
     ends = {line["node"]: line["state"] for line in watch.lines if line["event"] == "step ended"}
@@ -177,7 +177,7 @@ async def test_a_bad_commit_touches_nothing_and_the_last_good_one_stays_in_force
         bad = stage.repository.commit({"fleet.yaml": text})
         refused = await watch.said("desired state rejected")
         assert refused["message"].startswith("fleet.yaml:3:")
-        assert (refused["kept"], refused["rejected"]) == (good[:12], bad[:12])
+        assert (refused["revision_in_use"], refused["rejected"]) == (good[:12], bad[:12])
         told = (await watch.get("/readyz")).json()
         assert (told["ready"], told["source"]["state"], told["source"]["rejected"]) == (True, "invalid", bad)
 

@@ -126,7 +126,7 @@ async def test_a_cluster_that_somebody_else_changes_is_left_alone_until_they_are
         await watch.until(settled)
     with open_store(stage.state) as store:
         (fleet,) = await store.fleets()
-        async with store.of(fleet.number).lock("live"), stage.watch("--interval", "0.3s") as watch:
+        async with store.select_fleet(fleet.number).lock("live"), stage.watch("--interval", "0.3s") as watch:
             ended = await watch.said("pass ended", cluster="live")
             assert ended["result"] == "busy"
             assert str(os.getpid()) in ended["message"]

@@ -32,7 +32,8 @@ def test_the_traces_contain_all_that_the_executor_can_write():
                 kinds |= {event.kind for event in events}
                 states |= {event.state for event in events if event.state}
     assert kinds == set(EventKind)
-    # no step waits for a person in these scenes, none is taken back, and no node asks for its steps by itself
+    # no step waits for an operator in these scenes, none is taken back, and no node asks for its steps by
+    # itself
     assert states == set(State) - {State.WAITING, State.UNDONE, State.OFFERED}
 
 
@@ -40,8 +41,8 @@ PLANTED = {
     "the call comes before the intent": (
         edit(
             _call_and_read_back,
-            "await context.log.intend(step)\n    answer, error = await _call(step, context)",
-            "answer, error = await _call(step, context)\n    await context.log.intend(step)",
+            "await context.log.record_intent(step)\n    answer, error = await _call(step, context)",
+            "answer, error = await _call(step, context)\n    await context.log.record_intent(step)",
         ),
         "one M2 node",
     ),
@@ -56,9 +57,10 @@ PLANTED = {
     ),
     "an outcome is announced before it is written": (
         edit(
-            RunLog.conclude,
-            "await self.store.conclude(",
-            "[self.listener.ended(ending.outcome) for ending in endings]\n    await self.store.conclude(",
+            RunLog.record_outcomes,
+            "await self.store.record_outcomes(",
+            "[self.listener.on_step_ended(ending.outcome) for ending in endings]\n    await "
+            "self.store.record_outcomes(",
         ),
         "one M2 node",
     ),

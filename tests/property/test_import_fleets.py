@@ -78,7 +78,7 @@ async def planned(files, wire, resolver):
 
 async def imported(documents, drifted):
     wire = wire_of(documents)
-    entry = await DRIVERS["m2"].entry_of("edge", addresses(documents), Transports(wire))
+    entry = await DRIVERS["m2"].read_cluster_entry("edge", addresses(documents), Transports(wire))
     first = await import_live_state(
         None, [entry], drivers=DRIVERS, transports=Transports(wire), resolver=Known({})
     )

@@ -29,7 +29,7 @@ def import_into(files, entries, wire):
 
 
 def begun(world, wire, name):
-    entry = asyncio.run(DRIVERS["sora"].entry_of("live", [world.site.apis[name]], Transports(wire)))
+    entry = asyncio.run(DRIVERS["sora"].read_cluster_entry("live", [world.site.apis[name]], Transports(wire)))
     return import_into({}, [entry], wire)
 
 

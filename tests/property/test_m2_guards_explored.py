@@ -69,7 +69,7 @@ def test_what_the_guards_let_pass_breaks_nothing(before, wanted, caller, size):
     desired, observed, plan = planned(before, wanted, caller, *size)
     if not plan.steps or run_guards(GuardContext(plan, desired.entry, desired, observed), GUARDS):
         return
-    (stage,) = DRIVER.stages(desired, observed, plan)
+    (stage,) = DRIVER.list_model_setups(desired, observed, plan)
 
     def weigh(plan, seen):
         return not run_guards(GuardContext(plan, desired.entry, desired, seen), GUARDS)

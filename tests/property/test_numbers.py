@@ -67,9 +67,7 @@ async def applied_and_planned_again(files):
     """The step that delivers the file, what the node was sent, and the plan that follows."""
     wire = WorldWire(world(BASE))
     first = await observed_plan(files, wire)
-    written = json.loads(
-        Plan(load_fleet(snapshot_of(files), DRIVERS, None).revision, "0", (first,)).encoded()
-    )
+    written = json.loads(Plan(load_fleet(snapshot_of(files), DRIVERS, None).revision, "0", (first,)).encode())
     (step,) = load_plan(written).clusters[0].steps
     await M2.act(step, Transports(wire), first.payloads)
     return step, await observed_plan(files, wire)
@@ -102,7 +100,7 @@ def test_import_writes_the_number_that_a_node_shows(number):
     assert wire.nodes.answer("edge-01", request)[0] == 200
 
     async def imported():
-        entry = await M2.entry_of("edge", ["edge-01.example.com"], Transports(wire))
+        entry = await M2.read_cluster_entry("edge", ["edge-01.example.com"], Transports(wire))
         first = await import_live_state(
             None, [entry], drivers=DRIVERS, transports=Transports(wire), resolver=None
         )

@@ -93,8 +93,8 @@ def test_a_plan_survives_its_own_journal(scene):
     bench = bench_of(scene, DEFAULTS)
     cluster, _ = asyncio.run(bench.plan_result())
     plan = Plan(Revision("here", "1", "1"), "0", (cluster,))
-    again = load_plan(json.loads(plan.encoded()))
-    assert again.encoded() == plan.encoded()
+    again = load_plan(json.loads(plan.encode()))
+    assert again.encode() == plan.encode()
 
 
 @quick

@@ -129,7 +129,7 @@ STOP = Step(
     needs="node-04@10.0.1.4 is a member",
     inverse=Inverse(words="start node-03@10.0.1.3 again"),
     after=("live/node-04@10.0.1.4/register",),
-    waits_for_person=True,
+    waits_for_operator=True,
 )
 PURGE = Step(
     id="live/node-03@10.0.1.3/purge",
@@ -234,7 +234,7 @@ def report(*states: State, plan: Plan = PLAN) -> RunReport:
 
 
 def partial() -> RunReport:
-    """Forty uploads of which three failed, then a cluster that waits for a person."""
+    """Forty uploads of which three failed, then a cluster that waits for an operator."""
     tail = (State.DONE, State.WAITING, State.SKIPPED)
     states = (State.FAILED, State.FAILED, State.FAILED, *[State.DONE] * 37, *tail)
     made = report(*states)

@@ -159,16 +159,16 @@ class FakeDriver(Driver[Wish, str]):
             raise InputError(problems)
         return Wish(cluster_input.entry)
 
-    def without(self, desired: Wish, nodes: frozenset[str]) -> Wish:
+    def exclude_nodes(self, desired: Wish, nodes: frozenset[str]) -> Wish:
         return replace(desired, but=desired.but | nodes)
 
     def contents(self, desired: Wish) -> dict[str, str]:
         return {node.name: node.value for node in desired.entry.nodes if node.name not in desired.but}
 
-    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+    def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
         return f"{step.action} {contents.get(step.node, '')}"
 
-    def readings(self, step: Step, observed: Observed[str]) -> dict[str, str]:
+    def fingerprint_differences(self, step: Step, observed: Observed[str]) -> dict[str, str]:
         return {"": set_of(step).before}
 
     async def observe(self, desired: Wish, transports: Any) -> Observed[str]:
@@ -213,7 +213,7 @@ class FakeDriver(Driver[Wish, str]):
             payloads=payloads,
         )
 
-    async def look(self, step: Step, transports: Any) -> Observed[str]:
+    async def observe_step(self, step: Step, transports: Any) -> Observed[str]:
         await asyncio.sleep(0)
         self.world.looks.append(step.node)
         return Observed({step.node: self.world.answer(step.node)})
@@ -282,7 +282,7 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
         needs=f"{node.name} holds {seen or 'nothing'}",
         inverse=Inverse("set it back", "set", {"want": seen}),
         after=tuple(f"{entry.name}/{name}/set" for name in node.after),
-        waits_for_person=node.person,
+        waits_for_operator=node.person,
         settle=entry.settle,
         in_flight=entry.in_flight,
     )

@@ -31,10 +31,10 @@ class Lamps(ClusterEntry):
     version: Literal["commit"] | None = None
     nodes: tuple[Lamp, ...] = Field(min_length=1)
 
-    def setting_of(self, node):
+    def get_setting_path(self, node):
         return node.setting or self.setting
 
-    def packed(self):
+    def list_resource_patterns(self):
         return self.resources
 
 
@@ -62,7 +62,7 @@ class FileDriver(Driver):
     def plan(self, desired, observed):
         raise NotImplementedError
 
-    async def look(self, step, transports):
+    async def observe_step(self, step, transports):
         raise NotImplementedError
 
     def judge(self, step, seen):
@@ -78,7 +78,7 @@ class LampDriver(FileDriver):
     entry = Lamps
     lone_file = "lamp.json"
 
-    def alone(self, document):
+    def build_lone_entry(self, document):
         if "lamps" not in document.value:
             where = document.position("")
             raise InputError(

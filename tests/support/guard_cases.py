@@ -38,7 +38,7 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     }
     observed = Observed({node: Present(answer) for node, answer in answers.items()})
     plan = DRIVER.plan(desired, observed)
-    return GuardContext(plan, where.entry, desired, observed, revision=REVISION, at=NOON, **more)
+    return GuardContext(plan, where.entry, desired, observed, revision=REVISION, now=NOON, **more)
 
 
 def live(
@@ -58,7 +58,7 @@ def live(
     plan = planned(wanted, seen(other or answers, limits=limits), history=history)
     plan = replace(plan, steps=tuple(change(plan.steps)))
     desired = SoraDesired(wanted, {}, history)
-    return GuardContext(plan, wanted, desired, observed, revision=REVISION, at=NOON, commands=commands)
+    return GuardContext(plan, wanted, desired, observed, revision=REVISION, now=NOON, commands=commands)
 
 
 def doubtful(cluster_memory):
@@ -140,5 +140,5 @@ def unread(wanted):
     desired = DRIVER.desire(where)
     observed = Observed({"n1": Absent("404")})
     return GuardContext(
-        DRIVER.plan(desired, observed), where.entry, desired, observed, revision=REVISION, at=NOON
+        DRIVER.plan(desired, observed), where.entry, desired, observed, revision=REVISION, now=NOON
     )

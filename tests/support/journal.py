@@ -9,16 +9,16 @@ from reconciler.ports.store import Store
 
 WRITES = frozenset(
     {
-        "begin",
-        "intend",
-        "conclude",
-        "finish",
-        "remember",
+        "begin_run",
+        "record_intent",
+        "record_outcomes",
+        "finish_run",
+        "store_facts",
         "record_pass",
         "forget_members",
-        "keep_progress",
+        "store_progress",
         "reject",
-        "spend_approval",
+        "use_approval",
     }
 )
 

@@ -80,7 +80,7 @@ def cluster_input(document=None, *, nodes=("edge-01",), resources=None, name="se
 
 def desired(where, recalled=None):
     """The desired state of a cluster, of whose nodes the store remembers something."""
-    return DRIVER.recall(DRIVER.desire(where), recalled or {}, PriorRevisions())
+    return DRIVER.add_history(DRIVER.desire(where), recalled or {}, PriorRevisions())
 
 
 def world(document=None, *, nodes=("edge-01",), choices=None, resources=None, deliver="upload", **more):

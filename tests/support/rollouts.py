@@ -60,7 +60,7 @@ class Bench:
 
     async def plan_result(self, *clusters, **more):
         found = fleet(*clusters, **more)
-        recalled = await self.store.recall()
+        recalled = await self.store.read_memory()
         return await run_plan_pass(
             found, drivers={"fake": self.driver}, transports=NOWHERE, recalled=recalled
         )

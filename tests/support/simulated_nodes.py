@@ -76,9 +76,9 @@ class Host:
         """What a pass finds out."""
         with open_store(self.folder) as store:
             async with self.ways() as transports:
-                own = await store.enter(FleetIdentity(normalise_source(fleet.revision.source)))
+                own = await store.enter_fleet(FleetIdentity(normalise_source(fleet.revision.source)))
                 return await run_plan_pass(
-                    fleet, drivers=DRIVERS, transports=transports, recalled=await own.recall(), **more
+                    fleet, drivers=DRIVERS, transports=transports, recalled=await own.read_memory(), **more
                 )
 
     async def run(self, fleet: Fleet) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Host:
         with open_store(self.folder) as store:
             async with self.ways() as transports:
                 try:
-                    own = await store.enter(FleetIdentity(normalise_source(fleet.revision.source)))
+                    own = await store.enter_fleet(FleetIdentity(normalise_source(fleet.revision.source)))
                     report = await run_apply_pass(seen, drivers=DRIVERS, transports=transports, journal=own)
                 except GuardRefusal:
                     return {}

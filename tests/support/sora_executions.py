@@ -257,7 +257,7 @@ class Bench:
         is_held = bool(step.arguments.doubt) and _runs(
             before, self._named(step)
         )  # a person looks, and approves nothing
-        if verdict.status is StepStatus.READY and not step.waits_for_person and not is_held:
+        if verdict.status is StepStatus.READY and not step.waits_for_operator and not is_held:
             try:
                 done = await self.driver.act(step, Transports(self.wire, self.wire), {})
             except NodeRefused as error:
@@ -271,7 +271,7 @@ class Bench:
         return verdict.status is StepStatus.DONE
 
     async def _verdict(self, step):
-        return self.driver.judge(step, await self.driver.look(step, Transports(self.wire)))
+        return self.driver.judge(step, await self.driver.observe_step(step, Transports(self.wire)))
 
     def _still_usable(self, step, before, *, faulted):
         """The invariant: no step of ours ends with a majority lost, unless a node failed meanwhile."""

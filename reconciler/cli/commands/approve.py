@@ -51,7 +51,9 @@ def run_approve(
         aio.run_until_signal(access.orders().approve(digest, get_current_actor(claim=by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:
-            terminal.say(clean_line(f"{request.cluster}, revision {request.short}: {request.words}") + "\n")
+            terminal.say(
+                clean_line(f"{request.cluster}, revision {request.short}: {request.description}") + "\n"
+            )
     terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\n{used}")
     return 0
 
@@ -67,7 +69,7 @@ def _format_list(found: OpenOrders, form: OutputFormat) -> str:
                 "cluster": one.cluster,
                 "id": one.digest,
                 "revision": one.short,
-                "words": one.words,
+                "words": one.description,
                 "since": one.since.isoformat(),
             }
             for one in found.requests
@@ -80,7 +82,8 @@ def _format_list(found: OpenOrders, form: OutputFormat) -> str:
     approved = {one.digest for one in found.approvals}
     lines = [
         f"{request.digest[:SHORT_ID]}  waits since {format_minute(request.since)} UTC  "
-        f"{clean_line(request.cluster)}, revision {clean_line(request.short)}: {clean_line(request.words)}"
+        f"{clean_line(request.cluster)}, revision {clean_line(request.short)}: "
+        f"{clean_line(request.description)}"
         for request in found.requests
         if request.digest not in approved
     ]

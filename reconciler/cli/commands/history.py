@@ -46,7 +46,10 @@ def list_runs(
 
     with _open_state(common, state) as access:
         used, store = str(access), access.read()
-        found, acts = aio.run_until_signal(store.runs(limit)), aio.run_until_signal(store.acts(limit))
+        found, acts = (
+            aio.run_until_signal(store.runs(limit)),
+            aio.run_until_signal(store.list_past_orders(limit)),
+        )
     terminal = common.open_terminal()
     as_json = format is OutputFormat.JSON
     terminal.say(
@@ -74,7 +77,7 @@ def list_orders(
     from reconciler.host import aio
 
     with _open_state(common, state) as access:
-        found = aio.run_until_signal(access.read().acts(limit))
+        found = aio.run_until_signal(access.read().list_past_orders(limit))
     terminal = common.open_terminal()
     as_json = format is OutputFormat.JSON
     terminal.say(

@@ -88,7 +88,7 @@ async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host:
                 raise UsageError(f"--{kind} must be NAME=ADDRESS,…, got {text!r}")
             driver = drivers[kind]
             reading = restrict_to_reading(transports, driver.reads)
-            entries.append(await driver.entry_of(name, several, reading))
+            entries.append(await driver.read_cluster_entry(name, several, reading))
         return await import_live_state(
             snapshot,
             entries,

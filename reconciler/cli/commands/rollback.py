@@ -172,7 +172,10 @@ def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
                 _, own = await reader.bind(await reader.read_fleet())
             except InputError:  # the newest commit may be broken, which is why somebody rolls back
                 at = normalise_source((await source.snapshot()).revision.source)
-                own = next((store.of(one.number) for one in await store.fleets() if at in one.sources), None)
+                own = next(
+                    (store.select_fleet(one.number) for one in await store.fleets() if at in one.sources),
+                    None,
+                )
             return tuple(await own.runs(_MOST_RUNS)) if own else ()
 
     if not folder.is_dir():

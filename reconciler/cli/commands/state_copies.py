@@ -148,10 +148,10 @@ def _read_all(store: StoreReader) -> None:
 
     async def read() -> None:
         for fleet in await store.fleets():
-            await store.of(fleet.number).recall()
-        await store.recall()
+            await store.select_fleet(fleet.number).read_memory()
+        await store.read_memory()
         await store.orders()
-        await store.acts(_COMPARED)
+        await store.list_past_orders(_COMPARED)
         for line in await store.runs(_COMPARED):
             await store.run(line.id)
 

@@ -76,7 +76,7 @@ def run_status(
         if format is OutputFormat.JSON
         else render_status(found, layout=terminal.layout)
     )
-    return PENDING if detailed_exitcode and not found.converged else 0
+    return PENDING if detailed_exitcode and not found.is_converged else 0
 
 
 async def _read_status(options: RunOptions, terminal: Terminal) -> FleetStatus:

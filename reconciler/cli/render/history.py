@@ -54,7 +54,7 @@ def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -
 
 def render_run_record(record: RunRecord, *, layout: TerminalLayout = PLAIN) -> str:
     """One run with the results of its steps, and its messages."""
-    head = list(_head(record.line, layout))
+    head = list(_head(record.summary, layout))
     if record.plan.revision.signer:
         head.insert(2, f"  signed by {clean_line(record.plan.revision.signer)}")
     clusters: dict[str, list[JournalEntry]] = {}
@@ -79,7 +79,7 @@ def render_run_record_json(record: RunRecord) -> str:
     """One run as JSON: summary, plan, journal entries and messages."""
     return format_json(
         {
-            **_to_plain_run(record.line),
+            **_to_plain_run(record.summary),
             "ids": record.plan.ids,
             "plan": record.plan.plain(),
             "steps": [_to_plain_entry(entry) for entry in record.entries],
@@ -93,7 +93,7 @@ def render_orders(orders: Sequence[OrderRecord], *, layout: TerminalLayout = PLA
     lines = [layout.paint("Orders", Tone.STRONG)] if orders else []
     for order in orders:
         target = f"plan {order.digest[:SHORT_ID]}" if order.digest else clean_line(order.cluster)
-        who = f" by {clean_line(order.actor.words)}" if order.actor.words else ""
+        who = f" by {clean_line(order.actor.description)}" if order.actor.description else ""
         why = f": {clean_line(order.actor.why)}" if order.actor.why else ""
         lines += layout.wrapped(
             f"{format_second(order.at)} UTC  {order.kind}  {target or 'all clusters'}{who}{why}", 0
@@ -144,8 +144,8 @@ def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     title = f" “{clean_line(run.title)}”" if run.title else ""
     yield f"  revision      {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
     who = (
-        f"{clean_line(run.actor.words)} ({clean_line(run.trigger)})"
-        if run.actor.words
+        f"{clean_line(run.actor.description)} ({clean_line(run.trigger)})"
+        if run.actor.description
         else clean_line(run.trigger)
     )
     yield f"  started by    {who}; reconcile {clean_line(run.program)}"

@@ -134,7 +134,7 @@ def to_plain_report(report: RunReport, *, status: int) -> ReportShape:
     """The outcomes of a run; steps are named by their id, the plan has their details."""
     return {
         "run": report.run,
-        "succeeded": report.succeeded,
+        "succeeded": report.is_success,
         "exit_status": status,
         "outcomes": [_to_plain_outcome(outcome) for outcome in report.outcomes],
         "findings": [to_plain_finding(finding) for finding in report.findings],

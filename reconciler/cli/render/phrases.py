@@ -136,7 +136,7 @@ def describe_pending(plan: Plan) -> str:
     steps = list(plan.steps())
     clusters = sum(bool(cluster.steps) for cluster in plan.clusters)
     text = f"{format_count(len(steps), 'change')} on {format_count(clusters, 'cluster')}"
-    if manual := sum(step.waits_for_person for step in steps):
+    if manual := sum(step.waits_for_operator for step in steps):
         text += f"; {format_count(manual, 'manual step')}"
     if final := sum(is_final(step) for step in steps):
         text += f"; {final:,} cannot be undone"
@@ -150,7 +150,7 @@ def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
     if reasons:
         count = format_count(reasons, "reason")
         return f"Refused for {count}; nothing is applied. Planned: {describe_pending(plan)}."
-    if plan.empty:
+    if plan.is_empty:
         head = "Nothing planned" if _find_unread(plan) else "No changes"
         return f"{head}: {_describe_condition(plan)}."
     held = len({violation.cluster for violation in violations if violation.hold})
@@ -160,7 +160,7 @@ def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
 
 def summarise_run(report: RunReport, remaining: Plan | None = None) -> str:
     """The summary of a run in one line, with the changes that remain."""
-    if report.succeeded:
+    if report.is_success:
         head = f"Done: {format_count(len(report.outcomes), 'change')}"
     else:
         numbers = Counter(outcome.state for outcome in report.outcomes)
@@ -185,7 +185,7 @@ def _describe_remaining(remaining: Plan | None) -> str:
     if remaining is None:
         return "not verified"
     problems = _count_problems(remaining.findings())
-    if not remaining.empty:
+    if not remaining.is_empty:
         return "; ".join(filter(None, (f"still to do: {describe_pending(remaining)}", problems)))
     if not problems:
         return "verified: no changes remain"

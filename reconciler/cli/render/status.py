@@ -35,31 +35,31 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
         [layout.paint(f"Status compared with {phrases.describe_revision(status.revision)}", Tone.STRONG)]
     ]
     blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
-    if status.gone:
+    if status.removed_clusters:
         blocks.append(
             [
                 line
-                for one in status.gone
+                for one in status.removed_clusters
                 for line in layout.problem("on hold", one.message, one, Tone.CHANGE, 2)
             ]
         )
-    if status.last is not None:
-        last = status.last
+    if status.last_run is not None:
+        last = status.last_run
         blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
-    tone = Tone.ADD if status.converged else Tone.CHANGE
+    tone = Tone.ADD if status.is_converged else Tone.CHANGE
     blocks.append([layout.paint(_summarise_status(status), tone)])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
 def render_status_json(status: FleetStatus) -> str:
     """The status as JSON, node by node."""
-    last = status.last
+    last = status.last_run
     return format_json(
         {
             "revision": status.revision.plain(),
-            "converged": status.converged,
+            "converged": status.is_converged,
             "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
-            "vanished": [_to_plain_violation(one) for one in status.gone],
+            "vanished": [_to_plain_violation(one) for one in status.removed_clusters],
             "last_run": last and {"id": last.id, "started": last.started, "exit_status": last.exit_status},
         }
     )
@@ -69,8 +69,8 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     as_desired = sum(node.state is NodeCondition.AS_DESIRED for node in cluster.nodes)
     head = layout.paint(clean_line(cluster.cluster), Tone.STRONG)
     kind = clean_line(cluster.kind)
-    if cluster.former:
-        kind += f", renamed from {', '.join(map(clean_line, cluster.former))}"
+    if cluster.former_names:
+        kind += f", renamed from {', '.join(map(clean_line, cluster.former_names))}"
     yield f"{head} ({kind}): {as_desired:,} of {format_count(len(cluster.nodes), 'node')} as desired"
     rows = [
         (format_node_names([node.node for node in group]), group[0]) for group in _group_nodes(cluster.nodes)
@@ -84,7 +84,7 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
             yield from layout.wrapped(
                 generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
             )
-    for head, violations in (("on hold", cluster.held), ("refused", cluster.refused)):
+    for head, violations in (("on hold", cluster.holds), ("refused", cluster.violations)):
         for one in violations:
             yield from layout.problem(head, one.message, one, Tone.CHANGE, 2)
     for note in group_findings(cluster.findings):
@@ -124,22 +124,22 @@ _SEVERAL = {
     NodeCondition.STALLED: "stalled",
     NodeCondition.WAITS: "wait for a retry",
     NodeCondition.RESTART: "wait for restart",
-    NodeCondition.PERSON: "wait for a person",
+    NodeCondition.OPERATOR: "wait for an operator",
 }
 """Plural forms."""
 
 
 def _summarise_status(status: FleetStatus) -> str:
     nodes = [node for cluster in status.clusters for node in cluster.nodes]
-    if status.converged:
+    if status.is_converged:
         return f"Converged: {format_count(len(nodes), 'node is', 'nodes are')} as desired."
     counts = []
     for state in NodeCondition:
         number = sum(node.state is state for node in nodes)
         if number:
             counts.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
-    if status.gone:
-        counts.append(f"{format_count(len(status.gone), 'cluster')} missing from the fleet file")
+    if status.removed_clusters:
+        counts.append(f"{format_count(len(status.removed_clusters), 'cluster')} missing from the fleet file")
     return f"Not converged: {', '.join(counts)}."
 
 
@@ -147,8 +147,8 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
     return {
         "cluster": cluster.cluster,
         "kind": cluster.kind,
-        "former_names": list(cluster.former),
-        "converged": cluster.converged,
+        "former_names": list(cluster.former_names),
+        "converged": cluster.is_converged,
         "nodes": [
             {
                 "node": node.node,
@@ -161,8 +161,8 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
             for node in cluster.nodes
         ],
         "findings": [to_plain_finding(one) for one in cluster.findings],
-        "held": [_to_plain_violation(one) for one in cluster.held],
-        "refused": [_to_plain_violation(one) for one in cluster.refused],
+        "held": [_to_plain_violation(one) for one in cluster.holds],
+        "refused": [_to_plain_violation(one) for one in cluster.violations],
         "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,
     }
 

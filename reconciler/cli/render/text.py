@@ -116,9 +116,9 @@ def render_report_text(
     for text in describe_pending_restarts(report):
         lines += layout.wrapped(f"waits for a restart: {text}", 0, Tone.CHANGE)
     lines += _findings((*report.findings, *phrases.select_findings(remaining)), layout, 0)
-    tone = Tone.ADD if report.succeeded else Tone.DANGER
+    tone = Tone.ADD if report.is_success else Tone.DANGER
     lines += layout.wrapped(phrases.summarise_run(report, remaining), 0, tone)
-    if report.run and (not report.succeeded or (remaining is not None and not remaining.empty)):
+    if report.run and (not report.is_success or (remaining is not None and not remaining.is_empty)):
         lines.append(f"  → reconcile history show {clean_line(report.run)}")
     return "\n".join(lines) + "\n"
 
@@ -159,7 +159,7 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
     step = group.step
     indent = widths[0] + 4
     verb = layout.paint(f"{clean_line(step.action):<{widths[1]}}", choose_step_tone(step))
-    manual = "  (manual step)" if step.waits_for_person else ""
+    manual = "  (manual step)" if step.waits_for_operator else ""
     yield f"  {group.numbers:>{widths[0]}}  {verb}  {group.nodes}{manual}"
     yield from layout.wrapped(group.words(step.reason), indent)
     tone = Tone.DANGER if phrases.is_destructive(step) else Tone.PLAIN

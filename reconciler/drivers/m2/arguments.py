@@ -56,7 +56,7 @@ class DeliveryArguments(TypedArguments):
         found |= found.pop("shown", {})
         return found
 
-    def exact(self) -> dict[str, Any]:
+    def exact_values(self) -> dict[str, Any]:
         """See `core.arguments.Arguments`."""
         return {key: getattr(self, key) for key in self.shown}
 
@@ -66,7 +66,7 @@ class DeliveryArguments(TypedArguments):
         return replace(self, after=after, resources=resources, shown=shown)
 
     @property
-    def used_words(self) -> Mapping[str, str]:
+    def used_confirmations(self) -> Mapping[str, str]:
         """See `core.arguments.Arguments`."""
         return self.uses
 

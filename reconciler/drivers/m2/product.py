@@ -107,13 +107,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def __init__(self) -> None:
         self._packages = PackageCache()
 
-    def alone(self, document: Document) -> dict[str, Any]:
+    def build_lone_entry(self, document: Document) -> dict[str, Any]:
         return single_file.make_single_file_fleet(document)
 
     def desire(self, cluster_input: ClusterInput) -> M2Desired:
         return desired_state.make_desired(cluster_input)
 
-    def recall(self, desired: M2Desired, facts: Facts, prior: PriorRevisions) -> M2Desired:
+    def add_history(self, desired: M2Desired, facts: Facts, prior: PriorRevisions) -> M2Desired:
         """With the URLs of the last answers, the used confirmations, and the places of earlier secrets."""
         recalled = desired_state.recall_addresses(desired, facts)
         return replace(recalled, earlier=RedactionMask(prior.references)) if prior.references else recalled
@@ -142,21 +142,26 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def claims(self, cluster_input: ClusterInput) -> Iterator[MemberClaim]:
         return lints.claims(cluster_input)
 
-    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:  # noqa: ARG002
+    async def read_cluster_entry(
+        self,
+        name: str,
+        addresses: Sequence[str],
+        transports: Transports,  # noqa: ARG002
+    ) -> dict[str, Any]:
         return adopt.make_entry(name, addresses)
 
-    def unsaid(self, entry: ClusterEntry) -> frozenset[str]:
+    def list_stamp_pointers(self, entry: ClusterEntry) -> frozenset[str]:
         """The pointer of `meta.version`, where that has a stamp."""
         assert isinstance(entry, M2Cluster)
         return frozenset() if entry.version is None else frozenset({"/meta/version"})
 
-    def meaning(self, document: Any) -> str:
+    def fingerprint_meaning(self, document: Any) -> str:
         return ContentCache().of(document).fingerprint
 
-    def shown(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
+    def build_live_state(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
         return adopt.read_live_settings(desired, observed)
 
-    async def look(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
+    async def observe_step(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
         own = read_delivery(step)
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
@@ -201,10 +206,12 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
             return None
         return undo_partial_delivery(step, answer.value, payloads, now.value)
 
-    def shown_prints(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
+    def fingerprint_observations(
+        self, desired: M2Desired, observed: Observed[LoadedSetting]
+    ) -> Mapping[str, str]:
         return compute_redacted_fingerprints(desired, observed)
 
-    def completed(self, step: Step, desired: M2Desired) -> Step:
+    def complete_step(self, step: Step, desired: M2Desired) -> Step:
         """A delivery from a plan file with its exact fingerprints, where the desired state matches it."""
         own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
@@ -219,10 +226,10 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def contents(self, desired: M2Desired) -> Mapping[str, str]:
         return attempts.fingerprint_contents(desired)
 
-    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+    def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
         return attempts.fingerprint_aim(step, contents)
 
-    def readings(self, step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
+    def fingerprint_differences(self, step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
         return attempts.fingerprint_readings(step, observed)
 
     def explanations(self) -> Traversable:
@@ -238,12 +245,12 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
         return SIMULATOR
 
-    def stages(
+    def list_model_setups(
         self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
     ) -> tuple[ModelSetup[ModelWorld], ...] | str:
         return setups.make_setups(desired, observed, plan)
 
-    def stamped(self, entry: ClusterEntry) -> bool:
+    def has_stamps(self, entry: ClusterEntry) -> bool:
         assert isinstance(entry, M2Cluster)
         return entry.is_stamped
 
@@ -253,10 +260,10 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         shown = {node: loaded.content.version for node, loaded in observed.present().items()}
         return {node: version for node, version in shown.items() if version and node in wanted}
 
-    def delivered(self, desired: M2Desired) -> Facts:
+    def list_delivered_facts(self, desired: M2Desired) -> Facts:
         return {target.node: {FILES_FACT: desired.files} for target in desired.targets if desired.files}
 
-    def without(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
+    def exclude_nodes(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
     async def health(
@@ -267,7 +274,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         found = await _ask_nodes(desired, targets, transports, lambda client, _: client.metrics())
         return {node: answer for node, answer in found.items() if isinstance(answer, Mapping)}
 
-    def reported(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
+    def parse_report(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
         return reports.read_report(desired, message)
 
 

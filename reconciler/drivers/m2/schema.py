@@ -40,7 +40,7 @@ class M2Node(OverlaidNode):
     """One node of an M2 cluster."""
 
     # Used up by its first use: later another server may answer at the address, and would get the setting.
-    one_time_words = ("first_delivery",)
+    one_time_confirmations = ("first_delivery",)
 
     address: str = Field(
         description="`host`, `host:port` or `[IPv6]:port`, optionally after `http://` or `https://`. "
@@ -116,11 +116,11 @@ class M2Cluster(OverlaidCluster):
         # A node that takes the file from its disk or its repository gets it without this program's stamp.
         return self.version is not None and self.deliver is Deliver.UPLOAD
 
-    def setting_of(self, node: NodeEntry) -> str:
+    def get_setting_path(self, node: NodeEntry) -> str:
         """The node's own settings file, or else the cluster's."""
         return (node.setting if isinstance(node, M2Node) else "") or self.setting
 
-    def packed(self) -> tuple[str, ...]:
+    def list_resource_patterns(self) -> tuple[str, ...]:
         """The patterns under `resources`."""
         return self.resources
 

@@ -89,8 +89,8 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     return LiveState(
         nodes=tuple(nodes),
         missing=tuple(missing),
-        followed=("temporary", "mode"),
-        left_open=(f"{desired.entry.name}: {stop}",),
+        updated_keys=("temporary", "mode"),
+        open_points=(f"{desired.entry.name}: {stop}",),
     )
 
 

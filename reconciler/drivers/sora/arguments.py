@@ -115,7 +115,7 @@ class InitArguments(ClusterArguments):
         return self.intent_facts
 
     @property
-    def is_anew(self) -> bool:
+    def assumes_nodes_lost(self) -> bool:
         """See `core.arguments.Arguments`."""
         return self.anew
 
@@ -172,7 +172,7 @@ class PurgeArguments(ContactArguments):
     closes: bool = field(default=False, metadata=OMITTED)
 
     @property
-    def follows_at_once(self) -> bool:
+    def runs_after_stop(self) -> bool:
         """See `core.arguments.Arguments`."""
         return self.closes
 

@@ -75,8 +75,8 @@ class ClusterView:
         memberships: those in their answers, each with the nodes that report it.
         connections: name -> whether they show it connected; both values if they differ.
         errors: name -> the error that one of them shows for it: it then counts neither as up nor as down.
-        living: (name, address) of nodes that answer at another address than the fleet file names for them,
-            and see a majority there.
+        live_elsewhere: (name, address) of nodes that answer at another address than the fleet file names for
+            them, and see a majority there.
     """
 
     observed: Observed[NodeView]
@@ -84,7 +84,7 @@ class ClusterView:
     memberships: tuple[tuple[Membership, tuple[str, ...]], ...]
     connections: Mapping[str, frozenset[bool]]
     errors: Mapping[str, str] = field(default_factory=dict)
-    living: tuple[tuple[str, str], ...] = ()
+    live_elsewhere: tuple[tuple[str, str], ...] = ()
 
     @property
     def membership(self) -> Membership | None:
@@ -92,14 +92,14 @@ class ClusterView:
         return self.memberships[0][0] if len(self.memberships) == 1 else None
 
     @property
-    def disputed(self) -> tuple[str, ...]:
+    def disputed_members(self) -> tuple[str, ...]:
         """Members that some answering nodes show connected and others do not."""
         return tuple(sorted(name for name, kinds in self.connections.items() if len(kinds) > 1))
 
     @property
-    def agreed(self) -> bool:
+    def is_agreed(self) -> bool:
         """Whether there is a membership and nothing about it is disputed."""
-        return self.membership is not None and not self.disputed
+        return self.membership is not None and not self.disputed_members
 
     @property
     def day(self) -> date | None:
@@ -114,11 +114,11 @@ class ClusterView:
         limits = ((row.node_name, row.license_max_connections) for row in rows)
         return {name: limit for name, limit in limits if limit is not None}
 
-    def connected(self, name: str) -> bool:
+    def is_connected(self, name: str) -> bool:
         """Whether every answering node shows the node connected, and none an error."""
         return self.connections.get(name) == frozenset({True}) and name not in self.errors
 
-    def away(self, name: str) -> bool:
+    def is_away(self, name: str) -> bool:
         """Whether nodes answer, and none shows the node connected or with an error."""
         return (
             bool(self.answering_nodes)
@@ -132,7 +132,7 @@ class ClusterView:
         The answer of another node, which has its address now, does not count.
         """
         return any(
-            not isinstance(answer, Unreachable) or answer.sign is Liveness.ALIVE
+            not isinstance(answer, Unreachable) or answer.liveness is Liveness.ALIVE
             for answer in self.answers_of(name)
             if not self.is_other(name, answer)
         )
@@ -186,11 +186,11 @@ class ClusterView:
             self.connections.get(row.node_name) == frozenset({row.connected}) for row in answer.value.rows
         )
 
-    def down(self, name: str) -> bool:
+    def is_down(self, name: str) -> bool:
         """Whether no member sees the node and nothing answers for it; `stopped` says if that is proof."""
-        return self.away(name) and not self.answers(name)
+        return self.is_away(name) and not self.answers(name)
 
-    def blank(self, name: str) -> bool:
+    def is_blank(self, name: str) -> bool:
         """Whether the node itself answers that it is in no cluster, or lists only itself.
 
         Where its statistics show a cluster, it is the only node of one.
@@ -200,25 +200,25 @@ class ClusterView:
             return list_view_names(view) == (name,) and not view.clustered
         return isinstance(self.observed.nodes.get(name), Absent)
 
-    def refuses(self, name: str) -> bool:
+    def is_refusing(self, name: str) -> bool:
         """Whether the node itself answers that it does not list its cluster; that names no cluster."""
         view = self.own_view(name)
         return view is not None and bool(view.refusal)
 
-    def outside(self, name: str) -> bool:
+    def is_outside(self, name: str) -> bool:
         """Whether nothing that the node answers shows a cluster: it is blank, or refuses in other words."""
         view = self.own_view(name)
-        return self.blank(name) or (view is not None and bool(view.refusal) and not view.holds_cluster)
+        return self.is_blank(name) or (view is not None and bool(view.refusal) and not view.holds_cluster)
 
-    def joinable(self, name: str) -> bool:
+    def is_joinable(self, name: str) -> bool:
         """Whether the node itself answers and shows no connected other node.
 
         A new node need not be able to list: how it refuses is not documented, and Sora itself decides
         whether it takes the node in.
         """
-        return self.blank(name) or self.alone(name) or self.refuses(name)
+        return self.is_blank(name) or self.is_alone(name) or self.is_refusing(name)
 
-    def alone(self, name: str) -> bool:
+    def is_alone(self, name: str) -> bool:
         """Whether the node itself answers and is connected to no other node, whatever it lists."""
         view = self.own_view(name)
         if view is not None and view.row(name) is not None:
@@ -235,7 +235,7 @@ class ClusterView:
         """Members of which nothing is known first-hand: shown connected, but silent to this host."""
         names = self.membership.names if self.membership is not None else ()
         return tuple(
-            name for name in names if name not in {but, *self.answering_nodes} and not self.away(name)
+            name for name in names if name not in {but, *self.answering_nodes} and not self.is_away(name)
         )
 
 
@@ -315,11 +315,11 @@ def make_machine_state(
             state.append(SoraNodeState(up=cluster_view.answers(name), temporary=name in temporary))
             continue
         kind = name in membership.temporary
-        if cluster_view.connected(name):
+        if cluster_view.is_connected(name):
             state.append(SoraNodeState(temporary=kind, log=log))
-        elif cluster_view.down(name) and not kind:
+        elif cluster_view.is_down(name) and not kind:
             state.append(SoraNodeState(up=False, log=log))
-        elif cluster_view.outside(name):
+        elif cluster_view.is_outside(name):
             state.append(SoraNodeState(temporary=kind))
         else:  # cut off; so is a temporary node that is away, for a stopped one would not be listed
             state.append(SoraNodeState(temporary=kind, side=1 + number, log=log))
@@ -438,7 +438,7 @@ def choose_best_answer(answers: Iterable[Observation[NodeView]]) -> Observation[
 
 def _rank(answer: Observation[NodeView] | None) -> int:
     if isinstance(answer, Unreachable):
-        return 5 if answer.sign is Liveness.ALIVE else 6
+        return 5 if answer.liveness is Liveness.ALIVE else 6
     order = (Present, Stale, Absent, Unauthorized, Unidentified)
     return next((number for number, kind in enumerate(order) if isinstance(answer, kind)), 7)
 

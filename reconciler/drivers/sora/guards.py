@@ -66,9 +66,9 @@ class SimulatedStep:
 
 
 @guard("quorum")
-def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_quorum_loss(context: GuardContext) -> Iterator[Diagnostic]:
     """No step, complete or failed halfway, may lose a majority that existed before it."""
-    for simulated in _simulate_steps(case):
+    for simulated in _simulate_steps(context):
         for outcome in (simulated.result, simulated.half):
             if (
                 isinstance(outcome, machine.CallRefusal)
@@ -84,19 +84,19 @@ def refuse_quorum_loss(case: GuardContext) -> Iterator[Diagnostic]:
                 f"connected, at least {compute_quorum(total)} are needed; now: "
                 f"{preconditions.describe_numbers(simulated.state)}",
                 "restore the nodes that are away, or add regular nodes, then plan again",
-                target=f"{case.plan.cluster}/{simulated.step.node}",
+                target=f"{context.plan.cluster}/{simulated.step.node}",
             )
             break
 
 
 @guard("quorum-margin")
-def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_missing_reserve(context: GuardContext) -> Iterator[Diagnostic]:
     """While a live node is stopped, the majority survives one more failure: it may happen at that moment.
 
     Exception: the same run purges the node right after the stop, which gives the reserve back. The time
     without reserve is then short, and the risk of the step names it.
     """
-    simulated_steps = list(_simulate_steps(case))
+    simulated_steps = list(_simulate_steps(context))
     for simulated, following in zip_longest(simulated_steps, simulated_steps[1:]):
         after = simulated.after
         if simulated.step.action != "stop" or after is None or not has_majority(after):
@@ -112,14 +112,14 @@ def refuse_missing_reserve(case: GuardContext) -> Iterator[Diagnostic]:
             "quorum-margin",
             f"{simulated.step.id} leaves no reserve: one more failure before the purge "
             f"would lose the majority ({preconditions.describe_numbers(after)})",
-            f"{_suggest_reserve(simulated, following)}, {_suggest_override(case, 'quorum-margin')}",
-            target=f"{case.plan.cluster}/{simulated.step.node}",
+            f"{_suggest_reserve(simulated, following)}, {_suggest_override(context, 'quorum-margin')}",
+            target=f"{context.plan.cluster}/{simulated.step.node}",
         )
 
 
 def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) -> str:
     """How to do the same with a reserve."""
-    if simulated.step.waits_for_person:
+    if simulated.step.waits_for_operator:
         return "set `stop` to the host's stop command, so that the same run purges the node"
     if following is not None and following.step.wave != simulated.step.wave:
         return "remove `rollout` for this change, so that the purge follows at once"
@@ -130,7 +130,7 @@ def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) 
 
 def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> bool:
     """Whether a command stops the node, and the next change purges it at once and restores the reserve."""
-    if following is None or simulated.step.waits_for_person:
+    if following is None or simulated.step.waits_for_operator:
         return False
     step, stopped, purged = following.step, simulated.after, following.after
     is_next = step.action == "purge" and step.node == simulated.step.node and simulated.step.id in step.after
@@ -140,26 +140,26 @@ def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> boo
     return preconditions.closes_window(simulated.state, stopped, purged)
 
 
-def _suggest_override(case: GuardContext, code: str) -> str:
+def _suggest_override(context: GuardContext, code: str) -> str:
     """The override to copy into the fleet file, until the day of the answers."""
-    _, cluster_view = _read_views(case)
+    _, cluster_view = _read_views(context)
     day = cluster_view.day or "YYYY-MM-DD"
     return (
         "or, to override this once, add to the fleet file: `overrides: "
-        f'[{{guard: {code}, target: {case.plan.cluster}, until: {day}, reason: "why this once"}}]`'
+        f'[{{guard: {code}, target: {context.plan.cluster}, until: {day}, reason: "why this once"}}]`'
     )
 
 
 @guard("capacity")
-def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_capacity_loss(context: GuardContext) -> Iterator[Diagnostic]:
     """After the stop of a node and one more failure, the other licences still allow enough connections.
 
     Enough is `connections` of the fleet file; without it, nothing is checked.
     """
-    entry, cluster_view = _read_views(case)
+    entry, cluster_view = _read_views(context)
     if entry.connections is None:
         return
-    for simulated in _simulate_steps(case):
+    for simulated in _simulate_steps(context):
         before = find_leading_group(simulated.state)
         serving = before is not None and before.nodes >> simulated.node_numbers.at(simulated.step.node) & 1
         if simulated.step.action != "stop" or not serving or simulated.after is None:
@@ -174,21 +174,21 @@ def refuse_capacity_loss(case: GuardContext) -> Iterator[Diagnostic]:
                 f"{simulated.step.id}: after the stop{failure}, the licences allow {left.connections} "
                 f"connections, but {entry.connections} are needed{unknown}",
                 "add nodes or raise their licences first, then plan again",
-                target=f"{case.plan.cluster}/{simulated.step.node}",
+                target=f"{context.plan.cluster}/{simulated.step.node}",
             )
 
 
 @guard("capacity")
-def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_connection_loss(context: GuardContext) -> Iterator[Diagnostic]:
     """The purge of a dead member does not take away connections that the cluster needs.
 
     While a dead regular node is registered, the licences of the others cover its connections (facts: sora.md,
     "State machine", licence); the purge ends that. If the plan also registers a regular node, nothing is
     checked: its licence is unknown before it is in the cluster.
     """
-    entry, cluster_view = _read_views(case)
-    steps = list(_simulate_steps(case))
-    dead = [one.step for one in steps if one.step.action == "purge" and cluster_view.away(one.step.node)]
+    entry, cluster_view = _read_views(context)
+    steps = list(_simulate_steps(context))
+    dead = [one.step for one in steps if one.step.action == "purge" and cluster_view.is_away(one.step.node)]
     joins = any(one.step.action == "register" and one.step.node in entry.regular for one in steps)
     if entry.connections is None or joins or not dead:
         return
@@ -204,7 +204,7 @@ def refuse_connection_loss(case: GuardContext) -> Iterator[Diagnostic]:
             f"{dead[-1].id}: while {gone} is registered, the other licences cover its "
             f"{taken} connections; after the purge they allow {kept}, but {entry.connections} are needed",
             "add a replacement regular node in the same commit, or raise the other licences first",
-            target=f"{case.plan.cluster}/{dead[-1].node}",
+            target=f"{context.plan.cluster}/{dead[-1].node}",
         )
 
 
@@ -223,12 +223,12 @@ def _compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view
 
 
 @guard("membership")
-def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_unordered_membership_change(context: GuardContext) -> Iterator[Diagnostic]:
     """One change at a time, each of one node, from the membership that the step before leaves."""
     previous: Step | None = None
-    by_id = {step.id: step for step in case.plan.steps}
-    for simulated in _simulate_steps(case):
-        step, target = simulated.step, f"{case.plan.cluster}/{simulated.step.node}"
+    by_id = {step.id: step for step in context.plan.steps}
+    for simulated in _simulate_steps(context):
+        step, target = simulated.step, f"{context.plan.cluster}/{simulated.step.node}"
         if previous is not None and previous.id not in _list_predecessors(step, by_id):
             words = f"{step.id} does not wait for {previous.id}; the membership changes one step at a time"
             yield Diagnostic(Severity.ERROR, "membership", words, "plan again", target=target)
@@ -260,9 +260,9 @@ def refuse_unordered_membership_change(case: GuardContext) -> Iterator[Diagnosti
 
 
 @guard("cluster-size")
-def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_cluster_shrink(context: GuardContext) -> Iterator[Diagnostic]:
     """A majority of the members stays, by name; and a cluster of three or more is not shrunk below three."""
-    entry, cluster_view = _read_views(case)
+    entry, cluster_view = _read_views(context)
     members = cluster_view.membership.regular if cluster_view.membership is not None else ()
     now, wanted = len(members), len(entry.regular)
     if not wanted < min(now, SMALLEST):
@@ -274,7 +274,7 @@ def refuse_cluster_shrink(case: GuardContext) -> Iterator[Diagnostic]:
         remedy = "keep at least three regular nodes; to start over with one, build a new cluster"
     else:
         words += ": with two, the failure of either stops the cluster"
-        remedy = f"keep at least three regular nodes, {_suggest_override(case, 'cluster-size')}"
+        remedy = f"keep at least three regular nodes, {_suggest_override(context, 'cluster-size')}"
     yield Diagnostic(Severity.ERROR, "cluster-size", words, remedy, target=entry.name)
 
 
@@ -297,12 +297,12 @@ def _check_leaving(entry: SoraCluster, members: tuple[str, ...]) -> Iterator[Dia
 
 
 @guard("purge-alive")
-def refuse_purge_of_live_node(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_purge_of_live_node(context: GuardContext) -> Iterator[Diagnostic]:
     """Only a node that is proven to be stopped is purged, or one that an earlier step stops."""
-    _, cluster_view = _read_views(case)
-    by_id = {step.id: step for step in case.plan.steps}
-    for step in case.plan.steps:
-        if step.action != "purge" or _is_proven_stopped(case, cluster_view, step.node):
+    _, cluster_view = _read_views(context)
+    by_id = {step.id: step for step in context.plan.steps}
+    for step in context.plan.steps:
+        if step.action != "purge" or _is_proven_stopped(context, cluster_view, step.node):
             continue
         # A stop in the same plan counts only if the purge waits for it; the judge asks for proof again later.
         earlier = (by_id[name] for name in _list_predecessors(step, by_id))
@@ -312,49 +312,49 @@ def refuse_purge_of_live_node(case: GuardContext) -> Iterator[Diagnostic]:
                 "purge-alive",
                 f"{step.id}: nothing proves that {step.node} is stopped, and no earlier step stops it",
                 "stop the node first, then plan again",
-                target=f"{case.plan.cluster}/{step.node}",
+                target=f"{context.plan.cluster}/{step.node}",
             )
 
 
 @guard("double-init")
-def refuse_repeated_init(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_repeated_init(context: GuardContext) -> Iterator[Diagnostic]:
     """InitCluster only once, and only on positive answers or on an explicit entry that still counts."""
-    inits = [step for step in case.plan.steps if step.action == "init"]
+    inits = [step for step in context.plan.steps if step.action == "init"]
     for step in inits:
         # Each InitCluster may be safe alone, and two of them still create two clusters.
-        why = "another step initialises too" if len(inits) > 1 else _find_init_objection(case, step)
+        why = "another step initialises too" if len(inits) > 1 else _find_init_objection(context, step)
         if why:
             yield Diagnostic(
                 Severity.ERROR,
                 "double-init",
                 f"{step.id} is not allowed: {why}",
                 "check ListClusterNodes on each node; a live cluster is never initialised again",
-                target=case.plan.cluster,
+                target=context.plan.cluster,
             )
 
 
 @guard("past-unread")
-def refuse_init_with_unread_past(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_init_with_unread_past(context: GuardContext) -> Iterator[Diagnostic]:
     """An init waits if an earlier revision exists and cannot be read: its cluster may live."""
-    history = case.desired.history
-    for step in case.plan.steps:
+    history = context.desired.history
+    for step in context.plan.steps:
         if step.action == "init" and history.knowledge is PastKnowledge.UNREAD:
             yield Diagnostic(
                 Severity.ERROR,
                 "past-unread",
-                f"{step.id} waits: the earlier nodes of {case.plan.cluster} are unknown: {history.unread}",
+                f"{step.id} waits: the earlier nodes of {context.plan.cluster} are unknown: {history.unread}",
                 "fetch the history (`git fetch --unshallow`), or give the earlier revision with --base; "
                 "or set an override for past-unread in the fleet file",
-                target=case.plan.cluster,
+                target=context.plan.cluster,
                 hold=True,
             )
 
 
 @guard("cluster-renamed")
-def refuse_init_of_renamed_cluster(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_init_of_renamed_cluster(context: GuardContext) -> Iterator[Diagnostic]:
     """An init waits if another cluster was removed in the same commit: it may have been renamed."""
-    gone, name = case.desired.history.replaced, case.plan.cluster
-    for step in case.plan.steps:
+    gone, name = context.desired.history.replaced, context.plan.cluster
+    for step in context.plan.steps:
         if step.action == "init" and gone:
             yield Diagnostic(
                 Severity.ERROR,
@@ -370,20 +370,20 @@ def refuse_init_of_renamed_cluster(case: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard("unknown-command")
-def refuse_unknown_command(case: GuardContext) -> Iterator[Diagnostic]:
+def refuse_unknown_command(context: GuardContext) -> Iterator[Diagnostic]:
     """Every command of a step must be defined on this host, which is checked before the first write."""
-    for step in case.plan.steps:
+    for step in context.plan.steps:
         own = read_cluster_arguments(step)
         name = own.command if isinstance(own, StopArguments) else ""
-        if not name or case.commands is None or name in case.commands:
+        if not name or context.commands is None or name in context.commands:
             continue
         yield Diagnostic(
             Severity.ERROR,
             "unknown-command",
             f"{step.id} runs the command {name}, and this host has "
-            f"{'the commands ' + ', '.join(sorted(case.commands)) if case.commands else 'no commands'}",
+            f"{'the commands ' + ', '.join(sorted(context.commands)) if context.commands else 'no commands'}",
             f"define {name} under `commands` in the host configuration, or correct `stop` in the fleet file",
-            target=f"{case.plan.cluster}/{step.node}",
+            target=f"{context.plan.cluster}/{step.node}",
         )
 
 
@@ -403,28 +403,28 @@ GUARDS: tuple[Guard, ...] = (
 """All of them; the order does not matter."""
 
 
-def _read_views(case: GuardContext) -> tuple[SoraCluster, ClusterView]:
-    return case.desired.entry, view_cluster(case.desired, case.observed)
+def _read_views(context: GuardContext) -> tuple[SoraCluster, ClusterView]:
+    return context.desired.entry, view_cluster(context.desired, context.observed)
 
 
-def _is_proven_stopped(case: GuardContext, cluster_view: ClusterView, name: str) -> bool:
+def _is_proven_stopped(context: GuardContext, cluster_view: ClusterView, name: str) -> bool:
     """Whether the answers, or a `stopped` entry that still counts, prove that a member is stopped."""
-    desired: SoraDesired = case.desired
-    places = find_node_addresses(desired.entry, case.observed, desired.history)
+    desired: SoraDesired = context.desired
+    places = find_node_addresses(desired.entry, context.observed, desired.history)
     proof, word = prove_member_stopped(desired, cluster_view, name, places)
     return proof.enough(word=word is not None)
 
 
-def _simulate_steps(case: GuardContext) -> Iterator[SimulatedStep]:
+def _simulate_steps(context: GuardContext) -> Iterator[SimulatedStep]:
     """The membership steps, each run from the state that the ones before it leave."""
-    entry, cluster_view = _read_views(case)
-    names = {*(node.name for node in entry.nodes), *(step.node for step in case.plan.steps)}
+    entry, cluster_view = _read_views(context)
+    names = {*(node.name for node in entry.nodes), *(step.node for step in context.plan.steps)}
     if cluster_view.membership is None:
         node_numbers = NodeNumbers(tuple(sorted(names)))
         state = make_fresh_state(name in entry.temporary for name in node_numbers.names)
     else:
         node_numbers, state = make_machine_state(cluster_view, names, entry.temporary)
-    for step in case.plan.steps:
+    for step in context.plan.steps:
         if step.action in MEMBERSHIP:
             result = simulate_step(step, node_numbers, state)
             # The next step starts from the complete result: the executor ends the chain after a failed step.
@@ -446,17 +446,17 @@ def _list_predecessors(step: Step, by_id: Mapping[str, Step]) -> set[str]:
     return found
 
 
-def _find_init_objection(case: GuardContext, step: Step) -> str:
-    entry, cluster_view = _read_views(case)
+def _find_init_objection(context: GuardContext, step: Step) -> str:
+    entry, cluster_view = _read_views(context)
     if cluster_view.answering_nodes:
         return f"{', '.join(cluster_view.answering_nodes)} is in a cluster with a majority"
     own = read_arguments(step.arguments, InitArguments)
     if set(own.names) != set(entry.regular):
         return "its nodes are not exactly the regular nodes of the fleet file"
-    outcome = look_up_decision(case.desired, cluster_view)
+    outcome = look_up_decision(context.desired, cluster_view)
     if not outcome.allowed:
         return f"the known history and the nodes' answers do not allow it ({outcome})"
-    cluster_memory = case.desired.history
+    cluster_memory = context.desired.history
     why = find_init_doubt(
         outcome, entry.regular, cluster_view, members=cluster_memory.members, required=cluster_memory.required
     )

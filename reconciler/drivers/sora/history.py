@@ -141,7 +141,7 @@ def merge_past(
         for name, entry in cluster.nodes.items():
             own, regular = address(entry.get("api")), entry.get("temporary") is not True
             # Nodes of older revisions are asked, but may be scrapped by now: they must not block an init.
-            required = regular and not cluster.older
+            required = regular and not cluster.is_older
             add(name, [own] if own else [], regular=regular, required=required)
     shared = {*current, *found}
     # The source may be spelled in two ways (SSH and HTTPS): facts under another spelling count if both know a
@@ -155,7 +155,7 @@ def merge_past(
     existed = any(one.member for one in found.values()) or any(
         not fleets_by_node[name] or name in shared or ours & fleets_by_node[name].keys() for name in older
     )
-    applied = {name for cluster in prior.clusters if cluster.applied for name in cluster.nodes}
+    applied = {name for cluster in prior.clusters if cluster.is_applied for name in cluster.nodes}
     named = {name for cluster in prior.clusters for name in cluster.nodes}
     nodes = {
         name: replace(

@@ -70,7 +70,7 @@ def summarise_answers(
         cluster_view: the nodes' answers, at every address that was asked.
     """
     nodes = cluster_view.observed.nodes
-    if cluster_view.answering_nodes or cluster_view.living:
+    if cluster_view.answering_nodes or cluster_view.live_elsewhere:
         return AnswerSummary.LIVING
     # Silence is no answer: a node that cannot be reached may be a member of a living cluster.
     if any(not isinstance(nodes.get(name), ANSWERS) for name in regular):
@@ -88,7 +88,7 @@ def _summarise_blank_answers(
     """The same where no answer shows a cluster."""
     if _find_unanswered(regular, history, cluster_view):
         return AnswerSummary.EARLIER_SILENT
-    if not all(cluster_view.blank(name) or _is_unclustered(name, cluster_view) for name in regular):
+    if not all(cluster_view.is_blank(name) or _is_unclustered(name, cluster_view) for name in regular):
         return AnswerSummary.UNCLEAR
     is_blank = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in regular)
     return AnswerSummary.BLANK if is_blank else AnswerSummary.ALONE
@@ -128,7 +128,7 @@ def _remembers_cluster(name: str, view: NodeView) -> bool:
 def _find_unanswered(regular: tuple[str, ...], history: ClusterPast, cluster_view: ClusterView) -> list[str]:
     """Regular nodes known from earlier that have not answered themselves that they are in no cluster."""
     earlier = (name for name, one in history.nodes.items() if one.required and name not in regular)
-    return [name for name in earlier if not cluster_view.blank(name)]
+    return [name for name in earlier if not cluster_view.is_blank(name)]
 
 
 def _assess_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> CollapsedState:
@@ -243,7 +243,7 @@ def _make_error(code: str, target: str, message: str, remedy: str) -> Diagnostic
 
 
 def _report_living(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
-    for name, address in cluster_view.living:
+    for name, address in cluster_view.live_elsewhere:
         yield _make_error(
             "living-elsewhere",
             f"{desired.entry.name}/{name}",
@@ -317,7 +317,7 @@ def _report_needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> 
     members = [name for name, one in history.nodes.items() if one.member] or ["its nodes"]
     states = "; ".join(
         f"{name}: answers that it is in no cluster"
-        if cluster_view.blank(name)
+        if cluster_view.is_blank(name)
         else f"{name}: {cluster_view.describe_answer(name)}"
         for name in members[:_SHOWN]
         if name in cluster_view.observed.nodes
@@ -337,7 +337,7 @@ def _report_needs_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> 
 def _report_unclear(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Diagnostic]:
     entry = desired.entry
     for name in entry.regular:
-        if cluster_view.blank(name) or _is_unclustered(name, cluster_view):
+        if cluster_view.is_blank(name) or _is_unclustered(name, cluster_view):
             continue
         yield _make_error(
             "initialised-unclear",

@@ -82,7 +82,7 @@ def _unknown(why: str) -> StepVerdict:
 def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
     names, membership = own.names, cluster_view.membership
     if membership == own.after:
-        inside = {name for name in cluster_view.answering_nodes if cluster_view.connected(name)}
+        inside = {name for name in cluster_view.answering_nodes if cluster_view.is_connected(name)}
         missing = [name for name in names if name not in inside]
         if missing:
             return _unknown(f"the new cluster is listed, but {missing[0]} is not in it yet")
@@ -94,7 +94,7 @@ def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
     history = ClusterPast({name: EarlierNode(required=True) for name in own.earlier})
     answers = summarise_answers(names, history, cluster_view)
     if answers is AnswerSummary.LIVING:
-        elsewhere = (f"{name} at {place}" for name, place in cluster_view.living)
+        elsewhere = (f"{name} at {place}" for name, place in cluster_view.live_elsewhere)
         who = ", ".join((*cluster_view.answering_nodes, *elsewhere))
         return _changed(f"{who} is in a cluster with a majority")
     if answers is AnswerSummary.SILENT:
@@ -126,17 +126,17 @@ def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: 
 def _judge_register(own: RegisterArguments, cluster_view: ClusterView) -> StepVerdict:
     target = own.target
     if cluster_view.membership is not None and target in cluster_view.membership.names:
-        if cluster_view.connected(target) and target in cluster_view.answering_nodes:
+        if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
             return _done("the members list it as connected, and it lists them")
-        if cluster_view.connected(target) or cluster_view.disputed:
+        if cluster_view.is_connected(target) or cluster_view.disputed_members:
             words = cluster_view.describe_answer(target)
             return _unknown(f"it is listed, but shows no cluster itself: {words}")
-        if not (own.again and cluster_view.outside(target)):
+        if not (own.again and cluster_view.is_outside(target)):
             # R may be raised and A not: it is not sent again blindly (facts: sora.md, "State machine").
             return _changed("it is half registered: the members list it, but it is not connected to them")
-    if cluster_view.membership != own.before or not cluster_view.agreed:
+    if cluster_view.membership != own.before or not cluster_view.is_agreed:
         return _judge_other_membership(cluster_view)
-    if not cluster_view.joinable(target):
+    if not cluster_view.is_joinable(target):
         return _unknown(f"{target} cannot be registered: {cluster_view.describe_answer(target)}")
     return _judge_by_rule(
         cluster_view,
@@ -152,7 +152,7 @@ def _judge_purge(own: PurgeArguments, cluster_view: ClusterView) -> StepVerdict:
     target = own.target
     if cluster_view.membership is not None and target not in cluster_view.membership.names:
         return _done("no member lists it any more")
-    if cluster_view.membership != own.before or not cluster_view.agreed:
+    if cluster_view.membership != own.before or not cluster_view.is_agreed:
         return _judge_other_membership(cluster_view)
     # Proven again right before the call: the node may have been started since the plan was made.
     proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
@@ -177,10 +177,10 @@ def _judge_drain(own: DrainArguments, cluster_view: ClusterView) -> StepVerdict:
 
 
 def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> StepVerdict:
-    if cluster_view.down(own.target):
+    if cluster_view.is_down(own.target):
         return _done("no member sees it, and its API does not answer")
     verdict = _judge_removal(own, cluster_view, spare=own.spare)
-    if step.waits_for_person and verdict.status is StepStatus.READY:
+    if step.waits_for_operator and verdict.status is StepStatus.READY:
         return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
     return verdict
 
@@ -189,7 +189,7 @@ def _judge_removal(
     own: DrainArguments | StopArguments, cluster_view: ClusterView, *, spare: int
 ) -> StepVerdict:
     target, membership = own.target, cluster_view.membership
-    if membership != own.before or not cluster_view.agreed:
+    if membership != own.before or not cluster_view.is_agreed:
         return _judge_other_membership(cluster_view)
     if membership is not None and target in membership.temporary:
         return _READY
@@ -226,7 +226,7 @@ def _judge_by_rule(
     second: str,
     temporary: tuple[str, ...] = (),
 ) -> StepVerdict:
-    if contact not in cluster_view.answering_nodes or not cluster_view.connected(contact):
+    if contact not in cluster_view.answering_nodes or not cluster_view.is_connected(contact):
         return _changed(f"the contact node {contact} is no longer in the majority")
     node_numbers, state = make_machine_state(cluster_view, (first, second), temporary)
     why = rule(state, node_numbers.at(first), node_numbers.at(second))
@@ -234,6 +234,6 @@ def _judge_by_rule(
 
 
 def _judge_other_membership(cluster_view: ClusterView) -> StepVerdict:
-    if cluster_view.disputed:
-        return _unknown(f"the members disagree whether {cluster_view.disputed[0]} is connected")
+    if cluster_view.disputed_members:
+        return _unknown(f"the members disagree whether {cluster_view.disputed_members[0]} is connected")
     return _changed(f"the members are now {cluster_view.membership}")

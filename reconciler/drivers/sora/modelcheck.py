@@ -64,7 +64,7 @@ def make_setups(
 ) -> tuple[ModelSetup[State], ...] | str:
     """The world that the nodes' answers show, or why they show none."""
     cluster_view = view_cluster(desired, observed)
-    if cluster_view.disputed or len(cluster_view.memberships) > 1:
+    if cluster_view.disputed_members or len(cluster_view.memberships) > 1:
         return "the nodes' answers do not show one whole cluster"
     names = sorted({*observed.nodes, *(node.name for node in desired.entry.nodes)})
     temporary = {node.name for node in desired.entry.nodes if node.temporary}
@@ -102,7 +102,7 @@ class SoraModel:
     _numbers_by_address: dict[str, int] = field(init=False, default_factory=dict)
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
-    def faults(self, world: State) -> Iterator[tuple[str, State]]:
+    def list_faults(self, world: State) -> Iterator[tuple[str, State]]:
         """A running node fails, or is cut off from the others."""
         for number, node in enumerate(world):
             if node.up:
@@ -111,7 +111,7 @@ class SoraModel:
                     cut = _move_to_side(world, number, 1 + number)
                     yield f"{self.node_numbers.names[number]} is cut off from the others", cut
 
-    def returns(self, world: State) -> Iterator[tuple[str, State]]:
+    def list_returns(self, world: State) -> Iterator[tuple[str, State]]:
         """A stopped node is started, or one that was cut off is reached again."""
         for number, node in enumerate(world):
             if node.side:
@@ -121,31 +121,31 @@ class SoraModel:
 
     def plan(self, world: State) -> ClusterPlan:
         """What a pass that begins now would plan."""
-        return planner.plan(self.desired, self.observed(world))
+        return planner.plan(self.desired, self.observe(world))
 
-    def status(self, world: State, step: Step) -> StepStatus:
+    def judge_step(self, world: State, step: Step) -> StepStatus:
         """The status of the step, by the answers of its witnesses."""
         own = read_cluster_arguments(step)
         seen = merge_answers(own.witnesses, own.elsewhere, partial(self._answer_at, world))
         return judge(step, seen).status
 
-    def performed(self, world: State, step: Step) -> State:
+    def perform(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
         result = simulate_step(step, self.node_numbers, world, self.choices)
         return world if isinstance(result, machine.CallRefusal) else result
 
-    def halves(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
+    def list_partial_effects(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
         """A registration that raises the number of registered nodes, and no more."""
         if step.action == "register":
             half = simulate_step(step, self.node_numbers, world, self.choices, half=True)
             if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
 
-    def against(self, world: State, step: Step) -> str:  # noqa: ARG002  (of `ProductModel`)
+    def find_obstacle(self, world: State, step: Step) -> str:  # noqa: ARG002  (of `ProductModel`)
         """None: the result of a call is judged instead."""
         return ""
 
-    def left(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (of `ProductModel`)
+    def find_leftover(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (of `ProductModel`)
         """Fewer regular nodes than it takes for one to fail, on purpose, where there were enough.
 
         A dead node may be purged before another takes its place: it was of no use any more.
@@ -155,7 +155,7 @@ class SoraModel:
             return ""
         return f"the run leaves {count} regular nodes, of which none may fail"
 
-    def broken(self, before: State, step: Step, after: State) -> str:
+    def find_broken_invariant(self, before: State, step: Step, after: State) -> str:
         """The majority, one cluster ever, and no purge of what runs.
 
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
@@ -195,7 +195,7 @@ class SoraModel:
             isinstance(own, StopArguments) and own.window > 0 and as_planned and compute_margin(before) == 0
         )
 
-    def effective(self, world: State, step: Step) -> bool:
+    def is_effective(self, world: State, step: Step) -> bool:
         """Whether a step's effect is there, by the state itself and not by a view."""
         node, group = self.node_numbers.at(step.node), find_leading_group(world)
         match read_cluster_arguments(step):
@@ -211,7 +211,7 @@ class SoraModel:
                 return world[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
         raise AssertionError(step.action)
 
-    def observed(self, world: State) -> Observed[NodeView]:
+    def observe(self, world: State) -> Observed[NodeView]:
         """What the driver's `observe` would see: the desired nodes, those of earlier, and whom they list."""
         entry, history = self.desired.entry, self.desired.history
         apis = {node.name: node.api for node in entry.nodes}

@@ -79,7 +79,7 @@ class NodeActions:
             )
         elif name in cluster_view.errors:
             self._report_member_error(name)
-        elif cluster_view.connected(name):
+        elif cluster_view.is_connected(name):
             if name not in cluster_view.answering_nodes:
                 self._report(
                     "api-silent",
@@ -89,7 +89,7 @@ class NodeActions:
                     "correct `api` in the fleet file, or check the node",
                     severity=Severity.WARNING,
                 )
-        elif cluster_view.outside(name):
+        elif cluster_view.is_outside(name):
             self.again.append(name)
         else:
             running = cluster_view.answers(name)
@@ -111,7 +111,7 @@ class NodeActions:
         if own is not None and own.temporary not in {None, node.temporary}:
             code, words = "kind-differs", "its kind, regular or temporary, differs from the fleet file"
             remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"
-        elif self.cluster_view.joinable(name):
+        elif self.cluster_view.is_joinable(name):
             (self.temporary if node.temporary else self.regular).append(name)
             return
         elif view is not None and own is not None:
@@ -138,7 +138,7 @@ class NodeActions:
             return
         if name in self.membership.temporary:
             # No call removes a temporary node: the cluster erases it once it stops, so it must be stopped.
-            if self.cluster_view.connected(name):
+            if self.cluster_view.is_connected(name):
                 self.leaving.append(name)
             else:
                 words = f"the temporary node {name} is cut off; the cluster erases it when it stops"

@@ -19,10 +19,10 @@ SWAPPED = "addresses-swapped"
 
 
 @guard("addresses-swapped")
-def find_swapped_addresses(case: GuardContext) -> Iterator[Diagnostic]:
+def find_swapped_addresses(context: GuardContext) -> Iterator[Diagnostic]:
     """A node whose `external_api_url`, by the cluster's own list, is the `api` of another node."""
-    named = find_endpoints(case.desired.entry)
-    listed = _read_listed_urls(case)
+    named = find_endpoints(context.desired.entry)
+    listed = _read_listed_urls(context)
     for name, (url, lister) in sorted(listed.items()):
         if name not in named:
             continue
@@ -34,14 +34,14 @@ def find_swapped_addresses(case: GuardContext) -> Iterator[Diagnostic]:
                 f"the fleet file says that the API of {other} is at {named[other]} and that of {name} at "
                 f"{named[name]}, but {lister} lists {url} as the external_api_url of {name}",
                 "correct `api` of both in the fleet file, or external_api_url in the node's sora.conf",
-                target=f"{case.plan.cluster}/{name}",
+                target=f"{context.plan.cluster}/{name}",
             )
 
 
-def _read_listed_urls(case: GuardContext) -> dict[str, tuple[Endpoint, str]]:
+def _read_listed_urls(context: GuardContext) -> dict[str, tuple[Endpoint, str]]:
     """Node -> its `external_api_url`, and who lists it: itself, where it does."""
     found: dict[str, tuple[Endpoint, str]] = {}
-    for lister, answer in sorted(case.observed.nodes.items()):
+    for lister, answer in sorted(context.observed.nodes.items()):
         if not isinstance(answer, Present | Stale):
             continue
         for row in answer.value.rows:

@@ -64,7 +64,7 @@ def _plan_membership(
     entry = desired.entry
     apis = choose_addresses(entry, cluster_view.observed, desired.history)
     places = find_node_addresses(entry, cluster_view.observed, desired.history)
-    if cluster_view.membership is not None and cluster_view.agreed:
+    if cluster_view.membership is not None and cluster_view.is_agreed:
         node_numbers, state = make_machine_state(
             cluster_view, [node.name for node in entry.nodes], entry.temporary
         )
@@ -187,7 +187,7 @@ def _plan_removals(
         if why:
             yield _make_waiting(membership_plan, "removal-waits", name, f"is not removed yet: {why}")
             continue
-        serving = cluster_view.connected(name) and find_mode(cluster_view, name) == "normal"
+        serving = cluster_view.is_connected(name) and find_mode(cluster_view, name) == "normal"
         if membership_plan.entry.drain and serving and name in membership_plan.apis:
             membership_plan.drain(name, "normal")
         membership_plan.stop(name)
@@ -239,7 +239,7 @@ def _report_disagreement(entry: SoraCluster, cluster_view: ClusterView) -> Itera
         )
         words = f"the nodes of {entry.name} disagree about its members, so no member is changed: {reports}"
         yield Diagnostic(Severity.ERROR, "views-disagree", words, remedy, target=entry.name)
-    for name in cluster_view.disputed:
+    for name in cluster_view.disputed_members:
         rows = ((who, view.row(name)) for who, view in cluster_view.answering_nodes.items())
         seen = [who for who, row in rows if row is not None and row.connected]
         all_of_them = ", ".join(cluster_view.answering_nodes)
@@ -274,7 +274,7 @@ def _warn_rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
             continue
         own = view.row(name) is not None and len(view.rows) > 1
         named = entry.node(name) is not None
-        if not (own or view.holds_cluster) or (named and not cluster_view.joinable(name)):
+        if not (own or view.holds_cluster) or (named and not cluster_view.is_joinable(name)):
             continue
         yield Diagnostic(
             Severity.NOTE if named else Severity.WARNING,
@@ -288,12 +288,12 @@ def _warn_rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
 
 
 def _count_unchanged(entry: SoraCluster, cluster_view: ClusterView) -> int:
-    membership: Any = cluster_view.membership if cluster_view.agreed else None
+    membership: Any = cluster_view.membership if cluster_view.is_agreed else None
     if membership is None:
         return 0
     return sum(
         node.name in (membership.temporary if node.temporary else membership.regular)
-        and cluster_view.connected(node.name)
+        and cluster_view.is_connected(node.name)
         and (node.mode is None or node.mode == find_mode(cluster_view, node.name))
         for node in entry.nodes
     )

@@ -128,7 +128,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         self._today = today
         self._pause = pause
 
-    def on_host(self, config: HostConfig) -> SoraDriver:
+    def with_host_config(self, config: HostConfig) -> SoraDriver:
         """The driver with the addresses that a host allows."""
         rules = config.section(self.kind, SoraRules)
         return type(self)(today=self._today, pause=self._pause, api_paths=rules.api_paths)
@@ -153,7 +153,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             raise InputError(problems)
         return SoraDesired(entry, source=cluster_input.revision.source)
 
-    def recall(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
+    def add_history(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
         """The desired state with the cluster's past: earlier nodes, and what earlier runs did."""
         names = [node.name for node in desired.entry.nodes]
         history = merge_past(names, prior, facts, desired.source, address=format_api_address)
@@ -193,24 +193,24 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """The desired content of the cluster; see `attempts.fingerprint_contents`."""
         return attempts.fingerprint_contents(desired)
 
-    def aim(self, step: Step, contents: Mapping[str, str]) -> str:
+    def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
         """What a call requests; see `attempts.fingerprint_aim`."""
         return attempts.fingerprint_aim(step, contents)
 
-    def uncounted(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
+    def list_uncounted_nodes(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
         """Temporary nodes, and members that are dead; see `node_actions.list_uncounted`."""
         places = find_node_addresses(desired.entry, observed, desired.history)
         return list_uncounted(desired, view_cluster(desired, observed), places)
 
-    def way_out(self, step: Step) -> str:
+    def find_remedy(self, step: Step) -> str:
         """What an operator does if a step fails each time; see `attempts.suggest_way_out`."""
         return attempts.suggest_way_out(step)
 
-    def readings(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
+    def fingerprint_differences(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
         """What the cluster shows; see `attempts.fingerprint_readings`."""
         return attempts.fingerprint_readings(step, observed)
 
-    def stages(
+    def list_model_setups(
         self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
     ) -> tuple[ModelSetup[State], ...] | str:
         """The cluster for the model checker; see `modelcheck.make_setups`."""
@@ -232,7 +232,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
 
         return SIMULATOR
 
-    def learnt(self, desired: SoraDesired, observed: Observed[NodeView]) -> Mapping[str, Mapping[str, str]]:
+    def derive_facts(
+        self, desired: SoraDesired, observed: Observed[NodeView]
+    ) -> Mapping[str, Mapping[str, str]]:
         """Who is in the cluster, with every address known; see `history.learn_members`."""
         entry, history = desired.entry, desired.history
         membership = view_cluster(desired, observed).membership
@@ -257,7 +259,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         assert isinstance(cluster_input.entry, SoraCluster)
         return find_endpoints(cluster_input.entry)
 
-    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
+    async def read_cluster_entry(
+        self, name: str, addresses: Sequence[str], transports: Transports
+    ) -> dict[str, Any]:
         """The cluster that the nodes at some addresses are in; see `adopt.make_entry`.
 
         Raises:
@@ -266,11 +270,11 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """
         return await adopt.make_entry(name, addresses, transports)
 
-    def shown(self, desired: SoraDesired, observed: Observed[NodeView]) -> LiveState:
+    def build_live_state(self, desired: SoraDesired, observed: Observed[NodeView]) -> LiveState:
         """Who belongs to the cluster; see `adopt.read_live_members`."""
         return adopt.read_live_members(desired, observed)
 
-    async def look(self, step: Step, transports: Transports) -> Observed[NodeView]:
+    async def observe_step(self, step: Step, transports: Transports) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""
         own = read_cluster_arguments(step)
         waits, apis, elsewhere = (own.timeout, own.connect), own.witnesses, own.elsewhere
@@ -288,7 +292,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """Make the step's one call, or run its command.
 
         Raises:
-            NodeError: the call failed; only `look` and `judge` show whether it had an effect.
+            NodeError: the call failed; only `observe_step` and `judge` show whether it had an effect.
         """
         # The answer is kept for the journal and never taken as evidence: it may be lost, or come from a node
         # that crashes before the cluster has agreed.
@@ -303,7 +307,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 words = await Client(http, step.node, own.api, *waits).init(own.names)
                 # For all fleets: the entry must not count again if the repository moves to another URL.
                 spent = {"initialised": self._today().isoformat()}
-                return StepAnswer(words, spent=spent | ({"collapsed": own.spends} if own.spends else {}))
+                return StepAnswer(
+                    words, used_confirmations=spent | ({"collapsed": own.spends} if own.spends else {})
+                )
             case RegisterArguments():
                 return StepAnswer(await Client(http, step.node, own.api, *waits).register(own.contact))
             case PurgeArguments():

@@ -100,7 +100,7 @@ def prove_stopped(
             StopProof.ERROR,
             f"the members show an error for it: {make_one_line(cluster_view.errors[name], 200)}",
         )
-    if not cluster_view.away(name):
+    if not cluster_view.is_away(name):
         return StopVerdict(StopProof.SEEN, "the members see it connected")
     answers, required = cluster_view.observed.elsewhere.get(name, {}), sorted(set(known))
     own = cluster_view.observed.nodes.get(name) if not answers else None
@@ -150,7 +150,7 @@ def _judge_reply(cluster_view: ClusterView, name: str, answer: Observation[NodeV
             Liveness.UNASKED: AddressReply.UNASKED,
             Liveness.ALIVE: AddressReply.ANSWERS,
         }
-        return signs[answer.sign]
+        return signs[answer.liveness]
     if isinstance(answer, Absent):
         return AddressReply.BLANK
     return AddressReply.OTHER if cluster_view.is_other(name, answer) else AddressReply.ANSWERS

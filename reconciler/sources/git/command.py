@@ -313,7 +313,7 @@ class Git(library.Git):
     def _read_errors(self, ended: ProgramResult) -> str:
         """The error output of git, with messages of the server, without secrets."""
         words = ended.error.decode("utf-8", "replace")
-        return Redactor(self.settings.confidential).text(words) if words else ""
+        return Redactor(self.settings.confidential).redact_text(words) if words else ""
 
     def _run(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> ProgramResult:
         settings, verb = self.settings, _verb(arguments)

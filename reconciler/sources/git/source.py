@@ -106,12 +106,12 @@ class GitSource(Source):
         return self._histories[revision]
 
     @asynccontextmanager
-    async def line(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+    async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """See `ports.source.Source`."""
         objects = await self._use_copy(lambda copy: copy.open())
         yield walk_first_parents(objects, revision, self._looked_at, most)
 
-    async def origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""
         key = (revision, tuple(folders))
         if key in self._origins:
@@ -130,7 +130,7 @@ class GitSource(Source):
         self._origins = {**kept, key: found}
         return found
 
-    async def earlier(
+    async def read_prior_files(
         self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
     ) -> PriorFiles:
         """See `ports.source.Source`."""

@@ -66,7 +66,7 @@ def write_pass(tx: Transaction, cluster: str, found: ClusterFacts) -> None:
     if found.ends_rollout:
         own[ROLLOUT] = ""
     write_cluster_facts(tx, cluster, own)
-    write_facts(tx, cluster, {node: {REVISION: revision} for node, revision in found.runs.items()})
+    write_facts(tx, cluster, {node: {REVISION: revision} for node, revision in found.shown_revisions.items()})
     write_facts(tx, cluster, found.facts)
 
 

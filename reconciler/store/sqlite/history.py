@@ -91,7 +91,7 @@ def read_unsettled_runs(tx: Transaction, key: HostKey) -> tuple[RunRecord, ...]:
     records = [(row["number"], _read_record(tx, row, key)) for row in rows]
     return tuple(
         record
-        if record.line.finished is None
+        if record.summary.finished is None
         else replace(record, entries=tuple(one for one in record.entries if one.step.id in left[number]))
         for number, record in records
     )
@@ -117,7 +117,7 @@ def _read_record(tx: Transaction, row: sqlite3.Row, key: HostKey | None = None) 
     )
     known = {step["id"]: step for step in tx.execute("SELECT * FROM step WHERE run = ?", (row["number"],))}
     return RunRecord(
-        line=_read_summary(tx, row),
+        summary=_read_summary(tx, row),
         plan=plan,
         entries=tuple(_make_entry(step, known[step.id]) for step in whole.steps() if step.id in known),
         messages=tuple(_read_messages(tx, row["number"])),

@@ -37,7 +37,7 @@ def begin_run(tx: Transaction, opening: RunStart, name: Callable[[], str], *, ke
             for position, step in enumerate(opening.plan.steps())
         ],
     )
-    exact = {step.id: own for step in opening.plan.steps() if (own := step.arguments.exact())}
+    exact = {step.id: own for step in opening.plan.steps() if (own := step.arguments.exact_values())}
     if exact:
         sealed = key.encrypt(zlib.compress(encode_canonical(exact)))
         tx.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
@@ -89,7 +89,7 @@ def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, learnt: M
         )
     facts.write_facts(tx, step.cluster, step.arguments.facts_of_intent)
     tx.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
-    facts.write_facts(tx, step.cluster, {step.node: step.arguments.used_words})
+    facts.write_facts(tx, step.cluster, {step.node: step.arguments.used_confirmations})
     # A call whose answer is lost may still take effect until then, and other plans take it into account.
     until = tx.now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = tx.execute(
@@ -130,7 +130,7 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
             withdrawn = {node: dict.fromkeys(own, "") for node, own in step.arguments.facts_of_intent.items()}
             facts.write_facts(tx, step.cluster, withdrawn)
         if outcome.state is State.DONE:
-            facts.write_facts(tx, step.cluster, {step.node: {**ending.facts, **ending.spent}})
+            facts.write_facts(tx, step.cluster, {step.node: {**ending.facts, **ending.used_confirmations}})
         _close_attempt(tx, outcome)
         if (message := ending.outbox_message) is not None:
             tx.execute(
@@ -184,10 +184,10 @@ def _insert(tx: Transaction, opening: RunStart, name: Callable[[], str]) -> tupl
             revision.title,
             plan.program,
             plan.digest,
-            zlib.compress(plan.encoded()),
+            zlib.compress(plan.encode()),
             tx.timestamp,
             tx.fleet,
-            opening.actor.plain(),
+            opening.actor.encode(),
         ),
     )
     assert row.lastrowid is not None

@@ -77,14 +77,14 @@ def read_memory(tx: Transaction) -> FleetMemory:
             )
             for cluster in sorted((with_history | changed.keys() | runs.keys() | named) - {""})
         },
-        everywhere=ClusterMemory(
+        all_clusters=ClusterMemory(
             suspended=tuple(one for one in open_orders.suspensions if not one.cluster),
             approved=frozenset(one.digest for one in open_orders.approvals),
         ),
         at=tx.now,
-        acted=_list_acted_revisions(tx),
+        applied_revisions=_list_acted_revisions(tx),
         claims=_read_claims(tx),
-        under_way=_read_pending_calls(tx),
+        pending_calls=_read_pending_calls(tx),
     )
 
 
@@ -102,15 +102,15 @@ def _make_cluster_memory(
         source=own.get(SOURCE, ""),
         applied=Revision(**json.loads(own[APPLIED])) if APPLIED in own else None,
         progress=load_progress(own[ROLLOUT]) if ROLLOUT in own else None,
-        changed=changed,
-        runs=runs,
+        recent_changes=changed,
+        shown_revisions=runs,
         kind=own.get(KIND, ""),
-        former=tuple(json.loads(own.get(FORMER, "[]"))),
+        former_names=tuple(json.loads(own.get(FORMER, "[]"))),
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
         suspended=tuple(one for one in open_orders.suspensions if one.cluster == cluster),
-        rejected={one.revision: one.reason for one in rejections if not one.rolled_back},
+        rejected={one.revision: one.reason for one in rejections if not one.is_rollback},
         rolled_back=tuple(
-            RollbackHold(one.revision, one.content, one.reason) for one in rejections if one.rolled_back
+            RollbackHold(one.revision, one.content, one.reason) for one in rejections if one.is_rollback
         ),
         content=own.get(CONTENT, ""),
     )

@@ -27,7 +27,7 @@ KEPT_ACTS = 10_000
 
 def write_suspension(tx: Transaction, cluster: str, reason: str, by: Actor) -> None:
     """Suspend a cluster, or all, until `resume`."""
-    write_cluster_facts(tx.for_fleet(HOST), cluster, {SUSPENDED: _json(reason=reason, by=by.words)})
+    write_cluster_facts(tx.for_fleet(HOST), cluster, {SUSPENDED: _json(reason=reason, by=by.description)})
     write_order_record(tx, "suspend", replace(by, why=reason), cluster=cluster)
 
 
@@ -60,7 +60,7 @@ def write_rollback(
         f"{REJECTED}{one.revision}": ""
         for one in read_orders(tx).rejections
         if one.cluster == cluster
-        and one.rolled_back
+        and one.is_rollback
         and (one.revision == revision.id or (content and one.content == content))
     }
     if left is not None:
@@ -82,7 +82,7 @@ def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None
         (ASKED, digest),
     ).fetchone()
     owner = tx.for_fleet(asked["fleet"] if asked else HOST)
-    write_cluster_facts(owner, "", {f"{APPROVED}{digest}": _json(by=by.words, reason=reason)})
+    write_cluster_facts(owner, "", {f"{APPROVED}{digest}": _json(by=by.description, reason=reason)})
     write_order_record(tx, "approve", replace(by, why=reason), digest=digest)
 
 
@@ -113,9 +113,13 @@ def read_orders(tx: Transaction) -> OpenOrders:
             Suspension(cluster, since=at, **value) for cluster, _, value, at in found[SUSPENDED]
         ),
         rejections=tuple(
-            Rejection(cluster, name, since=at, **value) for cluster, name, value, at in found["rejected"]
+            Rejection(cluster, name, since=at, is_rollback=value.pop("rolled_back", False), **value)
+            for cluster, name, value, at in found["rejected"]
         ),
-        requests=tuple(ApprovalRequest(cluster, since=at, **value) for cluster, _, value, at in found[ASKED]),
+        requests=tuple(
+            ApprovalRequest(cluster, since=at, description=value.pop("words"), **value)
+            for cluster, _, value, at in found[ASKED]
+        ),
         approvals=tuple(Approval(name, since=at, **value) for _, name, value, at in found["approved"]),
     )
 
@@ -135,7 +139,7 @@ def write_order_record(tx: Transaction, kind: str, by: Actor, *, cluster: str = 
     """Write an order or a rename, and delete the oldest beyond `KEPT_ACTS`."""
     tx.execute(
         "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
-        (kind, cluster, digest, tx.timestamp, by.plain()),
+        (kind, cluster, digest, tx.timestamp, by.encode()),
     )
     tx.execute("DELETE FROM act WHERE number <= (SELECT max(number) FROM act) - ?", (KEPT_ACTS,))
 

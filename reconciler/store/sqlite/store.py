@@ -116,13 +116,13 @@ class SqliteStore:
     async def fleets(self) -> tuple[KnownFleet, ...]:
         return await self._read(fleets.read_fleets)
 
-    def of(self, fleet: int) -> Self:
+    def select_fleet(self, fleet: int) -> Self:
         own = copy(self)
         own._fleet = fleet  # noqa: SLF001  (another one of this very class)
         return own
 
-    async def enter(self, identity: FleetIdentity) -> Self:
-        return self.of(await self._write_in_run(fleets.enter_fleet, identity))
+    async def enter_fleet(self, identity: FleetIdentity) -> Self:
+        return self.select_fleet(await self._write_in_run(fleets.enter_fleet, identity))
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
         await self._write(fleets.rebind_fleet_source, fleet, identity)
@@ -131,7 +131,7 @@ class SqliteStore:
     async def lock(self, cluster: str) -> AsyncIterator[None]:
         self._database.check()  # first: creating the lock file would recreate a folder that was moved away
         # The kernel releases the lock however this process ends. If somebody removes its file, a second run
-        # gets a lock of its own, with a higher epoch: `intend` then refuses this one.
+        # gets a lock of its own, with a higher epoch: `record_intent` then refuses this one.
         with hold_cluster_lock(self._folder / LOCKS, self._fleet, cluster):
             key = (self._fleet, cluster)
             self._epochs[key] = await self._write(advance_epoch, cluster)
@@ -140,47 +140,47 @@ class SqliteStore:
             finally:
                 self._epochs.pop(key, None)
 
-    async def begin(self, opening: RunStart) -> str:
+    async def begin_run(self, opening: RunStart) -> str:
         return await self._write_in_run(
             journal.begin_run, opening, self._name, key=self._key, keep=self._keep
         )
 
-    async def refuse(self, opening: RunStart, note: str) -> str:
+    async def record_refused_run(self, opening: RunStart, note: str) -> str:
         return await self._write_in_run(journal.write_refusal, opening, note, self._name, keep=self._keep)
 
-    async def intend(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
+    async def record_intent(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
         epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
             await self._write(journal.write_intent, run, step, epoch=epoch, learnt=learnt or {})
 
-    async def conclude(self, run: str, endings: Sequence[StepEnd]) -> None:
+    async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         await self._write_in_run(journal.write_outcomes, run, endings)
 
-    async def finish(self, run: str, exit_status: int, note: str = "") -> None:
+    async def finish_run(self, run: str, exit_status: int, note: str = "") -> None:
         await self._write_in_run(journal.finish_run, run, exit_status, note)
 
     async def is_open(self, cluster: str) -> bool:
         return await self._read(history.has_open_step, cluster)
 
-    async def unsettled(self) -> tuple[RunRecord, ...]:
+    async def list_open_runs(self) -> tuple[RunRecord, ...]:
         return await self._read(history.read_unsettled_runs, self._key)
 
     async def runs(self, limit: int = 20) -> tuple[RunSummary, ...]:
         return await self._read(history.read_run_summaries, limit)
 
-    async def acts(self, limit: int = 20) -> tuple[OrderRecord, ...]:
+    async def list_past_orders(self, limit: int = 20) -> tuple[OrderRecord, ...]:
         return await self._read(orders.read_order_records, limit)
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         return await self._read(history.read_run, text, self._key if is_whole else None)
 
-    async def recall(self) -> FleetMemory:
+    async def read_memory(self) -> FleetMemory:
         return replace(await self._read(read_memory), key=self._key.secret())
 
     async def orders(self) -> OpenOrders:
         return await self._read(orders.read_orders)
 
-    async def remember(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
+    async def store_facts(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         await self._write_in_run(write_facts, cluster, facts)
 
     async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
@@ -195,11 +195,11 @@ class SqliteStore:
     async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
         await self._write_in_run(rename_cluster, former, name, by)
 
-    async def keep_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
+    async def store_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
         rollout = {ROLLOUT: progress.plain() if progress else ""}
         await self._write_in_run(write_cluster_facts, cluster, rollout)
 
-    async def claim(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
+    async def claim_places(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
         await self._write(write_claims, taken, given_up)
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
@@ -222,22 +222,22 @@ class SqliteStore:
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
         await self._write(orders.write_approval, digest, by, reason)
 
-    async def spend_approval(self, digest: str) -> None:
+    async def use_approval(self, digest: str) -> None:
         await self._write_in_run(orders.delete_approval, digest)
 
-    async def due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
+    async def list_due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
         return await self._read(outbox.read_due_messages, beyond, limit)
 
-    async def sent(self, outbox_message: str) -> None:
+    async def mark_sent(self, outbox_message: str) -> None:
         await self._write(outbox.mark_sent, outbox_message)
 
-    async def unsent(self, outbox_message: str, error: str, *, refused: bool) -> None:
+    async def mark_failed(self, outbox_message: str, error: str, *, refused: bool) -> None:
         await self._write(outbox.mark_unsent, outbox_message, error, refused=refused)
 
-    async def left(self) -> int:
+    async def count_pending(self) -> int:
         return await self._read(outbox.count_undelivered)
 
-    async def probe(self) -> None:
+    async def check_writable(self) -> None:
         await self._write(_rewrite_version)
 
 

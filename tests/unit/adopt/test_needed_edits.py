@@ -39,7 +39,7 @@ def written_out(document):
 
 
 def edits(shown, ignored=()):
-    differing = NodeDifference(RENDERED, DRIVERS["m2"].meaning, frozenset(ignored))
+    differing = NodeDifference(RENDERED, DRIVERS["m2"].fingerprint_meaning, frozenset(ignored))
     return differing.edits(shown)
 
 

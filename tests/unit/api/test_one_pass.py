@@ -42,13 +42,13 @@ class Heard(PassListener):
     def __init__(self):
         self.events = []
 
-    def settled(self, outcome):
+    def on_step_settled(self, outcome):
         self.events.append(f"settled {outcome.step.node}")
 
-    def begun(self, run):
+    def on_run_begun(self, run):
         self.events.append("begun")
 
-    def ended(self, outcome):
+    def on_step_ended(self, outcome):
         self.events.append(f"ended {outcome.step.node}")
 
 
@@ -83,7 +83,7 @@ async def test_a_reader_tells_status_without_a_store():
         "b": NodeCondition.DIFFERS,
         "c": NodeCondition.AS_DESIRED,
     }
-    assert not status.converged
+    assert not status.is_converged
 
 
 def test_a_reader_has_nothing_to_write_with():
@@ -101,7 +101,7 @@ async def test_a_pass_opens_the_ways_to_the_nodes_once(store):
     assert cluster_input.opened == 1
     assert heard.events[0] == "begun"
     assert sorted(heard.events[1:]) == ["ended a", "ended b", "ended c"]
-    assert (await cluster_input.reconciler.observe_again(done.plan_result)).empty
+    assert (await cluster_input.reconciler.observe_again(done.plan_result)).is_empty
     assert [line.trigger for line in await store.runs()] == ["program"]
 
 
@@ -142,7 +142,7 @@ async def test_a_pass_that_is_stopped_before_its_plan_comes_to_nothing(store):
 
 async def test_a_cluster_that_another_run_holds_is_left_to_it(store):
     cluster_input = Desk(store, a="old", b="new", c="new")
-    async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
+    async with (await store.enter_fleet(FleetIdentity("/repo"))).lock("edge"):
         with pytest.raises(ClusterBusy):
             await cluster_input.reconciler.run(TWO, cluster="edge")
         assert (await cluster_input.reconciler.run(TWO, cluster="lab")).report.run == ""

@@ -232,7 +232,7 @@ def test_facts_of_earlier_runs_are_recalled_by_a_dry_run_that_writes_nothing(sta
     surveyed = reader.run_plan_pass
 
     async def plan_result(fleet, **named):
-        seen.append(named["recalled"].recalled("hall")["a"]["set_by_us"])
+        seen.append(named["recalled"].list_node_facts("hall")["a"]["set_by_us"])
         return await surveyed(fleet, **named)
 
     monkeypatch.setattr(reader, "run_plan_pass", plan_result)

@@ -31,7 +31,7 @@ def plan_result(*violations, wanted=3, announced=True):
         {"name": "live", "kind": "sora", "initialise": True, "stop": {"command": "stop"}, "nodes": nodes}
     )
     desired = SoraDesired(entry)
-    observed = SoraModel(desired, NodeNumbers(NAMES)).observed(make_formed_state([False] * 4))
+    observed = SoraModel(desired, NodeNumbers(NAMES)).observe(make_formed_state([False] * 4))
     plan = planner.plan(desired, observed)
     if not announced:
         plan = replace(plan, steps=tuple(map(without_window, plan.steps)))
@@ -96,8 +96,8 @@ def test_the_world_that_the_answers_show_is_the_world(side):
     world = list(make_formed_state([False, False, False, True]))
     world[2] = world[2]._replace(up=side == 0)
     seen = plan_result(wanted=4)
-    desired = seen.cases[0].desired
-    shows = SoraModel(desired, NodeNumbers(NAMES)).observed(tuple(world))
+    desired = seen.guard_contexts[0].desired
+    shows = SoraModel(desired, NodeNumbers(NAMES)).observe(tuple(world))
     (stage,) = make_setups(desired, shows, seen.plan.clusters[0])
     assert stage.model.node_numbers.names == NAMES
     (shown,) = stage.worlds

@@ -107,7 +107,7 @@ def test_a_run_as_json_has_the_messages_whole():
         "{broken",
     ]
     assert told["steps"][0]["state"] == "failed"
-    assert told["plan"] == json.loads(PLAN.encoded())
+    assert told["plan"] == json.loads(PLAN.encode())
     assert "hunter" not in json.dumps(told)
 
 
@@ -135,7 +135,7 @@ def test_the_history_shows_the_id_that_was_approved():
 
 def test_a_run_shows_who_asked_for_it_and_why():
     kim = Actor("kim", "ops-1", "pts/3", "lee", "the new lists")
-    shown = history.render_run_record(replace(record(), line=line(actor=kim)))
+    shown = history.render_run_record(replace(record(), summary=line(actor=kim)))
     assert "started by    kim on ops-1 at pts/3, on behalf of lee (not checked) (command)" in shown
     assert "reason        the new lists" in shown
 

@@ -14,7 +14,7 @@ from reconciler.store.factory import open_store
 NO_WATCH = "Watch: none is running with this state\n"
 ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
 
-SAYS = f"{get_current_actor().words}, "
+SAYS = f"{get_current_actor().description}, "
 """Who runs these tests, as the store writes it before the claim."""
 
 

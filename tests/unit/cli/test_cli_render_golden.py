@@ -48,6 +48,6 @@ def test_a_run_as_json(golden):
 def test_json_gives_the_plan_with_the_id_of_each_cluster():
     told = json.loads(as_json.render_plan_json(FULL))
     assert told["ids"] == PLAN.ids
-    assert told["plan"] == json.loads(PLAN.encoded())
+    assert told["plan"] == json.loads(PLAN.encode())
     assert [item["code"] for item in told["overridden"]] == ["blast-radius"]
     assert told["warnings"][0]["line"] == 2

@@ -73,18 +73,18 @@ def test_a_closed_pipe_does_not_stop_an_apply():
     terminal = Terminal(out=Gone(), aside=Gone())
     with show_progress(terminal, 3) as listener:
         for outcome in partial().outcomes:
-            listener.started(outcome.step)
-            listener.ended(outcome)
+            listener.on_step_started(outcome.step)
+            listener.on_step_ended(outcome)
 
 
 def test_without_a_terminal_each_step_is_one_line():
     aside = io.StringIO()
     with show_progress(Terminal(out=aside, aside=aside), 43) as listener:
-        listener.observing("edge", 40)
-        listener.planned(PLAN)
+        listener.on_observing("edge", 40)
+        listener.on_planned(PLAN)
         for outcome in report().outcomes:
-            listener.started(outcome.step)
-            listener.ended(outcome)
+            listener.on_step_started(outcome.step)
+            listener.on_step_ended(outcome)
     assert len(aside.getvalue().splitlines()) == 43
     assert "\x1b" not in aside.getvalue()
 
@@ -93,10 +93,10 @@ def test_without_a_terminal_each_step_is_one_line():
 def test_a_terminal_keeps_a_line_for_each_of_few_steps_and_for_failures_of_many(steps, kept):
     aside = Tty()
     with show_progress(Terminal(out=aside, aside=aside, live=True), steps) as listener:
-        listener.observing("edge", 40)
+        listener.on_observing("edge", 40)
         for outcome in partial().outcomes:
-            listener.started(outcome.step)
-            listener.ended(outcome)
+            listener.on_step_started(outcome.step)
+            listener.on_step_ended(outcome)
     words = ("done ", "failed ", "waiting ", "not done ")
     left = [
         line

@@ -29,7 +29,7 @@ OLD = {"/hosting/0/name": "aaaa"}
 
 def failed(attempt, *, reason="its effect does not show", **more):
     outcome = Outcome(STEP, State.FAILED, reason, sent=True, **more)
-    return load_attempt(attempts.note_failure(attempt.plain(), outcome), attempt.aim)
+    return load_attempt(attempts.note_failure(attempt.plain(), outcome), attempt.purpose)
 
 
 def exhausted(shown=OLD):

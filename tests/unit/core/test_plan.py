@@ -46,11 +46,11 @@ PLAN = Plan(
 
 
 def test_a_stored_plan_is_read_back_to_the_same_bytes():
-    assert load_plan(PLAN.plain()).encoded() == PLAN.encoded()
+    assert load_plan(PLAN.plain()).encode() == PLAN.encode()
 
 
 def test_secrets_and_payloads_stay_out_of_the_bytes():
-    text = PLAN.encoded().decode()
+    text = PLAN.encode().decode()
     assert "hunter2" not in text
     assert "old-password" not in text
     assert MASK in text
@@ -101,11 +101,11 @@ def test_the_exit_status_of_up_to_three_outcomes(states):
         wanted = 1
     assert report(*states).exit_status == wanted
     assert report(*reversed(states)).exit_status == wanted
-    assert report(*states).succeeded is (wanted == 0)
+    assert report(*states).is_success is (wanted == 0)
 
 
 def test_a_run_with_an_error_finding_did_not_succeed():
     lost = Diagnostic(Severity.ERROR, "feedback-unsent", "a message was not delivered")
     run_report = replace(report(State.DONE), findings=(lost,))
-    assert (run_report.exit_status, run_report.succeeded) == (5, False)
+    assert (run_report.exit_status, run_report.is_success) == (5, False)
     assert replace(run_report, findings=(replace(lost, severity=Severity.WARNING),)).exit_status == 0

@@ -105,7 +105,7 @@ def test_waves_are_part_of_the_plans_bytes_and_survive_them():
         Plan(revision, "1", (assign_waves(TEN, cluster("c", {}), one),)) for one in (None, Rollout(waves=5))
     ]
     assert whole[0].digest != whole[1].digest
-    assert b"wave" not in whole[0].encoded()
+    assert b"wave" not in whole[0].encode()
     assert load_plan(whole[1].plain()) == whole[1]
     assert [one.wave for one in whole[1].steps()] == [1] * 5 + [2] * 5
 

@@ -162,7 +162,7 @@ async def test_a_reader_of_sora_that_fails_at_one_node_leaves_the_others(
     }
     answer = seen.nodes[full("b")]
     assert isinstance(answer, Unreachable)
-    assert answer.sign is Liveness.ALIVE
+    assert answer.liveness is Liveness.ALIVE
     assert f"a defect of the program: {error.__name__} at " in answer.reason
     assert verbs(await site.plan()) == ["register d"]
 

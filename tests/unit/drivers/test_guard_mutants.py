@@ -111,11 +111,11 @@ SCENARIOS = [
         "refuse_over_budget",
         lambda: edge(
             policy=Policy(budget=Budget(nodes="3", hours=1)),
-            cluster_memory=ClusterMemory(changed=(("n9", 0.5),)),
+            cluster_memory=ClusterMemory(recent_changes=(("n9", 0.5),)),
         ),
         lambda: edge(
             policy=Policy(budget=Budget(nodes="3", hours=1)),
-            cluster_memory=ClusterMemory(changed=(("n9", 1.5),)),
+            cluster_memory=ClusterMemory(recent_changes=(("n9", 1.5),)),
         ),
     ),
     Scenario(
@@ -316,7 +316,7 @@ SCENARIOS = [
         "refuse_place_conflict",
         lambda: replace(
             edge(),
-            contradictions=(
+            place_conflicts=(
                 Diagnostic(Severity.ERROR, "one-address-twice", "twice", "once", target="edge/n1"),
             ),
         ),

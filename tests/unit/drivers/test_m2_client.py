@@ -309,7 +309,7 @@ async def test_an_upload_of_a_setting_alone_is_json():
     assert headers["Content-Type"] == "application/json"
     assert int(headers["Content-Length"]) == len(body)
     assert headers["Connection"] == "close"
-    assert "accepted" in done.words
+    assert "accepted" in done.text
 
 
 async def test_an_upload_with_files_is_one_part_of_a_form():
@@ -358,7 +358,7 @@ async def test_a_local_deployment_believes_its_body_not_its_status():
 async def test_yes_has_several_spellings(status):
     body = {key: value for key, value in {**OK, "status": status}.items() if value is not None}
     async with node({"/setting/deploy/local": said(body)}) as (client, _):
-        assert (await client.deploy_local()).words.startswith("200")
+        assert (await client.deploy_local()).text.startswith("200")
 
 
 async def test_what_the_answer_says_will_wait_is_kept():
@@ -389,7 +389,7 @@ async def test_a_refusal_says_what_its_code_means(answer, status, code, words):
 
 async def test_a_code_that_says_applied_is_no_refusal():
     async with node({"/setting/upload": said({**OK, "result": "E0000"})}) as (client, _):
-        assert (await client.upload(Payload(BASE), "settingFile")).words
+        assert (await client.upload(Payload(BASE), "settingFile")).text
 
 
 async def test_a_change_without_permission_is_told_with_its_remedy():

@@ -56,7 +56,7 @@ async def test_a_node_that_shows_more_than_there_is_room_for_is_unread_and_no_ot
     seen = (await DRIVER.observe(desired, Transports(wire))).nodes
     assert {node for node, answer in seen.items() if isinstance(answer, Present)} == {"edge-01", "edge-03"}
     assert isinstance(seen["edge-02"], Unreachable)
-    assert seen["edge-02"].sign is Liveness.ALIVE
+    assert seen["edge-02"].liveness is Liveness.ALIVE
     assert "more than 50,000 bytes" in seen["edge-02"].reason
 
 

@@ -40,13 +40,13 @@ async def plan(where, wire, recalled=None):
 
 
 async def standing(step, wire):
-    return DRIVER.judge(step, await DRIVER.look(step, Transports(wire))).status
+    return DRIVER.judge(step, await DRIVER.observe_step(step, Transports(wire))).status
 
 
 def reloaded(cluster):
     """The steps as they come back from the journal."""
-    exact = {step.id: step.arguments.exact() for step in cluster.steps}
-    plan = load_plan(json.loads(Plan(REVISION, "0", (cluster,)).encoded()))
+    exact = {step.id: step.arguments.exact_values() for step in cluster.steps}
+    plan = load_plan(json.loads(Plan(REVISION, "0", (cluster,)).encode()))
     return restore_exact_arguments(plan, exact).clusters[0].steps
 
 
@@ -156,7 +156,7 @@ async def test_another_setting_on_the_nodes_disk_is_not_what_was_wanted():
     cluster = await plan(cluster_input(CHANGED, deliver="local"), wire)
     (step,) = cluster.steps
     await DRIVER.act(step, Transports(wire), cluster.payloads)
-    verdict = DRIVER.judge(step, await DRIVER.look(step, Transports(wire)))
+    verdict = DRIVER.judge(step, await DRIVER.observe_step(step, Transports(wire)))
     assert verdict.status is StepStatus.CHANGED
     assert "version X" in verdict.reason
 
@@ -440,7 +440,7 @@ def lone(members, **changes):
 def test_a_lone_setting_names_its_nodes():
     groups = [{"functions": ["all"], "nodes": ["10.0.0.1"]}, {"nodes": ["10.0.0.1", "10.0.0.2"]}]
     for members in (["10.0.0.1:9900", "10.0.0.2"], groups):
-        assert DRIVER.alone(lone(members)) == {
+        assert DRIVER.build_lone_entry(lone(members)) == {
             "name": "m2",
             "kind": "m2",
             "setting": "setting.json",
@@ -449,7 +449,7 @@ def test_a_lone_setting_names_its_nodes():
                 {"name": "10.0.0.2", "address": "10.0.0.2"},
             ],
         }
-    assert M2Cluster.model_validate(DRIVER.alone(lone(["::1"]))).nodes[0].address == "[::1]"
+    assert M2Cluster.model_validate(DRIVER.build_lone_entry(lone(["::1"]))).nodes[0].address == "[::1]"
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_a_lone_setting_names_its_nodes():
 )
 def test_a_lone_setting_that_names_none_says_where_and_what_else_is_wrong(members, pointer, words):
     with pytest.raises(InputError) as caught:
-        DRIVER.alone(lone(members, env__management__api__port=0))
+        DRIVER.build_lone_entry(lone(members, env__management__api__port=0))
     first, *others = caught.value.problems
     assert (first.code, first.pointer) == ("no-nodes", pointer)
     assert words in first.message

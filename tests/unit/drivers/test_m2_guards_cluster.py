@@ -21,7 +21,7 @@ def found(wanted, shown, *, only="", policy=None, rollout=None, **entry):
     """Code -> verdict of a change from `shown` (node -> setting, a reason, or None) to one setting."""
     where = cluster_input(wanted, nodes=tuple(shown), **entry)
     desired = DRIVER.desire(where)
-    desired = DRIVER.without(desired, frozenset(shown) - {only}) if only else desired
+    desired = DRIVER.exclude_nodes(desired, frozenset(shown) - {only}) if only else desired
     answers = {
         node: Absent("404")
         if one is None

@@ -48,7 +48,7 @@ def explored(desired, observed, plan, *, faults=1, but=()):
     """What the checker sees of each stage; guards `but` do not judge further passes."""
     guards = [guard for guard in GUARDS if guard not in but]
     found = []
-    for stage in DRIVER.stages(desired, observed, plan):
+    for stage in DRIVER.list_model_setups(desired, observed, plan):
 
         def weigh(plan, observed, part=stage.desired):
             return not run_guards(GuardContext(plan, part.entry, part, observed), guards)
@@ -136,7 +136,7 @@ def test_a_change_of_the_ring_parts_a_cluster_unless_it_is_made_at_once():
 
 def test_a_thousand_like_nodes_are_three():
     desired, observed, plan = planned(setting(meta__version="B"), nodes=1000, concurrency=5)
-    (stage,) = DRIVER.stages(desired, observed, plan)
+    (stage,) = DRIVER.list_model_setups(desired, observed, plan)
     assert stage.words == "3 nodes represent 1000 of one kind"
     assert len(stage.plan.steps) == 3
     assert stage.plan.concurrency == 2
@@ -146,7 +146,7 @@ def test_kinds_of_nodes_meet_in_pairs():
     odd = {f"edge-{number:04}": shown(f"edge-{number:04}", setting(**{PORT: 1})) for number in range(1, 4)}
     new = {"edge-0007": Absent("404"), "edge-0008": Unreachable("no answer")}
     desired, observed, plan = planned(setting(meta__version="B"), nodes=9, answers=odd | new, concurrency=9)
-    found = DRIVER.stages(desired, observed, plan)
+    found = DRIVER.list_model_setups(desired, observed, plan)
     assert {stage.words for stage in found} == {"all pairs of 3 kinds of nodes represent 8 nodes"}
     together = [tuple(step.node[-1] for step in stage.plan.steps) for stage in found]
     assert together == [("1", "2"), ("4", "5"), ("7",), ("1", "4"), ("1", "7"), ("4", "7")]
@@ -156,13 +156,13 @@ def test_nodes_that_find_nobody_and_do_not_change_are_left_out():
     same = {
         f"edge-{number:04}": shown(f"edge-{number:04}", setting(meta__version="B")) for number in (1, 2, 3)
     }
-    (stage,) = DRIVER.stages(*planned(setting(meta__version="B"), nodes=5, answers=same))
+    (stage,) = DRIVER.list_model_setups(*planned(setting(meta__version="B"), nodes=5, answers=same))
     assert [step.node for step in stage.plan.steps] == ["edge-0004", "edge-0005"]
     assert stage.words == "nodes that do not change, or were not read, are left out"
 
 
 def test_what_waits_for_a_restart_is_walked_in_both_ways_of_showing_it():
-    (stage,) = DRIVER.stages(*planned(setting(**{RESTART_ONLY: {"recvBufferSize": 1}})))
+    (stage,) = DRIVER.list_model_setups(*planned(setting(**{RESTART_ONLY: {"recvBufferSize": 1}})))
     assert {rule.shown.value for rule in stage.model.rules} == {"asked", "service"}
 
 
@@ -171,5 +171,5 @@ def test_an_unknown_secret_is_said():
     desired, observed, plan = planned(setting(meta__version="B"))
     digest = desired.targets[0].payload
     payload = replace(desired.payloads[digest], missing={"KEY": str(unknown)})
-    told = DRIVER.stages(replace(desired, payloads={digest: payload}), observed, plan)
+    told = DRIVER.list_model_setups(replace(desired, payloads={digest: payload}), observed, plan)
     assert "a secret is not available here" in told

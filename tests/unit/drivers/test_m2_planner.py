@@ -74,7 +74,7 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     assert "version A becomes B" in only.reason
     assert "version `A`" in only.inverse.words
     assert only.inverse.arguments == {"fingerprint": arguments["before"]}
-    assert only.exact == {
+    assert only.exact_values == {
         "before": content().fingerprint,
         "after": content(wanted).fingerprint,
         "resources": {},
@@ -84,7 +84,7 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
 def test_a_step_survives_the_journal():
     cluster = planned(setting(meta__version="B"), BASE)
     whole = Plan(cluster_input().revision, "0", (cluster,))
-    (again,) = load_plan(json.loads(whole.encoded())).clusters[0].steps
+    (again,) = load_plan(json.loads(whole.encode())).clusters[0].steps
     assert again == cluster.steps[0]
 
 
@@ -93,7 +93,7 @@ def test_the_same_arguments_give_the_same_bytes_whatever_the_order_of_answers():
     desired = DRIVER.desire(cluster_input(wanted, nodes=("edge-01", "edge-02")))
     shown = {"edge-01": Present(loaded()), "edge-02": Unreachable("no answer within 10 s")}
     plans = [
-        Plan(cluster_input().revision, "0", (plan(desired, Observed(dict(order))),)).encoded()
+        Plan(cluster_input().revision, "0", (plan(desired, Observed(dict(order))),)).encode()
         for order in (shown.items(), reversed(shown.items()))
     ]
     assert plans[0] == plans[1]
@@ -292,7 +292,7 @@ def test_narrowed_to_one_node_the_cluster_keeps_its_size():
     desired = DRIVER.desire(
         cluster_input(setting(meta__version="B"), nodes=("edge-01", "edge-02", "edge-03"))
     )
-    narrowed = DRIVER.without(desired, frozenset({"edge-01", "edge-03"}))
+    narrowed = DRIVER.exclude_nodes(desired, frozenset({"edge-01", "edge-03"}))
     cluster = plan(narrowed, Observed({"edge-02": Present(loaded())}))
     assert [each.node for each in cluster.steps] == ["edge-02"]
     assert (cluster.nodes, codes(cluster)) == (3, [])
@@ -331,7 +331,7 @@ def test_secrets_are_masked_wherever_they_stand():
     )
     shown = setting(functions={"x": {"password": "planted-before"}})
     for answer in (shown, Absent("404")):
-        encoded = Plan(cluster_input().revision, "0", (planned(wanted, answer),)).encoded().decode()
+        encoded = Plan(cluster_input().revision, "0", (planned(wanted, answer),)).encode().decode()
         assert "planted" not in encoded
         assert "seen" in encoded
         assert MASK in encoded
@@ -354,4 +354,4 @@ def test_secrets_are_masked_wherever_they_stand():
 def test_what_one_node_shows_of_any_type_is_planned_for_and_the_others_go_on(shown):
     cluster = planned(setting(meta__version="B"), shown, BASE)
     assert [step.node for step in cluster.steps] == ["edge-01", "edge-02"]
-    assert len(Plan(cluster_input().revision, "0", (cluster,)).encoded()) < 1_000_000
+    assert len(Plan(cluster_input().revision, "0", (cluster,)).encode()) < 1_000_000

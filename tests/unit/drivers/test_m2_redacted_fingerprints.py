@@ -52,12 +52,12 @@ def planned(value, shows, *, literal="x"):
 def test_a_plan_is_the_same_whatever_the_secrets_are():
     one, *_ = planned("secret-one", {"note": "old-one", "password": "p-one"}, literal="lit-one")
     two, *_ = planned("secret-two", {"note": "old-two", "password": "p-two"}, literal="lit-two")
-    assert one.encoded() == two.encoded()
+    assert one.encode() == two.encode()
     assert one.digest == two.digest
     (mine,), (other,) = one.steps(), two.steps()
-    assert mine.exact["before"] != other.exact["before"]
-    assert mine.exact["after"] != other.exact["after"]
-    assert mine.exact["resources"] != other.exact["resources"]
+    assert mine.exact_values["before"] != other.exact_values["before"]
+    assert mine.exact_values["after"] != other.exact_values["after"]
+    assert mine.exact_values["resources"] != other.exact_values["resources"]
 
 
 def test_a_secret_alone_is_a_change_and_is_delivered():
@@ -65,7 +65,7 @@ def test_a_secret_alone_is_a_change_and_is_delivered():
     (step,) = made.steps()
     assert [change.pointer for change in step.changes] == ["/custom/note"]
     assert made.clusters[0].payloads[step.payload].document["custom"]["note"].value == "new-secret"
-    assert "old-secret" not in made.encoded().decode()
+    assert "old-secret" not in made.encode().decode()
     assert desired.targets[0].content.fingerprint != loaded.content.fingerprint
 
 

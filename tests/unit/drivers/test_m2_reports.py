@@ -53,7 +53,7 @@ def message(hostname="other", iplist=(), **more):
     ],
 )
 def test_a_node_is_known_by_its_name_or_by_an_address_of_its_own(desired, said, node):
-    assert DRIVER.reported(desired, said) == NodeReport(node, ReportKind.HEARTBEAT, "4")
+    assert DRIVER.parse_report(desired, said) == NodeReport(node, ReportKind.HEARTBEAT, "4")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_node_is_known_by_its_name_or_by_an_address_of_its_own(desired, said, 
     ],
 )
 def test_a_message_of_nobody_or_of_something_else_says_nothing(desired, said):
-    assert DRIVER.reported(desired, said) is None
+    assert DRIVER.parse_report(desired, said) is None
 
 
 def test_a_feedback_says_how_it_went_and_of_which_version(desired):
@@ -77,9 +77,9 @@ def test_a_feedback_says_how_it_went_and_of_which_version(desired):
     said = message(
         "n1", action={"api": "/setting/upload"}, parameters=[{"url": "http://x/", "result": result}]
     )
-    assert DRIVER.reported(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, 10, "ok")
+    assert DRIVER.parse_report(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, 10, "ok")
 
 
 def test_a_feedback_without_a_result_has_no_status(desired):
     said = message("n1", action={"api": "/setting/deploy/checkout"}, parameters=[])
-    assert DRIVER.reported(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, "4", "")
+    assert DRIVER.parse_report(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, "4", "")

@@ -13,7 +13,7 @@ def test_sixty_thousand_names_that_wait_for_a_restart_are_the_first_few_and_a_co
     assert len(done.waiting_for_restart) == 11
     assert done.waiting_for_restart[0] == "env.network.f0"
     assert done.waiting_for_restart[-1] == "and 59,990 more"
-    assert len(done.words) <= 320
+    assert len(done.text) <= 320
 
 
 def test_an_answer_that_cannot_be_read_is_words_alone():

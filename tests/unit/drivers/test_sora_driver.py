@@ -74,7 +74,7 @@ class Host(Commands):
         return self.driver.plan(SoraDesired(self.entry), await self.observe())
 
     async def verdict(self, step):
-        return self.driver.judge(step, await self.driver.look(step, Transports(self.wire, self)))
+        return self.driver.judge(step, await self.driver.observe_step(step, Transports(self.wire, self)))
 
     async def carry_out(self):
         """Every step of a plan, each ready before it and done after it; gives what they answered."""
@@ -205,7 +205,7 @@ class TestWhereTheDocumentsAreSilent:
         assert codes(plan) == ["half-registered d"]
         words = "stop the node and remove it from the fleet file"
         assert words in plan.findings[0].remedy
-        assert "purges it; wipe" in host.driver.way_out(plan.steps[0])
+        assert "purges it; wipe" in host.driver.find_remedy(plan.steps[0])
         host.world.kill(full("d"))
         host.entry = entry("a b c")
         plan, _ = await host.carry_out()
@@ -228,7 +228,7 @@ class TestWhereTheDocumentsAreSilent:
         host.entry = entry("a b c d")
         plan = await host.plan()
         assert (verbs(plan), codes(plan)) == (["register d"], ["node-rejoins d"])
-        assert "wipe" in host.driver.way_out(plan.steps[0])
+        assert "wipe" in host.driver.find_remedy(plan.steps[0])
 
     async def test_a_node_that_shows_itself_as_temporary_is_not_initialised(self):
         host = Host(
@@ -378,7 +378,7 @@ class TestApiPaths:
 class TestAct:
     async def test_what_it_did_is_remembered(self):
         _, answers = await Host("a b c", converged=False, initialise=True).carry_out()
-        assert answers[0].spent == {"initialised": "2026-11-21"}
+        assert answers[0].used_confirmations == {"initialised": "2026-11-21"}
         _, answers = await Host("a b c", modes={"b": "block_new_session"}).carry_out()
         assert answers[0].facts == {"mode": "block_new_session", "drained": ""}
 
@@ -388,7 +388,7 @@ class TestAct:
         host.world.kill(full("b"))
         host.world.kill(full("c"))
         _, answers = await host.carry_out()
-        assert answers[0].spent["collapsed"] == "2026-11-30: two hosts burnt down"
+        assert answers[0].used_confirmations["collapsed"] == "2026-11-30: two hosts burnt down"
 
     async def test_a_node_is_stopped_once_its_channels_are_gone(self):
         host = Host("a b c", present="d e", drain=600)
@@ -397,7 +397,7 @@ class TestAct:
         plan, answers = await host.carry_out()
         assert verbs(plan)[:3] == ["drain d", "stop d", "purge d"]
         assert answers[0].facts == {"mode": "block_new_session", "drained": "normal"}
-        assert "owned no channels" in answers[1].words
+        assert "owned no channels" in answers[1].text
         assert host.pauses == [2.0, 2.0]
         values = {"unit": "sora", "node": full("d"), "host": "d.example.com"}
         assert host.commands[0] == (full("d"), "stop-sora", values)
@@ -408,8 +408,8 @@ class TestAct:
             host.world.place(f"channel-{number}", full("d"))
         host.driver = SoraDriver(today=lambda: TODAY)
         _, answers = await host.carry_out()
-        assert "still owned" in answers[1].words
-        assert "after 0.01 s" in answers[1].words
+        assert "still owned" in answers[1].text
+        assert "after 0.01 s" in answers[1].text
 
     async def test_calls_go_to_the_right_node(self):
         host = Host("a b d", present="c", outside="d")
@@ -436,7 +436,7 @@ class TestDesire:
 
     def test_there_is_no_lone_settings_file(self):
         with pytest.raises(InputError, match="a Sora cluster needs a fleet file"):
-            DRIVER.alone(Paper())
+            DRIVER.build_lone_entry(Paper())
 
 
 async def test_the_day_comes_from_the_clock_of_this_host():

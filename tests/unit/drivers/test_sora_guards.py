@@ -178,12 +178,12 @@ def test_a_live_node_of_three_or_four_goes_where_its_purge_follows_at_once(wante
     assert stop.arguments.window == seconds
     assert f"at most {seconds:g} s" in stop.risk_reason
     assert "is started again" in stop.risk_reason
-    assert (stop.arguments.follows_at_once, purge.arguments.follows_at_once) == (False, True)
+    assert (stop.arguments.runs_after_stop, purge.arguments.runs_after_stop) == (False, True)
 
 
 def test_a_purge_with_a_node_to_spare_may_be_left_for_the_next_run():
     steps = planned(entry("a b c d", **STOP), seen(agreeing("a b c d e", *"abcde"))).steps
-    assert [step.arguments.follows_at_once for step in steps if step.action == "purge"] == [False]
+    assert [step.arguments.runs_after_stop for step in steps if step.action == "purge"] == [False]
 
 
 def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():
@@ -202,7 +202,7 @@ def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():
         (lambda steps: steps[:-1], "add a replacement regular node"),
         (lambda steps: [*steps[:-1], replace(steps[-1], wave=2)], "remove `rollout`"),
         (
-            lambda steps: [*steps[:-2], replace(steps[-2], waits_for_person=True), steps[-1]],
+            lambda steps: [*steps[:-2], replace(steps[-2], waits_for_operator=True), steps[-1]],
             "the host's stop command",
         ),
     ],
@@ -218,7 +218,7 @@ def test_and_not_where_the_time_until_then_is_not_short(change, remedy):
 
 def test_a_stop_by_a_person_has_no_window():
     stop = planned(entry("a b c"), seen(agreeing("a b c d", *"abcd"))).steps[1]
-    assert (stop.action, stop.waits_for_person, stop.arguments.window) == ("stop", True, 0)
+    assert (stop.action, stop.waits_for_operator, stop.arguments.window) == ("stop", True, 0)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_temporary_and_dead_nodes_leave_in_any_number(wanted, answers, refused):
         desired,
         observed,
         cluster_memory=ClusterMemory(nodes=len(names), names=names),
-        uncounted=DRIVER.uncounted(desired, observed),
+        uncounted_nodes=DRIVER.list_uncounted_nodes(desired, observed),
     )
     assert {one.code for one in run_guards(case, (*GUARDS, *limits.GUARDS))} == refused
 

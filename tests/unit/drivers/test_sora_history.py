@@ -47,7 +47,7 @@ def test_nodes_of_a_commit_that_nobody_applied_are_named_only():
 
 
 def test_nodes_of_the_applied_revision_are_members_once_the_cluster_was_seen():
-    applied = cluster(B, C, applied=True)
+    applied = cluster(B, C, is_applied=True)
     assert (
         history(clusters=[applied]).knowledge is PastKnowledge.NAMED
     )  # a run may have ended before the init
@@ -89,7 +89,7 @@ def test_a_past_that_cannot_be_read_is_not_taken_for_none():
 def test_every_address_ever_known_is_kept():
     moved = PriorCluster({B: {"api": "http://10.9.9.9:3000"}}, "0123")
     found = history(
-        clusters=[moved, cluster(B, older=True)], recalled={B: make_member_facts(HERE, ["http://b:1/"])}
+        clusters=[moved, cluster(B, is_older=True)], recalled={B: make_member_facts(HERE, ["http://b:1/"])}
     )
     assert found.nodes[B].addresses == ("http://10.0.0.2:3000/", "http://10.9.9.9:3000/", "http://b:1/")
 

@@ -98,9 +98,11 @@ def test_a_stop_that_announces_no_window_keeps_a_node_to_spare():
     played = SoraModel(SoraDesired(entry(1, 2, 3)), NodeNumbers(tuple(NAMES[:4])), LITERAL)
     stop = next(step for step in played.plan(world).steps if step.action == "stop")
     failed = machine.stop(world, 0)
-    assert not played.broken(failed, stop, machine.stop(failed, 3))
+    assert not played.find_broken_invariant(failed, stop, machine.stop(failed, 3))
     silent = replace(stop, arguments=replace(stop.arguments, window=0))
-    assert "loses an existing majority" in played.broken(failed, silent, machine.stop(failed, 3))
+    assert "loses an existing majority" in played.find_broken_invariant(
+        failed, silent, machine.stop(failed, 3)
+    )
 
 
 def test_five_to_four_stops_only_with_one_to_spare():

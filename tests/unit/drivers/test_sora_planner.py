@@ -324,12 +324,12 @@ class TestRemoval:
         assert stop.arguments.command == "stop-sora"
         assert stop.arguments.values == {"node": full("e"), "host": "e.example.com"}
         assert stop.arguments.drain == 60
-        assert not stop.waits_for_person
+        assert not stop.waits_for_operator
 
     def test_without_a_command_the_plan_waits_for_a_person(self):
         result = planned(entry("a b c d"), seen(agreeing("a b c d e", *"abcde")))
         stop = result.steps[1]
-        assert stop.waits_for_person
+        assert stop.waits_for_operator
         assert "stop it on its host" in stop.reason
 
     def test_a_name_that_is_not_one_is_never_put_into_a_command(self):

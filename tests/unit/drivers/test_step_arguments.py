@@ -65,9 +65,9 @@ def test_what_the_program_reads_is_the_same_typed_and_raw(arguments):
     raw = RawArguments(arguments.plain())
     assert raw.payload_digest == arguments.payload_digest
     assert raw.named_nodes == arguments.named_nodes
-    assert raw.used_words == arguments.used_words
+    assert raw.used_confirmations == arguments.used_confirmations
     assert raw.facts_of_intent == arguments.facts_of_intent
-    assert raw.is_anew == arguments.is_anew
+    assert raw.assumes_nodes_lost == arguments.assumes_nodes_lost
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,8 +91,8 @@ def step():
 def test_a_step_that_was_written_down_gets_its_type_back():
     driver, only = step()
     written = replace(only, arguments=RawArguments(only.plain()["arguments"]))
-    assert type(driver.typed(written).arguments) is type(only.arguments)
-    assert driver.typed(only) == only == written
+    assert type(driver.load_step(written).arguments) is type(only.arguments)
+    assert driver.load_step(only) == only == written
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_arguments_of_another_form_are_refused_with_a_sentence(change, why):
     driver, only = step()
     written = replace(only, arguments=RawArguments(only.arguments.plain() | change))
     with pytest.raises(UnreadableArguments) as caught:
-        driver.typed(written)
+        driver.load_step(written)
     assert caught.value.message == f"the arguments of the step are not readable: {why}"
 
 
 def test_an_action_that_a_product_does_not_have_is_refused_with_a_sentence():
     driver, only = step()
     with pytest.raises(UnreadableArguments, match="fake has no step 'fly'"):
-        driver.typed(replace(only, action="fly"))
+        driver.load_step(replace(only, action="fly"))
 
 
 def test_a_later_version_says_so_in_its_plain_form():

@@ -36,17 +36,17 @@ class Box:
         self.delivered: list[str] = []
         self.errors: list[tuple[str, str, bool]] = []
 
-    async def due(self, *, beyond=0, limit=50):
+    async def list_due(self, *, beyond=0, limit=50):
         due = [one for one in self.messages if one.number > beyond and one.id not in self.delivered]
         return due[:limit]
 
-    async def sent(self, outbox_message):
+    async def mark_sent(self, outbox_message):
         self.delivered.append(outbox_message)
 
-    async def unsent(self, outbox_message, error, *, refused):
+    async def mark_failed(self, outbox_message, error, *, refused):
         self.errors.append((outbox_message, error, refused))
 
-    async def left(self):
+    async def count_pending(self):
         return len(self.messages) - len(self.delivered)
 
 

@@ -17,8 +17,8 @@ REVISION = Revision("/r", HERE + "0" * 28, HERE)
 
 
 def told(stamp, *, runs=None, overrides=(), **known):
-    given = {"lineage": frozenset({HERE, BEFORE}), "acted": ((OURS + "0" * 28, OURS),)} | known
-    cluster_memory = ClusterMemory(runs={"n1": AppliedRevision(runs, NOON)} if runs else {})
+    given = {"lineage": frozenset({HERE, BEFORE}), "applied_revisions": ((OURS + "0" * 28, OURS),)} | known
+    cluster_memory = ClusterMemory(shown_revisions={"n1": AppliedRevision(runs, NOON)} if runs else {})
     memory = FleetMemory(at=NOON, cluster_memory={"edge": cluster_memory}, **given)
     given = find_foreign_stamps("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
     found = find_foreign_changes("edge", given, memory, revision=REVISION)
@@ -44,7 +44,7 @@ def test_what_this_host_saw_on_the_node_itself_is_its_own_though_the_run_is_forg
 def test_a_revision_off_the_line_that_this_host_applied_is_no_ground_to_leave_its_nodes_alone():
     """After a squash nothing that was applied comes before the revision at hand."""
     assert told(OURS, lineage=frozenset({HERE})) == []
-    assert told(OURS, lineage=frozenset({HERE}), acted=()) == ["edge/n1"]
+    assert told(OURS, lineage=frozenset({HERE}), applied_revisions=()) == ["edge/n1"]
 
 
 def test_where_the_history_is_not_known_nothing_is_said():

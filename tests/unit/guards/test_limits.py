@@ -45,7 +45,7 @@ def test_blast_radius(limit, refused):
 
 
 def test_blast_radius_counts_nodes_not_steps_and_not_what_a_person_does():
-    two = [step("a1"), step("a1", id="c/a1/again"), step("a2", waits_for_person=True)]
+    two = [step("a1"), step("a1", id="c/a1/again"), step("a2", waits_for_operator=True)]
     assert codes(*two, policy=Policy(max_changed="1")) == []
 
 
@@ -103,11 +103,14 @@ def test_a_word_that_all_nodes_of_before_are_gone_for_good_is_enough():
 
 def test_a_budget_counts_each_node_once_over_its_window():
     budget = Policy(budget=Budget(nodes="2", hours=24))
-    yesterday = ClusterMemory(changed=(("a1", 23.0), ("a1", 2.0), ("b2", 25.0)))
+    yesterday = ClusterMemory(recent_changes=(("a1", 23.0), ("a1", 2.0), ("b2", 25.0)))
     assert codes(step("a1"), step("a2"), policy=budget, cluster_memory=yesterday) == []
     assert codes(step("a2"), step("b1"), policy=budget, cluster_memory=yesterday) == ["budget"]
     assert (
-        codes(policy=budget, cluster_memory=ClusterMemory(changed=(("a1", 1.0), ("a2", 1.0), ("b1", 1.0))))
+        codes(
+            policy=budget,
+            cluster_memory=ClusterMemory(recent_changes=(("a1", 1.0), ("a2", 1.0), ("b1", 1.0))),
+        )
         == []
     )
 
@@ -158,7 +161,7 @@ def test_a_remedy_names_only_where_a_run_may_be_restricted_to_a_node(by_node):
         None,
         Observed({}),
         policy,
-        by_node=by_node,
+        can_select_node=by_node,
     )
     found = run_guards(case, GUARDS)
     told = {one.code for one in found}

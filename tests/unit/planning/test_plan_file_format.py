@@ -58,13 +58,13 @@ def written(**more):
         "plan": PLAN,
         **more,
     }
-    return PlanFile(**plain).sealed().written()
+    return PlanFile(**plain).seal().encode()
 
 
 def test_what_is_written_is_read_back():
     found = parse_plan_file(written(observed={"c": {"n": "absent"}}), "plan.json")
     assert found.observed == {"c": {"n": "absent"}}
-    assert found.loaded().revision.id == "i"
+    assert found.load_plan().revision.id == "i"
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_whatever_is_changed_is_refused(old, new, said):
 def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
     found = parse_plan_file(written(plan={"clusters": 1}), "plan.json")
     with pytest.raises(UsageError, match="is not valid"):
-        found.loaded()
+        found.load_plan()
 
 
 def test_a_file_does_not_say_the_id_of_its_plan():
     plan = json.loads(written())["plan"]
     plan["clusters"] = [ClusterPlan("edge", "m2", 1, 1, made_as="f" * 64).plain()]
     with pytest.raises(UsageError, match="parts that a plan cannot have"):
-        parse_plan_file(written(plan=plan), "plan.json").loaded()
+        parse_plan_file(written(plan=plan), "plan.json").load_plan()
 
 
 def test_spacing_and_the_order_of_keys_do_not_count():
@@ -116,11 +116,11 @@ LEFT = Path(__file__).parents[2] / "cases/store/plan-file-1.json"
 def test_a_file_that_the_last_version_left_is_read_with_the_products_types_and_written_the_same():
     data = LEFT.read_bytes()
     found = parse_plan_file(data, LEFT.name)
-    assert found.written() == data
-    plan = found.loaded()
+    assert found.encode() == data
+    plan = found.load_plan()
     assert [step.action for step in plan.steps()] == ["upload", "upload", "upload", "init"]
     for own in plan.clusters:
         for step in own.steps:
-            again = DRIVERS[own.kind].typed(step)
+            again = DRIVERS[own.kind].load_step(step)
             assert isinstance(again.arguments, DRIVERS[own.kind].actions[step.action])
             assert again.plain() == step.plain()

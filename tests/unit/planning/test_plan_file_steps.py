@@ -43,14 +43,14 @@ class Bench:
         self.drivers = {"fake": FakeDriver(self.world)}
 
     async def look(self):
-        recalled = await self.store.recall()
+        recalled = await self.store.read_memory()
         return await run_plan_pass(
             fleet(*self.clusters), drivers=self.drivers, transports=NOWHERE, recalled=recalled
         )
 
     async def file(self):
         made = make_plan_file(await self.look(), PlanOrigin(source="/repo"), {}, MADE, self.drivers)
-        return parse_plan_file(made.written(), "plan.json")
+        return parse_plan_file(made.encode(), "plan.json")
 
     async def apply(self, file):
         ready = prepare_plan(file, await self.look(), self.drivers)
@@ -77,8 +77,8 @@ async def test_what_comes_after_a_changed_node_is_not_done_and_the_rest_is(store
     assert states(report) == {"a": State.CHANGED, "b": State.SKIPPED, "c": State.DONE}
     assert bench.world.acts == ["c"]
     assert report.exit_status == 5
-    assert [step.node for step in ready.anew.steps()] == ["a"]
-    assert report.plan.digest == file.loaded().digest
+    assert [step.node for step in ready.new_plan.steps()] == ["a"]
+    assert report.plan.digest == file.load_plan().digest
 
 
 async def test_what_is_left_of_a_plan_keeps_its_id(store):
@@ -87,10 +87,10 @@ async def test_what_is_left_of_a_plan_keeps_its_id(store):
     file = await bench.file()
     bench.world.values["c"] = "else"
     ready, report = await bench.apply(file)
-    (case,) = ready.cases
+    (case,) = ready.guard_contexts
     left = replace(ready.plan, clusters=(case.plan,))
     assert (bench.world.acts, [one.code for one in left.findings()]) == (["a"], ["changed-since"])
-    assert left.ids == report.plan.ids == file.loaded().ids
+    assert left.ids == report.plan.ids == file.load_plan().ids
 
 
 async def test_what_somebody_else_has_done_already_is_found(store):
@@ -99,7 +99,7 @@ async def test_what_somebody_else_has_done_already_is_found(store):
     bench.world.values["a"] = "new"
     ready, report = await bench.apply(file)
     assert states(report) == {"a": State.FOUND, "b": State.DONE}
-    assert (bench.world.acts, report.exit_status, ready.anew.empty) == (["b"], 0, True)
+    assert (bench.world.acts, report.exit_status, ready.new_plan.is_empty) == (["b"], 0, True)
 
 
 async def test_a_membership_is_one_unit(store):
@@ -111,7 +111,7 @@ async def test_a_membership_is_one_unit(store):
     ready, report = await bench.apply(file)
     assert states(report) == {"a": State.CHANGED, "b": State.CHANGED}
     assert (bench.world.acts, report.exit_status) == ([], 4)
-    assert sorted(step.node for step in ready.anew.steps()) == ["a", "b", "c"]
+    assert sorted(step.node for step in ready.new_plan.steps()) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ async def test_a_node_that_is_silent_now_is_not_touched_and_one_that_speaks_now_
     ready, report = await bench.apply(file)
     assert states(report) == {"a": State.CHANGED}
     assert "answered when the plan was made, but does not answer now" in report.outcomes[0].reason
-    assert [one.code for one in ready.anew.findings()] == ["changed-since"]
-    assert [step.node for step in ready.anew.steps()] == ["b"]
-    facts = await store.recall()
+    assert [one.code for one in ready.new_plan.findings()] == ["changed-since"]
+    assert [step.node for step in ready.new_plan.steps()] == ["b"]
+    facts = await store.read_memory()
     assert facts.facts.get("edge", {}) == {}, "nobody believes that b runs the plan's revision"
 
 
@@ -173,13 +173,13 @@ async def test_of_a_later_look_only_the_nodes_of_the_file_count(store):
     file = await bench.file()
     bench.world.values["b"] = "else"
     later = (await bench.look()).plan
-    assert [step.node for step in restrict_plan(later, file.loaded()).steps()] == ["a"]
+    assert [step.node for step in restrict_plan(later, file.load_plan()).steps()] == ["a"]
 
 
 def test_files_that_are_others_or_more_or_fewer_are_named():
     notes = FileDigests()
     files = SimpleNamespace(names=lambda: ("x", "y"), read=lambda path: path.encode())
-    snapshot = notes.over(Snapshot(None, files))
+    snapshot = notes.with_files(Snapshot(None, files))
     assert snapshot.files.names() == ("x", "y")
     assert snapshot.files.read("x") == b"x"
     file = PlanFile(
@@ -223,9 +223,9 @@ async def test_a_forged_file_does_nothing_that_is_not_planned_anyway(tmp_path_fa
     with open_store(folder) as store:
         bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b", "a")}), a="old", b="old")
         file = await bench.file()
-        forged = file.model_copy(update={"plan": mutated(file.plan, places, value)}).sealed()
+        forged = file.model_copy(update={"plan": mutated(file.plan, places, value)}).seal()
         try:
-            await bench.apply(parse_plan_file(forged.written(), "plan.json"))
+            await bench.apply(parse_plan_file(forged.encode(), "plan.json"))
         except ReconcilerError:
             assert bench.world.acts == []
         assert bench.world.acts in ([], ["a"], ["a", "b"])
@@ -249,7 +249,7 @@ async def test_neither_order_nor_waves_nor_arguments_can_be_forged(store, change
     change(plan["clusters"][0]["steps"])
     bench.world.fault("a", "refused")
     try:
-        await bench.apply(file.model_copy(update={"plan": plan}).sealed())
+        await bench.apply(file.model_copy(update={"plan": plan}).seal())
     except ReconcilerError:
         assert bench.world.acts == []
     assert bench.world.values == {"a": "old", "b": "old"}
@@ -262,7 +262,7 @@ async def test_a_plan_for_a_cluster_that_is_not_there_is_refused(store):
     for part in (plan["clusters"][0], plan["clusters"][0]["steps"][0]):
         part["cluster"] = "elsewhere"
     with pytest.raises(WorldChanged, match="elsewhere, which its revision does not have"):
-        await bench.apply(file.model_copy(update={"plan": plan}).sealed())
+        await bench.apply(file.model_copy(update={"plan": plan}).seal())
 
 
 @st.composite

@@ -28,13 +28,13 @@ class Ears(PassListener):
     def __init__(self):
         self.heard = []
 
-    def observing(self, cluster, nodes):
+    def on_observing(self, cluster, nodes):
         self.heard.append(("observing", cluster, nodes))
 
-    def observed(self, cluster, observed):
+    def on_observed(self, cluster, observed):
         self.heard.append(("observed", cluster, len(observed.nodes)))
 
-    def planned(self, plan):
+    def on_planned(self, plan):
         self.heard.append(("planned", len(list(plan.steps()))))
 
 
@@ -50,7 +50,7 @@ async def test_the_plan_names_every_cluster_sorted_and_the_program():
     assert [plan.cluster for plan in seen.plan.clusters] == ["alpha", "beta"]
     assert [step.id for step in seen.plan.steps()] == ["alpha/a1/set", "beta/b1/set"]
     assert seen.plan.program == __version__
-    assert [case.plan.cluster for case in seen.cases] == ["alpha", "beta"]
+    assert [case.plan.cluster for case in seen.guard_contexts] == ["alpha", "beta"]
     assert not seen.violations
 
 
@@ -107,9 +107,9 @@ async def test_an_override_sets_a_verdict_aside_until_it_expires(days, stands):
 
 async def test_drivers_are_given_what_was_remembered():
     class Curious(FakeDriver):
-        def recall(self, desired, facts, prior):
+        def add_history(self, desired, facts, prior):
             told[desired.entry.name] = facts
-            return super().recall(desired, facts, prior)
+            return super().add_history(desired, facts, prior)
 
     told = {}
     memory = FleetMemory(facts={"alpha": {"a1": {"mode": "block"}}}, at=NOON)
@@ -189,7 +189,7 @@ names = [f"n{number:02}" for number in range(40)]
 clusters = [cluster(name, {f"{name}-{node}": "new" for node in names}) for name in ("c", "a", "b")]
 world = World({f"{entry.name}-{node}": "old" for entry in clusters for node in names})
 seen = asyncio.run(run_plan_pass(fleet(*clusters), drivers={"fake": FakeDriver(world)}, transports=NOWHERE))
-print(seen.plan.digest, len(seen.plan.encoded()))
+print(seen.plan.digest, len(seen.plan.encode()))
 """
 
 

@@ -26,7 +26,8 @@ async def look(*clusters, world=None, runs=None, orders=None, memory=None, last=
         found,
         drivers=drivers,
         transports=NOWHERE,
-        recalled=memory or FleetMemory(cluster_memory={"edge": ClusterMemory(runs=runs or {})}, at=NOON),
+        recalled=memory
+        or FleetMemory(cluster_memory={"edge": ClusterMemory(shown_revisions=runs or {})}, at=NOON),
     )
     return compute_status(seen, orders or OpenOrders(), last)
 
@@ -40,15 +41,15 @@ async def test_each_node_has_its_word_its_revision_and_since_when():
         ("a", "as desired"),
         ("b", "differs"),
         ("c", "unreachable"),
-        ("d", "waits for a person"),
+        ("d", "waits for an operator"),
     ]
     assert (edge.nodes[0].revision, edge.nodes[0].since) == (REVISION.id, SINCE)
     assert (edge.nodes[1].reason, edge.nodes[1].revision) == ("b holds old", "")
-    assert not found.converged
+    assert not found.is_converged
     shown = render_status(found)
     assert "edge (fake): 1 of 4 nodes as desired" in shown
     assert "a  as desired          content of c0ffee0 since 2026-11-20 08:30 UTC" in shown
-    assert shown.endswith("Not converged: 1 as desired, 1 differs, 1 waits for a person, 1 unreachable.\n")
+    assert shown.endswith("Not converged: 1 as desired, 1 differs, 1 waits for an operator, 1 unreachable.\n")
 
 
 def finding(severity, code):
@@ -77,7 +78,7 @@ async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():
     world = World(dict.fromkeys(names, "new"))
     runs = {name: AppliedRevision(REVISION.id, SINCE) for name in names}
     found = await look(cluster("edge", dict.fromkeys(names, "new")), world=world, runs=runs)
-    assert found.converged
+    assert found.is_converged
     shown = render_status(found)
     assert "n0000 … n0999 (1,000 nodes)" in shown
     assert len(shown.splitlines()) == 6
@@ -94,8 +95,8 @@ async def test_what_holds_up_changes_is_shown_even_where_there_is_nothing_to_cha
     found = await look(
         cluster("edge", {"a": "new"}), world=World({"a": "new"}), change_rules=change_rules, memory=memory
     )
-    assert found.converged
-    assert [one.code for one in found.clusters[0].held] == [
+    assert found.is_converged
+    assert [one.code for one in found.clusters[0].holds] == [
         "outside-window",
         "revision-rejected",
         "suspended",
@@ -114,14 +115,14 @@ async def test_an_override_takes_what_it_covers_out_of_the_way():
         change_rules=change_rules,
         overrides=(aside,),
     )
-    assert found.clusters[0].held == ()
+    assert found.clusters[0].holds == ()
 
 
 async def test_a_plan_that_waits_for_an_approval_is_named():
     nodes = {"a": FakeNode(name="a", value="new", membership=True)}
     policies = {"edge": Policy(approve=("membership",))}
     plain = await look(cluster("edge", nodes), policies=policies)
-    (refused,) = plain.clusters[0].refused
+    (refused,) = plain.clusters[0].violations
     digest = refused.remedy.partition("approve ")[2].partition("`")[0]
     waits = OpenOrders(requests=(ApprovalRequest("edge", digest, "c0ffee0", "1 step", SINCE),))
     found = await look(cluster("edge", nodes), policies=policies, orders=waits)

@@ -29,7 +29,7 @@ async def look(store, *clusters, **more):
     only = more.pop("only", "")
     driver = FakeDriver(World({"a1": "old", "b1": "old"}))
     drivers = {"fake": driver}
-    recalled = await store.recall()
+    recalled = await store.read_memory()
     seen = await run_plan_pass(
         fleet(*clusters, **more), drivers=drivers, transports=NOWHERE, recalled=recalled, only=only
     )
@@ -76,7 +76,7 @@ async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(sto
     whole = fleet(ALPHA, BETA)
     part = replace(whole, cluster_inputs=whole.cluster_inputs[:1])
     drivers = {"fake": FakeDriver(World({"a1": "old"}))}
-    seen = await run_plan_pass(part, drivers=drivers, transports=NOWHERE, recalled=await store.recall())
+    seen = await run_plan_pass(part, drivers=drivers, transports=NOWHERE, recalled=await store.read_memory())
     assert codes(seen) == []
 
 
@@ -87,7 +87,9 @@ async def test_such_a_pass_refuses_and_lets_go_as_well(store):
 
     async def look_at_alpha(**more):
         part = replace(whole, cluster_inputs=whole.cluster_inputs[:1], **more)
-        return await run_plan_pass(part, drivers=drivers, transports=NOWHERE, recalled=await store.recall())
+        return await run_plan_pass(
+            part, drivers=drivers, transports=NOWHERE, recalled=await store.read_memory()
+        )
 
     assert codes(await look_at_alpha()) == [("cluster-vanished", "gamma")]
     seen = await look_at_alpha(overrides=(override(target="gamma"),))

@@ -27,7 +27,7 @@ WHO = Actor(user="ann")
 @pytest.fixture
 def store(tmp_path):
     with open_store(tmp_path, clock=lambda: NOON) as opened:
-        yield opened.of(1)
+        yield opened.select_fleet(1)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def world():
 
 
 async def look(store, world, *clusters, **more):
-    memory = await store.recall()
+    memory = await store.read_memory()
     memory = apply_renames(memory, find_renames(memory, clusters))
     drivers = {"fake": FakeDriver(world)}
     return await run_plan_pass(fleet(*clusters, **more), drivers=drivers, transports=NOWHERE, recalled=memory)
@@ -54,24 +54,33 @@ def codes(seen):
 async def test_all_that_is_remembered_goes_along_and_nothing_is_sent(store, world):
     await make(store, world, EDGE)
     await store.reject("edge", REVISION, "too slow", ends_rollout=False)
-    await store.keep_progress("edge", RolloutProgress("print", 1, 1, wave=("edge/a/set",)))
-    await store.claim({"192.0.2.1:80": ("edge", "a")}, ())
+    await store.store_progress("edge", RolloutProgress("print", 1, 1, wave=("edge/a/set",)))
+    await store.claim_places({"192.0.2.1:80": ("edge", "a")}, ())
     await store.suspend("edge", "a storm", WHO)
-    before = (await store.recall()).cluster_memory["edge"]
+    before = (await store.read_memory()).cluster_memory["edge"]
     seen = await look(store, world, CHANGED)
     assert set(codes(seen)) == {("suspended", "core"), ("revision-rejected", "core")}
-    assert (await look(store, world, CORE)).plan.empty
+    assert (await look(store, world, CORE)).plan.is_empty
     await store.resume("edge", WHO)
     await store.rename_cluster("edge", "core", WHO)
-    memory = await store.recall()
+    memory = await store.read_memory()
     core = memory.cluster_memory["core"]
     assert "edge" not in memory.cluster_memory
-    for name in ("nodes", "names", "applied", "runs", "rejected", "changed", "kind", "source"):
+    for name in (
+        "nodes",
+        "names",
+        "applied",
+        "shown_revisions",
+        "rejected",
+        "recent_changes",
+        "kind",
+        "source",
+    ):
         assert getattr(core, name) == getattr(before, name), name
-    assert (core.changed[0][0], core.kind, core.former) == ("a", "fake", ("edge",))
+    assert (core.recent_changes[0][0], core.kind, core.former_names) == ("a", "fake", ("edge",))
     assert core.progress.wave == ("core/a/set",)
     assert memory.claims["192.0.2.1:80"].cluster == "core"
-    assert [(act.kind, act.cluster, act.actor.why) for act in await store.acts(1)] == [
+    assert [(act.kind, act.cluster, act.actor.why) for act in await store.list_past_orders(1)] == [
         ("rename", "core", "renamed from edge")
     ]
     assert world.acts == ["a"]
@@ -82,17 +91,17 @@ async def test_a_pass_moves_the_past_once_and_the_entry_may_stay(store, world):
     for _ in range(2):
         report = await make(store, world, CORE)
         assert (report.exit_status, world.acts) == (0, ["a"])
-    assert [act.kind for act in await store.acts()] == ["rename"]
+    assert [act.kind for act in await store.list_past_orders()] == ["rename"]
     assert codes(await look(store, world, cluster("core", {"a": "new"}))) == []
 
 
 async def test_a_suspension_goes_along_and_stays_for_another_fleets_cluster_of_that_name(store, world):
     await make(store, world, EDGE)
-    await make(store.of(2), world, EDGE)
+    await make(store.select_fleet(2), world, EDGE)
     await store.suspend("edge", "a storm", WHO)
     await store.rename_cluster("edge", "core", WHO)
     assert [one.cluster for one in (await store.orders()).suspensions] == ["core", "edge"]
-    assert (await store.of(2).recall()).cluster_memory["edge"].suspended
+    assert (await store.select_fleet(2).read_memory()).cluster_memory["edge"].suspended
 
 
 async def test_a_refused_revision_renames_nothing(store, world):
@@ -102,7 +111,7 @@ async def test_a_refused_revision_renames_nothing(store, world):
         await make(store, world, CHANGED)
     await store.resume("edge", WHO)
     assert codes(await look(store, world, EDGE)) == []
-    assert (await store.recall()).cluster_memory["edge"].former == ()
+    assert (await store.read_memory()).cluster_memory["edge"].former_names == ()
 
 
 async def test_a_revision_from_before_the_rename_finds_the_past(store, world):
@@ -128,7 +137,7 @@ async def test_a_run_that_still_holds_the_former_name_is_waited_for(store, world
     async with store.lock("edge"):
         with pytest.raises(ClusterBusy):
             await make(store, world, CORE)
-    assert has_past((await store.recall()).cluster_memory["edge"])
+    assert has_past((await store.read_memory()).cluster_memory["edge"])
 
 
 async def test_a_cluster_with_a_past_takes_over_no_other_one(store, world):
@@ -137,28 +146,28 @@ async def test_a_cluster_with_a_past_takes_over_no_other_one(store, world):
     seen = await look(store, world, both)
     assert codes(seen) == [("rename-unclear", "core"), ("cluster-vanished", "edge")]
     await store.rename_cluster("edge", "core", WHO)
-    assert "edge" in (await store.recall()).cluster_memory
+    assert "edge" in (await store.read_memory()).cluster_memory
 
 
 async def test_a_cluster_of_another_kind_takes_over_no_past(store, world):
     await make(store, world, EDGE)
-    memory, other = await store.recall(), CORE.model_copy(update={"kind": "other"})
+    memory, other = await store.read_memory(), CORE.model_copy(update={"kind": "other"})
     assert find_renames(memory, [other]) == {}
     assert "edge has the kind fake" in find_refused_renames(memory, [other])["core"].message
 
 
 async def test_another_fleets_cluster_is_not_taken(store, world):
-    await make(store.of(2), world, EDGE)
+    await make(store.select_fleet(2), world, EDGE)
     assert (await look(store, world, CORE)).renames == {}
 
 
 async def test_a_new_cluster_on_the_nodes_of_one_that_is_gone_is_held_up(store, world):
     await make(store, world, EDGE)
-    await store.claim({"192.0.2.1:80": ("edge", "a")}, ())
-    memory, places = await store.recall(), {"core": {"x": ("192.0.2.1:80",)}}
+    await store.claim_places({"192.0.2.1:80": ("edge", "a")}, ())
+    memory, places = await store.read_memory(), {"core": {"x": ("192.0.2.1:80",)}}
     found = find_left_behind(memory, places)["core"]
     assert (found.hold, found.target) == (True, "core")
     assert "add `renamed_from: edge` to core" in found.remedy
     assert find_left_behind(memory, {**places, "edge": {}}) == {}
     await store.forget_members("edge")
-    assert find_left_behind(await store.recall(), places) == {}
+    assert find_left_behind(await store.read_memory(), places) == {}

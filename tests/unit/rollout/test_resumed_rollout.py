@@ -74,11 +74,11 @@ async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_goe
     bench.restart()
     again = await bench.plan_result(wanted)
     assert {one.code for one in again.plan.findings()} == {"call-in-flight", "wave-unfinished"}
-    assert again.plan.empty
+    assert again.plan.is_empty
     bench.world.values["a"] = "new"  # it takes its setting late
     seen = []
     bench.soak.meanwhile = lambda: seen.append(dict(bench.world.values))
-    assert (await bench.run(wanted)).succeeded
+    assert (await bench.run(wanted)).is_success
     assert bench.world.values == NEW
     assert [sum(value == "new" for value in values.values()) for values in seen] == [1, 2, 3, 4]
     assert await bench.rejected() == []
@@ -93,7 +93,7 @@ async def test_a_node_that_never_takes_it_after_a_stop_is_sent_it_again_in_the_s
     stop.set()
     await running
     bench.now = bench.now.replace(hour=13)
-    assert (await bench.run(wanted)).succeeded
+    assert (await bench.run(wanted)).is_success
     assert bench.world.acts == ["a", "b", "c", "d"]
     assert await bench.rejected() == []
 
@@ -121,7 +121,7 @@ async def test_killed_in_the_last_soak_there_is_no_step_left_and_the_gates_are_j
     with pytest.raises(Killed):
         await bench.run(edge(soak=60, waves="100%"))
     bench.restart()
-    assert (await bench.plan_result(edge(soak=60, waves="100%"))).plan.empty
+    assert (await bench.plan_result(edge(soak=60, waves="100%"))).plan.is_empty
     bench.soak.meanwhile = lambda: bench.world.values.update(d="odd")
     report = await bench.run(edge(soak=60, waves="100%"))
     assert codes(report)[0] == "gate-failed"
@@ -135,7 +135,7 @@ async def test_a_soak_goes_on_where_it_was_and_ends_the_rollout(bench):
         await bench.run(edge(soak=300, waves="100%"))
     bench.now = bench.now.replace(minute=4)
     bench.soak.meanwhile = lambda: None
-    assert (await bench.run(edge(soak=300, waves="100%"))).succeeded
+    assert (await bench.run(edge(soak=300, waves="100%"))).is_success
     assert bench.soak.waited == [300, 60]
     report = await bench.run(edge(soak=300, waves="100%"))
     assert (report.run, bench.soak.waited) == ("", [300, 60])
@@ -160,7 +160,7 @@ async def test_other_content_begins_a_rollout_of_its_own(bench):
     seen = []
     bench.soak.meanwhile = lambda: seen.append(dict(bench.world.values))
     newer = dict.fromkeys("abcd", "newer")
-    assert (await bench.run(edge(newer, soak=60, canary=1, waves=2), README)).succeeded
+    assert (await bench.run(edge(newer, soak=60, canary=1, waves=2), README)).is_success
     assert [sum(value == "newer" for value in values.values()) for values in seen] == [1, 3, 4]
 
 
@@ -180,7 +180,7 @@ async def test_a_wave_of_four_that_was_cut_in_the_middle_is_completed_before_it_
     seen = []
     bench.soak.meanwhile = lambda: seen.append(sorted(n for n, v in bench.world.values.items() if v == "new"))
     bench.now = bench.now.replace(minute=10)
-    assert (await bench.run(wanted)).succeeded
+    assert (await bench.run(wanted)).is_success
     assert seen == [["a", "b", "c"], ["a", "b", "c", "d"]]
 
 
@@ -193,7 +193,7 @@ async def test_a_suspension_in_an_open_wave_is_heeded_and_then_it_goes_on(bench)
     assert [one.code for one in held.violations] == ["suspended"]
     await bench.store.resume("edge", Actor("kim"))
     bench.soak.meanwhile = lambda: None
-    assert (await bench.run(edge(soak=60))).succeeded
+    assert (await bench.run(edge(soak=60))).is_success
     assert await bench.rejected() == []
 
 
@@ -206,12 +206,12 @@ async def test_a_lost_answer_holds_its_wave_up_and_rejects_nothing(bench):
     assert await bench.rejected() == []
     assert (await bench.run(wanted)).outcomes == (), "nothing else of the rollout goes on meanwhile"
     bench.now = bench.now.replace(minute=6)
-    assert (await bench.run(wanted)).succeeded
+    assert (await bench.run(wanted)).is_success
 
 
 async def test_nodes_that_a_call_under_way_holds_up_differ_and_run_no_revision(bench):
     await bench.run(edge(OLD))
-    before = (await bench.store.recall()).of("edge").runs
+    before = (await bench.store.read_memory()).get_cluster_memory("edge").shown_revisions
     wanted = edge(in_flight=300.0)
     bench.world.fault("a", "nothing")
     await bench.run(wanted, README)
@@ -220,8 +220,8 @@ async def test_nodes_that_a_call_under_way_holds_up_differ_and_run_no_revision(b
     (shown,) = compute_status(seen, OpenOrders(), None).clusters
     assert [node.state.value for node in shown.nodes] == ["waits for a retry", *["differs"] * 3]
     assert shown.nodes[1].reason == "b holds old; nothing is sent to it while another node is pending"
-    assert (await bench.store.recall()).of("edge").runs == before
-    (cluster_memory,) = (await bench.store.recall()).cluster_memory.values()
+    assert (await bench.store.read_memory()).get_cluster_memory("edge").shown_revisions == before
+    (cluster_memory,) = (await bench.store.read_memory()).cluster_memory.values()
     assert cluster_memory.applied == REVISION
 
 
@@ -301,8 +301,8 @@ async def test_a_run_of_one_node_leaves_an_open_rollout_as_it_is(bench):
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=60, waves=2))
-    before = (await bench.store.recall()).of("edge").progress
-    recalled = await bench.store.recall()
+    before = (await bench.store.read_memory()).get_cluster_memory("edge").progress
+    recalled = await bench.store.read_memory()
     drivers = {"fake": bench.driver}
     only = await run_plan_pass(
         fleet(edge(soak=0)), drivers=drivers, transports=NOWHERE, recalled=recalled, only="d"
@@ -313,12 +313,12 @@ async def test_a_run_of_one_node_leaves_an_open_rollout_as_it_is(bench):
         only, drivers=drivers, transports=NOWHERE, journal=bench.store, run_context=run_context
     )
     assert bench.world.values["d"] == "new"
-    assert (await bench.store.recall()).of("edge").progress == before
+    assert (await bench.store.read_memory()).get_cluster_memory("edge").progress == before
 
 
 async def test_what_takes_a_step_back_leaves_its_tries_counted(bench):
     bench.driver = Partly(bench.world)
     bench.world.fault("b", "half")
     await bench.run(edge(waves="100%", on_failure="return"))
-    facts = (await bench.store.recall()).facts["edge"]["b"]
+    facts = (await bench.store.read_memory()).facts["edge"]["b"]
     assert [key for key in facts if key == "attempt/set"]

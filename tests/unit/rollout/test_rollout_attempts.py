@@ -38,7 +38,7 @@ class Bench:
             fleet(wanted, revision=revision),
             drivers={"fake": self.driver},
             transports=NOWHERE,
-            recalled=await self.store.recall(),
+            recalled=await self.store.read_memory(),
         )
 
     async def run(self, wanted, revision=REVISION):
@@ -91,7 +91,7 @@ async def test_a_node_that_keeps_its_old_setting_gets_three_tries_over_restarts_
     (finding,) = seen.plan.findings()
     assert (finding.code, finding.target, finding.severity.value) == ("node-stalled", "hall/a", "error")
     assert "was sent 3 times with no effect" in finding.message
-    assert seen.plan.empty
+    assert seen.plan.is_empty
     shown = compute_status(seen, OpenOrders(), None).clusters[0].nodes[0]
     assert (shown.state, shown.node) == (NodeCondition.STALLED, "a")
 
@@ -154,7 +154,7 @@ async def test_a_drift_after_success_is_tried_anew(bench, counted):
     await bench.run(hall())
     bench.world.values["a"] = "drifted"
     assert states(await bench.run(hall())) == {"a": "done"}
-    facts = (await bench.store.recall()).facts.get("hall", {}).get("a", {})
+    facts = (await bench.store.read_memory()).facts.get("hall", {}).get("a", {})
     assert [key for key in facts if key.startswith("attempt/")] == []
 
 
@@ -187,7 +187,7 @@ async def test_nothing_is_sent_while_a_lost_call_may_be_under_way_and_a_reading_
         bench.restart()
         seen = await bench.plan_result(wanted)
         assert [one.code for one in seen.plan.findings()] == ["call-in-flight"]
-        assert seen.plan.empty
+        assert seen.plan.is_empty
     assert counted == ["a"]
     bench.world.values["a"] = "new"  # the slow node takes it after four and a half minutes
     assert await bench.codes(wanted) == []
@@ -215,7 +215,7 @@ async def test_a_step_that_a_dry_run_sees_under_way_is_named(bench):
         fleet(wanted),
         drivers={"fake": bench.driver},
         transports=NOWHERE,
-        recalled=await bench.store.recall(),
+        recalled=await bench.store.read_memory(),
     )
     (finding,) = seen.plan.findings()
     assert "hall/a/set of run" in finding.message

@@ -89,7 +89,7 @@ async def test_work_that_fails_while_it_is_given_up_is_passed_over():
 class Silent(FakeDriver):
     """A product whose nodes accept a question and never answer."""
 
-    async def look(self, step, transports):
+    async def observe_step(self, step, transports):
         self.world.entered.set()
         await asyncio.Event().wait()
 
@@ -103,7 +103,7 @@ async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is
     async def intend(step):
         intents.append(step.id)
 
-    bench = ExecutionContext(driver, NOWHERE, plan.payloads, SimpleNamespace(intend=intend), stop)
+    bench = ExecutionContext(driver, NOWHERE, plan.payloads, SimpleNamespace(record_intent=intend), stop)
     performing = asyncio.create_task(perform_step(plan.steps[0], bench))
     async with asyncio.timeout(10):
         await world.entered.wait()
@@ -116,7 +116,7 @@ async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is
 class Closing(RawArguments):
     """Of a step that has to follow the one before it."""
 
-    follows_at_once = True
+    runs_after_stop = True
 
 
 @pytest.mark.parametrize(("arguments", "state"), [(Closing(), State.DONE), (None, State.SKIPPED)])
@@ -130,7 +130,7 @@ async def test_a_stop_does_not_reach_a_step_that_has_to_follow_at_once(arguments
     async def noted(what):
         endings.append(what)
 
-    log = SimpleNamespace(intend=noted, conclude=noted, take_up=lambda _: None)
+    log = SimpleNamespace(record_intent=noted, record_outcomes=noted, announce_start=lambda _: None)
     bench = ExecutionContext(driver, NOWHERE, plan.payloads, log, stop)
     stop.set()
     plain = RawArguments(step.arguments.plain())

@@ -48,7 +48,7 @@ def _prepared(payload):
     async def intend(step):
         intents.append(step.id)
 
-    log = SimpleNamespace(intend=intend)
+    log = SimpleNamespace(record_intent=intend)
     return world, step, ExecutionContext(driver, NOWHERE, {"p": payload}, log, asyncio.Event()), intents
 
 
@@ -73,7 +73,7 @@ async def test_a_node_that_quotes_a_secret_is_not_quoted():
 
 
 def test_scrubbing_takes_the_longest_first_and_leaves_parts_of_words():
-    assert Redactor(["abcd", "abcd-efgh", "a", ""]).text("abcd-efgh abcd a") == f"{MASK} {MASK} a"
+    assert Redactor(["abcd", "abcd-efgh", "a", ""]).redact_text("abcd-efgh abcd a") == f"{MASK} {MASK} a"
 
 
 async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
@@ -159,7 +159,7 @@ async def test_what_a_node_reports_by_itself_is_masked():
     subscription = ReportSubscription(
         ReportGate(listen="127.0.0.1:1", feedback=True), redactor=Redactor(["clear-text-of-A"])
     )
-    subscription.heard.take(NodeReport("n", ReportKind.FEEDBACK, None, "E4: lear-text-of-A"))
+    subscription.reports.take(NodeReport("n", ReportKind.FEEDBACK, None, "E4: lear-text-of-A"))
     found = await subscription.judge((step,), asyncio.Event())
     assert found.reason == f"n reports a failure of its new setting: E4: {MASK}"
 
@@ -175,4 +175,4 @@ async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_
         found = withhold_steps(plan, wish, observed, driver, memory=memory, content="c", in_waves=False)
         kept.append(json.loads(next(iter(found.attempts[plan.steps[0].id].values())))["aim"])
     assert len(set(kept)) == 3
-    assert kept[0] == driver.aim(plan.steps[0], driver.contents(wish))
+    assert kept[0] == driver.fingerprint_purpose(plan.steps[0], driver.contents(wish))

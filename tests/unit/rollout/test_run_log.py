@@ -29,13 +29,13 @@ class Events(PassListener):
         yield
         self.log.append(f"write intent of {step}" if step else "write")
 
-    def begun(self, run):
+    def on_run_begun(self, run):
         self.log.append("begun")
 
-    def started(self, step):
+    def on_step_started(self, step):
         self.log.append("started")
 
-    def ended(self, outcome):
+    def on_step_ended(self, outcome):
         self.log.append(f"announced {outcome.state}")
 
     async def called(self):
@@ -71,7 +71,7 @@ async def run(events):
 
 async def test_the_intent_is_on_disk_before_the_call_and_the_outcome_before_it_is_announced(tmp_path):
     events = Events(f"sqlite://{tmp_path}")
-    assert (await run(events)).succeeded
+    assert (await run(events)).is_success
     assert events.log == [
         "write",  # the run
         "begun",
@@ -98,7 +98,7 @@ async def test_an_outcome_its_facts_and_its_message_are_written_together_or_not_
     for events in (whole, torn):
         (record,) = await events.on_disk()
         with open_reader(events.url) as reader:
-            facts = (await reader.recall()).facts.values()
+            facts = (await reader.read_memory()).facts.values()
         learned = {key for nodes in facts for own in nodes.values() for key in own} - {"attempt/set"}
         (entry,) = record.entries
         found[events] = (entry.state, bool(learned), len(record.messages))

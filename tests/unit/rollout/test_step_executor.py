@@ -28,7 +28,7 @@ class Table:
         self.stop = asyncio.Event()
         self.bench = ExecutionContext(self.driver, NOWHERE, plan.payloads, self, self.stop)
 
-    async def intend(self, step):
+    async def record_intent(self, step):
         assert self.world.read("n") == "old", "the intent comes before the call"
         self.intents.append(step.id)
 
@@ -81,9 +81,9 @@ async def test_one_lost_look_before_a_step_does_not_stop_it(monkeypatch):
 
     async def judged(step, transports):
         table.world.silent = {"n"} if next(looks, False) else set()
-        return await FakeDriver.look(table.driver, step, transports)
+        return await FakeDriver.observe_step(table.driver, step, transports)
 
-    table.driver.look = judged
+    table.driver.observe_step = judged
     assert (await table.outcome()).state is State.DONE
 
 
@@ -172,7 +172,7 @@ async def test_without_an_intent_on_disk_nothing_is_sent():
         raise StateError("the disk is full")
 
     with pytest.raises(StateError):
-        await perform_step(table.step, replace(table.bench, log=SimpleNamespace(intend=full)))
+        await perform_step(table.step, replace(table.bench, log=SimpleNamespace(record_intent=full)))
     assert table.world.acts == []
 
 

@@ -125,7 +125,7 @@ async def test_a_stop_lets_running_steps_end_and_starts_no_other():
 class Closing(RawArguments):
     """Of a step that has to follow the one before it."""
 
-    follows_at_once = True
+    runs_after_stop = True
 
 
 async def test_a_stop_lets_follow_what_must_not_be_left_open_and_nothing_after_it():

@@ -49,7 +49,7 @@ async def test_wave_after_wave_each_soaks_and_is_read_back(bench):
     assert bench.soak.waited == [300, 300, 300]
     assert [sum(value == "new" for value in values.values()) for values in seen] == [1, 3, 4]
     assert bench.world.values == NEW
-    assert (await bench.plan_result(edge(canary=1))).plan.empty
+    assert (await bench.plan_result(edge(canary=1))).plan.is_empty
 
 
 async def test_steps_of_a_later_wave_may_come_after_those_of_an_earlier_one(bench):
@@ -59,7 +59,7 @@ async def test_steps_of_a_later_wave_may_come_after_those_of_an_earlier_one(benc
         "c": FakeNode(name="c", value="new", after=("b", "a"), membership=True),
     }
     report = await bench.run(edge(chain, waves=1))
-    assert report.succeeded
+    assert report.is_success
     assert bench.world.acts == ["a", "b", "c"]
 
 
@@ -85,7 +85,7 @@ async def test_a_step_that_fails_stops_all_further_waves_and_rejects_the_revisio
     with pytest.raises(GuardRefusal):
         await bench.apply(again)
     mended = edge(dict.fromkeys("abcd", "mended"), canary=1, waves=2)
-    assert (await bench.run(mended, revision=NEXT)).succeeded
+    assert (await bench.run(mended, revision=NEXT)).is_success
 
 
 async def test_another_revision_with_the_same_content_does_not_send_again_what_was_refused(bench):
@@ -111,7 +111,7 @@ async def test_a_suspension_or_a_rollback_while_the_nodes_were_read_stops_the_pl
     assert codes(report) == ["suspended"]
     await bench.store.resume("", Actor("kim"))
     seen = await bench.plan_result(wanted)
-    left, content = seen.plan.revision, seen.cases[0].content
+    left, content = seen.plan.revision, seen.guard_contexts[0].content
     await bench.store.roll_back("edge", (left, content), (NEXT, "older"), "kim went back")
     assert codes(await bench.apply(seen)) == ["rolled-back"]
     assert bench.world.acts == []
@@ -124,7 +124,7 @@ async def test_an_override_of_the_fleet_file_lets_a_rejected_revision_be_tried_a
         guard="revision-rejected", target="edge", until=date(9999, 1, 1), reason="the cable was out"
     )
     await bench.store.forget_attempts("edge")
-    assert (await bench.run(edge(canary=1), overrides=(allowed,))).succeeded
+    assert (await bench.run(edge(canary=1), overrides=(allowed,))).is_success
     assert bench.world.values == NEW
 
 
@@ -164,7 +164,7 @@ async def test_a_wave_is_given_back_in_reverse_and_the_way_back_is_a_run_of_its_
     assert [entry.step.id for entry in record.entries] == ["edge/b/set/undo", "edge/a/set/undo"]
     assert record.entries[1].step.after == ("edge/b/set/undo",)
     assert [entry for entry in record.entries if not entry.intended] == []
-    assert (await bench.store.run(first.id)).line.counts == {"undone": 2, "failed": 1}
+    assert (await bench.store.run(first.id)).summary.counts == {"undone": 2, "failed": 1}
     assert "wave 1 failed its gates" in first.note
     assert undoing.id in report.outcomes[0].reason
 
@@ -211,11 +211,11 @@ async def test_a_revision_is_rejected_before_anything_is_undone(bench):
         def __getattr__(self, name):
             return getattr(kept, name)
 
-        async def begin(self, opening):
+        async def begin_run(self, opening):
             if opening.trigger == "undo":
                 raise Killed
             begun.append(opening)
-            return await kept.begin(opening)
+            return await kept.begin_run(opening)
 
     bench.store = Dying()
     with pytest.raises(Killed):
@@ -233,7 +233,7 @@ async def test_a_wave_that_is_not_whole_is_not_followed_and_rejects_nothing(benc
     assert states(report) == {"a": "changed", "b": "done", "c": "skipped", "d": "skipped"}
     assert codes(report) == ["wave-incomplete"]
     assert not (await bench.store.orders()).rejections
-    assert (await bench.run(edge(canary=2))).succeeded
+    assert (await bench.run(edge(canary=2))).is_success
 
 
 async def test_a_person_is_waited_for_before_the_next_wave(bench):
@@ -261,7 +261,7 @@ async def test_a_suspension_during_the_soak_holds_up_the_next_wave(bench):
     assert "it looks odd" in report.outcomes[1].reason
     await bench.store.resume("edge", Actor("kim"))
     bench.soak.meanwhile = lambda: None
-    assert (await bench.run(edge(canary=1))).succeeded
+    assert (await bench.run(edge(canary=1))).is_success
 
 
 async def test_a_window_that_closes_during_the_soak_holds_up_the_next_wave(tmp_path):
@@ -321,19 +321,19 @@ async def test_the_last_wave_has_to_pass_too(bench):
     report = await bench.run(edge(soak=1))
     assert [outcome for outcome in report.outcomes if outcome.state is not State.DONE] == []
     assert codes(report) == ["gate-failed"]
-    assert (report.succeeded, report.exit_status) == (False, 5)
+    assert (report.is_success, report.exit_status) == (False, 5)
 
 
 async def test_a_read_back_can_be_left_out(bench):
     bench.soak.meanwhile = lambda: bench.world.values.update(a="odd")
-    assert (await bench.run(edge(gates=Gates(read_back=False)))).succeeded
+    assert (await bench.run(edge(gates=Gates(read_back=False)))).is_success
 
 
 async def test_nodes_that_were_taken_back_are_not_said_to_run_the_revision(bench):
     await bench.run(edge(dict.fromkeys("abcd", "old")), revision=NEXT)
     bench.world.fault("b", "refused")
     await bench.run(edge(on_failure="return", waves=2))
-    applied = (await bench.store.recall()).of("edge").runs
+    applied = (await bench.store.read_memory()).get_cluster_memory("edge").shown_revisions
     assert {node: one.revision for node, one in applied.items()} == dict.fromkeys("abcd", NEXT.id)
 
 
@@ -345,9 +345,9 @@ async def test_an_approval_is_asked_for_bound_to_the_plan_and_used_once(bench):
         await bench.apply(seen)
     (asked,) = (await bench.store.orders()).requests
     assert asked.digest == seen.plan.ids["edge"]
-    assert "edge/a/set (membership)" in asked.words
+    assert "edge/a/set (membership)" in asked.description
     await bench.store.approve(asked.digest, Actor("kim"), "looked at it")
-    assert (await bench.run(edge(nodes), policies=policies)).succeeded
+    assert (await bench.run(edge(nodes), policies=policies)).is_success
     left = await bench.store.orders()
     assert (left.requests, left.approvals) == ((), ())
     bench.world.values["a"] = "old"
@@ -414,7 +414,7 @@ async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips
     bench.driver.errors["b"] = 1.0
     assert bench.world.values["c"] == bench.world.values["d"] == "old"
     await settle_open_runs(kept, {"fake": bench.driver}, NOWHERE)
-    assert await kept.unsettled() == ()
+    assert await kept.list_open_runs() == ()
     rejected = bool((await kept.orders()).rejections)
     again = await bench.plan_result(wanted)
     assert [one.code for one in again.violations] == ["revision-rejected"] * rejected
@@ -432,7 +432,7 @@ async def test_whoever_listens_hears_of_each_soak(bench):
     heard = []
 
     class Ears(PassListener):
-        def soaking(self, cluster, wave, seconds):
+        def on_soaking(self, cluster, wave, seconds):
             heard.append((cluster, wave, seconds))
 
     await bench.apply(await bench.plan_result(edge(canary=1, waves="100%", soak="5m")), listener=Ears())

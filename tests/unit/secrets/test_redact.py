@@ -144,7 +144,7 @@ SECRET = 'correct "horse"\nbattery & staple\nseventeen more'
     ids=range(16),
 )
 def test_a_quoted_value_is_masked_whole_by_lines_escaped_collapsed_or_cut(quoted):
-    told = Redactor([SECRET]).text(f"no: {quoted} at h")
+    told = Redactor([SECRET]).redact_text(f"no: {quoted} at h")
     assert MASK in told
     words = ("correct", "horse", "battery", "staple", "seventeen")
     assert not [word for word in words if word in told.casefold()]
@@ -154,7 +154,7 @@ def test_a_quoted_value_is_masked_whole_by_lines_escaped_collapsed_or_cut(quoted
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode, hexlify])
 def test_a_value_that_is_encoded_in_base64_or_hexadecimal_is_masked_wherever_it_begins(encode, ahead):
     whole = encode(b"user:"[:ahead] + b"planted??secret>>value" + b"!").decode()
-    told = Redactor(["planted??secret>>value"]).text(f"it got {whole} from h")
+    told = Redactor(["planted??secret>>value"]).redact_text(f"it got {whole} from h")
     assert len(told.replace(MASK, "")) <= len("it got  from h") + 8
     assert told.startswith("it got ")
 
@@ -162,13 +162,13 @@ def test_a_value_that_is_encoded_in_base64_or_hexadecimal_is_masked_wherever_it_
 def test_what_frames_a_key_or_stands_before_many_tokens_is_shown():
     shown = "-----BEGIN CERTIFICATE----- of h.example/path/x; no Bearer was sent; "
     redactor = Redactor([PEM, "Bearer planted-token-1", "https://u:planted-pass@h.example/path/x"])
-    told = redactor.text(f"{shown}planted-t and anted-pass and 0line0tw")
+    told = redactor.redact_text(f"{shown}planted-t and anted-pass and 0line0tw")
     assert told == f"{shown}{MASK} and {MASK} and {MASK}"
 
 
 def test_a_short_value_is_masked_as_a_word_and_a_scheme_is_no_beginning_of_one():
-    assert Redactor(["four"]).text("four fourteen") == f"{MASK} fourteen"
-    told = Redactor(["https://u:planted@h.example/x"]).text("https://other.example refused")
+    assert Redactor(["four"]).redact_text("four fourteen") == f"{MASK} fourteen"
+    told = Redactor(["https://u:planted@h.example/x"]).redact_text("https://other.example refused")
     assert told == "https://other.example refused"
 
 
@@ -179,7 +179,7 @@ def test_a_short_value_is_masked_as_a_word_and_a_scheme_is_no_beginning_of_one()
      (r"{\"apiKey\": \"hunter two\"}", "hunter")],
 )  # fmt: skip
 def test_what_looks_secret_in_a_quoted_text_is_masked_though_nobody_knows_it(text, secret):
-    told = Redactor(()).text(f"no: {text}")
+    told = Redactor(()).redact_text(f"no: {text}")
     assert MASK in told
     assert secret not in told
 

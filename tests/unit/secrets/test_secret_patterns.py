@@ -59,8 +59,8 @@ def test_what_a_list_under_a_secret_key_holds_is_hidden_and_nothing_is_copied_el
 
 def test_a_text_loses_known_values_and_what_stands_before_a_host():
     text = "no: https://ada:p@ss@h.org/x?hunter2 of hunter2 at node@h.org"
-    assert Redactor(["hunter2"]).text(text) == f"no: https://h.org/x?{MASK} of {MASK} at node@h.org"
-    assert Redactor(["abc"], shortest=1).text("abc") == MASK
+    assert Redactor(["hunter2"]).redact_text(text) == f"no: https://h.org/x?{MASK} of {MASK} at node@h.org"
+    assert Redactor(["abc"], shortest=1).redact_text("abc") == MASK
     assert get_userinfo("https://h.org/a@b") is None
 
 

@@ -182,7 +182,7 @@ async def test_expected_errors_become_results(error, result):
 
 
 async def test_success_is_recorded_only_if_every_node_answered():
-    rig, script = Rig(), Script(PassSummary(PassResult.APPLIED, unheard_nodes=("edge-02",)), CONVERGED)
+    rig, script = Rig(), Script(PassSummary(PassResult.APPLIED, unread_nodes=("edge-02",)), CONVERGED)
     async with running(script, rig) as loop:
         loop.take(fleet("a"), "start")
         await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
@@ -222,7 +222,7 @@ async def test_a_long_step_keeps_the_loop_alive_for_as_long_as_it_may_take():
     async with running(script, rig) as loop:
         loop.take(fleet(), "start")
         await script.ran(1)
-        script.jobs[0].listener.started(make_step(action="drain", settle=5000))
+        script.jobs[0].listener.on_step_started(make_step(action="drain", settle=5000))
         now = rig.context.clock()
         assert rig.watch_state.heartbeats["cluster edge"] > now + 5000
         assert rig.watch_state.clusters["edge"].doing == "edge/a/drain"

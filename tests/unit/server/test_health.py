@@ -41,7 +41,7 @@ def test_a_late_loop_is_named():
 def test_ready_if_nothing_fails():
     good, detail = check_readiness(good_state(), dry_run=False)
     assert good
-    assert detail["because"] == []
+    assert detail["reasons"] == []
     (cluster,) = detail["clusters"]
     assert cluster["state"] == "converged"
     assert cluster["revision"]["short"] == "1111111"
@@ -52,7 +52,7 @@ def test_ready_if_nothing_fails():
 
 def test_each_reason_alone_makes_it_unready():
     unread = WatchState()
-    assert "not been read yet" in check_readiness(unread, dry_run=False)[1]["because"][0]
+    assert "not been read yet" in check_readiness(unread, dry_run=False)[1]["reasons"][0]
     changes = [
         {"stopping": True},
         {"store": "disk full"},
@@ -63,7 +63,7 @@ def test_each_reason_alone_makes_it_unready():
     for change in changes:
         good, detail = check_readiness(replace(good_state(), **change), dry_run=False)
         assert not good, change
-        assert len(detail["because"]) == 1, change
+        assert len(detail["reasons"]) == 1, change
 
 
 def test_a_bad_commit_or_a_refusal_is_shown_but_does_not_make_it_unready():

@@ -72,7 +72,7 @@ def test_a_refusal_has_a_reason_and_waits_for_the_interval():
 def test_a_node_without_an_answer_leaves_the_cluster_unsettled(answer):
     pass_summary = summarise_plan_pass(plan(), Observed({"b": answer, "a": Present(1)}))
     assert flags(pass_summary) == (PassResult.INCOMPLETE, "retried", "not good")
-    assert pass_summary.unheard_nodes == ("b",)
+    assert pass_summary.unread_nodes == ("b",)
 
 
 def test_an_error_in_the_plan_is_not_converged():

@@ -99,7 +99,7 @@ async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_agai
     bench.world.fault("a", "killed after")
     with suppress(Killed):
         await bench.apply(job(TWO))
-    assert [record.line.finished for record in await store.unsettled()] == [None]
+    assert [record.summary.finished for record in await store.list_open_runs()] == [None]
 
     later = Bench(store, values=bench.world.values)
     context = later.rig.context
@@ -107,7 +107,7 @@ async def test_what_a_killed_run_left_is_settled_by_reading_not_by_doing_it_agai
     pass_summary = await later.apply(job(TWO, listener=listener))
     assert pass_summary.result is PassResult.CONVERGED
     assert later.world.acts == []
-    assert await store.unsettled() == ()
+    assert await store.list_open_runs() == ()
     (line,) = later.rig.lines("step settled")
     assert (line["step"], line["state"]) == ("edge/a/set", "done")
 
@@ -119,13 +119,13 @@ async def test_open_steps_of_a_cluster_without_an_entry_are_settled_too(store):
         await bench.apply(job(TWO))
     later = Bench(store, values=bench.world.values)
     await later.apply(job(fleet(cluster("lab", {"x": "new"})), "lab"))
-    assert await store.unsettled() == ()
+    assert await store.list_open_runs() == ()
     assert later.world.acts == ["x"]
 
 
 async def test_a_cluster_that_another_run_holds_is_not_changed(store):
     bench = Bench(store, values={"a": "old"})
-    async with (await store.enter(FleetIdentity("/repo"))).lock("edge"):
+    async with (await store.enter_fleet(FleetIdentity("/repo"))).lock("edge"):
         with pytest.raises(ClusterBusy):
             await bench.apply(job(TWO))
     assert bench.world.acts == []
@@ -145,7 +145,7 @@ async def test_stopped_in_the_middle_the_step_under_way_is_finished_and_no_other
         pass_summary = await task
     assert (pass_summary.result, pass_summary.pending) == (PassResult.STOPPED, 2)
     assert bench.world.acts == ["a"]
-    assert await store.unsettled() == ()
+    assert await store.list_open_runs() == ()
     record = await store.run(pass_summary.run)
     assert [entry.state.value for entry in record.entries] == ["done", "skipped", "skipped"]
 
@@ -173,7 +173,7 @@ async def test_a_stop_while_observing_does_not_wait_for_slow_nodes(store):
 class EndlessLook(FakeDriver):
     """A product whose nodes never show the status of a step."""
 
-    async def look(self, step, transports):
+    async def observe_step(self, step, transports):
         self.world.entered.set()
         await asyncio.Event().wait()
 
@@ -192,7 +192,7 @@ async def test_stopped_while_settling_what_a_killed_run_left_it_begins_nothing(s
         stop.set()
         assert await task == HALTED
     assert later.world.acts == []
-    assert len(await store.unsettled()) == 1
+    assert len(await store.list_open_runs()) == 1
 
 
 class StopsAfterPlanning(FakeDriver):
@@ -265,4 +265,4 @@ async def test_left_over_messages_are_delivered_by_one_idle_pass_and_no_other_wa
         sink.gate.set()
         assert (await delivering).findings == ()
     assert len(sink.posts) == 1
-    assert await store.left() == 0
+    assert await store.count_pending() == 0

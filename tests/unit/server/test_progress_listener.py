@@ -15,7 +15,7 @@ class Lines(list):
 
 def test_a_soak_extends_the_heartbeat_and_is_logged():
     watch_state, log, alive = Noted(), Lines(), []
-    WatchListener("edge", watch_state, None, log, alive.append).soaking("edge", 2, 7200)
+    WatchListener("edge", watch_state, None, log, alive.append).on_soaking("edge", 2, 7200)
     assert alive == [7200 + OBSERVE_SECONDS]
     assert watch_state == {"edge": {"doing": "wave 2 soaks for 7200 s"}}
     assert log == [("soak started", {"wave": 2, "seconds": 7200})]

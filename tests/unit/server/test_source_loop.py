@@ -140,7 +140,7 @@ async def test_a_failure_keeps_the_last_good_fleet_and_is_logged_once(end, state
     assert site.published == [("a", "start")]
     refused = [line for line in site.rig.lines() if line["level"] == "error"]
     assert len(refused) == 1
-    assert refused[0]["kept"] == "aaaaaaa"
+    assert refused[0]["revision_in_use"] == "aaaaaaa"
     assert len(site.rig.lines("source recovered")) == 1
 
 
@@ -171,7 +171,7 @@ async def test_an_unexpected_error_is_an_invalid_revision_and_the_last_good_one_
         await until(lambda: site.published[-1][0] == "c")
     assert site.rig.sample("unexpected_errors_total", loop="source") >= 1
     (logged,) = site.rig.lines("unexpected error while reading the source")
-    assert logged["kept"] == "aaaaaaa"
+    assert logged["revision_in_use"] == "aaaaaaa"
     assert "the last good revision stays in use" in logged["remedy"]
     assert logged["trace"]
     assert "the-secret" not in site.rig.stream.getvalue()

@@ -85,7 +85,7 @@ async def test_a_late_loop_fails_the_health_check():
         site.watch_state.heartbeats["source"] = 99.0
         answer = await site.client.get("/healthz")
     assert answer.status_code == 503
-    assert answer.json()["because"] == ["the source loop is 1 s late"]
+    assert answer.json()["reasons"] == ["the source loop is 1 s late"]
 
 
 async def test_readiness_begins_unready():

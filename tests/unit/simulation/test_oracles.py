@@ -53,49 +53,51 @@ def ask(seen, world, node, target, **argument):
 def test_a_registration_is_repeated_once_the_node_is_in_the_cluster(seen, world):
     asked = request(REGISTER, contact_node_name=NAMES[0])
     states = ask(seen, world, NAMES[3], REGISTER, contact_node_name=NAMES[0])
-    assert not seen.repeated(NAMES[3], asked, *states)
-    assert seen.repeated(NAMES[3], asked, *ask(seen, world, NAMES[3], REGISTER, contact_node_name=NAMES[0]))
-    assert seen.broken(NAMES[3], asked, *states) == QUIET
+    assert not seen.is_repetition(NAMES[3], asked, *states)
+    assert seen.is_repetition(
+        NAMES[3], asked, *ask(seen, world, NAMES[3], REGISTER, contact_node_name=NAMES[0])
+    )
+    assert seen.find_broken_invariant(NAMES[3], asked, *states) == QUIET
 
 
 def test_an_initialisation_of_a_live_cluster_is_repeated(seen, world):
     states = ask(seen, world, NAMES[0], INIT, node_name_list=NAMES[:3])
-    assert seen.repeated(NAMES[0], request(INIT, node_name_list=NAMES[:3]), *states)
+    assert seen.is_repetition(NAMES[0], request(INIT, node_name_list=NAMES[:3]), *states)
 
 
 def test_a_mode_is_repeated_where_the_node_is_in_it(seen, world):
     blocked, normal = "block_new_session", "normal"
     states = ask(seen, world, NAMES[0], MODE, mode=blocked)
-    assert not seen.repeated(NAMES[0], request(MODE, mode=blocked), *states)
-    assert seen.repeated(NAMES[0], request(MODE, mode=normal), *states)
+    assert not seen.is_repetition(NAMES[0], request(MODE, mode=blocked), *states)
+    assert seen.is_repetition(NAMES[0], request(MODE, mode=normal), *states)
 
 
 def test_a_purge_is_about_its_target_and_wrong_while_that_runs(seen):
     asked = request(PURGE, target_node_name=NAMES[2])
-    assert seen.about(NAMES[0], asked) == NAMES[2]
+    assert seen.find_affected_node(NAMES[0], asked) == NAMES[2]
     running = make_formed_state([False] * 4, outside=8)
     stopped = machine.stop(running, 2)
     gone = machine.purge(stopped, 0, 2)
-    assert seen.broken(NAMES[0], asked, running, gone)[0] == PURGE_STOPPED
-    assert seen.broken(NAMES[0], asked, stopped, gone) == QUIET
-    assert seen.broken(NAMES[0], asked, running, running) == QUIET
-    assert not seen.repeated(NAMES[0], asked, stopped, gone)
-    assert seen.repeated(NAMES[0], asked, gone, gone)
+    assert seen.find_broken_invariant(NAMES[0], asked, running, gone)[0] == PURGE_STOPPED
+    assert seen.find_broken_invariant(NAMES[0], asked, stopped, gone) == QUIET
+    assert seen.find_broken_invariant(NAMES[0], asked, running, running) == QUIET
+    assert not seen.is_repetition(NAMES[0], asked, stopped, gone)
+    assert seen.is_repetition(NAMES[0], asked, gone, gone)
 
 
 def test_a_majority_that_was_there_is_missed(seen):
     whole = make_formed_state([False] * 4, outside=8)
     lost = machine.stop(machine.stop(whole, 0), 1)
-    assert seen.broken(NAMES[0], request(MODE, mode="normal"), whole, lost)[0] == MAJORITY
-    assert seen.broken(NAMES[0], request(MODE, mode="normal"), lost, lost) == QUIET
+    assert seen.find_broken_invariant(NAMES[0], request(MODE, mode="normal"), whole, lost)[0] == MAJORITY
+    assert seen.find_broken_invariant(NAMES[0], request(MODE, mode="normal"), lost, lost) == QUIET
 
 
 def test_what_is_not_as_desired_is_named(seen, world):
-    assert seen.unlike() == [f"{NAMES[3]} is not a member of live"]
+    assert seen.list_differences() == [f"{NAMES[3]} is not a member of live"]
     ask(seen, world, NAMES[3], REGISTER, contact_node_name=NAMES[0])
-    assert seen.unlike() == []
+    assert seen.list_differences() == []
     world.isolate(NAMES[1])
-    assert seen.unlike() == [f"{NAMES[1]} is not connected to the others of live"]
+    assert seen.list_differences() == [f"{NAMES[1]} is not connected to the others of live"]
 
 
 def test_a_kind_without_a_simulator_is_refused():

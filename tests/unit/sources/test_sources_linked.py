@@ -69,7 +69,7 @@ async def test_a_link_from_one_work_tree_to_another_is_followed(site):
     snapshot = await source.snapshot()
     assert (snapshot.revision.source, snapshot.revision.id) == (f"{site}/current", second)
     assert first in await source.ancestors(second)
-    assert (await source.origin(second, ("fleet.yaml",), ())).roots == (first,)
+    assert (await source.read_origin(second, ("fleet.yaml",), ())).roots == (first,)
     old = await locate_source("current", ref=first, cache=site / "cache").snapshot()
     assert old.files.read("fleet.yaml") == b"one\n"
 

@@ -49,11 +49,11 @@ async def test_a_database_of_a_newer_program_is_not_changed(tmp_path):
 
 async def test_an_older_database_is_migrated_with_its_records(tmp_path, monkeypatch):
     with open_store(tmp_path) as store:
-        run = await store.begin(RunStart("command", PLAN))
+        run = await store.begin_run(RunStart("command", PLAN))
     newer = (*schema.MIGRATIONS, ("ALTER TABLE run ADD COLUMN wave INTEGER NOT NULL DEFAULT 7",))
     monkeypatch.setattr(database, "MIGRATIONS", newer)
     with open_store(tmp_path) as store:
-        assert (await store.run(run)).line.id == run
+        assert (await store.run(run)).summary.id == run
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("SELECT wave FROM run").fetchall() == [(7,)]
         assert file.execute("PRAGMA user_version").fetchone() == (len(newer),)
@@ -75,7 +75,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
 async def test_a_damaged_file_is_named(tmp_path):
     with open_store(tmp_path) as store:
         for _ in range(50):
-            await store.begin(RunStart("command", PLAN))
+            await store.begin_run(RunStart("command", PLAN))
     path = tmp_path / FILE
     with path.open("r+b") as file:
         file.seek(4096)
@@ -99,14 +99,14 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
 
 async def test_a_full_disk_loses_no_record(tmp_path):
     with open_store(tmp_path) as store:
-        run = await store.begin(RunStart("command", PLAN))
+        run = await store.begin_run(RunStart("command", PLAN))
         await store._database.read(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
         large = {f"key-{number}": "x" * 2000 for number in range(100)}
         with pytest.raises(StateError, match="the disk is full") as caught:
-            await store.remember("edge", {"node": large})
+            await store.store_facts("edge", {"node": large})
         assert "free disk space" in caught.value.remedy
         assert [line.id for line in await store.runs()] == [run]
-        assert (await store.recall()).facts == {}
+        assert (await store.read_memory()).facts == {}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_processes_that_start_together_create_one_store(tmp_path):
         "from reconciler.store.factory import open_store\n"
         "with open_store(Path(sys.argv[1])) as store:\n"
         "    plan = Plan(Revision('s', 'i', 'i'), 'p', ())\n"
-        "    for _ in range(5): asyncio.run(store.begin(RunStart('command', plan)))\n"
+        "    for _ in range(5): asyncio.run(store.begin_run(RunStart('command', plan)))\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "state")]) for _ in range(3)]
     assert [process.wait(timeout=60) for process in running] == [0, 0, 0]

@@ -19,7 +19,7 @@ def forms(folder: Path):
 async def test_a_folder_and_its_url_are_one_store(tmp_path):
     folder = tmp_path / "a b"
     with open_store(f"sqlite://{tmp_path}/a%20b") as store:
-        run = await store.begin(RunStart("command", PLAN))
+        run = await store.begin_run(RunStart("command", PLAN))
     for url in forms(folder):
         assert has_store(url)
         with open_reader(url) as reader:
@@ -30,9 +30,9 @@ async def test_reading_makes_nothing_and_finds_nothing_where_nothing_is(tmp_path
     for url in forms(tmp_path / "state"):
         assert not has_store(url)
         with open_reader(url) as reader:
-            memory = await reader.recall()
+            memory = await reader.read_memory()
             assert (memory.facts, memory.cluster_memory) == ({}, {})
-            assert (await reader.orders(), await reader.runs(), await reader.unsettled()) == (
+            assert (await reader.orders(), await reader.runs(), await reader.list_open_runs()) == (
                 OpenOrders(),
                 (),
                 (),

@@ -41,7 +41,7 @@ async def test_new_files_are_private_under_every_umask(tmp_path, open_umask, mon
 
     monkeypatch.setattr(database.sqlite3, "connect", connect)
     with open_store(tmp_path / "state") as store:
-        await store.begin(RunStart("command", PLAN))
+        await store.begin_run(RunStart("command", PLAN))
         assert modes(tmp_path / "state") == dict.fromkeys([*FILES, f"{FILE}.lock"], 0o600)
     assert seen == [0o600]
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
@@ -51,7 +51,7 @@ async def test_an_older_file_that_others_may_read_is_closed_to_them(tmp_path, op
     open_store(tmp_path).close()
     (tmp_path / FILE).chmod(0o644)
     with open_store(tmp_path) as store:
-        await store.begin(RunStart("command", PLAN))
+        await store.begin_run(RunStart("command", PLAN))
         assert set(modes(tmp_path).values()) == {0o600}
 
 
@@ -89,9 +89,9 @@ LOSSES = {
 async def test_where_a_file_is_gone_or_another_one_nothing_is_written_and_no_lock_given(tmp_path, loss):
     folder = tmp_path / "state"
     with open_store(folder) as store:
-        await store.begin(RunStart("command", PLAN))
+        await store.begin_run(RunStart("command", PLAN))
         LOSSES[loss](folder)
-        for work in (store.begin(RunStart("command", PLAN)), store.recall(), store.probe()):
+        for work in (store.begin_run(RunStart("command", PLAN)), store.read_memory(), store.check_writable()):
             with pytest.raises(StateError, match="while it was in use") as caught:
                 await work
             assert "nothing is sent without a record" in caught.value.remedy
@@ -104,14 +104,14 @@ async def test_where_a_file_is_gone_or_another_one_nothing_is_written_and_no_loc
 async def test_the_same_folder_back_in_its_place_is_used_again(tmp_path):
     folder = tmp_path / "state"
     with open_store(folder) as store:
-        run = await store.begin(RunStart("command", PLAN))
+        run = await store.begin_run(RunStart("command", PLAN))
         folder.rename(tmp_path / "away")
         with pytest.raises(StateError):
-            await store.recall()
+            await store.read_memory()
         (tmp_path / "away").rename(folder)
-        assert (await store.run(run)).line.id == run
+        assert (await store.run(run)).summary.id == run
         async with store.lock("edge"):
-            await store.begin(RunStart("command", PLAN))
+            await store.begin_run(RunStart("command", PLAN))
     with open_store(folder) as store:
         assert len(await store.runs()) == 2
 
@@ -120,7 +120,7 @@ async def test_a_store_behind_a_link_to_its_folder_is_used(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "real")
     with open_store(tmp_path / "state") as store:
-        await store.begin(RunStart("command", PLAN))
+        await store.begin_run(RunStart("command", PLAN))
 
 
 async def test_another_process_that_writes_is_waited_for(tmp_path):
@@ -129,7 +129,7 @@ async def test_another_process_that_writes_is_waited_for(tmp_path):
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.7, other.execute, ("COMMIT",))
         timer.start()
-        await store.begin(RunStart("command", PLAN))
+        await store.begin_run(RunStart("command", PLAN))
         timer.join()
         other.close()
 
@@ -138,7 +138,7 @@ async def test_a_process_that_never_ends_its_write_is_named_and_delays_no_close(
     store = open_store(tmp_path)
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writing = asyncio.ensure_future(store.begin(RunStart("command", PLAN)))
+    writing = asyncio.ensure_future(store.begin_run(RunStart("command", PLAN)))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     await asyncio.to_thread(store.close)
@@ -151,7 +151,7 @@ async def test_a_process_that_never_ends_its_write_is_named_and_delays_no_close(
 async def test_a_probe_writes_and_says_where_it_cannot(tmp_path):
     with open_store(tmp_path) as store:
         before = (tmp_path / f"{FILE}-wal").stat().st_size
-        await store.probe()
+        await store.check_writable()
         assert (tmp_path / f"{FILE}-wal").stat().st_size > before
     with sqlite3.connect(tmp_path / FILE) as file:
         assert file.execute("PRAGMA user_version").fetchone()[0] > 0
@@ -161,7 +161,7 @@ async def test_a_probe_writes_and_says_where_it_cannot(tmp_path):
 async def test_text_that_is_no_unicode_is_kept_escaped_or_named(tmp_path):
     plan = Plan(Revision("/srv/\udcff", "a", "a", "\ud800"), "0.1.0", ())
     with open_store(tmp_path) as store:
-        run = await store.begin(RunStart("command", plan))
-        assert (await store.run(run)).line.source == "/srv/\\udcff"
+        run = await store.begin_run(RunStart("command", plan))
+        assert (await store.run(run)).summary.source == "/srv/\\udcff"
         with pytest.raises(StateError, match="cannot store the text"):
-            await store.remember("edge", {"n": {"key": "\ud800"}})
+            await store.store_facts("edge", {"n": {"key": "\ud800"}})

@@ -39,7 +39,7 @@ async def test_what_a_store_remembers_of_contents_is_keyed_with_the_key_of_its_h
     keys = []
     for name in ("one", "two", "one"):
         with open_store(tmp_path / name) as store:
-            keys.append((await store.recall()).key)
+            keys.append((await store.read_memory()).key)
     assert keys[0] == keys[2] != keys[1]
     assert fingerprint_with_key(keys[0], "print") != fingerprint_with_key(keys[1], "print")
     assert fingerprint_with_key(b"", "print") == "print"

@@ -37,20 +37,20 @@ def left(tmp_path):
 async def test_what_it_remembers_is_recalled(left):
     with open_store(left) as store:
         (fleet,) = await store.fleets()
-        memory = await store.of(
+        memory = await store.select_fleet(
             resolve_fleet(FleetIdentity("/repo", roots=("f" * 40,)), [fleet]).number
-        ).recall()
+        ).read_memory()
         orders = await store.orders()
-        letters = await store.due()
+        letters = await store.list_due()
         runs = [(line.id, line.exit_status, line.counts) for line in await store.runs()]
-    edge, live = memory.of("edge"), memory.of("live")
+    edge, live = memory.get_cluster_memory("edge"), memory.get_cluster_memory("live")
     assert (edge.nodes, edge.names, edge.source, edge.applied) == (1, {"a"}, "/repo", REVISION)
-    assert {node: run.revision for node, run in edge.runs.items()} == {"a": REVISION.id}
+    assert {node: run.revision for node, run in edge.shown_revisions.items()} == {"a": REVISION.id}
     assert [one.reason for one in edge.suspended] == ["a storm", "it looks odd"]
     assert edge.rejected == {"d" * 40: "wave 1 failed its gates: a: too slow"}
     assert edge.approved == {"f1" * 32}
     assert live.progress.nodes == {"x"}
-    assert memory.recalled("edge")["a"]["set_by_us"] == "new"
+    assert memory.list_node_facts("edge")["a"]["set_by_us"] == "new"
     assert memory.claims == {"192.0.2.1:80": PlaceClaim(fleet.number, "edge", "a", "/repo")}
     assert [(one.cluster, one.digest) for one in orders.requests] == [("live", "e1" * 32)]
     assert [outbox_message.id for outbox_message in letters] == ["cd4fc1740d347fbf8e956e786e29f8a4"]
@@ -64,16 +64,18 @@ async def test_what_it_remembers_is_recalled(left):
 async def test_a_cluster_of_it_keeps_all_under_another_name(left):
     with open_store(left) as store:
         (fleet,) = await store.fleets()
-        own = store.of(fleet.number)
-        before = (await own.recall()).cluster_memory["edge"]
+        own = store.select_fleet(fleet.number)
+        before = (await own.read_memory()).cluster_memory["edge"]
         await own.rename_cluster("edge", "core", Actor(user="ann"))
-        memory = await own.recall()
+        memory = await own.read_memory()
         (settled,) = await settle_open_runs(own, {"fake": FakeDriver(World({"c": "new"}))}, NOWHERE)
     after = memory.cluster_memory["core"]
     assert before.kind == after.kind == "fake", "its runs tell, where no fact does"
-    assert replace(after, former=(), suspended=(), changed=()) == replace(before, suspended=(), changed=())
+    assert replace(after, former_names=(), suspended=(), recent_changes=()) == replace(
+        before, suspended=(), recent_changes=()
+    )
     assert [one.reason for one in after.suspended] == [one.reason for one in before.suspended]
-    assert memory.recalled("core")["a"]["set_by_us"] == "new"
+    assert memory.list_node_facts("core")["a"]["set_by_us"] == "new"
     assert memory.claims["192.0.2.1:80"].cluster == "core"
     assert (settled.step.cluster, settled.state) == ("core", State.DONE)
 
@@ -84,13 +86,13 @@ async def test_a_step_that_it_was_killed_in_is_settled_by_reading(left):
         (settled,) = await settle_open_runs(store, {"fake": FakeDriver(world)}, NOWHERE)
         record = await store.run("run-killed")
     assert (settled.step.id, settled.state) == ("edge/c/set", State.DONE)
-    assert (record.line.exit_status, record.line.note) == (0, NOTE)
+    assert (record.summary.exit_status, record.summary.note) == (0, NOTE)
     assert world.acts == []
 
 
 async def test_its_epochs_are_gone_on_with(left):
     with open_store(left) as store:
-        async with store.of(1).lock("edge"):
+        async with store.select_fleet(1).lock("edge"):
             pass
     with closing(sqlite3.connect(left / FILE)) as file:
         number = file.execute(
@@ -117,7 +119,7 @@ async def test_fingerprints_that_older_versions_kept_in_clear_are_keyed(left):
     with open_store(left) as store:
         record = await store.run("run-done")
         (fleet,) = await store.fleets()
-        memory = await store.of(fleet.number).recall()
+        memory = await store.select_fleet(fleet.number).read_memory()
     (step,) = record.plan.steps()
     keyed_clear = fingerprint_with_key(memory.key, CLEAR)
     assert step.arguments.plain() == {
@@ -125,9 +127,9 @@ async def test_fingerprints_that_older_versions_kept_in_clear_are_keyed(left):
         "more": [{"after": fingerprint_with_key(memory.key, OTHER)}],
         "word": "set",
     }
-    facts = memory.recalled("edge")["b"]
+    facts = memory.list_node_facts("edge")["b"]
     (tried,) = [json.loads(value) for key, value in facts.items() if key.startswith("attempt/")]
-    assert memory.of("live").progress.content == fingerprint_with_key(memory.key, "content")
+    assert memory.get_cluster_memory("live").progress.content == fingerprint_with_key(memory.key, "content")
     assert tried == {
         "aim": keyed_clear,
         "shown": {"/x": fingerprint_with_key(memory.key, CUT)[:16]},
@@ -154,8 +156,11 @@ async def test_tables_of_each_earlier_version_are_brought_up_to_date(tmp_path, v
     plan = Plan(REVISION, "0", (FakeDriver(world).plan(Wish(entry), Observed({"a": world.answer("a")})),))
     (step,) = plan.steps()
     with open_store(tmp_path) as store:
-        run = await store.begin(RunStart("command", plan))
-        await store.intend(run, step)
-        await store.conclude(run, [StepEnd(Outcome(step, State.DONE), facts={"mode": "block"})])
-        memory = await store.recall()
-    assert (memory.of("edge").nodes, memory.recalled("edge")["a"]["mode"]) == (3, "block")
+        run = await store.begin_run(RunStart("command", plan))
+        await store.record_intent(run, step)
+        await store.record_outcomes(run, [StepEnd(Outcome(step, State.DONE), facts={"mode": "block"})])
+        memory = await store.read_memory()
+    assert (memory.get_cluster_memory("edge").nodes, memory.list_node_facts("edge")["a"]["mode"]) == (
+        3,
+        "block",
+    )

@@ -39,7 +39,7 @@ def test_what_a_node_answers_is_bounded_wherever_it_goes(step_of):
         step_of(reason=MILLION), State.FAILED, MILLION, waiting_for_restart=done.waiting_for_restart
     )
     ending = StepEnd(outcome, answer=MILLION)
-    assert len(done.words) <= 2_000
+    assert len(done.text) <= 2_000
     assert sum(map(len, outcome.waiting_for_restart)) < 3_000
     assert max(len(outcome.reason), len(ending.answer), len(outcome.step.reason)) <= 2_000
 

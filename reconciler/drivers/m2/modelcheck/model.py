@@ -106,7 +106,7 @@ class M2Model:
     def __post_init__(self) -> None:
         self._places = {constants.name: place for place, constants in enumerate(self.constants_by_node)}
 
-    def faults(self, world: ModelWorld) -> Iterator[tuple[str, ModelWorld]]:
+    def list_faults(self, world: ModelWorld) -> Iterator[tuple[str, ModelWorld]]:
         for place, (constants, node) in enumerate(self._list_nodes(world)):
             if not node.up:
                 continue
@@ -117,7 +117,7 @@ class M2Model:
                 after = change_node(world, place, shape=shape, ours=False, again=False)
                 yield f"somebody else {story} {constants.name}", after
 
-    def returns(self, world: ModelWorld) -> Iterator[tuple[str, ModelWorld]]:
+    def list_returns(self, world: ModelWorld) -> Iterator[tuple[str, ModelWorld]]:
         for place, (constants, node) in enumerate(self._list_nodes(world)):
             if not node.up:
                 yield f"{constants.name} is started", self._restart(world, place)
@@ -127,7 +127,7 @@ class M2Model:
             if node.far:
                 yield f"{constants.name} is reached again", change_node(world, place, far=False)
 
-    def observed(self, world: ModelWorld) -> Observed[LoadedSetting]:
+    def observe(self, world: ModelWorld) -> Observed[LoadedSetting]:
         return Observed(
             {
                 target.node: self._answer(world, place, self.desired.expected(target.content), target.bases)
@@ -136,13 +136,13 @@ class M2Model:
         )
 
     def plan(self, world: ModelWorld) -> ClusterPlan:
-        return planner.plan(self.desired, self.observed(world))
+        return planner.plan(self.desired, self.observe(world))
 
-    def status(self, world: ModelWorld, step: Step) -> StepStatus:
+    def judge_step(self, world: ModelWorld, step: Step) -> StepStatus:
         place, own = self._places[step.node], read_delivery(step)
         return judge(step, self._answer(world, place, ExpectedSetting(own.after), own.bases)).status
 
-    def performed(self, world: ModelWorld, step: Step) -> ModelWorld:
+    def perform(self, world: ModelWorld, step: Step) -> ModelWorld:
         place, own = self._places[step.node], read_delivery(step)
         model_node, constants = world.model_nodes[place], self.constants_by_node[place]
         if not model_node.up or model_node.far or model_node.at != own.bases[0]:
@@ -169,10 +169,10 @@ class M2Model:
         again = ours and model_node.ours and number == model_node.shape
         return change_node(world, place, shape=number, ours=ours, again=again)
 
-    def halves(self, world: ModelWorld, step: Step) -> Iterator[tuple[str, ModelWorld]]:  # noqa: ARG002
+    def list_partial_effects(self, world: ModelWorld, step: Step) -> Iterator[tuple[str, ModelWorld]]:  # noqa: ARG002
         return iter(())  # a node loads a setting completely or not at all
 
-    def against(self, world: ModelWorld, step: Step) -> str:
+    def find_obstacle(self, world: ModelWorld, step: Step) -> str:
         # The loaded setting and the one in effect both count: which one a node shows is not documented.
         model_node, own = world.model_nodes[self._places[step.node]], read_delivery(step)
         has = {
@@ -185,7 +185,7 @@ class M2Model:
             return ""
         return f"{step.id} starts, and would overwrite a change by somebody else"
 
-    def broken(self, before: ModelWorld, step: Step, after: ModelWorld) -> str:
+    def find_broken_invariant(self, before: ModelWorld, step: Step, after: ModelWorld) -> str:
         place = self._places[step.node]
         old, new = before.model_nodes[place], after.model_nodes[place]
         if new.again and not old.again:
@@ -196,7 +196,7 @@ class M2Model:
             before, step, after
         )
 
-    def left(self, world: ModelWorld, plan: ClusterPlan) -> str:
+    def find_leftover(self, world: ModelWorld, plan: ClusterPlan) -> str:
         # A change at a place above the cluster, such as `/env`, may contain changes of the cluster.
         moved = {
             step.node
@@ -207,7 +207,7 @@ class M2Model:
         apart = [pair for pair in self.apart(world) if moved & {*pair}]
         return f"the run leaves {' and '.join(min(apart))} unable to find each other" if apart else ""
 
-    def effective(self, world: ModelWorld, step: Step) -> bool:
+    def is_effective(self, world: ModelWorld, step: Step) -> bool:
         number, own = world.model_nodes[self._places[step.node]].shape, read_delivery(step)
         content = self.shapes.loaded(number)
         held = has_files(self.shapes.shape(number).held, own.resources)

@@ -32,10 +32,10 @@ class M2Oracle:
     def state(self) -> Nodes:
         return {name: self._world.state(name) for name in self._world.names}
 
-    def about(self, node: str, request: NodeRequest) -> str:  # noqa: ARG002  (the contract's parameter)
+    def find_affected_node(self, node: str, request: NodeRequest) -> str:  # noqa: ARG002  (the contract's parameter)
         return node
 
-    def repeated(self, node: str, request: NodeRequest, before: Nodes, after: Nodes) -> bool:  # noqa: ARG002
+    def is_repetition(self, node: str, request: NodeRequest, before: Nodes, after: Nodes) -> bool:  # noqa: ARG002
         # The same meaning and the same files: another notation of a setting is no other setting.
         old, new = before[node], after[node]
         if old.loaded is None or new.loaded is None or new.reloads == old.reloads:
@@ -43,10 +43,12 @@ class M2Oracle:
         files = old.loaded.package.resources == new.loaded.package.resources
         return files and self._content(old.loaded).fingerprint == self._content(new.loaded).fingerprint
 
-    def broken(self, node: str, request: NodeRequest, before: Nodes, after: Nodes) -> tuple[str, str]:  # noqa: ARG002
+    def find_broken_invariant(
+        self, _node: str, _request: NodeRequest, _before: Nodes, _after: Nodes
+    ) -> tuple[str, str]:
         return "", ""  # a single delivery to M2 breaks no invariant
 
-    def effective(self, step: Step, seen: Nodes) -> bool:
+    def is_effective(self, step: Step, seen: Nodes) -> bool:
         node = seen.get(step.node)
         if node is None or node.loaded is None:
             return False
@@ -54,7 +56,7 @@ class M2Oracle:
         same = self._content(node.loaded).fingerprint == read_delivery(step).after
         return same and has_files(held, read_delivery(step).resources) is True
 
-    def unlike(self) -> list[str]:
+    def list_differences(self) -> list[str]:
         found = []
         entry = self._cluster_input.entry
         assert isinstance(entry, M2Cluster)
@@ -71,7 +73,7 @@ class M2Oracle:
                 found.append(f"{name} has another setting than the fleet file gives it")
         return found
 
-    def unmanageable(self, peer: str) -> list[str]:
+    def list_unmanageable_nodes(self, peer: str) -> list[str]:
         request = NodeRequest("GET", "/setting/setting.json", {}, b"", peer)
         running = [name for name in self._world.names if self._world.running(name)]
         return [name for name in running if self._world.answer(name, request)[0] not in {200, 404}]

@@ -60,24 +60,24 @@ class M2SimulatedCluster(SimulatedCluster):
     def answer(self, node: str, request: NodeRequest) -> Reply:
         return self._world.answer(node, request)
 
-    def asked(self, request: NodeRequest) -> str:
+    def describe_request(self, request: NodeRequest) -> str:
         return request.target.partition("?")[0]
 
-    def changes(self, request: NodeRequest) -> bool:
-        path = self.asked(request)
+    def is_change(self, request: NodeRequest) -> bool:
+        path = self.describe_request(request)
         return path.startswith(("/setting/deploy/", "/command/")) or path in {
             "/setting/upload",
             "/setting/import",
         }
 
-    def refusal(self) -> Reply:
+    def build_refusal(self) -> Reply:
         body = b'{"version":"1.1.0","method":"reloadall","status":"Fail","result":"E0004 refused on request"}'
         return 500, {"Content-Type": "application/json"}, body
 
-    def moved(self, node: str) -> int | None:
+    def get_new_port(self, node: str) -> int | None:
         return self._world.moved(node)
 
-    def due(self, now: datetime) -> list[NodeMessage]:
+    def take_due_messages(self, now: datetime) -> list[NodeMessage]:
         return list(self._reporter.due(now))
 
 

@@ -53,11 +53,11 @@ class SoraOracle:
         """The machine's state."""
         return self._world.state
 
-    def about(self, node: str, request: NodeRequest) -> str:
+    def find_affected_node(self, node: str, request: NodeRequest) -> str:
         """Of a purge its target, of everything else the node that was asked."""
         return str(_argument(request, "target_node_name")) if _call(request) == "PurgeClusterNode" else node
 
-    def repeated(self, node: str, request: NodeRequest, before: State, after: State) -> bool:  # noqa: ARG002
+    def is_repetition(self, node: str, request: NodeRequest, before: State, after: State) -> bool:  # noqa: ARG002
         """Whether the cluster was there, the node in it, gone from it, or in the mode."""
         number, group = self._node_numbers.at(node), find_leading_group(before)
         listed = group.log.listed if group is not None else 0
@@ -67,13 +67,15 @@ class SoraOracle:
             case "RegisterClusterNode":
                 return bool(group and group.nodes & listed & 1 << number)
             case "PurgeClusterNode":
-                target = self._node_numbers.at(self.about(node, request))
+                target = self._node_numbers.at(self.find_affected_node(node, request))
                 return bool(group and not listed & 1 << target)
             case "ChangeMode":
                 return bool(before[number].mode.value == _argument(request, "mode"))
         return False
 
-    def broken(self, node: str, request: NodeRequest, before: State, after: State) -> tuple[str, str]:
+    def find_broken_invariant(
+        self, node: str, request: NodeRequest, before: State, after: State
+    ) -> tuple[str, str]:
         """The majority, one initialisation, and no purge of what runs."""
         asked = _call(request)
         if has_majority(before) and not has_majority(after):
@@ -86,13 +88,13 @@ class SoraOracle:
         ):
             return INIT_ONCE, f"InitCluster on {node} initialised an existing cluster again"
         if asked == "PurgeClusterNode":
-            target = self.about(node, request)
+            target = self.find_affected_node(node, request)
             one = before[self._node_numbers.at(target)]
             if one.up or one.temporary:
                 return PURGE_STOPPED, f"{target} was purged while it ran"
         return NOTHING
 
-    def effective(self, step: Step, seen: State) -> bool:
+    def is_effective(self, step: Step, seen: State) -> bool:
         """Whether the cluster had what the step is for."""
         if step.node not in self._node_numbers.names:
             return False
@@ -111,7 +113,7 @@ class SoraOracle:
                 return seen[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
         raise AssertionError(step.action)
 
-    def unlike(self) -> list[str]:
+    def list_differences(self) -> list[str]:
         """Members that are missing, away, or too many, and nodes in another mode."""
         return list(self._unlike(self._world.state))
 
@@ -129,7 +131,7 @@ class SoraOracle:
             elif node.mode is not None and state[number].mode.value != node.mode:
                 yield f"{name} is in the mode {state[number].mode.value}, not {node.mode}"
 
-    def unmanageable(self, peer: str) -> list[str]:  # noqa: ARG002  (the contract's parameter)
+    def list_unmanageable_nodes(self, peer: str) -> list[str]:  # noqa: ARG002  (the contract's parameter)
         """None: Sora's API does not authenticate its callers."""
         return []
 

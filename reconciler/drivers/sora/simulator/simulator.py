@@ -48,17 +48,17 @@ class SoraSimulatedCluster(SimulatedCluster):
 
     def answer(self, node: str, request: NodeRequest) -> Reply:
         """What the node answers, and the change it makes."""
-        return self._world.answer(node, self.asked(request), request.method, request.body)
+        return self._world.answer(node, self.describe_request(request), request.method, request.body)
 
-    def asked(self, request: NodeRequest) -> str:
+    def describe_request(self, request: NodeRequest) -> str:
         """The value of `x-sora-target`."""
         return request.headers.get("x-sora-target", "")
 
-    def changes(self, request: NodeRequest) -> bool:
+    def is_change(self, request: NodeRequest) -> bool:
         """Whether it is anything but a getter or a list."""
-        return not self.asked(request).partition(".")[2].startswith(("Get", "List"))
+        return not self.describe_request(request).partition(".")[2].startswith(("Get", "List"))
 
-    def refusal(self) -> Reply:
+    def build_refusal(self) -> Reply:
         """The answer with which a node refuses a change."""
         return 400, {"Content-Type": "application/json"}, b'{"error_type":"REFUSED-ON-REQUEST"}'
 
@@ -77,7 +77,7 @@ class SoraSimulator(Simulator):
     """See `ports.simulator.Simulator`."""
 
     options = DEFAULTS
-    joined = True
+    has_peer_links = True
     invariants = INVARIANTS
 
     def serve(

@@ -97,7 +97,7 @@ class BeaconDriver(Driver[Beacons, str]):
             findings=tuple(finding for finding in findings if finding is not None),
         )
 
-    async def look(self, step: Step, transports: Transports) -> Observed[str]:
+    async def observe_step(self, step: Step, transports: Transports) -> Observed[str]:
         """Ask every light again."""
         return await _shown(read_arguments(step.arguments, SetPattern).addresses, transports.commands)
 
@@ -119,7 +119,9 @@ class BeaconDriver(Driver[Beacons, str]):
         values = {"host": arguments.addresses[step.node], "pattern": arguments.pattern}
         return StepAnswer(await transports.commands.run("beacon-set", values, node=step.node))
 
-    async def entry_of(self, name: str, addresses: Sequence[str], transports: Transports) -> dict[str, Any]:
+    async def read_cluster_entry(
+        self, name: str, addresses: Sequence[str], transports: Transports
+    ) -> dict[str, Any]:
         """The cluster of the lights at these addresses."""
         found = [await _told(address, address, transports.commands) for address in addresses]
         patterns = sorted({light["pattern"] for light in found})
@@ -128,7 +130,7 @@ class BeaconDriver(Driver[Beacons, str]):
         nodes = [{"name": light["name"], "address": at} for light, at in zip(found, addresses, strict=True)]
         return {"name": name, "kind": self.kind, "pattern": patterns[0], "nodes": nodes}
 
-    def shown(self, desired: Beacons, observed: Observed[str]) -> LiveState:
+    def build_live_state(self, desired: Beacons, observed: Observed[str]) -> LiveState:
         """The lights that the entry names, as long as all of them answer."""
         missing = tuple(
             f"{name} does not answer" for name in observed.nodes.keys() - observed.present().keys()

@@ -54,20 +54,20 @@ class ServedLights(SimulatedCluster):
     def answer(self, node: str, request: NodeRequest) -> Reply:
         """What a light says, after what it does."""
         patterns = self._world.patterns
-        if self.changes(request):
+        if self.is_change(request):
             patterns.update(dict.fromkeys(patterns, request.target.rpartition("/")[2]))
         said = {"name": node, "pattern": patterns[node]}
         return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
 
-    def asked(self, request: NodeRequest) -> str:
+    def describe_request(self, request: NodeRequest) -> str:
         """The path."""
         return request.target
 
-    def changes(self, request: NodeRequest) -> bool:
+    def is_change(self, request: NodeRequest) -> bool:
         """Whether a pattern is set."""
         return request.method == "POST"
 
-    def refusal(self) -> Reply:
+    def build_refusal(self) -> Reply:
         """How a light says no."""
         return 403, {}, b"not now"
 
@@ -83,28 +83,30 @@ class LightsWitness:
         """Every light's pattern."""
         return dict(self._lights.patterns)
 
-    def about(self, node: str, request: NodeRequest) -> str:
+    def find_affected_node(self, node: str, request: NodeRequest) -> str:
         """The light that was asked."""
         return node
 
-    def repeated(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
+    def is_repetition(self, node: str, request: NodeRequest, before: Any, after: Any) -> bool:
         """Whether all flashed so before."""
         return bool(before == after)
 
-    def broken(self, node: str, request: NodeRequest, before: Any, after: Any) -> tuple[str, str]:
+    def find_broken_invariant(
+        self, node: str, request: NodeRequest, before: Any, after: Any
+    ) -> tuple[str, str]:
         """Nothing that one change could break."""
         return "", ""
 
-    def effective(self, step: Step, seen: Any) -> bool:
+    def is_effective(self, step: Step, seen: Any) -> bool:
         """Whether all flash the step's pattern."""
         return set(seen.values()) == {read_arguments(step.arguments, SetPattern).pattern}
 
-    def unlike(self) -> Sequence[str]:
+    def list_differences(self) -> Sequence[str]:
         """Lights that flash otherwise."""
         wanted = self._entry.pattern
         return [f"{name} flashes {is_}" for name, is_ in self.state().items() if is_ != wanted]
 
-    def unmanageable(self, peer: str) -> Sequence[str]:
+    def list_unmanageable_nodes(self, peer: str) -> Sequence[str]:
         """None: a light asks nobody who he is."""
         return ()
 
