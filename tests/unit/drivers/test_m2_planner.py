@@ -74,7 +74,7 @@ def test_a_node_that_differs_gets_one_step_with_all_it_takes():
     assert "version A becomes B" in only.reason
     assert "version `A`" in only.inverse.words
     assert only.inverse.arguments == {"fingerprint": arguments["before"]}
-    assert only.exact_values == {
+    assert only.arguments.exact_values() == {
         "before": content().fingerprint,
         "after": content(wanted).fingerprint,
         "resources": {},

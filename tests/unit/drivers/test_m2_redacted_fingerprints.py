@@ -55,9 +55,9 @@ def test_a_plan_is_the_same_whatever_the_secrets_are():
     assert one.encode() == two.encode()
     assert one.digest == two.digest
     (mine,), (other,) = one.steps(), two.steps()
-    assert mine.exact_values["before"] != other.exact_values["before"]
-    assert mine.exact_values["after"] != other.exact_values["after"]
-    assert mine.exact_values["resources"] != other.exact_values["resources"]
+    assert mine.arguments.exact_values()["before"] != other.arguments.exact_values()["before"]
+    assert mine.arguments.exact_values()["after"] != other.arguments.exact_values()["after"]
+    assert mine.arguments.exact_values()["resources"] != other.arguments.exact_values()["resources"]
 
 
 def test_a_secret_alone_is_a_change_and_is_delivered():
