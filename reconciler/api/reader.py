@@ -67,6 +67,7 @@ class Reader:
     async def connected(self) -> AsyncIterator[Self]:
         """The same reader with one set of transports, which stay open until the context ends."""
         async with self.connect(self.host) as transports:
+            # A pass within opens and closes its transports; these must outlive it.
             yield replace(self, connect=lambda _: nullcontext(transports))
 
     @property

@@ -98,6 +98,8 @@ class Reconciler:
     _process: _Process = field(default_factory=_Process, repr=False)
 
     def __post_init__(self) -> None:
+        # Whatever the reader was made for: with another store its guards would not see the runs that this
+        # object writes, and without is_applying they would accept a command that this host lacks.
         object.__setattr__(self, "reader", replace(self.reader, store=self.store, is_applying=True))
 
     @asynccontextmanager
@@ -214,6 +216,8 @@ class Reconciler:
             ClusterBusy: other runs hold every cluster of the plan; nothing was done.
             StateError: the journal cannot be written; every call that was made is in it.
         """
+        # An empty plan is applied too, to deliver messages that earlier runs left. One pass at a time does
+        # that: several would send the same messages.
         posting = self._process.posting
         if not plan_result.plan.is_empty:
             return await self._apply(plan_result, trigger, listener, stop)

@@ -55,6 +55,7 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
     with open_store(folder, keep=options.keep) as store:
         reconciler = Reconciler(reader, store, actor=options.actor)
         result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))
+        # A cluster on hold is shown, but the question counts only what would be done now.
         view, open_ones = make_plan_view(result), result.select_released()
         if result.is_refused or open_ones.plan.is_empty:
             return _report_nothing_to_apply(reconciler, options, terminal, result)
@@ -82,6 +83,7 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
 def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:
     """Exit status of an apply: the report's own, or 5 if the plan made afterwards is not empty."""
     status = report.exit_status
+    # The steps had their effects, and the fleet still is not as desired: a script must not read this as done.
     if status == 0 and (not remaining.is_empty or has_errors(remaining)):
         return IN_PART
     return status

@@ -54,7 +54,7 @@ class DemoRepository:
         variables, verbs = {"GIT_WORK_TREE": str(folder)}, frozenset({"add", "commit"})
         settings = settings.extend(*_AUTHOR, variables=variables, folder=str(folder), verbs=verbs)
         self._git = command.Git(settings=settings)
-        self._git.run("init", "--quiet", "--template=")
+        self._git.run("init", "--quiet", "--template=")  # without the hooks of this user
         self._spare = iter(find_free_addresses(32))
         addresses: dict[str, str] = {}
 
@@ -98,6 +98,7 @@ class DemoNodes:
         from reconciler.host.host import Host  # noqa: PLC0415
 
         self._host = host or Host(environment=Environment(os.environ))
+        # A loop of their own in a thread of their own: each command runs and ends its own loop in this one.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._simulations: list[Any] = []

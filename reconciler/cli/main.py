@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     if environment is None and arguments is None:
         from reconciler.host.environment import seal_environment  # noqa: PLC0415  (--version stays quick)
 
+        # Before anything else runs: what it starts or logs could pass the secrets on.
         environment = seal_environment()
     elif environment is None:
         environment = dict(os.environ)
@@ -91,6 +92,7 @@ def _dispatch(given: list[str], environment: Environment) -> int:
 
 
 def _refuse_misspelt_command(given: Sequence[str], commands: Iterable[str]) -> None:
+    # Letters only: a path, a URL or an option is no misspelt command, whatever it resembles.
     word = given[0] if given else ""
     if not word.isalpha() or os.path.lexists(word):
         return

@@ -69,6 +69,7 @@ class LiveProgress(ProgressLines):
             from rich.text import Text  # noqa: PLC0415
 
             line = format_outcome(outcome, layout=self._terminal.layout)
+            # Without soft_wrap, rich would break the line again, in the middle of an address.
             self._progress.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def on_soaking(self, cluster: str, wave: int, seconds: float) -> None:
@@ -93,6 +94,7 @@ def show_progress(terminal: Terminal, steps: int = 0) -> Iterator[ProgressLines]
     from rich.console import Console  # noqa: PLC0415  (only where something moves)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn  # noqa: PLC0415
 
+    # No markup: a cluster may be named [red].
     columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
     counted = [BarColumn(bar_width=20), MofNCompleteColumn()] if steps else []
     console = Console(file=terminal.aside, no_color=not terminal.layout.colour, highlight=False)

@@ -59,6 +59,7 @@ class StateFolder:
             return StateError(
                 f"the state folder {self} is not a folder", remedy="name a folder, or move the file away"
             )
+        # The kernel is asked, because mode bits know neither access lists nor a read-only file system.
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             return self._refuse("this user cannot read and write it")
         return None

@@ -17,6 +17,8 @@ from reconciler.errors import StateError, UsageError
 from reconciler.host.aio import defer_first_signal
 
 _NARROW, _WIDE = 60, 120
+"""Columns that text is wrapped at, at least and at most: wider lines are hard to read."""
+
 _AGREED = frozenset({"y", "yes"})
 
 
@@ -73,7 +75,7 @@ class Terminal:
         except BrokenPipeError:
             raise
         except OSError as error:
-            release_streams()
+            release_streams()  # or the flush at exit fails too, and hides this error
             raise StateError(
                 f"cannot write to standard output: {error.strerror or error}",
                 remedy="`reconcile history` shows what was done, if anything",

@@ -48,6 +48,7 @@ def run_approve(
             terminal.say(_format_list(found, format) + (used if format is OutputFormat.TEXT else ""))
             return 0
         digest = orders.resolve_digest(id, found)
+        # The digest covers every step: if the next run plans anything else, the approval does not fit.
         aio.run_until_signal(access.orders().approve(digest, get_current_actor(claim=by), reason.strip()))
     for request in found.requests:
         if request.digest == digest:

@@ -82,6 +82,7 @@ class _Demo:
         feedback = f"feedback: {{url: {self._sink.url}}}\n\nclusters:"
         self._repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
         self._tell(f"commit {self._repository.commit('The fleet as it should be')}")
+        # From a copy with all nodes: machines run before a commit registers them.
         machines = shutil.copytree(self._repository.folder, self._folder / "machines")
         fleet_file = machines / "fleet.yaml"
         fleet_file.write_text(
@@ -130,6 +131,7 @@ class _Demo:
         self._title("node-02 fails for good; its replacement is registered, then node-02 is purged")
         dead = "node-02@sora-02.example.com"
         self._nodes.kill(self._fleet, dead)
+        # One commit with the result: the planner finds the order, so nobody has to commit the states between.
         self._repository.edit("fleet.yaml", lambda text: self._with_nodes(_without(text, dead), 6))
         self._tell(f"commit {self._repository.commit('Replace node-02 by node-06')}")
         self._reconcile("--yes", status=0)
@@ -140,6 +142,7 @@ class _Demo:
     def refuse_plan(self) -> None:
         """A plan that would lose the quorum is refused as a whole, before the first call."""
         self._title("A careless commit: only one Sora node is left in the file")
+        # Counted at the nodes, not in the history: only they know that nothing was sent.
         before = len(self._fleet.calls(changes=True))
         self._repository.edit(
             "fleet.yaml", lambda text: _without(text, *(f"node-{n:02}@" for n in (3, 4, 5, 6)))
@@ -176,7 +179,7 @@ class _Demo:
         shown = [Path(word).name if word.startswith("/") else word for word in shown]
         typer.echo(f"\n$ reconcile {' '.join(shown)}")
         actual = main(arguments)
-        sys.stderr.flush()
+        sys.stderr.flush()  # in a pipe, its messages would appear after the check that follows
         self._check(actual == status, f"exit status {status}", f"the exit status is {actual}")
 
     def _title(self, text: str) -> None:

@@ -126,6 +126,7 @@ def run_rollback(
             from reconciler.cli.rollback_by_watch import roll_back_by_watch
 
             return roll_back_by_watch(replace(options, ref=revision), access, terminal)
+        # By this host's history, not by git: the parent of a commit may never have been applied here.
         options = replace(options, ref=revision or find_previous_commit(_read_runs(options)))
         return plan_and_apply(options, terminal)
 

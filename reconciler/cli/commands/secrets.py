@@ -93,6 +93,7 @@ def edit_encrypted_file(
     data = _access(file, file.read_bytes) if file.exists() else None
     host = HostOptions(context=context).read_host()
     old = b"" if data is None else LocalResolver(host, identity).decrypt(str(file), data)
+    # The editor sees the name without .age: the suffix before it tells the language.
     new = edit_text(old, file.stem, host.environment)
     if new == old:  # encrypting it again would change every byte of the file in git
         sys.stdout.write(f"{file} is unchanged\n")

@@ -57,6 +57,7 @@ _LONGEST = 600
 def render_plan_markdown(view: PlanView, *, limit: int = LIMIT) -> str:
     """A plan as Markdown of at most `limit` characters; the last line counts what was omitted."""
     pieces: list[DocumentPiece] = []
+    # A shortened row loses details, an omitted row loses a node: rows are shortened before any is omitted.
     for row in _ROWS:
         pieces = _plan(view, row)
         if sum(len(piece.text) for piece in pieces if piece.rank is not PieceRank.DIFFERENCE) <= limit:
@@ -210,6 +211,7 @@ def _steps(plan: Plan, row: tuple[int, int]) -> Iterator[DocumentPiece]:
 
 def _gather_repeats(families: Sequence[GroupFamily]) -> list[tuple[GroupFamily, ...]]:
     """The families, each alone, except that many equal steps on one node each come together."""
+    # A rolling change repeats its steps for each node: a paragraph for each would hide all other steps.
     counts = Counter(family.repeat_key for family in families if family.repeat_key)
     keys = {
         id(family): family.repeat_key if counts[family.repeat_key] > _PARAGRAPHS else id(family)
@@ -267,6 +269,7 @@ def _step(family: GroupFamily, numbers: str = "") -> str:
 
 def _difference(changes: Sequence[Change], nodes: int) -> str:
     body = "\n".join(f"{line.mark} {line.text}" for line in format_changes(changes, _CHANGES))
+    # Indented, or the block would end the list; a blank line before it, or GitHub shows it as HTML.
     block = format_code_block(body, "diff").replace("\n", "\n  ")
     each = " on each node" if nodes > 1 else ""
     head = f"{format_count(len(changes), 'difference')}{each}"
@@ -307,6 +310,7 @@ def escape_markdown(text: str) -> str:
 
 def format_code(text: str) -> str:
     """A name as inline code, whatever backticks it has; can be used in a table cell."""
+    # GitHub divides a row into cells before it looks for code, so a bar needs its backslash in code, too.
     plain = shorten_text(clean_line(text), _LONGEST).replace("|", "\\|")
     ticks = "`" * (_count_backticks(plain) + 1)
     blank = " " if plain.startswith("`") or plain.endswith("`") else ""
