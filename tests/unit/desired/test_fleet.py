@@ -76,7 +76,7 @@ def test_resources_by_path_with_their_bytes():
     assert yard.resources == {}
 
 
-def test_each_file_is_read_once_and_files_nobody_names_never():
+def test_each_file_is_read_once_and_only_if_it_is_named():
     memory = Memory(FILES)
     fleet(memory)
     assert sorted(memory.reads) == sorted(set(FILES) - {"notes.json"})
@@ -162,32 +162,32 @@ def test_a_fleet_file_comes_before_a_lone_settings_file():
     assert [cluster_input.entry.kind for cluster_input in fleet(files).cluster_inputs] == ["bell"]
 
 
-def test_what_a_lone_settings_file_lacks_is_told_by_its_product():
+def test_the_product_reports_what_a_lone_settings_file_lacks():
     assert told({"lamp.json": "{}"}) == [("lamp.json:1:1", "", "no-lamps")]
 
 
-def test_what_is_wrong_with_the_cluster_of_a_lone_file_stands_nowhere_within_it():
+def test_a_problem_of_the_cluster_of_a_lone_file_has_no_pointer():
     assert told({"lamp.json": '\n{"lamps": []}'}) == [("lamp.json:2:1", "", "out-of-range")]
     assert told({"lamp.json": '\n{"lamps": ["h", "h"]}'}) == [("lamp.json:2:1", "", "duplicate-node")]
 
 
-def test_nothing_to_read_says_what_was_looked_for_and_what_to_write():
+def test_without_a_fleet_file_the_error_lists_the_names_and_the_remedy():
     message, remedy = words({"README.md": ""})
     assert message == "no fleet.yaml found, and none of fleet.yml, fleet.json, lamp.json"
     assert remedy == "write a fleet.yaml with `clusters:`, each with `name`, `kind` and `nodes`"
 
 
-def test_a_fleet_file_in_a_folder_below_is_pointed_out():
+def test_a_fleet_file_in_a_subfolder_is_suggested():
     _, remedy = words({"prod/eu/fleet.yaml": ""})
     assert remedy == "to use `prod/eu/fleet.yaml`, give `--path prod/eu`"
 
 
-def test_two_fleet_files_are_one_too_many():
+def test_two_fleet_files_are_refused():
     message, _ = words({"fleet.yaml": "", "fleet.json": ""})
     assert message == "there is more than one fleet file: fleet.yaml, fleet.json"
 
 
-def test_a_lone_file_that_two_products_claim_is_not_guessed_at():
+def test_a_lone_file_of_two_products_is_refused():
     class Other(BellDriver):
         lone_file = "lamp.json"
 
@@ -205,7 +205,7 @@ def test_products_are_not_loaded_that_the_fleet_file_does_not_name():
     assert fleet({"fleet.yaml": text}, Lazy(bell=DRIVERS["bell"], lamp=None)).warnings == ()
 
 
-def test_a_file_that_goes_away_while_it_is_read_is_told():
+def test_a_file_that_is_removed_while_it_is_read_is_reported():
     class Vanishing(Memory):
         def read(self, path):
             if path == self.gone:

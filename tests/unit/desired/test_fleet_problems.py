@@ -196,7 +196,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("files", "message", "remedy"), WORDS.values(), ids=WORDS.keys())
-def test_one_slip_is_one_problem_in_plain_words(files, message, remedy):
+def test_one_mistake_is_one_problem(files, message, remedy):
     assert words(files) == (message, remedy)
 
 
@@ -213,7 +213,7 @@ def test_paths_that_leave_the_folder_are_refused_at_their_place(path, key):
     assert told(files) == [(f"fleet.yaml:4:{column}", place, "path-outside")]
 
 
-def test_a_missing_file_is_told_where_it_is_named_once():
+def test_a_missing_file_is_reported_once_where_it_is_named():
     text = HEAD + (
         "    setting: none.json\n    nodes:\n"
         "      - {name: l1, address: a}\n      - {name: l2, address: b}\n"
@@ -227,7 +227,7 @@ def test_a_missing_file_is_told_where_it_is_named_once():
     ]
 
 
-def test_a_broken_settings_file_is_told_once_however_many_nodes_have_it():
+def test_a_broken_settings_file_is_reported_once_for_all_its_nodes():
     text = (
         HEAD
         + "    setting: s.json\n"
@@ -252,7 +252,7 @@ def test_a_node_in_two_clusters_names_both_places(second, place):
     assert message.endswith(" `l1` (cluster `hall`, fleet.yaml:4:13)")
 
 
-def test_a_past_goes_to_one_cluster_whose_former_name_is_free():
+def test_a_history_goes_to_one_cluster_whose_former_name_is_free():
     node = '{{name: n{}, address: "h:{}"}}'
     entry = f"  - {{{{name: {{}}, renamed_from: {{}}, kind: lamp, setting: s.json, nodes: [{node}]}}}}\n"
     pairs = [("a", "b"), ("b", "z"), ("c", "c"), ("d", "z"), ("e", "y")]
@@ -275,7 +275,7 @@ def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
     ]
 
 
-def test_a_broken_fleet_file_is_told_with_all_its_problems():
+def test_a_broken_fleet_file_is_reported_with_all_its_problems():
     assert told({"fleet.json": '{"clusters": [1 2],}'}) == [
         ("fleet.json:1:16", "/clusters", "missing-comma"),
         ("fleet.json:1:19", "", "trailing-comma"),

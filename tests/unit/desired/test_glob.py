@@ -38,7 +38,7 @@ def test_what_a_pattern_means(pattern, expected):
     assert match_names(pattern, NAMES) == expected
 
 
-def test_many_stars_against_a_deep_path_are_no_burden():
+def test_many_stars_against_a_deep_path_are_fast():
     assert match_names("/".join(["**", "a"] * 40), ["/".join("a" * 200)]) == ["/".join("a" * 200)]
     assert match_names("/".join(["**", "a"] * 40 + ["b"]), ["/".join("a" * 200)]) == []
 

@@ -64,12 +64,12 @@ def test_a_product_s_lints_are_the_fleet_s_warnings():
     assert told({"a.json": setting()}, [A]) == []
 
 
-def test_one_place_is_told_of_once_however_many_clusters_and_nodes_get_it():
+def test_one_place_is_reported_once_for_all_clusters_and_nodes():
     clusters = [edge("a", "a.json", "10.0.0.1", "10.0.0.2"), edge("b", "a.json", "10.0.1.1")]
     assert told({"a.json": IDLE}, clusters) == [("unused-role", "a.json", ROLE)]
 
 
-def test_a_lone_settings_file_is_looked_at():
+def test_a_lone_settings_file_is_scanned():
     found = read_fleet(
         Snapshot(REVISION, Memory({"setting.json": IDLE.replace('"cluster": {}', MEMBERS)})), DRIVERS
     )
@@ -87,7 +87,7 @@ class TestSilencing:
         assert told({"edge/a.json": IDLE}, [cluster], [ignored("unused-role", target)]) == []
 
     @pytest.mark.parametrize("target", ["b", "a-1", "a.yaml", "*.yaml", "other/a.json"])
-    def test_elsewhere_it_stays_and_the_entry_is_told_of(self, target):
+    def test_an_entry_for_another_target_is_unused_and_the_warning_stays(self, target):
         assert told({"a.json": IDLE}, [A], [ignored("unused-role", target)]) == [
             ("unused-ignore", "fleet.json", "/lint/ignore/0"),
             ("unused-role", "a.json", ROLE),
@@ -105,14 +105,14 @@ class TestSilencing:
             ("unused-role", "a.json", ROLE),
         ]
 
-    def test_a_code_that_is_none_is_told_the_nearest(self):
+    def test_for_an_unknown_code_the_nearest_is_suggested(self):
         found = reading({"a.json": IDLE}, [A], [ignored("unused-roles")])
         (unknown, _) = found.problems
         assert (unknown.code, unknown.pointer) == ("unknown-lint", "/lint/ignore/0/code")
         assert unknown.position == found.fleet.document.position(unknown.pointer)
         assert unknown.remedy == "did you mean `unused-role`?"
 
-    def test_a_code_like_no_other_is_told_them_all(self):
+    def test_for_an_unknown_code_all_codes_are_listed(self):
         (unknown, _) = reading({"a.json": IDLE}, [A], [ignored("zzz")]).problems
         assert "backup-without-hostname, clear-secret" in unknown.remedy
 
@@ -122,17 +122,17 @@ class TestSilencing:
 
 
 class TestWithErrors:
-    def test_what_is_doubtful_is_told_beside_what_is_wrong(self):
+    def test_warnings_are_reported_beside_errors(self):
         found = reading({"a.json": IDLE}, [A, {**A, "name": "c"}])
         assert [each.code for each in found.problems] == ["duplicate-node", "unused-role"]
 
-    def test_but_not_of_a_cluster_of_which_something_was_left_out(self):
+    def test_a_cluster_with_parts_left_out_is_not_linted(self):
         nodes = [{"name": f"n{n}@192.0.2.{n}", "api": f"http://192.0.2.{n}/"} for n in (1, 2, 3)]
         nodes[2]["api"] = "nowhere"
         found = reading({}, [{"name": "live", "kind": "sora", "nodes": nodes}])
         assert [each.severity for each in found.problems] == [Severity.ERROR]
 
-    def test_an_entry_that_may_have_had_something_to_silence_is_not_told_of(self):
+    def test_an_entry_is_not_called_unused_if_something_was_left_out(self):
         found = reading({}, [A], [ignored("unused-role")])
         assert [each.code for each in found.problems] == ["no-such-file"]
 

@@ -129,7 +129,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("target", "operation", "code", "place"), WRONG)
-def test_a_wrong_operation_says_where_it_is_wrong(target, operation, code, place):
+def test_a_wrong_operation_is_reported_at_its_place(target, operation, code, place):
     with pytest.raises(InvalidPatch) as caught:
         apply_json_patch(grown(target), grown([{"op": "test", "path": "", "value": target}, operation]))
     assert (caught.value.diagnostic.code, caught.value.diagnostic.pointer) == (code, place)
@@ -232,7 +232,7 @@ def test_every_value_knows_the_file_and_line_it_came_from():
 
 
 @pytest.mark.parametrize("guess", ["right", "wrong", {"deep": 1}])
-def test_a_test_tells_nothing_of_a_secret_but_its_reference(guess):
+def test_a_test_reveals_only_the_reference_of_a_secret(guess):
     base = grown({"key": "x"})
     held = TracedValue({"key": Secret("right", "${env:A}")}, base.origin)
     with pytest.raises(InvalidPatch) as bad:

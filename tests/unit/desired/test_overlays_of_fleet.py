@@ -128,7 +128,7 @@ def test_references_become_secrets_whole_or_within_a_text_and_can_be_escaped():
     assert value["e"][0].value == "${env:GONE}"
 
 
-def test_without_a_vault_nothing_is_looked_up(monkeypatch):
+def test_without_a_resolver_nothing_is_resolved(monkeypatch):
     monkeypatch.setenv("A", "clear-text")
     value = (
         fleet_of({**FILES, "base.json": '{"a": "${env:A}", "list": []}'})
@@ -163,7 +163,7 @@ def test_a_reference_elsewhere_in_the_fleet_file_is_refused():
     assert [(str(each.position), each.code) for each in found] == [("fleet.yaml:1:17", "misplaced-reference")]
 
 
-def test_the_example_is_right_and_its_overlays_do_what_they_say():
+def test_the_example_is_valid_and_its_overlays_apply():
     folder = Path(__file__).parents[3] / "examples/overlays"
     fleet = fleet_of({path.name: path.read_bytes() for path in folder.iterdir()})
     desired = DRIVER.desire(fleet.cluster_inputs[0])

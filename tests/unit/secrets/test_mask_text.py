@@ -1,4 +1,4 @@
-"""Files as they may be shown: no secret that stands in them in clear, in whatever way it is written."""
+"""Files as they may be shown: every secret in plain text is masked, however it is written."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_what_looks_secret_is_masked_and_nothing_else(name, text, shown):
     assert mask_text(name, text) == shown
 
 
-def test_a_secret_is_masked_wherever_it_stands_again():
+def test_a_secret_is_masked_at_every_place():
     text = f"password: {SECRET}\nother: {SECRET}  # not {SECRET}\n"
     assert SECRET not in mask_text("a.yaml", text)
 

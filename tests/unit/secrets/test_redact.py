@@ -33,7 +33,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
      "client secret", "authorization", "cookie", "set cookie", "token", "db pass"],
 )  # fmt: skip
 @pytest.mark.parametrize("plural", ["", "s"])
-def test_a_key_may_be_secret_however_it_is_spelt(word, plural):
+def test_a_key_is_secret_in_any_spelling(word, plural):
     words = f"{word}{plural if not word.endswith('pass') else ''}".split()
     spellings = ["_".join(words), "-".join(words), "".join([words[0], *(one.title() for one in words[1:])])]
     spellings += ["-".join(words).title(), "_".join(words).upper()]
@@ -104,10 +104,10 @@ def hosting(**more):
 )  # fmt: skip
 @pytest.mark.parametrize("back", [False, True])
 def test_a_change_shows_no_secret_of_either_side(before, after, back):
-    told = shown(after, before) if back else shown(before, after)
-    assert "plant" not in told
-    assert TOKEN not in told
-    assert told != "[]", "it is a change all the same"
+    text = shown(after, before) if back else shown(before, after)
+    assert "plant" not in text
+    assert TOKEN not in text
+    assert text != "[]", "it is a change all the same"
 
 
 def test_what_was_a_secret_in_an_earlier_revision_is_hidden_by_its_place():
@@ -144,32 +144,32 @@ SECRET = 'correct "horse"\nbattery & staple\nseventeen more'
     ids=range(16),
 )
 def test_a_quoted_value_is_masked_whole_by_lines_escaped_collapsed_or_cut(quoted):
-    told = Redactor([SECRET]).redact_text(f"no: {quoted} at h")
-    assert MASK in told
+    text = Redactor([SECRET]).redact_text(f"no: {quoted} at h")
+    assert MASK in text
     words = ("correct", "horse", "battery", "staple", "seventeen")
-    assert not [word for word in words if word in told.casefold()]
+    assert not [word for word in words if word in text.casefold()]
 
 
 @pytest.mark.parametrize("ahead", range(4))
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode, hexlify])
 def test_a_value_that_is_encoded_in_base64_or_hexadecimal_is_masked_wherever_it_begins(encode, ahead):
     whole = encode(b"user:"[:ahead] + b"planted??secret>>value" + b"!").decode()
-    told = Redactor(["planted??secret>>value"]).redact_text(f"it got {whole} from h")
-    assert len(told.replace(MASK, "")) <= len("it got  from h") + 8
-    assert told.startswith("it got ")
+    text = Redactor(["planted??secret>>value"]).redact_text(f"it got {whole} from h")
+    assert len(text.replace(MASK, "")) <= len("it got  from h") + 8
+    assert text.startswith("it got ")
 
 
-def test_what_frames_a_key_or_stands_before_many_tokens_is_shown():
+def test_armour_of_keys_and_schemes_of_tokens_are_shown():
     shown = "-----BEGIN CERTIFICATE----- of h.example/path/x; no Bearer was sent; "
     redactor = Redactor([PEM, "Bearer planted-token-1", "https://u:planted-pass@h.example/path/x"])
-    told = redactor.redact_text(f"{shown}planted-t and anted-pass and 0line0tw")
-    assert told == f"{shown}{MASK} and {MASK} and {MASK}"
+    text = redactor.redact_text(f"{shown}planted-t and anted-pass and 0line0tw")
+    assert text == f"{shown}{MASK} and {MASK} and {MASK}"
 
 
-def test_a_short_value_is_masked_as_a_word_and_a_scheme_is_no_beginning_of_one():
+def test_a_short_value_is_masked_as_a_separate_word_and_a_scheme_is_not():
     assert Redactor(["four"]).redact_text("four fourteen") == f"{MASK} fourteen"
-    told = Redactor(["https://u:planted@h.example/x"]).redact_text("https://other.example refused")
-    assert told == "https://other.example refused"
+    text = Redactor(["https://u:planted@h.example/x"]).redact_text("https://other.example refused")
+    assert text == "https://other.example refused"
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_a_short_value_is_masked_as_a_word_and_a_scheme_is_no_beginning_of_one()
      ("Authorization: Basic ZXhhbXBsZTpleGFtcGxl", "ZXhh"), ("Cookie: a=b; c=d", "c=d"),
      (r"{\"apiKey\": \"hunter two\"}", "hunter")],
 )  # fmt: skip
-def test_what_looks_secret_in_a_quoted_text_is_masked_though_nobody_knows_it(text, secret):
-    told = Redactor(()).redact_text(f"no: {text}")
-    assert MASK in told
-    assert secret not in told
+def test_what_looks_secret_in_a_quoted_text_is_masked_even_if_unknown(text, secret):
+    text = Redactor(()).redact_text(f"no: {text}")
+    assert MASK in text
+    assert secret not in text
 
 
 @pytest.mark.parametrize("version", [Secret("planted-v2", "${env:X}"), "plain", JWT])
-def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
+def test_a_version_that_is_or_was_a_secret_is_in_no_message(version):
     node = "planted-v1" if isinstance(version, Secret) else JWT
     cluster_input = m2.cluster_input(m2.setting(hosting=[]))
     document = replace(
@@ -194,9 +194,9 @@ def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
     wanted = m2.desired(replace(cluster_input, documents={"edge-01": document}))
     seen = Observed({"edge-01": Present(m2.loaded(m2.setting(meta__version=node)))})
     (step,) = plan(wanted, seen).steps
-    told = repr(step.plain())
+    text = repr(step.plain())
     assert "version" in step.reason
-    assert not [clear for clear in ("planted", JWT[:12]) if clear in told]
+    assert not [clear for clear in ("planted", JWT[:12]) if clear in text]
     back, _ = undo.undo_delivery(step, seen.nodes["edge-01"].value, wanted.payloads)
     assert not [clear for clear in ("planted", JWT[:12]) if clear in repr(back.plain())]
     verdict = judge(step, Present(m2.loaded(m2.setting(meta__version=node, custom={"x": 1}))))
@@ -215,7 +215,7 @@ def test_a_version_that_is_or_was_a_secret_is_told_in_no_sentence(version):
         ("notes.txt", "password=SECRET\n"),
     ],
 )
-def test_a_file_with_secrets_in_clear_is_known_by_what_it_holds_besides(name, text):
+def test_a_file_with_plain_secrets_is_identified_by_the_rest_of_its_content(name, text):
     one, two, other = (
         mask_content(name, text.replace("SECRET", value).replace("MORE", more).encode())
         for value, more in (("planted-one", "x"), ("planted-two", "x"), ("planted-one", "y"))

@@ -1,4 +1,4 @@
-"""The one list of words that sound secret: what it says of a key, and that there is no second one."""
+"""The one list of words that sound secret: what it finds in a key, and that there is no second one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_a_list_under_a_secret_key_holds_is_hidden_and_nothing_is_copied_el
     assert hide_by_key("note", value["note"]) is value["note"]
 
 
-def test_a_text_loses_known_values_and_what_stands_before_a_host():
+def test_known_values_and_credentials_in_urls_are_masked():
     text = "no: https://ada:p@ss@h.org/x?hunter2 of hunter2 at node@h.org"
     assert Redactor(["hunter2"]).redact_text(text) == f"no: https://h.org/x?{MASK} of {MASK} at node@h.org"
     assert Redactor(["abc"], shortest=1).redact_text("abc") == MASK

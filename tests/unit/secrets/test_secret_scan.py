@@ -1,4 +1,4 @@
-"""Secrets in clear: what is taken for one, what is not, and where it is said to stand."""
+"""Secrets in plain text: what is taken for one, what is not, and where it is reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.s5Vb2Yx1kQ"
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\n"
 
 
-def told(value):
+def find(value):
     document = parse_document("setting.json", json.dumps(value, indent=1).encode())
     found = list(scan.scan_document(document))
     for problem in found:
@@ -32,8 +32,8 @@ def told(value):
      "authToken", "tokens", "credentials", "passphrase", "Signing_Key"],
 )  # fmt: skip
 def test_keys_that_sound_secret(key):
-    assert told({"info": {key: "hunter2"}}) == [(f"/info/{key}", f"the value of `{key}` is in plain text")]
-    assert told({key: ["", "hunter2"]}) == [(f"/{key}/1", f"the value of `{key}` is in plain text")]
+    assert find({"info": {key: "hunter2"}}) == [(f"/info/{key}", f"the value of `{key}` is in plain text")]
+    assert find({key: ["", "hunter2"]}) == [(f"/{key}/1", f"the value of `{key}` is in plain text")]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_keys_that_sound_secret(key):
     ["secretName", "tokenizer", "publicKey", "key", "fingerprint", "passwordFile", "keyId", "accessLog"],
 )
 def test_keys_that_only_look_like_it(key):
-    assert told({key: "hunter2"}) == []
+    assert find({key: "hunter2"}) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_keys_that_only_look_like_it(key):
      "${env:AWS_KEY}", "Bearer ${file:token}", True, 7, None, {}, []],
 )  # fmt: skip
 def test_values_that_are_no_secret(value):
-    assert told({"privateKey": value}) == []
+    assert find({"privateKey": value}) == []
 
 
 def test_a_reference_that_was_looked_up_is_no_literal():
@@ -70,7 +70,7 @@ def test_a_reference_that_was_looked_up_is_no_literal():
     ],
 )
 def test_values_that_are_secret_under_any_key(value, what):
-    assert told({"note": value}) == [("/note", f"{what} is in plain text")]
+    assert find({"note": value}) == [("/note", f"{what} is in plain text")]
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ def test_values_that_are_secret_under_any_key(value, what):
     ["gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "AIza", "sk_live_", "rk_live_"],
 )
 def test_tokens_of_known_forms(start):
-    assert told({"note": f"{start}{RANDOM}{RANDOM}"}) == [
+    assert find({"note": f"{start}{RANDOM}{RANDOM}"}) == [
         ("/note", "a probable access token is in plain text")
     ]
-    assert told({"note": f"x{start}{RANDOM}{RANDOM}"}) == []
-    assert told({"note": f"{start}Abcd"}) == []
+    assert find({"note": f"x{start}{RANDOM}{RANDOM}"}) == []
+    assert find({"note": f"{start}Abcd"}) == []
 
 
 def test_an_identity_of_age():
     identity = f"AGE-SECRET-KEY-1{RANDOM.upper()}{'Q' * 26}"
-    assert told({"note": identity}) == [("/note", "a probable access token is in plain text")]
+    assert find({"note": identity}) == [("/note", "a probable access token is in plain text")]
 
 
 @pytest.mark.parametrize(
@@ -100,27 +100,27 @@ def test_an_identity_of_age():
     ],
 )  # fmt: skip
 def test_values_that_only_look_like_it(value):
-    assert told({"note": value}) == []
+    assert find({"note": value}) == []
 
 
 def test_long_random_text_under_a_key_of_that_name():
-    assert [place for place, _ in told({"urlKey": RANDOM})] == ["/urlKey"]
-    assert told({"urlKey": "abcabcabcabcabcabcabcabcabcabcabcabc"}) == []
+    assert [place for place, _ in find({"urlKey": RANDOM})] == ["/urlKey"]
+    assert find({"urlKey": "abcabcabcabcabcabcabcabcabcabcabcabc"}) == []
 
 
 def test_what_a_json_patch_puts_under_a_secret_key():
     put = {"op": "add", "path": "/env/info/secretAccessKey", "value": "hunter2"}
-    assert [place for place, _ in told([put])] == ["/0/value"]
-    assert told([{**put, "path": "/env/info/region"}]) == []
-    assert [place for place, _ in told([{**put, "path": "/env/tokens/-"}])] == ["/0/value"]
+    assert [place for place, _ in find([put])] == ["/0/value"]
+    assert find([{**put, "path": "/env/info/region"}]) == []
+    assert [place for place, _ in find([{**put, "path": "/env/tokens/-"}])] == ["/0/value"]
     whole = {**put, "path": "/env/info", "value": {"password": "hunter2"}}
-    assert [place for place, _ in told([whole])] == ["/0/value/password"]
+    assert [place for place, _ in find([whole])] == ["/0/value/password"]
 
 
-def test_nothing_of_a_secret_is_told():
+def test_a_warning_does_not_contain_the_secret():
     value = {"password": "hunter2", "note": KEY, "url": "https://m2:hunter2@example.com/"}
-    assert len(told(value)) == 3
-    assert [message for _, message in told(value) if "hunter2" in message or "MIIE" in message] == []
+    assert len(find(value)) == 3
+    assert [message for _, message in find(value) if "hunter2" in message or "MIIE" in message] == []
 
 
 def test_a_private_key_among_the_resources():

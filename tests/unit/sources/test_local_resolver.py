@@ -1,4 +1,4 @@
-"""Where secrets come from, and what is said where they cannot be had."""
+"""Where secrets come from, and the errors where there are none."""
 
 import os
 from base64 import b64encode
@@ -176,7 +176,7 @@ def test_age_opens_with_an_identity_of_the_environment_or_of_a_file(tmp_path, id
     assert _vault({}, tmp_path / "id").resolve("age", value) == "clear"
 
 
-def test_age_says_what_is_missing(tmp_path, identity):
+def test_a_missing_identity_is_reported(tmp_path, identity):
     value = _age(identity, b"clear")
     other = str(pyrage.x25519.Identity.generate())
     with pytest.raises(SecretError, match="no age identity is configured"):
@@ -241,7 +241,7 @@ def test_an_identity_that_is_written_later_is_noticed(tmp_path, identity):
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.9])
-def test_a_ciphertext_that_was_cut_gives_nothing_rather_than_a_part(identity, kept):
+def test_a_cut_ciphertext_is_refused(identity, kept):
     whole = encrypt_data(b"s3cret " * 30_000, [identity.to_public()])
     cut = whole[: int(len(whole) * kept)]
     resolver = _vault({"RECONCILE_AGE_IDENTITY": str(identity)})
@@ -256,8 +256,8 @@ def test_a_ciphertext_that_was_cut_gives_nothing_rather_than_a_part(identity, ke
 
 @pytest.mark.parametrize("around", ["{}", "user:{}@host", "{}{}"])
 @pytest.mark.parametrize("known", [True, False], ids=["known", "missing"])
-def test_of_a_ciphertext_its_end_alone_is_shown(identity, around, known):
-    """It is long, and whoever has the identity later reads it from a plan or a comment."""
+def test_only_the_end_of_a_ciphertext_is_shown(identity, around, known):
+    """It is long, and who gets the identity later can read it from a plan or a comment."""
     cipher = _age(identity, b"s3cret")
     resolver = _vault({"RECONCILE_AGE_IDENTITY": str(identity)} if known else {})
     text = around.replace("{}", f"${{age:{cipher}}}")
@@ -271,7 +271,7 @@ def test_of_a_ciphertext_its_end_alone_is_shown(identity, around, known):
         assert cipher[:-8] not in f"{reveal(found)} {found.missing}"
 
 
-def test_other_ciphertexts_are_told_apart_by_what_is_shown(identity):
+def test_two_ciphertexts_differ_in_what_is_shown(identity):
     one, two = (
         ReferenceMarker(None).value(f"${{age:{_age(identity, text)}}}", parse_document("s.json", b"[]"), ())
         for text in (b"a", b"b")

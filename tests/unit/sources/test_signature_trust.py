@@ -48,7 +48,7 @@ SSH = 'Good "git" signature for ada@x with ED25519 key SHA256:abc'
 
 
 @pytest.mark.parametrize(
-    ("said", "good", "code"),
+    ("output", "good", "code"),
     [
         (SSH, False, "bad-signature"),
         ("", True, "bad-signature"),
@@ -60,9 +60,9 @@ SSH = 'Good "git" signature for ada@x with ED25519 key SHA256:abc'
         ("Signature verification failed: incorrect signature", False, "bad-signature"),
     ],
 )
-def test_everything_but_a_good_line_of_a_good_end_is_refused(said, good, code):
+def test_everything_but_a_good_line_of_a_good_end_is_refused(output, good, code):
     with pytest.raises(UntrustedRevision, match=rf"\[{code}\]$"):
-        judge_ssh_output(said, "tag 1", good=good)
+        judge_ssh_output(output, "tag 1", good=good)
 
 
 def test_a_good_ssh_signature_gives_its_principal_and_key():
@@ -70,7 +70,7 @@ def test_a_good_ssh_signature_gives_its_principal_and_key():
     assert (found.kind, found.name) == ("ssh", "ada@x (ssh SHA256:abc)")
 
 
-def test_a_signature_tells_its_kind_by_its_first_line():
+def test_the_first_line_gives_the_kind_of_a_signature():
     assert detect_signature_format("-----BEGIN SSH SIGNATURE-----\n…") == "ssh"
     assert detect_signature_format("\n-----BEGIN PGP SIGNATURE-----\n…") == "gpg"
     assert detect_signature_format("-----BEGIN SIGNED MESSAGE-----\n…") == ""

@@ -71,7 +71,7 @@ def test_where_a_token_may_go(text, confidential):
     assert parse_source_address(text).confidential is confidential
 
 
-def test_words_of_others_lose_their_secrets():
+def test_quoted_texts_lose_their_secrets():
     words = (
         "fatal: unable to access 'https://ada:s3cret@h.org/r.git/?t=s3cret': x, ssh://u:s3cret@b/c#s3cret y"
     )
@@ -84,7 +84,7 @@ SECRET = st.text("abcdefXYZ0123456789", min_size=3, max_size=9)
 @pytest.mark.parametrize(
     "password", ["pa/s3cret", "pa?s3cret", "pa#s3cret", "s3cret/x", "pa@s3cret", "pa:s3cret"]
 )
-def test_password_that_should_have_been_quoted_is_not_shown(password):
+def test_unquoted_password_is_not_shown(password):
     assert "s3cret" not in strip_secrets(f"cannot read https://ada:{password}@h.org/r.git")
 
 

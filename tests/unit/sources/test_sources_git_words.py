@@ -1,4 +1,4 @@
-"""Refs as people write them, and git's complaints as people can use them."""
+"""Refs as people write them, and errors of git with a message and a remedy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_may_be_a_commit(ref):
     assert find_ref(parse_ls_remote(LISTED), ref, where="r") is None
 
 
-def test_unknown_names_are_answered_with_near_ones():
+def test_for_unknown_names_similar_ones_are_suggested():
     with pytest.raises(SourceError) as caught:
         find_ref(parse_ls_remote(LISTED), "mainn", where="r")
     assert caught.value.remedy == "names there include: main"
@@ -122,11 +122,11 @@ def test_complaints_of_git(words, meaning):
 
 def test_every_rule_has_a_complaint_that_it_alone_answers():
     place = parse_source_address("https://h.org/r.git")
-    said = {str(translate_error(words, place)) for words in COMPLAINTS}
-    assert [rule.message for rule in RULES if f"{place.shown}: {rule.message}" not in said] == []
+    messages = {str(translate_error(words, place)) for words in COMPLAINTS}
+    assert [rule.message for rule in RULES if f"{place.shown}: {rule.message}" not in messages] == []
 
 
-def test_only_what_may_pass_by_itself_is_tried_again():
+def test_only_temporary_errors_are_retried():
     place = parse_source_address("https://h.org/r.git")
     again = {words for words in COMPLAINTS if isinstance(translate_error(words, place), SourceUnreachable)}
     assert {COMPLAINTS[words] for words in again} == {
@@ -150,7 +150,7 @@ def test_ownership_remedy_names_the_folder():
     )
 
 
-def test_line_for_a_message():
+def test_the_first_line_is_shown():
     assert take_first_line("\n  Title \n\nbody") == "Title"
     assert take_first_line("") == ""
     assert take_first_line("a\x1b]0;x\x07b").isprintable()

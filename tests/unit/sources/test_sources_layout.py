@@ -32,7 +32,7 @@ def test_links_between_folders():
     assert found.names() == ("current/a", "current/b/c", "d/c", "releases/1/a", "releases/1/b/c")
 
 
-def test_base_may_be_a_link_and_links_may_leave_it():
+def test_base_may_be_a_link_and_links_may_lead_out_of_it():
     found = layout("real/a shared/c", {"edge": "real", "real/c": "../shared/c"}).below("edge")
 
     assert found is not None
@@ -56,7 +56,7 @@ def test_what_leads_out_is_listed_and_explained():
             found.find(name)
 
 
-def test_link_to_its_own_folder_does_not_go_on_for_ever():
+def test_link_to_its_own_folder_ends():
     assert layout("d/a", {"d/self": "."}).names() == ("d/a", "d/self/a")
 
 

@@ -41,7 +41,7 @@ async def read(source):
 
 
 @pytest.mark.parametrize("text", ["current/fleet", "./releases/../current/fleet"])
-async def test_each_look_goes_where_the_link_leads_then_under_one_name(site, text):
+async def test_each_snapshot_follows_the_link_again_under_one_name(site, text):
     source = locate_source(text, cache=site / "cache")
     assert await read(source) == (f"{site}/current/fleet", b"1\n")
     switch(site, site / "releases/2")
@@ -81,7 +81,7 @@ def test_a_forwarding_source_forwards_every_call(wrapper):
     assert {name for name in vars(Source) if not name.startswith("_")} - defined == set()
 
 
-async def test_a_link_to_nothing_is_said_and_found_again(site):
+async def test_a_dangling_link_is_reported_and_followed_again_later(site):
     source = locate_source("current", path="fleet", cache=site / "cache")
     switch(site, "releases/3")
     with pytest.raises(
@@ -111,24 +111,24 @@ def quick(monkeypatch):
     monkeypatch.setattr(file_events, "STEP", 5)
 
 
-async def test_a_switch_rings_and_so_does_what_is_saved_behind_it(site, quick):
+async def test_a_switched_link_and_a_change_behind_it_are_events(site, quick):
     source = locate_source("current", cache=site / "cache")
     assert isinstance(source, LinkedSource)
-    rung, stop = asyncio.Event(), asyncio.Event()
+    event, stop = asyncio.Event(), asyncio.Event()
     log = SimpleNamespace(warning=lambda *words, **fields: pytest.fail(f"{words} {fields}"))
 
-    async def heard(act):
+    async def expect_event(act):
         async with asyncio.timeout(10):
-            while not rung.is_set():  # a change before the system watches the folder is not told
+            while not event.is_set():  # a change before the system watches the folder is lost
                 act()
-                await asyncio.wait({asyncio.ensure_future(rung.wait())}, timeout=0.3)
+                await asyncio.wait({asyncio.ensure_future(event.wait())}, timeout=0.3)
         await asyncio.sleep(0.05)
-        rung.clear()
+        event.clear()
 
-    follower = asyncio.create_task(file_events.follow_source_files(source, rung.set, log, stop=stop))
-    await heard((site / "releases/1/fleet/x").touch)
-    await heard(lambda: switch(site, "releases/2"))
-    await heard((site / "releases/2/fleet/x").touch)
+    follower = asyncio.create_task(file_events.follow_source_files(source, event.set, log, stop=stop))
+    await expect_event((site / "releases/1/fleet/x").touch)
+    await expect_event(lambda: switch(site, "releases/2"))
+    await expect_event((site / "releases/2/fleet/x").touch)
     stop.set()
     async with asyncio.timeout(10):
         await follower

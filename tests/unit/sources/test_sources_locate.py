@@ -104,7 +104,7 @@ def test_kind(here, text, options, kind):
         ("https:///x.git", {}, "has no host"),
     ],
 )
-def test_what_does_not_fit_is_a_plain_sentence(here, text, options, words):
+def test_an_option_that_does_not_fit_is_refused(here, text, options, words):
     with pytest.raises(UsageError, match=words) as caught:
         locate_source(text, cache=here / "cache", **options)
     assert "pw" not in str(caught.value)
@@ -137,7 +137,7 @@ async def test_path_within_a_folder(here):
 
 
 @pytest.mark.parametrize("name", ["pipe", "pipe.tar.gz"])
-def test_a_pipe_is_there_but_no_source(tmp_path, name):
+def test_a_pipe_is_not_a_source(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match="is neither a folder nor a regular file"):
         locate_source(str(tmp_path / name), cache=tmp_path)
@@ -146,12 +146,12 @@ def test_a_pipe_is_there_but_no_source(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "why"), [("~nobody-here/x", "no such home folder"), ("x" * 5000, "File name too long")]
 )
-def test_a_path_that_cannot_be_looked_for_is_a_usage_error(tmp_path, text, why):
+def test_a_path_that_cannot_be_accessed_is_a_usage_error(tmp_path, text, why):
     with pytest.raises(UsageError, match=f"cannot be accessed: .*{why}"):
         locate_source(text, cache=tmp_path)
 
 
-async def test_a_repository_whose_path_cannot_be_looked_for_is_a_source_error(tmp_path):
+async def test_a_repository_whose_path_cannot_be_accessed_is_a_source_error(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path, why in (("/" + "x" * 5000, "File name too long"), (f"{tmp_path}/loop", "loop")):
         with pytest.raises(SourceError, match=f"cannot be read: .*{why}") as caught:

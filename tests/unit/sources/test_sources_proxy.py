@@ -1,4 +1,4 @@
-"""Proxies that the environment names: which counts for a URL, and what is said of one that cannot be used."""
+"""Proxies that the environment names: which counts for a URL, and the errors for one that cannot be used."""
 
 from __future__ import annotations
 

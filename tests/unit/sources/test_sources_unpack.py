@@ -1,4 +1,4 @@
-"""Unpacking: what is refused, how it is said, and what is found."""
+"""Unpacking: what is refused, with which message, and what is found."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_only_folder_is_not_stripped_beside_a_file():
     assert unpack_archive(archive(("repo/a", "a"), ("b", "b")), where="x").names() == ("b", "repo/a")
 
 
-def test_what_macos_adds_is_passed_over():
+def test_files_added_by_macos_are_skipped():
     files = unpack_archive(
         archive(("._repo", "x"), ("repo/a", "a"), ("repo/._a", "x"), ("repo/.DS_Store", "x")), where="x"
     )
@@ -329,5 +329,5 @@ def walk(data: bytes) -> None:
             assert ".." not in name.split("/")
             files.read(name)
     except SourceError as refused:
-        said = str(refused)
-        assert said.isprintable()
+        message = str(refused)
+        assert message.isprintable()
