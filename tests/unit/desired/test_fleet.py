@@ -127,8 +127,8 @@ def test_an_override_for_a_cluster_that_is_not_there_is_a_warning():
 def test_an_override_of_a_guard_that_is_not_there_is_a_warning(written, remedy):
     """What is no refusal cannot be set aside, though it has a code and a page."""
     found = fleet({**FILES, "fleet.yaml": FLEET.replace("guard: blast-radius", f"guard: {written}")})
-    told = [(str(one.position), one.code) for one in found.warnings]
-    assert told == ([] if remedy == "" else [("fleet.yaml:6:13", "unknown-guard")])
+    warned = [(str(one.position), one.code) for one in found.warnings]
+    assert warned == ([] if remedy == "" else [("fleet.yaml:6:13", "unknown-guard")])
     if remedy:
         assert found.warnings[0].remedy == remedy
 
@@ -171,20 +171,19 @@ def test_a_problem_of_the_cluster_of_a_lone_file_has_no_pointer():
     assert told({"lamp.json": '\n{"lamps": ["h", "h"]}'}) == [("lamp.json:2:1", "", "duplicate-node")]
 
 
-def test_without_a_fleet_file_the_error_lists_the_names_and_the_remedy():
-    message, remedy = words({"README.md": ""})
-    assert message == "no fleet.yaml found, and none of fleet.yml, fleet.json, lamp.json"
-    assert remedy == "write a fleet.yaml with `clusters:`, each with `name`, `kind` and `nodes`"
-
-
-def test_a_fleet_file_in_a_subfolder_is_suggested():
-    _, remedy = words({"prod/eu/fleet.yaml": ""})
-    assert remedy == "to use `prod/eu/fleet.yaml`, give `--path prod/eu`"
-
-
-def test_two_fleet_files_are_refused():
-    message, _ = words({"fleet.yaml": "", "fleet.json": ""})
-    assert message == "there is more than one fleet file: fleet.yaml, fleet.json"
+@pytest.mark.parametrize(
+    ("names", "message", "remedy"),
+    [
+        (["README.md"], "no fleet.yaml found, and none of fleet.yml, fleet.json, lamp.json",
+         "write a fleet.yaml with `clusters:`, each with `name`, `kind` and `nodes`"),
+        (["prod/eu/fleet.yaml"], "no fleet.yaml found, and none of fleet.yml, fleet.json, lamp.json",
+         "to use `prod/eu/fleet.yaml`, give `--path prod/eu`"),
+        (["fleet.yaml", "fleet.json"], "there is more than one fleet file: fleet.yaml, fleet.json",
+         "keep one of them"),
+    ],
+)  # fmt: skip
+def test_without_one_fleet_file_the_error_has_a_remedy(names, message, remedy):
+    assert words(dict.fromkeys(names, "")) == (message, remedy)
 
 
 def test_a_lone_file_of_two_products_is_refused():

@@ -26,13 +26,13 @@ def _age(identity, text):
     return b64encode(encrypt_data(text, [identity.to_public()])).decode()
 
 
-def _vault(environment=None, identity=None, **secrets):
+def _make(environment=None, identity=None, **secrets):
     config = HostConfig(secrets=secrets)
     return LocalResolver(Host(config, Environment(environment)), identity)
 
 
 def test_an_environment_variable_even_an_empty_one():
-    resolver = _vault({"RECONCILE_SECRET_A": "x", "RECONCILE_SECRET_E": ""})
+    resolver = _make({"RECONCILE_SECRET_A": "x", "RECONCILE_SECRET_E": ""})
     assert resolver.resolve("env", "RECONCILE_SECRET_A") == "x"
     assert resolver.resolve("env", "RECONCILE_SECRET_E") == ""
     with pytest.raises(SecretError, match="RECONCILE_SECRET_B is not set") as caught:
@@ -45,13 +45,13 @@ def test_an_environment_variable_even_an_empty_one():
 )
 def test_a_variable_without_the_prefix_is_never_read(name):
     with pytest.raises(SecretError, match="begin with RECONCILE_SECRET_") as caught:
-        _vault({name: "s3cret"}).resolve("env", name)
+        _make({name: "s3cret"}).resolve("env", name)
     assert "`secrets.variables` in the host configuration" in caught.value.remedy
     assert "s3cret" not in str(caught.value)
 
 
 def test_the_host_may_have_another_prefix():
-    resolver = _vault({"FLEET_A": "x", "RECONCILE_SECRET_A": "y"}, variables="FLEET_")
+    resolver = _make({"FLEET_A": "x", "RECONCILE_SECRET_A": "y"}, variables="FLEET_")
     assert resolver.resolve("env", "FLEET_A") == "x"
     with pytest.raises(SecretError, match="begin with FLEET_"):
         resolver.resolve("env", "RECONCILE_SECRET_A")
@@ -68,7 +68,7 @@ def test_no_prefix_reaches_the_credentials_of_the_program(prefix):
 )
 def test_a_file_without_its_last_line_break(tmp_path, written, read):
     (tmp_path / "f").write_bytes(written)
-    resolver = _vault(folders=[str(tmp_path)])
+    resolver = _make(folders=[str(tmp_path)])
     assert resolver.resolve("file", str(tmp_path / "f")) == read
     assert resolver.resolve("file", "f") == read
 
@@ -76,14 +76,11 @@ def test_a_file_without_its_last_line_break(tmp_path, written, read):
 def test_a_name_is_a_credential_of_a_systemd_unit(tmp_path, monkeypatch):
     (tmp_path / "kafka").write_text("secret")
     variables = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert _vault(variables).resolve("file", "kafka") == "secret"
-    assert _vault(variables, folders=["$CREDENTIALS_DIRECTORY"]).resolve("file", "kafka") == "secret"
+    assert _make(variables).resolve("file", "kafka") == "secret"
+    assert _make(variables, folders=["$CREDENTIALS_DIRECTORY"]).resolve("file", "kafka") == "secret"
     monkeypatch.chdir(tmp_path)
-    for resolver in (
-        _vault(),
-        _vault({"CREDENTIALS_DIRECTORY": "."}),
-        _vault(variables, folders=["/nowhere"]),
-    ):
+    nowhere = _make(variables, folders=["/nowhere"])
+    for resolver in (_make(), _make({"CREDENTIALS_DIRECTORY": "."}), nowhere):
         with pytest.raises(SecretError, match="kafka does not exist in /"):
             resolver.resolve("file", "kafka")
 
@@ -92,8 +89,8 @@ def test_without_a_list_the_folder_beside_the_users_host_file_counts(tmp_path, m
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "reconciler/secrets").mkdir(parents=True)
     (tmp_path / "reconciler/secrets/f").write_text("mine")
-    assert _vault().resolve("file", "f") == "mine"
-    assert _vault().resolve("file", str(tmp_path / "reconciler/secrets/f")) == "mine"
+    assert _make().resolve("file", "f") == "mine"
+    assert _make().resolve("file", str(tmp_path / "reconciler/secrets/f")) == "mine"
 
 
 def test_a_name_is_looked_for_in_each_folder_in_their_order(tmp_path):
@@ -101,26 +98,16 @@ def test_a_name_is_looked_for_in_each_folder_in_their_order(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "both").write_text(folder)
     (tmp_path / "b/second").write_text("b")
-    resolver = _vault(folders=[str(tmp_path / "gone"), str(tmp_path / "a"), str(tmp_path / "b")])
+    resolver = _make(folders=[str(tmp_path / "gone"), str(tmp_path / "a"), str(tmp_path / "b")])
     assert resolver.resolve("file", "both") == "a"
     assert resolver.resolve("file", "second") == "b"
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "/etc/shadow",
-        "/proc/self/environ",
-        "//proc/self/environ",
-        "/dev/stdin",
-        "/sys/kernel/notes",
-        "{folder}",
-        "{folder}/",
-        "{folder}-other/f",
-        "{folder}/../other/f",
-        "/./etc/shadow",
-    ],
-)
+    ["/etc/shadow", "/proc/self/environ", "//proc/self/environ", "/dev/stdin", "/sys/kernel/notes",
+     "{folder}", "{folder}/", "{folder}-other/f", "{folder}/../other/f", "/./etc/shadow"],
+)  # fmt: skip
 def test_a_file_outside_the_folders_is_never_opened(tmp_path, name):
     folder = tmp_path / "secrets"
     folder.mkdir()
@@ -128,7 +115,7 @@ def test_a_file_outside_the_folders_is_never_opened(tmp_path, name):
         (tmp_path / other).mkdir()
         (tmp_path / other / "f").write_text("s3cret")
     with pytest.raises(SecretError) as caught:
-        _vault(folders=[str(folder)]).resolve("file", name.format(folder=folder))
+        _make(folders=[str(folder)]).resolve("file", name.format(folder=folder))
     assert "`secrets.folders`" in caught.value.remedy
     assert "host configuration" in caught.value.remedy
 
@@ -151,7 +138,7 @@ def test_what_is_no_safe_file_is_refused_at_once(tmp_path, kind):
             path.write_text("x")
             folder.chmod(0o777)
     with pytest.raises(SecretError, match=str(path)):
-        _vault(folders=[str(folder)]).resolve("file", str(path))
+        _make(folders=[str(folder)]).resolve("file", str(path))
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -159,37 +146,37 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path, content):
     if content is not None:
         (tmp_path / "f").write_bytes(content)
     with pytest.raises(SecretError, match=str(tmp_path)):
-        _vault(folders=[str(tmp_path)]).resolve("file", str(tmp_path / "f"))
+        _make(folders=[str(tmp_path)]).resolve("file", str(tmp_path / "f"))
 
 
 def test_a_fifo_of_identities_does_not_hang(tmp_path, identity):
     os.mkfifo(tmp_path / "id")
     with pytest.raises(SecretError, match="regular file"):
-        _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).resolve("age", _age(identity, b"x"))
+        _make({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).resolve("age", _age(identity, b"x"))
 
 
 def test_age_opens_with_an_identity_of_the_environment_or_of_a_file(tmp_path, identity):
     value = _age(identity, b"clear")
     (tmp_path / "id").write_text(f"# a comment\n\n{identity}\n")
-    assert _vault({"RECONCILE_AGE_IDENTITY": str(identity)}).resolve("age", value) == "clear"
-    assert _vault({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).resolve("age", value) == "clear"
-    assert _vault({}, tmp_path / "id").resolve("age", value) == "clear"
+    assert _make({"RECONCILE_AGE_IDENTITY": str(identity)}).resolve("age", value) == "clear"
+    assert _make({"RECONCILE_AGE_IDENTITY_FILE": str(tmp_path / "id")}).resolve("age", value) == "clear"
+    assert _make({}, tmp_path / "id").resolve("age", value) == "clear"
 
 
 def test_a_missing_identity_is_reported(tmp_path, identity):
     value = _age(identity, b"clear")
     other = str(pyrage.x25519.Identity.generate())
     with pytest.raises(SecretError, match="no age identity is configured"):
-        _vault({}).resolve("age", value)
+        _make({}).resolve("age", value)
     with pytest.raises(SecretError, match="No matching keys"):
-        _vault({"RECONCILE_AGE_IDENTITY": other}).resolve("age", value)
+        _make({"RECONCILE_AGE_IDENTITY": other}).resolve("age", value)
     with pytest.raises(SecretError, match="cannot be decrypted"):
-        _vault({"RECONCILE_AGE_IDENTITY": other}).decrypt("junk.age", b"junk")
+        _make({"RECONCILE_AGE_IDENTITY": other}).decrypt("junk.age", b"junk")
 
 
 def test_a_bad_identity_is_never_quoted():
     with pytest.raises(SecretError) as caught:
-        _vault({"RECONCILE_AGE_IDENTITY": "AGE-SECRET-KEY-1OOPS"}).decrypt("x.age", b"")
+        _make({"RECONCILE_AGE_IDENTITY": "AGE-SECRET-KEY-1OOPS"}).decrypt("x.age", b"")
     assert "OOPS" not in caught.value.message + caught.value.remedy
     assert caught.value.__cause__ is None
 
@@ -197,7 +184,7 @@ def test_a_bad_identity_is_never_quoted():
 def test_each_secret_is_looked_up_once(tmp_path):
     path = tmp_path / "f"
     path.write_text("one")
-    resolver = _vault(folders=[str(tmp_path)])
+    resolver = _make(folders=[str(tmp_path)])
     assert resolver.resolve("file", str(path)) == "one"
     path.write_text("two")
     assert resolver.resolve("file", str(path)) == "one"
@@ -212,7 +199,7 @@ def test_recipients_of_a_list_and_the_line_of_a_bad_one(identity):
 
 def test_a_file_that_is_written_changed_or_taken_away_later_is_noticed(tmp_path):
     path, key = tmp_path / "f", tmp_path / "key"
-    resolver = _vault({"RECONCILE_AGE_IDENTITY_FILE": str(key)}, folders=[str(tmp_path)])
+    resolver = _make({"RECONCILE_AGE_IDENTITY_FILE": str(key)}, folders=[str(tmp_path)])
     assert not resolver.has_changed()
     with pytest.raises(SecretError, match="does not exist"):
         resolver.resolve("file", "f")
@@ -221,7 +208,7 @@ def test_a_file_that_is_written_changed_or_taken_away_later_is_noticed(tmp_path)
     assert resolver.has_changed()
     for text in ("one", "two", ""):
         path.write_text(text)
-        resolver = _vault(folders=[str(tmp_path)])
+        resolver = _make(folders=[str(tmp_path)])
         resolver.resolve("file", "f")
         assert not resolver.has_changed()
         path.write_text(text + "+")
@@ -232,7 +219,7 @@ def test_a_file_that_is_written_changed_or_taken_away_later_is_noticed(tmp_path)
 
 def test_an_identity_that_is_written_later_is_noticed(tmp_path, identity):
     key = tmp_path / "key"
-    resolver = _vault({"RECONCILE_AGE_IDENTITY_FILE": str(key)})
+    resolver = _make({"RECONCILE_AGE_IDENTITY_FILE": str(key)})
     with pytest.raises(SecretError):
         resolver.resolve("age", _age(identity, b"x"))
     assert not resolver.has_changed()
@@ -244,7 +231,7 @@ def test_an_identity_that_is_written_later_is_noticed(tmp_path, identity):
 def test_a_cut_ciphertext_is_refused(identity, kept):
     whole = encrypt_data(b"s3cret " * 30_000, [identity.to_public()])
     cut = whole[: int(len(whole) * kept)]
-    resolver = _vault({"RECONCILE_AGE_IDENTITY": str(identity)})
+    resolver = _make({"RECONCILE_AGE_IDENTITY": str(identity)})
     with pytest.raises(SecretError, match="cannot be decrypted"):
         resolver.decrypt("key.age", cut)
     with pytest.raises(SecretError, match="cannot be decrypted"):
@@ -259,7 +246,7 @@ def test_a_cut_ciphertext_is_refused(identity, kept):
 def test_only_the_end_of_a_ciphertext_is_shown(identity, around, known):
     """It is long, and who gets the identity later can read it from a plan or a comment."""
     cipher = _age(identity, b"s3cret")
-    resolver = _vault({"RECONCILE_AGE_IDENTITY": str(identity)} if known else {})
+    resolver = _make({"RECONCILE_AGE_IDENTITY": str(identity)} if known else {})
     text = around.replace("{}", f"${{age:{cipher}}}")
     (found,) = ReferenceMarker(resolver).value([text], parse_document("s.json", b"[]"), ())
     shown = around.replace("{}", f"${{age:…{cipher[-8:]}}}")
