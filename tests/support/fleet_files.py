@@ -118,18 +118,27 @@ def fleet(files, drivers=DRIVERS):
     return load_fleet(Snapshot(REVISION, memory), drivers)
 
 
-def told(files, drivers=DRIVERS):
+def locate(files, drivers=DRIVERS):
     """Position, pointer and code of every problem."""
     reading = read_fleet(Snapshot(REVISION, files if not isinstance(files, dict) else Memory(files)), drivers)
     assert (reading.fleet is None) == any(each.severity is Severity.ERROR for each in reading.problems)
     return [(str(each.position), each.pointer, each.code) for each in reading.problems]
 
 
-def words(files, drivers=DRIVERS):
+def get_problem(files, drivers=DRIVERS):
     """Message and remedy of the only problem, or of the only error beside warnings."""
     problems = read_fleet(Snapshot(REVISION, Memory(files)), drivers).problems
     (problem,) = [each for each in problems if each.severity is Severity.ERROR] or problems
     return problem.message, problem.remedy
 
 
-__all__ = ["DRIVERS", "REVISION", "BellDriver", "LampDriver", "Memory", "fleet", "told", "words"]
+__all__ = [
+    "DRIVERS",
+    "REVISION",
+    "BellDriver",
+    "LampDriver",
+    "Memory",
+    "fleet",
+    "get_problem",
+    "locate",
+]

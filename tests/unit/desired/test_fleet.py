@@ -3,7 +3,16 @@
 import json
 
 import pytest
-from support.fleet_files import DRIVERS, REVISION, BellDriver, LampDriver, Memory, fleet, told, words
+from support.fleet_files import (
+    DRIVERS,
+    REVISION,
+    BellDriver,
+    LampDriver,
+    Memory,
+    fleet,
+    get_problem,
+    locate,
+)
 
 from reconciler.errors import InputError
 
@@ -163,12 +172,12 @@ def test_a_fleet_file_comes_before_a_lone_settings_file():
 
 
 def test_the_product_reports_what_a_lone_settings_file_lacks():
-    assert told({"lamp.json": "{}"}) == [("lamp.json:1:1", "", "no-lamps")]
+    assert locate({"lamp.json": "{}"}) == [("lamp.json:1:1", "", "no-lamps")]
 
 
 def test_a_problem_of_the_cluster_of_a_lone_file_has_no_pointer():
-    assert told({"lamp.json": '\n{"lamps": []}'}) == [("lamp.json:2:1", "", "out-of-range")]
-    assert told({"lamp.json": '\n{"lamps": ["h", "h"]}'}) == [("lamp.json:2:1", "", "duplicate-node")]
+    assert locate({"lamp.json": '\n{"lamps": []}'}) == [("lamp.json:2:1", "", "out-of-range")]
+    assert locate({"lamp.json": '\n{"lamps": ["h", "h"]}'}) == [("lamp.json:2:1", "", "duplicate-node")]
 
 
 @pytest.mark.parametrize(
@@ -183,14 +192,14 @@ def test_a_problem_of_the_cluster_of_a_lone_file_has_no_pointer():
     ],
 )  # fmt: skip
 def test_without_one_fleet_file_the_error_has_a_remedy(names, message, remedy):
-    assert words(dict.fromkeys(names, "")) == (message, remedy)
+    assert get_problem(dict.fromkeys(names, "")) == (message, remedy)
 
 
 def test_a_lone_file_of_two_products_is_refused():
     class Other(BellDriver):
         lone_file = "lamp.json"
 
-    message, _ = words({"lamp.json": "{}"}, {"lamp": LampDriver(), "bell": Other()})
+    message, _ = get_problem({"lamp.json": "{}"}, {"lamp": LampDriver(), "bell": Other()})
     assert message == "lamp.json without a fleet file can be of several kinds: bell and lamp"
 
 

@@ -1,7 +1,7 @@
-"""What is wrong with a fleet file: every problem at once, each at its place, in words that help."""
+"""What is wrong with a fleet file: every problem at once, each at its place, with a message and a remedy."""
 
 import pytest
-from support.fleet_files import told, words
+from support.fleet_files import get_problem, locate
 
 from reconciler.desired.fleet_file import FleetFile
 
@@ -37,7 +37,7 @@ clusters:
   - 5
 """
     files = {"fleet.yaml": text, "hall.json": "{}", "bad.json": "{,\n"}
-    assert told(files) == [
+    assert locate(files) == [
         ("fleet.yaml:1:10", "/version", "unknown-value"),
         ("fleet.yaml:2:1", "/feedbak", "unknown-key"),
         ("fleet.yaml:6:5", "/clusters/0/settings", "unknown-key"),
@@ -197,7 +197,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("files", "message", "remedy"), WORDS.values(), ids=WORDS.keys())
 def test_one_mistake_is_one_problem(files, message, remedy):
-    assert words(files) == (message, remedy)
+    assert get_problem(files) == (message, remedy)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_paths_that_leave_the_folder_are_refused_at_their_place(path, key):
     place = "/clusters/0/setting" if key == "setting" else "/clusters/0/resources/0"
     column = 14 if key == "setting" else 17
     files = one(f"    {key}: {given}\n", {"s.json": "{}"})
-    assert told(files) == [(f"fleet.yaml:4:{column}", place, "path-outside")]
+    assert locate(files) == [(f"fleet.yaml:4:{column}", place, "path-outside")]
 
 
 def test_a_missing_file_is_reported_once_where_it_is_named():
@@ -220,7 +220,7 @@ def test_a_missing_file_is_reported_once_where_it_is_named():
         "      - {name: l3, address: c, setting: other.json}\n"
         "      - {name: l4, address: d, setting: none.json}\n"
     )
-    assert told({"fleet.yaml": text}) == [
+    assert locate({"fleet.yaml": text}) == [
         ("fleet.yaml:4:14", "/clusters/0/setting", "no-such-file"),
         ("fleet.yaml:8:41", "/clusters/0/nodes/2/setting", "no-such-file"),
         ("fleet.yaml:9:41", "/clusters/0/nodes/3/setting", "no-such-file"),
@@ -233,7 +233,7 @@ def test_a_broken_settings_file_is_reported_once_for_all_its_nodes():
         + "    setting: s.json\n"
         + "    nodes: [{name: l1, address: a}, {name: l2, address: b, setting: ./s.json}]\n"
     )
-    assert told({"fleet.yaml": text, "s.json": '{"a": 1,}'}) == [("s.json:1:8", "", "trailing-comma")]
+    assert locate({"fleet.yaml": text, "s.json": '{"a": 1,}'}) == [("s.json:1:8", "", "trailing-comma")]
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ def test_a_broken_settings_file_is_reported_once_for_all_its_nodes():
 )
 def test_a_node_in_two_clusters_names_both_places(second, place):
     files = {"fleet.yaml": HEAD + NODE + second}
-    assert [(where, code) for where, _, code in told(files)] == [(place, "duplicate-node")]
-    message, _ = words(files)
+    assert [(where, code) for where, _, code in locate(files)] == [(place, "duplicate-node")]
+    message, _ = get_problem(files)
     assert message.endswith(" `l1` (cluster `hall`, fleet.yaml:4:13)")
 
 
@@ -257,7 +257,7 @@ def test_a_history_goes_to_one_cluster_whose_former_name_is_free():
     entry = f"  - {{{{name: {{}}, renamed_from: {{}}, kind: lamp, setting: s.json, nodes: [{node}]}}}}\n"
     pairs = [("a", "b"), ("b", "z"), ("c", "c"), ("d", "z"), ("e", "y")]
     clusters = "".join(entry.format(name, former, at, at) for at, (name, former) in enumerate(pairs, 1))
-    found = told({"fleet.yaml": f"clusters:\n{clusters}", "s.json": "{}"})
+    found = locate({"fleet.yaml": f"clusters:\n{clusters}", "s.json": "{}"})
     wrong = [pointer for _, pointer, code in found if code == "wrong-rename"]
     assert wrong == [f"/clusters/{index}/renamed_from" for index in (0, 2, 3)]
 
@@ -267,7 +267,7 @@ def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
         HEAD
         + "    nodes:\n      - {address: 5, setting: 6}\n      - {name: l2, address: a, setting: gone.json}\n"
     )
-    assert told({"fleet.yaml": text}) == [
+    assert locate({"fleet.yaml": text}) == [
         ("fleet.yaml:5:9", "/clusters/0/nodes/0/name", "missing-key"),
         ("fleet.yaml:5:19", "/clusters/0/nodes/0/address", "wrong-type"),
         ("fleet.yaml:5:31", "/clusters/0/nodes/0/setting", "wrong-type"),
@@ -276,7 +276,7 @@ def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
 
 
 def test_a_broken_fleet_file_is_reported_with_all_its_problems():
-    assert told({"fleet.json": '{"clusters": [1 2],}'}) == [
+    assert locate({"fleet.json": '{"clusters": [1 2],}'}) == [
         ("fleet.json:1:16", "/clusters", "missing-comma"),
         ("fleet.json:1:19", "", "trailing-comma"),
     ]

@@ -33,15 +33,15 @@ def edge(name, file, *hosts, **more):
     return {"name": name, "kind": "m2", "setting": file, "nodes": nodes, **more}
 
 
-def reading(files, clusters, ignore=(), **top):
+def read(files, clusters, ignore=(), **top):
     lint = {"lint": {"ignore": list(ignore)}} if ignore else {}
     fleet = json.dumps({**lint, "clusters": clusters, **top}, indent=1)
     return read_fleet(Snapshot(REVISION, Memory({"fleet.json": fleet, **files})), DRIVERS)
 
 
-def told(files, clusters, ignore=(), **top):
+def lint(files, clusters, ignore=(), **top):
     """(code, position's file, pointer) of every warning, of a fleet without errors."""
-    found = reading(files, clusters, ignore, **top)
+    found = read(files, clusters, ignore, **top)
     assert found.fleet is not None
     assert found.fleet.warnings == found.problems
     assert [each for each in found.problems if each.severity is not Severity.WARNING] == []
@@ -60,13 +60,13 @@ def ignored(code, target=""):
 
 
 def test_a_product_s_lints_are_the_fleet_s_warnings():
-    assert told({"a.json": IDLE}, [A]) == [("unused-role", "a.json", ROLE)]
-    assert told({"a.json": setting()}, [A]) == []
+    assert lint({"a.json": IDLE}, [A]) == [("unused-role", "a.json", ROLE)]
+    assert lint({"a.json": setting()}, [A]) == []
 
 
 def test_one_place_is_reported_once_for_all_clusters_and_nodes():
     clusters = [edge("a", "a.json", "10.0.0.1", "10.0.0.2"), edge("b", "a.json", "10.0.1.1")]
-    assert told({"a.json": IDLE}, clusters) == [("unused-role", "a.json", ROLE)]
+    assert lint({"a.json": IDLE}, clusters) == [("unused-role", "a.json", ROLE)]
 
 
 def test_a_lone_settings_file_is_scanned():
@@ -84,56 +84,56 @@ class TestSilencing:
     @pytest.mark.parametrize("target", ["", "a", "edge/a.json", "edge/*.json", "**/*.json"])
     def test_by_code_for_all_for_a_cluster_or_for_files(self, target):
         cluster = edge("a", "edge/a.json", "10.0.0.1")
-        assert told({"edge/a.json": IDLE}, [cluster], [ignored("unused-role", target)]) == []
+        assert lint({"edge/a.json": IDLE}, [cluster], [ignored("unused-role", target)]) == []
 
     @pytest.mark.parametrize("target", ["b", "a-1", "a.yaml", "*.yaml", "other/a.json"])
     def test_an_entry_for_another_target_is_unused_and_the_warning_stays(self, target):
-        assert told({"a.json": IDLE}, [A], [ignored("unused-role", target)]) == [
+        assert lint({"a.json": IDLE}, [A], [ignored("unused-role", target)]) == [
             ("unused-ignore", "fleet.json", "/lint/ignore/0"),
             ("unused-role", "a.json", ROLE),
         ]
 
     def test_for_one_of_the_clusters_that_share_a_file_it_stays_for_the_other(self):
         clusters = [A, edge("b", "a.json", "10.0.1.1")]
-        assert told({"a.json": IDLE}, clusters, [ignored("unused-role", "a")]) == [
+        assert lint({"a.json": IDLE}, clusters, [ignored("unused-role", "a")]) == [
             ("unused-role", "a.json", ROLE)
         ]
 
     def test_an_entry_for_another_lint_silences_nothing(self):
-        assert told({"a.json": IDLE}, [A], [ignored("wide-entry")]) == [
+        assert lint({"a.json": IDLE}, [A], [ignored("wide-entry")]) == [
             ("unused-ignore", "fleet.json", "/lint/ignore/0"),
             ("unused-role", "a.json", ROLE),
         ]
 
     def test_for_an_unknown_code_the_nearest_is_suggested(self):
-        found = reading({"a.json": IDLE}, [A], [ignored("unused-roles")])
+        found = read({"a.json": IDLE}, [A], [ignored("unused-roles")])
         (unknown, _) = found.problems
         assert (unknown.code, unknown.pointer) == ("unknown-lint", "/lint/ignore/0/code")
         assert unknown.position == found.fleet.document.position(unknown.pointer)
         assert unknown.remedy == "did you mean `unused-role`?"
 
     def test_for_an_unknown_code_all_codes_are_listed(self):
-        (unknown, _) = reading({"a.json": IDLE}, [A], [ignored("zzz")]).problems
+        (unknown, _) = read({"a.json": IDLE}, [A], [ignored("zzz")]).problems
         assert "backup-without-hostname, clear-secret" in unknown.remedy
 
     def test_a_reason_is_needed(self):
-        (error, _) = reading({"a.json": IDLE}, [A], [{"code": "unused-role"}]).problems
+        (error, _) = read({"a.json": IDLE}, [A], [{"code": "unused-role"}]).problems
         assert (error.severity, error.pointer) == (Severity.ERROR, "/lint/ignore/0/reason")
 
 
 class TestWithErrors:
     def test_warnings_are_reported_beside_errors(self):
-        found = reading({"a.json": IDLE}, [A, {**A, "name": "c"}])
+        found = read({"a.json": IDLE}, [A, {**A, "name": "c"}])
         assert [each.code for each in found.problems] == ["duplicate-node", "unused-role"]
 
     def test_a_cluster_with_parts_left_out_is_not_linted(self):
         nodes = [{"name": f"n{n}@192.0.2.{n}", "api": f"http://192.0.2.{n}/"} for n in (1, 2, 3)]
         nodes[2]["api"] = "nowhere"
-        found = reading({}, [{"name": "live", "kind": "sora", "nodes": nodes}])
+        found = read({}, [{"name": "live", "kind": "sora", "nodes": nodes}])
         assert [each.severity for each in found.problems] == [Severity.ERROR]
 
     def test_an_entry_is_not_called_unused_if_something_was_left_out(self):
-        found = reading({}, [A], [ignored("unused-role")])
+        found = read({}, [A], [ignored("unused-role")])
         assert [each.code for each in found.problems] == ["no-such-file"]
 
     def test_loading_fails_with_the_errors_alone(self):
@@ -146,7 +146,7 @@ class TestWithErrors:
 class TestMembersOfTwoClusters:
     def test_an_address_in_the_settings_of_both(self):
         files = {"a.json": setting(["10.0.0.1", "10.0.0.2"]), "b.json": setting(["10.0.1.1", "10.0.0.2"])}
-        found = reading(files, [A, B])
+        found = read(files, [A, B])
         (shared,) = found.problems
         assert (shared.code, shared.pointer) == ("shared-member", f"{MEMBER}/1")
         assert shared.position == found.fleet.cluster_inputs[1].documents["b-1"].position(f"{MEMBER}/1")
@@ -157,23 +157,23 @@ class TestMembersOfTwoClusters:
 
     def test_several_are_one_warning(self):
         files = {"a.json": setting(["10.0.0.1", "10.0.0.2", "10.0.0.3"])}
-        (shared,) = reading(files, [A, edge("b", "a.json", "10.0.1.1")]).problems
+        (shared,) = read(files, [A, edge("b", "a.json", "10.0.1.1")]).problems
         assert "10.0.0.1:9900 and 2 more are members of two clusters" in shared.message
         assert "on the same line" in shared.message
 
     def test_members_of_one_cluster_by_two_files(self):
         files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1"])}
         nodes = [*A["nodes"], {"name": "n", "address": "10.0.0.9", "setting": "b.json"}]
-        assert told(files, [{**A, "nodes": nodes}]) == []
+        assert lint(files, [{**A, "nodes": nodes}]) == []
 
     def test_other_addresses(self):
         files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1:9901"])}
-        assert told(files, [A, B]) == []
+        assert lint(files, [A, B]) == []
 
     def test_silenced_for_either_cluster(self):
         files = {"a.json": setting(["10.0.0.1"]), "b.json": setting(["10.0.0.1"])}
         for name in ("a", "b"):
-            assert told(files, [A, B], [ignored("shared-member", name)]) == []
+            assert lint(files, [A, B], [ignored("shared-member", name)]) == []
 
 
 CONNECTION = {"name": "aws", "type": "awssdk3", "info": {"secretAccessKey": "hunter2"}}
@@ -182,24 +182,24 @@ CLEAR = "/env/management/server/connection/0/info/secretAccessKey"
 
 class TestSecretsInClear:
     def test_in_settings(self):
-        assert told({"a.json": setting(connection=[CONNECTION])}, [A]) == [("clear-secret", "a.json", CLEAR)]
+        assert lint({"a.json": setting(connection=[CONNECTION])}, [A]) == [("clear-secret", "a.json", CLEAR)]
 
     def test_in_an_overlay_though_a_later_one_replaces_it(self):
         over = [{"merge": {"env": {"password": "hunter2"}}}, {"merge": {"env": {"password": "${env:PW}"}}}]
-        assert told({"a.json": setting()}, [{**A, "overlays": over}]) == [
+        assert lint({"a.json": setting()}, [{**A, "overlays": over}]) == [
             ("clear-secret", "fleet.json", "/clusters/0/overlays/0/merge/env/password")
         ]
 
     def test_in_the_fleet_file(self):
         feedback = {"url": "http://m2:hunter2@127.0.0.1/"}
-        assert told({"a.json": setting()}, [A], feedback=feedback) == [
+        assert lint({"a.json": setting()}, [A], feedback=feedback) == [
             ("clear-secret", "fleet.json", "/feedback/url")
         ]
 
     def test_in_a_resource_but_not_in_one_that_was_encrypted(self):
         key = "-----BEGIN PRIVATE KEY-----\n"
         clusters = [{**A, "resources": ["certs/*"]}]
-        assert told({"a.json": setting(), "certs/k.pem": key}, clusters) == [
+        assert lint({"a.json": setting(), "certs/k.pem": key}, clusters) == [
             ("clear-secret", "certs/k.pem", "")
         ]
 
@@ -220,5 +220,5 @@ class TestSecretsInClear:
     def test_silenced_for_a_cluster_that_uses_the_file_or_for_the_file(self, target):
         files = {"a.json": setting(), "site.json": '{"password": "hunter2"}'}
         clusters = [{**A, "overlays": ["./site.json"]}]
-        assert told(files, clusters) == [("clear-secret", "site.json", "/password")]
-        assert told(files, clusters, [ignored("clear-secret", target)]) == []
+        assert lint(files, clusters) == [("clear-secret", "site.json", "/password")]
+        assert lint(files, clusters, [ignored("clear-secret", target)]) == []

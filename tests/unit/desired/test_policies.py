@@ -1,6 +1,6 @@
 """Limits of products in a fleet file: each where it is named, and no product loaded for the others."""
 
-from support.fleet_files import DRIVERS, BellDriver, fleet, words
+from support.fleet_files import DRIVERS, BellDriver, fleet, get_problem
 
 from reconciler.core.fields import Amount
 from reconciler.core.policy import Policy
@@ -27,7 +27,7 @@ def test_a_limit_of_a_product_counts_from_the_fleet_and_from_the_cluster():
 
 
 def test_a_limit_that_no_product_has_is_unknown():
-    message, remedy = words({"fleet.yaml": FLEET % ("max_lou: 3", "")}, {**DRIVERS, "bell": Louder()})
+    message, remedy = get_problem({"fleet.yaml": FLEET % ("max_lou: 3", "")}, {**DRIVERS, "bell": Louder()})
     assert "max_lou" in message
     assert "max_loud" in remedy
 
