@@ -307,7 +307,7 @@ async def test_a_refusal_is_a_node_error_with_the_nodes_name(stage):
             await driver.act(step, transports, seen.plan.clusters[0].payloads)
 
 
-async def test_every_step_says_why_what_and_how_it_is_undone(stage):
+async def test_every_step_has_a_reason_an_effect_and_an_inverse(stage):
     for files in (stage.life.first, stage.life.second):
         for step in (await stage.look(files)).plan.steps():
             assert step.id == f"{step.cluster}/{step.node}/{step.action}"

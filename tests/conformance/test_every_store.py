@@ -99,7 +99,7 @@ async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id
         await store.run("")
 
 
-async def test_an_empty_history_says_so(store):
+async def test_an_empty_history_is_reported(store):
     with pytest.raises(UsageError, match="the history is empty"):
         await store.run("x")
 
@@ -124,7 +124,7 @@ async def test_no_intent_is_taken_for_a_run_that_is_not_there(store):
         await store.record_intent("gone", step)
 
 
-async def test_unsettled_are_open_runs_and_unknown_ends_that_nobody_took_up(store):
+async def test_unsettled_are_open_runs_and_unknown_results_without_a_later_result(store):
     plan = plan_of(a="1", b="2")
     first, second = plan.steps()
     run = await store.begin_run(RunStart("command", plan))
@@ -212,7 +212,7 @@ async def test_only_a_step_that_is_done_teaches_facts(store):
     assert memory.list_node_facts("edge") == {"a": {"mode": "block"}}
 
 
-async def test_a_spent_word_stays_spent(store):
+async def test_a_used_confirmation_stays_used(store):
     plan = plan_of(a="1")
     run = await store.begin_run(RunStart("command", plan))
     await store.record_outcomes(
@@ -504,7 +504,7 @@ async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(sto
     assert (await ours.read_memory()).get_cluster_memory("edge").approved == frozenset()
 
 
-async def test_what_is_known_of_another_fleet_says_nothing_of_an_open_step(store):
+async def test_facts_of_another_fleet_do_not_settle_an_open_step(store):
     ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
     plan = plan_of(a="1")
     (step,) = plan.steps()
@@ -535,7 +535,7 @@ async def test_a_suspension_by_command_stops_every_fleet_of_the_host(store):
     assert (await ours.read_memory()).get_cluster_memory("edge").suspended == ()
 
 
-async def test_the_hosts_word_for_another_history_is_not_asked_a_second_time(store):
+async def test_a_confirmed_history_is_not_asked_about_again(store):
     before = FleetIdentity("/srv/ours", name="ours", roots=("a" * 40,))
     ours = await store.enter_fleet(before)
     found = ClusterFacts(members=AppliedMembers(1, ("a",), "/srv/ours", "fake"), applied=REVISION)
@@ -570,7 +570,7 @@ async def test_a_fleet_that_is_refused_leaves_no_trace(store):
     assert await store.fleets() == before
 
 
-async def test_the_host_can_confirm_that_another_history_takes_over(store):
+async def test_the_host_can_confirm_another_history(store):
     ours = await store.enter_fleet(FleetIdentity("/srv/ours", name="edge", roots=("a" * 40,)))
     await ours.store_facts("edge", {"a": {"mode": "block"}})
     taking_over = FleetIdentity("/srv/new", name="edge", roots=("b" * 40,))

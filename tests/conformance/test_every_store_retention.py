@@ -1,4 +1,4 @@
-"""The history of any store keeps as many runs as it is told, and whatever is still needed beside them."""
+"""The history of any store keeps the chosen number of runs, and whatever is still needed beside them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -84,7 +84,7 @@ async def test_what_a_smaller_number_leaves_out_is_forgotten_at_the_next_run(url
     after.store.close()
 
 
-async def test_a_run_that_goes_on_stays(host):
+async def test_a_running_run_is_kept(host):
     open_one = await host.run(ends=False)
     for _ in range(9):
         await host.run()
@@ -131,7 +131,7 @@ async def test_a_message_that_was_refused_for_good_keeps_nothing(host):
     assert await host.kept() == set(runs[-3:])
 
 
-async def test_a_step_that_nobody_has_settled_keeps_its_run(host):
+async def test_an_unsettled_step_keeps_its_run(host):
     lost = await host.run(State.UNKNOWN)
     idle = [await host.run(State.WAITING, acts=False) for _ in range(6)]
     assert lost in await host.kept()

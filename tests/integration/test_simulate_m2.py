@@ -328,12 +328,12 @@ async def test_faults_over_the_control_endpoint(simulation):
         ('{"node": "edge-01", "fault": "cut", "on": "sundays"}', "unknown scope 'sundays'"),
     ],
 )
-async def test_the_control_endpoint_says_what_it_cannot_do(simulation, body, words):
+async def test_the_control_endpoint_explains_what_it_cannot_do(simulation, body, words):
     (address,) = find_free_addresses(1)
     async with FaultControl(simulation, address):
-        status, said = await ask(address, "POST", "/faults", body)
+        status, answer = await ask(address, "POST", "/faults", body)
     assert status == 400
-    assert words in json.loads(said)["error"]
+    assert words in json.loads(answer)["error"]
     assert [node["faults"] for node in simulation.describe()] == [[], []]
 
 

@@ -138,12 +138,12 @@ def with_list(entries):
 
 @given(ENTRIES)
 @settings(deadline=None)
-def test_an_allow_list_in_order_lets_in_whom_it_let_in_before(entries):
+def test_a_sorted_allow_list_gives_every_caller_the_same_roles(entries):
     ordered = canonicalise(with_list(entries))
     for rule in RULES:
         for caller in (str(ip_address(LOW + number)) for number in range(33)):
-            told, kept = (find_access(each, caller, rule) for each in (with_list(entries), ordered))
-            assert told.permissions == kept.permissions
+            original, kept = (find_access(each, caller, rule) for each in (with_list(entries), ordered))
+            assert original.permissions == kept.permissions
 
 
 @given(ENTRIES, st.randoms(use_true_random=False))
@@ -174,7 +174,7 @@ def test_order_is_a_matter_of_order_alone(entries):
 
 @st.composite
 def documents(draw):
-    """Settings in which everything is said, with defaults where the pages have them."""
+    """Complete settings, with explicit defaults where the manual has them."""
     pick = lambda *values: draw(st.sampled_from(values))  # noqa: E731
     names = draw(st.lists(st.sampled_from("abcdef"), unique=True, min_size=1, max_size=4))
     apart = draw(st.lists(st.integers(0, 200), unique=True, max_size=4))
@@ -244,9 +244,9 @@ DEFAULTS = {
 
 
 def varied(document: dict, rnd: random.Random) -> dict:
-    """The same setting, said otherwise."""
-    told = copy.deepcopy(document)
-    management = told["env"]["management"]
+    """The same setting in another notation."""
+    rewritten = copy.deepcopy(document)
+    management = rewritten["env"]["management"]
     api = management["api"]
     for entry in api["allowList"]:
         entry["addr"] = rnd.choice(forms(parse_address_range(entry["addr"])))
@@ -258,10 +258,10 @@ def varied(document: dict, rnd: random.Random) -> dict:
     for role in management["roles"]:
         drop(role["permissions"], "enableGet", True, rnd)
         drop(role["permissions"], "enablePurge", False, rnd)
-    for host in told["hosting"]:
+    for host in rewritten["hosting"]:
         drop(host, "enable", True, rnd)
     regroup(management["cluster"], rnd)
-    return unsaid(told, rnd)
+    return unsaid(rewritten, rnd)
 
 
 def drop(part: dict, key: str, default: object, rnd: random.Random) -> None:
@@ -302,7 +302,7 @@ def unsaid(document: dict, rnd: random.Random) -> dict:
 
 @given(documents(), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_the_same_setting_in_other_words_is_no_difference(document, rnd):
+def test_another_notation_of_a_setting_is_no_difference(document, rnd):
     contents = ContentCache()
     one, other = contents.of(document), contents.of(varied(document, rnd))
     assert find_changes(one, other) == ()

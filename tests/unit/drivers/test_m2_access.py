@@ -56,17 +56,17 @@ def test_an_address_form_names_exactly_its_addresses(addr, inside, outside):
         "192.168.4.0/",
     ],
 )
-def test_what_is_no_address_form_names_nobody(addr):
+def test_an_invalid_address_matches_no_caller(addr):
     assert not find_access(document([{"addr": addr}]), "192.168.4.1").listed
 
 
-def test_a_missing_role_means_the_default_role():
-    said = document([{"addr": "10.0.0.1"}], defaultRole="user")
-    assert find_access(said, "10.0.0.1").roles == ("user",)
-    assert "enableSetting" not in find_access(said, "10.0.0.1").permissions
+def test_an_entry_without_a_role_has_the_default_role():
+    found = document([{"addr": "10.0.0.1"}], defaultRole="user")
+    assert find_access(found, "10.0.0.1").roles == ("user",)
+    assert "enableSetting" not in find_access(found, "10.0.0.1").permissions
 
 
-def test_the_default_role_is_admin_where_nothing_is_said():
+def test_the_default_role_is_admin():
     assert find_access(document([{"addr": "10.0.0.1"}]), "10.0.0.1").roles == ("admin",)
 
 
@@ -82,37 +82,37 @@ def test_the_factory_roles_are_those_of_the_page():
     assert list_granted_permissions(user) == {"enableMetric", "enableGraph", "enableMonitoring", "enableGet"}
 
 
-def test_an_address_in_no_entry_is_a_stranger():
+def test_a_caller_in_no_entry_is_not_listed():
     assert not find_access(document([{"addr": "10.0.0.1"}]), "10.0.0.2").listed
 
 
-def test_an_undefined_role_lets_in_but_gives_nothing():
+def test_an_undefined_role_grants_no_permission():
     rights = find_access(document([{"role": "ghost", "addr": "10.0.0.1"}]), "10.0.0.1")
     assert rights.listed
     assert rights.permissions == frozenset()
 
 
 def test_of_several_entries_the_first_counts_or_all_of_them():
-    said = document([{"role": "user", "addr": "10.0.0.0/8"}, {"role": "admin", "addr": "10.0.0.1"}])
-    assert find_access(said, "10.0.0.1").roles == ("user",)
-    union = find_access(said, "10.0.0.1", Choices(match=AllowListMatch.UNION))
+    found = document([{"role": "user", "addr": "10.0.0.0/8"}, {"role": "admin", "addr": "10.0.0.1"}])
+    assert find_access(found, "10.0.0.1").roles == ("user",)
+    union = find_access(found, "10.0.0.1", Choices(match=AllowListMatch.UNION))
     assert union.roles == ("user", "admin")
     assert "enableSetting" in union.permissions
     assert (
-        "enableSetting" not in find_access(said, "10.0.0.2", Choices(match=AllowListMatch.UNION)).permissions
+        "enableSetting" not in find_access(found, "10.0.0.2", Choices(match=AllowListMatch.UNION)).permissions
     )
 
 
-def test_without_a_list_everybody_or_nobody_comes_in():
-    said = document([], defaultRole="user")
-    assert find_access(said, "8.8.8.8").roles == ("user",)
-    assert not find_access(said, "8.8.8.8", Choices(open_without_list=False)).listed
+def test_without_a_list_every_caller_or_none_has_the_default_role():
+    found = document([], defaultRole="user")
+    assert find_access(found, "8.8.8.8").roles == ("user",)
+    assert not find_access(found, "8.8.8.8", Choices(open_without_list=False)).listed
 
 
 def test_a_node_without_a_setting_or_without_roles_has_the_factorys():
     assert "enableSetting" in find_access(None, "10.0.0.1").permissions
-    said = {"env": {"management": {"api": {"allowList": [{"role": "user", "addr": "10.0.0.1"}]}}}}
-    assert find_access(said, "10.0.0.1").permissions == list_granted_permissions(FACTORY_ROLES[1])
+    found = {"env": {"management": {"api": {"allowList": [{"role": "user", "addr": "10.0.0.1"}]}}}}
+    assert find_access(found, "10.0.0.1").permissions == list_granted_permissions(FACTORY_ROLES[1])
 
 
 def test_an_empty_list_of_roles_gives_nothing():

@@ -1,4 +1,4 @@
-"""M2's address forms: what each means, and what is said of a text that is none."""
+"""M2's address forms: what each means, and how an invalid one is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, 
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "right"),
+    ("text", "problem", "right"),
     [
         ("192.168.3.7/24", "not the first address", "192.168.3.0/24"),
         ("192.168.4.7/255.255.255.0", "not the first address", "192.168.4.0/255.255.255.0"),
@@ -51,10 +51,10 @@ def test_a_form_means_its_addresses_and_prints_in_one_way(text, printed, first, 
         ("fe80::1%eth0", "interface", "without"),
     ],
 )
-def test_a_bad_form_is_told_with_the_right_one(text, said, right):
+def test_an_invalid_address_is_reported_with_a_valid_one(text, problem, right):
     with pytest.raises(InvalidAddress) as caught:
         parse_address_range(text)
-    assert said in caught.value.message
+    assert problem in caught.value.message
     assert right in caught.value.remedy
 
 

@@ -82,7 +82,7 @@ def test_eight_thousand_entries_take_no_pairs(entries):
     assert time.process_time() - began < 4  # all pairs took two minutes
 
 
-def test_an_address_of_thousands_of_digits_is_none():
+def test_an_address_of_thousands_of_digits_is_invalid():
     assert get_address_range({"addr": "1.1.1.1-" + "9" * 5_000}) is None
     assert get_address_range({"addr": "9" * 5_000 + ".1.1.1-9"}) is None
     assert get_address_range({"addr": "1.1.1.0/" + "9" * 5_000}) is None

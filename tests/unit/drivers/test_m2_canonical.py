@@ -61,7 +61,7 @@ def explicit(path, value):
 
 
 @pytest.mark.parametrize(("path", "value"), DEFAULTS.items())
-def test_a_documented_default_may_stand_or_not(path, value):
+def test_a_documented_default_has_the_same_meaning_as_its_absence(path, value):
     assert same(BASE, explicit(path, value))
     assert not same(BASE, explicit(path, "something else"))
 
@@ -70,11 +70,11 @@ def test_the_port_has_a_default_too():
     assert same(setting(env__management__api__port=None), setting(env__management__api__port=10040))
 
 
-def test_permissions_are_off_unless_said_but_for_get():
+def test_absent_permissions_are_false_except_enable_get():
     role = {"name": "user", "permissions": {"enableMetric": True}}
-    told = {"name": "user", "permissions": {"enableMetric": True, "enableGet": True, "enablePurge": False}}
+    full = {"name": "user", "permissions": {"enableMetric": True, "enableGet": True, "enablePurge": False}}
     admin = BASE["env"]["management"]["roles"][0]
-    both = [setting(env__management__roles=[admin, each]) for each in (role, told)]
+    both = [setting(env__management__roles=[admin, each]) for each in (role, full)]
     assert same(*both)
     without = {"name": "user", "permissions": {"enableMetric": True, "enableGet": False}}
     assert not same(both[0], setting(env__management__roles=[admin, without]))
@@ -104,7 +104,7 @@ def test_allow_list_order_counts_only_where_entries_overlap_and_differ_in_role()
     assert same(setting(**{LIST: [*over, third]}), setting(**{LIST: [third, *over]}))
 
 
-def test_an_overlap_is_seen_across_entries_that_lie_between():
+def test_an_overlap_is_found_across_entries_between():
     wide = {"role": "admin", "addr": "10.0.0.0/8"}
     between = {"role": "admin", "addr": "10.1.0.0/16"}
     narrow = {"role": "user", "addr": "10.200.0.1"}
@@ -113,7 +113,7 @@ def test_an_overlap_is_seen_across_entries_that_lie_between():
     assert same(one, setting(**{LIST: [between, wide, narrow]}))
 
 
-def test_an_entry_that_stands_twice_stands_once():
+def test_a_repeated_entry_is_left_out():
     entry = {"role": "user", "addr": "10.0.0.2"}
     assert same(setting(**{LIST: [entry]}), setting(**{LIST: [entry, {**entry, "addr": "10.0.0.2/32"}]}))
 
@@ -146,12 +146,12 @@ def test_groups_keep_their_order_and_what_is_in_them_has_its_own():
     first = {"functions": ["render", "transcoder"], "nodes": ["10.0.0.1", "10.0.0.2"]}
     second = {"nodes": ["10.0.0.3", "10.0.0.4"], "balance": {"mode": "hash"}}
     base = setting(**{MEMBERS: [first, second]})
-    told = {
+    full = {
         "functions": ["transcoder", "render"],
         "nodes": ["10.0.0.2", "10.0.0.1"],
         "balance": {"mode": "rr"},
     }
-    assert same(base, setting(**{MEMBERS: [told, {**second, "functions": None}]}))
+    assert same(base, setting(**{MEMBERS: [full, {**second, "functions": None}]}))
     assert not same(base, setting(**{MEMBERS: [second, first]}))
     assert not same(base, setting(**{MEMBERS: [first, {**second, "nodes": ["10.0.0.4", "10.0.0.3"]}]}))
     assert not same(base, setting(**{MEMBERS: [first, second], MODE: "hash"}))
@@ -170,7 +170,7 @@ def test_a_list_and_its_lack_are_not_the_same():
     assert not same(setting(env__management__roles=[]), setting(env__management__roles=None))
 
 
-def test_json_has_one_kind_of_number_and_true_is_none():
+def test_whole_floats_equal_integers_and_booleans_stay():
     assert same(setting(meta__version=1), setting(meta__version=1.0))
     assert same(setting(functions={"x": [10.0, {"y": -0.0}]}), setting(functions={"x": [10, {"y": 0}]}))
     assert not same(setting(functions={"x": 1}), setting(functions={"x": 1.5}))

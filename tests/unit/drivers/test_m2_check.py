@@ -1,4 +1,4 @@
-"""What is said of a wrong setting.json: every problem, each at its line and column, with what is right."""
+"""Problems of a setting.json: each with its line, its column and its remedy."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_role_that_is_not_defined_has_its_place_and_the_nearest_name():
     assert "user" in problem.remedy
 
 
-def test_a_role_without_a_near_name_is_told_all_names():
+def test_an_unknown_role_without_a_similar_name_lists_all_names():
     problem = only(setting(**{API + "defaultRole": "operations"}))
     assert problem.pointer == "/env/management/api/defaultRole"
     assert "admin, user" in problem.remedy
@@ -201,7 +201,7 @@ def test_right_members_pass():
         assert check(setting(**{MEMBERS: members})) == []
 
 
-def test_roles_with_one_name_are_told_at_the_second():
+def test_a_repeated_role_name_is_reported_at_the_second_role():
     roles = [{"name": "admin"}, {"name": "user"}, {"name": "admin"}]
     problem = only(setting(env__management__roles=roles))
     assert problem.pointer == "/env/management/roles/2/name"
@@ -214,7 +214,7 @@ def test_quoted_numbers_and_booleans_get_their_repair():
     assert only(listen).remedy == "write `true` without quotes"
 
 
-def test_every_problem_is_told_at_once_in_the_order_of_the_file():
+def test_all_problems_are_reported_in_the_order_of_the_file():
     found = check(
         setting(
             **{
@@ -304,7 +304,7 @@ def test_features_that_can_work_pass(document):
     assert check(document) == []
 
 
-def test_an_enabled_feature_without_a_type_is_told():
+def test_an_enabled_feature_without_a_type_is_reported():
     problem = only(setting(**{SERVER: {"features": {"setting": {"enable": True}}}}))
     assert (problem.code, problem.severity) == ("idle-feature", Severity.WARNING)
 
@@ -357,7 +357,7 @@ def large(*, hosts=0, text=0):
     ],
     ids=["values", "bytes", "both"],
 )
-def test_a_setting_that_no_node_could_be_read_back_with_is_refused(document, words):
+def test_a_setting_too_large_to_be_read_back_is_refused(document, words):
     (problem,) = check_setting(parse_document("folder/setting.json", json.dumps(document).encode()))
     assert (problem.code, problem.severity) == ("setting-too-large", Severity.ERROR)
     assert (problem.position.file, problem.position.line) == ("folder/setting.json", 1)

@@ -29,7 +29,7 @@ MEMORY = "env.properties.memoryUsage"
 OK = {"version": "1.1.0", "method": "reloadall", "status": "OK", "result": "accepted"}
 
 
-def said(value, status=200):
+def reply(value, status=200):
     body = json.dumps(value).encode()
     return lambda _: web.Response(status=status, body=body, content_type="application/json")
 
@@ -94,7 +94,7 @@ async def test_a_denial_of_another_server_is_quoted_with_the_url_that_was_asked(
 
 
 async def test_a_denial_in_the_form_of_m2_is_the_nodes_own():
-    found = await read({SETTING: said({**REFUSAL, "result": "Unauthorized"}, 401)})
+    found = await read({SETTING: reply({**REFUSAL, "result": "Unauthorized"}, 401)})
     assert found == Unauthorized("this host may not read its setting (401)")
 
 
@@ -111,7 +111,7 @@ async def test_404_of_a_node_that_tells_metrics_of_m2_is_a_node_without_a_settin
 
 
 async def test_404_in_the_form_of_m2_is_a_node_without_a_setting():
-    assert isinstance(await read({SETTING: said(REFUSAL, 404)}), Absent)
+    assert isinstance(await read({SETTING: reply(REFUSAL, 404)}), Absent)
 
 
 @pytest.mark.parametrize(
@@ -120,17 +120,17 @@ async def test_404_in_the_form_of_m2_is_a_node_without_a_setting():
         lambda _: web.Response(status=404),
         lambda _: web.Response(status=404, text="404 page not found\n"),
         lambda _: web.Response(status=404, text="<h1>Not Found</h1>", content_type="text/html"),
-        said({"status": "Fail"}, 404),
-        said({"error": "not found", "status": 404}, 404),
-        said({**REFUSAL, "status": "OK"}, 404),
+        reply({"status": "Fail"}, 404),
+        reply({"error": "not found", "status": 404}, 404),
+        reply({**REFUSAL, "status": "OK"}, 404),
     ],
 )
 @pytest.mark.parametrize("metrics", [404, 401, b"# EOF\n", b'm2_sys_setting_reload_total{instance="a"} 1\n'])
 async def test_404_of_another_server_is_no_node_without_a_setting(answer, metrics):
-    def told(_):
+    def metrics(_):
         return web.Response(body=metrics) if isinstance(metrics, bytes) else web.Response(status=metrics)
 
-    async with node({SETTING: answer, METRICS_PATH: told}) as (client, _):
+    async with node({SETTING: answer, METRICS_PATH: metrics}) as (client, _):
         found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         assert isinstance(found, Unidentified)
         assert found.vacant
@@ -156,21 +156,21 @@ async def test_404_of_another_server_is_no_node_without_a_setting(answer, metric
     ],
 )
 async def test_an_object_that_is_no_setting_is_no_observation(value):
-    found = await read({SETTING: said(value)})
+    found = await read({SETTING: reply(value)})
     assert isinstance(found, Unidentified)
     assert not found.vacant
-    trusted = await read({SETTING: said(value)}, trusted=True)
+    trusted = await read({SETTING: reply(value)}, trusted=True)
     assert isinstance(trusted, Unidentified), "the word is for a node that shows no setting"
 
 
 async def test_the_values_of_an_object_that_is_no_setting_are_not_quoted():
-    found = await read({SETTING: said({"password": "hunter2"})})
+    found = await read({SETTING: reply({"password": "hunter2"})})
     assert "password" in found.reason
     assert "hunter2" not in found.reason
 
 
 async def test_documented_keys_and_metrics_of_m2_make_a_setting():
-    paths = {SETTING: said({"meta": {"version": "B"}}), METRICS_PATH: web.Response(body=METRICS)}
+    paths = {SETTING: reply({"meta": {"version": "B"}}), METRICS_PATH: web.Response(body=METRICS)}
     found = await read(paths)
     assert isinstance(found, Present)
     assert found.value.content.version == "B"
@@ -179,7 +179,7 @@ async def test_documented_keys_and_metrics_of_m2_make_a_setting():
 async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_next():
     async with (
         node({}) as (stranger, _),
-        node({SETTING: said(BASE)}, elsewhere=stranger.bases) as (client, _),
+        node({SETTING: reply(BASE)}, elsewhere=stranger.bases) as (client, _),
     ):
         found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         assert found.value.base == client.bases[1]
@@ -203,7 +203,7 @@ async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_nex
         ("silence", "no answer within"),
     ],
 )
-async def test_what_is_no_setting_leaves_the_node_unknown(answer, words):
+async def test_an_answer_that_is_no_setting_leaves_the_node_unidentified(answer, words):
     found = await read({SETTING: answer}, timeout=0.4 if answer == "silence" else 5.0)
     assert isinstance(found, Unreachable if isinstance(answer, str) else Unidentified)
     assert words in found.reason
@@ -229,7 +229,7 @@ async def test_odd_but_readable_settings_are_read(body, version):
 
 
 async def test_a_node_that_has_what_it_should_is_asked_twice():
-    paths = {SETTING: said(BASE), RUNNING: said(BASE)}
+    paths = {SETTING: reply(BASE), RUNNING: reply(BASE)}
     async with node(paths) as (client, asked):
         found = await client.read(
             ContentCache(), expected=ExpectedSetting(content().fingerprint), resources=False
@@ -241,7 +241,8 @@ async def test_a_node_that_has_what_it_should_is_asked_twice():
 async def test_what_is_asked_for_and_not_in_effect_waits():
     wanted = setting(env__properties__memoryUsage=70)
     found = await read(
-        {SETTING: said(wanted), RUNNING: said(BASE)}, expected=ExpectedSetting(content(wanted).fingerprint)
+        {SETTING: reply(wanted), RUNNING: reply(BASE)},
+        expected=ExpectedSetting(content(wanted).fingerprint),
     )
     assert found.value.waiting == (MEMORY,)
     assert found.value.shows(ExpectedSetting(content(wanted).fingerprint))
@@ -249,7 +250,7 @@ async def test_what_is_asked_for_and_not_in_effect_waits():
 
 async def test_a_node_that_shows_what_is_in_effect_is_asked_what_was_asked_for():
     wanted = setting(env__properties__memoryUsage=70)
-    paths = {SETTING: said(BASE), RUNNING: said(BASE), ARTIFACT: said(wanted)}
+    paths = {SETTING: reply(BASE), RUNNING: reply(BASE), ARTIFACT: reply(wanted)}
     found = await read(paths, expected=ExpectedSetting(content(wanted).fingerprint))
     assert found.value.waiting == (MEMORY,)
     assert found.value.content.fingerprint == content().fingerprint
@@ -259,7 +260,7 @@ async def test_a_node_that_shows_what_is_in_effect_is_asked_what_was_asked_for()
 @pytest.mark.parametrize("answer", [web.Response(status=401), web.Response(status=500), "close", "half"])
 async def test_without_the_other_reads_what_waits_is_unknown(answer):
     found = await read(
-        {SETTING: said(BASE), RUNNING: answer}, expected=ExpectedSetting(content().fingerprint)
+        {SETTING: reply(BASE), RUNNING: answer}, expected=ExpectedSetting(content().fingerprint)
     )
     assert isinstance(found, Present)
     assert found.value.waiting is None
@@ -272,7 +273,7 @@ async def test_the_package_is_asked_for_only_where_files_are_in_question():
     def package(_):
         return web.Response(body=whole, content_type="application/x-compressed")
 
-    paths = {SETTING: said(BASE), RUNNING: said(BASE), DOWNLOAD: package}
+    paths = {SETTING: reply(BASE), RUNNING: reply(BASE), DOWNLOAD: package}
     here = ExpectedSetting(content().fingerprint)
     assert (await read(paths, expected=here, resources=True)).value.held == compute_digests(resources)
     assert (await read(paths, expected=here)).value.held is None
@@ -283,18 +284,18 @@ async def test_the_package_is_asked_for_only_where_files_are_in_question():
     "answer", [web.Response(status=406), web.Response(status=404), web.Response(body=b"no tgz"), "half"]
 )
 async def test_a_package_that_is_not_shown_is_unknown(answer):
-    paths = {SETTING: said(BASE), RUNNING: said(BASE), DOWNLOAD: answer}
+    paths = {SETTING: reply(BASE), RUNNING: reply(BASE), DOWNLOAD: answer}
     assert (
         await read(paths, expected=ExpectedSetting(content().fingerprint), resources=True)
     ).value.held is None
 
 
 async def test_a_node_is_looked_for_at_each_of_its_places():
-    found = await read({SETTING: said(BASE)}, elsewhere=("http://127.0.0.1:9",))
+    found = await read({SETTING: reply(BASE)}, elsewhere=("http://127.0.0.1:9",))
     assert found.value.base != "http://127.0.0.1:9"
 
 
-async def test_where_nothing_answers_the_first_place_says_why():
+async def test_where_nothing_answers_the_reason_is_that_of_the_first_url():
     async with HttpTransport() as wire:
         client = Client(wire, "edge-01", ("http://127.0.0.1:9", "nonsense"), 2.0, 1.0)
         found = await client.read(ContentCache(), expected=NOTHING, resources=False)
@@ -302,7 +303,7 @@ async def test_where_nothing_answers_the_first_place_says_why():
 
 
 async def test_an_upload_of_a_setting_alone_is_json():
-    async with node({"/setting/upload": said(OK)}) as (client, asked):
+    async with node({"/setting/upload": reply(OK)}) as (client, asked):
         done = await client.upload(Payload(BASE), "settingFile")
     ((method, _, body, headers),) = asked
     assert (method, json.loads(body)) == ("POST", BASE)
@@ -319,7 +320,7 @@ async def test_an_upload_with_files_is_one_part_of_a_form():
     async def take(request):
         form = await request.post()
         seen.update({name: (field.filename, field.file.read()) for name, field in form.items()})
-        return said(OK)(request)
+        return reply(OK)(request)
 
     app = web.Application()
     app.router.add_post("/setting/upload", take)
@@ -347,7 +348,7 @@ async def test_a_checkout_is_asked_for_once_even_if_its_answer_is_lost(method):
 
 async def test_a_local_deployment_believes_its_body_not_its_status():
     fail = {**OK, "status": "Fail", "result": "there is no local setting.json"}
-    async with node({"/setting/deploy/local": said(fail)}) as (client, _):
+    async with node({"/setting/deploy/local": reply(fail)}) as (client, _):
         with pytest.raises(NodeRefused) as caught:
             await client.deploy_local()
     assert (caught.value.status, caught.value.code) == (200, "Fail")
@@ -357,13 +358,13 @@ async def test_a_local_deployment_believes_its_body_not_its_status():
 @pytest.mark.parametrize("status", ["OK", "ok", None])
 async def test_yes_has_several_spellings(status):
     body = {key: value for key, value in {**OK, "status": status}.items() if value is not None}
-    async with node({"/setting/deploy/local": said(body)}) as (client, _):
+    async with node({"/setting/deploy/local": reply(body)}) as (client, _):
         assert (await client.deploy_local()).text.startswith("200")
 
 
-async def test_what_the_answer_says_will_wait_is_kept():
+async def test_waiting_fields_of_an_answer_are_kept():
     waiting = [{"field": MEMORY, "cur": 60, "new": 70}, "env.rt.properties", {"new": 1}, 7]
-    async with node({"/setting/upload": said({**OK, "notupdated": waiting})}) as (client, _):
+    async with node({"/setting/upload": reply({**OK, "notupdated": waiting})}) as (client, _):
         done = await client.upload(Payload(BASE), "settingFile")
     assert done.waiting_for_restart == (MEMORY, "env.rt.properties")
 
@@ -371,15 +372,20 @@ async def test_what_the_answer_says_will_wait_is_kept():
 @pytest.mark.parametrize(
     ("answer", "status", "code", "words"),
     [
-        (said({**OK, "status": "Fail", "result": "E0004 port is not a port"}, 500), 500, "E0004", "content"),
-        (said({**OK, "status": "Fail", "result": "E0002 bad"}, 500), 500, "E0002", "unpack"),
-        (said({**OK, "status": "OK", "result": "E0003"}), 200, "E0003", "load"),
+        (
+            reply({**OK, "status": "Fail", "result": "E0004 port is not a port"}, 500),
+            500,
+            "E0004",
+            "content",
+        ),
+        (reply({**OK, "status": "Fail", "result": "E0002 bad"}, 500), 500, "E0002", "unpack"),
+        (reply({**OK, "status": "OK", "result": "E0003"}), 200, "E0003", "load"),
         (web.Response(status=500), 500, "", "500"),
         (web.Response(status=413, text="too large"), 413, "", "too large"),
         (web.Response(status=307, headers={"Location": "/"}), 307, "", "307"),
     ],
 )
-async def test_a_refusal_says_what_its_code_means(answer, status, code, words):
+async def test_a_refusal_explains_its_code(answer, status, code, words):
     async with node({"/setting/upload": answer}) as (client, _):
         with pytest.raises(NodeRefused) as caught:
             await client.upload(Payload(BASE), "settingFile")
@@ -387,19 +393,19 @@ async def test_a_refusal_says_what_its_code_means(answer, status, code, words):
     assert words in caught.value.reason
 
 
-async def test_a_code_that_says_applied_is_no_refusal():
-    async with node({"/setting/upload": said({**OK, "result": "E0000"})}) as (client, _):
+async def test_a_status_ok_with_a_code_of_success_is_no_refusal():
+    async with node({"/setting/upload": reply({**OK, "result": "E0000"})}) as (client, _):
         assert (await client.upload(Payload(BASE), "settingFile")).text
 
 
-async def test_a_change_without_permission_is_told_with_its_remedy():
+async def test_a_change_without_permission_has_a_remedy():
     async with node({"/setting/upload": web.Response(status=401)}) as (client, _):
         with pytest.raises(NodeUnauthorized) as caught:
             await client.upload(Payload(BASE), "settingFile")
     assert "enableSetting" in caught.value.remedy
 
 
-async def test_a_nodes_words_are_one_short_line():
+async def test_text_from_a_node_is_one_short_line():
     noise = web.Response(status=500, body=b"\x1b[31mred\n\x00" + b"x" * 10_000)
     async with node({"/setting/upload": noise}) as (client, _):
         with pytest.raises(NodeRefused) as caught:

@@ -64,7 +64,7 @@ async def converge(where, wire):
     return answers
 
 
-def test_the_registry_knows_it():
+def test_the_registry_has_the_driver():
     assert DRIVERS["m2"] is DRIVER
     assert DRIVER.entry is M2Cluster
 
@@ -93,7 +93,7 @@ async def test_a_life_ends_each_time_in_nothing_to_do(choices, resources):
 
 
 @pytest.mark.parametrize("shown", SettingAnswer)
-async def test_what_waits_for_a_restart_is_told_by_the_call_and_by_later_reads(shown):
+async def test_waiting_fields_are_in_the_answer_and_in_later_readings(shown):
     wire = WorldWire(world(choices=Choices(shown=shown)))
     where = cluster_input(CHANGED)
     (answer,) = await converge(where, wire)
@@ -136,7 +136,7 @@ async def test_a_file_that_vanishes_between_plan_and_look_leaves_the_step_unknow
 
 
 @pytest.mark.parametrize(("deliver", "path"), [("local", "local"), ("checkout", "checkout")])
-async def test_a_node_can_be_told_to_take_what_it_has(deliver, path):
+async def test_a_node_applies_the_setting_on_its_disk_or_in_its_repository(deliver, path):
     nodes = world(deliver=deliver)
     package = machine.NodePackage(json.dumps(CHANGED).encode())
     nodes.place("edge-01", package)
@@ -162,7 +162,7 @@ async def test_another_setting_on_the_nodes_disk_is_not_what_was_wanted():
 
 
 @pytest.mark.parametrize(("deliver", "status"), [("local", 200), ("checkout", 500)])
-async def test_a_node_that_has_nothing_to_take_says_so(deliver, status):
+async def test_a_node_without_a_delivered_setting_refuses(deliver, status):
     wire = WorldWire(world(choices=Choices(factory=False), converged=False))
     cluster = await plan(cluster_input(CHANGED, deliver=deliver), wire)
     with pytest.raises(NodeRefused) as caught:
@@ -223,7 +223,7 @@ async def test_a_node_that_does_not_tell_leaves_the_step_unknown(answer):
     assert (verdict.status, verdict.reason) == (StepStatus.UNKNOWN, answer.reason)
 
 
-async def test_permissions_decide_what_can_be_seen_and_done():
+async def test_permissions_limit_readings_and_changes():
     wire = WorldWire(world(), peer="192.168.3.7")
     observed = await DRIVER.observe(DRIVER.desire(cluster_input()), Transports(wire))
     assert isinstance(observed.nodes["edge-01"], Unauthorized)
@@ -396,7 +396,7 @@ def problems(where):
     return [(problem.code, problem.pointer, problem.position.file) for problem in caught.value.problems]
 
 
-def test_everything_wrong_with_a_cluster_is_told_at_once():
+def test_all_problems_of_a_cluster_are_reported_together():
     broken = setting(env__management__api__port=0, env__management__cluster__balance__mode="x")
     listed = [
         {"name": "a", "address": "10.0.0.1"},
@@ -461,7 +461,7 @@ def test_a_lone_setting_names_its_nodes():
         ([{"nodes": ["10.0.0.999"]}], "/env/management/cluster/discover/members/0/nodes/0", "10.0.0.999"),
     ],
 )
-def test_a_lone_setting_that_names_none_says_where_and_what_else_is_wrong(members, pointer, words):
+def test_a_single_setting_without_nodes_is_refused_with_all_its_problems(members, pointer, words):
     with pytest.raises(InputError) as caught:
         DRIVER.build_lone_entry(lone(members, env__management__api__port=0))
     first, *others = caught.value.problems

@@ -42,12 +42,12 @@ def test_a_node_that_is_not_changed_is_not_judged():
         setting(**{LIST: [{"addr": "0.0.0.0/0"}], "env__management__api__defaultRole": "user"}),
     ],
 )
-def test_a_setting_that_nobody_could_change_again_is_refused(wanted):
+def test_a_setting_without_any_allowed_address_is_refused(wanted):
     assert "lock-out-all" in codes(wanted)
     assert codes(wanted, None) == ["lock-out-all"]
 
 
-def test_a_new_node_lets_somebody_in_however_it_reads_its_first_list():
+def test_a_first_setting_must_grant_access_under_every_rule():
     assert codes(setting(**{LIST: [ADMIN, USER]}), None) == []
     assert codes(setting(**{LIST: [USER, ADMIN]}), None) == ["lock-out-all"]
     assert codes(setting(**{LIST: None}), None) == []
@@ -75,7 +75,7 @@ def test_ways_of_reading_that_the_last_read_ruled_out_do_not_count():
 
 
 @pytest.mark.parametrize("caller", ["", "172.16.0.9"])
-def test_where_the_address_is_translated_nobody_who_may_deliver_is_shut_out(caller):
+def test_behind_a_translation_every_allowed_address_keeps_its_access(caller):
     shown = setting(**{LIST: [ADMIN, {"role": "admin", "addr": "10.0.1.0/24"}]})
     wider = setting(**{LIST: [{"role": "admin", "addr": "10.0.0.0/16"}]})
     assert codes(wider, shown, caller) == []
@@ -108,7 +108,7 @@ def test_where_no_named_address_could_have_read_the_node_all_who_may_deliver_cou
     assert codes(setting(**{LIST: [{"addr": "10.0.0.0/16"}]}), shown, **elsewhere) == []
 
 
-def test_the_first_setting_of_a_node_lets_the_named_addresses_in():
+def test_a_first_setting_must_grant_access_to_the_management_hosts():
     assert codes(setting(**{LIST: [ADMIN]}), None, management=["10.0.0.1"]) == []
     assert codes(setting(**{LIST: [ADMIN]}), None, management=["10.0.0.2"]) == ["lock-out"]
 

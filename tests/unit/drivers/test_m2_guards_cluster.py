@@ -41,12 +41,12 @@ def found(wanted, shown, *, only="", policy=None, rollout=None, **entry):
 def fed(feed=None, *, feature="setting", server=True, **more):
     """A setting whose feature hears from a feed."""
     info = {"url": "http://10.0.0.9:9000/feed", "schedule": "0 * * * * *", "timeout": 5}
-    told = {"type": "apiPolling", "info": info} if feed is None else feed
+    used_feed = {"type": "apiPolling", "info": info} if feed is None else feed
     return setting(
         env__management__server={
             "enable": server,
             "connection": more.pop("connection", []),
-            "features": {feature: {"enable": more.pop("enable", True), "feed": told}},
+            "features": {feature: {"enable": more.pop("enable", True), "feed": used_feed}},
         },
         **more,
     )
@@ -83,7 +83,7 @@ def firestore(project, doc="settings", **more):
         (firestore("one"), firestore("two")),
     ],
 )
-def test_a_feed_that_no_longer_comes_from_the_manager_is_refused(shown, wanted):
+def test_a_feed_from_another_source_is_refused(shown, wanted):
     violation = found(wanted, {"edge-01": shown})["feed-detached"]
     assert violation.target == "edge/edge-01"
     assert "feed comes from" in violation.message
@@ -121,7 +121,7 @@ def test_an_address_of_a_feed_may_be_written_in_any_form():
     assert "feed-detached" not in found(there, {"edge-01": fed()}, management=["2001:0db8::7", "127.0.0.1"])
 
 
-def test_a_feed_of_nodes_that_check_out_says_what_goes_with_it():
+def test_a_lost_feed_of_nodes_that_check_out_names_the_consequence():
     wanted = fed(enable=False)
     assert (
         "check out its repository"

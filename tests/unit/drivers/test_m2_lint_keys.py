@@ -1,4 +1,4 @@
-"""Keys of a setting.json that nothing reads: told wherever all keys are known, else where one is meant."""
+"""Unknown keys of a setting.json: reported where all keys are known, else where they resemble one."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ WHOLE = {
 }
 
 
-def told(document):
+def lint(document):
     file = parse_document("setting.json", json.dumps(document, indent=1).encode())
     return [problem for problem in lints.lint(cluster_input(file)) if problem.code == "unfamiliar-key"]
 
@@ -59,9 +59,9 @@ def with_key(path, key):
 
 
 def test_known_keys_are_known_at_every_depth():
-    assert told(WHOLE) == []
-    assert told({}) == []
-    assert told(json.loads(json.dumps(WHOLE).replace("kafkaPub", "nothing").replace("10.0.0.1", "x"))) == []
+    assert lint(WHOLE) == []
+    assert lint({}) == []
+    assert lint(json.loads(json.dumps(WHOLE).replace("kafkaPub", "nothing").replace("10.0.0.1", "x"))) == []
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_known_keys_are_known_at_every_depth():
         (("env",), "networks", "network"),
     ],
 )
-def test_a_slip_is_told_with_what_is_meant(path, key, meant):
-    (problem,) = told(with_key(path, key))
+def test_a_misspelt_key_is_reported_with_the_known_key(path, key, meant):
+    (problem,) = lint(with_key(path, key))
     assert problem.pointer == "".join(f"/{part}" for part in (*path, key))
     assert (
         (problem.remedy == f'did you mean "{meant}"?') if meant else problem.remedy.startswith("known keys")
@@ -106,20 +106,20 @@ def test_a_slip_is_told_with_what_is_meant(path, key, meant):
     ],
 )
 def test_the_product_is_larger_than_what_is_known(path, key):
-    assert told(with_key(path, key)) == []
+    assert lint(with_key(path, key)) == []
 
 
 @pytest.mark.parametrize(
     "value", [None, 1, "x", [], [[]], {"env": {"management": {"server": []}}}, {"hosting": 1}]
 )
 def test_any_shape_is_looked_at(value):
-    assert told(value) == []
+    assert lint(value) == []
 
 
-def test_what_stands_at_a_strange_key_is_not_shown():
+def test_the_value_of_an_unknown_key_is_not_shown():
     document = with_key(API, "pasword")
     document["env"]["management"]["api"]["pasword"] = "hunter2-hunter2"
-    (problem,) = told(document)
+    (problem,) = lint(document)
     assert "hunter2" not in f"{problem.message}{problem.remedy}"
     file = parse_document("setting.json", b"{}")
     kept = type("Kept", (), {"name": "s", "value": {"env": Secret("hunter2")}, "position": file.position})()

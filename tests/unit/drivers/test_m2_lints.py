@@ -39,7 +39,7 @@ def cluster_input(documents, addresses=("10.0.0.1",)):
     )
 
 
-def told(management, *addresses):
+def lint(management, *addresses):
     """(code, pointer) of every warning; each stands where its pointer says."""
     file = document(management)
     found = list(lints.lint(cluster_input(file, addresses or ("10.0.0.1",))))
@@ -57,19 +57,19 @@ def access(entries, roles=(), **api):
     """Warnings about an allowList of (address, role); the roles are those of the entries, unless given."""
     listed = [{"addr": addr, **({"role": role} if role else {})} for addr, role in entries]
     used = [role for role in ROLES if role["name"] in {name for _, name in entries}]
-    return told({"api": {"allowList": listed, **api}, "roles": list(roles) or used})
+    return lint({"api": {"allowList": listed, **api}, "roles": list(roles) or used})
 
 
-def test_the_driver_has_them_as_the_contract_says():
+def test_the_driver_has_the_lints():
     assert DRIVER.lint_codes == lints.CODES
 
 
 def test_an_empty_setting_has_nothing_doubtful():
-    assert told({}) == []
+    assert lint({}) == []
 
 
 @pytest.mark.parametrize("value", [None, 7, "x", [], [7], [[]], {"": 1}, Secret("x"), [None], [{"name": 7}]])
-def test_whatever_stands_anywhere_nothing_breaks(value):
+def test_no_value_anywhere_makes_the_lints_fail(value):
     paths = [
         "api", "api/allowList", "api/defaultRole", "api/allowList/0/role", "api/allowList/0/addr",
         "roles", "roles/0/permissions", "roles/0/name", "server", "server/features/setting/feed",
@@ -124,11 +124,11 @@ class TestUnusedRole:
         assert access([("10.0.0.1", "")], [ADMIN]) == []
         assert access([("10.0.0.1", "user")], [USER, ADMIN]) == [("unused-role", "/roles/1/name")]
 
-    def test_the_default_that_is_said_is_used_though_every_entry_names_its_role(self):
+    def test_an_explicit_default_role_counts_as_used(self):
         assert access([("10.0.0.1", "user")], [USER, ADMIN], defaultRole="admin") == []
 
     def test_without_an_allow_list_there_is_nothing_to_compare_with(self):
-        assert told({"roles": [USER, ADMIN]}) == []
+        assert lint({"roles": [USER, ADMIN]}) == []
 
 
 class TestOverlaps:
@@ -163,7 +163,7 @@ class TestOverlaps:
         assert access([("192.168.1.0/25", "user"), ("192.168.1.128/25", "admin")]) == []
         assert access([("192.168.1.1-9", "user"), ("192.168.1.10-20", "admin")]) == []
 
-    def test_an_entry_is_told_of_once_with_the_one_it_matters_for(self):
+    def test_an_entry_is_reported_once_with_the_first_that_matters(self):
         entries = [("192.168.1.5", "admin"), ("192.168.1.0/25", "user"), ("192.168.1.0/24", "user")]
         assert access(entries) == [("overlapping-entries", "/api/allowList/2/addr")]
         file = document({"api": {"allowList": [{"addr": a, "role": r} for a, r in entries]}})
@@ -171,7 +171,7 @@ class TestOverlaps:
         assert "entry 2 (192.168.1.0/25" in problem.message
         assert "share 128 addresses" in problem.message
 
-    def test_what_depends_on_the_rule_that_the_pages_leave_open_is_said(self):
+    def test_a_doubtful_overlap_names_the_undocumented_rule(self):
         entries = [{"addr": "192.168.1.0/24", "role": "user"}, {"addr": "192.168.1.5", "role": "admin"}]
         (problem,) = lints.lint(
             cluster_input(document({"api": {"allowList": entries}, "roles": [ADMIN, USER]}))
@@ -200,8 +200,8 @@ class TestWideEntry:
 
     def test_a_file_without_roles_has_the_factory_s(self):
         entry = {"addr": "10.0.0.0/8"}
-        assert told({"api": {"allowList": [entry]}}) == [("wide-entry", "/api/allowList/0/addr")]
-        assert told({"api": {"allowList": [{**entry, "role": "user"}]}}) == []
+        assert lint({"api": {"allowList": [entry]}}) == [("wide-entry", "/api/allowList/0/addr")]
+        assert lint({"api": {"allowList": [{**entry, "role": "user"}]}}) == []
 
     def test_it_names_the_permissions_and_how_many(self):
         entries = [{"addr": "10.0.0.0/16", "role": "admin"}]
@@ -217,17 +217,17 @@ class TestWideRole:
         assert access(entries) == [("wide-role", "/roles/0/permissions/enableRestart")]
         assert access(entries[:2]) == []
 
-    def test_one_wide_entry_is_told_of_at_the_entry_and_at_the_role(self):
+    def test_a_wide_entry_is_reported_at_the_entry_and_at_the_role(self):
         assert access([("10.0.0.0/8", "ops")]) == [
             ("wide-entry", "/api/allowList/0/addr"),
             ("wide-role", "/roles/0/permissions/enableRestart"),
         ]
 
     def test_a_default_that_restarts_without_any_allow_list(self):
-        assert told({"api": {"defaultRole": "ops"}, "roles": [OPS, USER]}) == [
+        assert lint({"api": {"defaultRole": "ops"}, "roles": [OPS, USER]}) == [
             ("wide-role", "/roles/0/permissions/enableRestart")
         ]
-        assert told({"api": {"defaultRole": "user"}, "roles": [OPS, USER]}) == []
+        assert lint({"api": {"defaultRole": "user"}, "roles": [OPS, USER]}) == []
 
     def test_a_role_that_restarts_for_two_hosts(self):
         assert access([("10.0.0.1", "ops"), ("10.0.0.2", "ops")]) == []
@@ -238,7 +238,7 @@ def groups(*functions, **cluster):
         {"nodes": [f"10.0.0.{number}"], **({} if names is ... else {"functions": names})}
         for number, names in enumerate(functions, 1)
     ]
-    return told({"cluster": {"discover": {"members": members}, **cluster}})
+    return lint({"cluster": {"discover": {"members": members}, **cluster}})
 
 
 MEMBERS = "/cluster/discover/members"
@@ -269,14 +269,14 @@ class TestGroups:
         assert groups(PLAIN) == [("unserved-request", MEMBERS)]
         assert groups(["hyperdims"]) == [("unserved-request", MEMBERS)]
 
-    def test_what_is_not_served_is_said(self):
+    def test_unserved_requests_are_reported(self):
         members = [{"functions": ["hyperdims"], "nodes": ["10.0.0.1"]}]
         (problem,) = lints.lint(cluster_input(document({"cluster": {"discover": {"members": members}}})))
         assert "a request without a function or a function other than hyperdims" in problem.message
         assert problem.remedy == 'add a group without `functions` and a last group for "all"'
 
     def test_members_that_are_addresses_serve_everything(self):
-        assert told({"cluster": {"discover": {"members": ["10.0.0.1"]}}}) == []
+        assert lint({"cluster": {"discover": {"members": ["10.0.0.1"]}}}) == []
 
     def test_names_that_differ_in_case(self):
         assert groups(["resize", "Resize"], ["RESIZE"], ALL, PLAIN) == [
@@ -295,12 +295,12 @@ class TestGroups:
 class TestHash:
     @pytest.mark.parametrize("text", ["/", "", "http://"])
     def test_a_url_of_which_all_is_left_out(self, text):
-        assert told({"cluster": {"balance": {"mode": "hash", "urlIgnoreList": ["#FUNCTION", text]}}}) == [
+        assert lint({"cluster": {"balance": {"mode": "hash", "urlIgnoreList": ["#FUNCTION", text]}}}) == [
             ("hash-without-key", "/cluster/balance/urlIgnoreList/1")
         ]
 
     def test_a_script_that_is_empty_text(self):
-        assert told({"cluster": {"balance": {"mode": "hash", "luaPath": " "}}}) == [
+        assert lint({"cluster": {"balance": {"mode": "hash", "luaPath": " "}}}) == [
             ("hash-without-key", "/cluster/balance/luaPath")
         ]
 
@@ -309,7 +309,7 @@ class TestHash:
         group = {"functions": None, "nodes": ["10.0.0.1"], "balance": {"mode": "hash"}}
         members = [{"functions": ["all"], "nodes": ["10.0.0.2"]}, group]
         cluster = {"balance": balance, "discover": {"members": members}}
-        assert told({"cluster": cluster}) == [("hash-without-key", "/cluster/balance/urlIgnoreList/0")]
+        assert lint({"cluster": cluster}) == [("hash-without-key", "/cluster/balance/urlIgnoreList/0")]
 
     @pytest.mark.parametrize(
         "balance",
@@ -321,11 +321,11 @@ class TestHash:
         ],
     )
     def test_ways_to_hash_and_no_hash(self, balance):
-        assert told({"cluster": {"balance": balance}}) == []
+        assert lint({"cluster": {"balance": balance}}) == []
 
 
-def backup(**said):
-    return told({"server": {"events": {"onSettingLoad": {"backup": said}}}})
+def backup(**options):
+    return lint({"server": {"events": {"onSettingLoad": {"backup": options}}}})
 
 
 BACKUP = "/server/events/onSettingLoad/backup"
@@ -344,7 +344,7 @@ class TestBackup:
 
 def polling(feature="setting", side="feed", *, kind="apiPolling", enable=True, **info):
     part = {"enable": enable, side: {"type": kind, "info": {**POLL, **info}}}
-    return told({"server": {"features": {feature: part}}})
+    return lint({"server": {"features": {feature: part}}})
 
 
 class TestPolling:
@@ -371,7 +371,7 @@ class TestPolling:
         assert polling(schedule=schedule, timeout=gap) == []
 
     @pytest.mark.parametrize(
-        "said",
+        "options",
         [
             {"enable": False, "timeout": 99},
             {"kind": "kafkaSub", "timeout": 99},
@@ -381,8 +381,8 @@ class TestPolling:
             {"timeout": 99, "schedule": "x * * * * *"},
         ],
     )
-    def test_what_does_not_poll_or_is_wrong_otherwise(self, said):
-        assert polling(**said) == []
+    def test_no_warning_where_nothing_polls_or_the_value_is_invalid(self, options):
+        assert polling(**options) == []
 
 
 def propagation(*nodelist, enable=True):
@@ -398,9 +398,9 @@ NODELIST = "/server/events/onPurgeRequest/propagation/nodelist"
 
 class TestPropagation:
     def test_a_node_that_is_not_in_its_own_list(self):
-        said = propagation("10.0.0.1", "10.0.0.2")
-        assert told(said, "10.0.0.1", "10.0.0.3:10040") == [("propagation-without-self", NODELIST)]
-        assert told(said, "10.0.0.1", "10.0.0.2:10040") == []
+        options = propagation("10.0.0.1", "10.0.0.2")
+        assert lint(options, "10.0.0.1", "10.0.0.3:10040") == [("propagation-without-self", NODELIST)]
+        assert lint(options, "10.0.0.1", "10.0.0.2:10040") == []
 
     def test_nodes_are_gathered(self):
         addresses = [f"10.0.1.{number}" for number in range(1, 6)]
@@ -408,11 +408,11 @@ class TestPropagation:
         assert problem.message.startswith("n1 (10.0.1.1), n2 (10.0.1.2), n3 (10.0.1.3) and 2 more propagate")
 
     def test_not_switched_on_or_not_known_by_that_address(self):
-        assert told(propagation("10.0.0.1", enable=False), "10.0.0.3") == []
-        assert told(propagation("10.0.0.1"), "edge-01.example.com", "127.0.0.1") == []
+        assert lint(propagation("10.0.0.1", enable=False), "10.0.0.3") == []
+        assert lint(propagation("10.0.0.1"), "edge-01.example.com", "127.0.0.1") == []
 
 
-def test_what_overlays_leave_alone_is_told_of_once_and_where_it_stands():
+def test_a_finding_in_a_shared_base_is_reported_once_at_its_place():
     base = document({"roles": [USER, OPS], "api": {"allowList": [{"addr": "10.0.0.1", "role": "user"}]}})
     overlays = [document({"api": {"port": port}}, f"{port}.json") for port in range(10_000, 10_005)]
     rendered = [
@@ -427,7 +427,7 @@ def test_what_overlays_leave_alone_is_told_of_once_and_where_it_stands():
     ]
 
 
-def test_what_an_overlay_makes_doubtful_stands_in_the_overlay():
+def test_a_finding_from_an_overlay_has_its_place_in_the_overlay():
     base = document({"roles": [ADMIN], "api": {"allowList": [{"addr": "10.0.0.1", "role": "admin"}]}})
     over = document({"api": {"allowList": [{"addr": "10.0.0.0/8", "role": "admin"}]}}, "site.json")
     made = apply_merge_patch(

@@ -74,7 +74,7 @@ def test_every_other_field_applies_at_once():
     assert taken.node.running == after
 
 
-def test_a_restart_only_field_that_comes_or_goes_waits_too():
+def test_an_added_or_removed_restart_only_field_waits():
     bare, full = {"env": {}}, nested("env.rt.properties", 5)
     came = machine.upload(loaded(bare), package(full))
     assert came.waiting == (WaitingField("env.rt.properties", None, 5),)
@@ -134,7 +134,7 @@ def test_a_restart_reads_the_disk_and_survives_a_bad_file():
     assert machine.restart(node).reloads == 1
 
 
-def test_a_killed_node_keeps_its_disk_and_comes_back_with_all_applied():
+def test_a_stopped_node_keeps_its_disk_and_starts_with_everything_in_effect():
     node = machine.upload(loaded(nested("env.network.http", 1)), package(nested("env.network.http", 2))).node
     down = machine.kill(node)
     assert not down.up

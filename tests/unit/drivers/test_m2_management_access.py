@@ -40,7 +40,7 @@ def test_an_address_between_two_entries_is_lost_too(before, after, lost):
 
 
 @pytest.mark.parametrize("number", [0, 3, 70, 299])
-def test_one_of_many_entries_that_goes_is_seen(number):
+def test_one_removed_entry_of_many_is_found(number):
     entries = [f"10.{one // 200}.{one % 200}.0/28" for one in range(300)]
     after = entries[:number] + entries[number + 1 :]
     (first, *_) = find_addresses_losing_access(allowing(*entries), allowing(*after))
@@ -53,7 +53,7 @@ def test_an_administrator_between_the_entries_of_users_is_somebody():
     assert not has_certain_access(allowing("-10.0.0.0-4", *rings))
 
 
-def test_the_sweep_says_of_every_address_what_asking_for_it_says():
+def test_the_sweep_agrees_with_a_lookup_of_each_address():
     draw = Random(7)
     rules = {False: Choices(match=AllowListMatch.FIRST), True: Choices(match=AllowListMatch.UNION)}
     for _ in range(60):
@@ -64,16 +64,16 @@ def test_the_sweep_says_of_every_address_what_asking_for_it_says():
             entries.append(f"{mark}10.0.0.{low}-{draw.randrange(low, 32)}")
         table = AccessTable(allowing(*entries))
         numbers = [(4, (10 << 24) + one) for one in range(34)]
-        for (_, number), told in zip(numbers, table.granting(numbers, SETTING_PERMISSION), strict=True):
+        for (_, number), granted in zip(numbers, table.granting(numbers, SETTING_PERMISSION), strict=True):
             address = str(ip_address(number))
             asked = [
                 SETTING_PERMISSION in table.access(address, rules[union]).permissions
                 for union in (False, True)
             ]
-            assert list(told) == asked, (entries, address)
+            assert list(granted) == asked, (entries, address)
 
 
-def test_a_long_list_of_entries_that_all_overlap_takes_no_time():
+def test_a_long_list_of_overlapping_entries_is_fast():
     """As many as a node may show: by pairs these would be some 10,000,000 questions."""
     entries = [f"10.{one // 250}.{one % 250}.0/{8 + one % 20}" for one in range(1_500)]
     began = perf_counter()

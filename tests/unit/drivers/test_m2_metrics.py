@@ -58,7 +58,7 @@ def test_names_and_bytes_are_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("line", [b"a{" * 400_000, b'a{x="' + b"\\a" * 400_000, b"a" + b" " * 900_000 + b"x"])
-def test_no_line_takes_long(line):
+def test_every_line_is_parsed_fast(line):
     began = time.process_time()
     with pytest.raises(ValueError, match="no samples"):
         parse_metrics(line)

@@ -152,7 +152,7 @@ def test_kinds_of_nodes_meet_in_pairs():
     assert together == [("1", "2"), ("4", "5"), ("7",), ("1", "4"), ("1", "7"), ("4", "7")]
 
 
-def test_nodes_that_find_nobody_and_do_not_change_are_left_out():
+def test_unchanged_nodes_outside_a_cluster_are_left_out():
     same = {
         f"edge-{number:04}": shown(f"edge-{number:04}", setting(meta__version="B")) for number in (1, 2, 3)
     }
@@ -166,10 +166,10 @@ def test_what_waits_for_a_restart_is_walked_in_both_ways_of_showing_it():
     assert {rule.shown.value for rule in stage.model.rules} == {"asked", "service"}
 
 
-def test_an_unknown_secret_is_said():
+def test_an_unavailable_secret_is_the_reason_for_no_setup():
     unknown = Secret("?", "${env:KEY}", "KEY is not set")
     desired, observed, plan = planned(setting(meta__version="B"))
     digest = desired.targets[0].payload
     payload = replace(desired.payloads[digest], missing={"KEY": str(unknown)})
-    told = DRIVER.list_model_setups(replace(desired, payloads={digest: payload}), observed, plan)
-    assert "a secret is not available here" in told
+    reason = DRIVER.list_model_setups(replace(desired, payloads={digest: payload}), observed, plan)
+    assert "a secret is not available here" in reason

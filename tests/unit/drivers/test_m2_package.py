@@ -56,7 +56,7 @@ def test_a_digest_names_document_and_files():
 
 
 @pytest.mark.parametrize("part", ["settingFile", "x"])
-def test_the_simulated_node_takes_the_form(part):
+def test_the_simulated_node_accepts_the_multipart_body(part):
     kind, body = package.encode_body(Payload(BASE, FILES), part)
     headers = {"content-type": kind, "content-length": str(len(body))}
     taken = read_upload(headers, body, part, {})
@@ -83,7 +83,7 @@ def test_without_files_the_setting_travels_alone():
     assert json.loads(body) == BASE
 
 
-def test_what_a_package_holds_is_told_without_the_folder_it_lies_in():
+def test_files_of_a_package_are_relative_to_the_folder_of_its_setting():
     assert package.list_held_files(package.pack_tgz(Payload(BASE, FILES))) == package.compute_digests(FILES)
     deeper = archive({"./pkg/setting.json": b"{}", "./pkg/certs/a.pem": b"A"})
     assert package.list_held_files(deeper) == package.compute_digests({"certs/a.pem": b"A"})

@@ -43,12 +43,12 @@ def codes(cluster):
 
 
 def test_a_node_that_means_the_same_needs_nothing():
-    told = setting(**{API + "defaultRole": "admin"})
-    cluster = planned(BASE, told, BASE)
+    explicit = setting(**{API + "defaultRole": "admin"})
+    cluster = planned(BASE, explicit, BASE)
     assert (cluster.steps, cluster.unchanged, cluster.nodes, cluster.findings) == ((), 2, 2, ())
 
 
-def test_a_node_that_differs_gets_one_step_with_all_it_takes():
+def test_a_node_that_differs_gets_one_complete_step():
     wanted = setting(meta__version="B", env__management__cluster__balance__mode="hash")
     cluster = planned(wanted, BASE, wanted, timeouts={"connect": 1, "read": 4, "settle": 9}, concurrency=3)
     (only,) = cluster.steps
@@ -130,7 +130,7 @@ def test_an_empty_node_gets_its_first_setting():
     assert only.inverse.action == ""
 
 
-def test_the_part_is_named_as_the_node_wants_it_now():
+def test_the_part_has_the_name_in_the_loaded_setting():
     shown = setting(**{API + "multipartName": "theirs"})
     assert step(setting(meta__version="B"), shown).arguments.part == "theirs"
 
@@ -179,13 +179,13 @@ def test_a_role_that_loses_its_power_is_a_risk_too():
     assert step(setting(env__management__roles=roles), BASE).risk is Risk.HIGH
 
 
-def test_several_reasons_stand_beside_each_other():
+def test_several_reasons_are_joined():
     only = step(setting(hosting=[], **{API + "port": 10041}), BASE)
     assert "www.example.com" in only.risk_reason
     assert "10041" in only.risk_reason
 
 
-def test_what_waits_for_a_restart_is_told_before():
+def test_the_plan_names_fields_that_will_wait_for_a_restart():
     only = step(setting(env__properties__memoryUsage=70, env__network__http__x=1), BASE)
     assert only.effect is Effect.RESTART
     assert only.arguments.restart == ("env.properties.memoryUsage", "env.network.http")
@@ -218,7 +218,7 @@ def test_each_way_of_delivery_has_its_arguments():
     assert "on its disk" in local.reason
 
 
-def test_a_change_under_the_same_version_is_told_once():
+def test_a_change_under_the_same_version_is_reported_once():
     wanted = setting(env__management__cluster__balance__mode="hash")
     cluster = planned(wanted, BASE, BASE, BASE, BASE, BASE)
     assert codes(cluster) == [("same-version", "edge", Severity.WARNING)]
@@ -230,14 +230,14 @@ def test_a_new_version_and_a_first_setting_are_no_cause_for_it():
     assert codes(planned(setting(meta__version="B"), BASE, Absent("404"))) == []
 
 
-def test_leftovers_of_earlier_changes_are_told():
+def test_fields_that_still_wait_are_reported():
     waiting = Present(loaded(BASE, waiting=("env.properties.memoryUsage",)))
     cluster = planned(BASE, waiting)
     assert codes(cluster) == [("waits-for-restart", "edge/edge-01", Severity.NOTE)]
     assert "env.properties.memoryUsage" in cluster.findings[0].message
 
 
-def test_what_is_not_told_is_told_only_where_it_matters():
+def test_unknown_waiting_fields_are_reported_only_where_they_matter():
     unknown = Present(loaded(BASE, waiting=None))
     assert codes(planned(BASE, unknown)) == []
     wanted = setting(env__properties__memoryUsage=70)
@@ -298,7 +298,7 @@ def test_narrowed_to_one_node_the_cluster_keeps_its_size():
     assert (cluster.nodes, codes(cluster)) == (3, [])
 
 
-def test_items_with_names_are_told_by_name():
+def test_items_with_names_are_addressed_by_name():
     roles = BASE["env"]["management"]["roles"]
     more = [*roles, {"name": "ops", "permissions": {"enablePurge": True}}]
     first, second = BASE["env"]["management"]["api"]["allowList"]
@@ -313,7 +313,7 @@ def test_items_with_names_are_told_by_name():
     ]
 
 
-def test_an_order_that_means_something_is_told_as_a_list():
+def test_a_changed_order_with_an_effect_is_shown_as_a_list():
     over = [{"role": "admin", "addr": "10.0.0.0/24"}, {"role": "user", "addr": "10.0.0.2"}]
     changes = find_changes(content(setting(**{LIST: over})), content(setting(**{LIST: over[::-1]})))
     assert changes

@@ -44,7 +44,7 @@ def message(hostname="other", iplist=(), **more):
 
 
 @pytest.mark.parametrize(
-    ("said", "node"),
+    ("received", "node"),
     [
         (message("n1"), "n1"),
         (message("192.0.2.2"), "n2"),
@@ -52,12 +52,12 @@ def message(hostname="other", iplist=(), **more):
         (message("n3", ["192.0.2.9"]), "n3"),
     ],
 )
-def test_a_node_is_known_by_its_name_or_by_an_address_of_its_own(desired, said, node):
-    assert DRIVER.parse_report(desired, said) == NodeReport(node, ReportKind.HEARTBEAT, "4")
+def test_a_node_is_recognised_by_its_name_or_an_address_of_its_own(desired, received, node):
+    assert DRIVER.parse_report(desired, received) == NodeReport(node, ReportKind.HEARTBEAT, "4")
 
 
 @pytest.mark.parametrize(
-    "said",
+    "received",
     [
         {},
         {"messageVer": "1", "node": None},
@@ -68,18 +68,18 @@ def test_a_node_is_known_by_its_name_or_by_an_address_of_its_own(desired, said, 
         message("n1", action={"api": "/command/purge"}),
     ],
 )
-def test_a_message_of_nobody_or_of_something_else_says_nothing(desired, said):
-    assert DRIVER.parse_report(desired, said) is None
+def test_a_message_without_a_node_or_of_another_kind_is_no_report(desired, received):
+    assert DRIVER.parse_report(desired, received) is None
 
 
-def test_a_feedback_says_how_it_went_and_of_which_version(desired):
+def test_a_feedback_has_the_status_and_the_version(desired):
     result = {"version": 10, "status": "ok"}
-    said = message(
+    received = message(
         "n1", action={"api": "/setting/upload"}, parameters=[{"url": "http://x/", "result": result}]
     )
-    assert DRIVER.parse_report(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, 10, "ok")
+    assert DRIVER.parse_report(desired, received) == NodeReport("n1", ReportKind.FEEDBACK, 10, "ok")
 
 
 def test_a_feedback_without_a_result_has_no_status(desired):
-    said = message("n1", action={"api": "/setting/deploy/checkout"}, parameters=[])
-    assert DRIVER.parse_report(desired, said) == NodeReport("n1", ReportKind.FEEDBACK, "4", "")
+    received = message("n1", action={"api": "/setting/deploy/checkout"}, parameters=[])
+    assert DRIVER.parse_report(desired, received) == NodeReport("n1", ReportKind.FEEDBACK, "4", "")

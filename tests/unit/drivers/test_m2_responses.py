@@ -16,7 +16,7 @@ def test_sixty_thousand_names_that_wait_for_a_restart_are_the_first_few_and_a_co
     assert len(done.text) <= 320
 
 
-def test_an_answer_that_cannot_be_read_is_words_alone():
+def test_an_unreadable_answer_is_plain_text():
     for body in (b"[" * 100_000, b"9" * 100_000, b'{"notupdated": {"a": 1}}', b"\xff\xfe"):
         assert (
             responses.read_answer("edge-01", "/setting/upload", HttpAnswer(200, {}, body)).waiting_for_restart

@@ -38,7 +38,7 @@ def test_the_top_level_and_a_hosting():
     assert keys(Hosting) == {"name", "enable", "listen", "aliases", "mode", "origin"}
 
 
-def test_every_restart_only_field_has_its_place_and_says_so():
+def test_every_restart_only_field_is_in_the_models_and_described():
     found = {}
     for part, field in Env.model_fields.items():
         if part != "management":
@@ -104,7 +104,7 @@ def connection(kind, **info):
         (setting(env__management__api__port=10040.5), [("port", "wrong-type")]),
     ],
 )
-def test_one_value_and_what_is_said_of_it(document, wrong):
+def test_each_invalid_value_has_its_code(document, wrong):
     assert codes(document) == wrong
 
 

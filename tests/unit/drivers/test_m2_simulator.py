@@ -31,7 +31,7 @@ def test_before_the_first_setting_the_answer_is_404():
     assert shown(nodes) == SETTING
 
 
-def test_a_fresh_node_has_the_factorys_setting_on_its_own_port():
+def test_a_new_node_has_the_factory_setting_with_its_port():
     setting = shown(world(converged=False))
     assert setting == make_factory_setting(10040)
     assert setting["meta"]["version"] == "factory"
@@ -39,7 +39,7 @@ def test_a_fresh_node_has_the_factorys_setting_on_its_own_port():
 
 
 @pytest.mark.parametrize("target", ["/setting/upload", "/setting/import"])
-def test_a_change_is_answered_in_the_documented_words(target):
+def test_a_change_is_answered_in_the_documented_form(target):
     nodes = world()
     status, kind, body = upload(nodes, changed(), target)
     assert (status, kind) == (200, "application/json")
@@ -82,7 +82,7 @@ def test_a_node_may_show_the_setting_in_service_instead_of_the_file():
     assert shown(nodes) == after
 
 
-def test_a_package_brings_the_setting_and_its_resources():
+def test_a_package_delivers_the_setting_and_its_resources():
     nodes = world()
     package = tgz(setting_json=json.dumps(changed()).encode(), certs__site_pem=b"\r\n--X\x00PEM")
     assert ask(nodes, "POST", "/setting/upload", **form(package))[0] == 200
@@ -170,7 +170,7 @@ def test_a_checkout_works_only_with_a_repository():
     assert shown(nodes) == SETTING
 
 
-def test_a_late_node_shows_its_former_state_for_so_many_requests():
+def test_a_late_node_shows_its_previous_state_for_the_chosen_requests():
     nodes = world(Choices(late=2))
     assert upload(nodes, changed())[0] == 200
     assert [shown(nodes)["meta"]["version"] for _ in range(4)] == ["A", "A", "B", "B"]

@@ -25,7 +25,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("permission", CALLS)
-def test_a_role_may_do_what_its_permission_says_and_else_is_answered_401(permission):
+def test_a_call_without_its_permission_is_answered_401(permission):
     nodes = world()
     user = {"enableMetric", "enableGraph", "enableMonitoring", "enableGet"}
     assert ask(nodes, *CALLS[permission])[0] == 200
@@ -34,7 +34,7 @@ def test_a_role_may_do_what_its_permission_says_and_else_is_answered_401(permiss
     assert ask(nodes, *CALLS[permission], peer="127.0.0.4")[0] == 401
 
 
-def test_a_stranger_is_answered_401_or_cut_off():
+def test_an_unlisted_caller_gets_401_or_a_closed_connection():
     assert ask(world(), "GET", "/nowhere", peer="10.0.0.1")[0] == 401
     nodes = world(Choices(unlisted=UnlistedAnswer.CLOSED))
     answer = nodes.answer("edge-01", NodeRequest("GET", "/metrics", {}, b"", "10.0.0.1"))
@@ -42,7 +42,7 @@ def test_a_stranger_is_answered_401_or_cut_off():
     assert ask(nodes, "GET", "/setting/setting.json", peer="127.0.0.2")[0] == 401
 
 
-def test_an_upload_can_lock_its_own_sender_out():
+def test_an_upload_can_remove_the_access_of_its_sender():
     nodes = world()
     upload(nodes, json.loads(GOOD.replace(b"127.0.0.1", b"127.0.0.9")))
     assert ask(nodes, "GET", "/setting/setting.json")[0] == 401
@@ -130,7 +130,7 @@ def test_a_purge_is_answered_with_capital_names(method):
     }
 
 
-def test_a_purge_takes_its_targets_from_a_form_too_and_async_is_201():
+def test_a_purge_accepts_a_form_and_async_is_201():
     nodes = world()
     assert ask(nodes, "POST", "/command/hardpurge", b"url=a.com/b")[0] == 200
     assert ask(nodes, "GET", "/command/async/expire?url=a.com/b")[0] == 201

@@ -84,7 +84,7 @@ def test_files_that_did_not_change_are_delivered_again():
     assert undone(step, LoadedSetting(OLD), carried) is None
 
 
-def test_what_cannot_be_told_for_sure_is_not_tried():
+def test_an_undo_that_cannot_be_verified_is_not_made():
     moved = replace(STEP, changes=(Change("/env/management/api/port", Op.REPLACE, 10040, 10041),))
     waiting = replace(STEP, arguments=replace(DELIVERY, restart=("env.network.http.recvBufferSize",)))
     assert undone(moved) is None

@@ -37,7 +37,7 @@ def told(regular, temporary=0, **first):
     return [(problem.code, problem.pointer, problem.message) for problem in found]
 
 
-def test_the_driver_has_them_as_the_contract_says():
+def test_the_driver_has_the_lints():
     assert DRIVER.lint_codes == lints.CODES
 
 
