@@ -43,7 +43,7 @@ def edits(shown, ignored=()):
     return differing.edits(shown)
 
 
-def test_what_a_node_writes_out_is_no_difference():
+def test_a_default_that_a_node_shows_is_no_difference():
     shown = written_out(RENDERED)
     assert shown != RENDERED
     assert edits(shown) == ()
@@ -76,12 +76,12 @@ def test_one_real_drift_is_one_edit(wanted, full):
         assert found == (wanted,)
 
 
-def test_the_version_that_is_stamped_is_no_difference_even_where_all_else_of_meta_is_new():
+def test_the_stamped_version_is_no_difference_also_in_a_new_meta():
     shown = apply_edits(RENDERED, [Edit(("meta",), {"version": "8", "setting": {"deploy": "shared"}})])
     assert edits(shown, ignored={("meta", "version")}) == (Edit(("meta", "setting"), {"deploy": "shared"}),)
 
 
-def test_lists_in_another_order_that_means_nothing_stay_as_they_are_written():
+def test_lists_whose_order_means_nothing_stay_as_written():
     shown = copy.deepcopy(RENDERED)
     shown["env"]["management"]["roles"].reverse()
     shown["env"]["management"]["roles"][0]["permissions"]["enablePurge"] = True

@@ -10,7 +10,7 @@ from reconciler.ports.transport import Http, HttpAnswer, Transports
 HOUR = 3600
 
 
-def test_a_day_passes_at_once_and_in_order():
+def test_waits_of_a_day_end_at_once_and_in_order():
     async def work():
         seen = []
 
@@ -38,7 +38,7 @@ def test_no_time_passes_while_a_thread_works():
     assert run_skipping_waits(work()) == (False, 0.0)
 
 
-def test_what_a_thread_raises_is_raised():
+def test_an_exception_of_a_thread_is_raised():
     async def work():
         try:
             await asyncio.to_thread(int, "x")
@@ -81,11 +81,11 @@ async def call(wire):
     return answer.status, loop.time()
 
 
-def test_a_call_that_is_answered_takes_its_pace_and_no_timeout():
+def test_an_answered_call_takes_the_pace_and_no_timeout():
     assert run_skipping_waits(call(Echo())) == (200, PACE)
 
 
-def test_a_call_that_is_never_answered_ends_with_its_timeout():
+def test_an_unanswered_call_ends_with_its_timeout():
     words, now = run_skipping_waits(call(Silent()))
     assert (words, round(now)) == ("timed out", 30)
 
@@ -103,7 +103,7 @@ def test_a_call_to_another_process_is_waited_for_in_real_time():
     assert time.monotonic() - began >= 0.04
 
 
-def test_every_stamp_is_later_than_the_last():
+def test_every_reading_of_the_clock_is_later_than_the_last():
     async def work():
         stamps = StampClock()
         seen = [stamps() for _ in range(5)]
@@ -115,7 +115,7 @@ def test_every_stamp_is_later_than_the_last():
     assert (seen[-1] - seen[0]).total_seconds() > HOUR - 1
 
 
-def test_a_loop_is_a_loop_like_any_other():
+def test_the_loop_runs_without_the_clock_too():
     loop = SkippingLoop()
     try:
         assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"

@@ -30,7 +30,7 @@ def test_the_example_of_the_page_is_a_scenario(tmp_path):
     assert found.drawn
 
 
-def test_the_page_names_every_invariant_and_means_the_same():
+def test_the_page_names_every_invariant():
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", PAGE, re.MULTILINE))
     assert list(rows) == [str(one) for one in Invariant]
     assert set(CLAIMS) == set(Invariant)
@@ -43,7 +43,7 @@ def test_an_example_is_a_scenario(path):
     assert (path.parent / found.fleet / "fleet.yaml").is_file()
 
 
-def test_what_is_left_out_has_its_default(tmp_path):
+def test_fields_have_defaults(tmp_path):
     found = scenario(tmp_path, "faults: [{fault: lost, node: a}]")
     assert (found.seed, found.fleet, found.reruns, found.invariants) == (1, ".", 1, tuple(Invariant))
     assert (found.faults[0].count, found.faults[0].at, found.drawn) == (1, None, False)
@@ -64,18 +64,18 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("faults", "words"), WRONG.items(), ids=WRONG)
-def test_a_fault_that_makes_no_sense_is_named(tmp_path, faults, words):
+def test_an_invalid_fault_is_refused_with_its_position(tmp_path, faults, words):
     with pytest.raises(InputError) as raised:
         scenario(tmp_path, f"faults: [{faults}]")
     assert words in str(raised.value)
     assert [problem for problem in raised.value.problems if problem.position.line != 2] == []
 
 
-def test_drawn_deaths_and_killed_processes_do_not_mix(tmp_path):
+def test_drawn_crashes_and_sigkill_cannot_be_combined(tmp_path):
     with pytest.raises(InputError, match="draws crashes of the reconciler itself"):
         scenario(tmp_path, "faults: [{fault: sigkill, at: {change: 1}}]\nrandom: {}")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot read the scenario: No such file"):
         read_scenario(tmp_path / "none.yaml")

@@ -41,7 +41,7 @@ def codes(one):
     return [violation.code for violation in run_guards(one, GUARDS)]
 
 
-def test_nothing_holds_where_nothing_is_said():
+def test_without_change_rules_there_is_no_hold():
     assert codes(case()) == []
 
 
@@ -55,7 +55,7 @@ def test_outside_its_windows_a_cluster_is_not_changed_and_the_next_one_is_named(
     )
 
 
-def test_a_freeze_says_why_and_until_when():
+def test_a_freeze_names_its_reason_and_its_end():
     (found,) = run_guards(case(change_rules=ChangeRules(freezes=(HOLIDAYS,))), GUARDS)
     assert (found.code, found.message) == (
         "frozen",
@@ -67,7 +67,7 @@ def test_a_freeze_says_why_and_until_when():
     )
 
 
-def test_suspensions_say_who_and_how_they_end():
+def test_suspensions_name_the_actor_and_the_remedy():
     fleetwide = Suspension("", "a storm", "kim", NOON)
     own = Suspension("c", "looking at it", "", NOON)
     cluster_memory, change_rules = (
@@ -94,7 +94,7 @@ def test_only_the_rejected_revision_is_refused():
     assert codes(case(cluster_memory=ClusterMemory(rejected={"another": "wave 1 failed"}))) == []
 
 
-def test_what_was_rolled_back_is_refused_by_its_revision_and_by_its_content():
+def test_a_rolled_back_state_is_refused_by_revision_and_by_content():
     for revision, content, found in (
         (REVISION.id, "", ["rolled-back"]),
         ("another", "k1", ["rolled-back"]),
@@ -141,7 +141,7 @@ def test_the_id_of_a_plan_does_not_depend_on_other_clusters_nor_on_who_read_the_
     assert Plan(replace(REVISION, id="0" * 40), "1", (one.plan,)).ids["c"] != one.digest
 
 
-def test_without_steps_nothing_is_refused_but_what_holds_is_still_told():
+def test_without_steps_nothing_is_refused_but_holds_are_still_reported():
     held = case(
         change_rules=ChangeRules(windows=NIGHTS, freezes=(HOLIDAYS,), suspend=Suspend(reason="moving house")),
         cluster_memory=ClusterMemory(rejected={REVISION.id: "wave 1 failed"}),
@@ -152,7 +152,7 @@ def test_without_steps_nothing_is_refused_but_what_holds_is_still_told():
     assert told == ["outside-window", "frozen", "suspended", "revision-rejected"]
 
 
-def test_without_a_clock_guards_of_time_say_nothing():
+def test_without_a_time_guards_of_time_find_nothing():
     assert codes(case(change_rules=ChangeRules(windows=NIGHTS, freezes=(HOLIDAYS,)), at=None)) == []
 
 

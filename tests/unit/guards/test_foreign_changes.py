@@ -26,33 +26,33 @@ def told(stamp, *, runs=None, overrides=(), **known):
 
 
 @pytest.mark.parametrize("stamp", [HERE, BEFORE, BEFORE + DIRTY, HERE + DIRTY, OURS])
-def test_a_node_that_runs_what_this_host_wrote_or_what_comes_before_is_not_foreign(stamp):
+def test_a_stamp_of_this_host_or_of_an_ancestor_is_not_foreign(stamp):
     assert told(stamp) == []
 
 
 @pytest.mark.parametrize("stamp", [THEIRS, THEIRS + DIRTY, OURS + DIRTY])
-def test_a_node_that_runs_what_nobody_here_wrote_is(stamp):
+def test_any_other_stamp_is_foreign(stamp):
     assert told(stamp) == ["edge/n1"]
 
 
-def test_what_this_host_saw_on_the_node_itself_is_its_own_though_the_run_is_forgotten():
+def test_a_stamp_that_this_host_saw_on_the_node_is_its_own_without_the_run():
     assert told(THEIRS, runs=THEIRS + "0" * 28) == []
     assert told(THEIRS + DIRTY, runs=THEIRS + "0" * 28) == []
     assert told(THEIRS, runs=OURS + "0" * 28) == ["edge/n1"]
 
 
-def test_a_revision_off_the_line_that_this_host_applied_is_no_ground_to_leave_its_nodes_alone():
+def test_a_revision_that_is_no_ancestor_but_was_applied_here_is_not_foreign():
     """After a squash nothing that was applied comes before the revision at hand."""
     assert told(OURS, lineage=frozenset({HERE})) == []
     assert told(OURS, lineage=frozenset({HERE}), applied_revisions=()) == ["edge/n1"]
 
 
-def test_where_the_history_is_not_known_nothing_is_said():
+def test_without_a_history_nothing_is_foreign():
     assert told(THEIRS, lineage=None) == []
 
 
 @pytest.mark.parametrize("stamp", ["", "2022-06-21-A", "d" * 11, "D" * 12])
-def test_a_version_that_is_no_stamp_is_nobodys(stamp):
+def test_a_version_that_is_no_stamp_is_not_foreign(stamp):
     assert told(stamp) == []
 
 

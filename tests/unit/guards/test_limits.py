@@ -44,7 +44,7 @@ def test_blast_radius(limit, refused):
     assert found == (["blast-radius"] if refused else [])
 
 
-def test_blast_radius_counts_nodes_not_steps_and_not_what_a_person_does():
+def test_blast_radius_counts_nodes_without_manual_steps():
     two = [step("a1"), step("a1", id="c/a1/again"), step("a2", waits_for_operator=True)]
     assert codes(*two, policy=Policy(max_changed="1")) == []
 
@@ -64,7 +64,7 @@ def test_a_desired_state_that_shrinks(before, now, refused):
     assert found == (["desired-shrank"] if refused else [])
 
 
-def test_a_cluster_of_one_node_that_names_none_any_more_is_refused():
+def test_removing_the_only_node_is_refused():
     assert codes(cluster_memory=ClusterMemory(nodes=1), nodes=0) == ["desired-shrank"]
 
 
@@ -80,13 +80,13 @@ def test_a_cluster_of_one_node_that_names_none_any_more_is_refused():
         ({"a1", "a2", "o1"}, False),
     ],
 )
-def test_which_nodes_go_counts_and_not_how_many_there_are(before, refused):
+def test_removed_nodes_count_by_name_not_by_number(before, refused):
     """RACKS are five nodes, so that none of these has fewer nodes than before, but for one."""
     cluster_memory = ClusterMemory(nodes=len(before), names=frozenset(before))
     assert codes(cluster_memory=cluster_memory) == (["desired-shrank"] if refused else [])
 
 
-def test_the_nodes_that_go_are_named():
+def test_removed_nodes_are_named():
     cluster_memory = ClusterMemory(nodes=5, names=frozenset({"a1", "o1", "o2", "o3", "o4"}))
     entry = cluster("c", {"a1": FakeNode(name="a1", value="v")})
     plan = ClusterPlan("c", "fake", nodes=1, unchanged=0, steps=())
@@ -95,7 +95,7 @@ def test_the_nodes_that_go_are_named():
     assert "(o1, o2, o3, o4)" in found.message
 
 
-def test_a_word_that_all_nodes_of_before_are_gone_for_good_is_enough():
+def test_a_confirmation_that_all_earlier_nodes_are_lost_allows_the_removal():
     cluster_memory = ClusterMemory(nodes=3, names=frozenset({"o1", "o2", "o3"}))
     assert codes(step("a1"), cluster_memory=cluster_memory) == ["desired-shrank"]
     assert codes(step("a1", arguments=RawArguments({"anew": True})), cluster_memory=cluster_memory) == []
@@ -143,7 +143,7 @@ def test_a_policy_may_limit_the_domains_of_any_change(limit, refused):
 
 
 @pytest.mark.parametrize(("limit", "refused"), [("1", True), ("2", False), ("50%", True), ("100%", False)])
-def test_of_one_domain_only_a_share_is_changed_by_steps_of_high_risk(limit, refused):
+def test_steps_of_high_risk_change_only_a_share_of_one_domain(limit, refused):
     policy = Policy(max_risky="100%", max_of_domain=limit)
     assert codes(risky("a1"), risky("a2"), policy=policy) == (["failure-domain-share"] if refused else [])
     assert codes(risky("a1", wave=1), risky("b1", wave=2), policy=policy) == []

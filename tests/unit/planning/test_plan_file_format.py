@@ -23,7 +23,7 @@ class Shown:
     seen_on: date = field(default=date(2026, 1, 1), compare=False)
 
 
-def test_a_print_is_equal_exactly_when_what_is_compared_is():
+def test_a_digest_is_equal_if_and_only_if_the_compared_values_are():
     one = digest_observation(Present(Shown({"b": 1, "a": (date(2026, 1, 1), {"x", "y"})})))
     assert one == digest_observation(
         Present(Shown({"a": [date(2026, 1, 1), {"y", "x"}], "b": 1}, date(2027, 1, 1)))
@@ -40,7 +40,7 @@ def test_a_print_is_equal_exactly_when_what_is_compared_is():
     assert len({one, *map(digest_observation, others)}) == len(others) + 1
 
 
-def test_why_a_node_was_silent_does_not_count_and_nodes_are_sorted():
+def test_the_reason_of_a_failed_reading_does_not_count_and_nodes_are_sorted():
     first = digest_observations(Observed({"b": Unreachable("timed out"), "a": Stale(1, "one reason")}))
     assert first == digest_observations(Observed({"a": Stale(1, "another"), "b": Unreachable("refused")}))
     assert list(first) == ["a", "b"]
@@ -61,7 +61,7 @@ def written(**more):
     return PlanFile(**plain).seal().encode()
 
 
-def test_what_is_written_is_read_back():
+def test_a_plan_file_can_be_read_back():
     found = parse_plan_file(written(observed={"c": {"n": "absent"}}), "plan.json")
     assert found.observed == {"c": {"n": "absent"}}
     assert found.load_plan().revision.id == "i"
@@ -80,31 +80,31 @@ def test_what_is_written_is_read_back():
         ('"id": "i"', '"id": "\\ud800"', "its digest does not match"),
     ],
 )
-def test_whatever_is_changed_is_refused(old, new, said):
+def test_every_change_of_a_file_is_refused(old, new, said):
     data = written(observed={"c": {"n": "absent"}}).decode()
     with pytest.raises(UsageError, match=said):
         parse_plan_file(data.replace(old, new, 1).encode(), "plan.json")
 
 
-def test_a_plan_that_is_none_is_refused_though_the_digest_fits():
+def test_an_invalid_plan_is_refused_although_the_digest_matches():
     found = parse_plan_file(written(plan={"clusters": 1}), "plan.json")
     with pytest.raises(UsageError, match="is not valid"):
         found.load_plan()
 
 
-def test_a_file_does_not_say_the_id_of_its_plan():
+def test_a_file_cannot_claim_the_id_of_its_plan():
     plan = json.loads(written())["plan"]
     plan["clusters"] = [ClusterPlan("edge", "m2", 1, 1, made_as="f" * 64).plain()]
     with pytest.raises(UsageError, match="parts that a plan cannot have"):
         parse_plan_file(written(plan=plan), "plan.json").load_plan()
 
 
-def test_spacing_and_the_order_of_keys_do_not_count():
+def test_whitespace_and_the_order_of_keys_do_not_count():
     value = json.loads(written())
     parse_plan_file(json.dumps(dict(reversed(value.items()))).encode(), "plan.json")
 
 
-def test_the_seconds_that_nobody_wrote_are_what_a_file_gives_back():
+def test_default_seconds_are_part_of_a_file():
     """A plan is read from its file as it was made: 30 in the one and 30.0 in the other would be two plans."""
     assert {type(seconds) for _, seconds in Timeouts()} == {float}
 
@@ -113,7 +113,7 @@ LEFT = Path(__file__).parents[2] / "cases/store/plan-file-1.json"
 """A plan for both products of the demonstration, as version 0.1.0 wrote it when arguments had no types."""
 
 
-def test_a_file_that_the_last_version_left_is_read_with_the_products_types_and_written_the_same():
+def test_a_file_of_the_last_version_is_read_with_the_products_types_and_written_unchanged():
     data = LEFT.read_bytes()
     found = parse_plan_file(data, LEFT.name)
     assert found.encode() == data

@@ -68,7 +68,7 @@ def node(name, *after, **more):
     return FakeNode(name=name, value="new", after=after, **more)
 
 
-async def test_what_comes_after_a_changed_node_is_not_done_and_the_rest_is(store):
+async def test_steps_after_a_changed_node_are_left_out_and_the_others_performed(store):
     nodes = {"a": node("a"), "b": node("b", "a"), "c": node("c")}
     bench = Bench(store, cluster("edge", nodes, concurrency=3), a="old", b="old", c="old")
     file = await bench.file()
@@ -81,7 +81,7 @@ async def test_what_comes_after_a_changed_node_is_not_done_and_the_rest_is(store
     assert report.plan.digest == file.load_plan().digest
 
 
-async def test_what_is_left_of_a_plan_keeps_its_id(store):
+async def test_the_rest_of_a_plan_keeps_its_id(store):
     nodes = {"a": node("a"), "c": FakeNode(name="c", value="as it is")}
     bench = Bench(store, cluster("edge", nodes), a="old", c="as it is")
     file = await bench.file()
@@ -93,7 +93,7 @@ async def test_what_is_left_of_a_plan_keeps_its_id(store):
     assert left.ids == report.plan.ids == file.load_plan().ids
 
 
-async def test_what_somebody_else_has_done_already_is_found(store):
+async def test_a_step_that_somebody_else_has_done_is_found(store):
     bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b", "a")}), a="old", b="old")
     file = await bench.file()
     bench.world.values["a"] = "new"
@@ -102,7 +102,7 @@ async def test_what_somebody_else_has_done_already_is_found(store):
     assert (bench.world.acts, report.exit_status, ready.new_plan.is_empty) == (["b"], 0, True)
 
 
-async def test_a_membership_is_one_unit(store):
+async def test_a_membership_is_applied_as_a_whole_or_not_at_all(store):
     nodes = {"a": node("a", membership=True), "b": node("b")}
     nodes |= {"c": FakeNode(name="c", value="as it is")}
     bench = Bench(store, cluster("live", nodes), a="old", b="old", c="as it is")
@@ -122,7 +122,7 @@ async def test_a_membership_is_one_unit(store):
         ({"a": "old", "b": "old", "c": "else"}, "c has changed since the plan was made"),
     ],
 )
-async def test_of_a_membership_the_node_that_changed_is_blamed_not_those_that_show_it(store, now, words):
+async def test_of_a_membership_the_changed_node_is_named_not_those_that_show_it(store, now, words):
     nodes = {"a": node("a", membership=True), "b": node("b"), "c": node("c")}
     bench = Bench(store, cluster("live", nodes), a="old", b="old", c="old")
     file = await bench.file()
@@ -133,7 +133,7 @@ async def test_of_a_membership_the_node_that_changed_is_blamed_not_those_that_sh
     assert bench.world.acts == []
 
 
-async def test_a_wave_with_a_changed_node_is_the_last(store):
+async def test_no_wave_follows_one_with_a_changed_node(store):
     nodes = {name: node(name) for name in "abc"}
     entry = cluster("edge", nodes, rollout=Rollout(canary=1, waves=1))
     bench = Bench(store, entry, a="old", b="old", c="old")
@@ -144,7 +144,7 @@ async def test_a_wave_with_a_changed_node_is_the_last(store):
     assert [one.code for one in report.findings] == ["wave-incomplete"]
 
 
-async def test_a_node_that_is_silent_now_is_not_touched_and_one_that_speaks_now_is_left_alone(store):
+async def test_a_node_that_stopped_or_began_to_answer_is_not_changed(store):
     bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b")}), a="old", b="old")
     bench.world.silent.add("b")
     file = await bench.file()
@@ -158,7 +158,7 @@ async def test_a_node_that_is_silent_now_is_not_touched_and_one_that_speaks_now_
     assert facts.facts.get("edge", {}) == {}, "nobody believes that b runs the plan's revision"
 
 
-async def test_guards_judge_what_is_left_on_the_fresh_answers(store):
+async def test_guards_check_the_remaining_steps_on_fresh_answers(store):
     bench = Bench(store, cluster("edge", {"a": node("a"), "b": FakeNode(name="b", value="forbidden")}), b="x")
     file = await bench.file()
     with pytest.raises(GuardRefusal):
@@ -168,7 +168,7 @@ async def test_guards_judge_what_is_left_on_the_fresh_answers(store):
     assert states(report) == {"a": State.DONE, "b": State.CHANGED}
 
 
-async def test_of_a_later_look_only_the_nodes_of_the_file_count(store):
+async def test_a_later_plan_is_limited_to_the_nodes_of_the_file(store):
     bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b")}), a="old", b="new")
     file = await bench.file()
     bench.world.values["b"] = "else"
@@ -176,7 +176,7 @@ async def test_of_a_later_look_only_the_nodes_of_the_file_count(store):
     assert [step.node for step in restrict_plan(later, file.load_plan()).steps()] == ["a"]
 
 
-def test_files_that_are_others_or_more_or_fewer_are_named():
+def test_changed_added_and_removed_files_are_named():
     notes = FileDigests()
     files = SimpleNamespace(names=lambda: ("x", "y"), read=lambda path: path.encode())
     snapshot = notes.with_files(Snapshot(None, files))
@@ -218,7 +218,7 @@ def mutated(plan, places, value):
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PLACES, VALUES)
-async def test_a_forged_file_does_nothing_that_is_not_planned_anyway(tmp_path_factory, places, value):
+async def test_a_forged_file_does_nothing_that_is_not_planned(tmp_path_factory, places, value):
     folder = tmp_path_factory.mktemp("forged")
     with open_store(folder) as store:
         bench = Bench(store, cluster("edge", {"a": node("a"), "b": node("b", "a")}), a="old", b="old")
@@ -255,7 +255,7 @@ async def test_neither_order_nor_waves_nor_arguments_can_be_forged(store, change
     assert bench.world.values == {"a": "old", "b": "old"}
 
 
-async def test_a_plan_for_a_cluster_that_is_not_there_is_refused(store):
+async def test_a_plan_for_an_unknown_cluster_is_refused(store):
     bench = Bench(store, cluster("edge", {"a": node("a")}), a="old")
     file = await bench.file()
     plan = copy.deepcopy(file.plan)
@@ -286,7 +286,7 @@ def rollouts(draw):
 
 
 @given(rollouts())
-def test_waves_are_the_same_when_they_are_made_again_from_a_file(made):
+def test_waves_computed_again_from_a_file_are_the_same(made):
     entry, rollout = made
     values = {one.name: "old" for one in entry.nodes}
     world = World(values)

@@ -54,7 +54,7 @@ async def test_the_plan_names_every_cluster_sorted_and_the_program():
     assert not seen.violations
 
 
-async def test_problems_of_all_clusters_come_at_once_before_a_node_is_asked():
+async def test_problems_of_all_clusters_are_reported_together_before_a_node_is_read():
     report_listener = Ears()
     with pytest.raises(InputError) as caught:
         await look(
@@ -66,12 +66,12 @@ async def test_problems_of_all_clusters_come_at_once_before_a_node_is_asked():
     assert report_listener.heard == []
 
 
-async def test_one_violation_anywhere_stands_against_the_whole_plan():
+async def test_one_violation_refuses_the_whole_plan():
     seen = await look(cluster("alpha", {"a1": "new"}), cluster("beta", {"b1": "forbidden"}))
     assert [(violation.code, violation.target) for violation in seen.violations] == [("forbidden", "beta/b1")]
 
 
-async def test_guards_of_every_product_see_the_past():
+async def test_guards_of_every_product_get_the_memory():
     memory = FleetMemory(cluster_memory={"alpha": ClusterMemory(nodes=100)}, at=NOON)
     seen = await look(recalled=memory)
     assert [(violation.code, violation.target) for violation in seen.violations] == [
@@ -91,7 +91,7 @@ async def test_a_policy_of_the_fleet_file_reaches_the_guards():
 
 
 @pytest.mark.parametrize(("days", "stands"), [(0, False), (-1, True)])
-async def test_an_override_sets_a_verdict_aside_until_it_expires(days, stands):
+async def test_an_override_disables_a_guard_until_it_expires(days, stands):
     until = NOON.date() + timedelta(days=days)
     override = Override(guard="forbidden", target="alpha", until=until, reason="agreed with everybody")
     driver = FakeDriver(World(dict(WORLD)))
@@ -105,7 +105,7 @@ async def test_an_override_sets_a_verdict_aside_until_it_expires(days, stands):
     assert [held for _, held in seen.overridden] == ([] if stands else [override])
 
 
-async def test_drivers_are_given_what_was_remembered():
+async def test_drivers_get_the_facts_of_earlier_runs():
     class Curious(FakeDriver):
         def add_history(self, desired, facts, prior):
             told[desired.entry.name] = facts
@@ -119,7 +119,7 @@ async def test_drivers_are_given_what_was_remembered():
     assert told == {"alpha": {"a1": {"mode": "block"}}, "beta": {}}
 
 
-async def test_clusters_are_asked_at_the_same_time():
+async def test_clusters_are_read_concurrently():
     report_listener = Ears()
     await look(listener=report_listener)
     assert [what for what, *_ in report_listener.heard] == ["observing"] * 2 + ["observed"] * 2 + ["planned"]
@@ -136,14 +136,14 @@ async def test_clusters_are_asked_at_the_same_time():
         ("a2", [], "a2"),
     ],
 )
-async def test_only_keeps_to_a_cluster_or_a_node(only, steps, node):
+async def test_only_restricts_to_a_cluster_or_a_node(only, steps, node):
     seen = await look(only=only)
     assert [plan.cluster for plan in seen.plan.clusters] == ["alpha"]
     assert [step.id for step in seen.plan.steps()] == steps
     assert seen.node == node
 
 
-async def test_only_with_a_name_that_is_not_there_names_the_nearest():
+async def test_only_with_an_unknown_name_suggests_a_similar_one():
     with pytest.raises(UsageError, match="no cluster and no node is named 'alpah'") as caught:
         await look(only="alpah")
     assert "alpha" in caught.value.remedy
@@ -152,7 +152,7 @@ async def test_only_with_a_name_that_is_not_there_names_the_nearest():
     assert caught.value.remedy == "the clusters are: alpha, beta"
 
 
-async def test_only_a_node_of_a_cluster_decided_as_a_whole_is_refused():
+async def test_only_with_a_node_of_a_cluster_that_is_planned_as_a_whole_is_refused():
     driver = FakeDriver(World(dict(WORLD)))
     driver.capabilities = Capabilities()
     with pytest.raises(UsageError, match="a1 cannot be planned alone: a fake cluster is planned") as caught:
@@ -165,7 +165,7 @@ async def test_files_of_other_clusters_are_checked_even_with_only():
         await look(cluster("alpha", {"a1": "new"}), cluster("beta", {"b1": "bad"}), only="alpha")
 
 
-async def test_a_survey_writes_nothing_and_has_nothing_to_write_with():
+async def test_a_plan_pass_writes_nothing_and_has_no_means_to_write():
     world = World(dict(WORLD))
     await look(world=world)
     assert world.values == WORLD

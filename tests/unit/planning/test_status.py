@@ -32,7 +32,7 @@ async def look(*clusters, world=None, runs=None, orders=None, memory=None, last=
     return compute_status(seen, orders or OpenOrders(), last)
 
 
-async def test_each_node_has_its_word_its_revision_and_since_when():
+async def test_each_node_has_its_condition_its_revision_and_since_when():
     world = World({"a": "new", "b": "old", "d": "old"}, silent={"c"})
     nodes = {**dict.fromkeys("abc", "new"), "d": FakeNode(name="d", value="new", person=True)}
     found = await look(cluster("edge", nodes), world=world, runs={"a": AppliedRevision(REVISION.id, SINCE)})
@@ -73,7 +73,7 @@ def test_no_failure_is_read_as_converged(answer, said, word):
     assert _judge_node(answer, [], said, "")[0] is word
 
 
-async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():
+async def test_a_converged_fleet_of_a_thousand_nodes_takes_one_line():
     names = [f"n{number:04d}" for number in range(1000)]
     world = World(dict.fromkeys(names, "new"))
     runs = {name: AppliedRevision(REVISION.id, SINCE) for name in names}
@@ -85,7 +85,7 @@ async def test_a_converged_fleet_says_so_and_a_thousand_nodes_take_one_line():
     assert len(json.loads(render_status_json(found))["clusters"][0]["nodes"]) == 1000
 
 
-async def test_what_holds_up_changes_is_shown_even_where_there_is_nothing_to_change():
+async def test_holds_are_shown_also_if_there_is_nothing_to_change():
     change_rules = ChangeRules(
         windows=(Window(cron="0 2 * * *", duration="1h"),), suspend=Suspend(reason="moving")
     )
@@ -106,7 +106,7 @@ async def test_what_holds_up_changes_is_shown_even_where_there_is_nothing_to_cha
     assert json.loads(render_status_json(found))["clusters"][0]["held"][2]["code"] == "suspended"
 
 
-async def test_an_override_takes_what_it_covers_out_of_the_way():
+async def test_an_override_removes_the_holds_that_it_covers():
     change_rules = ChangeRules(suspend=Suspend(reason="moving"))
     aside = Override(guard="suspended", until=NOON.date(), reason="only this once")
     found = await look(
@@ -131,7 +131,7 @@ async def test_a_plan_that_waits_for_an_approval_is_named():
     assert (await look(cluster("edge", nodes), policies=policies, orders=other)).clusters[0].waiting is None
 
 
-async def test_the_last_run_is_told():
+async def test_the_last_run_is_part_of_the_status():
     last = RunSummary(
         id="20261121-034455-k7fm",
         trigger="command",

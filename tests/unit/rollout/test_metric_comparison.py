@@ -19,7 +19,7 @@ def judged(changed, unchanged, before=None, seconds=10.0, **gate):
     ("value", "weight"),
     [(1.0, GateStatus.GOOD), (4.0, GateStatus.GOOD), (4.01, GateStatus.BAD), (0.0, GateStatus.GOOD)],
 )
-def test_a_value_may_be_so_many_times_the_median_of_the_others(value, weight):
+def test_a_value_is_limited_by_a_factor_of_the_median_of_unchanged_nodes(value, weight):
     found = judged({"a": value}, {"x": 1.0, "y": 2.0, "z": 90.0}, compare="value", factor=2)
     assert found.status is weight
 
@@ -27,17 +27,17 @@ def test_a_value_may_be_so_many_times_the_median_of_the_others(value, weight):
 @pytest.mark.parametrize(
     ("value", "weight"), [(50.0, GateStatus.GOOD), (49.0, GateStatus.BAD), (500.0, GateStatus.GOOD)]
 )
-def test_lower_may_be_the_bad_way(value, weight):
+def test_a_metric_may_be_bad_if_it_is_lower(value, weight):
     found = judged({"a": value}, {"x": 100.0}, compare="value", factor=2, worse="lower")
     assert found.status is weight
 
 
-def test_what_the_others_do_not_have_at_all_is_bad_unless_it_is_small_enough_to_ignore():
+def test_any_value_is_bad_where_the_median_is_zero_unless_it_is_small_enough_to_ignore():
     assert judged({"a": 3.0}, {"x": 0.0}, compare="value").status is GateStatus.BAD
     assert judged({"a": 3.0}, {"x": 0.0}, compare="value", ignore=3) == GOOD
 
 
-def test_a_rate_is_the_growth_in_a_second_and_survives_a_counter_that_began_anew():
+def test_a_rate_is_the_growth_per_second_also_after_a_counter_reset():
     before = {"a": {"m": 100.0}, "x": {"m": 0.0}, "b": {"m": 100.0}}
     grown = judged({"a": 130.0}, {"x": 10.0}, before, factor=2)
     assert grown.status is GateStatus.BAD
@@ -48,20 +48,20 @@ def test_a_rate_is_the_growth_in_a_second_and_survives_a_counter_that_began_anew
 @pytest.mark.parametrize(
     ("now", "weight"), [(20.0, GateStatus.GOOD), (20.5, GateStatus.BAD), (99.0, GateStatus.BAD)]
 )
-def test_a_counter_that_began_anew_grew_by_what_it_has_now(now, weight):
+def test_after_a_reset_a_counter_grew_by_its_present_value(now, weight):
     """As a difference it would have fallen, which looks healthier than any node that kept counting."""
     before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
     assert judged({"a": now}, {"x": 10.0}, before, factor=2).status is weight
 
 
-def test_unchanged_nodes_that_began_anew_do_not_lower_what_is_usual():
+def test_resets_of_unchanged_nodes_do_not_lower_the_median():
     before = {"a": {"m": 0.0}, "x": {"m": 900.0}, "y": {"m": 900.0}}
     assert judged({"a": 20.0}, {"x": 10.0, "y": 10.0}, before, factor=2) == GOOD
     usual = judged({"a": 21.0}, {"x": 10.0, "y": 10.0}, before, factor=2)
     assert "of a is 2.1, on unchanged nodes it is 1" in usual.reason
 
 
-def test_where_lower_is_worse_a_counter_that_began_anew_counts_for_no_more_than_it_has():
+def test_if_lower_is_worse_a_reset_counter_counts_for_its_present_value():
     before = {"a": {"m": 100.0}, "x": {"m": 0.0}}
     told = judged({"a": 4.0}, {"x": 10.0}, before, factor=2, worse="lower")
     assert told.status is GateStatus.BAD
@@ -82,7 +82,7 @@ def test_the_worst_of_several_nodes_is_named():
         ({"a": 1.0}, {"x": 1.0}, {}, "m is missing from a"),
     ],
 )
-def test_what_cannot_be_told_is_not_taken_for_good(changed, unchanged, more, words):
+def test_a_missing_value_is_not_good(changed, unchanged, more, words):
     found = judged(changed, unchanged, **more)
     assert found.status is GateStatus.UNCLEAR
     assert words in found.reason

@@ -31,7 +31,7 @@ def test_a_version_may_be_a_number_on_one_side():
     assert evaluate_reports(BEATS, {"n1": 7}, heard(beat("n1", "7"))).status is GateStatus.GOOD
 
 
-def test_a_silent_node_leaves_it_unclear_and_is_named():
+def test_a_node_without_a_report_makes_the_gate_unclear_and_is_named():
     found = evaluate_reports(BEATS, GIVEN, heard(beat("n1")))
     assert (found.status, found.reason) == (
         GateStatus.UNCLEAR,
@@ -55,7 +55,7 @@ def test_a_feedback_counts_by_its_status(status, weight):
     assert evaluate_reports(BOTH, {"n1": "7"}, told).status is weight
 
 
-def test_what_was_forgotten_counts_no_more():
+def test_a_forgotten_report_does_not_count():
     told = heard(beat("n1"), NodeReport("n1", ReportKind.FEEDBACK, "7", "ok"))
     told.forget(ReportKind.HEARTBEAT)
     assert evaluate_reports(BOTH, {"n1": "7"}, told).reason == "n1 has sent no heartbeat since it was changed"
@@ -63,11 +63,11 @@ def test_what_was_forgotten_counts_no_more():
     assert evaluate_reports(BOTH, {"n1": "7"}, told).status is GateStatus.GOOD
 
 
-def test_a_heartbeat_without_a_version_says_nothing_of_the_change():
+def test_a_heartbeat_without_a_version_does_not_count():
     found = evaluate_reports(BEATS, {"n1": "7"}, heard(beat("n1", None)))
     assert (found.status, found.reason) == (GateStatus.UNCLEAR, "the heartbeat of n1 has no version")
 
 
-def test_a_late_failure_of_an_earlier_version_is_not_this_ones():
+def test_a_late_failure_of_an_earlier_version_does_not_count():
     told = heard(beat("n1"), NodeReport("n1", ReportKind.FEEDBACK, "6", "E0004"))
     assert evaluate_reports(BOTH, {"n1": "7"}, told).status is GateStatus.UNCLEAR

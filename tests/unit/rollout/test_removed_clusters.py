@@ -45,7 +45,7 @@ def codes(seen):
     return [(one.code, one.target) for one in seen.violations]
 
 
-async def test_a_cluster_that_is_not_named_any_more_is_told_and_holds_up_itself_alone(store):
+async def test_a_removed_cluster_is_reported_and_holds_only_itself(store):
     await make(store, ALPHA, BETA)
     seen, drivers = await look(store, ALPHA)
     assert codes(seen) == [("cluster-vanished", "beta")]
@@ -56,7 +56,7 @@ async def test_a_cluster_that_is_not_named_any_more_is_told_and_holds_up_itself_
     assert codes((await look(store, ALPHA))[0]) == [("cluster-vanished", "beta")]
 
 
-async def test_an_override_lets_it_go_for_good(store):
+async def test_an_override_allows_the_removal_permanently(store):
     await make(store, ALPHA, BETA)
     assert codes((await look(store, ALPHA, overrides=(override(-1),)))[0]) == [("cluster-vanished", "beta")]
     assert codes((await look(store, ALPHA, overrides=(override(target="alpha"),)))[0]) != []
@@ -64,7 +64,7 @@ async def test_an_override_lets_it_go_for_good(store):
     assert codes((await look(store, ALPHA))[0]) == []
 
 
-async def test_a_run_over_one_cluster_does_not_ask(store):
+async def test_a_run_of_one_cluster_does_not_check_for_removed_clusters(store):
     await make(store, ALPHA, BETA)
     seen, _ = await look(store, ALPHA, only="alpha")
     assert codes(seen) == []
@@ -80,7 +80,7 @@ async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(sto
     assert codes(seen) == []
 
 
-async def test_such_a_pass_refuses_and_lets_go_as_well(store):
+async def test_a_pass_of_watch_refuses_and_allows_removals_too(store):
     await make(store, ALPHA, BETA, cluster("gamma", {"c1": "new"}))
     whole = fleet(ALPHA, BETA)
     drivers = {"fake": FakeDriver(World({"a1": "new"}))}
@@ -97,7 +97,7 @@ async def test_such_a_pass_refuses_and_lets_go_as_well(store):
     assert codes(await look_at_alpha()) == []
 
 
-async def test_an_override_that_has_ended_is_said(store):
+async def test_an_expired_override_is_reported(store):
     seen, _ = await look(store, ALPHA, overrides=(override(-1), override(0)))
     assert [(one.code, one.pointer) for one in seen.fleet.warnings] == [
         ("expired-override", "/overrides/0/until")

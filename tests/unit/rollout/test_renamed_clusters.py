@@ -51,7 +51,7 @@ def codes(seen):
     return [(one.code, one.target) for one in seen.violations]
 
 
-async def test_all_that_is_remembered_goes_along_and_nothing_is_sent(store, world):
+async def test_a_rename_moves_the_whole_memory_and_sends_nothing(store, world):
     await make(store, world, EDGE)
     await store.reject("edge", REVISION, "too slow", ends_rollout=False)
     await store.store_progress("edge", RolloutProgress("print", 1, 1, wave=("edge/a/set",)))
@@ -86,7 +86,7 @@ async def test_all_that_is_remembered_goes_along_and_nothing_is_sent(store, worl
     assert world.acts == ["a"]
 
 
-async def test_a_pass_moves_the_past_once_and_the_entry_may_stay(store, world):
+async def test_a_pass_moves_the_history_once_and_the_entry_may_stay(store, world):
     await make(store, world, EDGE)
     for _ in range(2):
         report = await make(store, world, CORE)
@@ -95,7 +95,7 @@ async def test_a_pass_moves_the_past_once_and_the_entry_may_stay(store, world):
     assert codes(await look(store, world, cluster("core", {"a": "new"}))) == []
 
 
-async def test_a_suspension_goes_along_and_stays_for_another_fleets_cluster_of_that_name(store, world):
+async def test_a_suspension_moves_and_stays_for_another_fleets_cluster_of_that_name(store, world):
     await make(store, world, EDGE)
     await make(store.select_fleet(2), world, EDGE)
     await store.suspend("edge", "a storm", WHO)
@@ -114,7 +114,7 @@ async def test_a_refused_revision_renames_nothing(store, world):
     assert (await store.read_memory()).cluster_memory["edge"].former_names == ()
 
 
-async def test_a_revision_from_before_the_rename_finds_the_past(store, world):
+async def test_a_revision_from_before_the_rename_finds_the_history(store, world):
     await make(store, world, EDGE)
     await make(store, world, CORE)
     seen = await look(store, world, EDGE)
@@ -123,7 +123,7 @@ async def test_a_revision_from_before_the_rename_finds_the_past(store, world):
     assert codes(await look(store, world, other)) == [("cluster-vanished", "core")]
 
 
-async def test_a_step_that_was_under_way_is_settled_under_the_new_name(store, world):
+async def test_an_open_step_is_settled_under_the_new_name(store, world):
     world.fault("a", "blind")
     await make(store, world, cluster("edge", {"a": "new"}, settle=0.0))
     world.silent.clear()
@@ -140,7 +140,7 @@ async def test_a_run_that_still_holds_the_former_name_is_waited_for(store, world
     assert has_past((await store.read_memory()).cluster_memory["edge"])
 
 
-async def test_a_cluster_with_a_past_takes_over_no_other_one(store, world):
+async def test_a_cluster_with_a_history_takes_over_no_other_one(store, world):
     await make(store, world, EDGE, cluster("core", {"b": "old"}))
     both = cluster("core", {"a": "new", "b": "old"}, renamed_from="edge")
     seen = await look(store, world, both)
@@ -149,7 +149,7 @@ async def test_a_cluster_with_a_past_takes_over_no_other_one(store, world):
     assert "edge" in (await store.read_memory()).cluster_memory
 
 
-async def test_a_cluster_of_another_kind_takes_over_no_past(store, world):
+async def test_a_cluster_of_another_kind_takes_over_no_history(store, world):
     await make(store, world, EDGE)
     memory, other = await store.read_memory(), CORE.model_copy(update={"kind": "other"})
     assert find_renames(memory, [other]) == {}
@@ -161,7 +161,7 @@ async def test_another_fleets_cluster_is_not_taken(store, world):
     assert (await look(store, world, CORE)).renames == {}
 
 
-async def test_a_new_cluster_on_the_nodes_of_one_that_is_gone_is_held_up(store, world):
+async def test_a_new_cluster_on_the_nodes_of_a_removed_one_is_on_hold(store, world):
     await make(store, world, EDGE)
     await store.claim_places({"192.0.2.1:80": ("edge", "a")}, ())
     memory, places = await store.read_memory(), {"core": {"x": ("192.0.2.1:80",)}}

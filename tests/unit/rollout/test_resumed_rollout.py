@@ -61,7 +61,7 @@ def codes(report):
     return [finding.code for finding in report.findings]
 
 
-async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_goes_on(bench, monkeypatch):
+async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_continues(bench, monkeypatch):
     monkeypatch.setattr("reconciler.rollout.polling.GRACE", 0.05)
     stop, wanted = asyncio.Event(), edge(settle=2, soak=10)
     bench.world.fault("a", "ignored")
@@ -84,7 +84,7 @@ async def test_a_stop_while_a_node_is_slow_rejects_nothing_and_the_same_wave_goe
     assert await bench.rejected() == []
 
 
-async def test_a_node_that_never_takes_it_after_a_stop_is_sent_it_again_in_the_same_wave(bench, monkeypatch):
+async def test_after_a_stop_a_node_without_the_content_gets_it_again_in_the_same_wave(bench, monkeypatch):
     monkeypatch.setattr("reconciler.rollout.polling.GRACE", 0.05)
     stop, wanted = asyncio.Event(), edge(settle=30)
     bench.world.fault("a", "ignored")
@@ -99,7 +99,7 @@ async def test_a_node_that_never_takes_it_after_a_stop_is_sent_it_again_in_the_s
 
 
 @pytest.mark.parametrize("revision", [REVISION, README], ids=["the same", "one that changes no content"])
-async def test_killed_in_a_soak_the_gates_of_that_wave_are_judged_before_anything_follows(bench, revision):
+async def test_after_a_kill_in_a_soak_the_gates_of_that_wave_are_evaluated_first(bench, revision):
     def die():
         raise Killed
 
@@ -116,7 +116,7 @@ async def test_killed_in_a_soak_the_gates_of_that_wave_are_judged_before_anythin
     assert await bench.rejected() == [revision.short]
 
 
-async def test_killed_in_the_last_soak_there_is_no_step_left_and_the_gates_are_judged(bench):
+async def test_after_a_kill_in_the_last_soak_the_gates_are_evaluated_without_steps(bench):
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=60, waves="100%"))
@@ -129,7 +129,7 @@ async def test_killed_in_the_last_soak_there_is_no_step_left_and_the_gates_are_j
     assert await bench.rejected() == [REVISION.short]
 
 
-async def test_a_soak_goes_on_where_it_was_and_ends_the_rollout(bench):
+async def test_an_interrupted_soak_continues_and_ends_the_rollout(bench):
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=300, waves="100%"))
@@ -164,7 +164,7 @@ async def test_other_content_begins_a_rollout_of_its_own(bench):
     assert [sum(value == "newer" for value in values.values()) for values in seen] == [1, 3, 4]
 
 
-async def test_a_wave_of_four_that_was_cut_in_the_middle_is_completed_before_it_is_judged(bench):
+async def test_an_interrupted_wave_is_completed_before_its_gates_are_evaluated(bench):
     died = []
 
     def die(step, value, fault, act=bench.driver._act):
@@ -184,7 +184,7 @@ async def test_a_wave_of_four_that_was_cut_in_the_middle_is_completed_before_it_
     assert seen == [["a", "b", "c"], ["a", "b", "c", "d"]]
 
 
-async def test_a_suspension_in_an_open_wave_is_heeded_and_then_it_goes_on(bench):
+async def test_a_suspension_stops_an_open_wave_which_continues_later(bench):
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=60))
@@ -197,7 +197,7 @@ async def test_a_suspension_in_an_open_wave_is_heeded_and_then_it_goes_on(bench)
     assert await bench.rejected() == []
 
 
-async def test_a_lost_answer_holds_its_wave_up_and_rejects_nothing(bench):
+async def test_a_lost_answer_stops_its_wave_and_rejects_nothing(bench):
     wanted = edge(in_flight=300.0)
     bench.world.fault("a", "nothing")
     report = await bench.run(wanted)
@@ -209,7 +209,7 @@ async def test_a_lost_answer_holds_its_wave_up_and_rejects_nothing(bench):
     assert (await bench.run(wanted)).is_success
 
 
-async def test_nodes_that_a_call_under_way_holds_up_differ_and_run_no_revision(bench):
+async def test_nodes_that_wait_for_a_call_in_flight_differ_and_run_no_revision(bench):
     await bench.run(edge(OLD))
     before = (await bench.store.read_memory()).get_cluster_memory("edge").shown_revisions
     wanted = edge(in_flight=300.0)
@@ -249,7 +249,7 @@ class Partly(Returning):
         return replace(back, arguments=replace(set_of(back), before="halfway")), carried
 
 
-async def test_failed_is_not_without_effect_and_is_taken_back_with_its_wave(bench):
+async def test_a_failed_step_with_an_effect_is_undone_with_its_wave(bench):
     bench.driver = Partly(bench.world)
     bench.world.fault("b", "half")
     report = await bench.run(edge(waves="100%", on_failure="return"))
@@ -257,7 +257,7 @@ async def test_failed_is_not_without_effect_and_is_taken_back_with_its_wave(benc
     assert states(report) == dict.fromkeys("abcd", "undone")
 
 
-async def test_what_somebody_else_wrote_meanwhile_is_named_and_not_overwritten(bench):
+async def test_a_change_by_somebody_else_is_named_and_not_overwritten(bench):
     bench.driver = Partly(bench.world)
 
     def foreign(step, value, fault, act=bench.driver._act):
@@ -280,14 +280,14 @@ async def test_a_step_that_may_still_take_effect_is_named(bench):
     assert report.findings[1].target == "edge/b"
 
 
-async def test_after_a_definite_refusal_there_is_nothing_to_take_back_and_nothing_to_name(bench):
+async def test_after_a_definite_refusal_there_is_nothing_to_undo_or_to_name(bench):
     bench.world.fault("b", "refused")
     report = await bench.run(edge(waves="100%", on_failure="return"))
     assert codes(report) == ["gate-failed"]
     assert bench.world.values == OLD
 
 
-async def test_what_an_earlier_run_sent_is_named_where_it_cannot_be_taken_back(bench):
+async def test_a_step_of_an_earlier_run_that_cannot_be_undone_is_named(bench):
     bench.soak.meanwhile = lambda: (_ for _ in ()).throw(Killed())
     with pytest.raises(Killed):
         await bench.run(edge(soak=60, waves=2, on_failure="return"))
@@ -316,7 +316,7 @@ async def test_a_run_of_one_node_leaves_an_open_rollout_as_it_is(bench):
     assert (await bench.store.read_memory()).get_cluster_memory("edge").progress == before
 
 
-async def test_what_takes_a_step_back_leaves_its_tries_counted(bench):
+async def test_an_undo_keeps_the_count_of_attempts(bench):
     bench.driver = Partly(bench.world)
     bench.world.fault("b", "half")
     await bench.run(edge(waves="100%", on_failure="return"))

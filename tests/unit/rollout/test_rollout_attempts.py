@@ -77,7 +77,7 @@ def counted(bench):
     return calls
 
 
-async def test_a_node_that_keeps_its_old_setting_gets_three_tries_over_restarts_and_is_stalled(
+async def test_a_node_that_keeps_its_old_setting_gets_three_attempts_over_restarts_and_is_stalled(
     bench, counted
 ):
     bench.world.fault("a", *["ignored"] * 100)
@@ -96,7 +96,7 @@ async def test_a_node_that_keeps_its_old_setting_gets_three_tries_over_restarts_
     assert (shown.state, shown.node) == (NodeCondition.STALLED, "a")
 
 
-async def test_the_tries_keep_their_distance_and_the_finding_names_the_time(bench, counted):
+async def test_attempts_wait_for_each_other_and_the_finding_names_the_time(bench, counted):
     bench.world.fault("a", *["ignored"] * 100)
     await bench.run(hall())
     seen = await bench.plan_result(hall())
@@ -109,7 +109,7 @@ async def test_the_tries_keep_their_distance_and_the_finding_names_the_time(benc
         assert len(counted) == number
 
 
-async def test_a_definite_refusal_ends_it_at_once(bench, counted):
+async def test_a_definite_refusal_ends_the_attempts_at_once(bench, counted):
     bench.world.fault("a", "refused")
     await bench.run(hall())
     bench.now += timedelta(days=1)
@@ -128,14 +128,14 @@ async def test_a_commit_that_changes_no_content_sends_nothing_and_one_that_does_
     assert bench.world.values["a"] == "newer"
 
 
-async def test_the_other_nodes_and_clusters_go_on(bench, counted):
+async def test_other_nodes_and_clusters_continue(bench, counted):
     bench.world.fault("a", "refused")
     await bench.run(cluster("hall", {"a": "new", "b": "old"}, settle=0.01))
     report = await bench.run(cluster("hall", {"a": "new", "b": "new"}, settle=0.01))
     assert states(report) == {"b": "done"}
 
 
-async def test_what_the_node_shows_has_to_change_for_two_readings(bench, counted):
+async def test_a_change_of_the_node_counts_after_two_readings(bench, counted):
     bench.world.fault("a", "refused")
     await bench.run(hall())
     await bench.run(hall())
@@ -147,7 +147,7 @@ async def test_what_the_node_shows_has_to_change_for_two_readings(bench, counted
     assert bench.world.values["a"] == "new"
 
 
-async def test_a_drift_after_success_is_tried_anew(bench, counted):
+async def test_a_drift_after_success_starts_new_attempts(bench, counted):
     bench.world.fault("a", "ignored")
     await bench.run(hall())
     bench.world.values["a"] = "new"
@@ -158,14 +158,14 @@ async def test_a_drift_after_success_is_tried_anew(bench, counted):
     assert [key for key in facts if key.startswith("attempt/")] == []
 
 
-async def test_a_persons_word_lets_it_be_tried_at_once(bench, counted):
+async def test_an_operator_can_allow_an_attempt_at_once(bench, counted):
     bench.world.fault("a", "refused")
     await bench.run(hall())
     assert await bench.store.forget_attempts("hall") == ("hall/a",)
     assert states(await bench.run(hall())) == {"a": "done"}
 
 
-async def test_a_call_that_never_left_this_host_is_no_try(bench, counted):
+async def test_a_call_that_was_not_sent_is_no_attempt(bench, counted):
     from reconciler.errors import NodeUnreachable  # noqa: PLC0415
 
     def refused(step, value, fault):
@@ -178,7 +178,7 @@ async def test_a_call_that_never_left_this_host_is_no_try(bench, counted):
     assert counted == ["tried"] * 5
 
 
-async def test_nothing_is_sent_while_a_lost_call_may_be_under_way_and_a_reading_settles_it(bench, counted):
+async def test_nothing_is_sent_while_a_call_is_in_flight_and_a_reading_settles_it(bench, counted):
     wanted = hall(in_flight=300.0)
     bench.world.fault("a", "nothing")
     assert states(await bench.run(wanted)) == {"a": "unknown"}
@@ -196,7 +196,7 @@ async def test_nothing_is_sent_while_a_lost_call_may_be_under_way_and_a_reading_
     assert counted == ["a"]
 
 
-async def test_after_its_time_a_lost_call_that_does_not_show_has_failed_and_is_tried_again(bench, counted):
+async def test_after_its_time_a_call_without_effect_has_failed_and_is_attempted_again(bench, counted):
     wanted = hall(in_flight=300.0)
     bench.world.fault("a", "nothing")
     await bench.run(wanted)
@@ -207,7 +207,7 @@ async def test_after_its_time_a_lost_call_that_does_not_show_has_failed_and_is_t
     assert newer.counts == {"done": 1}
 
 
-async def test_a_step_that_a_dry_run_sees_under_way_is_named(bench):
+async def test_a_dry_run_names_a_call_in_flight(bench):
     wanted = hall(in_flight=300.0)
     bench.world.fault("a", "nothing")
     await bench.run(wanted)
@@ -228,7 +228,7 @@ class Joined(FakeDriver):
     capabilities = Capabilities()
 
 
-async def test_where_nodes_hang_together_the_whole_cluster_waits_for_a_call(tmp_path):
+async def test_if_nodes_depend_on_each_other_the_whole_cluster_waits_for_a_call(tmp_path):
     bench = Bench(tmp_path / "state", Joined)
     try:
         bench.world.fault("a", "nothing")

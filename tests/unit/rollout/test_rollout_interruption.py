@@ -37,13 +37,13 @@ async def fails():
     raise OSError("no route")
 
 
-async def test_work_that_ends_gives_its_answer_and_its_error():
+async def test_completed_work_gives_its_result_or_its_error():
     assert await run_unless_stopped(asyncio.Event(), answer(7)) == 7
     with pytest.raises(OSError, match="no route"):
         await run_unless_stopped(asyncio.Event(), fails())
 
 
-async def test_work_under_way_has_ended_when_the_stop_gives_it_up():
+async def test_a_stop_waits_until_cancelled_work_has_ended():
     stop, hung = asyncio.Event(), Hung()
     waiting = asyncio.create_task(run_unless_stopped(stop, hung()))
     await hung.begun.wait()
@@ -53,14 +53,14 @@ async def test_work_under_way_has_ended_when_the_stop_gives_it_up():
     assert hung.ended
 
 
-async def test_after_the_stop_work_is_not_even_begun():
+async def test_after_a_stop_no_work_begins():
     stop, hung = asyncio.Event(), Hung()
     stop.set()
     assert await run_unless_stopped(stop, hung()) is None
     assert not hung.begun.is_set()
 
 
-async def test_whoever_waits_may_be_cancelled_and_takes_the_work_along():
+async def test_cancelling_the_caller_cancels_the_work():
     hung = Hung()
     waiting = asyncio.create_task(run_unless_stopped(asyncio.Event(), hung()))
     await hung.begun.wait()
@@ -70,7 +70,7 @@ async def test_whoever_waits_may_be_cancelled_and_takes_the_work_along():
     assert hung.ended
 
 
-async def test_work_that_fails_while_it_is_given_up_is_passed_over():
+async def test_an_error_of_cancelled_work_is_ignored():
     stop, begun = asyncio.Event(), asyncio.Event()
 
     async def stubborn():
@@ -94,7 +94,7 @@ class Silent(FakeDriver):
         await asyncio.Event().wait()
 
 
-async def test_a_step_whose_node_is_still_being_asked_is_given_up_and_nothing_is_sent():
+async def test_a_stop_during_the_first_reading_sends_nothing():
     world, stop, intents = World({"n": "old"}), asyncio.Event(), []
     driver = Silent(world)
     entry = cluster("c", {"n": FakeNode(name="n", value="new")})

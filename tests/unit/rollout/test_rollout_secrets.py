@@ -52,7 +52,7 @@ def _prepared(payload):
     return world, step, ExecutionContext(driver, NOWHERE, {"p": payload}, log, asyncio.Event()), intents
 
 
-async def test_what_lacks_a_secret_is_neither_intended_nor_sent():
+async def test_a_step_with_a_missing_secret_has_no_intent_and_no_call():
     # What stands for an unknown value is its reference, which is no secret: it tells where to look.
     name, why = "${file:/srv/tokens/edge}", "the file /srv/tokens/edge is not there; write it"
     payload = Payload({"key": Secret(name, name, why)}, missing={f"{name} at /key": why})
@@ -64,7 +64,7 @@ async def test_what_lacks_a_secret_is_neither_intended_nor_sent():
     assert (intents, world.acts) == ([], [])
 
 
-async def test_a_node_that_quotes_a_secret_is_not_quoted():
+async def test_a_secret_in_an_answer_is_masked():
     _, step, bench, _ = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
     ending = await perform_step(step, bench)
     assert ending.outcome.state is State.FAILED
@@ -72,11 +72,11 @@ async def test_a_node_that_quotes_a_secret_is_not_quoted():
     assert "clear-text" not in ending.outcome.reason + ending.answer
 
 
-def test_scrubbing_takes_the_longest_first_and_leaves_parts_of_words():
+def test_masking_takes_the_longest_secret_first_and_leaves_parts_of_words():
     assert Redactor(["abcd", "abcd-efgh", "a", ""]).redact_text("abcd-efgh abcd a") == f"{MASK} {MASK} a"
 
 
-async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
+async def test_the_old_value_of_a_secret_is_masked_too():
     _, step, bench, _ = _prepared(Payload({"key": Secret("old-clear-text", "${env:A}")}))
     step = replace(step, changes=(Change("/key", Op.REMOVE, old=Secret("old-clear-text")),))
     bench = replace(bench, payloads={"p": Payload({"key": Secret("old-clear-text")})})
@@ -84,7 +84,7 @@ async def test_what_a_node_had_at_the_place_of_a_secret_is_not_quoted_either():
     assert "old-clear" not in ending.outcome.reason + ending.answer
 
 
-async def test_a_verdict_before_anything_is_sent_is_masked_too():
+async def test_a_verdict_before_the_call_is_masked_too():
     _, step, bench, intents = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
     told = StepVerdict(StepStatus.CHANGED, "it shows clear-text, and then lear-text")
     bench.driver.judge = lambda *_: told
@@ -124,7 +124,7 @@ class Echo(Http, Commands, Mailbox):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_every_way_to_a_node_masks_what_is_quoted_and_leaves_what_is_read(fails):
+async def test_every_transport_masks_quotations_and_leaves_data_unchanged(fails):
     echo = Echo("it has clear-text-of-A", fails)
     ways = mask_transports(
         mask_transports(Transports(echo, echo, echo), Redactor(["clear-text-of-A"])),
@@ -154,7 +154,7 @@ async def test_every_way_to_a_node_masks_what_is_quoted_and_leaves_what_is_read(
     assert "clear" not in describe_answer("http://h/", answer, "M2")
 
 
-async def test_what_a_node_reports_by_itself_is_masked():
+async def test_a_report_of_a_node_is_masked():
     _, step, _, _ = _prepared(Payload({}))
     subscription = ReportSubscription(
         ReportGate(listen="127.0.0.1:1", feedback=True), redactor=Redactor(["clear-text-of-A"])
@@ -164,7 +164,7 @@ async def test_what_a_node_reports_by_itself_is_masked():
     assert found.reason == f"n reports a failure of its new setting: E4: {MASK}"
 
 
-async def test_what_is_remembered_of_a_try_cannot_be_guessed_without_the_key_of_the_host():
+async def test_the_record_of_an_attempt_cannot_be_guessed_without_the_key_of_the_host():
     world = World({"n": "old"})
     wish = Wish(cluster("c", {"n": FakeNode(name="n", value="new")}))
     driver, observed = FakeDriver(world), Observed({"n": Present("old")})

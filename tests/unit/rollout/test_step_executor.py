@@ -47,7 +47,7 @@ async def test_a_step_is_done_when_its_effect_is_read():
     assert table.world.acts == ["n"]
 
 
-async def test_an_effect_that_is_already_there_is_found_and_nothing_sent():
+async def test_an_existing_effect_is_found_and_nothing_is_sent():
     table = Table()
     table.world.values["n"] = "new"
     outcome = await table.outcome()
@@ -55,7 +55,7 @@ async def test_an_effect_that_is_already_there_is_found_and_nothing_sent():
     assert (table.intents, table.world.acts) == ([], [])
 
 
-async def test_a_world_that_is_not_as_planned_is_left_alone():
+async def test_nodes_that_are_not_as_planned_are_not_changed():
     table = Table()
     table.world.values["n"] = "somebody else's"
     outcome = await table.outcome()
@@ -64,7 +64,7 @@ async def test_a_world_that_is_not_as_planned_is_left_alone():
     assert (table.intents, table.world.acts) == ([], [])
 
 
-async def test_nothing_is_sent_to_a_node_that_does_not_tell(monkeypatch):
+async def test_nothing_is_sent_to_a_node_without_a_conclusive_answer(monkeypatch):
     table = Table()
     table.world.silent.add("n")
     monkeypatch.setattr(polling.asyncio, "sleep", _quick(polling.asyncio.sleep))
@@ -74,7 +74,7 @@ async def test_nothing_is_sent_to_a_node_that_does_not_tell(monkeypatch):
     assert (table.intents, table.world.acts) == ([], [])
 
 
-async def test_one_lost_look_before_a_step_does_not_stop_it(monkeypatch):
+async def test_one_failed_reading_before_a_step_does_not_stop_it(monkeypatch):
     table = Table()
     monkeypatch.setattr(polling.asyncio, "sleep", _quick(polling.asyncio.sleep))
     looks = iter([True, False])
@@ -106,19 +106,19 @@ async def test_no_answer_and_no_effect_is_a_failure_after_the_time_to_settle():
     assert table.world.acts == []
 
 
-async def test_a_yes_without_effect_is_a_failure():
+async def test_success_without_an_effect_is_a_failure():
     outcome = await Table("ignored").outcome()
     assert outcome.state is State.FAILED
     assert outcome.reason == "the node answered 'accepted'; the effect is not visible: n still holds old"
 
 
-async def test_an_effect_that_takes_its_time_is_waited_for():
+async def test_a_late_effect_is_waited_for():
     table = Table("late", settle=5)
     assert (await table.outcome()).state is State.DONE
     assert len(table.world.looks) >= 3
 
 
-async def test_a_refusal_is_believed_after_one_look():
+async def test_a_refusal_is_final_after_one_reading():
     table = Table("refused", settle=600)
     outcome = await asyncio.wait_for(table.outcome(), 5)
     assert outcome.state is State.FAILED
@@ -129,7 +129,7 @@ async def test_a_refusal_is_believed_after_one_look():
 @pytest.mark.parametrize(
     ("status", "code", "believed"), [(500, "E0004", True), (403, "", True), (502, "", False)]
 )
-async def test_only_the_node_s_own_word_ends_the_waiting(status, code, believed):
+async def test_only_an_answer_of_the_node_itself_ends_the_wait(status, code, believed):
     table = Table(settle=0.05)
 
     async def refuse(step, transports, payloads):
@@ -140,13 +140,13 @@ async def test_only_the_node_s_own_word_ends_the_waiting(status, code, believed)
     assert (len(table.world.looks) == 2) is believed
 
 
-async def test_a_node_left_halfway_is_a_failure_that_says_so():
+async def test_a_partial_effect_is_a_failure_that_is_named():
     outcome = await Table("half").outcome()
     assert outcome.state is State.FAILED
     assert outcome.reason.endswith("the effect is not visible: n holds halfway")
 
 
-async def test_a_node_that_cannot_be_read_any_more_is_unknown():
+async def test_a_node_that_can_no_longer_be_read_is_unknown():
     table = Table("blind")
     outcome = await table.outcome()
     assert outcome.state is State.UNKNOWN
@@ -176,20 +176,20 @@ async def test_without_an_intent_on_disk_nothing_is_sent():
     assert table.world.acts == []
 
 
-async def test_a_person_is_waited_for_with_one_look():
+async def test_a_manual_step_is_read_once():
     table = Table(person=True)
     outcome = await table.outcome()
     assert (outcome.state, outcome.reason) == (State.WAITING, "n still holds old")
     assert (table.intents, table.world.acts, table.world.looks) == ([], [], ["n"])
 
 
-async def test_what_a_person_did_is_found():
+async def test_a_completed_manual_step_is_found():
     table = Table(person=True)
     table.world.values["n"] = "new"
     assert (await table.outcome()).state is State.FOUND
 
 
-async def test_a_stop_during_the_first_look_keeps_the_call_back():
+async def test_a_stop_during_the_first_reading_prevents_the_call():
     table = Table()
     table.stop.set()
     outcome = await table.outcome()
@@ -197,7 +197,7 @@ async def test_a_stop_during_the_first_look_keeps_the_call_back():
     assert (table.intents, table.world.acts) == ([], [])
 
 
-async def test_a_stop_shortens_a_long_wait_and_does_not_call_it_failed(monkeypatch):
+async def test_a_stop_shortens_a_long_wait_and_the_step_is_unknown(monkeypatch):
     monkeypatch.setattr(polling, "GRACE", 0.05)
     table = Table("ignored", settle=600)
     ending = asyncio.create_task(table.outcome())
@@ -207,7 +207,7 @@ async def test_a_stop_shortens_a_long_wait_and_does_not_call_it_failed(monkeypat
 
 
 @pytest.mark.parametrize("fault", ["killed before", "killed after"])
-async def test_death_is_not_swallowed(fault):
+async def test_an_exit_of_the_process_is_not_caught(fault):
     table = Table(fault)
     with pytest.raises(Killed):
         await table.outcome()

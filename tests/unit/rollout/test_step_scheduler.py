@@ -84,13 +84,13 @@ async def test_a_step_late_in_the_plan_waits_for_its_turn_behind_earlier_ones():
         (State.SKIPPED, "it comes after a, which was not performed"),
     ],
 )
-async def test_what_comes_after_a_step_without_success_is_skipped_naming_it(state, words):
+async def test_steps_after_one_without_success_are_skipped_and_name_it(state, words):
     log = await Log(a=state).run(step("a"), step("b", "a"), step("c", "b"), step("other"))
     assert log.skipped == {"b": words, "c": "it comes after b, which was not performed"}
     assert "-other" in log.events
 
 
-async def test_a_step_after_one_that_is_not_there_is_skipped():
+async def test_a_step_after_an_unknown_one_is_skipped():
     log = await Log().run(step("b", "gone"), step("c", "b"), step("d"))
     assert log.skipped == {
         "b": "it comes after gone, which is not in this plan",
@@ -99,12 +99,12 @@ async def test_a_step_after_one_that_is_not_there_is_skipped():
     assert log.events == ["+d", "-d"]
 
 
-async def test_steps_that_wait_for_each_other_end():
+async def test_steps_of_a_dependency_cycle_are_skipped():
     log = await Log().run(step("a", "b"), step("b", "a"), step("c"))
     assert set(log.skipped) == {"a", "b"}
 
 
-async def test_a_chain_of_any_length_can_be_dropped():
+async def test_a_chain_of_any_length_can_be_skipped():
     steps = [step("s0"), *(step(f"s{number}", f"s{number - 1}") for number in range(1, 3000))]
     log = await Log(s0=State.FAILED).run(*steps)
     assert len(log.skipped) == 2999
@@ -128,7 +128,7 @@ class Closing(RawArguments):
     runs_after_stop = True
 
 
-async def test_a_stop_lets_follow_what_must_not_be_left_open_and_nothing_after_it():
+async def test_after_a_stop_only_steps_that_follow_at_once_run():
     log = Log()
     log.gates["a"] = asyncio.Event()
     closing = [replace(step(*names), arguments=Closing()) for names in (("b", "a"), ("e", "d"))]
@@ -142,7 +142,7 @@ async def test_a_stop_lets_follow_what_must_not_be_left_open_and_nothing_after_i
     assert log.skipped.keys() == {"c", "d", "e"}
 
 
-async def test_a_failure_of_the_machinery_lets_running_steps_end_and_is_raised():
+async def test_an_unexpected_error_lets_running_steps_end_and_is_raised():
     log = Log(a=RuntimeError("the disk is full"))
     log.gates["b"] = asyncio.Event()
     running = asyncio.create_task(log.run(step("a"), step("b"), step("c"), at_once=2))
@@ -155,7 +155,7 @@ async def test_a_failure_of_the_machinery_lets_running_steps_end_and_is_raised()
     assert log.skipped == {}
 
 
-async def test_a_cancelled_course_leaves_nothing_running():
+async def test_a_cancelled_scheduler_leaves_nothing_running():
     log = Log()
     log.gates["a"] = asyncio.Event()
     running = asyncio.create_task(log.run(step("a")))
@@ -182,7 +182,7 @@ def courses(draw):
 
 @settings(max_examples=100, deadline=None)
 @given(courses())
-def test_every_step_ends_exactly_once_and_none_before_its_turn(course):
+def test_every_step_ends_exactly_once_and_after_its_dependencies(course):
     steps, ends, at_once = course
 
     async def go():

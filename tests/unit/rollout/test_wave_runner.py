@@ -41,7 +41,7 @@ def codes(report):
     return [finding.code for finding in report.findings]
 
 
-async def test_wave_after_wave_each_soaks_and_is_read_back(bench):
+async def test_each_wave_soaks_and_is_read_back(bench):
     seen = []
     bench.soak.meanwhile = lambda: seen.append(dict(bench.world.values))
     report = await bench.run(edge(canary=1, waves=2, soak="5m"))
@@ -100,9 +100,7 @@ async def test_another_revision_with_the_same_content_does_not_send_again_what_w
 
 
 @pytest.mark.parametrize("waves", [None, 2])
-async def test_a_suspension_or_a_rollback_while_the_nodes_were_read_stops_the_plan_that_was_made_before(
-    bench, waves
-):
+async def test_a_suspension_or_a_rollback_during_the_reading_stops_the_plan(bench, waves):
     wanted = edge(waves=waves) if waves else cluster("edge", NEW)
     seen = await bench.plan_result(wanted)
     await bench.store.suspend("", "a storm", Actor("kim"))
@@ -128,7 +126,7 @@ async def test_an_override_of_the_fleet_file_lets_a_rejected_revision_be_tried_a
     assert bench.world.values == NEW
 
 
-async def test_a_node_that_strays_during_the_soak_gives_its_wave_back_what_it_had(bench):
+async def test_a_node_that_reverts_during_the_soak_undoes_its_wave(bench):
     """The canary passes; in the second wave one node drops what it was given."""
 
     def stray():
@@ -145,7 +143,7 @@ async def test_a_node_that_strays_during_the_soak_gives_its_wave_back_what_it_ha
     assert report.exit_status == 5
 
 
-async def test_a_wave_is_given_back_in_reverse_and_the_way_back_is_a_run_of_its_own(bench):
+async def test_a_wave_is_undone_in_reverse_by_a_run_of_its_own(bench):
     chain = {
         "a": FakeNode(name="a", value="new"),
         "b": FakeNode(name="b", value="new", after=("a",)),
@@ -169,7 +167,7 @@ async def test_a_wave_is_given_back_in_reverse_and_the_way_back_is_a_run_of_its_
     assert undoing.id in report.outcomes[0].reason
 
 
-async def test_a_step_without_a_way_back_is_said_and_left(bench):
+async def test_a_step_without_an_inverse_is_reported(bench):
     bench.driver.final.add("a")
     bench.world.fault("b", "refused")
     report = await bench.run(edge(on_failure="return", waves=2))
@@ -179,7 +177,7 @@ async def test_a_step_without_a_way_back_is_said_and_left(bench):
     assert len(await bench.store.runs()) == 1
 
 
-async def test_a_product_without_a_way_back_undoes_nothing(tmp_path):
+async def test_a_product_without_undo_undoes_nothing(tmp_path):
     with open_store(tmp_path / "state") as store:
         bench = Bench(store, World(dict(OLD)), FakeDriver)
         bench.world.fault("b", "refused")
@@ -188,7 +186,7 @@ async def test_a_product_without_a_way_back_undoes_nothing(tmp_path):
         assert codes(report) == ["gate-failed", "not-undone"]
 
 
-async def test_what_was_there_already_is_not_undone(bench):
+async def test_an_effect_that_was_found_is_not_undone(bench):
     seen = await bench.plan_result(edge(on_failure="return", waves=2))
     bench.world.values["a"] = "new"
     bench.world.fault("b", "refused")
@@ -226,7 +224,7 @@ async def test_a_revision_is_rejected_before_anything_is_undone(bench):
     assert [violation.code for violation in again.violations] == ["revision-rejected"]
 
 
-async def test_a_wave_that_is_not_whole_is_not_followed_and_rejects_nothing(bench):
+async def test_no_wave_follows_an_incomplete_one_and_nothing_is_rejected(bench):
     seen = await bench.plan_result(edge(canary=2))
     bench.world.values["a"] = "touched by somebody"
     report = await bench.apply(seen)
@@ -236,7 +234,7 @@ async def test_a_wave_that_is_not_whole_is_not_followed_and_rejects_nothing(benc
     assert (await bench.run(edge(canary=2))).is_success
 
 
-async def test_a_person_is_waited_for_before_the_next_wave(bench):
+async def test_the_next_wave_waits_for_a_manual_step(bench):
     nodes = {"a": FakeNode(name="a", value="new", person=True), "b": FakeNode(name="b", value="new")}
     report = await bench.run(edge(nodes, waves=1))
     assert states(report) == {"a": "waiting", "b": "skipped"}
@@ -253,7 +251,7 @@ async def test_a_stop_during_the_soak_begins_no_further_wave_and_rejects_nothing
     assert bench.world.values["a"] == "new"
 
 
-async def test_a_suspension_during_the_soak_holds_up_the_next_wave(bench):
+async def test_a_suspension_during_the_soak_holds_the_next_wave(bench):
     bench.soak.meanwhile = lambda: bench.store.suspend("edge", "it looks odd", Actor("kim"))
     report = await bench.run(edge(canary=1))
     assert states(report) == {"a": "done", "b": "skipped", "c": "skipped", "d": "skipped"}
@@ -264,7 +262,7 @@ async def test_a_suspension_during_the_soak_holds_up_the_next_wave(bench):
     assert (await bench.run(edge(canary=1))).is_success
 
 
-async def test_a_window_that_closes_during_the_soak_holds_up_the_next_wave(tmp_path):
+async def test_a_window_that_closes_during_the_soak_holds_the_next_wave(tmp_path):
     now = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
     with open_store(tmp_path / "state", clock=lambda: now) as store:
         bench = Bench(store, World(dict(OLD)))
@@ -286,7 +284,7 @@ def metric(**more):
     return Gates(metrics=(MetricGate(name="errors_total", **more),))
 
 
-async def test_a_metric_that_is_worse_on_changed_nodes_takes_the_wave_back(bench):
+async def test_a_metric_that_is_worse_on_changed_nodes_undoes_the_wave(bench):
     bench.driver.errors = dict.fromkeys("abcd", 100.0)
 
     def errors():
@@ -309,14 +307,14 @@ async def test_a_metric_that_is_no_worse_lets_the_next_wave_begin(bench):
     assert report.exit_status == 5
 
 
-async def test_a_metric_that_nobody_tells_stops_the_rollout_but_undoes_nothing(bench):
+async def test_a_missing_metric_stops_the_rollout_and_undoes_nothing(bench):
     report = await bench.run(edge(canary=1, soak=10, on_failure="return", gates=metric()))
     assert states(report) == {"a": "done", "b": "skipped", "c": "skipped", "d": "skipped"}
     assert codes(report) == ["gate-unclear"]
     assert (await bench.store.orders()).rejections
 
 
-async def test_the_last_wave_has_to_pass_too(bench):
+async def test_the_last_wave_has_to_pass_its_gates_too(bench):
     bench.soak.meanwhile = lambda: bench.world.values.update(a="odd")
     report = await bench.run(edge(soak=1))
     assert [outcome for outcome in report.outcomes if outcome.state is not State.DONE] == []
@@ -329,7 +327,7 @@ async def test_a_read_back_can_be_left_out(bench):
     assert (await bench.run(edge(gates=Gates(read_back=False)))).is_success
 
 
-async def test_nodes_that_were_taken_back_are_not_said_to_run_the_revision(bench):
+async def test_undone_nodes_do_not_run_the_revision(bench):
     await bench.run(edge(dict.fromkeys("abcd", "old")), revision=NEXT)
     bench.world.fault("b", "refused")
     await bench.run(edge(on_failure="return", waves=2))
@@ -337,7 +335,7 @@ async def test_nodes_that_were_taken_back_are_not_said_to_run_the_revision(bench
     assert {node: one.revision for node, one in applied.items()} == dict.fromkeys("abcd", NEXT.id)
 
 
-async def test_an_approval_is_asked_for_bound_to_the_plan_and_used_once(bench):
+async def test_an_approval_is_requested_for_one_plan_and_used_once(bench):
     policies = {"edge": Policy(approve=("membership",))}
     nodes = {"a": FakeNode(name="a", value="new", membership=True)}
     seen = await bench.plan_result(edge(nodes), policies=policies)
@@ -365,7 +363,7 @@ async def test_an_approval_of_another_plan_does_not_help(bench):
     assert (await bench.plan_result(edge(two), policies=policies)).violations
 
 
-async def test_a_journal_that_breaks_in_a_wave_ends_the_run(bench):
+async def test_a_failure_of_the_journal_ends_the_run(bench):
     def break_() -> None:
         raise StateError("the disk is full")
 
@@ -376,7 +374,7 @@ async def test_a_journal_that_breaks_in_a_wave_ends_the_run(bench):
     assert bench.world.values == {"a": "new", "b": "old", "c": "old", "d": "old"}
 
 
-async def test_resting_ends_when_it_is_told_to_stop():
+async def test_a_stop_ends_a_soak():
     stop = asyncio.Event()
     stop.set()
     await asyncio.wait_for(sleep_real_time(3600, stop), 5)
@@ -384,7 +382,7 @@ async def test_resting_ends_when_it_is_told_to_stop():
     await sleep_real_time(0.001, asyncio.Event())
 
 
-def test_the_fake_product_has_what_rollouts_ask_for():
+def test_the_fake_product_has_the_capabilities_of_rollouts():
     assert Returning.undo is not Driver.undo
     assert Returning.capabilities.metrics
     assert FakeDriver.undo is Driver.undo
@@ -400,7 +398,7 @@ def _die():
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(1, 18))
-async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips_through(bench, at, after):
+async def test_after_a_kill_at_any_write_nothing_is_done_twice_and_no_wave_skips_its_gates(bench, at, after):
     """The second wave fails and is given back; whatever write the run dies at, the next runs are sound."""
     kept, wanted = bench.store, edge(waves=1, on_failure="return", gates=metric(compare="value"))
     bench.driver.errors = dict.fromkeys("abcd", 1.0)
@@ -428,7 +426,7 @@ async def test_killed_at_any_write_nothing_is_done_twice_and_no_later_wave_slips
     assert [(record, entry) for record in records for entry in record.entries if not entry.state] == []
 
 
-async def test_whoever_listens_hears_of_each_soak(bench):
+async def test_a_listener_is_called_for_each_soak(bench):
     heard = []
 
     class Ears(PassListener):
