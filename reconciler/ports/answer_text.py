@@ -60,16 +60,11 @@ def _quote_body(answer: HttpAnswer) -> str:
         return f"redirected to {answer.redact(strip_url(location), MOST_OF_URL)}"
     if not answer.body.strip():
         return "without a body"
-    keys = _list_keys(answer.body)
-    if keys:
-        more = " …" if len(keys) > _KEYS else ""
+    try:
+        value = read_json(answer.body, _QUOTED_FROM)
+    except JsonError:
+        value = None
+    if isinstance(value, dict) and value:
+        keys, more = [str(key) for key in value], " …" if len(value) > _KEYS else ""
         return f"an object with {', '.join(answer.redact(key, MOST_QUOTED) for key in keys[:_KEYS])}{more}"
     return f'beginning "{answer.quote(FEW)}"'
-
-
-def _list_keys(body: bytes) -> tuple[str, ...]:
-    try:
-        value = read_json(body, _QUOTED_FROM)
-    except JsonError:
-        return ()
-    return tuple(str(key) for key in value) if isinstance(value, dict) else ()

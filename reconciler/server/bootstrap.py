@@ -23,7 +23,7 @@ from reconciler.server.cluster_loops import select_clusters
 from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
 from reconciler.server.logs import open_log
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
-from reconciler.server.watch import Watch, WatchDependencies
+from reconciler.server.watch import Watch
 from reconciler.server.watch_options import WatchOptions
 from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
@@ -78,8 +78,17 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         )
 
         fleets = FleetReader(drivers, options.host, options.only)
-        dependencies = WatchDependencies(source, fleets.load, perform, store, fleets.is_stale)
-        return aio.run_until_signal(Watch(options, dependencies, log, state).run())
+        watch = Watch(
+            options,
+            log,
+            state,
+            source=source,
+            load=fleets.load,
+            is_stale=fleets.is_stale,
+            perform=perform,
+            store=store,
+        )
+        return aio.run_until_signal(watch.run())
 
 
 @dataclass(slots=True)

@@ -102,28 +102,26 @@ class SourceLoop:
             async with asyncio.timeout(FETCH):
                 await contain_errors(self._read_source(trigger, seen))
         except ReconcilerError as error:
-            away = isinstance(error, SourceUnreachable)
-            state = SourceState.UNREACHABLE if away else SourceState.INVALID
-            self._set_failed(state, error, seen[0].id if seen else "")
-            return not away
+            failure = error
         except TimeoutError:
             message = f"reading the source took longer than {FETCH:g} s"
             remedy = "check the size of the newest revision and the network"
-            self._set_failed(
-                SourceState.UNREACHABLE, SourceError(message, remedy=remedy), seen[0].id if seen else ""
-            )
-            return False
+            failure = SourceUnreachable(message, remedy=remedy)
         # The fault of this host, not of the revision: no descriptors, no memory, a full disk. So the revision
         # is not rejected, and the read is retried with backoff.
         except OSError as error:
             message = f"this host could not read the source: {error.strerror or type(error).__name__}"
             remedy = "check the open files, memory and disks of this host"
-            self._set_failed(SourceState.UNREACHABLE, SourceError(message, remedy=remedy), "")
-            return False
+            failure, seen = SourceUnreachable(message, remedy=remedy), []
         except Exception as error:  # noqa: BLE001  (whatever it is, the last good revision stays in use)
             self._log_unexpected(error, seen[0].id if seen else "")
             return False
-        return True
+        else:
+            return True
+        is_away = isinstance(failure, SourceUnreachable)
+        state = SourceState.UNREACHABLE if is_away else SourceState.INVALID
+        self._set_failed(state, failure, seen[0].id if seen else "")
+        return not is_away
 
     async def _read_source(self, trigger: str, seen: list[Revision]) -> None:
         status = self._context.watch_state.source

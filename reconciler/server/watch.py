@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from reconciler import __version__
@@ -48,42 +47,34 @@ LAST_READ_SECONDS = 5.0
 """Seconds that the stopping watch waits for the store to list the steps that are left."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchDependencies:
-    """What the watch works with.
+class Watch:
+    """One watch, from start to end.
 
     Args:
         source: where desired state comes from.
         load: snapshot to fleet; raises `ReconcilerError` if the files are invalid.
+        is_stale: whether files with secrets have changed since the last fleet was loaded.
         perform: runs one pass over one cluster.
         store: journal and history; None for a dry run.
-        is_stale: whether files with secrets have changed since the last fleet was loaded.
     """
-
-    source: Source
-    load: Callable[[Snapshot], Fleet]
-    perform: PassRunner
-    store: Store | None = None
-    is_stale: Callable[[], bool] = lambda: False
-
-
-class Watch:
-    """One watch, from start to end."""
 
     def __init__(
         self,
         options: WatchOptions,
-        dependencies: WatchDependencies,
         log: Log,
-        log_state: LogState | None = None,
+        log_state: LogState,
+        *,
+        source: Source,
+        load: Callable[[Snapshot], Fleet],
+        is_stale: Callable[[], bool],
+        perform: PassRunner,
+        store: Store | None,
     ) -> None:
-        self._options = options
-        self._dependencies = dependencies
-        self._log = log
-        self._watch_state = WatchState(log=log_state or LogState())
+        self._options, self._log, self._source, self._store = options, log, source, store
+        self._watch_state = WatchState(log=log_state)
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
         self._tasks = Supervision(self._stop_loops, self._report_crash)
-        context = LoopContext(
+        self._context = LoopContext(
             watch_state=self._watch_state,
             metrics=self._metrics,
             log=log,
@@ -92,16 +83,14 @@ class Watch:
             draw=random.SystemRandom().random,
             interval=options.interval,
         )
-        self._cluster_loops = ClusterLoops(
-            dependencies.perform, context, self._tasks.spawn, only=options.only
-        )
+        self._cluster_loops = ClusterLoops(perform, self._context, self._tasks.spawn, only=options.only)
         self._source_loop = SourceLoop(
-            context,
-            dependencies.source,
-            load=dependencies.load,
+            self._context,
+            source,
+            load=load,
             publish=self._cluster_loops.publish,
             poll=options.poll,
-            is_stale=dependencies.is_stale,
+            is_stale=is_stale,
         )
 
     async def run(self) -> int:
@@ -126,7 +115,7 @@ class Watch:
             "watch started",
             version=__version__,
             source=options.source,
-            **_describe_followed(self._dependencies.source),
+            **_describe_followed(self._source),
             state=str(options.state),
             dry_run=options.dry_run,
             listen=where,
@@ -135,12 +124,12 @@ class Watch:
         )
         spawn(self._source_loop.run, "source")
         stop, rollbacks = self._tasks.stop, None
-        if (store := self._dependencies.store) is not None:
+        if (store := self._store) is not None:
             spawn(partial(self._check_store, store), "store")
             rollbacks = RollbackRunner(options, store, stop)
         control = ControlServer(options, store, self._log, rollbacks)
         spawn(lambda: control.serve(stop), "control")
-        source = self._dependencies.source
+        source = self._source
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
             notify = partial(self._source_loop.request_read, "files")
             spawn(lambda: follow_source_files(source, notify, self._log, stop=stop), "files")
@@ -180,11 +169,11 @@ class Watch:
 
     async def _list_unsettled_steps(self) -> list[str]:
         """Ids of steps in the journal that were sent and have no known outcome."""
-        if self._dependencies.store is None:
+        if self._store is None:
             return []
         try:
             async with asyncio.timeout(LAST_READ_SECONDS):
-                records = await self._dependencies.store.list_open_runs()
+                records = await self._store.list_open_runs()
         except StateError as error:
             return [f"unknown: {error.message}"]
         except TimeoutError:
@@ -226,12 +215,8 @@ class Watch:
             yield "off"
             return
         endpoints = Endpoints(
-            watch_state=self._watch_state,
-            metrics=self._metrics,
-            log=self._log,
-            trigger=self._source_loop.request_read,
-            monotonic=time.monotonic,
-            wall=time.time,
+            self._context,
+            self._source_loop.request_read,
             ref=self._options.ref,
             secret=self._options.secret,
             dry_run=self._options.dry_run,

@@ -16,13 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reconciler.core.canonical import write_json
 from reconciler.core.defect import name_error
 from reconciler.errors import UsageError
+from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
-from reconciler.server.logs import Log, log_defect
-from reconciler.server.metrics import Metrics
+from reconciler.server.logs import log_defect
 from reconciler.server.throttle import Throttle
 from reconciler.server.watch_options import ListenAddress
-from reconciler.server.watch_state import WatchState
 from reconciler.server.webhook.answer import (
     BUSY,
     CAP,
@@ -52,16 +51,10 @@ class Endpoints:
         ref: the watched branch, tag or commit; empty for the default branch.
         secret: shared with the forge; empty to accept no webhook calls.
         trigger: called with the trigger's name.
-        monotonic: the clock of the heartbeats.
-        wall: seconds since 1970.
     """
 
-    watch_state: WatchState
-    metrics: Metrics
-    log: Log
+    context: LoopContext
     trigger: Callable[[str], None]
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
     ref: str = ""
     secret: str = ""
     dry_run: bool = False
@@ -98,23 +91,23 @@ class Endpoints:
         return guarded
 
     def _log_unexpected(self, error: Exception) -> None:
-        self.metrics.unexpected.labels("http").inc()
+        self.context.metrics.unexpected.labels("http").inc()
         if (more := self._throttle.admit(f"unexpected {name_error(error)}")) is not None:
-            log_defect(self.log, "unexpected error in a request", error, **more)
+            log_defect(self.context.log, "unexpected error in a request", error, **more)
 
     async def healthz(self, _request: Request) -> Response:
         """200 while every loop reports in time, else 503."""
-        good, detail = check_liveness(self.watch_state, now=self.monotonic())
+        good, detail = check_liveness(self.context.watch_state, now=self.context.clock())
         return _json(detail, 200 if good else 503)
 
     async def readyz(self, _request: Request) -> Response:
         """200 once every cluster has had a pass and source and store answer, else 503; with details."""
-        good, detail = check_readiness(self.watch_state, dry_run=self.dry_run)
+        good, detail = check_readiness(self.context.watch_state, dry_run=self.dry_run)
         return _json(detail, 200 if good else 503)
 
     async def serve_metrics(self, request: Request) -> Response:
         """The metrics in Prometheus' or OpenMetrics' format."""
-        body, content_type = self.metrics.exposition(request.headers.get("accept", ""))
+        body, content_type = self.context.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     async def webhook(self, request: Request) -> Response:
@@ -126,10 +119,10 @@ class Endpoints:
             "client": request.client.host if request.client else "",
         }
         if reply.is_rejected:
-            self.metrics.rejects.labels(reply.code).inc()
+            self.context.metrics.rejects.labels(reply.code).inc()
         if (more := self._throttle.admit(f"webhook {reply.code}")) is not None:
             event = "webhook rejected" if reply.is_rejected else "webhook accepted"
-            (self.log.warning if reply.is_rejected else self.log.info)(event, **line, **more)
+            (self.context.log.warning if reply.is_rejected else self.context.log.info)(event, **line, **more)
         if reply.is_push:
             self.trigger("webhook")
         close = {"connection": "close"} if reply in {BUSY, TOO_LARGE, TOO_SLOW, UNWANTED} else None
@@ -151,7 +144,9 @@ class Endpoints:
             return TOO_SLOW
         if body is None:
             return TOO_LARGE
-        return answer_call(dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.wall())
+        return answer_call(
+            dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.context.wall()
+        )
 
 
 def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:

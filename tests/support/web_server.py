@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
+from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
@@ -25,23 +26,23 @@ class Site:
     def __init__(self, secret=SECRET, connections=None, application=None, trusted_proxies=()):
         self.watch_state, self.triggers, self.lines = WatchState(), [], io.StringIO()
         self.metrics = Metrics(self.watch_state, dry_run=False)
-        endpoints = Endpoints(
-            self.watch_state,
-            self.metrics,
-            open_log(self.lines, form="json"),
-            self.triggers.append,
-            lambda: 100.0,
-            lambda: 0.0,
-            ref="main",
-            secret=secret,
+        context = LoopContext(
+            watch_state=self.watch_state,
+            metrics=self.metrics,
+            log=open_log(self.lines, form="json"),
+            clock=lambda: 100.0,
+            wall=lambda: 0.0,
+            draw=lambda: 1.0,
+            interval=60.0,
         )
+        endpoints = Endpoints(context, self.triggers.append, ref="main", secret=secret)
         self.broken = []
         self.socket = bind_socket(ListenAddress("127.0.0.1", 0))
         self.address = self.socket.getsockname()[:2]
         self.context = HttpListener(
             application or endpoints.application(),
             self.socket,
-            log=endpoints.log,
+            log=context.log,
             dropped=lambda reason: self.metrics.dropped.labels(reason).inc(),
             report=lambda *told: self.broken.append(told),
             connections=connections,
