@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from reconciler.core.entries import Timeouts
@@ -69,7 +69,10 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
     if len(memberships) > 1:
         return LiveState(missing=(f"the nodes of {desired.entry.name} disagree about its members",))
     known = {node.name: node for node in desired.entry.nodes}
-    rows = _merge_rows(views)
+    rows: dict[str, NodeRow] = {}
+    for row in (row for view in views for row in view.rows):
+        if row.node_name not in rows or rows[row.node_name].api is None:
+            rows[row.node_name] = row
     missing = [
         f"{row.node_name} is in the cluster, but no node lists its API address"
         for row in rows.values()
@@ -92,16 +95,6 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
         updated_keys=("temporary", "mode"),
         open_points=(f"{desired.entry.name}: {stop}",),
     )
-
-
-def _merge_rows(views: Iterable[NodeView]) -> Mapping[str, NodeRow]:
-    """Of each member the line that tells most: one with an address, before one without."""
-    found: dict[str, NodeRow] = {}
-    for view in views:
-        for row in view.rows:
-            if row.node_name not in found or found[row.node_name].api is None:
-                found[row.node_name] = row
-    return found
 
 
 def _make_node(row: NodeRow) -> dict[str, Any]:

@@ -114,6 +114,11 @@ class ClusterView:
         limits = ((row.node_name, row.license_max_connections) for row in rows)
         return {name: limit for name, limit in limits if limit is not None}
 
+    def is_past(self, until: date) -> bool:
+        """Whether the last day of an entry is over on the day of the answers."""
+        # The day of the answers, not of the clock: planner, guard and judge decide alike about one reading.
+        return self.day is not None and self.day > until
+
     def is_connected(self, name: str) -> bool:
         """Whether every answering node shows the node connected, and none an error."""
         return self.connections.get(name) == frozenset({True}) and name not in self.errors
@@ -327,17 +332,11 @@ def make_machine_state(
 
 
 def choose_addresses(
-    entry: SoraCluster, observed: Observed[NodeView], history: ClusterPast | None = None
+    entry: SoraCluster, observed: Observed[NodeView], history: ClusterPast
 ) -> dict[str, str]:
-    """One API address for each node: what the fleet file says, else where it answers, else where it may be.
-
-    Args:
-        entry: the cluster's entry of the fleet file.
-        observed: the answers so far.
-        history: what is known from earlier.
-    """
+    """One API address for each node: of the fleet file, else where it answers, else where it may be."""
     found = {node.name: node.api for node in entry.nodes}
-    for name, places in find_node_addresses(entry, observed, history or ClusterPast()).items():
+    for name, places in find_node_addresses(entry, observed, history).items():
         if name not in found:
             answers = observed.elsewhere.get(name, {})
             good = (place for place in places.guessed if isinstance(answers.get(place), Present))

@@ -230,14 +230,8 @@ def learn_members(
         members: member -> the API addresses known for it.
         recalled: what the store remembers by now.
     """
-    found: dict[str, dict[str, str]] = {}
+    found = {name: make_forgetting_facts(source, recalled[name]) for name in recalled if name not in members}
     for name, addresses in members.items():
-        known = recalled.get(name, {})
-        new = {key: value for key, value in make_member_facts(source, addresses).items() if key not in known}
-        if new:
-            found[name] = new
-    for name in recalled.keys() - members.keys():
-        gone = make_forgetting_facts(source, recalled[name])
-        if gone:
-            found[name] = gone
-    return found
+        facts, known = make_member_facts(source, addresses), recalled.get(name, {})
+        found[name] = {key: value for key, value in facts.items() if key not in known}
+    return {name: facts for name, facts in found.items() if facts}

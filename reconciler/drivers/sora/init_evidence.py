@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from datetime import date
 
 from reconciler.core.observation import Absent, Present, Stale, Unidentified
 from reconciler.diagnostic import Diagnostic, Severity
@@ -135,7 +134,7 @@ def _assess_collapsed(desired: SoraDesired, cluster_view: ClusterView) -> Collap
     entry = desired.entry
     if entry.collapsed is None:
         return CollapsedState.NONE
-    if cluster_view.day is not None and cluster_view.day > entry.collapsed.until:
+    if cluster_view.is_past(entry.collapsed.until):
         return CollapsedState.EXPIRED
     # Of every node: the entry stays used if the node that remembers it has left the fleet file.
     used = {facts.get("collapsed") for facts in desired.recalled.values()}
@@ -231,11 +230,6 @@ def _may_be_majority(may_hold: AbstractSet[str], regular: Iterable[str], members
     if len(may_hold) < _FEWEST_HIDDEN:
         return False  # a single node with a majority would list its cluster
     return not known or named <= may_hold or len(may_hold & known) >= compute_quorum(len(known))
-
-
-def is_expired(until: str, cluster_view: ClusterView) -> bool:
-    """Whether an entry's last day is over on the day of the answers."""
-    return bool(until) and cluster_view.day is not None and cluster_view.day > date.fromisoformat(until)
 
 
 def _make_error(code: str, target: str, message: str, remedy: str) -> Diagnostic:

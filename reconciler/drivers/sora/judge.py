@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Final
 
 from reconciler.core.observation import Observed
@@ -25,7 +26,6 @@ from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState,
 from reconciler.drivers.sora.init_evidence import (
     ANSWERS,
     find_init_doubt,
-    is_expired,
     runs_apart,
     summarise_answers,
 )
@@ -108,7 +108,7 @@ def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: 
     """Whether the entry of the fleet file still allows InitCluster; all regular nodes have answered."""
     # The plan may be hours old (approval, windows): the same table is asked again with fresh answers.
     word = own.word
-    if is_expired(word.until, cluster_view):
+    if word.until and cluster_view.is_past(date.fromisoformat(word.until)):
         return _changed(f"the `{word.name}` entry expired on {word.until}")
     collapsed = CollapsedState.NONE
     if word.name == "collapsed":
@@ -156,7 +156,7 @@ def _judge_purge(own: PurgeArguments, cluster_view: ClusterView) -> StepVerdict:
         return _judge_other_membership(cluster_view)
     # Proven again right before the call: the node may have been started since the plan was made.
     proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
-    if word.until and is_expired(word.until, cluster_view):
+    if word.until and cluster_view.is_past(date.fromisoformat(word.until)):
         return _changed(f"the `stopped` entry for {target} expired on {word.until}")
     if not proof.enough(word=bool(word.until)):
         return _changed(f"{target} is not known to be stopped: {proof.words}")

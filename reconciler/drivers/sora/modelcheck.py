@@ -99,8 +99,16 @@ class SoraModel:
     members: int = 0
     hidden: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
-    _numbers_by_address: dict[str, int] = field(init=False, default_factory=dict)
+    _numbers_by_address: dict[str, int] = field(init=False)
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = {_api(name): name for name in self.node_numbers.names}
+        for name, one in self.desired.history.nodes.items():
+            names |= dict.fromkeys(one.addresses, name)
+        names |= {node.api: node.name for node in self.desired.entry.nodes}
+        known = {place: name for place, name in names.items() if name in self.node_numbers.names}
+        self._numbers_by_address = {place: self.node_numbers.at(name) for place, name in known.items()}
 
     def list_faults(self, world: State) -> Iterator[tuple[str, State]]:
         """A running node fails, or is cut off from the others."""
@@ -228,7 +236,7 @@ class SoraModel:
 
     def _answer_at(self, world: State, name: str, place: str) -> Observation[NodeView]:
         """What an address answers, as an answer of the node that it is known for."""
-        number = self._map_addresses().get(place)
+        number = self._numbers_by_address.get(place)
         if number is None or self.node_numbers.names[number] in self.hidden:
             return Unreachable("name does not resolve", Liveness.UNASKED)
         own = self.node_numbers.names[number]
@@ -237,22 +245,6 @@ class SoraModel:
         if own == name or not isinstance(answer, Present | Stale):
             return answer
         return judge_view(name, answer.value)
-
-    def _map_addresses(self) -> dict[str, int]:
-        """Address -> the number of the node that answers there."""
-        if not self._numbers_by_address:
-            named = {node.api: node.name for node in self.desired.entry.nodes}
-            earlier = {
-                place: name for name, one in self.desired.history.nodes.items() for place in one.addresses
-            }
-            usual = {_api(name): name for name in self.node_numbers.names}
-            names = {**usual, **earlier, **named}
-            self._numbers_by_address |= {
-                place: self.node_numbers.at(name)
-                for place, name in names.items()
-                if name in self.node_numbers.names
-            }
-        return self._numbers_by_address
 
     def _answer_all(self, world: State) -> dict[str, Observation[NodeView]]:
         # One world is read by every pass and every witness; validating rows is the slowest part of the model.

@@ -80,16 +80,9 @@ def make_init_step(
     clear: bool,
     unproven: str = "",
 ) -> Step:
-    """InitCluster on one of the regular nodes.
+    """InitCluster on one of the regular nodes; see `InitArguments`.
 
-    Args:
-        context: its witnesses are all nodes that are known, from earlier too.
-        node: the one it is sent to.
-        api: where that is.
-        word: the entry of the fleet file that allows it.
-        desired: with the cluster's past.
-        clear: whether every node answers that it was never initialised.
-        unproven: why the answers do not prove that no cluster runs.
+    The witnesses of the context are all nodes that are known, from earlier too.
     """
     names, history = context.after.regular, desired.history
     spends = make_confirmation_key(context.entry.collapsed) if word.name == "collapsed" else ""
@@ -112,11 +105,9 @@ def make_init_step(
         members=history.members,
         unproven=unproven,
     )
-    why = word.reason
-    step = _make_step(context, node, "init", arguments)
     return replace(
-        step,
-        reason=f"the cluster of {', '.join(names)} does not exist yet: {why}",
+        _make_step(context, node, "init", arguments),
+        reason=f"the cluster of {', '.join(names)} does not exist yet: {word.reason}",
         risk=Risk.MEDIUM if clear and word.name == "initialise" and not history.unread else Risk.HIGH,
         risk_reason="if the old cluster still runs, this creates a second one",
         needs=(
@@ -155,7 +146,7 @@ def make_register_step(
         if temporary
         else "a registration that fails halfway raises the number of nodes needed for a majority",
         needs=f"{contact} sees a majority that holds even if the registration fails halfway",
-        inverse=Inverse(f"{undo}", "stop", {"target": node}),
+        inverse=Inverse(undo, "stop", {"target": node}),
     )
 
 
@@ -170,17 +161,9 @@ def make_purge_step(
     regular: bool,
     closes: bool = False,
 ) -> Step:
-    """PurgeClusterNode on a healthy member.
+    """PurgeClusterNode on a healthy member; see `PurgeArguments`.
 
-    Args:
-        context: asks the target at every address, known or guessed.
-        node: the target.
-        api: where the contact is.
-        contact: the member that purges.
-        known: the target's addresses at which silence counts.
-        word: the `stopped` entry for the target, if the purge depends on it.
-        regular: whether a fleet file names, or named, it as a regular node.
-        closes: whether there is no reserve between the stop before it and this purge.
+    The context asks the target at every address, known or guessed.
     """
     key = make_confirmation_key(word)
     arguments = PurgeArguments(
@@ -229,12 +212,12 @@ def make_drain_step(context: StepContext, node: str, api: str, mode: str) -> Ste
 
 
 def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, window: bool = False) -> Step:
-    """Stop a live node, by a command of the host once it is drained, or by an operator.
+    """Stop a live node, by a command of the host once it is drained, or by an operator; see `StopArguments`.
 
     Args:
         context: with the membership before and after, which are the same for a regular node.
         node: the one that is stopped.
-        own: its API address; empty where it is not known.
+        own: its API address; empty if unknown.
         spare: further failures that the majority survives after it, as far as the plan needs them.
         window: whether there is no reserve until the purge that follows in the same run.
     """
@@ -254,15 +237,12 @@ def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, win
         window=seconds,
     )
     is_temporary = node in context.before.temporary
-    wait = (
-        f"once its channels have moved away, or after {context.entry.drain:g} s"
-        if context.entry.drain
-        else ""
-    )
-    asked = f"run the host's command {stop.command} {wait}" if stop else f"stop it on its host {wait}"
+    asked = f"run the host's command {stop.command}" if stop else "stop it on its host"
+    if context.entry.drain:
+        asked += f" once its channels have moved away, or after {context.entry.drain:g} s"
     return replace(
         _make_step(context, node, "stop", arguments),
-        reason=f"{node} runs but is not in the fleet file: {asked.rstrip()}",
+        reason=f"{node} runs but is not in the fleet file: {asked}",
         effect=Effect.MEMBERSHIP,
         risk=Risk.MEDIUM if is_temporary else Risk.HIGH,
         risk_reason=_describe_stop_risk(node, seconds, spare=spare, is_temporary=is_temporary),

@@ -77,8 +77,7 @@ def prove_member_stopped(
 ) -> tuple[StopVerdict, Stopped | None]:
     """The proof for a member by all that is known of it, and its `stopped` entry if that still counts."""
     entry = desired.word(name)
-    # The day of the answers, not of the clock: planner, guard and judge then decide alike about one reading.
-    if entry is not None and cluster_view.day is not None and cluster_view.day > entry.until:
+    if entry is not None and cluster_view.is_past(entry.until):
         entry = None
     known = places.get(name, NodeAddresses()).known
     return prove_stopped(cluster_view, name, known, regular=desired.is_regular(name)), entry

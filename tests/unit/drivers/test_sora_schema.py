@@ -11,9 +11,15 @@ from support.sora_clusters import TODAY, FixedWire, agreeing, api, entry, full, 
 from reconciler.core.observation import Unidentified
 from reconciler.drivers.sora import schema as schema_module
 from reconciler.drivers.sora.cluster_view import choose_addresses
+from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
 from reconciler.ports.transport import Transports
+
+
+def addresses(cluster, observed):
+    return choose_addresses(cluster, observed, ClusterPast())
+
 
 NODE = {"name": "node-01@192.0.2.5", "api": "http://192.0.2.5:3000/"}
 
@@ -127,18 +133,18 @@ def test_defaults_are_cautious():
 class TestAddresses:
     def test_the_fleet_file_comes_first_then_what_members_say(self):
         observed = seen(agreeing("a b x", "a", "b"))
-        assert choose_addresses(entry("a b"), observed) == {full(one): api(one) for one in "abx"}
+        assert addresses(entry("a b"), observed) == {full(one): api(one) for one in "abx"}
 
     def test_a_node_that_is_away_is_sought_where_it_would_be(self):
         observed = seen(agreeing("a b x!", "a", "b"))
-        assert choose_addresses(entry("a b"), observed)[full("x")] == api("x")
+        assert addresses(entry("a b"), observed)[full("x")] == api("x")
 
     def test_but_not_where_addresses_do_not_follow_from_names(self):
         plain = entry("a b")
         odd = plain.nodes[0].model_copy(update={"api": "http://127.0.0.1:3001/"})
         observed = seen(agreeing("a b x!", "a", "b"))
         mixed = plain.model_copy(update={"nodes": (odd, plain.nodes[1])})
-        assert full("x") not in choose_addresses(mixed, observed)
+        assert full("x") not in addresses(mixed, observed)
 
     def test_and_never_where_another_node_is_known_to_be(self):
         one = SoraNode.model_validate({"name": "new@h.example.com", "api": "http://h.example.com:3000/"})
@@ -147,7 +153,7 @@ class TestAddresses:
         old = renamed.rows[2].model_copy(update={"node_name": "old@h.example.com", "connected": False})
         view = type(renamed)((*renamed.rows[:2], old))
         nodes = type(observed)({full("a"): type(observed.nodes[full("a")])(view)})
-        known = choose_addresses(entry("a b").model_copy(update={"nodes": (*entry("a b").nodes, one)}), nodes)
+        known = addresses(entry("a b").model_copy(update={"nodes": (*entry("a b").nodes, one)}), nodes)
         assert "old@h.example.com" not in known
 
 
