@@ -23,7 +23,7 @@ SCHEMA: Final = "schema"
 """Key of the plain form: the version of its schema; absent in version 1."""
 
 OMITTED: Final = MappingProxyType({"omitted": True})
-"""Metadata of a field that is absent from the plain form where it has its default."""
+"""Metadata of a field that is absent from the plain form if it has its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def read_arguments(arguments: Arguments, kind: type[T]) -> T:
     """Arguments as one type of a product; raw ones are read.
 
     Raises:
-        UnreadableArguments: they are none of it.
+        UnreadableArguments: they are of another type or damaged.
     """
     if isinstance(arguments, kind):
         return arguments

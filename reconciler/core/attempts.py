@@ -100,7 +100,7 @@ class Attempt:
     @property
     def next_time(self) -> datetime | None:
         """When the next attempt may be made; None if at once, or never."""
-        # Without a reason the run was killed: its attempt counts, but says nothing about the node, so the
+        # Without a reason the run was killed: its attempt counts, but shows nothing about the node, so the
         # next one does not wait.
         if self.last is None or not self.reason or not 0 < self.count < TRIES:
             return None
@@ -163,7 +163,7 @@ def decide_attempt(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Atte
     if not confirmed:  # one reading is not enough: a value that changes at every reading is never seen twice
         return AttemptDecision.STALLED, replace(attempt, change=moved)
     wakes = {**attempt.wakes, **{place: attempt.wakes.get(place, 0) + 1 for place in confirmed}}
-    # One attempt, not all of them anew: somebody has changed the node, and nothing says that this helps.
+    # One attempt, not all of them: somebody has changed the node, and it is not known whether that helps.
     return AttemptDecision.DUE, replace(
         attempt, wakes=wakes, shown=None, change={}, count=TRIES - 1, refused=False
     )

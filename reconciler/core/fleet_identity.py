@@ -132,7 +132,7 @@ def resolve_fleet(me: FleetIdentity, known: Sequence[KnownFleet]) -> ResolvedFle
 
 
 def _is_related(me: FleetIdentity, other: KnownFleet) -> bool:
-    """Whether the two have a history in common; where one has none, whether they have the source."""
+    """Whether the two have a history in common; if one has none, whether they have the source."""
     if me.roots and other.roots:
         return not set(me.roots).isdisjoint(other.roots)
     return me.source in other.sources
@@ -145,7 +145,7 @@ def _is_same_file(me: FleetIdentity, other: KnownFleet) -> bool:
     if other.path != me.path:  # moved, where this revision has no fleet file there any more
         left_behind = other.path in me.lone and (other.is_lone is False or bool(other.name))
         return other.path not in me.others or left_behind
-    # Branches of one repository may hold a fleet each, once the files say their names.
+    # Branches of one repository may hold a fleet each, if the fleet files have names.
     return not (me.name and other.name and me.ref and other.ref and me.ref != other.ref)
 
 

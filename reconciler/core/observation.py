@@ -117,7 +117,7 @@ class Observed(Generic[T]):
     """The answers of one cluster's nodes, by node name.
 
     Args:
-        nodes: node -> its answer, at the address that the desired state names where it names one.
+        nodes: node -> its answer, at the address in the desired state, if there is one.
         elsewhere: node -> address -> the answer there, of further addresses known for the node.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -66,14 +66,10 @@ class Gates(StrictModel):
     reports: ReportGate | None = Field(default=None, description="Reports that changed nodes must send.")
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | int | float) else value
-
-
 Sizes = Annotated[
     tuple[Amount, ...],
     Field(min_length=1),
-    BeforeValidator(_as_list),
+    BeforeValidator(lambda value: [value] if isinstance(value, str | int | float) else value),
     WithJsonSchema({"anyOf": [AMOUNT_FORM, {"type": "array", "items": AMOUNT_FORM, "minItems": 1}]}),
 ]
 

@@ -72,17 +72,14 @@ class ParsedDocument:
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """The position of the value (or its key) at a JSON pointer, or of its nearest parent."""
-        offsets, found = self._nearest(split_pointer(pointer))
-        return self._lines.at(offsets.key if key and found else offsets.start)
-
-    def _nearest(self, path: tuple[str, ...]) -> tuple[ValueOffsets, bool]:
-        """The offsets of a value or of its nearest parent; all are computed once many are wanted."""
+        path = split_pointer(pointer)
         self.asked += 1
         if self.offsets is None and self.asked <= _FEW:
-            return json_parser.locate_value(self.text, path)
-        if self.offsets is None:
-            self.offsets = json_parser.locate_values(self.name, self.text)
-        return self.offsets.nearest(path)
+            offsets, found = json_parser.locate_value(self.text, path)
+        else:
+            self.offsets = self.offsets or json_parser.locate_values(self.name, self.text)
+            offsets, found = self.offsets.nearest(path)
+        return self._lines.at(offsets.key if key and found else offsets.start)
 
     @cached_property
     def _lines(self) -> LineIndex:

@@ -36,7 +36,7 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
     """The text of a file after the edits, one after the other.
 
     Args:
-        name: of the file; its ending tells the form.
+        name: of the file; its suffix decides between JSON and YAML.
         text: what `document.parse_document` takes; a byte order mark stays.
         edits: what to change.
 

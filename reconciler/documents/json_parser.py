@@ -112,7 +112,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _is_flat(text: str) -> bool:
-    """Whether the nesting is surely within `DEEPEST`; where it is not sure, the scanner decides."""
+    """Whether the nesting is surely within `DEEPEST`; if not, the scanner decides."""
     # The C decoder would accept more levels, as many as Python's recursion limit allows at that moment.
     rest = text.encode().translate(None, _NO_BRACKETS)
     for _ in range(DEEPEST // 2):  # each round takes away one level or two

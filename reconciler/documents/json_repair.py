@@ -3,7 +3,7 @@
 Each function gets a token that is wrong at its place, reports it once, and sets the state from which reading
 continues. It returns True if the same token must be looked at again.
 
-The aim is one problem for one slip: after a guess that may be wrong, `is_reported`, `is_comma_optional` and
+One mistake is to give one problem: after a guess that may be wrong, `is_reported`, `is_comma_optional` and
 `is_bracket_count_lost` keep the follow-up errors quiet.
 """
 
@@ -82,7 +82,7 @@ def _repair_name(stack: ParserStack, token: Token) -> bool:
 def _repair_colon(stack: ParserStack, token: Token) -> bool:
     name = quote_text(str(stack.frames[-1].name))
     if token.kind in {"=", ";"}:
-        message = f"expected `:`, got {quote_text(_get_text(stack, token))}"
+        message = f"expected `:`, got {_quote(stack, token)}"
         stack.problem_list.add(token.start, "wrong-colon", message, "write `:`")
         stack.state = ParserState.VALUE
     elif token.kind in {",", "}"}:
@@ -110,10 +110,8 @@ def _repair_after(stack: ParserStack, token: Token) -> bool:
         pass
     elif frame.opener == "[" or (token.kind in {"string", "word"} and stack.lexer.colon_follows(token)):
         if not stack.is_comma_optional:
-            what = quote_text(_get_text(stack, token))
-            stack.problem_list.add(
-                stack.end, "missing-comma", f"missing comma before {what}", "insert `,` here"
-            )
+            message = f"missing comma before {_quote(stack, token)}"
+            stack.problem_list.add(stack.end, "missing-comma", message, "insert `,` here")
         stack.is_comma_optional = False
         if frame.opener == "[":
             _reread_as_value(stack, token)
@@ -132,8 +130,8 @@ def _repair_after(stack: ParserStack, token: Token) -> bool:
 
 def _repair_done(stack: ParserStack, token: Token) -> bool:
     position = stack.problem_list.lines.at(stack.end)
-    what = quote_text(_get_text(stack, token))
-    message = f"unexpected {what} after the end of the document at {position.line}:{position.column}"
+    end = f"{position.line}:{position.column}"
+    message = f"unexpected {_quote(stack, token)} after the end of the document at {end}"
     remedy = "remove it, or look for a bracket that closes too early"
     stack.report_structure(token.start, "after-the-end", message, remedy, related=position)
     stack.finished = True
@@ -220,7 +218,7 @@ def _repair_stray_quote(stack: ParserStack, token: Token) -> bool:
         return True
     if token.kind == "string" and (stack.frames[-1].opener == "[" or stack.lexer.colon_follows(token)):
         return False
-    message = f"unexpected {quote_text(_get_text(stack, token))} directly after a closing quote"
+    message = f"unexpected {_quote(stack, token)} directly after a closing quote"
     remedy = 'write `\\"` for a quote inside a text, or look for a missing quote before this place'
     stack.problem_list.add(token.start - 1, "stray-quote", message, remedy)
     # The rest of the line was probably meant as text: skip it, and rely on no bracket after it.
@@ -234,7 +232,7 @@ def _repair_stray_quote(stack: ParserStack, token: Token) -> bool:
 
 
 def _report_unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
-    what = quote_text(_get_text(stack, token))
+    what = _quote(stack, token)
     stack.report_structure(token.start, "unexpected", f"unexpected {what}, expected {wanted}", "correct it")
     stack.is_reported = True
 
@@ -245,8 +243,8 @@ def _reread_as_value(stack: ParserStack, token: Token) -> None:
     stack.state = ParserState.VALUE
 
 
-def _get_text(stack: ParserStack, token: Token) -> str:
-    return stack.text[token.start : token.end]
+def _quote(stack: ParserStack, token: Token) -> str:
+    return quote_text(stack.text[token.start : token.end])
 
 
 def _check_end(stack: ParserStack, token: Token) -> None:

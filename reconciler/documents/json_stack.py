@@ -14,7 +14,7 @@ from reconciler.text.json_pointer import make_pointer
 from reconciler.text.one_line import quote_text
 
 DEEPEST = 200
-"""How deep arrays and objects may be nested: every later recursion over a document must stand this depth."""
+"""How deep arrays and objects may be nested: every later recursion over a document must reach this depth."""
 
 CLOSERS = {"{": "}", "[": "]"}
 
@@ -33,7 +33,7 @@ class ParserState(Enum):
 
 @dataclass(slots=True)
 class OpenContainer:
-    """An array or object that is open; `name` is of the member being read, nothing where it has none."""
+    """An array or object that is open; `name` is of the member being read; None if it has none."""
 
     opener: str
     offsets: ValueOffsets
@@ -130,11 +130,9 @@ class ParserStack:
         self.text_end = token.end if token.kind == "string" else -1
         frame.name, frame.name_start = name, token.start
         # Once brackets are lost, two equal names may belong to two objects.
-        members = frame.offsets.members
-        if members is not None and name in members and not self.lexer.is_bracket_count_lost:
-            first = self.problem_list.lines.at(members[name].key)
-            message = f"duplicate key {quote_text(name)} in this object, first at {first.line}:{first.column}"
-            self.problem_list.add(token.start, "duplicate-key", message, "keep one of the two", related=first)
+        first = (frame.offsets.members or {}).get(name)
+        if first is not None and not self.lexer.is_bracket_count_lost:
+            self.problem_list.add_duplicate(token.start, f"{quote_text(name)} in this object", first.key)
 
     def take_comma(self, token: Token) -> None:
         """A comma is here: another member or item must follow."""

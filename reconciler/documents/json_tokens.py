@@ -117,7 +117,7 @@ class Lexer:
         self.offset = end
 
     def _read_odd_token(self, *, name: bool) -> Token:
-        """The next token where it is not one of JSON."""
+        """The next token if it is not one of JSON."""
         self._skip_trivia()
         start = self.offset
         if start == len(self.text):

@@ -61,3 +61,9 @@ class ProblemList:
                 Severity.ERROR, code, message, remedy, position=position, pointer=pointer, related=further
             )
         )
+
+    def add_duplicate(self, offset: int, key: str, first: int) -> None:
+        """Add the problem of a key that an object has twice; `first` is the offset of the first one."""
+        position = self.lines.at(first)
+        message = f"duplicate key {key}, first at {position.line}:{position.column}"
+        self.add(offset, "duplicate-key", message, "keep one of the two", related=position)

@@ -48,7 +48,7 @@ class LineIndex:
 
 @dataclass(slots=True)
 class DecodedText:
-    """A file's characters; `problems` says which bytes are not UTF-8.
+    """A file's characters; `problems` has the bytes that are not UTF-8.
 
     Each bad byte is one space in `content`, so that the rest can still be checked.
     """

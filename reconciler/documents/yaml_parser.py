@@ -139,9 +139,7 @@ class _Composer:
         wants_name = self.open[-1].wants_name
         value, words = None, event.value
         try:
-            if wants_name:
-                self._check_name(event, start)
-            value = self._scalar_value(event)
+            value = self._read_scalar(event, start, is_name=wants_name)
         except InvalidScalar as bad:
             words = None
             self.problem_list.add(start, *bad.args)
@@ -152,14 +150,6 @@ class _Composer:
             self._name(start, value, words)
         else:
             self._attach(value, offsets)
-
-    def _check_name(self, event: Any, start: int) -> None:
-        if event.value == "<<" and event.implicit[0]:
-            message = "merge keys are not supported: `<<` is not part of YAML 1.2"
-            raise InvalidScalar("merge-key", message, _NO_MERGE)
-        if event.value and self.text[start - 1 : start] == "?":  # libyaml takes `[?x]` for `[{x: null}]`
-            message = "a question mark is directly before the name"
-            raise InvalidScalar("question-mark", message, "put it and the text after it in quotes")
 
     def start_collection(self, event: Any) -> None:
         """A mapping or sequence begins."""
@@ -241,18 +231,21 @@ class _Composer:
         frame.wants_name, frame.name, frame.name_start = False, None, start
         if isinstance(value, str):
             frame.name = value
-            members = frame.offsets.members
-            if members is not None and value in members:
-                first = self.problem_list.lines.at(members[value].key)
-                where = f"{first.line}:{first.column}"
-                message = f"duplicate key {quote_text(value)} in this mapping, first at {where}"
-                self.problem_list.add(start, "duplicate-key", message, "keep one of the two", related=first)
+            if frame.offsets.members and (first := frame.offsets.members.get(value)):
+                self.problem_list.add_duplicate(start, f"{quote_text(value)} in this mapping", first.key)
         elif words is not None:
             message = f"the name {quote_text(words)} is not text" if words else "the name is empty"
             self.problem_list.add(start, "name-not-text", message, f'write `"{words}"`')
 
-    def _scalar_value(self, event: Any) -> Any:
+    def _read_scalar(self, event: Any, start: int, *, is_name: bool) -> Any:
         words = event.value
+        if is_name and words == "<<" and event.implicit[0]:
+            message = "merge keys are not supported: `<<` is not part of YAML 1.2"
+            raise InvalidScalar("merge-key", message, _NO_MERGE)
+        # libyaml takes `[?x]` for `[{x: null}]`
+        if is_name and words and self.text[start - 1 : start] == "?":
+            message = "a question mark is directly before the name"
+            raise InvalidScalar("question-mark", message, "put it and the text after it in quotes")
         if event.tag is not None:
             return read_tagged_scalar(event.tag, words)
         if not words.isascii() and _HALF.search(words):

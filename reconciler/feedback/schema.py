@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from reconciler.core.fields import Number, Whole
@@ -255,19 +255,6 @@ KINDS: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Kind of a message v1 -> its model."""
-
-
-def validate_message(kind: str, message: Any) -> Any:
-    """Read a message into its model.
-
-    Args:
-        kind: one of `KINDS`.
-        message: plain value.
-
-    Raises:
-        pydantic.ValidationError: it is not a valid message of this kind.
-    """
-    return TypeAdapter(KINDS[kind]).validate_python(message)
 
 
 def make_message_schema(kind: str) -> Schema:

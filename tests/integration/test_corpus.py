@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from support.memory_files import snapshot_of
+from support.schema_documents import validate_message
 
 from reconciler.desired.validation import validate_files
 from reconciler.diagnostic import Severity
 from reconciler.documents.document import parse_document
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError
-from reconciler.feedback.schema import validate_message
 
 CORPUS = Path(__file__).parents[1] / "cases/corpus"
 VALID = sorted((CORPUS / "valid").glob("*.json"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 from support.memory_files import snapshot_of
-from support.schema_documents import Maker, broken
+from support.schema_documents import Maker, broken, validate_message
 
 from reconciler.cli.host_loader import make_config_model
 from reconciler.cli.render.json import PlanOutput
@@ -29,7 +29,7 @@ from reconciler.drivers.m2.setting import check
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
-from reconciler.feedback.schema import KINDS, validate_message
+from reconciler.feedback.schema import KINDS
 from reconciler.planning.plan_file import PlanFile
 
 ROOT = Path(__file__).parents[2]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import copy
 import random
 
+from pydantic import TypeAdapter
+
+from reconciler.feedback.schema import KINDS
+
 TEXTS = [
     *("", " ", "x", "admin", "all", "commit", "upload", "m2", "sora", "rr", "hash", "api", "setting;api;"),
     *("10.0.0.1", "10.0.0.1-9", "10.0.0.0/24", "10.0.0.0/255.255.255.0", "256.1.1.1", "10.0.0.1/33", "1.2.3"),
@@ -161,3 +165,8 @@ def _bent(value, rng: random.Random):
     if isinstance(value, str):
         return rng.choice([value + " ", value.upper(), [value], value[1:]])
     return value
+
+
+def validate_message(kind, message):
+    """A message v1 as its model; `pydantic.ValidationError` if it is not one of this kind."""
+    return TypeAdapter(KINDS[kind]).validate_python(message)

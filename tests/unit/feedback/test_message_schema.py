@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from support.schema_documents import validate_message
 
-from reconciler.feedback.schema import KINDS, validate_message
+from reconciler.feedback.schema import KINDS
 
 CASES = Path(__file__).parents[2] / "cases/schemas"
 

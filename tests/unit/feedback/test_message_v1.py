@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from support.driver import REVISION, FakeDriver, Wish, World, cluster
+from support.schema_documents import validate_message
 
 from reconciler.core.arguments import StepFeedback, TypedArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import Outcome, State
 from reconciler.drivers.m2 import arguments as m2
 from reconciler.feedback.message import is_reported, make_message, make_message_id
-from reconciler.feedback.schema import validate_message
 
 NOW = datetime(2026, 11, 21, 3, 44, 55, 120_000, tzinfo=UTC)
 (BARE,) = FakeDriver(World()).plan(Wish(cluster("c", {"n": "new"})), Observed({"n": Present("old")})).steps
