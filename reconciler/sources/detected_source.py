@@ -22,7 +22,7 @@ class DetectedSource(ForwardingSource):
     """A tarball if the URL answers with an archive, else a git repository; decided at the first use.
 
     Args:
-        place: the URL.
+        address: the URL.
         tarball: makes the source of a tarball.
         git: makes the source of a repository.
         environment: of the process, with the token.
@@ -30,13 +30,13 @@ class DetectedSource(ForwardingSource):
 
     def __init__(
         self,
-        place: SourceAddress,
+        address: SourceAddress,
         *,
         tarball: Callable[[], Source],
         git: Callable[[], Source],
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self.place = place
+        self.address = address
         self._environment = environment
         self._tarball = tarball
         self._git = git
@@ -48,7 +48,7 @@ class DetectedSource(ForwardingSource):
         """See `ports.source.Source`; a tarball has no base to compare with."""
         if (await self.target()).has_history:
             return await super().read_prior_files(revision, names, base=base, applied=applied)
-        return make_empty_history(self.place.shown, base)
+        return make_empty_history(self.address.shown, base)
 
     @property
     def is_dated_by_use(self) -> bool:
@@ -68,7 +68,7 @@ class DetectedSource(ForwardingSource):
     async def _answers_archive(self) -> bool:
         environment = self._environment
         async with open_answer(
-            self.place, token=read_token(environment, TOKEN), headers={}, environment=environment
+            self.address, token=read_token(environment, TOKEN), headers={}, environment=environment
         ) as response:
             if response.status_code != HTTPStatus.OK:
                 return False

@@ -48,7 +48,7 @@ class FetchedArchive:
 
 
 async def download_archive(
-    place: SourceAddress,
+    address: SourceAddress,
     *,
     token: str,
     limits: SourceLimits,
@@ -60,7 +60,7 @@ async def download_archive(
     """The archive at a URL, unless it still has this ETag or date.
 
     Args:
-        place: its address; user and password are sent as Basic authentication.
+        address: its address; user and password are sent as Basic authentication.
         token: sent as Bearer, to this host alone, over https or loopback; may be empty.
         limits: `download_bytes` applies.
         etag: of the archive that the caller has; may be empty.
@@ -80,18 +80,18 @@ async def download_archive(
         if 0 < len(value) <= LONGEST_VALIDATOR and value.isascii() and value.isprintable()
     }
     async with open_answer(
-        place, token=token, headers=conditions, seconds=seconds, environment=environment
+        address, token=token, headers=conditions, seconds=seconds, environment=environment
     ) as response:
         if response.status_code == 304 and conditions:  # noqa: PLR2004  (Not Modified)
             return FetchedArchive(None, etag, modified)
-        check_answer(response.status_code, place, token=token)
-        body = await _read_body(response, place, limits)
+        check_answer(response.status_code, address, token=token)
+        body = await _read_body(response, address, limits)
         start, kind = body[:512].lstrip().lower(), response.headers.get("content-type", "")
         # A forge answers a request without a session with status 200 and its login page.
         is_html = kind.startswith(("text/html", "application/xhtml")) and not is_archive(body)
         if is_html or start.startswith((b"<!doctype html", b"<html")):
             raise SourceError(
-                f"{place.shown} answered with a web page instead of an archive",
+                f"{address.shown} answered with a web page instead of an archive",
                 remedy=f"it is probably a login page: set {TOKEN}, or use the direct link to the archive",
             )
         return FetchedArchive(
@@ -101,7 +101,7 @@ async def download_archive(
 
 @asynccontextmanager
 async def open_answer(
-    place: SourceAddress,
+    address: SourceAddress,
     *,
     token: str,
     headers: Mapping[str, str],
@@ -123,44 +123,44 @@ async def open_answer(
             transport=make_http_transport(environment), timeout=limits, trust_env=False
         )
         async with asyncio.timeout(seconds), client:
-            response = await _follow(client, place, token, headers)
+            response = await _follow(client, address, token, headers)
             try:
                 yield response
             finally:
                 await response.aclose()
     except httpx.ConnectError as error:
         raise SourceUnreachable(
-            f"{place.shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
+            f"{address.shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
             remedy="check the host name and the network; for your own certificate authority, set "
             "SSL_CERT_FILE",
         ) from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise SourceUnreachable(
-            f"{place.shown} did not answer in time", remedy="try again, or check the server"
+            f"{address.shown} did not answer in time", remedy="try again, or check the server"
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the host name cannot be encoded
-        raise SourceError(f"{place.shown} is not a valid URL", remedy="check the URL") from error
+        raise SourceError(f"{address.shown} is not a valid URL", remedy="check the URL") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{place.shown} sent an incomplete response: "
+            f"{address.shown} sent an incomplete response: "
             f"{take_first_line(str(error)) or type(error).__name__}",
             remedy="try again; check the server and any proxies",
         ) from error
 
 
 async def _follow(
-    client: httpx.AsyncClient, place: SourceAddress, token: str, headers: Mapping[str, str]
+    client: httpx.AsyncClient, address: SourceAddress, token: str, headers: Mapping[str, str]
 ) -> httpx.Response:
-    at = place
+    at = address
     for _ in range(REDIRECTS + 1):
         # The token goes to the host that the operator named, never to where a redirect points.
-        home = (at.scheme, at.host) == (place.scheme, place.host)
+        home = (at.scheme, at.host) == (address.scheme, address.host)
         request = client.build_request(
             "GET",
             at.url,
             headers={
                 **headers,
-                **(_make_authorization(place, token) if home else {}),
+                **(_make_authorization(address, token) if home else {}),
                 "Accept-Encoding": "identity",
             },
         )
@@ -169,35 +169,35 @@ async def _follow(
         if response.status_code not in MOVED or not location:
             return response
         await response.aclose()
-        at = _resolve_redirect(at, location, place)
-    raise SourceError(f"{place.shown} redirects more than {REDIRECTS} times", remedy="check the URL")
+        at = _resolve_redirect(at, location, address)
+    raise SourceError(f"{address.shown} redirects more than {REDIRECTS} times", remedy="check the URL")
 
 
-def _make_authorization(place: SourceAddress, token: str) -> dict[str, str]:
-    if token and place.confidential:
+def _make_authorization(address: SourceAddress, token: str) -> dict[str, str]:
+    if token and address.confidential:
         return {"Authorization": f"Bearer {token}"}
-    if place.user or place.password:
-        pair = base64.b64encode(f"{place.user}:{place.password}".encode()).decode()
+    if address.user or address.password:
+        pair = base64.b64encode(f"{address.user}:{address.password}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
     return {}
 
 
-def _resolve_redirect(at: SourceAddress, location: str, place: SourceAddress) -> SourceAddress:
+def _resolve_redirect(at: SourceAddress, location: str, address: SourceAddress) -> SourceAddress:
     try:
         target = parse_source_address(urljoin(at.url, location))
     except (UsageError, ValueError):
-        raise SourceError(f"{place.shown} redirects to an invalid URL", remedy="check the server") from None
+        raise SourceError(f"{address.shown} redirects to an invalid URL", remedy="check the server") from None
     if target.scheme not in ("http", "https"):
-        raise SourceError(f"{place.shown} redirects to a {target.scheme} address, which is not followed")
+        raise SourceError(f"{address.shown} redirects to a {target.scheme} address, which is not followed")
     if at.scheme == "https" and target.scheme == "http":
         raise SourceError(
-            f"{place.shown} redirects from https to plain http, which is not followed",
+            f"{address.shown} redirects from https to plain http, which is not followed",
             remedy="use the final https URL, or fix the server",
         )
     return target
 
 
-def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
+def check_answer(status: int, address: SourceAddress, *, token: str) -> None:
     """Refuse every status but 200, with its meaning and what to do.
 
     Raises:
@@ -207,34 +207,34 @@ def check_answer(status: int, place: SourceAddress, *, token: str) -> None:
         return
     if status >= 500 or status in RETRY:  # noqa: PLR2004  (the server's own failures)
         raise SourceUnreachable(
-            f"{place.shown} answered {status}: the server cannot answer now",
+            f"{address.shown} answered {status}: the server cannot answer now",
             remedy="try again later, or check the server",
         )
     if status == 407:  # noqa: PLR2004  (Proxy Authentication Required)
         raise SourceError(
-            f"{place.shown} answered 407: the proxy requires a user name and a password",
+            f"{address.shown} answered 407: the proxy requires a user name and a password",
             remedy="add them to the proxy variable, as http://USER:PASSWORD@HOST:PORT",
         )
     if status == 401:  # noqa: PLR2004  (Unauthorized)
         words = "the token was rejected" if token else "authentication is required"
-        raise SourceError(f"{place.shown} answered {status}: {words}", remedy=_suggest_token(place))
+        raise SourceError(f"{address.shown} answered {status}: {words}", remedy=_suggest_token(address))
     if status == 403:  # noqa: PLR2004  (Forbidden)
-        raise SourceError(f"{place.shown} answered 403: access is denied", remedy=_suggest_token(place))
+        raise SourceError(f"{address.shown} answered 403: access is denied", remedy=_suggest_token(address))
     if status in (404, 410):
         raise SourceError(
-            f"{place.shown} answered {status}: not found",
+            f"{address.shown} answered {status}: not found",
             remedy=f"check the URL; a private archive may need a token: set {TOKEN}",
         )
-    raise SourceError(f"{place.shown} answered {status} instead of an archive", remedy="check the URL")
+    raise SourceError(f"{address.shown} answered {status} instead of an archive", remedy="check the URL")
 
 
-def _suggest_token(place: SourceAddress) -> str:
-    if not place.confidential:
+def _suggest_token(address: SourceAddress) -> str:
+    if not address.confidential:
         return f"{TOKEN} is sent over https only: use the https URL"
     return f"set {TOKEN} to a valid token"
 
 
-async def _read_body(response: httpx.Response, place: SourceAddress, limits: SourceLimits) -> bytes:
+async def _read_body(response: httpx.Response, address: SourceAddress, limits: SourceLimits) -> bytes:
     """The raw body: some servers declare .tar.gz as a content encoding, which would unpack it."""
     pieces: list[bytes] = []
     total = 0
@@ -242,7 +242,7 @@ async def _read_body(response: httpx.Response, place: SourceAddress, limits: Sou
         total += len(piece)
         if total > limits.download_bytes:
             raise SourceError(
-                f"{place.shown} is larger than {format_size(limits.download_bytes)}",
+                f"{address.shown} is larger than {format_size(limits.download_bytes)}",
                 remedy="pack only the desired state",
             )
         pieces.append(piece)

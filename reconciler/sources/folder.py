@@ -106,9 +106,9 @@ class FolderSource(Source):
             return
         from reconciler.sources.git.worktree import open_objects  # noqa: PLC0415  (loads the library)
 
-        place = TreeLocation(str(work.top), work.locate(self.folder), self.limits)
+        location = TreeLocation(str(work.top), work.locate(self.folder), self.limits)
         with open_objects(work) as objects:
-            yield walk_first_parents(objects, revision, place, most)
+            yield walk_first_parents(objects, revision, location, most)
 
     async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""

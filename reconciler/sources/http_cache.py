@@ -32,19 +32,19 @@ def find_cache_file(cache: Path, url: str) -> Path:
     return cache / "tarball" / hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
-def read_cached_answer(place: Path) -> CachedAnswer | None:
+def read_cached_answer(file: Path) -> CachedAnswer | None:
     """The cached answer; None where there is none, or the file is incomplete.
 
     Raises:
         StateError: the file exists and cannot be read.
     """
     try:
-        head, _, body = place.read_bytes().partition(b"\n")
+        head, _, body = file.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StateError(
-            f"the cache file {place} cannot be read: {error.strerror}", remedy="check its permissions"
+            f"the cache file {file} cannot be read: {error.strerror}", remedy="check its permissions"
         ) from error
     try:
         etag, modified, digest = (str(json.loads(head)[key]) for key in KEYS)
@@ -54,7 +54,7 @@ def read_cached_answer(place: Path) -> CachedAnswer | None:
     return found if found.sha256 == digest else None
 
 
-def write_cached_answer(place: Path, answer: CachedAnswer) -> None:
+def write_cached_answer(file: Path, answer: CachedAnswer) -> None:
     """Write an answer; a reader sees the old one or the new one, never a part.
 
     Raises:
@@ -62,10 +62,10 @@ def write_cached_answer(place: Path, answer: CachedAnswer) -> None:
     """
     head = json.dumps({"etag": answer.etag, "modified": answer.modified, "sha256": answer.sha256})
     try:
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(place, head.encode() + b"\n" + answer.body)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(file, head.encode() + b"\n" + answer.body)
     except OSError as error:
         raise StateError(
-            f"the cache folder {place.parent} cannot be written: {error.strerror}",
+            f"the cache folder {file.parent} cannot be written: {error.strerror}",
             remedy="check its permissions and the free disk space",
         ) from error

@@ -45,14 +45,14 @@ class _Options:
     state: Path | None = None
     writes: Sequence[WrittenFile] = ()
 
-    def git(self, place: SourceAddress, *, below: str = "", work: WorkTree | None = None) -> Source:
+    def git(self, address: SourceAddress, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.refuse_unfit(kind="git repository", sha256=self.sha256)
-        if self.state is not None and place.url.startswith("file://"):
-            refuse_state_inside(Path(unquote(place.url.removeprefix("file://"))), self.state)
+        if self.state is not None and address.url.startswith("file://"):
+            refuse_state_inside(Path(unquote(address.url.removeprefix("file://"))), self.state)
         path = "/".join(part for part in (below, self.path) if part)
         self.refuse_saved()
         return GitSource(
-            place,
+            address,
             ref=self.ref,
             path=path,
             cache=self.cache,
@@ -159,32 +159,32 @@ def _remote(text: str, options: _Options) -> Source:
             f"the address '{strip_secrets(text)}' is not supported",
             remedy=f"use https, http, ssh or file, or a path{hint}",
         )
-    place = parse_source_address(text)
+    address = parse_source_address(text)
     if scheme not in ("http", "https"):
-        return _make_git_source(place, text, options)
+        return _make_git_source(address, text, options)
     route = urlsplit(text).path
     # By the text alone as far as it goes: asking a server shows it the token.
     if options.sha256 or ARCHIVE.search(route):
-        return options.tarball(place)
+        return options.tarball(address)
     if options.ref or route.rstrip("/").endswith(".git"):
-        return _make_git_source(place, text, options)
-    if place.query:
-        return options.tarball(place)
+        return _make_git_source(address, text, options)
+    if address.query:
+        return options.tarball(address)
     return DetectedSource(
-        place,
-        tarball=partial(options.tarball, place),
-        git=partial(options.git, place),
+        address,
+        tarball=partial(options.tarball, address),
+        git=partial(options.git, address),
         environment=options.environment,
     )
 
 
-def _make_git_source(place: SourceAddress, text: str, options: _Options) -> Source:
-    if place.query or "#" in text:
+def _make_git_source(address: SourceAddress, text: str, options: _Options) -> Source:
+    if address.query or "#" in text:
         raise UsageError(
-            f"the address {place.shown} of a git repository has a query or a fragment",
+            f"the address {address.shown} of a git repository has a query or a fragment",
             remedy="give the branch, tag or commit with --ref, and a folder with --path",
         )
-    return options.git(place)
+    return options.git(address)
 
 
 def _local(place: Path, options: _Options) -> Source:

@@ -139,13 +139,13 @@ class TarballFileSource(Source):
     def _signature(self) -> bytes | None:
         """Content of the signature file next to it; None if there is none."""
         for end in self.packing.signature_suffixes:
-            place = self.file.with_name(self.file.name + end)
+            beside = self.file.with_name(self.file.name + end)
             try:
-                return read_regular(place, limit=LARGEST_SIGNATURE)
+                return read_regular(beside, limit=LARGEST_SIGNATURE)
             except FileAbsent:
                 continue
             except FileRefused as error:
-                raise SourceError(f"the signature {place} {error}", remedy="check that file") from None
+                raise SourceError(f"the signature {beside} {error}", remedy="check that file") from None
         return None
 
     def _read(self) -> tuple[Mark, bytes | None]:
@@ -186,18 +186,18 @@ class TarballUrlSource(Source):
 
     def __init__(
         self,
-        place: SourceAddress,
+        address: SourceAddress,
         packing: TarballOptions,
         *,
         cache: Path,
         seconds: float = WHOLE,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self.place = place
+        self.address = address
         self._environment = environment
         self.packing = packing
         self.seconds = seconds
-        self._kept = http_cache.find_cache_file(cache, place.url)
+        self._kept = http_cache.find_cache_file(cache, address.url)
         self._last: tuple[http_cache.CachedAnswer, Snapshot] | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -211,7 +211,7 @@ class TarballUrlSource(Source):
         if known and self.packing.sha256 and known.sha256 == self.packing.sha256:
             return await self._snapshot(known)
         fetched = await download_archive(
-            self.place,
+            self.address,
             token=read_token(self._environment, TOKEN),
             environment=self._environment,
             limits=self.packing.limits,
@@ -233,7 +233,7 @@ class TarballUrlSource(Source):
         if self._last and self._last[0].body == answer.body:
             found = self._last[1]
         else:
-            where = self.place.shown
+            where = self.address.shown
             signature = await self._signature() if self.packing.trust else None
             signer = await self.packing.signer(answer.body, signature, where=where)
             title = where.rstrip("/").rpartition("/")[2]
@@ -252,7 +252,7 @@ class TarballUrlSource(Source):
         for end in self.packing.signature_suffixes:
             try:
                 found = await download_archive(
-                    make_sibling_address(self.place, end),
+                    make_sibling_address(self.address, end),
                     token=read_token(self._environment, TOKEN),
                     environment=self._environment,
                     limits=limits,
@@ -267,11 +267,11 @@ class TarballUrlSource(Source):
         return None
 
 
-def make_sibling_address(place: SourceAddress, end: str) -> SourceAddress:
+def make_sibling_address(address: SourceAddress, end: str) -> SourceAddress:
     """The address of the file with the name of an archive and an ending after it."""
 
     def extend(url: str) -> str:
         path, mark, query = url.partition("?")
         return f"{path}{end}{mark}{query}"
 
-    return replace(place, url=extend(place.url), shown=extend(place.shown))
+    return replace(address, url=extend(address.url), shown=extend(address.shown))

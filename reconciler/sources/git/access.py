@@ -18,7 +18,7 @@ HELPER = (
 SSH = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20 -o ControlMaster=no"
 
 
-def make_git_settings(place: SourceAddress, environment: Mapping[str, str]) -> GitSettings:
+def make_git_settings(address: SourceAddress, environment: Mapping[str, str]) -> GitSettings:
     """How git is run to reach an address.
 
     A token goes through the environment to a credential helper that answers for this host only. The helpers
@@ -27,21 +27,21 @@ def make_git_settings(place: SourceAddress, environment: Mapping[str, str]) -> G
     is set.
 
     Args:
-        place: address of the repository.
+        address: address of the repository.
         environment: usually `os.environ`.
     """
     settings = GitSettings.remote(environment)
-    if place.scheme == "ssh" and not environment.get("GIT_SSH_COMMAND") and not environment.get("GIT_SSH"):
+    if address.scheme == "ssh" and not environment.get("GIT_SSH_COMMAND") and not environment.get("GIT_SSH"):
         command = read_user_setting(environment, "--get", "core.sshCommand").strip() or "ssh"
         return settings.extend(variables={"GIT_SSH_COMMAND": f"{command} {SSH}"})
-    if place.scheme not in ("http", "https"):
+    if address.scheme not in ("http", "https"):
         return settings
     token = read_token(environment, TOKEN)
-    settings = settings.extend(confidential=tuple(filter(None, (token, place.password))))
-    scope = f"credential.{place.scheme}://{place.host}"
-    secret = (token if place.confidential else "") or place.password
+    settings = settings.extend(confidential=tuple(filter(None, (token, address.password))))
+    scope = f"credential.{address.scheme}://{address.host}"
+    secret = (token if address.confidential else "") or address.password
     if secret:
-        variables = {USER: place.user or ANYONE, TOKEN: secret, "GIT_ASKPASS": ""}
+        variables = {USER: address.user or ANYONE, TOKEN: secret, "GIT_ASKPASS": ""}
         # An empty helper first removes those of the user from the list.
         return settings.extend(("credential.helper", ""), (f"{scope}.helper", HELPER), variables=variables)
-    return settings.extend((f"{scope}.username", place.user)) if place.user else settings
+    return settings.extend((f"{scope}.username", address.user)) if address.user else settings

@@ -124,15 +124,15 @@ class GitCommandFailed(library.GitCommandError):
     Args:
         verb: the command without its arguments: an address in them may contain a password.
         status: its exit status.
-        words: its error output, in English.
+        output: its error output, in English.
     """
 
-    def __init__(self, verb: str, status: int, words: str) -> None:
-        super().__init__(("git", verb), status, words)
-        self.words = words
+    def __init__(self, verb: str, status: int, output: str) -> None:
+        super().__init__(("git", verb), status, output)
+        self.output = output
 
     def __str__(self) -> str:
-        return self.words
+        return self.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +312,8 @@ class Git(library.Git):
 
     def _read_errors(self, ended: ProgramResult) -> str:
         """The error output of git, with messages of the server, without secrets."""
-        words = ended.error.decode("utf-8", "replace")
-        return Redactor(self.settings.confidential).redact_text(words) if words else ""
+        output = ended.error.decode("utf-8", "replace")
+        return Redactor(self.settings.confidential).redact_text(output) if output else ""
 
     def _run(self, arguments: Sequence[str], *, data: bytes | None = None, cut: int = 0) -> ProgramResult:
         settings, verb = self.settings, _verb(arguments)

@@ -156,17 +156,17 @@ UNADVERTISED = re.compile(
 )
 
 
-def translate_error(words: str, place: SourceAddress) -> SourceError:
+def translate_error(output: str, address: SourceAddress) -> SourceError:
     """The error for the output of git, without secrets."""
     for rule in RULES:
-        if re.search(rule.pattern, words):
+        if re.search(rule.pattern, output):
             kind = SourceUnreachable if rule.again else SourceError
-            named = re.search(r"repository at '([^']+)'", words)
-            remedy = rule.remedy.replace("FOLDER", named[1] if named else place.shown)
-            return kind(f"{place.shown}: {rule.message}", remedy=_for_host(remedy, place.host))
-    reason = take_first_line(strip_secrets(_find_reason(words)))
+            named = re.search(r"repository at '([^']+)'", output)
+            remedy = rule.remedy.replace("FOLDER", named[1] if named else address.shown)
+            return kind(f"{address.shown}: {rule.message}", remedy=_for_host(remedy, address.host))
+    reason = take_first_line(strip_secrets(_find_reason(output)))
     return SourceError(
-        f"{place.shown}: git cannot read it: {reason}", remedy="try the same address with git fetch"
+        f"{address.shown}: git cannot read it: {reason}", remedy="try the same address with git fetch"
     )
 
 
@@ -177,8 +177,8 @@ def _for_host(remedy: str, authority: str) -> str:
     return remedy.replace("KNOWN", known).replace("SCANNED", scanned)
 
 
-def _find_reason(words: str) -> str:
+def _find_reason(output: str) -> str:
     """The first line that begins with fatal or error, else the first line."""
-    lines = [part for part in words.splitlines() if part.strip()]
+    lines = [part for part in output.splitlines() if part.strip()]
     marked = [part for part in lines if part.startswith(("fatal:", "error:", "ERROR:"))]
     return (marked or lines or ["no reason given"])[0]

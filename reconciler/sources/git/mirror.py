@@ -28,12 +28,12 @@ class Mirror:
 
     Args:
         folder: of the copy.
-        place: the remote repository.
+        address: the remote repository.
         git: reaches the remote.
     """
 
     folder: Path
-    place: SourceAddress
+    address: SourceAddress
     git: Git
 
     def commit(self, ref: str) -> tuple[str, str]:
@@ -54,13 +54,13 @@ class Mirror:
         if full and (known := self._find_commit(id_)):
             return known, id_  # an id never changes its meaning: no need to ask the remote
         listed = self._list()
-        found = refs.find_ref(listed, ref, where=self.place.shown)
+        found = refs.find_ref(listed, ref, where=self.address.shown)
         if found is not None:
             return self._fetch_ref(found)
         head = "HEAD" in listed.ids
         commit = self._fetch_commit(id_, head=head) if full else self._fetch_abbreviated(id_, head=head)
         if commit is None:
-            raise refs.make_unknown_ref_error(listed, ref, where=self.place.shown)
+            raise refs.make_unknown_ref_error(listed, ref, where=self.address.shown)
         return commit, id_ if full else commit
 
     def history(self, commit: str) -> frozenset[str] | None:
@@ -78,7 +78,7 @@ class Mirror:
         if (self.folder / "shallow").is_file():  # the commit is on no branch or tag
             with suppress(GitCommandFailed):
                 spec = f"+{commit}:refs/sources/{commit}"
-                self._run(*FETCH, "--unshallow", "--", self.place.url, spec)
+                self._run(*FETCH, "--unshallow", "--", self.address.url, spec)
         found = self.open().history(commit)
         # git lists a shallow commit as if it had no parents: an ancestry that reaches one is incomplete.
         shallow = self.folder / "shallow"
@@ -113,7 +113,7 @@ class Mirror:
             SourceError: it uses objects of another repository.
         """
         environment = self.git.settings.environment
-        return ObjectReader(GitDirectory(str(self.folder)), environment, where=self.place.shown)
+        return ObjectReader(GitDirectory(str(self.folder)), environment, where=self.address.shown)
 
     def clear(self) -> None:
         """Remove it; the next fetch creates it again."""
@@ -121,7 +121,7 @@ class Mirror:
 
     def _list(self) -> Refs:
         """The refs of the remote."""
-        listing = self._run("ls-remote", "--symref", "--", self.place.url)
+        listing = self._run("ls-remote", "--symref", "--", self.address.url)
         return refs.parse_ls_remote(listing.decode("utf-8", "replace"))
 
     def _prepare(self) -> None:
@@ -155,7 +155,7 @@ class Mirror:
             self._fetch_newest(f"+{id_}:refs/sources/{id_}")
         except GitCommandFailed as failed:
             # A server may refuse an id that none of its refs names, until all of its history is asked for.
-            if not errors.UNADVERTISED.search(failed.words):
+            if not errors.UNADVERTISED.search(failed.output):
                 raise
             self._fetch_all(head=head)
         return self._find_commit(id_)
@@ -175,7 +175,7 @@ class Mirror:
         matching = [id_] if len(id_) == refs.FULL else objects.matching(id_)
         if len(matching) > 1:
             raise SourceError(
-                f"{self.place.shown}: the id '{id_}' matches several objects", remedy="give more digits"
+                f"{self.address.shown}: the id '{id_}' matches several objects", remedy="give more digits"
             )
         if not matching or objects.resolve(matching[0]) is None:
             return None
@@ -187,14 +187,14 @@ class Mirror:
             return id_
         if (count := objects.size(id_)) > LARGEST:  # git reads the whole tag into memory
             raise SourceError(
-                f"{self.place.shown}: '{name}' is an object of {format_size(count)}; "
+                f"{self.address.shown}: '{name}' is an object of {format_size(count)}; "
                 f"the limit is {format_size(LARGEST)}",
                 remedy="give a branch, a tag or a commit",
             )
         found = objects.resolve(f"{id_}^{{commit}}")
         if found is None:
             raise SourceError(
-                f"{self.place.shown}: '{name}' is not a commit", remedy="give a branch, a tag or a commit"
+                f"{self.address.shown}: '{name}' is not a commit", remedy="give a branch, a tag or a commit"
             )
         return found[0]
 
@@ -205,21 +205,21 @@ class Mirror:
     def _fetch_newest(self, refspec: str) -> None:
         """One commit without its history; with history from servers that cannot leave it out."""
         if self._is_complete:
-            self._run(*FETCH, "--", self.place.url, refspec)
+            self._run(*FETCH, "--", self.address.url, refspec)
             return
         try:
-            self._run(*FETCH, "--depth=1", "--", self.place.url, refspec)
+            self._run(*FETCH, "--depth=1", "--", self.address.url, refspec)
         except GitCommandFailed as failed:
-            if not errors.SHALLOW.search(failed.words):
+            if not errors.SHALLOW.search(failed.output):
                 raise
-            self._run(*FETCH, "--", self.place.url, refspec)
+            self._run(*FETCH, "--", self.address.url, refspec)
 
     def _fetch_all(self, *, head: bool) -> None:
         """All branches and tags with their history."""
         deepen = ("--unshallow",) if (self.folder / "shallow").is_file() else ()
         detached = ("+HEAD:refs/sources/all/HEAD",) if head else ()
         refspecs = (*detached, *(f"+refs/{kind}/*:refs/sources/all/{kind}/*" for kind in ("heads", "tags")))
-        self._run(*FETCH, "--prune", *deepen, "--", self.place.url, *refspecs)
+        self._run(*FETCH, "--prune", *deepen, "--", self.address.url, *refspecs)
         # Last: if the process dies before, the next fetch asks for everything again.
         (self.folder / "complete").touch()
 
@@ -232,7 +232,7 @@ class Mirror:
             most = git.settings.pack
             if any(left.stat().st_size >= most for left in self._list_leftovers()):
                 raise SourceError(
-                    f"{self.place.shown}: it sends more than the limit of {format_size(most)}",
+                    f"{self.address.shown}: it sends more than the limit of {format_size(most)}",
                     remedy="keep large files out of its history, or use a separate repository for the "
                     "desired state",
                 ) from None

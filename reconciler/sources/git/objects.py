@@ -220,14 +220,14 @@ class ObjectReader:
             DamagedMirror: it is missing, or cannot be parsed.
             SourceError: it is larger than `LARGEST`.
         """
-        data, place, found = self.read(id_, "tree", near), 0, list[TreeEntry]()
-        while place < len(data):
-            end = data.find(b"\0", place)
-            mode, blank, name = data[place:end].partition(b" ")
-            place = end + 1 + _ID_BYTES
-            if end < 0 or not blank or not mode or mode.strip(b"01234567") or place > len(data):
+        data, offset, found = self.read(id_, "tree", near), 0, list[TreeEntry]()
+        while offset < len(data):
+            end = data.find(b"\0", offset)
+            mode, blank, name = data[offset:end].partition(b" ")
+            offset = end + 1 + _ID_BYTES
+            if end < 0 or not blank or not mode or mode.strip(b"01234567") or offset > len(data):
                 raise self.damaged()
-            found.append(TreeEntry(name, int(mode, 8), data[end + 1 : place].hex()))
+            found.append(TreeEntry(name, int(mode, 8), data[end + 1 : offset].hex()))
         return found
 
     def _found(self, id_: str, near: Iterable[str]) -> _Found:
@@ -242,26 +242,26 @@ class ObjectReader:
 
     def _read_batch(self, ids: Sequence[str]) -> None:
         """Read objects and keep those that fit a batch; the first one fits unless damaged or missing."""
-        data, place = self._repo.git.cat(ids, limit=BATCH), 0
+        data, offset = self._repo.git.cat(ids, limit=BATCH), 0
         for id_ in ids:
-            end = data.find(b"\n", place)
-            kind, _, count = data[place:end].decode("ascii", "replace").partition(" ")[2].partition(" ")
+            end = data.find(b"\n", offset)
+            kind, _, count = data[offset:end].decode("ascii", "replace").partition(" ")[2].partition(" ")
             if end < 0 or not count.isdecimal():
-                if kind == "" and data[place:end].endswith(b" missing"):
-                    place = end + 1
+                if kind == "" and data[offset:end].endswith(b" missing"):
+                    offset = end + 1
                     continue
                 return
             if int(count) > LARGEST:
                 self._keep(id_, _Found(kind, int(count), None))
                 return
-            place = end + 1 + int(count)
-            whole = b"%s %s\0%s" % (kind.encode(), count.encode(), data[end + 1 : place])
+            offset = end + 1 + int(count)
+            whole = b"%s %s\0%s" % (kind.encode(), count.encode(), data[end + 1 : offset])
             # Git does not compare contents with the id: who can write into the object folder of a work tree
             # could put other files under a signed tree.
             if hashlib.sha1(whole, usedforsecurity=False).hexdigest() != id_:
                 return  # damaged, or cut at the limit: in both cases the start of the next one is unknown
-            self._keep(id_, _Found(kind, int(count), data[end + 1 : place]))
-            place += 1
+            self._keep(id_, _Found(kind, int(count), data[end + 1 : offset]))
+            offset += 1
 
     def _keep(self, id_: str, found: _Found) -> None:
         self._known[id_] = found

@@ -148,14 +148,14 @@ def _find_subtree(objects: ObjectReader, tree: str, path: str) -> str:
 
 
 def walk_first_parents(
-    objects: ObjectReader, commit: str, place: TreeLocation, most: int
+    objects: ObjectReader, commit: str, location: TreeLocation, most: int
 ) -> Iterator[Snapshot]:
     """A commit and those before it along first parents, until one is missing or lacks the folder.
 
     Args:
         objects: of a repository.
         commit: its id, or its first digits, as in a stamp.
-        place: the folder.
+        location: the folder.
         most: commits at most.
     """
     start = commit if len(commit) == FULL else _complete_id(objects, commit)
@@ -163,7 +163,7 @@ def walk_first_parents(
         if own is None:
             return
         try:
-            yield make_snapshot(objects, id_, place)
+            yield make_snapshot(objects, id_, location)
         except SourceError:
             return
 

@@ -89,7 +89,7 @@ def _read_object(git: Git, kind: str, number: str) -> str:
     try:
         return (git.run("cat-file", kind, number)).decode("utf-8", "replace")
     except GitCommandFailed as failed:
-        raise SourceError(f"{kind} {number[:SHORT_ID]} cannot be read: {failed.words.strip()}") from failed
+        raise SourceError(f"{kind} {number[:SHORT_ID]} cannot be read: {failed.output.strip()}") from failed
 
 
 def _verify(git: Git, kind: str, number: str) -> tuple[bool, str]:
@@ -97,7 +97,7 @@ def _verify(git: Git, kind: str, number: str) -> tuple[bool, str]:
     try:
         return True, git.run_for_errors(f"verify-{kind}", "--raw", number)
     except GitCommandFailed as failed:
-        return False, failed.words
+        return False, failed.output
 
 
 def _make_git(repository: GitDirectory, wanted: Trust, home: Path, revoked: Path | None) -> Git:

@@ -50,7 +50,7 @@ class GitSource(Source):
     """The files of a repository at a ref.
 
     Args:
-        place: address of the repository.
+        address: address of the repository.
         ref: a branch, a tag or a commit id; empty for the default branch.
         path: the folder in it to read; empty for its root.
         cache: folder of the copies, one for each address.
@@ -65,7 +65,7 @@ class GitSource(Source):
 
     def __init__(
         self,
-        place: SourceAddress,
+        address: SourceAddress,
         *,
         ref: str = "",
         path: str = "",
@@ -76,12 +76,12 @@ class GitSource(Source):
         environment: Mapping[str, str] = os.environ,
         work: WorkTree | None = None,
     ) -> None:
-        self.place = place
+        self.address = address
         self.ref = check_ref(ref) if ref else ""
         self.seconds = seconds
         self.work = work
-        self._looked_at = TreeLocation(place.shown, path, limits)
-        self._folder = cache / "git" / hashlib.sha256(place.url.encode()).hexdigest()[:32]
+        self._location = TreeLocation(address.shown, path, limits)
+        self._folder = cache / "git" / hashlib.sha256(address.url.encode()).hexdigest()[:32]
         self._trust = trust
         self._environment = environment
         self._last: tuple[str, Snapshot] | None = None
@@ -109,14 +109,14 @@ class GitSource(Source):
     async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """See `ports.source.Source`."""
         objects = await self._use_copy(lambda copy: copy.open())
-        yield walk_first_parents(objects, revision, self._looked_at, most)
+        yield walk_first_parents(objects, revision, self._location, most)
 
     async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""
         key = (revision, tuple(folders))
         if key in self._origins:
             return self._origins[key]
-        path = self._looked_at.path
+        path = self._location.path
 
         def read(copy: Mirror) -> SourceOrigin:
             whole = copy.history(revision) is not None
@@ -137,13 +137,13 @@ class GitSource(Source):
         key = (revision, base, tuple(applied), tuple(names))
         if self._earlier and self._earlier[0] == key:
             return self._earlier[1]
-        path = self._looked_at.path
+        path = self._location.path
 
         def read(copy: Mirror) -> PriorFiles:
             copy.history(revision)
             target = copy.find(base) if base else ""
             if target is None:
-                raise make_unknown_base_error(base, self.place.shown)
+                raise make_unknown_base_error(base, self.address.shown)
             return read_prior_files(copy.open(), revision, names, path=path, base=target, applied=applied)
 
         found = await self._use_copy(read)
@@ -152,9 +152,9 @@ class GitSource(Source):
 
     def _translate(self, failed: GitCommandFailed) -> SourceError:
         """The error for the output of git, with the proxy variable, which git does not mention."""
-        error = errors.translate_error(failed.words, self.place)
-        if isinstance(error, SourceUnreachable) and self.place.scheme in ("http", "https"):
-            variable, _ = find_proxy_variable(self.place.url, self._environment)
+        error = errors.translate_error(failed.output, self.address)
+        if isinstance(error, SourceUnreachable) and self.address.scheme in ("http", "https"):
+            variable, _ = find_proxy_variable(self.address.url, self._environment)
             error.remedy += f"; the variable {variable} sets a proxy for it" if variable else ""
         return error
 
@@ -171,19 +171,19 @@ class GitSource(Source):
         from reconciler.sources.git.worktree import open_served_view  # noqa: PLC0415
 
         try:
-            settings = make_git_settings(self.place, self._environment)
-            limits = self._looked_at.limits
+            settings = make_git_settings(self.address, self._environment)
+            limits = self._location.limits
             git = Git(settings=replace(settings, seconds=self.seconds, pack=limits.pack_bytes))
             with ExitStack() as stack:
-                place = self.place
-                if place.scheme == "file":
+                address = self.address
+                if address.scheme == "file":
                     # A fetch also starts git on the side that serves, which would obey the configuration
                     # there: the repository is served through a directory of ours.
-                    folder = Path(unquote(place.url.removeprefix("file://")))
+                    folder = Path(unquote(address.url.removeprefix("file://")))
                     found = find_repository(folder)
                     if found is not None:
-                        place = replace(place, url=stack.enter_context(open_served_view(found)).directory)
-                return work(Mirror(self._folder, place, git))
+                        address = replace(address, url=stack.enter_context(open_served_view(found)).directory)
+                return work(Mirror(self._folder, address, git))
         except GitCommandFailed as failed:
             raise self._translate(failed) from failed
 
@@ -196,7 +196,7 @@ class GitSource(Source):
         except DamagedMirror:
             copy.clear()
         except GitCommandFailed as failed:
-            if not errors.DAMAGED.search(failed.words):
+            if not errors.DAMAGED.search(failed.output):
                 raise
             copy.clear()
         return self._read(copy)
@@ -207,7 +207,7 @@ class GitSource(Source):
         if self._last and (self._last[0], self._last[1].revision.id) == (named, commit):
             return self._last
         signer = self._signer(commit, named) if self._trust else None
-        found = tree.make_snapshot(copy.open(), commit, self._looked_at)
+        found = tree.make_snapshot(copy.open(), commit, self._location)
         return named, add_signer(found, signer)
 
     def _signer(self, commit: str, named: str) -> Signer:
@@ -222,7 +222,7 @@ class GitSource(Source):
             raise self._refused[key]
         try:
             return find_git_signer(
-                GitDirectory(str(self._folder)), commit, named, self._trust, where=self.place.shown
+                GitDirectory(str(self._folder)), commit, named, self._trust, where=self.address.shown
             )
         except UntrustedRevision as refusal:
             self._refused[key] = refusal

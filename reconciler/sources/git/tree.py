@@ -45,34 +45,34 @@ class CommitFiles(LayoutFiles):
     """The files of a commit."""
 
     objects: ObjectReader
-    place: TreeLocation
+    location: TreeLocation
     budget: ByteBudget
 
     def _load(self, full: str, path: str) -> bytes:
         files = self.layout.files
         # The files from this one on are likely to be read next.
         near = (files[other] for other in dropwhile(lambda other: other != full, files))
-        data = _read_blob(self.objects, files[full], self.place, path, near=near)
+        data = _read_blob(self.objects, files[full], self.location, path, near=near)
         self.budget.spend(full, len(data))
         return data
 
 
-def make_snapshot(objects: ObjectReader, commit: str, place: TreeLocation) -> Snapshot:
+def make_snapshot(objects: ObjectReader, commit: str, location: TreeLocation) -> Snapshot:
     """The files of a commit that is in the repository.
 
     Raises:
         SourceError: the commit has no such folder, or too many files.
     """
     found = objects.commit(commit)
-    layout = _read_layout(objects, objects.tree(found.tree), place, commit[:SHORT_ID])
+    layout = _read_layout(objects, objects.tree(found.tree), location, commit[:SHORT_ID])
     revision = Revision(
-        source=f"{place.where}//{place.path}" if place.path else place.where,
+        source=f"{location.where}//{location.path}" if location.path else location.where,
         id=commit,
         short=commit[:SHORT_ID],
         title=take_first_line(found.message.decode("utf-8", "replace")),
     )
-    budget = ByteBudget(place.where, place.limits)
-    return Snapshot(revision, CommitFiles(layout, objects, place, budget))
+    budget = ByteBudget(location.where, location.limits)
+    return Snapshot(revision, CommitFiles(layout, objects, location, budget))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +92,23 @@ class CommittedFolder:
     links: Mapping[str, str]
 
 
-def read_committed_folder(objects: ObjectReader, commit: str, place: TreeLocation) -> CommittedFolder | None:
+def read_committed_folder(
+    objects: ObjectReader, commit: str, location: TreeLocation
+) -> CommittedFolder | None:
     """What a commit has in a folder; None if it does not have the folder. Submodules are left out.
 
     Raises:
         SourceError: there are too many files, or an object is missing.
     """
     if objects.kind(commit) != "commit":
-        raise SourceError(f"{place.where}: {commit} is not a commit", remedy="run `git fsck`")
+        raise SourceError(f"{location.where}: {commit} is not a commit", remedy="run `git fsck`")
     found = objects.commit(commit)
-    tree = _find_subtree(objects, objects.tree(found.tree), place)
+    tree = _find_subtree(objects, objects.tree(found.tree), location)
     if tree is None:
         return None
-    counts = ScanCounts(place.where, place.limits)
+    counts = ScanCounts(location.where, location.limits)
     ids: dict[int, dict[str, str]] = {LINK: {}, 0: {}}
-    for path, entry in _walk(objects, tree, "", place, counts):
+    for path, entry in _walk(objects, tree, "", location, counts):
         counts.file(path)
         if entry.mode != SUBMODULE:
             ids[LINK if entry.mode == LINK else 0][path] = entry.id
@@ -145,27 +147,27 @@ def list_changed(layout: Layout, ids: Mapping[str, str], head: CommittedFolder) 
     )
 
 
-def _read_layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, commit: str) -> Layout:
+def _read_layout(objects: ObjectReader, tree: list[TreeEntry], location: TreeLocation, commit: str) -> Layout:
     """The wanted folder alone; the whole commit if the folder has links, which may point out of it."""
-    alone = _find_subtree(objects, tree, place)
+    alone = _find_subtree(objects, tree, location)
     if alone is not None:
-        layout = _layout(objects, alone, place, place.path)
+        layout = _layout(objects, alone, location, location.path)
         if not layout.links:
             return layout
-    found = _layout(objects, tree, place, "").below(place.path)
+    found = _layout(objects, tree, location, "").below(location.path)
     if found is None:
         top = [quote_path(decode_name(entry.name)) for entry in tree if entry.mode == TREE][:8]
         raise SourceError(
-            f"{place.where}: there is no folder {quote_path(place.path)} at {commit}",
+            f"{location.where}: there is no folder {quote_path(location.path)} at {commit}",
             remedy=f"commit it, or check the path; folders at the top: {', '.join(top) or 'none'}",
         )
     return found
 
 
 def _find_subtree(
-    objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation
+    objects: ObjectReader, tree: list[TreeEntry], location: TreeLocation
 ) -> list[TreeEntry] | None:
-    for part in place.path.split("/") if place.path else ():
+    for part in location.path.split("/") if location.path else ():
         named = [entry for entry in tree if decode_name(entry.name) == part]
         if not named or named[0].mode != TREE:
             return None
@@ -174,21 +176,21 @@ def _find_subtree(
 
 
 def _read_blob(
-    objects: ObjectReader, key: str, place: TreeLocation, path: str, *, near: Iterable[str]
+    objects: ObjectReader, key: str, location: TreeLocation, path: str, *, near: Iterable[str]
 ) -> bytes:
     """The contents of a file; like `ObjectReader.read`, with the path in its messages."""
-    check_file_size(place.limits, where=place.where, path=path, count=objects.size(key, near))
+    check_file_size(location.limits, where=location.where, path=path, count=objects.size(key, near))
     return objects.read(key, "blob")
 
 
-def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, base: str) -> Layout:
+def _layout(objects: ObjectReader, tree: list[TreeEntry], location: TreeLocation, base: str) -> Layout:
     """The files, links and submodules below a tree."""
-    counts = ScanCounts(place.where, place.limits)
+    counts = ScanCounts(location.where, location.limits)
     files, links, closed = dict[str, str](), dict[str, str](), dict[str, str]()
-    for path, entry in _walk(objects, tree, f"{base}/" if base else "", place, counts):
+    for path, entry in _walk(objects, tree, f"{base}/" if base else "", location, counts):
         if entry.mode == LINK:
             links[path] = entry.id
-            if len(links) > place.limits.links:
+            if len(links) > location.limits.links:
                 break  # the loop below refuses them
         elif entry.mode == SUBMODULE:
             counts.file(path)
@@ -198,14 +200,14 @@ def _layout(objects: ObjectReader, tree: list[TreeEntry], place: TreeLocation, b
             files[path] = entry.id
     targets: dict[str, str] = {}
     for path, id_ in links.items():
-        target = decode_name(_read_blob(objects, id_, place, path, near=links.values()))
+        target = decode_name(_read_blob(objects, id_, location, path, near=links.values()))
         counts.link(path, target)
         targets[path] = target
-    return Layout(place.where, files, targets, closed, base, place.limits.files)
+    return Layout(location.where, files, targets, closed, base, location.limits.files)
 
 
 def _walk(
-    objects: ObjectReader, tree: list[TreeEntry], prefix: str, place: TreeLocation, counts: ScanCounts
+    objects: ObjectReader, tree: list[TreeEntry], prefix: str, location: TreeLocation, counts: ScanCounts
 ) -> Iterator[tuple[str, TreeEntry]]:
     """Everything below a tree except folders, by path."""
     # A commit of a few kilobytes can keep a walk busy without end: thousands of nested trees, or a tree that
@@ -217,7 +219,7 @@ def _walk(
         id_, before = todo.popleft()
         if id_ and id_ not in known:
             known[id_] = objects.tree(id_, near=(other for other, _ in todo))
-        for path, entry in _entries(known[id_] if id_ else tree, before, place.where):
+        for path, entry in _entries(known[id_] if id_ else tree, before, location.where):
             if entry.mode == TREE:
                 counts.folder(path)
                 todo.append((entry.id, f"{path}/"))

@@ -156,7 +156,7 @@ def list_ignored(work: WorkTree, folder: Path, environment: Mapping[str, str]) -
             )
         except GitCommandFailed as failed:
             raise SourceError(
-                f"{folder}: git cannot list the ignored files: {take_first_line(failed.words)}",
+                f"{folder}: git cannot list the ignored files: {take_first_line(failed.output)}",
                 remedy="check its .gitignore files",
             ) from failed
     return frozenset(decode_name(path) for path in output.split(b"\0") if path)
