@@ -41,11 +41,9 @@ class StepAnswer:
 
     Args:
         facts: about the node, for later runs of the same fleet.
-        used_confirmations: confirmations of the fleet file that the step used; they do not count again in any
-            fleet.
+        used_confirmations: of the fleet file; they do not count again in any fleet.
         is_pending: whether the node must still take what was sent, within the step's `in_flight`: the step
-            outlives
-            the pass, and a later pass settles it by reading.
+            outlives the pass, and a later pass settles it by reading.
     """
 
     text: str
@@ -256,6 +254,7 @@ class Driver(ABC, Generic[D, S]):
         Args:
             cluster_input: nodes with unreadable settings have no document; that is reported elsewhere.
         """
+        # One path for both: a check of its own would some day accept what `desire` refuses.
         try:
             self.desire(cluster_input)
         except InputError as error:
@@ -309,21 +308,11 @@ class Driver(ABC, Generic[D, S]):
         return {}
 
     def fingerprint_observations(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
-        """Node -> digest of its observation for plan files, without secrets.
-
-        Args:
-            desired: defines what is secret.
-            observed: the observations.
-        """
+        """Node -> digest of its observation for plan files, without what `desired` defines as secret."""
         return digest_observations(observed)
 
     def complete_step(self, step: Step, desired: D) -> Step:
-        """A step from a plan file with what the file leaves out, if `desired` still has the same content.
-
-        Args:
-            step: with this product's argument types.
-            desired: desired state at the revision of the plan file.
-        """
+        """A step from a plan file with what the file leaves out, if `desired` still has the same content."""
         return step
 
     def contents(self, desired: D) -> Mapping[str, str]:
@@ -331,12 +320,7 @@ class Driver(ABC, Generic[D, S]):
         return {}
 
     def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
-        """Fingerprint of the purpose of a step: equal if a further attempt would do the same.
-
-        Args:
-            step: of a plan for the desired state.
-            contents: from `contents`.
-        """
+        """Fingerprint of the purpose of a step: equal if a further attempt would do the same."""
         return fingerprint([step.action, step.node, step.payload or None])
 
     def list_uncounted_nodes(self, desired: D, observed: Observed[S]) -> frozenset[str]:
@@ -348,24 +332,13 @@ class Driver(ABC, Generic[D, S]):
         return ""
 
     def fingerprint_differences(self, step: Step, observed: Observed[S]) -> Mapping[str, str]:
-        """Observed values that differ from the step's target: place -> short fingerprint; limited in number.
-
-        Args:
-            step: of a plan.
-            observed: the observations of the plan.
-        """
+        """Values that differ from the step's target: place -> short fingerprint; limited in number."""
         return attempts.fingerprint_places(step.changes) or {"": fingerprint(step.needs)[:16]}
 
     def list_model_setups(
         self, desired: D, observed: Observed[S], plan: ClusterPlan
     ) -> tuple[ModelSetup[Any], ...] | str:
-        """What the model checker explores for a plan, or why it cannot, without a full stop.
-
-        Args:
-            desired: of the cluster, the target of every modelled pass.
-            observed: of its nodes.
-            plan: made from both; not empty.
-        """
+        """What the model checker explores for a non-empty plan, or why it cannot, without a full stop."""
         return f"there is no model of {plan.kind} to explore"
 
     def simulator(self) -> Simulator | None:
@@ -400,22 +373,11 @@ class Driver(ABC, Generic[D, S]):
     async def health(
         self, desired: D, nodes: Sequence[str], transports: Transports
     ) -> Mapping[str, Mapping[str, float]]:
-        """Node -> metric -> value, summed over labels; nodes without metrics are left out.
-
-        Args:
-            desired: of the cluster.
-            nodes: names of the nodes to query.
-            transports: to the nodes.
-        """
+        """Node -> metric -> value, summed over labels; nodes without metrics are left out."""
         return {}
 
     def parse_report(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
-        """The report in a message; None if it is not about a node of this cluster.
-
-        Args:
-            desired: of the cluster.
-            message: the received JSON object, not validated.
-        """
+        """The report in a message, which is not validated; None if it is not about a node of this cluster."""
         return None
 
     # Import.

@@ -130,6 +130,8 @@ class SimulatedCluster(ABC):
 class Oracle(Protocol):
     """Judges one simulated cluster by its true state, not by what the reconciler says."""
 
+    # From the simulated world itself, not from answers of nodes: a client that misreads an answer must not
+    # have its error confirmed here.
     def state(self) -> Any:
         """The current state of all nodes, frozen and comparable."""
 

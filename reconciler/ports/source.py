@@ -121,8 +121,7 @@ class Source(ABC):
             revision: its id in this source; before uncommitted changes is their commit.
             names: possible names of a fleet file.
             base: branch, tag or commit into which the revision is to be merged; the fleet file is then that
-                of
-                their merge base. Empty for the revision's first parent.
+                of their merge base. Empty for the revision's first parent.
             applied: ids of further commits to read.
 
         Raises:

@@ -75,6 +75,7 @@ class StepEnd:
     outbox_message: OutboxMessage | None = None
 
     def __post_init__(self) -> None:
+        # A node may answer with any amount of text, and the history keeps thousands of steps.
         object.__setattr__(self, "answer", bound_sentence(self.answer))
 
 
@@ -417,9 +418,12 @@ class Store(StoreReader, Outbox, Protocol):
         Raises:
             Fenced: a later run has taken over the cluster.
         """
+        # On disk before the call. So a step without an intent was never sent, and one with an intent and no
+        # outcome may have had its effect: recovery reads the node.
 
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         """Record outcomes with their facts and messages, all or none."""
+        # On disk before it is reported: a message about an outcome that a crash then lost would stay wrong.
 
     async def finish_run(self, run: str, exit_status: int, note: str = "") -> None:
         """Record the end of a run."""

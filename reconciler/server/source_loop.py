@@ -97,6 +97,7 @@ class SourceLoop:
 
     async def read(self, trigger: str) -> bool:
         """Read the source once; gives whether it answered. The last good revision stays in use."""
+        # A list, so that the revision is known here even if the read fails or is cancelled after it.
         seen: list[Revision] = []
         try:
             async with asyncio.timeout(FETCH):

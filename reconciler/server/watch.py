@@ -199,6 +199,8 @@ class Watch:
             self._watch_state.heartbeats["store"] = time.monotonic() + CHECK_SECONDS + PATIENCE
             before = self._watch_state.store
             try:
+                # Not left to the passes: a cluster without changes writes nothing, so a full disk would show
+                # only when a change must be made.
                 await store.check_writable()
                 self._watch_state.outbox = await store.count_pending()
                 self._watch_state.store = ""

@@ -108,6 +108,7 @@ def _parse_body(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
         if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             # The forges send one field; without the limit a form of many fields would cost time.
             text = parse_qs(text, max_num_fields=16).get("payload", [""])[0]
+        # The signature is good and the size limited, but not the depth: hence RecursionError.
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UnreadableCall("the body is not JSON") from error

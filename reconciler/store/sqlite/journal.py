@@ -168,6 +168,7 @@ def finish_run(tx: Transaction, run: str, exit_status: int, note: str) -> None:
 
 def _insert(tx: Transaction, opening: RunStart, name: Callable[[], str]) -> tuple[int, str]:
     run = name()
+    # Two runs of one second may draw the same letters.
     while tx.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
         run = name()
     plan: Plan = opening.plan

@@ -48,6 +48,8 @@ def hold_cluster_lock(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
             is_free = try_lock(number)
         except OSError as error:
             raise _make_error(path, error) from error
+        # The file is never removed: a process that waits for a removed file would get a lock that nobody else
+        # sees.
         if not is_free:
             holder = os.pread(number, 20, 0).decode(errors="replace").strip()
             who = f"process {holder}" if holder else "another process"
