@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from reconciler.core.fleet_identity import HOST
 from reconciler.core.memory import Suspension
 from reconciler.errors import UsageError
@@ -17,32 +15,26 @@ _WHOLE = 64
 """Characters of a complete plan id, a SHA-256 in hexadecimal."""
 
 
-def list_known_clusters(store: StoreReader) -> tuple[str, ...]:
-    """The clusters of all fleets in the store, sorted."""
-
-    async def read() -> tuple[str, ...]:
-        found: set[str] = set()
-        for number in (HOST, *(fleet.number for fleet in await store.fleets())):
-            memory = await store.select_fleet(number).read_memory()
-            found |= {*memory.cluster_memory, *memory.facts} - {""}
-        return tuple(sorted(found))
-
-    return aio.run_until_signal(read())
-
-
 def read_open_orders(store: StoreReader) -> OpenOrders:
     """All orders in force."""
     return aio.run_until_signal(store.orders())
 
 
-def warn_of_unknown_cluster(cluster: str, known: Iterable[str]) -> str:
-    """A warning about a cluster that the store does not know; empty if it does."""
+def warn_of_unknown_cluster(cluster: str, store: StoreReader) -> str:
+    """A warning about a cluster that no fleet in the store has; empty if one has it."""
     from reconciler.text.suggestions import find_nearest  # noqa: PLC0415
 
-    listed = sorted(known)
-    if not cluster or cluster in listed:
+    async def read() -> list[str]:
+        found: set[str] = set()
+        for number in (HOST, *(fleet.number for fleet in await store.fleets())):
+            memory = await store.select_fleet(number).read_memory()
+            found |= {*memory.cluster_memory, *memory.facts} - {""}
+        return sorted(found)
+
+    known = aio.run_until_signal(read())
+    if cluster in known:
         return ""
-    near = find_nearest(cluster, listed)
+    near = find_nearest(cluster, known)
     hint = f"; did you mean {near}?" if near else ""
     return f"No run on this host has seen a cluster {cluster!r}{hint}\n"
 

@@ -52,8 +52,3 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
 def format_schema(name: str) -> str:
     """The text of a schema's file."""
     return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
-
-
-def get_schema_title(name: str) -> str:
-    """The title of a schema."""
-    return str(SCHEMAS[name]()["title"])

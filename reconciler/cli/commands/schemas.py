@@ -30,7 +30,7 @@ def run_schemas(
     as the program.
     """
     from reconciler.cli.file_writer import write_texts
-    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema, get_schema_title
+    from reconciler.cli.schema_table import SCHEMAS, SUFFIX, format_schema
     from reconciler.cli.terminal import Terminal
     from reconciler.text.suggestions import find_similar, join_choices
 
@@ -48,5 +48,5 @@ def run_schemas(
         terminal.say(format_schema(name))
         return 0
     width = max(map(len, SCHEMAS))
-    terminal.say("".join(f"{each:<{width}}  {get_schema_title(each)}\n" for each in SCHEMAS))
+    terminal.say("".join(f"{each:<{width}}  {SCHEMAS[each]()['title']}\n" for each in SCHEMAS))
     return 0

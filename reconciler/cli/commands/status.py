@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,6 @@ from reconciler.cli.options import (
     NoState,
     Only,
     OutputFormat,
-    PlanFormat,
     SignerOptions,
     Source,
     SourceOptions,
@@ -22,8 +22,6 @@ from reconciler.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from reconciler.cli.run_options import RunOptions
-    from reconciler.cli.terminal import Terminal
     from reconciler.planning.status import FleetStatus
 
 app = make_app()
@@ -52,12 +50,16 @@ def run_status(
     Also shows the revision that each node was last seen to run and since when, what blocks changes, and
     the last run.
     """
+    from reconciler.cli.dry_run import make_reader
+    from reconciler.cli.progress import show_progress
     from reconciler.cli.render.status import render_status, render_status_json
     from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.state_access import open_history
     from reconciler.cli.state_folder import find_readable_state
     from reconciler.host import aio
 
-    terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
+    is_text = format is OutputFormat.TEXT
+    terminal = common.open_terminal(for_people=is_text)
     host = common.read_host(source)
     options = RunOptions(
         source=source,
@@ -65,31 +67,19 @@ def run_status(
         path=source_options.path,
         sha256=source_options.sha256,
         only=only,
-        format=PlanFormat(format.value),
         host=host,
         state=find_readable_state(host, state, without=no_state),
         trust=signer_options.read_trust(host),
     )
-    found = aio.run_until_signal(_read_status(options, terminal))
-    terminal.say(
-        render_status_json(found)
-        if format is OutputFormat.JSON
-        else render_status(found, layout=terminal.layout)
-    )
+
+    async def read() -> FleetStatus:
+        with (
+            open_history(options.state, terminal, always_shown=is_text) as store,
+            show_progress(terminal) as listener,
+        ):
+            reader = replace(make_reader(options), store=store)
+            return await reader.status(only=only, listener=listener)
+
+    found = aio.run_until_signal(read())
+    terminal.say(render_status(found, layout=terminal.layout) if is_text else render_status_json(found))
     return PENDING if detailed_exitcode and not found.is_converged else 0
-
-
-async def _read_status(options: RunOptions, terminal: Terminal) -> FleetStatus:
-    from dataclasses import replace
-
-    from reconciler.cli.dry_run import make_reader
-    from reconciler.cli.progress import show_progress
-    from reconciler.cli.state_access import open_history
-
-    is_text = options.format is PlanFormat.TEXT
-    with (
-        open_history(options.state, terminal, always_shown=is_text) as store,
-        show_progress(terminal) as listener,
-    ):
-        reader = replace(make_reader(options), store=store)
-        return await reader.status(only=options.only, listener=listener)

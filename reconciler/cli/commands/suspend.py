@@ -45,9 +45,7 @@ def run_suspend(
     with common.open_state(state) as access:
         used = str(access)
         if cluster:  # to stop everything, read nothing first: the store may be slow or damaged
-            terminal.remark(
-                orders.warn_of_unknown_cluster(cluster, orders.list_known_clusters(access.read()))
-            )
+            terminal.remark(orders.warn_of_unknown_cluster(cluster, access.read()))
         aio.run_until_signal(access.orders().suspend(cluster, reason.strip(), get_current_actor(claim=by)))
     what = f"Cluster {clean_line(cluster)} is" if cluster else "All clusters are"
     terminal.say(

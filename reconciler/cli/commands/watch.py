@@ -33,31 +33,25 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+_STATUSES = {
+    "0": "stopped normally, by SIGTERM, SIGINT or SIGHUP",
+    "1": STATUSES[1].partition(";")[0],
+    "5": "stopped by a second signal or at the end of --grace: the next run settles open steps",
+}
+_ENVIRONMENT = {
+    "RECONCILE_WEBHOOK_SECRET": "secret shared with the forge; without it POST /webhook is refused",
+    "RECONCILE_WEBHOOK_SECRET_FILE": "a file with this secret",
+}
 EPILOG = f"""\b
 Durations are written like 30s, 5m or 1h30m.
 
 \b
 Exit status:
-{
-    format_columns(
-        {
-            "0": "stopped normally, by SIGTERM, SIGINT or SIGHUP",
-            "1": STATUSES[1].partition(";")[0],
-            "5": "stopped by a second signal or at the end of --grace: the next run settles open steps",
-        }
-    )
-}
+{format_columns(_STATUSES)}
 
 \b
 Environment:
-{
-    format_columns(
-        {
-            "RECONCILE_WEBHOOK_SECRET": "secret shared with the forge; without it POST /webhook is refused",
-            "RECONCILE_WEBHOOK_SECRET_FILE": "a file with this secret",
-        }
-    )
-}"""
+{format_columns(_ENVIRONMENT)}"""
 
 
 @add_command(app, epilog=EPILOG)
