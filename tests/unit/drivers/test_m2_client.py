@@ -127,10 +127,10 @@ async def test_404_in_the_form_of_m2_is_a_node_without_a_setting():
 )
 @pytest.mark.parametrize("metrics", [404, 401, b"# EOF\n", b'm2_sys_setting_reload_total{instance="a"} 1\n'])
 async def test_404_of_another_server_is_no_node_without_a_setting(answer, metrics):
-    def metrics(_):
+    def answer_metrics(_):
         return web.Response(body=metrics) if isinstance(metrics, bytes) else web.Response(status=metrics)
 
-    async with node({SETTING: answer, METRICS_PATH: metrics}) as (client, _):
+    async with node({SETTING: answer, METRICS_PATH: answer_metrics}) as (client, _):
         found = await client.read(ContentCache(), expected=NOTHING, resources=False)
         assert isinstance(found, Unidentified)
         assert found.vacant
