@@ -6,10 +6,8 @@ import io
 import json
 import tarfile
 
-from reconciler.core.entries import ClusterEntry, NodeEntry
-from reconciler.drivers.m2.choices import Choices
-from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.ports.simulator import NodeRequest
+from support import m2_wire
 
 SETTING = {
     "meta": {"version": "A"},
@@ -31,16 +29,8 @@ SETTING = {
 }
 
 
-class Cluster(ClusterEntry):
-    deliver: str = "upload"
-    nodes: tuple[NodeEntry, ...] = (NodeEntry(name="edge-01"),)
-
-
-def world(choices=Choices(), *, converged=True, document=SETTING, deliver="upload", resources=None):  # noqa: B008
-    entry = Cluster(name="edge", kind="m2", deliver=deliver)
-    return M2World.from_entry(
-        entry, {"edge-01": document}, converged=converged, choices=choices, resources=resources
-    )
+def world(choices=None, *, document=SETTING, **more):
+    return m2_wire.world(document, choices=choices, **more)
 
 
 def ask(nodes, method, target, body=b"", *, peer="127.0.0.1", **headers):

@@ -170,34 +170,20 @@ async def test_a_node_without_a_delivered_setting_refuses(deliver, status):
     assert (caught.value.status, caught.value.code) == (status, "E0001")
 
 
-async def test_a_lost_answer_is_settled_by_looking():
+@pytest.mark.parametrize(("lost", "status"), [("after", StepStatus.DONE), ("before", StepStatus.READY)])
+async def test_a_lost_answer_or_request_is_settled_by_a_reading(lost, status):
     wire = WorldWire(world())
     cluster = await plan(cluster_input(CHANGED), wire)
     (step,) = reloaded(cluster)
 
-    def lost(method, path):
+    def lose(method, path):
         if method == "POST":
-            raise NodeUnreachable("edge-01", "closed the connection in the middle of its answer")
+            raise NodeUnreachable("edge-01", "the connection was closed")
 
-    wire.after = lost
+    setattr(wire, lost, lose)
     with pytest.raises(NodeUnreachable):
         await DRIVER.act(step, Transports(wire), cluster.payloads)
-    assert await standing(step, wire) is StepStatus.DONE
-
-
-async def test_a_lost_request_leaves_the_step_ready():
-    wire = WorldWire(world())
-    cluster = await plan(cluster_input(CHANGED), wire)
-    (step,) = reloaded(cluster)
-
-    def lost(method, path):
-        if method == "POST":
-            raise NodeUnreachable("edge-01", "connection refused")
-
-    wire.before = lost
-    with pytest.raises(NodeUnreachable):
-        await DRIVER.act(step, Transports(wire), cluster.payloads)
-    assert await standing(step, wire) is StepStatus.READY
+    assert await standing(step, wire) is status
 
 
 async def test_a_node_that_somebody_else_changed_is_left_alone():
@@ -320,32 +306,29 @@ def test_one_file_for_many_nodes_is_one_content_and_one_payload():
     assert len(desired.payloads) == 1
 
 
+def entry_at(*addresses):
+    """A cluster with nodes `a`, `b` and so on at these addresses."""
+    nodes = [{"name": name, "address": address} for name, address in zip("abcd", addresses, strict=False)]
+    return M2Cluster.model_validate({"name": "edge", "kind": "m2", "nodes": nodes})
+
+
 @pytest.mark.parametrize(
-    ("node", "base"),
+    ("address", "base"),
     [
         ("10.0.0.1", "http://10.0.0.1:10099"),
         ("10.0.0.1:1", "http://10.0.0.1:1"),
         ("https://[::1]", "https://[::1]:10099"),
     ],
 )
-def test_an_address_without_a_port_gets_that_of_the_setting(node, base):
-    listed = [{"name": "edge-01", "address": node}]
-    where = cluster_input(setting(env__management__api__port=10099))
-    where = where.__class__(
-        M2Cluster.model_validate({"name": "e", "kind": "m2", "setting": "s", "nodes": listed}),
-        where.fleet,
-        where.pointer,
-        where.revision,
-        where.documents,
-    )
-    assert DRIVER.desire(where).targets[0].bases == (base,)
+def test_an_address_without_a_port_gets_that_of_the_setting(address, base):
+    where = cluster_input(setting(env__management__api__port=10099), nodes=("a",))
+    assert DRIVER.desire(replace(where, entry=entry_at(address))).targets[0].bases == (base,)
 
 
 def moved_to(address, base):
-    """The desired state of one node at an address, of which the store remembers a URL."""
-    listed = [{"name": "edge-01", "address": address}]
-    entry = M2Cluster.model_validate({"name": "e", "kind": "m2", "nodes": listed})
-    return desired(replace(cluster_input(), entry=entry), {"edge-01": {"base": base}} if base else {})
+    """The desired state of one node at an address, of which the store has a URL."""
+    where = replace(cluster_input(nodes=("a",)), entry=entry_at(address))
+    return desired(where, {"a": {"base": base}} if base else {})
 
 
 @pytest.mark.parametrize(
@@ -383,34 +366,20 @@ def test_an_address_that_is_no_single_machine_is_refused(address):
     ],
 )
 def test_two_nodes_at_two_spellings_of_one_address_are_refused(first, second):
-    nodes = [{"name": "a", "address": first}, {"name": "b", "address": second}]
-    where = cluster_input(nodes=("a", "b"))
-    entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s", "nodes": nodes})
+    where = replace(cluster_input(nodes=("a", "b")), entry=entry_at(first, second))
     with pytest.raises(InputError, match=r"have the same address"):
-        DRIVER.desire(replace(where, entry=entry))
-
-
-def problems(where):
-    with pytest.raises(InputError) as caught:
         DRIVER.desire(where)
-    return [(problem.code, problem.pointer, problem.position.file) for problem in caught.value.problems]
 
 
 def test_all_problems_of_a_cluster_are_reported_together():
     broken = setting(env__management__api__port=0, env__management__cluster__balance__mode="x")
-    listed = [
-        {"name": "a", "address": "10.0.0.1"},
-        {"name": "b", "address": "bad address"},
-        {"name": "c", "address": "http://10.0.0.1"},
-        {"name": "d", "address": "10.0.0.4"},
-    ]
-    where = cluster_input(broken, nodes=("a", "b", "c"))
-    entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "nodes": listed})
-    found = problems(
-        where.__class__(
-            entry, where.fleet, where.pointer, where.revision, where.documents, {"setting.json": b""}
-        )
+    where = replace(
+        cluster_input(broken, nodes=("a", "b", "c"), resources={"setting.json": b""}),
+        entry=entry_at("10.0.0.1", "bad address", "http://10.0.0.1", "10.0.0.4"),
     )
+    with pytest.raises(InputError) as caught:
+        DRIVER.desire(where)
+    found = [(problem.code, problem.pointer, problem.position.file) for problem in caught.value.problems]
     assert found == [
         ("out-of-range", "/env/management/api/port", "setting.json"),
         ("unknown-value", "/env/management/cluster/balance/mode", "setting.json"),

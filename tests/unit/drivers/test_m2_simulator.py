@@ -7,12 +7,11 @@ import json
 import tarfile
 
 import pytest
-from support.m2_nodes import GOOD, SETTING, Cluster, ask, changed, form, shown, tgz, upload, world
+from support.m2_nodes import GOOD, SETTING, ask, changed, form, shown, tgz, upload, world
 
-from reconciler.core.entries import NodeEntry
 from reconciler.drivers.m2.choices import BackupBehaviour, Choices, PortChange, SettingAnswer
 from reconciler.drivers.m2.machine import NodePackage
-from reconciler.drivers.m2.simulator.world import M2World, make_factory_setting
+from reconciler.drivers.m2.simulator.world import make_factory_setting
 from reconciler.errors import UsageError
 
 
@@ -194,9 +193,7 @@ def test_a_changed_port_counts_from_the_restart_where_that_is_chosen():
 
 
 def test_a_node_may_be_fresh_among_converged_ones():
-    entry = Cluster(name="edge", kind="m2", nodes=(NodeEntry(name="edge-01"), NodeEntry(name="edge-02")))
-    documents = dict.fromkeys(("edge-01", "edge-02"), SETTING)
-    nodes = M2World.from_entry(entry, documents, converged=True, fresh=["edge-02"])
+    nodes = world(nodes=("edge-01", "edge-02"), fresh=["edge-02"])
     versions = [nodes.state(name).running["meta"]["version"] for name in nodes.names]
     assert versions == ["A", "factory"]
 
