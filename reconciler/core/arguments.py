@@ -83,16 +83,14 @@ class Arguments(ABC):
     @property
     def used_confirmations(self) -> Mapping[str, str]:
         """The confirmations in the fleet file that the step uses up: name -> for what."""
-        # Stored as used with the intent: a call whose answer is lost may have had its effect, and must not be
-        # allowed a second time.
+        # With the intent: a call whose answer is lost may have had its effect, and must not be repeated.
         found: Mapping[str, str] = self._read("uses", {})
         return found
 
     @property
     def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
         """Node -> key -> value to store with the step's intent; removed if the step had no effect."""
-        # With the intent, so that a run that is killed between call and outcome leaves a record of what it
-        # may have started.
+        # With the intent: a run that is killed before the outcome leaves a record of what it may have done.
         found: Mapping[str, Mapping[str, str]] = self._read("intent_facts", {})
         return found
 

@@ -100,8 +100,7 @@ class Attempt:
     @property
     def next_time(self) -> datetime | None:
         """When the next attempt may be made; None if at once, or never."""
-        # Without a reason the run was killed: its attempt counts, but shows nothing about the node, so the
-        # next one does not wait.
+        # Without a reason the run was killed: that shows nothing about the node, so nothing waits.
         if self.last is None or not self.reason or not 0 < self.count < TRIES:
             return None
         return self.last + timedelta(seconds=DISTANCES[self.count - 1])

@@ -46,8 +46,7 @@ def diff_values(observed: Any, desired: Any) -> tuple[Change, ...]:
     """Changes that turn `observed` into `desired`, in the order of their pointers.
 
     Objects are compared key by key, and arrays of equal length item by item; an array of another length is
-    replaced as a whole, because array items have no identity. If one side of a change is secret, so is the
-    other.
+    replaced as a whole, because items have no identity. If one side of a change is secret, so is the other.
     """
     return tuple(_walk(observed, desired, ()))
 

@@ -82,8 +82,7 @@ class RunReport:
 
     Args:
         run: its id in the history; empty if there was nothing to do.
-        findings: about the run itself, such as messages that were not delivered; with an error among them,
-            the run did not succeed.
+        findings: about the run itself, such as messages that were not delivered; an error means failure.
     """
 
     run: str

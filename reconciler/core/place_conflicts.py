@@ -113,8 +113,7 @@ def find_foreign_places(
 
 def _suggest_remedy(other: str, cluster: str) -> str:
     override = f"set an override for another-fleet on {cluster} here"
-    # A new archive under a new name looks like a new fleet. The old one cannot release its nodes: nobody
-    # edits it.
+    # An archive with a new name looks like a new fleet, and nobody edits the old one to release its nodes.
     if _ARCHIVE.search(other):
         return (
             "deploy each archive under the same path or URL, such as a link current.tgz, because a source "

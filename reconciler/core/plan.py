@@ -244,8 +244,7 @@ class Step:
             ],
             "after": list(self.after),
         }
-        # The digest covers these keys: without them, a plan keeps the digest that earlier versions gave it,
-        # and so its approval.
+        # The digest covers these keys: without them, a plan keeps its digest and approval of older versions.
         if self.wave:
             found["wave"] = self.wave
         if self.in_flight != IN_FLIGHT:

@@ -12,8 +12,7 @@ class PriorCluster:
     """One cluster as the fleet file of an earlier revision named it.
 
     Args:
-        nodes: node name -> its entry as plain data. It is not validated: the earlier file may be older
-            than the schema.
+        nodes: node name -> its entry as plain data, not validated: the file may be older than the schema.
         revision: short id of the earlier revision.
         is_applied: whether a run applied this revision last, by the store.
         is_older: whether it is older than the base revision: its nodes are queried, but need not answer.
@@ -57,8 +56,7 @@ class PriorFiles:
     """What a source has of earlier revisions.
 
     Args:
-        before: versions of the fleet file along first parents, the nearest first: the base revision's, and
-            older ones.
+        before: the fleet file of the base revision and of older ones, along first parents, nearest first.
         applied: commit -> its fleet file, of the commits that were asked for and are there.
         unread: why earlier commits could not be read; empty if all were read.
         others: JSON and YAML files that differ between this revision and the base or an applied one:

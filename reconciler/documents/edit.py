@@ -22,8 +22,7 @@ class Edit:
     """One value to set or to remove.
 
     Args:
-        path: keys and indices; the index behind a list's last one appends. Objects that are missing on the
-            way are made.
+        path: keys and indices; the index after a list's last one appends. Missing objects on it are made.
         value: plain, or `REMOVED`.
     """
 

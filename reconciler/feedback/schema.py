@@ -1,8 +1,7 @@
 """All kinds of message format v1: answers of a central server to nodes, and reports of nodes.
 
-Facts: M2, "Central server". The `feed.json` of a backup is a `setting.feed`. A purge is propagated by
-the call itself, without a message. Unknown keys are kept. Keys that the documents do not require may be
-missing.
+Facts: M2, "Central server". The `feed.json` of a backup is a `setting.feed`. A purge is propagated by the
+call itself, without a message. Unknown keys are kept. Keys that the documents do not require may be missing.
 """
 
 from __future__ import annotations

@@ -206,8 +206,7 @@ def send_request(
         StateError: the watch refuses, or its process is not to be trusted.
     """
     with _connect(path) as connection:
-        # An attacker who can create sockets in the folder could pose as the watch and take orders, or send a
-        # forged store.
+        # An attacker who can create sockets in the folder could take orders, or send a forged store.
         owner = path.parent.stat()
         if get_peer(connection).user not in {0, owner.st_uid} or owner.st_mode & stat.S_IWOTH:
             raise StateError(

@@ -194,8 +194,7 @@ def run_program(
         folder: its working folder; None for the current one.
         data: its standard input; None for nothing.
         limit: bytes of standard output.
-        tail: keep the last `limit` bytes of standard output and error together, instead of killing a
-            program that writes more.
+        tail: keep the last `limit` bytes of standard output and error together; more is no error.
         cut: give the first `limit` bytes of standard output if the program was killed for writing more.
         largest_file: limit in bytes of each file that it and its child processes write; 0 for no limit.
         memory: limit in bytes of the address space of each of these processes; 0 for no limit.

@@ -37,8 +37,7 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 
 def make_one_line(text: str, longest: int) -> str:
     """Text of any length on one line of at most `longest` characters, with invisible ones as blanks."""
-    # Only the beginning is cleaned, because a node may answer with megabytes; eight times the length, because
-    # blanks collapse.
+    # Only the beginning: a node may answer with megabytes. Eight times the length, because blanks collapse.
     line = _UNFIT.sub(" ", text[: 8 * longest]).strip()
     return line if len(line) <= longest and len(text) <= 8 * longest else f"{line[: longest - 1]}…"
 
