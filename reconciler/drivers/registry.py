@@ -1,8 +1,8 @@
-"""The products: a table of those that are built in, and others that packages bring by an entry point.
+"""The products: a table of the built-in ones, and those of installed packages.
 
 A package adds a product by an entry point of the group `reconciler.drivers`, whose name is the kind and whose
-value is the driver, such as `tower = "tower_driver:DRIVER"`. Looking through all packages takes a tenth of a
-second, so it is done only for a kind that the table does not know.
+value is the driver, such as `tower = "tower_driver:DRIVER"`. A search through all packages takes a tenth of a
+second, so it is made only for a kind that the table does not have.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ BUILT_IN: Final = {
 """Kind -> the module whose `DRIVER` is the product."""
 
 GROUP: Final = "reconciler.drivers"
-"""The group of entry points by which a package brings a product."""
+"""The group of entry points by which a package adds a product."""
 
 
 class _Drivers(Mapping[str, "Driver[Any, Any]"]):
-    """Every product, each loaded when it is first asked for.
+    """All products; each is loaded on first use.
 
-    Iterating gives the kinds of the table, and those of packages once something has asked for them.
+    Iteration gives the kinds of the table, and those of packages after the first search for these.
     """
 
     def __getitem__(self, kind: str) -> Driver[Any, Any]:
         if kind in BUILT_IN:
             driver: Driver[Any, Any] = import_module(BUILT_IN[kind]).DRIVER
             return driver
-        return _loaded(kind)
+        return _load_driver(kind)
 
     def __contains__(self, kind: object) -> bool:
-        return kind in BUILT_IN or (isinstance(kind, str) and kind in _brought())
+        return kind in BUILT_IN or (isinstance(kind, str) and kind in _find_entry_points())
 
     def __iter__(self) -> Iterator[str]:
         yield from BUILT_IN
-        if _brought.cache_info().currsize:
-            yield from _brought()
+        if _find_entry_points.cache_info().currsize:
+            yield from _find_entry_points()
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
 
 class _OnHost(Mapping[str, "Driver[Any, Any]"]):
-    """The products as one host allows them."""
+    """The products with the configuration of a host."""
 
     def __init__(self, config: HostConfig, drivers: Mapping[str, Driver[Any, Any]]) -> None:
         self._config = config
@@ -80,40 +80,41 @@ class _OnHost(Mapping[str, "Driver[Any, Any]"]):
 
 
 DRIVERS: Mapping[str, Driver[Any, Any]] = _Drivers()
-"""Every product there is."""
+"""All products."""
 
 
 def load_installed() -> Mapping[str, Driver[Any, Any]]:
-    """Every product there is, so that iterating gives those of packages, too.
+    """All products, after the search for packages, so that iteration gives all kinds.
 
     Raises:
-        UsageError: two packages bring one kind.
+        UsageError: two packages have the same kind.
     """
-    _brought()
+    _find_entry_points()
     return DRIVERS
 
 
 def select_drivers(
     config: HostConfig, drivers: Mapping[str, Driver[Any, Any]] = DRIVERS
 ) -> Mapping[str, Driver[Any, Any]]:
-    """The products with what a host's configuration allows of each."""
+    """The products with the configuration of a host; a product is configured on first use."""
     return _OnHost(config, drivers)
 
 
 @cache
-def _brought() -> Mapping[str, EntryPoint]:
-    """Kind -> the entry point that brings it.
+def _find_entry_points() -> Mapping[str, EntryPoint]:
+    """Kind -> its entry point.
 
     Raises:
-        UsageError: two packages bring one kind, or one brings a kind that is built in.
+        UsageError: two packages have the same kind, or a package has a built-in kind.
     """
     from importlib.metadata import entry_points  # noqa: PLC0415  (few runs need it)
 
     found: defaultdict[str, list[EntryPoint]] = defaultdict(list)
     for point in entry_points(group=GROUP):
         found[point.name].append(point)
+    # Refused, not ranked: a package could otherwise replace a product unnoticed, and get access to its nodes.
     for kind, points in sorted(found.items()):
-        owners = [f"the package {_package(point)}" for point in points]
+        owners = [f"the package {_get_package_name(point)}" for point in points]
         owners += ["this program"] if kind in BUILT_IN else []
         if len(owners) > 1:
             raise UsageError(
@@ -124,18 +125,18 @@ def _brought() -> Mapping[str, EntryPoint]:
 
 
 @cache
-def _loaded(kind: str) -> Driver[Any, Any]:
-    """The product that a package brings.
+def _load_driver(kind: str) -> Driver[Any, Any]:
+    """The product of a package.
 
     Raises:
-        KeyError: none brings it.
-        UsageError: what it brings cannot be loaded, or is no driver of that kind.
+        KeyError: no package has the kind.
+        UsageError: the entry point cannot be loaded, or is not a driver of this kind.
     """
     from reconciler.ports.driver import Driver  # noqa: PLC0415  (--help stays quick)
 
-    point = _brought()[kind]
-    where = f"the product {kind!r} of the package {_package(point)} ({point.value})"
-    remedy = f"install a compatible version of {_package(point)}, or uninstall it"
+    point = _find_entry_points()[kind]
+    where = f"the product {kind!r} of the package {_get_package_name(point)} ({point.value})"
+    remedy = f"install a compatible version of {_get_package_name(point)}, or uninstall it"
     try:
         driver = point.load()
     except Exception as error:  # another program's code may fail in any way
@@ -147,5 +148,5 @@ def _loaded(kind: str) -> Driver[Any, Any]:
     return driver
 
 
-def _package(point: EntryPoint) -> str:
+def _get_package_name(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "without a name"

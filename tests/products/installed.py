@@ -43,5 +43,5 @@ def installed(product, folder):
 
 
 def _forget():
-    registry._brought.cache_clear()
-    registry._loaded.cache_clear()
+    registry._find_entry_points.cache_clear()
+    registry._load_driver.cache_clear()

@@ -1,4 +1,4 @@
-"""Products that packages bring: found by their entry point, and refused in words where that is wrong."""
+"""Products of packages: found by their entry point, and refused with the reason where they are unusable."""
 
 import sys
 
@@ -40,8 +40,8 @@ def bring(tmp_path, monkeypatch):
         (info / "entry_points.txt").write_text(f"[reconciler.drivers]\n{kind} = {module}:DRIVER\n")
 
     def forget():
-        registry._brought.cache_clear()
-        registry._loaded.cache_clear()
+        registry._find_entry_points.cache_clear()
+        registry._load_driver.cache_clear()
 
     monkeypatch.syspath_prepend(str(tmp_path))
     forget()
@@ -49,14 +49,14 @@ def bring(tmp_path, monkeypatch):
     forget()
 
 
-def test_a_package_brings_a_product(bring):
+def test_a_package_adds_a_product(bring):
     bring("tower-driver", "tower", DRIVER.format(kind="tower"))
     assert "tower" in DRIVERS
     assert DRIVERS["tower"].title == "Brought"
     assert list(DRIVERS) == ["m2", "sora", "tower"]
 
 
-def test_packages_are_looked_through_only_for_a_kind_that_the_table_does_not_know(bring):
+def test_packages_are_searched_only_for_a_kind_that_the_table_does_not_have(bring):
     bring("tower-driver", "tower", "raise RuntimeError")
     assert "m2" in DRIVERS
     assert DRIVERS["sora"].kind == "sora"
@@ -64,13 +64,13 @@ def test_packages_are_looked_through_only_for_a_kind_that_the_table_does_not_kno
     assert list(load_installed()) == ["m2", "sora", "tower"]
 
 
-def test_a_kind_that_nobody_brings_is_unknown(bring):
+def test_a_kind_of_no_package_is_unknown(bring):
     assert "tower" not in DRIVERS
     with pytest.raises(KeyError):
         DRIVERS["tower"]
 
 
-def test_two_packages_that_bring_one_kind_are_refused(bring):
+def test_two_packages_with_one_kind_are_refused(bring):
     bring("tower-driver", "tower", DRIVER.format(kind="tower"))
     bring("other-driver", "tower", DRIVER.format(kind="tower"))
     with pytest.raises(UsageError) as caught:
@@ -81,7 +81,7 @@ def test_two_packages_that_bring_one_kind_are_refused(bring):
     assert caught.value.remedy
 
 
-def test_a_package_that_brings_a_kind_of_the_table_is_refused(bring):
+def test_a_package_with_a_built_in_kind_is_refused(bring):
     bring("own-m2", "m2", DRIVER.format(kind="m2"))
     with pytest.raises(
         UsageError, match="the product 'm2' is provided by the package own-m2 and by this program"
@@ -102,7 +102,7 @@ def test_a_package_that_brings_a_kind_of_the_table_is_refused(bring):
         ),
     ],
 )
-def test_what_cannot_be_used_is_told_in_words(bring, text, words):
+def test_an_unusable_product_is_refused_with_the_reason(bring, text, words):
     bring("tower-driver", "tower", text)
     with pytest.raises(UsageError) as caught:
         DRIVERS["tower"]
