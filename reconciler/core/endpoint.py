@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 LAST_PORT: Final = 65_535
@@ -29,6 +29,16 @@ _FORMS = "write host, host:port or [IPv6]:port"
 def format_url_host(host: str) -> str:
     """A host name or an address as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
+
+
+class SocketAddress(NamedTuple):
+    """A host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{format_url_host(self.host)}:{self.port}"
 
 
 def unmap_address(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmana
 from functools import partial
 
 from reconciler import __version__
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
@@ -27,7 +28,7 @@ from reconciler.server.metrics import Metrics
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.source_loop import SourceLoop
 from reconciler.server.supervision import Supervision, is_set_within
-from reconciler.server.watch_options import ListenAddress, WatchOptions
+from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
 from reconciler.sources.folder import FolderSource
@@ -233,7 +234,7 @@ class Watch:
                 trusted_proxies=[str(network) for network in self._options.host.config.trusted_proxies],
             )
             async with listener.serving():
-                yield str(ListenAddress(*opened.getsockname()[:2]))
+                yield str(SocketAddress(*opened.getsockname()[:2]))
 
 
 def _describe_followed(source: Source) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.core.endpoint import format_url_host
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
@@ -16,17 +16,6 @@ DAY = 86_400.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
 DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+|\d+(?:\.\d+)?", re.ASCII)
 OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Where the HTTP endpoints listen; with port 0 the system chooses."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{format_url_host(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +31,7 @@ class WatchOptions:
         only: name of one cluster or node; empty for all.
         interval: seconds from a pass to the next check of the nodes.
         poll: seconds between reads of the source.
-        listen: address of the endpoints; None for no endpoints.
+        listen: address of the endpoints, with port 0 for a free one; None for no endpoints.
         log_format: `console`, `json`, or empty: console if stderr is a terminal.
         grace: seconds that running steps have to finish when the watch stops.
         secret: shared with the forge; empty to accept no webhook calls.
@@ -61,7 +50,7 @@ class WatchOptions:
     dry_run: bool = False
     interval: float = 300.0
     poll: float = 30.0
-    listen: ListenAddress | None = None
+    listen: SocketAddress | None = None
     log_format: str = ""
     grace: float = 90.0
     secret: str = ""
@@ -90,7 +79,7 @@ def parse_duration_option(text: str, *, name: str, least: float = 0.1, most: flo
     return seconds
 
 
-def parse_listen_address(text: str) -> ListenAddress | None:
+def parse_listen_address(text: str) -> SocketAddress | None:
     """Parse `HOST:PORT`, `[IPv6]:PORT` or `:PORT` (loopback); None for `off`.
 
     Raises:
@@ -105,4 +94,4 @@ def parse_listen_address(text: str) -> ListenAddress | None:
     if not colon or ambiguous or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004
         remedy = "write it like 127.0.0.1:8642 or [::1]:8642, or off"
         raise UsageError(f"--listen: {text!r} is not an address and a port", remedy=remedy)
-    return ListenAddress(host or "127.0.0.1", int(port))
+    return SocketAddress(host or "127.0.0.1", int(port))

@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.canonical import write_json
 from reconciler.core.defect import name_error
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import log_defect
 from reconciler.server.throttle import Throttle
-from reconciler.server.watch_options import ListenAddress
 from reconciler.server.webhook.answer import (
     BUSY,
     CAP,
@@ -169,7 +169,7 @@ async def _read_body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def bind_socket(address: ListenAddress) -> socket.socket:
+def bind_socket(address: SocketAddress) -> socket.socket:
     """A socket that listens at the address.
 
     Raises:

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Final
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import SocketAddress
 
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
 """Ports below the range that operating systems use for outgoing connections."""

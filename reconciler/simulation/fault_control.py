@@ -15,8 +15,8 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.addresses import keep_loopback_address, make_address_error
 from reconciler.simulation.node_host import Simulation
 

@@ -11,10 +11,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.simulator import NodeMessage, NodeRequest, Reply, SimulatedCluster, SocketAddress
+from reconciler.ports.simulator import NodeMessage, NodeRequest, Reply, SimulatedCluster
 from reconciler.simulation.addresses import keep_loopback_address, raise_file_limit
 from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, FaultKind, make_fault
 from reconciler.simulation.node_server import NodeListener

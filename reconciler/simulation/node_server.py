@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from reconciler.ports.simulator import NodeRequest, Reply, SocketAddress
+from reconciler.core.endpoint import SocketAddress
+from reconciler.ports.simulator import NodeRequest, Reply
 from reconciler.simulation.faults import Fault, FaultKind
 
 Ask: TypeAlias = Callable[[NodeRequest], tuple[Fault | None, Reply]]

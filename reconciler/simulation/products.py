@@ -8,8 +8,8 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.addresses import keep_loopback_address
 
 if TYPE_CHECKING:

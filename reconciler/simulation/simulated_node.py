@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster, SocketAddress
+from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster
 from reconciler.simulation.addresses import make_address_error
 from reconciler.simulation.faults import Fault, FaultKind, PendingFaults
 from reconciler.simulation.node_server import CLOSED, NodeListener

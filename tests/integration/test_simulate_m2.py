@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import pytest
 from support.waiting import wait_until
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.drivers.m2.choices import Choices, PortChange, UnlistedAnswer
 from reconciler.drivers.m2.schema import Deliver, M2Cluster
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.fault_control import FaultControl
 from reconciler.simulation.node_host import Simulation

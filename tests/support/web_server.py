@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import httpx
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
-from reconciler.server.watch_options import ListenAddress
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
 
@@ -37,7 +37,7 @@ class Site:
         )
         endpoints = Endpoints(context, self.triggers.append, ref="main", secret=secret)
         self.broken = []
-        self.socket = bind_socket(ListenAddress("127.0.0.1", 0))
+        self.socket = bind_socket(SocketAddress("127.0.0.1", 0))
         self.address = self.socket.getsockname()[:2]
         self.context = HttpListener(
             application or endpoints.application(),

@@ -11,9 +11,9 @@ import typer
 
 from reconciler.cli.options import HostOptions, add_command, format_columns, make_app
 from reconciler.cli.render.values import format_count
+from reconciler.core.endpoint import SocketAddress
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
 from reconciler.simulation.products import FIRST, generate_fleet
 

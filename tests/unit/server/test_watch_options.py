@@ -2,8 +2,9 @@
 
 import pytest
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
-from reconciler.server.watch_options import ListenAddress, parse_duration_option, parse_listen_address
+from reconciler.server.watch_options import parse_duration_option, parse_listen_address
 
 
 @pytest.mark.parametrize(
@@ -39,10 +40,10 @@ def test_durations_out_of_bounds(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("127.0.0.1:8642", ListenAddress("127.0.0.1", 8642)),
-        (":0", ListenAddress("127.0.0.1", 0)),
-        ("[::1]:8642", ListenAddress("::1", 8642)),
-        ("watch.example.com:80", ListenAddress("watch.example.com", 80)),
+        ("127.0.0.1:8642", SocketAddress("127.0.0.1", 8642)),
+        (":0", SocketAddress("127.0.0.1", 0)),
+        ("[::1]:8642", SocketAddress("::1", 8642)),
+        ("watch.example.com:80", SocketAddress("watch.example.com", 80)),
         ("off", None),
     ],
 )

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from support.web_server import SECRET, Site, signed
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.plan import Revision
 from reconciler.errors import UsageError
-from reconciler.server.watch_options import ListenAddress
 from reconciler.server.watch_state import SourceState, WatchedSource
 from reconciler.server.web import bind_socket
 from reconciler.server.webhook.answer import CAP
@@ -112,10 +112,10 @@ async def test_closing_does_not_wait_for_an_idle_connection():
 
 
 def test_an_address_in_use_is_named():
-    with bind_socket(ListenAddress("127.0.0.1", 0)) as taken:
+    with bind_socket(SocketAddress("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen on 127.0.0.1:{port}") as caught:
-            bind_socket(ListenAddress("127.0.0.1", port))
+            bind_socket(SocketAddress("127.0.0.1", port))
     assert "--listen" in caught.value.remedy
 
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.choices import MinorityListing
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import SocketAddress
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.faults import MEANING, Fault, FaultKind, FaultScope, PendingFaults, parse_fault
 from reconciler.simulation.products import generate_fleet, parse_choices

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES
-from reconciler.ports.simulator import SocketAddress
 
 
 def make_sample_fleet(addresses: Sequence[SocketAddress], *, same_port: bool) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from reconciler.core.endpoint import parse_endpoint
+from reconciler.core.endpoint import SocketAddress, parse_endpoint
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.choices import DEFAULTS, Choices
 from reconciler.drivers.m2.desired_state import API_PORT, stamp_document
@@ -22,7 +22,6 @@ from reconciler.ports.simulator import (
     Reply,
     SimulatedCluster,
     Simulator,
-    SocketAddress,
     keep_address,
 )
 

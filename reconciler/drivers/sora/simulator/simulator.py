@@ -6,18 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.drivers.sora.choices import DEFAULTS, Choices
 from reconciler.drivers.sora.simulator.oracle import INVARIANTS, SoraOracle
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.simulator import (
-    NodeRequest,
-    Reply,
-    SimulatedCluster,
-    Simulator,
-    SocketAddress,
-    keep_address,
-)
+from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster, Simulator, keep_address
 
 MEMBERS: Final = 5
 """Nodes of a sample cluster; the last one may have 3 to 7, so that each survives a failure."""

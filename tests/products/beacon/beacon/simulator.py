@@ -8,17 +8,11 @@ from typing import Any
 
 from beacon.product import Beacons, SetPattern
 from reconciler.core.arguments import read_arguments
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.plan import Step
 from reconciler.errors import NodeRefused
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.simulator import (
-    NodeRequest,
-    Reply,
-    SimulatedCluster,
-    SimulatedWorld,
-    Simulator,
-    SocketAddress,
-)
+from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster, SimulatedWorld, Simulator
 from reconciler.ports.transport import Http
 
 DARK = "dark"
