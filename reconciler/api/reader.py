@@ -219,16 +219,16 @@ class Reader:
         return compute_status(plan_result, await store.orders(), next(iter(newest), None))
 
     def check(
-        self, seen: PlanResult, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False
+        self, plan_result: PlanResult, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False
     ) -> tuple[CheckResult, ...]:
         """Explore every possible execution of a plan, cluster by cluster; pure.
 
         Args:
-            seen: a result of `plan`.
+            plan_result: a result of `plan`.
             faults: largest number of failures, disconnections and lost calls.
             most: limit on the states of one cluster.
             weighs: whether a state of a large cluster counts as several.
         """
         from reconciler.planning.model_check import check_plans  # noqa: PLC0415  (a dry run does not need it)
 
-        return check_plans(seen, self.products, faults=faults, most=most, weighs=weighs)
+        return check_plans(plan_result, self.products, faults=faults, most=most, weighs=weighs)

@@ -66,7 +66,7 @@ def test_alerts_use_metrics_that_exist():
 
 
 def test_the_table_of_triggers():
-    assert {names(row[0])[0] for row in rows("## What asks for a pass")} == set(TRIGGERS)
+    assert {names(row[0])[0] for row in rows("## What starts a pass")} == set(TRIGGERS)
 
 
 def test_the_table_of_states_and_what_comes_next():
