@@ -34,6 +34,7 @@ def _check_cron(text: str) -> str:
 
 def _check_zone(text: str) -> str:
     try:
+        # The pattern first: ZoneInfo opens a file by this name.
         if re.fullmatch(_ZONE, text) and _load_zone(text):
             return text
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a missing zone, an odd name, a name of a folder

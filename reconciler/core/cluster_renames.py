@@ -156,6 +156,7 @@ def find_left_behind(
     # A change of the name would otherwise be a way round rejections, counted attempts and budgets.
     found: dict[str, Diagnostic] = {}
     for cluster, nodes in places.items():
+        # Nodes may move between clusters that both have a history; only a new name can hide one.
         if has_past(memory.cluster_memory.get(cluster)):
             continue
         for node, keys in nodes.items():

@@ -88,6 +88,7 @@ def _group_by_place(changes: Sequence[Change]) -> list[Change]:
 
 def _weight(value: Any, most: int) -> int:
     """About how many characters a value has as JSON; stops counting above `most`."""
+    # Without recursion, and only as far as needed: a node chooses the size and depth of its answer.
     total, todo = 0, [value]
     while todo and total <= most:
         item = todo.pop()
@@ -144,6 +145,7 @@ def _hide_like(value: Any, other: Any) -> Any:
 
 def _hide(value: Any, path: tuple[str | int, ...], places: set[tuple[str | int, ...]]) -> Any:
     if path in places:
+        # None is no secret: it shows only that nothing was there.
         return value if value is None else make_secret(value)
     if isinstance(value, Mapping):
         return {key: _hide(item, (*path, key), places) for key, item in value.items()}

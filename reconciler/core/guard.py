@@ -118,6 +118,7 @@ def guard(*codes: str) -> Callable[[Callable[[GuardContext], Iterable[Diagnostic
 
 def run_guards(context: GuardContext, guards: Iterable[Guard]) -> tuple[Diagnostic, ...]:
     """The violations of all guards, sorted by code and target; none means the plan may be applied."""
+    # Sorted, so that the refusal is the same on every host, whatever the order of the guards.
     found = [violation for guard in guards for violation in guard(context)]
     return tuple(sorted(found, key=lambda violation: (violation.code, violation.target, violation.message)))
 
@@ -136,6 +137,7 @@ def apply_overrides(
     """Violations with the overrides applied that are valid today; an expired override has no effect."""
     in_force: list[Diagnostic] = []
     overridden: list[tuple[Diagnostic, Override]] = []
+    # An expired override has no effect, so that a forgotten one does not disable a guard for good.
     for violation in violations:
         holding = [
             override

@@ -28,6 +28,7 @@ def digest_observation(answer: Observation[Any]) -> str:
 
     The reason for a missing answer is not part of it: its words differ from one try to the next.
     """
+    # Plan files contain these words: a renamed type must keep its old word here.
     kind = type(answer).__name__.lower()
     return f"{kind} {fingerprint(_plain(answer.value))}" if isinstance(answer, Present | Stale) else kind
 

@@ -273,6 +273,7 @@ def refuse_missing_secrets(payload: Payload) -> None:
     Raises:
         SecretError: a secret in it is not known here.
     """
+    # The placeholder would overwrite the secret that the node has.
     for name, why in payload.missing.items():
         raise SecretError(f"the secret {name} is not known here: {why}")
 

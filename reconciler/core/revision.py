@@ -59,6 +59,7 @@ def compare_revisions(
     """
     if revision == applied:
         return Ancestry.SAME
+    # Only commits have an order: the digest of a folder's files is neither older nor newer than another.
     if (
         before is None
         or strip_uncommitted(revision) == strip_uncommitted(applied)

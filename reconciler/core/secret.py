@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# The same for every secret: not even its length shows.
 MASK = "••••••"
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})

@@ -49,6 +49,7 @@ def strip_url(url: str) -> str:
 
 def _without_secrets(found: re.Match[str]) -> str:
     rest = re.split(r"[?#]", found["rest"], maxsplit=1)[0]
+    # A password may contain `/`, `?` or `#` without an escape: then all of the rest is left out.
     authority, slash, path = rest.partition("/")
     if _ODD_PORT.search(authority):
         return f"{found['scheme']}…"
