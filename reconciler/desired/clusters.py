@@ -154,12 +154,10 @@ def _salvage_entry(
 
 def _find_removed_path(model_error: ModelError) -> Path:
     """The path to drop so that the rest fits the model: the value, or the object that requires it."""
-    path = model_error.path
-    needed = bool(model_error.missing) or (model_error.field is not None and model_error.field.is_required())
+    path, field = model_error.path, model_error.field
+    is_required = field is not None and field.is_required() and not model_error.missing
     # A required value cannot just go, so its object goes; at the top that would be the whole entry.
-    if needed and not model_error.missing:
-        path = path[:-1] if path and isinstance(path[-1], str) and len(path) > 1 else path
-    return path
+    return path[:-1] if is_required and len(path) > 1 and isinstance(path[-1], str) else path
 
 
 def _drop_paths(value: Any, path: Path, dropped_paths: frozenset[Path]) -> Any:

@@ -122,6 +122,7 @@ class FileLoader:
         name = _normalize(path)
         if _describe_outside(path) or path.endswith(ENCRYPTED) or name not in self.known:
             return None
+        # `./a.json` is `a.json`: parsed once, so that all their nodes share one object.
         if name != path and name in self._documents:
             return self._documents[name]
         if name == self.fleet.name:

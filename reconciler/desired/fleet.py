@@ -150,6 +150,7 @@ def add_desired_state(fleet: Fleet, drivers: Drivers) -> Fleet:
     Raises:
         InputError: with the problems of all clusters.
     """
+    # By identity: the inputs of an unchanged revision are the same objects.
     known = {id(one.cluster_input): one for one in fleet.desired}
     found: list[DesiredCluster] = []
     problems: list[Diagnostic] = []

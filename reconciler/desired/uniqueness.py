@@ -87,6 +87,7 @@ def _normalize_address(address: str) -> tuple[Any, ...]:
     """One value for all spellings of an address; an invalid address, reported elsewhere, is its own value."""
     address = address.rstrip("/")
     try:
+        # With a path it is the URL of an API.
         return (parse_api(address) if address.count("/") > 2 else parse_endpoint(address)).place  # noqa: PLR2004
     except InvalidAddress:
         return (address,) if address else ()

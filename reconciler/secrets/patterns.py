@@ -232,6 +232,7 @@ def find_secret(key: str, text: str) -> str:
         (_TOKEN.search(text), "a probable access token"),
         (has_password, "a password in an address"),
     )
+    # The name of the key comes first: a reader finds the value by it.
     what = next((what for found, what in shapes if found), "")
     return "" if what and _REFERENCE.search(text) else what
 

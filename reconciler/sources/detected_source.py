@@ -73,6 +73,7 @@ class DetectedSource(ForwardingSource):
             if response.status_code != HTTPStatus.OK:
                 return False
             start = b""
+            # Only the beginning: the archive itself is downloaded later, within its limits.
             async for piece in response.aiter_raw():
                 start += piece
                 if len(start) >= START:

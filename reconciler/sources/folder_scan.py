@@ -102,6 +102,7 @@ class _Walk:
                 continue
             is_ignored = hidden or path in self.ignored
             if is_ignored and path not in self.kept:
+                # Not just left out: whoever reads it anyway gets the reason.
                 self.closed[path] = "git ignores it (.gitignore)"
             elif entry.is_symlink():
                 target = decode_name(os.fsencode(Path(entry.path).readlink()))

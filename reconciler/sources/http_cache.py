@@ -51,6 +51,7 @@ def read_cached_answer(file: Path) -> CachedAnswer | None:
     except (ValueError, KeyError, TypeError):
         return None
     found = CachedAnswer(body, etag, modified)
+    # After a power cut the file may be incomplete; without an answer everything is downloaded again.
     return found if found.sha256 == digest else None
 
 

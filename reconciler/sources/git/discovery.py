@@ -219,9 +219,14 @@ def find_work_tree(folder: Path) -> WorkTree | None:
         if stat.S_ISLNK(found.st_mode):
             raise _make_error(top, "it is a symbolic link", remedy=_PLAIN)
         if stat.S_ISREG(found.st_mode):
-            return _check_work_tree(_follow_git_file(top), folder)
-        if stat.S_ISDIR(found.st_mode) and any(os.path.lexists(place / part) for part in PARTS):
-            return _check_work_tree(WorkTree(top, place, place), folder)
+            work = _follow_git_file(top)
+        elif stat.S_ISDIR(found.st_mode) and any(os.path.lexists(place / part) for part in PARTS):
+            work = WorkTree(top, place, place)
+        else:
+            continue
+        _check_owner(work, folder)
+        _check_parts(work)
+        return work
     return None
 
 
@@ -383,17 +388,6 @@ def _read_core_worktree(directory: Path, top: Path) -> Path | None:
         elif section == "core" and (found := _WORKTREE_LINE.fullmatch(row)):
             return _resolve_named(directory, found[1].strip('"'), top)
     return None
-
-
-def _check_work_tree(found: WorkTree, named: Path) -> WorkTree:
-    """The same, after a check of its owner, its parts and its objects.
-
-    Raises:
-        SourceError: it cannot be trusted.
-    """
-    _check_owner(found, named)
-    _check_parts(found)
-    return found
 
 
 def _check_owner(found: WorkTree, named: Path) -> None:

@@ -251,6 +251,7 @@ class ObjectReader:
                     offset = end + 1
                     continue
                 return
+            # The batch was cut within this object: where the next one begins is unknown.
             if int(count) > LARGEST:
                 self._keep(id_, _Found(kind, int(count), None))
                 return

@@ -101,6 +101,7 @@ class GitSource(Source):
             found = await self._use_copy(lambda copy: copy.history(revision))
             if found is None:
                 return None
+            # A history has the id of every commit, so only a few are kept.
             kept = list(self._histories.items())[-HISTORIES:]
             self._histories = {**dict(kept), revision: found}
         return self._histories[revision]
@@ -126,6 +127,7 @@ class GitSource(Source):
             return SourceOrigin(roots, path, self.ref, others)
 
         found = await self._use_copy(read)
+        # Of this revision only: a watch would otherwise keep one for each commit.
         kept = {known: origin for known, origin in self._origins.items() if known[0] == revision}
         self._origins = {**kept, key: found}
         return found

@@ -50,6 +50,7 @@ class Trust:
 
     def mark(self) -> str:
         """A text that changes with the files."""
+        # By the times of the files, so that a new signer counts without a restart.
         places = [self.signers, *([self.revoked] if self.revoked else [])]
         return " ".join(str(place.stat().st_mtime_ns if place.exists() else 0) for place in places)
 
@@ -108,7 +109,7 @@ def judge_gpg_output(status: str, what: str) -> Signer:
         ("EXPSIG", EXPIRED, "has an expired signature"),
     ):
         if word in found:
-            raise make_untrusted_error(code, what, f"{why}: {_format_owner(found[word])}")
+            raise make_untrusted_error(code, what, f"{why}: {' '.join(found[word]) or 'unknown owner'}")
     if "NO_PUBKEY" in found:
         raise make_untrusted_error(
             UNKNOWN, what, f"is signed with the unknown gpg key {' '.join(found['NO_PUBKEY'])}"
@@ -132,6 +133,7 @@ def judge_ssh_output(output: str, what: str, *, good: bool) -> Signer:
         UntrustedRevision: anything but one good signature of an allowed signer.
     """
     found = _GOOD_SSH.search(output)
+    # Both: the exit status does not name the signer, and a failed check may print such a line too.
     if good and found:
         return Signer("ssh", f"{found['who']} (ssh {found['key']})")
     key = re.search(r"SHA256:\S+", output)
@@ -145,7 +147,3 @@ def judge_ssh_output(output: str, what: str, *, good: bool) -> Signer:
             UNKNOWN, what, f"is signed with the ssh key{named}, which belongs to no allowed signer"
         )
     raise make_untrusted_error(BAD, what, "has a signature that does not match its content")
-
-
-def _format_owner(row: list[str]) -> str:
-    return " ".join(row) if row else "unknown owner"
