@@ -101,12 +101,11 @@ class _LiveCluster:
     """One cluster as its nodes show it."""
 
     cluster_input: ClusterInput
-    desired: Any
     observed: Observed[Any]
     shown: LiveState
     steps: tuple[Step, ...]
     new: bool
-    unsaid: frozenset[str]
+    stamped: frozenset[str]
     meaning: Callable[[Any], str]
 
 
@@ -144,17 +143,12 @@ async def import_live_state(
     fleet = load_fleet(Snapshot(_NOWHERE, first), drivers, resolver)
     transports = mask_transports(transports, fleet.secrets)
     names = {entry["name"] for entry in new}
-    cluster_inputs = [
-        cluster_input for cluster_input in fleet.cluster_inputs if only in {"", cluster_input.entry.name}
-    ]
+    cluster_inputs = [one for one in fleet.cluster_inputs if only in {"", one.entry.name}]
     if not cluster_inputs:
         known = ", ".join(cluster_input.entry.name for cluster_input in fleet.cluster_inputs)
         raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
     live = await gather_all(
-        [
-            _read_cluster(cluster_input, drivers, transports, new=cluster_input.entry.name in names)
-            for cluster_input in cluster_inputs
-        ]
+        [_read_cluster(one, drivers, transports, new=one.entry.name in names) for one in cluster_inputs]
     )
     _check_complete(live)
     first_error: InputError | UsageError | StateError | None = None
@@ -187,13 +181,9 @@ async def _read_cluster(
     # Import is no run: it has no journal and no lock, so its transports must not be able to write.
     observed = await driver.observe(desired, restrict_to_reading(transports, driver.reads))
     steps = driver.plan(desired, observed).steps
-    shown, unsaid = (
-        driver.build_live_state(desired, observed),
-        driver.list_stamp_pointers(cluster_input.entry),
-    )
-    return _LiveCluster(
-        cluster_input, desired, observed, shown, steps, new, unsaid, driver.fingerprint_meaning
-    )
+    shown = driver.build_live_state(desired, observed)
+    stamped, meaning = driver.list_stamp_pointers(cluster_input.entry), driver.fingerprint_meaning
+    return _LiveCluster(cluster_input, observed, shown, steps, new, stamped, meaning)
 
 
 def _check_complete(live: Sequence[_LiveCluster]) -> None:
@@ -332,7 +322,7 @@ def _find_wanted_edits(live: Sequence[_LiveCluster]) -> Iterator[tuple[Member, t
             continue
         changed = {step.node for step in one.steps}
         # Not written into files: the key for editors, and values that the program stamps itself.
-        ignored = {(EDITOR_KEY,), *map(pointer_to_path, one.unsaid)}
+        ignored = {(EDITOR_KEY,), *map(pointer_to_path, one.stamped)}
         known: dict[tuple[int, int], tuple[Edit, ...]] = {}  # nodes that share both differ alike
         for node, document in one.shown.documents.items():
             if node in changed:
@@ -363,7 +353,7 @@ def _find_remaining_nodes(
         found += [
             step.node
             for step in plan.steps  # a step that changes only stamped values is no difference
-            if not step.changes or any(change.pointer not in one.unsaid for change in step.changes)
+            if not step.changes or any(change.pointer not in one.stamped for change in step.changes)
         ]
     return found
 

@@ -191,15 +191,7 @@ class TrialCommands(Commands):
 async def run_once(
     fleet: Fleet, drivers: Drivers, journal: Store, clock: Clock, earlier: Earlier = MappingProxyType({})
 ) -> RunResult:
-    """Do what `reconcile --yes` does: settle open steps, plan, apply.
-
-    Args:
-        fleet: the desired state.
-        drivers: kind -> product.
-        journal: the store of the trial.
-        clock: dates what the run writes.
-        earlier: earlier entries, from `make_prior`.
-    """
+    """Do what `reconcile --yes` does: settle open steps, plan, apply; `earlier` is from `make_prior`."""
     # Not `api.reconciler.Reconciler`: it reads a source, while a trial has a loaded fleet and made-up entries
     # of an earlier revision.
     prior = {name: PriorRevisions((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}

@@ -29,11 +29,7 @@ class FakeResolver:
 
 
 def prepare_trial(scenario_file: ScenarioFile, folder: Path | None = None) -> TrialSetup:
-    """The setup of a scenario's trials.
-
-    Args:
-        scenario_file: the scenario.
-        folder: with the fleet file, instead of the scenario's own.
+    """The setup of a scenario's trials; `folder` replaces the scenario's own folder of the fleet file.
 
     Raises:
         SourceError: a folder cannot be read.

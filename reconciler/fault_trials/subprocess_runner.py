@@ -76,13 +76,7 @@ class SubprocessRunner:
 def run_subprocess_trials(
     scenario_file: ScenarioFile, setup: TrialSetup, seed: int, report: Callable[[TrialVerdict], None]
 ) -> None:
-    """Run every schedule of a scenario with sigkill; with `journal: every` there are many.
-
-    Args:
-        scenario_file: the scenario.
-        setup: of its trials.
-        seed: of everything that is drawn.
-        report: called with each verdict.
+    """Run every schedule of a scenario with sigkill, and report each verdict; `journal: every` gives many.
 
     Raises:
         InputError: the scenario does not fit the setup.

@@ -81,8 +81,7 @@ def refuse_over_budget(context: GuardContext) -> Iterator[Diagnostic]:
             f"this plan would change {len(planned - recent)} more nodes; {len(recent)} "
             f"were changed in the last {allowed.hours:g} hours, and the budget is {limit}",
             f"{context.partial_apply_hint}, wait until earlier changes are {allowed.hours:g} hours old, or "
-            "raise "
-            "policy.budget in the fleet file",
+            "raise policy.budget in the fleet file",
         )
 
 

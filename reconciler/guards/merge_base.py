@@ -83,13 +83,7 @@ def report_missing_comparison(base: MergeBase | None, fleet_file: str) -> Iterat
 
 
 def add_merge_base(cluster_memory: ClusterMemory, base: MergeBase | None, cluster: str) -> ClusterMemory:
-    """The memory of a cluster, to which the nodes in the base are added.
-
-    Args:
-        cluster_memory: what the store remembers of it.
-        base: the merge target of the revision.
-        cluster: its name.
-    """
+    """The memory of a cluster, to which its nodes in the merge target of the revision are added."""
     names = base.clusters.get(cluster, frozenset()) if base else frozenset[str]()
     # Memory of an older version is a number without names: nothing can be added to it by name.
     if not names or (cluster_memory.nodes and not cluster_memory.names):

@@ -41,23 +41,13 @@ async def add_ancestry(
         SourceError: the source does not give its history.
     """
     revision = fleet.revision.id
-    applied = {
-        cluster_memory.applied.id
-        for cluster_memory in memory.cluster_memory.values()
-        if cluster_memory.applied
-    } - {revision}
-    stamped = any(
-        drivers[cluster_input.entry.kind].has_stamps(cluster_input.entry)
-        for cluster_input in fleet.cluster_inputs
-    )
-    if not applied and not stamped:
+    applied = {one.applied.id for one in memory.cluster_memory.values() if one.applied} - {revision}
+    entries = [cluster_input.entry for cluster_input in fleet.cluster_inputs]
+    if not applied and not any(drivers[entry.kind].has_stamps(entry) for entry in entries):
         return memory  # reading the history of a large repository takes seconds, and nobody needs it
     before = await _list_ancestors(source, revision)
-    known = (
-        {one: await _list_ancestors(source, one) for one in sorted(applied - (before or frozenset()))}
-        if before
-        else {}
-    )
+    others = sorted(applied - before) if before else []
+    known = {one: await _list_ancestors(source, one) for one in others}
     acted = [id_ for id_, _ in memory.applied_revisions]
 
     def compare(applied_id: str) -> Ancestry:

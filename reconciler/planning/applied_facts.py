@@ -109,13 +109,8 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
 
 def _list_references(plan_result: PlanResult, context: GuardContext, running: Collection[str]) -> Facts:
     """The places where the settings refer to secrets."""
-    name = context.plan.cluster
-    documents = (
-        cluster_input.documents.values()
-        for cluster_input in plan_result.fleet.cluster_inputs
-        if cluster_input.entry.name == name
-    )
-    different = {id(one): one for found in documents for one in found}
+    inputs = plan_result.fleet.part(context.plan.cluster).cluster_inputs
+    different = {id(one): one for found in inputs for one in found.documents.values()}
     places = {
         tuple(part for part in path if isinstance(part, str) and not part.isdigit())
         for document in different.values()

@@ -86,7 +86,7 @@ class ContentAncestry:
             return frozenset()
         return frozenset(found)
 
-    async def find_full_stamp(self, stamp: str) -> str:
+    async def find_commit(self, stamp: str) -> str:
         """The id of the commit with this stamp; empty for uncommitted changes, or if the source has none.
 
         Raises:
@@ -96,7 +96,7 @@ class ContentAncestry:
             return ""
         return next(iter(await self._ids(stamp, 1)), "")
 
-    async def start(self, left: str) -> str:
+    async def find_base_commit(self, left: str) -> str:
         """The id of the commit on which the revision is based: where it left its base, else its first parent.
 
         Args:
@@ -133,7 +133,7 @@ class ContentAncestry:
                     return driver.list_delivered_facts(driver.desire(cluster_input))
         return None
 
-    async def list_differing_nodes(self, one: str, other: str) -> frozenset[str]:
+    async def list_differing_clusters(self, one: str, other: str) -> frozenset[str]:
         """The clusters of the revision that differ between two commits; empty if one commit is not valid.
 
         Raises:

@@ -21,11 +21,7 @@ from reconciler.ports.transport import (
 def mask_transports(transports: Transports, redactor: TextRedactor) -> Transports:
     """The same transports, whose errors and quoted texts contain no secret that the redactor knows.
 
-    The answers themselves stay as they are, because they are compared.
-
-    Args:
-        transports: the ways to the nodes; they may mask already.
-        redactor: knows secrets that a node may quote.
+    The answers themselves stay as they are, because they are compared. It can be applied several times.
     """
     # All secrets of the fleet, for every node: whoever controls one node could otherwise make it repeat what
     # other nodes were sent, and read it in a message or a log of this program.
@@ -52,7 +48,6 @@ class _MaskingHttp(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        """One request and its whole answer, which masks what is quoted of it; see `ports.transport.Http`."""
         try:
             answer = await self._http.send(
                 method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
@@ -63,11 +58,9 @@ class _MaskingHttp(Http):
         return replace(answer, redactors=(*answer.redactors, self._redactor))
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name."""
         return await self._http.resolve(host)
 
     def local_address(self, url: str) -> str:
-        """The address of this host that faces a URL."""
         return self._http.local_address(url)
 
 
@@ -77,7 +70,6 @@ class _MaskingCommands(Commands):
         self._redactor = redactor
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """A command's last words, masked; see `ports.transport.Commands.run`."""
         try:
             return self._redactor.redact_text(await self._commands.run(command, values, node=node))
         except NodeError as error:
@@ -85,7 +77,7 @@ class _MaskingCommands(Commands):
             raise
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """All that a command wrote, as it is: it is data; see `ports.transport.Commands.read`."""
+        # The output itself is data, which is compared: only an error is masked.
         try:
             return await self._commands.read(command, values, node=node)
         except NodeError as error:
@@ -99,7 +91,6 @@ class _MaskingMailbox(Mailbox):
         self._redactor = redactor
 
     async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
-        """Leave something for a node; what comes back is masked; see `ports.transport.Mailbox.offer`."""
         try:
             return self._redactor.redact_text(await self._mailbox.offer(node, body, seconds=seconds))
         except NodeError as error:
@@ -107,7 +98,6 @@ class _MaskingMailbox(Mailbox):
             raise
 
     async def report(self, node: str) -> MailReport | None:
-        """The last thing that the node sent, as it is: it is data."""
         try:
             return await self._mailbox.report(node)
         except NodeError as error:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
-from reconciler.core.policy import Override
 from reconciler.core.product_model import ModelSetup, Weigh
 from reconciler.core.waves import assign_waves
 from reconciler.guards.change_control import PROOF_MISSING
@@ -84,8 +83,10 @@ def _check_cluster(
     found: list[Exploration] = []
     for stage in stages:
         rest = most - sum(one.states for one in found)
-        part, whole = (plan_result, context, stage, drivers), (plan_result, context, drivers)
-        weigh = _judge_part(*part) if stage.words else _judge_whole(*whole)
+        if stage.words:
+            weigh = _judge_part(plan_result, context, stage, drivers)
+        else:
+            weigh = _judge_whole(plan_result, context, drivers)
         model = ExecutorModel(StateTable(stage.model, weigh, single_node=driver.capabilities.single_node))
         starts = [model.under(stage.plan, model.begin(world, faults=faults)) for world in stage.worlds]
         found.append(explore_states(starts, model.moves, most=rest))
@@ -110,12 +111,11 @@ def _judge_whole(plan_result: PlanResult, context: GuardContext, drivers: Driver
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
         own = assign_waves(plan, context.entry, context.change_rules.rollout)
         # The plan's own approval is for one run, so that it says nothing of a further one.
-        judged_anew = check_guards(
-            plan_result.fleet, [replace(context, plan=own, observed=observed, digest="")], drivers
-        )
+        further = replace(context, plan=own, observed=observed, digest="")
+        in_force = check_guards(plan_result.fleet, [further], drivers).in_force
         # A hold passes: it ends by itself or by an operator's entry. One for a missing proof does not: only
         # that entry would say that the step was never done before.
-        return all(violation.hold and violation.code != PROOF_MISSING for violation in judged_anew.in_force)
+        return all(violation.hold and violation.code != PROOF_MISSING for violation in in_force)
 
     return weigh
 
@@ -124,13 +124,13 @@ def _judge_part(
     plan_result: PlanResult, context: GuardContext, stage: ModelSetup[Any], drivers: Drivers
 ) -> Weigh:
     """The product's guards alone: limits over all nodes mean nothing for the few that represent them."""
-    overrides: Sequence[Override] = plan_result.fleet.overrides
 
     def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
-        again = GuardContext(
-            plan, stage.desired.entry, stage.desired, observed, policy=drivers[plan.kind].policy.unlimited()
-        )
-        found = run_guards(again, drivers[plan.kind].guards)
-        return not (apply_overrides(found, overrides, context.now.date()).in_force if context.now else found)
+        driver, desired = drivers[plan.kind], stage.desired
+        further = GuardContext(plan, desired.entry, desired, observed, policy=driver.policy.unlimited())
+        found = run_guards(further, driver.guards)
+        if context.now is None:
+            return not found
+        return not apply_overrides(found, plan_result.fleet.overrides, context.now.date()).in_force
 
     return weigh

@@ -140,9 +140,9 @@ async def _find_merge_base(
     lacking = tips - before if before is not None and tips is not None else frozenset[str]()
     left, changed = found.before[0].commit, frozenset[str]()
     if lacking:
-        changed = await lineage.list_differing_nodes(found.tip, left) & await lineage.list_differing_nodes(
-            found.tip, revision
-        )
+        changed = await lineage.list_differing_clusters(
+            found.tip, left
+        ) & await lineage.list_differing_clusters(found.tip, revision)
     return MergeBase(
         ref, named, shorten_commit(found.tip), frozenset(map(shorten_commit, lacking)), changed, left, unread
     )

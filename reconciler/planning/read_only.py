@@ -19,12 +19,7 @@ from reconciler.ports.transport import (
 
 
 def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCommand]) -> Transports:
-    """The same transports, which let only the calls pass that a product's documents describe as reading.
-
-    Args:
-        transports: the ways to the nodes.
-        calls: the calls that are allowed; no other command runs, and nothing is offered.
-    """
+    """The same transports, limited to these calls, which a product's documents describe as reading."""
     # A list of what is allowed, not of what is forbidden: code that gets these transports cannot change a
     # node, whatever a driver's mistake, a fleet file or a node's answer (such as a redirect) makes it send.
     listed = tuple(calls)
@@ -53,11 +48,6 @@ class _ReadingHttp(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        """One request and its whole answer; see `ports.transport.Http.send`.
-
-        Raises:
-            WriteRefused: it is none of the reading calls; nothing was sent.
-        """
         if content or not any(call.allows(method, url, headers) for call in self._calls):
             raise WriteRefused(f"{node}: {method} {url} is not a documented reading call; nothing was sent")
         return await self._http.send(
@@ -65,11 +55,9 @@ class _ReadingHttp(Http):
         )
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """The addresses of a name: asking for them reaches no node."""
         return await self._http.resolve(host)
 
     def local_address(self, url: str) -> str:
-        """The address of this host that faces a URL: nothing is sent."""
         return self._http.local_address(url)
 
 
@@ -79,19 +67,9 @@ class _ReadingCommands(Commands):
         self._named = named
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
-        """Never possible; see `ports.transport.Commands.run`.
-
-        Raises:
-            WriteRefused: always.
-        """
         raise _refuse_command(command, node)
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """What a reading command wrote; see `ports.transport.Commands.read`.
-
-        Raises:
-            WriteRefused: it is none of the product's reading commands; nothing was run.
-        """
         if command not in self._named:
             raise _refuse_command(command, node)
         return await self._commands.read(command, values, node=node)
@@ -106,13 +84,7 @@ class _ReadingMailbox(Mailbox):
         self._mailbox = mailbox
 
     async def offer(self, node: str, body: bytes, *, seconds: float) -> str:  # noqa: ARG002
-        """Never possible; see `ports.transport.Mailbox.offer`.
-
-        Raises:
-            WriteRefused: always.
-        """
         raise WriteRefused(f"{node}: an offer is not a reading call; nothing was offered")
 
     async def report(self, node: str) -> MailReport | None:
-        """The last thing that the node sent."""
         return await self._mailbox.report(node)

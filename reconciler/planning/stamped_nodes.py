@@ -76,10 +76,7 @@ async def compare_stamps(
 ) -> StampedCluster:
     """The plan of a cluster, without the nodes whose stamps show that somebody else has changed them.
 
-    Args:
-        reading: the cluster.
-        memory: what this host has applied, and the history of this revision.
-        lineage: gives the content of other revisions; None if the source is not available.
+    Without a source, `lineage` is None, and each unknown stamp counts as such.
 
     Raises:
         SourceUnreachable: the source does not answer.
@@ -113,7 +110,7 @@ async def _trace_stamps(
     # Bounded: nodes choose what they show, and thousands of made-up stamps would keep this host busy. A stamp
     # that is not looked up is not known to continue, so that its node is left unchanged.
     looked_up = sorted(stamps)[:MOST]
-    known = {stamp: await lineage.find_full_stamp(stamp) for stamp in looked_up}
+    known = {stamp: await lineage.find_commit(stamp) for stamp in looked_up}
     continued = {
         stamp for stamp, id_ in known.items() if id_ and await lineage.is_continued(id_, reading.cluster)
     }
@@ -139,10 +136,14 @@ async def _add_delivered_files(
         return reading, planned, ()
     found: dict[str, Mapping[str, str]] = {}
     unsure: set[str] = set()
-    start = await lineage.start(memory.base.left if memory.base else "") if reading.is_elsewhere else ""
+    start = (
+        await lineage.find_base_commit(memory.base.left if memory.base else "")
+        if reading.is_elsewhere
+        else ""
+    )
     # Without this, the first plan of a new state folder would send its package to every node again.
     for stamp in sorted(set(asked.values()))[:MOST]:
-        id_ = await lineage.find_full_stamp(stamp)
+        id_ = await lineage.find_commit(stamp)
         facts = await lineage.list_delivered_facts(id_ or start, reading.cluster) if id_ or start else None
         if facts is None and reading.is_elsewhere:
             facts = own

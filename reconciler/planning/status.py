@@ -128,13 +128,7 @@ class FleetStatus:
 
 
 def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary | None) -> FleetStatus:
-    """The status of the clusters of a fresh plan pass.
-
-    Args:
-        plan_result: the result of the pass.
-        orders: the orders that are open.
-        last: the newest run.
-    """
+    """The status of the clusters of a fresh plan pass, with the open orders and the newest run."""
     return FleetStatus(
         plan_result.plan.revision,
         tuple(

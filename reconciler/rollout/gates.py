@@ -42,14 +42,14 @@ class FinishedWave:
 
     Args:
         nodes: all nodes of the wave that show the effect.
-        completed_at: the steps that this run performed.
-        earlier_runs: the steps that an earlier run performed, as far as they are known.
+        performed: the steps that this run performed.
+        earlier: the steps that an earlier run performed, as far as they are known.
         soak: seconds to wait before the gates are evaluated.
     """
 
     nodes: tuple[str, ...]
-    completed_at: tuple[Step, ...]
-    earlier_runs: tuple[Step, ...] = ()
+    performed: tuple[Step, ...]
+    earlier: tuple[Step, ...] = ()
     soak: float = 0.0
 
 
@@ -90,12 +90,15 @@ class GateKeeper:
             self.subscription.note_performed()
         before = await self._read_metrics(asked)
         await self.rest(wave.soak, self.context.stop)
-        last = _list_last_steps((*wave.earlier_runs, *wave.completed_at))
+        # Of a chain of steps the nodes show only the effect of the last one.
+        steps = (*wave.earlier, *wave.performed)
+        followed = {name for step in steps for name in step.after}
+        last = tuple(step for step in steps if step.id not in followed)
         if self.rollout.gates.read_back and (reverted := await self._find_reverted_nodes(last)):
             return GateResult(GateStatus.BAD, reverted)
         if self.subscription is not None:
             # A feedback about a step of an earlier run was sent to that run, and is not sent again.
-            silent = frozenset(step.node for step in wave.earlier_runs)
+            silent = frozenset(step.node for step in wave.earlier)
             found = await self.subscription.judge(last, self.context.stop, silent=silent)
             if found.status is not GateStatus.GOOD:
                 return found
@@ -130,9 +133,3 @@ class GateKeeper:
         return await driver.health(
             self.guard_context.desired, nodes, restrict_to_reading(self.context.transports, driver.reads)
         )
-
-
-def _list_last_steps(done: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps on which no other one depends: their effect is what the nodes show now."""
-    followed = {name for step in done for name in step.after}
-    return tuple(step for step in done if step.id not in followed)

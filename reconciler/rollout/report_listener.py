@@ -97,12 +97,7 @@ class ReportListener:
     async def subscription(
         self, context: GuardContext, driver: Driver[Any, Any], redactor: TextRedactor = SHAPES
     ) -> AsyncIterator[ReportSubscription | None]:
-        """What a cluster's nodes report while this is entered; None if its rollout has no such gate.
-
-        Args:
-            context: the cluster.
-            driver: of its product.
-            redactor: masks the secrets that a report quotes.
+        """What a cluster's nodes report, masked, until the context ends; None without such a gate.
 
         Raises:
             StateError: the address cannot be listened on.
