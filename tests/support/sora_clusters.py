@@ -1,4 +1,4 @@
-"""Short words for Sora tests: `"a b c! t~"` is a view that lists a, b, c (away) and t (temporary)."""
+"""Short notation for Sora tests: `"a b c! t~"` is a view that lists a, b, c (away) and t (temporary)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FORBIDDEN = "401"
 ALIVE, UNASKED = "alive", "unasked"
 
 
-def full(outbox_message: str) -> str:
+def full(letter: str) -> str:
     """a -> a@a.example.com"""
-    return f"{outbox_message}@{outbox_message}.example.com"
+    return f"{letter}@{letter}.example.com"
 
 
 def short(name: str) -> str:
     return name.partition("@")[0]
 
 
-def api(outbox_message: str) -> str:
-    return f"http://{outbox_message}.example.com:3000/"
+def api(letter: str) -> str:
+    return f"http://{letter}.example.com:3000/"
 
 
 def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraCluster:
@@ -47,16 +47,14 @@ def entry(words: str, *, modes: dict[str, str] | None = None, **more) -> SoraClu
 
 def row(word: str, modes: dict[str, str], limits: dict[str, int] | None = None) -> NodeRow:
     """`b!`: not connected; `b%`: not, and with an error; `b?`: without `temporary_node`; `t~`: temporary."""
-    outbox_message, away = word.strip("!~%?"), "!" in word or "%" in word
-    licence = {"license_max_connections": limits[outbox_message]} if outbox_message in (limits or {}) else {}
-    told = (
-        licence
-        if away
-        else licence | {"external_api_url": api(outbox_message), "mode": modes.get(outbox_message, "normal")}
+    letter, away = word.strip("!~%?"), "!" in word or "%" in word
+    licence = {"license_max_connections": limits[letter]} if letter in (limits or {}) else {}
+    fields = (
+        licence if away else licence | {"external_api_url": api(letter), "mode": modes.get(letter, "normal")}
     )
-    told |= {} if "?" in word else {"temporary_node": "~" in word}
-    told |= {"error": "{error,{erpc,timeout}}"} if "%" in word else {}
-    return NodeRow.model_validate({"node_name": full(outbox_message), "connected": not away, **told})
+    fields |= {} if "?" in word else {"temporary_node": "~" in word}
+    fields |= {"error": "{error,{erpc,timeout}}"} if "%" in word else {}
+    return NodeRow.model_validate({"node_name": full(letter), "connected": not away, **fields})
 
 
 def seen(
@@ -73,7 +71,7 @@ def seen(
     `elsewhere`: letter -> address -> the same, of further addresses.
     """
 
-    def one(outbox_message, words):
+    def one(letter, words):
         if words is None:
             return Unreachable("connection refused")
         if words in {ALIVE, UNASKED}:
@@ -83,20 +81,20 @@ def seen(
         if words.startswith("?"):
             code, sign = words[1:].rstrip("+-"), words[-1]
             clustered = {"+": True, "-": False}.get(sign)
-            return judge_view(full(outbox_message), NodeView((), day, refusal=code, clustered=clustered))
+            return judge_view(full(letter), NodeView((), day, refusal=code, clustered=clustered))
         clustered = {"+": True, "-": False}.get(words[-1:])
         rows = sorted(
             (row(word, modes or {}, limits) for word in words.rstrip("+-").split()),
             key=lambda one: one.node_name,
         )
-        return judge_view(full(outbox_message), NodeView(tuple(rows), day, clustered=clustered))
+        return judge_view(full(letter), NodeView(tuple(rows), day, clustered=clustered))
 
     others = {
-        full(outbox_message): {place: one(outbox_message, words) for place, words in own.items()}
-        for outbox_message, own in (elsewhere or {}).items()
+        full(letter): {place: one(letter, words) for place, words in own.items()}
+        for letter, own in (elsewhere or {}).items()
     }
     return Observed(
-        {full(outbox_message): one(outbox_message, words) for outbox_message, words in answers.items()},
+        {full(letter): one(letter, words) for letter, words in answers.items()},
         others,
     )
 
@@ -134,7 +132,7 @@ def codes(result: ClusterPlan) -> list[str]:
 
 
 class WorldWire(Http):
-    """A wire in memory to a simulated world; `calls` keeps what was asked: (letter, call)."""
+    """A wire in memory to a simulated world; `calls` keeps (letter, call) of each request."""
 
     def __init__(self, world):
         self.world = world

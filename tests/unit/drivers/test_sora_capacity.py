@@ -1,4 +1,4 @@
-"""What licences allow after one more failure, by the documented figures, and the guard that asks."""
+"""What licences allow after one more failure, by the documented figures, and the guard about it."""
 
 import pytest
 from support.sora_clusters import TODAY, WorldWire, agreeing, entry, full, planned, seen
@@ -39,7 +39,7 @@ def test_the_worst_failure_counts(carriers, made_up, left):
     assert compute_capacity_after_failure(carriers, is_compensated=made_up).connections == left
 
 
-def test_an_untold_licence_counts_for_nothing_and_is_named():
+def test_an_unknown_licence_counts_for_nothing_and_is_named():
     capacity = compute_capacity_after_failure(of(100, 100, None), is_compensated=True)
     assert capacity == Capacity(100, "r0", ("r2",))
 
@@ -72,14 +72,14 @@ def test_the_stop_of_a_temporary_node_leaves_one_failure_that_is_made_up_for(nee
     assert list(verdict) == (["capacity"] if refused else [])
 
 
-def test_licences_that_are_not_told_are_named():
+def test_unknown_licences_are_named():
     cluster = entry("a b c d", connections=300, **STOP)
     message = found(cluster, agreeing("a b c d e", *"abcde"), {})["capacity"].message
     assert "allow 0 connections" in message
     assert "unknown licence: " in message
 
 
-def test_nothing_is_asked_where_nothing_is_stopped():
+def test_nothing_is_checked_where_nothing_is_stopped():
     cluster = entry("a b c d", connections=10_000, **STOP)
     assert found(cluster, agreeing("a b c", *"abc", d=""), {}) == {}
     assert found(cluster, agreeing("a b c d e!", *"abcd", e=None), {}) == {}
@@ -96,7 +96,7 @@ def test_nothing_is_asked_where_nothing_is_stopped():
         ("a b c e", 400, False),
     ],
 )
-def test_the_connections_of_a_dead_node_are_not_given_away_with_its_purge(wanted, needed, refused):
+def test_a_purge_does_not_remove_connections_that_are_needed(wanted, needed, refused):
     answers = agreeing("a b c d!", *"abc", d=None, e="")
     verdict = found(entry(wanted, connections=needed), answers, FOUR)
     assert list(verdict) == (["capacity"] if refused else [])

@@ -1,4 +1,4 @@
-"""The client sends what the documents say, and puts every answer into the right words."""
+"""The client sends what is documented, and translates every answer."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ async def test_what_is_no_list_of_nodes_is_no_answer(body):
         await client(FixedWire(body=body)).nodes()
 
 
-class Told(Http):
-    """A wire whose answers depend on the call; what it does not know it answers with the last one."""
+class Answers(Http):
+    """A wire whose answers depend on the call; calls without their own get `others`."""
 
     def __init__(self, **answers):
         self.answers = answers
@@ -133,7 +133,7 @@ class Told(Http):
     ],
 )
 async def test_an_empty_list_counts_where_another_call_is_answered_as_sora_does(report):
-    assert await client(Told(others=HttpAnswer(200, {}, b"[]"), GetStatsReport=report)).nodes() == ()
+    assert await client(Answers(others=HttpAnswer(200, {}, b"[]"), GetStatsReport=report)).nodes() == ()
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ async def test_an_empty_list_counts_where_another_call_is_answered_as_sora_does(
 )
 async def test_an_empty_list_of_a_server_that_is_not_sora_is_no_node_without_a_cluster(other):
     with pytest.raises(NodeUnidentified, match="empty list"):
-        await client(Told(others=other, ListClusterNodes=HttpAnswer(200, {}, b"[]"))).nodes()
+        await client(Answers(others=other, ListClusterNodes=HttpAnswer(200, {}, b"[]"))).nodes()
 
 
-async def test_what_is_not_soras_tells_the_url_and_asks_for_the_port():
+async def test_an_answer_of_another_server_is_reported_with_its_url():
     page = FixedWire(502, b"<html>\n<b>bad</b>", {"content-type": "text/html; charset=utf-8"})
     with pytest.raises(NodeUnidentified) as caught:
         await client(page).nodes()
@@ -192,7 +192,7 @@ async def test_an_error_of_soras_own_keeps_its_code():
         (502, b"bad gateway", NodeUnreachable, "502"),
     ],
 )
-async def test_other_answers_are_told_apart(status, body, error, words):
+async def test_other_answers_have_errors_of_their_own(status, body, error, words):
     with pytest.raises(error, match=words) as caught:
         await client(refused(status, body)).nodes()
     assert getattr(caught.value, "code", "") == ""
@@ -207,12 +207,12 @@ async def test_a_redirection_is_not_followed_and_shows_no_password():
 
 
 @pytest.mark.parametrize("location", ["", "http://[", "http://h:port/"])
-async def test_a_redirection_to_nowhere_is_told_all_the_same(location):
+async def test_a_redirection_to_an_invalid_address_is_reported(location):
     with pytest.raises(NodeRefused, match="another address"):
         await client(refused(307, b"", {"location": location})).nodes()
 
 
-async def test_a_nodes_own_words_are_capped_and_on_one_line():
+async def test_text_of_a_node_is_bounded_and_on_one_line():
     long = refused(400, {"error_type": "X" * 1000, "error_reason": "a\n\x1b[2J" * 1000})
     with pytest.raises(NodeRefused) as caught:
         await client(long).register("a@h.e")

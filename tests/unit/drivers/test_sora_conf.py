@@ -1,4 +1,4 @@
-"""sora.conf is read with positions, refused in words, and changed without losing a comment."""
+"""sora.conf is read with positions, refused with messages, and changed without losing a comment."""
 
 import pytest
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_a_change_keeps_comments_order_and_unknown_keys():
         (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "duplicate key"),
     ],
 )
-def test_what_is_wrong_is_said_at_its_place(old, new, line, column, words):
+def test_an_error_has_its_position(old, new, line, column, words):
     (problem,) = problems(TEXT.replace(old, new))
     assert (problem.position.line, problem.position.column) == (line, column)
     assert words in f"{problem.message}; {problem.remedy}"
@@ -72,7 +72,7 @@ def test_printing_is_the_inverse_of_reading(value):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_in_words(data):
+def test_any_bytes_are_read_or_refused_with_a_message(data):
     try:
         conf = parse_conf("sora.conf", data)
     except InputError as error:

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 from support.sora_clusters import TODAY, FixedWire, WorldWire, cluster_memory, codes, entry, full, verbs
 
+from reconciler.core.endpoint import parse_api
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision, Risk
 from reconciler.core.step import StepStatus
@@ -33,7 +34,7 @@ from reconciler.ports.transport import Commands, Transports
 
 @dataclass(frozen=True)
 class Paper:
-    """A fleet file whose places are their pointers."""
+    """A fleet file whose positions are its pointers."""
 
     name: str = "fleet.yaml"
     value: object = None
@@ -140,7 +141,7 @@ class TestPasses:
 
 
 class TestWhereTheDocumentsAreSilent:
-    """A cluster that refuses to list in words of its own, and one that takes what the documents exclude."""
+    """A cluster that refuses to list with its own codes, and one that accepts what the documents exclude."""
 
     UNNAMED = Choices(
         list_uninitialised=UninitialisedListing.OTHER_ERROR, list_without_majority=MinorityListing.OTHER_ERROR
@@ -186,7 +187,7 @@ class TestWhereTheDocumentsAreSilent:
 
     @pytest.mark.parametrize("listing", UninitialisedListing)
     @pytest.mark.parametrize("choices", [UNNAMED, MUTE])
-    async def test_a_registration_by_half_is_done_again(self, listing, choices):
+    async def test_a_half_registration_is_repeated(self, listing, choices):
         host = Host("a b c d", outside="d", choices=replace(choices, list_uninitialised=listing))
         host.world.join_halfway()
         step = (await host.plan()).steps[0]
@@ -243,7 +244,7 @@ class TestWhereTheDocumentsAreSilent:
         plan = await host.plan()
         assert (verbs(plan), codes(plan)) == ([], ["kind-differs c"])
 
-    async def test_a_cluster_that_took_a_temporary_node_in_is_founded(self):
+    async def test_a_cluster_that_accepts_a_temporary_node_is_initialised(self):
         host = Host(
             "a b c",
             converged=False,
@@ -264,7 +265,7 @@ class TestWhereTheDocumentsAreSilent:
         )
         assert seen.nodes[full("a")].value.refusal == "500"
 
-    async def test_a_call_that_is_redirected_speaks_for_no_node(self):
+    async def test_a_redirected_call_identifies_no_node(self):
         wire = FixedWire(307, headers={"location": "https://other.example.com/"})
         wanted = SoraDesired(entry("a", initialise=True))
         seen = await SoraDriver(today=lambda: TODAY).observe(wanted, Transports(wire, None))
@@ -341,7 +342,8 @@ class TestApiPaths:
         "api", [API, "https://node1.example.com:443/api/", "https://NODE1.example.com./api"]
     )
     def test_a_listed_address_passes_in_every_spelling(self, api):
-        SoraDriver(api_paths=[self.API]).desire(self.cluster_input(api))
+        desired = SoraDriver(api_paths=[self.API]).desire(self.cluster_input(api))
+        assert parse_api(desired.entry.nodes[0].api).place == parse_api(self.API).place
 
     @pytest.mark.parametrize(
         "api",
@@ -365,7 +367,7 @@ class TestApiPaths:
             DRIVER.desire(self.cluster_input(api))
         assert [problem.code for problem in caught.value.problems] == ["bad-address"]
 
-    async def test_a_path_that_a_node_tells_is_not_asked(self):
+    async def test_a_path_that_a_node_lists_is_not_asked(self):
         host = Host("a b c", present="d")
         place = f"{host.world.site.apis[full('d')]}victim"
         host.world.site.apis[full("d")] = place
@@ -382,7 +384,7 @@ class TestAct:
         _, answers = await Host("a b c", modes={"b": "block_new_session"}).carry_out()
         assert answers[0].facts == {"mode": "block_new_session", "drained": ""}
 
-    async def test_a_spent_word_is_remembered(self):
+    async def test_a_used_entry_is_remembered(self):
         collapsed = {"reason": "two hosts burnt down", "until": "2026-11-30"}
         host = Host("a d e", present="b c", outside="d e", collapsed=collapsed)
         host.world.kill(full("b"))

@@ -1,4 +1,4 @@
-"""Each guard finds its fault in a plan, whoever made the plan; and sound plans pass all of them."""
+"""Each guard finds its fault in any plan, and sound plans pass all of them."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_init_twice_or_of_others_than_the_fleet_file_names_is_refused():
     assert "double-init" in found(entry("a b c", initialise=True), blank, lambda _: others)
 
 
-def test_a_stop_needs_one_node_to_spare_unless_the_node_is_cut_off_anyway():
+def test_a_stop_needs_a_reserve_unless_the_node_is_cut_off():
     five = found(entry("a b c e", **STOP), agreeing("a b c d e!", *"abcd", e=None))
     assert "3 of 5" in five["quorum-margin"].message
     assert "restore the nodes that are away" in five["quorum-margin"].remedy
@@ -169,7 +169,7 @@ REPLACED = (entry("a b d", **STOP), agreeing("a b c", *"abc", d=""))
 
 
 @pytest.mark.parametrize(("wanted", "answers"), [FOUR_TO_THREE, REPLACED])
-def test_a_live_node_of_three_or_four_goes_where_its_purge_follows_at_once(wanted, answers):
+def test_a_live_node_of_three_or_four_is_removed_if_its_purge_follows_at_once(wanted, answers):
     steps = planned(wanted, seen(answers)).steps
     stop, purge = steps[-2:]
     assert (stop.action, purge.action, purge.after) == ("stop", "purge", (stop.id,))
@@ -181,12 +181,12 @@ def test_a_live_node_of_three_or_four_goes_where_its_purge_follows_at_once(wante
     assert (stop.arguments.runs_after_stop, purge.arguments.runs_after_stop) == (False, True)
 
 
-def test_a_purge_with_a_node_to_spare_may_be_left_for_the_next_run():
+def test_a_purge_with_reserve_may_be_left_for_the_next_run():
     steps = planned(entry("a b c d", **STOP), seen(agreeing("a b c d e", *"abcde"))).steps
     assert [step.arguments.runs_after_stop for step in steps if step.action == "purge"] == [False]
 
 
-def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():
+def test_a_node_that_a_run_left_stopped_is_reported_and_purged_first():
     answers = agreeing("a b c d!", *"abc", d=None)
     plan = planned(entry("a b c", **STOP), seen(answers))
     assert verbs(plan) == ["purge d"]
@@ -207,7 +207,7 @@ def test_a_node_that_a_run_left_stopped_is_warned_of_and_purged_first():
         ),
     ],
 )
-def test_and_not_where_the_time_until_then_is_not_short(change, remedy):
+def test_and_not_if_the_time_until_the_purge_may_be_long(change, remedy):
     refused = found(*FOUR_TO_THREE, change)["quorum-margin"]
     assert remedy in refused.remedy
     assert (
@@ -216,7 +216,7 @@ def test_and_not_where_the_time_until_then_is_not_short(change, remedy):
     )
 
 
-def test_a_stop_by_a_person_has_no_window():
+def test_a_stop_by_an_operator_has_no_window():
     stop = planned(entry("a b c"), seen(agreeing("a b c d", *"abcd"))).steps[1]
     assert (stop.action, stop.waits_for_operator, stop.arguments.window) == ("stop", True, 0)
 

@@ -1,4 +1,4 @@
-"""When InitCluster may be sent: the table against the rule in plain words, and what each refusal says."""
+"""When InitCluster may be sent: the table against the rule, and the message of each refusal."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_the_table_is_the_rule(answers, knowledge, initialise, collapsed):
     outcome = decide_init(answers, knowledge, initialise=initialise, collapsed=collapsed)
     never = answers in {AnswerSummary.LIVING, AnswerSummary.SILENT, AnswerSummary.MISFIT}
     every_node_is_blank = answers in {AnswerSummary.ALONE, AnswerSummary.BLANK}
-    nobody_was_a_member = knowledge is not PastKnowledge.MEMBER
+    no_member_is_known = knowledge is not PastKnowledge.MEMBER
     refusing_and_nothing_known = answers is AnswerSummary.UNCLEAR and knowledge is PastKnowledge.NOTHING
     on_initialise = (
         not never
         and initialise
-        and ((every_node_is_blank and nobody_was_a_member) or refusing_and_nothing_known)
+        and ((every_node_is_blank and no_member_is_known) or refusing_and_nothing_known)
     )
     on_collapsed = not never and not on_initialise and collapsed is CollapsedState.VALID
     assert (outcome is InitDecision.INITIALISE) is on_initialise
@@ -128,7 +128,7 @@ def test_a_node_that_lives_at_its_earlier_address_forbids_an_init_at_its_new_one
         assert "http://10.0.0.1:3000/" in plan.findings[0].message
 
 
-def test_a_living_cluster_of_one_lists_nobody_but_itself_and_is_known_by_its_past():
+def test_a_living_cluster_of_one_lists_only_itself_and_is_known_by_its_past():
     answers = seen({"a": "a", "b": "", "c": ""})
     assert verbs(planned(entry("a b c", **NEW), answers)) == ["init a"]
     single = cluster_memory("a", single=frozenset({full("a")}))
@@ -177,7 +177,7 @@ def test_nor_where_a_majority_of_all_known_nodes_refuses_to_list():
 
 
 @pytest.mark.parametrize("answer", ["?NO-MAJORITY-", "?NO-MAJORITY"])
-def test_new_nodes_that_refuse_in_the_words_of_a_lost_majority_are_no_dead_end(answer):
+def test_new_nodes_that_refuse_as_after_a_lost_majority_can_be_initialised(answer):
     plan, _ = case(NEW, dict.fromkeys("def", answer), cluster_memory())
     assert (verbs(plan), codes(plan)) == ([], ["majority-lost"])
     assert "add `collapsed`" in plan.findings[0].remedy
@@ -214,7 +214,7 @@ MUTE = "?ODD"
         (GONE, NAMED, BLANK | dict.fromkeys("abc", ""), False),
     ],
 )
-def test_where_the_answers_do_not_tell_whether_a_cluster_exists_an_init_takes_an_approval(
+def test_an_init_needs_an_approval_if_the_answers_leave_open_whether_a_cluster_exists(
     words, history, answers, needed
 ):
     plan, judged = case(words, answers, history)
@@ -256,14 +256,14 @@ def test_a_node_that_is_reached_again_before_the_call_stops_it():
     assert judge(step, seen(back)).status is StepStatus.CHANGED
 
 
-def test_a_spent_initialise_is_no_error():
+def test_an_initialise_entry_may_stay():
     plan = planned(
         entry("a b c", **NEW), seen(dict.fromkeys("abc", "a b c")), history=cluster_memory("a", "b", "c")
     )
     assert verbs(plan) == codes(plan) == []
 
 
-def test_every_refusal_is_told_by_its_own_code():
+def test_every_refusal_has_its_own_code():
     from reconciler.drivers.sora.init_evidence import _FINDINGS  # noqa: PLC0415
 
     assert set(_FINDINGS) == {one for one in InitDecision if not one.allowed}

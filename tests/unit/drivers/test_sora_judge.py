@@ -1,4 +1,4 @@
-"""How each step stands against a fresh look: before it, after it, after a lost answer, after a crash."""
+"""The status of each step by a new reading: before it, after it, after a lost answer, after a crash."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class TestRegister:
         assert status(step, agreeing("a b c d", *"abcd")) is DONE
         assert status(step, agreeing("a b c! d", *"abd", c=None)) is DONE
 
-    def test_not_done_on_the_word_of_the_members_alone(self, step):
+    def test_not_done_if_only_the_members_list_it(self, step):
         assert status(step, agreeing("a b c d", *"abc", d=None)) is UNKNOWN
         assert status(step, agreeing("a b c d", *"abc", d="")) is UNKNOWN
 
     def test_unknown_while_it_spreads(self, step):
         assert status(step, {"a": "a b c d", "b": "a b c", "c": "a b c", "d": "a b c d"}) is UNKNOWN
 
-    def test_join_halfwayed_is_said(self, step):
+    def test_a_half_registration_is_reported(self, step):
         verdict = judge(step, seen(agreeing("a b c d!", *"abc", d="")))
         assert verdict.status is CHANGED
         assert "half registered" in verdict.reason
 
-    def test_join_halfwayed_is_what_a_second_registration_starts_from(self):
+    def test_a_second_registration_starts_from_a_half_one(self):
         half = agreeing("a b c d!", *"abc", d="")
         again = step_of(entry("a b c d"), half, "register")
         assert status(again, half) is READY
@@ -70,7 +70,7 @@ class TestRegister:
         step = step_of(entry("a b c d e"), before, "register")
         assert status(step, before | {"a": None}) is CHANGED
 
-    def test_unknown_when_the_node_or_everybody_is_silent(self, step):
+    def test_unknown_when_the_node_or_all_nodes_are_silent(self, step):
         assert status(step, self.BEFORE | {"d": None}) is UNKNOWN
         assert status(step, dict.fromkeys("abcd")) is UNKNOWN
 
@@ -88,7 +88,7 @@ class TestPurge:
     def test_ready_while_the_target_is_stopped(self, step):
         assert status(step, self.BEFORE) is READY
 
-    def test_done_when_nobody_lists_it(self, step):
+    def test_done_when_no_node_lists_it(self, step):
         assert status(step, agreeing("a b c", *"abc", d=None)) is DONE
         assert status(step, agreeing("a b c", *"abc", d="a! b! c! d")) is DONE
 
@@ -101,7 +101,7 @@ class TestPurge:
         assert status(step, {"a": "a b c", "b": "a b c d!", "c": "a b c", "d": None}) is UNKNOWN
         assert status(step, {"a": "a b c d!", "b": "a b c d", "c": "a b c d!", "d": None}) is UNKNOWN
 
-    def test_unknown_on_the_word_of_few(self, step):
+    def test_unknown_by_the_views_of_a_minority(self, step):
         assert status(step, agreeing("a b c d!", "a", b=None, c=None, d=None)) is UNKNOWN
 
     def test_changed_when_the_majority_would_not_hold(self):
@@ -118,7 +118,7 @@ class TestInit:
     def step(self):
         return step_of(entry("a b c", initialise=True), {"a": "", "b": "", "c": ""}, "init")
 
-    def test_ready_while_nobody_was_ever_in_a_cluster(self, step):
+    def test_ready_while_no_node_was_ever_in_a_cluster(self, step):
         assert status(step, {"a": "", "b": "", "c": ""}) is READY
 
     def test_done_when_every_node_lists_exactly_the_new_cluster(self, step):
@@ -135,7 +135,7 @@ class TestInit:
     def test_unknown_while_a_node_is_silent(self, step):
         assert status(step, {"a": "", "b": "", "c": None}) is UNKNOWN
 
-    def test_a_word_that_expired_since_does_not_count(self):
+    def test_an_entry_that_expired_since_does_not_count(self):
         collapse = {"a": "a b! c!", "d": "", "e": ""}
         cluster = entry("a d e", collapsed=Collapsed(reason="two hosts burnt down", until=TODAY))
         step = step_of(cluster, collapse, "init")
@@ -143,7 +143,7 @@ class TestInit:
         assert status(step, collapse, day=date(2026, 11, 22)) is CHANGED
         assert status(step, agreeing("a b c", "a", d="", e="")) is CHANGED
 
-    def test_the_word_that_nodes_are_new_does_not_cover_one_that_is_not(self):
+    def test_initialise_does_not_cover_a_node_that_was_in_a_cluster(self):
         step = step_of(entry("a b", initialise=True), {"a": "a", "b": ""}, "init")
         assert status(step, {"a": "a", "b": "b"}) is READY
         assert status(step, {"a": "a b!", "b": ""}) is CHANGED
@@ -166,22 +166,22 @@ class TestRemoval:
         for mode in ("block_new_session", "block_new_connection"):
             assert status(drain, self.BEFORE, modes={"e": mode}) is DONE
 
-    def test_whether_it_is_drained_is_not_known_where_nobody_tells_its_mode(self, drain):
-        """A failed drain would be a lie: the call may have had its effect before the node was cut off."""
+    def test_a_drain_is_unknown_if_no_node_shows_the_mode(self, drain):
+        """Failed would be wrong: the call may have had its effect before the node was cut off."""
         for own in ("?CLUSTER-NOT-AVAILABLE", None):
             verdict = judge(drain, seen(agreeing("a b c d e!", *"abcd", e=own)))
             assert verdict.status is UNKNOWN
             assert "the mode of " in verdict.reason
 
-    def test_stopped_when_nobody_sees_it_and_its_api_is_silent(self, stop):
+    def test_stopped_when_no_node_sees_it_and_its_api_is_silent(self, stop):
         assert status(stop, self.BEFORE) is READY
         assert status(stop, agreeing("a b c d e!", *"abcd", e=None)) is DONE
 
-    def test_a_person_is_told_what_to_do(self):
+    def test_an_operator_gets_the_instruction(self):
         step = step_of(entry("a b c d"), self.BEFORE, "stop")
         assert judge(step, seen(self.BEFORE)).reason == f"stop {full('e')} on its host, then run this again"
 
-    def test_not_stopped_while_anything_says_otherwise(self, stop):
+    def test_not_stopped_while_any_answer_shows_it_running(self, stop):
         assert status(stop, agreeing("a b c d e", *"abcd", e=None)) is READY
         assert status(stop, agreeing("a b c d e!", *"abcd", e="a! b! c! d! e")) is READY
         assert status(stop, {"a": "a b c d e!", "b": "a b c d e", "c": "a b c d e!", "e": None}) is UNKNOWN
@@ -215,10 +215,10 @@ class TestMode:
         ("mode", "expected"),
         [("block_new_session", READY), ("normal", DONE), ("block_new_connection", CHANGED)],
     )
-    def test_it_stands_by_what_the_node_shows(self, step, mode, expected):
+    def test_its_status_follows_the_mode_that_the_node_shows(self, step, mode, expected):
         assert set(step.arguments.witnesses) == {full("b")}
         assert status(step, {"b": "a b c"}, modes={"b": mode}) is expected
 
     @pytest.mark.parametrize("answer", [None, "", "?NO"])
-    def test_unknown_where_the_node_does_not_tell(self, step, answer):
+    def test_unknown_where_the_node_does_not_show_it(self, step, answer):
         assert status(step, {"b": answer}) is UNKNOWN

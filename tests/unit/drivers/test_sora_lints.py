@@ -15,7 +15,7 @@ from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.cluster_input import ClusterInput
 
 
-def told(regular, temporary=0, **first):
+def lint(regular, temporary=0, **first):
     count = regular + temporary
     nodes = [
         {"name": f"n{number}@192.0.2.{number}", "api": f"http://192.0.2.{number}:3000/"}
@@ -43,31 +43,31 @@ def test_the_driver_has_the_lints():
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 regular node:"), (2, "2 regular nodes:")])
 def test_one_and_two_regular_nodes_are_too_few(count, words):
-    ((code, pointer, message),) = told(count)
+    ((code, pointer, message),) = lint(count)
     assert (code, pointer) == ("small-cluster", "/clusters/0/nodes")
     assert words in message
 
 
 @pytest.mark.parametrize(("count", "lost"), [(4, 1), (6, 2)])
 def test_an_even_number_holds_no_more_than_one_less(count, lost):
-    ((code, pointer, message),) = told(count)
+    ((code, pointer, message),) = lint(count)
     assert (code, pointer) == ("even-cluster", "/clusters/0/nodes")
     assert f"survives the loss of {lost}, the same as {count - 1}" in message
 
 
 @pytest.mark.parametrize("count", [3, 5, 7])
 def test_an_odd_number_of_three_or_more_is_right(count):
-    assert told(count) == []
+    assert lint(count) == []
 
 
 def test_temporary_nodes_do_not_count():
-    assert told(3, 1) == []
-    assert [code for code, *_ in told(2, 1)] == ["small-cluster"]
-    assert told(0, 2) == []  # an error, which the driver tells
+    assert lint(3, 1) == []
+    assert [code for code, *_ in lint(2, 1)] == ["small-cluster"]
+    assert lint(0, 2) == []  # an error of the driver
 
 
 def test_a_name_needs_a_dot_behind_the_at():
-    ((code, pointer, message),) = told(3, name="n1@sora")
+    ((code, pointer, message),) = lint(3, name="n1@sora")
     assert (code, pointer) == ("node-name-without-dot", "/clusters/0/nodes/0/name")
     assert "n1@sora" in message
-    assert told(3, name="n1@sora.example") == []
+    assert lint(3, name="n1@sora.example") == []

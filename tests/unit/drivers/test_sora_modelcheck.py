@@ -1,4 +1,4 @@
-"""The rehearsal explores every course a plan can take, and finds what a missing guard would let happen."""
+"""The model checker explores every execution of a plan, and finds what a missing guard would allow."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ NAMES = [f"n{number}@10.0.0.{number}" for number in range(1, 8)]
 
 
 LITERAL = Choices(purge_cut_off=UndocumentedCall.REFUSE)
-"""A running node is never purged, as the documents say: cut off or not."""
+"""A running node is never purged, cut off or not, as documented."""
 
 
 def entry(*numbers: int, temporary: tuple[int, ...] = ()) -> SoraCluster:
@@ -51,8 +51,8 @@ def explored(world, desired: SoraCluster, *, faults: int = 1, guards=GUARDS, cho
     def weigh(plan, observed):
         return not run_guards(GuardContext(plan, desired, wanted, observed), guards)
 
-    rehearsal = ExecutorModel(StateTable(SoraModel(wanted, node_numbers, choices), weigh, single_node=False))
-    return explore_states([rehearsal.begin(world, faults=faults)], rehearsal.moves)
+    model = ExecutorModel(StateTable(SoraModel(wanted, node_numbers, choices), weigh, single_node=False))
+    return explore_states([model.begin(world, faults=faults)], model.moves)
 
 
 @pytest.mark.parametrize("faults", [0, 1, 2])
@@ -64,7 +64,7 @@ def test_growing_a_cluster_holds(faults):
 
 
 @pytest.mark.parametrize("faults", [1, 2])
-def test_founding_a_cluster_holds(faults):
+def test_initialising_a_cluster_holds(faults):
     result = explored(make_fresh_state([False] * 3), entry(1, 2, 3), faults=faults)
     assert result.complete
     assert not result.broken
@@ -77,7 +77,7 @@ def test_replacing_a_dead_node_of_three_holds():
     assert not result.broken
 
 
-def test_without_the_guard_for_a_spare_node_the_checker_finds_the_story():
+def test_without_the_guard_of_the_reserve_the_checker_finds_a_counterexample():
     """Four of five to three: one failure between the last reading and the stop would lose the majority."""
     lax = tuple(guard for guard in GUARDS if guard is not refuse_missing_reserve)
     result = explored(machine.stop(make_formed_state([False] * 5), 4), entry(1, 2, 3, 5), guards=lax)
@@ -86,26 +86,26 @@ def test_without_the_guard_for_a_spare_node_the_checker_finds_the_story():
 
 
 @pytest.mark.parametrize("wanted", [(1, 2, 3), (2, 3, 4)])
-def test_four_to_three_goes_through_and_holds(wanted):
+def test_four_to_three_holds(wanted):
     result = explored(make_formed_state([False] * 4), entry(*wanted), faults=2)
     assert result.complete
     assert not result.broken
 
 
-def test_a_stop_that_announces_no_window_keeps_a_node_to_spare():
-    """The promise is given up for the announced window alone."""
+def test_a_stop_that_announces_no_window_keeps_the_reserve():
+    """Only the announced window is an exception."""
     world = make_formed_state([False] * 4)
-    played = SoraModel(SoraDesired(entry(1, 2, 3)), NodeNumbers(tuple(NAMES[:4])), LITERAL)
-    stop = next(step for step in played.plan(world).steps if step.action == "stop")
+    model = SoraModel(SoraDesired(entry(1, 2, 3)), NodeNumbers(tuple(NAMES[:4])), LITERAL)
+    stop = next(step for step in model.plan(world).steps if step.action == "stop")
     failed = machine.stop(world, 0)
-    assert not played.find_broken_invariant(failed, stop, machine.stop(failed, 3))
+    assert not model.find_broken_invariant(failed, stop, machine.stop(failed, 3))
     silent = replace(stop, arguments=replace(stop.arguments, window=0))
-    assert "loses an existing majority" in played.find_broken_invariant(
+    assert "loses an existing majority" in model.find_broken_invariant(
         failed, silent, machine.stop(failed, 3)
     )
 
 
-def test_five_to_four_stops_only_with_one_to_spare():
+def test_five_to_four_keeps_the_reserve():
     result = explored(make_formed_state([False] * 5), entry(1, 2, 3, 4), faults=2)
     assert result.complete
     assert not result.broken

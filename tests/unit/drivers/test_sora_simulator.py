@@ -21,15 +21,15 @@ def world(words="a b c", *, converged=True, **more):
     return SoraWorld.from_entry(entry(words), converged, **more)
 
 
-def ask(cluster, outbox_message, target, value=None, *, method="POST"):
+def ask(cluster, letter, target, value=None, *, method="POST"):
     body = b"" if value is None else value if isinstance(value, bytes) else json.dumps(value).encode()
-    status, headers, answer = cluster.answer(full(outbox_message), target, method, body)
+    status, headers, answer = cluster.answer(full(letter), target, method, body)
     assert headers["content-type"] == "application/json"
     return status, json.loads(answer) if answer else None
 
 
-def listed(cluster, outbox_message):
-    status, rows = ask(cluster, outbox_message, LIST)
+def listed(cluster, letter):
+    status, rows = ask(cluster, letter, LIST)
     assert status == 200
     return {row["node_name"].partition("@")[0]: row["connected"] for row in rows}
 
@@ -109,7 +109,7 @@ def test_what_the_framework_refuses_changes_nothing(method, target, body, error)
 
 
 @pytest.mark.parametrize(
-    ("outbox_message", "target", "body", "error"),
+    ("letter", "target", "body", "error"),
     [
         ("a", INIT, {"node_name_list": [full("a"), full("b")]}, "CLUSTER-ALREADY-INITIALIZED"),
         ("a", INIT, {"node_name_list": [full("a"), "stranger@h.example"]}, "NODE-NOT-CONNECTED"),
@@ -118,9 +118,9 @@ def test_what_the_framework_refuses_changes_nothing(method, target, body, error)
         ("a", PURGE, {"target_node_name": full("t")}, "NODE-IS-TEMPORARY"),
     ],
 )
-def test_what_the_cluster_refuses_has_a_code_of_its_own(outbox_message, target, body, error):
+def test_what_the_cluster_refuses_has_a_code_of_its_own(letter, target, body, error):
     cluster = world("a b c d t~", outside=[full("d")])
-    status, answer = ask(cluster, outbox_message, target, body)
+    status, answer = ask(cluster, letter, target, body)
     assert (status, answer["error_type"]) == (400, error)
     assert error == error.upper()
 
@@ -136,7 +136,7 @@ def test_a_registration_that_fails_halfway_answers_500_and_lists_the_node():
     assert listed(cluster, "a") == dict.fromkeys("abcd", True)
 
 
-def test_before_init_a_node_lists_what_the_choice_says():
+def test_before_init_a_node_lists_by_choice():
     assert listed(world(converged=False), "a") == {}
     alone = world(converged=False, choices=Choices(list_uninitialised=UninitialisedListing.SELF))
     assert listed(alone, "a") == {"a": True}
@@ -161,10 +161,10 @@ def test_faults_of_nodes_and_network():
 
 def test_channels_stay_until_their_node_takes_no_more_and_then_end_one_by_one():
     cluster = world()
-    for channel, outbox_message in (("sora", "a"), ("lemon", "b"), ("hisui", "b")):
-        cluster.place(channel, full(outbox_message))
-    _, told = ask(cluster, "a", CHANNELS)
-    assert told[2] == {"channel_id": "sora", "owners": [{"node_name": full("a"), "connected": True}]}
+    for channel, letter in (("sora", "a"), ("lemon", "b"), ("hisui", "b")):
+        cluster.place(channel, full(letter))
+    _, rows = ask(cluster, "a", CHANNELS)
+    assert rows[2] == {"channel_id": "sora", "owners": [{"node_name": full("a"), "connected": True}]}
     assert len(ask(cluster, "a", CHANNELS)[1]) == 3
     assert ask(cluster, "b", CHANGE_MODE, {"mode": "block_new_session"}) == (
         200,
@@ -175,7 +175,7 @@ def test_channels_stay_until_their_node_takes_no_more_and_then_end_one_by_one():
     assert ask(cluster, "c", CHANNELS)[1] == []
 
 
-def test_modes_are_told_by_the_node_and_by_its_peers():
+def test_modes_are_shown_by_the_node_and_by_its_peers():
     cluster = SoraWorld.from_entry(entry("a b", modes={"b": "block_new_connection"}), converged=True)
     assert ask(cluster, "b", GET_MODE) == (200, {"mode": "block_new_connection"})
     assert ask(cluster, "a", LIST)[1][1]["mode"] == "block_new_connection"

@@ -1,4 +1,4 @@
-"""A purge needs proof that the node is stopped: each kind of answer, and a person's word."""
+"""A purge needs proof that the node is stopped: each kind of answer, and a `stopped` entry."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def cluster_view(*replies, rows=SEEN, **more):
 @pytest.mark.parametrize(("one", "other"), list(product(REPLIES, REPLIES)))
 def test_two_addresses_of_which_each_counts(one, other):
     """The rule in plain words: everything was asked, and nothing answers but other nodes."""
-    told = {one, other}
+    replies = {one, other}
     proof = prove_stopped(cluster_view(REPLIES[one], REPLIES[other]), full("e"), (HERE, THERE), regular=True)
     quiet = {"silent", "another node"}
-    assert proof.enough(word=False) is (told <= quiet)
-    assert proof.enough(word=True) is (told <= quiet | {"blank", "unasked"})
+    assert proof.enough(word=False) is (replies <= quiet)
+    assert proof.enough(word=True) is (replies <= quiet | {"blank", "unasked"})
     assert proof.words
 
 
-def test_no_known_address_takes_a_persons_word():
+def test_without_a_known_address_a_stopped_entry_is_needed():
     proof = prove_stopped(cluster_view(), full("e"), (), regular=True)
     assert (proof.proof, proof.enough(word=False), proof.enough(word=True)) == (
         StopProof.UNASKED,
@@ -130,35 +130,35 @@ class TestPlan:
 
     @pytest.mark.parametrize("words", [{}, WORD])
     @pytest.mark.parametrize("reply", [ALIVE, FORBIDDEN, "?CLUSTER-NOT-AVAILABLE"])
-    def test_never_while_something_answers_whatever_the_file_says(self, words, reply):
+    def test_never_while_something_answers_whatever_entry_the_file_has(self, words, reply):
         plan, _, _ = self.plan(reply, words=words)
         assert verbs(plan) == ["stop e", "purge e"]
 
-    def test_without_an_address_nothing_is_done_and_it_is_said(self):
+    def test_without_an_address_nothing_is_done_and_a_finding_tells_why(self):
         plan, _, _ = self.plan(odd=True)
         assert (verbs(plan), codes(plan)) == ([], ["purge-unproven e"])
         assert "`stopped`" in plan.findings[0].remedy
 
-    def test_without_an_address_a_persons_word_is_enough(self):
+    def test_without_an_address_a_stopped_entry_is_enough(self):
         plan, refused, observed = self.plan(odd=True, words=WORD)
         assert (verbs(plan), refused) == (["purge e"], set())
         assert "the host was taken away" in plan.steps[0].reason
         assert judge(plan.steps[0], observed).status is StepStatus.READY
 
-    def test_a_word_counts_once(self):
+    def test_a_stopped_entry_counts_once(self):
         plan, _, _ = self.plan(odd=True, words=WORD)
-        taught = plan.steps[0].arguments.facts_of_intent
-        again, _, _ = self.plan(odd=True, words=WORD, recalled=taught)
+        recalled = plan.steps[0].arguments.facts_of_intent
+        again, _, _ = self.plan(odd=True, words=WORD, recalled=recalled)
         assert (verbs(again), codes(again)) == ([], ["purge-unproven e"])
         assert "used" in again.findings[0].message
 
-    def test_a_word_has_a_last_day(self):
+    def test_a_stopped_entry_has_a_last_day(self):
         assert verbs(self.plan(odd=True, words=WORD, day=date(2026, 11, 30))[0]) == ["purge e"]
         late, _, _ = self.plan(odd=True, words=WORD, day=date(2026, 12, 1))
         assert (verbs(late), codes(late)) == ([], ["purge-unproven e"])
         assert "expired" in late.findings[0].message
 
-    def test_a_word_is_looked_at_again_right_before_the_purge(self):
+    def test_a_stopped_entry_is_checked_again_right_before_the_purge(self):
         plan, _, _ = self.plan(odd=True, words=WORD)
         late = seen(agreeing(SEEN, *"abcd"), day=date(2026, 12, 1))
         assert judge(plan.steps[0], late).status is StepStatus.CHANGED
@@ -170,7 +170,7 @@ class TestPlan:
         now = seen(agreeing(SEEN, *"abcd", e=reply), elsewhere={"e": {HERE: reply}})
         assert judge(step, now).status is StepStatus.CHANGED
 
-    def test_an_error_in_its_row_is_shown_and_no_ground(self):
+    def test_an_error_in_its_row_is_reported_and_proves_nothing(self):
         plan, _, _ = self.plan(rows="a b c d e%", words=WORD)
         assert (verbs(plan), codes(plan)) == ([], ["member-error e"])
 

@@ -1,4 +1,4 @@
-"""Faults, made-up fleets and choices of the simulation, as values."""
+"""Faults, generated fleets and choices of the simulation, as values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_fault_that_waits_is_written_as_it_is_read():
         ("edge-01=error:200", "invalid argument 200"),
     ],
 )
-def test_what_is_no_fault_is_explained(text, words):
+def test_an_invalid_fault_is_refused(text, words):
     with pytest.raises(UsageError, match=words):
         parse_fault(text)
 
@@ -96,7 +96,7 @@ def test_free_addresses_are_different_and_below_the_ephemeral_ports():
     ] == []
 
 
-def test_a_made_up_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
+def test_a_generated_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
     ports = generate_fleet("m2", 3, DRIVERS)["fleet.yaml"]
     assert [f"127.0.0.1:2000{number}" in ports for number in (1, 2, 3, 4)] == [True, True, True, False]
     files = generate_fleet("m2", 3, DRIVERS, SocketAddress("127.1.0.255", 10040))
@@ -109,7 +109,7 @@ def test_a_made_up_fleet_counts_ports_from_127_0_0_1_and_addresses_elsewhere():
     ("nodes", "sizes"),
     [(1, [1]), (3, [3]), (5, [5]), (6, [6]), (7, [7]), (8, [5, 3]), (12, [5, 7]), (1000, [5] * 200)],
 )
-def test_made_up_sora_clusters_have_a_majority_to_lose(nodes, sizes):
+def test_generated_sora_clusters_survive_a_failure(nodes, sizes):
     text = generate_fleet("sora", nodes, DRIVERS)["fleet.yaml"]
     clusters = text.split("kind: sora")[1:]
     assert [cluster.count("api:") for cluster in clusters] == sizes
@@ -125,7 +125,7 @@ def test_made_up_sora_clusters_have_a_majority_to_lose(nodes, sizes):
         ("m2", 3, SocketAddress("localhost", 10040), "must be numeric"),
     ],
 )
-def test_a_fleet_that_cannot_be_made_up_is_refused(kind, nodes, first, words):
+def test_a_fleet_that_cannot_be_generated_is_refused(kind, nodes, first, words):
     with pytest.raises(UsageError, match=words):
         generate_fleet(kind, nodes, DRIVERS, first)
 
@@ -151,6 +151,6 @@ def test_choices_are_read_by_product_and_type():
         ("m2.factory=maybe", "cannot be 'maybe'"),
     ],
 )
-def test_what_is_no_choice_is_explained(text, words):
+def test_an_invalid_choice_is_refused(text, words):
     with pytest.raises(UsageError, match=words):
         parse_choices([text], DRIVERS)

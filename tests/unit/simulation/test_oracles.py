@@ -1,4 +1,4 @@
-"""Witnesses of simulated clusters: what a change did, by the nodes' own state."""
+"""Oracles of simulated clusters: what a change did, by the nodes' own state."""
 
 import json
 from types import SimpleNamespace
