@@ -412,7 +412,7 @@ class Store(StoreReader, Outbox, Protocol):
     async def record_refused_run(self, opening: RunStart, note: str) -> str:
         """Record a run that guards refused, with the violations; gives its id."""
 
-    async def record_intent(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
+    async def record_intent(self, run: str, step: Step, facts: Mapping[str, str] | None = None) -> None:
         """Record the intent of a step, with facts about its node that apply from then on.
 
         Raises:

@@ -96,15 +96,15 @@ class ClusterLoop:
         self._last_logged: tuple[object, ...] = ()
         self._last_defect = ""
 
-    def take(self, fleet: Fleet, trigger: str, *, anew: bool = False) -> None:
+    def use_fleet(self, fleet: Fleet, trigger: str, *, force: bool = False) -> None:
         """Use this fleet from now on; a running pass for an older one starts no further step.
 
         Args:
             fleet: the latest one.
             trigger: reason for reading it.
-            anew: whether to run a pass even if the revision is the same.
+            force: whether to run a pass even if the revision is the same.
         """
-        newer = anew or self._fleet is None or self._fleet.revision.id != fleet.revision.id
+        newer = force or self._fleet is None or self._fleet.revision.id != fleet.revision.id
         self._fleet = fleet
         watch_state = self._context.watch_state
         if self.name not in watch_state.clusters:
@@ -115,7 +115,7 @@ class ClusterLoop:
             self._stop_pass.set()
             self._trigger.fire(trigger)
 
-    def leave(self) -> None:
+    def pause(self) -> None:
         """The fleet no longer names this cluster: start no further step, and wait."""
         self._fleet = None
         self._stop_pass.set()
@@ -148,7 +148,7 @@ class ClusterLoop:
     async def _run_and_schedule(self, fleet: Fleet, timing: LoopTiming, trigger: str) -> LoopTiming:
         """Run one pass, record its result, and give the timing of the next."""
         context, began = self._context, self._context.clock()
-        # A new event for each pass: `take` sets the old one, and only the pass it belongs to must stop.
+        # A new event for each pass: `use_fleet` sets the old one, and only the pass it belongs to must stop.
         self._stop_pass = asyncio.Event()
         if trigger in {"interval", "retry"}:
             context.metrics.triggers.labels(trigger).inc()

@@ -34,16 +34,16 @@ class ClusterLoops:
         if self._stopping:
             return
         # The same revision is published again only when its secrets have changed.
-        anew = self.fleet is not None and self.fleet.revision.id == fleet.revision.id
+        force = self.fleet is not None and self.fleet.revision.id == fleet.revision.id
         self.fleet = fleet
         names = [cluster_input.entry.name for cluster_input in select_clusters(fleet, self._only)]
         for name in sorted(self._loops.keys() - set(names)):
-            self._loops[name].leave()
+            self._loops[name].pause()
         for name in names:
             if name not in self._loops:
                 self._loops[name] = ClusterLoop(name, self._perform, self._context)
                 self._spawn(self._loops[name].run, f"cluster {name}")
-            self._loops[name].take(fleet, trigger, anew=anew)
+            self._loops[name].use_fleet(fleet, trigger, force=force)
 
     def stop(self) -> None:
         """Stop every loop: none starts another step, and no further fleet is accepted."""

@@ -209,7 +209,7 @@ def test_random_schedules_find_a_planted_defect(scene, defect, kind, invariant):
 
 
 def test_a_call_without_an_intent_is_found(scene, monkeypatch):
-    async def nothing(self, run, step, learnt=None):
+    async def nothing(self, run, step, facts=None):
         """The intent is not written."""
 
     monkeypatch.setattr(SqliteStore, "record_intent", nothing)

@@ -64,7 +64,7 @@ def write_refusal(
     return run
 
 
-def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, learnt: Mapping[str, str]) -> None:
+def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, new_facts: Mapping[str, str]) -> None:
     """Write that a step is about to be performed.
 
     Args:
@@ -72,7 +72,7 @@ def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, learnt: M
         run: that performs the step.
         step: to perform.
         epoch: of the run, for the cluster of the step; 0 without a lock.
-        learnt: facts of the node that are true from now on, such as one more attempt.
+        new_facts: facts of the node that are true from now on, such as one more attempt.
 
     Raises:
         RunFenced: a later run holds the cluster.
@@ -102,7 +102,7 @@ def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, learnt: M
             f"run {run} is no longer in the journal",
             remedy="run again; no step was performed without a journal entry",
         )
-    facts.write_facts(tx, step.cluster, {step.node: learnt})
+    facts.write_facts(tx, step.cluster, {step.node: new_facts})
 
 
 def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> None:

@@ -148,10 +148,10 @@ class SqliteStore:
     async def record_refused_run(self, opening: RunStart, note: str) -> str:
         return await self._write_in_run(journal.write_refusal, opening, note, self._name, keep=self._keep)
 
-    async def record_intent(self, run: str, step: Step, learnt: Mapping[str, str] | None = None) -> None:
+    async def record_intent(self, run: str, step: Step, facts: Mapping[str, str] | None = None) -> None:
         epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
-            await self._write(journal.write_intent, run, step, epoch=epoch, learnt=learnt or {})
+            await self._write(journal.write_intent, run, step, epoch=epoch, new_facts=facts or {})
 
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         await self._write_in_run(journal.write_outcomes, run, endings)

@@ -42,7 +42,7 @@ async def test_nothing_happens_before_the_first_fleet():
 async def test_a_fleet_and_each_interval_cause_a_pass():
     rig, script = Rig(interval=0.01), Script()
     async with running(script, rig) as loop:
-        loop.take(fleet(), "webhook")
+        loop.use_fleet(fleet(), "webhook")
         await script.ran(3)
     assert [job.trigger for job in script.jobs[:3]] == ["webhook", "interval", "interval"]
     assert {job.cluster for job in script.jobs} == {"edge"}
@@ -52,12 +52,12 @@ async def test_a_fleet_and_each_interval_cause_a_pass():
 async def test_the_same_revision_again_causes_no_pass():
     rig, script = Rig(), Script()
     async with running(script, rig) as loop:
-        loop.take(fleet("a"), "start")
+        loop.use_fleet(fleet("a"), "start")
         await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
-        loop.take(fleet("a"), "poll")
+        loop.use_fleet(fleet("a"), "poll")
         await asyncio.sleep(0.01)
         assert len(script.jobs) == 1
-        loop.take(fleet("b"), "poll")
+        loop.use_fleet(fleet("b"), "poll")
         await script.ran(2)
     assert [job.fleet.revision.id[0] for job in script.jobs] == ["a", "b"]
 
@@ -65,7 +65,7 @@ async def test_the_same_revision_again_causes_no_pass():
 async def test_an_unsettled_pass_is_retried_before_the_interval():
     rig, script = Rig(interval=0.01), Script(FAILED, FAILED, CONVERGED)
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await script.ran(2)
         await until(lambda: rig.watch_state.clusters["edge"].tries == 2)
         await script.ran(4)
@@ -77,24 +77,24 @@ async def test_an_unsettled_pass_is_retried_before_the_interval():
 async def test_a_failing_cluster_backs_off_until_a_new_revision():
     rig, script = Rig(), Script(FAILED)
     async with running(script, rig) as loop:
-        loop.take(fleet("a"), "start")
+        loop.use_fleet(fleet("a"), "start")
         await until(lambda: rig.watch_state.clusters["edge"].tries == 1)
         status = rig.watch_state.clusters["edge"]
         assert status.due - status.ended == pytest.approx(10, abs=1)  # the first span, at a draw of 1
-        loop.take(fleet("b"), "webhook")
+        loop.use_fleet(fleet("b"), "webhook")
         await script.ran(2)
         assert rig.watch_state.clusters["edge"].target.id[0] == "b"
         await until(lambda: rig.watch_state.clusters["edge"].revision.id[0] == "b")
-        assert rig.watch_state.clusters["edge"].tries == 1  # counted anew
+        assert rig.watch_state.clusters["edge"].tries == 1  # counted from the new revision on
 
 
 async def test_a_newer_revision_stops_the_pass_under_way_and_runs_at_once():
     rig, script = Rig(), Script()
     script.gate = asyncio.Event()
     async with running(script, rig) as loop:
-        loop.take(fleet("a"), "start")
+        loop.use_fleet(fleet("a"), "start")
         await script.ran(1)
-        loop.take(fleet("b"), "poll")
+        loop.use_fleet(fleet("b"), "poll")
         await script.ran(2)
         script.gate.set()
         await until(lambda: rig.watch_state.clusters["edge"].success)
@@ -105,15 +105,15 @@ async def test_a_newer_revision_stops_the_pass_under_way_and_runs_at_once():
 async def test_a_removed_cluster_has_no_pass_and_returns_in_the_same_loop():
     rig, script = Rig(interval=0.01), Script()
     async with running(script, rig) as loop:
-        loop.take(fleet("a"), "start")
+        loop.use_fleet(fleet("a"), "start")
         await script.ran(1)
-        loop.leave()
+        loop.pause()
         assert rig.watch_state.clusters == {}
         for _ in range(3):  # the loop goes round without a pass, except for one that had begun
             before, beat = len(script.jobs), dict(rig.watch_state.heartbeats)
             await until(lambda beat=beat: rig.watch_state.heartbeats != beat)
         assert len(script.jobs) == before
-        loop.take(fleet("a"), "poll")
+        loop.use_fleet(fleet("a"), "poll")
         await script.ran(before + 1)
         assert "edge" in rig.watch_state.clusters
 
@@ -122,7 +122,7 @@ async def test_stop_stops_the_pass_and_ends_the_loop():
     rig, script = Rig(), Script()
     script.gate = asyncio.Event()
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await script.ran(1)
     assert script.jobs[0].stop.is_set()
     assert len(script.jobs) == 1
@@ -143,7 +143,7 @@ async def test_stop_stops_the_pass_and_ends_the_loop():
 async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothing(error):
     rig, script = Rig(interval=0.01), Script(error, CONVERGED)
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await script.ran(2)
     assert rig.sample("passes_total", cluster="edge", result="defect") == 1
     assert rig.sample("unexpected_errors_total", loop="cluster edge") == 1
@@ -158,7 +158,7 @@ async def test_an_unexpected_error_is_this_clusters_failed_pass_and_quotes_nothi
 async def test_a_repeated_unexpected_error_is_retried_with_backoff_and_logged_once():
     rig, script = Rig(interval=0.005), Script(RecursionError())
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await until(lambda: rig.sample("unexpected_errors_total", loop="cluster edge") == 4)
         assert rig.watch_state.clusters["edge"].tries >= 3
     assert len(rig.lines("unexpected error in a pass")) == 1
@@ -175,7 +175,7 @@ async def test_a_repeated_unexpected_error_is_retried_with_backoff_and_logged_on
 async def test_expected_errors_become_results(error, result):
     rig, script = Rig(), Script(error)
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
         assert rig.watch_state.clusters["edge"].pass_summary.result is result
     assert bool(rig.watch_state.store) is (result is PassResult.FAILED)
@@ -184,20 +184,20 @@ async def test_expected_errors_become_results(error, result):
 async def test_success_is_recorded_only_if_every_node_answered():
     rig, script = Rig(), Script(PassSummary(PassResult.APPLIED, unread_nodes=("edge-02",)), CONVERGED)
     async with running(script, rig) as loop:
-        loop.take(fleet("a"), "start")
+        loop.use_fleet(fleet("a"), "start")
         await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
         assert rig.watch_state.clusters["edge"].success == 0
-        loop.take(fleet("b"), "poll")
+        loop.use_fleet(fleet("b"), "poll")
         await until(lambda: rig.watch_state.clusters["edge"].success)
 
 
 async def test_a_refusal_is_logged_once_for_each_revision():
     rig, script = Rig(interval=0.005), Script(REFUSED)
     async with running(script, rig) as loop:
-        loop.take(fleet("a"), "start")
+        loop.use_fleet(fleet("a"), "start")
         await script.ran(4)
         assert len(rig.lines("plan refused")) == 1
-        loop.take(fleet("b"), "poll")
+        loop.use_fleet(fleet("b"), "poll")
         await until(lambda: len(rig.lines("plan refused")) == 2)
         await script.ran(8)
     first, second = rig.lines("plan refused")
@@ -210,7 +210,7 @@ async def test_a_pass_that_acted_is_always_logged_with_its_run():
     applied = PassSummary(PassResult.APPLIED, run="r1", steps=2)
     rig, script = Rig(interval=0.005), Script(applied)
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await script.ran(3)
     assert len(rig.lines("pass ended")) >= 2
     assert rig.lines("pass ended")[0]["run"] == "r1"
@@ -220,7 +220,7 @@ async def test_a_long_step_keeps_the_loop_alive_for_as_long_as_it_may_take():
     rig, script = Rig(interval=FOREVER), Script()
     script.gate = asyncio.Event()
     async with running(script, rig) as loop:
-        loop.take(fleet(), "start")
+        loop.use_fleet(fleet(), "start")
         await script.ran(1)
         script.jobs[0].listener.on_step_started(make_step(action="drain", settle=5000))
         now = rig.context.clock()
