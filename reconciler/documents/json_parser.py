@@ -141,7 +141,7 @@ def scan_json(name: str, text: str) -> ScanResult:
             0, "byte-order-mark", message, "save the file as UTF-8 without a byte order mark"
         )
         stack.lexer.offset = 1
-    while not stack.finished and not stack.problem_list.full:
+    while not stack.is_finished and not stack.problem_list.is_full:
         token = stack.lexer.next(name=stack.state not in _VALUE_STATES)
         while not _accept_token(stack, token) and repair_token(stack, token):
             pass
@@ -157,7 +157,7 @@ def _accept_token(stack: ParserStack, token: Token) -> bool:
         stack.take_comma(token)
     elif state is ParserState.COLON and kind == ":":
         stack.state = ParserState.VALUE
-    elif state in _NAME_STATES and kind == "string" and not token.broken:
+    elif state in _NAME_STATES and kind == "string" and not token.is_broken:
         stack.open_member(token)
     elif (
         state in {ParserState.AFTER, ParserState.FIRST_ITEM, ParserState.FIRST_NAME}
@@ -166,7 +166,7 @@ def _accept_token(stack: ParserStack, token: Token) -> bool:
     ):
         stack.close(token)
     elif state is ParserState.DONE and kind == "end":
-        stack.finished = True
+        stack.is_finished = True
     else:
         return False
     return True

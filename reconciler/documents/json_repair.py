@@ -43,7 +43,7 @@ def _repair_value(stack: ParserStack, token: Token) -> bool:
         return True
     else:
         _report_unexpected(stack, token, "a value")
-        stack.finished = not stack.frames
+        stack.is_finished = not stack.frames
     return False
 
 
@@ -134,7 +134,7 @@ def _repair_done(stack: ParserStack, token: Token) -> bool:
     message = f"unexpected {_quote(stack, token)} after the end of the document at {end}"
     remedy = "remove it, or look for a bracket that closes too early"
     stack.report_structure(token.start, "after-the-end", message, remedy, related=position)
-    stack.finished = True
+    stack.is_finished = True
     return False
 
 
@@ -214,7 +214,7 @@ def _repair_stray_quote(stack: ParserStack, token: Token) -> bool:
     """Whether a token directly follows a closing quote, which then ended the text too early."""
     if token.start != stack.text_end or token.kind not in {"string", "word"}:
         return False
-    if token.kind == "string" and token.broken:
+    if token.kind == "string" and token.is_broken:
         return True
     if token.kind == "string" and (stack.frames[-1].opener == "[" or stack.lexer.colon_follows(token)):
         return False
@@ -249,7 +249,7 @@ def _quote(stack: ParserStack, token: Token) -> str:
 
 def _check_end(stack: ParserStack, token: Token) -> None:
     """The text ends: no container may be open."""
-    stack.finished = True
+    stack.is_finished = True
     if not stack.frames:
         if stack.state is ParserState.VALUE and not stack.lexer.is_bracket_count_lost:
             message = "the file contains no value"

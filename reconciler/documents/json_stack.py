@@ -69,7 +69,7 @@ class ParserStack:
         """Whether the next mark may be wrong because of a problem already reported."""
         self.is_comma_optional = False
         """Whether the next comma may be missing because of a problem already reported."""
-        self.finished = False
+        self.is_finished = False
 
     def pointer(self) -> str:
         """The JSON pointer of what is being read."""
@@ -105,7 +105,7 @@ class ParserStack:
         self.attach(token.value, ValueOffsets(token.start, token.start))
         self.end = token.end
         self.text_end = token.end if token.kind == "string" else -1
-        self.is_reported, self.is_comma_optional = False, token.broken
+        self.is_reported, self.is_comma_optional = False, token.is_broken
         self.state = ParserState.AFTER if self.frames else ParserState.DONE
 
     def attach(self, value: Any, offsets: ValueOffsets) -> None:
@@ -150,7 +150,7 @@ class ParserStack:
         if len(self.frames) == DEEPEST:
             message = f"arrays and objects are nested more than {DEEPEST} levels deep"
             self.problem_list.add(token.start, "too-deep", message, "reduce the nesting")
-            self.finished = True
+            self.is_finished = True
             return
         if token.kind == "{":
             frame = OpenContainer("{", ValueOffsets(token.start, token.start, members={}), {})

@@ -64,14 +64,14 @@ _NO_NUMBERS = frozenset({"nan", "infinity", "inf"})
 class Token:
     """One token: `kind` is a mark itself, or `string`, `scalar`, `word` (not JSON) or `end`.
 
-    `broken`: the end of the string is a guess.
+    `is_broken`: the end of the string is a guess.
     """
 
     kind: str
     start: int
     end: int
     value: Any = None
-    broken: bool = False
+    is_broken: bool = False
 
 
 class Lexer:
@@ -260,7 +260,7 @@ class Lexer:
         remedy = f'insert `"` at its end, probably at {position.line}:{position.column}'
         self.problem_list.add(start, "unterminated-text", message, remedy, related=position)
         self.offset = end
-        return Token("string", start, end, self.text[start + 1 : end], broken=True)
+        return Token("string", start, end, self.text[start + 1 : end], is_broken=True)
 
 
 def skip_blank(text: str, offset: int) -> int:

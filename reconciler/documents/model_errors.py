@@ -46,7 +46,7 @@ class ModelError:
     kinds: tuple[str, ...]
 
     @property
-    def unknown(self) -> bool:
+    def is_unknown(self) -> bool:
         """Whether the model does not know the value's key."""
         return self.error["type"] == "extra_forbidden"
 
@@ -85,7 +85,7 @@ def translate_model_errors(
         pointer: of the value that was given to the model.
         is_secret: whether the value of a key must never be shown.
     """
-    meant = {(each.path[:-1], _find_meant_key(each)) for each in found if each.unknown}
+    meant = {(each.path[:-1], _find_meant_key(each)) for each in found if each.is_unknown}
     return [
         _make_problem(each, document, pointer, is_secret)
         for each in found
@@ -145,7 +145,7 @@ def _make_problem(
     at = pointer + pointer_of((*model_error.path, *missing))
     # A message goes to logs and to comments of pull requests, where a secret must not appear.
     hidden = any(isinstance(part, str) and is_secret(part) for part in model_error.path)
-    position = document.position(at, key=model_error.unknown) if document else NOWHERE
+    position = document.position(at, key=model_error.is_unknown) if document else NOWHERE
     return Diagnostic(Severity.ERROR, *_describe(model_error, hidden=hidden), position=position, pointer=at)
 
 
@@ -185,7 +185,7 @@ def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     if model_error.missing:
         return "missing-key", f"`{model_error.missing}` is missing", _describe_field(model_error)
     subject = _name_subject(model_error.path)
-    if model_error.unknown:
+    if model_error.is_unknown:
         if meant := _find_meant_key(model_error):
             remedy = f"did you mean `{meant}`?"
         else:

@@ -35,7 +35,7 @@ class ProblemList:
         return LineIndex(self.name, self.text)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the limit is reached."""
         return len(self.problems) > MOST
 
@@ -46,7 +46,7 @@ class ProblemList:
 
         The one after the limit says that there are more.
         """
-        if self.full:
+        if self.is_full:
             return
         further = () if related is None else (related,)
         if len(self.problems) == MOST:
