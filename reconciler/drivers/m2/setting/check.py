@@ -72,8 +72,7 @@ def check_setting(document: Document) -> list[Diagnostic]:
         *_find_repeated_names(value, (*SERVER, "connection"), "connection"),
         *_check_connections(value),
         *(problem for feature, side in FEEDS for problem in _check_side(value, feature, side)),
-        *_check_backup(value),
-        *_check_propagation(value),
+        *_check_events(value),
     ]
     return sort_by_position(document, problems)
 
@@ -299,15 +298,13 @@ def _check_schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagn
         yield make_problem(path, "bad-schedule", f'"{text}" is not a schedule: {wrong}', example, severity)
 
 
-def _check_backup(document: Any) -> Iterator[Diagnostic]:
+def _check_events(document: Any) -> Iterator[Diagnostic]:
+    """The connection of the backup, and the number of nodes to which a purge is propagated."""
     backup = get_object(document, *BACKUP)
     enabled = backup.get("enable") is True
     if enabled or backup.get("connect"):
         severity = Severity.ERROR if enabled else Severity.WARNING
         yield from _check_connect(document, (*BACKUP, "connect"), "httpAwsSig4", severity)
-
-
-def _check_propagation(document: Any) -> Iterator[Diagnostic]:
     count = len(get_items(document, *NODELIST))
     if count > MOST_PROPAGATED:
         message = f"`nodelist` names {count} nodes; M2 propagates a purge to at most {MOST_PROPAGATED}"
