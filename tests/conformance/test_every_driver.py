@@ -119,7 +119,7 @@ def packages(tmp_path_factory):
         yield
 
 
-def test_every_driver_has_a_life():
+def test_every_driver_has_a_sequence_of_changes():
     assert set(LIVES) == set(load_installed())
 
 
@@ -240,7 +240,7 @@ async def test_a_dry_run_asks_for_no_change(stage):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_it_converges_under(stage, fault):
+async def test_it_converges_with_each_fault(stage, fault):
     kind, options = FAULTS[fault]
     await settle(stage, stage.life.first)
     await stage.simulation.fault("it", kind, **options)
@@ -285,7 +285,7 @@ async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
 
 
 @pytest.mark.parametrize("fault", ["killed", "silent", "cut", "half", "error", "garbage"])
-async def test_a_node_that_fails_is_never_taken_for_absent(stage, fault):
+async def test_a_failed_node_never_counts_as_absent(stage, fault):
     await settle(stage, stage.life.first)
     node = stage.nodes(stage.life.first)[0]
     await stage.simulation.fault(node, fault)

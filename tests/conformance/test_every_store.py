@@ -118,7 +118,7 @@ def test_ids_are_short_and_sort_by_time():
     assert len(early) == 20
 
 
-async def test_no_intent_is_taken_for_a_run_that_is_not_there(store):
+async def test_an_intent_of_an_unknown_run_is_refused(store):
     (step,) = plan_of(a="1").steps()
     with pytest.raises(StateError, match="no longer in the journal"):
         await store.record_intent("gone", step)
@@ -203,7 +203,7 @@ async def test_facts_keep_their_since_until_they_change(store):
     assert (await store.read_memory()).facts == {"edge": {"a": {"revision": "two"}}}
 
 
-async def test_only_a_step_that_is_done_teaches_facts(store):
+async def test_only_a_completed_step_adds_facts(store):
     plan = plan_of(a="1", b="2")
     run = await store.begin_run(RunStart("command", plan))
     for step, state in zip(plan.steps(), (State.DONE, State.FAILED), strict=True):
@@ -457,7 +457,7 @@ class TestIntentFacts:
         assert await self.known(store) == (set() if state is State.FAILED else {"a", "b"})
 
 
-async def test_clusters_of_one_name_in_two_fleets_know_nothing_of_each_other(store):
+async def test_clusters_of_one_name_in_two_fleets_are_separate(store):
     ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
     plan = plan_of(a="1")
     (step,) = plan.steps()

@@ -111,7 +111,7 @@ async def test_every_wave_passes_by_what_the_nodes_show_and_count(stage):
         assert [outcome.state.value for outcome in report.outcomes] == ["done"] * 3
 
 
-async def test_a_wave_whose_node_loses_its_change_is_given_back_what_it_had(stage):
+async def test_a_wave_whose_node_loses_its_change_is_undone(stage):
     async with Simulation(stage.fleet(OLD, CAREFUL, 1), DRIVERS) as simulation:
         before = await stage.shown()
         fleet = stage.fleet(NEW, {**CAREFUL, "canary": 2}, 2)
@@ -136,7 +136,7 @@ async def test_a_wave_whose_node_loses_its_change_is_given_back_what_it_had(stag
         assert [message for message in record.messages if SECRET in message.body] == []
 
 
-def test_the_driver_has_what_rollouts_ask_for():
+def test_the_driver_supports_rollouts():
     assert type(DRIVERS["m2"]).undo is not Driver.undo
     assert DRIVERS["m2"].capabilities.metrics
     assert type(DRIVERS["sora"]).undo is Driver.undo

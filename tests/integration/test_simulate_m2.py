@@ -194,7 +194,7 @@ async def test_an_error_a_page_and_silence(simulation):
     assert await version(address) == "B"
 
 
-async def test_a_slow_node_does_at_once_what_it_answers_late(simulation):
+async def test_a_slow_node_acts_at_once_and_answers_late(simulation):
     address = simulation.nodes["edge-01"]
     await simulation.fault("edge-01", "slow", 30, count=1)
     waiting = asyncio.create_task(upload(address, "B"))
@@ -261,7 +261,7 @@ async def test_a_moved_port_is_listened_on_from_the_restart():
 
 
 @pytest.mark.parametrize(("deliver", "expected"), [("upload", "c0ffee0"), ("checkout", "A"), ("local", "A")])
-async def test_converged_nodes_tell_the_commit_where_an_upload_would_stamp_it(deliver, expected):
+async def test_converged_nodes_show_the_commit_where_an_upload_stamps_it(deliver, expected):
     (cluster_input,) = Fleet(find_free_addresses(1)).cluster_inputs
     cluster_input.entry = cluster_input.entry.model_copy(
         update={"version": "commit", "deliver": Deliver(deliver)}
@@ -273,7 +273,7 @@ async def test_converged_nodes_tell_the_commit_where_an_upload_would_stamp_it(de
         assert await version(simulation.nodes["edge-01"]) == expected
 
 
-async def test_a_stranger_may_find_the_connection_closed():
+async def test_the_connection_of_an_unlisted_caller_may_be_closed():
     document = json.loads(json.dumps(SETTING).replace("127.0.0.0/8", "192.168.1.1"))
     choices = {"m2": Choices(unlisted=UnlistedAnswer.CLOSED)}
     async with Simulation(

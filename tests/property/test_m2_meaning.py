@@ -148,7 +148,7 @@ def test_a_sorted_allow_list_gives_every_caller_the_same_roles(entries):
 
 @given(ENTRIES, st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_moves_that_mean_nothing_do_not_show(entries, rnd):
+def test_moves_without_an_effect_are_not_shown(entries, rnd):
     """Neighbours that do not overlap, or agree in role, change places any number of times."""
     moved = list(entries)
     for _ in range(20 if len(moved) > 1 else 0):

@@ -124,7 +124,7 @@ def test_nothing_moves_across_an_entry_that_cannot_be_read():
     assert same(setting(**{LIST: [one, other, odd]}), setting(**{LIST: [other, one, odd]}))
 
 
-def test_roles_and_connections_are_known_by_name():
+def test_roles_and_connections_are_sorted_by_name():
     roles = BASE["env"]["management"]["roles"]
     assert same(BASE, setting(env__management__roles=roles[::-1]))
     one = {"name": "a", "type": "kafka", "info": {"brokers": ["x:1", "y:1"]}}

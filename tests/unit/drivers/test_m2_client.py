@@ -103,7 +103,7 @@ METRICS = b"# TYPE m2_sys_setting_reload counter\nm2_sys_setting_reload_total 0\
 
 
 @pytest.mark.parametrize("answer", ["", "404 page not found", "<h1>Not Found</h1>", "{}"])
-async def test_404_of_a_node_that_tells_metrics_of_m2_is_a_node_without_a_setting(answer):
+async def test_404_with_metrics_of_m2_is_a_node_without_a_setting(answer):
     paths = {SETTING: web.Response(status=404, text=answer), METRICS_PATH: web.Response(body=METRICS)}
     async with node(paths) as (client, _):
         found = await client.read(ContentCache(), expected=NOTHING, resources=False)
@@ -176,7 +176,7 @@ async def test_documented_keys_and_metrics_of_m2_make_a_setting():
     assert found.value.content.version == "B"
 
 
-async def test_a_node_behind_a_stranger_at_its_first_address_is_found_at_the_next():
+async def test_a_node_is_found_at_its_next_address_behind_another_server():
     async with (
         node({}) as (stranger, _),
         node({SETTING: reply(BASE)}, elsewhere=stranger.bases) as (client, _),
@@ -238,7 +238,7 @@ async def test_a_node_that_has_what_it_should_is_asked_twice():
     assert [path for _, path, *_ in asked] == [SETTING, RUNNING]
 
 
-async def test_what_is_asked_for_and_not_in_effect_waits():
+async def test_a_delivered_field_that_is_not_in_effect_waits():
     wanted = setting(env__properties__memoryUsage=70)
     found = await read(
         {SETTING: reply(wanted), RUNNING: reply(BASE)},
@@ -248,7 +248,7 @@ async def test_what_is_asked_for_and_not_in_effect_waits():
     assert found.value.shows(ExpectedSetting(content(wanted).fingerprint))
 
 
-async def test_a_node_that_shows_what_is_in_effect_is_asked_what_was_asked_for():
+async def test_a_node_that_shows_the_setting_in_effect_is_asked_for_the_delivered_one():
     wanted = setting(env__properties__memoryUsage=70)
     paths = {SETTING: reply(BASE), RUNNING: reply(BASE), ARTIFACT: reply(wanted)}
     found = await read(paths, expected=ExpectedSetting(content(wanted).fingerprint))
@@ -290,7 +290,7 @@ async def test_a_package_that_is_not_shown_is_unknown(answer):
     ).value.held is None
 
 
-async def test_a_node_is_looked_for_at_each_of_its_places():
+async def test_a_node_is_tried_at_each_of_its_urls():
     found = await read({SETTING: reply(BASE)}, elsewhere=("http://127.0.0.1:9",))
     assert found.value.base != "http://127.0.0.1:9"
 
@@ -356,7 +356,7 @@ async def test_a_local_deployment_believes_its_body_not_its_status():
 
 
 @pytest.mark.parametrize("status", ["OK", "ok", None])
-async def test_yes_has_several_spellings(status):
+async def test_a_status_ok_is_accepted_in_several_spellings(status):
     body = {key: value for key, value in {**OK, "status": status}.items() if value is not None}
     async with node({"/setting/deploy/local": reply(body)}) as (client, _):
         assert (await client.deploy_local()).text.startswith("200")

@@ -28,7 +28,7 @@ def test_different_settings_are_read_up_to_a_bound_and_known_ones_beyond_it():
     assert contents.read(body("b")) is second
 
 
-def test_settings_that_differ_in_their_version_alone_share_the_rest():
+def test_settings_that_differ_only_in_their_version_share_all_other_sections():
     contents = ContentCache(12_000)
     for number in range(100):
         document = setting(meta__version=str(number), env__properties__note="a" * 10_000)
@@ -49,7 +49,7 @@ class Showing(WorldWire):
         return type(answer)(200, {}, body(node[-1], self.sizes[node]))
 
 
-async def test_a_node_that_shows_more_than_there_is_room_for_is_unread_and_no_other(monkeypatch):
+async def test_a_node_beyond_the_memory_limit_is_unread_and_no_other(monkeypatch):
     monkeypatch.setattr(m2_driver, "MAX_SECTION_BYTES", 50_000)
     wire = Showing({"edge-01": 10, "edge-02": 100_000, "edge-03": 10})
     desired = DRIVER.desire(cluster_input(nodes=NODES))

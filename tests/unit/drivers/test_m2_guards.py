@@ -25,7 +25,7 @@ def codes(wanted, shown=BASE, caller="127.0.0.1", **entry):
     return [each.code for each in found]
 
 
-def test_a_change_that_keeps_everybody_passes():
+def test_a_change_that_keeps_all_access_passes():
     assert codes(setting(meta__version="B")) == []
 
 
@@ -66,7 +66,7 @@ def test_an_entry_that_hides_this_hosts_own_counts_as_a_lock_out():
     assert codes(setting(meta__version="B", **{LIST: [ADMIN, USER]}), shown, "10.0.0.1") == []
 
 
-def test_ways_of_reading_that_the_last_read_ruled_out_do_not_count():
+def test_rules_that_the_last_reading_excludes_do_not_count():
     """A host that could read the node without any list may rely on that."""
     without = setting(**{LIST: None})
     assert codes(setting(meta__version="B", **{LIST: None}), without) == []
@@ -124,7 +124,7 @@ READS = [{"name": "admin", "permissions": {"enableSetting": True}}, {"name": "us
 BLIND = [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": False}}, {"name": "user"}]
 
 
-def test_a_warning_tells_that_a_change_could_be_proved_no_more():
+def test_a_warning_reports_that_a_change_could_not_be_verified():
     """It is no lock-out: the setting itself is read with the permission that delivers it."""
     shown, wanted = setting(**{ROLES: READS}), setting(**{ROLES: BLIND})
     assert doubts(wanted, shown) == ["read-back-lost"]

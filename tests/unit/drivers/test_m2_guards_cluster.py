@@ -146,7 +146,7 @@ SOME = [{"functions": None, "nodes": ["10.0.0.1", "10.0.0.2"]}]
 
 
 @pytest.mark.parametrize("wanted", [ring(9901), ring(base=9500), ring(members=["10.0.0.1"])])
-def test_a_rolling_change_of_what_nodes_find_each_other_by_is_refused(wanted):
+def test_a_rolling_change_of_the_discovery_is_refused(wanted):
     assert "one after the other" in found(wanted, THREE, concurrency=2)["uniformity"].message
     in_waves = found(wanted, THREE, rollout=Rollout(canary="1"))["uniformity"]
     assert "concurrency of at least 3" in in_waves.remedy
@@ -173,7 +173,7 @@ def test_a_change_that_leaves_a_node_behind_is_refused_even_at_once():
         (["10.0.0.3"], SOME, True),
     ],
 )
-def test_of_two_lists_of_members_one_has_to_hold_the_other(old, new, refused):
+def test_one_of_two_lists_of_members_must_contain_the_other(old, new, refused):
     shown = dict.fromkeys(("edge-01", "edge-02"), ring(members=old))
     assert ("uniformity" in found(ring(members=new), shown, concurrency=1)) is refused
 

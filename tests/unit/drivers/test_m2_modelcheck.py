@@ -85,7 +85,7 @@ def test_what_the_guards_let_pass_holds_in_every_course(wanted, entry):
     assert seen.states > 100
 
 
-def test_every_order_and_kill_of_three_nodes_is_walked():
+def test_every_order_and_kill_of_three_nodes_is_explored():
     (seen,) = explored(*planned(setting(meta__version="B"), nodes=3, concurrency=3), faults=0)
     (alone,) = explored(*planned(setting(meta__version="B"), nodes=3, concurrency=1), faults=0)
     assert seen.states > alone.states > 100
@@ -123,7 +123,7 @@ def test_an_address_that_names_the_old_port_is_a_lock_out():
     assert "answers at http://edge-0001.example.com:10041, where no later pass looks for it" in seen.broken
 
 
-def test_a_change_of_the_ring_parts_a_cluster_unless_it_is_made_at_once():
+def test_a_change_of_the_ring_splits_a_cluster_unless_all_steps_start_together():
     before, wanted = setting(**ringed("a", "b")), setting(**ringed("a", "c"))
     rolling = planned(wanted, before, nodes=5, concurrency=2)
     assert refused(*rolling) == ["uniformity"]
@@ -134,7 +134,7 @@ def test_a_change_of_the_ring_parts_a_cluster_unless_it_is_made_at_once():
     assert not explored(*at_once)[0].broken
 
 
-def test_a_thousand_like_nodes_are_three():
+def test_three_nodes_represent_a_thousand_alike():
     desired, observed, plan = planned(setting(meta__version="B"), nodes=1000, concurrency=5)
     (stage,) = DRIVER.list_model_setups(desired, observed, plan)
     assert stage.words == "3 nodes represent 1000 of one kind"
@@ -142,7 +142,7 @@ def test_a_thousand_like_nodes_are_three():
     assert stage.plan.concurrency == 2
 
 
-def test_kinds_of_nodes_meet_in_pairs():
+def test_kinds_of_nodes_are_explored_in_pairs():
     odd = {f"edge-{number:04}": shown(f"edge-{number:04}", setting(**{PORT: 1})) for number in range(1, 4)}
     new = {"edge-0007": Absent("404"), "edge-0008": Unreachable("no answer")}
     desired, observed, plan = planned(setting(meta__version="B"), nodes=9, answers=odd | new, concurrency=9)
@@ -161,7 +161,7 @@ def test_unchanged_nodes_outside_a_cluster_are_left_out():
     assert stage.words == "nodes that do not change, or were not read, are left out"
 
 
-def test_what_waits_for_a_restart_is_walked_in_both_ways_of_showing_it():
+def test_waiting_fields_are_explored_in_both_ways_of_showing_them():
     (stage,) = DRIVER.list_model_setups(*planned(setting(**{RESTART_ONLY: {"recvBufferSize": 1}})))
     assert {rule.shown.value for rule in stage.model.rules} == {"asked", "service"}
 

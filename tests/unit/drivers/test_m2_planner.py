@@ -116,7 +116,7 @@ def test_nothing_is_planned_for_a_node_that_was_not_read(answer, code):
     assert "no change is planned" in finding.message
 
 
-def test_a_node_that_was_not_asked_is_not_taken_for_absent():
+def test_a_node_that_was_not_read_does_not_count_as_absent():
     desired = DRIVER.desire(cluster_input())
     assert [finding.code for finding in plan(desired, Observed({})).findings] == ["node-unreachable"]
     assert plan(desired, Observed({})).steps == ()
@@ -174,7 +174,7 @@ def test_a_risk_has_its_reason(wanted, risk, words):
     assert words in only.risk_reason
 
 
-def test_a_role_that_loses_its_power_is_a_risk_too():
+def test_a_role_that_loses_a_permission_is_a_risk():
     roles = [{"name": "admin", "permissions": {"enableGet": True}}, {"name": "user"}]
     assert step(setting(env__management__roles=roles), BASE).risk is Risk.HIGH
 
@@ -192,7 +192,7 @@ def test_the_plan_names_fields_that_will_wait_for_a_restart():
     assert "next restart" in only.risk_reason
 
 
-def test_a_moved_port_is_looked_for_where_it_may_be():
+def test_a_moved_port_is_tried_at_both_addresses():
     shown = Present(loaded(BASE, base="http://edge-01.example.com:10040"))
     desired = DRIVER.desire(cluster_input(setting(**{API + "port": 10041})))
     (only,) = plan(desired, Observed({"edge-01": shown})).steps
@@ -226,7 +226,7 @@ def test_a_change_under_the_same_version_is_reported_once():
     assert "stays A" in cluster.findings[0].message
 
 
-def test_a_new_version_and_a_first_setting_are_no_cause_for_it():
+def test_a_new_version_or_a_first_setting_gives_no_version_warning():
     assert codes(planned(setting(meta__version="B"), BASE, Absent("404"))) == []
 
 
@@ -280,7 +280,7 @@ def test_files_are_compared_where_a_node_shows_them(held, steps, found):
         ({"certs/a.pem": b"older"}, [("resources-unseen", "edge/edge-01", Severity.WARNING)]),
     ],
 )
-def test_memory_speaks_for_files_that_a_node_does_not_show(delivered, found):
+def test_stored_facts_count_for_files_that_a_node_does_not_show(delivered, found):
     desired = DRIVER.desire(cluster_input(resources=delivered))
     remembered = {"edge-01": {"files": desired.files}}
     cluster = planned(BASE, Present(loaded(held=None)), resources=RESOURCES, recalled=remembered)
@@ -322,7 +322,7 @@ def test_a_changed_order_with_an_effect_is_shown_as_a_list():
     ] == []
 
 
-def test_secrets_are_masked_wherever_they_stand():
+def test_secrets_are_masked_at_every_place():
     connection = [{"name": "s", "type": "awssdk3", "info": {"secretAccessKey": "planted", "region": "r"}}]
     wanted = setting(
         env__management__server__connection=connection,
@@ -351,7 +351,7 @@ def test_secrets_are_masked_wherever_they_stand():
     ],
     ids=["names", "sections", "roles", "addresses", "port", "members", "version", "many"],
 )
-def test_what_one_node_shows_of_any_type_is_planned_for_and_the_others_go_on(shown):
+def test_values_of_any_type_at_one_node_do_not_stop_the_others(shown):
     cluster = planned(setting(meta__version="B"), shown, BASE)
     assert [step.node for step in cluster.steps] == ["edge-01", "edge-02"]
     assert len(Plan(cluster_input().revision, "0", (cluster,)).encode()) < 1_000_000

@@ -69,7 +69,7 @@ def test_a_secret_alone_is_a_change_and_is_delivered():
     assert desired.targets[0].content.fingerprint != loaded.content.fingerprint
 
 
-def test_what_a_plan_file_keeps_of_a_node_does_not_tell_its_secrets():
+def test_a_plan_file_reveals_no_secret_of_a_node():
     _, desired, one = planned("s", {"note": "old-one", "a": 1})
     kept = [
         compute_redacted_fingerprints(
@@ -82,7 +82,7 @@ def test_what_a_plan_file_keeps_of_a_node_does_not_tell_its_secrets():
 
 
 @pytest.mark.parametrize("owner", ["a", "b"])
-def test_the_name_of_a_payload_tells_neither_a_secret_nor_whether_two_are_equal(owner):
+def test_the_digest_of_a_payload_reveals_no_secret_and_no_equality(owner):
     literal = [compute_redacted_digest({"password": value}, {}, owner) for value in ("one", "two")]
     assert literal[0] == literal[1] != compute_redacted_digest({"password": "one"}, {}, "c")
     named = [

@@ -68,7 +68,7 @@ def test_what_the_node_showed_is_delivered_with_its_secrets_marked():
         (LoadedSetting(content("3")), StepStatus.CHANGED),
     ],
 )
-def test_the_way_back_is_done_once_nothing_else_waits(loaded, status):
+def test_an_undo_is_done_when_nothing_waits_for_a_restart(loaded, status):
     step, _ = undone()
     assert judge(step, Present(loaded)).status is status
 
@@ -92,12 +92,12 @@ def test_an_undo_that_cannot_be_verified_is_not_made():
     assert undone(waiting, LoadedSetting(OLD, waiting=())) is not None
 
 
-def test_a_node_that_had_no_setting_has_no_way_back():
+def test_a_first_setting_cannot_be_undone():
     assert DRIVER.undo(STEP, Observed({"n1": Absent("404")}), {"d": CARRIED}) is None
     assert DRIVER.undo(STEP, Observed({"n1": Present(LoadedSetting(OLD))}), {"d": CARRIED}) is not None
 
 
-def test_a_setting_that_the_nodes_pulled_is_given_back_by_upload():
+def test_a_checkout_is_undone_by_an_upload():
     arguments = {key: value for key, value in DELIVERY.plain().items() if key not in {"payload", "part"}}
     pulled = replace(
         STEP, action="checkout", arguments=CheckoutArguments.load({**arguments, "method": "GET"})

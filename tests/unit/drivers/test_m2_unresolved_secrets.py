@@ -43,7 +43,7 @@ def _shown(**custom):
     return json.loads(text.replace("${env:KEY}", "whatever"))
 
 
-def test_what_a_node_shows_at_the_place_counts_as_equal_and_is_named_once():
+def test_the_nodes_value_of_an_unknown_secret_counts_as_equal():
     desired = _desired(_setting(note="${env:NOTE}", rows=["${env:NOTE}"]))
     plan = _plan(desired, _shown(note="clear", rows=["other"]))
     assert plan.steps == ()
@@ -63,7 +63,7 @@ def test_where_the_node_shows_nothing_the_difference_stays():
     assert [change.pointer for change in step.changes] == ["/custom/note"]
 
 
-def test_other_differences_show_and_what_stood_there_stays_hidden():
+def test_other_differences_are_shown_and_earlier_secrets_stay_hidden():
     plan = _plan(_desired(_setting(note="${env:NOTE}", x=1)), _shown(note="clear", x=2))
     (step,) = plan.steps
     assert [change.pointer for change in step.changes] == ["/custom/x"]
@@ -76,7 +76,7 @@ async def test_such_a_setting_is_never_sent():
         await DRIVER.act(plan.steps[0], Transports(), plan.payloads)
 
 
-def test_a_file_that_cannot_be_opened_need_only_be_there():
+def test_of_an_encrypted_file_only_the_presence_is_checked():
     desired = _desired(_setting(), more="    resources: [k.pem.age]\n")
     assert _plan(desired, _shown(), held={"k.pem": "any"}).steps == ()
     assert len(_plan(desired, _shown(), held={"other": "any"}).steps) == 1
@@ -94,7 +94,7 @@ class _Vault:
         return f"new-{name}"
 
 
-def test_what_stood_at_the_place_of_a_secret_is_hidden_too():
+def test_an_earlier_value_at_the_place_of_a_secret_is_hidden():
     plan = _plan(_desired(_setting(note="${env:NOTE}", rows=[{"k": "${env:A}"}]), _Vault()),
                  _shown(note="old-clear", rows=[{"k": "old-one"}, {"k": "old-two"}]))  # fmt: skip
     changes = {change.pointer: change for change in plan.steps[0].changes}
