@@ -162,23 +162,16 @@ def translate_error(output: str, address: SourceAddress) -> SourceError:
         if re.search(rule.pattern, output):
             kind = SourceUnreachable if rule.again else SourceError
             named = re.search(r"repository at '([^']+)'", output)
+            # The tools of ssh take a port in two other forms than a URL.
+            host, colon, port = address.host.rpartition(":")
+            known, scanned = (f"'[{host}]:{port}'", f"-p {port} {host}") if colon else (address.host,) * 2
             remedy = rule.remedy.replace("FOLDER", named[1] if named else address.shown)
-            return kind(f"{address.shown}: {rule.message}", remedy=_for_host(remedy, address.host))
-    reason = take_first_line(strip_secrets(_find_reason(output)))
+            remedy = remedy.replace("KNOWN", known).replace("SCANNED", scanned)
+            return kind(f"{address.shown}: {rule.message}", remedy=remedy)
+    lines = [part for part in output.splitlines() if part.strip()]
+    # A server may print anything before: what git itself calls an error says more than the first line.
+    marked = [part for part in lines if part.startswith(("fatal:", "error:", "ERROR:"))]
+    reason = take_first_line(strip_secrets((marked or lines or ["no reason given"])[0]))
     return SourceError(
         f"{address.shown}: git cannot read it: {reason}", remedy="try the same address with git fetch"
     )
-
-
-def _for_host(remedy: str, authority: str) -> str:
-    """The remedy with the host, in the form that ssh tools need for a port."""
-    host, colon, port = authority.rpartition(":")
-    known, scanned = (f"'[{host}]:{port}'", f"-p {port} {host}") if colon else (authority, authority)
-    return remedy.replace("KNOWN", known).replace("SCANNED", scanned)
-
-
-def _find_reason(output: str) -> str:
-    """The first line that begins with fatal or error, else the first line."""
-    lines = [part for part in output.splitlines() if part.strip()]
-    marked = [part for part in lines if part.startswith(("fatal:", "error:", "ERROR:"))]
-    return (marked or lines or ["no reason given"])[0]

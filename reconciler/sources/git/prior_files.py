@@ -158,21 +158,18 @@ def walk_first_parents(
         location: the folder.
         most: commits at most.
     """
-    start = commit if len(commit) == FULL else _complete_id(objects, commit)
-    for id_, own in _walk_line(objects, start, COMMITS)[:most] if start else ():
+    found = [commit] if len(commit) == FULL else []
+    if not found and COMMIT_ID.fullmatch(commit):
+        # The digits may also begin the id of a file or a tree; of two commits neither is meant.
+        near = ((id_, objects.resolve(id_)) for id_ in objects.matching(commit))
+        found = [id_ for id_, known in near if known is not None and known[1] == "commit"]
+    for id_, own in _walk_line(objects, found[0], COMMITS)[:most] if len(found) == 1 else ():
         if own is None:
             return
         try:
             yield make_snapshot(objects, id_, location)
         except SourceError:
             return
-
-
-def _complete_id(objects: ObjectReader, digits: str) -> str:
-    """The id of the one commit with these first digits; empty if there is none, or several."""
-    found = objects.matching(digits) if COMMIT_ID.fullmatch(digits) else []
-    commits = [id_ for id_ in found if (known := objects.resolve(id_)) is not None and known[1] == "commit"]
-    return commits[0] if len(commits) == 1 else ""
 
 
 def make_empty_history(where: str, base: str) -> PriorFiles:
