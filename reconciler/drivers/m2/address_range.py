@@ -93,6 +93,7 @@ def parse_address_range(addr: str) -> AddressRange:
     Raises:
         InvalidAddress: it has none of the forms, or is ambiguous.
     """
+    # First of all: a node may show an address of any length, and numbers of many digits are slow to read.
     if len(addr) > LONGEST:
         raise InvalidAddress(f"has {len(addr):,} characters", f"write it like {FORMS}")
     if addr != addr.strip():

@@ -50,6 +50,7 @@ def list_keys(document: Mapping[str, Any]) -> list[str]:
 
 def canonicalise_section(key: str, value: Any) -> Any:
     """The meaning of the value at one top-level key; no other key affects it."""
+    # Rules change copies: the payload of an upload is made from the document itself.
     holder: Object = {key: value}
     if key in _MODELS and isinstance(value, Mapping):
         holder[key] = dict(value)
@@ -99,6 +100,7 @@ def _defaults(model: type[BaseModel]) -> tuple[tuple[str, Any, type[BaseModel] |
         key = field.alias or name
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, models.SettingPart):
+            # A feed without a type does nothing, a group inherits its balance: defaults would add meaning.
             if kind not in {models.Feed, models.GroupBalance}:
                 found.append((key, None, kind))
         elif not field.is_required():

@@ -92,6 +92,7 @@ class ContentCache:
         return make_content({key: found[key][0] for key in document}, meaning, fingerprints, redaction_masks)
 
     def _section(self, key: str, value: Any) -> tuple[Any, Any, str, SectionMask]:
+        # The hash is the key: the bytes themselves would double the memory, and have secrets in clear.
         clear = canonical.encode_clear(value)
         known = (key, hashlib.sha256(clear).digest())
         if known not in self._sections:

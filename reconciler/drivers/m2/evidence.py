@@ -25,6 +25,7 @@ _ENVELOPE: Final = ("version", "method", "status", "result")
 _REFUSAL: Final = JsonLimits(size=65_536, values=1_000)
 """Limits of an error answer."""
 
+# Bounded: another server may send braces without an end, and the search must stay linear.
 _METRIC: Final = re.compile(rb"^m2_sys_[a-z_]+(?:\{([^{}\n]{0,500})\})?[ \t]+[-+0-9.eE]+", re.MULTILINE)
 _LOOKED_AT: Final = 1024 * 1024
 

@@ -141,6 +141,7 @@ def report_lost_readings(
 
 def has_wanted_files(desired: M2Desired, target: NodeTarget) -> bool:
     """Whether the files that were delivered to a node last are those that belong to its setting now."""
+    # A file that cannot be decrypted here counts as delivered: every pass would send it again otherwise.
     return UNKNOWN in desired.resources.values() or target.recalled.get(FILES_FACT, "") == desired.files
 
 

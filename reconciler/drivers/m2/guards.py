@@ -112,6 +112,7 @@ def refuse_feed_detachment(context: GuardContext) -> Iterator[Diagnostic]:
         answer = context.observed.nodes.get(target.node)
         if not isinstance(answer, Present):
             continue
+        # Who sends a feed decides about the node: its next message replaces what this program delivered.
         after = find_feed_origins(target.content.canonical)
         for feature, old in find_feed_origins(answer.value.content.canonical).items():
             new = after.get(feature)
@@ -213,6 +214,7 @@ def refuse_hosting_deletion(context: GuardContext) -> Iterator[Diagnostic]:
 
     A deleted hosting loses its cache, and adding it again does not restore it (M2 manual, Hosting).
     """
+    # Over the whole run: each of its waves alone could stay within the limit.
     lost: dict[str, tuple[str, ...]] = {}
     for target in _list_changed_targets(context):
         answer = context.observed.nodes.get(target.node)

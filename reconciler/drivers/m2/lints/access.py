@@ -157,6 +157,7 @@ def _find_overlaps(entries: Sequence[ReadableEntry]) -> Iterator[Diagnostic]:
 
 def _find_overlapping_pairs(entries: Sequence[ReadableEntry]) -> Iterator[tuple[int, int]]:
     """Pairs of indices of entries that share an address, found in one sweep; at most some `MOST_PAIRS`."""
+    # In the order of addresses, only entries that reach this one can overlap it: no comparison of all pairs.
     reached: list[int] = []
     found = 0
     for index in sorted(range(len(entries)), key=lambda index: entries[index].addresses):

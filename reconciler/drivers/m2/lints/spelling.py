@@ -92,6 +92,7 @@ def _lint_infos(server: Mapping[str, Any]) -> Iterator[Diagnostic]:
         if model is not None:
             info: Mapping[str, Any] = get_object(item, "info")
             yield from _lint_value(info, model, (*path, "connection", index, "info"))
+    # By all types: a file may keep the keys of a type that it does not use at present.
     for side, types in FEEDS.items():
         part: Mapping[str, Any] = get_object(server, "features", *side)
         known = {key: inner for model in types.values() for key, inner in _list_fields(model).items()}

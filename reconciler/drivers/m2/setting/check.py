@@ -217,6 +217,7 @@ def _check_stats(document: Any) -> Iterator[Diagnostic]:
     if not isinstance(listen, str):
         return
     try:
+        # `*` means all addresses of the node; an endpoint of a client has no such form.
         place = parse_endpoint(listen.replace("*", "0.0.0.0", 1) if listen.startswith("*:") else listen)  # noqa: S104
     except InvalidAddress as error:
         yield make_problem(path, "bad-address", f'"{listen}" {error.message}', "write address:port")

@@ -60,6 +60,7 @@ class M2World(SimulatedWorld):
         self._nodes = dict(nodes)
         self._clock = clock
         self._reloaded = dict.fromkeys(nodes, clock())
+        # Node -> (requests for which it still shows its previous state, the state after them).
         self._late: dict[str, tuple[int, machine.M2NodeState]] = {}
         self._ports = {name: _get_port(node.running) for name, node in nodes.items()}
 
