@@ -48,13 +48,17 @@ async def add_ancestry(
     before = await _list_ancestors(source, revision)
     others = sorted(applied - before) if before else []
     known = {one: await _list_ancestors(source, one) for one in others}
-    acted = [id_ for id_, _ in memory.applied_revisions]
+    applied_ids = [id_ for id_, _ in memory.applied_revisions]
 
     def compare(applied_id: str) -> Ancestry:
         found = compare_revisions(revision, applied_id, before, known.get(strip_uncommitted(applied_id)))
         # Only the history of this host dates such a source: what was applied before is older.
-        if found is Ancestry.UNKNOWN and source.is_dated_by_use and {revision, applied_id} <= set(acted):
-            return Ancestry.OLDER if acted.index(revision) < acted.index(applied_id) else found
+        if (
+            found is Ancestry.UNKNOWN
+            and source.is_dated_by_use
+            and {revision, applied_id} <= set(applied_ids)
+        ):
+            return Ancestry.OLDER if applied_ids.index(revision) < applied_ids.index(applied_id) else found
         return found
 
     cluster_memory = {

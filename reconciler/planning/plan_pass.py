@@ -157,7 +157,7 @@ async def run_plan_pass(
         recalled: what is remembered of earlier runs, from `Store.recall`.
         cluster: plan this cluster alone; the addresses of all others still count. Empty for all.
         only: a cluster, a node or `cluster/node` to restrict the plan to; empty for all.
-        listener: told of each stage.
+        listener: called at each stage.
         commands: names of the commands of the host that applies; None if that is another host.
         lineage: gives the content of other revisions whose stamps nodes show.
         is_applying: whether this host applies the plan.

@@ -39,13 +39,13 @@ class MergeTarget:
 
     Args:
         ref: branch, tag or commit; empty for none: then the first parent is the base.
-        told: the variable of the CI system that named it, which may mean another repository; empty if it was
-            named on the command line.
+        ci_variable: the variable of the CI system that named it, which may mean another repository; empty if
+            it was named on the command line.
         instead: another target that a CI system named, if this one does not exist.
     """
 
     ref: str = ""
-    told: str = ""
+    ci_variable: str = ""
     instead: MergeTarget | None = None
 
 
@@ -153,7 +153,7 @@ async def _read_earlier_files(
 ) -> tuple[PriorFiles, str]:
     """The files of earlier revisions, and why the source does not have them; empty if it has."""
     if not source.has_history:
-        if base.ref and not base.told:
+        if base.ref and not base.ci_variable:
             raise UsageError(
                 f"--base {base.ref} requires a git source, but this source has no history",
                 remedy="remove --base, or use a git repository as the source",
@@ -164,13 +164,13 @@ async def _read_earlier_files(
     except SourceUnreachable:
         raise
     except UsageError:  # a folder without a repository: the CI system means the repository around it
-        if not base.told:
+        if not base.ci_variable:
             raise
         return await source.read_prior_files(revision, names, applied=applied), ""
     except SourceError as error:
-        if not base.told:
+        if not base.ci_variable:
             raise
-        why = f"{base.told} names {base.ref}, and {error.message}"
+        why = f"{base.ci_variable} names {base.ref}, and {error.message}"
         if base.instead is not None and base.instead.ref:
             return (await _read_earlier_files(source, revision, base.instead, applied, names))[0], why
         return await source.read_prior_files(revision, names, applied=applied), why

@@ -33,7 +33,7 @@ from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
 from reconciler.rollout.recovery import StepRecovery
 from reconciler.rollout.report_listener import ReportListener, ReportSubscription
-from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members, record_refusal
+from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
 from reconciler.rollout.step_executor import ExecutionContext, execute_step
 from reconciler.rollout.step_scheduler import StepScheduler
 from reconciler.rollout.wave_runner import WaveRunner
@@ -100,38 +100,26 @@ async def run_apply_pass(
     if plan_result.identity is not None:
         # The fleet is resolved again: another process may have written to the store since the plan was made.
         journal = await journal.enter_fleet(plan_result.identity)
-    open_ones, refusals = plan_result.select_released(), run_context.refusals
-    if plan_result.is_refused or (plan_result.violations and open_ones.plan.is_empty):
-        # A watch that meets the same refusal at every interval would fill the history with it.
+    released, refusals = plan_result.select_released(), run_context.refusals
+    if plan_result.is_refused or (plan_result.violations and released.plan.is_empty):
         if refusals.is_new(plan_result):
             await record_members(plan_result, drivers, journal)
-            await record_refusal(plan_result, journal, run_context.trigger, run_context.actor)
-            refusals.note(plan_result)
+        await refusals.record(plan_result, journal, run_context.trigger, run_context.actor)
         raise GuardRefusal(plan_result.violations)
-    await _rename_clusters(open_ones, drivers, transports, journal, run_context)
+    await _rename_clusters(released, drivers, transports, journal, run_context)
     await record_members(plan_result, drivers, journal)
     if plan_result.violations:
-        held_up = plan_result.select_held()
-        if refusals.is_new(held_up):
-            await record_refusal(held_up, journal, run_context.trigger, run_context.actor)
-            refusals.note(held_up)
-        plan_result = open_ones
+        held = plan_result.select_held()
+        await refusals.record(held, journal, run_context.trigger, run_context.actor)
+        plan_result = released
     refusals.forget(plan_result)
+    stop = stop or asyncio.Event()
     async with MessageSender(journal, transports.http, plan_result.fleet.feedback) as message_sender:
-        run = _Run(
-            plan_result,
-            drivers,
-            transports,
-            journal,
-            message_sender,
-            listener,
-            stop or asyncio.Event(),
-            run_context,
-        )
+        run = _Run(plan_result, drivers, transports, journal, message_sender, listener, stop, run_context)
         idle = all(guard_context.is_idle for guard_context in plan_result.guard_contexts)
         report = RunReport("", plan_result.plan) if idle else await run.run()
         await _record_facts(plan_result, report, journal)
-        return replace(report, findings=(*report.findings, *await message_sender.finish(run.stop)))
+        return replace(report, findings=(*report.findings, *await message_sender.finish(stop)))
 
 
 async def _rename_clusters(
@@ -149,8 +137,8 @@ async def _rename_clusters(
         if former is not None:
             async with journal.lock(former):
                 feedback = plan_result.fleet.feedback
-                settling = StepRecovery(journal, drivers, transports, feedback, run_context.clock)
-                await settling.settle({former})
+                recovery = StepRecovery(journal, drivers, transports, feedback, run_context.clock)
+                await recovery.settle({former})
                 await journal.rename_cluster(former, guard_context.plan.cluster, run_context.actor)
 
 
@@ -202,8 +190,8 @@ class _Run:
             feedback, clock = self.plan_result.fleet.feedback, self.run_context.clock
             # Under the locks, and before the first call: after it, the effect of this run would be read as
             # that of the killed one.
-            settling = StepRecovery(journal, self.drivers, self.transports, feedback, clock)
-            await run_unless_stopped(self.stop, settling.settle(held.keys()))
+            recovery = StepRecovery(journal, self.drivers, self.transports, feedback, clock)
+            await run_unless_stopped(self.stop, recovery.settle(held.keys()))
             guard_contexts = [
                 guard_context for guard_context in guard_contexts if guard_context.plan.cluster in held
             ]

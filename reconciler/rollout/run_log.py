@@ -37,8 +37,8 @@ class RunLog:
         revision: named in its messages.
         has_sink: whether there is a sink for messages; the history keeps them either way.
         clock: dates the messages.
-        listener: told of each step once the journal has it.
-        message_sender: told that there are new messages; None if they are not delivered now.
+        listener: called for each step once the journal has it.
+        message_sender: woken for new messages; None if they are not delivered now.
         attempts: step -> facts of its node to write with its intent.
         actor: who asked for it.
         outcomes: step -> its outcome, filled in during the run.
@@ -113,19 +113,6 @@ async def record_members(plan_result: PlanResult, drivers: Drivers, store: Store
         await store.store_facts(cluster, facts)
 
 
-async def record_refusal(plan_result: PlanResult, store: Store, trigger: str, actor: Actor) -> None:
-    """Journal a refused run with its violations, and an approval request for each plan that needs one."""
-    reasons = "\n".join(violation.message for violation in plan_result.violations)
-    await store.record_refused_run(RunStart(trigger, plan_result.plan, actor), reasons)
-    waiting = {violation.target for violation in plan_result.violations if violation.code in APPROVED}
-    short = plan_result.plan.revision.short or plan_result.plan.revision.id
-    for context in plan_result.guard_contexts:
-        if context.plan.cluster in waiting:
-            await store.request_approval(
-                context.plan.cluster, context.digest, short, _describe_request(context)
-            )
-
-
 def _describe_request(context: GuardContext) -> str:
     marked = [f"{step.id} ({step.arguments.doubt})" for step in context.plan.steps if step.arguments.doubt]
     marked += [
@@ -146,8 +133,20 @@ class RefusalMemory:
         """Whether the same clusters were refused for another reason, or not at all, the last time."""
         return self._known.get(_get_clusters(plan_result)) != _get_reasons(plan_result)
 
-    def note(self, plan_result: PlanResult) -> None:
-        """Remember a refusal that was journalled."""
+    async def record(self, plan_result: PlanResult, store: Store, trigger: str, actor: Actor) -> None:
+        """Journal a new refusal with its violations, and a request for each approval that it needs."""
+        # A watch meets the same refusal at every interval, which would fill the history.
+        if not self.is_new(plan_result):
+            return
+        reasons = "\n".join(violation.message for violation in plan_result.violations)
+        await store.record_refused_run(RunStart(trigger, plan_result.plan, actor), reasons)
+        waiting = {violation.target for violation in plan_result.violations if violation.code in APPROVED}
+        short = plan_result.plan.revision.short or plan_result.plan.revision.id
+        for context in plan_result.guard_contexts:
+            cluster, request = context.plan.cluster, _describe_request(context)
+            if cluster in waiting:
+                await store.request_approval(cluster, context.digest, short, request)
+        # After the writes: what could not be journalled is still new at the next interval.
         self._known[_get_clusters(plan_result)] = _get_reasons(plan_result)
 
     def forget(self, plan_result: PlanResult) -> None:
