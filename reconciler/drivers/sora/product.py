@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -16,11 +16,8 @@ from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Liveness, Observed, Unauthorized, Unidentified, Unreachable
-from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.plan import Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.product_model import ModelSetup
-from reconciler.core.step import StepVerdict
-from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, place_conflicts, planner
 from reconciler.drivers.sora.addresses import (
@@ -41,7 +38,6 @@ from reconciler.drivers.sora.arguments import (
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.client import READS, Client
-from reconciler.drivers.sora.cluster_state import State
 from reconciler.drivers.sora.cluster_view import (
     NodeAddresses,
     find_node_addresses,
@@ -72,7 +68,7 @@ from reconciler.host.config import HostConfig
 from reconciler.host.defect_capture import capture_defects
 from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, LiveState, StepAnswer
+from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Http, TransportKind, Transports
 
@@ -115,6 +111,17 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     host_section = SoraRules
     actions = ACTIONS
     lint_codes = lints.CODES
+
+    # Hooks that need nothing but their arguments: the functions themselves, each pure and in its own file.
+    plan = staticmethod(planner.plan)
+    judge = staticmethod(judge.judge)
+    contents = staticmethod(attempts.fingerprint_contents)
+    fingerprint_purpose = staticmethod(attempts.fingerprint_aim)
+    fingerprint_differences = staticmethod(attempts.fingerprint_readings)
+    find_remedy = staticmethod(attempts.suggest_way_out)
+    list_model_setups = staticmethod(modelcheck.make_setups)
+    build_live_state = staticmethod(adopt.read_live_members)
+    lint = staticmethod(lints.lint)
 
     def __init__(
         self,
@@ -185,36 +192,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
         )
 
-    def plan(self, desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
-        """The steps from observed to desired; see `planner.plan`."""
-        return planner.plan(desired, observed)
-
-    def contents(self, desired: SoraDesired) -> Mapping[str, str]:
-        """The desired content of the cluster; see `attempts.fingerprint_contents`."""
-        return attempts.fingerprint_contents(desired)
-
-    def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
-        """What a call requests; see `attempts.fingerprint_aim`."""
-        return attempts.fingerprint_aim(step, contents)
-
     def list_uncounted_nodes(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
         """Temporary nodes, and members that are dead; see `node_actions.list_uncounted`."""
         places = find_node_addresses(desired.entry, observed, desired.history)
         return list_uncounted(desired, view_cluster(desired, observed), places)
-
-    def find_remedy(self, step: Step) -> str:
-        """What an operator does if a step fails each time; see `attempts.suggest_way_out`."""
-        return attempts.suggest_way_out(step)
-
-    def fingerprint_differences(self, step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
-        """What the cluster shows; see `attempts.fingerprint_readings`."""
-        return attempts.fingerprint_readings(step, observed)
-
-    def list_model_setups(
-        self, desired: SoraDesired, observed: Observed[NodeView], plan: ClusterPlan
-    ) -> tuple[ModelSetup[State], ...] | str:
-        """The cluster for the model checker; see `modelcheck.make_setups`."""
-        return modelcheck.make_setups(desired, observed, plan)
 
     def explanations(self) -> Traversable:
         """The pages of the product's codes."""
@@ -250,10 +231,6 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             found[name] = {**found.get(name, {}), "collapsed": spent}
         return found
 
-    def lint(self, cluster_input: ClusterInput) -> Iterator[Diagnostic]:
-        """What is doubtful in the cluster's entry; see `lints.lint`."""
-        return lints.lint(cluster_input)
-
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """The nodes' `api`."""
         assert isinstance(cluster_input.entry, SoraCluster)
@@ -270,10 +247,6 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """
         return await adopt.make_entry(name, addresses, transports)
 
-    def build_live_state(self, desired: SoraDesired, observed: Observed[NodeView]) -> LiveState:
-        """Who belongs to the cluster; see `adopt.read_live_members`."""
-        return adopt.read_live_members(desired, observed)
-
     async def observe_step(self, step: Step, transports: Transports) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views."""
         own = read_cluster_arguments(step)
@@ -283,10 +256,6 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             places | {api: name for name, api in apis.items()}, transports, *waits
         )
         return merge_replies(apis, elsewhere, replies)
-
-    def judge(self, step: Step, seen: Observed[NodeView]) -> StepVerdict:
-        """The status of the step; see `judge.judge`."""
-        return judge.judge(step, seen)
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:  # noqa: ARG002
         """Make the step's one call, or run its command.
