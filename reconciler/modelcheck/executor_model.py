@@ -173,6 +173,7 @@ class ExecutorModel(Generic[W]):
             )
             yield Transition("the run ends", state._replace(plan=-1, phases=()), broken)
             return
+        # A kill is possible before every transition: between reading, intent, call and outcome.
         if state.crashes:
             killed = state._replace(running=False, crashes=state.crashes - 1)
             yield Transition("the reconciler is killed", killed)

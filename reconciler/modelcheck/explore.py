@@ -72,6 +72,7 @@ def explore_states(
                 if move.state not in came:
                     came[move.state] = (state, move.story)
                     following.append(move.state)
+            # Checked once for each state, not for each transition: the bound need not be exact.
             if len(came) > most:
                 return Exploration(len(came), taken, depth, complete=False)
         depth += bool(following)

@@ -125,6 +125,7 @@ class _JournalWriter:
             line = self.runs[run].lines[place]
             pending = line.lost and state is State.UNKNOWN
             written.append((place, replace(line, state=state, pending=pending)))
+        # A listener must never hear of an outcome that a kill could still erase.
         for kind in (EventKind.CONCLUDE, EventKind.ANNOUNCE):
             for place, line in written:
                 self.put(run, place, line, kind)

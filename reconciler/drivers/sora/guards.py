@@ -97,6 +97,7 @@ def refuse_missing_reserve(context: GuardContext) -> Iterator[Diagnostic]:
     without reserve is then short, and the risk of the step names it.
     """
     simulated_steps = list(_simulate_steps(context))
+    # In pairs: whether a stop may leave no reserve depends on the change that follows it.
     for simulated, following in zip_longest(simulated_steps, simulated_steps[1:]):
         after = simulated.after
         if simulated.step.action != "stop" or after is None or not has_majority(after):
@@ -355,6 +356,7 @@ def refuse_init_of_renamed_cluster(context: GuardContext) -> Iterator[Diagnostic
     """An init waits if another cluster was removed in the same commit: it may have been renamed."""
     gone, name = context.desired.history.replaced, context.plan.cluster
     for step in context.plan.steps:
+        # A hold, not a refusal: an operator who knows that it is another cluster can override it.
         if step.action == "init" and gone:
             yield Diagnostic(
                 Severity.ERROR,

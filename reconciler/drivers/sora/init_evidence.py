@@ -226,6 +226,7 @@ def _may_be_majority(may_hold: AbstractSet[str], regular: Iterable[str], members
     That is a majority of the known members, or all nodes of the fleet file, which an earlier run may have
     initialised. If no member is known, two nodes may be a majority.
     """
+    # The larger doubt counts: an approval costs a minute, a second cluster splits the clients.
     known, named = {*members}, {*regular}
     if len(may_hold) < _FEWEST_HIDDEN:
         return False  # a single node with a majority would list its cluster

@@ -158,6 +158,7 @@ def _plan_exchange(
     # Registering first keeps the number of live nodes up. Where a half registration would lose the majority,
     # a purge of a dead node first makes R, and with it the majority, smaller.
     joins, purges = list(joining), list(dead)
+    # Each change alters what the next one needs, so that the order is found one change at a time.
     while joins or purges:
         if joins and not membership_plan.find_register_obstacle(joins[0]):
             membership_plan.register(joins.pop(0))

@@ -177,6 +177,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         apis = {node.name: node.api for node in entry.nodes}
         replies: dict[str, Reply] = {}
         observed: Observed[NodeView] = Observed({})
+        # Members list members: a bound on the rounds keeps hostile lists from leading on without end.
         for _ in range(ROUNDS):
             elsewhere = list_further_addresses(entry, history, observed)
             places = {place: name for name, own in elsewhere.items() for place in own}
@@ -325,6 +326,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             # Checked at each call, not only in the fleet file: a hostile node can list any URL for a peer.
             if not is_allowed(place, self._allowed):
                 return _NOT_ASKED
+            # A bound for this host and its network: a fleet of hundreds of nodes is asked at once.
             async with slots:
                 return await capture_defects(
                     name, _read_reply(Client(transports.http, name, place, timeout, connect), day)
