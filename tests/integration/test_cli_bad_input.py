@@ -118,17 +118,17 @@ def refused(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("case", FILES)
 def test_a_wrong_file_is_named_with_its_place(case, tmp_path, refused):
     files, place = FILES[case]
-    told = refused(put(tmp_path / "fleet", files))
-    assert re.search(rf"^error: .*{place}", told, re.MULTILINE), told
+    output = refused(put(tmp_path / "fleet", files))
+    assert re.search(rf"^error: .*{place}", output, re.MULTILINE), output
 
 
 def test_all_problems_of_all_files_are_shown_at_once(tmp_path, refused):
     files = edited("edge/setting.json", '"127.0.0.1"', '"127.0.0.256"')
     files["fleet.yaml"] = FLEET.replace("127.0.0.1:9", "127.0.0.1:99999")
-    told = refused(put(tmp_path / "fleet", files))
-    assert "error: edge/setting.json:5:" in told
-    assert "error: fleet.yaml:6:" in told
-    assert told.endswith("2 errors in 2 files; nothing was done.\n")
+    output = refused(put(tmp_path / "fleet", files))
+    assert "error: edge/setting.json:5:" in output
+    assert "error: fleet.yaml:6:" in output
+    assert output.endswith("2 errors in 2 files; nothing was done.\n")
 
 
 def test_a_source_that_is_not_there(tmp_path, refused):
@@ -140,9 +140,9 @@ def test_a_ref_that_does_not_exist(tmp_path, refused):
     git_repositories.git(tmp_path, "init", "--quiet", str(folder))
     git_repositories.git(folder, "add", ".")
     git_repositories.git(folder, "commit", "--quiet", "-m", "All of it")
-    told = refused("--ref", "no-such-branch", folder)
-    assert "no-such-branch" in told
-    assert "→" in told
+    output = refused("--ref", "no-such-branch", folder)
+    assert "no-such-branch" in output
+    assert "→" in output
 
 
 def member(name, **more):
@@ -179,8 +179,8 @@ def test_a_bomb_is_refused(tmp_path, refused):
         with (tmp_path / "zeros").open("wb") as zeros:
             zeros.truncate(size)
         archive.add(tmp_path / "zeros", "zeros")
-    told = refused(path)
-    assert "fleet.tgz" in told
+    output = refused(path)
+    assert "fleet.tgz" in output
 
 
 def test_a_broken_tarball_is_refused(tmp_path, refused):
@@ -203,12 +203,12 @@ def test_a_web_page_is_no_tarball(refused):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            told = refused(f"http://ann:hunter2@127.0.0.1:{server.server_port}/fleet.tgz")
+            output = refused(f"http://ann:hunter2@127.0.0.1:{server.server_port}/fleet.tgz")
         finally:
             server.shutdown()
             thread.join()
-    assert "web page" in told or "HTML" in told
-    assert "hunter2" not in told
+    assert "web page" in output or "HTML" in output
+    assert "hunter2" not in output
 
 
 def test_a_wrong_digest_is_refused(tmp_path, refused):
@@ -219,9 +219,9 @@ def test_a_wrong_digest_is_refused(tmp_path, refused):
 
 
 def test_an_unknown_name_for_only_is_refused_with_a_suggestion(tmp_path, refused):
-    told = refused("--only", "edge-02", put(tmp_path / "fleet", GOOD))
-    assert "edge-02" in told
-    assert "edge-01" in told
+    output = refused("--only", "edge-02", put(tmp_path / "fleet", GOOD))
+    assert "edge-02" in output
+    assert "edge-01" in output
 
 
 def test_a_folder_with_the_name_of_a_command_gets_a_note(tmp_path, monkeypatch, capsys):

@@ -63,8 +63,10 @@ def test_an_empty_plan_is_not_explored(folder, capsys):
 
 def test_the_comment_of_a_pull_request_says_what_was_explored(folder, capsys):
     assert run(folder, "--dry-run", "--format", "markdown") == 0
-    told = capsys.readouterr().out
-    assert "**model checker** `live`: no execution with up to 1 fault and one kill of the reconciler" in told
+    output = capsys.readouterr().out
+    assert (
+        "**model checker** `live`: no execution with up to 1 fault and one kill of the reconciler" in output
+    )
     assert run(folder, "--dry-run", "--format", "markdown", "--no-check") == 0
     assert "model checker" not in capsys.readouterr().out
 

@@ -44,18 +44,18 @@ def test_a_node_that_is_lost_at_the_end_is_named_and_the_json_ends_like_the_proc
     site.repository.edit("fleet.yaml", soaking)
     site.serve()
     thread = lose(site, "edge-02")
-    told = site.run("--yes", "--format", form, "--only", "edge", status=5)
+    output = site.run("--yes", "--format", form, "--only", "edge", status=5)
     thread.join()
     if form == "json":
         (lost,) = [
-            one for one in json.loads(told)["remaining"]["clusters"][0]["findings"] if one["code"] != "note"
+            one for one in json.loads(output)["remaining"]["clusters"][0]["findings"] if one["code"] != "note"
         ]
         assert lost["target"] == "edge/edge-02"
     else:
-        after = " ".join(told.split("Done:")[-1 if form == "markdown" else 0].split())
+        after = " ".join(output.split("Done:")[-1 if form == "markdown" else 0].split())
         assert "edge-02" in after
         assert "connection refused" in after
-        assert "1 of 3 nodes could not be read" in " ".join(told.split())
+        assert "1 of 3 nodes could not be read" in " ".join(output.split())
 
 
 def test_every_outcome_has_the_same_status_in_json_and_in_the_process(site):

@@ -39,9 +39,9 @@ class Site:
         self.capsys.readouterr()
         state = () if "validate" in arguments else ("--state", str(self.folder / "state"))
         ended = main([*map(str, arguments), str(self.fleet), *state])
-        told = "".join(self.capsys.readouterr())
-        assert ended == status, told
-        return " ".join(told.split())
+        output = "".join(self.capsys.readouterr())
+        assert ended == status, output
+        return " ".join(output.split())
 
 
 @pytest.fixture
@@ -53,30 +53,30 @@ def site(tmp_path, monkeypatch, capsys):
 def test_a_command_line_in_a_tree_is_refused_with_what_to_write_instead(site, tmp_path):
     site.write(NAMES[:4], stop=f'[touch, "{tmp_path}/ran"]')
     for arguments in (["validate"], ["--dry-run"], ["--yes"]):
-        told = site.run(*arguments, status=1)
-        assert "fleet.yaml:4:11" in told
-        assert "not a command line" in told
-        assert "write `stop: {command: stop-sora}` here" in told
-        assert f'`commands: {{stop-sora: {{run: ["touch", "{tmp_path}/ran"]}}}}`' in told
+        output = site.run(*arguments, status=1)
+        assert "fleet.yaml:4:11" in output
+        assert "not a command line" in output
+        assert "write `stop: {command: stop-sora}` here" in output
+        assert f'`commands: {{stop-sora: {{run: ["touch", "{tmp_path}/ran"]}}}}`' in output
     assert not (tmp_path / "ran").exists()
 
 
 def test_without_a_host_file_a_dry_run_plans_and_an_apply_is_refused_before_anything_is_done(site):
     site.write(NAMES[:4])
     assert site.run("validate", status=0)
-    told = site.run("--dry-run", status=0)
-    assert "run the host's command stop-sora" in told
-    told = site.run("--yes", status=3)
-    assert "[unknown-command]" in told
-    assert "this host has no commands" in told
+    output = site.run("--dry-run", status=0)
+    assert "run the host's command stop-sora" in output
+    output = site.run("--yes", status=3)
+    assert "[unknown-command]" in output
+    assert "this host has no commands" in output
     assert site.simulation.calls(changes=True) == ()
 
 
 def test_a_dry_run_on_the_host_knows_its_commands(site):
     site.file.write_text("commands: {other: {run: [echo]}}\n")
     site.write(NAMES[:4])
-    told = site.run("--dry-run", status=3)
-    assert "this host has the commands other" in told
+    output = site.run("--dry-run", status=3)
+    assert "this host has the commands other" in output
 
 
 def test_the_hosts_command_is_run_with_the_trees_data(site, tmp_path):

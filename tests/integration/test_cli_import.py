@@ -96,11 +96,11 @@ def test_a_new_folder_is_written_from_addresses_and_its_plan_is_empty(site, tmp_
     assert site.run("import", "--m2", m2, "--sora", sora, "--dry-run", folder=new) == 0
     assert not new.exists()
     assert site.run("import", "--m2", m2, "--sora", sora, "--yes", folder=new) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     names = ("RECONCILE_SECRET_CLOUD_ACCESS_KEY_ID", "RECONCILE_SECRET_CLOUD_SECRET_ACCESS_KEY")
-    assert f"Set these variables wherever reconcile runs: {', '.join(names)}" in told
+    assert f"Set these variables wherever reconcile runs: {', '.join(names)}" in output
     written = "".join(path.read_text() for path in new.rglob("*.*"))
-    assert KEY not in told + written
+    assert KEY not in output + written
     assert "n3@sora-3.example.com" in (new / "fleet.yaml").read_text()
     monkeypatch.setenv("RECONCILE_SECRET_CLOUD_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("RECONCILE_SECRET_CLOUD_SECRET_ACCESS_KEY", KEY)
@@ -174,9 +174,9 @@ def test_a_node_that_does_not_answer_stops_the_import_with_its_name(site, capsys
 def test_a_secret_that_was_changed_on_the_nodes_is_named_and_never_written(site, capsys, monkeypatch):
     monkeypatch.setenv("RECONCILE_SECRET_KEY", "another one")
     assert site.run("import", "--yes") == 1
-    told = capsys.readouterr()
-    assert "connection/0/info/secretAccessKey differs from ${env:RECONCILE_SECRET_KEY}" in told.err
-    assert KEY not in told.out + told.err + "".join(site.read(name) for name in site.files())
+    output = capsys.readouterr()
+    assert "connection/0/info/secretAccessKey differs from ${env:RECONCILE_SECRET_KEY}" in output.err
+    assert KEY not in output.out + output.err + "".join(site.read(name) for name in site.files())
 
 
 def test_a_missing_terminal_and_wrong_arguments_are_errors(site, tmp_path, capsys):
@@ -214,10 +214,10 @@ def test_a_secret_in_plain_text_is_masked_in_the_difference(site, capsys):
     text = site.read("edge/base.json").replace("${env:RECONCILE_SECRET_KEY}", KEY)
     site.write("edge/base.json", text.replace('"region": "r"', '"region": "elsewhere"'))
     assert site.run("import", "--dry-run") == 0
-    told = capsys.readouterr().out
-    assert '"secretAccessKey": "••••••"' in told
-    assert '-                            "region": "elsewhere"' in told
-    assert KEY not in told
+    output = capsys.readouterr().out
+    assert '"secretAccessKey": "••••••"' in output
+    assert '-                            "region": "elsewhere"' in output
+    assert KEY not in output
 
 
 def test_new_files_are_shown_and_overwrite_none(site, tmp_path, capsys):
@@ -226,9 +226,9 @@ def test_new_files_are_shown_and_overwrite_none(site, tmp_path, capsys):
     (new / "other/base.json").write_text('{"mine": 1}')
     edge = f"other={site.places[0]}, {site.places[1]}"
     assert site.run("import", "--m2", edge, "--yes", folder=new) == 1
-    told = capsys.readouterr()
-    assert f'+      - {{name: other-02, address: "{site.places[1]}"}}' in told.out
-    assert "other/base.json already exists" in told.err
+    output = capsys.readouterr()
+    assert f'+      - {{name: other-02, address: "{site.places[1]}"}}' in output.out
+    assert "other/base.json already exists" in output.err
     assert [path.name for path in new.rglob("*.*")] == ["base.json"]
 
     text = site.read()
@@ -279,8 +279,8 @@ def test_one_value_of_a_file_that_people_wrote_changes_alone_and_the_whole_diffe
     )
     (site.folder / "site.yaml").write_bytes(before.encode())
     assert site.run("import", "--yes") == 0
-    told = capsys.readouterr().out
-    assert '-        listen: &port "*:81"\n+        listen: &port "*:80"\n' in told
+    output = capsys.readouterr().out
+    assert '-        listen: &port "*:81"\n+        listen: &port "*:80"\n' in output
     after = (site.folder / "site.yaml").read_bytes().decode()
     assert after == before.replace("*:81", "*:80")
     assert site.planned() == 0

@@ -126,9 +126,9 @@ def test_from_a_commit_to_a_converged_fleet(fleet):
     assert again.splitlines()[-1] == "No changes: 6 nodes are as desired."
     runs = fleet.run("history")
     (name,) = re.findall(r"^(\d{8}-\d{6}-\w{4}) ", runs, re.MULTILINE)
-    told = fleet.run("history", "show", name[:17])
-    assert "edge/edge-01/upload: stored only, no sink is configured" in told
-    assert '"messageVer": "1"' in told
+    output = fleet.run("history", "show", name[:17])
+    assert "edge/edge-01/upload: stored only, no sink is configured" in output
+    assert '"messageVer": "1"' in output
 
 
 def test_messages_reach_the_sink_and_the_history_says_so(site):
@@ -137,8 +137,8 @@ def test_messages_reach_the_sink_and_the_history_says_so(site):
         site.repository.edit("fleet.yaml", lambda text: text.replace("clusters:", feedback, 1))
         site.serve()
         site.run("--yes")
-        told = json.loads(site.run("history", "--format", "json"))
-        record = json.loads(site.run("history", "show", told[0]["id"], "--format", "json"))
+        output = json.loads(site.run("history", "--format", "json"))
+        record = json.loads(site.run("history", "show", output[0]["id"], "--format", "json"))
         assert [message["body"] for message in record["messages"]] == sink.messages
     assert [message for message in record["messages"] if not message["delivered"]] == []
     assert len(sink.messages) == 4
@@ -166,9 +166,9 @@ def test_a_pull_request_gets_one_comment_and_no_secret(site):
 
     site.repository.edit("edge/setting.json", with_secret)
     site.serve()
-    told = site.run("--dry-run", "--format", "markdown")
-    assert told.startswith("<!-- reconcile: plan -->\n### 4 changes on 2 clusters")
-    assert "| `edge` | m2 | 3 | 0 | 3 |" in told
+    output = site.run("--dry-run", "--format", "markdown")
+    assert output.startswith("<!-- reconcile: plan -->\n### 4 changes on 2 clusters")
+    assert "| `edge` | m2 | 3 | 0 | 3 |" in output
     site.run("--yes")
     site.repository.edit("edge/setting.json", lambda text: text.replace("planted-secret", "planted-other"))
     site.repository.commit("Another key")
@@ -176,7 +176,7 @@ def test_a_pull_request_gets_one_comment_and_no_secret(site):
     rest += [site.run("--yes"), site.run("history")]
     name = rest[-1].splitlines()[1].split()[0]
     rest += [site.run("history", "show", name), site.run("history", "show", name, "--format", "json")]
-    for text in [told, *rest]:
+    for text in [output, *rest]:
         assert "planted-" not in text
     store = site.folder / "state/reconciler"
     assert all(
@@ -228,10 +228,10 @@ def test_a_dead_member_and_an_addition_that_waits_for_it_never_end_with_success(
     site.repository.edit("fleet.yaml", lambda text: text + fourth)
     site.repository.commit("Four")
     only = ("--only", "live")
-    told = site.run("--dry-run", "--detailed-exitcode", *only, status=1)
-    assert "[node-away]" in told
-    assert "[register-waits]" in told
-    assert "2 of 4 nodes are as desired; 2 errors" in " ".join(told.split())
+    output = site.run("--dry-run", "--detailed-exitcode", *only, status=1)
+    assert "[node-away]" in output
+    assert "[register-waits]" in output
+    assert "2 of 4 nodes are as desired; 2 errors" in " ".join(output.split())
     site.run("--yes", *only, status=1)
     assert len(site.changes) == 1
 
@@ -247,8 +247,8 @@ def test_a_refused_plan_touches_nothing_and_is_in_the_history(fleet):
         ),
     )
     fleet.repository.commit("Save some money")
-    told = fleet.run("--yes", status=3)
-    assert "refused: live" in told
+    output = fleet.run("--yes", status=3)
+    assert "refused: live" in output
     assert fleet.changes == before
     assert "refused: live" in fleet.run("history")
 

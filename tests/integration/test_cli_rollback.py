@@ -49,9 +49,9 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     git(repository.folder, "clone", "--quiet", folder, clone)
     capsys.readouterr()
     assert run(repository, "rollback", "", clone, "--yes", "--format", "json") == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["plan"]["revision"]["id"] == first
-    assert f"State: {repository.folder.parent}/state (--state)\nWatch: none" in told.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["plan"]["revision"]["id"] == first
+    assert f"State: {repository.folder.parent}/state (--state)\nWatch: none" in output.err
     assert run(repository, "history", "--format", "json") == 0
     newest = json.loads(capsys.readouterr().out)[0]
     assert (newest["trigger"], newest["revision"]) == ("rollback", first)

@@ -154,6 +154,6 @@ def test_no_member_of_a_cluster_that_does_not_exist_yet_is_as_desired(tmp_path, 
     with DemoNodes() as served:
         served.serve(fleet)
         assert run(fleet, "status", "--detailed-exitcode") == 2
-    told = capsys.readouterr().out
-    assert "0 of 3 nodes as desired" in told
-    assert "Not converged: 3 differ." in told
+    output = capsys.readouterr().out
+    assert "0 of 3 nodes as desired" in output
+    assert "Not converged: 3 differ." in output

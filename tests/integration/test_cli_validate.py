@@ -110,14 +110,14 @@ def run(tmp_path, monkeypatch, capsys):
     folder.mkdir()
     monkeypatch.chdir(folder)
 
-    def told(*arguments, files=ALL, below="."):
+    def output(*arguments, files=ALL, below="."):
         put(folder / below, files)
         status = main(["validate", *arguments, *([] if below == "." else [below])])
         out, error = capsys.readouterr()
         assert error == ""
         return status, out
 
-    return told
+    return output
 
 
 def errors(listed):
@@ -260,16 +260,16 @@ def test_sarif_has_the_structure_and_the_explanations_as_rules(run):
     assert status == 1
     log = json.loads(out)
     jsonschema.validate(log, STRUCTURE)
-    (told,) = log["runs"]
-    driver = told["tool"]["driver"]
+    (output,) = log["runs"]
+    driver = output["tool"]["driver"]
     assert driver["version"] == __version__
     assert [
-        each for each in told["results"] if driver["rules"][each["ruleIndex"]]["id"] != each["ruleId"]
+        each for each in output["results"] if driver["rules"][each["ruleIndex"]]["id"] != each["ruleId"]
     ] == []
     for rule in driver["rules"]:
         assert rule["help"]["markdown"] == read_page(rule["id"])
         assert rule["shortDescription"]["text"] == read_title(rule["id"])
-    place = told["results"][0]["locations"][0]["physicalLocation"]
+    place = output["results"][0]["locations"][0]["physicalLocation"]
     assert unquote(place["artifactLocation"]["uri"]) == "a fleet/fleet.yaml"
     assert place["region"] == {"startLine": 1, "startColumn": 10}
 

@@ -91,12 +91,12 @@ def test_a_written_fleet_is_served_until_a_signal(tmp_path, number):
 
 def test_a_node_away_from_this_machine_is_refused(tmp_path, capsys):
     assert main(["simulate", str(fleet(tmp_path, "192.168.1.1:3000"))]) == 1
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert (
         "node-01@sora-01.example.com: simulated nodes must have a loopback address, got 192.168.1.1:3000"
-        in said
+        in output
     )
-    assert "127.0.0.0/8" in said
+    assert "127.0.0.0/8" in output
 
 
 def test_an_address_in_use_is_named(tmp_path, capsys):

@@ -85,7 +85,7 @@ def test_what_was_made_from_another_desk_is_not_kept():
     assert not {id(one) for one in other.desired} & {id(one) for one in first.desired}
 
 
-def test_the_problems_of_all_clusters_are_told_together():
+def test_the_problems_of_all_clusters_are_reported_together():
     wrong = [cluster(name, {name: "bad"}) for name in ("b", "a")]
     with pytest.raises(InputError) as caught:
         add_desired_state(fleet(*wrong), {"fake": FakeDriver(World())})

@@ -1,4 +1,4 @@
-"""The pass as a program calls it: a reader cannot write; a reconciler settles, applies and looks again."""
+"""The pass as a program calls it: a reader cannot write; a reconciler settles, applies and observes again."""
 
 import asyncio
 import dataclasses
@@ -87,7 +87,7 @@ async def test_a_reader_tells_status_without_a_store():
 
 
 def test_a_reader_has_nothing_to_write_with():
-    """The contract on imports says the same of its module; here of what an object of it holds."""
+    """An import contract checks the module of the reader; this checks the attributes of an object."""
     held = {field.type for field in dataclasses.fields(Reader)}
     assert "StoreReader | None" in held
     assert not any(re.search(r"\bStore\b|Journal|Reconciler", str(kind)) for kind in held)
@@ -105,7 +105,7 @@ async def test_a_pass_opens_the_ways_to_the_nodes_once(store):
     assert [line.trigger for line in await store.runs()] == ["program"]
 
 
-async def test_what_was_left_open_is_settled_before_the_plan_and_told(store):
+async def test_open_steps_are_settled_before_the_plan_and_announced(store):
     cluster_input, heard = Desk(store, a="old", b="new", c="new"), Heard()
     cluster_input.world.fault("a", "killed after")
     with suppress(Killed):
@@ -133,7 +133,7 @@ async def test_a_refusal_has_no_report_and_is_written_once(store):
     assert cluster_input.world.acts == []
 
 
-async def test_a_pass_that_is_stopped_before_its_plan_comes_to_nothing(store):
+async def test_a_pass_that_is_stopped_before_its_plan_has_no_result(store):
     cluster_input, stop = Desk(store, a="old", b="old", c="old"), asyncio.Event()
     stop.set()
     assert await cluster_input.reconciler.run(TWO, stop=stop) == PassReport()

@@ -38,7 +38,7 @@ class StageReader(Reader):
 
 
 class Stage:
-    """A fleet in memory, a state folder, and a terminal that keeps what it is told."""
+    """A fleet in memory, a state folder, and a terminal that keeps its output."""
 
     def __init__(self, folder, monkeypatch):
         self.world = World({"a": "old", "b": "new", "c": "old"})
@@ -68,7 +68,7 @@ class Stage:
         self.terminal = replace(self.terminal, can_prompt=True)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.out.getvalue()
 
 
@@ -80,7 +80,7 @@ def stage(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("detailed", "status"), [(False, 0), (True, 2)])
 def test_a_dry_run_changes_nothing_and_leaves_nothing_behind(stage, detailed, status):
     assert stage.run(planning=True, detailed_exitcode=detailed) == status
-    assert "2 changes on 1 cluster." in stage.said
+    assert "2 changes on 1 cluster." in stage.output
     assert stage.world.acts == []
     assert not stage.folder.exists()
 
@@ -88,13 +88,13 @@ def test_a_dry_run_changes_nothing_and_leaves_nothing_behind(stage, detailed, st
 def test_a_dry_run_without_changes_succeeds(stage):
     stage.wanted = {"b": "new"}
     assert stage.run(planning=True, detailed_exitcode=True) == 0
-    assert "No changes: 1 node is as desired." in stage.said
+    assert "No changes: 1 node is as desired." in stage.output
 
 
 def test_a_dry_run_with_a_silent_node_fails_and_still_plans_the_others(stage):
     stage.world.silent.add("a")
     assert stage.run(planning=True, detailed_exitcode=True) == 1
-    assert "1 change on 1 cluster; 1 error." in stage.said
+    assert "1 change on 1 cluster; 1 error." in stage.output
 
 
 def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage):
@@ -102,7 +102,7 @@ def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage
     assert stage.run(planning=True) == 3
     assert not stage.folder.exists()
     assert stage.run(yes=True) == 3
-    assert "refused: c may not [forbidden]" in stage.said
+    assert "refused: c may not [forbidden]" in stage.output
     assert stage.world.acts == []
     assert "refused: c may not" in history(stage)
 
@@ -112,7 +112,7 @@ def test_a_confirmed_plan_is_applied_verified_and_recorded(stage):
     assert stage.run() == 0
     assert stage.world.values == {"a": "new", "b": "new", "c": "new"}
     assert "Apply 2 changes on 1 cluster? [y/N]" in stage.aside.getvalue()
-    assert "Done: 2 changes; verified: no changes remain." in stage.said
+    assert "Done: 2 changes; verified: no changes remain." in stage.output
     assert "done: 2 changes" in history(stage)
 
 
@@ -145,13 +145,13 @@ def test_a_failure_elsewhere_leaves_the_run_applied_in_part(stage):
     stage.world.fault("a", "refused")
     assert stage.run(yes=True) == 5
     assert stage.world.values["c"] == "new"
-    assert "failed: hall: set a: it said no" in stage.said
-    said = " ".join(stage.said.split())
+    assert "failed: hall: set a: it said no" in stage.output
+    output = " ".join(stage.output.split())
     assert (
         "Applied in part: 1 done, 1 failed; no further changes are planned now, 2 of 3 nodes are as desired"
-        in said
+        in output
     )
-    assert "error: a is stalled: set was sent once with a definite refusal (it said no;" in said
+    assert "error: a is stalled: set was sent once with a definite refusal (it said no;" in output
 
 
 def test_nothing_applied_is_status_1(stage):
@@ -164,7 +164,7 @@ def test_a_silent_node_makes_a_run_partial(stage):
     stage.world.silent.add("a")
     assert stage.run(yes=True) == 5
     assert stage.world.values["c"] == "new"
-    assert "no further changes are planned now, 2 of 3 nodes are as desired; 1 error" in stage.said
+    assert "no further changes are planned now, 2 of 3 nodes are as desired; 1 error" in stage.output
 
 
 def test_a_silent_node_and_nothing_else_to_do_is_status_1(stage):
@@ -198,25 +198,25 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
 
 def test_json_of_a_dry_run_is_one_document(stage):
     assert stage.run(planning=True, format=PlanFormat.JSON) == 0
-    told = json.loads(stage.said)
-    assert set(told) == {"plan", "ids", "violations", "overridden", "warnings"}
-    assert [step["node"] for step in told["plan"]["clusters"][0]["steps"]] == ["a", "c"]
+    document = json.loads(stage.output)
+    assert set(document) == {"plan", "ids", "violations", "overridden", "warnings"}
+    assert [step["node"] for step in document["plan"]["clusters"][0]["steps"]] == ["a", "c"]
 
 
 @pytest.mark.parametrize("wanted", [{"a": "new"}, {"b": "new"}, {"a": "forbidden"}])
 def test_json_of_a_run_is_one_document_with_its_report(stage, wanted):
     stage.wanted = wanted
     status = stage.run(yes=True, format=PlanFormat.JSON)
-    told = json.loads(stage.said)
-    assert told["report"]["succeeded"] is True
-    assert (told["remaining"] is None) == (wanted != {"a": "new"})
-    assert bool(told["violations"]) == (status == 3)
+    document = json.loads(stage.output)
+    assert document["report"]["succeeded"] is True
+    assert (document["remaining"] is None) == (wanted != {"a": "new"})
+    assert bool(document["violations"]) == (status == 3)
 
 
 def test_markdown_of_a_run_ends_with_its_report(stage):
     assert stage.run(yes=True, format=PlanFormat.MARKDOWN) == 0
-    assert stage.said.startswith("<!-- reconcile: plan -->\n### 2 changes on 1 cluster.")
-    assert "### Done: 2 changes; verified: no changes" in stage.said
+    assert stage.output.startswith("<!-- reconcile: plan -->\n### 2 changes on 1 cluster.")
+    assert "### Done: 2 changes; verified: no changes" in stage.output
     assert "done" in stage.aside.getvalue()
 
 

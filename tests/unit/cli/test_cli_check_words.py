@@ -1,4 +1,4 @@
-"""The model checker over a plan that loses the majority: the shortest story, in words and as JSON."""
+"""The model checker over a plan that loses the majority: the shortest counterexample, as text and as JSON."""
 
 import json
 from dataclasses import replace
@@ -55,10 +55,10 @@ def test_a_plan_without_a_spare_node_is_broken_by_one_failure_and_by_none_else()
     assert not calm.explored.broken
     (struck,) = check_plans(seen, DRIVERS, faults=1, most=100_000)
     assert "loses an existing majority" in struck.explored.broken
-    told = render_check_text([struck], 1).splitlines()
-    assert told[0].startswith("live: violation after ")
-    assert told[1].startswith("  1. ")
-    assert len(told) == 1 + len(struck.explored.story)
+    output = render_check_text([struck], 1).splitlines()
+    assert output[0].startswith("live: violation after ")
+    assert output[1].startswith("  1. ")
+    assert len(output) == 1 + len(struck.explored.story)
     (plain,) = json.loads(render_check_json([struck], 1))["clusters"]
     assert plain["story"] == list(struck.explored.story)
 
@@ -69,7 +69,7 @@ def test_a_window_without_a_spare_node_that_the_plan_announces_is_no_broken_prom
     assert not struck.explored.broken
 
 
-def test_beside_a_plan_a_state_of_a_large_cluster_counts_for_several(monkeypatch):
+def test_a_dry_run_counts_a_state_of_a_large_cluster_as_several(monkeypatch):
     """A hundred nodes took gigabytes before the bound for five was reached."""
     monkeypatch.setattr("reconciler.planning.model_check.USUAL", 1)
     (bounded,) = check_plans(plan_result(), DRIVERS, faults=1, most=900, weighs=True)

@@ -89,18 +89,18 @@ def test_every_field_has_a_description():
 
 
 def test_every_command_and_option_is_in_the_reference():
-    told = cli_reference()
+    output = cli_reference()
     for name, module in {"": DEFAULT.module, **{name: one.module for name, one in COMMANDS.items()}}.items():
         command = typer.main.get_command(import_module(module).app)
-        assert f"## `{f'reconcile {name}'.strip()}`\n" in told
+        assert f"## `{f'reconcile {name}'.strip()}`\n" in output
         for param in command.params:
             if param.param_type_name == "option" and not getattr(param, "hidden", False):
-                assert any(re.search(rf"^\| `[^|]*{option}\b", told, re.MULTILINE) for option in param.opts)
+                assert any(re.search(rf"^\| `[^|]*{option}\b", output, re.MULTILINE) for option in param.opts)
 
 
 def test_every_status_has_its_meaning():
-    told = cli_reference()
-    assert all(f"| `{status}` | {meaning} |" in told for status, meaning in STATUSES.items())
+    output = cli_reference()
+    assert all(f"| `{status}` | {meaning} |" in output for status, meaning in STATUSES.items())
 
 
 def test_no_table_row_is_broken_by_a_choice():

@@ -1,4 +1,4 @@
-"""The history as a person and a program read it."""
+"""The history as text and as JSON."""
 
 import json
 from dataclasses import replace
@@ -100,15 +100,15 @@ def test_a_run_in_full(golden):
 
 
 def test_a_run_as_json_has_the_messages_whole():
-    told = json.loads(history.render_run_record_json(record()))
-    assert [message["body"] for message in told["messages"]] == [
+    output = json.loads(history.render_run_record_json(record()))
+    assert [message["body"] for message in output["messages"]] == [
         json.loads(BODY),
         json.loads(BODY),
         "{broken",
     ]
-    assert told["steps"][0]["state"] == "failed"
-    assert told["plan"] == json.loads(PLAN.encode())
-    assert "hunter" not in json.dumps(told)
+    assert output["steps"][0]["state"] == "failed"
+    assert output["plan"] == json.loads(PLAN.encode())
+    assert "hunter" not in json.dumps(output)
 
 
 def test_reading_an_empty_history_creates_no_folder(tmp_path, capsys):

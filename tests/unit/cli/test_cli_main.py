@@ -1,4 +1,4 @@
-"""The entry point: which command runs, and what a person sees of everything that can go wrong."""
+"""The entry point: which command runs, and the message for every kind of error."""
 
 import io
 import sys
@@ -79,15 +79,15 @@ def test_an_unknown_first_argument_goes_to_the_default_command(monkeypatch):
 
 def test_help_names_every_command_and_every_status(capsys):
     assert main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert [name for name in command_table.COMMANDS if name not in told] == []
-    assert [status for status in (0, 1, 2, 3, 4, 5) if f"\n    {status}  " not in told] == []
+    output = capsys.readouterr().out
+    assert [name for name in command_table.COMMANDS if name not in output] == []
+    assert [status for status in (0, 1, 2, 3, 4, 5) if f"\n    {status}  " not in output] == []
 
 
 def test_a_wrong_option_is_a_usage_error_and_not_status_2(capsys):
     assert main(["--zzz"]) == 1
-    told = capsys.readouterr().err
-    assert told == "error: No such option: --zzz\n  → see `reconcile --help`\n"
+    output = capsys.readouterr().err
+    assert output == "error: No such option: --zzz\n  → see `reconcile --help`\n"
 
 
 def test_a_wrong_option_of_a_subcommand_names_the_help_of_the_subcommand(capsys):
@@ -109,7 +109,7 @@ def test_an_option_without_effect_is_refused(capsys):
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "output"),
     [
         (StateError("the disk is full", remedy="make room"), 1, "error: the disk is full\n  → make room\n"),
         (WorldChanged("edge-01 is not as planned"), 4, "error: edge-01 is not as planned\n"),
@@ -123,10 +123,10 @@ def test_an_option_without_effect_is_refused(capsys):
         ),
     ],
 )
-def test_an_error_is_a_message_and_its_own_status(command, capsys, error, status, told):
+def test_an_error_is_a_message_and_its_own_status(command, capsys, error, status, output):
     command(raising(error))
     assert main(["probe"]) == status
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == output
 
 
 def test_every_problem_of_the_files_is_listed_with_its_position(command, capsys):
@@ -147,21 +147,21 @@ def test_every_problem_of_the_files_is_listed_with_its_position(command, capsys)
 def test_an_interruption_shows_no_traceback(command, capsys):
     command(raising(KeyboardInterrupt()))
     assert main(["probe"]) == 130
-    told = capsys.readouterr().err
-    assert told.startswith("Stopped on request.")
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert output.startswith("Stopped on request.")
+    assert "Traceback" not in output
 
 
 def test_a_defect_shows_its_type_and_line_but_not_its_message(command, capsys, monkeypatch):
     monkeypatch.delenv("RECONCILE_DEBUG", raising=False)
     command(raising(KeyError("hunter2")))
     assert main(["probe"]) == 1
-    told = capsys.readouterr().err
-    assert "KeyError at " in told
-    assert "test_cli_main.py:" in told
-    assert "RECONCILE_DEBUG=1" in told
-    assert "hunter2" not in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert "KeyError at " in output
+    assert "test_cli_main.py:" in output
+    assert "RECONCILE_DEBUG=1" in output
+    assert "hunter2" not in output
+    assert "Traceback" not in output
 
 
 def test_a_defect_shows_its_traceback_on_request(command, capsys, monkeypatch):

@@ -23,7 +23,7 @@ def state(tmp_path):
     return tmp_path / "state"
 
 
-def told(state):
+def read_orders(state):
     with open_store(state) as store:
         return asyncio.run(store.orders())
 
@@ -40,7 +40,7 @@ def run(state, *arguments):
 def test_a_suspension_lasts_until_resume(state, capsys):
     assert run(state, "suspend", "live", "--reason", "it looks odd", "--by", "kim") == 0
     assert run(state, "suspend", "--reason", "a storm", "--by", "lee") == 0
-    found = told(state).suspensions
+    found = read_orders(state).suspensions
     assert [(one.cluster, one.reason, one.by) for one in found] == [
         ("", "a storm", SAYS + "on behalf of lee (not checked)"),
         ("live", "it looks odd", SAYS + "on behalf of kim (not checked)"),
@@ -52,7 +52,7 @@ def test_a_suspension_lasts_until_resume(state, capsys):
         f"State: {state} (--state)\n{NO_WATCH}"
     )
     assert run(state, "resume", "live") == 0
-    assert told(state).suspensions == ()
+    assert read_orders(state).suspensions == ()
     capsys.readouterr()
     assert run(state, "resume", "live") == 0
     assert capsys.readouterr().out.startswith("There was no suspension of cluster live.\n")
@@ -81,7 +81,7 @@ def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys)
     assert "a1a1a1a1a1a1  waits since" in capsys.readouterr().out
     assert run(state, "approve", "a1a1a1a1", "--by", "kim", "--reason", "looked at it") == 0
     assert "live, revision 4be6bbe: 1 step" in capsys.readouterr().out
-    (approved,) = told(state).approvals
+    (approved,) = read_orders(state).approvals
     assert (approved.digest, approved.by, approved.reason) == (
         ONE,
         SAYS + "on behalf of kim (not checked)",
@@ -113,12 +113,12 @@ def test_an_ambiguous_or_unknown_id_is_refused(state, capsys, word, words):
     waits(state, "edge", TWO)
     assert run(state, "approve", word) == 1
     assert words in capsys.readouterr().err
-    assert told(state).approvals == ()
+    assert read_orders(state).approvals == ()
 
 
 def test_a_complete_id_is_approved_before_any_run_asks(state):
     assert run(state, "approve", ONE.upper()) == 0
-    assert told(state).approvals[0].digest == ONE
+    assert read_orders(state).approvals[0].digest == ONE
 
 
 def test_approve_takes_an_id_or_list(state, capsys):

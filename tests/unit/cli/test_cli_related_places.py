@@ -1,4 +1,4 @@
-"""A place that a problem speaks of beside its own is data in every output that programs read."""
+"""Further positions of a problem are data in every output for programs."""
 
 import json
 

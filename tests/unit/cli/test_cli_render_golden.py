@@ -1,4 +1,4 @@
-"""What a person and a program see of typical plans and runs, as golden files."""
+"""Typical plans and runs in every format, as golden files."""
 
 import json
 from dataclasses import replace
@@ -46,8 +46,8 @@ def test_a_run_as_json(golden):
 
 
 def test_json_gives_the_plan_with_the_id_of_each_cluster():
-    told = json.loads(as_json.render_plan_json(FULL))
-    assert told["ids"] == PLAN.ids
-    assert told["plan"] == json.loads(PLAN.encode())
-    assert [item["code"] for item in told["overridden"]] == ["blast-radius"]
-    assert told["warnings"][0]["line"] == 2
+    output = json.loads(as_json.render_plan_json(FULL))
+    assert output["ids"] == PLAN.ids
+    assert output["plan"] == json.loads(PLAN.encode())
+    assert [item["code"] for item in output["overridden"]] == ["blast-radius"]
+    assert output["warnings"][0]["line"] == 2

@@ -1,4 +1,4 @@
-"""The renderings' parts: bounds, grouping, escaping, and that no secret comes through."""
+"""Parts of renderings: limits, grouping, escaping, and that no secret is shown."""
 
 import re
 from dataclasses import replace
@@ -32,13 +32,13 @@ PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_clean_text_is_one_printable_line(value):
-    told = clean_line(value)
-    assert "\n" not in told
-    assert PRINTABLE.fullmatch(told)
-    told.encode()
+    output = clean_line(value)
+    assert "\n" not in output
+    assert PRINTABLE.fullmatch(output)
+    output.encode()
 
 
-def test_a_cut_text_says_how_long_it_was():
+def test_a_cut_text_shows_its_length():
     assert shorten_text("abc", 3) == "abc"
     assert shorten_text("a" * 1500, 10) == "a" * 10 + " … (1,500 characters)"
 
@@ -59,8 +59,8 @@ def test_nothing_rendered_steers_a_terminal(render):
 
 
 def test_a_change_of_a_secret_shows_neither_value():
-    told = format_change(Change("/key", Op.REPLACE, old=Secret("one"), new=Secret("two", "${env:KEY}")))
-    assert [line.text for line in told] == ['/key: was "••••••", becomes "${env:KEY}"']
+    output = format_change(Change("/key", Op.REPLACE, old=Secret("one"), new=Secret("two", "${env:KEY}")))
+    assert [line.text for line in output] == ['/key: was "••••••", becomes "${env:KEY}"']
     same = format_change(
         Change("/key", Op.REPLACE, old=[{"key": Secret("one")}], new=[{"key": Secret("two")}])
     )
@@ -69,8 +69,8 @@ def test_a_change_of_a_secret_shows_neither_value():
 
 
 def test_an_array_shows_what_left_and_what_came():
-    told = format_change(Change("/list", Op.REPLACE, old=["a", "b", "b"], new=["b", "c"]))
-    assert [f"{line.mark} {line.text}" for line in told] == [
+    output = format_change(Change("/list", Op.REPLACE, old=["a", "b", "b"], new=["b", "c"]))
+    assert [f"{line.mark} {line.text}" for line in output] == [
         "~ /list: was 3 items, becomes 2, 1 of them unchanged",
         '-   "a"',
         '-   "b"',
@@ -78,18 +78,18 @@ def test_an_array_shows_what_left_and_what_came():
     ]
 
 
-def test_an_array_in_another_order_says_so():
-    told = format_change(Change("/list", Op.REPLACE, old=[1, 2], new=[2, 1]))
-    assert told[0].text == "/list: the same 2 items in another order"
-    assert [line.text.split() for line in told[1:]] == [["was", "[1,", "2]"], ["becomes", "[2,", "1]"]]
+def test_a_list_in_another_order_is_shown_as_such():
+    output = format_change(Change("/list", Op.REPLACE, old=[1, 2], new=[2, 1]))
+    assert output[0].text == "/list: the same 2 items in another order"
+    assert [line.text.split() for line in output[1:]] == [["was", "[1,", "2]"], ["becomes", "[2,", "1]"]]
 
 
 def test_long_values_are_cut_and_many_changes_counted():
     assert len(format_value("x" * 10_000)) < 400
     changes = diff_values({str(index): 0 for index in range(30)}, {str(index): 1 for index in range(30)})
-    told = format_changes(changes, 20)
-    assert len(told) == 21
-    assert told[-1].text == "… and 10 more changes"
+    output = format_changes(changes, 20)
+    assert len(output) == 21
+    assert output[-1].text == "… and 10 more changes"
 
 
 def test_names_become_ranges_only_where_every_number_is_there():
@@ -115,29 +115,29 @@ def test_a_terminal_gets_no_line_that_it_would_break_itself():
     long = Change("/feed", Op.ADD, new={f"key {number}": "some words" for number in range(20)})
     steps = (upload(1, changes=(long,), reason="because " * 40),)
     view = PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),)), warnings=FULL.warnings)
-    told = text.render_plan_text(view, layout=text.TerminalLayout(width=70))
-    assert max(map(len, told.splitlines())) <= 70
-    assert '"key 19": "some words"' in " ".join(told.split())
+    output = text.render_plan_text(view, layout=text.TerminalLayout(width=70))
+    assert max(map(len, output.splitlines())) <= 70
+    assert '"key 19": "some words"' in " ".join(output.split())
 
 
 @pytest.mark.parametrize("render", [text.render_plan_text, markdown.render_plan_markdown])
 def test_a_plan_shows_a_few_warnings_and_counts_the_others(render):
-    def told(count):
+    def output(count):
         warnings = tuple(replace(FULL.warnings[0], code=f"lint-{number}") for number in range(count))
         return render(replace(FULL, warnings=warnings))
 
-    assert [f"lint-{number}" in told(4) for number in range(4)] == [True] * 4
-    assert "reconcile validate" not in told(4)
-    assert [f"lint-{number}" in told(12) for number in range(12)] == [True] * 3 + [False] * 9
-    assert "9 more warnings: `reconcile validate` shows them all" in told(12)
-    assert len(told(5_000).splitlines()) == len(told(12).splitlines())
+    assert [f"lint-{number}" in output(4) for number in range(4)] == [True] * 4
+    assert "reconcile validate" not in output(4)
+    assert [f"lint-{number}" in output(12) for number in range(12)] == [True] * 3 + [False] * 9
+    assert "9 more warnings: `reconcile validate` shows them all" in output(12)
+    assert len(output(5_000).splitlines()) == len(output(12).splitlines())
 
 
 def test_a_thousand_equal_changes_are_one_paragraph():
     cluster = replace(EDGE, steps=tuple(upload(number) for number in range(1, 1001)), findings=())
-    told = text.render_plan_text(PlanView(Plan(REVISION, "1", (cluster,))))
-    assert len(told.splitlines()) < 20
-    assert "1-1000  upload  edge-01 … edge-1000 (1,000 nodes)" in told
+    output = text.render_plan_text(PlanView(Plan(REVISION, "1", (cluster,))))
+    assert len(output.splitlines()) < 20
+    assert "1-1000  upload  edge-01 … edge-1000 (1,000 nodes)" in output
 
 
 def test_steps_of_interleaved_nodes_are_gathered_and_keep_their_order():
@@ -149,8 +149,8 @@ def test_steps_of_interleaved_nodes_are_gathered_and_keep_their_order():
             upload(number, id=f"edge-seoul/edge-{number:02}/wait", action="wait", after=(first.id,)),
         ]
     plan = Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))
-    told = [(group.numbers, group.step.action, group.after) for group in group_steps(plan)["edge-seoul"]]
-    assert told == [("1-2", "upload", ""), ("3-4", "wait", "1-2")]
+    output = [(group.numbers, group.step.action, group.after) for group in group_steps(plan)["edge-seoul"]]
+    assert output == [("1-2", "upload", ""), ("3-4", "wait", "1-2")]
 
 
 def test_steps_that_wait_for_other_nodes_stay_where_they_are():
@@ -158,8 +158,8 @@ def test_steps_that_wait_for_other_nodes_stay_where_they_are():
     two = replace(two, after=(one.id,))
     three = replace(three, after=(two.id,))
     plan = Plan(REVISION, "1", (replace(EDGE, steps=(one, two, three)),))
-    told = [(group.numbers, group.nodes, group.after) for group in group_steps(plan)["edge-seoul"]]
-    assert told == [("1", "edge-01", ""), ("2", "edge-02", "1"), ("3", "edge-03", "2")]
+    output = [(group.numbers, group.nodes, group.after) for group in group_steps(plan)["edge-seoul"]]
+    assert output == [("1", "edge-01", ""), ("2", "edge-02", "1"), ("3", "edge-03", "2")]
 
 
 def test_a_step_is_never_shown_before_the_steps_that_it_waits_for():
@@ -183,20 +183,20 @@ def test_numbers_run_through_all_clusters_and_miss_no_step():
 
 
 def test_markdown_of_others_neither_formats_nor_summons():
-    told = escape_markdown("a|b <b> `c` @team x@10.0.0.1 #7 [l](u)\n/close")
-    assert told == r"a\|b \<b\> \`c\` @<!-- -->team x@10.0.0.1 \#<!-- -->7 \[l\](u) /close"
+    output = escape_markdown("a|b <b> `c` @team x@10.0.0.1 #7 [l](u)\n/close")
+    assert output == r"a\|b \<b\> \`c\` @<!-- -->team x@10.0.0.1 \#<!-- -->7 \[l\](u) /close"
     assert format_code("a`b``c") == "```a`b``c```"
     assert format_code("`") == "`` ` ``"
     assert format_code_block("```", "diff").splitlines()[0] == "````diff"
 
 
 def test_hostile_text_opens_no_line_of_its_own():
-    told = markdown.render_plan_markdown(HOSTILE)
-    assert len([line for line in told.splitlines() if line.startswith("#")]) == 2
-    assert EVIL.splitlines()[1] not in told.splitlines()
+    output = markdown.render_plan_markdown(HOSTILE)
+    assert len([line for line in output.splitlines() if line.startswith("#")]) == 2
+    assert EVIL.splitlines()[1] not in output.splitlines()
 
 
-def test_a_comment_is_cut_to_its_length_and_says_what_is_missing():
+def test_a_comment_is_cut_to_its_length_and_counts_what_is_omitted():
     steps = tuple(upload(number, reason=f"reason {number}") for number in range(4_000))
     view = PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),)))
     whole = markdown.render_plan_markdown(view, limit=10_000_000)
@@ -216,19 +216,19 @@ def own(number, *more):
     return upload(number, changes=(*changes, Change("/env/site", Op.REPLACE, "-", f"rack|{number}")))
 
 
-def rows(told):
-    return [line.strip() for line in told.splitlines() if line.startswith("  |")][2:]
+def rows(output):
+    return [line.strip() for line in output.splitlines() if line.startswith("  |")][2:]
 
 
 def test_a_hundred_nodes_that_differ_give_a_row_each_under_one_paragraph():
     steps = tuple(own(number) for number in range(1, 101))
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
-    assert told.count(" upload** ") == 1
-    assert "**1-100 upload** edge-01 … edge-100 (100 nodes)" in told
-    assert told.count("/meta/version") == 1, "what all have stands once"
-    assert rows(told)[6] == r'| 7 | edge-07 | `~ /env/site: was "-", becomes "rack\|7"` |'
-    assert len(rows(told)) == 100
-    assert len(told) < 12_000
+    output = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert output.count(" upload** ") == 1
+    assert "**1-100 upload** edge-01 … edge-100 (100 nodes)" in output
+    assert output.count("/meta/version") == 1, "what all have stands once"
+    assert rows(output)[6] == r'| 7 | edge-07 | `~ /env/site: was "-", becomes "rack\|7"` |'
+    assert len(rows(output)) == 100
+    assert len(output) < 12_000
 
 
 def test_a_hundred_nodes_that_differ_in_several_places_keep_their_rows_with_fewer_changes_in_each():
@@ -236,13 +236,13 @@ def test_a_hundred_nodes_that_differ_in_several_places_keep_their_rows_with_fewe
         own(number, *(Change(f"/env/a{place}/{number}", Op.ADD, None, "x" * 200) for place in range(8)))
         for number in range(1, 101)
     )
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
-    assert len(rows(told)) == 100
-    assert len(told) <= markdown.LIMIT
-    assert "more changes" in rows(told)[99]
+    output = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert len(rows(output)) == 100
+    assert len(output) <= markdown.LIMIT
+    assert "more changes" in rows(output)[99]
 
 
-def test_what_is_done_to_many_nodes_one_after_the_other_is_said_once_with_a_row_for_each():
+def test_equal_steps_on_one_node_after_the_other_are_one_text_with_a_row_for_each():
     """Sora's nodes leave in turn: each stop waits for the step on the node before."""
     steps, before = [], ()
     for number in range(1, 41):
@@ -250,11 +250,13 @@ def test_what_is_done_to_many_nodes_one_after_the_other_is_said_once_with_a_row_
             step = replace(upload(number, risk=risk), id=f"edge-seoul/{number}/{risk}", changes=())
             steps.append(replace(step, after=before))
             before = (steps[-1].id,)
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
-    assert told.count(" upload** ") == 2
-    assert "**40 times upload** edge-01 … edge-40 (40 nodes)" in told
-    assert "| 3 | edge-02 | 2 |" in told
-    assert len(told) < 5_000
+    output = markdown.render_plan_markdown(
+        PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),)))
+    )
+    assert output.count(" upload** ") == 2
+    assert "**40 times upload** edge-01 … edge-40 (40 nodes)" in output
+    assert "| 3 | edge-02 | 2 |" in output
+    assert len(output) < 5_000
     few = markdown.render_plan_markdown(
         PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps[:6])),)))
     )
@@ -263,21 +265,23 @@ def test_what_is_done_to_many_nodes_one_after_the_other_is_said_once_with_a_row_
 
 def test_nodes_alike_share_a_row_and_reasons_of_their_own_stand_in_it():
     steps = [upload(number, reason=f"edge-{number:02} runs setting {number % 4}") for number in range(1, 9)]
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
-    assert rows(told) == [
+    output = markdown.render_plan_markdown(
+        PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),)))
+    )
+    assert rows(output) == [
         "| 1-2 | edge-01, edge-05 (2 nodes) | each node runs setting 1 |",
         "| 3-4 | edge-02, edge-06 (2 nodes) | each node runs setting 2 |",
         "| 5-6 | edge-03, edge-07 (2 nodes) | each node runs setting 3 |",
         "| 7-8 | edge-04, edge-08 (2 nodes) | each node runs setting 0 |",
     ]
-    assert "undo: upload the setting that was read" in told
+    assert "undo: upload the setting that was read" in output
 
 
 def test_three_that_differ_keep_a_paragraph_each():
     steps = tuple(own(number) for number in range(1, 4))
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
-    assert told.count(" upload** ") == 3
-    assert rows(told) == []
+    output = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert output.count(" upload** ") == 3
+    assert rows(output) == []
 
 
 def test_a_row_shows_no_secret_and_a_few_changes_only():
@@ -292,22 +296,24 @@ def test_a_row_shows_no_secret_and_a_few_changes_only():
         )
         for number, step in enumerate(steps)
     )
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
-    assert "clear" not in told
-    assert "a secret in it changes (not shown)" in rows(told)[0]
-    assert rows(told)[0].endswith("… and 6 more changes` |")
-    assert max(map(len, rows(told))) < 1_000
+    output = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=steps),))))
+    assert "clear" not in output
+    assert "a secret in it changes (not shown)" in rows(output)[0]
+    assert rows(output)[0].endswith("… and 6 more changes` |")
+    assert max(map(len, rows(output))) < 1_000
 
 
 def test_other_things_that_are_done_are_other_paragraphs():
     steps = [own(number) if number % 2 else upload(number, risk=Risk.MEDIUM) for number in range(1, 11)]
-    told = markdown.render_plan_markdown(PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),))))
-    assert "**1-5 upload** edge-01, edge-03, edge-05, edge-07, edge-09 (5 nodes)" in told
-    assert "**6-10 upload** edge-02, edge-04, edge-06, edge-08, edge-10 (5 nodes)" in told
-    assert len(rows(told)) == 5
+    output = markdown.render_plan_markdown(
+        PlanView(Plan(REVISION, "1", (replace(EDGE, steps=tuple(steps)),)))
+    )
+    assert "**1-5 upload** edge-01, edge-03, edge-05, edge-07, edge-09 (5 nodes)" in output
+    assert "**6-10 upload** edge-02, edge-04, edge-06, edge-08, edge-10 (5 nodes)" in output
+    assert len(rows(output)) == 5
 
 
-def test_the_checker_says_what_a_reviewer_can_use():
+def test_the_result_of_the_checker_is_what_a_reviewer_needs():
     whole = Exploration(443_427, 9, 9, complete=True)
     broken = replace(whole, broken="live loses a majority", story=("node-01 fails", "node-02 is stopped"))
     checked = (
@@ -317,8 +323,8 @@ def test_the_checker_says_what_a_reviewer_can_use():
         CheckResult("large", replace(whole, complete=False)),
         CheckResult("idle", reason="nothing is planned"),
     )
-    told = markdown.render_plan_markdown(replace(FULL, checked=checked, faults=1))
-    lines = [line for line in told.splitlines() if "model checker" in line or line.startswith("  1. ")]
+    output = markdown.render_plan_markdown(replace(FULL, checked=checked, faults=1))
+    lines = [line for line in output.splitlines() if "model checker" in line or line.startswith("  1. ")]
     bounds = "with up to 1 fault and one kill of the reconciler"
     assert lines == [
         f"- **model checker** `live`: **an execution {bounds} breaks a rule**: live loses a majority",
@@ -326,8 +332,8 @@ def test_the_checker_says_what_a_reviewer_can_use():
         "- **model checker** `large`: " + markdown.TOO_MANY,
         f"- **model checker** `edge`, `edge-2`: no execution {bounds} breaks a rule",
     ]
-    assert "443,427" not in told
-    assert "stand for" not in told
+    assert "443,427" not in output
+    assert "stand for" not in output
 
 
 def test_a_fleet_of_very_many_clusters_still_fits():
@@ -340,23 +346,23 @@ def test_pieces_are_given_up_by_rank_and_from_the_end():
         DocumentPiece("head"),
         *(DocumentPiece("d" * 300, PieceRank.DIFFERENCE), DocumentPiece("s" * 300, PieceRank.STEP)) * 2,
     ]
-    told = fit_pieces(pieces, 900)
-    assert told.startswith("head" + "s" * 600 + "\n")
-    assert "2 folded differences omitted" in told
+    output = fit_pieces(pieces, 900)
+    assert output.startswith("head" + "s" * 600 + "\n")
+    assert "2 folded differences omitted" in output
 
 
 def test_a_run_that_succeeded_but_left_something_different_does_not_look_verified():
-    told = phrases.summarise_run(report(), PLAN)
-    assert told.startswith("Done: 43 changes; still to do: 43 changes")
-    assert "verified" not in told
+    output = phrases.summarise_run(report(), PLAN)
+    assert output.startswith("Done: 43 changes; still to do: 43 changes")
+    assert "verified" not in output
 
 
-def test_nodes_that_are_not_as_desired_are_not_said_to_be():
+def test_only_nodes_that_are_as_desired_are_counted_as_such():
     away = Diagnostic(Severity.WARNING, "node-away", "node-03 is away", target="live/node-03")
     plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 2, findings=(away,)),))
     assert phrases.summarise_plan(plan) == "No changes: 2 of 3 nodes are as desired; 1 warning."
-    told = phrases.summarise_run(report(plan=PLAN), plan)
-    assert told.endswith("no further changes are planned now, 2 of 3 nodes are as desired; 1 warning.")
+    output = phrases.summarise_run(report(plan=PLAN), plan)
+    assert output.endswith("no further changes are planned now, 2 of 3 nodes are as desired; 1 warning.")
 
 
 @pytest.mark.parametrize(
@@ -401,21 +407,21 @@ def test_a_key_with_a_slash_is_shown_without_the_escape_of_a_json_pointer():
     assert format_change(change)[0].text == '/env/management/api/allowList/127.0.0.0/8: "admin"'
 
 
-def test_a_run_that_did_nothing_says_so():
-    told = text.render_report_text(report(*[State.CHANGED] * 43))
-    assert "Nothing was applied: 43 node changed; not verified." in told
+def test_a_run_without_an_effect_is_summarised_as_such():
+    output = text.render_report_text(report(*[State.CHANGED] * 43))
+    assert "Nothing was applied: 43 node changed; not verified." in output
 
 
 def test_outcome_lines_name_the_node_and_why():
-    told = [text.format_outcome(outcome) for outcome in partial().outcomes]
-    assert told[0] == "failed        edge-seoul  upload  edge-01: the node answered 500: disk full"
-    assert told[10] == "done          edge-seoul  upload  edge-11"
+    output = [text.format_outcome(outcome) for outcome in partial().outcomes]
+    assert output[0] == "failed        edge-seoul  upload  edge-01: the node answered 500: disk full"
+    assert output[10] == "done          edge-seoul  upload  edge-11"
 
 
-def test_a_comment_says_of_every_step_how_it_is_undone_or_that_it_cannot_be():
-    told = markdown.render_plan_markdown(FULL)
+def test_a_comment_shows_how_each_step_is_undone_or_that_it_is_final():
+    output = markdown.render_plan_markdown(FULL)
     for group in (group for groups in group_steps(PLAN).values() for group in groups):
         undo = escape_markdown(group.words(group.step.inverse.words))
-        assert (f"**{undo}**" if group.step.inverse.final else f"undo: {undo}") in told
-    assert told.count("undo: ") == 4
-    assert told.count("**point of no return") == 1
+        assert (f"**{undo}**" if group.step.inverse.final else f"undo: {undo}") in output
+    assert output.count("undo: ") == 4
+    assert output.count("**point of no return") == 1

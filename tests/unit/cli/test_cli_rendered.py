@@ -54,7 +54,7 @@ def test_nodes_that_differ_are_listed_and_nodes_that_do_not_need_no_name():
 
 
 @pytest.mark.parametrize(("name", "words"), [("n-3", "did you mean n-"), ("s@a.example", "such as m2")])
-def test_a_node_that_is_not_there_or_has_no_settings(name, words):
+def test_an_unknown_node_or_one_without_settings_is_an_error(name, words):
     with pytest.raises(UsageError) as caught:
         format_documents(fleet_of(FILES), name, explain=False)
     assert words in caught.value.remedy

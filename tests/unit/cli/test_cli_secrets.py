@@ -17,7 +17,7 @@ from reconciler.secrets.local_resolver import LocalResolver
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch, capsys):
-    """A folder with a list of recipients, and beside it an identity."""
+    """A folder with a list of recipients, and an identity outside it."""
     folder = tmp_path / "repository"
     folder.mkdir()
     assert main(["secrets", "keygen", str(tmp_path / "key")]) == 0

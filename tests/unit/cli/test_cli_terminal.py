@@ -1,4 +1,4 @@
-"""Where words go, and what happens when nobody reads them."""
+"""Which stream gets which output, and what happens when the reader closes it."""
 
 import asyncio
 import io
@@ -107,10 +107,10 @@ def test_a_terminal_keeps_a_line_for_each_of_few_steps_and_for_failures_of_many(
 
 
 def test_the_first_signal_requests_a_stop_and_the_second_cancels():
-    told = []
+    output = []
 
     async def work():
-        with catch_stop_signal(lambda: told.append("once")) as stop:
+        with catch_stop_signal(lambda: output.append("once")) as stop:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(stop.wait(), 5)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_the_first_signal_requests_a_stop_and_the_second_cancels():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(aio.Interrupted):
         aio.run_until_signal(work())
-    assert told == ["once"]
+    assert output == ["once"]
     assert signal.getsignal(signal.SIGTERM) == before
 
 

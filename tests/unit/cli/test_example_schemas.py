@@ -24,8 +24,8 @@ FILES = [
 ]
 
 
-def told(path):
-    """The schema that a file names, and what the file says."""
+def output(path):
+    """The schema that a file names, and the content of the file."""
     name = path.name.removesuffix(".example")
     document = parse_document(name, path.read_bytes())
     if Path(name).suffix in YAML_SUFFIXES:
@@ -36,7 +36,7 @@ def told(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_an_example_fits_its_schema(path):
-    schema, value = told(path)
+    schema, value = output(path)
     if isinstance(value, list):  # a JSON Patch, which has no place for the name of a schema
         assert [operation for operation in value if "op" not in operation] == []
         return

@@ -67,7 +67,7 @@ def test_no_two_pages_have_one_title():
 
 
 @pytest.mark.parametrize("code", list_codes())
-def test_a_page_has_a_title_says_what_to_do_and_is_short(code):
+def test_a_page_has_a_title_and_a_remedy_and_is_short(code):
     page = read_page(code)
     assert page.startswith("# ")
     assert read_title(code)
@@ -123,13 +123,13 @@ class Folder:
 
 
 @pytest.mark.parametrize("code", LINTS)
-def test_the_page_of_a_lint_says_how_to_silence_it(code):
+def test_the_page_of_a_lint_shows_how_to_silence_it(code):
     assert code in list_codes()
     assert f"- {{code: {code}, target: " in read_page(code)
 
 
 @pytest.mark.parametrize("code", ["unknown-lint", "unused-ignore", "temporary-alone"])
-def test_the_page_of_a_warning_that_cannot_be_silenced_says_so(code):
+def test_the_page_of_a_warning_shows_that_it_cannot_be_silenced(code):
     assert "Not possible" in read_page(code)
 
 
