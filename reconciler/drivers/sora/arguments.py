@@ -32,7 +32,7 @@ class InitConfirmation:
 
 @dataclass(frozen=True, slots=True)
 class StoppedConfirmation:
-    """An operator's entry that a node is stopped; an empty `until` means that there is none."""
+    """An operator's entry that a node is stopped; an empty `until` means no entry."""
 
     reason: str = field(default="", metadata=OMITTED)
     until: str = field(default="", metadata=OMITTED)

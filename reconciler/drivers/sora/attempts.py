@@ -31,8 +31,8 @@ def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
     return fingerprint([step.action, step.node, asked, entry])
 
 
-def suggest_way_out(step: Step) -> str:
-    """How to do without a registration or a purge that fails each time; see `ports.driver.Driver.way_out`.
+def suggest_remedy(step: Step) -> str:
+    """The remedy for a registration or a purge that fails at every attempt; see `Driver.find_remedy`.
 
     What a node keeps on disk decides whether a cluster takes it in: one that was purged, or whose
     registration broke off, still holds the log of before, and Sora's documents name no call that clears it.

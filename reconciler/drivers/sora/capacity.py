@@ -1,8 +1,8 @@
 """How many connections a cluster's licences allow, now and after one more failure; pure arithmetic.
 
 What is documented is the failure of one regular node where all limits are equal: each of the n survivors,
-temporary ones included, takes ceil(c / n) more. A temporary node that fails is not made up for. Of several
-failures at once, and of unequal limits, nothing is known; then nothing is counted as made up for (facts:
+temporary ones included, takes ceil(c / n) more. The failure of a temporary node is not compensated. Of
+several failures at once, and of unequal limits, nothing is known; then no compensation is counted (facts:
 sora.md, "State machine", licence).
 """
 
@@ -41,7 +41,7 @@ def compute_capacity_after_failure(carriers: Sequence[LicensedMember], *, is_com
 
     Args:
         carriers: the connected members.
-        is_compensated: whether the failure of one of them would be made up for: not where another is away.
+        is_compensated: whether the failure of one of them is compensated: not if another member is away.
     """
     found = [_compute_without(carriers, failed, is_compensated=is_compensated) for failed in carriers]
     return min(found, key=lambda one: (one.connections, one.without), default=Capacity(0))
@@ -53,7 +53,7 @@ def _compute_without(
     left = [one for one in carriers if one is not failed]
     limits = [one.limit for one in left if one.limit is not None]
     unknown_limits = tuple(one.name for one in left if one.limit is None)
-    # A survivor with an unknown or another limit is outside of what is documented: nothing is made up for.
+    # A survivor with an unknown or another limit is outside of what is documented: nothing is compensated.
     equal = failed.limit is not None and not unknown_limits and set(limits) <= {failed.limit}
     more = 0
     if is_compensated and equal and left and not failed.temporary and failed.limit is not None:

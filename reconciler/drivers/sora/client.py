@@ -203,7 +203,7 @@ def _has_sora_headers(answer: HttpAnswer) -> bool:
 
 
 def _read_error(answer: HttpAnswer) -> tuple[str, str]:
-    """`error_type` and `error_reason` of an error's body, capped; empty where it is none."""
+    """`error_type` and `error_reason` of an error's body, bounded; empty if the body has another form."""
     try:
         value = read_json(answer.body, _ERROR)
     except JsonError:

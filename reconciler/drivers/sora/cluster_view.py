@@ -410,9 +410,9 @@ def select_lists(observed: Observed[NodeView]) -> tuple[NodeView, ...]:
 
 
 def format_api_address(value: object) -> str:
-    """An API address as fleet files have it; empty where a text is none.
+    """An API address as fleet files have it; empty if the text is invalid.
 
-    One with a path is asked only as the host lists it, which the driver knows.
+    The driver asks an address with a path only if the host lists it.
     """
     return _api_address(value) if isinstance(value, str) else ""
 

@@ -126,7 +126,7 @@ def merge_past(
         prior: the cluster in earlier revisions.
         recalled: node -> key -> value, as the store has it.
         source: of the fleet at hand.
-        address: gives a text's canonical API address; empty where it is none that may be asked.
+        address: gives the canonical API address of a text; empty if it may not be asked.
     """
     found: dict[str, EarlierNode] = {}
 

@@ -118,7 +118,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     contents = staticmethod(attempts.fingerprint_contents)
     fingerprint_purpose = staticmethod(attempts.fingerprint_aim)
     fingerprint_differences = staticmethod(attempts.fingerprint_readings)
-    find_remedy = staticmethod(attempts.suggest_way_out)
+    find_remedy = staticmethod(attempts.suggest_remedy)
     list_model_setups = staticmethod(modelcheck.make_setups)
     build_live_state = staticmethod(adopt.read_live_members)
     lint = staticmethod(lints.lint)
@@ -343,7 +343,7 @@ _NOT_ASKED: Final = Unreachable(
 
 
 async def _read_reply(client: Client, day: date) -> Reply:
-    """The view of the node at one address, or why there is none."""
+    """The view of the node at one address, or why it cannot be read."""
     try:
         rows = await client.nodes()
         # Of a node that lists only itself, only its statistics tell whether it is a cluster of one.
@@ -351,7 +351,7 @@ async def _read_reply(client: Client, day: date) -> Reply:
     except NodeUnauthorized as error:
         return Unauthorized(error.reason)
     except NodeRefused as error:
-        if error.status == HTTPStatus.TEMPORARY_REDIRECT:  # it speaks for another address, not for a node
+        if error.status == HTTPStatus.TEMPORARY_REDIRECT:  # it identifies another address, not a node
             return Unidentified(error.reason)
         refusal = error.code or str(error.status)
         return NodeView((), day, refusal=refusal, clustered=await client.clustered())

@@ -337,8 +337,8 @@ class NodeView:
     def holds_cluster(self) -> bool:
         """Whether a refusal to list shows that the node is in a cluster, which has lost its majority.
 
-        Sora's documents name no code for it, so that any name that speaks of a majority counts, and what the
-        node's own statistics show.
+        Sora's documents name no code for it: any code that mentions a majority counts, and the statistics of
+        the node.
         """
         return bool(self.refusal) and (bool(self.clustered) or bool(_LOST.search(self.refusal.upper())))
 

@@ -316,7 +316,7 @@ def simulate_step(
 
 
 def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
-    """The host's command that stops a node; None where there is none or the name is unsafe in it."""
+    """The host's command that stops a node; None without one, or if the name is unsafe in it."""
     named = entry.node(node)
     # The name may come from a node's list: one that starts with `-` would be an option of the command.
     if not NODE_NAME.fullmatch(node) or node.startswith("-"):

@@ -62,7 +62,7 @@ class AddressReply(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StopVerdict:
-    """What is known of a node, and at which address; `words` say it for people."""
+    """What is known of a node, and at which address; `words` describe it."""
 
     proof: StopProof
     words: str

@@ -27,7 +27,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "server": "Cowboy",
     }
 )
-"""As in the documents' examples; length and date are the host's business."""
+"""As in the examples of the documents; the HTTP server adds length and date."""
 
 
 class SoraWorld(SimulatedWorld):
