@@ -6,11 +6,11 @@ import os
 import shutil
 
 import pytest
+from support.m2_wire import canonicalise
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.file_writer import write_files
 from reconciler.cli.main import main
-from reconciler.drivers.m2.canonical import canonicalise
 from reconciler.errors import StateError
 from reconciler.host.atomic_write import write_atomically
 from reconciler.simulation.addresses import find_free_addresses

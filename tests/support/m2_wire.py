@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.documents.document import parse_document
+from reconciler.drivers.m2.canonical import canonicalise_section, list_keys
 from reconciler.drivers.m2.choices import Choices
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.product import DRIVER
@@ -61,6 +62,13 @@ def setting(**changes):
 
 def content(document=None):
     return ContentCache().of(BASE if document is None else document)
+
+
+def canonicalise(document):
+    """The meaning of any document."""
+    if not isinstance(document, dict):
+        return document
+    return {key: canonicalise_section(key, document.get(key, {})) for key in list_keys(document)}
 
 
 def loaded(document=None, **seen):

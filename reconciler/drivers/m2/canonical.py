@@ -36,13 +36,6 @@ Rule: TypeAlias = Callable[[Object], None]
 _MAYBE_WHOLE = re.compile(rb"\.0[,}\]]|\d[eE]")
 
 
-def canonicalise(document: Any) -> Any:
-    """The meaning of any document; values under keys of known secrets become `Secret`. Idempotent."""
-    if not isinstance(document, Mapping):
-        return document
-    return {key: canonicalise_section(key, document.get(key, {})) for key in list_keys(document)}
-
-
 def list_keys(document: Mapping[str, Any]) -> list[str]:
     """The top-level keys of a document's meaning: its own, and those with defaults."""
     return [*document, *(key for key in _MODELS if key not in document)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+from support.m2_wire import canonicalise
 
 from reconciler.adopt.needed_edits import NodeDifference, apply_edits
 from reconciler.documents.edit import REMOVED, Edit
-from reconciler.drivers.m2.canonical import canonicalise
 from reconciler.drivers.registry import DRIVERS
 
 ALLOW = ("env", "management", "api", "allowList")

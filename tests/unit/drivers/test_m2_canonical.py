@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import pytest
-from support.m2_wire import BASE, setting
+from support.m2_wire import BASE, canonicalise, setting
 
 from reconciler.core.diff import diff_values
 from reconciler.core.secret import MASK, Secret, mask
-from reconciler.drivers.m2.canonical import canonicalise, fingerprint_clear
+from reconciler.drivers.m2.canonical import fingerprint_clear
 
 MANAGEMENT = "env__management__"
 MEMBERS = MANAGEMENT + "cluster__discover__members"
