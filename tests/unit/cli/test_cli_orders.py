@@ -82,17 +82,11 @@ def test_a_plan_that_waits_is_approved_by_the_beginning_of_its_id(state, capsys)
     assert run(state, "approve", "a1a1a1a1", "--by", "kim", "--reason", "looked at it") == 0
     assert "live, revision 4be6bbe: 1 step" in capsys.readouterr().out
     (approved,) = read_orders(state).approvals
-    assert (approved.digest, approved.by, approved.reason) == (
-        ONE,
-        SAYS + "on behalf of kim (not checked)",
-        "looked at it",
-    )
+    by = SAYS + "on behalf of kim (not checked)"
+    assert (approved.digest, approved.by, approved.reason) == (ONE, by, "looked at it")
     assert run(state, "approve", "--list", "--format", "json") == 0
     listed = json.loads(capsys.readouterr().out)
-    assert (listed["waiting"][0]["id"], listed["approved"][0]["by"]) == (
-        ONE,
-        SAYS + "on behalf of kim (not checked)",
-    )
+    assert (listed["waiting"][0]["id"], listed["approved"][0]["by"]) == (ONE, by)
     run(state, "approve", "--list")
     shown = capsys.readouterr().out
     assert "waits since" not in shown

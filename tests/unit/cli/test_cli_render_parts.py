@@ -96,19 +96,15 @@ def test_names_become_ranges_only_where_every_number_is_there():
     assert format_node_names(["a-1"]) == "a-1"
     assert format_node_names([f"a-{number:02}" for number in range(8, 13)]) == "a-08 … a-12 (5 nodes)"
     assert format_node_names(["a-1", "a-2", "a-4", "a-5"]) == "a-1, a-2, a-4, a-5 (4 nodes)"
-    assert (
-        format_node_names(["n@10.0.0.9", "n@10.0.0.10", "n@10.0.0.11", "n@10.0.0.12"])
-        == "n@10.0.0.9 … n@10.0.0.12 (4 nodes)"
-    )
+    hosts = [f"n@10.0.0.{number}" for number in range(9, 13)]
+    assert format_node_names(hosts) == "n@10.0.0.9 … n@10.0.0.12 (4 nodes)"
     far = [f"a-{number}" for number in range(0, 40, 2)]
     assert format_node_names(far) == "a-0, a-2, a-4, a-6, a-8, a-10 … (20 nodes)"
 
 
 def test_a_sentence_about_one_node_speaks_of_each():
-    assert (
-        generalise_sentence("edge-1 is not edge-10; edge-1's port", "edge-1")
-        == "each node is not edge-10; each node's port"
-    )
+    text = generalise_sentence("edge-1 is not edge-10; edge-1's port", "edge-1")
+    assert text == "each node is not edge-10; each node's port"
 
 
 def test_a_terminal_gets_no_line_that_it_would_break_itself():
@@ -365,6 +361,12 @@ def test_only_nodes_that_are_as_desired_are_counted_as_such():
     assert output.endswith("no further changes are planned now, 2 of 3 nodes are as desired; 1 warning.")
 
 
+def silent(number):
+    return Diagnostic(
+        Severity.ERROR, "node-unreachable", f"n{number} could not be read", target=f"edge/n{number}"
+    )
+
+
 @pytest.mark.parametrize(
     ("unread", "unchanged", "others", "summary"),
     [
@@ -374,12 +376,7 @@ def test_only_nodes_that_are_as_desired_are_counted_as_such():
     ],
 )
 def test_unread_nodes_are_named_as_such(unread: int, unchanged: int, others: tuple[str, ...], summary: str):
-    findings = [
-        Diagnostic(
-            Severity.ERROR, "node-unreachable", f"n{number} could not be read", target=f"edge/n{number}"
-        )
-        for number in range(unread)
-    ]
+    findings = [silent(number) for number in range(unread)]
     findings += [Diagnostic(Severity.ERROR, code, "another error", target="edge") for code in others]
     plan = Plan(REVISION, "1", (ClusterPlan("edge", "m2", 3, unchanged, findings=tuple(findings)),))
     assert phrases.summarise_plan(plan) == f"Nothing planned: {summary}"
@@ -387,19 +384,9 @@ def test_unread_nodes_are_named_as_such(unread: int, unchanged: int, others: tup
 
 
 def test_unread_nodes_are_one_sentence():
-    found = [
-        Diagnostic(
-            Severity.ERROR,
-            "node-unreachable",
-            f"n{number} could not be read: no answer",
-            target=f"edge/n{number}",
-        )
-        for number in (1, 2)
-    ]
-    assert [group.text for group in group_findings(found)] == [
-        "n1, n2 (2 nodes) could not be read: no answer"
-    ]
-    assert [group.text for group in group_findings(found[:1])] == ["n1 could not be read: no answer"]
+    found = [silent(1), silent(2)]
+    assert [group.text for group in group_findings(found)] == ["n1, n2 (2 nodes) could not be read"]
+    assert [group.text for group in group_findings(found[:1])] == ["n1 could not be read"]
 
 
 def test_a_key_with_a_slash_is_shown_without_the_escape_of_a_json_pointer():
