@@ -1,4 +1,4 @@
-"""Where live settings differ from written ones."""
+"""The differences between live and rendered settings."""
 
 import pytest
 

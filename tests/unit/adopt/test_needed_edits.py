@@ -1,4 +1,4 @@
-"""What an import takes over from a node: what differs in meaning, and not what is spelt otherwise."""
+"""An import writes differences in meaning, and no differences in notation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock that leaps: waiting costs nothing, work in threads and calls in flight are waited for."""
+"""The clock that skips waiting: it waits only for work in threads and for calls in flight."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Guards of time and of operators, each at the moment when its answer changes."""
+"""Guards of time and of operators, each at the moment when its result changes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -148,8 +148,8 @@ def test_without_steps_nothing_is_refused_but_holds_are_still_reported():
     )
     idle = replace(held, plan=replace(held.plan, steps=()))
     assert codes(idle) == []
-    told = [violation.code for violation in find_change_holds(idle)]
-    assert told == ["outside-window", "frozen", "suspended", "revision-rejected"]
+    found = [violation.code for violation in find_change_holds(idle)]
+    assert found == ["outside-window", "frozen", "suspended", "revision-rejected"]
 
 
 def test_without_a_time_guards_of_time_find_nothing():

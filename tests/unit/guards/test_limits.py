@@ -1,4 +1,4 @@
-"""How much one run, one day and one failure domain may take: each limit at the number at which it turns."""
+"""Limits of one run, one time window and one failure domain, each at the number at which it applies."""
 
 import pytest
 from support.driver import FakeNode, cluster
@@ -164,7 +164,7 @@ def test_a_remedy_names_only_where_a_run_may_be_restricted_to_a_node(by_node):
         can_select_node=by_node,
     )
     found = run_guards(case, GUARDS)
-    told = {one.code for one in found}
-    assert told >= {"blast-radius", "blast-radius-risky", "failure-domain", "failure-domain-share"}
+    limits = {"blast-radius", "blast-radius-risky", "failure-domain", "failure-domain-share"}
+    assert {one.code for one in found} >= limits
     assert all(("--only" in one.remedy) is by_node for one in found if "apply in parts" in one.remedy)
     assert sum("apply in parts" in one.remedy for one in found) >= 4

@@ -1,4 +1,4 @@
-"""The plan file's form, and the prints of what nodes showed."""
+"""The format of plan files, and the digests of observations."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Plan files over the fake product: what is left out, what is done, and that a forged file gains nothing."""
+"""Plan files of the fake product: which steps are left out, and that a forged file achieves nothing."""
 
 import copy
 from dataclasses import replace

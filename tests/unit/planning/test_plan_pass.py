@@ -1,4 +1,4 @@
-"""A survey reads every cluster, lets every guard speak, and gives the same plan for the same answers."""
+"""A plan pass reads every cluster, runs every guard, and gives the same plan for the same answers."""
 
 import inspect
 import os
@@ -22,8 +22,8 @@ WORLD = {"a1": "old", "a2": "new", "b1": "old"}
 CLUSTERS = (cluster("beta", {"b1": "new"}), cluster("alpha", {"a1": "new", "a2": "new"}))
 
 
-class Ears(PassListener):
-    """Remembers what it hears."""
+class RecordingListener(PassListener):
+    """Records its calls."""
 
     def __init__(self):
         self.heard = []
@@ -55,7 +55,7 @@ async def test_the_plan_names_every_cluster_sorted_and_the_program():
 
 
 async def test_problems_of_all_clusters_are_reported_together_before_a_node_is_read():
-    report_listener = Ears()
+    report_listener = RecordingListener()
     with pytest.raises(InputError) as caught:
         await look(
             cluster("beta", {"b": "bad"}),
@@ -108,19 +108,19 @@ async def test_an_override_disables_a_guard_until_it_expires(days, stands):
 async def test_drivers_get_the_facts_of_earlier_runs():
     class Curious(FakeDriver):
         def add_history(self, desired, facts, prior):
-            told[desired.entry.name] = facts
+            received[desired.entry.name] = facts
             return super().add_history(desired, facts, prior)
 
-    told = {}
+    received = {}
     memory = FleetMemory(facts={"alpha": {"a1": {"mode": "block"}}}, at=NOON)
     await run_plan_pass(
         fleet(*CLUSTERS), drivers={"fake": Curious(World(dict(WORLD)))}, transports=NOWHERE, recalled=memory
     )
-    assert told == {"alpha": {"a1": {"mode": "block"}}, "beta": {}}
+    assert received == {"alpha": {"a1": {"mode": "block"}}, "beta": {}}
 
 
 async def test_clusters_are_read_concurrently():
-    report_listener = Ears()
+    report_listener = RecordingListener()
     await look(listener=report_listener)
     assert [what for what, *_ in report_listener.heard] == ["observing"] * 2 + ["observed"] * 2 + ["planned"]
     assert ("observing", "alpha", 2) in report_listener.heard

@@ -1,4 +1,4 @@
-"""A fleet's status: one word for each node, what it runs since when, and what holds up changes."""
+"""The status of a fleet: the condition of each node, its revision since when, and the holds."""
 
 import json
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ def finding(severity, code):
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "word"),
+    ("answer", "findings", "condition"),
     [
         (Present("x"), [], NodeCondition.AS_DESIRED),
         (Absent("empty"), [], NodeCondition.AS_DESIRED),
@@ -69,8 +69,8 @@ def finding(severity, code):
         (None, [], NodeCondition.UNREACHABLE),
     ],
 )
-def test_no_failure_is_read_as_converged(answer, said, word):
-    assert _judge_node(answer, [], said, "")[0] is word
+def test_no_failure_is_read_as_converged(answer, findings, condition):
+    assert _judge_node(answer, [], findings, "")[0] is condition
 
 
 async def test_a_converged_fleet_of_a_thousand_nodes_takes_one_line():

@@ -1,4 +1,4 @@
-"""Clusters that a source stops naming: told once, forgotten with an override, nobody else's business."""
+"""Clusters that the fleet file no longer names: reported, and forgotten with an override."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -71,7 +71,7 @@ async def test_a_run_of_one_cluster_does_not_check_for_removed_clusters(store):
 
 
 async def test_a_pass_of_watch_over_one_cluster_knows_the_others_of_its_file(store):
-    """The process gives each pass the desk of one cluster out of the whole fleet."""
+    """A watch runs one pass for each cluster of the whole fleet."""
     await make(store, ALPHA, BETA)
     whole = fleet(ALPHA, BETA)
     part = replace(whole, cluster_inputs=whole.cluster_inputs[:1])

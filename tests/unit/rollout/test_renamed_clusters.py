@@ -1,4 +1,4 @@
-"""A cluster that has another name than before keeps its past, and nobody sheds or takes one by a name."""
+"""A renamed cluster keeps its history, and no cluster loses or gets one by its name alone."""
 
 import pytest
 from support.driver import NOON, NOWHERE, REVISION, FakeDriver, World, cluster, fleet

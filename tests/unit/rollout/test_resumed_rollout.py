@@ -1,4 +1,4 @@
-"""A rollout that was stopped, killed or overtaken rejects nothing, and goes on with its wave and gates."""
+"""A rollout that was stopped or killed rejects nothing, and continues with its wave and its gates."""
 
 import asyncio
 from dataclasses import replace

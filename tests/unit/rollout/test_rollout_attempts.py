@@ -1,4 +1,4 @@
-"""Nothing is sent for ever: tries are counted in the store, end, and begin anew where it makes sense."""
+"""Attempts are counted in the store, they end, and the count starts again after a success."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What a stop gives up at once, and what it never begins."""
+"""What a stop cancels at once, and what does not begin after it."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A step whose payload lacks a secret is not performed, and what a node quotes of one is masked."""
+"""A step with a missing secret is not performed, and secrets in answers are masked."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How one step ends under every fault: what is read decides, and nothing is sent twice."""
+"""The outcome of one step under every fault: the reading decides, and nothing is sent twice."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Steps start in the plan's order, never before what they come after, never more than allowed at once."""
+"""Steps start in the plan's order, after their dependencies, and never more than allowed at once."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Rollouts over the fake product and the real store: what passes, what stops them, what is taken back."""
+"""Rollouts of the fake product with the real store: which waves pass, stop or are undone."""
 
 import asyncio
 import contextlib
@@ -399,7 +399,7 @@ def _die():
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(1, 18))
 async def test_after_a_kill_at_any_write_nothing_is_done_twice_and_no_wave_skips_its_gates(bench, at, after):
-    """The second wave fails and is given back; whatever write the run dies at, the next runs are sound."""
+    """The second wave fails and is undone; after a kill at any write the next runs are correct."""
     kept, wanted = bench.store, edge(waves=1, on_failure="return", gates=metric(compare="value"))
     bench.driver.errors = dict.fromkeys("abcd", 1.0)
     bench.soak.meanwhile = lambda: bench.driver.errors.update(b=9.0) if len(bench.soak.waited) == 2 else None
@@ -429,9 +429,9 @@ async def test_after_a_kill_at_any_write_nothing_is_done_twice_and_no_wave_skips
 async def test_a_listener_is_called_for_each_soak(bench):
     heard = []
 
-    class Ears(PassListener):
+    class Listener(PassListener):
         def on_soaking(self, cluster, wave, seconds):
             heard.append((cluster, wave, seconds))
 
-    await bench.apply(await bench.plan_result(edge(canary=1, waves="100%", soak="5m")), listener=Ears())
+    await bench.apply(await bench.plan_result(edge(canary=1, waves="100%", soak="5m")), listener=Listener())
     assert heard == [("edge", 1, 300), ("edge", 2, 300)]
