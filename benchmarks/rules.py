@@ -459,7 +459,7 @@ STATUSES = (
     has_errors,
 )
 MASKS = (
-    *(secret._replaced, secret._replaced_within, secret._items, secret.find_secrets, secret.mask),
+    *(secret._replace_secrets, secret._replace_within, secret.find_secrets, secret.mask),
     *(Secret.__repr__, Secret.__str__, secret.reveal, secret.make_secret, Redactor.redact_text),
 )
 ORDER = (
@@ -482,7 +482,7 @@ RULES = (
         masks,
         MASKS,
         {
-            "_replaced: always False: kind in _PLAIN": "what is plain comes to the same further down",
+            "_replace_secrets: always False: kind in _PLAIN": "what is plain comes to the same further down",
             "find_secrets: always True: type(item) not in _PLAIN": "what is plain holds no secret",
         },
     ),

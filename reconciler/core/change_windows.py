@@ -89,7 +89,7 @@ class Freeze(StrictModel):
     reason: str = Field(min_length=3, description="Why, for those whose changes have to wait.")
 
     @model_validator(mode="after")
-    def _forwards(self) -> Freeze:
+    def _check_order(self) -> Freeze:
         if self.begin >= self.end:
             raise ValueError("it ends before it begins")
         return self

@@ -118,7 +118,7 @@ def _read_exactly(body: bytes, limits: JsonLimits) -> Any:
     try:
         text = body.decode(json.detect_encoding(body)).removeprefix("\ufeff")
         value = json.loads(
-            text, parse_int=read_whole_number, parse_float=read_any_number, parse_constant=_no_constant
+            text, parse_int=read_whole_number, parse_float=read_any_number, parse_constant=_refuse_constant
         )
         # Fails for half characters, which json.loads accepts and no later writer can encode.
         json.dumps(value, ensure_ascii=False).encode()
@@ -141,5 +141,5 @@ def _too_deep(limits: JsonLimits) -> JsonError:
     return JsonError(f"it nests deeper than {limits.depth} levels")
 
 
-def _no_constant(text: str) -> float:
+def _refuse_constant(text: str) -> float:
     raise JsonError(f"it has {text}, which is not JSON")

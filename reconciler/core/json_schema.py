@@ -94,11 +94,11 @@ def finish_schema(schema: Mapping[str, Any], title: SchemaTitle) -> Schema:
     """A whole schema under its title."""
     apart = ("$schema", "title", "description", "$defs")
     own = {key: value for key, value in schema.items() if key not in apart}
-    exact: Schema = _exact({**title.head(), **own, "$defs": schema.get("$defs", {})})
+    exact: Schema = _make_exact({**title.head(), **own, "$defs": schema.get("$defs", {})})
     return exact
 
 
-def _exact(value: Any) -> Any:
+def _make_exact(value: Any) -> Any:
     """The same schema, in which a pattern's end is the end of the text in every language.
 
     In some, `$` also matches before a last line break. Limits that pydantic names as Python does, for
@@ -108,16 +108,18 @@ def _exact(value: Any) -> Any:
         if len(patterns := value.get("patternProperties", {})) == 1:  # pydantic allows other names beside
             ((pattern, rules),) = patterns.items()
             rest = {key: item for key, item in value.items() if key != "patternProperties"}
-            return _exact(rest | {"propertyNames": {"pattern": pattern}, "additionalProperties": rules})
+            return _make_exact(rest | {"propertyNames": {"pattern": pattern}, "additionalProperties": rules})
         number = value.get("type") in ("integer", "number")
         return {
-            _LIMITS.get(key, key) if number else key: _ended(item) if key == "pattern" else _exact(item)
+            _LIMITS.get(key, key) if number else key: _end_pattern(item)
+            if key == "pattern"
+            else _make_exact(item)
             for key, item in value.items()
         }
-    return [_exact(item) for item in value] if isinstance(value, list | tuple) else value
+    return [_make_exact(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _ended(pattern: Any) -> Any:
+def _end_pattern(pattern: Any) -> Any:
     if isinstance(pattern, str) and pattern.endswith("$"):
         return pattern[:-1] + _END
-    return _exact(pattern)
+    return _make_exact(pattern)

@@ -34,7 +34,7 @@ class Inline(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _one(self) -> Inline:
+    def _check_exactly_one(self) -> Inline:
         if (self.merge is None) == (self.patch is None):
             raise ValueError("an overlay is the path of a file, or has either `merge` or `patch`")
         return self

@@ -35,12 +35,12 @@ class Secret:
 
 def reveal(value: Any) -> Any:
     """A plain value with every secret in plain text: only to send it and to compare it."""
-    return _replaced(value, lambda secret: secret.value)
+    return _replace_secrets(value, lambda secret: secret.value)
 
 
 def mask(value: Any) -> Any:
     """A plain value with every secret masked: for everything that is shown or stored."""
-    return _replaced(value, str)
+    return _replace_secrets(value, str)
 
 
 def make_secret(value: Any) -> Secret:
@@ -55,46 +55,40 @@ def find_secrets(
     if isinstance(value, Secret):
         yield path, value
         return
-    for place, item in _items(value):
+    kind = type(value)  # comparing the exact type takes a small part of the time of a check against an ABC
+    items: Iterable[tuple[Any, Any]] = ()
+    if kind is dict or (kind is not list and isinstance(value, Mapping)):
+        items = value.items()
+    elif kind is list or (isinstance(value, Sequence) and not isinstance(value, str | bytes)):
+        items = enumerate(value)
+    for place, item in items:
         if type(item) not in _PLAIN:  # most of a value are leaves: no generator is needed for them
             yield from find_secrets(item, (*path, place))
 
 
-def _items(value: Any) -> Iterable[tuple[Any, Any]]:
-    """The members of an object or the items of a list; none of anything else."""
-    kind = type(value)  # comparing the exact type takes a small part of the time of a check against an ABC
-    if kind is dict or (kind is not list and isinstance(value, Mapping)):
-        found: Iterable[tuple[Any, Any]] = value.items()
-    elif kind is list or (isinstance(value, Sequence) and not isinstance(value, str | bytes)):
-        found = enumerate(value)
-    else:
-        found = ()
-    return found
-
-
-def _replaced(value: Any, shown: Any) -> Any:
+def _replace_secrets(value: Any, shown: Any) -> Any:
     """The value without its secrets; objects and lists that hold none are the same objects, not copies."""
     kind = type(value)  # as above: this runs over every value of every node
     if kind in _PLAIN:
         return value
     found = value
     if kind is dict:
-        found = _replaced_within(value, value.items(), shown)
+        found = _replace_within(value, value.items(), shown)
     elif kind is list:
-        found = _replaced_within(value, enumerate(value), shown)
+        found = _replace_within(value, enumerate(value), shown)
     elif isinstance(value, Secret):
         found = shown(value)
     elif isinstance(value, Mapping):
-        found = {key: _replaced(item, shown) for key, item in value.items()}
+        found = {key: _replace_secrets(item, shown) for key, item in value.items()}
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        found = [_replaced(item, shown) for item in value]
+        found = [_replace_secrets(item, shown) for item in value]
     return found
 
 
-def _replaced_within(value: Any, items: Iterable[tuple[Any, Any]], shown: Any) -> Any:
+def _replace_within(value: Any, items: Iterable[tuple[Any, Any]], shown: Any) -> Any:
     found = value
     for place, item in items:
-        if type(item) not in _PLAIN and (new := _replaced(item, shown)) is not item:
+        if type(item) not in _PLAIN and (new := _replace_secrets(item, shown)) is not item:
             found = value.copy() if found is value else found
             found[place] = new
     return found

@@ -31,7 +31,12 @@ def repair_token(stack: ParserStack, token: Token) -> bool:
 def _repair_value(stack: ParserStack, token: Token) -> bool:
     in_object = bool(stack.frames) and stack.frames[-1].opener == "{"
     if in_object and token.kind in {",", ";", "}"}:
-        _report_missing_value(stack, token)
+        if not stack.is_reported:
+            message = f"the name {quote_text(str(stack.frames[-1].name))} has no value"
+            # Before a closing bracket, the opening one may be what is missing.
+            report = stack.report_structure if token.kind == "}" else stack.problem_list.add
+            report(token.start, "missing-value", message, "write the value here, or `null`")
+        _attach_null(stack)
         if token.kind != ";":
             return True
         stack.take_comma(token)
@@ -147,15 +152,6 @@ _REPAIRS: Mapping[ParserState, Callable[[ParserStack, Token], bool]] = {
     ParserState.AFTER: _repair_after,
     ParserState.DONE: _repair_done,
 }
-
-
-def _report_missing_value(stack: ParserStack, token: Token) -> None:
-    """A colon without a value; before a closing bracket, the opening one may be what is missing."""
-    if not stack.is_reported:
-        message = f"the name {quote_text(str(stack.frames[-1].name))} has no value"
-        report = stack.report_structure if token.kind == "}" else stack.problem_list.add
-        report(token.start, "missing-value", message, "write the value here, or `null`")
-    _attach_null(stack)
 
 
 def _attach_null(stack: ParserStack) -> None:
