@@ -253,7 +253,7 @@ def exit_statuses() -> None:
     def planned(
         plan: Plan, *, refused: bool = False, detailed: bool = False, gone: tuple[str, ...] = ()
     ) -> int:
-        seen = SimpleNamespace(plan=plan, refused=refused, vanished=gone)
+        seen = SimpleNamespace(plan=plan, is_refused=refused, removed_clusters=gone)
         return get_plan_exit_status(cast("Any", seen), detailed=detailed)
 
     assert [planned(plan_of(), detailed=one) for one in (False, True)] == [0, 2]
