@@ -33,7 +33,10 @@ _BINARIES: dict[type[ast.operator], type[ast.operator]] = {
 UNMASKED = "unmasked"
 """How the place of a fault begins that lets a call pass which masks something."""
 
-_MASKS = {"mask": 0, "shown": 0, "redact_text": 0, "values": 0, "redact": 0, "hide": 0, "hide_by_key": 1, "map": 1}
+_MASKS = dict.fromkeys(("mask", "shown", "redact_text", "values", "redact", "hide"), 0) | {
+    "hide_by_key": 1,
+    "map": 1,
+}
 """Calls that mask something -> which argument that is: without one, it is shown as it came."""
 _CALLS = {"max": "min", "min": "max", "any": "all", "all": "any"}
 
