@@ -148,8 +148,8 @@ def test_without_steps_nothing_is_refused_but_holds_are_still_reported():
     )
     idle = replace(held, plan=replace(held.plan, steps=()))
     assert codes(idle) == []
-    found = [violation.code for violation in find_change_holds(idle)]
-    assert found == ["outside-window", "frozen", "suspended", "revision-rejected"]
+    expected = ["outside-window", "frozen", "suspended", "revision-rejected"]
+    assert [violation.code for violation in find_change_holds(idle)] == expected
 
 
 def test_without_a_time_guards_of_time_find_nothing():
