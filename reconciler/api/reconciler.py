@@ -39,6 +39,7 @@ def override_suspensions(fleet: Fleet, reason: str) -> Fleet:
         fleet: from `Reader.read_fleet`.
         reason: why, at least eight characters.
     """
+    # Until tomorrow: a run may last beyond midnight.
     override = Override(guard="suspended", until=utc_now().date() + timedelta(days=1), reason=reason)
     return replace(fleet, overrides=(*fleet.overrides, override))
 
@@ -139,6 +140,7 @@ class Reconciler:
             plan_result = await run_unless_stopped(
                 stop, own.reader.plan(fleet, cluster=cluster, only=only, listener=listener)
             )
+            # A stop during the last reading still counts: no step may begin after it.
             if plan_result is None or stop.is_set():
                 return PassReport()
             try:
@@ -186,6 +188,7 @@ class Reconciler:
             recovery = StepRecovery(store, drivers, transports, feedback, self.clock)
             outcomes = await recovery.settle({cluster})
         process.settled.add(cluster)
+        # A cluster that left the fleet has no loop that would settle it: the last loop to start does it once.
         if not process.is_swept and process.settled >= {
             cluster_input.entry.name for cluster_input in fleet.cluster_inputs
         }:

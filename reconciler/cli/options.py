@@ -261,6 +261,7 @@ class SignerOptions:
         revoked = self.revoked_signers or _find_file(host, "RECONCILE_REVOKED_SIGNERS")
         if rules is not None:
             required = required or SignatureKind(rules.required)
+            # A file of ssh signers is no gpg keyring: the host's files serve only the kind that it names.
             if required == rules.required:
                 allowed, revoked = allowed or rules.allowed, revoked or rules.revoked
         if required is None:
@@ -337,6 +338,7 @@ def add_command(
 
 def expand_groups(run: Callable[..., Any]) -> Callable[..., Any]:
     """A function as typer needs it: each option of a group is a parameter of its own."""
+    # Typer knows no groups. Without them each command would declare and pass on ten options one by one.
     hints, groups = get_type_hints(run, include_extras=True), dict[str, type[Any]]()
     parameters: list[Parameter] = []
     for one in signature(run).parameters.values():

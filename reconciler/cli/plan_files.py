@@ -65,7 +65,7 @@ def read_plan_file(path: Path) -> PlanFile:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(LARGEST + 1)  # one byte more shows that there is more
     except OSError as error:
         raise UsageError(
             f"cannot read the plan file {path}: {error.strerror}", remedy="check the path"

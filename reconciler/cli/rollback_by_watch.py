@@ -47,6 +47,7 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
         "by": get_current_actor(claim=options.by, why=options.why).encode(),
     }
     shown, data = access.ask_watch({"do": "rollback", **asked})
+    # The digest in the file shows that the answer arrived whole: this is what the user confirms.
     plan = parse_plan_file(data, "the watch's answer").load_plan()
     terminal.remark(render_plan_text(PlanView(plan), layout=terminal.layout) + "\n")
     if shown.get("refused"):

@@ -138,6 +138,7 @@ def _find_recipients(given: list[str] | None, folder: Path) -> list[Any]:
 
     if given:
         return parse_recipients("--recipient", "\n".join(given))
+    # The nearest list alone counts: a folder can have fewer readers than the rest of the repository.
     for above in (folder, *folder.parents):
         path = above / RECIPIENTS
         if path.is_file():

@@ -101,6 +101,7 @@ def rebind_fleet(
             return await reader.identify(await reader.read_fleet(), known)
 
         identity = aio.run_until_signal(identify())
+        # A run finds its memory by the name first: with another name it would not find what is bound here.
         if identity.name != fleet.name:
             own_name = f"`name: {identity.name}`" if identity.name else "no name"
             raise UsageError(

@@ -48,6 +48,7 @@ def fit_pieces(pieces: Sequence[DocumentPiece], limit: int) -> str:
     if size <= limit:
         return "".join(piece.text for piece in pieces)
     cut: set[int] = set()
+    # From the end: reviewers read from the top, and what is refused comes first.
     by_rank = (
         index
         for rank in sorted(_NOUNS, reverse=True)

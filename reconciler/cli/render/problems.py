@@ -90,6 +90,7 @@ def _format_github_command(problem: Diagnostic, prefix: str) -> str:
 
 
 def _escape_data(text: str) -> str:
+    # The percent sign first, or it would be replaced in the other escapes, too.
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

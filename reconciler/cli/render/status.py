@@ -96,6 +96,7 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
 def _group_nodes(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
     if len(nodes) <= _EACH:
         return [(node,) for node in nodes]
+    # To the minute, as it is shown: nodes of one wave differ by seconds.
     return group_by_key(
         nodes,
         lambda node: (
