@@ -12,7 +12,8 @@ from reconciler.ports.transport import (
     Http,
     HttpAnswer,
     Mailbox,
-    MailReport,
+    NodeMail,
+    OfferDraft,
     TextRedactor,
     Transports,
 )
@@ -90,16 +91,16 @@ class _MaskingMailbox(Mailbox):
         self._mailbox = mailbox
         self._redactor = redactor
 
-    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
+    async def offer(self, draft: OfferDraft) -> str:
         try:
-            return self._redactor.redact_text(await self._mailbox.offer(node, body, seconds=seconds))
+            return self._redactor.redact_text(await self._mailbox.offer(draft))
         except NodeError as error:
             error.reword(self._redactor.redact_text(error.reason))
             raise
 
-    async def report(self, node: str) -> MailReport | None:
+    async def read_mail(self, cluster: str, node: str) -> NodeMail:
         try:
-            return await self._mailbox.report(node)
+            return await self._mailbox.read_mail(cluster, node)
         except NodeError as error:
             error.reword(self._redactor.redact_text(error.reason))
             raise

@@ -11,7 +11,8 @@ from reconciler.ports.transport import (
     Http,
     HttpAnswer,
     Mailbox,
-    MailReport,
+    NodeMail,
+    OfferDraft,
     ReadingCall,
     ReadingCommand,
     Transports,
@@ -83,8 +84,8 @@ class _ReadingMailbox(Mailbox):
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
 
-    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:  # noqa: ARG002
-        raise WriteRefused(f"{node}: an offer is not a reading call; nothing was offered")
+    async def offer(self, draft: OfferDraft) -> str:
+        raise WriteRefused(f"{draft.node}: an offer is not a reading call; nothing was offered")
 
-    async def report(self, node: str) -> MailReport | None:
-        return await self._mailbox.report(node)
+    async def read_mail(self, cluster: str, node: str) -> NodeMail:
+        return await self._mailbox.read_mail(cluster, node)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import urlsplit
 
+from reconciler.core.offers import Offer, OfferFeed
 from reconciler.errors import MissingTransport
 from reconciler.text.one_line import make_one_line
 
@@ -156,8 +157,8 @@ class Commands(Transport, ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class MailReport:
-    """The last report of a node.
+class MailItem:
+    """One thing that a node sent.
 
     Args:
         body: as received.
@@ -168,28 +169,76 @@ class MailReport:
     age: float
 
 
+@dataclass(frozen=True, slots=True)
+class OfferedContent:
+    """An offer with its contents.
+
+    Args:
+        parts: its contents; empty if this host cannot decrypt them any more.
+        is_label_unique: whether this program gave the offer's label to this content and to no other one.
+    """
+
+    offer: Offer
+    parts: tuple[bytes, ...]
+    is_label_unique: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMail:
+    """All that is known of a node that polls.
+
+    Args:
+        items: the newest thing of each kind that it sent; the driver defines the kinds.
+        offers: the newest offer of settings and the newest one that it took, newest first.
+        heard: seconds since its last call of any kind; None if it never called.
+    """
+
+    items: Mapping[str, MailItem] = field(default_factory=dict)
+    offers: tuple[OfferedContent, ...] = ()
+    heard: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferDraft:
+    """Content to offer to a node at its next poll.
+
+    Args:
+        step: id of the step.
+        parts: its contents; parts that many nodes share are stored once.
+        label: the version that shows this content; empty if it has no stamp of this program.
+        content: fingerprint of the content that the label stands for.
+        period: seconds between two polls of the node, over which the offers of a run are spread.
+        seconds: lifetime of the offer.
+    """
+
+    cluster: str
+    node: str
+    feed: OfferFeed
+    step: str
+    parts: tuple[bytes, ...]
+    label: str = ""
+    content: str = ""
+    period: float = 0.0
+    seconds: float
+
+
 class Mailbox(Transport, ABC):
-    """Offers for nodes that cannot be called, and their reports."""
+    """Offers for nodes that poll, and what they sent."""
 
     @abstractmethod
-    async def offer(self, node: str, body: bytes, *, seconds: float) -> str:
+    async def offer(self, draft: OfferDraft) -> str:
         """Store an offer for the next poll of a node; gives a text for the journal.
 
-        It replaces an earlier offer for the same node. Only the node's reports show whether it took the
-        offer.
-
-        Args:
-            node: its name.
-            body: content of the offer.
-            seconds: lifetime of the offer.
+        It replaces an earlier offer of the same feed for the same node, unless the node has taken that.
+        Only the node's reports show whether it took the offer.
 
         Raises:
             NodeUnreachable: the mailbox did not answer; whether the offer is stored is unknown.
         """
 
     @abstractmethod
-    async def report(self, node: str) -> MailReport | None:
-        """The last report of a node; None if it never sent one.
+    async def read_mail(self, cluster: str, node: str) -> NodeMail:
+        """What is known of a node.
 
         Raises:
             NodeUnreachable: the mailbox did not answer.
@@ -205,9 +254,9 @@ class _Missing(Http, Commands, Mailbox):
         self._kind = kind
 
     async def _refuse(self, *args: Any, **options: Any) -> NoReturn:
-        raise MissingTransport(options.get("node") or args[0], self._kind)
+        raise MissingTransport(options.get("node") or getattr(args[-1], "node", args[-1]), self._kind)
 
-    send = run = read = offer = report = _refuse
+    send = run = read = offer = read_mail = _refuse
 
 
 @dataclass(frozen=True, slots=True)

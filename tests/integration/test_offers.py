@@ -5,13 +5,14 @@ from datetime import timedelta
 
 import pytest
 from support.driver import NOON, FakeDriver, FakeNode, Killed, World, cluster, fleet
+from support.offers import make_draft
 
 from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable, classify_by_age
 from reconciler.core.outcome import State
 from reconciler.errors import MissingTransport
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, StepAnswer
-from reconciler.ports.transport import Mailbox, MailReport, TransportKind, Transports
+from reconciler.ports.transport import Mailbox, MailItem, NodeMail, TransportKind, Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
@@ -34,16 +35,18 @@ class FakeMailbox(Mailbox):
     reports: dict[str, tuple[str, object]] = field(default_factory=dict)
     offered: list[tuple[str, str]] = field(default_factory=list)
 
-    async def offer(self, node, body, *, seconds):
-        self.offers[node] = body.decode()
-        self.offered.append((node, body.decode()))
-        return f"it lies ready for {seconds:g} s"
+    async def offer(self, draft):
+        text = draft.parts[0].decode()
+        self.offers[draft.node] = text
+        self.offered.append((draft.node, text))
+        return f"it is ready for {draft.seconds:g} s"
 
-    async def report(self, node):
+    async def read_mail(self, cluster, node):
         if node not in self.reports:
-            return None
+            return NodeMail()
         text, at = self.reports[node]
-        return MailReport(text.encode(), (self.now() - at).total_seconds())
+        age = (self.now() - at).total_seconds()
+        return NodeMail({"value": MailItem(text.encode(), age)}, heard=age)
 
     def polls(self, node):
         """The node asks, takes what lies ready, and reports what it has."""
@@ -62,16 +65,16 @@ class Polled(FakeDriver):
         return Observed({step.node: await self._read(step.node, transports)})
 
     async def _read(self, node, transports):
-        report = await transports.mailbox.report(node)
-        if report is None:
+        mail = await transports.mailbox.read_mail("barn", node)
+        if mail.heard is None:
             return Unreachable("it never reported", Liveness.SILENT)
-        return classify_by_age(report.body.decode(), report.age, FRESH)
+        value = mail.items["value"]
+        return classify_by_age(value.body.decode(), value.age, FRESH)
 
     async def act(self, step, transports, payloads):
         body = str(payloads[step.payload].document).encode()
-        return StepAnswer(
-            await transports.mailbox.offer(step.node, body, seconds=step.in_flight), is_pending=True
-        )
+        draft = make_draft(step.node, body, seconds=step.in_flight)
+        return StepAnswer(await transports.mailbox.offer(draft), is_pending=True)
 
 
 class Site:
@@ -123,7 +126,7 @@ async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_repo
     report = await site.apply()
     (outcome,) = report.outcomes
     assert (outcome.state, outcome.sent) == (State.OFFERED, True)
-    assert outcome.reason == "it lies ready for 3600 s; the node has not taken it yet"
+    assert outcome.reason == "it is ready for 3600 s; the node has not taken it yet"
     assert outcome.seconds < 5, "it was waited for under the cluster's lock"
     assert (report.is_success, report.exit_status) == (False, 5)
     assert await site.store.is_open("barn")

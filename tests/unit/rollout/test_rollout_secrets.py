@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, set_of
+from support.offers import make_draft
 
 from reconciler.core.diff import Change, Op
 from reconciler.core.memory import FleetMemory
@@ -119,7 +120,7 @@ class Echo(Http, Commands, Mailbox):
     async def offer(self, *_, **__):
         return await self.run()
 
-    async def report(self, *_):
+    async def read_mail(self, *_):
         return await self.run()
 
 
@@ -133,9 +134,9 @@ async def test_every_transport_masks_quotations_and_leaves_data_unchanged(fails)
     calls = [
         ways.http.send("GET", "http://h/", node="n", timeout=1),
         ways.commands.run("c", {}, node="n"),
-        ways.mailbox.offer("n", b"", seconds=1),
+        ways.mailbox.offer(make_draft("n")),
         ways.commands.read("c", {}, node="n"),
-        ways.mailbox.report("n"),
+        ways.mailbox.read_mail("c", "n"),
     ]
     found = await asyncio.gather(*calls, return_exceptions=True)
     if fails:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.driver import FakeDriver, World, cluster, fleet
+from support.offers import make_draft
 
 import reconciler
 from reconciler.drivers.registry import DRIVERS
@@ -20,7 +21,7 @@ from reconciler.ports.transport import (
     Http,
     HttpAnswer,
     Mailbox,
-    MailReport,
+    NodeMail,
     TransportKind,
     Transports,
 )
@@ -62,13 +63,13 @@ class Recording(Http, Commands, Mailbox):
         self.note(f"read {command}")
         return "done"
 
-    async def offer(self, node, body, *, seconds):
-        self.note(f"offer {node}")
+    async def offer(self, draft):
+        self.note(f"offer {draft.node}")
         return "it lies ready"
 
-    async def report(self, node):
-        self.note(f"report {node}")
-        return MailReport(b"", 0.0)
+    async def read_mail(self, cluster, node):
+        self.note(f"read mail of {cluster}/{node}")
+        return NodeMail()
 
 
 def imported(module: Path) -> set[str]:
@@ -124,9 +125,9 @@ async def test_a_way_that_is_missing_answers_as_a_node_that_was_not_asked():
     with pytest.raises(MissingTransport):
         await Transports().commands.run("stop", {}, node="n")
     with pytest.raises(MissingTransport):
-        await Transports().mailbox.offer("n", b"", seconds=1)
+        await Transports().mailbox.offer(make_draft("n"))
     with pytest.raises(MissingTransport):
-        await Transports().mailbox.report("n")
+        await Transports().mailbox.read_mail("c", "n")
     with pytest.raises(MissingTransport):
         await restrict_to_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
 
@@ -139,9 +140,9 @@ async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs(
     with pytest.raises(WriteRefused, match="nothing was run"):
         await transports.commands.run("stop", {}, node="n")
     with pytest.raises(WriteRefused, match="nothing was offered"):
-        await transports.mailbox.offer("n", b"", seconds=1)
-    assert (await transports.mailbox.report("n")).age == 0
-    assert below.sent == ["resolve n, 0 in flight", "report n, 0 in flight"]
+        await transports.mailbox.offer(make_draft("n"))
+    assert await transports.mailbox.read_mail("c", "n") == NodeMail()
+    assert below.sent == ["resolve n, 0 in flight", "read mail of c/n, 0 in flight"]
 
 
 def test_every_call_of_every_transport_is_counted():
@@ -152,8 +153,8 @@ def test_every_call_of_every_transport_is_counted():
         await transports.http.send("GET", "http://n/", node="n", timeout=1)
         await transports.http.resolve("n")
         await transports.commands.run("stop", {}, node="n")
-        await transports.mailbox.offer("n", b"", seconds=1)
-        await transports.mailbox.report("n")
+        await transports.mailbox.offer(make_draft("n"))
+        await transports.mailbox.read_mail("c", "n")
         assert loop._selector.calls == 0
         return below.sent
 
@@ -162,7 +163,7 @@ def test_every_call_of_every_transport_is_counted():
         "resolve n, 1 in flight",
         "run stop, 1 in flight",
         "offer n, 1 in flight",
-        "report n, 1 in flight",
+        "read mail of c/n, 1 in flight",
     ]
 
 

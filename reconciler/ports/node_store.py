@@ -1,0 +1,157 @@
+"""The port of the store for nodes that poll: their tokens, offers, calls and reports.
+
+`ports.store.Store` implements it beside the journal. Contents are stored encrypted with the key of this host,
+which is outside the database: a copy of the database holds no secret in clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from reconciler.core.actor import Actor
+from reconciler.core.offers import Offer, OfferFeed
+from reconciler.core.operations import Operation, OperationResult
+from reconciler.core.secret import Secret
+from reconciler.ports.transport import NodeMail, OfferDraft
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTokens:
+    """The tokens of one node: the last part of its own URL.
+
+    A token is derived from the key of this host, the fleet, cluster, node and a number that grows with each
+    rotation, so that no token is stored.
+
+    Args:
+        current: what its setting must have.
+        former: the one before a rotation; it counts until the current one was used.
+    """
+
+    current: Secret
+    former: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownToken:
+    """To whom a token belongs.
+
+    Args:
+        digest: SHA-256 of the token, in hexadecimal.
+        fleet: number of the fleet.
+        is_current: whether it is the newest one of the node.
+        ended: when it ended, because the node left or used a newer one; None while it counts.
+    """
+
+    digest: str
+    fleet: int
+    cluster: str
+    kind: str
+    node: str
+    is_current: bool = True
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call of a node, as it is stored.
+
+    Args:
+        asked: its `If-Modified-Since`; None if it sent none, or for a report.
+        label: the version that it said it has loaded; empty if it did not say.
+        feed: that it polled; None for a report.
+        took: id of the offer that the answer delivered; empty for none.
+        kind: of a report, such as `heartbeat.feedback`; empty for a poll.
+        body: of a report, without the setting.
+        content: the setting in a report; None if it had none.
+        address: of the caller, as this host sees it.
+    """
+
+    fleet: int
+    cluster: str
+    node: str
+    at: datetime
+    asked: datetime | None = None
+    label: str = ""
+    feed: OfferFeed | None = None
+    took: str = ""
+    kind: str = ""
+    body: bytes = b""
+    content: bytes | None = None
+    result: OperationResult | None = None
+    offer: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContact:
+    """What is known of a node's calls, for `status`, metrics and `/readyz`.
+
+    Args:
+        heard: kind of call (`poll`, or of a report) -> time of the newest one.
+        label: the version that it said last.
+        address: from which it called last.
+        clash: what it says of itself that does not agree with its token; empty for nothing.
+    """
+
+    cluster: str
+    node: str
+    heard: Mapping[str, datetime] = field(default_factory=dict)
+    label: str = ""
+    address: str = ""
+    clash: str = ""
+    offer: Offer | None = None
+
+
+class NodeReader(Protocol):
+    """The reading half, limited to one fleet like `ports.store.StoreReader`."""
+
+    async def tokens(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeTokens]:
+        """Node -> its tokens; empty if this host has no key yet."""
+
+    async def mail(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeMail]:
+        """Node -> what is known of it, for all nodes in one reading."""
+
+    async def contacts(self) -> Sequence[NodeContact]:
+        """The contacts of all nodes, sorted by cluster and node."""
+
+    async def operations(self, limit: int = 20) -> Sequence[Operation]:
+        """The newest operations, newest first."""
+
+
+class NodeStore(NodeReader, Protocol):
+    """What passes, the node server and operations write."""
+
+    async def enrol(self, cluster: str, kind: str, nodes: Sequence[str]) -> None:
+        """Make the tokens of these nodes count; the tokens of other nodes of the cluster end."""
+
+    async def rotate(self, cluster: str, node: str, by: Actor) -> None:
+        """Give a node a new token; the former one counts until the new one is used."""
+
+    async def known_tokens(self) -> Sequence[KnownToken]:
+        """All tokens of all fleets, also those that ended; for the node server."""
+
+    async def offer(self, draft: OfferDraft, run: str, revision: str) -> Offer:
+        """Record an offer; it replaces the node's earlier offer of the feed that was not taken."""
+
+    async def withdraw(self, cluster: str, nodes: Sequence[str], feed: OfferFeed) -> None:
+        """Withdraw the offers that these nodes have not taken."""
+
+    async def current_offers(
+        self, fleet: int, cluster: str, node: str
+    ) -> Mapping[OfferFeed, tuple[Offer | None, Offer | None]]:
+        """OfferFeed -> (the newest offer, the newest one that the node has taken)."""
+
+    async def parts(self, offer: Offer) -> Sequence[bytes] | None:
+        """The contents of an offer; None if this host cannot decrypt them any more."""
+
+    async def record_calls(self, calls: Sequence[CallRecord]) -> None:
+        """Store calls of nodes, of any fleet, all or none; durable when this returns."""
+
+    async def begin_operation(self, operation: Operation) -> None:
+        """Record an operation before anything of it is sent."""
+
+    async def record_results(self, operation: str, results: Sequence[OperationResult]) -> None:
+        """Record states of nodes in an operation."""
