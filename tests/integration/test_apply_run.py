@@ -5,16 +5,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
+from support.driver import NOON, REVISION, FakeDriver, FakeNode, World, cluster
+from support.rollouts import Bench, states
 from support.waiting import wait_until
 
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal, StateError
-from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.listener import PassListener
-from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.apply_pass import RunContext
 from reconciler.store.factory import open_store
 
 
@@ -29,37 +29,10 @@ class Ears(PassListener):
         self.heard.append((outcome.state.value, outcome.step.node))
 
 
-class Bench:
-    """A world, a store, and passes over them."""
-
-    def __init__(self, store, world):
-        self.store = store
-        self.world = world
-        self.drivers = {"fake": FakeDriver(world)}
-
-    async def plan_result(self, *clusters, only="", **more):
-        recalled = await self.store.read_memory()
-        return await run_plan_pass(
-            fleet(*clusters, **more), drivers=self.drivers, transports=NOWHERE, recalled=recalled, only=only
-        )
-
-    async def apply(self, seen, **more):
-        return await run_apply_pass(
-            seen, drivers=self.drivers, transports=NOWHERE, journal=self.store, **more
-        )
-
-    async def run(self, *clusters, **more):
-        return await self.apply(await self.plan_result(*clusters, **more))
-
-
 @pytest.fixture
 def bench(tmp_path):
     with open_store(tmp_path / "state") as store:
-        yield Bench(store, World())
-
-
-def states(report):
-    return {outcome.step.node: outcome.state.value for outcome in report.outcomes}
+        yield Bench(store, driver=FakeDriver)
 
 
 async def test_everything_is_done_and_the_second_pass_finds_nothing(bench):

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from support import git_repositories
+from support.commands import write_files
 
 from reconciler.cli.main import main
 
@@ -31,15 +32,6 @@ SETTING = """\
 }
 """
 GOOD = {"fleet.yaml": FLEET, "edge/setting.json": SETTING}
-
-
-def put(folder, files):
-    folder.mkdir()
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return folder
 
 
 def edited(name, old, new):
@@ -118,14 +110,14 @@ def refused(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("case", FILES)
 def test_a_wrong_file_is_named_with_its_place(case, tmp_path, refused):
     files, place = FILES[case]
-    output = refused(put(tmp_path / "fleet", files))
+    output = refused(write_files(tmp_path / "fleet", files))
     assert re.search(rf"^error: .*{place}", output, re.MULTILINE), output
 
 
 def test_all_problems_of_all_files_are_shown_at_once(tmp_path, refused):
     files = edited("edge/setting.json", '"127.0.0.1"', '"127.0.0.256"')
     files["fleet.yaml"] = FLEET.replace("127.0.0.1:9", "127.0.0.1:99999")
-    output = refused(put(tmp_path / "fleet", files))
+    output = refused(write_files(tmp_path / "fleet", files))
     assert "error: edge/setting.json:5:" in output
     assert "error: fleet.yaml:6:" in output
     assert output.endswith("2 errors in 2 files; nothing was done.\n")
@@ -136,7 +128,7 @@ def test_a_source_that_is_not_there(tmp_path, refused):
 
 
 def test_a_ref_that_does_not_exist(tmp_path, refused):
-    folder = put(tmp_path / "fleet", GOOD)
+    folder = write_files(tmp_path / "fleet", GOOD)
     git_repositories.git(tmp_path, "init", "--quiet", str(folder))
     git_repositories.git(folder, "add", ".")
     git_repositories.git(folder, "commit", "--quiet", "-m", "All of it")
@@ -219,7 +211,7 @@ def test_a_wrong_digest_is_refused(tmp_path, refused):
 
 
 def test_an_unknown_name_for_only_is_refused_with_a_suggestion(tmp_path, refused):
-    output = refused("--only", "edge-02", put(tmp_path / "fleet", GOOD))
+    output = refused("--only", "edge-02", write_files(tmp_path / "fleet", GOOD))
     assert "edge-02" in output
     assert "edge-01" in output
 

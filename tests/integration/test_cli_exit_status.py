@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 import pytest
 from support.waiting import block_until
@@ -19,11 +18,14 @@ def site(tmp_path):
 
 
 def lose(site, node):
-    """Take a node down once it shows what it was sent, while its wave soaks."""
+    """Take a node down once it shows what it was sent, while its wave soaks for two seconds."""
+
+    def is_read_back():
+        calls = [call.change for call in site.simulation.calls(node)]
+        return True in calls and not calls[-1]
 
     def watch():
-        block_until(lambda: node in site.changes)
-        time.sleep(0.5)  # its read-back is within milliseconds, its soak takes two seconds
+        block_until(is_read_back)
         site.nodes.kill(site.simulation, node)
 
     thread = threading.Thread(target=watch)

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
+from support.commands import run_program
 
 from reconciler.cli import host_loader as host_module
 from reconciler.cli.demo_fixtures import DemoNodes
-from reconciler.cli.main import main
 from reconciler.simulation.addresses import find_free_addresses
 
 NAMES = [f"node-{number}@sora-{number}.example.com" for number in range(1, 6)]
@@ -36,12 +36,8 @@ class Site:
         (self.fleet / "fleet.yaml").write_text(head + rows)
 
     def run(self, *arguments, status):
-        self.capsys.readouterr()
-        state = () if "validate" in arguments else ("--state", str(self.folder / "state"))
-        ended = main([*map(str, arguments), str(self.fleet), *state])
-        output = "".join(self.capsys.readouterr())
-        assert ended == status, output
-        return " ".join(output.split())
+        state = () if "validate" in arguments else ("--state", self.folder / "state")
+        return " ".join(run_program(self.capsys, *arguments, self.fleet, *state, status=status).split())
 
 
 @pytest.fixture

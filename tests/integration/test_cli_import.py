@@ -4,8 +4,10 @@ import copy
 import json
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
+from support.m2_settings import MANAGEMENT
 from support.m2_wire import canonicalise
 
 from reconciler.cli.demo_fixtures import DemoNodes
@@ -42,8 +44,7 @@ BASE = {
     "meta": {"version": "7"},
     "env": {
         "management": {
-            "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-            "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
+            **MANAGEMENT,
             "server": {"connection": [{"name": "cloud", "type": "awssdk3", "info": INFO}]},
         }
     },
@@ -125,22 +126,28 @@ def test_a_change_on_all_nodes_is_written_into_their_common_file(site, capsys):
     assert site.planned() == 0
 
 
-def test_a_change_on_one_node_becomes_its_overlay(site):
-    text = site.read("edge/base.json")
-    other = json.loads(text.replace("*:80", "off"))
-    site.write("edge/base.json", json.dumps(other, indent=4))
-    fleet = site.read()
+@contextmanager
+def another_setting_on_e2(site, path):
+    """The fleet's node e2 is one that shows the setting in this file."""
     with DemoNodes() as nodes:
         odd = site.folder.parent / "odd"
         shutil.copytree(site.folder, odd)
         (place,) = find_free_addresses(1)
         (odd / "fleet.yaml").write_text(
-            "clusters: [{name: edge, kind: m2, setting: edge/base.json, "
+            f"clusters: [{{name: edge, kind: m2, setting: {path}, "
             f"nodes: [{{name: e2, address: '{place}'}}]}}]\n"
         )
         nodes.serve(odd, converged=True)
+        site.write("fleet.yaml", site.read().replace(site.places[1], str(place)))
+        yield
+
+
+def test_a_change_on_one_node_becomes_its_overlay(site):
+    text = site.read("edge/base.json")
+    other = json.loads(text.replace("*:80", "off"))
+    site.write("edge/base.json", json.dumps(other, indent=4))
+    with another_setting_on_e2(site, "edge/base.json"):
         site.write("edge/base.json", text)
-        site.write("fleet.yaml", fleet.replace(site.places[1], str(place)))
         assert site.run("import", "--yes") == 0
         assert site.planned() == 0
     assert site.read("edge/base.json") == text
@@ -294,17 +301,7 @@ def test_one_change_on_a_node_that_writes_all_defaults_out_is_one_line_of_its_ov
     shown["env"]["management"]["server"]["connection"][0]["info"] = INFO
     shown["env"]["management"]["api"]["allowList"][0]["addr"] = "127.0.0.1/32"
     site.write("edge/own.json", json.dumps(shown))
-    fleet = site.read()
-    with DemoNodes() as nodes:
-        odd = site.folder.parent / "odd"
-        shutil.copytree(site.folder, odd)
-        (place,) = find_free_addresses(1)
-        (odd / "fleet.yaml").write_text(
-            "clusters: [{name: edge, kind: m2, setting: edge/own.json, "
-            f"nodes: [{{name: e2, address: '{place}'}}]}}]\n"
-        )
-        nodes.serve(odd, converged=True)
-        site.write("fleet.yaml", fleet.replace(site.places[1], str(place)))
+    with another_setting_on_e2(site, "edge/own.json"):
         assert site.run("import", "--yes") == 0
         assert json.loads(site.read("edge/e2.json")) == {
             "env": {"management": {"cluster": {"balance": {"mode": "hash"}}}}

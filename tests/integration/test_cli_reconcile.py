@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from support.commands import run_process
 from support.waiting import block_until
 
 from reconciler.cli.demo_fixtures import DemoNodes, DemoRepository, DemoSink, find_examples
@@ -352,9 +353,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(fleet):
 def test_help_and_version_load_nothing_heavy(arguments, absent):
     begin = "import sys\nfrom reconciler.cli.main import main\n"
     script = f"{begin}assert main({arguments}) == 0\nprint(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run_process(sys.executable, "-c", script, check=True)
     assert absent.isdisjoint(done.stdout.splitlines()[-1].split())
 
 
@@ -363,10 +362,7 @@ def test_a_dry_run_does_not_even_load_what_writes(fleet):
         "import sys\nfrom reconciler.cli.main import main\n"
         f"main(['--dry-run', {str(fleet.repository.folder)!r}])\nprint(*sys.modules)"
     )
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60, env=fleet.environment
-    )
+    done = run_process(sys.executable, "-c", script, check=True, env=fleet.environment)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "reconciler.planning.plan_pass" in loaded
     assert loaded.isdisjoint(
@@ -377,7 +373,7 @@ def test_a_dry_run_does_not_even_load_what_writes(fleet):
 def test_the_installed_script_is_the_same_program():
     script = shutil.which("reconcile", path=str(Path(sys.executable).parent))
     assert script
-    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    done = run_process(script, "--version", check=True)
     assert re.fullmatch(r"reconcile \d+\.\d+\.\d+\S*\n", done.stdout)
 
 

@@ -4,20 +4,11 @@ import json
 
 import pytest
 from support.git_repositories import Repository, alone, git
+from support.m2_settings import managed_setting
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
 from reconciler.simulation.addresses import find_free_addresses
-
-MANAGEMENT = {
-    "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-    "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-}
-
-
-def setting(*hostings):
-    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
-    return json.dumps({"env": {"management": MANAGEMENT}, "hosting": hosting})
 
 
 @pytest.fixture
@@ -27,7 +18,7 @@ def repository(tmp_path, monkeypatch):
     fleet = "version: commit\nclusters:\n  - name: edge\n    kind: m2\n    setting: s.json\n    nodes:\n"
     files = {
         "fleet.yaml": f"{fleet}      - {{name: n1, address: '{place}'}}\n",
-        "s.json": setting("a.example"),
+        "s.json": managed_setting("a.example"),
     }
     made = Repository.make(tmp_path / "repo", files)
     with DemoNodes() as served:
@@ -43,7 +34,7 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     folder = str(repository.folder)
     first = git(repository.folder, "rev-parse", "HEAD").strip()
     assert run(repository, folder, "--yes") == 0
-    repository.commit({"s.json": setting("a.example", "b.example")})
+    repository.commit({"s.json": managed_setting("a.example", "b.example")})
     assert run(repository, folder, "--yes") == 0
     clone = str(repository.folder.parent / "clone")
     git(repository.folder, "clone", "--quiet", folder, clone)
@@ -61,7 +52,7 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
         assert run(repository, folder, "--yes") == 3
         assert "rolled back to" in capsys.readouterr().out
     second = git(repository.folder, "rev-parse", "HEAD").strip()
-    repository.commit({"s.json": setting("a.example", "c.example")})
+    repository.commit({"s.json": managed_setting("a.example", "c.example")})
     assert run(repository, folder, "--yes") == 0
     assert run(repository, "rollback", second, folder, "--yes") == 0, "it is named, so it is meant"
     assert run(repository, "suspend", "--reason", "a storm") == 0
@@ -85,11 +76,13 @@ def test_a_bare_suspension_stops_every_cluster_of_every_fleet_of_the_host(reposi
             for cluster, place in zip(("edge", f"own-{name}"), find_free_addresses(2), strict=True):
                 text += f"  - {{name: {cluster}, kind: m2, setting: s.json, "
                 text += f"nodes: [{{name: n-{cluster}, address: '{place}'}}]}}\n"
-            made = Repository.make(tmp_path / name, {"fleet.yaml": text, "s.json": setting("a.example")})
+            made = Repository.make(
+                tmp_path / name, {"fleet.yaml": text, "s.json": managed_setting("a.example")}
+            )
             served.serve(made.folder)
             fleets.append(made)
             assert run(repository, str(made.folder), "--yes") == 0
-            made.commit({"s.json": setting("b.example")})
+            made.commit({"s.json": managed_setting("b.example")})
         assert run(repository, "suspend", "--reason", "a storm") == 0
         for made in fleets:
             capsys.readouterr()

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from support.m2_settings import managed_setting
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
@@ -23,15 +24,6 @@ clusters:
 """
 
 
-def setting(version, *hostings):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
-    return json.dumps({"meta": {"version": version}, "env": {"management": management}, "hosting": hosting})
-
-
 @pytest.fixture
 def folder(tmp_path):
     places = sorted(find_free_addresses(3), key=lambda place: place.port)
@@ -42,7 +34,7 @@ def folder(tmp_path):
     fleet = tmp_path / "fleet"
     fleet.mkdir()
     (fleet / "fleet.yaml").write_text(FLEET + nodes)
-    (fleet / "s.json").write_text(setting("1", "a.example"))
+    (fleet / "s.json").write_text(managed_setting("a.example", version="1"))
     with DemoNodes() as served:
         served.serve(fleet)
         yield fleet
@@ -57,7 +49,7 @@ def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, caps
     assert run(folder, "status", "--detailed-exitcode") == 2
     assert "n0  differs             unknown revision" in capsys.readouterr().out
     assert run(folder, "--yes") == 0
-    (folder / "s.json").write_text(setting("2", "b.example"))
+    (folder / "s.json").write_text(managed_setting("b.example", version="2"))
     capsys.readouterr()
     assert run(folder, "--dry-run", "--detailed-exitcode") == 2
     shown = capsys.readouterr().out
@@ -82,7 +74,7 @@ def test_a_plan_in_waves_waits_for_its_approval_and_is_applied_once(folder, caps
 
 def test_a_suspension_holds_a_run_and_shows_in_the_status(folder, capsys):
     state = ["--state", str(folder.parent / "state")]
-    (folder / "s.json").write_text(setting("2", "a.example"))
+    (folder / "s.json").write_text(managed_setting("a.example", version="2"))
     assert main(["suspend", "edge", "--reason", "it looks odd", "--by", "kim", *state]) == 0
     assert run(folder, "--yes") == 3
     assert "[suspended]" in capsys.readouterr().out
@@ -95,7 +87,7 @@ def test_a_suspension_holds_a_run_and_shows_in_the_status(folder, capsys):
 
 
 def test_waves_are_in_the_comment_of_a_pull_request_and_in_its_json(folder, capsys):
-    (folder / "s.json").write_text(setting("2", "a.example"))
+    (folder / "s.json").write_text(managed_setting("a.example", version="2"))
     assert run(folder, "--dry-run", "--format", "markdown") == 0
     assert "- **wave 2 of 3: 1 change**" in capsys.readouterr().out
     assert run(folder, "--dry-run", "--format", "json") == 0
@@ -124,7 +116,7 @@ def test_a_hold_on_one_cluster_lets_the_others_be_changed(tmp_path, capsys):
         for name, place in zip(("held", "open"), find_free_addresses(2), strict=True)
     ]
     (fleet / "fleet.json").write_text(json.dumps({"clusters": clusters}))
-    (fleet / "s.json").write_text(setting("1"))
+    (fleet / "s.json").write_text(managed_setting(version="1"))
     with DemoNodes() as served:
         simulation = served.serve(fleet)
         assert run(fleet, "--dry-run", "--detailed-exitcode") == 2

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import jsonschema
 import pytest
+from support.commands import write_files
 
 from reconciler import __version__
 from reconciler.cli.demo_fixtures import find_examples
@@ -86,14 +87,6 @@ FOUND = [
 ]
 
 
-def put(folder, files):
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     """Nobody is asked anything."""
@@ -111,7 +104,7 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(folder)
 
     def output(*arguments, files=ALL, below="."):
-        put(folder / below, files)
+        write_files(folder / below, files)
         status = main(["validate", *arguments, *([] if below == "." else [below])])
         out, error = capsys.readouterr()
         assert error == ""

@@ -1,16 +1,11 @@
 """Addresses that contradict each other stop their cluster before anything is sent, with both facts told."""
 
 import pytest
-from support.simulated_nodes import Host, m2_cluster, setting, sora_cluster
+from support.simulated_nodes import m2_cluster, setting, sora_cluster
 
 from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
-
-
-@pytest.fixture
-def host(tmp_path):
-    return Host(tmp_path / "state")
 
 
 def told(seen):

@@ -1,7 +1,6 @@
 """A run that was stopped in the middle and wakes up after a later one writes nothing any more."""
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -10,6 +9,7 @@ import sys
 import urllib.request
 
 import pytest
+from support.m2_settings import managed_setting, upload
 from support.waiting import block_until
 
 from reconciler.cli.demo_fixtures import DemoNodes
@@ -29,14 +29,6 @@ FLEET = """clusters:
 """
 
 
-def setting(version):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    return json.dumps({"meta": {"version": version}, "env": {"management": management}})
-
-
 class Site:
     """A folder of desired state, its nodes, and the state that two processes share."""
 
@@ -45,7 +37,7 @@ class Site:
         self.fleet.mkdir()
         self.places = [str(place) for place in find_free_addresses(2)]
         (self.fleet / "fleet.yaml").write_text(FLEET.format(*self.places))
-        (self.fleet / "s.json").write_text(setting("1"))
+        (self.fleet / "s.json").write_text(managed_setting(version="1"))
         self.simulation = nodes.serve(self.fleet, converged=True)
 
     @property
@@ -63,10 +55,7 @@ class Site:
     def give(self, node, version):
         """Somebody delivers a setting to a node."""
         place = self.places[int(node[1])]
-        headers = {"Content-Type": "application/json"}
-        body = setting(version).encode()
-        request = urllib.request.Request(f"http://{place}/setting/upload", body, headers)
-        urllib.request.urlopen(request, timeout=10).close()
+        upload(place, managed_setting(version=version))
 
 
 @pytest.fixture
@@ -76,7 +65,7 @@ def site(tmp_path):
 
 
 def test_a_process_that_stood_still_finds_itself_fenced_before_its_next_write(site, capsys):
-    (site.fleet / "s.json").write_text(setting("2"))
+    (site.fleet / "s.json").write_text(managed_setting(version="2"))
     site.nodes.run_on_loop(site.simulation.fault("n0", "slow", 4, on="changes", count=1))
     with site.start() as old:
         try:

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.git_repositories import Repository, alone, git, http_server
+from support.commands import run_process
+from support.git_repositories import Repository, git, http_server
 from support.waiting import wait_until
 
 import reconciler
@@ -33,9 +34,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture
@@ -140,9 +139,7 @@ def test_the_library_is_imported_without_running_git(fake, tmp_path):
         "import reconciler.sources.git.objects, os; print(sorted(n for n in os.environ if 'PYTHON_' in n))"
     )
     environment = {**fake, "RECONCILE_GIT_TOKEN": "s3cret", "GIT_PYTHON_TRACE": "full"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_process(sys.executable, "-c", script, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "['GIT_PYTHON_TRACE']\n", "")
     assert not (tmp_path / "environment").exists()
 

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from support.commands import run_program
 
 from reconciler.cli import host_loader as host_module
-from reconciler.cli.main import main
 
 FLEET = """clusters:
   - name: edge
@@ -32,11 +32,7 @@ class Site:
         monkeypatch.delenv("RECONCILE_HOST_CONFIG", raising=False)
 
     def run(self, *arguments, status=0):
-        self.capsys.readouterr()
-        ended = main([*map(str, arguments)])
-        out, error = self.capsys.readouterr()
-        assert ended == status, out + error
-        return out + error
+        return run_program(self.capsys, *arguments, status=status)
 
 
 @pytest.fixture

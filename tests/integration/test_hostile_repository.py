@@ -10,34 +10,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.git_repositories import Repository, alone, git
+from support.git_repositories import Repository, git
 from support.watch_process import Stage
 
 from reconciler.cli.main import main
 from reconciler.errors import SourceError, UsageError
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import find_work_tree
-from reconciler.sources.locate import locate_source
 
 HOOKS = ("reference-transaction", "post-checkout", "post-index-change", "pre-auto-gc", "fsmonitor-watchman")
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture
 def work(tmp_path):
     return Repository.make(tmp_path / "work", {"fleet/fleet.yaml": "one", "fleet/a.json": "a"})
-
-
-@pytest.fixture
-def at(tmp_path):
-    def at(text, **options):
-        return locate_source(str(text), cache=tmp_path / "cache", **options)
-
-    return at
 
 
 class Trap:

@@ -8,10 +8,11 @@ import tarfile
 from datetime import UTC, datetime
 
 import pytest
+from support.commands import run_program
 from support.git_repositories import Repository, alone, git
+from support.m2_settings import managed_setting
 
 from reconciler.cli.demo_fixtures import DemoNodes
-from reconciler.cli.main import main
 from reconciler.core.memory import FleetMemory
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.simulator import answers
@@ -27,12 +28,7 @@ VARIABLES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE
 
 
 def setting(hosting):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    hostings = [{"name": hosting, "listen": "*:80"}]
-    return json.dumps({"meta": {"version": "1"}, "env": {"management": management}, "hosting": hostings})
+    return managed_setting(hosting, version="1")
 
 
 class Site:
@@ -63,11 +59,8 @@ class Site:
         return self.repository.commit(files)
 
     def run(self, *arguments, status=0, state="state"):
-        self.capsys.readouterr()
-        given = main([str(self.repository.folder), "--state", str(self.folder / state), *arguments])
-        out, error = self.capsys.readouterr()
-        assert given == status, out + error
-        return " ".join((out + error).split())
+        where = (self.repository.folder, "--state", self.folder / state)
+        return " ".join(run_program(self.capsys, *where, *arguments, status=status).split())
 
 
 @pytest.fixture

@@ -1,17 +1,11 @@
 """Nodes are written to at the addresses that their own fleet file names, whatever this host remembers."""
 
-import pytest
-from support.simulated_nodes import Host, m2_cluster, setting, sora_cluster
+from support.simulated_nodes import m2_cluster, setting, sora_cluster
 
 from reconciler.core.observation import Unreachable
 from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
-
-
-@pytest.fixture
-def host(tmp_path):
-    return Host(tmp_path / "state")
 
 
 def version(simulation, cluster, node):

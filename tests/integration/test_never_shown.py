@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.m2_settings import MANAGEMENT
 from support.memory_files import json_files
 
 from reconciler.core.plan import Revision
@@ -19,16 +20,10 @@ from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
 
-PERMISSIONS = {"enableSetting": True, "enableGet": True}
-
 
 def setting(version, origin):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": PERMISSIONS}],
-    }
     host = {"name": "www.example.com", "origin": {"address": [origin]}}
-    return {"meta": {"version": version}, "env": {"management": management}, "hosting": [host]}
+    return {"meta": {"version": version}, "env": {"management": MANAGEMENT}, "hosting": [host]}
 
 
 class Site:

@@ -5,7 +5,7 @@ import json
 import ssl
 
 import pytest
-from support.simulated_nodes import Host, m2_cluster, sora_cluster, stranger
+from support.simulated_nodes import m2_cluster, sora_cluster, stranger
 
 from reconciler.adopt.importer import import_live_state
 from reconciler.core.fleet_identity import FleetIdentity
@@ -40,11 +40,6 @@ STRANGERS = {
     "a redirection": {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}},
     "teapot": {"status": 418},
 }
-
-
-@pytest.fixture
-def host(tmp_path):
-    return Host(tmp_path / "state")
 
 
 @pytest.mark.parametrize("kind", STRANGERS)

@@ -3,14 +3,14 @@
 import json
 import re
 import tarfile
-import urllib.request
 
 import pytest
+from support.commands import run_program
 from support.git_repositories import Repository, alone, git
+from support.m2_settings import managed_setting, upload
 from support.signing import SSH_MISSING, SshPerson, signed_commit
 
 from reconciler.cli.demo_fixtures import DemoNodes
-from reconciler.cli.main import main
 from reconciler.simulation.addresses import find_free_addresses
 
 FLEET = """version: commit
@@ -26,48 +26,31 @@ clusters:
 """
 
 
-def setting(*hostings, version=None):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
-    meta = {"meta": {"version": version}} if version else {}
-    return json.dumps({**meta, "env": {"management": management}, "hosting": hosting})
-
-
 class Site:
     """A repository that is read by its `.git`, and its nodes."""
 
     def __init__(self, folder, nodes, capsys):
         self.fleet = FLEET.format(*(str(place) for place in find_free_addresses(2)))
         self.repository = Repository.make(
-            folder / "repo", {"fleet.yaml": self.fleet, "s.json": setting("a.example")}
+            folder / "repo", {"fleet.yaml": self.fleet, "s.json": managed_setting("a.example")}
         )
         nodes.serve(self.repository.folder)
         self.source = str(self.repository.folder / ".git")
         self.folder, self.capsys = folder, capsys
 
     def run(self, *arguments, status=0, state="state"):
-        self.capsys.readouterr()
-        given = main([*map(str, arguments), "--state", str(self.folder / state)])
-        out, error = self.capsys.readouterr()
-        assert given == status, out + error
-        return out if "json" in arguments else out + error
+        return run_program(self.capsys, *arguments, "--state", self.folder / state, status=status)
 
     def apply(self, *more, status=0, **where):
         return self.run(self.source, "--yes", *more, status=status, **where)
 
     def commit(self, *hostings):
-        return self.repository.commit({"s.json": setting(*hostings)})
+        return self.repository.commit({"s.json": managed_setting(*hostings)})
 
     def write(self, node, version):
         """Somebody else delivers a setting with another stamp."""
         (address,) = re.findall(rf"name: {node}, address: '([^']+)'", self.fleet)
-        body = setting("b.example", version=version).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://{address}/setting/upload", body, headers)
-        urllib.request.urlopen(request, timeout=10).close()
+        upload(address, managed_setting("b.example", version=version))
 
 
 @pytest.fixture
@@ -120,7 +103,7 @@ def test_where_nodes_carry_stamps_a_copy_of_a_remote_has_its_history(site):
 
 def packed(site, name, *hostings, more=""):
     made = site.folder / name
-    (site.folder / "s.json").write_text(setting(*hostings))
+    (site.folder / "s.json").write_text(managed_setting(*hostings))
     (site.folder / "fleet.yaml").write_text(site.fleet + more)
     with tarfile.open(made, "w") as archive:
         for file in ("fleet.yaml", "s.json"):
@@ -165,7 +148,7 @@ def test_a_folder_without_git_has_no_order(site):
     folder.mkdir()
     (folder / "fleet.yaml").write_text(site.fleet)
     for name in ("a.example", "b.example", "a.example"):
-        (folder / "s.json").write_text(setting(name))
+        (folder / "s.json").write_text(managed_setting(name))
         site.run(folder, "--yes")
 
 
@@ -217,7 +200,7 @@ def test_a_stamp_that_nobody_knows_is_left_alone_until_said(site):
 def test_a_version_that_is_no_stamp_is_nobody_elses(site):
     site.apply()
     site.write("n1", "2022-06-21-A")
-    site.apply()
+    assert "[foreign-change]" not in site.apply()
 
 
 @pytest.mark.skipif(bool(SSH_MISSING), reason=SSH_MISSING or "-")
@@ -234,7 +217,7 @@ def test_a_fleet_file_can_ask_for_signatures_and_the_host_says_whose(site, monke
     assert "this host does not check signatures" in site.run("apply", plan, site.source, status=4)
     site.run("apply", plan, site.source, *host)
     assert "signed by ada@example.org" in site.run("history", "show", newest(site))
-    signed_commit(site.repository, bob, {"s.json": setting("b.example")})
+    signed_commit(site.repository, bob, {"s.json": managed_setting("b.example")})
     monkeypatch.setenv("RECONCILE_REQUIRE_SIGNED", "ssh")
     monkeypatch.setenv("RECONCILE_ALLOWED_SIGNERS", str(allowed))
     for command in ((), ("status",), ("--dry-run",)):

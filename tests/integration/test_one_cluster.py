@@ -157,7 +157,7 @@ async def applied(site, *numbers, host="here", **more):
     assert await site.run(host) == []
 
 
-def never_founded(site):
+def assert_no_second_cluster(site):
     assert site.sent(INIT) == []
     assert len(site.clusters) <= 1
 
@@ -212,7 +212,7 @@ async def test_all_nodes_are_replaced_while_the_cluster_lives(site, host):
     site.commit(*NEW)
     found = await site.run(host)
     assert "cluster-size" in found
-    never_founded(site)
+    assert_no_second_cluster(site)
     assert site.clusters == [["1", "2", "3"]]
 
 
@@ -223,7 +223,7 @@ async def test_all_nodes_are_replaced_while_old_ones_are_silent(site, host, sile
     site.commit(*NEW)
     await site.stop(*silent)
     assert await site.run(host)
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -235,7 +235,7 @@ async def test_the_node_that_still_answers_is_cut_off_from_the_others(site, host
     assert await site.run(host)
     seen = await site.look(host)
     assert "majority-lost" in {one.code for one in seen.plan.findings()}
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 async def test_two_commits_in_a_row_hide_nothing_from_a_host_without_a_store(site):
@@ -243,7 +243,7 @@ async def test_two_commits_in_a_row_hide_nothing_from_a_host_without_a_store(sit
     site.commit(*NEW)
     site.commit(*NEW, drain=1)
     await site.run("another")
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -251,7 +251,7 @@ async def test_nodes_get_other_names_at_the_same_addresses(site, host):
     await applied(site)
     site.commit(*OLD, names={1: 7, 2: 8, 3: 9})
     assert await site.run(host)
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 async def test_a_cluster_that_gets_another_name_and_other_nodes_is_not_founded(site):
@@ -259,7 +259,7 @@ async def test_a_cluster_that_gets_another_name_and_other_nodes_is_not_founded(s
     site.commit(*NEW, cluster="studio")
     assert await site.run("another") == ["cluster-renamed"]
     assert await site.run("here") == ["cluster-renamed", "cluster-vanished"]
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 async def test_a_cluster_that_comes_after_another_went_is_a_new_one(site):
@@ -278,9 +278,9 @@ async def test_nodes_of_the_same_names_move_to_blank_machines(site):
     await applied(site)
     site.commit(*OLD, ports={1: 4, 2: 5, 3: 6})
     assert "cluster-size" not in await site.run()
-    never_founded(site)
+    assert_no_second_cluster(site)
     assert await site.run("another")
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -292,10 +292,10 @@ async def test_only_a_temporary_node_stays(tmp_path, host):
         await applied(site, 1, 2, 3, 4, temporary=(4,))
         site.commit(4, 5, 6, temporary=(4,))
         assert await site.run(host)
-        never_founded(site)
+        assert_no_second_cluster(site)
         await site.simulation.fault(name(4), "killed")
         assert await site.run(host)
-        never_founded(site)
+        assert_no_second_cluster(site)
 
 
 async def test_a_shallow_clone_says_so_and_waits(site):
@@ -304,7 +304,7 @@ async def test_a_shallow_clone_says_so_and_waits(site):
     clone = site.folder / "shallow"
     git(site.folder, "clone", "--quiet", "--depth", "1", f"file://{site.repository.folder}", str(clone))
     assert await site.run("ci", source=FolderSource(clone)) == ["past-unread"]
-    never_founded(site)
+    assert_no_second_cluster(site)
     git(clone, "fetch", "--quiet", "--unshallow")
     assert "cluster-size" in await site.run("ci", source=FolderSource(clone))
 
@@ -315,7 +315,7 @@ async def test_the_past_of_a_remote_repository_is_fetched(site):
     bare = site.repository.bare(site.folder / "bare.git")
     source = locate_source(f"file://{bare}", cache=site.folder / "cache")
     assert "cluster-size" in await site.run("another", source=source)
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 async def test_a_pull_request_is_held_against_what_it_goes_into(site):
@@ -341,7 +341,7 @@ async def test_the_applied_revision_is_no_ancestor(site):
     assert first != site.repository.head
     found = await site.run()
     assert "cluster-size" in found
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 async def test_a_damaged_file_in_between_hides_nothing(site):
@@ -349,14 +349,14 @@ async def test_a_damaged_file_in_between_hides_nothing(site):
     site.repository.commit({"fleet.json": "{"})
     site.commit(*NEW)
     assert "cluster-size" in await site.run("another")
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 async def test_uncommitted_changes_are_held_against_the_commit(site):
     await applied(site)
     site.repository.write({"fleet.json": site.text(*NEW)})
     assert "cluster-size" in await site.run("another")
-    never_founded(site)
+    assert_no_second_cluster(site)
 
 
 class TestFounding:
@@ -510,4 +510,4 @@ async def test_a_watch_never_founds_a_second_cluster(site):
         assert json.loads(line)["result"] == "refused"
         process.send_signal(signal.SIGTERM)
         await process.communicate()
-        never_founded(site)
+        assert_no_second_cluster(site)

@@ -5,10 +5,11 @@ import re
 import urllib.request
 
 import pytest
+from support.commands import run_program
 from support.git_repositories import Repository, alone, git
+from support.m2_settings import managed_setting
 
 from reconciler.cli.demo_fixtures import DemoNodes
-from reconciler.cli.main import main
 from reconciler.core.canonical import fingerprint
 from reconciler.core.plan import load_plan
 from reconciler.simulation.addresses import find_free_addresses
@@ -34,32 +35,19 @@ clusters:
 """
 
 
-def setting(*hostings, **more):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    hosting = [{"name": name, "listen": "*:80"} for name in hostings]
-    return json.dumps({"env": {"management": management}, "hosting": hosting, **more})
-
-
 class Site:
     """A repository, its nodes, a plan file, and a way to run the program."""
 
     def __init__(self, folder, nodes, capsys):
         places = [str(place) for place in find_free_addresses(5)]
-        self.files = {"fleet.yaml": FLEET.format(*places), "s.json": setting("a.example")}
+        self.files = {"fleet.yaml": FLEET.format(*places), "s.json": managed_setting("a.example")}
         self.repository = Repository.make(folder / "repo", self.files)
         self.simulation = nodes.serve(self.repository.folder)
         self.folder, self.nodes, self.capsys = folder, nodes, capsys
         self.plan = folder / "plan.json"
 
     def run(self, *arguments, status=0):
-        self.capsys.readouterr()
-        given = main([*map(str, arguments), "--state", str(self.folder / "state")])
-        out, error = self.capsys.readouterr()
-        assert given == status, out + error
-        return out + error
+        return run_program(self.capsys, *arguments, "--state", self.folder / "state", status=status)
 
     def apply(self, *more, status=0):
         return self.run("apply", self.plan, self.repository.folder, *more, status=status)
@@ -95,7 +83,7 @@ def site(tmp_path, monkeypatch, capsys):
 def drift(site, node):
     """Somebody else uploads another setting to a node."""
     (address,) = re.findall(rf"name: {node}, address: '([^']+)'", site.files["fleet.yaml"])
-    body = setting("other.example").encode()
+    body = managed_setting("other.example").encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://{address}/setting/upload", body, headers)
     urllib.request.urlopen(request, timeout=10).close()
@@ -192,9 +180,9 @@ def test_another_version_another_commit_and_other_files_are_refused(site):
     other = Repository.make(site.folder / "other", {"fleet.yaml": "of another fleet"})
     told = site.run("apply", site.plan, str(other.folder / ".git"), status=4)
     assert "[plan-outdated]" in told
-    site.repository.write({"s.json": setting("b.example")})
+    site.repository.write({"s.json": managed_setting("b.example")})
     site.planned()
-    site.repository.write({"s.json": setting("c.example")})
+    site.repository.write({"s.json": managed_setting("c.example")})
     told = site.apply(status=4)
     assert "the plan was made from revision" in told
     assert site.changed == []
@@ -229,7 +217,7 @@ def test_guards_judge_anew_and_an_approval_of_the_plan_counts(site):
 def test_no_secret_is_in_the_file_and_its_value_is_taken_at_the_last_moment(site, monkeypatch):
     monkeypatch.setenv("RECONCILE_SECRET_PLANTED", "planted-one")
     custom = {"key": "${env:RECONCILE_SECRET_PLANTED}"}
-    site.repository.commit({"s.json": setting("a.example", custom=custom)})
+    site.repository.commit({"s.json": managed_setting("a.example", custom=custom)})
     site.planned("--only", "edge")
     assert "planted" not in site.plan.read_text()
     monkeypatch.setenv("RECONCILE_SECRET_PLANTED", "planted-two")
@@ -239,7 +227,7 @@ def test_no_secret_is_in_the_file_and_its_value_is_taken_at_the_last_moment(site
 
 def test_the_source_is_the_hosts_whatever_stands_in_the_file(site, monkeypatch):
     """Whoever swaps the file, or edits it and makes its digest fit, chooses no source, branch or folder."""
-    bad = site.files | {"s.json": setting("evil.example")}
+    bad = site.files | {"s.json": managed_setting("evil.example")}
     other = Repository.make(site.folder / "other", bad)
     good = site.repository
     site.repository = other
@@ -266,7 +254,7 @@ def test_the_source_is_the_hosts_whatever_stands_in_the_file(site, monkeypatch):
 
 def test_a_commit_of_another_branch_is_not_applied_though_the_source_has_it(site):
     git(site.repository.folder, "checkout", "--quiet", "-b", "topic")
-    site.repository.commit({"s.json": setting("evil.example")})
+    site.repository.commit({"s.json": managed_setting("evil.example")})
     site.source = site.repository.folder / ".git"
     site.run(site.source, "--ref", "topic", "--dry-run", "--out", site.plan, "--only", "edge")
     git(site.repository.folder, "checkout", "--quiet", "main")

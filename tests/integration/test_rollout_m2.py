@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 from support.memory_files import json_files
+from support.simulated_nodes import apply_fleet
 
 from reconciler.core.plan import Revision
 from reconciler.core.rollout import Rollout
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.metrics import parse_metrics
 from reconciler.drivers.registry import DRIVERS
-from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot
-from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.apply_pass import RunContext
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
@@ -67,16 +67,7 @@ class Stage:
             await self.meanwhile()
 
     async def run(self, fleet):
-        with open_store(self.folder) as store:
-            async with open_transports() as transports:
-                seen = await run_plan_pass(
-                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.read_memory()
-                )
-                assert not seen.violations
-                run_context = RunContext(rest=self.rest)
-                return await run_apply_pass(
-                    seen, drivers=DRIVERS, transports=transports, journal=store, run_context=run_context
-                )
+        return await apply_fleet(self.folder, fleet, run_context=RunContext(rest=self.rest))
 
     async def shown(self):
         found = []

@@ -6,19 +6,16 @@ import socket
 
 import httpx
 import pytest
+from support.m2_settings import MANAGEMENT
 from support.memory_files import fleet_of
+from support.simulated_nodes import apply_fleet
 
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError
-from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.apply_pass import RunContext
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.node_host import Simulation
 from reconciler.simulation.reporting import ReportSender
-from reconciler.store.factory import open_store
-from reconciler.transports.bundle import open_transports
-
-PERMISSIONS = {"enableSetting": True, "enableGet": True}
 
 
 class Stage:
@@ -47,8 +44,7 @@ class Stage:
             },
         }
         management = {
-            "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-            "roles": [{"name": "admin", "permissions": PERMISSIONS}],
+            **MANAGEMENT,
             "server": {"enable": True, "features": features},
         }
         gate = {"listen": self.ear, "within": 3, **reports}
@@ -64,19 +60,7 @@ class Stage:
         return fleet_of({"fleet.json": json.dumps({"clusters": [cluster]}), "s.json": json.dumps(setting)})
 
     async def run(self, fleet, **more):
-        with open_store(self.folder) as store:
-            async with open_transports() as transports:
-                seen = await run_plan_pass(
-                    fleet, drivers=DRIVERS, transports=transports, recalled=await store.read_memory()
-                )
-                return await run_apply_pass(
-                    seen,
-                    drivers=DRIVERS,
-                    transports=transports,
-                    journal=store,
-                    run_context=RunContext(),
-                    **more,
-                )
+        return await apply_fleet(self.folder, fleet, run_context=RunContext(), **more)
 
 
 @pytest.fixture

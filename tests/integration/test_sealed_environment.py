@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import run_process
 
 SECRETS = {
     "RECONCILE_GIT_TOKEN": "s3cret-token",
@@ -94,14 +95,9 @@ def test_a_command_that_failed_shows_nothing_of_its_secrets_and_reads_them_all_t
     spy.parent.mkdir()
     spy.write_text(f"#!/bin/sh\nenv > {tmp_path}/env\ncat /proc/$PPID/environ > {tmp_path}/parent\nexit 1\n")
     spy.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler.cli.main", "--dry-run", "--state", str(tmp_path / "state"),
-         "file:///no/such/repository.git"],
-        env={**os.environ, **SECRETS, "PATH": f"{spy.parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+    command = (sys.executable, "-m", "reconciler.cli.main", "--dry-run", "--state", tmp_path / "state")
+    environment = {**os.environ, **SECRETS, "PATH": f"{spy.parent}:{os.environ['PATH']}"}
+    done = run_process(*command, "file:///no/such/repository.git", env=environment)
     assert done.returncode == 1, done.stderr
     for name in ("env", "parent"):
         assert b"s3cret" not in (tmp_path / name).read_bytes()

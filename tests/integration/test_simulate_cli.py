@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import run_process
 
 from reconciler.cli.main import main
 from reconciler.desired.fleet import load_fleet
@@ -55,13 +56,8 @@ def ask(address, method="POST", path="/", body="", **headers):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_written_fleet_is_served_until_a_signal(tmp_path, number):
     first, _, _, control = in_a_row(4)
-    written = subprocess.run(
-        [RECONCILE, "simulate", "--kind", "sora", "--nodes", "3", "--first", str(first), "--write", "fleet"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    generated = ("--kind", "sora", "--nodes", 3, "--first", first, "--write", "fleet")
+    written = run_process(RECONCILE, "simulate", *generated, cwd=tmp_path, check=True)
     assert written.stdout == "wrote 3 nodes to fleet; serve them with: reconcile simulate fleet\n"
     faults = ["--fault", "node-01@sora-01.example.com=killed", "--fault", "live-01=error:502*1"]
     options = ["--converged", *faults, "--control", str(control), "--ready-file", "ready"]

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from support.git_repositories import Repository, alone, git, serving
+from support.git_repositories import Repository, git, serving
 from support.waiting import wait_until
 
 from reconciler.errors import SourceError
@@ -30,10 +30,7 @@ from reconciler.sources.layout import Layout
 from reconciler.sources.locate import locate_source
 from reconciler.sources.source_address import SourceAddress
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 class Written:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.git_repositories import Repository, alone, git
+from support.git_repositories import Repository, git
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.sources import folder
@@ -17,10 +17,7 @@ from reconciler.sources.folder import FolderSource
 from reconciler.sources.folder_scan import DigestCache, scan_folder
 from reconciler.sources.layout import Layout
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
-from support.git_repositories import Repository, alone, git
+from support.git_repositories import Repository, git
 from support.waiting import wait_until
+from support.watch_process import is_alive
 
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.locks import hold_folder_lock
@@ -23,10 +23,7 @@ from reconciler.sources.git.source import GitSource
 from reconciler.sources.locate import locate_source
 from reconciler.sources.source_address import SourceAddress
 
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture
@@ -34,14 +31,6 @@ def work(tmp_path):
     return Repository.make(
         tmp_path / "work", {"fleet.yaml": "clusters: []\n", "edge/setting.json": "{}", "edge/a/b.txt": "b"}
     )
-
-
-@pytest.fixture
-def at(tmp_path):
-    def at(text, **options):
-        return locate_source(str(text), cache=tmp_path / "cache", **options)
-
-    return at
 
 
 async def test_bare_repository_at_default_branch(work, at, tmp_path):
@@ -385,14 +374,7 @@ async def test_stopping_the_program_ends_git_with_its_children(hanging, tmp_path
 
 
 async def _ends(process: int) -> None:
-    await wait_until(lambda: not _alive(process), seconds=5)
-
-
-def _alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    await wait_until(lambda: not is_alive(process), seconds=5)
 
 
 async def test_no_git_on_the_path(tmp_path):

@@ -7,7 +7,7 @@ import stat
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from support.git_repositories import Repository, alone, git, http_server, serving
+from support.git_repositories import Repository, git, http_server, serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.locate import locate_source
@@ -15,9 +15,7 @@ from reconciler.sources.locate import locate_source
 SECRET = "planted-token-1f9c"
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from support.git_repositories import Repository, alone, git, serving
+from support.git_repositories import Repository, git, serving
 from support.signing import GPG_MISSING, SSH_MISSING, GpgPerson, SshPerson, done, signed_commit, signed_tag
 
 from reconciler.errors import SourceError, UntrustedRevision
@@ -16,9 +16,7 @@ from reconciler.sources.signatures.trust import Trust
 FILES = {"fleet.yaml": "clusters: []\n"}
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from support.git_repositories import alone, serving
+from support.git_repositories import serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
 from reconciler.sources.content_limits import SourceLimits
-from reconciler.sources.locate import locate_source
 from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.source_address import parse_source_address
 from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
@@ -27,9 +26,7 @@ from reconciler.sources.tarball import TarballFileSource, TarballOptions, Tarbal
 TOKEN = "planted-source-token-77"
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch, tmp_path):
-    alone(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("git_alone")
 
 
 def tarball(**files: str) -> bytes:
@@ -95,14 +92,6 @@ def site(**given):
     with serving(Answers) as url:
         made.url = url
         yield made
-
-
-@pytest.fixture
-def at(tmp_path):
-    def at(text, **options):
-        return locate_source(str(text), cache=tmp_path / "cache", **options)
-
-    return at
 
 
 async def test_tarball_by_path(at, tmp_path):

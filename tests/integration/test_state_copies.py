@@ -6,8 +6,8 @@ import sqlite3
 import stat
 
 import pytest
+from support.commands import run_program
 
-from reconciler.cli.main import main
 from reconciler.core.actor import Actor
 from reconciler.core.plan import Plan, Revision
 from reconciler.ports.store import RunStart
@@ -23,11 +23,7 @@ class State:
         self.backup = folder / "backup"
 
     def run(self, *arguments, status=0):
-        self.capsys.readouterr()
-        ended = main([*map(str, arguments), "--state", str(self.folder)])
-        out, error = self.capsys.readouterr()
-        assert ended == status, out + error
-        return out + error
+        return run_program(self.capsys, *arguments, "--state", self.folder, status=status)
 
     def orders(self):
         with open_store(self.folder) as store:

@@ -15,7 +15,9 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 
 import pytest
+from support.commands import run_program
 from support.git_repositories import Repository, alone, git
+from support.m2_settings import managed_setting
 from support.waiting import block_until, wait_until
 
 from reconciler.cli import host_loader as host_module
@@ -46,12 +48,7 @@ FLEET = """clusters:
 
 
 def setting(name):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    hosting = [{"name": name, "listen": "*:80"}]
-    return json.dumps({"meta": {"version": name}, "env": {"management": management}, "hosting": hosting})
+    return managed_setting(name, version=name)
 
 
 def as_user(user, arguments, environment, groups=()):
@@ -97,11 +94,7 @@ class Machine:
         self.environment = {"PATH": os.environ["PATH"]}
 
     def run(self, *arguments, status=0):
-        self.capfd.readouterr()
-        ended = main([*map(str, arguments)], self.environment)
-        out, error = self.capfd.readouterr()
-        assert ended == status, out + error
-        return out + error
+        return run_program(self.capfd, *arguments, status=status, environment=self.environment)
 
     def run_as_nobody(self, *arguments, groups=()):
         return as_user(NOBODY, arguments, self.environment, groups)

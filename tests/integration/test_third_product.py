@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from products.installed import HERE, install, installed
+from support.commands import run_program
 from support.git_repositories import ALONE
 
 from reconciler.cli import host_loader as host_module
 from reconciler.cli.demo_fixtures import DemoNodes
-from reconciler.cli.main import main
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.faults import make_fault
 
@@ -53,11 +53,7 @@ class Site:
         (self.fleet / "fleet.yaml").write_text("\n".join([more, *head, *nodes, ""]))
 
     def run(self, *arguments, status=0):
-        self.capsys.readouterr()
-        ended = main([*map(str, arguments)])
-        told = "".join(self.capsys.readouterr())
-        assert ended == status, told
-        return told
+        return run_program(self.capsys, *arguments, status=status)
 
     @property
     def patterns(self):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.m2_settings import MANAGEMENT
 
 from reconciler.core.outcome import State
 from reconciler.drivers.m2.product import M2Driver
@@ -25,12 +26,7 @@ SORA = [f"node-0{number}@sora-0{number}.example.com" for number in range(1, 6)]
 
 
 def setting(version, mode):
-    permissions = {"enableSetting": True, "enableGet": True}
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": permissions}],
-        "cluster": {"balance": {"mode": mode}},
-    }
+    management = {**MANAGEMENT, "cluster": {"balance": {"mode": mode}}}
     return {"meta": {"version": version}, "env": {"management": management}}
 
 

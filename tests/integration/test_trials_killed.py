@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.m2_settings import managed_setting
 
 from reconciler.cli.main import main
 from reconciler.fault_trials.scenario import read_scenario
@@ -26,12 +27,7 @@ def scenario(tmp_path):
         {"name": "live", "kind": "sora", "initialise": True, "nodes": live},
     ]
     (tmp_path / "fleet.json").write_text(json.dumps({"clusters": clusters}))
-    permissions = {"enableSetting": True, "enableGet": True}
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": permissions}],
-    }
-    (tmp_path / "s.json").write_text(json.dumps({"env": {"management": management}}))
+    (tmp_path / "s.json").write_text(managed_setting())
 
     def write(text):
         path = tmp_path / "scenario.yaml"

@@ -4,17 +4,9 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 
-import pytest
-from support.watch_process import Stage, fleet_file, told, unread_watch
+from support.watch_process import fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
-
-
-@pytest.fixture
-async def stage(tmp_path):
-    stage = Stage(tmp_path)
-    async with stage.nodes():
-        yield stage
 
 
 async def idle(stack, client):

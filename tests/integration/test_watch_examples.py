@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from ruamel.yaml import YAML
+from support.commands import run_process
 
 from reconciler.cli.host_loader import parse_config
 from reconciler.cli.state_folder import SYSTEM
@@ -92,14 +93,8 @@ class Runner:
         self.stand_in("reconcile", f"echo '# A plan'; echo '{errors}' >&2; exit {status}")
 
     def run(self, snippet, **environment):
-        return subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", snippet],
-            cwd=self.checkout,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", snippet)
+        return run_process(*command, cwd=self.checkout, env={**self.environment, **environment})
 
     def untouched(self):
         """Whether nothing stands in the checkout that was not there."""
@@ -365,15 +360,8 @@ def test_systemd_finds_no_fault_and_little_exposure(tmp_path):
         "/opt/reconciler/bin/reconcile watch", f"{sys.executable} watch"
     )
     unit.write_text(text, encoding="utf-8")
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
-    )
+    checked = run_process("systemd-analyze", "verify", unit)
     assert checked.returncode == 0, checked.stderr
     assert UNIT.name not in checked.stderr
-    rated = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    rated = run_process("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
     assert rated.returncode == 0, rated.stdout

@@ -8,17 +8,10 @@ import signal
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.waiting import wait_until
-from support.watch_process import Stage, fleet_file
+from support.watch_process import fleet_file
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
 SECRET = "s3cret"
-
-
-@pytest.fixture
-async def stage(tmp_path):
-    stage = Stage(tmp_path)
-    async with stage.nodes():
-        yield stage
 
 
 def remote(stage):

@@ -5,17 +5,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-from support.watch_process import Stage, fleet_file, told, unread_watch
+from support.watch_process import fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
-
-
-@pytest.fixture
-async def stage(tmp_path):
-    stage = Stage(tmp_path)
-    async with stage.nodes():
-        yield stage
 
 
 def is_applied(stage, found):
@@ -27,7 +19,7 @@ def is_applied(stage, found):
     )
 
 
-async def works_on(stage, client, problem):
+async def assert_watch_works(stage, client, problem):
     await told(client, lambda found: found["ready"] and is_applied(stage, found))
     stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
     found = await told(client, lambda found: is_applied(stage, found))
@@ -45,7 +37,7 @@ async def works_on(stage, client, problem):
 async def test_the_disk_of_the_log_is_full(stage):
     with Path("/dev/full").open("w") as full:
         async with unread_watch(stage, full) as (client, _process):
-            await works_on(stage, client, "the disk of the log is full")
+            await assert_watch_works(stage, client, "the disk of the log is full")
 
 
 async def test_the_reader_of_the_log_ends(stage):
@@ -54,10 +46,10 @@ async def test_the_reader_of_the_log_ends(stage):
         os.close(writer)
         await told(client, lambda found: found["ready"])
         os.close(reader)
-        await works_on(stage, client, "the reader of the log has closed the pipe")
+        await assert_watch_works(stage, client, "the reader of the log has closed the pipe")
 
 
 async def test_standard_error_is_closed(stage):
     shell = ("sh", "-c", 'exec "$@" 2>&-', "sh")
     async with unread_watch(stage, subprocess.DEVNULL, shell) as (client, _process):
-        await works_on(stage, client, "standard error is closed")
+        await assert_watch_works(stage, client, "standard error is closed")

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from support.git_repositories import Repository
+from support.m2_settings import managed_setting
 from support.watch_process import Stage
 
 from reconciler.desired.fleet import load_fleet
@@ -17,14 +18,6 @@ from reconciler.store.factory import open_store
 
 LATE = 8
 """Requests for which a node goes on to show its old setting."""
-
-
-def setting(version):
-    management = {
-        "api": {"allowList": [{"role": "admin", "addr": "127.0.0.1"}]},
-        "roles": [{"name": "admin", "permissions": {"enableSetting": True, "enableGet": True}}],
-    }
-    return json.dumps({"meta": {"version": version}, "env": {"management": management}})
 
 
 class Edges(Stage):
@@ -45,7 +38,7 @@ class Edges(Stage):
             "timeouts": {"settle": 60},
             "rollout": {"canary": 1, "waves": ["100%"]},
         }
-        files = {"fleet.json": json.dumps({"clusters": [cluster]}), "s.json": setting("v1")}
+        files = {"fleet.json": json.dumps({"clusters": [cluster]}), "s.json": managed_setting(version="v1")}
         self.repository = Repository.make(folder / "fleet", files)
         self.simulation = None
 
@@ -59,7 +52,7 @@ class Edges(Stage):
 async def stage(tmp_path):
     stage = Edges(tmp_path)
     async with await stage.simulated() as stage.simulation:
-        stage.repository.commit({"s.json": setting("v2")})
+        stage.repository.commit({"s.json": managed_setting(version="v2")})
         yield stage
 
 

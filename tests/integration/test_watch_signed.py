@@ -4,18 +4,11 @@ import pytest
 from support.git_repositories import git
 from support.signing import SSH_MISSING, SshPerson, signed_commit
 from support.waiting import wait_until
-from support.watch_process import Stage, fleet_file
+from support.watch_process import fleet_file
 
 pytestmark = pytest.mark.skipif(bool(SSH_MISSING), reason=SSH_MISSING or "-")
 
 NODE = "live-1@127.0.0.1"
-
-
-@pytest.fixture
-async def stage(tmp_path):
-    stage = Stage(tmp_path)
-    async with stage.nodes():
-        yield stage
 
 
 async def looked(watch, result, least):

@@ -8,21 +8,15 @@ import sys
 import tarfile
 
 import pytest
+from support.commands import run_process
 from support.git_repositories import ALONE, Repository, git
 from support.waiting import wait_until
-from support.watch_process import Stage, fleet_file
+from support.watch_process import fleet_file
 
 from reconciler.cli.main import main
 from reconciler.store.factory import open_store
 
 LIVE = [f"live-{number}@127.0.0.1" for number in (1, 2, 3)]
-
-
-@pytest.fixture
-async def stage(tmp_path):
-    stage = Stage(tmp_path)
-    async with stage.nodes():
-        yield stage
 
 
 def settled(states):
@@ -83,7 +77,8 @@ async def test_a_commit_in_a_linked_work_tree_is_seen_without_polling(stage):
         await watch.until(settled)
         stage.repository.commit({"fleet.yaml": "clusters: []\n"}, "On another branch")
         side.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")}, "Here")
-        await watch.said("pass ended", cluster="live", result="applied", trigger="files")
+        applied = await watch.said("pass ended", cluster="live", result="applied", trigger="files")
+        assert applied["steps"] > 0
 
 
 async def test_what_is_saved_counts_where_the_command_line_says_so(stage):
@@ -212,20 +207,12 @@ def test_what_cannot_begin_says_why_at_once(tmp_path, refused):
 
 
 def test_help_is_quick_to_ask_and_names_every_option():
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler.cli.main", "watch", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = run_process(sys.executable, "-m", "reconciler.cli.main", "watch", "--help", check=True)
     for option in ("--ref", "--path", "--sha256", "--dry-run", "--only", "--interval", "--poll", "--listen"):
         assert option in done.stdout
     assert "RECONCILE_WEBHOOK_SECRET" in done.stdout
     script = "import sys, reconciler.cli.commands.watch; print(*sorted(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = run_process(sys.executable, "-c", script, check=True).stdout.split()
     assert not {"starlette", "uvicorn", "structlog", "prometheus_client", "watchfiles", "git"} & set(loaded)
 
 

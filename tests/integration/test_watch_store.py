@@ -1,19 +1,11 @@
 """A watch whose state folder goes away sends nothing, says why, and goes on once it is back."""
 
-import asyncio
 import shutil
 
-import pytest
-from support.watch_process import Stage, fleet_file, told, unread_watch
+from support.waiting import wait_until
+from support.watch_process import fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
-
-
-@pytest.fixture
-async def stage(tmp_path):
-    stage = Stage(tmp_path)
-    async with stage.nodes():
-        yield stage
 
 
 def is_converged(found):
@@ -30,12 +22,22 @@ def put_back(away, state):
             continue
 
 
+async def count_passes(client):
+    rows = (await client.get("/metrics")).text.splitlines()
+    return sum(float(row.split()[-1]) for row in rows if row.startswith("reconciler_passes_total{"))
+
+
 async def told_unwritable(stage, client, before):
     """Wait until the watch says that its store is gone, and for a few passes more: nothing is sent."""
     found = await told(client, lambda found: not found["store"]["writable"])
     assert found["ready"] is False
     assert "while it was in use" in found["store"]["problem"]
-    await asyncio.sleep(1)  # several passes of an interval of 0.3 s
+    begun = await count_passes(client)
+
+    async def have_more_passes_ended():
+        return await count_passes(client) >= begun + 3
+
+    await wait_until(have_more_passes_ended, every=0.05)
     assert stage.changes() == before
 
 

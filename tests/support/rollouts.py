@@ -56,20 +56,19 @@ class Bench:
         self.store = store
         self.world = world or World()
         self.driver = driver(self.world)
+        self.drivers = {"fake": self.driver}
         self.soak = Soak()
 
-    async def plan_result(self, *clusters, **more):
-        found = fleet(*clusters, **more)
+    async def plan_result(self, *clusters, only="", **more):
         recalled = await self.store.read_memory()
         return await run_plan_pass(
-            found, drivers={"fake": self.driver}, transports=NOWHERE, recalled=recalled
+            fleet(*clusters, **more), drivers=self.drivers, transports=NOWHERE, recalled=recalled, only=only
         )
 
     async def apply(self, seen, **more):
-        run_context = RunContext(rest=self.soak)
-        drivers = {"fake": self.driver}
+        more = {"run_context": RunContext(rest=self.soak), **more}
         return await run_apply_pass(
-            seen, drivers=drivers, transports=NOWHERE, journal=self.store, run_context=run_context, **more
+            seen, drivers=self.drivers, transports=NOWHERE, journal=self.store, **more
         )
 
     async def run(self, *clusters, **more):

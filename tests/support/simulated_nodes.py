@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from reconciler.core.fleet_identity import FleetIdentity, normalise_source
+from reconciler.core.outcome import RunReport
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS
@@ -92,6 +93,17 @@ class Host:
                 except GuardRefusal:
                     return {}
         return {outcome.step.node: outcome.state.value for outcome in report.outcomes}
+
+
+async def apply_fleet(folder: Path, fleet: Fleet, **more: Any) -> RunReport:
+    """A pass over simulated nodes; no guard may have an objection."""
+    with open_store(folder) as store:
+        async with open_transports() as transports:
+            seen = await run_plan_pass(
+                fleet, drivers=DRIVERS, transports=transports, recalled=await store.read_memory()
+            )
+            assert not seen.violations
+            return await run_apply_pass(seen, drivers=DRIVERS, transports=transports, journal=store, **more)
 
 
 @dataclass
