@@ -17,6 +17,7 @@ from reconciler.cli.render import markdown, step_groups, text, values
 from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
+from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.secret import MASK, Secret
@@ -26,7 +27,7 @@ from reconciler.errors import NodeError, NodeRefused
 from reconciler.feedback.message import make_message
 from reconciler.planning import masked_transports as masking_module
 from reconciler.planning.masked_transports import mask_transports
-from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, Transports
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, OfferDraft, Transports
 from reconciler.secrets import redaction
 from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import LogRedactor
@@ -112,8 +113,11 @@ class Saying(Http, Commands, Mailbox):
     async def offer(self, *_: Any, **__: Any) -> str:
         return await self.run()
 
-    async def report(self, *_: Any) -> Any:
+    async def read_mail(self, *_: Any) -> Any:
         return await self.run()
+
+
+DRAFT = OfferDraft(cluster="edge", node="a", feed=OfferFeed.SETTING, step="s", parts=(), seconds=1)
 
 
 async def _transported(redactor: Redactor) -> None:
@@ -125,9 +129,9 @@ async def _transported(redactor: Redactor) -> None:
         calls = (
             ways.http.send("GET", "http://h/", node="a", timeout=1),
             ways.commands.run("c", {}, node="a"),
-            ways.mailbox.offer("a", b"", seconds=1),
+            ways.mailbox.offer(DRAFT),
             ways.commands.read("c", {}, node="a"),
-            ways.mailbox.report("a"),
+            ways.mailbox.read_mail("edge", "a"),
         )
         found = await asyncio.gather(*calls, return_exceptions=True)
         if fails:
@@ -241,7 +245,7 @@ QUOTING = (
     ),
     *(masking_module._MaskingHttp.send, masking_module._MaskingCommands.run),
     *(masking_module._MaskingCommands.read, masking_module._MaskingMailbox.offer),
-    *(masking_module._MaskingMailbox.report, KnownSecrets.redact_text, KnownSecrets._clear),
+    *(masking_module._MaskingMailbox.read_mail, KnownSecrets.redact_text, KnownSecrets._clear),
 )
 
 SHOWING = (

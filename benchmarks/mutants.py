@@ -49,6 +49,7 @@ def main() -> None:
     for rule in RULES:
         if word not in rule.name:
             continue
+        rule.check()  # without a fault it must hold: a check that always fails would find every fault
         planted = list(rule.faults())
         missed = [fault.place for fault in planted if not rule.finds(fault) and fault.place not in rule.alike]
         caught, total = caught + len(planted) - len(missed), total + len(planted)
