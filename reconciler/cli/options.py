@@ -99,7 +99,7 @@ BaseRef = Annotated[
         "target that GitHub Actions or GitLab CI names, else the first parent.",
     ),
 ]
-Only = Annotated[str, typer.Option(metavar="NAME", help="Restrict to one cluster or one node.")]
+Only = Annotated[str, typer.Option(metavar="NAME", help="Work on one cluster or one node only.")]
 State = Annotated[
     Path | None,
     typer.Option(
@@ -125,7 +125,7 @@ Keep = Annotated[
     ),
 ]
 By = Annotated[
-    str, typer.Option(metavar="NAME", help="Who asks for this; recorded beside the user who runs it.")
+    str, typer.Option(metavar="NAME", help="Who asks for this; recorded together with the user who runs it.")
 ]
 Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the history.")]
 ReportFormat = Annotated[

@@ -33,14 +33,14 @@ class NodeCondition(StrEnum):
     """It never shows what it was sent, and nothing more is sent."""
     WAITS = "waits for a retry"
     """It does not show what it was sent, or a call is in flight; there is another attempt later."""
-    RESTART = "waits for restart"
+    RESTART = "waits for a restart"
     OPERATOR = "waits for an operator"
     DOUBTFUL = "doubtful"
     """It answered, nothing is planned for it, and there is a warning about it."""
     STALE = "stale"
     UNREACHABLE = "unreachable"
     UNIDENTIFIED = "not identified"
-    UNAUTHORIZED = "unauthorised"
+    UNAUTHORIZED = "unauthorized"
 
 
 _UNREAD = {

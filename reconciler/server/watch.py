@@ -158,7 +158,11 @@ class Watch:
         left = await self._list_unsettled_steps()
         # If all loops ended, the remaining steps are not of this stop: their outcome was unknown before.
         if not drained and left:
-            self._log.error("watch aborted", left=left, remedy="the next run settles these steps by reading")
+            self._log.error(
+                "watch aborted",
+                left=left,
+                remedy="the next run reads the nodes to find the result of these steps",
+            )
             return ABORTED
         self._log.info("watch stopped", **({"left": left} if left else {}))
         return CLEAN

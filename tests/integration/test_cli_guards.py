@@ -214,4 +214,4 @@ def test_without_the_guard_a_lock_out_is_permanent(fleet, capsys, monkeypatch):
     fleet.write()
     capsys.readouterr()
     assert fleet.run("status", "--detailed-exitcode") == 2
-    assert "2 unauthorised" in capsys.readouterr().out
+    assert "2 unauthorized" in capsys.readouterr().out

@@ -83,20 +83,23 @@ EDGE = ClusterPlan(
     ),
     findings=(
         Diagnostic(
-            Severity.NOTE, "left-alone", "edge-43 is in no allow list of ours", target="edge-seoul/edge-43"
+            Severity.NOTE,
+            "left-alone",
+            "edge-43: none of the settings here allows its address",
+            target="edge-seoul/edge-43",
         ),
         Diagnostic(
             Severity.ERROR,
             "unreachable",
             "no answer from 10.0.0.41:10040 within 3 s",
-            "look whether edge-41 runs",
+            "check whether edge-41 runs",
             target="edge-seoul/edge-41",
         ),
         Diagnostic(
             Severity.ERROR,
             "unreachable",
             "no answer from 10.0.0.41:10040 within 3 s",
-            "look whether edge-42 runs",
+            "check whether edge-42 runs",
             target="edge-seoul/edge-42",
         ),
     ),
@@ -117,12 +120,12 @@ REGISTER = Step(
     inverse=Inverse(words="stop node-04@10.0.1.4 and purge it", action="purge"),
 )
 STOP = Step(
-    id="live/node-03@10.0.1.3/wait",
+    id="live/node-03@10.0.1.3/stop",
     cluster="live",
     node="node-03@10.0.1.3",
-    action="wait",
+    action="stop",
     arguments=RawArguments(),
-    reason="node-03@10.0.1.3 leaves the fleet, and the fleet file has no command that stops it",
+    reason="node-03@10.0.1.3 runs but is not in the fleet file: stop it on its host",
     effect=Effect.MEMBERSHIP,
     risk=Risk.MEDIUM,
     risk_reason="3 of 4 regular nodes stay connected, a majority is 3",
@@ -143,7 +146,7 @@ PURGE = Step(
     risk_reason="a node that is purged while it only restarts has to be registered anew",
     needs="node-03@10.0.1.3 is stopped and 3 of 4 regular nodes are connected",
     inverse=Inverse(words="point of no return: a purged node comes back only by registering it"),
-    after=("live/node-04@10.0.1.4/register", "live/node-03@10.0.1.3/wait"),
+    after=("live/node-04@10.0.1.4/register", "live/node-03@10.0.1.3/stop"),
 )
 LIVE = ClusterPlan(cluster="live", kind="sora", nodes=3, unchanged=2, steps=(REGISTER, STOP, PURGE))
 
@@ -242,7 +245,7 @@ def partial() -> RunReport:
     undelivered = Diagnostic(
         Severity.WARNING,
         "feedback-undelivered",
-        "3 messages were not taken by http://127.0.0.1:9000/feedback: no answer within 5 s",
+        "3 messages could not be delivered to http://127.0.0.1:9000/feedback: no answer within 5 s",
         "they are kept, and the next run delivers them",
         target="feedback",
     )

@@ -50,9 +50,15 @@ def run_check(
     *,
     source_options: SourceOptions,
     base: BaseRef = "",
-    only: Annotated[str, typer.Option(metavar="NAME", help="Restrict to one cluster.")] = "",
+    only: Annotated[str, typer.Option(metavar="NAME", help="Work on one cluster only.")] = "",
     faults: Annotated[
-        int, typer.Option("--faults", min=0, max=3, help="Maximum number of failures, cuts and lost calls.")
+        int,
+        typer.Option(
+            "--faults",
+            min=0,
+            max=3,
+            help="Maximum number of failed nodes, nodes that cannot be reached, and lost calls.",
+        ),
     ] = 1,
     most: Annotated[
         int, typer.Option("--states", min=1, help="Maximum number of states to explore in each cluster.")

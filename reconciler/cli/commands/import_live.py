@@ -27,7 +27,7 @@ def run_import(
         Path, typer.Argument(metavar="FOLDER", help="Folder of the files; created if missing.")
     ] = Path(),
     *,
-    only: Annotated[str, typer.Option(metavar="CLUSTER", help="Restrict to one cluster.")] = "",
+    only: Annotated[str, typer.Option(metavar="CLUSTER", help="Work on one cluster only.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     common: CommonOptions,

@@ -36,7 +36,7 @@ class LogFormat(StrEnum):
 _STATUSES = {
     "0": "stopped normally, by SIGTERM, SIGINT or SIGHUP",
     "1": STATUSES[1].partition(";")[0],
-    "5": "stopped by a second signal or at the end of --grace: the next run settles open steps",
+    "5": "stopped by a second signal or at the end of --grace: the next run reads the nodes for open steps",
 }
 _ENVIRONMENT = {
     "RECONCILE_WEBHOOK_SECRET": "secret shared with the forge; without it POST /webhook is refused",
