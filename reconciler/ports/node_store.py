@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from reconciler.core.actor import Actor
 from reconciler.core.offers import Offer, OfferFeed
@@ -62,11 +62,15 @@ class CallRecord:
         asked: its `If-Modified-Since`; None if it sent none, or for a report.
         label: the version that it said it has loaded; empty if it did not say.
         feed: that it polled; None for a report.
-        took: id of the offer that the answer delivered; empty for none.
+        took: id of the offer that the answer delivers; empty for none.
+        token: digest of the token that it called with. A call with the current one ends the former one.
         kind: of a report, such as `heartbeat.feedback`; empty for a poll.
         body: of a report, without the setting.
         content: the setting in a report; None if it had none.
+        result: of the offer that a report is about; None if it is about none.
+        offer: id of that offer; an id that this node was not offered counts as empty.
         address: of the caller, as this host sees it.
+        clash: what a report says of its sender that does not agree with its token; empty for nothing.
     """
 
     fleet: int
@@ -77,12 +81,42 @@ class CallRecord:
     label: str = ""
     feed: OfferFeed | None = None
     took: str = ""
+    token: str = ""
     kind: str = ""
     body: bytes = b""
     content: bytes | None = None
     result: OperationResult | None = None
     offer: str = ""
     address: str = ""
+    clash: str = ""
+
+
+NodePlace: TypeAlias = tuple[int, str, str]
+"""Fleet, cluster and node."""
+
+FeedOffers: TypeAlias = Mapping[OfferFeed, tuple[Offer | None, Offer | None]]
+"""OfferFeed -> (the newest offer, the newest one that the node has taken)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeChanges:
+    """What has changed since a position, in this process or in another one.
+
+    The node server answers from memory and asks for the changes several times a second, so that a poll costs
+    no access to the database.
+
+    Args:
+        position: for the next call.
+        tokens: all tokens of all fleets, also those that ended; None if none has changed.
+        offers: the offers of each node one of whose offers was recorded, withdrawn or taken.
+        suspended: fleet and cluster that are suspended by command; an empty cluster is the whole fleet.
+            Always complete.
+    """
+
+    position: int
+    tokens: tuple[KnownToken, ...] | None = None
+    offers: Mapping[NodePlace, FeedOffers] = field(default_factory=dict)
+    suspended: frozenset[tuple[int, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +164,11 @@ class NodeStore(NodeReader, Protocol):
     async def rotate(self, cluster: str, node: str, by: Actor) -> None:
         """Give a node a new token; the former one counts until the new one is used."""
 
-    async def known_tokens(self) -> Sequence[KnownToken]:
-        """All tokens of all fleets, also those that ended; for the node server."""
+    async def read_changes(self, since: int) -> NodeChanges:
+        """What has changed since a position; with 0, everything: all tokens, and the offers of all nodes.
+
+        Quick if nothing has changed.
+        """
 
     async def offer(self, draft: OfferDraft, run: str, revision: str) -> Offer:
         """Record an offer; it replaces the node's earlier offer of the feed that was not taken."""
@@ -139,16 +176,16 @@ class NodeStore(NodeReader, Protocol):
     async def withdraw(self, cluster: str, nodes: Sequence[str], feed: OfferFeed) -> None:
         """Withdraw the offers that these nodes have not taken."""
 
-    async def current_offers(
-        self, fleet: int, cluster: str, node: str
-    ) -> Mapping[OfferFeed, tuple[Offer | None, Offer | None]]:
-        """OfferFeed -> (the newest offer, the newest one that the node has taken)."""
-
     async def parts(self, offer: Offer) -> Sequence[bytes] | None:
         """The contents of an offer; None if this host cannot decrypt them any more."""
 
-    async def record_calls(self, calls: Sequence[CallRecord]) -> None:
-        """Store calls of nodes, of any fleet, all or none; durable when this returns."""
+    async def record_calls(self, calls: Sequence[CallRecord]) -> frozenset[str]:
+        """Store calls of nodes, of any fleet, all or none; durable when this returns.
+
+        Returns:
+            ids of offers in `took` that cannot be taken any more, because a pass has withdrawn or replaced
+            them meanwhile: their polls must not deliver them.
+        """
 
     async def begin_operation(self, operation: Operation) -> None:
         """Record an operation before anything of it is sent."""
