@@ -10,7 +10,7 @@ from scenes import m2, regular, sora
 
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2 import judge as m2_judge
-from reconciler.drivers.m2 import management_access
+from reconciler.drivers.m2 import lock_out
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.state_table import StateTable
 
@@ -32,14 +32,14 @@ M2 = (
     Mutant(
         "guard lock-out",
         "turned round",
-        edit(management_access.Callers.losing, "and not _may(then", "and _may(then"),
+        edit(lock_out.Callers.losing, "and not _may(then", "and _may(then"),
         SHUT,
     ),
     Mutant(
         "guard lock-out",
         "knows one way of reading an allowList",
         edit(
-            management_access.find_callers,
+            lock_out.find_callers,
             "for rule in RULES if",
             'for rule in RULES if rule.match == "union" and',
         ),

@@ -29,12 +29,12 @@ import states
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
-from reconciler.core.fleet_identity import FleetIdentity
+from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import ClusterPlan, Revision, Step
 from reconciler.core.policy import Policy
-from reconciler.core.step import StepVerdict
+from reconciler.core.step_status import StepVerdict
 from reconciler.desired.fleet import Fleet
 from reconciler.documents.document import parse_document
 from reconciler.drivers.m2.product import DRIVER as M2

@@ -30,9 +30,9 @@ from reconciler.core.observation import NodeReport as Told
 from reconciler.core.observation import Observed, ReportKind
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Plan, Step
-from reconciler.core.rollout import MetricGate, ReportGate
+from reconciler.core.rollout_rules import MetricGate, ReportGate
 from reconciler.core.secret import MASK, Secret, find_secrets, mask, reveal
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeRefused
 from reconciler.ports.driver import StepAnswer

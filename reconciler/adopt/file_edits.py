@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from reconciler.adopt.needed_edits import apply_edits
+from reconciler.adopt.meaningful_edits import apply_edits
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.desired.fleet import Fleet

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reconciler.adopt.file_edits import FileEdits, Member, pointer_to_path
-from reconciler.adopt.needed_edits import NodeDifference
+from reconciler.adopt.meaningful_edits import NodeDifference
 from reconciler.adopt.new_cluster import make_new_cluster, render_fleet_file
 from reconciler.core.canonical import EDITOR_KEY
 from reconciler.core.observation import Observed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from reconciler.core.cluster_renames import apply_renames, find_renames
-from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve_fleet
+from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.core.memory import FleetMemory
 from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
@@ -16,11 +16,11 @@ from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
-from reconciler.planning.content_ancestry import ContentAncestry
+from reconciler.planning.content_history import ContentAncestry
 from reconciler.planning.fleet_identity import identify_fleet
 from reconciler.planning.plan_file import FileDigests, PlanFile, check_files, check_revision, prepare_plan
 from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
-from reconciler.planning.prior_revisions import NO_BASE, MergeTarget, read_prior_revisions
+from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read_prior_revisions
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.source import Source
 from reconciler.ports.store import OpenOrders, StoreReader

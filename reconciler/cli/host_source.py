@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.core.fleet_identity import KnownFleet
+from reconciler.core.fleet_matching import KnownFleet
 from reconciler.errors import UsageError
 from reconciler.host import aio
 from reconciler.host.environment import Environment

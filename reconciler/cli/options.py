@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reconciler.cli.state_access import StateAccess
     from reconciler.cli.terminal import Terminal
     from reconciler.host.host import Host
-    from reconciler.planning.prior_revisions import MergeTarget
+    from reconciler.planning.prior_revision_reader import MergeTarget
     from reconciler.ports.source import Source as ReadableSource
     from reconciler.sources.signatures.trust import Trust
 
@@ -300,7 +300,7 @@ def read_merge_target(host: Host, given: str) -> MergeTarget:
         host: its environment.
         given: value of `--base`; empty if it is not given.
     """
-    from reconciler.planning.prior_revisions import NO_BASE, MergeTarget  # noqa: PLC0415  (--help stays quick)
+    from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget  # noqa: PLC0415  (--help stays quick)
 
     if own := given or host.environment.get("RECONCILE_BASE", ""):
         return MergeTarget(own)

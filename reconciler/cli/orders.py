@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.fleet_identity import HOST
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
 from reconciler.errors import UsageError
 from reconciler.host import aio

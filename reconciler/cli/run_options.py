@@ -13,7 +13,7 @@ from reconciler.core.retention import KEPT_RUNS
 from reconciler.errors import UsageError
 from reconciler.host.actor import get_current_actor
 from reconciler.host.host import Host
-from reconciler.planning.prior_revisions import NO_BASE, MergeTarget
+from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget
 from reconciler.ports.source import Source
 from reconciler.sources.locate import locate_source
 from reconciler.sources.signatures.trust import Trust

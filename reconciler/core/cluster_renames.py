@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.memory import ClusterMemory, FleetMemory, PlaceClaim
-from reconciler.core.rollout import rename_progress
+from reconciler.core.rollout_rules import rename_progress
 from reconciler.diagnostic import Diagnostic, Severity
 
 CODE: Final = "rename-unclear"

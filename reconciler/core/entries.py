@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.fields import IPV4, IPV6, Number, StrictModel, Whole
 from reconciler.core.plan import IN_FLIGHT
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]

@@ -13,7 +13,7 @@ from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.diagnostic import Diagnostic, Severity
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler.core.fleet_identity import HOST
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import MergeBase, PriorRevisions
 from reconciler.core.revision import Ancestry
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 
 
 @dataclass(frozen=True, slots=True)

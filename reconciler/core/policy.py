@@ -10,7 +10,7 @@ from pydantic import Field
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fields import Amount, Day, Number, StrictModel
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 
 Mark = Literal["high", "restart", "membership", "point-of-no-return"]
 """A property of a step that makes a plan wait for an approval."""

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 
 W = TypeVar("W", bound=Hashable)
 

@@ -11,7 +11,7 @@ from itertools import chain, islice, repeat
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fields import resolve_amount
 from reconciler.core.plan import ClusterPlan, Effect, Step
-from reconciler.core.rollout import Rollout, RolloutProgress
+from reconciler.core.rollout_rules import Rollout, RolloutProgress
 
 
 class DependencyCycle(ValueError):

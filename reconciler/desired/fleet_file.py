@@ -12,7 +12,7 @@ from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.entries import Address, FeedbackEntry, Name
 from reconciler.core.fields import StrictModel
 from reconciler.core.policy import ChangeRules, Lint, Override, Policy
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver

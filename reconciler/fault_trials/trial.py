@@ -13,10 +13,10 @@ from typing import Any, Final
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
+from reconciler.fault_trials.breaches import InvariantBreach, TrialEvidence, judge_trial
 from reconciler.fault_trials.clock import StampClock, run_skipping_waits
 from reconciler.fault_trials.fault_injector import FaultInjector
 from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
-from reconciler.fault_trials.judge import InvariantBreach, TrialEvidence, judge_trial
 from reconciler.fault_trials.recorder import TrialRecorder
 from reconciler.fault_trials.runner import RunResult, TaskRunner, TrialRunner, WriteCounter, make_prior
 from reconciler.fault_trials.scenario import Invariant

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from reconciler.core import place_conflicts
 from reconciler.core.guard import Guard
-from reconciler.guards import change_control, foreign_changes, limits, provenance, removed_clusters
+from reconciler.guards import (
+    change_control,
+    foreign_changes,
+    limits,
+    place_conflicts,
+    provenance,
+    removed_clusters,
+)
 
 EVERYWHERE: Final[tuple[Guard, ...]] = (
     *limits.GUARDS,

@@ -21,7 +21,7 @@ from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.modelcheck.explore import Transition
 from reconciler.modelcheck.state_table import StateTable
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from reconciler.core.outcome import State
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.modelcheck.executor_model import ModelState, StepPhase
 from reconciler.modelcheck.state_table import StateTable
 

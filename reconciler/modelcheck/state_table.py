@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.product_model import ProductModel, Weigh
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 
 W = TypeVar("W", bound=Hashable)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.revision import COMMIT, Ancestry, compare_revisions, shorten_commit, strip_uncommitted
-from reconciler.planning.content_ancestry import ContentAncestry
+from reconciler.planning.content_history import ContentAncestry
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 from reconciler.secrets.resolver import SecretResolver

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reconciler.core.fleet_identity import FleetIdentity, KnownFleet, normalise_source
+from reconciler.core.fleet_matching import FleetIdentity, KnownFleet, normalise_source
 from reconciler.core.prior_revisions import PriorFile
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document

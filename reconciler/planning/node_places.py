@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from reconciler.core.cluster_renames import find_left_behind, find_refused_renames
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.memory import FleetMemory
-from reconciler.core.place_conflicts import (
+from reconciler.diagnostic import Diagnostic
+from reconciler.guards.place_conflicts import (
     NodePlace,
     find_foreign_places,
     find_released_places,
     find_shared_places,
 )
-from reconciler.diagnostic import Diagnostic
 from reconciler.ports.transport import Http
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core.canonical import fingerprint_with_key
-from reconciler.core.fleet_identity import FleetIdentity
+from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import GuardContext, GuardResult, apply_overrides, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.plan import Plan, compute_plan_id
@@ -32,7 +32,7 @@ from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import find_removed_clusters
 from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
-from reconciler.planning.content_ancestry import ContentAncestry
+from reconciler.planning.content_history import ContentAncestry
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading

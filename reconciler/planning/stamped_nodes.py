@@ -19,7 +19,7 @@ from reconciler.guards.foreign_changes import (
     report_assumed_stamps,
     report_unknown_stamps,
 )
-from reconciler.planning.content_ancestry import ContentAncestry
+from reconciler.planning.content_history import ContentAncestry
 from reconciler.ports.driver import Driver, Facts
 
 if TYPE_CHECKING:

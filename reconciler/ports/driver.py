@@ -24,7 +24,7 @@ from reconciler.core.policy import Policy
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
 from reconciler.core.secret import reveal
-from reconciler.core.step import StepVerdict
+from reconciler.core.step_status import StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments

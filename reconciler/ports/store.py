@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 from reconciler.core.actor import Actor
-from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
+from reconciler.core.fleet_matching import FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.text.one_line import bound_sentence
 
 
@@ -321,7 +321,7 @@ class StoreReader(Protocol):
     def select_fleet(self, fleet: int) -> Self:
         """The same store, limited to the memory of one fleet.
 
-        Before that it belongs to the host (`core.fleet_identity.HOST`): its history, orders and open steps
+        Before that it belongs to the host (`core.fleet_matching.HOST`): its history, orders and open steps
         are those of all fleets, and `read_memory` gives the memory of none.
 
         Args:
@@ -386,7 +386,7 @@ class Store(StoreReader, Outbox, Protocol):
 
         Raises:
             FleetRefused: an operator must first decide whose memory it is; see
-                `core.fleet_identity.resolve_fleet`.
+                `core.fleet_matching.resolve_fleet`.
         """
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from reconciler.core.guard import GuardContext
 from reconciler.core.plan import Step
-from reconciler.core.rollout import Rollout
-from reconciler.core.step import StepStatus
+from reconciler.core.rollout_rules import Rollout
+from reconciler.core.step_status import StepStatus
 from reconciler.host.aio import gather_all, run_unless_stopped
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.rollout.metric_comparison import (

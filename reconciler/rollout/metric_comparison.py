@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
-from reconciler.core.rollout import MetricGate
+from reconciler.core.rollout_rules import MetricGate
 
 Samples = Mapping[str, Mapping[str, float]]
 """Node -> metric -> value; nodes that gave none are missing."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
 from reconciler.host.retry import make_growing_pauses, poll_until
 from reconciler.planning.read_only import restrict_to_reading

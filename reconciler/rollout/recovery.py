@@ -10,7 +10,7 @@ from reconciler import __version__
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.outcome import OPEN, Outcome, RunReport, State
 from reconciler.core.plan import Step
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, UnreadableArguments
 from reconciler.host.aio import gather_all

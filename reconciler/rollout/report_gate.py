@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.core.observation import NodeReport, ReportKind
-from reconciler.core.rollout import ReportGate
+from reconciler.core.rollout_rules import ReportGate
 from reconciler.rollout.metric_comparison import GOOD, GateResult, GateStatus
 
 OK = "ok"

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import ReportKind
 from reconciler.core.plan import Step
-from reconciler.core.rollout import ReportGate
+from reconciler.core.rollout_rules import ReportGate
 from reconciler.feedback.receiver import ReportReceiver
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
 from reconciler.host.retry import make_steady_pauses, poll_until

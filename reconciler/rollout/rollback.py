@@ -13,7 +13,7 @@ from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import Payload, Plan, Step
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.driver import Driver

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.core.outcome import OPEN, Outcome, State
 from reconciler.core.plan import Payload, Step, refuse_missing_secrets
 from reconciler.core.secret import find_secrets
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
 from reconciler.host.aio import run_unless_stopped

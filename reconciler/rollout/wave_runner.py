@@ -12,7 +12,7 @@ from reconciler.core.guard import apply_overrides, run_guards
 from reconciler.core.outcome import OPEN, SUCCESSES, State
 from reconciler.core.plan import Step
 from reconciler.core.policy import Override
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.core.waves import group_by_wave
 from reconciler.diagnostic import Diagnostic, Severity

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from reconciler.core.fleet_identity import KnownFleet
+from reconciler.core.fleet_matching import KnownFleet
 from reconciler.core.memory import FleetMemory
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock

@@ -20,7 +20,7 @@ from support.memory_files import json_files
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
 from reconciler.core.plan import Plan, Revision, load_plan, restore_exact_arguments
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import NodeError

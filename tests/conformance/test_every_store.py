@@ -9,12 +9,12 @@ from support.driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments
-from reconciler.core.fleet_identity import NEW, FleetIdentity
+from reconciler.core.fleet_matching import NEW, FleetIdentity
 from reconciler.core.memory import PlaceClaim, RollbackHold
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.errors import ClusterBusy, FleetRefused, RunFenced, StateError, UsageError
 from reconciler.ports.store import AppliedMembers, ClusterFacts, OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import make_run_id, open_store

@@ -9,7 +9,7 @@ from support.git_repositories import Repository, git
 
 from reconciler.api.reader import Reader
 from reconciler.cli.main import main
-from reconciler.core.fleet_identity import NEW
+from reconciler.core.fleet_matching import NEW
 from reconciler.errors import FleetRefused
 from reconciler.sources.locate import locate_source
 from reconciler.store.factory import open_store

@@ -20,7 +20,7 @@ from reconciler.drivers.m2.simulator.answers import make_failure
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.guards.merge_base import report_missing_comparison
-from reconciler.planning.prior_revisions import MergeTarget, read_prior_revisions
+from reconciler.planning.prior_revision_reader import MergeTarget, read_prior_revisions
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.sources.locate import locate_source
 

@@ -8,7 +8,7 @@ import pytest
 from support.simulated_nodes import m2_cluster, sora_cluster, stranger
 
 from reconciler.adopt.importer import import_live_state
-from reconciler.core.fleet_identity import FleetIdentity
+from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.observation import Absent, Unidentified
 from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.choices import Choices, VacantAnswer

@@ -21,7 +21,7 @@ from reconciler.drivers.sora.cluster_state import find_groups, list_members
 from reconciler.errors import GuardRefusal, SourceError
 from reconciler.planning.ancestry import add_ancestry
 from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.planning.prior_revisions import NO_BASE, MergeTarget, read_prior_revisions
+from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read_prior_revisions
 from reconciler.ports.store import RunStart
 from reconciler.rollout.apply_pass import run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs

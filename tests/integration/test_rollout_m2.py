@@ -9,7 +9,7 @@ from support.memory_files import json_files
 from support.simulated_nodes import apply_fleet
 
 from reconciler.core.plan import Revision
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.metrics import parse_metrics
 from reconciler.drivers.registry import DRIVERS

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from reconciler.adopt.drift_edits import find_drift_edits
 from reconciler.adopt.factor_overlays import find_common_base, make_patch
-from reconciler.adopt.live_edits import find_drift_edits
 from reconciler.core.secret import Secret
 from reconciler.desired.json_patch import apply_json_patch
 from reconciler.desired.merge_patch import TracedValue, ValueOrigin, apply_merge_patch

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Position
 from reconciler.drivers.m2 import lints
-from reconciler.drivers.m2.access import find_access
+from reconciler.drivers.m2.caller_permissions import find_access
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.ports.cluster_input import ClusterInput

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.m2_wire import canonicalise
 
 from reconciler.core.diff import diff_values
-from reconciler.drivers.m2.access import PERMISSION_DEFAULTS, find_access
 from reconciler.drivers.m2.address_range import AddressRange, parse_address_range
 from reconciler.drivers.m2.allowlist import sort_entries
+from reconciler.drivers.m2.caller_permissions import PERMISSION_DEFAULTS, find_access
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.choices import AllowListMatch, Choices

@@ -5,7 +5,7 @@ from mutants import CATALOGUE
 from mutation import Edit, planted, tried
 
 from reconciler.drivers.m2 import guards as m2_guards
-from reconciler.drivers.m2 import management_access
+from reconciler.drivers.m2 import lock_out
 from reconciler.drivers.sora import guards, preconditions
 
 
@@ -39,7 +39,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
     }
     parts = {
         guards.refuse_repeated_init: guards._find_init_objection,
-        m2_guards.refuse_lockout_of_this_host: management_access.Callers.losing,
+        m2_guards.refuse_lockout_of_this_host: lock_out.Callers.losing,
     }
     faulty = {one.edit.function for one in CATALOGUE}
     for guard in {*guards.GUARDS, *m2_guards.GUARDS} - policy:

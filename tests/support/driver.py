@@ -30,7 +30,7 @@ from reconciler.core.guard import GuardContext, guard
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Revision, Risk, Step
 from reconciler.core.policy import ChangeRules, Override, Policy
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, NodeRefused, NodeUnreachable

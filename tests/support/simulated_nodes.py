@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from reconciler.core.fleet_identity import FleetIdentity, normalise_source
+from reconciler.core.fleet_matching import FleetIdentity, normalise_source
 from reconciler.core.outcome import RunReport
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet, load_fleet

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.plan import Step
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import (
     Choices,

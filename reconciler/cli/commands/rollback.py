@@ -159,7 +159,7 @@ def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
         FleetRefused: it is not clear which fleet of this host the source is.
     """
     from reconciler.api.reader import Reader
-    from reconciler.core.fleet_identity import normalise_source
+    from reconciler.core.fleet_matching import normalise_source
     from reconciler.host import aio
     from reconciler.store.factory import open_reader
 

@@ -13,7 +13,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reconciler.core.fleet_identity import FleetIdentity, KnownFleet
+    from reconciler.core.fleet_matching import FleetIdentity, KnownFleet
 
 app = make_app()
 add_command(app, "backup")(back_up_state)
@@ -123,7 +123,7 @@ def _find_fleet(text: str, known: Sequence[KnownFleet]) -> KnownFleet:
     Raises:
         UsageError: there is no such fleet.
     """
-    from reconciler.core.fleet_identity import normalise_source
+    from reconciler.core.fleet_matching import normalise_source
     from reconciler.text.suggestions import find_similar, join_choices
 
     found = [one for one in known if one.name == text] or [

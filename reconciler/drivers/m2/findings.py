@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from reconciler.core.defect import REPORT
 from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.access import GET_PERMISSION, SETTING_PERMISSION
+from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.judge import has_files
+from reconciler.drivers.m2.lock_out import extract_access, find_callers, has_same_access
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
-from reconciler.drivers.m2.management_access import extract_access, find_callers, has_same_access
 from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, NodeTarget
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 from reconciler.text.one_line import join_some

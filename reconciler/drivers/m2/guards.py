@@ -10,9 +10,9 @@ from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
+from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
-from reconciler.drivers.m2.management_access import (
+from reconciler.drivers.m2.lock_out import (
     extract_access,
     find_addresses_losing_access,
     find_callers,

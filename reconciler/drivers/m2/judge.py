@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.drivers.m2.arguments import DeliveryArguments, read_delivery
 from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN

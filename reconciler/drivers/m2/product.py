@@ -17,7 +17,7 @@ from reconciler.core.observation import NodeReport, Observation, Observed, Prese
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
-from reconciler.core.step import StepVerdict
+from reconciler.core.step_status import StepVerdict
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
 from reconciler.drivers.m2 import adopt, attempts, desired_state, judge, lints, planner, reports, single_file

@@ -9,8 +9,8 @@ from typing import Any, Final
 from reconciler.core.diff import Change, diff_values
 from reconciler.core.plan import Effect, Inverse, Risk
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.address_range import find_uncovered, has_overlap
+from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_value

@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.drivers.sora import preconditions
 from reconciler.drivers.sora.arguments import (
     ClusterArguments,

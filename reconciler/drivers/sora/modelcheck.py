@@ -14,7 +14,7 @@ from functools import partial
 from reconciler.core.observation import Liveness, Observation, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.product_model import ModelSetup
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.sora import machine, planner
 from reconciler.drivers.sora.arguments import (
     InitArguments,

@@ -19,7 +19,7 @@ from reconciler.core.observation import Liveness, Observed, Unauthorized, Uniden
 from reconciler.core.plan import Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.documents.document import make_diagnostic
-from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, place_conflicts, planner
+from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, planner, swapped_addresses
 from reconciler.drivers.sora.addresses import (
     SoraRules,
     find_endpoints,
@@ -102,7 +102,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND}),
     )
     entry: type[ClusterEntry] = SoraCluster
-    guards: tuple[Guard, ...] = (*GUARDS, *place_conflicts.GUARDS)
+    guards: tuple[Guard, ...] = (*GUARDS, *swapped_addresses.GUARDS)
     import_option = ImportOption(
         "NAME=URL,…",
         "A new Sora cluster and the APIs of some of its nodes; may be given more than once.",

@@ -167,8 +167,8 @@ class GitSource(Source):
             return await run_blocking(partial(self._with_copy, work))
 
     def _with_copy(self, work: Callable[[Mirror], T]) -> T:
-        from reconciler.sources.git.access import make_git_settings  # noqa: PLC0415  (loads the library)
         from reconciler.sources.git.command import Git, GitCommandFailed  # noqa: PLC0415
+        from reconciler.sources.git.credentials import make_git_settings  # noqa: PLC0415  (loads the library)
         from reconciler.sources.git.mirror import Mirror  # noqa: PLC0415
         from reconciler.sources.git.worktree import open_served_view  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from reconciler.core import attempts
-from reconciler.core.fleet_identity import HOST
+from reconciler.core.fleet_matching import HOST
 from reconciler.ports.store import ClusterFacts
 from reconciler.store.sqlite.database import Transaction
 

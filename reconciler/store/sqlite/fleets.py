@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from reconciler.core.fleet_identity import NEW, FleetIdentity, KnownFleet, resolve_fleet
+from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.database import Transaction
 
@@ -35,7 +35,7 @@ def enter_fleet(tx: Transaction, me: FleetIdentity) -> int:
     """The number of a fleet, after writing its identity.
 
     Raises:
-        FleetRefused: see `core.fleet_identity.resolve_fleet`; nothing was written.
+        FleetRefused: see `core.fleet_matching.resolve_fleet`; nothing was written.
     """
     found = resolve_fleet(me, read_fleets(tx))
     number = found.number

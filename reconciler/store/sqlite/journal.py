@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from reconciler.core import attempts, retention
 from reconciler.core.canonical import encode_canonical
-from reconciler.core.fleet_identity import HOST
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.timestamps import format_timestamp

@@ -17,7 +17,7 @@ from reconciler.core.memory import (
     RollbackHold,
 )
 from reconciler.core.plan import Revision
-from reconciler.core.rollout import load_progress
+from reconciler.core.rollout_rules import load_progress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import REFERENCES, OpenOrders
 from reconciler.store.sqlite.database import Transaction

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.core.actor import Actor, load_actor
-from reconciler.core.fleet_identity import HOST
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import parse_timestamp

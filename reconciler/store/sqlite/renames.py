@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 
 from reconciler.core.actor import Actor
-from reconciler.core.fleet_identity import HOST
-from reconciler.core.rollout import load_progress, rename_progress
+from reconciler.core.fleet_matching import HOST
+from reconciler.core.rollout_rules import load_progress, rename_progress
 from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.memory import find_kind_in_runs

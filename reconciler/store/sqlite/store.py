@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from reconciler.core.actor import Actor
-from reconciler.core.fleet_identity import HOST, FleetIdentity, KnownFleet
+from reconciler.core.fleet_matching import HOST, FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory
 from reconciler.core.plan import Revision, Step
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.core.timestamps import Clock
 from reconciler.ports.store import (
     ClusterFacts,

@@ -11,7 +11,7 @@ from support.driver import NOWHERE, FakeDriver, FleetSource, Killed, World, clus
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import PassReport, Reconciler
-from reconciler.core.fleet_identity import FleetIdentity
+from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.outcome import State
 from reconciler.errors import ClusterBusy, GuardRefusal, UsageError
 from reconciler.planning.status import NodeCondition

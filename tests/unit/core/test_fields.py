@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.core.fields import Amount, Day, Flag, Number, SomeTime, Span, Whole
-from reconciler.core.rollout import Sizes
+from reconciler.core.rollout_rules import Sizes
 
 
 def read(kind, value):

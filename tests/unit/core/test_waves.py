@@ -8,7 +8,7 @@ from support.driver import FakeNode, cluster
 
 from reconciler.core.arguments import RawArguments
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step, load_plan
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 from reconciler.core.waves import assign_waves, group_by_wave, split_into_waves
 
 

@@ -11,7 +11,7 @@ from support.sora_clusters import WorldWire as SoraWire
 from reconciler.core.defect import describe_defect
 from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.core.observation import Liveness, Present, Unreachable
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2 import client as m2_client
 from reconciler.drivers.m2 import planner as m2_planner
 from reconciler.drivers.m2.product import DRIVER

@@ -40,7 +40,6 @@ from support.guard_cases import (
 from support.m2_wire import REVISION, setting
 from support.sora_clusters import agreeing
 
-from reconciler.core import place_conflicts
 from reconciler.core.change_windows import Window
 from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
@@ -50,13 +49,13 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import guards as sora
-from reconciler.drivers.sora import place_conflicts as sora_contradictions
+from reconciler.drivers.sora import swapped_addresses
 from reconciler.drivers.sora.history import ClusterPast
-from reconciler.guards import change_control, failure_domains, limits, provenance
+from reconciler.guards import change_control, failure_domains, limits, place_conflicts, provenance
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
 
-PRODUCTS = {"m2": m2.GUARDS, "sora": (*sora.GUARDS, *sora_contradictions.GUARDS)}
+PRODUCTS = {"m2": m2.GUARDS, "sora": (*sora.GUARDS, *swapped_addresses.GUARDS)}
 
 
 @dataclass(frozen=True)
@@ -324,7 +323,7 @@ SCENARIOS = [
     ),
     Scenario(
         "addresses-swapped",
-        sora_contradictions,
+        swapped_addresses,
         "find_swapped_addresses",
         lambda: swapped(live("a b c d", agreeing("a b c", "a", "b", "c", d=""))),
         lambda: live("a b c d", agreeing("a b c", "a", "b", "c", d="")),

@@ -11,7 +11,7 @@ from support.m2_wire import BASE, REVISION, WorldWire, cluster_input, content, d
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.observation import Absent, Observed, Present, Unauthorized, Unreachable
 from reconciler.core.plan import Plan, load_plan, restore_exact_arguments
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.choices import (

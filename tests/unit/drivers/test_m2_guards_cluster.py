@@ -8,7 +8,7 @@ from support.m2_wire import BASE, cluster_input, loaded, setting
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.policy import Policy
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 from reconciler.core.waves import assign_waves
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Policy

@@ -8,7 +8,7 @@ import pytest
 from support.m2_wire import setting
 
 from reconciler.documents.document import parse_document
-from reconciler.drivers.m2.access import PERMISSION_DEFAULTS
+from reconciler.drivers.m2.caller_permissions import PERMISSION_DEFAULTS
 from reconciler.drivers.m2.machine import RESTART_ONLY
 from reconciler.drivers.m2.setting.check import check_setting
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS

@@ -9,7 +9,7 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import Inverse, Payload
 from reconciler.core.secret import Secret, reveal
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.judge import judge

@@ -11,7 +11,7 @@ from support.sora_clusters import TODAY, FixedWire, WorldWire, cluster_memory, c
 from reconciler.core.endpoint import parse_api
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Revision, Risk
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.diagnostic import Position
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora import machine

@@ -10,7 +10,7 @@ from support.sora_clusters import ALIVE, agreeing, cluster_memory, codes, entry,
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory
 from reconciler.core.plan import Risk
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.planner import plan

@@ -22,7 +22,7 @@ from support.sora_clusters import (
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory
 from reconciler.core.plan import Risk
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import PastKnowledge
 from reconciler.drivers.sora.init_decision import AnswerSummary, CollapsedState, InitDecision, decide_init

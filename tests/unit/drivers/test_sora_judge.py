@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from support.sora_clusters import TODAY, agreeing, entry, full, planned, seen
 
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.schema import Collapsed
 

@@ -20,7 +20,7 @@ from support.sora_clusters import (
 )
 
 from reconciler.core.plan import Effect, Risk
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 from reconciler.core.waves import assign_waves, group_by_wave
 from reconciler.diagnostic import Severity
 from reconciler.drivers.sora.schema import Collapsed

@@ -23,7 +23,7 @@ from support.sora_clusters import (
 )
 
 from reconciler.core.guard import GuardContext, run_guards
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.sora.cluster_view import merge_views
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge

@@ -13,7 +13,7 @@ from reconciler.core.memory import ClusterMemory, RollbackHold, Suspension
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, compute_plan_id
 from reconciler.core.policy import ChangeRules, Policy
-from reconciler.core.rollout import Gates, Rollout
+from reconciler.core.rollout_rules import Gates, Rollout
 from reconciler.guards.change_control import GUARDS, find_change_holds
 
 STEP = make_step(cluster="c", action="set")

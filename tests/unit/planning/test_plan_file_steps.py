@@ -13,7 +13,7 @@ from support.rollouts import states
 
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import State
-from reconciler.core.rollout import Rollout
+from reconciler.core.rollout_rules import Rollout
 from reconciler.core.waves import assign_waves
 from reconciler.errors import GuardRefusal, ReconcilerError, WorldChanged
 from reconciler.planning.plan_file import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.core.rollout import MetricGate
+from reconciler.core.rollout_rules import MetricGate
 from reconciler.rollout.metric_comparison import GOOD, GateStatus, SoakReadings, compare_metric
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.core.observation import NodeReport, ReportKind
-from reconciler.core.rollout import ReportGate
+from reconciler.core.rollout_rules import ReportGate
 from reconciler.rollout.metric_comparison import GateStatus
 from reconciler.rollout.report_gate import ReceivedReports, evaluate_reports
 

@@ -12,7 +12,7 @@ from reconciler.core.cluster_renames import (
     has_past,
 )
 from reconciler.core.outcome import State
-from reconciler.core.rollout import RolloutProgress
+from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout.apply_pass import run_apply_pass

@@ -10,7 +10,7 @@ from test_rollout_attempts import Bench as Clocked
 
 from reconciler.core.actor import Actor
 from reconciler.core.plan import Revision
-from reconciler.core.rollout import Gates, MetricGate, Rollout
+from reconciler.core.rollout_rules import Gates, MetricGate, Rollout
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.status import compute_status
 from reconciler.ports.store import OpenOrders

@@ -15,9 +15,9 @@ from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import NodeReport, Observed, Present, ReportKind
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
-from reconciler.core.rollout import ReportGate
+from reconciler.core.rollout_rules import ReportGate
 from reconciler.core.secret import MASK, Secret
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.errors import NodeRefused, NodeUnidentified
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.withheld_steps import withhold_steps

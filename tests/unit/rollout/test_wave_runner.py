@@ -14,7 +14,7 @@ from reconciler.core.change_windows import Window
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
-from reconciler.core.rollout import Gates, MetricGate, Rollout
+from reconciler.core.rollout_rules import Gates, MetricGate, Rollout
 from reconciler.errors import GuardRefusal, StateError
 from reconciler.ports.driver import Driver
 from reconciler.ports.listener import PassListener

@@ -13,7 +13,7 @@ from support import m2_wire as m2
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import MASK, Secret, find_secrets, mask
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2 import undo
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentCache

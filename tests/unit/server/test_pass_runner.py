@@ -12,7 +12,7 @@ from support.watch_server import Rig
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.core.entries import FeedbackEntry
-from reconciler.core.fleet_identity import FleetIdentity
+from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sender import MessageSender
 from reconciler.ports.listener import SILENT

@@ -12,7 +12,7 @@ from support.driver import NOWHERE, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
 from reconciler.core.canonical import fingerprint_with_key
-from reconciler.core.fleet_identity import FleetIdentity, resolve_fleet
+from reconciler.core.fleet_matching import FleetIdentity, resolve_fleet
 from reconciler.core.memory import PlaceClaim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Position
-from reconciler.drivers.m2.lints import access, groups, members, server, spelling
+from reconciler.drivers.m2.lints import groups, members, permissions, server, spelling
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import get_object, sort_by_position
 from reconciler.ports.cluster_input import ClusterInput
 
-CODES: Final = access.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES
+CODES: Final = permissions.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES
 
 claims = members.list_member_claims
 
@@ -22,7 +22,7 @@ _Cache: TypeAlias = dict[tuple[int | str, ...], list[Diagnostic]]
 """Rule or key, and the identities of the values -> what was found in them."""
 
 _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
-    (access.lint_access, ("api", "roles")),
+    (permissions.lint_access, ("api", "roles")),
     (groups.lint_groups, ("cluster",)),
     (server.lint_server, ("server",)),
     *((partial(spelling.lint_spelling, key=key), (key,)) for key in ("api", "roles", "server", "cluster")),

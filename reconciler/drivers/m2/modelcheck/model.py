@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.core.observation import Absent, Observation, Observed, Present, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.step import StepStatus
+from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2 import machine, planner
-from reconciler.drivers.m2.access import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments, read_delivery
+from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.choices import Choices, PortChange
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files, judge

@@ -9,8 +9,8 @@ from typing import Any
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.address_range import AddressRange, get_address_range
+from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.choices import Choices, SettingAnswer
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring

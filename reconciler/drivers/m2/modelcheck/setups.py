@@ -17,12 +17,12 @@ from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.product_model import ModelSetup
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import GET_PERMISSION, SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.address_range import AddressRange
+from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices, PortChange, SettingAnswer
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files
-from reconciler.drivers.m2.management_access import RULES, extract_access, find_callers
+from reconciler.drivers.m2.lock_out import RULES, extract_access, find_callers
 from reconciler.drivers.m2.modelcheck.model import M2Model, ModelNode, ModelWorld, NodeConstants
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
 from reconciler.drivers.m2.risk import find_restart_fields

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote
 from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.access import PERMISSION_OF, find_access
+from reconciler.drivers.m2.caller_permissions import PERMISSION_OF, find_access
 from reconciler.drivers.m2.choices import (
     BackupBehaviour,
     Choices,

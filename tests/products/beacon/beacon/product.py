@@ -15,7 +15,7 @@ from reconciler.core.arguments import TypedArguments, read_arguments
 from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.observation import Observation, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Payload, Risk, Step
-from reconciler.core.step import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeError, UsageError
 from reconciler.ports.cluster_input import ClusterInput

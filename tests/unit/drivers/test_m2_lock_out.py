@@ -7,9 +7,9 @@ from time import perf_counter
 import pytest
 from support.m2_wire import setting
 
-from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
+from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
-from reconciler.drivers.m2.management_access import find_addresses_losing_access, has_certain_access
+from reconciler.drivers.m2.lock_out import find_addresses_losing_access, has_certain_access
 
 
 def allowing(*entries):

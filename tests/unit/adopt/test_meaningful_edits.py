@@ -7,7 +7,7 @@ import copy
 import pytest
 from support.m2_wire import canonicalise
 
-from reconciler.adopt.needed_edits import NodeDifference, apply_edits
+from reconciler.adopt.meaningful_edits import NodeDifference, apply_edits
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.drivers.registry import DRIVERS
 

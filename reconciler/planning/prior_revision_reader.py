@@ -14,7 +14,7 @@ from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError, SourceError, SourceUnreachable, UsageError
-from reconciler.planning.content_ancestry import ContentAncestry
+from reconciler.planning.content_history import ContentAncestry
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 from reconciler.secrets.references import list_reference_places

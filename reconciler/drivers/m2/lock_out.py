@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.secret import reveal
-from reconciler.drivers.m2.access import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.address_range import AddressRange
+from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.choices import AllowListMatch, Choices
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import get_object

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.adopt.live_edits import find_drift_edits
+from reconciler.adopt.drift_edits import find_drift_edits
 from reconciler.documents.edit import Edit
 
 

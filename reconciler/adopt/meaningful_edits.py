@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.adopt.live_edits import Path, find_drift_edits
+from reconciler.adopt.drift_edits import Path, find_drift_edits
 from reconciler.documents.edit import REMOVED, Edit
 
 MOST_ITEMS: Final = 2_000

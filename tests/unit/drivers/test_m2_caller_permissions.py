@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.drivers.m2.access import (
+from reconciler.drivers.m2.caller_permissions import (
     PERMISSION_DEFAULTS,
     PERMISSION_OF,
     AccessTable,

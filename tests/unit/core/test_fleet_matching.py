@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.core.fleet_identity import (
+from reconciler.core.fleet_matching import (
     NEW,
     FleetIdentity,
     KnownFleet,

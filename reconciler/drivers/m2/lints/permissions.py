@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic
-from reconciler.drivers.m2.access import list_granted_permissions
 from reconciler.drivers.m2.address_range import AddressRange, get_address_range, parse_address_range
+from reconciler.drivers.m2.caller_permissions import list_granted_permissions
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_named_items, get_object, warn
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES
