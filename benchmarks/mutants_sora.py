@@ -34,7 +34,7 @@ CUT_OFF_IS_DEAD = edit(
 )
 PURGE_UNSEEN = edit(judge._judge_purge, "if not proof.enough(word=bool(word.until)):", "if False:")
 RASH_FOUNDING = edit(
-    init_evidence.judge_init,
+    init_evidence.find_init_confirmation,
     "if outcome is InitDecision.INITIALISE:",
     "if outcome is not InitDecision.UNREACHABLE:",
 )

@@ -399,13 +399,13 @@ def order_of_a_run() -> None:
         sender = cast("Any", events) if heard else None
         empty = RunLog(cast("Any", events), "", REVISION, actor=WHO, listener=events, message_sender=sender)
         log = await empty.begin("command", plan_of())
-        step = replace(STEP, waits_for_operator=person, arguments=AtOnce({}) if at_once else STEP.arguments)
+        step = replace(STEP, is_manual=person, arguments=AtOnce({}) if at_once else STEP.arguments)
         stop = asyncio.Event()
         if stopped:
             stop.set()
         why = {step.id: "it has changed"} if stale else {}
         bench = step_executor.ExecutionContext(cast("Any", Driver()), NOWHERE, {}, log, stop, stale=why)
-        state = await step_executor.execute_step(step, bench)
+        state = await step_executor.run_step(step, bench)
         events.seen.append(f"gives {state}, keeps {log.outcomes[step.id].state}")
         await log.record_skipped([(step, "the run was stopped")])
         await log.finish_run(5, "!")
@@ -470,7 +470,7 @@ ORDER = (
         RunLog.record_skipped,
         RunLog.record_outcomes,
     ),
-    *(RunLog.finish_run, step_executor.execute_step),
+    *(RunLog.finish_run, step_executor.run_step),
 )
 
 RULES = (

@@ -16,7 +16,7 @@ from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
-from reconciler.planning.content_history import ContentAncestry
+from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.fleet_identity import identify_fleet
 from reconciler.planning.plan_file import FileDigests, PlanFile, check_files, check_revision, prepare_plan
 from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
@@ -162,7 +162,7 @@ class Reader:
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
-                lineage=ContentAncestry(fleet, self.source, drivers, resolver, renames),
+                content_history=ContentHistory(fleet, self.source, drivers, resolver, renames),
                 is_applying=self.is_applying,
             )
         plan_result = replace(plan_result, identity=identity)

@@ -135,9 +135,9 @@ class FleetMemory:
         at: when it was recalled; expiries are judged by it.
         applied_revisions: (id, short) of the revisions that runs here have applied, the latest last.
         prior: cluster -> its entries in earlier revisions; filled in by
-            `planning.prior_revisions.read_prior_revisions`.
+            `planning.prior_revision_reader.read_prior_revisions`.
         base: the base into which the revision is to be merged; None if it is not needed, or not known.
-        lineage: short ids of this pass's revision and of all its ancestors; None if not needed or not known.
+        ancestors: short ids of the revision and of all its ancestors; None if not needed or not known.
         pending_calls: calls that may still take effect at `at`, sorted by cluster and node.
         renames: cluster -> the name under which the store still has its history.
         key: of this host, for fingerprints in the store; empty if there is no store.
@@ -149,7 +149,7 @@ class FleetMemory:
     cluster_memory: Mapping[str, ClusterMemory] = field(default_factory=dict)
     all_clusters: ClusterMemory = field(default_factory=ClusterMemory)
     applied_revisions: tuple[tuple[str, str], ...] = ()
-    lineage: frozenset[str] | None = None
+    ancestors: frozenset[str] | None = None
     pending_calls: tuple[PendingCall, ...] = ()
     claims: Mapping[str, PlaceClaim] = field(default_factory=dict)
     prior: Mapping[str, PriorRevisions] = field(default_factory=dict)

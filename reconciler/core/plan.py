@@ -179,7 +179,7 @@ class Step:
         needs: what must be true when it starts, for people; the driver's own form is in `arguments`.
         changes: what differs, for people: bounded in number and size, see `diff.limit_changes`.
         after: ids of steps that must succeed before it.
-        waits_for_operator: the step is no call; it succeeds when a reading shows that an operator has acted.
+        is_manual: the step is no call; it succeeds when a reading shows that an operator has acted.
         settle: seconds in which the effect must become visible in the nodes' answers.
         in_flight: seconds after the intent for which a call without an answer may still take effect.
         wave: its wave, from 1; 0 if all steps are one wave.
@@ -198,7 +198,7 @@ class Step:
     inverse: Inverse
     changes: tuple[Change, ...] = ()
     after: tuple[str, ...] = ()
-    waits_for_operator: bool = False
+    is_manual: bool = False
     settle: float = 10.0
     wave: int = 0
     in_flight: float = IN_FLIGHT
@@ -230,7 +230,7 @@ class Step:
             "risk": self.risk,
             "risk_reason": self.risk_reason,
             "needs": self.needs,
-            "waits_for_person": self.waits_for_operator,
+            "waits_for_person": self.is_manual,
             "settle": self.settle,
             "arguments": mask(self.arguments.plain()),
             "inverse": {

@@ -45,7 +45,7 @@ def sort_by_dependency(after: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     return tuple(result)
 
 
-def split_into_waves(
+def list_step_ids_by_wave(
     plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout, progress: RolloutProgress | None = None
 ) -> tuple[tuple[str, ...], ...]:
     """Ids of the plan's steps, wave by wave.
@@ -95,7 +95,7 @@ def assign_waves(
         progress: of the same rollout, if an earlier run has started it: its open wave comes first, and the
             numbers continue from there.
     """
-    found = split_into_waves(plan, entry, rollout, progress) if rollout else ()
+    found = list_step_ids_by_wave(plan, entry, rollout, progress) if rollout else ()
     if len(found) <= 1 and progress is None:
         return plan
     first = 1 if progress is None else progress.number + (not progress.wave)

@@ -54,7 +54,7 @@ class TrialEvidence:
     crashes: Sequence[str] = ()
 
 
-def judge_trial(evidence: TrialEvidence) -> list[InvariantBreach]:
+def find_breaches(evidence: TrialEvidence) -> list[InvariantBreach]:
     """All breaches, in the order of `Invariant`."""
     found = [*_check_requests(evidence), *_check_steps(evidence), *_check_end(evidence)]
     failed = (f"the reconciler itself failed: {one}" for one in evidence.crashes)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.fault_trials.breaches import InvariantBreach, TrialEvidence, judge_trial
+from reconciler.fault_trials.breaches import InvariantBreach, TrialEvidence, find_breaches
 from reconciler.fault_trials.clock import StampClock, run_skipping_waits
 from reconciler.fault_trials.fault_injector import FaultInjector
 from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
@@ -209,7 +209,7 @@ class Trial:
             lines = await store.runs(1000)
             history = [await store.run(line.id, is_whole=True) for line in reversed(lines)]
         crashes = [one.crash for one in ran if one.crash]
-        breaches = judge_trial(TrialEvidence(recorder, history, self.clock(), crashes))
+        breaches = find_breaches(TrialEvidence(recorder, history, self.clock(), crashes))
         # By time alone: two events of one millisecond keep the order in which they were recorded.
         story = [words for _, words in sorted(recorder.events, key=lambda event: event[0])]
         return TrialVerdict(

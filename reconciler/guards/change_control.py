@@ -170,14 +170,14 @@ def find_change_holds(context: GuardContext) -> Iterator[Diagnostic]:
 
 
 @guard(*find_change_holds.codes)
-def find_holds_unless_idle(context: GuardContext) -> Iterator[Diagnostic]:
+def refuse_held_changes(context: GuardContext) -> Iterator[Diagnostic]:
     """Holds on the plan, if it has steps, stalled nodes, or calls in flight."""
     # An idle cluster has nothing to hold back: a closed window must not fail each pass of the watch.
     if not context.is_idle or context.stalled or context.is_waiting:
         yield from find_change_holds(context)
 
 
-GUARDS: tuple[Guard, ...] = (find_holds_unless_idle, refuse_unapproved, refuse_unproven_steps)
+GUARDS: tuple[Guard, ...] = (refuse_held_changes, refuse_unapproved, refuse_unproven_steps)
 
 
 def _has_mark(step: Step, mark: Mark) -> bool:

@@ -59,7 +59,7 @@ def find_foreign_stamps(
         revision: the current one.
         overrides: of the fleet file; one that is valid today removes its nodes from the result.
     """
-    if memory.lineage is None:  # without the history every stamp would look foreign
+    if memory.ancestors is None:  # without the history every stamp would look foreign
         return {}
     runs = memory.get_cluster_memory(cluster).shown_revisions
     known = {revision.short, *(stamp for _, stamp in memory.applied_revisions)}
@@ -68,7 +68,7 @@ def find_foreign_stamps(
         last = runs.get(node)  # what this host wrote to the node itself, by the journal
         if (
             stamp in known
-            or strip_uncommitted(stamp) in memory.lineage
+            or strip_uncommitted(stamp) in memory.ancestors
             or (last and strip_uncommitted(stamp) == shorten_commit(last.revision))
         ):
             continue

@@ -91,4 +91,4 @@ GUARDS: tuple[Guard, ...] = (refuse_blast_radius, refuse_shrink, refuse_over_bud
 
 def _list_changed_nodes(steps: Iterable[Step]) -> list[str]:
     # A manual step only waits: the operator changes the node, not this run.
-    return sorted({step.node for step in steps if not step.waits_for_operator})
+    return sorted({step.node for step in steps if not step.is_manual})

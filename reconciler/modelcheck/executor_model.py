@@ -194,7 +194,7 @@ class ExecutorModel(Generic[W]):
         number = self.state_table.first[state.plan] + place
         status = self.state_table.status(state.world, number)
         read = state._replace(struck=False)
-        if status is StepStatus.READY and not step.waits_for_operator:
+        if status is StepStatus.READY and not step.is_manual:
             begun = _set_phase(read, place, StepPhase.INTENT)
             story = f"{step.id}: the nodes show that it may start; the intent is written"
             return Transition(story, begun, self._find_start_objection(begun, place, step))

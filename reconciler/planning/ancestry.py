@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.revision import COMMIT, Ancestry, compare_revisions, shorten_commit, strip_uncommitted
-from reconciler.planning.content_history import ContentAncestry
+from reconciler.planning.content_history import ContentHistory
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 from reconciler.secrets.resolver import SecretResolver
@@ -67,11 +67,11 @@ async def add_ancestry(
         else replace(cluster_memory, ancestry=compare(cluster_memory.applied.id))
         for cluster, cluster_memory in memory.cluster_memory.items()
     }
-    lineage = ContentAncestry(fleet, source, drivers, resolver, {**fleet.renames, **memory.renames})
+    content_history = ContentHistory(fleet, source, drivers, resolver, {**fleet.renames, **memory.renames})
     return replace(
         memory,
-        cluster_memory={**cluster_memory, **await _find_continued(cluster_memory, lineage, known)},
-        lineage=None if before is None else frozenset(map(shorten_commit, before)),
+        cluster_memory={**cluster_memory, **await _find_continued(cluster_memory, content_history, known)},
+        ancestors=None if before is None else frozenset(map(shorten_commit, before)),
     )
 
 
@@ -84,7 +84,7 @@ async def _list_ancestors(source: Source, revision: str) -> frozenset[str] | Non
 
 async def _find_continued(
     cluster_memory: Mapping[str, ClusterMemory],
-    lineage: ContentAncestry,
+    content_history: ContentHistory,
     known: Mapping[str, frozenset[str] | None],
 ) -> dict[str, ClusterMemory]:
     """Clusters whose content continues, although the revision does not descend from the applied one."""
@@ -95,6 +95,6 @@ async def _find_continued(
     found: dict[str, ClusterMemory] = {}
     for applied, clusters in sorted(diverged.items()):
         if before := known.get(applied):
-            same = await lineage.find_continued_clusters(applied, before, clusters)
+            same = await content_history.find_continued_clusters(applied, before, clusters)
             found |= {cluster: replace(cluster_memory[cluster], ancestry=Ancestry.NEWER) for cluster in same}
     return found

@@ -32,7 +32,7 @@ Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class ContentAncestry:
+class ContentHistory:
     """The content of a revision and of the commits before it.
 
     Args:

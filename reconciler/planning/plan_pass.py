@@ -32,7 +32,7 @@ from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import find_removed_clusters
 from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
-from reconciler.planning.content_history import ContentAncestry
+from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
@@ -131,7 +131,7 @@ class _PassContext:
     memory: FleetMemory
     listener: PassListener
     places: FleetPlaces
-    lineage: ContentAncestry | None
+    content_history: ContentHistory | None
     is_applying: bool = False
 
 
@@ -145,7 +145,7 @@ async def run_plan_pass(
     only: str = "",
     listener: PassListener = SILENT,
     commands: frozenset[str] | None = None,
-    lineage: ContentAncestry | None = None,
+    content_history: ContentHistory | None = None,
     is_applying: bool = False,
 ) -> PlanResult:
     """Observe, plan, and check with guards; the same fleet and the same answers give the same plan.
@@ -159,7 +159,7 @@ async def run_plan_pass(
         only: a cluster, a node or `cluster/node` to restrict the plan to; empty for all.
         listener: called at each stage.
         commands: names of the commands of the host that applies; None if that is another host.
-        lineage: gives the content of other revisions whose stamps nodes show.
+        content_history: gives the content of other revisions whose stamps nodes show.
         is_applying: whether this host applies the plan.
 
     Raises:
@@ -176,7 +176,9 @@ async def run_plan_pass(
         transports.refuse_missing(target.driver.capabilities.transports, target.cluster_input.entry.name)
     # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
     places = await locate_nodes(whole, transports.http, memory)
-    context = _PassContext(fleet, transports, memory, listener, places, lineage, is_applying=is_applying)
+    context = _PassContext(
+        fleet, transports, memory, listener, places, content_history, is_applying=is_applying
+    )
     planned = await gather_all([_plan_cluster(target, context) for target in targets])
     guard_contexts = [replace(guard_context, commands=commands) for guard_context in planned]
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
@@ -264,7 +266,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         fleet=fleet,
         is_elsewhere=not context.is_applying and not memory.applied_revisions,
     )
-    stamped = await compare_stamps(reading, memory, context.lineage)
+    stamped = await compare_stamps(reading, memory, context.content_history)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
     rollout = change_rules.rollout
     kept = withhold_steps(

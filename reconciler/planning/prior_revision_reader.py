@@ -14,7 +14,7 @@ from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError, SourceError, SourceUnreachable, UsageError
-from reconciler.planning.content_history import ContentAncestry
+from reconciler.planning.content_history import ContentHistory
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Source
 from reconciler.secrets.references import list_reference_places
@@ -113,15 +113,19 @@ async def read_prior_revisions(
             one for one, kind in base_kinds.items() if kind == kinds[name] and one not in fleet.clusters
         )
         prior[name] = PriorRevisions(clusters, why, () if name in base_kinds else tuple(gone), references)
-    lineage = ContentAncestry(fleet, source, drivers, resolver, renames)
+    content_history = ContentHistory(fleet, source, drivers, resolver, renames)
     # Merges in both directions leave several commits where the branch left its base: all of them count.
     bases = [clusters for _, clusters in versions[:1]] + [read(file)[0] for file in found.bases]
-    merge_base = await _find_merge_base(lineage, base.ref, found, trouble, bases)
+    merge_base = await _find_merge_base(content_history, base.ref, found, trouble, bases)
     return replace(memory, prior=prior, base=merge_base)
 
 
 async def _find_merge_base(
-    lineage: ContentAncestry, ref: str, found: PriorFiles, trouble: str, bases: Sequence[_Clusters | None]
+    content_history: ContentHistory,
+    ref: str,
+    found: PriorFiles,
+    trouble: str,
+    bases: Sequence[_Clusters | None],
 ) -> MergeBase | None:
     """The base, compared with the revision; None if no base is named, or there was nothing before."""
     unread = trouble or found.unread
@@ -133,16 +137,16 @@ async def _find_merge_base(
     named = {name: frozenset(nodes) for name, nodes in clusters.items()}
     for further in filter(None, bases[1:]):
         named |= {name: named.get(name, frozenset()) | nodes.keys() for name, nodes in further.items()}
-    revision, source = strip_uncommitted(lineage.fleet.revision.id), lineage.source
+    revision, source = strip_uncommitted(content_history.fleet.revision.id), content_history.source
     before, tips = await source.ancestors(revision), await source.ancestors(found.tip)
     if before is None or tips is None:
         unread = unread or f"this clone is shallow, so it is unknown which commits of {ref} are missing here"
     lacking = tips - before if before is not None and tips is not None else frozenset[str]()
     left, changed = found.before[0].commit, frozenset[str]()
     if lacking:
-        changed = await lineage.list_differing_clusters(
+        changed = await content_history.list_differing_clusters(
             found.tip, left
-        ) & await lineage.list_differing_clusters(found.tip, revision)
+        ) & await content_history.list_differing_clusters(found.tip, revision)
     return MergeBase(
         ref, named, shorten_commit(found.tip), frozenset(map(shorten_commit, lacking)), changed, left, unread
     )

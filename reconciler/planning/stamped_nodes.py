@@ -19,7 +19,7 @@ from reconciler.guards.foreign_changes import (
     report_assumed_stamps,
     report_unknown_stamps,
 )
-from reconciler.planning.content_history import ContentAncestry
+from reconciler.planning.content_history import ContentHistory
 from reconciler.ports.driver import Driver, Facts
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ class StampedCluster:
 
 
 async def compare_stamps(
-    reading: ClusterReading, memory: FleetMemory, lineage: ContentAncestry | None
+    reading: ClusterReading, memory: FleetMemory, content_history: ContentHistory | None
 ) -> StampedCluster:
     """The plan of a cluster, without the nodes whose stamps show that somebody else has changed them.
 
-    Without a source, `lineage` is None, and each unknown stamp counts as such.
+    Without a source, `content_history` is None, and each unknown stamp counts as such.
 
     Raises:
         SourceUnreachable: the source does not answer.
@@ -84,11 +84,15 @@ async def compare_stamps(
     driver, cluster, fleet = reading.driver, reading.cluster, reading.fleet
     planned = driver.plan(reading.desired, reading.observed)
     suspects, remarks = _find_suspects(reading, planned), tuple[Diagnostic, ...]()
-    if lineage is not None and suspects:
-        reading, planned, remarks = await _add_delivered_files(reading, planned, memory, lineage)
+    if content_history is not None and suspects:
+        reading, planned, remarks = await _add_delivered_files(reading, planned, memory, content_history)
         suspects = _find_suspects(reading, planned)
     given = find_foreign_stamps(cluster, suspects, memory, revision=fleet.revision, overrides=fleet.overrides)
-    traces = await _trace_stamps(reading, frozenset(given.values()), lineage) if lineage else RevisionTraces()
+    traces = (
+        await _trace_stamps(reading, frozenset(given.values()), content_history)
+        if content_history
+        else RevisionTraces()
+    )
     found = tuple(find_foreign_changes(cluster, given, memory, revision=fleet.revision, traces=traces))
     remarks = (*remarks, *report_unknown_stamps(cluster, given, traces))
     if not found:
@@ -104,22 +108,24 @@ def _find_suspects(reading: ClusterReading, planned: ClusterPlan) -> dict[str, s
 
 
 async def _trace_stamps(
-    reading: ClusterReading, stamps: AbstractSet[str], lineage: ContentAncestry
+    reading: ClusterReading, stamps: AbstractSet[str], content_history: ContentHistory
 ) -> RevisionTraces:
     """What the source knows of revisions that are no ancestors and were not applied here."""
     # Bounded: nodes choose what they show, and thousands of made-up stamps would keep this host busy. A stamp
     # that is not looked up is not known to continue, so that its node is left unchanged.
     looked_up = sorted(stamps)[:MOST]
-    known = {stamp: await lineage.find_commit(stamp) for stamp in looked_up}
+    known = {stamp: await content_history.find_commit(stamp) for stamp in looked_up}
     continued = {
-        stamp for stamp, id_ in known.items() if id_ and await lineage.is_continued(id_, reading.cluster)
+        stamp
+        for stamp, id_ in known.items()
+        if id_ and await content_history.is_continued(id_, reading.cluster)
     }
     missing = stamps - {stamp for stamp, id_ in known.items() if id_}
     return RevisionTraces(frozenset(continued), frozenset(missing) if reading.is_elsewhere else frozenset())
 
 
 async def _add_delivered_files(
-    reading: ClusterReading, planned: ClusterPlan, memory: FleetMemory, lineage: ContentAncestry
+    reading: ClusterReading, planned: ClusterPlan, memory: FleetMemory, content_history: ContentHistory
 ) -> tuple[ClusterReading, ClusterPlan, tuple[Diagnostic, ...]]:
     """The same, with the files that came with the settings, for nodes that do not show them.
 
@@ -137,14 +143,18 @@ async def _add_delivered_files(
     found: dict[str, Mapping[str, str]] = {}
     unsure: set[str] = set()
     start = (
-        await lineage.find_base_commit(memory.base.left if memory.base else "")
+        await content_history.find_base_commit(memory.base.left if memory.base else "")
         if reading.is_elsewhere
         else ""
     )
     # Without this, the first plan of a new state folder would send its package to every node again.
     for stamp in sorted(set(asked.values()))[:MOST]:
-        id_ = await lineage.find_commit(stamp)
-        facts = await lineage.list_delivered_facts(id_ or start, reading.cluster) if id_ or start else None
+        id_ = await content_history.find_commit(stamp)
+        facts = (
+            await content_history.list_delivered_facts(id_ or start, reading.cluster)
+            if id_ or start
+            else None
+        )
         if facts is None and reading.is_elsewhere:
             facts = own
         nodes = {node for node, its in asked.items() if its == stamp}

@@ -199,7 +199,7 @@ def _judge_node(
         case Unreachable() | Unidentified() | Unauthorized() | Stale():
             return _UNREAD[type(answer)], answer.reason
     if steps:
-        needs_operator = all(step.waits_for_operator for step in steps)
+        needs_operator = all(step.is_manual for step in steps)
         return NodeCondition.OPERATOR if needs_operator else NodeCondition.DIFFERS, steps[0].reason
     # These explain why nothing is sent to a node that differs, so they come before doubts about it.
     own = {STALLED: NodeCondition.STALLED, LATER: NodeCondition.WAITS, IN_FLIGHT: NodeCondition.WAITS}

@@ -157,7 +157,7 @@ class _Withholding:
             if spent:
                 self.noted[node] = spent
         for step in self.plan.steps:
-            if step.id not in self.blocked and not step.waits_for_operator:
+            if step.id not in self.blocked and not step.is_manual:
                 self._check_attempts(step, contents, facts.get(step.node, {}))
 
     def _block_calls_in_flight(self, as_desired: set[str]) -> None:

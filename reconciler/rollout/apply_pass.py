@@ -34,7 +34,7 @@ from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
 from reconciler.rollout.recovery import StepRecovery
 from reconciler.rollout.report_listener import ReportListener, ReportSubscription
 from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
-from reconciler.rollout.step_executor import ExecutionContext, execute_step
+from reconciler.rollout.step_executor import ExecutionContext, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
 from reconciler.rollout.wave_runner import WaveRunner
 
@@ -289,7 +289,7 @@ class _Run:
                 gate_keeper = GateKeeper(guard_context, rollout, context, self.run_context.rest, subscription)
                 is_whole = not self.plan_result.node
                 return await WaveRunner(gate_keeper, log, self.plan_result.fleet.overrides, is_whole).run()
-            perform = partial(execute_step, context=context)
+            perform = partial(run_step, context=context)
             await StepScheduler(
                 plan.steps, max(1, plan.concurrency), perform, log.record_skipped, self.stop
             ).run()

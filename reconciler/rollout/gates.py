@@ -68,7 +68,7 @@ class GateKeeper:
     rest: Rest
     subscription: ReportSubscription | None = None
 
-    async def judge(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
+    async def evaluate(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
         """Soak, then evaluate all gates; unclear if the run is stopped meanwhile.
 
         Args:
@@ -99,7 +99,7 @@ class GateKeeper:
         if self.subscription is not None:
             # A feedback about a step of an earlier run was sent to that run, and is not sent again.
             silent = frozenset(step.node for step in wave.earlier)
-            found = await self.subscription.judge(last, self.context.stop, silent=silent)
+            found = await self.subscription.evaluate(last, self.context.stop, silent=silent)
             if found.status is not GateStatus.GOOD:
                 return found
         soaked = SoakReadings(before, await self._read_metrics(asked), wave.soak)

@@ -50,7 +50,7 @@ class ReportSubscription:
         # is about the change: it may have come before the step's own reading.
         self.reports.forget(ReportKind.HEARTBEAT)
 
-    async def judge(
+    async def evaluate(
         self, done: tuple[Step, ...], stop: asyncio.Event, silent: frozenset[str] = frozenset()
     ) -> GateResult:
         """The gate's result by what the changed nodes report; waits for missing reports as the gate says.

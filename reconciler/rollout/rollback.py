@@ -20,7 +20,7 @@ from reconciler.ports.driver import Driver
 from reconciler.ports.store import StepEnd
 from reconciler.rollout.polling import judge_step
 from reconciler.rollout.run_log import RunLog
-from reconciler.rollout.step_executor import ExecutionContext, execute_step
+from reconciler.rollout.step_executor import ExecutionContext, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
 
 UNCERTAIN = "effect-uncertain"
@@ -105,7 +105,7 @@ async def undo_wave(
     own = await log.begin(TRIGGER, whole)
     # A stop does not apply here: a wave that is half undone is worse than one that is late.
     own_context = replace(context, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
-    perform = partial(execute_step, context=own_context)
+    perform = partial(run_step, context=own_context)
     await StepScheduler(
         plan.steps, max(1, plan.concurrency), perform, own.record_skipped, asyncio.Event()
     ).run()

@@ -50,7 +50,7 @@ class ExecutionContext:
     stale: Mapping[str, str] = field(default_factory=dict)
 
 
-async def execute_step(step: Step, context: ExecutionContext) -> State:
+async def run_step(step: Step, context: ExecutionContext) -> State:
     """Take up one step, and journal its outcome.
 
     Raises:
@@ -61,12 +61,12 @@ async def execute_step(step: Step, context: ExecutionContext) -> State:
         context = replace(context, stop=asyncio.Event())
     context.log.announce_start(step)
     why = context.stale.get(step.id, "")
-    ending = await skip_step(step, context, why) if why else await perform_step(step, context)
+    ending = await skip_step(step, context, why) if why else await run_step_masked(step, context)
     await context.log.record_outcomes([ending])
     return ending.outcome.state
 
 
-async def perform_step(step: Step, context: ExecutionContext) -> StepEnd:
+async def run_step_masked(step: Step, context: ExecutionContext) -> StepEnd:
     """The end of one step, with every secret masked that the node had or was sent; see `_call_and_read_back`.
 
     Raises:
@@ -101,7 +101,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     verdict = await run_unless_stopped(context.stop, wait_until_clear(step, driver, transports))
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
-    if verdict.status is not StepStatus.READY or step.waits_for_operator:
+    if verdict.status is not StepStatus.READY or step.is_manual:
         return StepEnd(_unperformed(step, verdict))
     if context.stop.is_set():
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))

@@ -22,7 +22,7 @@ from reconciler.rollout.gates import FinishedWave, GateKeeper
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
 from reconciler.rollout.rollback import undo_wave
 from reconciler.rollout.run_log import RunLog
-from reconciler.rollout.step_executor import STOPPED, execute_step
+from reconciler.rollout.step_executor import STOPPED, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
 
 _RUNS = 10
@@ -138,7 +138,7 @@ class WaveRunner:
         await StepScheduler(
             steps,
             at_once,
-            partial(execute_step, context=context),
+            partial(run_step, context=context),
             self.log.record_skipped,
             context.stop,
             behind,
@@ -216,7 +216,9 @@ class WaveRunner:
             soak = max(0.0, soak - (clock() - parse_timestamp(self._progress.performed)).total_seconds())
         self.log.listener.on_soaking(case.plan.cluster, number, soak)
         wave = FinishedWave(changed, tuple(done), tuple(earlier), soak)
-        return await self.gate_keeper.judge(wave, frozenset((*self._progress.passed, *self._progress.nodes)))
+        return await self.gate_keeper.evaluate(
+            wave, frozenset((*self._progress.passed, *self._progress.nodes))
+        )
 
     async def _reject(
         self, number: int, steps: Sequence[Step], earlier: Sequence[Step], result: GateResult

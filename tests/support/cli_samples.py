@@ -132,7 +132,7 @@ STOP = Step(
     needs="node-04@10.0.1.4 is a member",
     inverse=Inverse(words="start node-03@10.0.1.3 again"),
     after=("live/node-04@10.0.1.4/register",),
-    waits_for_operator=True,
+    is_manual=True,
 )
 PURGE = Step(
     id="live/node-03@10.0.1.3/purge",

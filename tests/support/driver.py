@@ -282,7 +282,7 @@ def _step(entry: FakeCluster, node: FakeNode, seen: str, digest: str) -> Step:
         needs=f"{node.name} holds {seen or 'nothing'}",
         inverse=Inverse("set it back", "set", {"want": seen}),
         after=tuple(f"{entry.name}/{name}/set" for name in node.after),
-        waits_for_operator=node.person,
+        is_manual=node.person,
         settle=entry.settle,
         in_flight=entry.in_flight,
     )

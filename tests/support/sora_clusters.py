@@ -6,7 +6,7 @@ from datetime import date
 
 from reconciler.core.observation import Liveness, Observed, Unauthorized, Unreachable
 from reconciler.core.plan import ClusterPlan
-from reconciler.drivers.sora.cluster_view import judge_view
+from reconciler.drivers.sora.cluster_view import classify_view
 from reconciler.drivers.sora.history import ClusterPast, EarlierNode
 from reconciler.drivers.sora.planner import plan
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraCluster, SoraDesired, SoraNode
@@ -81,13 +81,13 @@ def seen(
         if words.startswith("?"):
             code, sign = words[1:].rstrip("+-"), words[-1]
             clustered = {"+": True, "-": False}.get(sign)
-            return judge_view(full(letter), NodeView((), day, refusal=code, clustered=clustered))
+            return classify_view(full(letter), NodeView((), day, refusal=code, clustered=clustered))
         clustered = {"+": True, "-": False}.get(words[-1:])
         rows = sorted(
             (row(word, modes or {}, limits) for word in words.rstrip("+-").split()),
             key=lambda one: one.node_name,
         )
-        return judge_view(full(letter), NodeView(tuple(rows), day, clustered=clustered))
+        return classify_view(full(letter), NodeView(tuple(rows), day, clustered=clustered))
 
     others = {
         full(letter): {place: one(letter, words) for place, words in own.items()}

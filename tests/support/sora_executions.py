@@ -257,7 +257,7 @@ class Bench:
         is_held = bool(step.arguments.doubt) and _runs(
             before, self._named(step)
         )  # a person looks, and approves nothing
-        if verdict.status is StepStatus.READY and not step.waits_for_operator and not is_held:
+        if verdict.status is StepStatus.READY and not step.is_manual and not is_held:
             try:
                 done = await self.driver.act(step, Transports(self.wire, self.wire), {})
             except NodeRefused as error:

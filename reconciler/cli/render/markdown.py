@@ -249,7 +249,7 @@ def _step(family: GroupFamily, numbers: str = "") -> str:
     """The action on the nodes of a family, with the sentences that are the same for all of them."""
     group, step = family.whole, family.groups[0].step
     reason, why, needs, undo = (escape_markdown(family.shared(sentence)) for sentence in SENTENCES)
-    manual = ", **manual step**" if step.waits_for_operator else ""
+    manual = ", **manual step**" if step.is_manual else ""
     risk = (
         f"**{phrases.describe_risk(step)}**" if phrases.is_destructive(step) else phrases.describe_risk(step)
     )

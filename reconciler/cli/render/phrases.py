@@ -136,7 +136,7 @@ def describe_pending(plan: Plan) -> str:
     steps = list(plan.steps())
     clusters = sum(bool(cluster.steps) for cluster in plan.clusters)
     text = f"{format_count(len(steps), 'change')} on {format_count(clusters, 'cluster')}"
-    if manual := sum(step.waits_for_operator for step in steps):
+    if manual := sum(step.is_manual for step in steps):
         text += f"; {format_count(manual, 'manual step')}"
     if final := sum(is_final(step) for step in steps):
         text += f"; {final:,} cannot be undone"

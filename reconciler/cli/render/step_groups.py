@@ -196,7 +196,7 @@ def _make_action_key(step: Step) -> tuple[Hashable, ...]:
         step.effect,
         step.risk,
         step.inverse.final,
-        step.waits_for_operator,
+        step.is_manual,
         tuple(before.removeprefix(f"{step.cluster}/{step.node}/") for before in step.after),
     )
 

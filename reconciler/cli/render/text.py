@@ -159,7 +159,7 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
     step = group.step
     indent = widths[0] + 4
     verb = layout.paint(f"{clean_line(step.action):<{widths[1]}}", choose_step_tone(step))
-    manual = "  (manual step)" if step.waits_for_operator else ""
+    manual = "  (manual step)" if step.is_manual else ""
     yield f"  {group.numbers:>{widths[0]}}  {verb}  {group.nodes}{manual}"
     yield from layout.wrapped(group.words(step.reason), indent)
     tone = Tone.DANGER if phrases.is_destructive(step) else Tone.PLAIN

@@ -92,7 +92,7 @@ class Client:
             if isinstance(shown, Absent):
                 return shown
             if isinstance(shown, Content):
-                waiting, asked = await self._read_waiting(base, shown, contents, expected)
+                waiting, asked = await self._read_restart_fields(base, shown, contents, expected)
                 loaded = LoadedSetting.of(shown, base, waiting, asked, caller)
                 # Files travel with their setting: the package of another setting says nothing about them.
                 if resources and loaded.shows(expected):
@@ -167,7 +167,7 @@ class Client:
             return answer.status == HTTPStatus.OK and has_m2_metrics(answer.body)
         return False
 
-    async def _read_waiting(
+    async def _read_restart_fields(
         self, base: str, content: Content, contents: ContentCache, expected: ExpectedSetting
     ) -> tuple[tuple[str, ...] | None, Content | None]:
         """(fields that wait for a restart, the setting that was delivered where `content` is not it).

@@ -36,7 +36,7 @@ from reconciler.drivers.sora.schema import API_URL, NodeView, SoraCluster, SoraD
 _NEVER: Final = re.compile(r"NOT-INITIALI[SZ]ED")
 
 
-def judge_view(name: str, view: NodeView) -> Observation[NodeView]:
+def classify_view(name: str, view: NodeView) -> Observation[NodeView]:
     """The observation that one node's own ListClusterNodes gives.
 
     An empty list, or an error that says so, is the positive answer "never initialised". A view that

@@ -120,7 +120,7 @@ def refuse_missing_reserve(context: GuardContext) -> Iterator[Diagnostic]:
 
 def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) -> str:
     """How to do the same with a reserve."""
-    if simulated.step.waits_for_operator:
+    if simulated.step.is_manual:
         return "set `stop` to the host's stop command, so that the same run purges the node"
     if following is not None and following.step.wave != simulated.step.wave:
         return "remove `rollout` for this change, so that the purge follows at once"
@@ -131,7 +131,7 @@ def _suggest_reserve(simulated: SimulatedStep, following: SimulatedStep | None) 
 
 def _is_closed(simulated: SimulatedStep, following: SimulatedStep | None) -> bool:
     """Whether a command stops the node, and the next change purges it at once and restores the reserve."""
-    if following is None or simulated.step.waits_for_operator:
+    if following is None or simulated.step.is_manual:
         return False
     step, stopped, purged = following.step, simulated.after, following.after
     is_next = step.action == "purge" and step.node == simulated.step.node and simulated.step.id in step.after

@@ -26,7 +26,7 @@ _ONLY_IF = (
 )
 
 
-def judge_init(
+def find_init_confirmation(
     desired: SoraDesired, cluster_view: ClusterView
 ) -> tuple[InitConfirmation | None, tuple[Diagnostic, ...]]:
     """The entry to initialise on, or None and the findings that say why not.

@@ -180,7 +180,7 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
     if cluster_view.is_down(own.target):
         return _done("no member sees it, and its API does not answer")
     verdict = _judge_removal(own, cluster_view, spare=own.spare)
-    if step.waits_for_operator and verdict.status is StepStatus.READY:
+    if step.is_manual and verdict.status is StepStatus.READY:
         return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
     return verdict
 

@@ -37,7 +37,7 @@ from reconciler.drivers.sora.cluster_state import (
     has_running_majority,
 )
 from reconciler.drivers.sora.cluster_view import (
-    judge_view,
+    classify_view,
     make_machine_state,
     view_cluster,
 )
@@ -244,7 +244,7 @@ class SoraModel:
         # An address that belongs to another node now: its answer is judged as one of the expected node.
         if own == name or not isinstance(answer, Present | Stale):
             return answer
-        return judge_view(name, answer.value)
+        return classify_view(name, answer.value)
 
     def _answer_all(self, world: State) -> dict[str, Observation[NodeView]]:
         # One world is read by every pass and every witness; validating rows is the slowest part of the model.
@@ -261,9 +261,9 @@ class SoraModel:
         has_statistics = self.choices.statistics is UndocumentedCall.ACCEPT
         clustered = find_group(world, number) is not None if has_statistics else None
         if isinstance(rows, machine.CallRefusal):
-            return judge_view(name, NodeView((), refusal=rows.error_type, clustered=clustered))
+            return classify_view(name, NodeView((), refusal=rows.error_type, clustered=clustered))
         listed = tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name))
-        return judge_view(name, NodeView(listed, clustered=clustered if len(listed) == 1 else None))
+        return classify_view(name, NodeView(listed, clustered=clustered if len(listed) == 1 else None))
 
     def _row(self, world: State, row: machine.ListedNode) -> NodeRow:
         name = self.node_numbers.names[row.node]

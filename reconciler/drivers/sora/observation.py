@@ -15,8 +15,8 @@ from reconciler.core.observation import (
 )
 from reconciler.drivers.sora.cluster_view import (
     choose_best_answer,
+    classify_view,
     find_node_addresses,
-    judge_view,
     select_lists,
 )
 from reconciler.drivers.sora.history import ClusterPast
@@ -99,7 +99,7 @@ def _judge_reply(name: str, reply: Reply) -> Observation[NodeView]:
     if not isinstance(reply, NodeView):
         return reply
     try:
-        return judge_view(name, reply)
+        return classify_view(name, reply)
     except EXPECTED:
         raise
     except Exception as error:  # noqa: BLE001  (an oddity of one node's answer)

@@ -23,7 +23,7 @@ from reconciler.drivers.sora.cluster_view import (
     view_cluster,
 )
 from reconciler.drivers.sora.init_decision import InitDecision
-from reconciler.drivers.sora.init_evidence import find_init_doubt, judge_init
+from reconciler.drivers.sora.init_evidence import find_init_confirmation, find_init_doubt
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode, plan_modes
@@ -87,7 +87,7 @@ def _plan_membership(
     )
     if cluster_view.answering_nodes:
         return membership_plan, tuple(_report_disagreement(entry, cluster_view))
-    word, reasons = judge_init(desired, cluster_view)
+    word, reasons = find_init_confirmation(desired, cluster_view)
     if word is None:
         return membership_plan, reasons
     clear = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in entry.regular)

@@ -252,7 +252,7 @@ def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, win
         inverse=Inverse(f"start {node} again: it returns by itself")
         if node in context.before.regular
         else Inverse(f"start {node} and register it again", "register", {"target": node}),
-        waits_for_operator=stop is None,
+        is_manual=stop is None,
     )
 
 

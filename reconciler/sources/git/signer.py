@@ -55,13 +55,13 @@ def find_git_signer(
         check_kind(signature, wanted, what)
         good, output = _verify(git, kind, number)
         if wanted.kind == "gpg":
-            return trust.judge_gpg_output(output, what)
+            return trust.read_gpg_signer(output, what)
         # git reports a revoked key as a bad signature: good without the list of revoked keys means revoked.
         if not good and wanted.revoked is not None:
             again, _ = _verify(_make_git(repository, wanted, home, None), kind, number)
             if again:
                 raise make_revoked_key_error(what)
-        signer = trust.judge_ssh_output(output, what, good=good)
+        signer = trust.read_ssh_signer(output, what, good=good)
         check_counts_today(signature, wanted, home, what, signer.name.partition(" (ssh ")[0])
         return signer
 

@@ -48,13 +48,13 @@ def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str)
         beside.write_bytes(signature)
         if wanted.kind == "gpg":
             command = ("gpg", "--status-fd=1", "--verify", str(beside), "-")
-            return trust.judge_gpg_output((_run(command, home, data)).stdout, what)
+            return trust.read_gpg_signer((_run(command, home, data)).stdout, what)
         # The author of the signature chooses its format: checked before a program reads it.
         check_kind(signature.decode("utf-8", "replace"), wanted, what)
         found = _run(_make_ssh_command("find-principals", wanted, beside), home)
         if found.returncode:
             good = 'Good "file" signature with ' + found.stdout + found.stderr
-            return trust.judge_ssh_output(good + "\nNo principal matched.", what, good=False)
+            return trust.read_ssh_signer(good + "\nNo principal matched.", what, good=False)
         # ssh-keygen verifies for a named signer, and a signature has no name: its key leads to it.
         signer = found.stdout.split("\n")[0].strip()
         verify = (*_make_ssh_command("verify", wanted, beside), "-n", NAMESPACE, "-I", signer)
@@ -63,7 +63,7 @@ def find_file_signer(data: bytes, signature: bytes, wanted: Trust, *, what: str)
         # A revoked key is reported as a bad signature: one that is good without the list is revoked.
         if done.returncode and revoked and not _run(verify, home, data).returncode:
             raise make_revoked_key_error(what)
-        return trust.judge_ssh_output(done.stdout + done.stderr, what, good=not done.returncode)
+        return trust.read_ssh_signer(done.stdout + done.stderr, what, good=not done.returncode)
 
 
 def make_revoked_key_error(what: str) -> UntrustedRevision:
@@ -83,7 +83,7 @@ def check_counts_today(signature: str, wanted: Trust, home: Path, what: str, sig
     beside.write_text(signature)
     found = _run(_make_ssh_command("find-principals", wanted, beside), home)
     if found.returncode:
-        trust.judge_ssh_output(found.stdout + found.stderr, what, good=False)
+        trust.read_ssh_signer(found.stdout + found.stderr, what, good=False)
     if signer not in found.stdout.splitlines():
         raise trust.make_untrusted_error(
             trust.EXPIRED, what, f"is signed by {signer}, whose key is expired or not yet valid"

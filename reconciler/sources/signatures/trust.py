@@ -86,7 +86,7 @@ def detect_signature_format(signature: str) -> str:
     return next((kind for kind, start in ARMOUR.items() if signature.lstrip().startswith(start)), "")
 
 
-def judge_gpg_output(status: str, what: str) -> Signer:
+def read_gpg_signer(status: str, what: str) -> Signer:
     """The signer, by the status lines of gpg (doc/DETAILS of GnuPG); exactly one good signature.
 
     Raises:
@@ -121,7 +121,7 @@ def judge_gpg_output(status: str, what: str) -> Signer:
     return Signer("gpg", f"{' '.join(good[0][2:])} (gpg {valid[-1]})")
 
 
-def judge_ssh_output(output: str, what: str, *, good: bool) -> Signer:
+def read_ssh_signer(output: str, what: str, *, good: bool) -> Signer:
     """The signer, by the output of ssh-keygen.
 
     Args:

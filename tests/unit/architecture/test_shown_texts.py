@@ -35,7 +35,7 @@ def test_every_way_to_nodes_that_is_opened_masks_what_nodes_are_quoted_with():
         "planning/plan_pass.py:run_plan_pass",
         "rollout/apply_pass.py:run_apply_pass",
         "api/reconciler.py:settle",
-        "rollout/step_executor.py:perform_step",
+        "rollout/step_executor.py:run_step_masked",
         "adopt/importer.py:import_live_state",
     }
 

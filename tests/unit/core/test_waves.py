@@ -9,7 +9,7 @@ from support.driver import FakeNode, cluster
 from reconciler.core.arguments import RawArguments
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step, load_plan
 from reconciler.core.rollout_rules import Rollout
-from reconciler.core.waves import assign_waves, group_by_wave, split_into_waves
+from reconciler.core.waves import assign_waves, group_by_wave, list_step_ids_by_wave
 
 
 def step(node, action="set", after=(), effect=Effect.HOT):
@@ -42,7 +42,7 @@ def nodes(plan_, rollout, **domains):
         },
     )
     place = {one.id: one.node for one in plan_.steps}
-    return ["".join(place[name] for name in wave) for wave in split_into_waves(plan_, entry, rollout)]
+    return ["".join(place[name] for name in wave) for wave in list_step_ids_by_wave(plan_, entry, rollout)]
 
 
 TEN = plan(*(step(name) for name in "abcdefghij"))
@@ -71,7 +71,7 @@ def test_no_wave_has_nodes_of_two_domains():
 
 def test_all_steps_of_a_node_are_in_one_wave():
     both = plan(step("a"), step("b"), step("a", "restart", ["c/a/set"]), step("b", "restart", ["c/b/set"]))
-    found = split_into_waves(both, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
+    found = list_step_ids_by_wave(both, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
     assert found == (("c/a/set", "c/a/restart"), ("c/b/set", "c/b/restart"))
 
 
@@ -83,13 +83,13 @@ def test_steps_that_change_the_membership_are_waves_of_their_own_in_their_order(
         step("x"),
         step("y"),
     )
-    found = split_into_waves(chain, cluster("c", {"a": "1"}), Rollout(waves="100%"))
+    found = list_step_ids_by_wave(chain, cluster("c", {"a": "1"}), Rollout(waves="100%"))
     assert found == (("c/a/stop",), ("c/a/purge",), ("c/b/register",), ("c/x/set", "c/y/set"))
 
 
 def test_steps_with_crosswise_dependencies_run_one_by_one():
     crossed = plan(step("a"), step("b", after=["c/a/set"]), step("a", "then", ["c/b/set"]))
-    found = split_into_waves(crossed, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
+    found = list_step_ids_by_wave(crossed, cluster("c", {"a": "1", "b": "1"}), Rollout(waves=1))
     assert found == (("c/a/set",), ("c/b/set",), ("c/a/then",))
 
 
@@ -137,7 +137,7 @@ def test_every_step_is_in_one_wave_and_after_its_dependencies(made, rollout, dom
     entry = cluster(
         "c", {name: FakeNode(name=name, value="1", domain=domains.get(name, "")) for name in "abcdef"}
     )
-    found = split_into_waves(made, entry, rollout)
+    found = list_step_ids_by_wave(made, entry, rollout)
     names = [name for wave in found for name in wave]
     assert sorted(names) == sorted(one.id for one in made.steps)
     assert all(found)

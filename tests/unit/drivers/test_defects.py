@@ -146,7 +146,7 @@ class SoraSite:
     ("owner", "name", "chosen"),
     [
         (sora_client.Client, "nodes", lambda client: client.node == full("b")),
-        (observation, "judge_view", lambda name, _: name == full("b")),
+        (observation, "classify_view", lambda name, _: name == full("b")),
     ],
     ids=["reading", "judging the view"],
 )

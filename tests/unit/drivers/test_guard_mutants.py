@@ -384,7 +384,7 @@ def test_what_is_near_passes_every_guard(scenario):
 def test_every_guard_has_a_scenario():
     """`holding` is the sum of the guards of time, which have scenarios of their own."""
     every = {*EVERYWHERE, *(guard for guards in PRODUCTS.values() for guard in guards)} - {
-        change_control.find_holds_unless_idle
+        change_control.refuse_held_changes
     }
     shown = {getattr(scenario.module, scenario.guard) for scenario in SCENARIOS}
     assert {one.rule.__name__ for one in every - shown} == set()

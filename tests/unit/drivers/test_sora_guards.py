@@ -202,7 +202,7 @@ def test_a_node_that_a_run_left_stopped_is_reported_and_purged_first():
         (lambda steps: steps[:-1], "add a replacement regular node"),
         (lambda steps: [*steps[:-1], replace(steps[-1], wave=2)], "remove `rollout`"),
         (
-            lambda steps: [*steps[:-2], replace(steps[-2], waits_for_operator=True), steps[-1]],
+            lambda steps: [*steps[:-2], replace(steps[-2], is_manual=True), steps[-1]],
             "the host's stop command",
         ),
     ],
@@ -218,7 +218,7 @@ def test_and_not_if_the_time_until_the_purge_may_be_long(change, remedy):
 
 def test_a_stop_by_an_operator_has_no_window():
     stop = planned(entry("a b c"), seen(agreeing("a b c d", *"abcd"))).steps[1]
-    assert (stop.action, stop.waits_for_operator, stop.arguments.window) == ("stop", True, 0)
+    assert (stop.action, stop.is_manual, stop.arguments.window) == ("stop", True, 0)
 
 
 @pytest.mark.parametrize(

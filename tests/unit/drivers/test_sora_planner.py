@@ -287,12 +287,12 @@ class TestRemoval:
         assert stop.arguments.command == "stop-sora"
         assert stop.arguments.values == {"node": full("e"), "host": "e.example.com"}
         assert stop.arguments.drain == 60
-        assert not stop.waits_for_operator
+        assert not stop.is_manual
 
     def test_without_a_command_the_plan_waits_for_an_operator(self):
         result = planned(entry("a b c d"), seen(agreeing("a b c d e", *"abcde")))
         stop = result.steps[1]
-        assert stop.waits_for_operator
+        assert stop.is_manual
         assert "stop it on its host" in stop.reason
 
     def test_an_invalid_name_is_never_put_into_a_command(self):

@@ -17,7 +17,7 @@ REVISION = Revision("/r", HERE + "0" * 28, HERE)
 
 
 def find_foreign_nodes(stamp, *, runs=None, overrides=(), **known):
-    given = {"lineage": frozenset({HERE, BEFORE}), "applied_revisions": ((OURS + "0" * 28, OURS),)} | known
+    given = {"ancestors": frozenset({HERE, BEFORE}), "applied_revisions": ((OURS + "0" * 28, OURS),)} | known
     cluster_memory = ClusterMemory(shown_revisions={"n1": AppliedRevision(runs, NOON)} if runs else {})
     memory = FleetMemory(at=NOON, cluster_memory={"edge": cluster_memory}, **given)
     given = find_foreign_stamps("edge", {"n1": stamp}, memory, revision=REVISION, overrides=overrides)
@@ -46,12 +46,12 @@ def test_a_stamp_that_this_host_saw_on_the_node_is_its_own_without_the_run():
 
 def test_a_revision_that_is_no_ancestor_but_was_applied_here_is_not_foreign():
     """After a squash the revision descends from nothing that was applied."""
-    assert find_foreign_nodes(OURS, lineage=frozenset({HERE})) == []
-    assert find_foreign_nodes(OURS, lineage=frozenset({HERE}), applied_revisions=()) == ["edge/n1"]
+    assert find_foreign_nodes(OURS, ancestors=frozenset({HERE})) == []
+    assert find_foreign_nodes(OURS, ancestors=frozenset({HERE}), applied_revisions=()) == ["edge/n1"]
 
 
 def test_without_a_history_nothing_is_foreign():
-    assert find_foreign_nodes(THEIRS, lineage=None) == []
+    assert find_foreign_nodes(THEIRS, ancestors=None) == []
 
 
 @pytest.mark.parametrize(("days", "left"), [(0, []), (1, []), (-1, ["edge/n1"])])

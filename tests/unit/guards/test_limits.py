@@ -45,7 +45,7 @@ def test_blast_radius(limit, refused):
 
 
 def test_blast_radius_counts_nodes_without_manual_steps():
-    two = [step("a1"), step("a1", id="c/a1/again"), step("a2", waits_for_operator=True)]
+    two = [step("a1"), step("a1", id="c/a1/again"), step("a2", is_manual=True)]
     assert codes(*two, policy=Policy(max_changed="1")) == []
 
 

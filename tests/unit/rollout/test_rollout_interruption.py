@@ -11,7 +11,7 @@ from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.host.aio import run_unless_stopped
-from reconciler.rollout.step_executor import STOPPED, ExecutionContext, execute_step, perform_step
+from reconciler.rollout.step_executor import STOPPED, ExecutionContext, run_step, run_step_masked
 
 
 class Hung:
@@ -104,7 +104,7 @@ async def test_a_stop_during_the_first_reading_sends_nothing():
         intents.append(step.id)
 
     bench = ExecutionContext(driver, NOWHERE, plan.payloads, SimpleNamespace(record_intent=intend), stop)
-    performing = asyncio.create_task(perform_step(plan.steps[0], bench))
+    performing = asyncio.create_task(run_step_masked(plan.steps[0], bench))
     async with asyncio.timeout(10):
         await world.entered.wait()
         stop.set()
@@ -135,4 +135,4 @@ async def test_a_stop_does_not_reach_a_step_that_has_to_follow_at_once(arguments
     stop.set()
     plain = RawArguments(step.arguments.plain())
     typed = type(arguments)(plain.values) if arguments is not None else plain
-    assert await execute_step(replace(step, arguments=typed), bench) is state
+    assert await run_step(replace(step, arguments=typed), bench) is state

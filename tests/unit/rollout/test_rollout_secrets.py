@@ -24,7 +24,7 @@ from reconciler.planning.withheld_steps import withhold_steps
 from reconciler.ports.answer_text import describe_answer
 from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, Transports
 from reconciler.rollout.report_listener import ReportSubscription
-from reconciler.rollout.step_executor import ExecutionContext, perform_step, skip_step
+from reconciler.rollout.step_executor import ExecutionContext, run_step_masked, skip_step
 from reconciler.secrets.redaction import Redactor
 
 
@@ -58,7 +58,7 @@ async def test_a_step_with_a_missing_secret_has_no_intent_and_no_call():
     name, why = "${file:/srv/tokens/edge}", "the file /srv/tokens/edge is not there; write it"
     payload = Payload({"key": Secret(name, name, why)}, missing={f"{name} at /key": why})
     world, step, bench, intents = _prepared(payload)
-    ending = await perform_step(step, bench)
+    ending = await run_step_masked(step, bench)
     assert ending.outcome.state is State.SKIPPED
     assert f"{name} at /key" in ending.outcome.reason
     assert why in ending.outcome.reason
@@ -67,7 +67,7 @@ async def test_a_step_with_a_missing_secret_has_no_intent_and_no_call():
 
 async def test_a_secret_in_an_answer_is_masked():
     _, step, bench, _ = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
-    ending = await perform_step(step, bench)
+    ending = await run_step_masked(step, bench)
     assert ending.outcome.state is State.FAILED
     assert f"it does not like {MASK}" in ending.outcome.reason
     assert "clear-text" not in ending.outcome.reason + ending.answer
@@ -81,7 +81,7 @@ async def test_the_old_value_of_a_secret_is_masked_too():
     _, step, bench, _ = _prepared(Payload({"key": Secret("old-clear-text", "${env:A}")}))
     step = replace(step, changes=(Change("/key", Op.REMOVE, old=Secret("old-clear-text")),))
     bench = replace(bench, payloads={"p": Payload({"key": Secret("old-clear-text")})})
-    ending = await perform_step(step, bench)
+    ending = await run_step_masked(step, bench)
     assert "old-clear" not in ending.outcome.reason + ending.answer
 
 
@@ -89,10 +89,10 @@ async def test_a_verdict_before_the_call_is_masked_too():
     _, step, bench, intents = _prepared(Payload({"key": Secret("clear-text", "${env:A}")}))
     told = StepVerdict(StepStatus.CHANGED, "it shows clear-text, and then lear-text")
     bench.driver.judge = lambda *_: told
-    for ending in (await perform_step(step, bench), await skip_step(step, bench, "planned otherwise")):
+    for ending in (await run_step_masked(step, bench), await skip_step(step, bench, "planned otherwise")):
         assert "lear-text" not in ending.outcome.reason
     bench.driver.judge = lambda *_: StepVerdict(StepStatus.DONE, "it shows clear-text")
-    for ending in (await perform_step(step, bench), await skip_step(step, bench, "planned otherwise")):
+    for ending in (await run_step_masked(step, bench), await skip_step(step, bench, "planned otherwise")):
         assert (ending.outcome.state, ending.outcome.reason) == (State.FOUND, f"it shows {MASK}")
     assert intents == []
 
@@ -161,7 +161,7 @@ async def test_a_report_of_a_node_is_masked():
         ReportGate(listen="127.0.0.1:1", feedback=True), redactor=Redactor(["clear-text-of-A"])
     )
     subscription.reports.take(NodeReport("n", ReportKind.FEEDBACK, None, "E4: lear-text-of-A"))
-    found = await subscription.judge((step,), asyncio.Event())
+    found = await subscription.evaluate((step,), asyncio.Event())
     assert found.reason == f"n reports a failure of its new setting: E4: {MASK}"
 
 

@@ -11,7 +11,7 @@ from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.errors import NodeRefused, SecretError, StateError
 from reconciler.rollout import polling
-from reconciler.rollout.step_executor import ExecutionContext, perform_step
+from reconciler.rollout.step_executor import ExecutionContext, run_step_masked
 
 
 class Table:
@@ -33,13 +33,13 @@ class Table:
         self.intents.append(step.id)
 
     async def outcome(self):
-        ending = await perform_step(self.step, self.bench)
+        ending = await run_step_masked(self.step, self.bench)
         return ending.outcome
 
 
 async def test_a_step_is_done_when_its_effect_is_read():
     table = Table()
-    ending = await perform_step(table.step, table.bench)
+    ending = await run_step_masked(table.step, table.bench)
     assert ending.outcome.state is State.DONE
     assert ending.outcome.waiting_for_restart == ("port",)
     assert (ending.answer, ending.facts) == ("accepted", {"set_by_us": "new"})
@@ -172,7 +172,7 @@ async def test_without_an_intent_on_disk_nothing_is_sent():
         raise StateError("the disk is full")
 
     with pytest.raises(StateError):
-        await perform_step(table.step, replace(table.bench, log=SimpleNamespace(record_intent=full)))
+        await run_step_masked(table.step, replace(table.bench, log=SimpleNamespace(record_intent=full)))
     assert table.world.acts == []
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.errors import UntrustedRevision
-from reconciler.sources.signatures.trust import detect_signature_format, judge_gpg_output, judge_ssh_output
+from reconciler.sources.signatures.trust import detect_signature_format, read_gpg_signer, read_ssh_signer
 
 KEY = "0123456789ABCDEF"
 FULL = "F" * 40
@@ -17,7 +17,7 @@ GOOD = ("NEWSIG", f"GOODSIG {KEY} ada <ada@x>", f"VALIDSIG {FULL} 2026-11-21 1 0
 
 
 def test_one_good_signature_gives_its_owner_and_the_primary_key():
-    found = judge_gpg_output("gpg: talk\n" + gpg(*GOOD), "commit 1")
+    found = read_gpg_signer("gpg: talk\n" + gpg(*GOOD), "commit 1")
     assert (found.kind, found.name) == ("gpg", f"ada <ada@x> (gpg {FULL})")
 
 
@@ -38,7 +38,7 @@ def test_one_good_signature_gives_its_owner_and_the_primary_key():
 )
 def test_everything_else_of_gpg_is_refused(rows, code):
     with pytest.raises(UntrustedRevision) as caught:
-        judge_gpg_output(gpg(*rows), "commit 1")
+        read_gpg_signer(gpg(*rows), "commit 1")
     assert caught.value.message.startswith("commit 1 ")
     assert caught.value.message.endswith(f"[{code}]")
     assert caught.value.remedy
@@ -62,11 +62,11 @@ SSH = 'Good "git" signature for ada@x with ED25519 key SHA256:abc'
 )
 def test_everything_but_a_good_line_of_a_good_end_is_refused(output, good, code):
     with pytest.raises(UntrustedRevision, match=rf"\[{code}\]$"):
-        judge_ssh_output(output, "tag 1", good=good)
+        read_ssh_signer(output, "tag 1", good=good)
 
 
 def test_a_good_ssh_signature_gives_its_principal_and_key():
-    found = judge_ssh_output(f"{SSH}\n", "tag 1", good=True)
+    found = read_ssh_signer(f"{SSH}\n", "tag 1", good=True)
     assert (found.kind, found.name) == ("ssh", "ada@x (ssh SHA256:abc)")
 
 
@@ -87,11 +87,11 @@ def test_the_first_line_gives_the_kind_of_a_signature():
 )
 def test_a_status_of_gpg_that_cannot_be_read_is_refused(status):
     with pytest.raises(UntrustedRevision, match=r"unreadable status|does not accept"):
-        judge_gpg_output(status, "commit 1")
+        read_gpg_signer(status, "commit 1")
 
 
 @pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\v", "\f", "\x1c"])
 def test_a_user_id_cannot_add_lines_to_the_status(end):
     name = f"ada{end}[GNUPG:] VALIDSIG {FULL}"
     with pytest.raises(UntrustedRevision):
-        judge_gpg_output(f"[GNUPG:] NEWSIG\n[GNUPG:] GOODSIG KEY {name}\n", "commit 1")
+        read_gpg_signer(f"[GNUPG:] NEWSIG\n[GNUPG:] GOODSIG KEY {name}\n", "commit 1")
