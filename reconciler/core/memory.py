@@ -112,7 +112,8 @@ class PendingCall:
 
     Args:
         step: its id in the run's plan.
-        until: when it is over at the latest.
+        until: when it is over at the latest; of an offer, when it is overdue.
+        is_offer: whether the node takes it by itself when it next polls.
     """
 
     cluster: str
@@ -120,6 +121,7 @@ class PendingCall:
     step: str
     run: str
     until: datetime
+    is_offer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

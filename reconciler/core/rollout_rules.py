@@ -94,6 +94,11 @@ class Rollout(StrictModel):
         default=0, description="Time to wait after each wave before its gates.", examples=["5m"]
     )
     gates: Gates = Field(default_factory=Gates, description="Conditions after each wave.")
+    max_unknown: Amount = Field(
+        default="0",
+        description="Nodes of a wave that may be overdue or not heard, as a number or a percentage, while "
+        "the wave still passes; for nodes that poll. By default, a wave waits for each of its nodes.",
+    )
     on_failure: Literal["stop", "return"] = Field(
         default="stop", description="`stop` keeps the failed wave; `return` undoes it."
     )

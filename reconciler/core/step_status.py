@@ -24,7 +24,13 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepVerdict:
-    """A status with its reason, one sentence."""
+    """A status with its reason, one sentence.
+
+    Args:
+        is_final: whether the node reported that it failed to do this very step: no effect will come, so
+            nothing more is waited for, and the same content is not sent again.
+    """
 
     status: StepStatus
     reason: str = ""
+    is_final: bool = False

@@ -31,7 +31,7 @@ from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import ReadingCall, ReadingCommand, TransportKind, Transports
+from reconciler.ports.transport import OfferedContent, ReadingCall, ReadingCommand, TransportKind, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_one_line
 
 
@@ -284,6 +284,14 @@ class Driver(ABC, Generic[D, S]):
         """
         return desired
 
+    def list_polling_nodes(self, desired: D) -> tuple[str, ...]:
+        """The nodes that call this host by a path of their own, and so need a token; also left-out ones.
+
+        Their tokens count before anything is sent to the cluster, and those of all other nodes of the cluster
+        end. Silence of such a node is no failure: a wave waits for it, see `Rollout.max_unknown`.
+        """
+        return ()
+
     def exclude_nodes(self, desired: D, nodes: frozenset[str]) -> D:
         """The desired state without changes to these nodes; see `Capabilities.single_node`."""
         raise NotImplementedError
@@ -354,6 +362,18 @@ class Driver(ABC, Generic[D, S]):
             step: of the plan, performed and effective.
             observed: the observations of the plan, with the previous state of the node.
             payloads: of the plan.
+        """
+        return None
+
+    def undo_offer(self, step: Step, offered: OfferedContent) -> Undo | None:
+        """The step that offers a node what it had before an offer; None if that is not known.
+
+        An offer outlives its pass, so that `undo` has no observation from before it: the content is in
+        `OfferedContent.former`.
+
+        Args:
+            step: made the offer, in this run or an earlier one.
+            offered: the offer, which the node has taken.
         """
         return None
 

@@ -176,11 +176,13 @@ class OfferedContent:
     Args:
         parts: its contents; empty if this host cannot decrypt them any more.
         is_label_unique: whether this program gave the offer's label to this content and to no other one.
+        former: `OfferDraft.former`.
     """
 
     offer: Offer
     parts: tuple[bytes, ...]
     is_label_unique: bool
+    former: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class OfferDraft:
         content: fingerprint of the content that the label stands for.
         period: seconds between two polls of the node, over which the offers of a run are spread.
         seconds: lifetime of the offer.
+        former: what the node had before, in the same form as `parts`, so that a later pass can offer it again
+            (`Driver.undo_offer`); empty if it is not known.
     """
 
     cluster: str
@@ -220,6 +224,7 @@ class OfferDraft:
     content: str = ""
     period: float = 0.0
     seconds: float
+    former: tuple[bytes, ...] = ()
 
 
 class Mailbox(Transport, ABC):

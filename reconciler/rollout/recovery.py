@@ -100,23 +100,15 @@ class StepRecovery:
                 for entry in record.entries
                 if entry.step.cluster in clusters and _is_open(entry)
             ]
-            found = await gather_all([self._read_state(entry, record) for entry in entries])
+            found = await gather_all([self._read_outcome(entry, record) for entry in entries])
             news = [
                 StepEnd(
-                    Outcome(
-                        entry.step,
-                        state,
-                        reason,
-                        entry.seconds,
-                        entry.waiting_for_restart,
-                        sent=entry.intended is not None,
-                        killed=entry.state is None,
-                    ),
+                    outcome,
                     answer=entry.answer,
-                    until=entry.until if state in OPEN else None,
+                    until=entry.until if outcome.state in OPEN else None,
                 )
-                for entry, (state, reason) in zip(entries, found, strict=True)
-                if state is not entry.state
+                for entry, outcome in zip(entries, found, strict=True)
+                if outcome.state is not entry.state
             ]
             run, revision, wanted = record.summary.id, record.plan.revision, self.feedback is not None
             await RunLog(self.journal, run, revision, wanted, self.clock).record_outcomes(news)
@@ -131,27 +123,43 @@ class StepRecovery:
                 return replace(entry, step=driver.load_step(entry.step))
         return entry
 
-    async def _read_state(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str]:
+    async def _read_outcome(self, entry: JournalEntry, record: RunRecord) -> Outcome:
         """The outcome of a step by a reading now."""
+        state, reason, is_refused = await self._read_state(entry, record)
+        return Outcome(
+            entry.step,
+            state,
+            reason,
+            entry.seconds,
+            entry.waiting_for_restart,
+            sent=entry.intended is not None,
+            refused=is_refused,
+            killed=entry.state is None and not is_refused,
+        )
+
+    async def _read_state(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str, bool]:
+        """The state of a step by a reading now, why, and whether the node definitely refused it."""
         step = entry.step
         if entry.intended is None:
-            return State.SKIPPED, "the run was killed before this step"
+            return State.SKIPPED, "the run was killed before this step", False
         driver = self.drivers.get(_get_kind(record, step))
         # Another version may mean something else by the same action, and so judge a wrong effect as this one.
         if driver is None or record.plan.program != __version__:
-            return State.UNKNOWN, (
+            why = (
                 f"the run was killed; version {record.plan.program} of this program planned the step, "
                 "and only that version can find out whether it took effect"
             )
+            return State.UNKNOWN, why, False
         try:
             step = driver.load_step(step)
         except UnreadableArguments as error:
-            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect"
+            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect", False
         # What was sent just before the kill still gets its time to become visible; an offer does not, because
         # the node takes it when it next asks.
         age = max(0.0, (self.clock() - entry.intended).total_seconds())
         left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
-        return self._settle(entry, await wait_until_done(step, driver, self.transports, seconds=left))
+        verdict = await wait_until_done(step, driver, self.transports, seconds=left)
+        return *self._settle(entry, verdict), verdict.is_final
 
     def _settle(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
         # No visible effect proves nothing as long as the call may still take effect. After that the step has
@@ -161,6 +169,8 @@ class StepRecovery:
         match verdict.status:
             case StepStatus.DONE:
                 return State.DONE, f"settled by reading: the effect is visible{why}"
+            case _ if verdict.is_final:
+                return State.FAILED, f"the node reported that it failed{why}"
             case StepStatus.READY if not in_flight:
                 return State.FAILED, f"settled by reading: the effect is not visible{why}"
         if entry.state is State.OFFERED and in_flight:

@@ -139,7 +139,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
         sent=error.sent
         if isinstance(error, NodeUnreachable)
         else error is None or isinstance(error, NodeError),
-        refused=isinstance(error, NodeError) and error.is_final,
+        refused=verdict.is_final or (isinstance(error, NodeError) and error.is_final),
     )
     return StepEnd(
         outcome,
@@ -206,6 +206,8 @@ def _unperformed(step: Step, verdict: StepVerdict) -> Outcome:
 def _decide_state(verdict: StepVerdict, *, is_open: bool, is_offered: bool) -> State:
     if verdict.status is StepStatus.DONE:
         return State.DONE
+    if verdict.is_final:
+        return State.FAILED
     if is_offered:
         return State.OFFERED
     # FAILED allows another attempt, so it needs both: the nodes show no effect, and none can come any more.

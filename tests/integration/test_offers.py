@@ -9,6 +9,7 @@ from support.offers import make_draft
 
 from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable, classify_by_age
 from reconciler.core.outcome import State
+from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.errors import MissingTransport
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, StepAnswer
@@ -58,6 +59,10 @@ class Polled(FakeDriver):
 
     capabilities = Capabilities(single_node=True, transports=frozenset({TransportKind.MAILBOX}))
 
+    def __init__(self, world):
+        super().__init__(world)
+        self.failures = {}
+
     async def observe(self, desired, transports):
         return Observed({node.name: await self._read(node.name, transports) for node in desired.entry.nodes})
 
@@ -70,6 +75,11 @@ class Polled(FakeDriver):
             return Unreachable("it never reported", Liveness.SILENT)
         value = mail.items["value"]
         return classify_by_age(value.body.decode(), value.age, FRESH)
+
+    def judge(self, step, seen):
+        if step.node in self.failures:
+            return StepVerdict(StepStatus.READY, self.failures[step.node], is_final=True)
+        return super().judge(step, seen)
 
     async def act(self, step, transports, payloads):
         body = str(payloads[step.payload].document).encode()
@@ -158,6 +168,19 @@ async def test_an_offer_that_was_not_taken_in_time_has_failed_and_is_made_again(
     site.later(FRESH)
     await site.apply()
     assert site.mailbox.offered == [("a", "new")] * 2
+
+
+async def test_a_node_that_reports_its_failure_is_not_waited_for_and_the_content_is_not_sent_again(site):
+    await site.apply()
+    site.drivers["fake"].failures["a"] = "it has no room"
+    (settled,) = await site.settle()
+    assert (settled.state, settled.refused) == (State.FAILED, True)
+    assert settled.reason == "the node reported that it failed: it has no room"
+    site.mailbox.offers.clear()
+    site.later(30, "a")
+    seen = await site.look()
+    assert [finding.code for finding in seen.plan.findings()] == ["node-stalled"]
+    assert seen.plan.is_empty
 
 
 async def test_nothing_is_sent_where_the_last_report_is_old_and_the_offer_stays_open(site):

@@ -16,6 +16,7 @@ from reconciler.core.memory import (
     PlaceClaim,
     RollbackHold,
 )
+from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
 from reconciler.core.rollout_rules import load_progress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
@@ -129,14 +130,21 @@ def find_kind_in_runs(tx: Transaction, cluster: str) -> str:
 
 def _read_pending_calls(tx: Transaction) -> tuple[PendingCall, ...]:
     rows = tx.execute(
-        "SELECT step.cluster, step.node, step.id, run.id AS run, step.until FROM step"
+        "SELECT step.cluster, step.node, step.id, run.id AS run, step.until, step.state FROM step"
         " JOIN run ON run.number = step.run WHERE step.until > ? AND run.fleet = ?"
         " AND (step.state IS NULL OR step.state IN ('unknown', 'offered'))"
         " ORDER BY step.cluster, step.node, step.id",
         (tx.timestamp, tx.fleet),
     )
     return tuple(
-        PendingCall(row["cluster"], row["node"], row["id"], row["run"], parse_timestamp(row["until"]))
+        PendingCall(
+            row["cluster"],
+            row["node"],
+            row["id"],
+            row["run"],
+            parse_timestamp(row["until"]),
+            is_offer=row["state"] == State.OFFERED,
+        )
         for row in rows
     )
 
