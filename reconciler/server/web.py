@@ -1,14 +1,13 @@
-"""The endpoints over HTTP: health, readiness, metrics and the webhook."""
+"""The endpoints over HTTP: health, readiness and metrics; the webhook has its own package."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,25 +21,7 @@ from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import log_defect
 from reconciler.server.throttle import Throttle
-from reconciler.server.webhook.answer import (
-    BUSY,
-    CAP,
-    REPEATED,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNWANTED,
-    WebhookReply,
-    answer_call,
-)
-
-BODY_SECONDS = 10
-"""Seconds in which the body of a webhook call must arrive."""
-
-BODIES = 32
-"""Webhook calls whose bodies are read at the same time: each may hold `CAP` bytes of memory."""
-
-_SINGLE_HEADERS = ("content-type", "webhook-", "x-forgejo-", "x-gitea-", "x-github-", "x-gitlab-", "x-hub-")
-"""Prefixes of headers that may come once. With two, a proxy and this server could each check another one."""
+from reconciler.server.webhook.endpoint import WebhookEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +40,17 @@ class Endpoints:
     secret: str = ""
     dry_run: bool = False
     _throttle: Throttle = field(default_factory=Throttle)
-    _body_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
 
     def application(self) -> ASGIApp:
         """The ASGI application. An error in it is logged; the caller gets no details."""
+        webhook = WebhookEndpoint(self.context, self.trigger, self.ref, self.secret)
         # A `Router`, not a `Starlette` application, which would answer errors itself and raise them again.
         application = Router(
             routes=[
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.serve_metrics),
-                Route("/webhook", self.webhook, methods=["POST"]),
+                Route("/webhook", webhook.answer, methods=["POST"]),
             ]
         )
 
@@ -110,63 +91,11 @@ class Endpoints:
         body, content_type = self.context.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    async def webhook(self, request: Request) -> Response:
-        """Check the call, and trigger a read of the source if it reports a push to the watched ref."""
-        reply = await self._reply(request)
-        line = {
-            "code": reply.code,
-            "message": reply.message,
-            "client": request.client.host if request.client else "",
-        }
-        if reply.is_rejected:
-            self.context.metrics.rejects.labels(reply.code).inc()
-        if (more := self._throttle.admit(f"webhook {reply.code}")) is not None:
-            event = "webhook rejected" if reply.is_rejected else "webhook accepted"
-            (self.context.log.warning if reply.is_rejected else self.context.log.info)(event, **line, **more)
-        if reply.is_push:
-            self.trigger("webhook")
-        close = {"connection": "close"} if reply in {BUSY, TOO_LARGE, TOO_SLOW, UNWANTED} else None
-        return _json({"status": reply.code, "message": reply.message}, reply.status, close)
-
-    async def _reply(self, request: Request) -> WebhookReply:
-        if not self.secret:
-            return UNWANTED
-        # Cheap checks first: an unauthenticated caller should cost as little as possible.
-        names = [name for name in request.headers.keys() if name.startswith(_SINGLE_HEADERS)]  # noqa: SIM118
-        if len(names) != len(set(names)):
-            return REPEATED
-        if self._body_slots.locked():
-            return BUSY
-        try:
-            async with self._body_slots, asyncio.timeout(BODY_SECONDS):
-                body = await _read_body(request)
-        except (TimeoutError, ClientDisconnect):
-            return TOO_SLOW
-        if body is None:
-            return TOO_LARGE
-        return answer_call(
-            dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.context.wall()
-        )
-
 
 def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:
     """A response with indented JSON, readable with curl."""
     body = write_json(value, indent=True) + b"\n"
     return Response(body, status, headers, media_type="application/json")
-
-
-async def _read_body(request: Request) -> bytes | None:
-    """The whole body; None as soon as it is known to be too large."""
-    stated = request.headers.get("content-length", "0")
-    # The number of digits comes first: converting a very long number would cost time.
-    if stated.isascii() and stated.isdigit() and (len(stated) > len(str(CAP)) + 4 or int(stated) > CAP):
-        return None
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > CAP:
-            return None
-    return bytes(body)
 
 
 def bind_socket(address: SocketAddress) -> socket.socket:

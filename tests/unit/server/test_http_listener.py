@@ -13,7 +13,7 @@ from support.web_server import SECRET, Site, raw, signed, status
 from reconciler.server import http_listener
 from reconciler.server.http_listener import CONNECTIONS, compute_connection_limit
 from reconciler.server.throttle import BURST
-from reconciler.server.web import BODIES
+from reconciler.server.webhook.endpoint import BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LONG = b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
@@ -83,7 +83,7 @@ async def test_what_follows_an_answer_has_a_deadline_too(request_head, answer, m
 
 
 async def test_slow_bodies_are_bounded_in_time_and_number_and_do_not_block_a_health_check(monkeypatch):
-    monkeypatch.setattr("reconciler.server.web.BODY_SECONDS", 0.5)
+    monkeypatch.setattr("reconciler.server.webhook.endpoint.BODY_SECONDS", 0.5)
     async with Site(connections=BODIES + 8) as site, AsyncExitStack() as stack:
         slow = [await stack.enter_async_context(raw(site)) for _ in range(BODIES + 1)]
         for _, writer in slow:
