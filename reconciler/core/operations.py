@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain, repeat
+from typing import Final
 
 from reconciler.core.actor import Actor
+from reconciler.core.canonical import fingerprint
+from reconciler.core.fields import resolve_amount
+from reconciler.core.rollout_rules import Rollout
 
 
 class OperationState(StrEnum):
@@ -31,6 +36,19 @@ class OperationState(StrEnum):
 
     OVERDUE = "overdue"
     """The node did not report in time; it may still do it."""
+
+    SKIPPED = "skipped"
+    """Nothing more is sent to it: it left the fleet, or an earlier wave failed."""
+
+
+OPEN_STATES: Final = frozenset({OperationState.PENDING, OperationState.OFFERED, OperationState.SENT})
+"""States that wait for the node or for this program."""
+
+FIRST_WAVE: Final = "1"
+"""Nodes of the first wave of an operation of high risk, unless the fleet file names a canary."""
+
+NEXT_WAVES: Final = "25%"
+"""Nodes of each further wave, unless the fleet file divides rollouts into waves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +111,38 @@ class Operation:
     @property
     def is_over(self) -> bool:
         """Whether every node has ended, or is overdue."""
-        left = (OperationState.PENDING, OperationState.OFFERED, OperationState.SENT)
-        states = self.count_states()
-        return not any(states[state] for state in left if state in states)
+        return OPEN_STATES.isdisjoint(self.count_states())
+
+    def result(self, node: str) -> OperationResult:
+        """The result of a node; pending if there is none."""
+        return self.results.get(node) or OperationResult(node, OperationState.PENDING)
+
+    @property
+    def next_wave(self) -> tuple[str, ...]:
+        """The nodes of the first wave that has not ended; empty if all have."""
+        waves = (wave for wave in self.waves if any(self.result(node).state in OPEN_STATES for node in wave))
+        return next(waves, ())
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of what it does, which an approval is bound to; equal for the same request."""
+        return fingerprint([self.kind, self.cluster, self.targets, self.direct, self.waves])
+
+
+def divide_into_waves(
+    nodes: Sequence[str], rollout: Rollout | None, *, is_high_risk: bool
+) -> tuple[tuple[str, ...], ...]:
+    """The nodes of an operation in waves: one for a low risk, else sizes as for a rollout of the cluster."""
+    if not is_high_risk:
+        return (tuple(nodes),) if nodes else ()
+    canary = rollout.canary if rollout and rollout.canary else FIRST_WAVE
+    sizes = rollout.waves if rollout and rollout.waves != ("100%",) else (NEXT_WAVES,)
+    waves: list[tuple[str, ...]] = []
+    rest = tuple(nodes)
+    for amount in chain((canary, *sizes), repeat(sizes[-1])):
+        if not rest:
+            break
+        size = max(1, resolve_amount(amount, len(nodes)))
+        waves.append(rest[:size])
+        rest = rest[size:]
+    return tuple(waves)

@@ -30,6 +30,7 @@ from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.operations import ProductOperation
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import OfferedContent, ReadingCall, ReadingCommand, TransportKind, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_one_line
@@ -399,6 +400,12 @@ class Driver(ABC, Generic[D, S]):
     def parse_report(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
         """The report in a message, which is not validated; None if it is not about a node of this cluster."""
         return None
+
+    # Operations.
+
+    def operations(self) -> Mapping[str, ProductOperation[D]]:
+        """Kind -> what operators can ask of its nodes beside desired state, such as `purge`."""
+        return {}
 
     # Import.
 

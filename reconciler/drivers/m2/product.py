@@ -59,6 +59,7 @@ from reconciler.ports.driver import (
     StepAnswer,
     Undo,
 )
+from reconciler.ports.operations import ProductOperation
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import TransportKind, Transports
 from reconciler.secrets.redaction import RedactionMask
@@ -273,6 +274,11 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         targets = [target for target in desired.targets if target.node in asked]
         found = await _ask_nodes(desired, targets, transports, lambda client, _: client.metrics())
         return {node: answer for node, answer in found.items() if isinstance(answer, Mapping)}
+
+    def operations(self) -> Mapping[str, ProductOperation[M2Desired]]:
+        from reconciler.drivers.m2.purge import PurgeOperation  # noqa: PLC0415  (passes do not need it)
+
+        return {PurgeOperation.kind: PurgeOperation()}
 
     def parse_report(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
         return reports.read_report(desired, message)
