@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
-from reconciler.core.fields import IPV4, IPV6, Number, StrictModel, Whole
+from reconciler.core.fields import IPV4, IPV6, Number, SomeTime, StrictModel, Whole
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout_rules import Rollout
 
@@ -64,6 +64,37 @@ class Timeouts(StrictModel):
     )
 
 
+class Polling(StrictModel):
+    """How the nodes of a cluster poll this program's central server."""
+
+    server: str = Field(
+        max_length=300,
+        description="`https://HOST:PORT` at which the nodes reach the watch, which is also behind a proxy "
+        "the address that they call.",
+        examples=["https://reconciler.example.com:9443"],
+        pattern=r"^https?://(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$",
+    )
+    every: SomeTime = Field(
+        default=15, description="Time between two polls of a node.", examples=["15s", "1m"]
+    )
+    stale: Annotated[Whole, Field(ge=2, le=1000)] = Field(
+        default=4, description="Polls that a node may miss before what it sent counts as out of date."
+    )
+    overdue: Annotated[Whole, Field(ge=2, le=100_000)] = Field(
+        default=20, description="Polls after which an offer that shows no effect is overdue."
+    )
+
+    @property
+    def fresh_seconds(self) -> float:
+        """How old the last call of a node may be for what it sent to count."""
+        return self.every * self.stale
+
+    @property
+    def overdue_seconds(self) -> float:
+        """After which time an offer that shows no effect is overdue."""
+        return self.every * self.overdue
+
+
 class ClusterEntry(StrictModel):
     """One cluster of the fleet file; `kind` decides which product's model reads it."""
 
@@ -87,6 +118,11 @@ class ClusterEntry(StrictModel):
         default=(), description="When nothing is changed, in addition to the fleet's freezes."
     )
     suspend: Suspend | None = Field(default=None, description="Nothing in this cluster is changed.")
+
+    @property
+    def polling(self) -> Polling | None:
+        """How its nodes poll; None if this program calls them."""
+        return None
 
     def members(self) -> tuple[NodeEntry, ...]:
         """The cluster's nodes, in the file's order."""

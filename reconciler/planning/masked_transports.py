@@ -100,7 +100,8 @@ class _MaskingMailbox(Mailbox):
 
     async def read_mail(self, cluster: str, node: str) -> NodeMail:
         try:
-            return await self._mailbox.read_mail(cluster, node)
+            mail = await self._mailbox.read_mail(cluster, node)
         except NodeError as error:
             error.reword(self._redactor.redact_text(error.reason))
             raise
+        return replace(mail, redactors=(*mail.redactors, self._redactor))

@@ -41,7 +41,9 @@ from reconciler.planning.withheld_steps import WAITING, fingerprint_content, wit
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver, Facts
 from reconciler.ports.listener import SILENT, PassListener
+from reconciler.ports.node_store import NodeReader
 from reconciler.ports.transport import Transports
+from reconciler.secrets.redaction import TokenRedactor
 from reconciler.text.suggestions import find_similar
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
@@ -147,6 +149,7 @@ async def run_plan_pass(
     commands: frozenset[str] | None = None,
     content_history: ContentHistory | None = None,
     is_applying: bool = False,
+    nodes: NodeReader | None = None,
 ) -> PlanResult:
     """Observe, plan, and check with guards; the same fleet and the same answers give the same plan.
 
@@ -161,6 +164,7 @@ async def run_plan_pass(
         commands: names of the commands of the host that applies; None if that is another host.
         content_history: gives the content of other revisions whose stamps nodes show.
         is_applying: whether this host applies the plan.
+        nodes: has the tokens of nodes that poll; None where there is no state.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -171,7 +175,10 @@ async def run_plan_pass(
     transports = mask_transports(transports, fleet.secrets)
     whole = add_desired_state(fleet, drivers)
     fleet = whole.part(cluster) if cluster else whole
-    targets = _restrict(_list_targets(fleet, drivers, memory), only)
+    listed = _restrict(_list_targets(fleet, drivers, memory), only)
+    targets, tokens = await _assign_tokens(listed, nodes)
+    if tokens:
+        transports = mask_transports(transports, TokenRedactor(tokens))
     for target in targets:
         transports.refuse_missing(target.driver.capabilities.transports, target.cluster_input.entry.name)
     # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
@@ -243,6 +250,23 @@ def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_
         content = fingerprint_with_key(memory.key, fingerprint_content(driver, desired) or fleet.revision.id)
         targets.append(_Target(one.cluster_input, driver, desired, facts, content=content, prior=prior))
     return targets
+
+
+async def _assign_tokens(
+    targets: list[_Target], nodes: NodeReader | None
+) -> tuple[list[_Target], frozenset[str]]:
+    """The targets with the tokens of nodes that poll, and all these tokens in clear."""
+    found: list[_Target] = []
+    clear: set[str] = set()
+    for target in targets:
+        polling = target.driver.list_polling_nodes(target.desired)
+        if nodes is None or not polling:
+            found.append(target)
+            continue
+        tokens = await nodes.tokens(target.cluster_input.entry.name, polling)
+        clear |= {str(one.value) for own in tokens.values() for one in (own.current, own.former) if one}
+        found.append(replace(target, desired=target.driver.assign_tokens(target.desired, tokens)))
+    return found, frozenset(clear)
 
 
 async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:

@@ -30,6 +30,7 @@ from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import OfferedContent, ReadingCall, ReadingCommand, TransportKind, Transports
@@ -292,6 +293,17 @@ class Driver(ABC, Generic[D, S]):
         end. Silence of such a node is no failure: a wave waits for it, see `Rollout.max_unknown`.
         """
         return ()
+
+    def assign_tokens(self, desired: D, tokens: Mapping[str, NodeTokens]) -> D:
+        """The desired state with the tokens of nodes that poll; called before each plan of such a cluster.
+
+        A node without a token, as where there is no state, keeps a `Secret` that is missing.
+
+        Args:
+            desired: from `add_history`.
+            tokens: node -> its tokens.
+        """
+        raise NotImplementedError
 
     def exclude_nodes(self, desired: D, nodes: frozenset[str]) -> D:
         """The desired state without changes to these nodes; see `Capabilities.single_node`."""

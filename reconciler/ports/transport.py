@@ -70,11 +70,15 @@ class HttpAnswer:
             text: to show.
             longest: most characters of the result.
         """
-        text = text[: _ROOM * longest]
-        # Mask before shortening: a cut secret is not recognised any more.
-        for redactor in self.redactors:
-            text = redactor.redact_text(text)
-        return make_one_line(text, longest)
+        return _redact_text(text, longest, self.redactors)
+
+
+def _redact_text(text: str, longest: int, redactors: Iterable[TextRedactor]) -> str:
+    text = text[: _ROOM * longest]
+    # Mask before shortening: a cut secret is not recognised any more.
+    for redactor in redactors:
+        text = redactor.redact_text(text)
+    return make_one_line(text, longest)
 
 
 class Transport:
@@ -175,14 +179,31 @@ class OfferedContent:
 
     Args:
         parts: its contents; empty if this host cannot decrypt them any more.
-        is_label_unique: whether this program gave the offer's label to this content and to no other one.
+        is_label_unique: whether, at this node, this program gave the offer's label to this content and to no
+            other one; false for an empty label.
         former: `OfferDraft.former`.
+        taken_age: seconds since it was served first; None if it was not.
     """
 
     offer: Offer
     parts: tuple[bytes, ...]
     is_label_unique: bool
     former: tuple[bytes, ...] = ()
+    taken_age: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLabel:
+    """The version that a node's polls show.
+
+    Args:
+        age: seconds since the newest poll that showed it.
+        other_age: seconds since the newest poll that showed another one; None if none did.
+    """
+
+    text: str
+    age: float
+    other_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +211,24 @@ class NodeMail:
     """All that is known of a node that polls.
 
     Args:
-        items: the newest thing of each kind that it sent; the driver defines the kinds.
+        items: kind of report, by the product's name -> the newest one, without the setting in it.
         offers: the newest offer of settings and the newest one that it took, newest first.
         heard: seconds since its last call of any kind; None if it never called.
+        label: by its polls alone, since a report may name a version of another kind; None if none had one.
+        content: the newest setting that a report had; a later report without one does not remove it.
+        redactors: applied in order to text of the node that is quoted; each layer of transports adds its own.
     """
 
     items: Mapping[str, MailItem] = field(default_factory=dict)
     offers: tuple[OfferedContent, ...] = ()
     heard: float | None = None
+    label: ShownLabel | None = None
+    content: MailItem | None = None
+    redactors: tuple[TextRedactor, ...] = field(default=(), repr=False, compare=False)
+
+    def redact(self, text: str, longest: int) -> str:
+        """A text of the node on one line of at most `longest` characters, masked."""
+        return _redact_text(text, longest, self.redactors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +239,8 @@ class OfferDraft:
         step: id of the step.
         parts: its contents; parts that many nodes share are stored once.
         label: the version that shows this content; empty if it has no stamp of this program.
-        content: fingerprint of the content that the label stands for.
+        content: fingerprint of the content that the label stands for; secrets count, so that it must not be
+            stored without a key.
         period: seconds between two polls of the node, over which the offers of a run are spread.
         seconds: lifetime of the offer.
         former: what the node had before, in the same form as `parts`, so that a later pass can offer it again

@@ -107,6 +107,29 @@ class Redactor:
         return _mask_found(text, self._parts)
 
 
+class TokenRedactor:
+    """Masks the tokens of nodes, which are many: each part of eight characters is one look-up.
+
+    Args:
+        tokens: in plain text, of letters, digits, dashes and underlines.
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self._tokens = tuple(tokens)
+        self._parts: frozenset[str] | None = None
+
+    def redact_text(self, text: str) -> str:
+        """A text with the tokens and parts of them masked."""
+        if self._parts is None:  # on demand: most passes quote nothing
+            clear = (token.casefold() for token in self._tokens)
+            self._parts = frozenset(
+                token[start : start + FRAGMENT]
+                for token in clear
+                for start in range(len(token) - FRAGMENT + 1)
+            )
+        return _mask_found(text, self._parts)
+
+
 SHAPES: Final = Redactor(())
 """Knows no values and masks what looks like a secret; use it before a text is cut, which hides the format."""
 

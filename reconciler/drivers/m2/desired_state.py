@@ -17,6 +17,7 @@ from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.m2 import unresolved_secrets
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.feed_rendering import find_feeds_elsewhere, render_feeds
 from reconciler.drivers.m2.findings import FIRST_DELIVERY
 from reconciler.drivers.m2.package import SETTING, compute_digests, compute_payload_digest
 from reconciler.drivers.m2.redacted_fingerprints import compute_redacted_digest
@@ -70,8 +71,15 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
     targets = []
     for node in entry.nodes:
         content, digest = made[id(cluster_input.documents[node.name])]
-        base = parse_endpoint(node.address).base(_get_port(content.canonical))
-        targets.append(NodeTarget(node.name, (base,), content, digest, trusted=node.first_delivery))
+        if entry.polling is not None:
+            # Each node gets a token, so that each has a payload of its own, also where tokens are unknown:
+            # a plan has the same digests on every host.
+            payload, digest = payloads[digest], plain_fingerprint([digest, node.name])
+            payloads[digest] = payload
+        # Without an address the node is not called: it polls.
+        base = parse_endpoint(node.address).base(_get_port(content.canonical)) if node.address else ""
+        bases = (base,) if base else ()
+        targets.append(NodeTarget(node.name, bases, content, digest, trusted=node.first_delivery))
     notes = (
         *(replace(problem, target=entry.name) for problem in problems),
         *unresolved_secrets.report_missing_secrets(entry.name, iter(payloads.values())),
@@ -80,10 +88,10 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
         entry=entry,
         revision=cluster_input.revision,
         targets=tuple(targets),
-        resources=files if entry.deliver is Deliver.UPLOAD else {},
+        resources=files if entry.delivers_content else {},
         payloads=payloads,
         files=fingerprint_clear(shown) if files else "",
-        shown_resources=shown if entry.deliver is Deliver.UPLOAD else {},
+        shown_resources=shown if entry.delivers_content else {},
         notes=notes,
     )
 
@@ -95,6 +103,8 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     documents = {id(document): document for document in cluster_input.documents.values()}
     for document in documents.values():
         yield from check_setting(document)
+        if entry.polling is not None:
+            yield from find_feeds_elsewhere(document, entry.polling)
     yield from _check_addresses(cluster_input, entry)
     yield from _check_resources(cluster_input, entry)
     yield from unresolved_secrets.report_undeliverable_references(cluster_input, iter(documents.values()))
@@ -110,6 +120,12 @@ def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
             message = f"{node.name} has no settings file"
             remedy = "write `setting: FILE` for the cluster or the node"
             yield make_diagnostic(fleet, path, "no-setting", message, remedy)
+        if not node.address and entry.deliver is not Deliver.POLL:
+            message = f"{node.name} has no address, and this program has to call it"
+            remedy = "write its `address`, or `deliver: poll` for nodes that poll"
+            yield make_diagnostic(fleet, path, "missing-key", message, remedy)
+        if not node.address:
+            continue
         try:
             place = parse_endpoint(node.address)
             check_single_machine(place)
@@ -148,8 +164,11 @@ def _check_resources(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
     if SETTING in cluster_input.resources:
         message = f"a resource cannot have the name {SETTING}: every package has that file already"
         yield make_diagnostic(fleet, path, "bad-resource", message, "remove it from `resources`")
-    if cluster_input.resources and entry.deliver is not Deliver.UPLOAD:
-        message = f"resources are delivered by upload only, but this cluster has `deliver: {entry.deliver}`"
+    if cluster_input.resources and not entry.delivers_content:
+        message = (
+            "resources are delivered with settings only, but the nodes of this cluster have their settings "
+            f"already: it has `deliver: {entry.deliver}`"
+        )
         yield make_diagnostic(
             fleet, path, "unused-resources", message, "remove them here", severity=Severity.WARNING
         )
@@ -172,6 +191,9 @@ def recall_addresses(desired: M2Desired, facts: Mapping[str, Mapping[str, str]])
             targets.append(target)
             continue
         bases = list(target.bases)
+        if not bases:
+            targets.append(replace(target, recalled=recalled))
+            continue
         place = parse_endpoint(addresses[target.node])
         # Only a port is taken from the store: another host is another machine, whatever the store has.
         if place.port is None and _has_same_host(recalled.get(BASE_FACT, ""), place):
@@ -192,12 +214,15 @@ def _has_same_host(base: str, place: Endpoint) -> bool:
 
 
 def stamp_document(document: Any, cluster_input: ClusterInput) -> Any:
-    """The document as an upload delivers it: with the commit's short id where the fleet file asks for it.
+    """The document as it is delivered: with the commit's short id where the fleet file asks for it.
 
-    Documents that a node takes from its disk or its own git repository have no stamp.
+    With the URLs of the central server, for nodes that poll. Documents that a node takes from its disk or its
+    own git repository have no stamp.
     """
     entry = cluster_input.entry
     assert isinstance(entry, M2Cluster)
+    if entry.polling is not None and isinstance(document, Mapping):
+        document = render_feeds(document, entry.polling)
     if not entry.is_stamped or not isinstance(document, Mapping):
         return document
     return {**document, "meta": {**get_object(document, "meta"), "version": cluster_input.revision.short}}

@@ -20,7 +20,17 @@ from reconciler.core.product_model import ModelSetup
 from reconciler.core.step_status import StepVerdict
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
-from reconciler.drivers.m2 import adopt, attempts, desired_state, judge, lints, planner, reports, single_file
+from reconciler.drivers.m2 import (
+    adopt,
+    attempts,
+    desired_state,
+    feed_rendering,
+    judge,
+    lints,
+    planner,
+    reports,
+    single_file,
+)
 from reconciler.drivers.m2.arguments import (
     ACTIONS,
     CheckoutArguments,
@@ -59,6 +69,7 @@ from reconciler.ports.driver import (
     StepAnswer,
     Undo,
 )
+from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import TransportKind, Transports
@@ -263,6 +274,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def list_delivered_facts(self, desired: M2Desired) -> Facts:
         return {target.node: {FILES_FACT: desired.files} for target in desired.targets if desired.files}
+
+    def list_polling_nodes(self, desired: M2Desired) -> tuple[str, ...]:
+        entry = desired.entry
+        return tuple(node.name for node in entry.nodes) if entry.polling is not None else ()
+
+    def assign_tokens(self, desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
+        return feed_rendering.assign_tokens(desired, tokens)
 
     def exclude_nodes(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))

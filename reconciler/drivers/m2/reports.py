@@ -31,11 +31,13 @@ def read_report(desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | 
 
 
 def _find_node(desired: M2Desired, sender: Mapping[str, Any]) -> str:
-    hosts = {node.name: parse_endpoint(node.address).host for node in desired.entry.nodes}
+    hosts = {
+        node.name: parse_endpoint(node.address).host if node.address else "" for node in desired.entry.nodes
+    }
     hostname, addresses = str(sender.get("hostname")), sender.get("iplist")
     if hostname in hosts:
         return hostname
     reported = {hostname, *(str(one) for one in (addresses if isinstance(addresses, list) else ()))}
     # Two nodes may share a host behind an address translation: then the report is nobody's.
-    found = [name for name, host in hosts.items() if host in reported]
+    found = [name for name, host in hosts.items() if host and host in reported]
     return found[0] if len(found) == 1 else ""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
-from reconciler.core.entries import Address, NodeEntry
+from reconciler.core.entries import Address, NodeEntry, Polling
 from reconciler.core.fields import Amount, Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
@@ -19,6 +19,7 @@ from reconciler.core.policy import Policy
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
+from reconciler.ports.node_store import NodeTokens
 from reconciler.secrets.redaction import NO_MASK, RedactionMask, hide_by_key, make_mask
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
@@ -35,6 +36,9 @@ class Deliver(StrEnum):
     LOCAL = "local"
     """Each node applies the file that is already on its disk."""
 
+    POLL = "poll"
+    """Each node polls the central server, and takes it from there."""
+
 
 class M2Node(OverlaidNode):
     """One node of an M2 cluster."""
@@ -43,8 +47,10 @@ class M2Node(OverlaidNode):
     one_time_confirmations = ("first_delivery",)
 
     address: str = Field(
+        default="",
         description="`host`, `host:port` or `[IPv6]:port`, optionally after `http://` or `https://`. "
-        "Without a port, `api.port` of its setting is used.",
+        "Without a port, `api.port` of its setting is used. With `deliver: poll` it may be left out: then "
+        "the node is not called.",
         examples=["192.168.1.11:10040"],
         json_schema_extra={"pattern": ENDPOINT},
     )
@@ -79,8 +85,19 @@ class M2Policy(Policy):
         )
 
 
+_POLLED: Final[dict[str, Any]] = {
+    "if": {"properties": {"deliver": {"const": "poll"}}, "required": ["deliver"]},
+    "then": {"required": ["poll"], "properties": {"poll": {"type": "object"}}},
+    "else": {
+        "properties": {"poll": {"type": "null"}, "nodes": {"items": {"required": ["address"]}}},
+    },
+}
+
+
 class M2Cluster(OverlaidCluster):
     """A cluster of M2 nodes."""
+
+    model_config = ConfigDict(json_schema_extra=_POLLED)
 
     kind: Literal["m2"] = Field(description="The product of its nodes.")
     setting: str = Field(
@@ -94,6 +111,9 @@ class M2Cluster(OverlaidCluster):
         examples=[["certs/*"]],
     )
     deliver: Deliver = Field(default=Deliver.UPLOAD, description="How the setting reaches the nodes.")
+    poll: Polling | None = Field(
+        default=None, description="The central server of the nodes; required by `deliver: poll`."
+    )
     checkout_method: Literal["GET", "POST"] = Field(
         default="GET",
         alias="checkoutMethod",
@@ -114,7 +134,25 @@ class M2Cluster(OverlaidCluster):
     def is_stamped(self) -> bool:
         """Whether `meta.version` has the commit id."""
         # A node that takes the file from its disk or its repository gets it without this program's stamp.
-        return self.version is not None and self.deliver is Deliver.UPLOAD
+        return self.version is not None and self.delivers_content
+
+    @property
+    def delivers_content(self) -> bool:
+        """Whether this program delivers the setting itself, and not only the order to apply one."""
+        return self.deliver in {Deliver.UPLOAD, Deliver.POLL}
+
+    @property
+    def polling(self) -> Polling | None:
+        """How its nodes poll; None if they are called."""
+        return self.poll if self.deliver is Deliver.POLL else None
+
+    @model_validator(mode="after")
+    def _check_polling(self) -> M2Cluster:
+        if self.deliver is Deliver.POLL and self.poll is None:
+            raise ValueError("`deliver: poll` needs `poll: {server: https://HOST:PORT}`")
+        if self.deliver is not Deliver.POLL and self.poll is not None:
+            raise ValueError("`poll` is only for `deliver: poll`")
+        return self
 
     def get_setting_path(self, node: NodeEntry) -> str:
         """The node's own settings file, or else the cluster's."""
@@ -251,6 +289,8 @@ class NodeTarget:
         recalled: the facts of the node in the store.
         trusted: whether an unused `first_delivery` confirms that a node without a setting is at the first of
             its URLs.
+        common: its content before it got URLs of its own; None where it has none.
+        tokens: of a node that polls; None where they are unknown.
     """
 
     node: str
@@ -259,6 +299,8 @@ class NodeTarget:
     payload: str
     recalled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     trusted: bool = False
+    common: Content | None = field(default=None, repr=False)
+    tokens: NodeTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,196 @@
+"""What this program writes into the settings of nodes that poll: the URLs of its central server; pure.
+
+Each node has URLs of its own: the first part of their path is its token, which shows who calls. Without a
+state there are no tokens; then the URLs are missing secrets, which plans leave uncompared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from reconciler.core.endpoint import DEFAULT_PORTS
+from reconciler.core.entries import Polling
+from reconciler.core.plan import Payload
+from reconciler.core.secret import MASK, Secret, reveal
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, make_diagnostic
+from reconciler.drivers.m2.canonical import fingerprint_clear
+from reconciler.drivers.m2.content import make_content
+from reconciler.drivers.m2.schema import Content, M2Desired, SectionMask
+from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
+from reconciler.drivers.m2.setting.feeds import JOINED, split_types
+from reconciler.drivers.m2.unresolved_secrets import find_missing_secrets
+from reconciler.ports.node_store import NodeTokens
+from reconciler.text.json_pointer import make_pointer
+
+SERVER: Final[Path] = ("env", "management", "server")
+
+SETTING: Final = "setting"
+"""Route of the setting feed, and of the package that tgzPolling downloads with `PACKAGE` behind it."""
+
+PACKAGE: Final = ".tgz"
+PURGE: Final = "purge"
+REPORT: Final = "report"
+
+UNKNOWN_URL: Final = "tokens of nodes are known only on the host whose watch they poll"
+"""Why the URLs are unknown."""
+
+_POLLING: Final = ("apiPolling", "tgzPolling")
+_SIDES: Final[tuple[tuple[str, str, str, str], ...]] = (
+    ("setting", "feed", "apiPolling", SETTING),
+    ("setting", "feedback", "api", REPORT),
+    ("heartbeat", "feedback", "apiPolling", REPORT),
+    ("purge", "feed", "apiPolling", PURGE),
+    ("purge", "feedback", "api", REPORT),
+)
+"""Feature, side, type and route of what every node that polls gets."""
+
+
+def find_feeds_elsewhere(document: Document, polling: Polling) -> Iterator[Diagnostic]:
+    """What a settings file says against its nodes polling this server: other URLs, other ways, no feed."""
+    for path in (SERVER, (*SERVER, "features", "setting")):
+        if get_object(document.value, *path).get("enable") is False:
+            message = f"`{path[-1]}` is not enabled, but these nodes poll {polling.server}"
+            remedy = "remove `enable`: `deliver: poll` enables it"
+            yield make_diagnostic(
+                document, make_pointer((*path, "enable")), "feed-elsewhere", message, remedy
+            )
+    remedy = f"remove it: `deliver: poll` writes the URLs of {polling.server} into the setting of each node"
+    for feature, side, _, _ in _list_sides(document.value):
+        path = (*SERVER, "features", feature, side)
+        kind = get_value(document.value, (*path, "type"))
+        if isinstance(kind, str) and kind and not _is_fitting(feature, side, kind):
+            message = f"the {feature} {side} has the type {kind}, but these nodes poll {polling.server}"
+            yield make_diagnostic(document, make_pointer((*path, "type")), "feed-elsewhere", message, remedy)
+        url = get_value(document.value, (*path, "info", "url"))
+        if url not in (None, "") and not is_same_server(url, polling):
+            message = f"the {feature} {side} has a URL of another server than {polling.server}"
+            pointer = make_pointer((*path, "info", "url"))
+            yield make_diagnostic(document, pointer, "feed-elsewhere", message, remedy)
+
+
+def is_same_server(url: Any, polling: Polling) -> bool:
+    """Whether a URL is one of this program's central server, with any token."""
+    clear = reveal(url)
+    if not isinstance(clear, str):
+        return False
+    try:
+        here, there = urlsplit(polling.server), urlsplit(clear)
+        return (here.scheme, here.hostname, here.port or DEFAULT_PORTS[here.scheme]) == (
+            there.scheme,
+            there.hostname,
+            there.port or DEFAULT_PORTS.get(there.scheme),
+        )
+    except ValueError:  # no URL at all
+        return False
+
+
+def render_feeds(document: Mapping[str, Any], polling: Polling) -> dict[str, Any]:
+    """A setting with the URLs of the central server, as missing secrets; see `assign_tokens`."""
+    rendered = _put(document, (*SERVER, "enable"), True)
+    for feature, side, kind, route in _list_sides(document):
+        part: Path = (*SERVER, "features", feature)
+        rendered = _put(rendered, (*part, "enable"), True)
+        given = get_value(document, (*part, side, "type"))
+        rendered = _put(rendered, (*part, side, "type"), given or kind)
+        info: Path = (*part, side, "info")
+        if kind == "apiPolling":
+            every = get_value(document, (*info, "schedule"))
+            rendered = _put(rendered, (*info, "schedule"), every or make_schedule(polling.every))
+        if get_value(document, (*info, "timeout")) is None:
+            rendered = _put(rendered, (*info, "timeout"), _TIMEOUT)
+        shown = make_url(polling, MASK, route)
+        rendered = _put(rendered, (*info, "url"), Secret(shown, shown, UNKNOWN_URL))
+    return rendered
+
+
+_TIMEOUT: Final = 5
+"""Seconds; the value in all samples of the M2 manual."""
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+def make_schedule(every: float) -> str:
+    """The cron expression, seconds first, that fires at least as often as every so many seconds."""
+    seconds = max(1, int(every))
+    if seconds < _MINUTE:
+        # Only divisors of a minute fire evenly.
+        step = max(one for one in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) if one <= seconds)
+        return f"*/{step} * * * * *"
+    if seconds < _HOUR:
+        step = max(one for one in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) if one * _MINUTE <= seconds)
+        return f"0 */{step} * * * *" if step > 1 else "0 * * * * *"
+    return "0 0 * * * *"
+
+
+def make_url(polling: Polling, token: str, route: str) -> str:
+    """The URL of a route of the node that has a token."""
+    return f"{polling.server}/{token}/{route}"
+
+
+def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
+    """The desired state with each node's own URLs; nodes without a token keep missing secrets."""
+    polling = desired.entry.polling
+    if polling is None:
+        return desired
+    targets, payloads = [], dict(desired.payloads)
+    for target in desired.targets:
+        own = tokens.get(target.node)
+        if own is None:
+            targets.append(target)
+            continue
+        content = _fill_urls(target.content, polling, own.current)
+        payload = payloads[target.payload]
+        resources = {path: why for path, why in payload.missing.items() if path in desired.resources}
+        missing = find_missing_secrets(content.document, resources)
+        payloads[target.payload] = Payload(content.document, payload.resources, missing)
+        targets.append(replace(target, content=content, common=target.content, tokens=own))
+    return replace(desired, targets=tuple(targets), payloads=payloads)
+
+
+def _fill_urls(content: Content, polling: Polling, token: Secret) -> Content:
+    """A setting with the URLs of one node; its meaning and fingerprints follow without a second reading."""
+    document, canonical = content.document, content.canonical
+    for feature, side, _, route in _list_sides(document):
+        path = (*SERVER, "features", feature, side, "info", "url")
+        url = Secret(make_url(polling, str(reveal(token)), route), reference=make_url(polling, MASK, route))
+        document, canonical = _put(document, path, url), _put(canonical, path, url)
+    fingerprints = {**content.fingerprints, "env": fingerprint_clear(canonical["env"])}
+    masks = {**content.redaction_masks, "env": SectionMask("env", canonical["env"])}
+    return make_content(document, canonical, fingerprints, masks)
+
+
+def _list_sides(document: Any) -> Iterator[tuple[str, str, str, str]]:
+    """Feature, side, type and route of every side that the rendering writes into this setting."""
+    for feature, side, kind, route in _SIDES:
+        # Nodes without heartbeats or purges are a choice; without a feed of settings they could not poll.
+        is_refused = get_value(document, (*SERVER, "features", feature, "enable")) is False
+        if is_refused and feature != "setting":
+            continue
+        given = get_value(document, (*SERVER, "features", feature, side, "type"))
+        is_package = (feature, side) == ("setting", "feed") and given == "tgzPolling"
+        yield feature, side, kind, route + PACKAGE if is_package else route
+    nodelist = get_object(document, *SERVER, "features", "nodelist")
+    types = get_value(nodelist, ("feedback", "type"))
+    if nodelist.get("enable") is True and isinstance(types, str) and "api" in split_types(types, JOINED):
+        yield "nodelist", "feedback", types, REPORT
+
+
+def _is_fitting(feature: str, side: str, kind: str) -> bool:
+    if (feature, side) == ("setting", "feed"):
+        return kind in _POLLING
+    return feature == "nodelist" or any(
+        (feature, side, kind) == (one, way, own) for one, way, own, _ in _SIDES
+    )
+
+
+def _put(document: Any, path: Path, value: Any) -> dict[str, Any]:
+    """A copy of a document with a value at a path; objects that are missing on the way are made."""
+    key, *rest = path
+    held = dict(document) if isinstance(document, Mapping) else {}
+    held[str(key)] = _put(held.get(key), tuple(rest), value) if rest else value
+    return held
