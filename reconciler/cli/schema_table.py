@@ -12,7 +12,6 @@ from reconciler.cli.render.json import make_plan_schema
 from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 from reconciler.desired.fleet_schema import make_fleet_schema
 from reconciler.drivers.registry import DRIVERS, load_installed
-from reconciler.feedback.schema import KINDS, make_message_schema
 from reconciler.planning.plan_file import PlanFile
 
 SUFFIX = ".schema.json"
@@ -43,7 +42,6 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
         **{name: make for driver in load_installed().values() for name, make in driver.schemas().items()},
         "plan": make_plan_schema,
         "plan-file": partial(make_schema, PlanFile, PLAN_FILE),
-        **{kind: partial(make_message_schema, kind) for kind in KINDS},
     }
 )
 """Name -> function that makes the schema; its file is the name with `.schema.json`."""

@@ -3,7 +3,7 @@
 Unknown values are omitted, never guessed: `node.licenseId`, `node.productVer` and `result.lastModified`
 unless a product knows them. `setting` is always null, because the reconciler does not send settings to the
 sink. The documented example has two keys `version`; this message has the applied `meta.version` (facts: M2,
-"Central server"). `schema` has the format.
+"Central server"). The module `messages` of M2 has the format.
 
 What a product knows of its step comes from the type of its arguments, see `core.arguments.StepFeedback`.
 """

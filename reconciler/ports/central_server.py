@@ -55,12 +55,14 @@ class InboundRequest:
     Args:
         headers: names in lower case; a header that came twice is refused before.
         base: URL of the node's path as the node called it, without a slash at the end.
+        at: time of the request, by this host's clock.
     """
 
     method: str
     route: NodeRoute
     headers: Mapping[str, str]
     base: str
+    at: datetime
     body: bytes = b""
 
 
@@ -137,7 +139,10 @@ class CentralServer(ABC):
 
     @abstractmethod
     def answer_poll(self, request: InboundRequest, offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:
-        """The answer that delivers an offer: status 200, with `Last-Modified` of the offer."""
+        """The answer that delivers an offer: status 200, with `Last-Modified` of the offer.
+
+        Any other status delivers nothing, so that the offer is not taken: this route cannot deliver it.
+        """
 
     @abstractmethod
     def answer_download(self, request: InboundRequest, offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:

@@ -29,6 +29,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
+from reconciler.ports.central_server import CentralServer
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
@@ -364,6 +365,10 @@ class Driver(ABC, Generic[D, S]):
 
     def simulator(self) -> Simulator | None:
         """The simulator of the product; imported late, since only simulations and trials need it."""
+        return None
+
+    def central_server(self) -> CentralServer | None:
+        """What its nodes poll, download and report; None if they do not call a central server."""
         return None
 
     # After a step.

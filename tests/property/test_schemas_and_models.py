@@ -25,11 +25,11 @@ from reconciler.cli.schema_table import SCHEMAS
 from reconciler.desired.fleet import read_fleet
 from reconciler.diagnostic import Severity
 from reconciler.documents.document import parse_document
+from reconciler.drivers.m2.central_server.messages import KINDS
 from reconciler.drivers.m2.setting import check
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.conf import SoraConf
 from reconciler.errors import InputError
-from reconciler.feedback.schema import KINDS
 from reconciler.planning.plan_file import PlanFile
 
 ROOT = Path(__file__).parents[2]

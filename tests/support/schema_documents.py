@@ -7,7 +7,7 @@ import random
 
 from pydantic import TypeAdapter
 
-from reconciler.feedback.schema import KINDS
+from reconciler.drivers.m2.central_server.messages import KINDS
 
 TEXTS = [
     *("", " ", "x", "admin", "all", "commit", "upload", "m2", "sora", "rr", "hash", "api", "setting;api;"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from reconciler.archive import tar
+from reconciler.archive.deflate import DeflatedPart, deflate_part, join_parts
 from reconciler.archive.inflate import GZIP, ArchiveError, ArchiveLimits, inflate
 from reconciler.core.canonical import write_json
 from reconciler.core.plan import Payload
@@ -55,47 +54,102 @@ def encode_setting(document: Any) -> bytes:
 
 
 def pack_tgz(payload: Payload) -> bytes:
-    """The package of a payload; see `pack_files`."""
+    """The package of a payload; see `PackageParts`."""
     return pack_files(encode_setting(payload.document), payload.resources)
 
 
 def pack_files(setting: bytes, resources: Mapping[str, bytes]) -> bytes:
-    """A tgz: `setting.json` first, then the resources by path.
+    """The package of a `setting.json` and other files."""
+    return PackageParts(deflate_setting(setting), deflate_resources(resources)).join()
 
-    Without times and owners, so that the same payload gives the same bytes on every day and host.
+
+@dataclass(frozen=True, slots=True)
+class PackageParts:
+    """A package in parts that are compressed one by one, so that nodes share all but the first.
+
+    The package is a tgz without times and owners, so that the same payload gives the same bytes on every day
+    and host.
+
+    Args:
+        setting: the member `setting.json`, which is different for each node.
+        resources: the other files: the small ones together, then each large one, by path.
     """
-    out = io.BytesIO()
-    with (
-        gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT) as archive,
-    ):
-        for path, data in ((SETTING, setting), *sorted(resources.items())):
-            member = tarfile.TarInfo(path)
-            member.size, member.mode = len(data), MODE
-            archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()
+
+    setting: DeflatedPart
+    resources: tuple[DeflatedPart, ...] = ()
+
+    def pieces(self) -> tuple[bytes, ...]:
+        """The package, in pieces of which the large ones are not copied."""
+        return join_parts((self.setting, *self.resources), _END)
+
+    def join(self) -> bytes:
+        """The package."""
+        return b"".join(self.pieces())
+
+
+_END: Final = DeflatedPart(bytes.fromhex("63601805a360148c540000"), 0xEFB5AF2E, 1024)
+"""The end of a tar archive, two empty blocks, compressed: a constant, so that the bytes of a package that was
+built before do not depend on the version of a library."""
+
+_LARGE: Final = 256 * 1024
+"""Bytes from which a resource is a part of its own: a new revision that does not change it shares it."""
+
+
+def deflate_setting(setting: bytes) -> DeflatedPart:
+    """The part of a package with its `setting.json`."""
+    return deflate_part(_make_member(SETTING, setting))
+
+
+def deflate_resources(resources: Mapping[str, bytes]) -> tuple[DeflatedPart, ...]:
+    """The parts of a package with its other files."""
+    files = sorted(resources.items())
+    small = [piece for path, data in files if len(data) < _LARGE for piece in _make_member(path, data)]
+    large = [deflate_part(_make_member(path, data)) for path, data in files if len(data) >= _LARGE]
+    return (*([deflate_part(small)] if small else []), *large)
+
+
+def _make_member(path: str, data: bytes) -> tuple[bytes, ...]:
+    member = tarfile.TarInfo(path)
+    member.size, member.mode = len(data), MODE
+    header = member.tobuf(tarfile.GNU_FORMAT, errors="strict")
+    return header, data, bytes(-len(data) % tar.BLOCK)
 
 
 @dataclass(slots=True)
 class PackageCache:
-    """Packs payloads, and keeps the last ones for the next nodes that get them.
+    """Packs payloads, and keeps the parts of the last resources for the next nodes that get them.
 
     Args:
-        most: packages that are kept in memory; each may be as large as its resources.
+        most: sets of resources that are kept in memory; each may be as large as its files.
     """
 
     most: int = 2
-    # By identity: an equal payload would have to be compared byte by byte with all resources.
-    _kept: list[tuple[Payload, bytes]] = field(init=False, default_factory=list, repr=False)
+    # By identity: equal files would have to be compared byte by byte.
+    _kept: list[tuple[tuple[tuple[str, bytes], ...], tuple[DeflatedPart, ...]]] = field(
+        init=False, default_factory=list, repr=False
+    )
+
+    def parts(self, payload: Payload) -> PackageParts:
+        """The package of a payload, in parts."""
+        setting = deflate_setting(encode_setting(payload.document))
+        return PackageParts(setting, self._deflate_resources(payload.resources))
 
     def tgz(self, payload: Payload) -> bytes:
         """The package of a payload; see `pack_tgz`."""
-        for known, content in self._kept:
-            if known is payload:
-                return content
-        content = pack_tgz(payload)
-        self._kept = [(payload, content), *self._kept][: self.most]
-        return content
+        return self.parts(payload).join()
+
+    def _deflate_resources(self, resources: Mapping[str, bytes]) -> tuple[DeflatedPart, ...]:
+        files = tuple(sorted(resources.items()))
+        if not files:
+            return ()
+        for known, parts in self._kept:
+            if len(known) == len(files) and all(
+                one[0] == other[0] and one[1] is other[1] for one, other in zip(known, files, strict=True)
+            ):
+                return parts
+        parts = deflate_resources(resources)
+        self._kept = [(files, parts), *self._kept][: self.most]
+        return parts
 
 
 def encode_body(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -58,6 +59,7 @@ from reconciler.drivers.m2.schema import (
 )
 from reconciler.drivers.m2.undo import undo_delivery, undo_partial_delivery
 from reconciler.host.defect_capture import capture_defects
+from reconciler.ports.central_server import CentralServer
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import (
     Capabilities,
@@ -248,14 +250,21 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return Path(__file__).with_name("explanations")
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
-        from reconciler.drivers.m2.setting.json_schema import make_setting_schema  # noqa: PLC0415  (few runs need it)
+        from reconciler.drivers.m2.central_server import messages  # noqa: PLC0415  (few runs need them)
+        from reconciler.drivers.m2.setting.json_schema import make_setting_schema  # noqa: PLC0415
 
-        return {"setting": make_setting_schema}
+        make = {kind: partial(messages.make_message_schema, kind) for kind in messages.KINDS}
+        return {"setting": make_setting_schema, **make}
 
     def simulator(self) -> Simulator:
         from reconciler.drivers.m2.simulator.simulator import SIMULATOR  # noqa: PLC0415  (few runs need it)
 
         return SIMULATOR
+
+    def central_server(self) -> CentralServer:
+        from reconciler.drivers.m2.central_server.server import CENTRAL_SERVER  # noqa: PLC0415  (few runs need it)
+
+        return CENTRAL_SERVER
 
     def list_model_setups(
         self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan

@@ -18,6 +18,7 @@ from reconciler.core.secret import Secret
 from reconciler.drivers.m2 import package
 from reconciler.drivers.m2.simulator.package import read_upload
 
+DEFLATE = package.deflate_resources
 FILES = {"certs/b.pem": b"B", "certs/a.pem": b"\x00" * 5000}
 
 
@@ -64,17 +65,27 @@ def test_the_simulated_node_accepts_the_multipart_body(part):
     assert taken.resources == FILES
 
 
-def test_a_payload_that_many_nodes_get_is_packed_once(monkeypatch):
+def test_resources_that_many_nodes_get_are_packed_once(monkeypatch):
     packed = []
-    monkeypatch.setattr(
-        package, "pack_tgz", lambda payload: packed.append(payload) or f"{len(packed)}".encode()
-    )
+
+    def deflate(resources):
+        packed.append(resources)
+        return DEFLATE(resources)
+
+    monkeypatch.setattr(package, "deflate_resources", deflate)
     packages = package.PackageCache(most=2)
-    first, second, third = (Payload(BASE, {"a": text}) for text in (b"1", b"2", b"3"))
-    assert [packages.tgz(each) for each in (first, second, first, second)] == [b"1", b"2", b"1", b"2"]
-    packages.tgz(third)
-    assert packages.tgz(second) == b"2"
-    assert packages.tgz(first) == b"4"
+    shared = [{"a": text, "b": b"B"} for text in (b"1", b"2", b"3")]
+    first, second, third = shared
+    for number, files in enumerate((first, second, first, second)):
+        payload = Payload({**BASE, "number": number}, dict(files))
+        assert packages.tgz(payload) == package.pack_tgz(payload)
+        packed.remove(files)  # by `pack_tgz`, which keeps nothing
+    assert packed == [first, second]
+    packages.tgz(Payload(BASE, third))
+    packages.tgz(Payload(BASE, second))
+    assert packed == [first, second, third]
+    packages.tgz(Payload(BASE, first))
+    assert packed == [first, second, third, first]
 
 
 def test_without_files_the_setting_travels_alone():
@@ -161,3 +172,34 @@ def test_every_cut_is_refused_with_a_reason(cut):
     whole = package.pack_tgz(Payload(BASE, {"a": b"A"}))
     with pytest.raises(package.UnreadablePackage):
         package.list_held_files(whole[:cut])
+
+
+LARGE = bytes(range(256)) * 2000
+
+
+def test_a_package_in_pieces_is_the_package_and_shares_all_but_its_setting():
+    files = {**FILES, "geoip/a.mmdb": LARGE, "x" * 150 + "/ü.pem": b"long"}
+    packages = package.PackageCache()
+    one, other = (packages.parts(Payload({**BASE, "node": node}, dict(files))) for node in "ab")
+    assert one.resources is other.resources
+    assert len(one.resources) == 2  # the small files, and the large one
+    assert b"".join(one.pieces()) == one.join() == package.pack_tgz(Payload({**BASE, "node": "a"}, files))
+    with tarfile.open(fileobj=io.BytesIO(one.join())) as archive_:
+        found = {member.name: archive_.extractfile(member).read() for member in archive_}
+        assert {(member.mode, member.mtime, member.uid) for member in archive_} == {(0o644, 0, 0)}
+    assert json.loads(found.pop("setting.json")) == {**BASE, "node": "a"}
+    assert found == files
+
+
+def test_a_large_file_keeps_its_part_when_another_file_changes():
+    before = package.deflate_resources({**FILES, "geoip/a.mmdb": LARGE})
+    after = package.deflate_resources({**FILES, "certs/a.pem": b"new", "geoip/a.mmdb": LARGE})
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+def test_the_program_tar_finds_nothing_wrong_with_a_package(tmp_path):
+    whole = package.pack_tgz(Payload(BASE, {**FILES, "geoip/a.mmdb": LARGE}))
+    run = subprocess.run(["tar", "-xzvf", "-"], input=whole, cwd=tmp_path, capture_output=True, check=True)
+    assert not run.stderr
+    assert (tmp_path / "geoip/a.mmdb").read_bytes() == LARGE

@@ -17,7 +17,6 @@ from reconciler.core.fields import Number, Whole
 from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})$"
-_EVENT = r"^/(env/management/server/[A-Za-z]+/[^/]|_api_/[^ ]|_sys_/(bootup|cli/[^ ]))"
 
 Timestamp = Annotated[
     str,
@@ -77,8 +76,8 @@ class Done(MessagePart):
     """The action of a node, and its cause."""
 
     api: str = Field(description="The call that was made.", examples=["/setting/upload"])
+    # Any text: for polling, the pages name no connection; for Firestore, they list no event.
     event: str = Field(
-        pattern=_EVENT,
         description="The cause: a feed, a call, a start of the product, a command line.",
         examples=["/env/management/server/apiPolling/central", "/_api_/setting/upload", "/_sys_/bootup"],
     )
