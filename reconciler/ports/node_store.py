@@ -143,7 +143,10 @@ class NodeReader(Protocol):
     """The reading half, limited to one fleet like `ports.store.StoreReader`."""
 
     async def tokens(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeTokens]:
-        """Node -> its tokens; empty if this host has no key yet."""
+        """Node -> its tokens; empty if this host has no store yet.
+
+        A node that is not enrolled yet has the token that it will get.
+        """
 
     async def mail(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeMail]:
         """Node -> what is known of it, for all nodes in one reading."""

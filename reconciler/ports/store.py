@@ -21,6 +21,7 @@ from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.rollout_rules import RolloutProgress
+from reconciler.ports.node_store import NodeReader, NodeStore
 from reconciler.text.one_line import bound_sentence
 
 
@@ -158,7 +159,8 @@ class OrderRecord:
     """An order of an operator or its use; it stays in the history.
 
     Args:
-        kind: `suspend`, `resume`, `approve`, `approval used`, or `rename` for a renamed cluster.
+        kind: `suspend`, `resume`, `approve`, `approval used`, `rename` for a renamed cluster, or `rotate`
+            for a new token of a node.
         cluster: its name; empty for all clusters, and for an approval.
         digest: of the approved plan; empty for other orders.
     """
@@ -303,7 +305,7 @@ async def skip_hook(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the for
     yield
 
 
-class StoreReader(Protocol):
+class StoreReader(NodeReader, Protocol):
     """The reading half of a store; its holder cannot write. Close it after use (`with`)."""
 
     def close(self) -> None:
@@ -378,8 +380,8 @@ class Outbox(Protocol):
         """Number of undelivered messages."""
 
 
-class Store(StoreReader, Outbox, Protocol):
-    """The whole store: the journal, the history, facts, orders and the outbox."""
+class Store(StoreReader, NodeStore, Outbox, Protocol):
+    """The whole store: the journal, the history, facts, orders, nodes that poll, and the outbox."""
 
     async def enter_fleet(self, identity: FleetIdentity) -> Self:
         """The same store, limited to the memory of this fleet; records the fleet's current identity.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -11,10 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_matching import KnownFleet
 from reconciler.core.memory import FleetMemory
+from reconciler.core.operations import Operation
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.host.clock import utc_now
+from reconciler.ports.node_store import NodeContact, NodeTokens
 from reconciler.ports.store import (
     OpenOrders,
     OrderRecord,
@@ -26,6 +28,7 @@ from reconciler.ports.store import (
     WriteHook,
     skip_hook,
 )
+from reconciler.ports.transport import NodeMail
 from reconciler.store.sqlite import FILE
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -205,6 +208,18 @@ class EmptyStore:
         return False
 
     async def list_open_runs(self) -> Sequence[RunRecord]:
+        return ()
+
+    async def tokens(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeTokens]:
+        return {}
+
+    async def mail(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeMail]:
+        return {node: NodeMail() for node in nodes}
+
+    async def contacts(self) -> Sequence[NodeContact]:
+        return ()
+
+    async def operations(self, limit: int = 20) -> Sequence[Operation]:
         return ()
 
 

@@ -7,8 +7,9 @@ import json
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sqlite.node_tokens import absorb_nodes
 
-KEYED = ("fact", "claim", "run")
+KEYED = ("fact", "claim", "run", "operation")
 """Tables whose rows belong to a fleet."""
 
 
@@ -77,6 +78,7 @@ def write_identity(tx: Transaction, number: int, me: FleetIdentity) -> None:
 
 def _absorb(tx: Transaction, number: int, other: int) -> None:
     """Merge another fleet into one, because both are the same; facts of the first one win."""
+    absorb_nodes(tx, number, other)
     for table in KEYED:
         tx.execute(f"UPDATE OR IGNORE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
     tx.execute("DELETE FROM fact WHERE fleet = ?", (other,))

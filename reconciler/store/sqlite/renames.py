@@ -11,6 +11,7 @@ from reconciler.core.rollout_rules import load_progress, rename_progress
 from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.memory import find_kind_in_runs
+from reconciler.store.sqlite.node_tokens import rename_nodes
 from reconciler.store.sqlite.orders import write_order_record
 
 
@@ -46,6 +47,8 @@ def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
         "UPDATE step SET cluster = ? WHERE cluster = ? AND run IN (SELECT number FROM run WHERE fleet = ?)",
         (name, former, tx.fleet),
     )
+    tx.execute("UPDATE operation SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, tx.fleet, former))
+    rename_nodes(tx, former, name)
     facts.write_cluster_facts(tx, name, own)
     write_order_record(tx, "rename", replace(by, why=f"renamed from {former}"), cluster=name)
 

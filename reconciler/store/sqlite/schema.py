@@ -192,5 +192,120 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE fleet ADD COLUMN lone INTEGER",
     ),
     rekeying.STATEMENTS,
+    (
+        # Nodes that poll. Contents (`sealed`) are encrypted with the key of the host.
+        """CREATE TABLE polled_node (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            fleet INTEGER NOT NULL,
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,
+            kind TEXT NOT NULL DEFAULT '',     -- product; empty until it is enrolled
+            origin TEXT NOT NULL,              -- from which its tokens are derived; it survives a new name
+            generation INTEGER NOT NULL DEFAULT 0,  -- of its current token; 0 for none
+            token TEXT NOT NULL DEFAULT '',    -- digest of its current token
+            left TEXT,                         -- when it left the desired state; NULL for a member
+            heard TEXT,                        -- newest call of any kind
+            polled TEXT,                       -- newest poll
+            label TEXT NOT NULL DEFAULT '',    -- version that its newest poll with one showed
+            labelled TEXT,                     -- newest poll that showed it
+            other_label TEXT,                  -- newest poll that showed another one
+            asked_setting TEXT,                -- latest plausible If-Modified-Since of each feed
+            asked_purge TEXT,
+            address TEXT NOT NULL DEFAULT '',
+            clash TEXT NOT NULL DEFAULT '',
+            changed INTEGER NOT NULL DEFAULT 0, -- position of the newest change of its offers
+            UNIQUE (fleet, cluster, node)
+        )""",
+        "CREATE INDEX polled_node_changed ON polled_node(changed)",
+        """CREATE TABLE node_position (        -- counts changes, for the memory of the node server
+            what TEXT PRIMARY KEY,             -- `any`, or `tokens`
+            position INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "INSERT INTO node_position VALUES ('any', 1), ('tokens', 1)",
+        "CREATE UNIQUE INDEX polled_node_origin ON polled_node(origin)",
+        """CREATE TABLE node_token (           -- only digests: a token is derived when it is needed
+            digest TEXT PRIMARY KEY,
+            node INTEGER NOT NULL REFERENCES polled_node(number) ON DELETE CASCADE,
+            generation INTEGER NOT NULL,
+            used TEXT,                         -- first use
+            ended TEXT
+        ) WITHOUT ROWID""",
+        "CREATE INDEX node_token_of_node ON node_token(node)",
+        """CREATE TABLE node_report (          -- the newest report of each kind
+            node INTEGER NOT NULL REFERENCES polled_node(number) ON DELETE CASCADE,
+            kind TEXT NOT NULL,
+            at TEXT NOT NULL,
+            sealed BLOB NOT NULL,
+            PRIMARY KEY (node, kind)
+        )""",
+        """CREATE TABLE node_content (         -- the newest setting that a report had
+            node INTEGER PRIMARY KEY REFERENCES polled_node(number) ON DELETE CASCADE,
+            at TEXT NOT NULL,
+            sealed BLOB NOT NULL
+        )""",
+        """CREATE TABLE node_label (           -- which contents this program gave to which version
+            node INTEGER NOT NULL REFERENCES polled_node(number) ON DELETE CASCADE,
+            label TEXT NOT NULL,
+            content TEXT NOT NULL,             -- keyed
+            shared INTEGER NOT NULL DEFAULT 0, -- whether another content had it too
+            since TEXT NOT NULL,
+            PRIMARY KEY (node, label)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE node_offer (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            node INTEGER NOT NULL REFERENCES polled_node(number) ON DELETE CASCADE,
+            feed TEXT NOT NULL,
+            run TEXT NOT NULL,                 -- id of a run or of an operation
+            step TEXT NOT NULL,
+            revision TEXT NOT NULL,
+            label TEXT NOT NULL,
+            last_modified TEXT NOT NULL,
+            opens TEXT NOT NULL,
+            closes TEXT NOT NULL,
+            taken TEXT,
+            withdrawn INTEGER NOT NULL DEFAULT 0,
+            restored INTEGER NOT NULL DEFAULT 0,  -- from a backup: evidence, but never delivered
+            reported TEXT,
+            report BLOB                        -- sealed; the newest one about this offer
+        )""",
+        "CREATE INDEX node_offer_of_node ON node_offer(node, feed, number)",
+        """CREATE TABLE content_part (         -- contents of offers; parts that nodes share are there once
+            number INTEGER PRIMARY KEY,
+            digest TEXT NOT NULL UNIQUE,       -- keyed
+            sealed BLOB NOT NULL
+        )""",
+        """CREATE TABLE offer_part (
+            offer INTEGER NOT NULL REFERENCES node_offer(number) ON DELETE CASCADE,
+            former INTEGER NOT NULL,           -- whether it is of what the node had before
+            position INTEGER NOT NULL,
+            part INTEGER NOT NULL REFERENCES content_part(number),
+            PRIMARY KEY (offer, former, position)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX offer_part_of_part ON offer_part(part)",
+        """CREATE TABLE operation (            -- what people asked for beside the desired state
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            fleet INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            cluster TEXT NOT NULL,
+            sealed BLOB NOT NULL,              -- its targets, as JSON
+            actor TEXT NOT NULL,
+            at TEXT NOT NULL,
+            deadline TEXT NOT NULL,
+            direct INTEGER NOT NULL,
+            waves TEXT NOT NULL                -- JSON
+        )""",
+        "CREATE INDEX operation_of_fleet ON operation(fleet, number)",
+        """CREATE TABLE operation_result (
+            operation INTEGER NOT NULL REFERENCES operation(number) ON DELETE CASCADE,
+            node TEXT NOT NULL,
+            state TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            totals TEXT NOT NULL,              -- JSON
+            at TEXT,
+            PRIMARY KEY (operation, node)
+        ) WITHOUT ROWID""",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -14,9 +14,12 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import HOST, FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory
+from reconciler.core.offers import Offer, OfferFeed
+from reconciler.core.operations import Operation, OperationResult
 from reconciler.core.plan import Revision, Step
 from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.core.timestamps import Clock
+from reconciler.ports.node_store import CallRecord, NodeChanges, NodeContact, NodeTokens
 from reconciler.ports.store import (
     ClusterFacts,
     OpenOrders,
@@ -28,7 +31,19 @@ from reconciler.ports.store import (
     StepEnd,
     WriteHook,
 )
-from reconciler.store.sqlite import FILE, fleets, history, journal, orders, outbox
+from reconciler.ports.transport import NodeMail, OfferDraft
+from reconciler.store.sqlite import (
+    FILE,
+    fleets,
+    history,
+    journal,
+    node_calls,
+    node_offers,
+    node_tokens,
+    operations,
+    orders,
+    outbox,
+)
 from reconciler.store.sqlite.database import Database, Transaction
 from reconciler.store.sqlite.facts import (
     ROLLOUT,
@@ -236,6 +251,45 @@ class SqliteStore:
 
     async def count_pending(self) -> int:
         return await self._read(outbox.count_undelivered)
+
+    async def tokens(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeTokens]:
+        return await self._read(node_tokens.read_tokens, self._key, cluster, nodes)
+
+    async def enrol(self, cluster: str, kind: str, nodes: Sequence[str]) -> None:
+        await self._write_in_run(node_tokens.enrol_nodes, self._key, cluster, kind, nodes)
+
+    async def rotate(self, cluster: str, node: str, by: Actor) -> None:
+        await self._write(node_tokens.rotate_token, self._key, cluster, node, by)
+
+    async def read_changes(self, since: int) -> NodeChanges:
+        return await self._read(node_offers.read_changes, since)
+
+    async def offer(self, draft: OfferDraft, run: str, revision: str) -> Offer:
+        return await self._write_in_run(node_offers.write_offer, self._key, draft, run, revision)
+
+    async def withdraw(self, cluster: str, nodes: Sequence[str], feed: OfferFeed) -> None:
+        await self._write_in_run(node_offers.withdraw_offers, cluster, nodes, feed)
+
+    async def parts(self, offer: Offer) -> tuple[bytes, ...] | None:
+        return await self._read(node_offers.read_parts, self._key, offer.id)
+
+    async def record_calls(self, calls: Sequence[CallRecord]) -> frozenset[str]:
+        return await self._write(node_calls.write_calls, self._key, calls)
+
+    async def mail(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeMail]:
+        return await self._read(node_calls.read_mail, self._key, cluster, nodes)
+
+    async def contacts(self) -> tuple[NodeContact, ...]:
+        return await self._read(node_calls.read_contacts)
+
+    async def begin_operation(self, operation: Operation) -> None:
+        await self._write(operations.write_operation, self._key, operation)
+
+    async def record_results(self, operation: str, results: Sequence[OperationResult]) -> None:
+        await self._write(operations.write_results, operation, results)
+
+    async def operations(self, limit: int = 20) -> tuple[Operation, ...]:
+        return await self._read(operations.read_operations, self._key, limit)
 
     async def check_writable(self) -> None:
         await self._write(_rewrite_version)

@@ -20,7 +20,7 @@ from reconciler.core.plan import Plan
 from reconciler.ports.store import RunStart, StepEnd
 from reconciler.rollout.recovery import NOTE, settle_open_runs
 from reconciler.store.factory import open_store
-from reconciler.store.sqlite import FILE, schema
+from reconciler.store.sqlite import FILE, rekeying, schema
 
 LEFT = Path(__file__).parents[2] / "cases/store/tables-4.sql"
 """What version 0.1.0 wrote before its store stood behind a port: a run that was done and whose message waits,
@@ -142,6 +142,7 @@ async def test_fingerprints_that_older_versions_kept_in_clear_are_keyed(left):
 @pytest.mark.parametrize("version", range(1, len(schema.MIGRATIONS)))
 async def test_tables_of_each_earlier_version_are_brought_up_to_date(tmp_path, version):
     with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        rekeying.define_functions(file, lambda: b"key")
         for statements in schema.MIGRATIONS[:version]:
             for statement in statements:
                 file.execute(statement)

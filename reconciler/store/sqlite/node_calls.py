@@ -1,0 +1,230 @@
+"""Calls of nodes, and what is known of nodes from them: functions over a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from reconciler.core.offers import FUTURE, Offer, OfferFeed
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.ports.node_store import CallRecord, NodeContact
+from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sqlite.host_key import HostKey
+from reconciler.store.sqlite.node_offers import is_label_unique, read_newest_offers, read_parts, take_offer
+from reconciler.store.sqlite.node_tokens import use_token
+from reconciler.store.sqlite.operations import write_reported_result
+
+POLL: Final = "poll"
+"""The kind of a poll in `NodeContact.heard`."""
+
+_REPORT: Final = "report of a node"
+_CONTENT: Final = "setting of a node"
+
+_COLUMNS: Final = (
+    "heard",
+    "polled",
+    "label",
+    "labelled",
+    "other_label",
+    "asked_setting",
+    "asked_purge",
+    "address",
+    "clash",
+)
+_UPDATE: Final = f"UPDATE polled_node SET {', '.join(f'{one} = ?' for one in _COLUMNS)} WHERE number = ?"  # noqa: S608
+
+
+@dataclass(slots=True)
+class _Caller:
+    """A node in a batch of calls, with its row as the calls change it."""
+
+    number: int
+    row: dict[str, Any]
+    has_new_token: bool
+    reports: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    content: tuple[str, bytes] | None = None
+
+
+def write_calls(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> frozenset[str]:
+    """Write calls; gives the ids of offers that cannot be taken any more."""
+    callers: dict[tuple[str, int, str, str], _Caller | None] = {}
+    refused = set()
+    for call in calls:
+        place = (call.token, call.fleet, call.cluster, call.node)
+        if place not in callers:
+            callers[place] = _find_caller(tx, call)
+        caller = callers[place]
+        if caller is None:  # forgotten long after it left, or never enrolled
+            if call.took:
+                refused.add(call.took)
+            continue
+        at = format_timestamp(call.at)
+        _note_call(caller, call, at)
+        if caller.has_new_token:
+            use_token(tx, call.token, caller.number, at)
+            caller.has_new_token = False
+        if call.took and not take_offer(tx, caller.number, call.took, at):
+            refused.add(call.took)
+        if call.kind:
+            _note_report(tx, key, caller, call, at)
+    _write_callers(tx, key, [one for one in callers.values() if one is not None])
+    return frozenset(refused)
+
+
+def _write_callers(tx: Transaction, key: HostKey, known: Sequence[_Caller]) -> None:
+    tx.connection.executemany(_UPDATE, [(*(one.row[name] for name in _COLUMNS), one.number) for one in known])
+    tx.connection.executemany(
+        "INSERT INTO node_report (node, kind, at, sealed) VALUES (?, ?, ?, ?) ON CONFLICT (node, kind)"
+        " DO UPDATE SET at = excluded.at, sealed = excluded.sealed",
+        [
+            (one.number, kind, at, key.seal(body, _REPORT))
+            for one in known
+            for kind, (at, body) in one.reports.items()
+        ],
+    )
+    tx.connection.executemany(
+        "INSERT INTO node_content (node, at, sealed) VALUES (?, ?, ?) ON CONFLICT (node)"
+        " DO UPDATE SET at = excluded.at, sealed = excluded.sealed",
+        [(one.number, one.content[0], key.seal(one.content[1], _CONTENT)) for one in known if one.content],
+    )
+
+
+def read_mail(tx: Transaction, key: HostKey, cluster: str, nodes: Sequence[str]) -> dict[str, NodeMail]:
+    """What is known of nodes; a node that is not known has an empty mail."""
+    rows = {
+        row["node"]: row
+        for row in tx.execute(
+            "SELECT * FROM polled_node WHERE fleet = ? AND cluster = ?"
+            " AND node IN (SELECT value FROM json_each(?))",
+            (tx.fleet, cluster, json.dumps(list(nodes))),
+        )
+    }
+    shared: dict[tuple[str, ...], tuple[bytes, ...]] = {}
+    return {node: _read_mail(tx, key, rows[node], shared) if node in rows else NodeMail() for node in nodes}
+
+
+def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
+    """The contacts of all nodes that have not left, sorted by cluster and node."""
+    heard: dict[int, dict[str, datetime]] = defaultdict(dict)
+    for row in tx.execute("SELECT node, kind, at FROM node_report"):
+        heard[row["node"]][row["kind"]] = parse_timestamp(row["at"])
+    rows = tx.execute(
+        "SELECT * FROM polled_node WHERE ? IN (0, fleet) AND left IS NULL ORDER BY cluster, node, fleet",
+        (tx.fleet,),
+    ).fetchall()
+    return tuple(
+        NodeContact(
+            cluster=row["cluster"],
+            node=row["node"],
+            heard=heard[row["number"]] | ({POLL: parse_timestamp(row["polled"])} if row["polled"] else {}),
+            label=row["label"],
+            address=row["address"],
+            clash=row["clash"],
+            offer=next(iter(read_newest_offers(tx, row["number"], OfferFeed.SETTING)), None),
+        )
+        for row in rows
+    )
+
+
+def _find_caller(tx: Transaction, call: CallRecord) -> _Caller | None:
+    # By the token first: the caller's names may be those from before a rename.
+    own = (
+        "SELECT node.*, token.used IS NULL AND token.ended IS NULL AS is_new FROM node_token AS token"
+        " JOIN polled_node AS node ON node.number = token.node WHERE token.digest = ?"
+    )
+    row = tx.execute(own, (call.token,)).fetchone() if call.token else None
+    if row is None:
+        row = tx.execute(
+            "SELECT *, 0 AS is_new FROM polled_node WHERE fleet = ? AND cluster = ? AND node = ?",
+            (call.fleet, call.cluster, call.node),
+        ).fetchone()
+    return _Caller(row["number"], dict(row), bool(row["is_new"])) if row else None
+
+
+def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
+    row = caller.row
+    row["heard"] = max(row["heard"] or "", at)
+    row["address"] = call.address or row["address"]
+    if call.feed is None:
+        return
+    row["polled"] = max(row["polled"] or "", at)
+    if call.label:
+        if row["labelled"] and row["label"] != call.label:
+            row["other_label"] = row["labelled"]
+        row["label"], row["labelled"] = call.label, max(row["labelled"] or "", at)
+    # An absurd time must not decide which `Last-Modified` comes next.
+    if call.asked is not None and call.asked <= call.at + FUTURE:
+        name = f"asked_{call.feed}"
+        row[name] = max(row[name] or "", format_timestamp(call.asked))
+
+
+def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> None:
+    caller.row["clash"] = call.clash
+    caller.reports[call.kind] = (at, call.body)
+    if call.content is not None:
+        caller.content = (at, call.content)
+    if not call.offer:
+        return
+    own = tx.execute(
+        "UPDATE node_offer SET reported = ?, report = ? WHERE id = ? AND node = ?",
+        (at, key.seal(call.body, _REPORT), call.offer, caller.number),
+    )
+    if own.rowcount and call.result is not None:
+        write_reported_result(tx, call.offer, call.result)
+
+
+def _read_mail(
+    tx: Transaction, key: HostKey, row: sqlite3.Row, shared: dict[tuple[str, ...], tuple[bytes, ...]]
+) -> NodeMail:
+    number = row["number"]
+    reports = tx.execute("SELECT kind, at, sealed FROM node_report WHERE node = ?", (number,)).fetchall()
+    items = {one["kind"]: _read_item(tx, key, one, _REPORT) for one in reports}
+    content = tx.execute("SELECT at, sealed FROM node_content WHERE node = ?", (number,)).fetchone()
+    label = None
+    if row["labelled"]:
+        other = _count_seconds(tx, row["other_label"]) if row["other_label"] else None
+        label = ShownLabel(row["label"], _count_seconds(tx, row["labelled"]), other)
+    return NodeMail(
+        items={kind: item for kind, item in items.items() if item is not None},
+        offers=tuple(
+            _read_offered(tx, key, number, offer, shared)
+            for offer in read_newest_offers(tx, number, OfferFeed.SETTING)
+        ),
+        heard=_count_seconds(tx, row["heard"]) if row["heard"] else None,
+        label=label,
+        content=_read_item(tx, key, content, _CONTENT) if content else None,
+    )
+
+
+def _read_offered(
+    tx: Transaction,
+    key: HostKey,
+    number: int,
+    offer: Offer,
+    shared: dict[tuple[str, ...], tuple[bytes, ...]],
+) -> OfferedContent:
+    if offer.parts not in shared:
+        shared[offer.parts] = read_parts(tx, key, offer.id) or ()
+    return OfferedContent(
+        offer,
+        shared[offer.parts],
+        is_label_unique=is_label_unique(tx, number, offer.label),
+        former=read_parts(tx, key, offer.id, former=True) or (),
+        taken_age=(tx.now - offer.taken).total_seconds() if offer.taken else None,
+    )
+
+
+def _read_item(tx: Transaction, key: HostKey, row: Mapping[str, Any], purpose: str) -> MailItem | None:
+    """What a node sent; None if this host cannot decrypt it any more."""
+    body = key.unseal(row["sealed"], purpose)
+    return None if body is None else MailItem(body, _count_seconds(tx, row["at"]))
+
+
+def _count_seconds(tx: Transaction, since: str) -> float:
+    return max(0.0, (tx.now - parse_timestamp(since)).total_seconds())

@@ -1,0 +1,127 @@
+"""Operations that people ask for beside the desired state: functions over a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from reconciler.core.actor import load_actor
+from reconciler.core.operations import Operation, OperationResult, OperationState
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sqlite.host_key import HostKey
+
+KEPT_OPERATIONS: Final = 1_000
+"""Operations of a fleet that the history keeps, the newest ones; one that is not over stays."""
+
+_TARGETS: Final = "targets of an operation"
+
+_ORDER: Final = {
+    OperationState.PENDING: 0,
+    OperationState.OFFERED: 1,
+    OperationState.SENT: 2,
+    OperationState.OVERDUE: 3,
+    OperationState.FAILED: 4,
+    OperationState.DONE: 5,
+}
+"""A state replaces only earlier ones: a repeated report of a node counts once, a late one still counts."""
+
+
+def write_operation(tx: Transaction, key: HostKey, operation: Operation) -> None:
+    """Write an operation with all its nodes pending."""
+    tx.execute(
+        "INSERT INTO operation (id, fleet, kind, cluster, sealed, actor, at, deadline, direct, waves)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            operation.id,
+            tx.fleet,
+            operation.kind,
+            operation.cluster,
+            key.seal(json.dumps(operation.targets).encode(), _TARGETS),
+            operation.actor.encode(),
+            format_timestamp(operation.at),
+            format_timestamp(operation.deadline),
+            operation.direct,
+            json.dumps(operation.waves),
+        ),
+    )
+    write_results(tx, operation.id, list(operation.results.values()))
+    tx.execute(
+        "DELETE FROM operation WHERE fleet = ?1 AND deadline < ?2 AND number <= (SELECT number FROM operation"
+        " WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+        (tx.fleet, tx.timestamp, KEPT_OPERATIONS),
+    )
+
+
+def write_results(tx: Transaction, operation: str, results: Sequence[OperationResult]) -> None:
+    """Write states of nodes in an operation."""
+    row = tx.execute("SELECT number FROM operation WHERE id = ?", (operation,)).fetchone()
+    if row is None:
+        return
+    for result in results:
+        known = tx.execute(
+            "SELECT state FROM operation_result WHERE operation = ? AND node = ?",
+            (row["number"], result.node),
+        ).fetchone()
+        if known and _ORDER[OperationState(known["state"])] >= _ORDER[result.state]:
+            continue
+        tx.execute(
+            "INSERT OR REPLACE INTO operation_result (operation, node, state, reason, totals, at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                row["number"],
+                result.node,
+                result.state,
+                result.reason,
+                json.dumps(dict(result.totals), sort_keys=True),
+                format_timestamp(result.at or tx.now),
+            ),
+        )
+
+
+def write_reported_result(tx: Transaction, offer: str, result: OperationResult) -> None:
+    """Write the result of the operation to which an offer belongs; nothing for an offer of a run."""
+    row = tx.execute(
+        "SELECT node_offer.run, polled_node.node FROM node_offer"
+        " JOIN polled_node ON polled_node.number = node_offer.node WHERE node_offer.id = ?",
+        (offer,),
+    ).fetchone()
+    if row is not None:
+        write_results(tx, row["run"], [replace(result, node=row["node"])])
+
+
+def read_operations(tx: Transaction, key: HostKey, limit: int) -> tuple[Operation, ...]:
+    """The newest operations of a fleet, newest first; for the host those of all fleets."""
+    rows = tx.execute(
+        "SELECT * FROM operation WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (tx.fleet, limit)
+    ).fetchall()
+    return tuple(_read_operation(tx, key, row) for row in rows)
+
+
+def _read_operation(tx: Transaction, key: HostKey, row: sqlite3.Row) -> Operation:
+    targets = key.unseal(row["sealed"], _TARGETS)
+    results = tx.execute("SELECT * FROM operation_result WHERE operation = ?", (row["number"],)).fetchall()
+    return Operation(
+        id=row["id"],
+        kind=row["kind"],
+        cluster=row["cluster"],
+        targets=tuple(json.loads(targets)) if targets is not None else (),
+        actor=load_actor(row["actor"]),
+        at=parse_timestamp(row["at"]),
+        deadline=parse_timestamp(row["deadline"]),
+        direct=bool(row["direct"]),
+        waves=tuple(tuple(wave) for wave in json.loads(row["waves"])),
+        results={
+            one["node"]: OperationResult(
+                one["node"],
+                OperationState(one["state"]),
+                one["reason"],
+                json.loads(one["totals"]),
+                parse_timestamp(one["at"]) if one["at"] else None,
+            )
+            for one in results
+        },
+    )
