@@ -230,6 +230,7 @@ class Step:
             "risk": self.risk,
             "risk_reason": self.risk_reason,
             "needs": self.needs,
+            # Older than the name of the field: the key is part of each plan's id, to which approvals refer.
             "waits_for_person": self.is_manual,
             "settle": self.settle,
             "arguments": mask(self.arguments.plain()),

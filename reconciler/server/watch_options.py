@@ -25,21 +25,24 @@ class WatchOptions:
     Args:
         source: folder, git URL or path, or tarball, as the operator wrote it.
         state: the state directory.
+        interval: seconds from a pass to the next check of the nodes.
+        poll: seconds between reads of the source.
+        grace: seconds that running steps have to finish when the watch stops.
         keep: how many runs the history keeps.
         host: what this machine allows.
         uncommitted: whether saved files of a git work tree count, not only committed ones.
         only: name of one cluster or node; empty for all.
-        interval: seconds from a pass to the next check of the nodes.
-        poll: seconds between reads of the source.
         listen: address of the endpoints, with port 0 for a free one; None for no endpoints.
         log_format: `console`, `json`, or empty: console if stderr is a terminal.
-        grace: seconds that running steps have to finish when the watch stops.
         secret: shared with the forge; empty to accept no webhook calls.
         trust: required signatures of revisions; None if signatures are not required.
     """
 
     source: str
     state: Path
+    interval: float
+    poll: float
+    grace: float
     keep: int = KEPT_RUNS
     host: Host = field(default_factory=Host)
     ref: str = ""
@@ -48,11 +51,8 @@ class WatchOptions:
     uncommitted: bool = False
     only: str = ""
     dry_run: bool = False
-    interval: float = 300.0
-    poll: float = 30.0
     listen: SocketAddress | None = None
     log_format: str = ""
-    grace: float = 90.0
     secret: str = ""
     trust: Trust | None = None
 

@@ -143,7 +143,8 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
     if variable:
         machine.runtime.mkdir(exist_ok=True)
     environment = Environment({variable: str(machine.runtime)})
-    options = WatchOptions(str(source), state, host=Host(HostConfig(operators=operators), environment))
+    host = Host(HostConfig(operators=operators), environment)
+    options = WatchOptions(str(source), state, interval=300, poll=30, grace=90, host=host)
     log, ready, ends = Log(), Event(), []
 
     async def serve():
