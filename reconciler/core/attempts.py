@@ -1,9 +1,9 @@
 """Attempts: how often the same content was sent to a node, and when it may be sent again; pure.
 
 A node that never shows what it was sent would get it at every pass. So every attempt is counted in the store,
-over all runs and restarts, and attempts end: after a definite refusal at once, otherwise after `TRIES` of
-them with growing pauses. The node is then stalled, until its desired content changes, or until what it shows
-at the differing places changes and stays changed for two readings.
+over all runs and restarts, and attempts end: after a definite refusal at once, otherwise after
+`MOST_ATTEMPTS` of them with growing pauses. The node is then stalled, until its desired content changes, or
+until what it shows at the differing places changes and stays changed for two readings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FACT: Final = "attempt/"
 DISTANCES: Final = (60.0, 600.0)
 """Seconds between the first and the second attempt, and between the second and the third."""
 
-TRIES: Final = 1 + len(DISTANCES)
+MOST_ATTEMPTS: Final = 1 + len(DISTANCES)
 """How often the same content is sent to a node that does not show it."""
 
 WAKES: Final = 3
@@ -95,13 +95,13 @@ class Attempt:
     @property
     def is_over(self) -> bool:
         """Whether no attempt is left."""
-        return self.refused or self.count >= TRIES
+        return self.refused or self.count >= MOST_ATTEMPTS
 
     @property
     def next_time(self) -> datetime | None:
         """When the next attempt may be made; None if at once, or never."""
         # Without a reason the run was killed: that shows nothing about the node, so nothing waits.
-        if self.last is None or not self.reason or not 0 < self.count < TRIES:
+        if self.last is None or not self.reason or not 0 < self.count < MOST_ATTEMPTS:
             return None
         return self.last + timedelta(seconds=DISTANCES[self.count - 1])
 
@@ -164,11 +164,11 @@ def decide_attempt(attempt: Attempt, shown: Prints, now: datetime) -> tuple[Atte
     wakes = {**attempt.wakes, **{place: attempt.wakes.get(place, 0) + 1 for place in confirmed}}
     # One attempt, not all of them: somebody has changed the node, and it is not known whether that helps.
     return AttemptDecision.DUE, replace(
-        attempt, wakes=wakes, shown=None, change={}, count=TRIES - 1, refused=False
+        attempt, wakes=wakes, shown=None, change={}, count=MOST_ATTEMPTS - 1, refused=False
     )
 
 
-def count_try(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
+def count_attempt(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
     """The attempts with one more, which is about to be made."""
     return replace(
         attempt, count=attempt.count + 1, last=now, reason="", refused=False, rollout=rollout, shown=None

@@ -186,7 +186,7 @@ class _Withholding:
         decision, attempt = attempts.decide_attempt(before, shown, self.memory.at)
         if decision is AttemptDecision.DUE:
             # Counted with the intent, before the call: a run that is killed in every call still stalls.
-            sent = attempts.count_try(attempt, self.memory.at, self.content)
+            sent = attempts.count_attempt(attempt, self.memory.at, self.content)
             self.attempts[step.id] = {key: sent.plain()}
             return
         self.blocked.add(step.id)
@@ -232,7 +232,7 @@ def _report_later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> D
         Severity.ERROR,
         LATER,
         f"{step.node} does not show what it was sent: {_explain_attempt(attempt)}; attempt "
-        f"{attempt.count + 1} of {attempts.TRIES} is due after {format_second(due)} UTC"
+        f"{attempt.count + 1} of {attempts.MOST_ATTEMPTS} is due after {format_second(due)} UTC"
         f"{_describe_differences(step.changes)}",
         f"run again then; `reconcile resume {cluster}` allows an attempt at once"
         f"{f'; if it fails each time, {way_out}' if way_out else ''}",

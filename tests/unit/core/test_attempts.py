@@ -8,12 +8,12 @@ from reconciler.core import attempts
 from reconciler.core.arguments import RawArguments
 from reconciler.core.attempts import (
     DISTANCES,
+    MOST_ATTEMPTS,
     PLACES,
-    TRIES,
     WAKES,
     Attempt,
     AttemptDecision,
-    count_try,
+    count_attempt,
     decide_attempt,
     load_attempt,
 )
@@ -35,8 +35,8 @@ def failed(attempt, *, reason="its effect does not show", **more):
 def exhausted(shown=OLD):
     """An attempt whose tries have all failed, and that one reading has found stalled."""
     attempt = Attempt("x")
-    for _ in range(TRIES):
-        attempt = failed(count_try(attempt, NOON, ""))
+    for _ in range(MOST_ATTEMPTS):
+        attempt = failed(count_attempt(attempt, NOON, ""))
     decision, attempt = decide_attempt(attempt, shown, NOON)
     assert decision is AttemptDecision.STALLED
     return attempt
@@ -46,23 +46,23 @@ def test_the_distance_of_tries_grows_and_then_they_end():
     attempt, now = Attempt("x"), NOON
     assert decide_attempt(attempt, OLD, now)[0] is AttemptDecision.DUE
     for distance in DISTANCES:
-        attempt = failed(count_try(attempt, now, ""))
+        attempt = failed(count_attempt(attempt, now, ""))
         assert decide_attempt(attempt, OLD, now + timedelta(seconds=distance - 1))[0] is AttemptDecision.LATER
         now += timedelta(seconds=distance)
         assert decide_attempt(attempt, OLD, now)[0] is AttemptDecision.DUE
-    attempt = failed(count_try(attempt, now, ""))
-    assert attempt.count == TRIES
+    attempt = failed(count_attempt(attempt, now, ""))
+    assert attempt.count == MOST_ATTEMPTS
     assert decide_attempt(attempt, OLD, now + timedelta(days=1000))[0] is AttemptDecision.STALLED
 
 
 def test_a_definite_refusal_is_not_tried_again():
-    attempt = failed(count_try(Attempt("x"), NOON, ""), refused=True)
+    attempt = failed(count_attempt(Attempt("x"), NOON, ""), refused=True)
     assert decide_attempt(attempt, OLD, NOON + timedelta(days=1000))[0] is AttemptDecision.STALLED
 
 
 def test_other_content_begins_anew():
     text = exhausted().plain()
-    assert load_attempt(text, "x").count == TRIES
+    assert load_attempt(text, "x").count == MOST_ATTEMPTS
     assert load_attempt(text, "y") == Attempt("y")
 
 
@@ -72,7 +72,7 @@ def test_a_change_on_the_node_ends_a_stall_when_a_second_reading_confirms_it():
     assert decision is AttemptDecision.STALLED
     decision, attempt = decide_attempt(attempt, changed, NOON)
     assert decision is AttemptDecision.DUE
-    again = failed(count_try(attempt, NOON, ""))
+    again = failed(count_attempt(attempt, NOON, ""))
     assert decide_attempt(again, changed, NOON)[0] is AttemptDecision.STALLED, "one more try, not three"
 
 
@@ -103,7 +103,7 @@ def test_a_value_that_moves_slowly_ends_a_stall_a_few_times_only():
         decision, attempt = decide_attempt(attempt, {"/hosting/0/name": f"{number // 4:04}"}, NOON)
         if decision is AttemptDecision.DUE:
             sent += 1
-            attempt = failed(count_try(attempt, NOON, ""))
+            attempt = failed(count_attempt(attempt, NOON, ""))
     assert sent == WAKES
 
 
@@ -125,22 +125,22 @@ def test_fingerprints_are_bounded_and_contain_no_secret():
 
 
 def test_a_try_that_sent_nothing_does_not_count():
-    attempt = count_try(Attempt("x"), NOON, "")
+    attempt = count_attempt(Attempt("x"), NOON, "")
     assert attempts.note_failure(attempt.plain(), Outcome(STEP, State.FAILED, "connection refused")) == ""
-    twice = count_try(attempt, NOON, "")
+    twice = count_attempt(attempt, NOON, "")
     assert (
         load_attempt(attempts.note_failure(twice.plain(), Outcome(STEP, State.FAILED, "no")), "x").count == 1
     )
 
 
 def test_a_killed_run_counts_as_an_attempt_without_a_pause():
-    attempt = count_try(Attempt("x"), NOON, "")
-    for count in range(1, TRIES):
+    attempt = count_attempt(Attempt("x"), NOON, "")
+    for count in range(1, MOST_ATTEMPTS):
         outcome = Outcome(STEP, State.FAILED, "it was not done", sent=True, killed=True)
         attempt = load_attempt(attempts.note_failure(attempt.plain(), outcome), "x")
         assert attempt.count == count
         assert decide_attempt(attempt, OLD, NOON)[0] is AttemptDecision.DUE
-        attempt = count_try(attempt, NOON, "")
+        attempt = count_attempt(attempt, NOON, "")
     assert decide_attempt(attempt, OLD, NOON)[0] is AttemptDecision.STALLED
 
 
