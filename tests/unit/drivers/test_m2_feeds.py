@@ -22,6 +22,7 @@ from reconciler.drivers.m2.central_server import feeds, offered_parts
 from reconciler.drivers.m2.central_server.http_dates import format_http_date, parse_http_date
 from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.purge_targets import pack_targets
 from reconciler.drivers.registry import load_installed
 from reconciler.errors import SecretError
 from reconciler.ports.central_server import InboundRequest, PollHeaders, RouteKind
@@ -115,7 +116,7 @@ def test_a_package_has_secrets_in_clear_and_is_the_one_that_would_be_pushed(rout
 
 def test_a_purge_is_offered_with_its_targets():
     targets = ["http://www.site1.com/image.jpg", "www.site1.com/image/*.bmp"]
-    parts = offered_parts.write_purge(targets)
+    parts = (pack_targets(targets),)
     purge = replace(OFFER, feed=OfferFeed.PURGE, revision="")
     message = message_of(SERVER.answer_poll(request(feeds.PURGE), purge, parts))
     assert message["action"] == {"api": "/command/purge"}
@@ -226,7 +227,7 @@ def test_a_damaged_part_is_found_when_it_is_read():
         offered_parts.read_package((PARTS[1],)).setting()
 
 
-@pytest.mark.parametrize("parts", [(), (b"[1]",), (b"{}",), (b"[",), (b"[]", b"[]")])
+@pytest.mark.parametrize("parts", [(), (b"1",), (b"[",), (b"[]", b"[]")])
 def test_other_bytes_are_no_purge(parts):
     with pytest.raises(offered_parts.UnreadableParts):
         offered_parts.read_purge(parts)

@@ -206,6 +206,48 @@ def test_every_call_that_removes_content_is_a_purge(api):
     assert read(message).kind == "purge.feedback"
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        b'"setting": {"env": {"features": {"setting": {"version": 1}}, "version": 2}}',
+        b'"later": "setting", "setting": {"version": 1}',
+        b'"setting": {"version": 1}, "later": [{"version": 3, "version": 4}]',
+        b'"setting": {"version": 1}, "setting": {"version": 2, "meta": {"version": 2}}',
+    ],
+)
+def test_both_versions_are_kept_wherever_the_setting_is(setting):
+    body = FEEDBACK.replace(b'"setting": null', setting)
+    found = read(body)
+    expected = json.loads(body)
+    assert json.loads(found.content) == expected.pop("setting")
+    expected["parameters"][0]["result"]["productVersion"] = "22.02.0"
+    assert json.loads(found.body) == expected
+
+
+def test_a_large_setting_is_read_in_a_short_time():
+    setting = {"hosting": [{"name": f"h{number}", "version": number} for number in range(20_000)]}
+    body = FEEDBACK.replace(b"null\n}", json.dumps(setting).encode() + b"}")
+    assert json.loads(body)["setting"] == setting
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        assert json.loads(read(body).body)["parameters"][0]["result"]["productVersion"] == "22.02.0"
+        times.append(time.process_time() - began)
+    assert min(times) < 0.2
+
+
+def test_of_many_results_the_failed_ones_are_stored_and_all_are_counted():
+    message = documented("purge.feedback")
+    good, bad = message["parameters"][:2]
+    message["parameters"] = [good] * 5000 + [bad] * 3 + [good] * 5000
+    found = read(message)
+    assert found.totals == {"count": 30_003, "size": 776_568_993_072, "time": 120_003, "failed": 3}
+    assert found.reason.endswith("Bad Gateway; and 2 more")
+    stored = json.loads(found.body)
+    assert stored["parameters"] == [bad] * 3 + [good] * 97
+    assert stored["leftOut"] == 9_903
+
+
 def test_a_setting_keeps_its_own_repeated_keys_out_of_the_report():
     body = FEEDBACK.replace(b'"setting": null', b'"setting": {"a": {"version": "1", "version": "2"}}')
     found = read(body)

@@ -1,7 +1,7 @@
 """The contents of an offer as the store keeps them: written by the pass, read to answer a node; pure.
 
 An offer of a setting is either a package, in the parts that many nodes share, or only the request to check
-out. An offer of a purge is the list of its targets.
+out. An offer of a purge has the list of its targets as its only part.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-import orjson
-
 from reconciler.archive import tar
 from reconciler.archive.deflate import DeflatedPart, inflate_part
 from reconciler.core.plan import Payload, refuse_missing_secrets
 from reconciler.drivers.m2.package import SETTING, PackageCache, PackageParts
+from reconciler.drivers.m2.purge_targets import unpack_targets
 
 CHECKOUT: Final = b"checkout\n"
 """The only part of an offer to check out; such an offer has no content."""
@@ -45,15 +44,6 @@ def write_package(payload: Payload, cache: PackageCache) -> tuple[bytes, ...]:
 def write_checkout() -> tuple[bytes, ...]:
     """The parts of an offer to check out."""
     return (CHECKOUT,)
-
-
-def write_purge(targets: Sequence[str]) -> tuple[bytes, ...]:
-    """The parts of an offer of a purge: one, shared by all nodes that get it.
-
-    Args:
-        targets: URLs, with or without scheme; `*` matches any text.
-    """
-    return (orjson.dumps(list(targets)),)
 
 
 def is_checkout(parts: Sequence[bytes]) -> bool:
@@ -102,19 +92,16 @@ def read_package(parts: Sequence[bytes]) -> OfferedPackage:
 
 
 def read_purge(parts: Sequence[bytes]) -> tuple[str, ...]:
-    """The targets that `write_purge` wrote.
+    """The targets of an offer of a purge; `purge_targets.pack_targets` wrote them.
 
     Raises:
         UnreadableParts: they are not the parts of a purge.
     """
     try:
-        (text,) = parts
-        targets = orjson.loads(text)
-    except ValueError as error:
+        (part,) = parts
+        return unpack_targets(part)
+    except (ValueError, TypeError) as error:
         raise UnreadableParts("they are not a list of targets") from error
-    if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
-        raise UnreadableParts("they are not a list of targets")
-    return tuple(targets)
 
 
 def _encode(part: DeflatedPart) -> bytes:

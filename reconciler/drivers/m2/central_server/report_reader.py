@@ -33,6 +33,9 @@ LIMITS: Final = JsonLimits(size=16 * 1024 * 1024, values=1_000_000)
 LARGEST_BODY: Final = 1024 * 1024
 """Bytes of a report without the setting."""
 
+MOST_RESULTS: Final = 100
+"""Results in a report that are stored; all of them are counted."""
+
 MOST_ADDRESSES: Final = 64
 """Addresses of a node that are read."""
 
@@ -57,38 +60,62 @@ def read_report_body(body: bytes) -> ReceivedReport:
         raise InvalidReport(str(error)) from error
     if not isinstance(message, Mapping):
         raise InvalidReport("it is not an object")
-    message = _keep_both_versions(body, message)
     kind = _choose_kind(message)
-    _validate(kind, message)
     setting = message.get("setting") if kind == SETTING else None
-    content = write_json(setting) if setting is not None else None
-    rest = {key: value for key, value in message.items() if key != "setting" or content is None}
-    text = write_json(rest)
+    if not isinstance(setting, Mapping):
+        setting = None
+    # Of a setting, only that it is an object matters here: the rest is checked where it is compared.
+    rest = dict(message) if setting is None else {**message, "setting": {}}
+    _validate(kind, rest)
+    if setting is not None:
+        del rest["setting"]
+    content = None if setting is None else write_json(setting)
+    stored = _shorten(_keep_both_versions(body, rest, content or b""))
+    text = write_json(stored)
     if len(text) > LARGEST_BODY:
         raise InvalidReport(f"it has {len(text):,} bytes without the setting, more than {LARGEST_BODY:,}")
     return _read_fields(kind, message, content, text)
 
 
-def _keep_both_versions(body: bytes, message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The message; in results with two keys `version`, the first one is `productVersion`.
+def _keep_both_versions(body: bytes, rest: Mapping[str, Any], content: bytes) -> Mapping[str, Any]:
+    """The message without its setting; in results with two keys `version`, the first one is `productVersion`.
 
     The documents have both in one object: first the version of the product, then that of the setting. Readers
     keep the last one.
     """
-    if body.count(_VERSION) <= 1 or body.count(_VERSION) <= write_json(message).count(_VERSION):
-        return message
+    if body.count(_VERSION) == content.count(_VERSION) + write_json(rest).count(_VERSION):
+        return rest
 
     def read_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         versions = [value for key, value in pairs if key == "version"]
         first = {"productVersion": versions[0]} if len(versions) > 1 and isinstance(versions[0], str) else {}
         return {**dict(pairs), **first}
 
-    # Within the limits, which were checked before.
+    # The setting is the last key in the documents: then it need not be read again. The limits were checked
+    # before.
+    head = body[: body.find(b'"setting"')] + b'"setting":{}}'
+    text = head if content and _equals(head, {**rest, "setting": {}}) else body
     again = json.loads(
-        body, object_pairs_hook=read_pairs, parse_int=read_whole_number, parse_float=read_any_number
+        text, object_pairs_hook=read_pairs, parse_int=read_whole_number, parse_float=read_any_number
     )
-    # Only these: a setting stays as it was sent.
-    return {**message, "parameters": again["parameters"]} if "parameters" in again else message
+    return {**rest, "parameters": again["parameters"]} if "parameters" in again else rest
+
+
+def _equals(text: bytes, value: Any) -> bool:
+    try:
+        found: bool = read_json(text, LIMITS) == value
+    except JsonError:
+        return False
+    return found
+
+
+def _shorten(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message with at most `MOST_RESULTS` results, the failed ones first: a purge may have thousands."""
+    found = message.get("parameters")
+    if not isinstance(found, list) or len(found) <= MOST_RESULTS:
+        return message
+    found = sorted(found, key=lambda one: str(get_value(one, ("result", "status"))).casefold() == "ok")
+    return {**message, "parameters": found[:MOST_RESULTS], "leftOut": len(found) - MOST_RESULTS}
 
 
 def _choose_kind(message: Mapping[str, Any]) -> str:
