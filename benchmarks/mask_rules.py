@@ -27,7 +27,7 @@ from reconciler.errors import NodeError, NodeRefused
 from reconciler.feedback.message import make_message
 from reconciler.planning import masked_transports as masking_module
 from reconciler.planning.masked_transports import mask_transports
-from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, OfferDraft, Transports
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, NodeMail, OfferDraft, Transports
 from reconciler.secrets import redaction
 from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import LogRedactor
@@ -113,8 +113,9 @@ class Saying(Http, Commands, Mailbox):
     async def offer(self, *_: Any, **__: Any) -> str:
         return await self.run()
 
-    async def read_mail(self, *_: Any) -> Any:
-        return await self.run()
+    async def read_mail(self, *_: Any) -> NodeMail:
+        await self.run()
+        return NodeMail()
 
 
 DRAFT = OfferDraft(cluster="edge", node="a", feed=OfferFeed.SETTING, step="s", parts=(), seconds=1)
@@ -139,10 +140,11 @@ async def _transported(redactor: Redactor) -> None:
                 (f"a: no: {MASK}", f"no: {MASK}", f"a: no: {MASK}")
             ] * len(calls)
             continue
-        answer, ran, offered, read, reported = found
-        assert (ran, offered, read, reported) == (f"no: {MASK}",) * 2 + (f"no: {CLEAR}",) * 2
+        answer, ran, offered, read, mail = found
+        assert (ran, offered, read) == (f"no: {MASK}", f"no: {MASK}", f"no: {CLEAR}")
         assert answer.body == f"no: {CLEAR}".encode()
         assert (answer.quote(99), answer.quote(12)) == (f"no: {MASK}",) * 2
+        assert mail.redact(f"no: {CLEAR}", 99) == f"no: {MASK}"
         assert answer.redact(f"{CLEAR}{'x' * 99}", 20) == f"{MASK}{'x' * 13}…"
 
 
