@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -39,19 +39,55 @@ class NodeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeMessage:
-    """A message that a node sends by itself.
+class OutgoingCall:
+    """A request that a node sends by itself.
 
     Args:
-        url: for a POST.
-        content: plain JSON.
+        purpose: in a word or two, such as `setting feed`.
         timeout: seconds for the whole call.
     """
 
-    node: str
+    purpose: str
     url: str
-    content: Mapping[str, Any]
     timeout: float
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalChange:
+    """A change that a node makes to itself, such as loading a setting that it has downloaded.
+
+    Args:
+        request: the call of its API that has the same effect.
+        perform: makes the change; gives the answer that a caller of the API would get.
+    """
+
+    request: NodeRequest
+    perform: Callable[[], Reply]
+
+
+Activity: TypeAlias = Generator[OutgoingCall | LocalChange, Reply, None]
+"""What a node does by itself, step by step: each step gets its reply; status 0 means that no answer came.
+
+Names of headers in a reply to an `OutgoingCall` are in lower case.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeActivity:
+    """One activity of a node.
+
+    Args:
+        name: such as `setting`.
+        is_periodic: whether it comes again; it is left out while an earlier one of the same name runs.
+    """
+
+    node: str
+    name: str
+    steps: Activity
+    is_periodic: bool = True
 
 
 class SimulatedWorld(ABC):
@@ -82,10 +118,13 @@ class SimulatedCluster(ABC):
     """The adapter between the simulation and a product's simulated world.
 
     Args:
-        addresses: node name -> its address.
+        addresses: node name -> its address; a node without one cannot be called.
     """
 
     addresses: Mapping[str, SocketAddress]
+
+    keeps_connections: bool = True
+    """Whether a node uses a connection again for the next call that it makes by itself."""
 
     @property
     @abstractmethod
@@ -112,8 +151,8 @@ class SimulatedCluster(ABC):
         """The node's new port after a restart; None if it has not changed."""
         return None
 
-    def take_due_messages(self, now: datetime) -> Sequence[NodeMessage]:
-        """Messages that nodes send by themselves since the last call; the first call gives none."""
+    def take_due_activities(self, now: datetime) -> Sequence[NodeActivity]:
+        """What nodes begin to do by themselves since the last call; the first call gives none."""
         return ()
 
 

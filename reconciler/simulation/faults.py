@@ -71,6 +71,8 @@ class FaultScope(StrEnum):
     ANY = "any"
     READS = "reads"
     CHANGES = "changes"
+    CALLS = "calls"
+    """Calls that the node makes by itself: polls, downloads, reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def make_fault(
 
 
 def parse_fault(text: str) -> tuple[str, Fault]:
-    """A node or cluster and its fault, from `NAME=KIND[:ARGUMENT][@any|@reads|@changes][*COUNT]`.
+    """A node or cluster and its fault, from `NAME=KIND[:ARGUMENT][@any|@reads|@changes|@calls][*COUNT]`.
 
     Raises:
         UsageError: it has another form.
@@ -157,15 +159,20 @@ class PendingFaults:
         """Remove all faults."""
         self._faults.clear()
 
-    def take(self, *, change: bool) -> Fault | None:
+    def take(self, *, change: bool = False, outgoing: bool = False) -> Fault | None:
         """The fault that applies to a request; its count goes down by one.
 
         Args:
             change: whether the request changes something.
+            outgoing: whether the node sends it.
         """
-        missed = FaultScope.READS if change else FaultScope.CHANGES
+        if not self._faults:
+            return None
+        matching = {FaultScope.ANY, FaultScope.CHANGES if change else FaultScope.READS}
+        if outgoing:
+            matching = {FaultScope.CALLS}
         for index, (fault, left) in enumerate(self._faults):
-            if fault.on is missed:
+            if fault.on not in matching:
                 continue
             if left == 1:
                 del self._faults[index]

@@ -15,7 +15,7 @@ from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.simulator import NodeMessage, NodeRequest, Reply, SimulatedCluster
+from reconciler.ports.simulator import LocalChange, NodeActivity, NodeRequest, Reply, SimulatedCluster
 from reconciler.simulation.addresses import keep_loopback_address, raise_file_limit
 from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, FaultKind, make_fault
 from reconciler.simulation.node_server import NodeListener
@@ -26,6 +26,7 @@ from reconciler.simulation.simulated_node import (
     answer_with_faults,
     apply_node_fault,
     open_node,
+    perform_local_change,
     start_node,
 )
 
@@ -110,14 +111,15 @@ class Simulation:
             options = (choices or {}).get(kind, simulator.options)
             served = simulator.serve(cluster_input, converged=converged, options=options, fresh=fresh)
             self._served[cluster_input.entry.name] = served
-            for node, address in served.addresses.items():
+            for member in cluster_input.entry.members():
+                node = member.name
                 listener = NodeListener(partial(self._handle, node), partial(self._perform, node))
                 self._places[node] = SimulatedNode(
                     cluster_input.entry.name,
                     kind,
                     node,
                     served,
-                    address,
+                    served.addresses.get(node),
                     listener,
                     around,
                     joined=simulator.has_peer_links,
@@ -146,8 +148,13 @@ class Simulation:
 
     @property
     def nodes(self) -> Mapping[str, SocketAddress]:
-        """Node name -> its address."""
-        return {place.node: place.address for place in self._places.values()}
+        """Node name -> its address, of the nodes that can be called."""
+        return {place.node: place.address for place in self._places.values() if place.address is not None}
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of all nodes."""
+        return self._places.keys()
 
     @property
     def clusters(self) -> Iterable[str]:
@@ -158,9 +165,31 @@ class Simulation:
         """The simulated world of a cluster, of its product's type."""
         return self._served[cluster].world
 
-    def due(self, now: datetime) -> list[NodeMessage]:
-        """Messages that nodes send by themselves, since the last call."""
-        return [message for served in self._served.values() for message in served.take_due_messages(now)]
+    def take_due_activities(self, now: datetime) -> list[NodeActivity]:
+        """What nodes begin to do by themselves, since the last call."""
+        return [activity for served in self._served.values() for activity in served.take_due_activities(now)]
+
+    def is_up(self, node: str) -> bool:
+        """Whether a node is running."""
+        return self._places[node].is_up
+
+    def keeps_connections(self, node: str) -> bool:
+        """Whether a node uses a connection again for its next call."""
+        return self._places[node].served.keeps_connections
+
+    def take_fault(self, node: str, *, change: bool = False, outgoing: bool = False) -> Fault | None:
+        """The fault that applies to what a node does by itself; its count goes down by one."""
+        return self._places[node].pending.take(change=change, outgoing=outgoing)
+
+    def change(self, node: str, change: LocalChange, fault: Fault | None) -> Reply:
+        """Make a change that a node makes to itself, and record it."""
+        place = self._places[node]
+        reply = perform_local_change(place, change, fault)
+        if fault is not None and fault.kind is FaultKind.DUPLICATE:
+            change.perform()
+        asked = place.served.describe_request(change.request)
+        self._calls.append(RecordedCall(node, asked, True, reply[0], str(fault.kind) if fault else ""))
+        return reply
 
     def calls(self, node: str = "", *, changes: bool = False) -> tuple[RecordedCall, ...]:
         """The recorded requests in order, of one node or of all; with `changes`, without reads."""
@@ -176,8 +205,8 @@ class Simulation:
                 "node": place.node,
                 "cluster": place.cluster,
                 "kind": place.kind,
-                "address": str(place.address),
-                "up": place.listener.listening,
+                "address": str(place.address or ""),
+                "up": place.is_up,
                 "faults": place.pending.texts(),
                 "requests": asked.get(place.node, 0),
             }
@@ -212,6 +241,7 @@ class Simulation:
             if fault.kind is not FaultKind.STARTED:
                 # The listener closes first: no request may reach a node that is down.
                 await place.listener.close()
+                place.is_up = False
                 place.served.world.kill(place.node)
             if fault.kind is FaultKind.RESTARTED and fault.argument:
                 task = asyncio.create_task(start_node(place, fault.argument))
@@ -282,6 +312,8 @@ class Simulation:
 def _check_addresses(places: Iterable[SimulatedNode]) -> None:
     taken: dict[SocketAddress, str] = {}
     for place in places:
+        if place.address is None:
+            continue
         keep_loopback_address(place.node, place.address)
         other = taken.setdefault(place.address, place.node)
         if other != place.node:

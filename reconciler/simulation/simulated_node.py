@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
-from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster
+from reconciler.ports.simulator import LocalChange, NodeRequest, Reply, SimulatedCluster
 from reconciler.simulation.addresses import make_address_error
 from reconciler.simulation.faults import Fault, FaultKind, PendingFaults
 from reconciler.simulation.node_server import CLOSED, NodeListener
@@ -30,19 +30,22 @@ class SimulatedNode:
     Args:
         around: wraps its changes.
         joined: whether nodes of its product talk to each other.
+        address: None if nobody can call it.
         shown: last answer to each read, for the fault `stale`.
+        is_up: whether it is running.
     """
 
     cluster: str
     kind: str
     node: str
     served: SimulatedCluster
-    address: SocketAddress
+    address: SocketAddress | None
     listener: NodeListener
     around: Around | None
     joined: bool = False
     pending: PendingFaults = field(default_factory=PendingFaults)
     shown: dict[tuple[str, str, str], Reply] = field(default_factory=dict)
+    is_up: bool = True
 
 
 def answer_with_faults(
@@ -76,6 +79,15 @@ def _perform(place: SimulatedNode, request: NodeRequest, kind: FaultKind | None,
     return place.shown[read]
 
 
+def perform_local_change(place: SimulatedNode, change: LocalChange, fault: Fault | None) -> Reply:
+    """The reply to a change that a node makes to itself, under a fault."""
+    if fault is not None and fault.kind is FaultKind.REFUSE:
+        return place.served.build_refusal()
+    if place.around:
+        return place.around(place.cluster, place.node, change.request, change.perform)
+    return change.perform()
+
+
 def apply_node_fault(place: SimulatedNode, kind: FaultKind) -> None:
     """Apply a fault between nodes to one of them."""
     world = place.served.world
@@ -98,6 +110,9 @@ async def open_node(place: SimulatedNode) -> None:
     Raises:
         UsageError: it cannot listen on its address.
     """
+    place.is_up = True
+    if place.address is None:
+        return
     try:
         await place.listener.open(place.address)
     except OSError as error:
@@ -110,6 +125,6 @@ async def start_node(place: SimulatedNode, delay: float = 0) -> None:
     await place.listener.close()
     place.served.world.start(place.node)
     port = place.served.get_new_port(place.node)
-    if port is not None:
+    if port is not None and place.address is not None:
         place.address = SocketAddress(place.address.host, port)
     await open_node(place)

@@ -14,8 +14,8 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import StateError
 from reconciler.rollout.apply_pass import RunContext
 from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.call_sender import CallSender
 from reconciler.simulation.node_host import Simulation
-from reconciler.simulation.reporting import ReportSender
 
 
 class Stage:
@@ -73,14 +73,14 @@ def states(report):
 
 
 async def test_a_wave_passes_when_its_nodes_report_what_they_were_given(stage):
-    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation, ReportSender(simulation):
+    async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation, CallSender(simulation):
         report = await stage.run(stage.fleet("2", feedback=True))
     assert (states(report), report.findings) == (["done", "done"], ())
 
 
 async def test_a_node_that_falls_silent_after_a_change_stops_the_rollout_and_is_returned(stage):
     async with Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation:
-        async with ReportSender(simulation, mute={"n0"}):
+        async with CallSender(simulation, mute={"n0"}):
             report = await stage.run(stage.fleet("2", within=1))
         assert states(report) == ["undone", "skipped"]
         assert [finding.code for finding in report.findings] == ["gate-failed"]
@@ -108,7 +108,7 @@ async def test_a_failure_that_a_node_reports_itself_stops_the_rollout_at_once(st
 
     async with (
         Simulation(stage.fleet("1"), DRIVERS, converged=True) as simulation,
-        ReportSender(simulation, mute={"n0"}),
+        CallSender(simulation, mute={"n0"}),
     ):
         complaining = asyncio.create_task(complain())
         report = await asyncio.wait_for(stage.run(stage.fleet("2", feedback=True, within=600)), 30)

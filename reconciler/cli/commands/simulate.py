@@ -166,9 +166,9 @@ async def _serve(
     from reconciler.cli.terminal import catch_stop_signal
     from reconciler.desired.fleet import load_fleet
     from reconciler.secrets.local_resolver import LocalResolver
+    from reconciler.simulation.call_sender import CallSender
     from reconciler.simulation.fault_control import FaultControl
     from reconciler.simulation.node_host import Simulation
-    from reconciler.simulation.reporting import ReportSender
     from reconciler.sources.folder import FolderSource
 
     fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS, LocalResolver(host))
@@ -177,7 +177,7 @@ async def _serve(
         # Before the nodes: a signal while they start must stop them in order, or their ports stay taken.
         stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
-        await stack.enter_async_context(ReportSender(simulation))
+        await stack.enter_async_context(CallSender(simulation))
         if control:
             await stack.enter_async_context(FaultControl(simulation, control))
         # Before the announcement: a program that waits for it must meet the faults with its first request.

@@ -96,6 +96,36 @@ class VacantAnswer(StrEnum):
     """The object of its other JSON answers."""
 
 
+class FirstPoll(StrEnum):
+    """`If-Modified-Since` of a first poll, for which there is no earlier answer."""
+
+    MISSING = "missing"
+    """The header is left out."""
+
+    EMPTY = "empty"
+    """The header has no value."""
+
+
+class RememberedTime(StrEnum):
+    """What a remembered `Last-Modified` belongs to."""
+
+    URL = "url"
+    """The URL that answered: another URL is polled for the first time."""
+
+    FEATURE = "feature"
+    """The feature: a new URL is polled with the time of the earlier one."""
+
+
+class RepeatedPurge(StrEnum):
+    """What a node does with a purge whose `userdata` it knows."""
+
+    AGAIN = "again"
+    """It purges again, and reports again."""
+
+    ONCE = "once"
+    """It reports the first result again, and purges nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """The behaviour of a node where M2's pages say nothing.
@@ -116,6 +146,18 @@ class Choices:
         licence_valid: whether `/get/license` shows a valid licence.
         caller: the address from which every request counts as coming; empty for the real one. With it, a
             fleet whose allowLists have production networks can be tried on loopback.
+        retention: number of earlier settings that a node keeps.
+        first_poll: `If-Modified-Since` of a first poll.
+        remembered: what a remembered `Last-Modified` belongs to.
+        forgets: whether a node forgets `Last-Modified` at its restart.
+        beat_headers: whether a heartbeat has the headers of a poll too.
+        download_attempts: how often a node tries to download the package of one feed.
+        report_attempts: how often a node tries to send one report.
+        repeated_purge: what a node does with a purge whose `userdata` it knows.
+        propagates_feed: whether a purge from a feed is propagated, as one by a call of the API is.
+        cached_files: number of files that each virtual host has in its cache at first.
+        keeps_connection: whether a node uses its connection to the central server again.
+        clock_spread: seconds by which the clocks of nodes differ, so that not all poll at the same moment.
     """
 
     match: AllowListMatch = AllowListMatch.FIRST
@@ -130,6 +172,18 @@ class Choices:
     backup: BackupBehaviour = BackupBehaviour.KEPT
     licence_valid: bool = True
     caller: str = ""
+    retention: int = 100
+    first_poll: FirstPoll = FirstPoll.MISSING
+    remembered: RememberedTime = RememberedTime.URL
+    forgets: bool = True
+    beat_headers: bool = False
+    download_attempts: int = 1
+    report_attempts: int = 1
+    repeated_purge: RepeatedPurge = RepeatedPurge.AGAIN
+    propagates_feed: bool = False
+    cached_files: int = 0
+    keeps_connection: bool = True
+    clock_spread: int = 0
 
 
 DEFAULTS: Final = Choices()

@@ -6,7 +6,7 @@ a field of `Choices`, or the docstring of a function names the assumption.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
@@ -136,6 +136,19 @@ def checkout(node: M2NodeState) -> ChangeAccepted | ChangeRefused:
     if node.repository is None:
         return ChangeRefused("E0001", "no git repository is connected")
     return upload(node, node.repository)
+
+
+def change_origin(node: M2NodeState, hosting: str, addresses: Sequence[str]) -> M2NodeState:
+    """The node after it changed the origin of a running virtual host; `setting.json` stays as it is."""
+    hosts = lookup(node.running, "hosting")
+    if node.running is None or not isinstance(hosts, list):
+        return node
+    path = ["origin", "address"]
+    changed = [
+        replace_at(host, path, list(addresses)) if get_value(host, ["name"]) == hosting else host
+        for host in hosts
+    ]
+    return replace(node, running={**node.running, "hosting": changed})
 
 
 def restart(node: M2NodeState) -> M2NodeState:

@@ -120,13 +120,13 @@ def test_an_expired_licence_is_500():
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PURGE"])
 def test_a_purge_is_answered_with_capital_names(method):
-    status, _, body = ask(world(), method, "/command/purge?url=a.com/b|/c*")
+    status, _, body = ask(world(Choices(cached_files=12)), method, "/command/purge?url=b.com/2.jpg|b.com/1*")
     assert status == 200
     assert json.loads(body) == {
         "version": "1.1.0",
         "method": "purge",
         "status": "OK",
-        "result": {"Count": 2, "Size": 0, "Time": 0},
+        "result": {"Count": 5, "Size": 5120, "Time": 0},
     }
 
 

@@ -22,6 +22,7 @@ from reconciler.drivers.m2.choices import (
     VacantAnswer,
 )
 from reconciler.drivers.m2.package import pack_files
+from reconciler.drivers.m2.simulator.cache import NodeCache
 from reconciler.drivers.m2.simulator.package import read_upload
 from reconciler.ports.simulator import NodeRequest
 
@@ -52,17 +53,25 @@ class NodeCall:
     Args:
         node: its state before the request.
         reloaded: when it accepted its last setting, in seconds since the epoch.
+        cache: its files, which a purge removes.
     """
 
     node: machine.M2NodeState
     request: NodeRequest
     choices: Choices
     reloaded: float
+    cache: NodeCache
 
     @property
     def path(self) -> str:
         """The path without query, percent-decoded."""
         return unquote(self.request.target.partition("?")[0])
+
+    @property
+    def url(self) -> str:
+        """The parameter `url`, of the query or of a form."""
+        form = parse_qs(self.request.body.decode("latin-1"))
+        return self.query.get("url") or form.get("url", [""])[-1]
 
     @property
     def query(self) -> dict[str, str]:
@@ -121,16 +130,26 @@ def _upload(call: NodeCall) -> Answered:
         return node, (307, {"Location": "http://192.0.2.1/setting/upload"}, b"")
     api = machine.lookup(node.running or {}, "env.management.api") or {}
     beside = node.loaded.package.resources if node.loaded else {}
-    package = read_upload(
-        call.request.headers, call.request.body, api.get("multipartName", "settingFile"), beside
+    return load_package(
+        node,
+        read_upload(call.request.headers, call.request.body, api.get("multipartName", "settingFile"), beside),
+        takes,
     )
+
+
+def load_package(
+    node: machine.M2NodeState,
+    package: machine.NodePackage | machine.ChangeRefused,
+    takes: UploadBehaviour,
+) -> Answered:
+    """What a node does with a package, and the answer to the call of the API that brought it."""
     if isinstance(package, machine.NodePackage):
         package = _alter_package(package, takes)
     result = package if isinstance(package, machine.ChangeRefused) else machine.upload(node, package)
     # `OK` without an effect: only reading back finds this fault.
     if takes is UploadBehaviour.KEEPS and isinstance(result, machine.ChangeAccepted):
         result = machine.ChangeAccepted(node)
-    return _answer_change(node, result, 500)
+    return answer_change(node, result, 500)
 
 
 def _alter_package(
@@ -151,7 +170,7 @@ def _alter_package(
     return machine.NodePackage(write_json(document), package.resources)
 
 
-def _answer_change(
+def answer_change(
     node: machine.M2NodeState, result: machine.ChangeAccepted | machine.ChangeRefused, failed: int
 ) -> Answered:
     """The answer to a change; `failed` is the status of a refusal, which differs between calls."""
@@ -225,15 +244,16 @@ def _license(call: NodeCall) -> Answered:
     return call.node, (200 if valid else 500, JSON, write_json(body))
 
 
-def _command(call: NodeCall) -> Answered:
+def perform_command(call: NodeCall) -> Answered:
+    """What a call of `/command/…` does, and its answer."""
     name = call.path.removeprefix("/command/").removeprefix("async/")
     if name not in {"purge", "expire", "hardpurge"}:
         return call.node, make_failure(404, "Not Found", name)
-    form = parse_qs(call.request.body.decode("latin-1"))
-    url = call.query.get("url") or form.get("url", [""])[-1]
+    url = call.url
     if not url:
         return call.node, make_failure(400, "Bad Request", name)
-    done = {"Count": len(url.split("|")), "Size": 0, "Time": 0}
+    count, size = call.cache.purge(url, keeps=name == "expire")
+    done = {"Count": count, "Size": size, "Time": 0}
     status = 201 if call.path.startswith("/command/async/") else 200
     return call.node, (status, JSON, write_json(make_envelope(name, "OK", done)))
 
@@ -285,11 +305,11 @@ _EXACT: Final[Mapping[str, Route]] = {
     # A refused local deployment is answered with 200 too (M2 manual, API): only the body shows the failure.
     "/setting/deploy/local": (
         _GET,
-        lambda call: _answer_change(call.node, machine.deploy_local(call.node), 200),
+        lambda call: answer_change(call.node, machine.deploy_local(call.node), 200),
     ),
     "/setting/deploy/checkout": (
         ("GET", "POST"),
-        lambda call: _answer_change(call.node, machine.checkout(call.node), 500),
+        lambda call: answer_change(call.node, machine.checkout(call.node), 500),
     ),
     "/get/license": (_GET, _license),
     "/metrics": (_GET, _metrics),
@@ -312,7 +332,7 @@ _EXACT: Final[Mapping[str, Route]] = {
 _PREFIXES: Final[Mapping[str, Route]] = {
     "/get/setting": (_GET, _get_setting),
     "/get/hosting": (_GET, _get_hosting),
-    "/command/": (("GET", "POST", "PURGE"), _command),
+    "/command/": (("GET", "POST", "PURGE"), perform_command),
 }
 
 

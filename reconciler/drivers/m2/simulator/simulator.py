@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 
 from reconciler.core.endpoint import SocketAddress, parse_endpoint
@@ -11,13 +12,13 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.choices import DEFAULTS, Choices
 from reconciler.drivers.m2.desired_state import API_PORT, stamp_document
 from reconciler.drivers.m2.machine import lookup
+from reconciler.drivers.m2.simulator.activities import NodeActivities
 from reconciler.drivers.m2.simulator.oracle import M2Oracle
-from reconciler.drivers.m2.simulator.reports import Reporter
 from reconciler.drivers.m2.simulator.sample_fleet import make_sample_fleet
 from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import (
-    NodeMessage,
+    NodeActivity,
     NodeRequest,
     Reply,
     SimulatedCluster,
@@ -44,13 +45,15 @@ class M2SimulatedCluster(SimulatedCluster):
             fresh=fresh,
             choices=choices,
         )
+        self.keeps_connections = choices.keeps_connection
         self.addresses = {}
         for node in cluster_input.entry.members():
+            if not getattr(node, "address", ""):
+                continue  # behind a firewall: it calls, and nobody can call it
             place = parse_endpoint(getattr(node, "address", ""))
             port = place.port or lookup(documents[node.name], "env.management.api.port") or API_PORT
             self.addresses[node.name] = keep_address(node.name, place.scheme, SocketAddress(place.host, port))
-        hosts = {node: address.host for node, address in self.addresses.items()}
-        self._reporter = Reporter(self._world, hosts)
+        self._activities = NodeActivities(self._world, _choose_addresses(documents, self.addresses))
 
     @property
     def world(self) -> M2World:
@@ -76,8 +79,17 @@ class M2SimulatedCluster(SimulatedCluster):
     def get_new_port(self, node: str) -> int | None:
         return self._world.moved(node)
 
-    def take_due_messages(self, now: datetime) -> list[NodeMessage]:
-        return list(self._reporter.due(now))
+    def take_due_activities(self, now: datetime) -> list[NodeActivity]:
+        return list(self._activities.take_due(now))
+
+
+def _choose_addresses(nodes: Iterable[str], addresses: Mapping[str, SocketAddress]) -> dict[str, str]:
+    """Node -> the address that it reports: its own one, or a private one where it has none."""
+    private = ip_network("10.0.0.0/8")
+    return {
+        node: addresses[node].host if node in addresses else str(private[number])
+        for number, node in enumerate(nodes, start=1)
+    }
 
 
 class M2Simulator(Simulator):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.entries import ClusterEntry
@@ -13,7 +14,17 @@ from reconciler.core.json_reader import read_json
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.choices import DEFAULTS, Choices, PortChange
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES
-from reconciler.drivers.m2.simulator.answers import CLOSED, NodeCall, Reply, answer_request
+from reconciler.drivers.m2.simulator.answers import (
+    CLOSED,
+    NodeCall,
+    Reply,
+    answer_change,
+    answer_request,
+    load_package,
+    perform_command,
+)
+from reconciler.drivers.m2.simulator.cache import NodeCache
+from reconciler.drivers.m2.simulator.messages import PurgeResult, read_purge_result
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import NodeRequest, SimulatedWorld
 
@@ -40,6 +51,41 @@ def make_factory_setting(port: int, caller: str = "") -> dict[str, Any]:
     }
 
 
+_PURGES: Final = frozenset({"/command/purge", "/command/async/purge"})
+
+BOOTUP: Final = "/_sys_/bootup"
+"""The event of a start."""
+
+PROPAGATED: Final = "x-m2-propagated"
+"""Header of a propagated purge, so that it is propagated once; not in the manual."""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeCall:
+    """A purge that the API of a node was called for.
+
+    Args:
+        is_propagated: whether another node sent it.
+    """
+
+    urls: tuple[str, ...]
+    results: tuple[PurgeResult, ...]
+    is_propagated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEvent:
+    """Something after which a node reports, or reads its setting again.
+
+    Args:
+        name: as in `action.event` of a report; empty if there is nothing to report.
+    """
+
+    node: str
+    name: str = ""
+    purge: PurgeCall | None = None
+
+
 class M2World(SimulatedWorld):
     """The nodes of one cluster; the only mutable state of the simulator.
 
@@ -62,7 +108,14 @@ class M2World(SimulatedWorld):
         self._reloaded = dict.fromkeys(nodes, clock())
         # Node -> (requests for which it still shows its previous state, the state after them).
         self._late: dict[str, tuple[int, machine.M2NodeState]] = {}
+        self._late_events: dict[str, NodeEvent] = {}
         self._ports = {name: _get_port(node.running) for name, node in nodes.items()}
+        self._events: list[NodeEvent] = []
+        self._caches: dict[str, NodeCache] = {}
+        self.instances: dict[str, tuple[str, ...]] = {}
+        """Tag of a list of nodes -> the addresses that the cloud knows for it."""
+        self.complaints: deque[tuple[str, str]] = deque(maxlen=1000)
+        """(node, sentence) for each answer of the central server that is not as in the manual."""
 
     @classmethod
     def from_entry(
@@ -132,16 +185,88 @@ class M2World(SimulatedWorld):
             if left:
                 self._late[node] = (left - 1, after)
             else:
-                self._nodes[node] = after
-        call = NodeCall(self._nodes[node], request, self.choices, self._reloaded[node])
+                self._show(node, after)
+        state = self._nodes[node]
+        call = NodeCall(state, request, self.choices, self._reloaded[node], self._get_cache(node))
         after, reply = answer_request(call)
-        if after is not self._nodes[node]:
+        if after is not state:
             self._reloaded[node] = self._clock()
+            event = NodeEvent(node, f"/_api_{call.path}")
             if self.choices.late:
                 self._late[node] = (self.choices.late, after)
+                self._late_events[node] = event
             else:
                 self._nodes[node] = after
+                self._events.append(event)
+        elif call.path in _PURGES and reply[0] in {200, 201}:
+            urls = tuple(call.url.split("|"))
+            purge = PurgeCall(
+                urls,
+                (read_purge_result("|".join(urls), reply[0], reply[2]),),
+                is_propagated=PROPAGATED in request.headers,
+            )
+            self._events.append(NodeEvent(node, f"/_api_{call.path}", purge))
         return reply
+
+    def take_events(self) -> list[NodeEvent]:
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def complain(self, node: str, sentence: str) -> None:
+        """Note an answer of the central server that is not as in the manual."""
+        self.complaints.append((node, sentence))
+
+    def load(self, node: str, package: machine.NodePackage | machine.ChangeRefused) -> Reply:
+        """Load a package that the node has fetched; the answer that a caller of the API would get."""
+        after, reply = load_package(self._nodes[node], package, self.choices.takes)
+        self._change_itself(node, after)
+        return reply
+
+    def check_out(self, node: str) -> Reply:
+        """Check out the node's git repository, and load it; see `load`."""
+        state = self._nodes[node]
+        after, reply = answer_change(state, machine.checkout(state), 500)
+        self._change_itself(node, after)
+        return reply
+
+    def purge(self, node: str, request: NodeRequest) -> Reply:
+        """Purge by a feed; see `load`."""
+        state = self._nodes[node]
+        call = NodeCall(state, request, self.choices, self._reloaded[node], self._get_cache(node))
+        return perform_command(call)[1]
+
+    def find_instances(self, tags: str) -> tuple[str, ...]:
+        """The addresses that the cloud knows for one of the tags `key=value;`, sorted."""
+        named = [tag for tag in tags.split(";") if tag]
+        return tuple(sorted({address for tag in named for address in self.instances.get(tag, ())}))
+
+    def get_origin(self, node: str, hosting: str) -> list[str] | None:
+        """The origin addresses of a running virtual host; None if there is no such host."""
+        hosts = machine.lookup(self._nodes[node].running, "hosting") or ()
+        found = [host for host in hosts if machine.lookup(host, "name") == hosting]
+        return list(machine.lookup(found[0], "origin.address") or ()) if found else None
+
+    def change_origin(self, node: str, hosting: str, addresses: Sequence[str]) -> None:
+        """Change the origin of a running virtual host; the loaded setting stays as it is."""
+        self._nodes[node] = machine.change_origin(self._nodes[node], hosting, addresses)
+
+    def _change_itself(self, node: str, after: machine.M2NodeState) -> None:
+        if after is not self._nodes[node]:
+            self._reloaded[node] = self._clock()
+            self._show(node, after)
+
+    def _show(self, node: str, after: machine.M2NodeState) -> None:
+        """Set a node's state, and note that its setting is to be read again."""
+        self._nodes[node] = after
+        self._events.append(self._late_events.pop(node, NodeEvent(node)))
+
+    def _get_cache(self, node: str) -> NodeCache:
+        if node not in self._caches:
+            hosts = machine.lookup(self._nodes[node].running, "hosting") or ()
+            names = [str(machine.lookup(host, "name")) for host in hosts]
+            self._caches[node] = NodeCache(names, self.choices.cached_files)
+        return self._caches[node]
 
     def state(self, node: str) -> machine.M2NodeState:
         """The state of a node, without a change that it does not show yet."""
@@ -157,9 +282,12 @@ class M2World(SimulatedWorld):
 
     def kill(self, node: str) -> None:
         self._change(node, machine.kill)
+        self._events.append(NodeEvent(node))
 
     def start(self, node: str) -> None:
         self._change(node, machine.restart)
+        self._caches.pop(node, None)
+        self._events.append(NodeEvent(node, BOOTUP))
 
     def running(self, node: str) -> bool:
         """Whether the node is up."""
@@ -175,6 +303,7 @@ class M2World(SimulatedWorld):
     def _change(self, node: str, transition: Callable[[machine.M2NodeState], machine.M2NodeState]) -> None:
         # A change that the node accepted and does not show yet is on its disk: a stop does not undo it.
         _, state = self._late.pop(node, (0, self._nodes[node]))
+        self._late_events.pop(node, None)
         self._nodes[node] = transition(state)
 
 

@@ -1,0 +1,148 @@
+"""Performs what simulated nodes do by themselves: their polls, downloads, loads and reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+from functools import lru_cache
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from reconciler.ports.simulator import LocalChange, NodeActivity, OutgoingCall, Reply
+from reconciler.simulation.faults import Fault, FaultKind
+from reconciler.simulation.http_client import NO_ANSWER, NodeClient
+from reconciler.simulation.node_host import Simulation
+
+TICK: Final = 0.05
+"""Seconds between two checks for due activities."""
+
+_DELAYS: Final = frozenset({FaultKind.SLOW, FaultKind.WORKS})
+_ANSWER_LOST: Final = frozenset({FaultKind.LOST, FaultKind.HALF})
+_PERFORMED: Final = frozenset({FaultKind.DUPLICATE, FaultKind.STALE}) | _DELAYS | _ANSWER_LOST
+
+
+class CallSender:
+    """Performs the activities of a simulation's nodes; an asynchronous context manager.
+
+    A node does one thing at a time: an activity that is due while another one runs waits, and a periodic one
+    that still waits or runs when it is due again is left out.
+
+    Args:
+        simulation: whose nodes act.
+        mute: names of nodes that send nothing, whatever their settings; may be changed at any time.
+        client: sends the calls.
+    """
+
+    # A failed call is lost, unless a product documents that its nodes repeat it.
+
+    def __init__(
+        self, simulation: Simulation, mute: set[str] | None = None, client: NodeClient | None = None
+    ) -> None:
+        self.mute = set() if mute is None else mute
+        self._simulation = simulation
+        self._client = client or NodeClient()
+        self._clock: asyncio.Task[None] | None = None
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        # Node -> what it does now, and then.
+        self._queues: dict[str, deque[NodeActivity]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._simulation.take_due_activities(datetime.now(UTC))  # sets the start: only later events count
+        self._clock = asyncio.create_task(self._follow_clock())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = [*self._workers.values(), *([self._clock] if self._clock else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._client.close()
+
+    async def _follow_clock(self) -> None:
+        while True:
+            for activity in self._simulation.take_due_activities(datetime.now(UTC)):
+                if activity.node not in self.mute:
+                    self._begin(activity)
+            await asyncio.sleep(TICK)
+
+    def _begin(self, activity: NodeActivity) -> None:
+        node = activity.node
+        queue = self._queues.get(node)
+        if queue is None:
+            self._queues[node] = deque([activity])
+            self._workers[node] = asyncio.create_task(self._work(node))
+        elif not (activity.is_periodic and any(other.name == activity.name for other in queue)):
+            queue.append(activity)
+
+    async def _work(self, node: str) -> None:
+        queue = self._queues[node]
+        try:
+            while queue:
+                await self._perform(queue[0])
+                queue.popleft()
+        finally:
+            del self._queues[node], self._workers[node]
+
+    async def _perform(self, activity: NodeActivity) -> None:
+        steps = activity.steps
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, LocalChange):
+                    reply = await self._change(activity.node, step)
+                    if reply is None:
+                        break
+                else:
+                    reply = await self._send(activity.node, step)
+                step = steps.send(reply)
+        except StopIteration:
+            pass
+        finally:
+            steps.close()
+
+    async def _change(self, node: str, change: LocalChange) -> Reply | None:
+        """The reply to a change; None where the node stops in the middle of its activity."""
+        fault = self._simulation.take_fault(node, change=True)
+        if fault is not None and fault.kind in _DELAYS:
+            await asyncio.sleep(fault.argument)
+        if not self._simulation.is_up(node):
+            return None
+        if fault is not None and fault.kind not in _PERFORMED | {FaultKind.REFUSE}:
+            return None
+        reply = self._simulation.change(node, change, fault)
+        return None if fault is not None and fault.kind in _ANSWER_LOST else reply
+
+    async def _send(self, node: str, call: OutgoingCall) -> Reply:
+        # Only this machine: a simulation must not call the real server of a copied fleet file.
+        if not _is_loopback(call.url) or not self._simulation.is_up(node):
+            return NO_ANSWER
+        fault = self._simulation.take_fault(node, outgoing=True)
+        if fault is not None and fault.kind in _DELAYS:
+            await asyncio.sleep(fault.argument)
+        elif fault is not None and fault.kind not in _PERFORMED:
+            return NO_ANSWER
+        reply = await self._client.ask(node, call, keeps=self._simulation.keeps_connections(node))
+        if fault is not None and fault.kind is FaultKind.DUPLICATE:
+            reply = await self._client.ask(node, call)
+        return _report_loss(fault, reply)
+
+
+def _report_loss(fault: Fault | None, reply: Reply) -> Reply:
+    return NO_ANSWER if fault is not None and fault.kind in _ANSWER_LOST else reply
+
+
+def _is_loopback(url: str) -> bool:
+    return _is_loopback_host(urlsplit(url).hostname or "")
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback_host(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
