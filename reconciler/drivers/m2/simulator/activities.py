@@ -29,11 +29,11 @@ from reconciler.drivers.m2.simulator.channels import (
     read_channels,
 )
 from reconciler.drivers.m2.simulator.messages import (
-    Feed,
-    InvalidFeed,
+    FeedMessage,
     LoadResult,
-    PurgeResult,
+    MalformedFeed,
     Sender,
+    UrlPurge,
     make_heartbeat,
     make_nodelist_feedback,
     make_purge_feedback,
@@ -67,7 +67,7 @@ class NodeMemory:
 
     last_modified: dict[str, str] = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
-    purged: dict[bytes, list[PurgeResult]] = field(default_factory=dict)
+    purged: dict[bytes, list[UrlPurge]] = field(default_factory=dict)
     instances: tuple[str, ...] | None = None
 
 
@@ -227,7 +227,7 @@ class NodeActivities:
             return
         try:
             feed = read_feed(body)
-        except InvalidFeed as error:
+        except MalformedFeed as error:
             self._world.complain(node, str(error))
             return
         if "last-modified" not in headers:
@@ -262,7 +262,7 @@ class NodeActivities:
             result = _read_result(reply, url, modified)
         yield from self._report_setting(node, result, "/setting/upload", event, userdata)
 
-    def _check_out(self, node: str, feed: Feed, event: str) -> Activity:
+    def _check_out(self, node: str, feed: FeedMessage, event: str) -> Activity:
         request = NodeRequest("POST", feed.api, {}, b"", "")
         reply = yield LocalChange(request, lambda: self._world.check_out(node))
         result = _read_result(reply, "", "")
@@ -305,7 +305,7 @@ class NodeActivities:
             return
         try:
             feed = read_feed(reply[2])
-        except InvalidFeed as error:
+        except MalformedFeed as error:
             self._world.complain(node, str(error))
             return
         if feed.api != "/command/purge" or not feed.urls:
@@ -325,12 +325,12 @@ class NodeActivities:
                 purged[key] = results
         yield from self._report_purge(node, results, "/env/management/server/apiPolling/purge", feed.userdata)
 
-    def _purge(self, node: str, url: str) -> Generator[OutgoingCall | LocalChange, Reply, PurgeResult]:
+    def _purge(self, node: str, url: str) -> Generator[OutgoingCall | LocalChange, Reply, UrlPurge]:
         request = NodeRequest("POST", f"/command/purge?url={quote(url, safe='')}", {}, b"", "")
         status, _, body = yield LocalChange(request, lambda: self._world.purge(node, request))
         return read_purge_result(url, status, body)
 
-    def _report_purge(self, node: str, results: list[PurgeResult], event: str, userdata: Any) -> Activity:
+    def _report_purge(self, node: str, results: list[UrlPurge], event: str, userdata: Any) -> Activity:
         channel = self._channels[node].purge_feedback
         if channel is None:
             return

@@ -120,7 +120,7 @@ def _write_object(fields: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class PurgeResult:
+class UrlPurge:
     """What a purge of one URL did; `status` is `OK`, or the reason of a failure."""
 
     url: str
@@ -130,22 +130,22 @@ class PurgeResult:
     time: int = 0
 
 
-def read_purge_result(url: str, status: int, body: bytes) -> PurgeResult:
+def read_purge_result(url: str, status: int, body: bytes) -> UrlPurge:
     """What a purge did, from the answer of the API; its capitals become lower case in a report."""
     try:
         answer = read_json(body, LIMITS)
     except JsonError:
-        return PurgeResult(url, f"status {status}")
+        return UrlPurge(url, f"status {status}")
     done = answer.get("result")
     if not isinstance(done, dict):
-        return PurgeResult(url, str(done))
-    return PurgeResult(url, answer["status"], done["Count"], done["Size"], done["Time"])
+        return UrlPurge(url, str(done))
+    return UrlPurge(url, answer["status"], done["Count"], done["Size"], done["Time"])
 
 
 def make_purge_feedback(
     sender: Sender,
     running: Mapping[str, Any] | None,
-    results: Sequence[PurgeResult],
+    results: Sequence[UrlPurge],
     *,
     event: str,
     userdata: Any,
@@ -203,7 +203,7 @@ def make_nodelist_feedback(
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class FeedMessage:
     """A message of the central server.
 
     Args:
@@ -217,31 +217,31 @@ class Feed:
     userdata: Any
 
 
-class InvalidFeed(ValueError):
+class MalformedFeed(ValueError):
     """A message is not in the form of the manual."""
 
 
-def read_feed(body: bytes) -> Feed:
+def read_feed(body: bytes) -> FeedMessage:
     """A message of the central server, read strictly.
 
     Raises:
-        InvalidFeed: it does not have the form of the manual's examples.
+        MalformedFeed: it does not have the form of the manual's examples.
     """
     try:
         message = read_json(body, LIMITS)
     except JsonError as error:
-        raise InvalidFeed(f"the feed is not JSON: {error}") from error
+        raise MalformedFeed(f"the feed is not JSON: {error}") from error
     if not isinstance(message, dict) or message.get("messageVer") != "1":
-        raise InvalidFeed("the feed has no messageVer 1")
+        raise MalformedFeed("the feed has no messageVer 1")
     if not isinstance(message.get("timestamp"), str) or not _TIMESTAMP.fullmatch(message["timestamp"]):
-        raise InvalidFeed("the feed has no timestamp in ISO 8601 with milliseconds")
+        raise MalformedFeed("the feed has no timestamp in ISO 8601 with milliseconds")
     if unknown := set(message) - {"messageVer", "timestamp", "userdata", "action", "parameters"}:
-        raise InvalidFeed(f"the feed has unknown keys: {', '.join(sorted(unknown))}")
+        raise MalformedFeed(f"the feed has unknown keys: {', '.join(sorted(unknown))}")
     api = lookup(message, "action.api")
     parameters = message.get("parameters", [])
     if not isinstance(api, str) or "userdata" not in message or not isinstance(parameters, list):
-        raise InvalidFeed("the feed has no action.api, no userdata, or no list of parameters")
+        raise MalformedFeed("the feed has no action.api, no userdata, or no list of parameters")
     urls = [one.get("url") if isinstance(one, dict) else None for one in parameters]
     if not all(isinstance(url, str) and url for url in urls):
-        raise InvalidFeed("a parameter of the feed has no url")
-    return Feed(api, tuple(str(url) for url in urls), message["userdata"])
+        raise MalformedFeed("a parameter of the feed has no url")
+    return FeedMessage(api, tuple(str(url) for url in urls), message["userdata"])

@@ -24,7 +24,7 @@ from reconciler.drivers.m2.simulator.answers import (
     perform_command,
 )
 from reconciler.drivers.m2.simulator.cache import NodeCache
-from reconciler.drivers.m2.simulator.messages import PurgeResult, read_purge_result
+from reconciler.drivers.m2.simulator.messages import UrlPurge, read_purge_result
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import NodeRequest, SimulatedWorld
 
@@ -69,7 +69,7 @@ class PurgeCall:
     """
 
     urls: tuple[str, ...]
-    results: tuple[PurgeResult, ...]
+    results: tuple[UrlPurge, ...]
     is_propagated: bool
 
 
