@@ -29,9 +29,9 @@ from reconciler.drivers.m2.simulator.channels import (
     read_channels,
 )
 from reconciler.drivers.m2.simulator.messages import (
-    FeedMessage,
     LoadResult,
     MalformedFeed,
+    ReceivedFeed,
     Sender,
     UrlPurge,
     make_heartbeat,
@@ -262,7 +262,7 @@ class NodeActivities:
             result = _read_result(reply, url, modified)
         yield from self._report_setting(node, result, "/setting/upload", event, userdata)
 
-    def _check_out(self, node: str, feed: FeedMessage, event: str) -> Activity:
+    def _check_out(self, node: str, feed: ReceivedFeed, event: str) -> Activity:
         request = NodeRequest("POST", feed.api, {}, b"", "")
         reply = yield LocalChange(request, lambda: self._world.check_out(node))
         result = _read_result(reply, "", "")

@@ -203,7 +203,7 @@ def make_nodelist_feedback(
 
 
 @dataclass(frozen=True, slots=True)
-class FeedMessage:
+class ReceivedFeed:
     """A message of the central server.
 
     Args:
@@ -221,7 +221,7 @@ class MalformedFeed(ValueError):
     """A message is not in the form of the manual."""
 
 
-def read_feed(body: bytes) -> FeedMessage:
+def read_feed(body: bytes) -> ReceivedFeed:
     """A message of the central server, read strictly.
 
     Raises:
@@ -244,4 +244,4 @@ def read_feed(body: bytes) -> FeedMessage:
     urls = [one.get("url") if isinstance(one, dict) else None for one in parameters]
     if not all(isinstance(url, str) and url for url in urls):
         raise MalformedFeed("a parameter of the feed has no url")
-    return FeedMessage(api, tuple(str(url) for url in urls), message["userdata"])
+    return ReceivedFeed(api, tuple(str(url) for url in urls), message["userdata"])
