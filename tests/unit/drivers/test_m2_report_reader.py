@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from reconciler.drivers.m2.central_server import feeds, report_reader
+from reconciler.drivers.m2.central_server.openapi import make_report_schema
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.ports.central_server import InboundRequest, InvalidReport
 
@@ -323,6 +325,9 @@ def test_names_of_a_node_are_bounded():
     assert all(len(one) <= 200 for one in found.addresses)
 
 
+REPORT = Draft202012Validator(make_report_schema())
+"""The schema that the OpenAPI document has: what it says is what is read."""
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -355,7 +360,9 @@ def test_a_report_with_anything_in_it_is_read_or_refused(kind, changes, node):
     try:
         found = read(message)
     except InvalidReport:
+        assert not REPORT.is_valid(message)
         return
+    assert REPORT.is_valid(message)
     assert found.succeeded is not False or found.reason
     assert json.loads(found.body).keys() >= message.keys() - {"setting"}
     assert all(isinstance(total, int | float) for total in found.totals.values())

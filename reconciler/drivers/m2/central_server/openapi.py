@@ -101,7 +101,8 @@ def _restrict(kind: str, **properties: Any) -> Schema:
     known = schema["properties"]
     for name, rules in properties.items():
         known[name] = _merge(known[name], rules) if name in known else rules
-    return schema
+    required = [name for name, rules in properties.items() if rules == _OTHER_ACTION]
+    return {**schema, "required": [*schema["required"], *required]}
 
 
 def _merge(schema: Schema, rules: Schema) -> Schema:
