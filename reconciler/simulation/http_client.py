@@ -227,7 +227,9 @@ def _write_request(call: OutgoingCall, origin: tuple[str, str, int], target: str
     scheme, host, port = origin
     shown = format_url_host(host) if port == DEFAULT_PORTS[scheme] else f"{format_url_host(host)}:{port}"
     lines = [f"{call.method} {target} HTTP/1.1", f"Host: {shown}"]
-    lines += [f"{name}: {value}" for name, value in call.headers.items()]
+    lines += [
+        f"{name}: {value}".replace("\r", " ").replace("\n", " ") for name, value in call.headers.items()
+    ]
     if call.body or call.method == "POST":
         lines.append(f"Content-Length: {len(call.body)}")
     lines += ["Connection: keep-alive", "", ""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
 from support.central_server import serve_central
 from support.waiting import wait_until
@@ -37,12 +38,12 @@ async def central():
 
 
 @asynccontextmanager
-async def polling(central, names=("n1", "n2"), choices=None, converged=True, make=None):
+async def polling(central, names=("n1", "n2"), choices=None, make=None, addresses=()):
     """Nodes with version A that poll `central`; gives the simulation."""
     make = make or (lambda name: setting(central.settings(name), "A"))
     nodes = [
         {"name": name, "address": str(address)}
-        for name, address in zip(names, find_free_addresses(len(names)), strict=True)
+        for name, address in zip(names, addresses or find_free_addresses(len(names)), strict=True)
     ]
     entry = M2Cluster.model_validate(
         {"name": "edge", "kind": "m2", "setting": "setting.json", "nodes": nodes}
@@ -51,7 +52,7 @@ async def polling(central, names=("n1", "n2"), choices=None, converged=True, mak
     fleet = SimpleNamespace(cluster_inputs=[SimpleNamespace(entry=entry, documents=documents, resources={})])
     options = {"m2": choices} if choices else None
     async with (
-        Simulation(fleet, DRIVERS, converged=converged, choices=options) as simulation,
+        Simulation(fleet, DRIVERS, converged=True, choices=options) as simulation,
         CallSender(simulation),
     ):
         yield simulation
@@ -240,3 +241,100 @@ async def test_the_remembered_time_belongs_to_a_url_or_to_the_feature(central, r
     assert central.polls_of("n1", "setting")[0].asked == ""
     expected = "" if remembered is RememberedTime.URL else "Thu, 01 Jan 2026 00:00:01 GMT"
     assert central.polls_of("moved", "setting")[0].asked == expected
+
+
+def propagating(central, targets):
+    """Makes settings whose nodes propagate purges to `targets`."""
+    events = {"onPurgeRequest": {"propagation": {"enable": True, "nodelist": targets}}}
+
+    def make(name):
+        return setting({**central.settings(name), "events": events}, "A", hosting=[{"name": "a.com"}])
+
+    return make
+
+
+@pytest.mark.parametrize("count", [3, 10])
+async def test_a_called_purge_is_propagated_once_to_at_most_eight_others(central, count):
+    addresses = find_free_addresses(count)
+    names = [f"n{number}" for number in range(1, count + 1)]
+    make = propagating(central, [str(address) for address in addresses])
+
+    def with_port(name):
+        document = make(name)
+        document["env"]["management"]["api"]["port"] = addresses[names.index(name)].port
+        return document
+
+    choices = Choices(cached_files=2)
+    async with polling(
+        central, names=names, choices=choices, make=with_port, addresses=addresses
+    ) as simulation:
+        async with aiohttp.ClientSession() as session:
+            answer = await session.post(f"http://{addresses[0]}/command/purge?url=a.com/*")
+            assert (await answer.json())["result"] == {"Count": 2, "Size": 2048, "Time": 0}
+        reached = names[: min(count, 8)]
+        await wait_until(lambda: all(central.report_of(name, "/command/purge") for name in reached))
+        polls = len(central.polls_of("n1", "purge"))
+        await wait_until(lambda: len(central.polls_of("n1", "purge")) > polls)
+        calls = {name: len(simulation.calls(name, changes=True)) for name in names}
+    assert calls == {name: int(name in reached) for name in names}
+    (report,) = central.report_of("n2", "/command/purge")
+    assert report["action"]["event"] == "/_api_/command/purge"
+    assert report["parameters"][0]["result"]["result"]["count"] == 2
+
+
+@pytest.mark.parametrize("propagates", [True, False])
+async def test_a_purge_from_a_feed_is_propagated_if_chosen(central, propagates):
+    addresses = find_free_addresses(2)
+    make = propagating(central, [str(address) for address in addresses])
+    choices = Choices(propagates_feed=propagates)
+    async with polling(
+        central, names=("n1", "n2"), choices=choices, make=make, addresses=addresses
+    ) as simulation:
+        central.purge("n1", "a.com/1.jpg")
+        await wait_until(lambda: central.report_of("n1", "/command/purge"))
+        if propagates:
+            await wait_until(lambda: simulation.calls("n2", changes=True))
+        assert len(simulation.calls("n2", changes=True)) == int(propagates)
+
+
+async def test_a_changed_list_of_nodes_changes_running_origins_only_and_is_reported(central):
+    def make(name):
+        info = {"connect": "c", "tag": "type=parent;type=child;", "schedule": "* * * * * *"}
+        feedback = {
+            "type": "setting;api;",
+            "info": {"hosting": [{"name": "a.com"}], "url": f"{central.url}/{name}/report"},
+        }
+        nodelist = {"enable": True, "feed": {"type": "awssdk3", "info": info}, "feedback": feedback}
+        hosting = [{"name": name, "origin": {"address": ["10.0.0.1"]}} for name in ("a.com", "b.com")]
+        return setting(central.settings(name, nodelist=nodelist), "A", hosting=hosting)
+
+    async with polling(central, names=("n1",), make=make) as simulation:
+        world = simulation.world("edge")
+        await wait_until(lambda: len(central.report_of("n1", "heartbeat")) >= 2)
+        assert central.report_of("n1", "nodelist") == []  # an empty cloud takes no origin away
+        world.instances["type=parent"] = ("5.5.5.5",)
+        world.instances["type=child"] = ("6.6.6.6",)
+        await wait_until(lambda: central.report_of("n1", "nodelist"))
+        beats = len(central.report_of("n1", "heartbeat"))
+        await wait_until(lambda: len(central.report_of("n1", "heartbeat")) > beats + 1)
+        state = world.state("n1")
+    (report,) = central.report_of("n1", "nodelist")
+    assert report["nodelist"] == ["5.5.5.5", "6.6.6.6"]
+    assert report["hosting"] == [
+        {"name": "a.com", "updated": {"field": "origin.address", "values": ["10.0.0.1"]}}
+    ]
+    running = [host["origin"]["address"] for host in state.running["hosting"]]
+    assert running == [["5.5.5.5", "6.6.6.6"], ["10.0.0.1"]]
+    loaded = [host["origin"]["address"] for host in state.loaded.document["hosting"]]
+    assert loaded == [["10.0.0.1"], ["10.0.0.1"]]
+
+
+async def test_a_feed_that_is_not_as_in_the_manual_is_complained_of_and_not_followed(central):
+    async with polling(central, names=("n1",)) as simulation:
+        central.offer("n1", setting(central.settings("n1"), "B"))
+        offer = central.offers["n1", "setting"]
+        offer.body = offer.body.replace(b'"messageVer":"1"', b'"messageVer":1')
+        world = simulation.world("edge")
+        await wait_until(lambda: world.complaints)
+        assert world.complaints[0] == ("n1", "the feed has no messageVer 1")
+        assert version(simulation, "n1") == "A"
