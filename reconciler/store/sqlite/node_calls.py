@@ -14,9 +14,10 @@ from reconciler.core.offers import FUTURE, Offer, OfferFeed
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import CallRecord, NodeContact
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.node_offers import is_label_unique, read_newest_offers, read_parts, take_offer
+from reconciler.store.sqlite.node_offers import is_label_unique, read_newest_offers, take_offer
 from reconciler.store.sqlite.node_tokens import use_token
 from reconciler.store.sqlite.operations import write_reported_result
 
@@ -95,7 +96,9 @@ def _write_callers(tx: Transaction, key: HostKey, known: Sequence[_Caller]) -> N
     )
 
 
-def read_mail(tx: Transaction, key: HostKey, cluster: str, nodes: Sequence[str]) -> dict[str, NodeMail]:
+def read_mail(
+    tx: Transaction, key: HostKey, contents: ContentParts, cluster: str, nodes: Sequence[str]
+) -> dict[str, NodeMail]:
     """What is known of nodes; a node that is not known has an empty mail."""
     rows = {
         row["node"]: row
@@ -105,8 +108,7 @@ def read_mail(tx: Transaction, key: HostKey, cluster: str, nodes: Sequence[str])
             (tx.fleet, cluster, json.dumps(list(nodes))),
         )
     }
-    shared: dict[tuple[str, ...], tuple[bytes, ...]] = {}
-    return {node: _read_mail(tx, key, rows[node], shared) if node in rows else NodeMail() for node in nodes}
+    return {node: _read_mail(tx, key, contents, rows[node]) if node in rows else NodeMail() for node in nodes}
 
 
 def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
@@ -179,9 +181,7 @@ def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
         write_reported_result(tx, call.offer, call.result)
 
 
-def _read_mail(
-    tx: Transaction, key: HostKey, row: sqlite3.Row, shared: dict[tuple[str, ...], tuple[bytes, ...]]
-) -> NodeMail:
+def _read_mail(tx: Transaction, key: HostKey, contents: ContentParts, row: sqlite3.Row) -> NodeMail:
     number = row["number"]
     reports = tx.execute("SELECT kind, at, sealed FROM node_report WHERE node = ?", (number,)).fetchall()
     items = {one["kind"]: _read_item(tx, key, one, _REPORT) for one in reports}
@@ -193,7 +193,7 @@ def _read_mail(
     return NodeMail(
         items={kind: item for kind, item in items.items() if item is not None},
         offers=tuple(
-            _read_offered(tx, key, number, offer, shared)
+            _read_offered(tx, contents, number, offer)
             for offer in read_newest_offers(tx, number, OfferFeed.SETTING)
         ),
         heard=_count_seconds(tx, row["heard"]) if row["heard"] else None,
@@ -202,20 +202,12 @@ def _read_mail(
     )
 
 
-def _read_offered(
-    tx: Transaction,
-    key: HostKey,
-    number: int,
-    offer: Offer,
-    shared: dict[tuple[str, ...], tuple[bytes, ...]],
-) -> OfferedContent:
-    if offer.parts not in shared:
-        shared[offer.parts] = read_parts(tx, key, offer.id) or ()
+def _read_offered(tx: Transaction, contents: ContentParts, number: int, offer: Offer) -> OfferedContent:
     return OfferedContent(
         offer,
-        shared[offer.parts],
+        contents.read(tx, offer.id) or (),
         is_label_unique=is_label_unique(tx, number, offer.label),
-        former=read_parts(tx, key, offer.id, former=True) or (),
+        former=contents.read(tx, offer.id, former=True) or (),
         taken_age=(tx.now - offer.taken).total_seconds() if offer.taken else None,
     )
 

@@ -15,6 +15,7 @@ from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import NodeChanges, NodePlace
 from reconciler.ports.transport import OfferDraft
+from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.facts import SUSPENDED
 from reconciler.store.sqlite.host_key import HostKey
@@ -32,8 +33,6 @@ KEPT_LABELS: Final = 100
 
 _ASKED: Final = {OfferFeed.SETTING: "asked_setting", OfferFeed.PURGE: "asked_purge"}
 
-_PART: Final = "content part"
-
 _OFFERS: Final = """
     SELECT node_offer.*, polled_node.fleet, polled_node.cluster, polled_node.node AS name FROM node_offer
     JOIN polled_node ON polled_node.number = node_offer.node"""
@@ -44,10 +43,12 @@ _ENDS: Final = """
     AND taken IS NOT NULL"""
 
 
-def write_offer(tx: Transaction, key: HostKey, draft: OfferDraft, run: str, revision: str) -> Offer:
+def write_offer(
+    tx: Transaction, key: HostKey, contents: ContentParts, draft: OfferDraft, *, run: str, revision: str
+) -> Offer:
     """Write an offer; the same one of the same step again is the offer that is there."""
     number = _find_node(tx, draft.cluster, draft.node) or insert_node(tx, draft.cluster, draft.node)
-    parts = [_write_part(tx, key, part) for part in draft.parts]
+    parts = [contents.write(tx, part) for part in draft.parts]
     newest = _read_newest(tx, number, draft.feed)
     # A run that was killed after this write offers it again.
     if newest is not None and not newest.withdrawn:
@@ -98,12 +99,12 @@ def write_offer(tx: Transaction, key: HostKey, draft: OfferDraft, run: str, revi
         "INSERT INTO offer_part (offer, former, position, part) VALUES (?, ?, ?, ?)",
         [
             (row.lastrowid, former, position, part)
-            for former, own in enumerate((parts, [_write_part(tx, key, part) for part in draft.former]))
+            for former, own in enumerate((parts, [contents.write(tx, part) for part in draft.former]))
             for position, (part, _) in enumerate(own)
         ],
     )
     _write_label(tx, key, number, draft)
-    _prune(tx, number, draft.feed)
+    _prune(tx, contents, number, draft.feed)
     advance_position(tx, [number])
     offer = _read_newest(tx, number, draft.feed)
     assert offer is not None
@@ -179,30 +180,6 @@ def read_newest_offers(tx: Transaction, number: int, feed: OfferFeed) -> list[Of
     return _read_offers(tx, f"node_offer.number IN ({ends})", (number, feed))
 
 
-def read_parts(
-    tx: Transaction, key: HostKey, offer: str, *, former: bool = False
-) -> tuple[bytes, ...] | None:
-    """The contents of an offer; None if it is gone, or this host cannot decrypt them.
-
-    Args:
-        tx: the transaction.
-        key: of the host.
-        offer: its id.
-        former: to get what the node had before.
-    """
-    rows = tx.execute(
-        "SELECT content_part.digest, content_part.sealed FROM node_offer"
-        " JOIN offer_part ON offer_part.offer = node_offer.number"
-        " JOIN content_part ON content_part.number = offer_part.part"
-        " WHERE node_offer.id = ? AND offer_part.former = ? ORDER BY offer_part.position",
-        (offer, former),
-    ).fetchall()
-    if not rows and not tx.execute("SELECT 1 FROM node_offer WHERE id = ?", (offer,)).fetchone():
-        return None
-    parts = [key.unseal(row["sealed"], f"{_PART} {row['digest']}") for row in rows]
-    return None if None in parts else tuple(part for part in parts if part is not None)
-
-
 def is_label_unique(tx: Transaction, number: int, label: str) -> bool:
     """Whether this program gave a label to one content only, at a node."""
     row = tx.execute("SELECT shared FROM node_label WHERE node = ? AND label = ?", (number, label)).fetchone()
@@ -255,19 +232,6 @@ def _read_offer(tx: Transaction, row: sqlite3.Row) -> Offer:
     )
 
 
-def _write_part(tx: Transaction, key: HostKey, part: bytes) -> tuple[int, str]:
-    digest = key.make_digest(part, _PART)
-    known = tx.execute("SELECT number FROM content_part WHERE digest = ?", (digest,)).fetchone()
-    if known:
-        return known["number"], digest
-    row = tx.execute(
-        "INSERT INTO content_part (digest, sealed) VALUES (?, ?)",
-        (digest, key.seal(part, f"{_PART} {digest}")),
-    )
-    assert row.lastrowid is not None
-    return row.lastrowid, digest
-
-
 def _write_label(tx: Transaction, key: HostKey, number: int, draft: OfferDraft) -> None:
     """Remember to which content a label was given."""
     if not draft.label or draft.feed is not OfferFeed.SETTING:
@@ -286,7 +250,7 @@ def _write_label(tx: Transaction, key: HostKey, number: int, draft: OfferDraft) 
     )
 
 
-def _prune(tx: Transaction, number: int, feed: OfferFeed) -> None:
+def _prune(tx: Transaction, contents: ContentParts, number: int, feed: OfferFeed) -> None:
     """Delete old offers of a node, and the contents that no offer has any more."""
     old = tx.execute(
         "SELECT number FROM node_offer WHERE node = ?1 AND feed = ?2 AND number NOT IN"
@@ -298,11 +262,7 @@ def _prune(tx: Transaction, number: int, feed: OfferFeed) -> None:
     for row in old:
         parts = tx.execute("SELECT part FROM offer_part WHERE offer = ?", (row["number"],)).fetchall()
         tx.execute("DELETE FROM node_offer WHERE number = ?", (row["number"],))
-        tx.connection.executemany(
-            "DELETE FROM content_part WHERE number = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM offer_part WHERE part = ?1)",
-            [(part["part"],) for part in parts],
-        )
+        contents.delete_unused(tx, [part["part"] for part in parts])
 
 
 def _read_suspensions(tx: Transaction) -> frozenset[tuple[int, str]]:

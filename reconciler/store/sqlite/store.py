@@ -44,6 +44,7 @@ from reconciler.store.sqlite import (
     orders,
     outbox,
 )
+from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Database, Transaction
 from reconciler.store.sqlite.facts import (
     ROLLOUT,
@@ -93,6 +94,7 @@ class SqliteStore:
         self._epochs: dict[tuple[int, str], int] = {}
         self._fleet = HOST
         self._key = HostKey(folder)
+        self._contents = ContentParts(self._key)
 
     def close(self) -> None:
         self._database.close()
@@ -265,19 +267,21 @@ class SqliteStore:
         return await self._read(node_offers.read_changes, since)
 
     async def offer(self, draft: OfferDraft, run: str, revision: str) -> Offer:
-        return await self._write_in_run(node_offers.write_offer, self._key, draft, run, revision)
+        return await self._write_in_run(
+            node_offers.write_offer, self._key, self._contents, draft, run=run, revision=revision
+        )
 
     async def withdraw(self, cluster: str, nodes: Sequence[str], feed: OfferFeed) -> None:
         await self._write_in_run(node_offers.withdraw_offers, cluster, nodes, feed)
 
     async def parts(self, offer: Offer) -> tuple[bytes, ...] | None:
-        return await self._read(node_offers.read_parts, self._key, offer.id)
+        return await self._read(self._contents.read, offer.id)
 
     async def record_calls(self, calls: Sequence[CallRecord]) -> frozenset[str]:
         return await self._write(node_calls.write_calls, self._key, calls)
 
     async def mail(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeMail]:
-        return await self._read(node_calls.read_mail, self._key, cluster, nodes)
+        return await self._read(node_calls.read_mail, self._key, self._contents, cluster, nodes)
 
     async def contacts(self) -> tuple[NodeContact, ...]:
         return await self._read(node_calls.read_contacts)
