@@ -440,7 +440,7 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
         """Record the facts about a cluster from one pass."""
 
     async def forget_members(self, cluster: str) -> None:
-        """Delete the members of a cluster that the fleet file was allowed to remove."""
+        """Delete the members of a cluster that the fleet file was allowed to remove; their tokens end."""
 
     async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
         """Move all records of a cluster to its new name, in one transaction.

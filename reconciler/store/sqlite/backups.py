@@ -20,6 +20,7 @@ from reconciler.store.sqlite import FILE
 from reconciler.store.sqlite.database import PATIENCE, translate_sqlite_error
 from reconciler.store.sqlite.facts import APPROVED
 from reconciler.store.sqlite.locks import wait_for_lock
+from reconciler.store.sqlite.node_tokens import mark_restored
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import BESIDE, give_to_owner_of
 
@@ -29,7 +30,12 @@ _PROBLEMS = 5
 _NEWEST = """SELECT max(at) FROM (
     SELECT max(started) AS at FROM run UNION ALL SELECT max(finished) FROM run
     UNION ALL SELECT max(intended) FROM step UNION ALL SELECT max(ended) FROM step
-    UNION ALL SELECT max(since) FROM fact)"""
+    UNION ALL SELECT max(since) FROM fact{})"""
+_NEWEST_OF_NODES = """
+    UNION ALL SELECT max(heard) FROM polled_node UNION ALL SELECT max(last_modified) FROM node_offer
+    UNION ALL SELECT max(at) FROM operation"""
+_NODES = 10
+"""Schema version from which on there are nodes that poll."""
 
 
 def copy_database(file: Path, target: Path) -> StoreSummary:
@@ -80,6 +86,9 @@ def restore_database(
             copy.commit()
         prepare(Path(name))
         _fold_into_one_file(fresh)
+        with closing(sqlite3.connect(fresh)) as copy:  # its tables are of this version now
+            mark_restored(copy)
+            copy.commit()
         # The name must have a store at every moment: another process would else create an empty one.
         with replace_atomically(file) as beside:
             shutil.copyfile(fresh, beside)
@@ -172,7 +181,7 @@ def _examine(connection: sqlite3.Connection, file: Path) -> StoreSummary:
             f"{file} is damaged: {'; '.join(map(str, faults[:_PROBLEMS]))}",
             remedy="restore a backup: `reconcile state restore FILE`; nodes are not affected",
         )
-    newest = connection.execute(_NEWEST).fetchone()[0]
+    newest = connection.execute(_NEWEST.format(_NEWEST_OF_NODES if version >= _NODES else "")).fetchone()[0]
     return StoreSummary(
         tables=version,
         runs=one("SELECT count(*) FROM run"),

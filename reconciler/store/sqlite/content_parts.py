@@ -30,7 +30,7 @@ class ContentParts:
         self._parts: OrderedDict[str, bytes] = OrderedDict()
         self._digests: dict[int, str] = {}
 
-    def write(self, tx: Transaction, part: bytes) -> tuple[int, str]:
+    def add(self, tx: Transaction, part: bytes) -> tuple[int, str]:
         """Write a content, unless it is there; gives its number and its digest."""
         # The same object comes for each node of a cluster, and hashing a large one takes a millisecond.
         digest = self._digests.get(id(part)) or self._key.make_digest(part, _PURPOSE)

@@ -48,7 +48,7 @@ def write_offer(
 ) -> Offer:
     """Write an offer; the same one of the same step again is the offer that is there."""
     number = _find_node(tx, draft.cluster, draft.node) or insert_node(tx, draft.cluster, draft.node)
-    parts = [contents.write(tx, part) for part in draft.parts]
+    parts = [contents.add(tx, part) for part in draft.parts]
     newest = _read_newest(tx, number, draft.feed)
     # A run that was killed after this write offers it again.
     if newest is not None and not newest.withdrawn:
@@ -99,7 +99,7 @@ def write_offer(
         "INSERT INTO offer_part (offer, former, position, part) VALUES (?, ?, ?, ?)",
         [
             (row.lastrowid, former, position, part)
-            for former, own in enumerate((parts, [contents.write(tx, part) for part in draft.former]))
+            for former, own in enumerate((parts, [contents.add(tx, part) for part in draft.former]))
             for position, (part, _) in enumerate(own)
         ],
     )
@@ -255,7 +255,7 @@ def _prune(tx: Transaction, contents: ContentParts, number: int, feed: OfferFeed
     old = tx.execute(
         "SELECT number FROM node_offer WHERE node = ?1 AND feed = ?2 AND number NOT IN"
         " (SELECT number FROM node_offer WHERE node = ?1 AND feed = ?2 ORDER BY number DESC LIMIT ?3)"
-        " AND number NOT IN (SELECT max(number) FROM node_offer WHERE node = ?1 AND feed = ?2"
+        " AND number IS NOT (SELECT max(number) FROM node_offer WHERE node = ?1 AND feed = ?2"
         " AND taken IS NOT NULL)",
         (number, feed, KEPT_OFFERS),
     ).fetchall()

@@ -23,6 +23,9 @@ from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.orders import write_order_record
 
+FORESEEN = 3
+"""Rotations since a backup that are recognised when it is restored."""
+
 LEFT_FOR = timedelta(days=90)
 """How long a node that left is known, so that its calls are told from those of strangers."""
 
@@ -78,6 +81,9 @@ def enrol_nodes(tx: Transaction, key: HostKey, cluster: str, kind: str, nodes: I
             digests |= {one["digest"]: row["number"] for one in _list_counting(tx, row["number"])}
             changed = True
         now = _derive_current(key, row or _choose_origin(tx, cluster, node), digests)
+        if row is not None and row["restored"]:
+            _foresee_tokens(tx, key, row)
+            changed = True
         if row is not None and now.digest in digests and (row["kind"], row["left"]) == (kind, None):
             continue
         number = row["number"] if row else insert_node(tx, cluster, node, now.origin)
@@ -155,7 +161,8 @@ def read_known_tokens(tx: Transaction) -> tuple[KnownToken, ...]:
 def use_token(tx: Transaction, digest: str, number: int, at: str) -> None:
     """Write the first use of a token; that of the current one ends all others."""
     row = tx.execute(
-        "SELECT token.digest = node.token AS is_current FROM node_token AS token"
+        "SELECT token.digest = node.token OR token.generation > node.generation AS is_current,"
+        " token.generation FROM node_token AS token"
         " JOIN polled_node AS node ON node.number = token.node"
         " WHERE token.digest = ? AND token.node = ? AND token.used IS NULL AND token.ended IS NULL",
         (digest, number),
@@ -163,13 +170,38 @@ def use_token(tx: Transaction, digest: str, number: int, at: str) -> None:
     if row is None:
         return
     tx.execute("UPDATE node_token SET used = ? WHERE digest = ?", (at, digest))
-    if row["is_current"]:
+    if row["is_current"]:  # or newer than is known, after a backup was restored
+        tx.execute(
+            "UPDATE polled_node SET token = ?, generation = ? WHERE number = ?",
+            (digest, row["generation"], number),
+        )
         others = tx.execute(
             "UPDATE node_token SET ended = ? WHERE node = ? AND digest != ? AND ended IS NULL",
             (at, number, digest),
         )
         if others.rowcount:
             advance_position(tx, tokens=True)
+
+
+def mark_restored(connection: sqlite3.Connection) -> None:
+    """Mark nodes and offers as those of a backup: what was done since is not known."""
+    # What a node has since taken is not known, so that nothing of the backup may be delivered to it; it stays
+    # evidence of what a version contains.
+    connection.execute("UPDATE node_offer SET restored = 1, withdrawn = 1")
+    connection.execute("UPDATE polled_node SET restored = 1")
+
+
+def _foresee_tokens(tx: Transaction, key: HostKey, row: sqlite3.Row) -> None:
+    """Make tokens count that a node may have got after the backup; the first use of one makes it current."""
+    tokens = [
+        (digest_token(_make_token(key, row["origin"], generation)), row["number"], generation)
+        for generation in range(row["generation"] + 1, row["generation"] + 1 + FORESEEN)
+    ]
+    tx.connection.executemany(
+        "INSERT INTO node_token (digest, node, generation) VALUES (?, ?, ?) ON CONFLICT (digest) DO NOTHING",
+        tokens,
+    )
+    tx.execute("UPDATE polled_node SET restored = 0 WHERE number = ?", (row["number"],))
 
 
 def insert_node(tx: Transaction, cluster: str, node: str, origin: str = "") -> int:

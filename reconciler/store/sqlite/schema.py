@@ -203,6 +203,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             origin TEXT NOT NULL,              -- from which its tokens are derived; it survives a new name
             generation INTEGER NOT NULL DEFAULT 0,  -- of its current token; 0 for none
             token TEXT NOT NULL DEFAULT '',    -- digest of its current token
+            restored INTEGER NOT NULL DEFAULT 0,  -- from a backup: it may have newer tokens than is known
             left TEXT,                         -- when it left the desired state; NULL for a member
             heard TEXT,                        -- newest call of any kind
             polled TEXT,                       -- newest poll

@@ -207,7 +207,7 @@ class SqliteStore:
         await self._write_in_run(write_pass, cluster, facts)
 
     async def forget_members(self, cluster: str) -> None:
-        await self._write_in_run(forget_members, cluster)
+        await self._write_in_run(_forget_members, cluster)
 
     async def rename_cluster(self, former: str, name: str, by: Actor) -> None:
         await self._write_in_run(rename_cluster, former, name, by)
@@ -297,6 +297,11 @@ class SqliteStore:
 
     async def check_writable(self) -> None:
         await self._write(_rewrite_version)
+
+
+def _forget_members(tx: Transaction, cluster: str) -> None:
+    forget_members(tx, cluster)
+    node_tokens.end_cluster(tx, cluster)
 
 
 def _rewrite_version(tx: Transaction) -> None:
