@@ -8,8 +8,8 @@ product's table gives them their type again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self, TypeVar
@@ -18,6 +18,7 @@ from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationEr
 from pydantic_core import CoreSchema, core_schema
 
 from reconciler.errors import UnreadableArguments
+from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 SCHEMA: Final = "schema"
 """Key of the plain form: the version of its schema; absent in version 1."""
@@ -34,13 +35,39 @@ class StepFeedback:
         api: the call as messages name it, such as `/setting/upload`; empty for the step's action.
         setting: the version of what the step delivers, text or number, as its one member; else empty.
         addresses: of the node.
-        product_version: by the node's answer; empty if it is not known.
+        url: of the package that the node loads, or to which the call is sent; without secrets.
+        product_version: as the node names it for itself; empty if it is not known, like all that follows.
+        license_id: of the node's licence.
+        result_version: of the product, as the node names it in the result of the call.
+        last_modified: of the package that the node has loaded, as the node returns it.
     """
 
     api: str = ""
     setting: tuple[Any, ...] = ()
     addresses: tuple[str | None, ...] = ()
+    url: str = ""
     product_version: str = ""
+    license_id: str = ""
+    result_version: str = ""
+    last_modified: str = ""
+
+    def merge(self, newer: StepFeedback) -> StepFeedback:
+        """All that is known, by the newer one where both know something."""
+        known = {one.name: getattr(newer, one.name) for one in fields(newer) if getattr(newer, one.name)}
+        return replace(self, **known)
+
+    def redact(self, redact_text: Callable[[str], str]) -> StepFeedback:
+        """With every text that may be a node's masked and bounded."""
+        texts: dict[str, Any] = {
+            one.name: make_one_line(redact_text(value), LONGEST_NAME)
+            for one in fields(self)
+            if isinstance(value := getattr(self, one.name), str) and value
+        }
+        addresses = (one and make_one_line(redact_text(one), LONGEST_NAME) for one in self.addresses)
+        return replace(self, **texts, addresses=tuple(addresses))
+
+
+NO_FEEDBACK: Final = StepFeedback()
 
 
 class Arguments(ABC):

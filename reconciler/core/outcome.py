@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.plan import Plan, Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import bound_sentence, list_first_names
@@ -60,6 +61,7 @@ class Outcome:
         sent: whether a request may have reached the node in this run.
         refused: whether it was definitely refused: it had no effect, and another attempt is useless.
         killed: whether the run that sent it was killed before it read the effect: not the node's fault.
+        feedback: what the node said of itself meanwhile, for messages.
     """
 
     step: Step
@@ -70,6 +72,7 @@ class Outcome:
     sent: bool = False
     refused: bool = False
     killed: bool = False
+    feedback: StepFeedback = field(default=NO_FEEDBACK, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", bound_sentence(self.reason))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 
 
 class StepStatus(StrEnum):
@@ -29,8 +31,10 @@ class StepVerdict:
     Args:
         is_final: whether the node reported that it failed to do this very step: no effect will come, so
             nothing more is waited for, and the same content is not sent again.
+        feedback: what the node says of itself, for messages.
     """
 
     status: StepStatus
     reason: str = ""
     is_final: bool = False
+    feedback: StepFeedback = field(default=NO_FEEDBACK, compare=False)

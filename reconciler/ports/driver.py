@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
-from reconciler.core.arguments import TypedArguments, read_arguments
+from reconciler.core.arguments import NO_FEEDBACK, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
@@ -47,6 +47,7 @@ class StepAnswer:
         used_confirmations: of the fleet file; they do not count again in any fleet.
         is_pending: whether the node must still take what was sent, within the step's `in_flight`: the step
             outlives the pass, and a later pass settles it by reading.
+        feedback: what the node says of itself, for messages.
     """
 
     text: str
@@ -54,6 +55,7 @@ class StepAnswer:
     facts: Mapping[str, str] = field(default_factory=dict)
     used_confirmations: Mapping[str, str] = field(default_factory=dict)
     is_pending: bool = False
+    feedback: StepFeedback = NO_FEEDBACK
 
     def __post_init__(self) -> None:
         # A node may answer with any amount of text: it is shortened before store, log or message get it.

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from reconciler import __version__
+from reconciler.core.arguments import NO_FEEDBACK
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.outcome import OPEN, Outcome, RunReport, State
 from reconciler.core.plan import Step
@@ -20,6 +21,7 @@ from reconciler.ports.store import JournalEntry, RunRecord, StepEnd, Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polling import wait_until_done
 from reconciler.rollout.run_log import RunLog
+from reconciler.secrets.redaction import SHAPES
 
 PATIENCE = 30.0
 """Seconds after an intent for which recovery waits for the effect; after that, a later run reads again."""
@@ -125,7 +127,8 @@ class StepRecovery:
 
     async def _read_outcome(self, entry: JournalEntry, record: RunRecord) -> Outcome:
         """The outcome of a step by a reading now."""
-        state, reason, is_refused = await self._read_state(entry, record)
+        state, reason, verdict = await self._read_state(entry, record)
+        is_refused = verdict is not None and verdict.is_final
         return Outcome(
             entry.step,
             state,
@@ -135,13 +138,16 @@ class StepRecovery:
             sent=entry.intended is not None,
             refused=is_refused,
             killed=entry.state is None and not is_refused,
+            feedback=verdict.feedback.redact(SHAPES.redact_text) if verdict else NO_FEEDBACK,
         )
 
-    async def _read_state(self, entry: JournalEntry, record: RunRecord) -> tuple[State, str, bool]:
-        """The state of a step by a reading now, why, and whether the node definitely refused it."""
+    async def _read_state(
+        self, entry: JournalEntry, record: RunRecord
+    ) -> tuple[State, str, StepVerdict | None]:
+        """The state of a step by a reading now, why, and the verdict of the reading if there was one."""
         step = entry.step
         if entry.intended is None:
-            return State.SKIPPED, "the run was killed before this step", False
+            return State.SKIPPED, "the run was killed before this step", None
         driver = self.drivers.get(_get_kind(record, step))
         # Another version may mean something else by the same action, and so judge a wrong effect as this one.
         if driver is None or record.plan.program != __version__:
@@ -149,17 +155,17 @@ class StepRecovery:
                 f"the run was killed; version {record.plan.program} of this program planned the step, "
                 "and only that version can find out whether it took effect"
             )
-            return State.UNKNOWN, why, False
+            return State.UNKNOWN, why, None
         try:
             step = driver.load_step(step)
         except UnreadableArguments as error:
-            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect", False
+            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect", None
         # What was sent just before the kill still gets its time to become visible; an offer does not, because
         # the node takes it when it next asks.
         age = max(0.0, (self.clock() - entry.intended).total_seconds())
         left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
         verdict = await wait_until_done(step, driver, self.transports, seconds=left)
-        return *self._settle(entry, verdict), verdict.is_final
+        return *self._settle(entry, verdict), verdict
 
     def _settle(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
         # No visible effect proves nothing as long as the call may still take effect. After that the step has

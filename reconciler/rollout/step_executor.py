@@ -80,6 +80,7 @@ async def run_step_masked(step: Step, context: ExecutionContext) -> StepEnd:
         ending.outcome,
         reason=redactor.redact_text(ending.outcome.reason),
         waiting_for_restart=tuple(map(redactor.redact_text, ending.outcome.waiting_for_restart)),
+        feedback=ending.outcome.feedback.redact(redactor.redact_text),
     )
     return replace(ending, outcome=outcome, answer=redactor.redact_text(ending.answer))
 
@@ -102,7 +103,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
     if verdict.status is not StepStatus.READY or step.is_manual:
-        return StepEnd(_unperformed(step, verdict))
+        return StepEnd(replace(_unperformed(step, verdict), feedback=verdict.feedback))
     if context.stop.is_set():
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
     payload = context.payloads.get(step.payload, _NOTHING)
@@ -140,6 +141,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
         if isinstance(error, NodeUnreachable)
         else error is None or isinstance(error, NodeError),
         refused=verdict.is_final or (isinstance(error, NodeError) and error.is_final),
+        feedback=answer.feedback.merge(verdict.feedback) if answer else verdict.feedback,
     )
     return StepEnd(
         outcome,
@@ -155,7 +157,8 @@ async def skip_step(step: Step, context: ExecutionContext, why: str) -> StepEnd:
     redactor = Redactor(_clear_texts(step, context.payloads.get(step.payload, _NOTHING)))
     verdict = await assess_step(step, context.driver, context.transports)
     if verdict.status is StepStatus.DONE:
-        return StepEnd(Outcome(step, State.FOUND, redactor.redact_text(verdict.reason)))
+        feedback = verdict.feedback.redact(redactor.redact_text)
+        return StepEnd(Outcome(step, State.FOUND, redactor.redact_text(verdict.reason), feedback=feedback))
     return StepEnd(Outcome(step, State.CHANGED, why))
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Self
 
 from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
+from reconciler.text.urls import strip_url
 
 PART: Final = "settingFile"
 """The default of `api.multipartName` (M2 manual, API)."""
@@ -73,7 +74,8 @@ class DeliveryArguments(TypedArguments):
     @property
     def feedback(self) -> StepFeedback:
         """See `core.arguments.Arguments`."""
-        return StepFeedback(self.api, (self.setting_version,), self.addresses)
+        url = strip_url(self.bases[0] + self.api) if self.bases else ""
+        return StepFeedback(self.api, (self.setting_version,), self.addresses, url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

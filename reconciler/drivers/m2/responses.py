@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from reconciler.core.arguments import StepFeedback
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.drivers.m2.findings import ALLOW_REMEDY
 from reconciler.errors import NodeRefused, NodeUnauthorized
@@ -61,4 +62,6 @@ def read_answer(node: str, path: str, answer: HttpAnswer) -> StepAnswer:
     fields = (item.get("field") if isinstance(item, dict) else item for item in items)
     names = list_first_names([field for field in fields if isinstance(field, str) and field])
     waiting = tuple(answer.redact(name, LONGEST_NAME) for name in names)
-    return StepAnswer(f"{answer.status} {text}".rstrip(), waiting)
+    version = body.get("version")
+    feedback = StepFeedback(result_version=version if isinstance(version, str) else "")
+    return StepAnswer(f"{answer.status} {text}".rstrip(), waiting, feedback=feedback)

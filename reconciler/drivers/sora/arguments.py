@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.membership import Membership
+from reconciler.text.urls import strip_url
 
 Facts = Mapping[str, Mapping[str, str]]
 """Node -> key -> value that the store keeps from the moment of the intent."""
@@ -63,7 +65,19 @@ class ClusterArguments(TypedArguments):
     @property
     def feedback(self) -> StepFeedback:
         """See `core.arguments.Arguments`."""
-        return StepFeedback(self.feedback_api)
+        hosts = dict.fromkeys(urlsplit(address).hostname for address in self.own_addresses if address)
+        url = strip_url(self.called_address) if self.called_address else ""
+        return StepFeedback(self.feedback_api, addresses=tuple(filter(None, hosts)), url=url)
+
+    @property
+    def called_address(self) -> str:
+        """The API to which the call is sent; empty if it is not sent to Sora's API."""
+        return ""
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """The API addresses that are known of the step's node."""
+        return (self.called_address,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,6 +133,11 @@ class InitArguments(ClusterArguments):
         """See `core.arguments.Arguments`."""
         return self.anew
 
+    @property
+    def called_address(self) -> str:
+        """See `ClusterArguments`."""
+        return self.api
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ContactArguments(ClusterArguments):
@@ -140,6 +159,11 @@ class ContactArguments(ClusterArguments):
     def facts_of_intent(self) -> Facts:
         """See `core.arguments.Arguments`."""
         return self.intent_facts
+
+    @property
+    def called_address(self) -> str:
+        """See `ClusterArguments`."""
+        return self.api
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -176,6 +200,11 @@ class PurgeArguments(ContactArguments):
         """See `core.arguments.Arguments`."""
         return self.closes
 
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return self.known
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModeChangeArguments(ClusterArguments):
@@ -192,6 +221,11 @@ class ModeChangeArguments(ClusterArguments):
     target: str
     mode: str
     previous: str
+
+    @property
+    def called_address(self) -> str:
+        """See `ClusterArguments`."""
+        return self.api
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -220,6 +254,11 @@ class StopArguments(ClusterArguments):
     drain: int | float
     spare: int = 0
     window: int | float = field(default=0, metadata=OMITTED)
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return (self.own,)
 
 
 ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(

@@ -2,8 +2,24 @@
 
 import json
 
+import pytest
+
 from reconciler.drivers.m2 import responses
 from reconciler.ports.transport import HttpAnswer
+
+
+@pytest.mark.parametrize(
+    ("body", "version"),
+    [
+        (b'{"version":"1.1.0","method":"reloadall","status":"OK","result":"accepted"}', "1.1.0"),
+        (b'{"version":110,"status":"OK"}', ""),
+        (b'{"status":"OK"}', ""),
+        (b"OK", ""),
+    ],
+)
+def test_the_answer_names_the_products_version(body, version):
+    answer = responses.read_answer("edge-01", "/setting/upload", HttpAnswer(200, {}, body))
+    assert answer.feedback.result_version == version
 
 
 def test_sixty_thousand_names_that_wait_for_a_restart_are_the_first_few_and_a_count():

@@ -268,6 +268,20 @@ class TestReplace:
         assert {short(step.arguments.contact) for step in later} <= set("def")
 
 
+def test_messages_name_the_addresses_of_the_steps_own_node_and_the_called_url():
+    result = planned(entry("a b d", **STOP), seen(agreeing("a b c", "a", "b", "c", d="")))
+    told = {step.action: step.arguments.feedback for step in result.steps}
+    assert {action: one.addresses for action, one in told.items()} == {
+        "register": ("d.example.com",),
+        "drain": ("c.example.com",),
+        "stop": ("c.example.com",),
+        "purge": ("c.example.com",),
+    }
+    # A purge is sent to another node than its own; a stop is not sent to Sora's API.
+    urls = {action: one.url for action, one in told.items()}
+    assert urls == {"register": api("d"), "drain": api("c"), "stop": "", "purge": api("a")}
+
+
 class TestPurge:
     def test_a_stopped_node_that_the_fleet_file_no_longer_names(self):
         result = planned(entry("a b c"), seen(agreeing("a b c d!", "a", "b", "c", d=None)))

@@ -93,6 +93,52 @@ def test_a_failure_without_a_reason_has_its_state_as_status():
     assert message_of(State.UNKNOWN)["parameters"][0]["result"]["status"] == "unknown"
 
 
+def test_what_the_node_said_of_itself_is_told():
+    said = StepFeedback(
+        addresses=("10.10.10.2",),
+        url="https://central.example/package/o-1.tgz",
+        product_version="2.8.1",
+        license_id="KR200099999",
+        result_version="22.02.0",
+        last_modified="Tue, 11 Oct 2022 12:45:26 GMT",
+    )
+    own = StepFeedback(api="/setting/upload", setting=(10,), addresses=("10.10.10.1",), url="http://a/")
+    step = replace(STEP, arguments=FixedFeedback(own))
+    found = make_message(Outcome(step, State.DONE, feedback=said), run="r", revision=REVISION, now=NOW)
+    validate_message("setting.feedback", found)
+    assert found["node"] == {
+        "hostname": "edge-01",
+        "iplist": ["10.10.10.2"],
+        "productVer": "2.8.1",
+        "licenseId": "KR200099999",
+        "settingVer": 10,
+    }
+    (parameter,) = found["parameters"]
+    assert parameter["url"] == "https://central.example/package/o-1.tgz"
+    assert parameter["result"] == {
+        "method": "deploy",
+        "status": "ok",
+        "version": 10,
+        "productVersion": "22.02.0",
+        "lastModified": "Tue, 11 Oct 2022 12:45:26 GMT",
+    }
+
+
+def test_what_a_node_says_is_masked_and_bounded():
+    said = StepFeedback("/a", ("v",), (None, "x\x1b" * 900), "http://hush/", "hush\n2.8", result_version="")
+    found = said.redact(lambda text: text.replace("hush", "••"))
+    assert (found.api, found.setting, found.url) == ("/a", ("v",), "http://••/")
+    assert found.product_version == "•• 2.8"
+    assert found.addresses[0] is None
+    assert len(found.addresses[1]) == 200
+    assert "\x1b" not in found.addresses[1]
+
+
+def test_the_newer_knowledge_counts_where_there_is_any():
+    older, newer = StepFeedback("/a", url="u", product_version="1"), StepFeedback(product_version="2")
+    assert older.merge(newer) == StepFeedback("/a", url="u", product_version="2")
+
+
 def test_what_is_not_known_is_left_out():
     found = message_of()
     assert found["node"] == {"hostname": "edge-01", "iplist": []}

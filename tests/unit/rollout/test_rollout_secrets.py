@@ -22,7 +22,7 @@ from reconciler.errors import NodeRefused, NodeUnidentified
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.withheld_steps import withhold_steps
 from reconciler.ports.answer_text import describe_answer
-from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, Transports
+from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, MailItem, NodeMail, Transports
 from reconciler.rollout.report_listener import ReportSubscription
 from reconciler.rollout.step_executor import ExecutionContext, run_step_masked, skip_step
 from reconciler.secrets.redaction import Redactor
@@ -121,7 +121,8 @@ class Echo(Http, Commands, Mailbox):
         return await self.run()
 
     async def read_mail(self, *_):
-        return await self.run()
+        await self.run()
+        return NodeMail(content=MailItem(self.text.encode(), 0.0))
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -148,7 +149,8 @@ async def test_every_transport_masks_quotations_and_leaves_data_unchanged(fails)
         return
     answer, said, offered, read, reported = found
     assert said == offered == f"it has {MASK}"
-    assert read == reported == echo.text
+    assert read == reported.content.body.decode() == echo.text
+    assert reported.redact(echo.text, 100) == f"it has {MASK}"
     assert answer.body == b"no: it has clear-text-of-A"
     assert answer.quote(100) == f"no: it has {MASK}"
     assert answer.quote(22) == f"no: it has {MASK}", "it is masked before it is cut"

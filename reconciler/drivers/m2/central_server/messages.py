@@ -128,12 +128,16 @@ class NotUpdated(MessagePart):
 class SettingResult(MessagePart):
     """The result of loading a setting.
 
-    The documents show two keys `version`, of the product and of the setting; the last one counts.
+    The documents show two keys `version`, of the product and of the setting; the last one counts. What this
+    program writes has the first one as `productVersion`.
     """
 
     method: str = Field(description="The part of the product that did it.", examples=["deploy"])
     status: str = Field(description="`ok`, or the reason of the failure.", examples=["ok"])
     version: Version = Field(default=None, description="`meta.version` of the setting.", examples=[10])
+    product_version: str | None = Field(
+        default=None, description="Version of the product.", examples=["22.02.0"]
+    )
     last_modified: str | None = Field(
         default=None,
         description="`Last-Modified` of the package.",
