@@ -7,6 +7,7 @@ which is outside the database: a copy of the database holds no secret in clear.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -157,6 +158,19 @@ class NodeReader(Protocol):
     async def operations(self, limit: int = 20) -> Sequence[Operation]:
         """The newest operations, newest first."""
 
+    async def open_operations(self) -> Sequence[Operation]:
+        """The operations that have not ended, oldest first."""
+
+    async def operation(self, text: str) -> Operation:
+        """One operation by its id or a prefix of it.
+
+        Raises:
+            UsageError: no operation or several operations have this prefix.
+        """
+
+    async def newest_offers(self, cluster: str, feed: OfferFeed) -> Mapping[str, Offer]:
+        """Node -> its newest offer of a feed, taken or not, for all nodes of a cluster in one reading."""
+
 
 class NodeStore(NodeReader, Protocol):
     """What passes, the node server and operations write."""
@@ -192,6 +206,16 @@ class NodeStore(NodeReader, Protocol):
 
     async def begin_operation(self, operation: Operation) -> None:
         """Record an operation before anything of it is sent."""
+
+    def lock_operations(self, cluster: str) -> AbstractAsyncContextManager[None]:
+        """Hold the operations of a cluster against other processes; runs are not affected.
+
+        Raises:
+            ClusterBusy: another process holds them.
+        """
+
+    async def end_operation(self, operation: str) -> None:
+        """Record that nothing more of an operation is sent or expected."""
 
     async def record_results(self, operation: str, results: Sequence[OperationResult]) -> None:
         """Record states of nodes in an operation."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import OperationResult
 from reconciler.ports.transport import Transports
 
@@ -55,6 +56,9 @@ class ProductOperation(ABC, Generic[D]):
 
     kind: str
     """Its name in commands and records, such as `purge`."""
+
+    feed: OfferFeed
+    """The feed by which nodes that poll get it."""
 
     @abstractmethod
     def read_targets(self, texts: Sequence[str]) -> tuple[OperationTarget, ...]:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_matching import KnownFleet
 from reconciler.core.memory import FleetMemory
+from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
@@ -221,6 +222,17 @@ class EmptyStore:
 
     async def operations(self, limit: int = 20) -> Sequence[Operation]:
         return ()
+
+    async def open_operations(self) -> Sequence[Operation]:
+        return ()
+
+    async def operation(self, text: str) -> Operation:
+        raise UsageError(
+            f"there is no operation {text!r}: {self._folder} has no history", remedy="check --state"
+        )
+
+    async def newest_offers(self, cluster: str, feed: OfferFeed) -> Mapping[str, Offer]:
+        return {}
 
 
 def _folder(url: str | Path) -> Path:

@@ -12,7 +12,7 @@ from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import Operation, OperationResult, OperationState
 from reconciler.core.secret import reveal
-from reconciler.errors import UsageError
+from reconciler.errors import ClusterBusy, UsageError
 from reconciler.ports.node_store import CallRecord
 from reconciler.store.factory import open_reader, open_store
 
@@ -285,3 +285,63 @@ async def test_an_operation_counts_each_node_once(store):
     (over,) = await store.operations()
     assert over.add_totals() == {"count": 3.0}
     assert over.count_states() == {OperationState.DONE: 1, OperationState.OVERDUE: 1}
+
+
+def purge(name, cluster="c", **more):
+    more = {"at": NOON, "deadline": NOON + timedelta(seconds=60), "waves": (("a", "b"),), **more}
+    return Operation(
+        id=name, kind="purge", cluster=cluster, targets=("x.com/*",), actor=Actor("kim"), direct=True, **more
+    )
+
+
+async def test_an_operation_is_open_until_it_is_ended(store):
+    for name in ("20261130-1", "20261130-2"):
+        await store.begin_operation(purge(name))
+    await store.record_results("20261130-1", [OperationResult("a", OperationState.SENT)])
+    assert [one.id for one in await store.open_operations()] == ["20261130-1", "20261130-2"]
+    await store.end_operation("20261130-1")
+    await store.end_operation("20261130-1")
+    assert [one.id for one in await store.open_operations()] == ["20261130-2"]
+    assert (await store.operation("20261130-1")).result("a").state is OperationState.SENT
+
+
+async def test_an_operation_is_found_by_the_beginning_of_its_id(store):
+    await store.begin_operation(purge("20261130-1"))
+    await store.begin_operation(purge("20261130-12"))
+    assert (await store.operation("20261130-12")).id == "20261130-12"
+    assert (await store.operation("20261130-1")).id == "20261130-1"
+    for text in ("2026", "", "%", "x"):
+        with pytest.raises(UsageError, match="operations begin with"):
+            await store.operation(text)
+
+
+async def test_a_skipped_node_stays_skipped_unless_it_reports(store):
+    await store.begin_operation(purge("one"))
+    states = [OperationState.SKIPPED, OperationState.SENT, OperationState.OVERDUE]
+    for state in states:
+        await store.record_results("one", [OperationResult("a", state)])
+    assert (await store.operation("one")).result("a").state is OperationState.SKIPPED
+    await store.record_results("one", [OperationResult("a", OperationState.DONE)])
+    assert (await store.operation("one")).result("a").state is OperationState.DONE
+
+
+async def test_the_newest_offers_of_a_cluster_in_one_reading(store):
+    await store.enrol("c", "m2", ["a", "b", "d"])
+    for node, run in (("a", "one"), ("a", "two"), ("b", "one")):
+        draft = replace(make_draft(node), feed=OfferFeed.PURGE, step=f"c/{node}/purge")
+        await store.offer(draft, run, "")
+    found = await store.newest_offers("c", OfferFeed.PURGE)
+    assert {node: offer.run for node, offer in found.items()} == {"a": "two", "b": "one"}
+    assert await store.newest_offers("c", OfferFeed.SETTING) == {}
+    assert await store.newest_offers("other", OfferFeed.PURGE) == {}
+
+
+async def test_operations_are_held_apart_from_runs(store):
+    async with store.lock_operations("c"):
+        async with store.lock("c"), store.lock_operations("d"):
+            pass
+        with pytest.raises(ClusterBusy):
+            async with store.lock_operations("c"):
+                pass
+    async with store.lock_operations("c"):
+        pass

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.drivers.m2.client import UNAUTHORIZED_STATUSES
 from reconciler.drivers.m2.purge_targets import InvalidTarget, get_target_host, pack_targets, read_target
@@ -46,6 +47,7 @@ class PurgeOperation(ProductOperation[M2Desired]):
     """Removes content from the caches of nodes."""
 
     kind = "purge"
+    feed = OfferFeed.PURGE
 
     def read_targets(self, texts: Sequence[str]) -> tuple[OperationTarget, ...]:
         if len(texts) > MOST_TARGETS:
@@ -85,7 +87,17 @@ class PurgeOperation(ProductOperation[M2Desired]):
         return (f"{what}: {join_some(unknown, _MOST_NAMED)}",)
 
     def list_nodes(self, desired: M2Desired) -> tuple[OperationNode, ...]:
-        return tuple(OperationNode(target.node) for target in desired.targets)
+        polling = desired.entry.polling
+        callable_nodes = {node.name for node in desired.entry.nodes if node.address}
+        return tuple(
+            OperationNode(
+                target.node,
+                period=polling.every if polling else 0.0,
+                is_callable=target.node in callable_nodes,
+                overdue=polling.overdue if polling else 1,
+            )
+            for target in desired.targets
+        )
 
     def pack(self, targets: Sequence[str]) -> tuple[bytes, ...]:
         return (pack_targets(targets),)

@@ -42,7 +42,20 @@ def hold_cluster_lock(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
         ClusterBusy: another run holds it, in this process or another one.
         StateError: the lock file cannot be created or locked.
     """
-    path = folder / _name_lock_file(fleet, cluster)
+    with _hold(folder / _name_lock_file(fleet, cluster), f"cluster {cluster} is being changed by"):
+        yield
+
+
+@contextmanager
+def hold_operations_lock(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
+    """Hold the lock of a cluster's operations, or fail at once; errors as in `hold_cluster_lock`."""
+    name = _name_lock_file(fleet, cluster).removesuffix(".lock")  # no cluster's name has a "+"
+    with _hold(folder / f"{name}+operations.lock", f"operations of cluster {cluster} are performed by"):
+        yield
+
+
+@contextmanager
+def _hold(path: Path, subject: str) -> Iterator[None]:
     with _open_lock(path) as number:
         try:
             is_free = try_lock(number)
@@ -54,8 +67,7 @@ def hold_cluster_lock(folder: Path, fleet: int, cluster: str) -> Iterator[None]:
             holder = os.pread(number, 20, 0).decode(errors="replace").strip()
             who = f"process {holder}" if holder else "another process"
             raise ClusterBusy(
-                f"cluster {cluster} is being changed by {who}",
-                remedy="wait until it ends; its lock is released even if it is killed",
+                f"{subject} {who}", remedy="wait until it ends; its lock is released even if it is killed"
             )
         # For the message above only: the kernel holds the lock, so a stale number locks nobody out.
         os.truncate(number, 0)

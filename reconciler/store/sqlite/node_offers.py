@@ -180,6 +180,15 @@ def read_newest_offers(tx: Transaction, number: int, feed: OfferFeed) -> list[Of
     return _read_offers(tx, f"node_offer.number IN ({ends})", (number, feed))
 
 
+def read_cluster_offers(tx: Transaction, cluster: str, feed: OfferFeed) -> dict[str, Offer]:
+    """Node -> its newest offer of a feed."""
+    where = (
+        "polled_node.fleet = ? AND polled_node.cluster = ? AND node_offer.number ="
+        " (SELECT max(number) FROM node_offer WHERE node = polled_node.number AND feed = ?)"
+    )
+    return {one.node: one for one in _read_offers(tx, where, (tx.fleet, cluster, feed))}
+
+
 def is_label_unique(tx: Transaction, number: int, label: str) -> bool:
     """Whether this program gave a label to one content only, at a node."""
     row = tx.execute("SELECT shared FROM node_label WHERE node = ? AND label = ?", (number, label)).fetchone()

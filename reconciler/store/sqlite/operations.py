@@ -11,6 +11,7 @@ from typing import Final
 from reconciler.core.actor import load_actor
 from reconciler.core.operations import Operation, OperationResult, OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.errors import UsageError
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 
@@ -24,8 +25,9 @@ _ORDER: Final = {
     OperationState.OFFERED: 1,
     OperationState.SENT: 2,
     OperationState.OVERDUE: 3,
-    OperationState.FAILED: 4,
-    OperationState.DONE: 5,
+    OperationState.SKIPPED: 4,
+    OperationState.FAILED: 5,
+    OperationState.DONE: 6,
 }
 """A state replaces only earlier ones: a repeated report of a node counts once, a late one still counts."""
 
@@ -91,6 +93,39 @@ def write_reported_result(tx: Transaction, offer: str, result: OperationResult) 
     ).fetchone()
     if row is not None:
         write_results(tx, row["run"], [replace(result, node=row["node"])])
+
+
+def end_operation(tx: Transaction, operation: str) -> None:
+    """Write that an operation has ended."""
+    tx.execute("UPDATE operation SET ended = ? WHERE id = ? AND ended IS NULL", (tx.timestamp, operation))
+
+
+def read_open_operations(tx: Transaction, key: HostKey) -> tuple[Operation, ...]:
+    """The operations of a fleet that have not ended, oldest first; for the host those of all fleets."""
+    rows = tx.execute(
+        "SELECT * FROM operation WHERE ended IS NULL AND ? IN (0, fleet) ORDER BY number", (tx.fleet,)
+    ).fetchall()
+    return tuple(_read_operation(tx, key, row) for row in rows)
+
+
+def read_operation(tx: Transaction, key: HostKey, text: str) -> Operation:
+    """The operation with this id, or the only one whose id begins with it.
+
+    Raises:
+        UsageError: no operation, or several.
+    """
+    # `substr`, not LIKE: a `%` or `_` from the command line must not match other ids.
+    rows = tx.execute(
+        "SELECT * FROM operation WHERE ?1 != '' AND substr(id, 1, length(?1)) = ?1 ORDER BY number DESC",
+        (text,),
+    ).fetchall()
+    exact = [row for row in rows if row["id"] == text] or rows
+    if len(exact) != 1:
+        raise UsageError(
+            f"{len(exact) or 'no'} operations begin with {text!r}",
+            remedy="`reconcile history operations` lists them",
+        )
+    return _read_operation(tx, key, exact[0])
 
 
 def read_operations(tx: Transaction, key: HostKey, limit: int) -> tuple[Operation, ...]:

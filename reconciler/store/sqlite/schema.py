@@ -308,5 +308,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (operation, node)
         ) WITHOUT ROWID""",
     ),
+    (
+        "ALTER TABLE operation ADD COLUMN ended TEXT",  # when nothing more of it is sent or expected
+        "CREATE INDEX operation_open ON operation(fleet) WHERE ended IS NULL",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -57,7 +57,7 @@ from reconciler.store.sqlite.facts import (
     write_pass,
 )
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.locks import LOCKS, hold_cluster_lock
+from reconciler.store.sqlite.locks import LOCKS, hold_cluster_lock, hold_operations_lock
 from reconciler.store.sqlite.memory import read_memory
 from reconciler.store.sqlite.renames import rename_cluster
 
@@ -294,6 +294,24 @@ class SqliteStore:
 
     async def operations(self, limit: int = 20) -> tuple[Operation, ...]:
         return await self._read(operations.read_operations, self._key, limit)
+
+    async def open_operations(self) -> tuple[Operation, ...]:
+        return await self._read(operations.read_open_operations, self._key)
+
+    async def operation(self, text: str) -> Operation:
+        return await self._read(operations.read_operation, self._key, text)
+
+    async def end_operation(self, operation: str) -> None:
+        await self._write(operations.end_operation, operation)
+
+    async def newest_offers(self, cluster: str, feed: OfferFeed) -> dict[str, Offer]:
+        return await self._read(node_offers.read_cluster_offers, cluster, feed)
+
+    @asynccontextmanager
+    async def lock_operations(self, cluster: str) -> AsyncIterator[None]:
+        self._database.check()  # as in `lock`
+        with hold_operations_lock(self._folder / LOCKS, self._fleet, cluster):
+            yield
 
     async def check_writable(self) -> None:
         await self._write(_rewrite_version)
