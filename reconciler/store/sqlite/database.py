@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from reconciler.core.defect import name_error
 from reconciler.core.timestamps import format_timestamp
@@ -30,6 +31,9 @@ PATIENCE = 30.0
 
 _TRY = 500
 """Milliseconds of one attempt while another process writes; `close` never waits longer."""
+
+_GROUP = 100
+"""Writes of one transaction: a longer one would keep other processes waiting."""
 
 _LOCAL = "give a writable folder on a local disk with --state"
 _AWAY = "move it away to start a new history, or give another folder with --state; nodes are not affected"
@@ -86,7 +90,10 @@ class Transaction:
 
 
 class Database:
-    """Runs functions over the connection, each in its own transaction, one after the other.
+    """Runs functions over the connection, one after the other, all or none of each.
+
+    Reads have a transaction each. Writes that wait together share one, since the disk takes most of their
+    time.
 
     Args:
         path: the file; it and its folder are created if missing.
@@ -105,6 +112,7 @@ class Database:
             self._thread.shutdown()
         self._connection, self._identity = opening.result()
         self._closing = False
+        self._pending: deque[_Pending[Any]] = deque()
 
     def check(self) -> None:
         """Check that the path still has the file that is open.
@@ -120,7 +128,9 @@ class Database:
         Raises:
             StateError: the file cannot be read, or a record in it is invalid.
         """
-        return await self._run("BEGIN", partial(self._decode, work))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._repeat, partial(self._try, "BEGIN", partial(self._decode, work))
+        )
 
     def _decode(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
         try:
@@ -134,8 +144,15 @@ class Database:
             ) from error
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of `work`, whose changes are on disk when this returns, all or none."""
-        return await self._run("BEGIN IMMEDIATE", work)
+        """The result of `work`, whose changes are on disk when this returns, all or none.
+
+        Raises:
+            StateError: the file cannot be written; nothing of this work was.
+        """
+        pending: _Pending[T] = _Pending(work)
+        self._pending.append(pending)
+        self._thread.submit(self._write_pending)
+        return await asyncio.wrap_future(pending.future)
 
     def close(self) -> None:
         """Finish the queued work and close the file; work that waits for another process gives up."""
@@ -143,19 +160,36 @@ class Database:
         self._thread.submit(self._connection.close)
         self._thread.shutdown()
 
-    async def _run(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, begin, work)
+    def _write_pending(self) -> None:
+        """Write what waits, in one transaction: the disk is asked once for all of it."""
+        group = [self._pending.popleft() for _ in range(min(len(self._pending), _GROUP))]
+        group = [one for one in group if one.future.set_running_or_notify_cancel()]
+        if not group:  # an earlier call has written it
+            return
+        try:
+            self._repeat(partial(self._try_group, group))
+        except BaseException as error:  # noqa: BLE001  (each caller gets it)
+            for one in group:
+                one.future.set_exception(error)
+            return
+        for one in group:
+            one.end()
 
-    def _transaction(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _repeat(self, attempt: Callable[[], T]) -> T:
         self._identity.check()
         end = time.monotonic() + PATIENCE
-        try:
+        with self._translate():
             while True:
                 try:
-                    return self._try(begin, work)
+                    return attempt()
                 except _Busy as busy:
                     if self._closing or time.monotonic() >= end:
                         raise busy.error from None
+
+    @contextmanager
+    def _translate(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             raise translate_sqlite_error(self._path, error) from error
         except UnicodeEncodeError as error:
@@ -163,6 +197,29 @@ class Database:
                 f"the state file {self._path} cannot store the text {ascii(error.object)[:80]}",
                 remedy="replace invalid Unicode characters in names and paths",
             ) from error
+
+    def _try_group(self, group: Sequence[_Pending[Any]]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            if len(group) == 1:  # its failure is that of the transaction
+                group[0].result = group[0].work(connection)
+                return
+            for one in group:
+                self._write_one(connection, one)
+
+        self._try("BEGIN IMMEDIATE", write)
+
+    def _write_one(self, connection: sqlite3.Connection, one: _Pending[Any]) -> None:
+        """One work of a group, so that its failure undoes nothing of the others."""
+        connection.execute("SAVEPOINT one")
+        try:
+            with self._translate():
+                one.result = one.work(connection)
+        except Exception as error:
+            if not connection.in_transaction:  # a full disk, for example: SQLite has undone all of it
+                raise
+            connection.execute("ROLLBACK TO one")
+            one.error = error
+        connection.execute("RELEASE one")
 
     def _try(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         begun = False
@@ -178,6 +235,27 @@ class Database:
             if not begun and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 raise _Busy(error) from error
             raise
+
+
+class _Pending(Generic[T]):
+    """A write that waits for its turn.
+
+    Args:
+        work: the write.
+    """
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self.work = work
+        self.future: Future[T] = Future()
+        self.result: T
+        self.error: Exception | None = None
+
+    def end(self) -> None:
+        """Tell the caller how it ended, once the transaction is on disk."""
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class _Busy(Exception):

@@ -1,12 +1,16 @@
 """A store that cannot be used has a message and a remedy; an old one is migrated."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from support.driver import FakeDriver, Wish, World, cluster
 
+from reconciler.core.observation import Observed
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
 from reconciler.ports.store import RunStart
@@ -15,6 +19,12 @@ from reconciler.store.sqlite import FILE, database, schema
 from reconciler.store.sqlite.database import translate_sqlite_error
 
 PLAN = Plan(Revision("/repo", "a", "a"), "0.1.0", ())
+
+
+def plan_of_one_step() -> Plan:
+    world = World({"a": "old"})
+    planned = FakeDriver(world).plan(Wish(cluster("edge", {"a": "1"})), Observed({"a": world.answer("a")}))
+    return Plan(PLAN.revision, "0", (planned,))
 
 
 def test_a_file_that_is_not_a_database_is_not_changed(tmp_path):
@@ -106,6 +116,69 @@ async def test_a_full_disk_loses_no_record(tmp_path):
             await store.store_facts("edge", {"node": large})
         assert "free disk space" in caught.value.remedy
         assert [line.id for line in await store.runs()] == [run]
+        assert (await store.read_memory()).facts == {}
+
+
+def record_transactions(store):
+    """The statements that SQLite gets from now on."""
+    asked = []
+    store._database._thread.submit(store._database._connection.set_trace_callback, asked.append).result()
+    return asked
+
+
+async def test_writes_that_wait_together_share_a_transaction(tmp_path):
+    with open_store(tmp_path) as store:
+        asked = record_transactions(store)
+        await asyncio.gather(*(store.store_facts("edge", {f"n{one}": {"k": "v"}}) for one in range(50)))
+        assert len((await store.read_memory()).facts["edge"]) == 50
+        assert asked.count("BEGIN IMMEDIATE") <= 5
+
+
+async def test_a_failed_write_undoes_none_of_those_beside_it(tmp_path):
+    with open_store(tmp_path) as store:
+        (step,) = plan_of_one_step().steps()
+        works = [
+            store.store_facts("edge", {"a": {"k": "v"}}),
+            store.record_intent("gone", step, {"k": "w"}),
+            store.store_facts("edge", {"b": {"k": "\ud800"}}),
+            store.store_facts("edge", {"c": {"k": "v"}}),
+        ]
+        asked = record_transactions(store)
+        first, intent, text, last = await asyncio.gather(*works, return_exceptions=True)
+        assert (first, last) == (None, None)
+        assert "no longer in the journal" in str(intent)
+        assert "cannot store the text" in str(text)
+        assert (await store.read_memory()).facts == {"edge": {"a": {"k": "v"}, "c": {"k": "v"}}}
+        assert asked.count("BEGIN IMMEDIATE") <= 2
+
+
+async def test_a_full_disk_fails_every_write_of_a_transaction(tmp_path):
+    with open_store(tmp_path) as store:
+        await store._database.read(lambda connection: connection.execute("PRAGMA max_page_count = 60"))
+        large = {"key": "x" * 200_000}
+        works = [
+            store.store_facts("edge", {"a": {"k": "v"}}),
+            store.store_facts("edge", {"b": {"k": "v"}}),
+            store.store_facts("edge", {"c": large}),
+            store.store_facts("edge", {"d": {"k": "v"}}),
+        ]
+        ends = await asyncio.gather(*works, return_exceptions=True)
+        kept = set((await store.read_memory()).facts.get("edge", {}))
+    assert isinstance(ends[2], StateError)
+    assert kept == {node for node, end in zip("abcd", ends, strict=True) if end is None}
+
+
+async def test_a_write_whose_caller_was_cancelled_before_its_turn_is_not_made(tmp_path):
+    with open_store(tmp_path) as store:
+        held = threading.Event()
+        store._database._thread.submit(held.wait)
+        task = asyncio.create_task(store.store_facts("edge", {"a": {"k": "v"}}))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        held.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert (await store.read_memory()).facts == {}
 
 
